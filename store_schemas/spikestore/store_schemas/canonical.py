@@ -1,0 +1,104 @@
+"""Canonical bytes: RFC 8785 JSON, SHA-256, and documents that carry their own hash.
+
+A stored document is the RFC 8785 form of a JSON object with one more member, ``self``: the SHA-256 (hex) of the
+same document without it. A flipped bit anywhere in it, in a name, a number or the hash, is then noticed before any
+member is believed (docs/format.md, "Documents").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import rfc8785
+
+from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SpecError
+
+FORMAT = 1
+"""Number of the store format that this version writes, and the only one that it reads."""
+
+LARGEST_INTEGER = 2**53 - 1
+"""Largest integer that RFC 8785 carries without loss."""
+
+_SELF = re.compile(rb',?"self":"([0-9a-f]{64})"')
+
+
+def canonical_json(document: Any) -> bytes:
+    """Return the RFC 8785 bytes of a JSON-like value.
+
+    Raises
+    ------
+    SpecError
+        The value has no canonical form: NaN, infinity, an integer beyond 2^53, or something that is not JSON.
+    """
+    try:
+        return rfc8785.dumps(document)
+    except rfc8785.CanonicalizationError as error:
+        raise SpecError(f"no canonical JSON form: {error}") from error
+
+
+def sha256_hex(data: bytes) -> str:
+    """Return the SHA-256 of `data` as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def seal(document: dict[str, Any]) -> bytes:
+    """Return the canonical bytes of `document` with the member ``self`` added."""
+    own_hash = sha256_hex(canonical_json(document))
+    return canonical_json({**document, "self": own_hash})
+
+
+def unseal(data: bytes, *, path: str) -> dict[str, Any]:
+    """Check a sealed document and return it without ``self``.
+
+    Parameters
+    ----------
+    data : bytes
+        What the store holds.
+    path : str
+        Name of the object, for error messages.
+
+    Raises
+    ------
+    DamagedError
+        The bytes are not JSON, or do not match their own hash.
+    NewerFormatError
+        The document says that a newer format wrote it.
+    """
+    # Cutting the member out of the bytes spares canonicalising megabytes again. A quote inside a JSON string is
+    # escaped, so this pattern can only be a member's name; more than one is refused.
+    found = list(_SELF.finditer(data))
+    if len(found) != 1:
+        raise _damaged(path, "it is not a sealed JSON document")
+    member = found[0]
+    rest = data[: member.start()] + data[member.end() :]
+    if member.start() == 1:  # the first member: the comma behind it goes too
+        rest = rest[:1] + rest[2:] if rest[1:2] == b"," else rest
+    if sha256_hex(rest) != member.group(1).decode("ascii"):
+        raise _damaged(path, "its content does not match its own hash")
+    try:
+        document = json.loads(rest)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, "it is not JSON") from error
+    if not isinstance(document, dict):
+        raise _damaged(path, "it is not a JSON object")
+    refuse_newer_format(document, path=path)
+    return document
+
+
+def refuse_newer_format(document: dict[str, Any], *, path: str) -> None:
+    """Raise `NewerFormatError` if `document` names a format above `FORMAT`."""
+    number = document.get("format")
+    if isinstance(number, int) and number > FORMAT:
+        raise NewerFormatError(
+            f"{path} is written in store format {number}, this spikestore reads format {FORMAT}: "
+            f"install a newer one (pip install --upgrade spikestore)",
+            path=path,
+            format=number,
+        )
+
+
+def _damaged(path: str, why: str) -> DamagedError:
+    return DamagedError(f"{path} is damaged: {why}", path=path, objects=(path,))

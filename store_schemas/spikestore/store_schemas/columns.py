@@ -1,0 +1,219 @@
+"""The columns of a feature set: which there are, with which dtypes, and the samples they hold.
+
+A sample is coalesced COO with its coordinates linearised row-major over (time bin, polarity, y, x). Per non-zero
+there are ``index`` and ``value``; per sample ``nnz``, ``n_bins``, ``label`` and extras; ``start`` says where a
+sample's non-zeros lie on disk, and ``check`` holds a hash a block (docs/format.md, "Columns").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.model import AsTuple, Size, Spec
+from spikestore.store_schemas.transform import Transform
+
+BLOCK = 64
+"""Samples in a block, the unit that ``check`` and the digest hash."""
+
+EXTRAS: dict[str, str] = {"speaker": "int32", "n_events": "uint32", "n_cropped": "uint32", "n_dropped": "uint32"}
+"""Optional columns with their dtypes, in canonical order."""
+
+FILL: dict[str, int | str] = {
+    "uint32": 2**32 - 1,
+    "uint64": 2**53 - 1,
+    "int32": -(2**31),
+    "float32": "NaN",
+}
+"""Fill values: they cannot occur in data, so that a missing object never reads as zeros."""
+
+SKIPPED_LABEL = -1
+"""Label of a row whose recording was skipped."""
+
+Dtype = Literal["uint32", "uint64", "int32", "float32"]
+
+
+class ColumnDtype(NamedTuple):
+    """Name and dtype of a column that counts towards the digest."""
+
+    name: str
+    dtype: Dtype
+
+
+class Layout(Spec):
+    """What the columns of a feature set mean: equal for all builds of one key."""
+
+    axes: Annotated[tuple[str, ...], AsTuple]
+    """Axes of a sample's frames: time, polarity, y (where the events have it), x."""
+    sites: Annotated[tuple[Size, ...], AsTuple]
+    """Sizes of the axes behind time."""
+    classes: Annotated[tuple[str, ...], AsTuple]
+    """Class names; label i is the i-th."""
+    columns: Annotated[tuple[Annotated[ColumnDtype, AsTuple], ...], AsTuple, Field(min_length=5)]
+    """Columns in canonical order, with their dtypes on disk."""
+
+    @property
+    def site_count(self) -> int:
+        """Number of sites: the product of `sites`."""
+        return int(np.prod(self.sites, dtype=object))
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of the optional columns that are present, in canonical order."""
+        return tuple(name for name, _ in self.columns if name in EXTRAS)
+
+    def dtype(self, column: str) -> np.dtype[Any]:
+        """Return the little-endian dtype of `column`."""
+        return np.dtype(dict(self.columns)[column]).newbyteorder("<")
+
+
+def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extras: Iterable[str]) -> Layout:
+    """Return the layout that `transform` gives to recordings with or without ``y``.
+
+    Dtypes follow from the spec alone, never from data: ``index`` is uint32 where ``max_bins`` times the number of
+    sites fits, else uint64; ``value`` is uint32, the width of a count.
+
+    Raises
+    ------
+    UsageError
+        The frames have more places than an index can name.
+    """
+    sites = transform.sites(has_y=has_y)
+    places = transform.max_bins * int(np.prod(sites, dtype=object))
+    if places > FILL["uint64"]:  # type: ignore[operator]
+        raise UsageError(f"max_bins × sites = {places:.3g} is beyond 2^53: lower max_bins or sensor_size")
+    index: Dtype = "uint32" if places <= 2**32 - 1 else "uint64"
+    fixed = [("nnz", "uint32"), ("n_bins", "uint32"), ("index", index), ("value", "uint32"), ("label", "int32")]
+    present = set(extras)
+    columns = fixed + [(name, dtype) for name, dtype in EXTRAS.items() if name in present]
+    axes = ("time", "polarity", "y", "x") if has_y else ("time", "polarity", "x")
+    return Layout(
+        axes=axes,
+        sites=sites,
+        classes=tuple(classes),
+        columns=tuple(ColumnDtype(name, dtype) for name, dtype in columns),  # type: ignore[arg-type]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SampleColumns:
+    """A run of samples in packed columns.
+
+    Attributes
+    ----------
+    index : unsigned array, shape (non-zeros,)
+        Places of the non-zeros, sample after sample, strictly increasing within a sample.
+    value : unsigned or float array, shape (non-zeros,)
+        What stands there; never 0.
+    nnz, n_bins : uint32 arrays, shape (samples,)
+        Non-zeros and time bins of each sample. ``n_bins`` is 0 for a skipped row.
+    label : int32 array, shape (samples,)
+        Class numbers; -1 for a skipped row.
+    extras : mapping of str to array, shape (samples,) each
+        Optional columns: speaker, n_events, n_cropped, n_dropped.
+    """
+
+    index: npt.NDArray[Any]
+    value: npt.NDArray[Any]
+    nnz: npt.NDArray[Any]
+    n_bins: npt.NDArray[Any]
+    label: npt.NDArray[Any]
+    extras: Mapping[str, npt.NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.nnz)
+
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Return where each sample starts in ``index``, and the end: int64, shape (samples + 1,)."""
+        offsets = np.zeros(len(self.nnz) + 1, np.int64)
+        np.cumsum(self.nnz, out=offsets[1:])
+        return offsets
+
+    def rows(self, start: int, stop: int) -> SampleColumns:
+        """Return samples `start` to `stop` (exclusive) as views."""
+        first, last = (int(self.nnz[:row].sum(dtype=np.int64)) for row in (start, stop))
+        return SampleColumns(
+            index=self.index[first:last],
+            value=self.value[first:last],
+            nnz=self.nnz[start:stop],
+            n_bins=self.n_bins[start:stop],
+            label=self.label[start:stop],
+            extras={name: column[start:stop] for name, column in self.extras.items()},
+        )
+
+    def in_order(self, layout: Layout) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """Yield (name, column) in canonical order."""
+        for name, _ in layout.columns:
+            yield name, self.extras[name] if name in EXTRAS else getattr(self, name)
+
+    def as_stored(self, layout: Layout) -> SampleColumns:
+        """Return the columns with the dtypes of `layout`, after checking what the format demands.
+
+        Raises
+        ------
+        UsageError
+            Lengths disagree; an index is not strictly increasing within its sample or outside its frames; a value
+            is 0, not finite, or beyond its dtype.
+        """
+        _check(self, layout)
+        stored = {name: np.ascontiguousarray(column, layout.dtype(name)) for name, column in self.in_order(layout)}
+        if stored["value"].dtype.kind == "f":
+            stored["value"] += 0.0  # -0.0 counts as zero, and was refused with it
+        extras = {name: stored.pop(name) for name in layout.extras}
+        return SampleColumns(**stored, extras=extras)
+
+
+def concatenate(parts: Iterable[SampleColumns]) -> SampleColumns:
+    """Join runs of samples, in order."""
+    runs = list(parts)
+    if not runs:
+        raise UsageError("there is nothing to concatenate")
+    return SampleColumns(
+        **{
+            name: np.concatenate([getattr(run, name) for run in runs])
+            for name in ("index", "value", "nnz", "n_bins", "label")
+        },
+        extras={name: np.concatenate([run.extras[name] for run in runs]) for name in runs[0].extras},
+    )
+
+
+def _check(columns: SampleColumns, layout: Layout) -> None:
+    samples, values = len(columns.nnz), len(columns.index)
+    if int(columns.nnz.sum(dtype=np.int64)) != values or len(columns.value) != values:
+        raise UsageError("index, value and nnz disagree about the number of non-zeros")
+    for name, column in columns.in_order(layout):
+        if name not in {"index", "value"} and len(column) != samples:
+            raise UsageError(f"column {name} has {len(column)} rows, expected {samples}")
+        _check_range(name, column, layout.dtype(name))
+    if not values:
+        return
+    if not columns.value.all():
+        raise UsageError("a stored value is 0")
+    rows = np.repeat(np.arange(samples), columns.nnz)
+    within = rows[1:] == rows[:-1]
+    if not (columns.index[1:][within] > columns.index[:-1][within]).all():
+        raise UsageError("index does not strictly increase within a sample")
+    ends = columns.n_bins.astype(np.uint64) * np.uint64(layout.site_count)
+    if not (columns.index.astype(np.uint64) < ends[rows]).all():
+        raise UsageError("an index lies outside its sample's frames")
+
+
+def _check_range(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
+    if not len(column):
+        return
+    if dtype.kind == "f":
+        if not np.isfinite(column).all():
+            raise UsageError(f"column {name} holds NaN or infinity")
+        return
+    low, high = int(column.min()), int(column.max())
+    fill = int(FILL[dtype.name])
+    lowest, highest = (0, fill - 1) if dtype.kind == "u" else (fill + 1, 2**31 - 1)
+    if low < lowest or high > highest:
+        found = high if high > highest else low
+        raise UsageError(f"column {name} holds {found}, {dtype.name} here goes from {lowest} to {highest}")

@@ -1,0 +1,179 @@
+"""What commands share to speak: results on stdout, everything else on stderr.
+
+Library code takes a :data:`Progress` callback and logs; it never prints. Commands make the callback with
+:func:`progress`, and write their results with :func:`print_json` or on :func:`stdout_console`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from rich.console import Console  # 20 ms, and most commands that fail early need none
+
+__all__ = [
+    "Progress",
+    "logs_on_stderr",
+    "print_json",
+    "progress",
+    "progress_lines",
+    "say",
+    "stderr_console",
+    "stdout_console",
+]
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Called as ``(done, total, label)``: how many of how many are done of what the label names, from now on."""
+
+_WIDTH_OF_PIPES = 1000
+
+
+def say(text: str) -> None:
+    """Write one line to stderr."""
+    # Looked up at each call: a progress bar puts its own stream there while it is shown.
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def print_json(document: Any) -> None:
+    """Write a document of plain JSON values to stdout, for programs."""
+    sys.stdout.write(f"{json.dumps(document, indent=2, allow_nan=False)}\n")
+
+
+def stderr_console() -> Console:
+    """Return a rich console on stderr, for what accompanies the work."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def stdout_console() -> Console:
+    """Return a rich console on stdout, for tables; in a pipe it neither wraps nor cuts lines."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES, highlight=False)
+
+
+@contextlib.contextmanager
+def logs_on_stderr(*, verbose: bool = False, quiet: bool = False) -> Iterator[None]:
+    """Show the log of ``spikestore`` on stderr, from level INFO; DEBUG if `verbose`, WARNING if `quiet`."""
+    logger = logging.getLogger("spikestore")
+    level = logger.level
+    handler = _StderrHandler()
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _StderrHandler(logging.Handler):
+    """Write records through :func:`say`; INFO as it is, other levels with their name before it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+            say(text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}")
+        except Exception:
+            self.handleError(record)
+
+
+@contextlib.contextmanager
+def progress(unit: str = "samples") -> Iterator[Progress]:
+    """Show progress on stderr: bars on a terminal, an occasional line elsewhere, nothing under ``--quiet``.
+
+    Parameters
+    ----------
+    unit : str
+        What is counted, for the rate.
+
+    Yields
+    ------
+    Progress
+        The callback. What its first call for a label reports as done counts as done before: a resumed build
+        shows the rate of this run.
+    """
+    if not logging.getLogger("spikestore").isEnabledFor(logging.INFO):
+        yield lambda done, total, label: None
+    elif sys.stderr.isatty():
+        with _bars(unit) as report:
+            yield report
+    else:
+        yield progress_lines(unit)
+
+
+@contextlib.contextmanager
+def _bars(unit: str) -> Iterator[Progress]:
+    from rich import progress as rich_progress
+    from rich.text import Text
+
+    class Rate(rich_progress.ProgressColumn):
+        """Units a second."""
+
+        def render(self, task: rich_progress.Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        Rate(),
+        rich_progress.TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    tasks: dict[str, rich_progress.TaskID] = {}
+    with rich_progress.Progress(*columns, console=stderr_console(), speed_estimate_period=60) as bars:
+
+        def report(done: int, total: int, label: str) -> None:
+            if label not in tasks:
+                tasks[label] = bars.add_task(label, completed=done, total=total)
+            bars.update(tasks[label], completed=done, total=total)
+
+        yield report
+
+
+def progress_lines(
+    unit: str = "samples", every: float = 10.0, clock: Callable[[], float] = time.monotonic
+) -> Progress:
+    """Return a callback that says a line at the start, every `every` seconds and at the end of each label."""
+    started: dict[str, tuple[float, int]] = {}
+    said: dict[str, float] = {}
+    finished: set[str] = set()
+
+    def report(done: int, total: int, label: str) -> None:
+        now = clock()
+        began, before = started.setdefault(label, (now, done))
+        if label in finished or (done < total and now - said.get(label, -every) < every):
+            return
+        said[label] = now
+        if done >= total:
+            finished.add(label)
+        rate = (done - before) / (now - began) if now > began else 0.0
+        line = f"{label}: {done:,} of {total:,} {unit}"
+        if rate:
+            line += f", {rate:,.0f}/s"
+            line += (
+                f", {_duration((total - done) / rate)} left"
+                if done < total
+                else f" in {_duration(now - began)}"
+            )
+        say(line)
+
+    return report
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,139 @@
+"""The plan: how one build of a feature set is cut up. Written once by the first builder, joined by later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from spikestore.store_schemas.canonical import FORMAT, sha256_hex
+from spikestore.store_schemas.columns import BLOCK, Layout
+from spikestore.store_schemas.model import Document, Sha256, Size
+from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.zarr_metadata import CHUNK_VALUES, root_document
+
+FRAGMENT_BYTES = 256 * 2**20
+"""Decoded bytes that a fragment aims at."""
+
+FRAGMENTS_PER_WORKER = 4
+"""Fragments that every worker should get at least, so that the last ones do not leave workers idle."""
+
+
+class Plan(Document):
+    """How one build is cut up: a hint for everybody who builds the same feature set, not part of its identity."""
+
+    format: Literal[1] = FORMAT
+    transform_key: Sha256
+    source_key: Sha256
+    samples: Size
+    """Rows of the set, skipped recordings included."""
+    fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)]
+    """Rows of a fragment, F; the last fragment may be shorter."""
+    shard_values: Annotated[Size, Field(multiple_of=CHUNK_VALUES)]
+    """Length of a shard of ``index`` and ``value``, R; no fragment can have more non-zeros."""
+    layout: Layout
+    """Columns, axes, classes."""
+    zarr: dict[str, Any]
+    """``data.zarr/zarr.json``, with the metadata of all arrays consolidated in it."""
+
+    @model_validator(mode="after")
+    def _documents_fit(self) -> Self:
+        # A plan of other chunk sizes or codecs is welcome; one that contradicts itself is not.
+        arrays = self.zarr.get("consolidated_metadata", {}).get("metadata", {})
+        lengths = {
+            "index": self.fragments * self.shard_values,
+            "nnz": self.samples,
+            "check": -(-self.samples // BLOCK),
+        }
+        for name, length in lengths.items():
+            if arrays.get(name, {}).get("shape") != [length]:
+                raise ValueError(f"the Zarr metadata of {name} contradict the plan")
+        return self
+
+    @property
+    def fragments(self) -> int:
+        """Number of fragments, K."""
+        return -(-self.samples // self.fragment_samples)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the plan's bytes; its first 12 digits are the plan id."""
+        return sha256_hex(self.to_bytes())
+
+    def rows(self, fragment: int) -> range:
+        """Return the rows of `fragment`."""
+        start = fragment * self.fragment_samples
+        return range(start, min(start + self.fragment_samples, self.samples))
+
+
+def make_plan(
+    transform: Transform,
+    source_key: str,
+    layout: Layout,
+    n_events: npt.NDArray[np.int64],
+    *,
+    workers: int = 1,
+    fragment_samples: int | None = None,
+) -> Plan:
+    """Plan a build from the number of events in each recording.
+
+    Parameters
+    ----------
+    transform : Transform
+        What is done to each recording.
+    source_key : str
+        Key of the source.
+    layout : Layout
+        Columns of the set.
+    n_events : int64 array, shape (recordings,)
+        Events of each recording, as read; they bound the number of non-zeros.
+    workers : int
+        Workers that will build; only a wish, never part of a key.
+    fragment_samples : int, optional
+        Wished rows of a fragment, rounded up to a multiple of 64.
+
+    Raises
+    ------
+    SpecError
+        There are no recordings.
+    """
+    frame = transform.to_frame
+    bins = frame.n_time_bins or frame.n_event_bins or transform.max_bins
+    places = min(bins, transform.max_bins) * layout.site_count
+    # Counts up to 2^53 times a small factor: object arithmetic would be exact but slow, float64 rounds up here.
+    bound = np.minimum(n_events.astype(np.float64) * frame.windows_per_event, float(places))
+    rows = fragment_samples or _fragment_samples(bound, layout, workers)
+    rows = -(-rows // BLOCK) * BLOCK
+    largest = float(np.add.reduceat(bound, np.arange(0, len(bound), rows)).max()) if len(bound) else 0.0
+    shard = max(1, -(-int(largest) // CHUNK_VALUES)) * CHUNK_VALUES
+    samples = len(n_events)
+    return Plan(
+        transform_key=transform.key,
+        source_key=source_key,
+        samples=samples,
+        fragment_samples=rows,
+        shard_values=shard,
+        layout=layout,
+        zarr=root_document(
+            layout,
+            samples=samples,
+            fragment_samples=rows,
+            fragments=-(-samples // rows),
+            shard_values=shard,
+        ),
+    )
+
+
+def _fragment_samples(bound: npt.NDArray[np.float64], layout: Layout, workers: int) -> int:
+    per_value = layout.dtype("index").itemsize + layout.dtype("value").itemsize
+    per_sample = 4 * (len(layout.columns) + 2) + per_value * float(bound.mean() if len(bound) else 0)
+    by_size = int(FRAGMENT_BYTES / per_sample)
+    by_workers = -(-len(bound) // (FRAGMENTS_PER_WORKER * max(workers, 1)))
+    return max(BLOCK, min(by_size // BLOCK * BLOCK, by_workers))
+
+
+PlanMaker = Callable[[], Plan]
+"""Makes the plan that a builder would like; called only when there is none to join."""

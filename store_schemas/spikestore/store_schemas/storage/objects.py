@@ -1,0 +1,113 @@
+"""Storage in a bucket, through obstore: ``s3://`` (tested), ``gs://`` and ``az://`` (the same code, untested)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from spikestore.store_schemas.errors import MissingObjectError, ReadOnlyStoreError, StoreError
+from spikestore.store_schemas.storage.storage import StoredObject
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+    from zarr.abc.store import Store as ZarrStore
+
+
+class ObjectStorage:
+    """A bucket, or a prefix in one, as storage.
+
+    Credentials come from the environment and the standard profiles, as obstore reads them; they never appear in
+    an error or a document.
+
+    Parameters
+    ----------
+    store : obstore store
+        The bucket, with the prefix of the root already applied.
+    url : str
+        How to call it, without credentials.
+    """
+
+    def __init__(self, store: ObjectStore, url: str) -> None:
+        self._store = store
+        self.url = url
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> ObjectStorage:
+        """Open ``s3://bucket/prefix`` and the like; `options` go to ``obstore.store.from_url``."""
+        import obstore.store
+
+        try:
+            return cls(obstore.store.from_url(url, **options), url)
+        except (obstore.exceptions.BaseError, ValueError) as error:
+            raise StoreError(f"can't open the store {url}: {_first_line(error)}", path=url) from error
+
+    def get(self, path: str) -> bytes:
+        """Return an object's bytes."""
+        with self._clear_errors(path, "read"):
+            return bytes(self._store.get(path).bytes())
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        """Write an object unless there is one; tell whether it was written."""
+        import obstore
+
+        with self._clear_errors(path, "write"):
+            try:
+                # One put, never multipart: a multipart upload can't be conditional everywhere.
+                self._store.put(path, data, mode="create", use_multipart=False)
+            except obstore.exceptions.AlreadyExistsError:
+                return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield all objects below a folder, sorted by path."""
+        with self._clear_errors(prefix, "list"):
+            found = [
+                StoredObject(entry["path"], entry["size"], entry["last_modified"])
+                for batch in self._store.list(prefix)
+                for entry in batch
+            ]
+        yield from sorted(found)
+
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly below a folder, sorted."""
+        with self._clear_errors(prefix, "list"):
+            result = self._store.list_with_delimiter(prefix)
+            return sorted(path.rstrip("/").rpartition("/")[2] for path in result["common_prefixes"])
+
+    def delete(self, path: str) -> None:
+        """Remove an object if it is there."""
+        with self._clear_errors(path, "delete"), contextlib.suppress(FileNotFoundError):
+            self._store.delete(path)
+
+    def zarr_store(self, prefix: str) -> ZarrStore:
+        """Return a read-only Zarr store of the objects below a prefix."""
+        from obstore.store import PrefixStore
+        from zarr.storage import ObjectStore as ZarrObjectStore
+
+        return ZarrObjectStore(PrefixStore(self._store, prefix), read_only=True)
+
+    def free_bytes(self) -> int | None:
+        """Return None: a bucket has no end."""
+        return None
+
+    @contextlib.contextmanager
+    def _clear_errors(self, path: str, verb: str) -> Iterator[None]:
+        import obstore
+
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise MissingObjectError(f"{path} is not in the store {self.url}", path=path) from error
+        except (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError) as error:
+            if verb in {"write", "delete"}:
+                message = f"the store {self.url} can't be written to: {type(error).__name__}"
+                raise ReadOnlyStoreError(message, path=path) from None
+            raise StoreError(f"the store {self.url} can't be read: {type(error).__name__}", path=path) from None
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise StoreError(f"can't {verb} {path} in {self.url}: {_first_line(error)}", path=path) from error
+
+
+def _first_line(error: Exception) -> str:
+    # obstore's errors go on for pages, with headers that need not be in anybody's log.
+    return str(error).strip().partition("\n")[0][:300]

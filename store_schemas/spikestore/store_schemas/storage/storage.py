@@ -1,0 +1,55 @@
+"""What a store needs of its storage: six verbs, the only ones that any module may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store as ZarrStore
+
+
+class StoredObject(NamedTuple):
+    """An object as a listing shows it."""
+
+    path: str
+    """Path below the storage's root, with ``/``."""
+    size: int
+    """Bytes."""
+    modified: datetime
+    """When it was written, UTC."""
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """Objects under a root: written once, whole or not at all, never changed.
+
+    Paths are relative, with ``/``. Every method raises subclasses of `StoreError`: `ReadOnlyStoreError`,
+    `StorageFullError`, `MissingObjectError`, or `StoreError` itself for what else can go wrong.
+    ``tests/store_schemas/test_storage.py`` is the contract, run against every adaptor.
+    """
+
+    url: str
+    """Where the root is, without credentials."""
+
+    def get(self, path: str) -> bytes:
+        """Return an object's bytes; `MissingObjectError` if there is none."""
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        """Write an object, atomically and durably, unless there is one; tell whether it was written."""
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield all objects below the folder `prefix` (no trailing ``/``), at any depth, sorted by path."""
+
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly below the folder `prefix`, sorted."""
+
+    def delete(self, path: str) -> None:
+        """Remove an object; nothing happens if there is none."""
+
+    def zarr_store(self, prefix: str) -> ZarrStore:
+        """Return a read-only Zarr store of the objects below `prefix`."""
+
+    def free_bytes(self) -> int | None:
+        """Return the free space in bytes, or None where that has no meaning."""

@@ -1,0 +1,154 @@
+"""A store: feature sets under their keys, and names for them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from spikestore.store_schemas import refs
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError, UnknownNameError
+from spikestore.store_schemas.feature_set import Address, FeatureSet
+from spikestore.store_schemas.ref import Pin, Ref
+from spikestore.store_schemas.storage import Storage, open_storage
+
+_KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")
+
+
+class Store:
+    """A root that holds feature sets and refs: a folder, or a prefix in a bucket.
+
+    Opening one touches nothing; a folder that does not exist is an empty store.
+
+    Parameters
+    ----------
+    location : str, Path or Storage
+        A folder, ``file://…``, or ``s3://bucket/prefix``.
+
+    Examples
+    --------
+    >>> store = Store("store")
+    >>> store["demo:train"]                             # a name and a split # doctest: +SKIP
+    >>> store["952b94b4a748/2f1c0d6e55aa"]              # beginnings of both keys # doctest: +SKIP
+    """
+
+    def __init__(self, location: str | Path | Storage) -> None:
+        self.storage: Storage = open_storage(location) if isinstance(location, (str, Path)) else location
+
+    def __repr__(self) -> str:
+        return f"Store({self.storage.url!r})"
+
+    def __getitem__(self, name: str) -> FeatureSet:
+        return self.resolve(name)
+
+    def find(self, address: Address) -> FeatureSet | None:
+        """Return the feature set at an address, or None if none is committed there."""
+        try:
+            return FeatureSet.open(self.storage, address)
+        except MissingObjectError:
+            return None
+
+    def addresses(self) -> Iterator[Address]:
+        """Yield the addresses of all folders below ``features/``, committed or not, sorted."""
+        for transform_key in self.storage.folders("features"):
+            for source_key in self.storage.folders(f"features/{transform_key}"):
+                yield Address(transform_key, source_key)
+
+    def feature_sets(self) -> Iterator[FeatureSet]:
+        """Yield all committed feature sets."""
+        for address in self.addresses():
+            found = self.find(address)
+            if found is not None:
+                yield found
+
+    def names(self) -> list[str]:
+        """Return all names, sorted."""
+        return self.storage.folders("refs")
+
+    def ref(self, name: str) -> Ref | None:
+        """Return what a name stands for now, or None."""
+        return refs.read(self.storage, name)
+
+    def point(self, name: str, splits: Mapping[str, FeatureSet]) -> Ref:
+        """Let `name` stand for these feature sets, one per split.
+
+        Other splits that the name has are kept if they were made by the same transform, else let go: a name never
+        mixes transforms.
+        """
+        pins = {
+            split: Pin(**features.address._asdict(), digest=features.digest) for split, features in splits.items()
+        }
+        return refs.update(self.storage, name, pins)
+
+    def splits(self, name: str) -> dict[str, FeatureSet]:
+        """Return all splits of a name.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such name.
+        DamagedError
+            A set that the name pins is gone, or has another digest.
+        """
+        ref = self.ref(name)
+        if ref is None:
+            raise self._unknown(name)
+        return {split: self._pinned(name, split, pin) for split, pin in ref.splits.items()}
+
+    def resolve(self, text: str) -> FeatureSet:
+        """Return one feature set by ``NAME:SPLIT``, ``NAME`` (if it has one split), or key prefixes.
+
+        Key prefixes have at least 4 digits: ``TRANSFORM/SOURCE``, or one of the two if it is unambiguous.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing, or more than one set, is meant.
+        """
+        name, _, split = text.partition(":")
+        ref = self.ref(name) if name in self.names() else None
+        if ref is not None:
+            if not split and len(ref.splits) == 1:
+                split = next(iter(ref.splits))
+            if split in ref.splits:
+                return self._pinned(name, split, ref.splits[split])
+            known = ", ".join(f"{name}:{one}" for one in ref.splits)
+            wrong = f"has no split {split!r}" if split else "has several splits"
+            raise UnknownNameError(f"{name} in {self.storage.url} {wrong}: say {known}", name=text)
+        match = _KEY_PREFIX.match(text)
+        if match is None:
+            raise self._unknown(text)
+        found = [one for one in self._by_prefix(match[1], match[2]) if self.find(one) is not None]
+        if len(found) != 1:
+            several = ", ".join(f"{t[:12]}/{s[:12]}" for t, s in found)
+            message = f"{text} could be any of {several}" if found else f"no key in {self.storage.url} begins with {text}"
+            raise UnknownNameError(message, name=text)
+        return FeatureSet.open(self.storage, found[0])
+
+    def _by_prefix(self, first: str, second: str | None) -> list[Address]:
+        if second is not None:
+            return [a for a in self.addresses() if a.transform_key.startswith(first) and a.source_key.startswith(second)]
+        return [a for a in self.addresses() if any(key.startswith(first) for key in a)]
+
+    def _pinned(self, name: str, split: str, pin: Pin) -> FeatureSet:
+        address = Address(pin.transform_key, pin.source_key)
+        features = self.find(address)
+        if features is None:
+            raise DamagedError(
+                f"{name}:{split} stands for {address.folder}, which is not in {self.storage.url}: "
+                "build or copy it again",
+                objects=(address.manifest,),
+            )
+        if features.digest != pin.digest:
+            raise DamagedError(
+                f"{name}:{split} was pinned with digest {pin.digest[:12]}, the set has {features.digest[:12]}",
+                objects=(address.manifest,),
+            )
+        return features
+
+    def _unknown(self, name: str) -> UnknownNameError:
+        names = self.names()
+        near = difflib.get_close_matches(name.partition(":")[0], names, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else f"; it has {', '.join(names)}" if names else "; it is empty"
+        return UnknownNameError(f"there is no {name!r} in the store {self.storage.url}{hint}", name=name)

@@ -1,0 +1,51 @@
+"""The transform: an ordered, deterministic chain of operations from recording to frames."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from spikestore.store_schemas.canonical import FORMAT, canonical_json, sha256_hex
+from spikestore.store_schemas.model import AsTuple, Size, Spec
+from spikestore.store_schemas.operations import Operation, ToFrame
+
+DEFAULT_MAX_BINS = 1_000_000
+
+
+class Transform(Spec):
+    """Operations in the order in which they are applied; the last one is ``to_frame``."""
+
+    operations: Annotated[tuple[Operation, ...], AsTuple, Field(min_length=1)]
+    """The chain."""
+    max_bins: Size = DEFAULT_MAX_BINS
+    """A recording that would get more time bins than this is an error that names it."""
+
+    @model_validator(mode="after")
+    def _ends_in_frames(self) -> Self:
+        frames = [place for place, operation in enumerate(self.operations) if isinstance(operation, ToFrame)]
+        if frames != [len(self.operations) - 1]:
+            raise ValueError("a transform has exactly one to_frame, and it comes last")
+        return self
+
+    @property
+    def to_frame(self) -> ToFrame:
+        """The last operation."""
+        last = self.operations[-1]
+        if not isinstance(last, ToFrame):  # guarded by _ends_in_frames
+            raise TypeError("the last operation is not to_frame")
+        return last
+
+    def sites(self, *, has_y: bool) -> tuple[int, ...]:
+        """Return the sizes of the frame axes behind time: (polarity, y, x), or (polarity, x) without `has_y`."""
+        x, y, p = self.to_frame.sensor_size
+        return (p, y, x) if has_y else (p, x)
+
+    def key_document(self) -> dict[str, Any]:
+        """Return what the transform key hashes: format, bounds, and every parameter with defaults spelled out."""
+        return {"format": FORMAT, **self.to_mapping()}
+
+    @property
+    def key(self) -> str:
+        """The transform key: SHA-256 (hex) of the canonical JSON of `key_document`."""
+        return sha256_hex(canonical_json(self.key_document()))

@@ -12,16 +12,17 @@ No locks: objects of two plans never meet, because each build has a folder of it
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from spikestore.store_schemas.canonical import canonical_json, sha256_hex
-from spikestore.store_schemas.columns import BLOCK, Layout, SampleColumns
+from spikestore.store_schemas.columns import BLOCK, SKIPPED_LABEL, Layout, SampleColumns
 from spikestore.store_schemas.digest import block_checks, block_digests, check_seed, set_digest
-from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, StoreError
+from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, UsageError
 from spikestore.store_schemas.feature_set import Address, FeatureSet
 from spikestore.store_schemas.manifest import FragmentRow, Manifest
 from spikestore.store_schemas.plan import Plan
@@ -73,7 +74,8 @@ class Build:
         wish : callable
             Makes the plan that this builder would like; called only when there is none to join.
         restart : bool
-            Forget the plan first. Nothing else is deleted; fragments of the old plan are not reused.
+            Forget the plan first, and start in a folder of its own even if the wish is the same. Nothing else is
+            deleted; fragments of the old plan are not reused.
 
         Raises
         ------
@@ -88,9 +90,11 @@ class Build:
                 data = storage.get(address.plan)
             except MissingObjectError:
                 # Somebody may be faster: then theirs is read in the next round.
-                storage.put_if_absent(address.plan, wish().to_bytes())
+                wished = _in_folder_of_its_own(storage, address, wish()) if restart else wish()
+                storage.put_if_absent(address.plan, wished.to_bytes())
                 continue
-            plan = Plan.from_bytes(data, path=address.plan)
+            with _said("run again with --restart"):
+                plan = Plan.from_bytes(data, path=address.plan)
         if (plan.transform_key, plan.source_key) != address:
             raise DamagedError(
                 f"{address.plan} belongs to another feature set: run again with --restart", objects=(address.plan,)
@@ -114,6 +118,14 @@ class Build:
         finished = {entry.path for entry in self.storage.list(folder)}
         paths = [self.address.record(self._id, fragment) for fragment in range(self.plan.fragments)]
         return [fragment for fragment, path in enumerate(paths) if path not in finished]
+
+    def has_fragment(self, fragment: int) -> bool:
+        """Tell whether a fragment has its record."""
+        try:
+            self._record(fragment)
+        except MissingObjectError:
+            return False
+        return True
 
     def put_fragment(
         self,
@@ -145,9 +157,16 @@ class Build:
         """
         rows = self.plan.rows(fragment)
         if len(columns) != len(rows):
-            raise StoreError(f"fragment {fragment} has {len(rows)} rows, {len(columns)} were handed over")
+            raise UsageError(f"fragment {fragment} has {len(rows)} rows, {len(columns)} were handed over")
+        if len(columns.index) > self.plan.shard_values:
+            raise UsageError(
+                f"fragment {fragment} has {len(columns.index)} non-zeros, the plan has room for "
+                f"{self.plan.shard_values}: the numbers of events it was made from were too small"
+            )
         layout = self.plan.layout
         columns = columns.as_stored(layout)
+        skipped = tuple(skipped)
+        _refuse_filled_skips(rows, columns, skipped)
         check = block_checks(columns, layout, check_seed(*self.address), rows.start // BLOCK)
         data = self.address.data(self._id)
         entries = []
@@ -169,7 +188,7 @@ class Build:
             max_index=int(columns.index.max(initial=0)),
             max_value=float(np.max(columns.value, initial=0)),
             blocks=tuple(block_digests(columns, layout)),
-            skipped=tuple(skipped),
+            skipped=skipped,
             events=events or EventCounts(),
         )
         self._put_or_equal(self.address.record(self._id, fragment), record.to_bytes())
@@ -186,7 +205,11 @@ class Build:
             A record or an object is missing or has another size.
         ConflictError
             Another manifest with another digest is there already.
+        UsageError
+            The specs are not those whose keys the build has.
         """
+        if (transform.key, source.key) != self.address:
+            raise UsageError(f"these specs have other keys than the build in {self.address.folder}")
         records = [self._record(fragment) for fragment in range(self.plan.fragments)]
         parsed = [record for record, _ in records]
         skipped = tuple(row for record in parsed for row in record.skipped)
@@ -267,13 +290,11 @@ class Build:
 
     def _record(self, fragment: int) -> tuple[Record, str]:
         path = self.address.record(self._id, fragment)
-        try:
-            data = self.storage.get(path)
-        except MissingObjectError as error:
-            raise DamagedError(f"{path} is missing: run again", path=path, objects=(path,)) from error
-        record = Record.from_bytes(data, path=path)
+        data = self.storage.get(path)
+        with _said("run again with --restart"):
+            record = Record.from_bytes(data, path=path)
         if (record.plan, record.fragment) != (self._hash, fragment):
-            raise DamagedError(f"{path} is the record of another fragment: run with --restart", objects=(path,))
+            raise DamagedError(f"{path} is the record of another fragment: run again with --restart", objects=(path,))
         return record, sha256_hex(data)
 
     def _all_there(self, records: list[Record]) -> None:
@@ -288,3 +309,30 @@ class Build:
                 f"({len(wrong)} such objects): run again with --restart",
                 objects=tuple(wrong),
             )
+
+
+def _in_folder_of_its_own(storage: Storage, address: Address, plan: Plan) -> Plan:
+    # Equal wishes give equal plans, whose folder may hold just what the restart shall leave behind.
+    taken = set(storage.folders(f"{address.folder}/builds"))
+    while plan.hash[:12] in taken:
+        plan = plan.model_copy(update={"attempt": plan.attempt + 1})
+    return plan
+
+
+def _refuse_filled_skips(rows: range, columns: SampleColumns, skipped: tuple[SkippedRow, ...]) -> None:
+    numbers = [one.row for one in skipped]
+    if numbers != sorted(set(numbers)) or not all(number in rows for number in numbers):
+        raise UsageError("skipped rows must ascend and lie in their fragment")
+    places = np.array(numbers, np.int64) - rows.start
+    filled = columns.nnz[places].any() or columns.n_bins[places].any()
+    if filled or (columns.label[places] != SKIPPED_LABEL).any():
+        raise UsageError("a skipped row has no non-zeros, no bins and label -1")
+
+
+@contextlib.contextmanager
+def _said(remedy: str) -> Iterator[None]:
+    """Add to the damage of a document what its builder can do about it."""
+    try:
+        yield
+    except DamagedError as error:
+        raise DamagedError(f"{error}: {remedy}", **error.details) from error

@@ -45,9 +45,18 @@ def sha256_hex(data: bytes) -> str:
 
 
 def seal(document: dict[str, Any]) -> bytes:
-    """Return the canonical bytes of `document` with the member ``self`` added."""
+    """Return the canonical bytes of `document` with the member ``self`` added.
+
+    Raises
+    ------
+    SpecError
+        The document has no canonical form, or something inside it looks like a second ``self``.
+    """
     own_hash = sha256_hex(canonical_json(document))
-    return canonical_json({**document, "self": own_hash})
+    sealed = canonical_json({**document, "self": own_hash})
+    if len(_SELF.findall(sealed)) != 1:  # `unseal` could not tell which one counts
+        raise SpecError("no member inside a stored document may be called self and hold a SHA-256")
+    return sealed
 
 
 def unseal(data: bytes, *, path: str) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def _top_level(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version and leave.", is_eager=True, callback=_show_version),
+        typer.Option("--version", help="Show the version and leave.", callback=_show_version),
     ] = False,
 ) -> None:
     if verbose and quiet:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.model import AsTuple, Size, Spec
@@ -24,6 +24,15 @@ BLOCK = 64
 
 EXTRAS: dict[str, str] = {"speaker": "int32", "n_events": "uint32", "n_cropped": "uint32", "n_dropped": "uint32"}
 """Optional columns with their dtypes, in canonical order."""
+
+_FIXED: dict[str, tuple[str, ...]] = {
+    "nnz": ("uint32",),
+    "n_bins": ("uint32",),
+    "index": ("uint32", "uint64"),
+    "value": ("uint32", "float32"),
+    "label": ("int32",),
+}
+_AXES = (("time", "polarity", "y", "x"), ("time", "polarity", "x"))
 
 FILL: dict[str, int | str] = {
     "uint32": 2**32 - 1,
@@ -57,6 +66,20 @@ class Layout(Spec):
     """Class names; label i is the i-th."""
     columns: Annotated[tuple[Annotated[ColumnDtype, AsTuple], ...], AsTuple, Field(min_length=5)]
     """Columns in canonical order, with their dtypes on disk."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        # Layouts come from stores that anybody may have written: no other name or order ever reaches the readers.
+        names = [name for name, _ in self.columns]
+        if names != [*_FIXED, *(name for name in EXTRAS if name in names)]:
+            raise ValueError(f"columns are {', '.join(_FIXED)}, then any of {', '.join(EXTRAS)}, in this order")
+        for name, dtype in self.columns:
+            known = _FIXED.get(name) or (EXTRAS[name],)
+            if dtype not in known:
+                raise ValueError(f"column {name} is {' or '.join(known)}, not {dtype}")
+        if self.axes not in _AXES or len(self.sites) != len(self.axes) - 1:
+            raise ValueError("axes are time, polarity, (y,) x, and sites has a size for each axis behind time")
+        return self
 
     @property
     def site_count(self) -> int:
@@ -208,9 +231,15 @@ def _check_range(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> N
     if not len(column):
         return
     if dtype.kind == "f":
-        if not np.isfinite(column).all():
-            raise UsageError(f"column {name} holds NaN or infinity")
+        with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
+            stored = column.astype(dtype)
+        if not np.isfinite(stored).all():
+            raise UsageError(f"column {name} holds NaN, infinity or what is infinite as {dtype.name}")
+        if not stored.all():
+            raise UsageError(f"column {name} holds 0 or what is 0 as {dtype.name}")
         return
+    if column.dtype.kind not in "iu":
+        raise UsageError(f"column {name} is {column.dtype.name}, it holds whole numbers ({dtype.name})")
     low, high = int(column.min()), int(column.max())
     fill = int(FILL[dtype.name])
     lowest, highest = (0, fill - 1) if dtype.kind == "u" else (fill + 1, 2**31 - 1)

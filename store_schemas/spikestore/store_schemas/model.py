@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self, get_args
 
@@ -46,6 +48,9 @@ Size = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 as 64 lower-case hexadecimal digits."""
+
+NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}\Z")
+"""What a name for people looks like."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 """A name for people (refs, splits, readers): lower-case letters, digits, ``.``, ``_``, ``-``."""
@@ -91,8 +96,8 @@ class Spec(BaseModel):
         """
         try:
             text = json.dumps(mapping, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise SpecError(f"{origin}: a value is neither text, number, truth value, list nor table ({error})") from error
+        except (TypeError, ValueError):
+            raise _spec_error(list(_not_json(mapping, "")), origin) from None
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -135,26 +140,45 @@ class Document(Spec):
 
 def spec_error(error: ValidationError, model: type[BaseModel], origin: str) -> SpecError:
     """Turn pydantic's error into one `SpecError` that lists every problem with its path."""
-    problems = [_problem(detail, model) for detail in error.errors(include_url=False)]
+    return _spec_error([_problem(detail, model) for detail in error.errors(include_url=False)], origin)
+
+
+def _spec_error(problems: list[Problem], origin: str) -> SpecError:
     lines = "".join(f"\n  {problem.path}: {problem.message}" for problem in problems)
     noun = "problem" if len(problems) == 1 else "problems"
     return SpecError(f"{origin}: {len(problems)} {noun}{lines}", origin=origin, problems=problems)
+
+
+def _not_json(value: object, path: str) -> Iterator[Problem]:
+    """Find what JSON can't carry: TOML's dates, infinities and NaN, and objects of Python's."""
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            yield from _not_json(member, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            yield from _not_json(item, f"{path}[{place}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Problem(path or "(top)", f"should be a finite number, found {value}")
+    elif not isinstance(value, str | int | float | None):
+        message = f"should be text, a number, a truth value, a list or a table, found {_short(value)}"
+        yield Problem(path or "(top)", message)
 
 
 def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     kind, found = detail["type"], detail["input"]
     path, names = _walk(detail["loc"], model)
     context = detail.get("ctx", {})
+    discriminator = str(context.get("discriminator")).strip("'")
     if kind == "extra_forbidden":
         message = f"there is no such field{_nearest(path.rpartition('.')[2], names)}; fields are {', '.join(names)}"
     elif kind == "missing":
         message = "is required and was left out"
     elif kind == "union_tag_invalid":
         tags = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",")]
-        message = f"unknown {context.get('discriminator')} '{context.get('tag')}'"
+        message = f"unknown {discriminator} '{context.get('tag')}'"
         message += f"{_nearest(str(context.get('tag')), tags)}; known are {', '.join(tags)}"
     elif kind == "union_tag_not_found":
-        message = f"the field {context.get('discriminator')} is required and was left out"
+        message = f"the field {discriminator} is required and was left out"
     elif kind == "literal_error":
         options = [option.strip("' ") for option in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
         message = f"should be {context.get('expected')}, found {found!r}{_nearest(str(found), options)}"

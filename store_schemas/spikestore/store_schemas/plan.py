@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from spikestore.store_schemas.canonical import FORMAT, sha256_hex
 from spikestore.store_schemas.columns import BLOCK, Layout
-from spikestore.store_schemas.model import Document, Sha256, Size
+from spikestore.store_schemas.errors import SpecError
+from spikestore.store_schemas.model import Count, Document, Sha256, Size
 from spikestore.store_schemas.transform import Transform
 from spikestore.store_schemas.zarr_metadata import CHUNK_VALUES, root_document
 
@@ -36,20 +37,27 @@ class Plan(Document):
     """Length of a shard of ``index`` and ``value``, R; no fragment can have more non-zeros."""
     layout: Layout
     """Columns, axes, classes."""
+    attempt: Count = 0
+    """Tells the plan of a restart from an equal one before it: each has a folder of its own."""
     zarr: dict[str, Any]
     """``data.zarr/zarr.json``, with the metadata of all arrays consolidated in it."""
 
     @model_validator(mode="after")
     def _documents_fit(self) -> Self:
-        # A plan of other chunk sizes or codecs is welcome; one that contradicts itself is not.
-        arrays = self.zarr.get("consolidated_metadata", {}).get("metadata", {})
-        lengths = {
-            "index": self.fragments * self.shard_values,
-            "nnz": self.samples,
-            "check": -(-self.samples // BLOCK),
-        }
-        for name, length in lengths.items():
-            if arrays.get(name, {}).get("shape") != [length]:
+        # A plan of other codecs is welcome; one whose arrays do not fit its own numbers would lose data.
+        arrays = _member(self.zarr, "consolidated_metadata", "metadata")
+        dtypes = {**dict(self.layout.columns), "start": "uint64", "check": "uint64"}
+        if arrays.keys() != dtypes.keys():
+            raise ValueError("the Zarr metadata have other arrays than the plan")
+        for name, dtype in dtypes.items():
+            length, chunk = self.samples, self.fragment_samples
+            if name in {"index", "value"}:
+                length, chunk = self.fragments * self.shard_values, self.shard_values
+            elif name == "check":
+                length, chunk = -(-self.samples // BLOCK), self.fragment_samples // BLOCK
+            found = _member(arrays, name)
+            grid = _member(found, "chunk_grid", "configuration")
+            if (found.get("shape"), grid.get("chunk_shape"), found.get("data_type")) != ([length], [chunk], dtype):
                 raise ValueError(f"the Zarr metadata of {name} contradict the plan")
         return self
 
@@ -98,16 +106,20 @@ def make_plan(
     Raises
     ------
     SpecError
-        There are no recordings.
+        There are no recordings, or no rows in a fragment.
     """
+    if not len(n_events):
+        raise SpecError("the source has no recordings: there is nothing to build")
+    if fragment_samples is not None and fragment_samples < 1:
+        raise SpecError(f"a fragment has at least one row, {fragment_samples} were asked for")
     frame = transform.to_frame
     bins = frame.n_time_bins or frame.n_event_bins or transform.max_bins
     places = min(bins, transform.max_bins) * layout.site_count
-    # Counts up to 2^53 times a small factor: object arithmetic would be exact but slow, float64 rounds up here.
+    # float64 is exact as long as a fragment has fewer than 2^53 non-zeros, and none has more.
     bound = np.minimum(n_events.astype(np.float64) * frame.windows_per_event, float(places))
     rows = fragment_samples or _fragment_samples(bound, layout, workers)
     rows = -(-rows // BLOCK) * BLOCK
-    largest = float(np.add.reduceat(bound, np.arange(0, len(bound), rows)).max()) if len(bound) else 0.0
+    largest = float(np.add.reduceat(bound, np.arange(0, len(bound), rows)).max())
     shard = max(1, -(-int(largest) // CHUNK_VALUES)) * CHUNK_VALUES
     samples = len(n_events)
     return Plan(
@@ -129,10 +141,18 @@ def make_plan(
 
 def _fragment_samples(bound: npt.NDArray[np.float64], layout: Layout, workers: int) -> int:
     per_value = layout.dtype("index").itemsize + layout.dtype("value").itemsize
-    per_sample = 4 * (len(layout.columns) + 2) + per_value * float(bound.mean() if len(bound) else 0)
+    per_sample = 4 * (len(layout.columns) + 2) + per_value * float(bound.mean())
     by_size = int(FRAGMENT_BYTES / per_sample)
-    by_workers = -(-len(bound) // (FRAGMENTS_PER_WORKER * max(workers, 1)))
-    return max(BLOCK, min(by_size // BLOCK * BLOCK, by_workers))
+    by_workers = len(bound) // (FRAGMENTS_PER_WORKER * max(workers, 1))
+    return max(BLOCK, min(by_size, by_workers) // BLOCK * BLOCK)
+
+
+def _member(document: dict[str, Any], *path: str) -> dict[str, Any]:
+    """Follow `path` through objects; an empty object where it leads nowhere."""
+    for name in path:
+        inner = document.get(name)
+        document = inner if isinstance(inner, dict) else {}
+    return document
 
 
 PlanMaker = Callable[[], Plan]

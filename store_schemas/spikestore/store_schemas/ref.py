@@ -24,5 +24,7 @@ class Ref(Document):
 
     format: Literal[1] = FORMAT
     name: Name
+    number: Annotated[int, Field(ge=1, le=99_999_999)]
+    """Place of the entry in the log: an old entry can't stand in for a newer one."""
     splits: Annotated[dict[Name, Pin], Field(min_length=1)]
     """The feature set of each split."""

@@ -10,7 +10,8 @@ import logging
 import re
 from collections.abc import Mapping
 
-from spikestore.store_schemas.errors import DamagedError, SpecError, UsageError
+from spikestore.store_schemas.errors import DamagedError, UsageError
+from spikestore.store_schemas.model import NAME
 from spikestore.store_schemas.ref import Pin, Ref
 from spikestore.store_schemas.storage import Storage
 
@@ -33,24 +34,25 @@ def update(storage: Storage, name: str, pins: Mapping[str, Pin]) -> Ref:
     Raises
     ------
     UsageError
-        The name breaks the rules for names.
+        A name breaks the rules for names, or the sets were not made by one transform.
     """
-    try:
-        wanted = Ref(name=name, splits=dict(pins))
-    except SpecError as error:
-        raise UsageError(
-            f"{name!r} can't be a name: 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit"
-        ) from error
+    for text in (name, *pins):
+        if not NAME.match(text):
+            raise UsageError(
+                f"{text!r} can't be a name: 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit"
+            )
     transforms = {pin.transform_key for pin in pins.values()}
+    if len(transforms) != 1:
+        raise UsageError(f"{name!r} must stand for sets of one transform, {len(transforms)} were given")
     for _ in range(_ATTEMPTS):
         number, old = _newest(storage, name)
         before = dict(old.splits) if old is not None else {}
         kept = {split: pin for split, pin in before.items() if {pin.transform_key} == transforms}
-        dropped = before.keys() - kept.keys() - wanted.splits.keys()
-        entry = Ref(name=name, splits={**kept, **wanted.splits})
+        dropped = before.keys() - kept.keys() - pins.keys()
+        entry = Ref(name=name, number=number + 1, splits={**kept, **pins})
         if old is not None and old.splits == entry.splits:
             return old
-        if storage.put_if_absent(f"refs/{name}/{number + 1:08d}.json", entry.to_bytes()):
+        if storage.put_if_absent(f"refs/{name}/{entry.number:08d}.json", entry.to_bytes()):
             if dropped:
                 logger.warning("%s: let go of %s, made by another transform", name, ", ".join(sorted(dropped)))
             return entry
@@ -63,6 +65,6 @@ def _newest(storage: Storage, name: str) -> tuple[int, Ref | None]:
         return 0, None
     number, path = max(entries)
     ref = Ref.from_bytes(storage.get(path), path=path)
-    if ref.name != name:
-        raise DamagedError(f"{path} is an entry of {ref.name!r}", path=path, objects=(path,))
+    if (ref.name, ref.number) != (name, number):
+        raise DamagedError(f"{path} is damaged: it is entry {ref.number} of {ref.name!r}", path=path, objects=(path,))
     return number, ref

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,20 @@ from spikestore.store_schemas.errors import DamagedError, MissingObjectError, Un
 from spikestore.store_schemas.feature_set import Address, FeatureSet
 from spikestore.store_schemas.ref import Pin, Ref
 from spikestore.store_schemas.storage import Storage, open_storage
+
+STORE_VARIABLE = "SPIKESTORE_STORE"
+"""Environment variable that names the default store."""
+
+
+def default_location() -> str:
+    """Return the store that is used when none is named: ``$SPIKESTORE_STORE``, else the user's data directory."""
+    chosen = os.environ.get(STORE_VARIABLE)
+    if chosen:
+        return chosen
+    from platformdirs import user_data_dir
+
+    return str(Path(user_data_dir("spikestore", appauthor=False)) / "store")
+
 
 _KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")
 
@@ -148,7 +163,7 @@ class Store:
         return features
 
     def _unknown(self, name: str) -> UnknownNameError:
-        names = self.names()
+        names = [one for one in self.names() if one != name]  # the folder of a name that lost its entries
         near = difflib.get_close_matches(name.partition(":")[0], names, n=1)
         hint = f", did you mean {near[0]!r}?" if near else f"; it has {', '.join(names)}" if names else "; it is empty"
         return UnknownNameError(f"there is no {name!r} in the store {self.storage.url}{hint}", name=name)

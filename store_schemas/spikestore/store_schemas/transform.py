@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator
 
 from spikestore.store_schemas.canonical import FORMAT, canonical_json, sha256_hex
 from spikestore.store_schemas.model import AsTuple, Size, Spec
@@ -13,20 +13,24 @@ from spikestore.store_schemas.operations import Operation, ToFrame
 DEFAULT_MAX_BINS = 1_000_000
 
 
+def _ends_in_frames(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    frames = [place for place, operation in enumerate(operations) if isinstance(operation, ToFrame)]
+    if frames != [len(operations) - 1]:
+        raise ValueError("a transform has exactly one to_frame, and it comes last")
+    return operations
+
+
+Chain = Annotated[tuple[Operation, ...], AsTuple, AfterValidator(_ends_in_frames)]
+"""Operations in the order in which they are applied, ending in ``to_frame``."""
+
+
 class Transform(Spec):
     """Operations in the order in which they are applied; the last one is ``to_frame``."""
 
-    operations: Annotated[tuple[Operation, ...], AsTuple, Field(min_length=1)]
+    operations: Chain
     """The chain."""
     max_bins: Size = DEFAULT_MAX_BINS
     """A recording that would get more time bins than this is an error that names it."""
-
-    @model_validator(mode="after")
-    def _ends_in_frames(self) -> Self:
-        frames = [place for place, operation in enumerate(self.operations) if isinstance(operation, ToFrame)]
-        if frames != [len(self.operations) - 1]:
-            raise ValueError("a transform has exactly one to_frame, and it comes last")
-        return self
 
     @property
     def to_frame(self) -> ToFrame:

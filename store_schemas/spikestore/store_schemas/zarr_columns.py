@@ -20,6 +20,7 @@ from spikestore.store_schemas.zarr_metadata import documents
 if TYPE_CHECKING:
     import zarr
     from zarr.abc.store import Store as ZarrStore
+    from zarr.storage import StorePath
 
 
 def encode_fragment(
@@ -64,7 +65,7 @@ def encode_fragment(
     return {path: memory[path].to_bytes() for path in sorted(memory.keys() - metadata.keys())}
 
 
-def open_group(store: ZarrStore, *, mode: str = "r") -> Any:
+def open_group(store: ZarrStore | StorePath, *, mode: str = "r") -> Any:
     """Open a group that exists, without any create call. Typed Any: Zarr's items are array or group."""
     import zarr
 

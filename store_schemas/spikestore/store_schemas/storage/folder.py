@@ -7,6 +7,7 @@ hence ``os`` here; and nothing of Rust is alive in a process that only reads a f
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import errno
 import os
@@ -23,10 +24,10 @@ from spikestore.store_schemas.errors import (
     StorageFullError,
     StoreError,
 )
-from spikestore.store_schemas.storage.storage import StoredObject
+from spikestore.store_schemas.storage.storage import StoredObject, path_parts
 
 if TYPE_CHECKING:
-    from zarr.abc.store import Store as ZarrStore
+    from zarr.storage import StorePath
 
 TEMPORARY = ".tmp"
 """Folder for half-written objects, beside ``features`` and ``refs``."""
@@ -56,9 +57,10 @@ class FolderStorage:
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """Write an object durably unless there is one; tell whether it was written."""
-        target = self._place(path)
         with self._clear_errors(path, "write"):
+            target = self._place(path)
             if target.exists():
+                _sync_folder(target.parent)  # whoever relies on it must not outlive it
                 return False
             self._make_folder(target.parent)
             self._make_folder(self.root / TEMPORARY)
@@ -78,7 +80,7 @@ class FolderStorage:
         with self._clear_errors(prefix, "list"):
             yield from self._walk(self._place(prefix), prefix)
 
-    def folders(self, prefix: str) -> list[str]:
+    def folders(self, prefix: str) -> builtins.list[str]:  # `list` is a verb here
         """Return the names of the folders directly below a folder, sorted."""
         with self._clear_errors(prefix, "list"):
             if not self._place(prefix).is_dir():
@@ -88,17 +90,17 @@ class FolderStorage:
 
     def delete(self, path: str) -> None:
         """Remove an object if it is there."""
-        place = self._place(path)
         with self._clear_errors(path, "delete"):
+            place = self._place(path)
             if place.exists():
                 place.unlink(missing_ok=True)
                 _sync_folder(place.parent)
 
-    def zarr_store(self, prefix: str) -> ZarrStore:
-        """Return a read-only Zarr store of a folder."""
-        from zarr.storage import LocalStore
+    def zarr_store(self, prefix: str) -> StorePath:
+        """Return a folder as a place in a read-only Zarr store."""
+        from zarr.storage import LocalStore, StorePath
 
-        return LocalStore(self._place(prefix), read_only=True)
+        return StorePath(LocalStore(self._place(prefix), read_only=True))
 
     def free_bytes(self) -> int | None:
         """Return the free space of the file system that the root is on, or will be on."""
@@ -108,10 +110,9 @@ class FolderStorage:
         return shutil.disk_usage(place).free
 
     def _place(self, path: str) -> Path:
-        parts = path.split("/")
-        if any(part in {"", ".", ".."} for part in parts):
-            raise StoreError(f"{path!r} is no path inside a store", path=path)
-        return self.root.joinpath(*parts)
+        if self.root.is_file():
+            raise StoreError(f"{self.url} is a file: a store is a folder", path=self.url)
+        return self.root.joinpath(*path_parts(path))
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from spikestore.store_schemas.errors import MissingObjectError, ReadOnlyStoreError, StoreError
-from spikestore.store_schemas.storage.storage import StoredObject
+from spikestore.store_schemas.storage.storage import StoredObject, path_parts
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
-    from zarr.abc.store import Store as ZarrStore
+    from zarr.storage import StorePath
 
 
 class ObjectStorage:
@@ -69,7 +70,7 @@ class ObjectStorage:
             ]
         yield from sorted(found)
 
-    def folders(self, prefix: str) -> list[str]:
+    def folders(self, prefix: str) -> builtins.list[str]:  # `list` is a verb here
         """Return the names of the folders directly below a folder, sorted."""
         with self._clear_errors(prefix, "list"):
             result = self._store.list_with_delimiter(prefix)
@@ -80,12 +81,13 @@ class ObjectStorage:
         with self._clear_errors(path, "delete"), contextlib.suppress(FileNotFoundError):
             self._store.delete(path)
 
-    def zarr_store(self, prefix: str) -> ZarrStore:
-        """Return a read-only Zarr store of the objects below a prefix."""
-        from obstore.store import PrefixStore
+    def zarr_store(self, prefix: str) -> StorePath:
+        """Return a prefix as a place in a read-only Zarr store."""
         from zarr.storage import ObjectStore as ZarrObjectStore
+        from zarr.storage import StorePath
 
-        return ZarrObjectStore(PrefixStore(self._store, prefix), read_only=True)
+        path_parts(prefix)
+        return StorePath(ZarrObjectStore(self._store, read_only=True), prefix)
 
     def free_bytes(self) -> int | None:
         """Return None: a bucket has no end."""
@@ -95,6 +97,7 @@ class ObjectStorage:
     def _clear_errors(self, path: str, verb: str) -> Iterator[None]:
         import obstore
 
+        path_parts(path)
         try:
             yield
         except FileNotFoundError as error:

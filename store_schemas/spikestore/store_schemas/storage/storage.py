@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
+from spikestore.store_schemas.errors import StoreError
+
 if TYPE_CHECKING:
-    from zarr.abc.store import Store as ZarrStore
+    from zarr.storage import StorePath
+
+
+def path_parts(path: str) -> list[str]:
+    """Return the parts of a path below a store's root.
+
+    Raises
+    ------
+    StoreError
+        The path could leave the root, or means different things to different storages.
+    """
+    parts = path.split("/")
+    if any(part in {"", ".", ".."} or "\\" in part or not part.isprintable() for part in parts):
+        raise StoreError(f"{path!r} is no path inside a store", path=path)
+    return parts
 
 
 class StoredObject(NamedTuple):
@@ -42,14 +59,14 @@ class Storage(Protocol):
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below the folder `prefix` (no trailing ``/``), at any depth, sorted by path."""
 
-    def folders(self, prefix: str) -> list[str]:
+    def folders(self, prefix: str) -> builtins.list[str]:  # `list` is a verb here
         """Return the names of the folders directly below the folder `prefix`, sorted."""
 
     def delete(self, path: str) -> None:
         """Remove an object; nothing happens if there is none."""
 
-    def zarr_store(self, prefix: str) -> ZarrStore:
-        """Return a read-only Zarr store of the objects below `prefix`."""
+    def zarr_store(self, prefix: str) -> StorePath:
+        """Return `prefix` as a place in a read-only Zarr store."""
 
     def free_bytes(self) -> int | None:
         """Return the free space in bytes, or None where that has no meaning."""

@@ -1,0 +1,127 @@
+# Everything one word each: `make` alone lists the words. GNU make 3.81 or newer, and bash.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+STORE ?= ./store
+TORCH ?= cpu
+VENV_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := data/demo/SSC/ssc_test.h5
+comma := ,
+
+ifeq ($(filter $(TORCH),cpu cuda),)
+$(error TORCH is '$(TORCH)': it can be cpu or cuda)
+endif
+
+.PHONY: help preprocess demo train test lint format bench clean distclean
+
+help: ## list the targets (this is what `make` alone does)
+	@echo "make TARGET [VARIABLE=value …]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  RECIPE=FILE       what to build (default: recipes/demo.toml)"
+	@echo "  DATA=FOLDER       where the raw recordings are (default: what the recipe says)"
+	@echo "  STORE=URL         where feature sets go (default: ./store)"
+	@echo "  WORKERS=N         processes that preprocess (default: one per core)"
+	@echo "  TORCH=cpu|cuda    which torch to install where one is needed and none is there (default: cpu)"
+	@echo "  PYTHON=COMMAND    the Python 3.11+ that .venv is made with (default: python3)"
+	@echo "  VENV_ARGS=ARGS    e.g. --system-site-packages, to use the machine's torch"
+	@echo "  PYTEST_ARGS=ARGS  more arguments for pytest;  SLOW=1 runs the slow tests too"
+
+# ---------------------------------------------------------------- set-up
+# One stamp per set of extras. A stamp is newer than pyproject.toml and constraints.txt, or make installs again.
+
+$(VENV)/.stamp-venv:
+	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+	    command -v "$(PYTHON)" >/dev/null \
+	        || { echo "spikestore: no '$(PYTHON)' here: install Python 3.11 or newer, or say PYTHON=…" >&2; exit 1; }; \
+	    "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	        || { echo "spikestore: '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1), 3.11 or newer is needed: say PYTHON=…" >&2; exit 1; }; \
+	    "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
+	        || { echo "spikestore: '$(PYTHON)' has no venv module: install it (Debian, Ubuntu: python3-venv)" >&2; exit 1; }; \
+	    echo "making $(VENV)" >&2; \
+	    "$(PYTHON)" -m venv $(VENV_ARGS) $(VENV); \
+	fi
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "spikestore: $(VENV) has $$($(BIN)/python -V), 3.11 or newer is needed: make distclean" >&2; exit 1; }
+	@touch $@
+
+# $(call install,EXTRAS): a torch that is already there is held at its version, whatever constraints.txt says.
+define install
+@echo "installing spikestore[$(1)] into $(VENV)" >&2
+@$(BIN)/python -c 'import importlib.metadata as m, pathlib, re; \
+    have = [d.version for d in m.distributions(name="torch")][:1]; \
+    text = pathlib.Path("constraints.txt").read_text(encoding="utf-8"); \
+    text = re.sub(r"(?m)^torch==.*$$", "torch==" + have[0], text) if have else text; \
+    pathlib.Path("$(VENV)/constraints.txt").write_text(text, encoding="utf-8")'
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[$(1)]'
+endef
+
+$(VENV)/.stamp-pipeline: $(VENV)/.stamp-venv pyproject.toml constraints.txt
+	$(call install,pipeline)
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml constraints.txt
+	$(call install,pipeline$(comma)dev)
+	@touch $@ $(VENV)/.stamp-pipeline
+
+# Which build of torch pip finds depends on the indexes it is set up with; TORCH=cuda insists on what it means.
+$(VENV)/.stamp-train: $(VENV)/.stamp-venv pyproject.toml constraints.txt
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' || { \
+	    echo "installing torch ($(TORCH)) into $(VENV)" >&2; \
+	    $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch; }
+	@test "$(TORCH)" = cpu || $(BIN)/python -c 'import sys, torch; sys.exit(torch.version.cuda is None)' \
+	    || { echo "spikestore: TORCH=cuda, but the torch in $(VENV) is a CPU build: install a CUDA build there" >&2; exit 1; }
+	$(call install,train)
+	@touch $@
+
+# ---------------------------------------------------------------- the work
+
+# The demo recipe is what runs when nothing is said; its recordings are made, not downloaded.
+recipe := $(or $(RECIPE),$(if $(DATA),,recipes/demo.toml))
+demo_data := $(if $(DATA),,$(if $(filter recipes/demo.toml ./recipes/demo.toml,$(recipe)),$(DEMO)))
+
+preprocess: $(VENV)/.stamp-pipeline $(demo_data) ## raw events in, a committed feature set in the store out
+	@$(BIN)/spikestore preprocess $(if $(recipe),'$(recipe)') $(if $(DATA),--data '$(DATA)') \
+	    --store '$(STORE)' $(if $(WORKERS),--workers '$(WORKERS)')
+
+demo: $(DEMO) ## make the demo recordings in data/demo (2,000 / 400 / 400)
+
+$(DEMO): | $(VENV)/.stamp-pipeline
+	@$(BIN)/spikestore demo-data data/demo
+
+train: ## train from the store (nothing to do yet)
+	@echo "make train: there is nothing to do yet, training from the store is not written"
+
+bench: ## run the benchmarks (nothing to do yet)
+	@echo "make bench: there is nothing to do yet, the benchmarks are not written"
+
+# ---------------------------------------------------------------- checks
+
+test: $(VENV)/.stamp-dev ## run the tests that need neither a GPU nor much time
+	@$(BIN)/python -m pytest $(if $(SLOW),-m 'not gpu') $(PYTEST_ARGS)
+
+lint: $(VENV)/.stamp-dev ## ruff, mypy, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.stamp-dev ## let ruff format and mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## remove caches and builds; leaves .venv, data and stores
+	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too; data and stores stay
+	@rm -rf $(VENV)

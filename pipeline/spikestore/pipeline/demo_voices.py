@@ -1,0 +1,317 @@
+"""Words, voices and the cochlea of the demo data: how one artificial recording is drawn.
+
+1. A *word* is a string of sounds. Each sound has four resonances (three formants and a hiss) on the cochlea's
+   axis; from one sound to the next they glide. Twenty of the words are pairs of mirror images in time (``on``
+   and ``off``, ``left`` and ``right``): summed over time such a pair is alike, only the order tells it apart.
+2. A *voice*, one per speaker, shifts and stretches the resonances and has a pitch, a tempo and a breath.
+3. A recording is one utterance: the voice says the word, with sloppiness of its own, at some instant of a
+   recording of 0.8 to 1.2 s, over background noise.
+4. This gives a rate map over (time, place). Events are drawn from it: first sorted times, from the rate
+   summed over places and the pulses of the pitch, then a place for each, from the rates at that time. Only
+   plain uniform numbers are ever sorted, and no grid shows in the times.
+
+The trade-off: resonances are squared Lorentz curves and spreads are polynomials, because sums, products and
+quotients are the same to the last bit on every machine, which ``exp`` and ``log`` are not, and the bytes of
+the demo data must be reproducible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["N_CHANNELS", "WORDS", "Recording", "Voice", "draw_recording", "draw_voice"]
+
+N_CHANNELS = 700
+"""Channels of the cochlea, as in SSC and SHD."""
+
+WORDS: dict[str, str] = {
+    "backward": "uri",
+    "bed": "nen",
+    "bird": "rer",
+    "cat": "tas",
+    "dog": "sat",
+    "down": "ano",
+    "eight": "eit",
+    "five": "fai",
+    "follow": "fou",
+    "forward": "iru",
+    "four": "for",
+    "go": "ros",
+    "happy": "era",
+    "house": "aus",
+    "learn": "uof",
+    "left": "ift",
+    "marvin": "ari",
+    "nine": "nan",
+    "no": "sei",
+    "off": "aof",
+    "on": "foa",
+    "one": "uan",
+    "right": "tfi",
+    "seven": "sin",
+    "sheila": "are",
+    "six": "nis",
+    "stop": "sor",
+    "three": "fri",
+    "tree": "tri",
+    "two": "tu",
+    "up": "ona",
+    "visual": "iuo",
+    "wow": "uau",
+    "yes": "ies",
+    "zero": "sio",
+}
+"""The 35 words of Speech Commands v2 in alphabetical order (a label is the rank), each with its sounds.
+
+The sounds are ours and not the words' own: backward and forward, cat and dog, follow and learn, go and stop,
+happy and sheila, left and right, no and yes, off and on, seven and six, down and up are mirror images.
+"""
+
+
+class _Sound(NamedTuple):
+    """One sound: places of three formants and the hiss, from 0 (low) to 1 (high end), and their loudness."""
+
+    places: tuple[float, float, float, float]
+    loudness: tuple[float, float, float, float]
+
+
+_SOUNDS = {
+    "i": _Sound((0.14, 0.62, 0.78, 0.90), (1.0, 0.8, 0.5, 0.0)),
+    "e": _Sound((0.26, 0.55, 0.74, 0.90), (1.0, 0.8, 0.4, 0.0)),
+    "a": _Sound((0.42, 0.52, 0.70, 0.90), (1.0, 0.9, 0.3, 0.0)),
+    "o": _Sound((0.30, 0.40, 0.68, 0.90), (1.0, 0.9, 0.2, 0.0)),
+    "u": _Sound((0.14, 0.30, 0.64, 0.90), (1.0, 0.7, 0.2, 0.0)),
+    "r": _Sound((0.24, 0.42, 0.54, 0.90), (0.8, 0.7, 0.6, 0.0)),
+    "n": _Sound((0.10, 0.48, 0.72, 0.90), (0.9, 0.3, 0.2, 0.0)),
+    "s": _Sound((0.20, 0.60, 0.80, 0.92), (0.0, 0.1, 0.3, 1.0)),
+    "f": _Sound((0.20, 0.50, 0.70, 0.78), (0.1, 0.1, 0.2, 0.8)),
+    "t": _Sound((0.20, 0.55, 0.75, 0.86), (0.0, 0.2, 0.5, 0.9)),
+}
+_HISS = 3
+_WIDTHS = (0.024, 0.030, 0.034, 0.085)
+"""Half width of each resonance, in fractions of the cochlea."""
+
+_ROW = 0.005
+"""Height of a row of the rate map: s."""
+_STEPS_PER_ROW = 5
+"""Steps of the pitch's pulses within a row."""
+_PLACES = 140
+"""Columns of the rate map; each stands for five neighbouring channels."""
+_PLACE_AXIS = (np.arange(_PLACES) + 0.5) / _PLACES
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """A quantity that varies: its mean, and its standard deviation as a fraction of the mean."""
+
+    mean: float
+    spread: float
+
+    def draw(self, z: float) -> float:
+        """Value at `z` standard deviations from the mean."""
+        return self.mean * (1 + self.spread * z)
+
+
+# Voices.
+_STRETCH = _Range(1.0, 0.075)
+_TEMPO = _Range(1.0, 0.10)
+_PITCH = _Range(150.0, 0.22)
+_BREATH = _Range(0.22, 0.30)
+_WIDTH = _Range(1.0, 0.15)
+_VOICE_SHIFT = 0.015
+# Utterances.
+_WORD_SECONDS = _Range(0.62, 0.08)
+_LOUDNESS = _Range(1.0, 0.25)
+_UTTERANCE_SHIFT = 0.012
+_FORMANT_SHIFT = 0.020
+_KNOT_SHIFT = 0.06
+_QUARTER_EVENTS = _Range(9.3675, 0.09)
+"""Fourth root of the number of events: (1 + z s / 4)⁴ is a log-normal spread of s for all that matters."""
+
+
+class Voice(NamedTuple):
+    """What all recordings of one speaker share.
+
+    Attributes
+    ----------
+    stretch : float
+        Factor on the places of all resonances (length of the vocal tract).
+    shift : float
+        Added to the places of all resonances, in fractions of the cochlea.
+    tempo : float
+        Factor on the duration of words.
+    pitch : float
+        Hz.
+    breath : float
+        Share of background noise in the rates.
+    width : float
+        Factor on the widths of all resonances.
+    """
+
+    stretch: float
+    shift: float
+    tempo: float
+    pitch: float
+    breath: float
+    width: float
+
+
+class Recording(NamedTuple):
+    """Events of one recording.
+
+    Attributes
+    ----------
+    times : numpy.ndarray
+        float16, shape (n_events,), seconds, non-decreasing.
+    units : numpy.ndarray
+        uint16, shape (n_events,), channels from 0 to 699.
+    """
+
+    times: npt.NDArray[np.float16]
+    units: npt.NDArray[np.uint16]
+
+
+def draw_voice(rng: np.random.Generator) -> Voice:
+    """Draw one speaker.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of chance, for this speaker alone.
+
+    Returns
+    -------
+    Voice
+        The speaker's voice.
+    """
+    z = _normal(rng, 6)
+    return Voice(
+        stretch=_STRETCH.draw(z[0]),
+        shift=_VOICE_SHIFT * float(z[1]),
+        tempo=_TEMPO.draw(z[2]),
+        pitch=_PITCH.draw(z[3]),
+        breath=_BREATH.draw(z[4]),
+        width=_WIDTH.draw(z[5]),
+    )
+
+
+def draw_recording(rng: np.random.Generator, word: str, voice: Voice) -> Recording:
+    """Draw one recording of a word.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of chance, for this recording alone.
+    word : str
+        One of `WORDS`.
+    voice : Voice
+        Who speaks.
+
+    Returns
+    -------
+    Recording
+        About 8,000 events (3,000 to 16,000); the last one, at 0.8 to 1.2 s, is the recording's end.
+    """
+    duration = float(rng.uniform(0.805, 1.195))
+    rates, voicing = _draw_rates(rng, WORDS[word], voice, duration)
+    quarter = _QUARTER_EVENTS.draw(_normal(rng, 1)[0])
+    n_events = int(quarter * quarter * quarter * quarter)
+    return _draw_events(rng, rates, voicing, voice.pitch, duration, n_events)
+
+
+def _normal(rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
+    """Draw standard normal numbers, float64, shape (size,), clipped: nobody is that far from the mean."""
+    return np.clip(rng.standard_normal(size), -2.5, 2.5)
+
+
+def _draw_rates(
+    rng: np.random.Generator, sounds: str, voice: Voice, duration: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Draw an utterance as rates and voicing.
+
+    Returns
+    -------
+    rates : numpy.ndarray
+        float32, shape (n_rows, places), any unit.
+    voicing : numpy.ndarray
+        float64, shape (n_rows,), from 0 (hiss or silence) to 1 (vowel).
+    """
+    n_rows = int(np.ceil(duration / _ROW))
+    length = min(_WORD_SECONDS.draw(_normal(rng, 1)[0]) * voice.tempo, duration - 0.10)
+    # The word ends within the first second: what comes later is cropped by the usual transform.
+    room = max(min(duration, 1.0) - length - 0.06, 0.0)
+    begin = 0.04 + room * float(rng.random())
+    phase = ((np.arange(n_rows) + 0.5) * _ROW - begin) / length
+
+    # Each sound is held between two knots; from its last to the next one's first, everything glides.
+    sound = np.repeat(np.arange(len(sounds)), 2)
+    knots = (sound + np.tile([0.30, 0.70], len(sounds))) / len(sounds)
+    knots = np.sort(knots + _KNOT_SHIFT / len(knots) * _normal(rng, len(knots)))
+    places = np.array([_SOUNDS[name].places for name in sounds])
+    places = (places + _FORMANT_SHIFT * _normal(rng, len(_WIDTHS))) * voice.stretch + voice.shift
+    places = (places + _UTTERANCE_SHIFT * _normal(rng, 1))[sound]
+    emphasis = _LOUDNESS.mean + _LOUDNESS.spread * _normal(rng, len(sounds))
+    loudness = np.array([_SOUNDS[name].loudness for name in sounds]) * emphasis[:, None]
+    loudness = np.maximum(loudness, 0.02)[sound]
+
+    # Attack and release take 6 % of the word each.
+    envelope = np.clip(np.minimum(phase, 1 - phase) / 0.06, 0.0, 1.0)
+    heights = np.empty((len(_WIDTHS), n_rows))
+    rates = np.zeros((n_rows, _PLACES), np.float32)
+    for k, width in enumerate(_WIDTHS):
+        scale = 1 / (width * voice.width)
+        heights[k] = np.interp(phase, knots, loudness[:, k]) * envelope
+        centres = np.interp(phase, knots, places[:, k]) * scale
+        # height / (1 + ((place - centre) / width)²)², in place: a third of all the time that a set takes.
+        term = np.subtract.outer(centres.astype(np.float32), (_PLACE_AXIS * scale).astype(np.float32))
+        term *= term
+        term += 1
+        term *= term
+        np.divide(heights[k, :, None].astype(np.float32), term, out=term)
+        rates += term
+    formants = heights[:_HISS].sum(axis=0)
+    voicing = formants / (formants + heights[_HISS] + 0.05)
+    # Background, flat over time and places. By cumsum, whose order of additions is fixed; that of sum is not.
+    loud = float(np.cumsum(rates, dtype=np.float64)[-1])
+    rates += np.float32(loud * voice.breath / (1 - voice.breath) / rates.size)
+    return rates, voicing
+
+
+def _draw_events(
+    rng: np.random.Generator,
+    rates: npt.NDArray[np.float32],
+    voicing: npt.NDArray[np.float64],
+    pitch: float,
+    duration: float,
+    n_events: int,
+) -> Recording:
+    """Draw `n_events` events from a rate map of shape (n_rows, places); pitch in Hz, duration in s."""
+    n_rows = rates.shape[0]
+    cumulative = np.cumsum(rates, dtype=np.float64)
+    row_end = cumulative[_PLACES - 1 :: _PLACES]
+    row_mass = np.diff(row_end, prepend=0.0)
+
+    # Voiced rows fire with the pitch, more in the first third of each cycle.
+    ticks = np.arange(n_rows * _STEPS_PER_ROW + 1) * (_ROW / _STEPS_PER_ROW)
+    pulses = np.where((ticks[:-1] * pitch) % 1.0 < 0.35, 2.0, 0.45)
+    depth = np.repeat(voicing, _STEPS_PER_ROW)
+    mass = np.repeat(row_mass, _STEPS_PER_ROW) * (1 - depth + depth * pulses)
+    mass[ticks[1:] > duration] = 0.0
+    mass_end = np.concatenate([[0.0], np.cumsum(mass)])
+
+    draws = np.sort(rng.random(n_events)) * mass_end[-1]
+    times = np.minimum(np.interp(draws, mass_end, ticks), duration)
+    # A recording ends with its microphone, not with a lull in the noise.
+    times[-1] = duration
+    row = np.minimum((times / _ROW).astype(np.int64), n_rows - 1)
+    target = row_end[row] - rng.random(n_events) * row_mass[row]
+    # The clip is for a target that rounding put beyond its row.
+    place = np.clip(np.searchsorted(cumulative, target) - row * _PLACES, 0, _PLACES - 1)
+    channels = N_CHANNELS // _PLACES
+    unit = place * channels + rng.integers(0, channels, n_events)
+    # Rounding to float16, as in the real files, keeps times in order: it is monotonic.
+    return Recording(times=times.astype(np.float16), units=unit.astype(np.uint16))

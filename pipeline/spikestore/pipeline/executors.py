@@ -1,0 +1,174 @@
+"""Where tasks run: in this process, on local workers, or on a Dask cluster that is already there.
+
+Nothing but task descriptions and short reports passes through the scheduler. Workers have one thread each, with
+the thread pools of BLAS and codecs pinned, and no dashboard listens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport, build_fragment
+from spikestore.store_schemas.errors import SpikestoreError, UsageError
+
+logger = logging.getLogger(__name__)
+
+_PINNED = {
+    name: "1"
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
+}
+_SCHEDULER_TIMEOUT = 20
+
+
+class WorkerError(SpikestoreError):
+    """Workers died, or the cluster can't be reached."""
+
+    kind = "worker"
+
+
+class Executor(Protocol):
+    """Runs the fragments of a build, in any order."""
+
+    @property
+    def workers(self) -> int:
+        """How many tasks run at once."""
+
+    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+        """Build fragments; yield a report for each, as they finish. The first error ends it."""
+
+
+class InProcess:
+    """Runs one fragment after another in this process."""
+
+    workers = 1
+
+    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+        """Build fragments, in order."""
+        for fragment in fragments:
+            yield build_fragment(job, fragment)
+
+
+class DaskExecutor:
+    """Runs fragments as tasks of a Dask client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    @property
+    def workers(self) -> int:
+        """Threads of all workers."""
+        return max(1, sum(self._client.nthreads().values()))
+
+    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+        """Build fragments; a fragment whose worker dies is built again elsewhere."""
+        import distributed
+
+        # pure=False: Dask must not take two builds of one fragment for one.
+        futures = [self._client.submit(build_fragment, job, fragment, pure=False) for fragment in fragments]
+        try:
+            for future in distributed.as_completed(futures, loop=self._client.loop):
+                try:
+                    yield future.result()
+                except distributed.KilledWorker as error:
+                    raise WorkerError(
+                        f"workers died {error.allowed_failures + 1} times on one fragment, most likely for want of "
+                        "memory: run again with fewer workers, or a smaller fragment_samples in [build]"
+                    ) from error
+                except (OSError, distributed.CommClosedError) as error:
+                    if isinstance(error, SpikestoreError):
+                        raise
+                    raise WorkerError(f"the cluster failed ({error}): run again to resume") from error
+        finally:
+            # Without this an error would leave the other tasks running.
+            with contextlib.suppress(Exception):
+                self._client.cancel(futures)
+
+
+@contextlib.contextmanager
+def executor(workers: int | None = None, scheduler: str | None = None) -> Iterator[Executor]:
+    """Start, or connect to, what runs the tasks; end what was started.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Local worker processes; one per core by default. 0 runs everything in this process.
+    scheduler : str, optional
+        Address of a running Dask scheduler; nothing is started then.
+
+    Raises
+    ------
+    UsageError
+        Both were given, or `workers` is negative.
+    WorkerError
+        The scheduler can't be reached, or no worker starts.
+    """
+    if workers is not None and (workers < 0 or scheduler is not None):
+        raise UsageError("workers is a number from 0 on, and has no effect with a scheduler: give one of the two")
+    if workers == 0:
+        yield InProcess()
+    elif scheduler is not None:
+        with _client(scheduler) as client:
+            yield DaskExecutor(client)
+    else:
+        with _local_cluster(workers or available_cores()) as cluster, _client(cluster) as client:
+            yield DaskExecutor(client)
+
+
+def available_cores() -> int:
+    """Return the cores that this process may use (SLURM and containers give fewer than there are)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _local_cluster(workers: int) -> Iterator[Any]:
+    # LocalCluster re-imports the user's script in every worker, which fails without a main guard.
+    from distributed.deploy.subprocess import SubprocessCluster
+
+    with _environment({"DASK_LOGGING__DISTRIBUTED": "error", **_PINNED}):
+        try:
+            cluster = SubprocessCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                worker_kwargs={"env": _PINNED, "dashboard": False},
+                silence_logs=logging.ERROR,
+            )
+        except (OSError, RuntimeError) as error:
+            raise WorkerError(f"{workers} local workers could not be started: {error}") from error
+    with cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def _client(address: Any) -> Iterator[Any]:
+    import distributed
+
+    try:
+        client = distributed.Client(address, timeout=_SCHEDULER_TIMEOUT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise WorkerError(f"no Dask scheduler answers at {address}: {error}") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_SCHEDULER_TIMEOUT)
+        except TimeoutError as error:
+            raise WorkerError(f"the Dask scheduler has no worker after {_SCHEDULER_TIMEOUT} s") from error
+        yield client
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables that child processes inherit."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,211 @@
+"""The main job: recordings in, committed feature sets out; nothing is computed that the store has already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from spikestore.pipeline.targets import Target, dataset_target, recipe_targets
+from spikestore.store_schemas.errors import ConflictError, UsageError
+from spikestore.store_schemas.feature_set import FeatureSet
+from spikestore.store_schemas.recipe import Recipe, load_recipe
+from spikestore.store_schemas.recipe_lock import RecipeLock, lock_path, read_lock, write_lock
+from spikestore.store_schemas.ref import Pin
+from spikestore.store_schemas.store import Store, default_location
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How to build; nothing here changes the result.
+
+    Attributes
+    ----------
+    scheduler : str, optional
+        Address of a running Dask scheduler, to use instead of local workers.
+    fragment_samples : int, optional
+        Wished rows of a fragment, rounded up to a multiple of 64.
+    restart : bool
+        Begin anew instead of going on with an unfinished build.
+    progress : callable, optional
+        Called as (samples done, samples in all, what is built).
+    """
+
+    scheduler: str | None = None
+    fragment_samples: int | None = None
+    restart: bool = False
+    progress: Callable[[int, int, str], None] | None = None
+
+
+@overload
+def preprocess(
+    source_or_dataset: str | Path | Recipe,
+    transform: None = None,
+    *,
+    store: Store | str | Path | None = None,
+    name: str | None = None,
+    data: str | Path | None = None,
+    workers: int | None = None,
+    options: BuildOptions | None = None,
+) -> dict[str, FeatureSet]: ...
+
+
+@overload
+def preprocess(
+    source_or_dataset: object,
+    transform: object = None,
+    *,
+    store: Store | str | Path | None = None,
+    name: str | None = None,
+    data: None = None,
+    workers: int | None = None,
+    options: BuildOptions | None = None,
+) -> FeatureSet: ...
+
+
+def preprocess(
+    source_or_dataset: object,
+    transform: object = None,
+    *,
+    store: Store | str | Path | None = None,
+    name: str | None = None,
+    data: str | Path | None = None,
+    workers: int | None = None,
+    options: BuildOptions | None = None,
+) -> FeatureSet | dict[str, FeatureSet]:
+    """Compute feature sets, unless the store has them already.
+
+    Parameters
+    ----------
+    source_or_dataset : Tonic dataset, LocatedSource, path of a recipe, or Recipe
+        What to read. A Tonic dataset (``tonic.datasets.SSC`` or ``SHD``) is turned into specs; its events are
+        read from its files.
+    transform : tonic.transforms.Compose or Transform, optional
+        What to do to each recording; by default the dataset's own transform. A recipe has its own.
+    store : Store, str or Path, optional
+        Where the result goes; by default ``$SPIKESTORE_STORE``, else the user's data directory.
+    name : str, optional
+        Name for the result: a ref, with one feature set per split. A recipe has its own.
+    data : str or Path, optional
+        Folder with the recordings; only for recipes, goes before what the recipe says.
+    workers : int, optional
+        Local worker processes, one per core by default; 0 works in this process.
+    options : BuildOptions, optional
+        Everything else about how to build.
+
+    Returns
+    -------
+    FeatureSet, or dict of str to FeatureSet
+        At once, if the store has it. A recipe gives one per split.
+
+    Raises
+    ------
+    UsageError
+        The recipe or a parameter is wrong (`SpecError`, `UnknownNameError`, `SourceNotFoundError`), or something
+        in the transform has no spec (`UnsupportedTransformError`).
+    SourceError
+        The recordings can't be used.
+    StoreError
+        The store can't be written to, is full, or damaged.
+
+    Examples
+    --------
+    >>> dataset = tonic.datasets.SSC("data", split="train", transform=dense_transform)    # doctest: +SKIP
+    >>> features = preprocess(dataset, store="store", name="ssc-100ch-4ms")               # doctest: +SKIP
+    """
+    options = options or BuildOptions()
+    place = store if isinstance(store, Store) else Store(store if store is not None else default_location())
+    if not isinstance(source_or_dataset, (str, Path, Recipe)):
+        if data is not None:
+            raise UsageError("data= goes with a recipe; a dataset knows where its files are")
+        target = dataset_target(source_or_dataset, transform)
+        features = build_targets([target], place, workers, options)[target.split]
+        if name is not None:
+            place.point(name, {target.split: features})
+        return features
+    if transform is not None:
+        raise UsageError("a recipe has its own transform: leave out transform=")
+    path = None if isinstance(source_or_dataset, Recipe) else Path(source_or_dataset)
+    recipe = source_or_dataset if isinstance(source_or_dataset, Recipe) else load_recipe(source_or_dataset)
+    targets = recipe_targets(recipe, origin=path, data=data)
+    lock = read_lock(lock_path(path)) if path is not None else None
+    if options.fragment_samples is None and recipe.build.fragment_samples is not None:
+        options = BuildOptions(options.scheduler, recipe.build.fragment_samples, options.restart, options.progress)
+    wished_workers = workers if workers is not None or options.scheduler else recipe.build.workers
+    found = build_targets(targets, place, wished_workers, options)
+    if path is not None:
+        _keep_lock(lock_path(path), lock, found)
+    place.point(name or recipe.name, found)
+    return found
+
+
+def build_targets(
+    targets: list[Target], store: Store, workers: int | None, options: BuildOptions
+) -> dict[str, FeatureSet]:
+    """Return the feature set of each target, from the store or built now."""
+    found: dict[str, FeatureSet] = {}
+    missing: list[Target] = []
+    for target in targets:
+        features = store.find(target.address)
+        if features is None:
+            missing.append(target)
+        else:
+            found[target.split] = features
+            logger.info(
+                "%s is in the store already (%d samples, digest %s): nothing to compute",
+                target.label,
+                len(features),
+                features.digest[:12],
+            )
+    if missing:
+        found |= _build(missing, store, workers, options)
+    return {target.split: found[target.split] for target in targets}
+
+
+def _build(
+    targets: list[Target], store: Store, workers: int | None, options: BuildOptions
+) -> dict[str, FeatureSet]:
+    # Here and not above: a run with nothing to do imports neither Tonic, Dask nor HDF5.
+    from spikestore.pipeline.executors import executor
+    from spikestore.pipeline.feature_build import Wish, build_features, layout_of_source, open_build
+
+    def silent(done: int, total: int, label: str) -> None:
+        """Show nothing."""
+
+    built: dict[str, FeatureSet] = {}
+    for target in targets:  # what is wrong with the last split is told before workers are started
+        layout_of_source(target.located, target.transform)
+    with executor(workers, options.scheduler) as runs:
+        wish = Wish(runs.workers, options.fragment_samples, options.restart)
+        for target in targets:
+            build = open_build(store.storage, target.located, target.transform, wish)
+            built[target.split] = build_features(
+                build, target.located, target.transform, runs, progress=options.progress or silent
+            )
+    return built
+
+
+def _keep_lock(path: Path, lock: RecipeLock | None, found: dict[str, FeatureSet]) -> None:
+    pins = {split: Pin(**one.address._asdict(), digest=one.digest) for split, one in found.items()}
+    for split, pin in pins.items():
+        old = lock.splits.get(split) if lock is not None else None
+        same_keys = old is not None and (old.transform_key, old.source_key) == (pin.transform_key, pin.source_key)
+        if old is not None and same_keys and old.digest != pin.digest:
+            raise ConflictError(
+                f"{path} pins {split} with digest {old.digest[:12]}, the store has {pin.digest[:12]} under the same "
+                "keys: one of the two is wrong; verify the store, or delete the lock",
+                path=str(path),
+            )
+    if lock is not None and lock.splits == pins:
+        return
+    try:
+        write_lock(path, RecipeLock(splits=pins))
+    except OSError as error:
+        logger.warning("%s could not be written (%s); nothing else is missing", path, error.strerror)
+    else:
+        logger.info("%s %s", "wrote" if lock is None else "brought up to date", path)
+

@@ -1,0 +1,42 @@
+"""How a build came about: versions, executor, time, counts. No user, host or path."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from datetime import UTC, datetime
+from typing import Any
+
+_PACKAGES = ("spikestore", "tonic", "h5py", "numpy", "zarr", "numcodecs", "pcodec", "dask")
+
+
+def provenance(*, executor: str, workers: int, seconds: float, reused_fragments: int) -> dict[str, Any]:
+    """Return what the manifest says about a build.
+
+    Parameters
+    ----------
+    executor : str
+        Who ran the transform.
+    workers : int
+        Tasks that ran at once.
+    seconds : float
+        Wall time of this run.
+    reused_fragments : int
+        Fragments that earlier, interrupted runs or other builders had stored.
+    """
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "executor": executor,
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "reused_fragments": reused_fragments,
+        "seconds": round(seconds, 3),
+        "workers": workers,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,58 @@
+"""A recording on its way in, and the sample that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Events = npt.NDArray[np.void]
+"""Events as Tonic has them: structured array with fields ``t`` (µs), ``x``, optional ``y``, ``p``; shape (n_events,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One labelled event stream.
+
+    Attributes
+    ----------
+    row : int
+        Its place in the source's order, from 0.
+    events : structured array, shape (n_events,)
+        Fields ``t`` in µs, ``x``, optional ``y``, ``p``.
+    label : int
+        Class number.
+    extras : mapping of str to int
+        Further columns that the reader knows, such as ``speaker``.
+    """
+
+    row: int
+    events: Events
+    label: int
+    extras: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The frames of one recording as their non-zeros, with what happened to its events.
+
+    Attributes
+    ----------
+    index : int64 array, shape (nnz,)
+        Places of the non-zeros, linearised row-major over (time bin, polarity, y, x), strictly increasing.
+    value : int64 array, shape (nnz,)
+        Their counts, each at least 1.
+    n_bins : int
+        Number of time bins.
+    n_events, n_cropped, n_dropped : int
+        Events as read; removed before framing; in no time bin.
+    """
+
+    index: npt.NDArray[np.int64]
+    value: npt.NDArray[np.int64]
+    n_bins: int
+    n_events: int
+    n_cropped: int
+    n_dropped: int

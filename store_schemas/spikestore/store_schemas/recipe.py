@@ -1,0 +1,89 @@
+"""The recipe: a TOML file that says what to read, what to do to it, and what to call the result."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from spikestore.store_schemas.columns import BLOCK
+from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
+from spikestore.store_schemas.model import AsTuple, Name, Size, Spec
+from spikestore.store_schemas.source import OnError
+from spikestore.store_schemas.transform import DEFAULT_MAX_BINS, Chain, Transform
+
+
+class RecipeSource(Spec):
+    """The table ``[source]``: which recordings to read."""
+
+    dataset: str
+    """Name of the dataset, as in ``tonic.datasets``: SSC, SHD."""
+    data: str | None = None
+    """Folder with the recordings, relative to the recipe's own folder; ``--data`` goes before it."""
+    splits: Annotated[tuple[Name, ...], AsTuple, Field(min_length=1)] | None = None
+    """Splits to build; all that the dataset has by default."""
+    sort: bool = False
+    """Sort each recording's events by time first."""
+    on_error: OnError = "raise"
+    """``"skip"`` lists recordings that can't be transformed instead of ending the build."""
+    limit: Size | None = None
+    """Read only this many recordings of each split."""
+
+
+class RecipeBuild(Spec):
+    """The table ``[build]``: how to build; nothing here changes the result."""
+
+    workers: Size | None = None
+    """Processes; one per core by default."""
+    fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)] | None = None
+    """Samples that one task writes."""
+
+
+class Recipe(Spec):
+    """What to build, from TOML."""
+
+    name: Name
+    """Name of the result: a ref with one feature set per split."""
+    max_bins: Size = DEFAULT_MAX_BINS
+    """A recording with more time bins is an error."""
+    source: RecipeSource
+    transform: Chain
+    """Operations, ``[[transform]]`` tables in order."""
+    build: RecipeBuild = RecipeBuild()
+
+    def transform_spec(self) -> Transform:
+        """Return the transform that the recipe describes."""
+        return Transform(operations=self.transform, max_bins=self.max_bins)
+
+
+def load_recipe(path: Path | str) -> Recipe:
+    """Read a recipe.
+
+    Raises
+    ------
+    SourceNotFoundError
+        There is no such file.
+    SpecError
+        It is no TOML, or does not describe a recipe; every problem is listed with its path.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise SourceNotFoundError(f"there is no recipe {path}{_near(path)}", path=str(path)) from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path} is no UTF-8 text: {error}", path=str(path)) from None
+    try:
+        mapping = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path} is no TOML: {error}", path=str(path)) from None
+    return Recipe.from_mapping(mapping, origin=str(path))
+
+
+def _near(path: Path) -> str:
+    there = [str(one) for one in sorted(path.parent.glob("*.toml"))] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(str(path), there, n=1, cutoff=0.0)
+    return f", did you mean {near[0]}?" if near else ""

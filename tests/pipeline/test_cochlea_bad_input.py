@@ -1,0 +1,248 @@
+"""A clear line for each way in which a cochlea file, or one recording in it, can be wrong."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from tests.pipeline.cochlea_files import bad, draw, good, write_file
+
+from spikestore.pipeline.readers.cochlea import CochleaReader
+from spikestore.store_schemas.errors import (
+    LayoutError,
+    SourceChangedError,
+    SourceNotFoundError,
+)
+
+# ------------------------------------------------------------------------------------- bad recordings
+
+
+def a_recording(**change: Any) -> Any:
+    """Three recordings of four events; `change` is put into the middle one."""
+    times, units = np.array([0, 0.25, 0.5, 1], np.float16), np.array([0, 3, 699, 1], np.uint16)
+    return [
+        (times, units),
+        (np.asarray(change.get("times", times)), np.asarray(change.get("units", units))),
+        (times, units),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change,options,message,event",
+    [
+        ({"times": np.array([0, np.nan, 1, 1], "f2")}, {}, "the time of event 1 is nan s", 1),
+        ({"times": np.array([0, 0, 1, np.inf], "f2")}, {}, "the time of event 3 is inf s", 3),
+        ({"times": np.array([-np.inf, 0, 1, 1], "f2")}, {}, "the time of event 0 is -inf s", 0),
+        ({"times": np.array([0, 1, 1e13, np.nan])}, {"times_type": "f8"}, "event 2 is 10000000000000.0 s", 2),
+        ({"times": np.array([0, 1, -1e13, 2])}, {"times_type": "f8"}, "event 2 is -10000000000000.0 s", 2),
+        ({"times": np.array([0, 1, 1e305, 2])}, {"times_type": "f8"}, "the time of event 2 is 1e+305 s", 2),
+        ({"units": [1, 700, 2, 65535]}, {}, "event 1 is in channel 700, channels are 0 to 699", 1),
+        ({"units": [1, 2, 2, -1]}, {"units_type": "i4"}, "event 3 is in channel -1, channels are 0 to", 3),
+        ({"units": [1, 2, 2]}, {}, "4 times but 3 units", None),
+        ({"times": []}, {}, "0 times but 4 units", None),
+        ({}, {"labels": [0, 3, 2]}, "label 3 is not one of the 3 classes", None),
+        ({}, {"labels": np.array([0, -1, 2], "i8")}, "label -1 is not one of the 3 classes", None),
+    ],
+)
+def test_a_bad_recording_is_returned_as_its_error(
+    tmp_path: Path, change: dict[str, Any], options: dict[str, Any], message: str, event: int | None
+) -> None:
+    path = write_file(tmp_path / "ssc_train.h5", a_recording(**change), **options)
+    with CochleaReader(path) as reader:
+        first, middle, last = reader.read(0, 3)
+        assert len(reader.n_events()) == 3
+    assert [good(first).row, good(last).row] == [0, 2]
+    error = bad(middle)
+    assert str(error).startswith("ssc_train.h5: recording 1: ")
+    assert message in str(error)
+    assert "\n" not in str(error)
+    assert error.details["recording"] == 1
+    assert error.details["path"] == str(path)
+    assert error.details.get("event") == event
+
+
+# ------------------------------------------------------------------------------------- bad files
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(LayoutError) as caught:
+        CochleaReader(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert caught.value.details["path"] == str(path)
+    return message
+
+
+def a_dataset(name: str, values: Any, **options: Any) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file.create_dataset(name, data=values, **options)
+
+    return change
+
+
+def vlen_of(element: Any, count: int = 4, shape: tuple[int, ...] | None = None) -> Callable[[str], Any]:
+    def replace(name: str) -> Callable[[h5py.File], None]:
+        def change(file: h5py.File) -> None:
+            del file[name]
+            file.create_dataset(name, shape or (count,), h5py.vlen_dtype(element))
+
+        return change
+
+    return replace
+
+
+def without(name: str) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+
+    return change
+
+
+WRONG: list[tuple[Callable[[h5py.File], None], str]] = [
+    (without("spikes"), "no dataset spikes/times"),
+    (without("spikes/times"), "no dataset spikes/times"),
+    (without("spikes/units"), "no dataset spikes/units"),
+    (without("labels"), "no dataset labels"),
+    (without("extra/keys"), "no dataset extra/keys"),
+    (without("extra"), "no dataset extra/keys"),
+    (vlen_of(np.int32)("spikes/times"), "spikes/times holds variable-length int32, should hold variable"),
+    (vlen_of(np.float16)("spikes/units"), "spikes/units holds variable-length float16, should hold"),
+    (
+        vlen_of(np.dtype(">f2"))("spikes/times"),
+        "spikes/times holds variable-length >f2, should hold variable",
+    ),
+    (
+        vlen_of(np.dtype(">u2"))("spikes/units"),
+        "spikes/units holds variable-length >u2, should hold variable",
+    ),
+    (a_dataset("spikes/times", np.zeros(4, "f2")), "spikes/times holds float16, should hold variable-length"),
+    (a_dataset("spikes/units", ["a"] * 4), "spikes/units holds"),
+    (vlen_of(np.uint16, shape=(4, 1))("spikes/units"), "spikes/units has shape (4, 1), should have one axis"),
+    (a_dataset("labels", np.zeros(4)), "labels holds float64, should hold integers"),
+    (a_dataset("labels", np.zeros((4, 2), int)), "labels has shape (4, 2)"),
+    (a_dataset("labels", 3), "labels has shape ()"),
+    (a_dataset("labels", np.full(4, 2**31)), "labels has values beyond int32"),
+    (a_dataset("labels", np.zeros(5, int)), "4 in spikes/times, 4 in spikes/units, 5 in labels"),
+    (vlen_of(np.float16, 3)("spikes/times"), "numbers of recordings differ: 3 in spikes/times, 4 in"),
+    (vlen_of(np.uint16, 6)("spikes/units"), "4 in spikes/times, 6 in spikes/units, 4 in labels"),
+    (a_dataset("extra/speaker", np.zeros(2, int)), "4 in labels, 2 in extra/speaker"),
+    (a_dataset("extra/speaker", np.zeros(4)), "extra/speaker holds float64, should hold integers"),
+    (a_dataset("extra/speaker", np.full(4, -(2**31) - 1)), "extra/speaker has values beyond int32"),
+    (a_dataset("extra/keys", np.arange(3)), "extra/keys holds int64, should hold class names"),
+    (a_dataset("extra/keys", np.array([b"\xff"])), "extra/keys has a class name that is not UTF-8"),
+]
+
+
+@pytest.mark.parametrize("change,message", WRONG, ids=[f"{i} {WRONG[i][1]}" for i in range(len(WRONG))])
+def test_wrong_layout(tmp_path: Path, change: Callable[[h5py.File], None], message: str) -> None:
+    path = write_file(tmp_path / "ssc_train.h5", draw(4))
+    with h5py.File(path, "r+") as file:
+        change(file)
+    found = refused(path)
+    assert message in found
+    assert "expected HDF5 with spikes/times, spikes/units, labels and extra/keys" in found
+    assert "download it again" in found
+
+
+def test_data_in_another_file_are_refused_for_the_key_would_not_see_them(tmp_path: Path) -> None:
+    other = write_file(tmp_path / "other.h5", draw(4))
+    linked = write_file(tmp_path / "linked.h5", draw(4))
+    with h5py.File(linked, "r+") as file:
+        del file["spikes/times"]
+        file["spikes/times"] = h5py.ExternalLink(other.name, "spikes/times")
+    assert "spikes/times is stored in another file" in refused(linked)
+
+    external = write_file(tmp_path / "external.h5", draw(4))
+    with h5py.File(external, "r+") as file:
+        del file["labels"]
+        file.create_dataset("labels", (4,), np.int32, external=[(str(tmp_path / "raw"), 0, 16)])
+    assert "labels is stored in another file" in refused(external)
+
+    virtual = write_file(tmp_path / "virtual.h5", draw(4))
+    with h5py.File(virtual, "r+") as file:
+        del file["labels"]
+        layout = h5py.VirtualLayout((4,), np.uint16)
+        layout[:] = h5py.VirtualSource(other, "labels", (4,))
+        file.create_virtual_dataset("labels", layout)
+    assert "labels is stored in another file" in refused(virtual)
+
+
+def test_no_recordings(tmp_path: Path) -> None:
+    assert "has no recordings: download it again" in refused(write_file(tmp_path / "a.h5", []))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFoundError, match=r"ssc_train\.h5 does not exist; expected HDF5"):
+        CochleaReader(tmp_path / "ssc_train.h5")
+    with pytest.raises(SourceNotFoundError, match="is not a file"):
+        CochleaReader(tmp_path)
+
+
+def zipped(data: bytes) -> bytes:
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
+        archive.writestr("ssc_train.h5", data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content,message",
+    [
+        (b"", "is empty; expected HDF5"),
+        (b"<html>404 not found</html>", "is not HDF5; expected HDF5 with spikes/times"),
+        (gzip.compress(b"x" * 100), "is a compressed archive; expected HDF5"),
+        (zipped(b"x" * 100), "is a compressed archive; expected HDF5"),
+    ],
+)
+def test_not_hdf5(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "ssc_train.h5"
+    path.write_bytes(content)
+    assert message in refused(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9, 0.999])
+def test_truncated(tmp_path: Path, share: float) -> None:
+    path = write_file(tmp_path / "ssc_train.h5", draw(40))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    message = refused(path)
+    assert "truncated" in message
+    assert "download it again" in message
+
+
+def test_damage_that_shows_only_while_reading(tmp_path: Path) -> None:
+    """An interrupted download into a file of full size: it opens, and the events are holes."""
+    path = write_file(tmp_path / "ssc_train.h5", draw(400, longest=400))
+    data = path.read_bytes()
+    heap = data.rindex(b"GCOL")  # the last collection of sequences
+    path.write_bytes(data[:heap] + bytes(4096) + data[heap + 4096 :])
+    with CochleaReader(path) as reader, pytest.raises(LayoutError, match="damaged or truncated") as caught:
+        reader.read(0, len(reader))
+    assert str(path) in str(caught.value)
+    assert "download it again" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_shrinks_while_it_is_open(tmp_path: Path) -> None:
+    """HDF5 hands out zeros behind the end of a file, without a word."""
+    path = write_file(tmp_path / "ssc_train.h5", draw(40))
+    with CochleaReader(path) as reader:
+        with path.open("r+b") as raw:
+            raw.truncate(path.stat().st_size - 1)
+        with pytest.raises(SourceChangedError, match="shrank from"):
+            reader.read(0, 1)
+
+
+def test_a_wrong_file_is_closed_again(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "ssc_train.h5", [])
+    refused(path)
+    with h5py.File(path, "r+"):  # fails while somebody reads
+        pass

@@ -1,0 +1,217 @@
+"""Datasets by name: files are found in Tonic's folder and beside it, and every miss says what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.pipeline.cochlea_files import SPLITS, write_dataset
+
+from spikestore.pipeline.readers.cochlea import CochleaReader
+from spikestore.pipeline.readers.datasets import (
+    DATASETS,
+    dataset_files,
+    find_dataset,
+    open_reader,
+    splits_of,
+)
+from spikestore.pipeline.source_files import make_source
+from spikestore.store_schemas.errors import (
+    SourceChangedError,
+    SourceNotFoundError,
+    UnknownNameError,
+    UsageError,
+)
+from spikestore.store_schemas.source import Source
+
+ALL = [(dataset, split) for dataset, splits in SPLITS.items() for split in splits]
+
+
+def touch(path: Path, content: bytes = b"") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_names_are_tonics() -> None:
+    assert {name: splits_of(name) for name in DATASETS} == SPLITS
+
+
+def test_the_registry_and_the_reader_agree_on_name_and_version() -> None:
+    for dataset in DATASETS.values():
+        assert (dataset.reader, dataset.reader_version) == (CochleaReader.name, CochleaReader.version)
+
+
+@pytest.mark.parametrize("dataset,split", ALL)
+def test_both_folders_give_the_same_files(tmp_path: Path, dataset: str, split: str) -> None:
+    root = write_dataset(tmp_path, dataset)
+    expected = (root, [f"{dataset.lower()}_{split}.h5"])
+    assert dataset_files(dataset, split, tmp_path) == expected
+    assert dataset_files(dataset, split, str(tmp_path)) == expected
+    assert dataset_files(dataset, split, root) == expected
+    assert find_dataset(tmp_path) == find_dataset(root) == dataset
+
+
+def test_tonics_folder_goes_first(tmp_path: Path) -> None:
+    touch(tmp_path / "ssc_train.h5")
+    assert dataset_files("SSC", "train", tmp_path)[0] == tmp_path
+    touch(tmp_path / "SSC" / "ssc_train.h5")
+    assert dataset_files("SSC", "train", tmp_path)[0] == tmp_path / "SSC"
+
+
+def test_relative_folders_and_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "data" / "shd_test.h5")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in ("data", "./data", "~/data"):
+        assert dataset_files("SHD", "test", folder)[0] == tmp_path / "data"
+        assert find_dataset(folder) == "SHD"
+
+
+def test_one_split_is_enough_to_find_a_dataset(tmp_path: Path) -> None:
+    touch(tmp_path / "SSC" / "ssc_valid.h5")
+    assert find_dataset(tmp_path) == "SSC"
+
+
+def test_both_datasets_in_one_folder(tmp_path: Path) -> None:
+    files = [touch(tmp_path / "SHD" / "shd_test.h5"), touch(tmp_path / "ssc_valid.h5")]
+    with pytest.raises(UsageError, match="holds files of SHD and SSC: name the folder") as caught:
+        find_dataset(tmp_path)
+    assert str(caught.value).splitlines()[1:] == [f"  SHD: {files[0]}", f"  SSC: {files[1]}"]
+    assert caught.value.details["candidates"] == ("SHD", "SSC")
+
+
+def test_neither_dataset(tmp_path: Path) -> None:
+    touch(tmp_path / "other.h5")
+    with pytest.raises(SourceNotFoundError, match="no files of a known dataset in") as caught:
+        find_dataset(tmp_path)
+    message = str(caught.value)
+    assert str(tmp_path) in message
+    assert "SHD has shd_train.h5, shd_test.h5; SSC has ssc_train.h5, ssc_valid.h5, ssc_test.h5" in message
+    assert "unpack" not in message
+
+
+@pytest.mark.parametrize("place", ["", "SSC"])
+@pytest.mark.parametrize("ending", [".zip", ".gz"])
+def test_an_archive_is_to_be_unpacked(tmp_path: Path, place: str, ending: str) -> None:
+    archive = touch(tmp_path / place / f"ssc_train.h5{ending}", b"packed")
+    for look in (lambda: find_dataset(tmp_path), lambda: dataset_files("SSC", "train", tmp_path)):
+        with pytest.raises(SourceNotFoundError) as caught:
+            look()
+        assert f"; unpack {archive} first" in str(caught.value)
+
+
+def test_tonics_empty_zip_is_no_archive(tmp_path: Path) -> None:
+    touch(tmp_path / "ssc_train.h5.zip")
+    with pytest.raises(SourceNotFoundError) as caught:
+        dataset_files("SSC", "train", tmp_path)
+    assert "unpack" not in str(caught.value)
+
+
+def test_missing_split_says_where_it_looked(tmp_path: Path) -> None:
+    touch(tmp_path / "SSC" / "ssc_train.h5")
+    (tmp_path / "SSC" / "ssc_test.h5").mkdir()
+    with pytest.raises(SourceNotFoundError) as caught:
+        dataset_files("SSC", "test", tmp_path)
+    assert str(caught.value) == (f"no ssc_test.h5 for SSC/test: looked in {tmp_path / 'SSC'} and {tmp_path}")
+    assert caught.value.details["looked_in"] == (str(tmp_path / "SSC"), str(tmp_path))
+
+
+def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:
+    file = touch(tmp_path / "ssc_train.h5")
+    with pytest.raises(SourceNotFoundError, match="the data folder .*nowhere does not exist"):
+        dataset_files("SSC", "train", tmp_path / "nowhere")
+    with pytest.raises(SourceNotFoundError, match="nowhere does not exist"):
+        find_dataset(tmp_path / "nowhere")
+    with pytest.raises(SourceNotFoundError, match="is not a folder: give the folder that it lies in"):
+        dataset_files("SSC", "train", file)
+
+
+@pytest.mark.parametrize(
+    "dataset,split,message",
+    [
+        ("ssc", "train", "no dataset is called 'ssc', did you mean SSC? known: SHD, SSC"),
+        ("SDH", "train", "no dataset is called 'SDH', did you mean SHD? known: SHD, SSC"),
+        ("NMNIST", "train", "no dataset is called 'NMNIST'; known: SHD, SSC"),
+        (
+            "SSC",
+            "validation",
+            "no split of SSC is called 'validation', did you mean valid? known: train, valid, test",
+        ),
+        ("SHD", "valid", "no split of SHD is called 'valid'; known: train, test"),
+    ],
+)
+def test_unknown_names(tmp_path: Path, dataset: str, split: str, message: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        dataset_files(dataset, split, tmp_path / "not even looked at")
+    assert str(caught.value) == message
+    if dataset not in DATASETS:
+        with pytest.raises(UnknownNameError):
+            splits_of(dataset)
+
+
+# ------------------------------------------------------------------------------------- opening
+
+
+@pytest.fixture
+def located(tmp_path: Path) -> tuple[Source, Path]:
+    write_dataset(tmp_path, "SSC")
+    found = make_source("SSC", "valid", tmp_path, cache=tmp_path / "cache", limit=3)
+    return found.source, found.root
+
+
+def test_open_reader(located: tuple[Source, Path]) -> None:
+    source, root = located
+    with open_reader(source, root) as reader:
+        assert (reader.name, reader.version) == (source.reader, source.reader_version)
+        assert len(reader) == source.limit
+        assert len(reader.read(0, 3)) == 3
+
+
+def test_open_reader_of_another_version(located: tuple[Source, Path]) -> None:
+    source, root = located
+    for change in ({"reader_version": 2}, {"reader": "other"}):
+        with pytest.raises(UsageError, match="this spikestore has cochlea-hdf5 version 1"):
+            open_reader(source.model_copy(update=change), root)
+    with pytest.raises(UnknownNameError):
+        open_reader(source.model_copy(update={"dataset": "NMNIST"}), root)
+
+
+def test_open_reader_where_the_file_is_not_what_was_hashed(located: tuple[Source, Path]) -> None:
+    source, root = located
+    path = root / source.files[0].name
+    with path.open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(SourceChangedError, match=f"{path} has .* bytes, the source says"):
+        open_reader(source, root)
+    path.unlink()
+    with pytest.raises(SourceNotFoundError, match=f"{path} does not exist"):
+        open_reader(source, root)
+
+
+def test_finding_and_hashing_import_neither_h5py_nor_tonic(tmp_path: Path) -> None:
+    write_dataset(tmp_path, "SHD")
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from spikestore.pipeline.readers.datasets import find_dataset\n"
+        "from spikestore.pipeline.source_files import make_source, check_unchanged\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "found = make_source(find_dataset(folder), 'train', folder, cache=folder / 'cache')\n"
+        "check_unchanged(found.stamps)\n"
+        "heavy = {'h5py', 'tonic', 'torch', 'dask', 'distributed'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_datasets_are_immutable() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DATASETS["SSC"].reader = "other"  # type: ignore[misc]

@@ -1,0 +1,377 @@
+"""Tonic's objects become specs, or are refused by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import tonic
+import tonic.audio_transforms
+import tonic.datasets
+from tonic import transforms
+
+from spikestore.pipeline.from_tonic import TonicDataset, dataset_from_tonic, transform_from_tonic
+from spikestore.store_schemas.errors import SpecError, UnsupportedTransformError
+from spikestore.store_schemas.operations import CropTime, Downsample, ToFrame
+from spikestore.store_schemas.transform import Transform
+
+FRAMES = ToFrame(sensor_size=(100, 1, 1), time_window=4000.0)
+TONIC_FRAMES = transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000)
+
+
+def one_spec(part: Any) -> Any:
+    """Return the spec of one operation in front of a ToFrame."""
+    return transform_from_tonic(transforms.Compose([part, TONIC_FRAMES])).operations[0]
+
+
+def refusal(part: Any) -> str:
+    with pytest.raises(UnsupportedTransformError) as caught:
+        transform_from_tonic(transforms.Compose([part, TONIC_FRAMES]))
+    return str(caught.value)
+
+
+# ------------------------------------------------------------------ what has a spec
+
+
+def test_the_seeds_compose_becomes_the_spec_that_a_recipe_would_give() -> None:
+    dense_transform = transforms.Compose([
+        transforms.Downsample(spatial_factor=100 / 700),
+        transforms.CropTime(max=1e6),
+        transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000, include_incomplete=True),
+    ])  # fmt: skip
+    expected = Transform(
+        operations=(
+            Downsample(time_factor=1.0, spatial_factor=(100 / 700, 100 / 700)),
+            CropTime(min=0.0, max=1e6),
+            ToFrame(sensor_size=(100, 1, 1), time_window=4000.0, include_incomplete=True),
+        )
+    )
+    assert transform_from_tonic(dense_transform) == expected
+    assert transform_from_tonic(dense_transform).key == expected.key
+
+
+def test_nested_composes_and_a_bare_to_frame() -> None:
+    crop, scale = transforms.CropTime(max=5), transforms.Downsample(0.5)
+    nested = transforms.Compose([transforms.Compose([crop, transforms.Compose((scale,))]), TONIC_FRAMES])
+    assert transform_from_tonic(nested).operations == (CropTime(max=5.0), Downsample(time_factor=0.5), FRAMES)
+    assert transform_from_tonic(TONIC_FRAMES) == Transform(operations=(FRAMES,))
+
+
+def test_max_bins_is_passed_on() -> None:
+    assert transform_from_tonic(TONIC_FRAMES, max_bins=7).max_bins == 7
+    assert transform_from_tonic(TONIC_FRAMES).max_bins == 10**6
+
+
+@pytest.mark.parametrize(
+    ("part", "spec"),
+    [
+        (transforms.Downsample(), Downsample()),
+        (
+            transforms.Downsample(time_factor=2, spatial_factor=(0.5, 1)),
+            Downsample(time_factor=2.0, spatial_factor=(0.5, 1.0)),
+        ),
+        (transforms.Downsample(spatial_factor=np.float64(0.25)), Downsample(spatial_factor=(0.25, 0.25))),
+        (
+            transforms.Downsample(spatial_factor=9, sensor_size=(700, 3, 1), target_size=(100, 2)),
+            Downsample(spatial_factor=(100 / 700, 2 / 3)),
+        ),
+        (
+            transforms.Downsample(spatial_factor=0.5, sensor_size=(700, 3, 1)),
+            Downsample(spatial_factor=(0.5, 0.5)),
+        ),
+        (transforms.CropTime(3, np.int64(9)), CropTime(min=3.0, max=9.0)),
+    ],
+)
+def test_operations(part: Any, spec: Any) -> None:
+    assert one_spec(part) == spec
+
+
+@pytest.mark.parametrize(
+    ("fields", "spec_fields"),
+    [
+        ({"time_window": 4, "overlap": 1}, {"time_window": 4.0, "overlap": 1.0}),
+        (
+            {"time_window": 4, "start_time": 0, "end_time": 9.5},
+            {"time_window": 4.0, "start_time": 0.0, "end_time": 9.5},
+        ),
+        (
+            {"event_count": 5.0, "overlap": 2, "include_incomplete": 1},
+            {"event_count": 5, "overlap": 2.0, "include_incomplete": True},
+        ),
+        ({"n_time_bins": np.int32(5), "overlap": 0.5}, {"n_time_bins": 5, "overlap": 0.5}),
+        ({"n_event_bins": 5}, {"n_event_bins": 5}),
+        # what Tonic ignores makes no other spec
+        (
+            {"n_event_bins": 5, "include_incomplete": True, "start_time": 4, "end_time": 9},
+            {"n_event_bins": 5},
+        ),
+        ({"event_count": 5, "start_time": 4}, {"event_count": 5}),
+    ],
+)
+def test_every_way_of_slicing(fields: dict[str, Any], spec_fields: dict[str, Any]) -> None:
+    part = transforms.ToFrame(sensor_size=[np.int64(8), 4, 2], **fields)
+    assert transform_from_tonic(part).to_frame == ToFrame(sensor_size=(8, 4, 2), **spec_fields)
+
+
+# ------------------------------------------------------------------ what has none
+
+SIZE = (8, 8, 2)
+RANDOM = [
+    transforms.DropEvent(p=0.2),
+    transforms.DropEventByTime(),
+    transforms.DropEventByArea(SIZE),
+    transforms.EventDrop(SIZE),
+    transforms.RandomCrop(SIZE, (4, 4)),
+    transforms.RandomDropPixel(0.1),
+    transforms.RandomFlipLR(SIZE),
+    transforms.RandomFlipPolarity(),
+    transforms.RandomFlipUD(SIZE),
+    transforms.RandomTimeReversal(),
+    transforms.SpatialJitter(SIZE),
+    transforms.TimeJitter(3),
+    transforms.UniformNoise(SIZE, 4),
+    transforms.TimeSkew((0.9, 1.1)),
+    transforms.TimeSkew(1.0, offset=[0, 5]),
+    transforms.RefractoryPeriod((1, 5)),
+]
+
+
+@pytest.mark.parametrize("part", RANDOM, ids=repr)
+def test_random_transforms_are_refused_by_name(part: Any) -> None:
+    expected = f"tonic.transforms.{type(part).__name__} is random: it would be frozen into the store; "
+    assert refusal(part) == expected + "augment at training time instead"
+
+
+@pytest.mark.parametrize("factor", [(0.9, 1.1), [0.9, 1.1]])
+def test_a_range_as_time_factor_is_random(factor: Any) -> None:
+    message = refusal(transforms.Downsample(time_factor=factor))
+    assert message.startswith(
+        "tonic.transforms.Downsample with a range as time_factor is random: it would be frozen"
+    )
+
+
+def test_parameters_that_are_inferred_from_data_are_refused_with_the_reason() -> None:
+    assert "CropTime with max=None takes the last time of the first recording that it sees" in refusal(
+        transforms.CropTime()
+    )
+    assert "DropPixel infers its hot pixels from each recording" in refusal(
+        transforms.DropPixel(hot_pixel_frequency=9)
+    )
+    for nothing in (None, ()):
+        with pytest.raises(
+            UnsupportedTransformError, match=r"ToFrame without sensor_size infers it from each recording"
+        ):
+            transform_from_tonic(transforms.ToFrame(nothing, time_window=3))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        transforms.Denoise(3),
+        transforms.DropPixel(coordinates=[(1, 1)]),
+        transforms.TimeSkew(1.1),
+        transforms.RefractoryPeriod(3),
+        transforms.MergePolarities(),
+        transforms.ToImage(SIZE),
+        transforms.ToVoxelGrid(SIZE, 3),
+        transforms.NumpyAsType(np.dtype(int)),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_other_transforms_of_tonics_have_no_spec_yet(part: Any) -> None:
+    expected = f"tonic.transforms.{type(part).__name__} has no spec yet: only Downsample, CropTime and ToFrame have one"
+    assert refusal(part) == expected
+
+
+def test_no_transform_of_this_tonic_is_overlooked() -> None:
+    """A new class in a later Tonic must be looked at, whether it is random."""
+    known = {type(part).__name__ for part in RANDOM} | {
+        "CenterCrop", "Compose", "CropTime", "Decimation", "Denoise", "Downsample", "DropPixel", "EventDownsampling",
+        "MergePolarities", "NumpyAsType", "Repeat", "TimeAlignment", "ToAveragedTimesurface", "ToBinaRep", "ToFrame",
+        "ToImage", "ToOneHotEncoding", "ToSparseTensor", "ToTimesurface", "ToVoxelGrid",
+    }  # fmt: skip
+    own = {
+        kind for kind in vars(transforms).values() if getattr(kind, "__module__", "") == transforms.__name__
+    }
+    assert {kind.__name__ for kind in own if isinstance(kind, type)} == known
+
+
+def a_function(events: Any) -> Any:
+    return events
+
+
+def test_functions_and_other_objects_are_named() -> None:
+    assert refusal(a_function).startswith(f"{__name__}.a_function (test_from_tonic.py, line ")
+    assert "<lambda> (test_from_tonic.py, line " in refusal(lambda events: events)
+    assert "has no spec: only tonic.transforms.Downsample, CropTime and ToFrame have one" in refusal(
+        a_function
+    )
+    assert refusal(np.sort).startswith("numpy.sort")
+    assert refusal(tonic.audio_transforms.SwapAxes(0, 1)).startswith(
+        "tonic.audio_transforms.SwapAxes has no spec"
+    )
+    assert refusal(None).startswith("NoneType is no transform")
+
+
+class MyFrame(transforms.ToFrame):  # type: ignore[misc]
+    """May do anything."""
+
+
+class MyCompose(transforms.Compose):  # type: ignore[misc]
+    """May do anything."""
+
+
+@pytest.mark.parametrize(
+    ("part", "base"), [(MyFrame(SIZE, time_window=3), "ToFrame"), (MyCompose([TONIC_FRAMES]), "Compose")]
+)
+def test_subclasses_are_not_taken_for_their_base(part: Any, base: str) -> None:
+    with pytest.raises(
+        UnsupportedTransformError, match=rf"My\w+ is a subclass of tonic.transforms.{base}, which may"
+    ):
+        transform_from_tonic(part)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            transforms.ToFrame(SIZE, time_window=3, overlap=4),
+            "overlap must be smaller than 3 with time_window",
+        ),
+        (transforms.ToFrame(SIZE, time_window=3, event_count=4), "exactly one of"),
+        (transforms.ToFrame(SIZE), "exactly one of .* found none"),
+        (transforms.ToFrame(SIZE, event_count=2.5), "event_count that is no whole number but 2.5"),
+        (transforms.ToFrame((8, 8), event_count=2), "sensor_size"),
+        (transforms.ToFrame((8, 8, 2.5), event_count=2), "sensor_size that is no whole number but 2.5"),
+        (transforms.ToFrame(SIZE, time_window="3"), "time_window that is no number but '3'"),
+        (transforms.ToFrame(SIZE, time_window=True), "time_window that is no number but True"),
+        (transforms.ToFrame(SIZE, time_window=2**53), r"time_window beyond 2\^53"),
+    ],
+)
+def test_frames_that_no_spec_describes(part: Any, message: str) -> None:
+    with pytest.raises(UnsupportedTransformError, match=rf"^tonic.transforms.ToFrame has .*{message}"):
+        transform_from_tonic(part)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (transforms.CropTime(max=float("inf")), "max: .*finite"),
+        (transforms.CropTime(min=5, max=3), "lies before min"),
+        (transforms.Downsample(spatial_factor=[0.5, 0.5]), "spatial_factor that is no number"),
+        (transforms.Downsample(target_size=(1, 1)), "target_size without the sensor_size"),
+        (transforms.Downsample(time_factor=-1), "time_factor: .*greater than 0"),
+    ],
+)
+def test_operations_that_no_spec_describes(part: Any, message: str) -> None:
+    with pytest.raises(
+        UnsupportedTransformError, match=rf"^tonic.transforms.{type(part).__name__} has .*{message}"
+    ):
+        one_spec(part)
+
+
+def test_a_chain_that_does_not_end_in_frames_is_no_transform() -> None:
+    for parts in ([], [transforms.CropTime(max=3)], [TONIC_FRAMES, transforms.CropTime(max=3)]):
+        with pytest.raises(SpecError):
+            transform_from_tonic(transforms.Compose(parts))
+
+
+def test_parts_in_a_generator_are_left_alone() -> None:
+    parts = iter([TONIC_FRAMES])
+    with pytest.raises(UnsupportedTransformError, match="holds its parts in a list_iterator: give a list"):
+        transform_from_tonic(transforms.Compose(parts))
+    assert list(parts) == [TONIC_FRAMES]
+
+
+# ------------------------------------------------------------------ data sets
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for dataset, splits in (("SSC", ("train", "valid", "test")), ("SHD", ("train", "test"))):
+        folder = tmp_path / dataset
+        folder.mkdir()
+        for split in splits:
+            (folder / f"{dataset.lower()}_{split}.h5.zip").touch()  # the class looks for it
+            with h5py.File(folder / f"{dataset.lower()}_{split}.h5", "w") as file:
+                file["extra/keys"], file["extra/speaker"], file["labels"] = [b"zero"], [3], [0]
+    return tmp_path
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_ssc(data: Path, split: str) -> None:
+    dataset = tonic.datasets.SSC(str(data), split=split, transform=TONIC_FRAMES)
+    assert dataset_from_tonic(dataset) == TonicDataset("SSC", split, data / "SSC", TONIC_FRAMES)
+
+
+@pytest.mark.parametrize(("train", "split"), [(True, "train"), (False, "test")])
+def test_shd(data: Path, train: bool, split: str) -> None:
+    dataset = tonic.datasets.SHD(str(data), train=train)
+    assert dataset_from_tonic(dataset) == TonicDataset("SHD", split, data / "SHD", None)
+
+
+def test_transforms_of_targets_are_refused_by_name(data: Path) -> None:
+    dataset = tonic.datasets.SSC(str(data), target_transform=transforms.ToOneHotEncoding(35))
+    with pytest.raises(
+        UnsupportedTransformError, match=r"hsd.SSC target_transform tonic.transforms.ToOneHotEncoding has no"
+    ):
+        dataset_from_tonic(dataset)
+    joint = tonic.datasets.SSC(str(data))
+    joint.transforms = a_function
+    with pytest.raises(UnsupportedTransformError, match=r"hsd.SSC transforms .*a_function .* has no spec"):
+        dataset_from_tonic(joint)
+
+
+def test_caches_are_refused_for_the_inner_data_set(data: Path, tmp_path: Path) -> None:
+    inner = tonic.datasets.SSC(str(data))
+    for wrapped in (
+        tonic.DiskCachedDataset(inner, cache_path=str(tmp_path / "cache")),
+        tonic.cached_dataset.CachedDataset(inner, cache_path=str(tmp_path / "cache")),
+        tonic.MemoryCachedDataset(inner),
+    ):
+        with pytest.raises(
+            UnsupportedTransformError, match=rf"{type(wrapped).__name__} caches .*: hand over the inner one"
+        ):
+            dataset_from_tonic(wrapped)
+
+
+def test_other_data_sets_are_refused_by_name(data: Path) -> None:
+    class Mine(tonic.datasets.SSC):  # type: ignore[misc]
+        pass
+
+    mine = Mine.__new__(Mine)
+    with pytest.raises(
+        UnsupportedTransformError, match=r"Mine is a subclass, .*; data sets that have one: SSC, SHD"
+    ):
+        dataset_from_tonic(mine)
+    for other in (tonic.datasets.NMNIST.__new__(tonic.datasets.NMNIST), [1, 2], None):
+        with pytest.raises(
+            UnsupportedTransformError, match=rf"{type(other).__name__} has no reader; data sets that have"
+        ):
+            dataset_from_tonic(other)
+
+
+def test_a_data_set_that_was_turned_to_another_file_is_refused(data: Path) -> None:
+    dataset = tonic.datasets.SSC(str(data))
+    dataset.data_filename = "shd_train.h5"
+    with pytest.raises(UnsupportedTransformError, match=r"reads 'shd_train.h5', which is none of its splits"):
+        dataset_from_tonic(dataset)
+
+
+def test_nothing_of_tonic_is_imported_to_look_at_an_object() -> None:
+    code = """
+import sys
+from spikestore.pipeline.from_tonic import dataset_from_tonic, transform_from_tonic
+for convert in (dataset_from_tonic, transform_from_tonic):
+    try:
+        convert(None)
+    except ValueError:
+        pass
+sys.exit("tonic" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

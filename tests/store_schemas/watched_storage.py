@@ -1,0 +1,133 @@
+"""Storages that do something at every verb: count, crash, or wait for their turn."""
+
+from __future__ import annotations
+
+import builtins
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from zarr.storage import StorePath
+
+from spikestore.store_schemas.storage import Storage, StoredObject
+
+Result = TypeVar("Result")
+
+
+class Crash(BaseException):
+    """The power fails. No `except Exception` may stop it."""
+
+
+class Watch(Protocol):
+    """What stands between a caller and a verb: performs `effect`, or does not."""
+
+    def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
+        """Perform the verb."""
+
+
+class WatchedStorage:
+    """A storage whose verbs all pass through `watch`."""
+
+    def __init__(self, inner: Storage, watch: Watch) -> None:
+        self._inner = inner
+        self._watch = watch
+        self.url = inner.url
+
+    def get(self, path: str) -> bytes:
+        """Watched."""
+        return self._watch("get", path, lambda: self._inner.get(path))
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        """Watched."""
+        return self._watch("put", path, lambda: self._inner.put_if_absent(path, data))
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Watched, and done whole before the first object is handed on."""
+        return iter(self._watch("list", prefix, lambda: [*self._inner.list(prefix)]))
+
+    def folders(self, prefix: str) -> builtins.list[str]:
+        """Watched."""
+        return self._watch("folders", prefix, lambda: self._inner.folders(prefix))
+
+    def delete(self, path: str) -> None:
+        """Watched."""
+        return self._watch("delete", path, lambda: self._inner.delete(path))
+
+    def zarr_store(self, prefix: str) -> StorePath:
+        """Not watched: it only reads."""
+        return self._inner.zarr_store(prefix)
+
+    def free_bytes(self) -> int | None:
+        """Not watched."""
+        return self._inner.free_bytes()
+
+
+class Crashing:
+    """A watch that counts verbs and crashes at the n-th, before or after it took effect."""
+
+    def __init__(self, at: int | None = None, *, before: bool = False) -> None:
+        self.verbs: list[tuple[str, str]] = []
+        self._at = at
+        self._before = before
+
+    def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
+        """Perform the verb, or crash."""
+        self.verbs.append((verb, path))
+        crashes = len(self.verbs) == self._at
+        if crashes and self._before:
+            raise Crash(f"before {verb} {path}")
+        result = effect()
+        if crashes:
+            raise Crash(f"after {verb} {path}")
+        return result
+
+
+class _Turns:
+    """A watch that lets one verb pass each time its turn comes."""
+
+    def __init__(self) -> None:
+        self.ready = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+        self.over = False
+
+    def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
+        """Wait, then perform the verb."""
+        self.ready.release()
+        if not self.go.acquire(timeout=60):
+            raise TimeoutError(f"no turn for {verb} {path}")
+        return effect()
+
+
+def interleave(
+    storage: Storage, order: Sequence[int], jobs: Sequence[Callable[[Storage], Result]]
+) -> builtins.list[Result | BaseException]:
+    """Run jobs at once, one storage verb at a time.
+
+    The n-th verb is done by job ``order[n]`` (the next one that is not over yet); after the end of `order` they
+    take turns.
+    """
+    turns = [_Turns() for _ in jobs]
+    results: dict[int, Result | BaseException] = {}
+
+    def work(number: int) -> None:
+        try:
+            results[number] = jobs[number](WatchedStorage(storage, turns[number]))
+        except BaseException as error:  # noqa: BLE001 - the caller judges
+            results[number] = error
+        turns[number].over = True
+        turns[number].ready.release()
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(jobs))]
+    for thread, turn in zip(threads, turns, strict=True):
+        thread.start()
+        turn.ready.acquire()
+    step = 0
+    while not all(turn.over for turn in turns):
+        wanted = order[step] if step < len(order) else step
+        step += 1
+        turn = next(t for i in range(len(jobs)) if not (t := turns[(wanted + i) % len(jobs)]).over)
+        turn.go.release()
+        turn.ready.acquire()
+    for thread in threads:
+        thread.join()
+    return [results[number] for number in range(len(jobs))]

@@ -1,0 +1,60 @@
+"""What fails in silence when the layout is disturbed."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+ROOT = Path(__file__).parents[1]
+PORTIONS = ("pipeline", "store_schemas", "train")
+CODE = (*PORTIONS, "tests", "benchmarks")
+MAX_LINES = 400
+# Names that say nothing about what is inside, and so attract everything.
+VAGUE = re.compile(r"(^|_)(utils?|helpers?|common|misc|managers?)($|_)")
+
+
+def modules() -> list[Path]:
+    return [path for name in CODE for path in sorted((ROOT / name).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("portion", PORTIONS)
+def test_a_root_holds_its_portion_of_the_namespace_and_nothing_else(portion: str) -> None:
+    def content(folder: Path) -> set[str]:
+        return {path.name for path in folder.iterdir()} - {"__pycache__"}
+
+    assert content(ROOT / portion) == {"spikestore"}
+    assert content(ROOT / portion / "spikestore") == {portion}  # an __init__.py here would hide the siblings
+    assert {"__init__.py", "py.typed"} <= content(ROOT / portion / "spikestore" / portion)
+
+
+def test_the_wheel_holds_exactly_the_three_packages(tmp_path: Path) -> None:
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+    assert {tuple(name.split("/")[:2]) for name in names} == {("spikestore", portion) for portion in PORTIONS}
+    packed = {name for name in names if name.endswith((".py", "py.typed"))}
+    present = {
+        f"spikestore/{path.relative_to(ROOT / portion / 'spikestore').as_posix()}"
+        for portion in PORTIONS
+        for pattern in ("*.py", "py.typed")
+        for path in (ROOT / portion).rglob(pattern)
+    }
+    assert packed == present
+    assert {f"spikestore/{portion}/py.typed" for portion in PORTIONS} <= packed
+
+
+def test_module_names_say_what_is_inside() -> None:
+    assert [path for path in modules() if VAGUE.search(path.stem)] == []
+
+
+def test_modules_are_short() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in modules()
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
+    }
+    assert long == {}

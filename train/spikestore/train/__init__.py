@@ -1,0 +1,1 @@
+"""Read a store: batches of sparse samples, at device speed."""

@@ -40,7 +40,7 @@ def assert_equal_to_tonic(reader: CochleaReader, theirs: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "dataset,split", [(dataset, split) for dataset, splits in SPLITS.items() for split in splits]
+    ("dataset", "split"), [(dataset, split) for dataset, splits in SPLITS.items() for split in splits]
 )
 def test_recordings_classes_and_speakers_are_tonics(tmp_path: Path, dataset: str, split: str) -> None:
     root = write_dataset(tmp_path, dataset)
@@ -147,7 +147,7 @@ def test_rows_that_do_not_exist(shared_file: Path, rows: tuple[int, int]) -> Non
         reader.read(*rows)
 
 
-@pytest.mark.parametrize("limit,expected", [(1, 1), (25, 25), (1000, 25), (None, 25)])
+@pytest.mark.parametrize(("limit", "expected"), [(1, 1), (25, 25), (1000, 25), (None, 25)])
 def test_limit(shared_file: Path, limit: int | None, expected: int) -> None:
     with CochleaReader(shared_file, limit=limit) as reader:
         assert len(reader) == expected

@@ -35,7 +35,7 @@ def a_recording(**change: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "change,options,message,event",
+    ("change", "options", "message", "event"),
     [
         ({"times": np.array([0, np.nan, 1, 1], "f2")}, {}, "the time of event 1 is nan s", 1),
         ({"times": np.array([0, 0, 1, np.inf], "f2")}, {}, "the time of event 3 is inf s", 3),
@@ -142,7 +142,7 @@ WRONG: list[tuple[Callable[[h5py.File], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize("change,message", WRONG, ids=[f"{i} {WRONG[i][1]}" for i in range(len(WRONG))])
+@pytest.mark.parametrize(("change", "message"), WRONG, ids=[f"{i} {WRONG[i][1]}" for i in range(len(WRONG))])
 def test_wrong_layout(tmp_path: Path, change: Callable[[h5py.File], None], message: str) -> None:
     path = write_file(tmp_path / "ssc_train.h5", draw(4))
     with h5py.File(path, "r+") as file:
@@ -194,7 +194,7 @@ def zipped(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content,message",
+    ("content", "message"),
     [
         (b"", "is empty; expected HDF5"),
         (b"<html>404 not found</html>", "is not HDF5; expected HDF5 with spikes/times"),

@@ -46,7 +46,7 @@ def test_the_registry_and_the_reader_agree_on_name_and_version() -> None:
         assert (dataset.reader, dataset.reader_version) == (CochleaReader.name, CochleaReader.version)
 
 
-@pytest.mark.parametrize("dataset,split", ALL)
+@pytest.mark.parametrize(("dataset", "split"), ALL)
 def test_both_folders_give_the_same_files(tmp_path: Path, dataset: str, split: str) -> None:
     root = write_dataset(tmp_path, dataset)
     expected = (root, [f"{dataset.lower()}_{split}.h5"])
@@ -123,7 +123,7 @@ def test_missing_split_says_where_it_looked(tmp_path: Path) -> None:
 
 def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:
     file = touch(tmp_path / "ssc_train.h5")
-    with pytest.raises(SourceNotFoundError, match="the data folder .*nowhere does not exist"):
+    with pytest.raises(SourceNotFoundError, match=r"the data folder .*nowhere does not exist"):
         dataset_files("SSC", "train", tmp_path / "nowhere")
     with pytest.raises(SourceNotFoundError, match="nowhere does not exist"):
         find_dataset(tmp_path / "nowhere")
@@ -132,7 +132,7 @@ def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "dataset,split,message",
+    ("dataset", "split", "message"),
     [
         ("ssc", "train", "no dataset is called 'ssc', did you mean SSC? known: SHD, SSC"),
         ("SDH", "train", "no dataset is called 'SDH', did you mean SHD? known: SHD, SSC"),

@@ -247,6 +247,7 @@ def test_subclasses_are_not_taken_for_their_base(part: Any, base: str) -> None:
         (transforms.ToFrame(SIZE), "exactly one of .* found none"),
         (transforms.ToFrame(SIZE, event_count=2.5), "event_count that is no whole number but 2.5"),
         (transforms.ToFrame((8, 8), event_count=2), "sensor_size"),
+        (transforms.ToFrame(8, event_count=2), "sensor_size"),
         (transforms.ToFrame((8, 8, 2.5), event_count=2), "sensor_size that is no whole number but 2.5"),
         (transforms.ToFrame(SIZE, time_window="3"), "time_window that is no number but '3'"),
         (transforms.ToFrame(SIZE, time_window=True), "time_window that is no number but True"),
@@ -331,7 +332,7 @@ def test_caches_are_refused_for_the_inner_data_set(data: Path, tmp_path: Path) -
     inner = tonic.datasets.SSC(str(data))
     for wrapped in (
         tonic.DiskCachedDataset(inner, cache_path=str(tmp_path / "cache")),
-        tonic.cached_dataset.CachedDataset(inner, cache_path=str(tmp_path / "cache")),
+        type("Mine", (tonic.DiskCachedDataset,), {})(inner, cache_path=str(tmp_path / "cache")),
         tonic.MemoryCachedDataset(inner),
     ):
         with pytest.raises(

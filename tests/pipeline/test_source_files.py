@@ -8,7 +8,6 @@ import os
 import pickle
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were hashed; and the clock is 10 s ahead, so that new files are old enough."""
     hashed: list[str] = []
     original = source_files._sha256
@@ -61,7 +60,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(source_files, "_sha256", counted)
     real = hash_cache.now_ns
     monkeypatch.setattr(source_files, "now_ns", lambda: real() + LATER)
-    yield hashed
+    return hashed
 
 
 def ssc(data: Path, cache: Path, **options: Any) -> LocatedSource:

@@ -65,12 +65,7 @@ class Origin:
         event = self.number(place)
         read = self.events[field][event].item()
         value = f"{found}" if read == found or read != read else f"{found} ({read} as read)"
-        return RecordingError(
-            f"{self.name}, event {event}: {field} = {value} {problem}",
-            recording=self.name,
-            event=event,
-            field=field,
-        )
+        return _error(self.name, event, field, f"{value} {problem}")
 
 
 def widen(events: Events, *, name: str, has_y: bool) -> Events:
@@ -216,9 +211,8 @@ def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origi
         _refuse(outside, events, field, origin, f"is outside the sensor, which has 0 to {size - 1}")
     p, polarities = events["p"], sensor_size[2]
     if polarities == 1:
-        _refuse(
-            p != p[0], events, "p", origin, f"differs from {p[0]} before it, and the sensor has one polarity"
-        )
+        problem = f"differs from {p[0]} before it, and the sensor has one polarity"
+        _refuse(p != p[0], events, "p", origin, problem)
     else:
         outside = (p < 0) | (p >= polarities)
         _refuse(outside, events, "p", origin, f"is outside the sensor, which has 0 to {polarities - 1}")
@@ -235,13 +229,7 @@ def _column(values: npt.NDArray[Any], field: str, name: str) -> npt.NDArray[Any]
     if values.ndim == 1 and (kind in "iu" or (kind == "b" and field == "p")):
         if values.dtype == np.uint64 and (beyond := values >= np.uint64(_INT64_END)).any():
             place = int(np.argmax(beyond))
-            problem = f"is beyond a signed 64-bit integer ({values.dtype})"
-            raise RecordingError(
-                f"{name}, event {place}: {field} = {values[place]} {problem}",
-                recording=name,
-                event=place,
-                field=field,
-            )
+            raise _error(name, place, field, f"{values[place]} is beyond a signed 64-bit integer")
         return values.astype(np.int64)
     # Beyond float64 types differ between platforms, and a key has to mean one result.
     if values.ndim == 1 and kind == "f" and field == "t" and values.dtype.itemsize <= 8:
@@ -250,17 +238,16 @@ def _column(values: npt.NDArray[Any], field: str, name: str) -> npt.NDArray[Any]
         whole = (np.trunc(values) == values) & (abs(values) < _INT64_END)
         if not whole.all():
             place = int(np.argmin(whole))
-            raise RecordingError(
-                f"{name}, event {place}: p = {values[place]} is not a whole number",
-                recording=name,
-                event=place,
-                field=field,
-            )
+            raise _error(name, place, field, f"{values[place]} is not a whole number")
         return values.astype(np.int64)
-    kinds = {"t": "integers or floating-point numbers", "p": "integers"}.get(field, "integers")
-    raise RecordingError(
-        f"{name}: {field} is {values.dtype}, events need {kinds}", recording=name, field=field
-    )
+    kinds = "integers or floating-point numbers" if field == "t" else "integers"
+    problem = f"{field} is {values.dtype}, events need {kinds}"
+    raise RecordingError(f"{name}: {problem}", recording=name, field=field)
+
+
+def _error(name: str, event: int, field: str, problem: str) -> RecordingError:
+    message = f"{name}, event {event}: {field} = {problem}"
+    return RecordingError(message, recording=name, event=event, field=field)
 
 
 def _coordinates(events: Events) -> list[str]:

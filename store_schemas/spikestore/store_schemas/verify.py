@@ -80,7 +80,7 @@ class _Verification:
             try:
                 record = self._features.record(fragment)
             except DamagedError as error:
-                broken.append(_damage(path, error))
+                broken.append(damage_of(error, path))
                 # Without its record nobody can say which objects a fragment has: none of them is unexpected.
                 expected |= {one for one in sizes if one.endswith(f"/c/{fragment}")}
                 continue
@@ -101,7 +101,7 @@ class _Verification:
         except MissingObjectError:
             yield Damage(path, "missing")
         except StoreError as error:
-            yield _damage(path, error)
+            yield damage_of(error, path)
         else:
             if (plan.transform_key, plan.source_key) != self._features.address:
                 yield Damage(path, "belongs to another feature set")
@@ -141,7 +141,7 @@ class _Verification:
             try:
                 same = sha256_hex(self._storage.get(path)) == entry.sha256
             except StoreError as error:
-                yield _damage(path, error)
+                yield damage_of(error, path)
             else:
                 if not same:
                     yield Damage(path, "its SHA-256 is not what its record says")
@@ -155,7 +155,7 @@ class _Verification:
                 blocks += block_digests(columns, features.layout)
                 self._count(self._total // len(features.manifest.fragments))
         except StoreError as error:
-            yield _damage(features.data_path, error)
+            yield damage_of(error, features.data_path)
             return
         skipped = [row.row for row in features.manifest.skipped]
         if set_digest(features.layout, len(features), skipped, blocks) != features.digest:
@@ -166,6 +166,7 @@ class _Verification:
         self._progress(self._done, self._total)
 
 
-def _damage(path: str, error: Exception) -> Damage:
+def damage_of(error: Exception, path: str) -> Damage:
+    """Return the damage that an error tells of: the object that it names, else `path`."""
     objects = getattr(error, "details", {}).get("objects") or (path,)
     return Damage(objects[0], str(error))

@@ -27,10 +27,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.readers.hdf5 import one_line, open_hdf5, type_text
+from spikestore.pipeline.readers.hdf5 import HDF5_ERRORS, one_line, open_hdf5, type_text
 from spikestore.pipeline.readers.vlen import vlen_lengths
 from spikestore.pipeline.recording import Events, Recording
-from spikestore.store_schemas.errors import LayoutError, RecordingError, SourceChangedError
+from spikestore.store_schemas.errors import LayoutError, RecordingError, SourceChangedError, SpikestoreError
 
 EVENT = np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)])
 """Tonic's dtype for these datasets; ``t`` in µs."""
@@ -78,12 +78,12 @@ class CochleaReader:
         self._size = path.stat().st_size
         try:
             self._load(limit)
-        except (OSError, RuntimeError, KeyError) as error:
-            self.close()
-            self._damaged(error)
-        except BaseException:
+        except SpikestoreError:
             self.close()
             raise
+        except HDF5_ERRORS as error:
+            self.close()
+            self._damaged(error)
 
     def _load(self, limit: int | None) -> None:
         self._times = self._sequences("spikes/times", "f", "floating-point")
@@ -115,7 +115,7 @@ class CochleaReader:
         """Return the number of units of each recording, int64, shape (len(self),), without reading the units."""
         try:
             lengths = vlen_lengths(self._units, self._count)
-        except (OSError, RuntimeError) as error:
+        except HDF5_ERRORS as error:
             self._damaged(error)
         # A length that can't be would otherwise make a plan of absurd size.
         impossible = np.flatnonzero(lengths > self._size)
@@ -132,7 +132,7 @@ class CochleaReader:
             return []
         try:
             times, units = self._times[start:stop], self._units[start:stop]
-        except (OSError, RuntimeError) as error:
+        except HDF5_ERRORS as error:
             self._damaged(error)
         # HDF5 reads zeros, without a word, where a file ends earlier than it did when it was opened.
         if (size := self._path.stat().st_size) < self._size:

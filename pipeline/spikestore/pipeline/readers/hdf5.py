@@ -11,6 +11,9 @@ import numpy as np
 
 from spikestore.store_schemas.errors import LayoutError, SourceNotFoundError
 
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What h5py raises on damaged files, as random changes of bytes showed."""
+
 
 def open_hdf5(path: Path, *, expected: str, remedy: str) -> Any:
     """Open an HDF5 file for reading, or say what is there instead.
@@ -41,13 +44,13 @@ def open_hdf5(path: Path, *, expected: str, remedy: str) -> Any:
     try:
         # "best-effort": network file systems without locks refuse HDF5's default.
         return h5py.File(path, "r", locking="best-effort")
-    except OSError as error:
+    except HDF5_ERRORS as error:
         raise LayoutError(
             f"{path} {_what_is_wrong(path, error, expected, remedy)}", path=str(path)
         ) from error
 
 
-def _what_is_wrong(path: Path, error: OSError, expected: str, remedy: str) -> str:
+def _what_is_wrong(path: Path, error: Exception, expected: str, remedy: str) -> str:
     if path.stat().st_size == 0:
         return f"is empty; {expected}: {remedy}"
     if "truncated" in str(error):

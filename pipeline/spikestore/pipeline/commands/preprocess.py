@@ -1,0 +1,92 @@
+"""``spikestore preprocess``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption
+from spikestore.store_schemas.console import print_json, progress, say
+
+if TYPE_CHECKING:
+    from spikestore.store_schemas.feature_set import FeatureSet
+
+RecipeArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[RECIPE]", help="A TOML file, or the name of a shipped recipe: demo, ssc, shd."),
+]
+DataOption = Annotated[
+    str | None, typer.Option("--data", metavar="DIR", help="Folder with the recordings; goes before the recipe's.")
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=0, help="Worker processes, one per core by default; 0 works in this process."),
+]
+
+
+def preprocess(
+    recipe: RecipeArgument = None,
+    data: DataOption = None,
+    store: StoreOption = None,
+    workers: WorkersOption = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler to use instead.")
+    ] = None,
+    fragment_samples: Annotated[
+        int | None, typer.Option("--fragment-samples", min=1, help="Samples a task writes, a multiple of 64.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew instead of going on with an unfinished build.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn recordings into feature sets, unless the store has them already.
+
+    Without a recipe the folder of --data is searched for SSC or SHD. An interrupted run goes on where it stopped.
+
+    Examples
+    --------
+    spikestore preprocess recipes/demo.toml --store ./store
+    spikestore preprocess --data ~/data/SSC --store s3://team/features
+    """
+    from spikestore.pipeline.preprocessing import BuildOptions
+    from spikestore.pipeline.preprocessing import preprocess as run
+    from spikestore.pipeline.shipped_recipes import choose_recipe
+    from spikestore.store_schemas.store import Store, default_location
+
+    chosen = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
+    opened = Store(store or default_location())
+    with progress("samples") as report:
+        found = run(
+            chosen,
+            store=opened,
+            data=data,
+            workers=workers,
+            options=BuildOptions(scheduler, fragment_samples, restart, report),
+        )
+    _tell(chosen, opened.storage.url, found, as_json=as_json)
+
+
+def _ask(candidates: list[str]) -> str:
+    return str(typer.prompt(f"Which dataset is it? ({', '.join(candidates)})", err=True))
+
+
+def _tell(recipe: Path, url: str, found: dict[str, FeatureSet], *, as_json: bool) -> None:
+    from spikestore.store_schemas.recipe import load_recipe
+
+    name = load_recipe(recipe).name
+    if as_json:
+        sets = {
+            split: {**one.address._asdict(), "digest": one.digest, "samples": len(one), "nnz": one.manifest.nnz}
+            for split, one in found.items()
+        }
+        print_json({"store": url, "name": name, "feature_sets": sets})
+        return
+    width = max(len(f"{name}:{split}") for split in found)
+    say(f"in {url}:")
+    for split, one in found.items():
+        label = f"{name}:{split}".ljust(width)
+        say(f"  {label}  {len(one):>7,} samples  {one.manifest.nnz:>13,} non-zeros  digest {one.digest[:12]}")

@@ -1,0 +1,58 @@
+"""The recipes that come with spikestore, and which one is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from spikestore.pipeline.readers.datasets import DATASETS, find_dataset
+from spikestore.store_schemas.errors import UsageError
+
+_HERE = Path(__file__).parent
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the shipped recipes by name: those in the package, or in the checkout of an editable install."""
+    for folder in (_HERE / "recipes", _HERE.parents[2] / "recipes"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {}
+
+
+def choose_recipe(
+    recipe: str | None, data: str | None, *, ask: Callable[[list[str]], str] | None = None
+) -> Path:
+    """Return the recipe that somebody means.
+
+    Parameters
+    ----------
+    recipe : str, optional
+        A file, or the name of a shipped recipe.
+    data : str, optional
+        Folder with recordings; without `recipe` the dataset is found by its files.
+    ask : callable, optional
+        Asks a person for one of several datasets; without it that is an error.
+
+    Raises
+    ------
+    UsageError
+        Neither was given, or the folder's dataset is not clear.
+    SourceNotFoundError
+        The folder has no known dataset.
+    """
+    shipped = shipped_recipes()
+    if recipe is not None:
+        # A file goes before a shipped recipe; a name without a suffix and without a file can only be the latter.
+        return shipped[recipe] if recipe in shipped and not Path(recipe).is_file() else Path(recipe)
+    if data is None:
+        raise UsageError(f"say which recipe (shipped are {', '.join(shipped)}), or --data FOLDER with SSC or SHD files")
+    try:
+        dataset = find_dataset(data)
+    except UsageError as error:
+        candidates = error.details.get("candidates")
+        if ask is None or not candidates:
+            raise
+        dataset = ask(list(candidates)).strip().upper()
+        if dataset not in DATASETS:
+            raise UsageError(f"{dataset!r} is none of {', '.join(candidates)}") from None
+    return shipped[dataset.lower()]

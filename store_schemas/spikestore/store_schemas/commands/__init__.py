@@ -1,0 +1,1 @@
+"""Sub-commands that look at a store; light to import, what is heavy comes inside the functions."""

@@ -1,0 +1,79 @@
+"""``spikestore ls``: what is in a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption
+from spikestore.store_schemas.console import print_json, say, stdout_console
+
+if TYPE_CHECKING:
+    from spikestore.store_schemas.store import Store
+
+
+def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """List the feature sets of a store, by name where they have one.
+
+    Examples
+    --------
+    spikestore ls --store ./store
+    """
+    from spikestore.store_schemas.store import Store, default_location
+
+    opened = Store(store or default_location())
+    rows = _rows(opened)
+    if as_json:
+        print_json({"store": opened.storage.url, "feature_sets": rows})
+        return
+    if not rows:
+        say(f"the store {opened.storage.url} is empty")
+        return
+    from rich.table import Table
+
+    table = Table("name", "key", "dataset", "samples", "non-zeros", "digest", box=None, pad_edge=False)
+    for row in rows:
+        key = f"{row['transform_key'][:12]}/{row['source_key'][:12]}"
+        if row["damaged"]:
+            table.add_row(row["name"] or "-", key, "damaged", row["damaged"])
+            continue
+        table.add_row(
+            row["name"] or "-",
+            key,
+            f"{row['dataset']} {row['split']}",
+            f"{row['samples']:,}",
+            f"{row['nnz']:,}",
+            row["digest"][:12],
+        )
+    stdout_console().print(table)
+
+
+def _rows(store: Store) -> list[dict[str, Any]]:
+    from spikestore.store_schemas.errors import StoreError
+
+    names: dict[tuple[str, str], list[str]] = {}
+    rows: list[dict[str, Any]] = []
+    for name in store.names():
+        try:
+            ref = store.ref(name)
+        except StoreError as error:
+            say(f"{name}: {error}")
+            continue
+        for split, pin in ref.splits.items() if ref is not None else ():
+            names.setdefault((pin.transform_key, pin.source_key), []).append(f"{name}:{split}")
+    for address in store.addresses():
+        row: dict[str, Any] = {**address._asdict(), "name": ", ".join(names.pop(address, [])), "damaged": ""}
+        try:
+            features = store.find(address)
+        except StoreError as error:
+            rows.append({**row, "damaged": str(error)})
+            continue
+        if features is not None:
+            source = features.manifest.source
+            row |= {"dataset": source.dataset, "split": source.split, "samples": len(features)}
+            rows.append({**row, "nnz": features.manifest.nnz, "digest": features.digest})
+    # A name whose set is gone is damage too, and the only trace of it.
+    rows += [
+        {"transform_key": t, "source_key": s, "name": ", ".join(called), "damaged": "not in the store"}
+        for (t, s), called in names.items()
+    ]
+    return sorted(rows, key=lambda row: (not row["name"], row["name"], row["transform_key"], row["source_key"]))

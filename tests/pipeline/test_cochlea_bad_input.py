@@ -44,6 +44,7 @@ def a_recording(**change: Any) -> Any:
         ({"times": np.array([0, 1, -1e13, 2])}, {"times_type": "f8"}, "event 2 is -10000000000000.0 s", 2),
         ({"times": np.array([0, 1, 1e305, 2])}, {"times_type": "f8"}, "the time of event 2 is 1e+305 s", 2),
         ({"units": [1, 700, 2, 65535]}, {}, "event 1 is in channel 700, channels are 0 to 699", 1),
+        ({"units": [1, 2, 700, 3]}, {}, "event 2 is in channel 700, channels are 0 to 699", 2),
         ({"units": [1, 2, 2, -1]}, {"units_type": "i4"}, "event 3 is in channel -1, channels are 0 to", 3),
         ({"units": [1, 2, 2]}, {}, "4 times but 3 units", None),
         ({"times": []}, {}, "0 times but 4 units", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -56,14 +57,17 @@ def test_a_restart_at_every_moment_of_a_running_build() -> None:
 
 
 @pytest.mark.parametrize("wishes", [(64, 64, 64, 64), (64, 128, 64, 128)], ids=["same-wish", "other-wishes"])
-def test_builders_in_threads(tmp_path: object, wishes: tuple[int, ...]) -> None:
+def test_builders_in_threads(tmp_path: Path, wishes: tuple[int, ...]) -> None:
     """Four builders that start at one moment in a folder agree on a plan and commit one set."""
-    storage = FolderStorage(f"{tmp_path}/store")
+    storage = FolderStorage(tmp_path)
     start, joined = threading.Barrier(len(wishes)), threading.Barrier(len(wishes))
+
+    def meet() -> None:
+        joined.wait(60)
 
     def run(wish: int) -> FeatureSet:
         start.wait(60)
-        return SMALL.build(storage, wish, after_joining=lambda: joined.wait(60) and None)
+        return SMALL.build(storage, wish, after_joining=meet)
 
     with ThreadPoolExecutor(len(wishes)) as pool:
         returned = [*pool.map(run, wishes)]

@@ -63,23 +63,23 @@ class WatchedStorage:
 
 
 class Crashing:
-    """A watch that counts verbs and crashes at the n-th, before or after it took effect."""
+    """A watch that counts verbs, and crashes when the n-th has taken effect.
 
-    def __init__(self, at: int | None = None, *, before: bool = False) -> None:
+    A crash before the n-th leaves what a crash after the one before leaves: nobody else writes.
+    """
+
+    def __init__(self, at: int | None = None) -> None:
         self.verbs: list[tuple[str, str]] = []
         self._at = at
-        self._before = before
 
     def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
-        """Perform the verb, or crash."""
+        """Perform the verb, then perhaps crash."""
         self.verbs.append((verb, path))
-        crashes = len(self.verbs) == self._at
-        if crashes and self._before:
-            raise Crash(f"before {verb} {path}")
-        result = effect()
-        if crashes:
-            raise Crash(f"after {verb} {path}")
-        return result
+        try:
+            return effect()
+        finally:
+            if len(self.verbs) == self._at:
+                raise Crash(f"after {verb} {path}")
 
 
 class _Turns:

@@ -96,12 +96,9 @@ def widen(events: Events, *, name: str, has_y: bool) -> Events:
     if present is None:
         raise RecordingError(f"{name}: events are not a one-dimensional structured array", recording=name)
     wanted = ("t", "x", "y", "p") if has_y else ("t", "x", "p")
-    missing = [field for field in wanted if field not in present]
-    if missing or ("y" in present) != has_y:
-        expected = ", ".join(wanted)
-        raise RecordingError(
-            f"{name}: events should have the fields {expected}, found {', '.join(present)}", recording=name
-        )
+    if {"t", "x", "y", "p"}.intersection(present) != set(wanted):
+        problem = f"events should have the fields {', '.join(wanted)}, found {', '.join(present)}"
+        raise RecordingError(f"{name}: {problem}", recording=name)
     columns = {field: _column(events[field], field, name) for field in wanted}
     wide = np.empty(len(events), dtype=[(field, column.dtype) for field, column in columns.items()])
     for field, column in columns.items():
@@ -158,21 +155,14 @@ def check_not_negative(events: Events, *, origin: Origin) -> None:
     RecordingError
         An ``x`` or ``y`` is negative; the first such event is named.
     """
-    for field in _coordinates(events):
+    for field in sorted({"x", "y"}.intersection(events.dtype.names or ())):
         _refuse(events[field] < 0, events, field, origin, "is negative")
 
 
 def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin) -> None:
     """Refuse products that an int64 can't hold, before Tonic's ``Downsample`` forms them.
 
-    Parameters
-    ----------
-    events : structured array, shape (n_events,)
-        Sorted by time.
-    factors : dict of str to float
-        Factor of each field; fields that the events lack are ignored.
-    origin : Origin
-        What to call the events.
+    `factors` holds the factor of each field; fields that the events lack are ignored.
 
     Raises
     ------
@@ -205,7 +195,7 @@ def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origi
     RecordingError
         Outside the sensor, two polarities where the sensor has one, or a span of time that can't be computed.
     """
-    for field in _coordinates(events):
+    for field in sorted({"x", "y"}.intersection(events.dtype.names or ())):
         size = sensor_size["xyp".index(field)]
         outside = (events[field] < 0) | (events[field] >= size)
         _refuse(outside, events, field, origin, f"is outside the sensor, which has 0 to {size - 1}")
@@ -248,10 +238,6 @@ def _column(values: npt.NDArray[Any], field: str, name: str) -> npt.NDArray[Any]
 def _error(name: str, event: int, field: str, problem: str) -> RecordingError:
     message = f"{name}, event {event}: {field} = {problem}"
     return RecordingError(message, recording=name, event=event, field=field)
-
-
-def _coordinates(events: Events) -> list[str]:
-    return [field for field in ("x", "y") if field in (events.dtype.names or ())]
 
 
 def _refuse(wrong: npt.NDArray[np.bool_], events: Events, field: str, origin: Origin, problem: str) -> None:

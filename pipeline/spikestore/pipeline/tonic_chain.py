@@ -161,17 +161,14 @@ class TonicChain:
                 n_bins = n_bins if math.isfinite(width) else math.inf
         if times is not None and not math.isfinite(n_bins):
             raise RecordingError(f"{name}: its time bins can't be computed in {times.dtype}", recording=name)
-        if n_bins > self.transform.max_bins:
-            raise RecordingError(
-                f"{name} would get {n_bins:,} time bins, more than max_bins = {self.transform.max_bins:,}",
-                recording=name,
-                n_bins=n_bins,
-                max_bins=self.transform.max_bins,
-            )
+        most = self.transform.max_bins
+        if n_bins > most:
+            many = f"{n_bins:,}" if n_bins <= 10**15 else f"{n_bins:.0e}"
+            problem = f"would get {many} time bins, more than max_bins = {most:,}"
+            raise RecordingError(f"{name} {problem}", recording=name, n_bins=n_bins, max_bins=most)
         if n_bins * math.prod(self._sites) >= 2**63:
-            raise RecordingError(
-                f"{name}: {n_bins:,} bins of {self._sites} have no 64-bit index", recording=name
-            )
+            problem = f"{n_bins:,} bins of {self._sites} have no 64-bit index"
+            raise RecordingError(f"{name}: {problem}", recording=name)
         return int(n_bins)
 
     def _windows(self, events: Events, *, name: str) -> tuple[Ints, Ints]:

@@ -210,7 +210,10 @@ class Build:
         """
         if (transform.key, source.key) != self.address:
             raise UsageError(f"these specs have other keys than the build in {self.address.folder}")
-        records = [self._record(fragment) for fragment in range(self.plan.fragments)]
+        try:
+            records = [self._record(fragment) for fragment in range(self.plan.fragments)]
+        except MissingObjectError as error:
+            raise DamagedError(f"{error}: run again", objects=(error.details["path"],)) from error
         parsed = [record for record, _ in records]
         skipped = tuple(row for record in parsed for row in record.skipped)
         events = EventCounts()

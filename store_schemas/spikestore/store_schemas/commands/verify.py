@@ -34,8 +34,8 @@ def verify(
     """
     from spikestore.store_schemas.errors import UsageError
     from spikestore.store_schemas.store import Store, default_location
-    from spikestore.store_schemas.verify import Damage
-    from spikestore.store_schemas.verify import verify as verify_set
+    from spikestore.store_schemas.verification import Damage
+    from spikestore.store_schemas.verification import verify as verify_set
 
     if deep and quick:
         raise UsageError("--deep and --quick exclude each other")
@@ -66,7 +66,7 @@ def verify(
 def _chosen(store: Store, names: list[str], damages: list[Any]) -> dict[str, FeatureSet]:
     """Return the sets by label; what can't even be opened goes to `damages`."""
     from spikestore.store_schemas.errors import StoreError
-    from spikestore.store_schemas.verify import damage_of
+    from spikestore.store_schemas.verification import damage_of
 
     sets: dict[str, FeatureSet] = {}
     for name in names:

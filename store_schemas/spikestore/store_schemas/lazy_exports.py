@@ -1,0 +1,29 @@
+"""Exports that are imported when they are first used (PEP 562), so that ``spikestore --help`` stays quick.
+
+``tests/store_schemas/test_public_api.py`` compares the tables with what type checkers see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy_exports(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` for a package.
+
+    Parameters
+    ----------
+    package : str
+        Its ``__name__``.
+    modules : mapping of str to str
+        Module below the package that defines each exported name.
+    """
+
+    def getattribute(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{modules[name]}"), name)
+
+    return getattribute, lambda: sorted(modules)

@@ -1,0 +1,146 @@
+"""Each operation takes what its Tonic namesake takes, and refuses what is ambiguous."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spikestore.store_schemas.errors import SpecError
+from spikestore.store_schemas.operations import SLICING_MODES, CropTime, Downsample, ToFrame
+from spikestore.store_schemas.testing.strategies import to_frames
+
+SIZE = (4, 3, 2)
+
+
+@pytest.mark.parametrize("factor", [0.5, "1/2", 1])
+def test_one_spatial_factor_stands_for_both(factor: Any) -> None:
+    """A scalar is the pair."""
+    assert Downsample(spatial_factor=factor).spatial_factor == (float(eval_(factor)),) * 2
+
+
+def eval_(factor: float | str) -> float:
+    return 0.5 if factor == "1/2" else float(factor)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"target_size": [1, 1]},
+        {"sensor_size": [1, 1, 1]},
+        {"target_size": [1], "sensor_size": [1, 1, 1]},
+        {"target_size": [1, 1], "sensor_size": [1, 1]},
+        {"target_size": [0, 1], "sensor_size": [1, 1, 1]},
+        {"target_size": [1.0, 1], "sensor_size": [1, 1, 1]},
+        {"target_size": [True, 1], "sensor_size": [1, 1, 1]},
+        {"target_size": "1, 1", "sensor_size": [1, 1, 1]},
+    ],
+)
+def test_target_size_needs_a_whole_sensor_size(fields: dict[str, Any]) -> None:
+    """One message for all of it."""
+    with pytest.raises(SpecError, match="two and three positive whole numbers"):
+        Downsample.from_mapping(fields, origin="test")
+
+
+def test_two_ways_to_say_the_factor_are_one_too_many() -> None:
+    """Even if they agree."""
+    fields = {"spatial_factor": 1, "target_size": [1, 1], "sensor_size": [1, 1, 1]}
+    with pytest.raises(SpecError, match="not both"):
+        Downsample.from_mapping(fields, origin="test")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"time_factor": 0}, {"time_factor": [0.5, 1]}, {"spatial_factor": [1, 0]}, {"spatial_factor": -1}]
+)
+def test_factors_are_positive_and_not_random(fields: dict[str, Any]) -> None:
+    """Tonic's tuple as time_factor means random."""
+    with pytest.raises(SpecError):
+        Downsample.from_mapping(fields, origin="test")
+
+
+def test_crop_time_needs_an_ordered_span() -> None:
+    """Both ends are inclusive, so they may be equal."""
+    assert CropTime(min=5, max=5).min == 5
+    with pytest.raises(SpecError, match=r"max \(1 µs\) lies before min \(2 µs\)"):
+        CropTime(min=2, max=1)
+
+
+def test_exactly_one_way_of_slicing() -> None:
+    """None and two are both errors that list the four."""
+    assert len(SLICING_MODES) == 4
+    with pytest.raises(SpecError, match="time_window, event_count, n_time_bins, n_event_bins; found none"):
+        ToFrame(sensor_size=SIZE)
+    with pytest.raises(SpecError, match="found time_window and n_time_bins"):
+        ToFrame(sensor_size=SIZE, time_window=1, n_time_bins=1)
+    for mode in SLICING_MODES:
+        assert ToFrame.from_mapping({"sensor_size": [4, 3, 2], mode: 7}, origin="test").mode == mode
+
+
+@pytest.mark.parametrize("mode", SLICING_MODES)
+def test_parameters_without_effect_are_refused(mode: str) -> None:
+    """So that no two specs mean the same."""
+    fields = {"sensor_size": [4, 3, 2], mode: 7}
+    takes = {"include_incomplete": mode in {"time_window", "event_count"}}
+    takes |= dict.fromkeys(("start_time", "end_time"), mode == "time_window")
+    for name, allowed in takes.items():
+        value = True if name == "include_incomplete" else 3.0
+        if allowed:
+            assert getattr(ToFrame.from_mapping({**fields, name: value}, origin="test"), name) == value
+        else:
+            with pytest.raises(SpecError, match="no effect"):
+                ToFrame.from_mapping({**fields, name: value}, origin="test")
+
+
+def test_start_and_end_are_ordered() -> None:
+    """An end before the start has no frames."""
+    with pytest.raises(SpecError, match="end_time lies before start_time"):
+        ToFrame(sensor_size=SIZE, time_window=1, start_time=2, end_time=1)
+
+
+@pytest.mark.parametrize(
+    "mode, size, most", [("time_window", 4000, 4000), ("event_count", 5, 5), ("n_time_bins", 9, 1), ("n_event_bins", 9, 1)]
+)
+def test_overlap_leaves_a_stride(mode: str, size: int, most: float) -> None:
+    """Smaller than a bin: in µs, in events, or as a share."""
+    fields = {"sensor_size": [4, 3, 2], mode: size}
+    smaller = most - 1 if most > 1 else 0.99
+    assert ToFrame.from_mapping({**fields, "overlap": smaller}, origin="test").overlap == smaller
+    for overlap in (most, most + 1, -1):
+        with pytest.raises(SpecError, match=r"overlap|greater than or equal to 0"):
+            ToFrame.from_mapping({**fields, "overlap": overlap}, origin="test")
+
+
+def test_overlap_of_events_is_whole() -> None:
+    """Half an event has no meaning."""
+    with pytest.raises(SpecError, match="whole number of events"):
+        ToFrame(sensor_size=SIZE, event_count=5, overlap=0.5)
+
+
+@pytest.mark.parametrize("size", [[4, 3], [4, 3, 2, 1], [4, 3, 0], [4.0, 3, 2], 4, None])
+def test_sensor_size_is_three_positive_whole_numbers(size: Any) -> None:
+    """(x, y, p), as in Tonic."""
+    with pytest.raises(SpecError, match="sensor_size"):
+        ToFrame.from_mapping({"sensor_size": size, "time_window": 1}, origin="test")
+
+
+@settings(max_examples=50)
+@given(to_frames())
+def test_windows_per_event_is_a_small_whole_number(frame: ToFrame) -> None:
+    """One without overlap; never more than the bins that there are. test_plan.py shows that it is a bound."""
+    assert isinstance(frame.windows_per_event, int)
+    assert frame.windows_per_event >= 1
+    if frame.overlap == 0:
+        assert frame.windows_per_event == 1
+    bins = frame.n_time_bins or frame.n_event_bins
+    if bins is not None:
+        assert frame.windows_per_event <= bins
+
+
+@given(st.integers(1, 99), st.data())
+def test_windows_per_event_for_whole_strides(stride: int, data: st.DataObject) -> None:
+    """The overlap of k strides puts every event into k + 1 bins."""
+    times = data.draw(st.integers(1, 9))
+    frame = ToFrame(sensor_size=SIZE, event_count=stride * times, overlap=stride * (times - 1))
+    assert frame.windows_per_event == times

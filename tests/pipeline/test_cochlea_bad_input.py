@@ -215,7 +215,7 @@ def test_truncated(tmp_path: Path, share: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     message = refused(path)
-    assert "truncated" in message
+    assert "is truncated (" in message
     assert "download it again" in message
 
 

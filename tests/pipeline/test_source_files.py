@@ -9,6 +9,7 @@ import pickle
 import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -208,6 +209,29 @@ def test_a_time_in_the_future_is_not_cached(data: Path, cache: Path, reads: list
     os.utime(path, ns=(future, future))
     ssc(data, cache)
     assert entries(cache) == []
+
+
+@pytest.mark.parametrize("field", ["st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"])
+def test_each_of_the_files_numbers_counts(data: Path, cache: Path, field: str) -> None:
+    path = data / "SSC" / "ssc_train.h5"
+    real = path.stat()
+    numbers = {name: getattr(real, name) for name in ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")}
+    HashCache(cache).put(path, real, "0" * 64, started_ns=real.st_ctime_ns + LATER)
+    same: Any = SimpleNamespace(**numbers)
+    other: Any = SimpleNamespace(**{**numbers, field: numbers[field] + 1})
+    assert HashCache(cache).get(path, same) == "0" * 64
+    assert HashCache(cache).get(path, other) is None
+
+
+def test_the_path_counts(data: Path, cache: Path) -> None:
+    """Inode numbers repeat from one file system to the next."""
+    path, status = data / "SSC" / "ssc_train.h5", (data / "SSC" / "ssc_train.h5").stat()
+    own = HashCache(cache)
+    for one in (path, path.with_name("other")):
+        own.put(one, status, "0" * 64, started_ns=status.st_ctime_ns + LATER)
+    first, second = entries(cache)
+    first.write_bytes(second.read_bytes())
+    assert sorted(str(own.get(one, status)) for one in (path, path.with_name("other"))) == ["0" * 64, "None"]
 
 
 def damage_cut(data: bytes) -> bytes:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import zarr
-
-from spikestore.store_schemas import FeatureSet, Store, verify
-from spikestore.store_schemas.errors import DamagedError, SpikestoreError
 from tests.store_schemas.small_sets import SmallSet, files_of, same, small_set
+
+from spikestore.store_schemas import Store, verify
+from spikestore.store_schemas.errors import DamagedError, SpikestoreError
 
 SMALL = small_set()
 OTHER_SOURCE = small_set(split="valid", seed=1)
@@ -57,9 +57,9 @@ Damaging = Callable[[str, bytes, Path], Iterator[tuple[str, bytes | None]]]
 
 
 def flip(name: str, data: bytes, root: Path) -> Iterator[tuple[str, bytes | None]]:
-    """Flip one bit: first, last and middle byte, and one anywhere."""
+    """Flip one bit: in the first byte, in the last one, and in one anywhere between."""
     random_place = random.Random(name).randrange(len(data))  # noqa: S311 - no secret
-    for bit, place in enumerate((0, len(data) // 2, len(data) - 1, random_place)):
+    for bit, place in enumerate((0, len(data) - 1, random_place)):
         yield f"bit {bit} of byte {place} flipped", flipped(data, place, bit)
 
 
@@ -71,7 +71,6 @@ def flipped(data: bytes, place: int, bit: int) -> bytes:
 def resize(name: str, data: bytes, root: Path) -> Iterator[tuple[str, bytes | None]]:
     """Cut an object, or add to it."""
     yield "one byte cut", data[:-1]
-    yield "half of it cut", data[: len(data) // 2]
     yield "emptied", b""
     yield "one byte added", data + b"\0"
 
@@ -89,14 +88,29 @@ def swap(name: str, data: bytes, root: Path) -> Iterator[tuple[str, bytes | None
         if path is not None:
             yield f"from another {what}", (root / path).read_bytes()
     column, _, fragment = name.removeprefix("data.zarr/").partition("/c/")
-    for path in own:
-        if fragment and path.startswith(f"data.zarr/{column}/c/") and path != name:
-            yield f"from {path}", (root / own[path]).read_bytes()
-        if fragment and path.endswith(f"/c/{fragment}") and path != name:
-            yield f"from {path}", (root / own[path]).read_bytes()
-        if name.startswith("records/") and path.startswith("records/") and path != name:
+    if fragment:
+        neighbours = [
+            f"data.zarr/{column}/c/{2 - int(fragment)}",
+            f"data.zarr/{LOOKALIKE[column]}/c/{fragment}",
+        ]
+    else:
+        neighbours = ["records/00002.json"] if name == "records/00000.json" else []
+    for path in neighbours:
+        if path in own and path != name:
             yield f"from {path}", (root / own[path]).read_bytes()
 
+
+LOOKALIKE = {
+    "index": "value",
+    "value": "index",
+    "nnz": "n_bins",
+    "n_bins": "nnz",
+    "label": "n_events",
+    "n_events": "nnz",
+    "start": "check",
+    "check": "start",
+}
+"""For every column another one whose objects decode in its place, or nearly so."""
 
 KINDS: dict[str, Damaging] = {"flip": flip, "resize": resize, "delete": delete, "swap": swap}
 
@@ -143,8 +157,7 @@ def complaints(root: Path, name: str, path: str) -> Iterator[str]:
     yield from _read(lambda: same(features.read(), SMALL.truth), path)
     fragment = int(name.rpartition("/")[2]) if "/c/" in name else 0
     row = min(fragment * 64 + 40, len(SMALL) - 1)
-    fresh = FeatureSet.open(features.storage, features.address)
-    yield from _read(lambda: same(fresh.read(row, row + 1), SMALL.truth, row, row + 1), path)
+    yield from _read(lambda: same(features.read(row, row + 1), SMALL.truth, row, row + 1), path)
     found = verify(features)
     if path not in {one.path for one in found}:
         yield f"verify says {found}"
@@ -166,6 +179,9 @@ def main(root: Path, kinds: list[str]) -> None:
     zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
     # zarrs documents that it opens its own store beside zarr-python's; nothing here depends on which one reads.
     warnings.filterwarnings("ignore", message=".*zarrs.*", category=UserWarning)
+    reader = Store(root)[f"{NAME}:train"]._columns
+    pipeline = type(reader._arrays["index"].async_array.codec_pipeline).__name__
+    print(f"read with {pipeline}")  # noqa: T201 - the test reads it
     for kind in kinds:
         tried, wrong = survey(root, kind, data_only=True)
         print(f"{kind}: {tried} tried", *wrong, sep="\n  ")  # noqa: T201 - the test reads it

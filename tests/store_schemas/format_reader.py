@@ -1,68 +1,68 @@
 """A reader written from docs/format.md alone: plain zarr and numpy, nothing of spikestore."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-ORDER = ("nnz", "n_bins", "index", "value", "label", "speaker", "n_events", "n_cropped", "n_dropped")
 LITTLE = {"uint32": "<u4", "uint64": "<u8", "int32": "<i4", "float32": "<f4"}
 
 
-def canonical(document: Any) -> bytes:  # enough of RFC 8785 for what is hashed; whole floats print as integers
-    plain = json.loads(json.dumps(document), parse_float=lambda n: int(float(n)) if float(n) % 1 == 0 else float(n))
+def canonical(value: Any) -> bytes:  # RFC 8785 as far as it is needed here: whole floats print as integers
+    plain = json.loads(
+        json.dumps(value), parse_float=lambda n: int(float(n)) if float(n) % 1 == 0 else float(n)
+    )
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def document(path: Path) -> dict[str, Any]:
+def document(path: Path) -> Any:
     text = path.read_bytes()
     (member,) = re.finditer(rb',"self":"([0-9a-f]{64})"', text)
-    if hashlib.sha256(text[: member.start()] + text[member.end() :]).hexdigest() != member[1].decode():
+    if sha256(text[: member.start()] + text[member.end() :]).hexdigest() != member[1].decode():
         raise ValueError(f"{path} does not match its own hash")
-    return json.loads(text)  # type: ignore[no-any-return]
+    return json.loads(text)
 
 
 class Reader:
     def __init__(self, store: Path, name: str) -> None:
-        ref = document(max((store / "refs" / name.split(":")[0]).glob("*.json")))
-        self.pin = ref["splits"][name.split(":")[1]]
-        folder = store / "features" / self.pin["transform_key"] / self.pin["source_key"]
+        ref, split = name.split(":")
+        pin = document(max((store / "refs" / ref).glob("*.json")))["splits"][split]
+        folder = store / "features" / pin["transform_key"] / pin["source_key"]
         self.manifest = document(folder / "manifest.json")
         for part in ("transform", "source"):
-            key = hashlib.sha256(canonical({"format": 1, **self.manifest[part]})).hexdigest()
-            if key != self.pin[f"{part}_key"]:
+            if sha256(canonical({"format": 1} | self.manifest[part])).hexdigest() != pin[f"{part}_key"]:
                 raise ValueError(f"the {part} has another key")
-        if self.manifest["digest"] != self.pin["digest"]:
+        if self.manifest["digest"] != pin["digest"]:
             raise ValueError("the ref pins another digest")
         self.layout = self.manifest["layout"]
-        self.zarr = zarr.open_group(folder / "builds" / self.manifest["plan"][:12] / "data.zarr", mode="r")
-        names = [one for one, _ in self.layout["columns"] if one not in {"index", "value"}]
-        self.rows: dict[str, Any] = {one: np.asarray(self.zarr[one]) for one in [*names, "start"]}  # type: ignore[call-overload]
+        self.data: Any = zarr.open_group(folder / f"builds/{self.manifest['plan'][:12]}/data.zarr", mode="r")
+        columns = {"start", *(column for column, _ in self.layout["columns"])}
+        self.rows: dict[str, Any] = {column: self.data[column][:] for column in columns - {"index", "value"}}
 
     def values(self, column: str, row: int) -> Any:
         first = int(self.rows["start"][row])
-        return self.zarr[column][first : first + int(self.rows["nnz"][row])]  # type: ignore[index]
+        return self.data[column][first : first + int(self.rows["nnz"][row])]
 
     def samples(self) -> Iterator[Any]:
         for row, bins in enumerate(self.rows["n_bins"]):
-            frames = np.zeros((int(bins), *self.layout["sites"]), self.zarr["value"].dtype)  # type: ignore[union-attr]
+            frames = np.zeros((bins, *self.layout["sites"]), self.data["value"].dtype)
             frames[np.unravel_index(self.values("index", row), frames.shape)] = self.values("value", row)
             yield frames
 
     def digest(self) -> str:
-        samples, dtypes = self.manifest["samples"], dict(self.layout["columns"])
-        head = {**self.layout, "format": 1, "samples": samples, "skipped": [r["row"] for r in self.manifest["skipped"]]}
-        hashes = hashlib.sha256(canonical(head)).digest()
-        for block in range(0, samples, 64):
-            data, rows = b"", range(block, min(block + 64, samples))
-            for name in [one for one in ORDER if one in dtypes]:
+        count, skipped = self.manifest["samples"], [one["row"] for one in self.manifest["skipped"]]
+        head = canonical(self.layout | {"format": 1, "samples": count, "skipped": skipped})
+        hashes = sha256(head).digest()
+        for block in range(0, count, 64):
+            rows, data = range(block, min(block + 64, count)), b""
+            for name, dtype in self.layout["columns"]:
                 split = name in {"index", "value"}
-                part = np.concatenate([self.values(name, r) for r in rows]) if split else self.rows[name][block : block + 64]
-                data += part.astype(LITTLE[dtypes[name]]).tobytes()
-            hashes += hashlib.sha256(data).digest()
-        return hashlib.sha256(hashes).hexdigest()
+                parts = [self.values(name, row) for row in rows] if split else [self.rows[name][rows]]
+                data += np.concatenate(parts).astype(LITTLE[dtype]).tobytes()
+            hashes += sha256(data).digest()
+        return sha256(hashes).hexdigest()

@@ -72,7 +72,9 @@ class SmallSet:
         after_joining: Callable[[], None] = lambda: None,
     ) -> FeatureSet:
         """Do what a builder does, from the first look to the commit."""
-        build = Build.join_or_start(storage, self.address, lambda: self.plan(fragment_samples), restart=restart)
+        build = Build.join_or_start(
+            storage, self.address, lambda: self.plan(fragment_samples), restart=restart
+        )
         after_joining()
         for fragment in build.unfinished():
             self.put(build, fragment)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.store_schemas.small_sets import SmallSet, memory_storage, same, small_set
 
 from spikestore.store_schemas import Build, SampleColumns, Store, layout_of, make_plan, verify
 from spikestore.store_schemas.canonical import seal, sha256_hex, unseal
@@ -25,7 +26,6 @@ from spikestore.store_schemas.errors import (
 from spikestore.store_schemas.record import SkippedRow
 from spikestore.store_schemas.storage import Storage
 from spikestore.store_schemas.zarr_columns import encode_fragment
-from tests.store_schemas.small_sets import SmallSet, memory_storage, same, small_set
 
 SMALL = small_set()
 DIGEST = SMALL.build(memory_storage()).digest
@@ -37,7 +37,7 @@ def started(storage: Storage, fragment_samples: int = 64) -> Build:
 
 
 def assert_nothing_committed(storage: Storage) -> None:
-    """No manifest, no set in any listing."""
+    """Assert that there is no manifest, and no set in any listing."""
     assert Store(storage).find(SMALL.address) is None
     assert [*Store(storage).feature_sets()] == []
 
@@ -107,7 +107,9 @@ FIRST = SMALL.truth.rows(0, 64)
         pytest.param(with_item("value", 0, float("nan")), "column value is float64", id="nan"),
         pytest.param(with_item("label", 0, 2**31), "column label holds 2147483648", id="large-label"),
         pytest.param(with_item("nnz", 1, 99), "disagree about the number", id="wrong-nnz"),
-        pytest.param(lambda: changed_columns(value=FIRST.value[:-1]), "disagree about the number", id="short-value"),
+        pytest.param(
+            lambda: changed_columns(value=FIRST.value[:-1]), "disagree about the number", id="short-value"
+        ),
         pytest.param(lambda: changed_columns(label=FIRST.label[:-1]), "label has 63 rows", id="short-label"),
         pytest.param(lambda: SMALL.truth.rows(0, 63), "fragment 0 has 64 rows, 63 were", id="short-fragment"),
     ],
@@ -175,7 +177,9 @@ def test_commit_before_the_end() -> None:
     storage = memory_storage()
     build = started(storage)
     SMALL.put(build, 1)
-    with pytest.raises(DamagedError, match=r"records/00000\.json is not in the store .*: run again") as caught:
+    with pytest.raises(
+        DamagedError, match=r"records/00000\.json is not in the store .*: run again"
+    ) as caught:
         build.commit(SMALL.transform, SMALL.source, {})
     assert caught.value.details["objects"][0].endswith("records/00000.json")
     assert_nothing_committed(storage)
@@ -208,11 +212,16 @@ def encoded_otherwise(build: Build, small: SmallSet, fragment: int) -> dict[str,
     rows = plan.rows(fragment)
     columns = small.truth.rows(rows.start, rows.stop)
     return encode_fragment(
-        plan, fragment, columns, block_checks(columns, small.layout, check_seed(*small.address), rows.start // 64)
+        plan,
+        fragment,
+        columns,
+        block_checks(columns, small.layout, check_seed(*small.address), rows.start // 64),
     )
 
 
-@pytest.mark.parametrize("names", [("index",), ("index", "start"), ("check", "index", "label", "nnz", "value")])
+@pytest.mark.parametrize(
+    "names", [("index",), ("index", "start"), ("check", "index", "label", "nnz", "value")]
+)
 def test_other_bytes_of_equal_values(names: tuple[str, ...]) -> None:
     """Objects of another library version with the same values are taken as they are, and the record says so."""
     storage = memory_storage()
@@ -223,7 +232,9 @@ def test_other_bytes_of_equal_values(names: tuple[str, ...]) -> None:
     features = SMALL.build(storage)
     assert features.digest == DIGEST
     hashes = {entry.path: entry.sha256 for entry in features.record(0).objects}
-    assert {path: hashes[path] for path in others} == {path: sha256_hex(data) for path, data in others.items()}
+    assert {path: hashes[path] for path in others} == {
+        path: sha256_hex(data) for path, data in others.items()
+    }
     own = {e.path: e.sha256 for e in SMALL.build(memory_storage()).record(0).objects}
     assert own != hashes
     assert verify(features, depth="deep") == []
@@ -249,7 +260,9 @@ def test_garbage_in_the_way() -> None:
     storage = memory_storage()
     build = started(storage)
     storage.put_if_absent(f"{SMALL.address.data(build.plan.hash[:12])}/label/c/0", b"garbage")
-    with pytest.raises(DamagedError, match=r"data\.zarr \(fragment 0\) can't be read: run again with --restart"):
+    with pytest.raises(
+        DamagedError, match=r"data\.zarr \(fragment 0\) can't be read: run again with --restart"
+    ):
         SMALL.build(storage)
     assert_nothing_committed(storage)
     assert SMALL.build(storage, restart=True).digest == DIGEST
@@ -285,7 +298,9 @@ def test_a_plan_of_another_set() -> None:
     """A plan that was copied from elsewhere is refused by name."""
     storage = memory_storage()
     storage.put_if_absent(SMALL.address.plan, small_set(split="valid").plan().to_bytes())
-    with pytest.raises(DamagedError, match="plan.json belongs to another feature set: run again with --restart"):
+    with pytest.raises(
+        DamagedError, match=r"plan\.json belongs to another feature set: run again with --restart"
+    ):
         SMALL.build(storage)
 
 
@@ -294,7 +309,9 @@ def test_a_plan_of_a_newer_format() -> None:
     storage = memory_storage()
     document = unseal(SMALL.plan().to_bytes(), path="plan.json")
     storage.put_if_absent(SMALL.address.plan, seal({**document, "format": 2}))
-    with pytest.raises(NewerFormatError, match="store format 2, this spikestore reads format 1: install a newer"):
+    with pytest.raises(
+        NewerFormatError, match="store format 2, this spikestore reads format 1: install a newer"
+    ):
         SMALL.build(storage)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.store_schemas.small_sets import SmallSet, memory_storage, same, small_set
+from tests.store_schemas.watched_storage import Crash, Crashing, WatchedStorage
 
 from spikestore.store_schemas import Store, verify
 from spikestore.store_schemas.storage import FolderStorage, Storage
-from tests.store_schemas.small_sets import SmallSet, memory_storage, same, small_set
-from tests.store_schemas.watched_storage import Crash, Crashing, WatchedStorage
 
 # Two fragments of 64 rows, the second one short and silent; or one of 128.
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
@@ -43,7 +43,7 @@ def crash(storage: Storage, small: SmallSet, watch: Crashing, resumption: Resump
 
 
 def assert_whole(storage: Storage) -> None:
-    """The store holds exactly the undisturbed set, and a deep look finds nothing wrong."""
+    """Assert that the store holds exactly the undisturbed set, and that a deep look finds nothing wrong."""
     (found,) = Store(storage).feature_sets()
     assert found.digest == DIGEST
     assert verify(found, depth="deep") == []
@@ -64,7 +64,12 @@ def test_the_verbs_of_a_build() -> None:
 
 @pytest.mark.parametrize(
     "resumption",
-    [Resumption(), Resumption(wish=OTHER_WISH), Resumption(restart=True), Resumption(OTHER_WISH, restart=True)],
+    [
+        Resumption(),
+        Resumption(wish=OTHER_WISH),
+        Resumption(restart=True),
+        Resumption(OTHER_WISH, restart=True),
+    ],
     ids=["same-wish", "other-wish", "restart", "restart-with-other-wish"],
 )
 def test_crash_at_every_verb(resumption: Resumption) -> None:
@@ -82,7 +87,9 @@ def test_crash_at_every_verb(resumption: Resumption) -> None:
 def test_resuming_reuses_finished_fragments() -> None:
     """What has a record is not stored again, also when another fragment size is asked for."""
     storage = memory_storage()
-    first_record = next(place for place, (_, path) in enumerate(VERBS, 1) if path.endswith("records/00000.json"))
+    first_record = next(
+        place for place, (_, path) in enumerate(VERBS, 1) if path.endswith("records/00000.json")
+    )
     crash(storage, SMALL, Crashing(first_record), Resumption())
     watch = Crashing()
     SMALL.build(WatchedStorage(storage, watch), OTHER_WISH)

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.store_schemas.small_sets import memory_storage, same, small_set
+from tests.store_schemas.watched_storage import Crashing, WatchedStorage, interleave
 
 from spikestore.store_schemas import Build, FeatureSet, Store, verify
 from spikestore.store_schemas.storage import FolderStorage, Storage
-from tests.store_schemas.small_sets import memory_storage, same, small_set
-from tests.store_schemas.watched_storage import Crashing, WatchedStorage, interleave
 
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 DIGEST = SMALL.build(memory_storage()).digest
 
 
 def assert_one_set(storage: Storage, returned: list[FeatureSet]) -> None:
-    """One manifest, which every builder got, with the digest of an undisturbed build."""
+    """Assert that there is one manifest, which every builder got, with the digest of an undisturbed build."""
     (committed,) = Store(storage).feature_sets()
     assert committed.digest == DIGEST
     assert same(committed.read(), SMALL.truth)
@@ -36,7 +36,9 @@ def builder(wish: int, *, restart: bool = False) -> Callable[[Storage], FeatureS
 
 @given(st.lists(st.integers(0, 1), max_size=80), st.booleans(), st.booleans())
 @settings(max_examples=30)
-def test_any_interleaving_of_two_builders(order: list[int], first_restarts: bool, second_restarts: bool) -> None:
+def test_any_interleaving_of_two_builders(
+    order: list[int], first_restarts: bool, second_restarts: bool
+) -> None:
     """Two builders with different wishes, each perhaps with a restart, in any order of storage operations."""
     storage = memory_storage()
     jobs = [builder(64, restart=first_restarts), builder(128, restart=second_restarts)]

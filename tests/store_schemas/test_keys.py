@@ -69,19 +69,26 @@ def test_every_field_of_every_model_is_tested(model: type[Spec]) -> None:
 @pytest.mark.parametrize("model", OPERATIONS)
 def test_operation_and_version_are_hashed(model: type[Spec]) -> None:
     """What a transform key hashes names each operation and the version of its results."""
-    spec = {Downsample: Downsample(), CropTime: CropTime(max=1.0), ToFrame: FRAME}[model]
-    chain = (spec,) if isinstance(spec, ToFrame) else (spec, FRAME)
+    specs: dict[type[Spec], Operation] = {
+        ToFrame: FRAME,
+        Downsample: Downsample(),
+        CropTime: CropTime(max=1.0),
+    }
+    spec = specs[model]
+    chain: tuple[Operation, ...] = (spec,) if isinstance(spec, ToFrame) else (spec, FRAME)
     hashed = Transform(operations=chain).key_document()
     assert hashed["operations"][0].items() >= {"op": spec.model_dump()["op"], "version": 1}.items()
     assert hashed["operations"][0].keys() == model.model_fields.keys()
 
 
 @pytest.mark.parametrize(
-    "model, field", [(model, field) for model, fields in VALUES.items() for field in fields]
+    ("model", "field"), [(model, field) for model, fields in VALUES.items() for field in fields]
 )
 @FEW
 @given(data=st.data())
-def test_changing_any_one_parameter_changes_the_key(model: type[Spec], field: str, data: st.DataObject) -> None:
+def test_changing_any_one_parameter_changes_the_key(
+    model: type[Spec], field: str, data: st.DataObject
+) -> None:
     """Two specs that differ in one field, whichever, have two keys."""
     one, other = data.draw(neighbours(model, field))
     assert key_of(one) != key_of(other)
@@ -177,7 +184,9 @@ small = st.integers(1, 5000)
 
 @FEW
 @given(st.tuples(small, small), st.tuples(small, small, small))
-def test_target_size_is_its_quotient_with_sensor_size(target: tuple[int, int], sensor: tuple[int, int, int]) -> None:
+def test_target_size_is_its_quotient_with_sensor_size(
+    target: tuple[int, int], sensor: tuple[int, int, int]
+) -> None:
     """target_size with sensor_size, the two quotients, and two fractions have one key."""
     quotients = (target[0] / sensor[0], target[1] / sensor[1])
     fractions = [f"{target[0]}/{sensor[0]}", f"{target[1]}/{sensor[1]}"]
@@ -252,7 +261,10 @@ for case in json.load(open(sys.argv[1], encoding="utf-8")):
 
 @pytest.mark.parametrize(
     "environment",
-    [{"PYTHONHASHSEED": "1", "LC_ALL": "de_DE.UTF-8"}, {"PYTHONHASHSEED": "2", "LC_ALL": "C", "TZ": "Asia/Tokyo"}],
+    [
+        {"PYTHONHASHSEED": "1", "LC_ALL": "de_DE.UTF-8"},
+        {"PYTHONHASHSEED": "2", "LC_ALL": "C", "TZ": "Asia/Tokyo"},
+    ],
 )
 def test_other_processes_locales_and_hash_seeds_have_the_same_keys(environment: dict[str, str]) -> None:
     """The golden keys come out of a fresh process, whatever its environment."""
@@ -269,9 +281,10 @@ def test_other_processes_locales_and_hash_seeds_have_the_same_keys(environment: 
 
 def test_golden_keys() -> None:
     """Keys that were written down once; golden/README.md says when they may change."""
-    models = {"transform": Transform, "source": Source}
+    models: dict[str, type[Transform | Source]] = {"transform": Transform, "source": Source}
     cases = json.loads((Path(__file__).parent / "golden" / "keys.json").read_text(encoding="utf-8"))
     assert len(cases) >= 12
     for case in cases:
-        assert models[case["kind"]].from_mapping(case["spec"], origin=case["what"]).key == case["key"], case["what"]
+        what = case["what"]
+        assert models[case["kind"]].from_mapping(case["spec"], origin=what).key == case["key"], what
     assert len({case["key"] for case in cases}) == len({case.get("same_as", case["what"]) for case in cases})

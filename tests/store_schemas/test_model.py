@@ -12,9 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from spikestore.store_schemas.canonical import seal
+from spikestore.store_schemas.canonical import LARGEST_INTEGER, seal
 from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SpecError
-from spikestore.store_schemas.model import LARGEST_INTEGER, AsTuple, Count, Document, Name, Real, Sha256, Size, Spec
+from spikestore.store_schemas.model import (
+    AsTuple,
+    Count,
+    Document,
+    Name,
+    Real,
+    Sha256,
+    Size,
+    Spec,
+)
 from spikestore.store_schemas.operations import CropTime, Downsample, ToFrame
 from spikestore.store_schemas.transform import Transform
 
@@ -74,14 +83,16 @@ def test_all_problems_are_told_each_with_its_path() -> None:
         "switch",
         "cuont",
     }
-    assert found["inner.factor"] == 'should be a number or a fraction such as "100/700", not \'x/2\''
-    assert found["cuont"].startswith("there is no such field, did you mean 'count'?; fields are inner, many, count")
+    assert found["inner.factor"] == "should be a number or a fraction such as \"100/700\", not 'x/2'"
+    assert found["cuont"].startswith(
+        "there is no such field, did you mean 'count'?; fields are inner, many, count"
+    )
     assert found["colour"] == "should be 'red' or 'green', found 'gren', did you mean 'green'?"
     assert found["count"] == "input should be greater than or equal to 0, found -1"
 
 
 def test_problems_inside_a_chain_of_operations_are_told_where_the_user_wrote_them() -> None:
-    """pydantic's tag of the union is not in the path; unknown operations and fields get the nearest name."""
+    """Pydantic's tag of the union is not in the path; unknown operations and fields get the nearest name."""
     found = problems(
         {
             "operations": [
@@ -101,8 +112,13 @@ def test_problems_inside_a_chain_of_operations_are_told_where_the_user_wrote_the
         "operations[3]",
         "max_bins",
     }
-    assert "did you mean 'spatial_factor'?; fields are op, version, time_factor" in found["operations[0].spatial_factr"]
-    assert found["operations[1]"].startswith("unknown op 'crop_tme', did you mean 'crop_time'?; known are downsample")
+    assert (
+        "did you mean 'spatial_factor'?; fields are op, version, time_factor"
+        in found["operations[0].spatial_factr"]
+    )
+    assert found["operations[1]"].startswith(
+        "unknown op 'crop_tme', did you mean 'crop_time'?; known are downsample"
+    )
     assert found["operations[2]"] == "the field op is required and was left out"
     assert found["operations[3]"] == "overlap must be smaller than 1 with time_window, found 1"
 
@@ -126,7 +142,7 @@ def test_lists_stand_for_tuples_at_every_depth() -> None:
     """As TOML and JSON have them, and from Python."""
     made = Outer.from_mapping({"inner": {"pair": [2, 3]}, "many": [{"pair": [4, 5]}]}, origin="test")
     assert (made.inner.pair, made.many[0].pair) == ((2, 3), (4, 5))
-    assert Outer(inner={"pair": [2, 3]}, many=[{"pair": [4, 5]}]) == made  # type: ignore[arg-type, list-item]
+    assert Outer(inner={"pair": [2, 3]}, many=[{"pair": [4, 5]}]) == made  # type: ignore[arg-type]
     assert Outer(inner=Inner(pair=(2, 3)), many=(Inner(pair=(4, 5)),)) == made
 
 
@@ -205,13 +221,20 @@ def test_real_parameters_take_huge_whole_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "mapping", [{"count": 1.0}, {"count": "1"}, {"count": True}, {"switch": 0}, {"switch": "true"}, {"name": 1}]
+    "mapping",
+    [{"count": 1.0}, {"count": "1"}, {"count": True}, {"switch": 0}, {"switch": "true"}, {"name": 1}],
 )
 def test_nothing_is_coerced(mapping: dict[str, Any]) -> None:
     """Strict: a count is a whole number, a switch is true or false, text is text; also from Python."""
     assert problems(mapping).keys() == mapping.keys()
     with pytest.raises(SpecError):
         Outer(**mapping)
+
+
+def test_zero_has_no_sign() -> None:
+    """-0.0 and 0.0 are one parameter, in a document as in a key."""
+    for zero in (-0.0, "-0", "-0/5", "0/-5"):
+        assert str(Inner(factor=zero).factor) == "0.0"  # type: ignore[arg-type]
 
 
 def test_truth_values_are_no_numbers() -> None:
@@ -234,7 +257,7 @@ def test_specs_are_frozen_and_hashable() -> None:
     """Keys come from specs that nobody changes afterwards."""
     spec = Inner()
     with pytest.raises(ValidationError, match="frozen"):
-        spec.factor = 2.0
+        spec.factor = 2.0  # type: ignore[misc]
     assert len({spec, Inner(), Inner(factor=2)}) == 2
 
 
@@ -260,7 +283,13 @@ def test_documents_survive_the_store() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [{}, {"factor": 1, "extra": 1}, {"factor": "x"}, {"format": 1.5, "factor": 1}, {"factor": 1, "many": [{"pair": [0, 1]}]}],
+    [
+        {},
+        {"factor": 1, "extra": 1},
+        {"factor": "x"},
+        {"format": 1.5, "factor": 1},
+        {"factor": 1, "many": [{"pair": [0, 1]}]},
+    ],
 )
 def test_an_intact_document_of_another_shape_is_damaged(content: dict[str, Any]) -> None:
     """A hash alone does not make a document; the error names the object and the fields."""

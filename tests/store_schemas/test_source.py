@@ -26,7 +26,23 @@ def files(*names: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "name",
-    ["/a", "../a", "a/../b", "./a", "a/./b", "a//b", "a/", "", "\\a", "a\\b", "a\nb", "a\x00", ".", "..", "x" * 1025],
+    [
+        "/a",
+        "../a",
+        "a/../b",
+        "./a",
+        "a/./b",
+        "a//b",
+        "a/",
+        "",
+        "\\a",
+        "a\\b",
+        "a\nb",
+        "a\x00",
+        ".",
+        "..",
+        "x" * 1025,
+    ],
 )
 def test_names_never_leave_the_folder(name: str) -> None:
     """Absolute, climbing, empty or unprintable names are refused."""
@@ -48,7 +64,7 @@ def test_files_are_sorted_and_listed_once(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "field, value",
+    ("field", "value"),
     [
         ("reader", "Cochlea"),
         ("reader", "a" * 64),

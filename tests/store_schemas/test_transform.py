@@ -16,7 +16,9 @@ FRAME = ToFrame(sensor_size=(4, 3, 2), time_window=1.0)
 
 
 @pytest.mark.parametrize(
-    "operations", [(Downsample(),), (FRAME, CropTime(max=1)), (FRAME, FRAME)], ids=["no frame", "frame first", "two"]
+    "operations",
+    [(Downsample(),), (FRAME, CropTime(max=1)), (FRAME, FRAME)],
+    ids=["no frame", "frame first", "two"],
 )
 def test_exactly_one_to_frame_and_it_comes_last(operations: tuple[Operation, ...]) -> None:
     """Nothing comes after the frames, and nothing but frames is stored."""
@@ -24,7 +26,9 @@ def test_exactly_one_to_frame_and_it_comes_last(operations: tuple[Operation, ...
         Transform(operations=operations)
 
 
-@pytest.mark.parametrize("mapping", [{}, {"operations": []}, {"operations": None}, {"operations": [{}], "max_bins": 0}])
+@pytest.mark.parametrize(
+    "mapping", [{}, {"operations": []}, {"operations": None}, {"operations": [{}], "max_bins": 0}]
+)
 def test_a_transform_needs_operations(mapping: dict[str, Any]) -> None:
     """An empty chain is an error, as is a limit of no bins."""
     with pytest.raises(SpecError, match="operations"):

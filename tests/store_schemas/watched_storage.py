@@ -112,7 +112,7 @@ def interleave(
     def work(number: int) -> None:
         try:
             results[number] = jobs[number](WatchedStorage(storage, turns[number]))
-        except BaseException as error:  # noqa: BLE001 - the caller judges
+        except BaseException as error:  # the caller judges
             results[number] = error
         turns[number].over = True
         turns[number].ready.release()

@@ -34,8 +34,8 @@ VERSION = 1
 _SPLITS = ("train", "valid", "test")
 _SPEAKERS = {"train": (0, 240), "valid": (240, 60), "test": (300, 60)}
 """First number and count of each split's speakers: fixed, so that recording i has one speaker at any size."""
-_BLOCK = 256
-"""Recordings that are drawn before they are written together."""
+_REPORT_EVERY = 100
+"""Recordings between two calls of ``progress``."""
 _BYTES_PER_RECORDING = 36_000
 """Mean size on disk, a little above what was measured."""
 _MARK = "spikestore_demo"
@@ -166,18 +166,14 @@ def _fill(file: h5py.File, split: str, count: int, seed: int, report: Callable[[
     file.attrs[_MARK] = np.array([VERSION, seed, count], np.int64)
     times = file.create_dataset("spikes/times", (count,), h5py.vlen_dtype(np.float16), track_times=False)
     units = file.create_dataset("spikes/units", (count,), h5py.vlen_dtype(np.uint16), track_times=False)
-    for start in range(0, count, _BLOCK):
-        size = min(_BLOCK, count - start)
-        block_times, block_units = np.empty(size, object), np.empty(size, object)
-        for k in range(size):
-            rng = np.random.default_rng((seed, _FOR_RECORDING, stream, start + k))
-            speaker = int(rng.integers(n_speakers))
-            speakers[start + k] = first + speaker
-            recording = draw_recording(rng, words[labels[start + k]], voices[speaker])
-            block_times[k], block_units[k] = recording
-        times[start : start + size] = block_times
-        units[start : start + size] = block_units
-        report(start + size)
+    for i in range(count):
+        rng = np.random.default_rng((seed, _FOR_RECORDING, stream, i))
+        speaker = int(rng.integers(n_speakers))
+        speakers[i] = first + speaker
+        # One at a time: h5py takes a block of one vlen row for a two-dimensional array.
+        times[i], units[i] = draw_recording(rng, words[labels[i]], voices[speaker])
+        if (i + 1) % _REPORT_EVERY == 0:
+            report(i + 1)
     file.create_dataset("labels", data=labels, track_times=False)
     file.create_dataset("extra/keys", data=np.array([word.encode() for word in words]), track_times=False)
     file.create_dataset("extra/speaker", data=speakers, track_times=False)

@@ -22,6 +22,7 @@ _PINNED = {
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
 }
 _SCHEDULER_TIMEOUT = 20
+_NOISY = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 
 
 class WorkerError(SpikestoreError):
@@ -111,10 +112,10 @@ def executor(workers: int | None = None, scheduler: str | None = None) -> Iterat
     if workers == 0:
         yield InProcess()
     elif scheduler is not None:
-        with _client(scheduler) as client:
+        with _quiet(), _client(scheduler) as client:
             yield DaskExecutor(client)
     else:
-        with _local_cluster(workers or available_cores()) as cluster, _client(cluster) as client:
+        with _quiet(), _local_cluster(workers or available_cores()) as cluster, _client(cluster) as client:
             yield DaskExecutor(client)
 
 
@@ -125,20 +126,12 @@ def available_cores() -> int:
 
 @contextlib.contextmanager
 def _local_cluster(workers: int) -> Iterator[Any]:
-    # LocalCluster re-imports the user's script in every worker, which fails without a main guard.
-    from distributed.deploy.subprocess import SubprocessCluster
+    from spikestore.pipeline.local_cluster import local_cluster
 
-    with _environment({"DASK_LOGGING__DISTRIBUTED": "error", **_PINNED}):
-        try:
-            cluster = SubprocessCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                dashboard_address=None,
-                worker_kwargs={"env": _PINNED, "dashboard": False},
-                silence_logs=logging.ERROR,
-            )
-        except (OSError, RuntimeError) as error:
-            raise WorkerError(f"{workers} local workers could not be started: {error}") from error
+    try:
+        cluster = local_cluster(workers, _PINNED)
+    except (OSError, RuntimeError) as error:
+        raise WorkerError(f"{workers} local workers could not be started: {error}") from error
     with cluster:
         yield cluster
 
@@ -160,15 +153,16 @@ def _client(address: Any) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set variables that child processes inherit."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _quiet() -> Iterator[None]:
+    """Keep Dask's log, and that of what it runs on, to itself: what matters is raised as an error."""
+    import distributed  # noqa: F401 - it sets levels when it is imported
+
+    loggers = [logging.getLogger(name) for name in _NOISY]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)

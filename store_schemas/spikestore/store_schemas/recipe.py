@@ -74,6 +74,8 @@ def load_recipe(path: Path | str) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise SourceNotFoundError(f"there is no recipe {path}{_near(path)}", path=str(path)) from None
+    except OSError as error:
+        raise SourceNotFoundError(f"the recipe {path} can't be read: {error.strerror}", path=str(path)) from error
     except UnicodeDecodeError as error:
         raise SpecError(f"{path} is no UTF-8 text: {error}", path=str(path)) from None
     try:

@@ -46,12 +46,10 @@ def read_lock(path: Path) -> RecipeLock | None:
         The file is not a lock.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        mapping = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    try:
-        mapping = json.loads(text)
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SpecError(f"{path} is no lock of a recipe: delete it, the next build writes it anew ({error})") from None
     if isinstance(mapping, dict):
         refuse_newer_format(mapping, path=str(path))

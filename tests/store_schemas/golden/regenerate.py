@@ -15,8 +15,6 @@ import numpy as np
 from spikestore.store_schemas import (
     Address,
     Build,
-    CropTime,
-    Downsample,
     SampleColumns,
     Source,
     SourceFile,
@@ -112,9 +110,11 @@ SOURCES: list[tuple[str, dict[str, Any], str | None]] = [
 
 def keys() -> list[dict[str, Any]]:
     cases: list[dict[str, Any]] = []
-    for kind, model, specs in (("transform", Transform, TRANSFORMS), ("source", Source, SOURCES)):
+    kinds: list[tuple[str, type[Transform | Source], list[tuple[str, dict[str, Any], str | None]]]]
+    kinds = [("transform", Transform, TRANSFORMS), ("source", Source, SOURCES)]
+    for kind, model, specs in kinds:
         for what, spec, same_as in specs:
-            key = model.from_mapping(spec, origin=what).key  # type: ignore[attr-defined]
+            key = model.from_mapping(spec, origin=what).key
             case = {"kind": kind, "what": what, "spec": spec, "key": key}
             cases.append(case | ({"same_as": same_as} if same_as else {}))
     return cases
@@ -124,7 +124,7 @@ def golden_columns() -> SampleColumns:
     """Return 70 rows by a formula that any language can follow, README.md has it."""
     n_bins = np.array([0 if row == SKIPPED else 1 + row % 5 for row in range(ROWS)])
     runs = [
-        np.array([place for place in range(row % 3, 12 * bins, 3)] if row not in {EMPTY, SKIPPED} else [], np.int64)
+        np.array(list(range(row % 3, 12 * bins, 3)) if row not in {EMPTY, SKIPPED} else [], np.int64)
         for row, bins in enumerate(n_bins)
     ]
     nnz = np.array([len(run) for run in runs])
@@ -176,9 +176,7 @@ def expected(columns: SampleColumns, digest: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    (HERE / "keys.json").write_text(
-        json.dumps(keys(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    (HERE / "keys.json").write_text(json.dumps(keys(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.rmtree(HERE / "store", ignore_errors=True)
     store(HERE / "store")
     (HERE / "store" / ".tmp").rmdir()

@@ -1,1 +1,45 @@
-"""Read a store: batches of sparse samples, at device speed."""
+"""Train from a store: batches from feature sets, networks, a training loop. Imports neither Dask nor Tonic."""
+
+from typing import TYPE_CHECKING
+
+from spikestore.store_schemas.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from spikestore.train.batch import Batch, SparseBatch
+    from spikestore.train.dataset import FeatureDataset
+    from spikestore.train.loader import FeatureLoader
+    from spikestore.train.networks import NetworkSpec, build_network, forget_states
+    from spikestore.train.order import epoch_order
+    from spikestore.train.packed import PackedColumns, pack
+    from spikestore.train.training import training_step
+
+__all__ = [
+    "Batch",
+    "FeatureDataset",
+    "FeatureLoader",
+    "NetworkSpec",
+    "PackedColumns",
+    "SparseBatch",
+    "build_network",
+    "epoch_order",
+    "forget_states",
+    "pack",
+    "training_step",
+]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Batch": "batch",
+        "FeatureDataset": "dataset",
+        "FeatureLoader": "loader",
+        "NetworkSpec": "networks",
+        "PackedColumns": "packed",
+        "SparseBatch": "batch",
+        "build_network": "networks",
+        "epoch_order": "order",
+        "forget_states": "networks",
+        "pack": "packed",
+        "training_step": "training",
+    },
+)

@@ -102,13 +102,21 @@ class ObjectStorage:
             yield
         except FileNotFoundError as error:
             raise MissingObjectError(f"{path} is not in the store {self.url}", path=path) from error
-        except (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError) as error:
-            if verb in {"write", "delete"}:
-                message = f"the store {self.url} can't be written to: {type(error).__name__}"
-                raise ReadOnlyStoreError(message, path=path) from None
-            raise StoreError(f"the store {self.url} can't be read: {type(error).__name__}", path=path) from None
         except (obstore.exceptions.BaseError, OSError) as error:
+            if _is_denied(error):
+                if verb in {"write", "delete"}:
+                    message = f"the store {self.url} can't be written to: permission denied"
+                    raise ReadOnlyStoreError(message, path=path) from None
+                raise StoreError(f"the store {self.url} can't be read: permission denied", path=path) from None
             raise StoreError(f"can't {verb} {path} in {self.url}: {_first_line(error)}", path=path) from error
+
+
+def _is_denied(error: Exception) -> bool:
+    import obstore
+
+    # Only some operations turn a refusal into an error class of its own; lists and deletions do not.
+    classes = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
+    return isinstance(error, classes) or any(mark in str(error) for mark in ("AccessDenied", "403 Forbidden"))
 
 
 def _first_line(error: Exception) -> str:

@@ -20,9 +20,10 @@ import numpy as np
 from hypothesis import assume, reject
 from hypothesis import strategies as st
 
+from spikestore.store_schemas.canonical import LARGEST_INTEGER
 from spikestore.store_schemas.columns import EXTRAS, Layout, SampleColumns, layout_of
 from spikestore.store_schemas.errors import SpecError
-from spikestore.store_schemas.model import LARGEST_INTEGER, Spec
+from spikestore.store_schemas.model import Spec
 from spikestore.store_schemas.operations import SLICING_MODES, CropTime, Downsample, Operation, ToFrame
 from spikestore.store_schemas.source import Source, SourceFile
 from spikestore.store_schemas.transform import Transform
@@ -35,13 +36,18 @@ shares = st.floats(min_value=0, max_value=1, exclude_max=True)
 counts = st.integers(0, LARGEST_INTEGER)
 sizes = st.integers(1, LARGEST_INTEGER)
 small_sizes = st.integers(1, 300)
+_THREE_SIZES = st.tuples(sizes, sizes, sizes)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _first = st.sampled_from(_LETTERS + "0123456789")
 names = st.builds(str.__add__, _first, st.text(_LETTERS + "0123456789._-", max_size=62))
-dataset_names = st.builds(str.__add__, _first.map(str.upper), st.text(_LETTERS + "ABC0123456789._-", max_size=62))
+dataset_names = st.builds(
+    str.__add__, _first.map(str.upper), st.text(_LETTERS + "ABC0123456789._-", max_size=62)
+)
 sha256s = st.binary(min_size=32, max_size=32).map(bytes.hex)  # a regular expression is ten times slower
 _path_parts = st.text(
-    st.characters(exclude_categories=("Cs",), exclude_characters="/\\", min_codepoint=32), min_size=1, max_size=9
+    st.characters(codec="utf-8", exclude_characters="/\\", min_codepoint=32),
+    min_size=1,
+    max_size=9,
 ).filter(lambda part: part not in {".", ".."})
 file_names = st.lists(_path_parts, min_size=1, max_size=2).map("/".join)
 source_files = st.builds(SourceFile, name=file_names, size=counts, sha256=sha256s)
@@ -77,7 +83,7 @@ def to_frames(
     draw: st.DrawFn,
     *,
     modes: tuple[str, ...] = SLICING_MODES,
-    sensor_sizes: st.SearchStrategy[tuple[int, int, int]] = st.tuples(sizes, sizes, sizes),
+    sensor_sizes: st.SearchStrategy[tuple[int, int, int]] = _THREE_SIZES,
     with_spans: bool = True,
 ) -> ToFrame:
     """Draw a ToFrame that slices in one of `modes`.
@@ -123,7 +129,7 @@ VALUES: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
     Downsample: {"time_factor": positive_reals, "spatial_factor": st.tuples(positive_reals, positive_reals)},
     CropTime: {"min": reals, "max": reals},
     ToFrame: {
-        "sensor_size": st.tuples(sizes, sizes, sizes),
+        "sensor_size": _THREE_SIZES,
         "time_window": positive_reals,
         "event_count": sizes,
         "n_time_bins": sizes,
@@ -170,7 +176,7 @@ def neighbours(draw: st.DrawFn, model: type[_Spec], field: str) -> tuple[_Spec, 
     """Draw two valid specs of `model` that differ in `field` alone."""
     if model is ToFrame:
         modes = (field,) if field in SLICING_MODES else _MODES_OF_FIELD.get(field, SLICING_MODES)
-        one = draw(to_frames(modes=modes))
+        one: Any = draw(to_frames(modes=modes))
     else:
         one = draw(_ANY[model])
     value = draw(VALUES[model][field])

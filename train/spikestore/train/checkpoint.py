@@ -1,0 +1,172 @@
+"""Checkpoints: everything that a run needs to go on as if it had not stopped, in one file, written whole or not."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikestore.store_schemas import FeatureSet, Pin
+from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SourceNotFoundError, SpecError, UsageError
+from spikestore.train.config import TrainConfig
+
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run is: the next batch, and the sums of its epoch so far.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        The next batch to train on; batch 0 begins an epoch.
+    loss_sum : float
+        Sum over samples of this epoch's losses.
+    samples : int
+        Samples seen in this epoch.
+    best : float
+        Best accuracy on the valid split so far, -1 before the first.
+    spikes : mapping of str to (float, float)
+        Spikes, and neurons times bins, of each layer in this epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    samples: int = 0
+    best: float = -1.0
+    spikes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run at some position.
+
+    Attributes
+    ----------
+    config : TrainConfig
+        Its configuration.
+    data : dict of str to Pin
+        Keys and digests of the feature sets, by split.
+    shape : dict of str to int
+        ``sites`` and ``classes`` of the network.
+    position : Position
+        Where the run is.
+    weights : dict of str to Tensor
+        Parameters, without membrane states.
+    optimiser : dict
+        State of the optimiser.
+    random : dict of str to Tensor
+        States of torch's random number generators.
+    """
+
+    config: TrainConfig
+    data: dict[str, Pin]
+    shape: dict[str, int]
+    position: Position
+    weights: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    random: dict[str, Tensor]
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint: under a temporary name, fsynced, renamed."""
+    content = {
+        "spikestore_checkpoint": CHECKPOINT_FORMAT,
+        "config": checkpoint.config.to_mapping(),
+        "data": {split: pin.to_mapping() for split, pin in checkpoint.data.items()},
+        "shape": checkpoint.shape,
+        "position": asdict(checkpoint.position),
+        "weights": checkpoint.weights,
+        "optimiser": checkpoint.optimiser,
+        "random": checkpoint.random,
+    }
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU. Nothing in it is executed: tensors and plain values only.
+
+    Raises
+    ------
+    SourceNotFoundError
+        There is no such file.
+    DamagedError
+        The file is no checkpoint, or damaged.
+    NewerFormatError
+        A newer version wrote it.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, IsADirectoryError):
+        raise SourceNotFoundError(f"there is no checkpoint {path}", path=str(path)) from None
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        first = str(error).partition("\n")[0]
+        raise DamagedError(f"{path} is no checkpoint, or damaged: {first}", objects=(str(path),)) from error
+    number = content.get("spikestore_checkpoint") if isinstance(content, dict) else None
+    if not isinstance(number, int):
+        raise DamagedError(f"{path} is no checkpoint of spikestore", objects=(str(path),))
+    if number > CHECKPOINT_FORMAT:
+        raise NewerFormatError(f"{path} was written by a newer spikestore: install it", path=str(path))
+    try:
+        return Checkpoint(
+            config=TrainConfig.from_mapping(content["config"], origin=f"{path}: config"),
+            data={split: Pin.from_mapping(pin, origin=f"{path}: data") for split, pin in content["data"].items()},
+            shape=content["shape"],
+            position=Position(**content["position"]),
+            weights=content["weights"],
+            optimiser=content["optimiser"],
+            random=content["random"],
+        )
+    except (KeyError, TypeError, SpecError) as error:
+        raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
+
+
+def pin_of(features: FeatureSet) -> Pin:
+    """Return keys and digest of a feature set."""
+    return Pin(**features.address._asdict(), digest=features.digest)
+
+
+def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, *, path: Path) -> None:
+    """Raise `UsageError` if a feature set has another digest than the one that the run was trained with."""
+    pin = checkpoint.data.get(split)
+    if pin is not None and pin.digest != features.digest:
+        raise UsageError(
+            f"{path} was trained with {split} of digest {pin.digest[:12]}, the store has {features.digest[:12]}: "
+            "other data, or another transform; --other-data goes on all the same",
+            path=str(path),
+            split=split,
+        )
+
+
+def random_states() -> dict[str, Tensor]:
+    """Return the states of torch's random number generators."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda:{place}": state for place, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def restore_random_states(states: dict[str, Tensor]) -> None:
+    """Set the generators that exist here to the states of a run."""
+    for name, state in states.items():
+        if name == "cpu":
+            torch.set_rng_state(state)
+        elif torch.cuda.is_available() and int(name.partition(":")[2]) < torch.cuda.device_count():
+            torch.cuda.set_rng_state(state, name)

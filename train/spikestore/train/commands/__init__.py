@@ -1,0 +1,1 @@
+"""Sub-commands that train; light to import, what is heavy comes inside the functions."""

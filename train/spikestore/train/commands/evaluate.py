@@ -1,0 +1,46 @@
+"""``spikestore evaluate``: the accuracy of a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption
+from spikestore.store_schemas.console import print_json, progress
+from spikestore.train.commands.train import DeviceOption, OtherDataOption
+
+
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt or last.pt of a run.")],
+    store: StoreOption = None,
+    split: Annotated[str, typer.Option("--split", help="Split to evaluate on.")] = "test",
+    name: Annotated[str | None, typer.Option("--name", help="Feature sets, instead of the run's.")] = None,
+    device: DeviceOption = "auto",
+    other_data: OtherDataOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the accuracy of a trained network.
+
+    Examples
+    --------
+    spikestore evaluate runs/demo/best.pt --split test --store ./store
+    """
+    from spikestore.store_schemas.store import Store, default_location
+    from spikestore.train.runs import evaluate as measure
+
+    with progress("samples") as report:
+        found, samples = measure(
+            checkpoint,
+            Store(store or default_location()),
+            split=split,
+            name=name,
+            device=device,
+            other_data=other_data,
+            progress=report,
+        )
+    if as_json:
+        print_json({"checkpoint": str(checkpoint), "split": split, "accuracy": found, "samples": samples})
+    else:
+        typer.echo(f"accuracy on {split}: {found:.3f} ({samples} samples)")

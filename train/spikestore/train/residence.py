@@ -1,0 +1,84 @@
+"""Where a feature set lives while a network trains on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from spikestore.store_schemas import FeatureSet
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train.packed import packed_bytes
+
+logger = logging.getLogger(__name__)
+
+Residence = Literal["auto", "host", "device"]
+
+_SHARE = 0.8
+"""Share of the free memory that a set may take; the rest is for batches and the network."""
+
+
+def choose_residence(features: FeatureSet, residence: Residence, device: torch.device) -> Literal["host", "device"]:
+    """Return where the columns of a set will live, from an estimate made before anything is loaded.
+
+    ``auto`` takes the device if it is a GPU and the set fits there, else the host; and says so in the log.
+
+    Raises
+    ------
+    UsageError
+        The set does not fit where it was asked for.
+    """
+    if residence not in ("auto", "host", "device"):
+        raise UsageError(f"residence is 'auto', 'host' or 'device', not {residence!r}")
+    needed = packed_bytes(features)
+    free_host, free_device = free_host_bytes(), free_device_bytes(device)
+    if residence == "auto":
+        chosen: Literal["host", "device"] = "host"
+        if device.type != "cpu" and needed <= _SHARE * free_device:
+            chosen = "device"
+        logger.info("%s: %s packed, kept on the %s", _label(features), _size(needed), _name(chosen, device))
+    else:
+        chosen = residence
+    # Packed on the host first, also on its way to a device.
+    for name, free in {"host": free_host, _name(chosen, device): free_device if chosen == "device" else free_host}.items():
+        if needed > _SHARE * free:
+            raise UsageError(
+                f"{_label(features)} needs {_size(needed)} packed, and {_size(free)} are free on the {name}, of which "
+                f"it may take {_SHARE:.0%}: use another residence, or fewer recordings (limit in the recipe)",
+                needed=needed,
+                free=free,
+            )
+    return chosen
+
+
+def free_device_bytes(device: torch.device) -> int:
+    """Return the free memory of a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_host_bytes()
+
+
+def free_host_bytes() -> int:
+    """Return the memory that can be had without swapping."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(available.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        # Not Linux: free pages alone, which leaves out what caches would give back.
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _name(chosen: str, device: torch.device) -> str:
+    return f"device {device}" if chosen == "device" else "host"
+
+
+def _label(features: FeatureSet) -> str:
+    return f"{features.manifest.source.dataset} {features.manifest.source.split}"
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,156 @@
+"""A run in its folder: begin it, go on with it, or say that it is done."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikestore.store_schemas import FeatureSet, Store
+from spikestore.store_schemas.errors import StoreError, UnknownNameError, UsageError
+from spikestore.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_data
+from spikestore.train.config import TrainConfig
+from spikestore.train.loader import FeatureLoader
+from spikestore.train.networks import build_network, load_weights
+from spikestore.train.residence import Residence
+from spikestore.train.training import EpochResult, Progress, accuracy, train
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave.
+
+    Attributes
+    ----------
+    epochs : list of EpochResult
+        Epochs that were trained now; empty if the run was finished before.
+    best : float
+        Best accuracy on the valid split, of all epochs.
+    """
+
+    epochs: list[EpochResult]
+    best: float
+
+
+def run(
+    config: TrainConfig,
+    store: Store,
+    folder: Path,
+    *,
+    device: str = "auto",
+    restart: bool = False,
+    other_data: bool = False,
+    progress: Progress,
+) -> Outcome:
+    """Begin a run, or go on with the one in `folder`.
+
+    Raises
+    ------
+    UsageError
+        The folder has a run of another configuration, or of other data; or the store lacks a set.
+    """
+    features = _features(store, config.data.name, (config.data.train, config.data.valid))
+    last = folder / "last.pt"
+    start = load_checkpoint(last) if last.is_file() and not restart else None
+    if start is not None:
+        _refuse_other_config(start.config, config, folder)
+        if not other_data:
+            for split in (config.data.train, config.data.valid):
+                refuse_other_data(start, split, features[split], path=last)
+        if start.position.epoch >= config.epochs:
+            logger.info("%s is trained already: %d epochs", folder, start.position.epoch)
+            return Outcome([], start.position.best)
+        logger.info("going on with %s in epoch %d", folder, start.position.epoch + 1)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"can't write to {folder}: {error.strerror}", path=str(folder)) from error
+    results = train(config, features, folder, device=pick_device(device), start=start, progress=progress)
+    return Outcome(results, load_checkpoint(last).position.best)
+
+
+def evaluate(
+    path: Path,
+    store: Store,
+    *,
+    split: str,
+    name: str | None = None,
+    device: str = "auto",
+    residence: Residence = "auto",
+    other_data: bool = False,
+    progress: Progress,
+) -> tuple[float, int]:
+    """Return (accuracy, number of samples) of a checkpoint on one split.
+
+    Raises
+    ------
+    UsageError
+        The split has another digest than when the network was trained with it, or does not fit the network.
+    """
+    checkpoint = load_checkpoint(path)
+    data = checkpoint.config.data
+    features = _features(store, name or data.name, (split,))[split]
+    if not other_data:
+        refuse_other_data(checkpoint, split, features, path=path)
+    shape = {"sites": features.layout.site_count, "classes": len(features.classes)}
+    if shape != checkpoint.shape:
+        raise UsageError(f"{path} was trained for {checkpoint.shape}, {features!r} has {shape}", path=str(path))
+    place = pick_device(device)
+    network = build_network(checkpoint.config.network, **shape)
+    load_weights(network, checkpoint.weights)
+    loader = FeatureLoader(
+        features, data.batch_size, residence=residence, device=place, pad_to=data.pad_to, progress=progress
+    )
+    return accuracy(network.to(place), loader), loader.samples
+
+
+def pick_device(device: str) -> torch.device:
+    """Return the device that is meant; ``auto`` is a GPU if there is one.
+
+    Raises
+    ------
+    UsageError
+        There is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"{device!r} is no device: say cpu, cuda or cuda:1") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"{device} was asked for, but torch {torch.__version__} sees no GPU here")
+    return found
+
+
+def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, FeatureSet]:
+    known = store.splits(name)
+    for split in splits:
+        if split not in known:
+            raise UnknownNameError(f"{name} in {store.storage.url} has no split {split!r}, it has {', '.join(known)}")
+    return known
+
+
+def _refuse_other_config(old: TrainConfig, new: TrainConfig, folder: Path) -> None:
+    # More epochs are the same run, longer; where data live and how often to keep a checkpoint change nothing.
+    before, after = _flat(old.to_mapping()), _flat(new.to_mapping())
+    free = {"epochs", "checkpoint_batches", "data.residence"}
+    changed = [name for name in after if name not in free and before.get(name) != after[name]]
+    if changed:
+        listing = "".join(f"\n  {name}: {before.get(name)} then, {after[name]} now" for name in changed)
+        raise UsageError(
+            f"{folder} has a run of another configuration: --restart begins anew, --folder goes elsewhere{listing}",
+            path=str(folder),
+        )
+
+
+def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in mapping.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

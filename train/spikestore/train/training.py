@@ -1,0 +1,208 @@
+"""The training loop: feature sets in, a trained network and its checkpoints out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.tensorboard import SummaryWriter
+
+from spikestore.store_schemas import FeatureSet
+from spikestore.train.batch import Batch
+from spikestore.train.checkpoint import (
+    Checkpoint,
+    Position,
+    pin_of,
+    random_states,
+    restore_random_states,
+    save_checkpoint,
+)
+from spikestore.train.config import OptimiserConfig, TrainConfig
+from spikestore.train.loader import FeatureLoader
+from spikestore.train.monitor import SpikeCounts, TrainingError, first_not_finite, silent_layers
+from spikestore.train.networks import build_network, forget_states, load_weights, weights
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+"""Called as (samples done, samples in all, what is done)."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch gave.
+
+    Attributes
+    ----------
+    epoch : int
+        Its number, from 1.
+    loss : float
+        Mean loss over the train split.
+    accuracy : float
+        Share of the valid split that was classified right.
+    spike_rates : dict of str to float
+        Spikes per neuron and time bin of each layer while training.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    spike_rates: dict[str, float]
+
+
+def train(
+    config: TrainConfig,
+    features: dict[str, FeatureSet],
+    folder: Path,
+    *,
+    device: torch.device,
+    start: Checkpoint | None = None,
+    progress: Progress,
+) -> list[EpochResult]:
+    """Train a network; return what each epoch gave.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    features : dict of str to FeatureSet
+        Feature sets by split; the two that `config` names are used.
+    folder : Path
+        Gets ``last.pt``, ``best.pt`` and TensorBoard's scalars.
+    device : torch.device
+        Where to train.
+    start : Checkpoint, optional
+        Where to go on; the result equals that of a run that was never interrupted.
+    progress : callable
+        Told about loading and training.
+
+    Raises
+    ------
+    TrainingError
+        The loss is not finite; the layer is named.
+    DamagedError
+        A feature set is damaged.
+    """
+    torch.manual_seed(config.seed)
+    data, feed = config.data, {"pad_to": config.data.pad_to, "residence": config.data.residence, "device": device}
+    train_set, valid_set = features[data.train], features[data.valid]
+    batches = FeatureLoader(train_set, data.batch_size, shuffle=True, seed=config.seed, progress=progress, **feed)
+    valid = FeatureLoader(valid_set, data.batch_size, progress=progress, **feed)
+    shape = {"sites": train_set.layout.site_count, "classes": len(train_set.classes)}
+    network = build_network(config.network, **shape).to(device)
+    optimiser = make_optimiser(config.optimiser, network)
+    at = Position()
+    if start is not None:
+        load_weights(network, start.weights)
+        optimiser.load_state_dict(start.optimiser)
+        restore_random_states(start.random)
+        at = start.position
+    pins = {split: pin_of(one) for split, one in ((data.train, train_set), (data.valid, valid_set))}
+
+    def keep(name: str) -> None:
+        state = weights(network), optimiser.state_dict(), random_states()
+        save_checkpoint(folder / name, Checkpoint(config, pins, shape, at, *state))
+
+    spikes, results = SpikeCounts(network, at.spikes), []
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=at.epoch + 1) as board:
+        for epoch in range(at.epoch, config.epochs):
+            network.train()
+            batches.set_epoch(epoch)
+            for number, batch in enumerate(batches.from_batch(at.batch), at.batch + 1):
+                loss = training_step(network, optimiser, batch, config.optimiser.clip_norm)
+                if not torch.isfinite(loss):
+                    raise _not_finite(network, batch, epoch, number)
+                seen = len(batch.labels)
+                at = replace(at, batch=number, loss_sum=at.loss_sum + float(loss) * seen, samples=at.samples + seen)
+                progress(at.samples, batches.samples, f"epoch {epoch + 1}")
+                if config.checkpoint_batches and number % config.checkpoint_batches == 0 and number < len(batches):
+                    at = replace(at, spikes=spikes.totals())
+                    keep("last.pt")
+            result = EpochResult(epoch + 1, at.loss_sum / at.samples, accuracy(network, valid), spikes.rates())
+            spikes.clear()
+            results.append(result)
+            _tell(result, board)
+            better = result.accuracy > at.best
+            at = Position(epoch + 1, best=max(at.best, result.accuracy))
+            if better:
+                keep("best.pt")
+            keep("last.pt")
+    return results
+
+
+def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.AdamW:
+    """Return AdamW over all parameters of a network."""
+    return torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def training_step(
+    network: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, clip_norm: float | None = None
+) -> Tensor:
+    """Take one step: cross entropy of the outputs summed over time.
+
+    Parameters
+    ----------
+    network : nn.Module
+        From frames to outputs, (batch, time, classes). Its neurons start from rest.
+    optimiser : torch.optim.Optimizer
+        Takes the step, unless the loss is not finite.
+    batch : Batch
+        Samples; time bins behind the end of a sample count as input of zeros.
+    clip_norm : float, optional
+        Largest norm of the gradient of all parameters together.
+
+    Returns
+    -------
+    Tensor
+        The loss, detached, shape ().
+    """
+    forget_states(network)
+    loss = cross_entropy(network(batch.frames).sum(1), batch.labels)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+    if torch.isfinite(loss):
+        optimiser.step()
+    return loss.detach()
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, loader: FeatureLoader) -> float:
+    """Return the share of samples whose label has the largest output, summed over time."""
+    network.eval()
+    right = torch.zeros((), dtype=torch.int64, device=loader.device)
+    for batch in loader:
+        forget_states(network)
+        right += (network(batch.frames).sum(1).argmax(1) == batch.labels).sum()
+    return int(right) / loader.samples
+
+
+def _not_finite(network: nn.Module, batch: Batch, epoch: int, number: int) -> TrainingError:
+    where = first_not_finite(network, batch.frames)
+    return TrainingError(
+        f"the loss of batch {number} in epoch {epoch + 1} is not finite, first in {where}: "
+        "lower learning_rate, or set clip_norm, under [optimiser]",
+        epoch=epoch + 1,
+        batch=number,
+        where=where,
+    )
+
+
+def _tell(result: EpochResult, board: SummaryWriter) -> None:
+    board.add_scalar("loss/train", result.loss, result.epoch)  # type: ignore[no-untyped-call]
+    board.add_scalar("accuracy/valid", result.accuracy, result.epoch)  # type: ignore[no-untyped-call]
+    for name, rate in result.spike_rates.items():
+        board.add_scalar(f"spikes per neuron and bin/{name}", rate, result.epoch)  # type: ignore[no-untyped-call]
+    logger.info("epoch %d: loss %.4f, accuracy on valid %.3f", result.epoch, result.loss, result.accuracy)
+    for name in silent_layers(result.spike_rates):
+        logger.warning(
+            "epoch %d: layer %s did not spike once; raise input_scale or lower spike_threshold under [network]",
+            result.epoch,
+            name,
+        )

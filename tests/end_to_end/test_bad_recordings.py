@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests.end_to_end.command_runs import write_recipe
+from tests.end_to_end.command_runs import manifests, write_recipe
 from tests.end_to_end.refusals import Run, build, refused
 from tests.pipeline.cochlea_files import draw, write_file
 

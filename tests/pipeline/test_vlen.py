@@ -67,19 +67,13 @@ def test_sequences_never_written_are_empty(tmp_path: Path, chunks: tuple[int] | 
         assert [len(good(item).events) for item in reader.read(0, 10)] == expected
 
 
-def test_filtered_descriptors_of_the_usual_size_are_not_believed(tmp_path: Path) -> None:
-    """Today's HDF5 skips filters on such datasets; older ones applied them. Written here byte by byte."""
-    path = write_file(tmp_path / "ssc_train.h5", draw(16), chunks=(8,), shuffle=True)
-    with h5py.File(path, "r+") as file:
-        for name in ("spikes/times", "spikes/units"):
-            for start in (0, 8):
-                _, data = file[name].id.read_direct_chunk((start,))
-                shuffled = np.frombuffer(data, np.uint8).reshape(8, 16).T.tobytes()
-                file[name].id.write_direct_chunk((start,), shuffled, filter_mask=0)
-    expected = [len(times) for times, _ in draw(16)]
+@pytest.mark.parametrize("filters", [{"compression": "gzip"}, {"shuffle": True}, {"fletcher32": True}])
+def test_filtered_descriptors_are_not_believed(tmp_path: Path, filters: dict[str, Any]) -> None:
+    """Today's HDF5 skips filters on such datasets; that is no promise for what others wrote."""
+    path = write_file(tmp_path / "ssc_train.h5", draw(16), chunks=(8,), **filters)
     with CochleaReader(path) as reader:
-        assert [len(good(item).events) for item in reader.read(0, 16)] == expected
-        assert reader.n_events().tolist() == expected
+        assert vlen.stored_lengths(reader._units, 16) is None
+        assert reader.n_events().tolist() == [len(times) for times, _ in draw(16)]
 
 
 def test_an_impossible_length_is_damage(tmp_path: Path) -> None:

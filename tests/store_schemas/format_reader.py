@@ -41,8 +41,8 @@ class Reader:
             raise ValueError("the ref pins another digest")
         self.layout = self.manifest["layout"]
         self.data: Any = zarr.open_group(folder / f"builds/{self.manifest['plan'][:12]}/data.zarr", mode="r")
-        columns = {"start", *(column for column, _ in self.layout["columns"])}
-        self.rows: dict[str, Any] = {column: self.data[column][:] for column in columns - {"index", "value"}}
+        columns = {"start", *(name for name, _ in self.layout["columns"])} - {"index", "value"}
+        self.rows: dict[str, Any] = {name: np.asarray(self.data[name]) for name in columns}
 
     def values(self, column: str, row: int) -> Any:
         first = int(self.rows["start"][row])

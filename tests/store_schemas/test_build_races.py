@@ -91,3 +91,15 @@ def test_a_late_builder_gets_what_is_committed() -> None:
     loser = second.commit(SMALL.transform, SMALL.source, {"who": "second"})
     assert winner.manifest.provenance == loser.manifest.provenance == {"who": "first"}
     assert_one_set(storage, [winner, loser])
+
+
+def test_a_restart_that_got_no_further() -> None:
+    """A build whose plan a crashed restart deleted puts it back when it commits."""
+    storage = memory_storage()
+    running = Build.join_or_start(storage, SMALL.address, SMALL.plan)
+    for fragment in running.unfinished():
+        SMALL.put(running, fragment)
+    storage.delete(SMALL.address.plan)
+    features = running.commit(SMALL.transform, SMALL.source, {})
+    assert storage.get(SMALL.address.plan) == running.plan.to_bytes()
+    assert_one_set(storage, [features])

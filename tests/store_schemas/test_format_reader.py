@@ -81,8 +81,8 @@ def test_the_reader_is_short_and_independent() -> None:
     assert modules == {"hashlib", "json", "re", "collections.abc", "pathlib", "typing", "numpy", "zarr"}
 
 
-@settings(max_examples=12)
-@given(made=column_sets(max_samples=150), fragment=st.sampled_from([64, 128, 192]))
+@settings(max_examples=6)
+@given(made=column_sets(max_samples=140), fragment=st.sampled_from([64, 128, 192]))
 def test_both_readers_agree(
     tmp_path_factory: pytest.TempPathFactory,
     made: tuple[Transform, Layout, SampleColumns, list[int]],
@@ -99,7 +99,7 @@ def test_both_readers_agree(
         dense = np.zeros((int(one.n_bins[0]), *features.layout.sites), np.uint32)
         dense.ravel()[one.index] = one.value
         np.testing.assert_array_equal(frames, dense)
-        if row % 20 == 0:
+        if row % 64 == 3:
             np.testing.assert_array_equal(frames, features.frames(row))
     for name, column in ours.in_order(features.layout):
         if name in theirs.rows:

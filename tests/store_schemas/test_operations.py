@@ -126,14 +126,25 @@ def test_sensor_size_is_three_positive_whole_numbers(size: Any) -> None:
 @settings(max_examples=50)
 @given(to_frames())
 def test_windows_per_event_is_a_small_whole_number(frame: ToFrame) -> None:
-    """One without overlap; never more than the bins that there are. test_plan.py shows that it is a bound."""
+    """Never more than the bins that there are; test_plan.py shows that it is a bound."""
     assert isinstance(frame.windows_per_event, int)
     assert frame.windows_per_event >= 1
-    if frame.overlap == 0:
-        assert frame.windows_per_event == 1
     bins = frame.n_time_bins or frame.n_event_bins
     if bins is not None:
         assert frame.windows_per_event <= bins
+
+
+@pytest.mark.parametrize(
+    ("window", "start", "wanted"), [(4000.0, None, 1), (4000.0, 5.0, 1), (0.4, None, 2), (4000.0, 0.1, 2)]
+)
+def test_neighbouring_windows_meet_exactly_only_at_whole_numbers(
+    window: float, start: float | None, wanted: int
+) -> None:
+    """Without overlap an event is in one bin; at edges that are rounded it can be in two."""
+    assert ToFrame(sensor_size=SIZE, time_window=window, start_time=start).windows_per_event == wanted
+    assert ToFrame(sensor_size=SIZE, n_time_bins=7).windows_per_event == 1
+    assert ToFrame(sensor_size=SIZE, event_count=7).windows_per_event == 1
+    assert ToFrame(sensor_size=SIZE, n_event_bins=7).windows_per_event == 1
 
 
 @given(st.integers(1, 99), st.data())

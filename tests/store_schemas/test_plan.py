@@ -156,6 +156,13 @@ def test_every_worker_gets_four_fragments(samples: int, workers: int) -> None:
         assert made.fragment_samples == 64
 
 
+def test_an_event_on_a_rounded_edge_has_room_twice() -> None:
+    """Windows of 0.4 µs: 24 · 0.4 + 0.4 lies above 25 · 0.4 in float64, and the event at 10 µs is in both."""
+    frame = ToFrame(sensor_size=(1, 1, 1), time_window=0.4)
+    windows = by_time(np.array([0, 10, 11]), frame)
+    assert sum(first <= 1 < stop for first, stop in windows) == 2 == frame.windows_per_event
+
+
 def decoded(made: Plan, events: int) -> int:
     return made.fragment_samples * (8 * events + 4 * (len(made.layout.columns) + 2))
 

@@ -67,6 +67,8 @@ class DaskExecutor:
     def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
         """Build fragments; a fragment whose worker dies is built again elsewhere."""
         import distributed
+        from distributed.client import FutureCancelledError
+        from distributed.comm import CommClosedError
 
         # pure=False: Dask must not take two builds of one fragment for one.
         futures = [self._client.submit(build_fragment, job, fragment, pure=False) for fragment in fragments]
@@ -79,7 +81,7 @@ class DaskExecutor:
                         f"workers died {error.allowed_failures + 1} times on one fragment, most likely for want of "
                         "memory: run again with fewer workers, or a smaller fragment_samples in [build]"
                     ) from error
-                except (OSError, distributed.CommClosedError) as error:
+                except (OSError, CommClosedError, FutureCancelledError) as error:
                     if isinstance(error, SpikestoreError):
                         raise
                     raise WorkerError(f"the cluster failed ({error}): run again to resume") from error
@@ -139,8 +141,11 @@ def _local_cluster(workers: int) -> Iterator[Any]:
 @contextlib.contextmanager
 def _client(address: Any) -> Iterator[Any]:
     import distributed
+    from distributed.comm import resolve_address
 
     try:
+        if isinstance(address, str):
+            resolve_address(address)  # a client that fails on it would go on trying to close itself
         client = distributed.Client(address, timeout=_SCHEDULER_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise WorkerError(f"no Dask scheduler answers at {address}: {error}") from error

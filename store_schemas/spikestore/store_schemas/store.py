@@ -163,7 +163,8 @@ class Store:
         return features
 
     def _unknown(self, name: str) -> UnknownNameError:
-        names = [one for one in self.names() if one != name.partition(":")[0]]  # the folder of a name that lost its entries
-        near = difflib.get_close_matches(name.partition(":")[0], names, n=1)
+        wanted = name.partition(":")[0]
+        names = [one for one in self.names() if one != wanted]  # a name that lost its entries leaves its folder
+        near = difflib.get_close_matches(wanted, names, n=1)
         hint = f", did you mean {near[0]!r}?" if near else f"; it has {', '.join(names)}" if names else "; it is empty"
         return UnknownNameError(f"there is no {name!r} in the store {self.storage.url}{hint}", name=name)

@@ -1,0 +1,111 @@
+"""The loader."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from spikestore.store_schemas import FeatureSet
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train import FeatureDataset, FeatureLoader
+from spikestore.train import residence as residences
+
+
+@pytest.mark.parametrize("residence", ["auto", "host", "device"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_every_residence_gives_the_samples_of_the_data_set(
+    features: FeatureSet, residence: residences.Residence, shuffle: bool
+) -> None:
+    """Host, device and the map-style data set agree on every sample; each comes once an epoch."""
+    dataset = FeatureDataset(features)
+    place = {int(row): item for item, row in enumerate(dataset.rows)}
+    seen = []
+    for frames, labels, lengths, samples in FeatureLoader(features, 16, residence, shuffle):
+        for one in range(len(labels)):
+            truth, label = dataset[place[int(samples[one])]]
+            length = int(lengths[one])
+            assert torch.equal(frames[one, :length], torch.from_numpy(truth).to(torch.float32))
+            assert not frames[one, length:].any()
+            assert int(labels[one]) == label
+        seen += samples.tolist()
+    assert sorted(seen) == dataset.rows.tolist()
+    assert (seen == dataset.rows.tolist()) is not shuffle
+
+
+def test_order_depends_on_seed_and_epoch_only(features: FeatureSet) -> None:
+    """The same seed and epoch give the same batches in any residence; a pass moves on by itself."""
+
+    def rows(loader: FeatureLoader) -> list[int]:
+        return [row for batch in loader for row in batch.samples.tolist()]
+
+    first = FeatureLoader(features, 16, "host", shuffle=True, seed=7)
+    epochs = [rows(first), rows(first)]
+    assert epochs[0] != epochs[1]
+    assert first.epoch == 2
+    second = FeatureLoader(features, 10, "device", shuffle=True, seed=7)
+    second.set_epoch(1)
+    assert rows(second) == epochs[1]
+    assert rows(FeatureLoader(features, 16, shuffle=True, seed=8)) != epochs[0]
+
+
+def test_an_epoch_can_begin_in_the_middle(features: FeatureSet) -> None:
+    """From batch k on the batches are those of a whole epoch."""
+    loader = FeatureLoader(features, 16, shuffle=True)
+    whole = [batch.samples.tolist() for batch in loader]
+    loader.set_epoch(0)
+    assert [batch.samples.tolist() for batch in loader.from_batch(4)] == whole[4:]
+
+
+def test_length_and_drop_last(features: FeatureSet) -> None:
+    """149 samples are 10 batches of 16, or 9 whole ones."""
+    assert [len(batch.labels) for batch in FeatureLoader(features, 16)] == [16] * 9 + [5]
+    assert len(FeatureLoader(features, 16)) == 10
+    dropped = FeatureLoader(features, 16, drop_last=True)
+    assert [len(batch.labels) for batch in dropped] == [16] * len(dropped) == [16] * 9
+
+
+def test_pad_to_fixes_the_shape(features: FeatureSet) -> None:
+    """With pad_to all batches have one shape; less than the longest sample is refused at once."""
+    assert {batch.frames.shape[1:] for batch in FeatureLoader(features, 149, pad_to=25)} == {(25, 1, 10)}
+    with pytest.raises(UsageError, match="pad_to is 5, but the longest sample has 19"):
+        FeatureLoader(features, 16, pad_to=5)
+
+
+def test_sparse_frames_on_request(features: FeatureSet) -> None:
+    """`frames="sparse_coo"` gives the same numbers."""
+    dense = next(iter(FeatureLoader(features, 16)))
+    sparse = next(iter(FeatureLoader(features, 16, frames="sparse_coo")))
+    assert sparse.frames.is_sparse
+    assert torch.equal(sparse.frames.to_dense(), dense.frames)
+
+
+def test_packed_set_takes_three_bytes_a_non_zero(features: FeatureSet) -> None:
+    """At most 3.2 bytes a non-zero, plus 28 a sample."""
+    loader = FeatureLoader(features, 16, "device")
+    assert loader.nbytes <= 3.2 * features.manifest.nnz + 28 * (len(features) + 1)
+
+
+def test_refuses_what_does_not_fit(features: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set that is too large is refused before it is loaded, with an estimate."""
+    monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
+    for residence in ("auto", "host", "device"):
+        with pytest.raises(UsageError, match=r"needs 0\.0 MB packed, and 0\.0 MB are free"):
+            FeatureLoader(features, 16, residence)  # type: ignore[arg-type]
+
+
+def test_auto_says_what_it_chose(features: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:
+    """`auto` logs its estimate and its choice."""
+    with caplog.at_level(logging.INFO, "spikestore"):
+        assert FeatureLoader(features, 16).residence == "host"
+    assert "SSC train: 0.0 MB packed, kept on the host" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_size": 0}, {"residence": "disk"}, {"frames": "coo"}], ids=lambda wrong: next(iter(wrong))
+)
+def test_refuses_nonsense(features: FeatureSet, wrong: dict[str, object]) -> None:
+    """A parameter that makes no sense is named."""
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        FeatureLoader(features, **{"batch_size": 16, **wrong})  # type: ignore[arg-type]

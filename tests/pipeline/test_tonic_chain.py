@@ -290,6 +290,12 @@ def test_a_recording_with_too_many_bins_is_named_before_anything_is_allocated() 
         edge(recording([0, 10]), name=NAME)
 
 
+def test_an_absurd_number_of_bins_is_told_in_short() -> None:
+    frames = chain(ToFrame(sensor_size=(4, 1, 2), time_window=1, start_time=-1e300))
+    with pytest.raises(RecordingError, match=r"would get 1e\+300 time bins, more than max_bins = 1,000,000$"):
+        frames(recording([0]), name=NAME)
+
+
 def test_more_event_bins_than_allowed_are_refused_too() -> None:
     few = chain(ToFrame(sensor_size=(4, 1, 2), event_count=2), max_bins=3)
     assert few(recording(range(7)), name=NAME).n_bins == 3
@@ -514,6 +520,15 @@ def test_what_tonic_raises_is_a_recording_error_that_names_the_recording() -> No
         mock.patch.object(frames, "_slicer", broken),
         pytest.raises(RecordingError, match=f"{NAME}: Tonic failed with AssertionError: stride"),
     ):
+        frames(recording([0]), name=NAME)
+
+
+def test_too_little_memory_is_not_the_recordings_fault() -> None:
+    """Otherwise ``on_error = "skip"`` would leave a good recording out for good."""
+    frames = chain(ToFrame(sensor_size=(1, 1, 1), event_count=1))
+    broken = mock.Mock(event_count=1, overlap=0)
+    broken.get_slice_metadata.side_effect = MemoryError
+    with mock.patch.object(frames, "_slicer", broken), pytest.raises(MemoryError):
         frames(recording([0]), name=NAME)
 
 

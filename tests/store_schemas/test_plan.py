@@ -171,7 +171,7 @@ def decoded(made: Plan, events: int) -> int:
 def test_a_fragment_stays_below_its_size(events: int) -> None:
     """At most 256 MB decoded, and within 64 rows of it where the set is large."""
     row = decoded(plan(np.full(1, events)), events) // 64
-    made = plan(np.full(4 * FRAGMENT_BYTES // row + 64, events))
+    made = plan(np.full(12 * FRAGMENT_BYTES // row, events))
     assert FRAGMENT_BYTES - 64 * row <= decoded(made, events) <= FRAGMENT_BYTES
 
 

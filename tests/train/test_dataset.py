@@ -56,7 +56,7 @@ def test_counts_beyond_int16_are_kept() -> None:
 def test_transforms_are_applied(features: FeatureSet) -> None:
     """The user's own transforms come last."""
     dataset = FeatureDataset(features, lambda frames: frames.clip(max=1), lambda label: int(label) + 10)
-    frames, label = dataset[0]
+    frames, label = dataset[1]
     assert frames.max() == 1
     assert label in (10, 11)
 

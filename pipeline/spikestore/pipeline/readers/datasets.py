@@ -209,7 +209,9 @@ def _existing(folder: Path | str) -> Path:
         base = Path(folder).expanduser().absolute()
         there, is_folder = base.exists(), base.is_dir()
     except (OSError, RuntimeError) as error:  # no permission, too long a name; ~ of nobody
-        raise SourceNotFoundError(f"the data folder {folder} can't be looked at: {error}", path=str(folder)) from error
+        raise SourceNotFoundError(
+            f"the data folder {folder} can't be looked at: {error}", path=str(folder)
+        ) from error
     if not is_folder:
         what = "is not a folder: give the folder that it lies in" if there else "does not exist"
         raise SourceNotFoundError(f"the data folder {base} {what}", path=str(base))

@@ -1,0 +1,85 @@
+"""Networks."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from sinabs.layers import IAF
+from torch import nn
+
+from spikestore.store_schemas.errors import SpecError
+from spikestore.train import NetworkSpec, build_network, forget_states
+from spikestore.train.networks import load_weights, spiking_layers, weights
+
+
+def test_is_the_seeds_network() -> None:
+    """Same random seed: parameters and outputs are bit-equal to the seed's Sequential on Sinabs."""
+    torch.manual_seed(0)
+    network = build_network(NetworkSpec(hidden=(16, 16, 16)), sites=10, classes=35)
+    torch.manual_seed(0)
+    seed = nn.Sequential(
+        nn.Linear(10, 16), IAF(), nn.Linear(16, 16), IAF(), nn.Linear(16, 16), IAF(), nn.Linear(16, 35)
+    )
+    frames = torch.randint(0, 9, (4, 20, 1, 10)).float()
+    assert torch.equal(network(frames), seed(frames.squeeze(2)))
+    assert [name for name, _ in network.named_children()] == [
+        "flatten", "linear1", "iaf1", "linear2", "iaf2", "linear3", "iaf3", "readout",
+    ]  # fmt: skip
+
+
+def test_forgets_states_without_random_numbers() -> None:
+    """After forgetting, a batch of any size gives what a fresh network gives, and draws no random numbers."""
+    network = build_network(NetworkSpec(hidden=(8,)), sites=10, classes=2)
+    frames = torch.randint(0, 9, (6, 20, 1, 10)).float()
+    fresh = copy.deepcopy(network)(frames[:3])
+    network(frames)
+    assert not torch.equal(network(frames)[:3], fresh)
+    state = torch.get_rng_state()
+    forget_states(network)
+    assert torch.equal(network(frames[:3]), fresh)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_weights_leave_out_membrane_states() -> None:
+    """Weights hold parameters (Sinabs counts the threshold among them) and no states, and load into a network that has seen another batch size."""
+    network = build_network(NetworkSpec(hidden=(8,)), sites=10, classes=2)
+    network(torch.zeros(3, 5, 1, 10))
+    kept = weights(network)
+    names = ["iaf1.spike_threshold", "linear1.bias", "linear1.weight", "readout.bias", "readout.weight"]
+    assert sorted(kept) == names
+    other = build_network(NetworkSpec(hidden=(8,)), sites=10, classes=2)
+    other(torch.zeros(7, 5, 1, 10))
+    load_weights(other, kept)
+    assert all(torch.equal(value, kept[name]) for name, value in weights(other).items())
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    """A parameter too many or too few is named."""
+    network = build_network(NetworkSpec(hidden=(8,)), sites=10, classes=2)
+    deeper = weights(build_network(NetworkSpec(hidden=(8, 8)), sites=10, classes=2))
+    with pytest.raises(ValueError, match=r"linear2\.weight"):
+        load_weights(network, deeper)
+    with pytest.raises(ValueError, match="linear1.bias"):
+        load_weights(network, {name: one for name, one in weights(network).items() if name != "linear1.bias"})
+
+
+def test_spec_reaches_the_layers() -> None:
+    """Threshold, minimum and input scale are those of the spec; thresholds are not shared."""
+    spec = NetworkSpec(hidden=(8, 8), spike_threshold=0.5, min_v_mem=-1.0, input_scale=2.0)
+    torch.manual_seed(1)
+    network = build_network(spec, sites=10, classes=2)
+    torch.manual_seed(1)
+    plain = build_network(NetworkSpec(hidden=(8, 8)), sites=10, classes=2)
+    first, second = spiking_layers(network).values()
+    assert float(first.spike_threshold) == 0.5
+    assert first.min_v_mem == -1.0
+    assert first.spike_threshold is not second.spike_threshold
+    assert torch.equal(weights(network)["linear1.weight"], 2 * weights(plain)["linear1.weight"])
+
+
+def test_nonsense_is_refused() -> None:
+    """All that is wrong with a spec is told."""
+    with pytest.raises(SpecError, match=r"2 problems\n.*hidden.*\n.*spike_threshold"):
+        NetworkSpec(hidden=(), spike_threshold=0.0)

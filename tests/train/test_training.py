@@ -1,0 +1,160 @@
+"""The training loop: equal to Tonic's way, resumable, and telling what goes wrong."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from spikestore.store_schemas import FeatureSet, Store
+from spikestore.train import FeatureLoader, build_network, training_step
+from spikestore.train.checkpoint import load_checkpoint
+from spikestore.train.config import TrainConfig
+from spikestore.train.monitor import TrainingError
+from spikestore.train.runs import run
+from spikestore.train.training import accuracy, make_optimiser, train
+
+
+def config(**changes: Any) -> TrainConfig:
+    """Return a small run."""
+    network = {"hidden": [12], "input_scale": 3.0, **changes.pop("network", {})}
+    optimiser = {"learning_rate": 0.01, **changes.pop("optimiser", {})}
+    mapping = {"epochs": 3, "data": {"name": "small", "batch_size": 16}, **changes}
+    return TrainConfig.from_mapping({**mapping, "network": network, "optimiser": optimiser}, origin="test")
+
+
+def silent(done: int, total: int, label: str) -> None:
+    """Show no progress."""
+
+
+@pytest.fixture(scope="module")
+def splits(store_folder: Path) -> dict[str, FeatureSet]:
+    """Return both splits."""
+    return Store(store_folder).splits("small")
+
+
+def go(config: TrainConfig, splits: dict[str, FeatureSet], folder: Path, **more: Any) -> Any:
+    """Train on the CPU."""
+    folder.mkdir(exist_ok=True)
+    return train(config, splits, folder, device=torch.device("cpu"), progress=silent, **more)
+
+
+def test_learns(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """On a set that can be told apart the loss falls, and accuracy on the valid split is far above chance."""
+    results = go(config(epochs=4), splits, tmp_path)
+    assert results[-1].loss < results[0].loss
+    assert results[-1].accuracy > 0.8
+    assert set(results[0].spike_rates) == {"iaf1"}
+
+
+def test_same_seed_same_weights(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """Two runs of one seed end in equal weights, another seed in others; the residence changes nothing."""
+    runs = {
+        "a": config(epochs=1),
+        "b": config(epochs=1, data={"name": "small", "batch_size": 16, "residence": "device"}),
+        "c": config(epochs=1, seed=1),
+    }
+    ends = {}
+    for name, one in runs.items():
+        go(one, splits, tmp_path / name)
+        ends[name] = load_checkpoint(tmp_path / name / "last.pt").weights
+    assert all(torch.equal(ends["a"][name], ends["b"][name]) for name in ends["a"])
+    assert not torch.equal(ends["a"]["readout.weight"], ends["c"]["readout.weight"])
+
+
+class Stop(Exception):
+    """Ends a run in mid-epoch."""
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 10, 13])
+def test_resume_equals_an_uninterrupted_run(
+    splits: dict[str, FeatureSet], tmp_path: Path, stop_after: int
+) -> None:
+    """A run that is stopped anywhere and goes on has the weights, optimiser, loss and accuracy of one that was not."""
+    plan = config(epochs=2, checkpoint_batches=2)
+    whole = go(plan, splits, tmp_path / "whole")
+    batches = 0
+
+    def stopping(done: int, total: int, label: str) -> None:
+        nonlocal batches
+        batches += label.startswith("epoch")
+        if batches == stop_after:
+            raise Stop
+
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    with pytest.raises(Stop):
+        train(plan, splits, folder, device=torch.device("cpu"), progress=stopping)
+    torch.manual_seed(99)  # whatever else happened in between
+    last = folder / "last.pt"
+    parts = go(plan, splits, folder, start=load_checkpoint(last) if last.exists() else None)
+    assert parts[-1] == whole[-1]
+    one, other = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "parts"))
+    assert one.position == other.position
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+    for key, state in one.optimiser["state"].items():
+        assert all(torch.equal(value, other.optimiser["state"][key][name]) for name, value in state.items())
+
+
+def test_best_and_last_are_kept(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """best.pt has the accuracy that was best, last.pt the last epoch; no temporary file is left; scalars are written."""
+    results = go(config(epochs=3), splits, tmp_path)
+    best = load_checkpoint(tmp_path / "best.pt")
+    assert best.position.best == max(result.accuracy for result in results)
+    assert best.position.epoch == [result.accuracy for result in results].index(best.position.best) + 1
+    assert load_checkpoint(tmp_path / "last.pt").position.epoch == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "tensorboard"]
+    network = build_network(config().network, sites=10, classes=2)
+    network.load_state_dict(best.weights, strict=False)
+    assert accuracy(network, FeatureLoader(splits["valid"], 16)) == best.position.best
+    assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_silent_layer_is_named(
+    splits: dict[str, FeatureSet], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A layer without a spike in an epoch is reported by name; others are not."""
+    with caplog.at_level(logging.WARNING, "spikestore"):
+        go(config(epochs=1, network={"hidden": [8, 8], "spike_threshold": 50.0}), splits, tmp_path)
+    assert "epoch 1: layer iaf2 did not spike once" in caplog.text
+    with caplog.at_level(logging.WARNING, "spikestore"):
+        caplog.clear()
+        go(config(epochs=1), splits, tmp_path)
+    assert not caplog.records
+
+
+def test_a_loss_that_is_not_finite_is_an_error(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """The error names epoch, batch and layer, and no checkpoint of the broken weights is written."""
+    wild = config(epochs=1, optimiser={"learning_rate": 1e30, "clip_norm": None})
+    with pytest.raises(TrainingError, match=r"batch \d+ in epoch 1 is not finite, first in .*(linear1|readout)") as error:
+        go(wild, splits, tmp_path)
+    assert error.value.details["epoch"] == 1
+    assert not (tmp_path / "last.pt").exists()
+
+
+def test_clipping_bounds_the_gradient(splits: dict[str, FeatureSet]) -> None:
+    """After a step the gradient of all parameters together has at most the norm that was asked for."""
+    network = build_network(config().network, sites=10, classes=2)
+    batch = next(iter(FeatureLoader(splits["train"], 16)))
+    optimiser = make_optimiser(config().optimiser, network)
+    training_step(network, optimiser, batch, clip_norm=1e-3)
+    norms = [float(p.grad.norm()) for p in network.parameters() if p.grad is not None]
+    assert sum(norm**2 for norm in norms) ** 0.5 <= 1e-3 * 1.001
+
+
+def test_a_finished_run_goes_on_when_asked_for_more(store_folder: Path, tmp_path: Path) -> None:
+    """A run that is done computes nothing; with more epochs it goes on; with another configuration it is refused."""
+    store = Store(store_folder)
+
+    def again(**changes: Any) -> Any:
+        return run(config(**changes), store, tmp_path / "run", device="cpu", progress=silent)
+
+    assert [result.epoch for result in again(epochs=1).epochs] == [1]
+    done = again(epochs=1)
+    assert done.epochs == []
+    assert [result.epoch for result in again(epochs=2).epochs] == [2]
+    with pytest.raises(ValueError, match=r"another configuration[\s\S]*learning_rate: 0.01 then, 0.02 now"):
+        again(epochs=3, optimiser={"learning_rate": 0.02})

@@ -30,6 +30,7 @@ help: ## list the targets (this is what `make` alone does)
 	@echo "  RECIPE=FILE       what to build (default: recipes/demo.toml)"
 	@echo "  DATA=FOLDER       where the raw recordings are (default: what the recipe says)"
 	@echo "  STORE=URL         where feature sets go (default: ./store)"
+	@echo "  CONFIG=FILE       what to train (default: configs/demo.toml); EPOCHS=N, SEED=N"
 	@echo "  WORKERS=N         processes that preprocess (default: one per core)"
 	@echo "  TORCH=cpu|cuda    which torch to install where one is needed and none is there (default: cpu)"
 	@echo "  PYTHON=COMMAND    the Python 3.11+ that .venv is made with (default: python3)"
@@ -69,8 +70,8 @@ $(VENV)/.stamp-pipeline: $(VENV)/.stamp-venv pyproject.toml constraints.txt
 	$(call install,pipeline)
 	@touch $@
 
-$(VENV)/.stamp-dev: $(VENV)/.stamp-venv pyproject.toml constraints.txt
-	$(call install,pipeline$(comma)dev)
+$(VENV)/.stamp-dev: $(VENV)/.stamp-train pyproject.toml constraints.txt
+	$(call install,pipeline$(comma)train$(comma)dev)
 	@touch $@ $(VENV)/.stamp-pipeline
 
 # Which build of torch pip finds depends on the indexes it is set up with; TORCH=cuda insists on what it means.
@@ -98,8 +99,12 @@ demo: $(DEMO) ## make the demo recordings in data/demo (2,000 / 400 / 400)
 $(DEMO): | $(VENV)/.stamp-pipeline
 	@$(BIN)/spikestore demo-data data/demo
 
-train: ## train from the store (nothing to do yet)
-	@echo "make train: there is nothing to do yet, training from the store is not written"
+# The demo network wants the demo feature sets; another configuration says itself what it needs.
+config := $(or $(CONFIG),configs/demo.toml)
+
+train: $(VENV)/.stamp-train $(if $(CONFIG),,preprocess) ## train the seed's network on the demo feature sets
+	@$(BIN)/spikestore train '$(config)' --store '$(STORE)' $(if $(EPOCHS),--epochs '$(EPOCHS)') \
+	    $(if $(SEED),--seed '$(SEED)' --folder 'runs/$(basename $(notdir $(config)))-seed$(SEED)')
 
 bench: ## run the benchmarks (nothing to do yet)
 	@echo "make bench: there is nothing to do yet, the benchmarks are not written"

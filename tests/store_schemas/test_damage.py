@@ -141,6 +141,16 @@ def test_all_damage_is_named(store: Path) -> None:
     assert caught.value.details["objects"] == (own["data.zarr/index/c/0"], own["data.zarr/label/c/0"])
 
 
+def test_start_is_compared_with_nnz(store: Path) -> None:
+    """Offsets that contradict the counts are damage, though our own reads need only the counts."""
+    own, other = Objects.of_set(store, SMALL, NAME).of, Objects.of_set(store, OTHER_SOURCE, "other").of
+    path = own["data.zarr/start/c/0"]
+    shutil.copyfile(store / other["data.zarr/start/c/0"], store / path)
+    with pytest.raises(DamagedError, match=r"start/c/0 \(damaged\)") as caught:
+        Store(store)[f"{NAME}:train"].read(0, 1)
+    assert caught.value.details["objects"] == (path,)
+
+
 def test_untouched_fragments_can_be_read(store: Path) -> None:
     """Damage in one fragment does not keep anybody from the others."""
     own = Objects.of_set(store, SMALL, NAME).of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from spikestore.store_schemas.canonical import seal
@@ -100,6 +100,11 @@ def frames(draw: st.DrawFn) -> ToFrame:
     start=st.sampled_from([0, 5, 10**6, 1_700_000_000_000_000]),
     early=st.sampled_from([None, 0.0, 3.5, -7.1]),
 )
+@example(ToFrame(sensor_size=(1, 1, 1), event_count=3, overlap=1.0), [1] * 9, 0, None)
+@example(ToFrame(sensor_size=(1, 1, 1), event_count=3, overlap=2.0), [0] * 9, 0, None)
+@example(ToFrame(sensor_size=(1, 1, 1), time_window=3.0, overlap=1.0), [1] * 9, 0, None)
+@example(ToFrame(sensor_size=(1, 1, 1), n_time_bins=3, overlap=0.5), [1] * 9, 0, None)
+@example(ToFrame(sensor_size=(1, 1, 1), n_event_bins=5, overlap=0.5), [1] * 9, 0, None)
 def test_no_recording_can_have_more_non_zeros_than_were_planned(
     frame: ToFrame, steps: list[int], start: int, early: float | None
 ) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, Final
 
 import rfc8785
 
 from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SpecError
 
-FORMAT = 1
+FORMAT: Final = 1
 """Number of the store format that this version writes, and the only one that it reads."""
 
 LARGEST_INTEGER = 2**53 - 1

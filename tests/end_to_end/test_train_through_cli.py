@@ -1,0 +1,115 @@
+"""Demo data, preprocess, train, evaluate: through the command line, in a fresh folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.end_to_end.command_runs import Commands
+from tests.end_to_end.conftest import Built
+
+from spikestore.store_schemas import Store
+
+CONFIG = """
+epochs = {epochs}
+
+[data]
+name = "demo"
+train = "train"
+valid = "valid"
+batch_size = 64
+{data}
+
+[network]
+hidden = [32]
+
+[optimiser]
+learning_rate = {learning_rate}
+"""
+
+
+@pytest.fixture
+def with_torch(environment: dict[str, str]) -> dict[str, str]:
+    """Return variables for commands that may import torch."""
+    return {**environment, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def training(tmp_path: Path, with_torch: dict[str, str]) -> Commands:
+    """Return the command line in an empty folder."""
+    return Commands(tmp_path, with_torch)
+
+
+def badly(commands: Commands, *arguments: str | Path) -> str:
+    """Run a command that must end with exit status 2; return its one line on stderr."""
+    done = commands.run(*arguments)
+    assert done.status == 2, done
+    assert "Traceback" not in done.err
+    return done.err
+
+
+def write_config(folder: Path, *, epochs: int = 1, learning_rate: float = 2e-3, data: str = "") -> Path:
+    """Write a configuration of a small network."""
+    path = folder / "small.toml"
+    path.write_text(CONFIG.format(epochs=epochs, learning_rate=learning_rate, data=data))
+    return path
+
+
+def test_train_and_evaluate(built: Built, training: Commands, tmp_path: Path) -> None:
+    """A run trains, is done the second time, goes on for more epochs, and its checkpoint is evaluated as it was measured."""
+    config = write_config(tmp_path)
+    first = json.loads(training.well("train", config, "--store", built.store, "--json").out)
+    assert [epoch["epoch"] for epoch in first["epochs"]] == [1]
+    assert 0 < first["best_accuracy"] < 1
+    again = training.well("train", config, "--store", built.store)
+    assert "trained already" in again.err
+    more = json.loads(training.well("train", config, "--store", built.store, "--epochs", "2", "--json").out)
+    assert [epoch["epoch"] for epoch in more["epochs"]] == [2]
+    found = json.loads(
+        training.well(
+            "evaluate", "runs/small/best.pt", "--store", built.store, "--split", "valid", "--json"
+        ).out
+    )
+    assert found == {
+        "checkpoint": "runs/small/best.pt",
+        "split": "valid",
+        "accuracy": more["best_accuracy"],
+        "samples": 70,
+    }
+
+
+def test_neither_dask_nor_tonic_is_imported(built: Built, with_torch: dict[str, str], tmp_path: Path) -> None:
+    """A training node needs nothing of the pipeline extra: the commands work where its packages can't be imported."""
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in ("dask", "distributed", "tonic"):
+        (blocked / f"{name}.py").write_text(f'raise ModuleNotFoundError("blocked", name="{name}")\n')
+    alone = Commands(tmp_path, {**with_torch, "PYTHONPATH": str(blocked)})
+    config = write_config(tmp_path)
+    alone.well("train", config, "--store", built.store)
+    alone.well("evaluate", "runs/small/last.pt", "--store", built.store)
+
+
+def test_what_is_wrong_is_one_clear_line(built: Built, training: Commands, tmp_path: Path) -> None:
+    """Wrong use ends with exit status 2 and a line that names what is wrong."""
+    config = write_config(tmp_path, data='residense = "host"')
+    assert "data.residense: there is no such field, did you mean 'residence'?" in badly(training, "train", config)
+    config = write_config(tmp_path)
+    assert "there is no 'demo' in the store" in badly(training, "train", config, "--store", "empty")
+    assert "there is no configuration" in badly(training, "train", "nothing.toml")
+    assert "there is no checkpoint" in badly(training, "evaluate", "nothing.pt")
+
+
+def test_other_data_are_refused_unless_asked_for(built: Built, training: Commands, tmp_path: Path) -> None:
+    """A checkpoint does not go on with a set of another digest under the same name; a flag overrides that."""
+    config = write_config(tmp_path)
+    training.well("train", config, "--store", built.store)
+    store, other = Store(built.store), Store(tmp_path / "other")
+    shutil.copytree(built.store, tmp_path / "other")
+    splits = store.splits("demo")
+    other.point("demo", {"train": splits["test"]})
+    command = ("train", config, "--store", tmp_path / "other", "--epochs", "2")
+    assert "--other-data" in badly(training, *command)
+    training.well(*command, "--other-data")

@@ -1,0 +1,382 @@
+"""`preprocess`: from a Tonic dataset or a recipe to feature sets, computed once."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tonic
+from tests.pipeline.cochlea_files import SPLITS, draw, write_dataset, write_file
+from tonic import transforms
+
+from spikestore.pipeline import preprocessing
+from spikestore.pipeline.preprocessing import BuildOptions, preprocess
+from spikestore.pipeline.source_files import make_source
+from spikestore.store_schemas.errors import (
+    RecordingError,
+    SourceChangedError,
+    SpecError,
+    UnsupportedTransformError,
+    UsageError,
+)
+from spikestore.store_schemas.operations import ToFrame
+from spikestore.store_schemas.recipe import Recipe, load_recipe
+from spikestore.store_schemas.store import Store
+from spikestore.store_schemas.transform import Transform
+
+RECIPE = """
+name = "speech"
+[source]
+dataset = "{dataset}"
+data = "data"
+[[transform]]
+op = "downsample"
+spatial_factor = "100/700"
+[[transform]]
+op = "crop_time"
+max = 1e6
+[[transform]]
+op = "to_frame"
+sensor_size = [100, 1, 1]
+time_window = 4000
+include_incomplete = true
+"""
+
+# The seed's own lines, and ours behind them. No main guard: that is the point.
+SCRIPT = """
+from tonic import transforms
+import tonic
+
+dt = 4000
+encoding_dim = 100
+dense_transform = transforms.Compose(
+    [
+        transforms.Downsample(spatial_factor=encoding_dim / 700),
+        transforms.CropTime(max=1e6),
+        transforms.ToFrame(sensor_size=(encoding_dim, 1, 1), time_window=dt, include_incomplete=True),
+    ]
+)
+dense_dataset = tonic.datasets.SSC("./data", split="train", transform=dense_transform)
+
+from spikestore.pipeline import preprocess
+
+print("once")
+features = preprocess(dense_dataset, store="store", name="ssc", workers=1)
+print(len(features), features.digest)
+"""
+
+
+def seeds_transform() -> transforms.Compose:
+    return transforms.Compose(
+        [
+            transforms.Downsample(spatial_factor=100 / 700),
+            transforms.CropTime(max=1e6),
+            transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000, include_incomplete=True),
+        ]
+    )
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return Tonic's ``save_to`` with an SSC whose training split has 150 recordings."""
+    write_dataset(tmp_path / "data", "SSC")
+    write_file(tmp_path / "data/SSC/ssc_train.h5", draw(150))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, data: Path) -> Path:
+    path = tmp_path / "r.toml"
+    path.write_text(RECIPE.format(dataset="SSC"))
+    return path
+
+
+def ssc(data: Path, split: str = "train", **fields: Any) -> Any:
+    return tonic.datasets.SSC(str(data), split=split, **{"transform": seeds_transform(), **fields})
+
+
+def built(dataset: object, store: Path | Store, transform: object = None, **options: Any) -> Any:
+    name = options.pop("name", None)
+    return preprocess(dataset, transform, store=store, workers=0, name=name, options=BuildOptions(**options))
+
+
+def test_the_seeds_script_without_a_main_guard(tmp_path: Path, data: Path) -> None:
+    """Run as a plain file with a local worker it runs its lines once, says nothing else, and gives the digest."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "no_torch").mkdir()  # Tonic does without, and starts sooner
+    (tmp_path / "no_torch/torch.py").write_text("raise ModuleNotFoundError('none here', name='torch')")
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "no_torch")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = built(ssc(data), tmp_path / "other")
+    assert done.stdout.splitlines() == ["once", f"150 {expected.digest}"]
+    assert Store(tmp_path / "store")["ssc:train"].digest == expected.digest
+
+
+def test_a_tonic_dataset_gives_tonics_frames(tmp_path: Path, data: Path) -> None:
+    """Every row, empty recordings too, is what the data set itself returns, where Tonic is well-defined."""
+    dataset = ssc(data, "valid")
+    features = built(dataset, tmp_path / "store")
+    bare = ssc(data, "valid", transform=None)
+    for row in range(len(bare)):
+        if len(bare[row][0]):
+            frames, label = dataset[row]
+            np.testing.assert_array_equal(features.frames(row), frames)
+            assert features.read(row, row + 1).label[0] == label
+        else:
+            assert features.frames(row).shape == (1, 1, 100)
+            assert not features.frames(row).any()
+
+
+@pytest.mark.parametrize("dataset", ["SSC", "SHD"])
+def test_a_recipe_gives_one_set_per_split(tmp_path: Path, dataset: str) -> None:
+    """In the data set's order, under the recipe's name, with the digests of the splits by themselves; SHD too."""
+    write_dataset(tmp_path / "data", dataset)
+    path = tmp_path / "r.toml"
+    path.write_text(RECIPE.format(dataset=dataset))
+    found = preprocess(path, store=tmp_path / "store", workers=0)
+    assert list(found) == list(SPLITS[dataset])
+    store = Store(tmp_path / "store")
+    assert {split: one.digest for split, one in store.splits("speech").items()} == {
+        split: one.digest for split, one in found.items()
+    }
+    kind = getattr(tonic.datasets, dataset)
+    for split, features in found.items():
+        alone = built(kind(str(tmp_path / "data"), split, transform=seeds_transform()), tmp_path / "alone")
+        assert (alone.address, alone.digest) == (features.address, features.digest)
+        assert "speaker" in features.read().extras
+
+
+def test_names(tmp_path: Path, data: Path, recipe: Path) -> None:
+    """A data set is named only if asked; splits gather under one name; name= goes before the recipe's."""
+    store = Store(tmp_path / "store")
+    built(ssc(data), store)
+    assert store.names() == []
+    built(ssc(data), store, name="mine")
+    built(ssc(data, "test"), store, name="mine")
+    assert set(store.splits("mine")) == {"train", "test"}
+    preprocess(recipe, store=store, workers=0, name="yours")
+    assert store.names() == ["mine", "yours"]
+
+
+def test_a_recipe_object_leaves_no_lock(tmp_path: Path, recipe: Path, data: Path) -> None:
+    """A `Recipe` builds the same sets as its file; only the file gets a lock."""
+    found = preprocess(load_recipe(recipe), store=tmp_path / "store", data=data, workers=0)
+    assert not (tmp_path / "r.lock").exists()
+    again = preprocess(str(recipe), store=str(tmp_path / "store"))
+    assert {split: one.digest for split, one in again.items()} == {split: one.digest for split, one in found.items()}
+    assert (tmp_path / "r.lock").exists()
+
+
+def test_what_the_store_has_is_returned_at_once(
+    tmp_path: Path, data: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is built again, for a data set or a recipe; only what is missing is."""
+    store = Store(tmp_path / "store")
+    first = built(ssc(data), store)
+    wanted: list[str] = []
+    build = preprocessing._build
+    monkeypatch.setattr(
+        preprocessing, "_build", lambda targets, *rest: wanted.extend(t.split for t in targets) or build(targets, *rest)
+    )
+    with caplog.at_level(logging.INFO, "spikestore"):
+        second = built(ssc(data), store)
+    assert (second.digest, wanted) == (first.digest, [])
+    assert "nothing to compute" in caplog.text
+    preprocess(recipe, store=store, workers=0)
+    assert wanted == ["valid", "test"]
+
+
+def test_the_default_store(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$SPIKESTORE_STORE, else the user's data folder."""
+    monkeypatch.setenv("SPIKESTORE_STORE", str(tmp_path / "chosen"))
+    assert preprocess(ssc(data, "test"), workers=0).storage.url == str(tmp_path / "chosen")
+    monkeypatch.delenv("SPIKESTORE_STORE")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    assert preprocess(ssc(data, "test"), workers=0).storage.url == str(tmp_path / "share/spikestore/store")
+
+
+@pytest.mark.parametrize("rows", [1, 64, 100, 192, 1000])
+def test_fragments_never_change_the_digest(tmp_path: Path, data: Path, rows: int) -> None:
+    """However a build is cut up: keys and digest are the same, and the fragments are those asked for."""
+    plain = built(ssc(data), tmp_path / "plain")
+    other = built(ssc(data), tmp_path / "other", fragment_samples=rows)
+    assert (other.address, other.digest) == (plain.address, plain.digest)
+    assert other.manifest.fragment_samples == -(-rows // 64) * 64
+
+
+def test_a_recipes_build_table_is_honoured(tmp_path: Path, recipe: Path) -> None:
+    """fragment_samples of the recipe counts, unless the caller says otherwise."""
+    recipe.write_text(recipe.read_text() + "[build]\nfragment_samples = 128\n")
+    found = preprocess(recipe, store=tmp_path / "a", workers=0)
+    assert found["train"].manifest.fragment_samples == 128
+    found = preprocess(recipe, store=tmp_path / "b", workers=0, options=BuildOptions(fragment_samples=64))
+    assert found["train"].manifest.fragment_samples == 64
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"target_transform": int}, "target_transform"),
+        ({"transform": lambda events: events}, "lambda"),
+        ({"transform": transforms.Compose([transforms.DropEvent(p=0.1), seeds_transform()])}, "DropEvent"),
+        ({"transform": transforms.Compose([transforms.CropTime(min=5), seeds_transform()])}, "CropTime"),
+    ],
+)
+def test_what_has_no_spec_is_refused_by_name(tmp_path: Path, data: Path, fields: dict[str, Any], word: str) -> None:
+    """The part is named, and the store is not touched."""
+    with pytest.raises((UnsupportedTransformError, SpecError), match=word):
+        built(ssc(data, **fields), tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_other_datasets_are_refused_by_name(tmp_path: Path, data: Path) -> None:
+    """What is no SSC or SHD, a cache around one, a list: none is taken for something else."""
+    for dataset in (tonic.MemoryCachedDataset(ssc(data)), [1, 2], object()):
+        with pytest.raises(UnsupportedTransformError, match=type(dataset).__name__):
+            built(dataset, tmp_path / "store")
+
+
+def test_arguments_that_make_no_sense(tmp_path: Path, data: Path, recipe: Path) -> None:
+    """Two transforms, none, a recipe with one, data for a data set: each says what to leave out."""
+    frames = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4),))
+    with pytest.raises(UsageError, match="has a transform already"):
+        built(ssc(data), tmp_path / "store", frames)
+    with pytest.raises(UsageError, match="there is no transform"):
+        built(ssc(data, transform=None), tmp_path / "store")
+    with pytest.raises(UsageError, match="a recipe has its own transform"):
+        built(recipe, tmp_path / "store", frames)
+    with pytest.raises(UsageError, match="data= goes with a recipe"):
+        preprocess(ssc(data), store=tmp_path / "store", data=data)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="a source has no transform"):
+        built(make_source("SSC", "test", data), tmp_path / "store")
+    assert len(built(make_source("SSC", "test", data), tmp_path / "store", frames)) == 9
+
+
+def test_too_many_bins_name_the_recording(tmp_path: Path, data: Path) -> None:
+    """max_bins is a limit that the message names, with the file and the recording."""
+    few = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4),), max_bins=50)
+    with pytest.raises(RecordingError, match=r"ssc_train.h5: recording \d+.*max_bins"):
+        built(make_source("SSC", "train", data), tmp_path / "store", few)
+
+
+@pytest.mark.parametrize("how", ["written to", "replaced", "shortened", "removed"])
+def test_a_file_that_changes_in_mid_build_fails_it(tmp_path: Path, data: Path, how: str) -> None:
+    """Whatever happens to the file after the first fragment: no manifest, and an error that names it."""
+    path = data / "SSC" / "ssc_train.h5"
+
+    def change(done: int, total: int, label: str) -> None:
+        if done != 64:
+            return
+        content, status = path.read_bytes(), path.stat()
+        path.unlink()
+        if how == "shortened":
+            path.write_bytes(content[:-1])
+        elif how != "removed":
+            path.write_bytes(content)
+        if how == "replaced":
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    with pytest.raises(SourceChangedError, match="ssc_train.h5"):
+        built(ssc(data), tmp_path / "store", fragment_samples=64, progress=change)
+    assert list(Store(tmp_path / "store").feature_sets()) == []
+
+
+def test_a_file_that_changes_behind_the_last_fragment_fails_it_too(tmp_path: Path, data: Path) -> None:
+    """The last look is after all fragments are stored: what was read may have been another file."""
+    path = data / "SSC" / "ssc_train.h5"
+
+    def touch(done: int, total: int, label: str) -> None:
+        if done == total:
+            os.utime(path)
+
+    with pytest.raises(SourceChangedError):
+        built(ssc(data), tmp_path / "store", progress=touch)
+    assert list(Store(tmp_path / "store").feature_sets()) == []
+    assert len(built(ssc(data), tmp_path / "store")) == 150
+
+
+def test_events_in_no_bin_are_warned_of(tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Above 5 % of a recording's events there is a warning that counts recordings; below there is none."""
+
+    def frames(window: float) -> Transform:
+        return Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=window),))
+
+    source = make_source("SSC", "train", data)
+    lossy = built(source, tmp_path / "store", frames(3e5))
+    columns = lossy.read()
+    share = columns.extras["n_dropped"] / np.maximum(columns.extras["n_events"], 1)
+    assert lossy.manifest.events.lossy_samples == np.count_nonzero(share > 0.05) > 0
+    (warning,) = (one.getMessage() for one in caplog.records if one.levelno == logging.WARNING)
+    assert f"{lossy.manifest.events.lossy_samples} of 150 recordings lost more than 5 % of their events" in warning
+    caplog.clear()
+    complete = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=3e5, include_incomplete=True),))
+    assert built(source, tmp_path / "store", complete).manifest.events.lossy_samples == 0
+    assert not [one for one in caplog.records if one.levelno == logging.WARNING]
+
+
+def test_provenance_names_no_user_host_or_path(tmp_path: Path, data: Path, recipe: Path) -> None:
+    """What travels with a set says how it was built, not by whom or where."""
+    preprocess(recipe, store=tmp_path / "store", workers=0)
+    for path in (tmp_path / "store").rglob("*.json"):
+        text = path.read_text()
+        for private in (socket.gethostname(), getpass.getuser(), str(tmp_path), str(Path.home()), str(Path.cwd())):
+            assert not re.search(rf"(?<![\w.]){re.escape(private)}(?!\w)", text), (path.name, private)
+    features = Store(tmp_path / "store")["speech:train"]
+    assert json.loads(json.dumps(features.manifest.provenance)).keys() == {
+        "created",
+        "executor",
+        "packages",
+        "python",
+        "reused_fragments",
+        "seconds",
+        "workers",
+    }
+
+
+def test_a_restart_builds_anew(tmp_path: Path, data: Path) -> None:
+    """An interrupted build is left behind by restart=True, and gone on with otherwise."""
+
+    def stop(done: int, total: int, label: str) -> None:
+        if done == 128:
+            raise KeyboardInterrupt
+
+    digest = built(ssc(data), tmp_path / "plain").digest
+    for restart, reused in ((False, 2), (True, 0)):
+        store = Store(tmp_path / f"store-{restart}")
+        with pytest.raises(KeyboardInterrupt):
+            built(ssc(data), store, fragment_samples=64, progress=stop)
+        features = built(ssc(data), store, fragment_samples=64, restart=restart)
+        assert features.manifest.provenance["reused_fragments"] == reused
+        assert features.digest == digest
+
+
+def test_types_of_recipes(recipe: Path) -> None:
+    """`Recipe` is a model, whose text form is what `load_recipe` read."""
+    loaded = load_recipe(recipe)
+    assert Recipe.from_mapping(loaded.to_mapping(), origin="again") == loaded

@@ -1,0 +1,42 @@
+"""Damage in the store is an error in every residence, never a silent batch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spikestore.store_schemas import FeatureSet, Store
+from spikestore.store_schemas.errors import DamagedError
+from spikestore.train import FeatureDataset, FeatureLoader
+
+COLUMNS = ("index", "value", "nnz", "n_bins", "label", "n_events", "start", "check")
+
+USES: dict[str, Callable[[FeatureSet], object]] = {
+    "host": lambda features: FeatureLoader(features, 16, "host"),
+    "device": lambda features: FeatureLoader(features, 16, "device"),
+    "map-style": FeatureDataset,
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("kind", ["flipped", "truncated", "missing"])
+def test_damage_is_named(store_folder: Path, tmp_path: Path, use: str, column: str, kind: str) -> None:
+    """One damaged object of any column: loading raises, and names the object."""
+    folder = shutil.copytree(store_folder, tmp_path / "store")
+    features = Store(folder)["small:train"]
+    path = next((folder / features.data_path / column / "c").iterdir())
+    data = bytearray(path.read_bytes())
+    if kind == "flipped":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif kind == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        path.unlink()
+    with pytest.raises(DamagedError, match=f"{column}/c/{path.name}") as error:
+        USES[use](features)
+    assert error.value.details["objects"] == (f"{features.data_path}/{column}/c/{path.name}",)

@@ -168,7 +168,9 @@ def write_recipe(
     build: str = "",
 ) -> Path:
     """Write a recipe with the seed's transform."""
-    path.write_text(RECIPE.format(name=name or path.stem, dataset=dataset, source=source, top=top, build=build))
+    path.write_text(
+        RECIPE.format(name=name or path.stem, dataset=dataset, source=source, top=top, build=build)
+    )
     return path
 
 

@@ -144,12 +144,15 @@ def test_skip_lists_what_it_leaves_out(run: Run, tmp_path: Path, data: Path) -> 
 
 
 def test_sort_gives_what_sorted_files_give(run: Run, tmp_path: Path, data: Path) -> None:
-    """sort = true on shuffled events has the digest of the sorted ones, under another key."""
+    """Sort = true on shuffled events has the digest of the sorted ones, under another key."""
     recordings, labels = spoiled("unsorted")
     times, units = recordings[2]
     path = data / "SSC" / "ssc_train.h5"
     write_file(path, recordings, labels=labels)
-    assert build(run, write_recipe(tmp_path / "shuffled.toml", source='splits = ["train"]\nsort = true')).status == 0
+    assert (
+        build(run, write_recipe(tmp_path / "shuffled.toml", source='splits = ["train"]\nsort = true')).status
+        == 0
+    )
     order = np.argsort(times, kind="stable")
     recordings[2] = (times[order], units[order])
     write_file(path, recordings, labels=labels)

@@ -113,7 +113,9 @@ def test_a_second_run_computes_nothing_says_so_and_imports_nothing_heavy(
     for split in COUNTS:
         assert f"SSC {split} is in the store already" in done.err
     assert done.err.count("nothing to compute") == 3
-    assert {split: one["digest"] for split, one in done.json["feature_sets"].items()} == digests(built.store, "demo")
+    assert {split: one["digest"] for split, one in done.json["feature_sets"].items()} == digests(
+        built.store, "demo"
+    )
     assert identities(sorted(path for path in built.store.rglob("*") if path.is_file())) == before
 
 
@@ -137,7 +139,9 @@ def test_plan_says_what_would_be_computed_and_changes_nothing(
 ) -> None:
     """`plan` measures time and size for an empty store, shows what a filled one has, and writes no object."""
     recipe = write_recipe(commands.folder / "r.toml")
-    planned = commands.well("plan", recipe, "--data", demo, "--store", "empty", "--workers", "2", "--json").json
+    planned = commands.well(
+        "plan", recipe, "--data", demo, "--store", "empty", "--workers", "2", "--json"
+    ).json
     assert [row["state"] for row in planned["splits"]] == ["to compute"] * 3
     assert [row["recordings"] for row in planned["splits"]] == [400, 70, 70]
     stored = sum(path.stat().st_size for path in built.store.glob("features/*/*/builds/*/data.zarr/*/c/*"))
@@ -158,16 +162,31 @@ def cluster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     with contextlib.ExitStack() as processes:
 
         def start(*arguments: str) -> subprocess.Popen[str]:
-            command = [sys.executable, "-m", "dask", *arguments, "--scheduler-file", str(folder / "scheduler.json")]
+            command = [
+                sys.executable,
+                "-m",
+                "dask",
+                *arguments,
+                "--scheduler-file",
+                str(folder / "scheduler.json"),
+            ]
             silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
             return processes.enter_context(
-                ending(subprocess.Popen(command, env={**os.environ, **environment}, cwd=folder, text=True, **silent))  # type: ignore[call-overload]
+                ending(
+                    subprocess.Popen(
+                        command, env={**os.environ, **environment}, cwd=folder, text=True, **silent
+                    )
+                )  # type: ignore[call-overload]
             )
 
-        first = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--dashboard-address=:0")
+        first = start(
+            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--dashboard-address=:0"
+        )
         wait_until((folder / "scheduler.json").exists, "the scheduler's file", first)
         for _ in range(2):
-            start("worker", "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--dashboard-address=:0")
+            start(
+                "worker", "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--dashboard-address=:0"
+            )
         yield json.loads((folder / "scheduler.json").read_text())["address"]
 
 
@@ -178,7 +197,16 @@ def test_a_dask_cluster_that_is_there_already(
     recipe = write_recipe(commands.folder / "there.toml")
     with cluster(tmp_path, environment) as address:
         done = commands.well(
-            "preprocess", recipe, "--data", demo, "--store", "store", "--scheduler", address, "--fragment-samples", "128"
+            "preprocess",
+            recipe,
+            "--data",
+            demo,
+            "--store",
+            "store",
+            "--scheduler",
+            address,
+            "--fragment-samples",
+            "128",
         )
     assert digests(tmp_path / "store", "there") == digests(built.store, "demo")
     assert len(records(tmp_path / "store")) == 4 + 1 + 1

@@ -24,7 +24,9 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("dataset", "name"), [("SSC", "ssc-100ch-4ms"), ("SHD", "shd-100ch-4ms")])
-def test_data_alone_find_their_recipe(run: Run, tmp_path: Path, shipped: Path, dataset: str, name: str) -> None:
+def test_data_alone_find_their_recipe(
+    run: Run, tmp_path: Path, shipped: Path, dataset: str, name: str
+) -> None:
     """Without a recipe the files say which shipped one is meant."""
     write_dataset(tmp_path / "data", dataset)
     answer = run("preprocess", "--data", "data", "--store", "store", "--workers", "0")

@@ -95,7 +95,9 @@ def test_neither_dask_nor_tonic_is_imported(built: Built, with_torch: dict[str, 
 def test_what_is_wrong_is_one_clear_line(built: Built, training: Commands, tmp_path: Path) -> None:
     """Wrong use ends with exit status 2 and a line that names what is wrong."""
     config = write_config(tmp_path, data='residense = "host"')
-    assert "data.residense: there is no such field, did you mean 'residence'?" in badly(training, "train", config)
+    assert "data.residense: there is no such field, did you mean 'residence'?" in badly(
+        training, "train", config
+    )
     config = write_config(tmp_path)
     assert "there is no 'demo' in the store" in badly(training, "train", config, "--store", "empty")
     assert "there is no configuration" in badly(training, "train", "nothing.toml")

@@ -52,7 +52,9 @@ def features(built: Built) -> FeatureSet:
 def tonic_batches(dense_dataset: Any, order: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return the batches of a plain DataLoader with Tonic's PadTensors, in that order."""
     loader = DataLoader(
-        Subset(dense_dataset, order), batch_size=BATCH, collate_fn=tonic.collation.PadTensors(batch_first=True)
+        Subset(dense_dataset, order),
+        batch_size=BATCH,
+        collate_fn=tonic.collation.PadTensors(batch_first=True),
     )
     return list(loader)
 

@@ -30,7 +30,7 @@ from spikestore.store_schemas.errors import (
     UsageError,
 )
 from spikestore.store_schemas.operations import ToFrame
-from spikestore.store_schemas.recipe import Recipe, load_recipe
+from spikestore.store_schemas.recipe import load_recipe
 from spikestore.store_schemas.store import Store
 from spikestore.store_schemas.transform import Transform
 
@@ -164,7 +164,8 @@ def test_a_recipe_gives_one_set_per_split(tmp_path: Path, dataset: str) -> None:
     }
     kind = getattr(tonic.datasets, dataset)
     for split, features in found.items():
-        alone = built(kind(str(tmp_path / "data"), split, transform=seeds_transform()), tmp_path / "alone")
+        which = {"split": split} if dataset == "SSC" else {"train": split == "train"}
+        alone = built(kind(str(tmp_path / "data"), **which, transform=seeds_transform()), tmp_path / "alone")
         assert (alone.address, alone.digest) == (features.address, features.digest)
         assert "speaker" in features.read().extras
 
@@ -186,12 +187,18 @@ def test_a_recipe_object_leaves_no_lock(tmp_path: Path, recipe: Path, data: Path
     found = preprocess(load_recipe(recipe), store=tmp_path / "store", data=data, workers=0)
     assert not (tmp_path / "r.lock").exists()
     again = preprocess(str(recipe), store=str(tmp_path / "store"))
-    assert {split: one.digest for split, one in again.items()} == {split: one.digest for split, one in found.items()}
+    assert {split: one.digest for split, one in again.items()} == {
+        split: one.digest for split, one in found.items()
+    }
     assert (tmp_path / "r.lock").exists()
 
 
 def test_what_the_store_has_is_returned_at_once(
-    tmp_path: Path, data: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    data: Path,
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Nothing is built again, for a data set or a recipe; only what is missing is."""
     store = Store(tmp_path / "store")
@@ -199,7 +206,9 @@ def test_what_the_store_has_is_returned_at_once(
     wanted: list[str] = []
     build = preprocessing._build
     monkeypatch.setattr(
-        preprocessing, "_build", lambda targets, *rest: wanted.extend(t.split for t in targets) or build(targets, *rest)
+        preprocessing,
+        "_build",
+        lambda targets, *rest: wanted.extend(t.split for t in targets) or build(targets, *rest),
     )
     with caplog.at_level(logging.INFO, "spikestore"):
         second = built(ssc(data), store)
@@ -248,7 +257,9 @@ def test_a_recipes_build_table_is_honoured(tmp_path: Path, recipe: Path) -> None
         ({"transform": transforms.Compose([transforms.CropTime(min=5), seeds_transform()])}, "CropTime"),
     ],
 )
-def test_what_has_no_spec_is_refused_by_name(tmp_path: Path, data: Path, fields: dict[str, Any], word: str) -> None:
+def test_what_has_no_spec_is_refused_by_name(
+    tmp_path: Path, data: Path, fields: dict[str, Any], word: str
+) -> None:
     """The part is named, and the store is not touched."""
     with pytest.raises((UnsupportedTransformError, SpecError), match=word):
         built(ssc(data, **fields), tmp_path / "store")
@@ -294,13 +305,17 @@ def test_a_file_that_changes_in_mid_build_fails_it(tmp_path: Path, data: Path, h
         if done != 64:
             return
         content, status = path.read_bytes(), path.stat()
-        path.unlink()
-        if how == "shortened":
-            path.write_bytes(content[:-1])
-        elif how != "removed":
+        if how == "written to":
             path.write_bytes(content)
-        if how == "replaced":
-            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        elif how == "shortened":
+            path.write_bytes(content[:-1])
+        elif how == "removed":
+            path.unlink()
+        else:
+            other = path.with_name("other")
+            other.write_bytes(content)
+            os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+            other.replace(path)
 
     with pytest.raises(SourceChangedError, match="ssc_train.h5"):
         built(ssc(data), tmp_path / "store", fragment_samples=64, progress=change)
@@ -333,9 +348,14 @@ def test_events_in_no_bin_are_warned_of(tmp_path: Path, data: Path, caplog: pyte
     share = columns.extras["n_dropped"] / np.maximum(columns.extras["n_events"], 1)
     assert lossy.manifest.events.lossy_samples == np.count_nonzero(share > 0.05) > 0
     (warning,) = (one.getMessage() for one in caplog.records if one.levelno == logging.WARNING)
-    assert f"{lossy.manifest.events.lossy_samples} of 150 recordings lost more than 5 % of their events" in warning
+    assert (
+        f"{lossy.manifest.events.lossy_samples} of 150 recordings lost more than 5 % of their events"
+        in warning
+    )
     caplog.clear()
-    complete = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=3e5, include_incomplete=True),))
+    complete = Transform(
+        operations=(ToFrame(sensor_size=(700, 1, 1), time_window=3e5, include_incomplete=True),)
+    )
     assert built(source, tmp_path / "store", complete).manifest.events.lossy_samples == 0
     assert not [one for one in caplog.records if one.levelno == logging.WARNING]
 
@@ -345,7 +365,13 @@ def test_provenance_names_no_user_host_or_path(tmp_path: Path, data: Path, recip
     preprocess(recipe, store=tmp_path / "store", workers=0)
     for path in (tmp_path / "store").rglob("*.json"):
         text = path.read_text()
-        for private in (socket.gethostname(), getpass.getuser(), str(tmp_path), str(Path.home()), str(Path.cwd())):
+        for private in (
+            socket.gethostname(),
+            getpass.getuser(),
+            str(tmp_path),
+            str(Path.home()),
+            str(Path.cwd()),
+        ):
             assert not re.search(rf"(?<![\w.]){re.escape(private)}(?!\w)", text), (path.name, private)
     features = Store(tmp_path / "store")["speech:train"]
     assert json.loads(json.dumps(features.manifest.provenance)).keys() == {
@@ -374,9 +400,3 @@ def test_a_restart_builds_anew(tmp_path: Path, data: Path) -> None:
         features = built(ssc(data), store, fragment_samples=64, restart=restart)
         assert features.manifest.provenance["reused_fragments"] == reused
         assert features.digest == digest
-
-
-def test_types_of_recipes(recipe: Path) -> None:
-    """`Recipe` is a model, whose text form is what `load_recipe` read."""
-    loaded = load_recipe(recipe)
-    assert Recipe.from_mapping(loaded.to_mapping(), origin="again") == loaded

@@ -38,7 +38,12 @@ def learnable(split: str, samples: int, seed: int) -> SmallSet:
         extras=plain.truth.extras,
     )
     return SmallSet(
-        plain.transform, plain.source, plain.layout, plain.n_events, truth.as_stored(plain.layout), plain.skipped
+        plain.transform,
+        plain.source,
+        plain.layout,
+        plain.n_events,
+        truth.as_stored(plain.layout),
+        plain.skipped,
     )
 
 

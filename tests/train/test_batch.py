@@ -29,7 +29,9 @@ def frames_of(features: FeatureSet) -> list[np.ndarray]:
 
 
 @settings(max_examples=50)
-@given(positions=st.lists(st.integers(0, 148), min_size=1, max_size=20), padding=st.integers(0, 5) | st.none())
+@given(
+    positions=st.lists(st.integers(0, 148), min_size=1, max_size=20), padding=st.integers(0, 5) | st.none()
+)
 def test_dense_is_what_the_store_says(
     features: FeatureSet, packed: PackedColumns, positions: list[int], padding: int | None
 ) -> None:
@@ -76,7 +78,7 @@ def test_wide_indices(packed: PackedColumns) -> None:
 
 def test_pad_to_never_cuts(packed: PackedColumns) -> None:
     """A sample that is longer than pad_to is an error that names it."""
-    with pytest.raises(UsageError, match="sample 0 has .* more than pad_to = 2"):
+    with pytest.raises(UsageError, match=r"sample 0 has .* more than pad_to = 2"):
         TensorColumns(packed).gather(torch.tensor([0])).dense(2)
 
 

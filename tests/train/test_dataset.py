@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,12 +68,14 @@ def test_works_in_worker_processes(features: FeatureSet, method: str) -> None:
     in_memory = small_set(70).build(memory_storage())
     in_memory.read(0, 10)  # from here on a store that is read in a forked child would hang
     dataset = FeatureDataset(in_memory)
-    arguments = {"batch_size": 16, "collate_fn": pad}
+    arguments: dict[str, Any] = {"batch_size": 16, "collate_fn": pad}
     alone = list(DataLoader(dataset, **arguments))
     with warnings.catch_warnings():
         # Python 3.12 warns of any fork in a process with threads.
         warnings.simplefilter("ignore", DeprecationWarning)
-        shared = list(DataLoader(dataset, num_workers=2, multiprocessing_context=method, timeout=120, **arguments))
+        shared = list(
+            DataLoader(dataset, num_workers=2, multiprocessing_context=method, timeout=120, **arguments)
+        )
     assert len(alone) == len(shared) == 5
     for (frames, labels), (others, theirs) in zip(alone, shared, strict=True):
         assert torch.equal(frames, others)

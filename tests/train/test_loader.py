@@ -92,7 +92,7 @@ def test_refuses_what_does_not_fit(features: FeatureSet, monkeypatch: pytest.Mon
     monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
     for residence in ("auto", "host", "device"):
         with pytest.raises(UsageError, match=r"needs 0\.0 MB packed, and 0\.0 MB are free"):
-            FeatureLoader(features, 16, residence)  # type: ignore[arg-type]
+            FeatureLoader(features, 16, residence)
 
 
 def test_auto_says_what_it_chose(features: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:
@@ -103,7 +103,9 @@ def test_auto_says_what_it_chose(features: FeatureSet, caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch_size": 0}, {"residence": "disk"}, {"frames": "coo"}], ids=lambda wrong: next(iter(wrong))
+    "wrong",
+    [{"batch_size": 0}, {"residence": "disk"}, {"frames": "coo"}],
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_refuses_nonsense(features: FeatureSet, wrong: dict[str, object]) -> None:
     """A parameter that makes no sense is named."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_weights_of_another_network_are_refused() -> None:
     deeper = weights(build_network(NetworkSpec(hidden=(8, 8)), sites=10, classes=2))
     with pytest.raises(ValueError, match=r"linear2\.weight"):
         load_weights(network, deeper)
-    with pytest.raises(ValueError, match="linear1.bias"):
+    with pytest.raises(ValueError, match=r"linear1\.bias"):
         load_weights(network, {name: one for name, one in weights(network).items() if name != "linear1.bias"})
 
 
@@ -72,7 +73,7 @@ def test_spec_reaches_the_layers() -> None:
     network = build_network(spec, sites=10, classes=2)
     torch.manual_seed(1)
     plain = build_network(NetworkSpec(hidden=(8, 8)), sites=10, classes=2)
-    first, second = spiking_layers(network).values()
+    first, second = (cast("IAF", layer) for layer in spiking_layers(network).values())
     assert float(first.spike_threshold) == 0.5
     assert first.min_v_mem == -1.0
     assert first.spike_threshold is not second.spike_threshold

@@ -48,4 +48,3 @@ def test_neighbouring_epochs_are_unrelated() -> None:
     """Places in one epoch say nothing about places in the next."""
     first, second = (np.argsort(epoch_order(5000, seed=0, epoch=epoch, digest=DIGEST)) for epoch in (0, 1))
     assert abs(np.corrcoef(first, second)[0, 1]) < 5 / np.sqrt(5000)
-

@@ -129,7 +129,9 @@ def test_a_silent_layer_is_named(
 def test_a_loss_that_is_not_finite_is_an_error(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
     """The error names epoch, batch and layer, and no checkpoint of the broken weights is written."""
     wild = config(epochs=1, optimiser={"learning_rate": 1e30, "clip_norm": None})
-    with pytest.raises(TrainingError, match=r"batch \d+ in epoch 1 is not finite, first in .*(linear1|readout)") as error:
+    with pytest.raises(
+        TrainingError, match=r"batch \d+ in epoch 1 is not finite, first in .*(linear1|readout)"
+    ) as error:
         go(wild, splits, tmp_path)
     assert error.value.details["epoch"] == 1
     assert not (tmp_path / "last.pt").exists()

@@ -62,7 +62,9 @@ def estimate(storage: Storage, located: LocatedSource, transform: Transform, *, 
         plan = make_plan(transform, located.source.key, layout, n_events, workers=workers)
         small = make_plan(transform, located.source.key, layout, tried, fragment_samples=BLOCK)
         job = FragmentJob(storage, small, located, transform)
-        transform_rows(job, reader, range(min(2, len(tried))))  # imports and compiled kernels are not the rate
+        transform_rows(
+            job, reader, range(min(2, len(tried)))
+        )  # imports and compiled kernels are not the rate
         began = time.perf_counter()
         columns, _, _ = transform_rows(job, reader, range(len(tried)))
         checks = block_checks(columns, layout, 0, 0)

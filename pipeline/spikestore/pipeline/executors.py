@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport, build_fragment
@@ -17,10 +17,10 @@ from spikestore.store_schemas.errors import SpikestoreError, UsageError
 
 logger = logging.getLogger(__name__)
 
-_PINNED = {
-    name: "1"
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
-}
+_PINNED = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"),
+    "1",
+)
 _SCHEDULER_TIMEOUT = 20
 _NOISY = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 
@@ -110,7 +110,9 @@ def executor(workers: int | None = None, scheduler: str | None = None) -> Iterat
         The scheduler can't be reached, or no worker starts.
     """
     if workers is not None and (workers < 0 or scheduler is not None):
-        raise UsageError("workers is a number from 0 on, and has no effect with a scheduler: give one of the two")
+        raise UsageError(
+            "workers is a number from 0 on, and has no effect with a scheduler: give one of the two"
+        )
     if workers == 0:
         yield InProcess()
     elif scheduler is not None:

@@ -15,7 +15,7 @@ from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.source_files import LocatedSource, check_unchanged
 from spikestore.store_schemas.build import Build
 from spikestore.store_schemas.columns import Layout, layout_of
-from spikestore.store_schemas.errors import LayoutError
+from spikestore.store_schemas.errors import LayoutError, UsageError
 from spikestore.store_schemas.feature_set import Address, FeatureSet
 from spikestore.store_schemas.plan import Plan, make_plan
 from spikestore.store_schemas.storage import Storage
@@ -95,7 +95,12 @@ def _layout(reader: Reader, located: LocatedSource, transform: Transform) -> Lay
     if len(reader) == 0:
         path = located.stamps[0].path
         raise LayoutError(f"{path} has no recordings", path=str(path))
-    return layout_of(transform, has_y=reader.has_y, classes=reader.classes, extras=(*reader.extras, *EVENT_COLUMNS))
+    x, y, p = transform.to_frame.sensor_size
+    if not reader.has_y and y != 1:  # every task would say so, but only after the plan is stored
+        raise UsageError(f"sensor_size ({x}, {y}, {p}): events without y need a sensor with one row, ({x}, 1, {p})")
+    return layout_of(
+        transform, has_y=reader.has_y, classes=reader.classes, extras=(*reader.extras, *EVENT_COLUMNS)
+    )
 
 
 def build_features(

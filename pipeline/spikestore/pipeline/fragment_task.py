@@ -115,7 +115,9 @@ def transform_rows(
         for row, found in enumerate(reader.read(start, stop), start):
             try:
                 recording = _recording(found)
-                packing.add(recording, chain(recording.events, name=_name(job, row), sort=job.located.source.sort))
+                packing.add(
+                    recording, chain(recording.events, name=_name(job, row), sort=job.located.source.sort)
+                )
             except RecordingError as error:
                 if not skip:
                     raise
@@ -160,7 +162,9 @@ class _Packing:
             value=np.concatenate([np.zeros(0, np.int64), *(sample.value for sample in dense)]),
             nnz=np.array([0 if sample is None else len(sample.index) for sample in samples], np.int64),
             n_bins=np.array([0 if sample is None else sample.n_bins for sample in samples], np.int64),
-            label=np.array([SKIPPED_LABEL if one is None else one.label for one, _ in self._samples], np.int64),
+            label=np.array(
+                [SKIPPED_LABEL if one is None else one.label for one, _ in self._samples], np.int64
+            ),
             extras={name: np.array(list(self._extra(name)), np.int64) for name in layout.extras},
         ).as_stored(layout)
 
@@ -175,6 +179,8 @@ class _Packing:
 
 
 def _event_counts(columns: SampleColumns) -> EventCounts:
-    totals = {name: int(columns.extras[name].sum(dtype=np.int64)) for name in ("n_events", "n_cropped", "n_dropped")}
+    totals = {
+        name: int(columns.extras[name].sum(dtype=np.int64)) for name in ("n_events", "n_cropped", "n_dropped")
+    }
     lossy = columns.extras["n_dropped"] > LOSSY_SHARE * columns.extras["n_events"].astype(np.float64)
     return EventCounts(**totals, lossy_samples=int(np.count_nonzero(lossy)))

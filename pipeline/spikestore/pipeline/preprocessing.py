@@ -41,8 +41,9 @@ class BuildOptions:
     progress: Callable[[int, int, str], None] | None = None
 
 
+# A path is an object too: mypy is right that the two overlap, and the first one wins.
 @overload
-def preprocess(
+def preprocess(  # type: ignore[overload-overlap]
     source_or_dataset: str | Path | Recipe,
     transform: None = None,
     *,
@@ -134,7 +135,9 @@ def preprocess(
     targets = recipe_targets(recipe, origin=path, data=data)
     lock = read_lock(lock_path(path)) if path is not None else None
     if options.fragment_samples is None and recipe.build.fragment_samples is not None:
-        options = BuildOptions(options.scheduler, recipe.build.fragment_samples, options.restart, options.progress)
+        options = BuildOptions(
+            options.scheduler, recipe.build.fragment_samples, options.restart, options.progress
+        )
     wished_workers = workers if workers is not None or options.scheduler else recipe.build.workers
     found = build_targets(targets, place, wished_workers, options)
     if path is not None:
@@ -193,7 +196,10 @@ def _keep_lock(path: Path, lock: RecipeLock | None, found: dict[str, FeatureSet]
     pins = {split: Pin(**one.address._asdict(), digest=one.digest) for split, one in found.items()}
     for split, pin in pins.items():
         old = lock.splits.get(split) if lock is not None else None
-        same_keys = old is not None and (old.transform_key, old.source_key) == (pin.transform_key, pin.source_key)
+        same_keys = old is not None and (old.transform_key, old.source_key) == (
+            pin.transform_key,
+            pin.source_key,
+        )
         if old is not None and same_keys and old.digest != pin.digest:
             raise ConflictError(
                 f"{path} pins {split} with digest {old.digest[:12]}, the store has {pin.digest[:12]} under the same "
@@ -208,4 +214,3 @@ def _keep_lock(path: Path, lock: RecipeLock | None, found: dict[str, FeatureSet]
         logger.warning("%s could not be written (%s); nothing else is missing", path, error.strerror)
     else:
         logger.info("%s %s", "wrote" if lock is None else "brought up to date", path)
-

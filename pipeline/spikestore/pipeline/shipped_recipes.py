@@ -45,7 +45,9 @@ def choose_recipe(
         # A file goes before a shipped recipe; a name without a suffix and without a file can only be the latter.
         return shipped[recipe] if recipe in shipped and not Path(recipe).is_file() else Path(recipe)
     if data is None:
-        raise UsageError(f"say which recipe (shipped are {', '.join(shipped)}), or --data FOLDER with SSC or SHD files")
+        raise UsageError(
+            f"say which recipe (shipped are {', '.join(shipped)}), or --data FOLDER with SSC or SHD files"
+        )
     try:
         dataset = find_dataset(data)
     except UsageError as error:

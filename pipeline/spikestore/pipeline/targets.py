@@ -99,10 +99,14 @@ def dataset_target(dataset: object, transform: object) -> Target:
         return Target(dataset.source.split, dataset, _spec(transform))
     known = dataset_from_tonic(dataset)
     if transform is not None and known.transform is not None:
-        raise UsageError(f"{known.dataset} has a transform already: leave out transform=, or make it without one")
+        raise UsageError(
+            f"{known.dataset} has a transform already: leave out transform=, or make it without one"
+        )
     chosen = transform if transform is not None else known.transform
     if chosen is None:
-        raise UsageError(f"there is no transform: give {known.dataset}(transform=…) or preprocess(transform=…)")
+        raise UsageError(
+            f"there is no transform: give {known.dataset}(transform=…) or preprocess(transform=…)"
+        )
     return Target(known.split, make_source(known.dataset, known.split, known.folder), _spec(chosen))
 
 
@@ -114,7 +118,9 @@ def _folder(recipe: Recipe, origin: Path | None, data: str | Path | None, where:
     if data is not None:
         return Path(data)
     if recipe.source.data is None:
-        raise UsageError(f"{where} does not say where the recordings are: give --data FOLDER, or data under [source]")
+        raise UsageError(
+            f"{where} does not say where the recordings are: give --data FOLDER, or data under [source]"
+        )
     folder = Path(recipe.source.data).expanduser()
     return folder if folder.is_absolute() or origin is None else origin.parent / folder
 

@@ -97,7 +97,8 @@ class Build:
                 plan = Plan.from_bytes(data, path=address.plan)
         if (plan.transform_key, plan.source_key) != address:
             raise DamagedError(
-                f"{address.plan} belongs to another feature set: run again with --restart", objects=(address.plan,)
+                f"{address.plan} belongs to another feature set: run again with --restart",
+                objects=(address.plan,),
             )
         build = cls(storage, plan)
         build._put_metadata()
@@ -281,13 +282,16 @@ class Build:
         try:
             there, there_check = reader.read(fragment, 0, len(columns))
         except Exception as error:
-            raise DamagedError(f"{path} can't be read: run again with --restart ({error})", path=path) from error
+            raise DamagedError(
+                f"{path} can't be read: run again with --restart ({error})", path=path
+            ) from error
         mine = dict(columns.in_order(self.plan.layout))
         theirs = dict(there.in_order(self.plan.layout))
         same = all(np.array_equal(mine[name], theirs[name]) for name in mine)
         if not same or not np.array_equal(check, there_check):
             raise ConflictError(
-                f"two builds of one key differ in {path}: look for a file that changed, or report it", path=path
+                f"two builds of one key differ in {path}: look for a file that changed, or report it",
+                path=path,
             )
         logger.info("%s was stored by another builder with other bytes and equal values", path)
 
@@ -297,7 +301,9 @@ class Build:
         with _said("run again with --restart"):
             record = Record.from_bytes(data, path=path)
         if (record.plan, record.fragment) != (self._hash, fragment):
-            raise DamagedError(f"{path} is the record of another fragment: run again with --restart", objects=(path,))
+            raise DamagedError(
+                f"{path} is the record of another fragment: run again with --restart", objects=(path,)
+            )
         return record, sha256_hex(data)
 
     def _all_there(self, records: list[Record]) -> None:

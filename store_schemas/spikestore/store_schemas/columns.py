@@ -22,7 +22,12 @@ from spikestore.store_schemas.transform import Transform
 BLOCK = 64
 """Samples in a block, the unit that ``check`` and the digest hash."""
 
-EXTRAS: dict[str, str] = {"speaker": "int32", "n_events": "uint32", "n_cropped": "uint32", "n_dropped": "uint32"}
+EXTRAS: dict[str, str] = {
+    "speaker": "int32",
+    "n_events": "uint32",
+    "n_cropped": "uint32",
+    "n_dropped": "uint32",
+}
 """Optional columns with their dtypes, in canonical order."""
 
 _FIXED: dict[str, tuple[str, ...]] = {
@@ -72,13 +77,17 @@ class Layout(Spec):
         # Layouts come from stores that anybody may have written: no other name or order ever reaches the readers.
         names = [name for name, _ in self.columns]
         if names != [*_FIXED, *(name for name in EXTRAS if name in names)]:
-            raise ValueError(f"columns are {', '.join(_FIXED)}, then any of {', '.join(EXTRAS)}, in this order")
+            raise ValueError(
+                f"columns are {', '.join(_FIXED)}, then any of {', '.join(EXTRAS)}, in this order"
+            )
         for name, dtype in self.columns:
             known = _FIXED.get(name) or (EXTRAS[name],)
             if dtype not in known:
                 raise ValueError(f"column {name} is {' or '.join(known)}, not {dtype}")
         if self.axes not in _AXES or len(self.sites) != len(self.axes) - 1:
-            raise ValueError("axes are time, polarity, (y,) x, and sites has a size for each axis behind time")
+            raise ValueError(
+                "axes are time, polarity, (y,) x, and sites has a size for each axis behind time"
+            )
         return self
 
     @property
@@ -112,7 +121,13 @@ def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extr
     if places > FILL["uint64"]:  # type: ignore[operator]
         raise UsageError(f"max_bins × sites = {places:.3g} is beyond 2^53: lower max_bins or sensor_size")
     index: Dtype = "uint32" if places <= 2**32 - 1 else "uint64"
-    fixed = [("nnz", "uint32"), ("n_bins", "uint32"), ("index", index), ("value", "uint32"), ("label", "int32")]
+    fixed = [
+        ("nnz", "uint32"),
+        ("n_bins", "uint32"),
+        ("index", index),
+        ("value", "uint32"),
+        ("label", "int32"),
+    ]
     present = set(extras)
     columns = fixed + [(name, dtype) for name, dtype in EXTRAS.items() if name in present]
     axes = ("time", "polarity", "y", "x") if has_y else ("time", "polarity", "x")
@@ -185,7 +200,9 @@ class SampleColumns:
             is 0, not finite, or beyond its dtype.
         """
         _check(self, layout)
-        stored = {name: np.ascontiguousarray(column, layout.dtype(name)) for name, column in self.in_order(layout)}
+        stored = {
+            name: np.ascontiguousarray(column, layout.dtype(name)) for name, column in self.in_order(layout)
+        }
         if stored["value"].dtype.kind == "f":
             stored["value"] += 0.0  # -0.0 counts as zero, and was refused with it
         extras = {name: stored.pop(name) for name in layout.extras}

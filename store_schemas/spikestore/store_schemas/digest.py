@@ -37,7 +37,9 @@ def block_digests(columns: SampleColumns, layout: Layout) -> list[str]:
     return digests
 
 
-def block_checks(columns: SampleColumns, layout: Layout, seed: int, first_block: int) -> npt.NDArray[np.uint64]:
+def block_checks(
+    columns: SampleColumns, layout: Layout, seed: int, first_block: int
+) -> npt.NDArray[np.uint64]:
     """Return XXH3-64 of each block of `columns`.
 
     Parameters

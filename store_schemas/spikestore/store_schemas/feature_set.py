@@ -130,7 +130,9 @@ class FeatureSet:
         except MissingObjectError as error:
             raise DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,)) from error
         if found != self.manifest.zarr:
-            raise DamagedError(f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,))
+            raise DamagedError(
+                f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
+            )
         return ColumnReader(
             open_group(self._storage.zarr_store(self.data_path)),
             self.layout,
@@ -181,7 +183,9 @@ class FeatureSet:
         except MissingObjectError as error:
             raise DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,)) from error
         if sha256_hex(data) != self.manifest.fragments[fragment].record:
-            raise DamagedError(f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,))
+            raise DamagedError(
+                f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
+            )
         return Record.from_bytes(data, path=path)
 
     def _runs(self, start: int, stop: int) -> Iterator[SampleColumns]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from spikestore.store_schemas.canonical import FORMAT
-from spikestore.store_schemas.columns import Layout
+from spikestore.store_schemas.columns import Layout, layout_of
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.model import AsTuple, Count, Document, Sha256, Size
 from spikestore.store_schemas.record import EventCounts, SkippedRow
@@ -63,6 +63,19 @@ class Manifest(Document):
     def _adds_up(self) -> Self:
         if sum(row.samples for row in self.fragments) != self.samples:
             raise ValueError("the fragments' samples do not add up")
+        sizes = {row.samples for row in self.fragments[:-1]} | {self.fragment_samples}
+        if len(sizes) != 1 or self.fragments[-1].samples > self.fragment_samples:
+            raise ValueError("the fragments do not have the size that fragment_samples says")
+        if self.layout != layout_of(
+            self.transform,
+            has_y="y" in self.layout.axes,
+            classes=self.layout.classes,
+            extras=self.layout.extras,
+        ):
+            raise ValueError("the layout is not the one that the transform gives")
+        rows = [skipped.row for skipped in self.skipped]
+        if rows != sorted(set(rows)) or (rows and rows[-1] >= self.samples):
+            raise ValueError("skipped rows must ascend, and lie in the set")
         if sum(row.nnz for row in self.fragments) != self.nnz:
             raise ValueError("the fragments' non-zeros do not add up")
         return self

@@ -25,7 +25,9 @@ def _fraction(value: object) -> object:
         return float(numerator) / float(denominator) if slash else float(numerator)
     except (ValueError, ZeroDivisionError):
         raise PydanticCustomError(
-            "fraction", "should be a number or a fraction such as \"100/700\", not '{value}'", {"value": value}
+            "fraction",
+            "should be a number or a fraction such as \"100/700\", not '{value}'",
+            {"value": value},
         ) from None
 
 
@@ -37,7 +39,9 @@ def _unsigned_zero(value: float) -> float:
     return value + 0.0  # -0.0 and 0.0 are one parameter
 
 
-Real = Annotated[float, BeforeValidator(_fraction), AfterValidator(_unsigned_zero), Field(allow_inf_nan=False)]
+Real = Annotated[
+    float, BeforeValidator(_fraction), AfterValidator(_unsigned_zero), Field(allow_inf_nan=False)
+]
 """A real-valued parameter. Recipes may write it as a fraction, ``"100/700"``."""
 
 Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
@@ -170,7 +174,9 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     context = detail.get("ctx", {})
     discriminator = str(context.get("discriminator")).strip("'")
     if kind == "extra_forbidden":
-        message = f"there is no such field{_nearest(path.rpartition('.')[2], names)}; fields are {', '.join(names)}"
+        message = (
+            f"there is no such field{_nearest(path.rpartition('.')[2], names)}; fields are {', '.join(names)}"
+        )
     elif kind == "missing":
         message = "is required and was left out"
     elif kind == "union_tag_invalid":
@@ -180,7 +186,9 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     elif kind == "union_tag_not_found":
         message = f"the field {discriminator} is required and was left out"
     elif kind == "literal_error":
-        options = [option.strip("' ") for option in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
+        options = [
+            option.strip("' ") for option in str(context.get("expected", "")).replace(" or ", ", ").split(",")
+        ]
         message = f"should be {context.get('expected')}, found {found!r}{_nearest(str(found), options)}"
     elif kind in {"value_error", "fraction"}:
         message = detail["msg"].removeprefix("Value error, ")
@@ -214,13 +222,20 @@ def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str,
             models = tagged
             continue
         path += f".{step}" if path else step
-        inner = [one for m in models if step in m.model_fields for one in _models(m.model_fields[step].annotation)]
+        inner = [
+            one for m in models if step in m.model_fields for one in _models(m.model_fields[step].annotation)
+        ]
         models = inner or models
     return path, [name for one in models for name in one.model_fields]
 
 
 def _tags(model: type[BaseModel]) -> set[Any]:
-    return {tag for field in model.model_fields.values() for tag in get_args(field.annotation) if isinstance(tag, str)}
+    return {
+        tag
+        for field in model.model_fields.values()
+        for tag in get_args(field.annotation)
+        if isinstance(tag, str)
+    }
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -57,7 +57,11 @@ class Plan(Document):
                 length, chunk = -(-self.samples // BLOCK), self.fragment_samples // BLOCK
             found = _member(arrays, name)
             grid = _member(found, "chunk_grid", "configuration")
-            if (found.get("shape"), grid.get("chunk_shape"), found.get("data_type")) != ([length], [chunk], dtype):
+            if (found.get("shape"), grid.get("chunk_shape"), found.get("data_type")) != (
+                [length],
+                [chunk],
+                dtype,
+            ):
                 raise ValueError(f"the Zarr metadata of {name} contradict the plan")
         return self
 

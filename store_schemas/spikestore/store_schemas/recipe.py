@@ -75,7 +75,9 @@ def load_recipe(path: Path | str) -> Recipe:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise SourceNotFoundError(f"there is no recipe {path}{_near(path)}", path=str(path)) from None
     except OSError as error:
-        raise SourceNotFoundError(f"the recipe {path} can't be read: {error.strerror}", path=str(path)) from error
+        raise SourceNotFoundError(
+            f"the recipe {path} can't be read: {error.strerror}", path=str(path)
+        ) from error
     except UnicodeDecodeError as error:
         raise SpecError(f"{path} is no UTF-8 text: {error}", path=str(path)) from None
     try:

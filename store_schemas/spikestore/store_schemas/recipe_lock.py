@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Literal
@@ -50,7 +49,9 @@ def read_lock(path: Path) -> RecipeLock | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise SpecError(f"{path} is no lock of a recipe: delete it, the next build writes it anew ({error})") from None
+        raise SpecError(
+            f"{path} is no lock of a recipe: delete it, the next build writes it anew ({error})"
+        ) from None
     if isinstance(mapping, dict):
         refuse_newer_format(mapping, path=str(path))
     return RecipeLock.from_mapping(mapping, origin=str(path))
@@ -61,7 +62,7 @@ def write_lock(path: Path, lock: RecipeLock) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         temporary.write_text(lock.to_text(), encoding="utf-8")
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

@@ -44,7 +44,9 @@ class EventCounts(Spec):
 
     def plus(self, other: EventCounts) -> EventCounts:
         """Return the sums."""
-        return EventCounts(**{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields})
+        return EventCounts(
+            **{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields}
+        )
 
 
 class Record(Document):

@@ -54,17 +54,23 @@ def update(storage: Storage, name: str, pins: Mapping[str, Pin]) -> Ref:
             return old
         if storage.put_if_absent(f"refs/{name}/{entry.number:08d}.json", entry.to_bytes()):
             if dropped:
-                logger.warning("%s: let go of %s, made by another transform", name, ", ".join(sorted(dropped)))
+                logger.warning(
+                    "%s: let go of %s, made by another transform", name, ", ".join(sorted(dropped))
+                )
             return entry
     raise UsageError(f"{name!r} was changed by others {_ATTEMPTS} times in a row: try again")
 
 
 def _newest(storage: Storage, name: str) -> tuple[int, Ref | None]:
-    entries = [(int(match[1]), match[0]) for one in storage.list(f"refs/{name}") if (match := _ENTRY.match(one.path))]
+    entries = [
+        (int(match[1]), match[0]) for one in storage.list(f"refs/{name}") if (match := _ENTRY.match(one.path))
+    ]
     if not entries:
         return 0, None
     number, path = max(entries)
     ref = Ref.from_bytes(storage.get(path), path=path)
     if (ref.name, ref.number) != (name, number):
-        raise DamagedError(f"{path} is damaged: it is entry {ref.number} of {ref.name!r}", path=path, objects=(path,))
+        raise DamagedError(
+            f"{path} is damaged: it is entry {ref.number} of {ref.name!r}", path=path, objects=(path,)
+        )
     return number, ref

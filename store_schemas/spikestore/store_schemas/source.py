@@ -15,7 +15,9 @@ OnError = Literal["raise", "skip"]
 def _relative(name: str) -> str:
     unsafe = any(ord(letter) < 32 or letter == "\\" for letter in name)
     if unsafe or any(part in {"", ".", ".."} for part in name.split("/")):
-        raise ValueError(f"{name!r} is no relative path: no leading /, no empty part, no . or .., no backslash")
+        raise ValueError(
+            f"{name!r} is no relative path: no leading /, no empty part, no . or .., no backslash"
+        )
     return name
 
 

@@ -92,7 +92,8 @@ class Store:
         mixes transforms.
         """
         pins = {
-            split: Pin(**features.address._asdict(), digest=features.digest) for split, features in splits.items()
+            split: Pin(**features.address._asdict(), digest=features.digest)
+            for split, features in splits.items()
         }
         return refs.update(self.storage, name, pins)
 
@@ -137,13 +138,21 @@ class Store:
         found = [one for one in self._by_prefix(match[1], match[2]) if self.find(one) is not None]
         if len(found) != 1:
             several = ", ".join(f"{t[:12]}/{s[:12]}" for t, s in found)
-            message = f"{text} could be any of {several}" if found else f"no key in {self.storage.url} begins with {text}"
+            message = (
+                f"{text} could be any of {several}"
+                if found
+                else f"no key in {self.storage.url} begins with {text}"
+            )
             raise UnknownNameError(message, name=text)
         return FeatureSet.open(self.storage, found[0])
 
     def _by_prefix(self, first: str, second: str | None) -> list[Address]:
         if second is not None:
-            return [a for a in self.addresses() if a.transform_key.startswith(first) and a.source_key.startswith(second)]
+            return [
+                a
+                for a in self.addresses()
+                if a.transform_key.startswith(first) and a.source_key.startswith(second)
+            ]
         return [a for a in self.addresses() if any(key.startswith(first) for key in a)]
 
     def _pinned(self, name: str, split: str, pin: Pin) -> FeatureSet:
@@ -164,7 +173,15 @@ class Store:
 
     def _unknown(self, name: str) -> UnknownNameError:
         wanted = name.partition(":")[0]
-        names = [one for one in self.names() if one != wanted]  # a name that lost its entries leaves its folder
+        names = [
+            one for one in self.names() if one != wanted
+        ]  # a name that lost its entries leaves its folder
         near = difflib.get_close_matches(wanted, names, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else f"; it has {', '.join(names)}" if names else "; it is empty"
+        hint = (
+            f", did you mean {near[0]!r}?"
+            if near
+            else f"; it has {', '.join(names)}"
+            if names
+            else "; it is empty"
+        )
         return UnknownNameError(f"there is no {name!r} in the store {self.storage.url}{hint}", name=name)

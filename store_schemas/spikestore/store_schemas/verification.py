@@ -1,4 +1,4 @@
-"""Verify: is what is stored what was committed?
+"""Verify: compare what is stored with what was committed.
 
 Three depths: `quick` looks at names and sizes; the normal one hashes every stored object, at the speed of
 SHA-256, and so finds every flipped bit; `deep` also decodes everything and recomputes the digest.

@@ -88,7 +88,9 @@ class ColumnReader:
         F and R of the plan.
     """
 
-    def __init__(self, group: zarr.Group, layout: Layout, *, fragment_samples: int, shard_values: int) -> None:
+    def __init__(
+        self, group: zarr.Group, layout: Layout, *, fragment_samples: int, shard_values: int
+    ) -> None:
         self._arrays: dict[str, Any] = {name: group[name] for name, _ in layout.columns}
         self._arrays |= {name: group[name] for name in ("start", "check")}
         self._layout = layout

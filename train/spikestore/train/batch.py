@@ -88,7 +88,9 @@ class SparseBatch:
             return longest
         if longest > pad_to:
             row = int(self.samples[int(self.lengths.argmax())])
-            raise UsageError(f"sample {row} has {longest} time bins, more than pad_to = {pad_to}: raise it, or crop")
+            raise UsageError(
+                f"sample {row} has {longest} time bins, more than pad_to = {pad_to}: raise it, or crop"
+            )
         return pad_to
 
     def dense(self, pad_to: int | None = None) -> Tensor:
@@ -98,7 +100,9 @@ class SparseBatch:
         """
         bins = self.bins(pad_to)
         places, values = self._places(bins)
-        frames = torch.zeros(len(self) * bins * self._site_count, dtype=torch.float32, device=self.index.device)
+        frames = torch.zeros(
+            len(self) * bins * self._site_count, dtype=torch.float32, device=self.index.device
+        )
         return frames.scatter_(0, places, values).view(len(self), bins, *self.sites)
 
     def sparse_coo(self, pad_to: int | None = None) -> Tensor:

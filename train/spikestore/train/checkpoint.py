@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from spikestore.store_schemas import FeatureSet, Pin
-from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SourceNotFoundError, SpecError, UsageError
+from spikestore.store_schemas.errors import (
+    DamagedError,
+    NewerFormatError,
+    SourceNotFoundError,
+    SpecError,
+    UsageError,
+)
 from spikestore.train.config import TrainConfig
 
 CHECKPOINT_FORMAT = 1
@@ -95,7 +101,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -127,7 +133,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         return Checkpoint(
             config=TrainConfig.from_mapping(content["config"], origin=f"{path}: config"),
-            data={split: Pin.from_mapping(pin, origin=f"{path}: data") for split, pin in content["data"].items()},
+            data={
+                split: Pin.from_mapping(pin, origin=f"{path}: data") for split, pin in content["data"].items()
+            },
             shape=content["shape"],
             position=Position(**content["position"]),
             weights=content["weights"],

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch.utils.data import Dataset
 
 from spikestore.store_schemas import FeatureSet
 from spikestore.train.packed import PackedColumns, Progress, pack
 
 
-class FeatureDataset:
+class FeatureDataset(Dataset[tuple[Any, Any]]):
     """What ``tonic.datasets.SSC(…, transform=dense_transform)`` is, from the store.
 
     Items are (frames, label), as Tonic gives them: integer counts of shape (time, polarity, [y,] x), int16 unless

@@ -114,7 +114,9 @@ class FeatureLoader:
         """Return the order of this epoch: positions in the set without skipped rows, int64, shape (samples,)."""
         if not self.shuffle:
             return torch.arange(self.samples)
-        return torch.from_numpy(epoch_order(self.samples, seed=self.seed, epoch=self.epoch, digest=self._digest))
+        return torch.from_numpy(
+            epoch_order(self.samples, seed=self.seed, epoch=self.epoch, digest=self._digest)
+        )
 
     def __iter__(self) -> Iterator[Batch]:
         return self.from_batch(0)

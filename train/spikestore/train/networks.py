@@ -51,7 +51,9 @@ def build_network(spec: NetworkSpec, *, sites: int, classes: int) -> nn.Sequenti
     for place, neurons in enumerate(spec.hidden, 1):
         layers[f"linear{place}"] = nn.Linear(width, neurons)
         # A threshold of its own for each layer: Sinabs' default tensor is shared between all.
-        layers[f"iaf{place}"] = IAF(spike_threshold=torch.tensor(spec.spike_threshold), min_v_mem=spec.min_v_mem)
+        layers[f"iaf{place}"] = IAF(
+            spike_threshold=torch.tensor(spec.spike_threshold), min_v_mem=spec.min_v_mem
+        )
         width = neurons
     layers["readout"] = nn.Linear(width, classes)
     with torch.no_grad():
@@ -74,7 +76,9 @@ def forget_states(network: nn.Module) -> None:
 def weights(network: nn.Module) -> dict[str, Tensor]:
     """Return the state dict without membrane states, whose shape is that of the last batch."""
     states = {
-        f"{name}.{state}" for name, layer in _stateful_layers(network).items() for state, _ in layer.named_buffers()
+        f"{name}.{state}"
+        for name, layer in _stateful_layers(network).items()
+        for state, _ in layer.named_buffers()
     }
     return {name: value for name, value in network.state_dict().items() if name not in states}
 

@@ -21,7 +21,9 @@ _SHARE = 0.8
 """Share of the free memory that a set may take; the rest is for batches and the network."""
 
 
-def choose_residence(features: FeatureSet, residence: Residence, device: torch.device) -> Literal["host", "device"]:
+def choose_residence(
+    features: FeatureSet, residence: Residence, device: torch.device
+) -> Literal["host", "device"]:
     """Return where the columns of a set will live, from an estimate made before anything is loaded.
 
     ``auto`` takes the device if it is a GPU and the set fits there, else the host; and says so in the log.
@@ -43,7 +45,10 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
     else:
         chosen = residence
     # Packed on the host first, also on its way to a device.
-    for name, free in {"host": free_host, _name(chosen, device): free_device if chosen == "device" else free_host}.items():
+    for name, free in {
+        "host": free_host,
+        _name(chosen, device): free_device if chosen == "device" else free_host,
+    }.items():
         if needed > _SHARE * free:
             raise UsageError(
                 f"{_label(features)} needs {_size(needed)} packed, and {_size(free)} are free on the {name}, of which "

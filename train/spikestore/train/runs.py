@@ -11,12 +11,12 @@ import torch
 
 from spikestore.store_schemas import FeatureSet, Store
 from spikestore.store_schemas.errors import StoreError, UnknownNameError, UsageError
-from spikestore.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_data
+from spikestore.train.checkpoint import load_checkpoint, refuse_other_data
 from spikestore.train.config import TrainConfig
 from spikestore.train.loader import FeatureLoader
 from spikestore.train.networks import build_network, load_weights
 from spikestore.train.residence import Residence
-from spikestore.train.training import EpochResult, Progress, accuracy, train
+from spikestore.train.training import EpochResult, Progress, accuracy, network_shape, train
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +97,11 @@ def evaluate(
     features = _features(store, name or data.name, (split,))[split]
     if not other_data:
         refuse_other_data(checkpoint, split, features, path=path)
-    shape = {"sites": features.layout.site_count, "classes": len(features.classes)}
+    shape = network_shape(features)
     if shape != checkpoint.shape:
-        raise UsageError(f"{path} was trained for {checkpoint.shape}, {features!r} has {shape}", path=str(path))
+        raise UsageError(
+            f"{path} was trained for {checkpoint.shape}, {features!r} has {shape}", path=str(path)
+        )
     place = pick_device(device)
     network = build_network(checkpoint.config.network, **shape)
     load_weights(network, checkpoint.weights)
@@ -132,7 +134,9 @@ def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, Fea
     known = store.splits(name)
     for split in splits:
         if split not in known:
-            raise UnknownNameError(f"{name} in {store.storage.url} has no split {split!r}, it has {', '.join(known)}")
+            raise UnknownNameError(
+                f"{name} in {store.storage.url} has no split {split!r}, it has {', '.join(known)}"
+            )
     return known
 
 

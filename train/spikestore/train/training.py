@@ -89,11 +89,22 @@ def train(
         A feature set is damaged.
     """
     torch.manual_seed(config.seed)
-    data, feed = config.data, {"pad_to": config.data.pad_to, "residence": config.data.residence, "device": device}
-    train_set, valid_set = features[data.train], features[data.valid]
-    batches = FeatureLoader(train_set, data.batch_size, shuffle=True, seed=config.seed, progress=progress, **feed)
-    valid = FeatureLoader(valid_set, data.batch_size, progress=progress, **feed)
-    shape = {"sites": train_set.layout.site_count, "classes": len(train_set.classes)}
+    data = config.data
+
+    def loader(split: str, *, shuffle: bool) -> FeatureLoader:
+        return FeatureLoader(
+            features[split],
+            data.batch_size,
+            residence=data.residence,
+            shuffle=shuffle,
+            seed=config.seed,
+            device=device,
+            pad_to=data.pad_to,
+            progress=progress,
+        )
+
+    batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
+    shape = network_shape(features[data.train])
     network = build_network(config.network, **shape).to(device)
     optimiser = make_optimiser(config.optimiser, network)
     at = Position()
@@ -102,7 +113,7 @@ def train(
         optimiser.load_state_dict(start.optimiser)
         restore_random_states(start.random)
         at = start.position
-    pins = {split: pin_of(one) for split, one in ((data.train, train_set), (data.valid, valid_set))}
+    pins = {split: pin_of(features[split]) for split in (data.train, data.valid)}
 
     def keep(name: str) -> None:
         state = weights(network), optimiser.state_dict(), random_states()
@@ -118,12 +129,20 @@ def train(
                 if not torch.isfinite(loss):
                     raise _not_finite(network, batch, epoch, number)
                 seen = len(batch.labels)
-                at = replace(at, batch=number, loss_sum=at.loss_sum + float(loss) * seen, samples=at.samples + seen)
+                at = replace(
+                    at, batch=number, loss_sum=at.loss_sum + float(loss) * seen, samples=at.samples + seen
+                )
                 progress(at.samples, batches.samples, f"epoch {epoch + 1}")
-                if config.checkpoint_batches and number % config.checkpoint_batches == 0 and number < len(batches):
+                if (
+                    config.checkpoint_batches
+                    and number % config.checkpoint_batches == 0
+                    and number < len(batches)
+                ):
                     at = replace(at, spikes=spikes.totals())
                     keep("last.pt")
-            result = EpochResult(epoch + 1, at.loss_sum / at.samples, accuracy(network, valid), spikes.rates())
+            result = EpochResult(
+                epoch + 1, at.loss_sum / at.samples, accuracy(network, valid), spikes.rates()
+            )
             spikes.clear()
             results.append(result)
             _tell(result, board)
@@ -133,6 +152,11 @@ def train(
                 keep("best.pt")
             keep("last.pt")
     return results
+
+
+def network_shape(features: FeatureSet) -> dict[str, int]:
+    """Return what a network for this feature set needs to know: ``sites`` and ``classes``."""
+    return {"sites": features.layout.site_count, "classes": len(features.classes)}
 
 
 def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.AdamW:
@@ -164,7 +188,7 @@ def training_step(
     forget_states(network)
     loss = cross_entropy(network(batch.frames).sum(1), batch.labels)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
     if torch.isfinite(loss):
@@ -195,10 +219,10 @@ def _not_finite(network: nn.Module, batch: Batch, epoch: int, number: int) -> Tr
 
 
 def _tell(result: EpochResult, board: SummaryWriter) -> None:
-    board.add_scalar("loss/train", result.loss, result.epoch)  # type: ignore[no-untyped-call]
-    board.add_scalar("accuracy/valid", result.accuracy, result.epoch)  # type: ignore[no-untyped-call]
+    board.add_scalar("loss/train", result.loss, result.epoch)
+    board.add_scalar("accuracy/valid", result.accuracy, result.epoch)
     for name, rate in result.spike_rates.items():
-        board.add_scalar(f"spikes per neuron and bin/{name}", rate, result.epoch)  # type: ignore[no-untyped-call]
+        board.add_scalar(f"spikes per neuron and bin/{name}", rate, result.epoch)
     logger.info("epoch %d: loss %.4f, accuracy on valid %.3f", result.epoch, result.loss, result.accuracy)
     for name in silent_layers(result.spike_rates):
         logger.warning(

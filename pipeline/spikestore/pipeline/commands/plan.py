@@ -59,7 +59,9 @@ def _row(store: Store, target: Target, workers: int | None) -> dict[str, Any]:
     cost = estimate(store.storage, target.located, target.transform, workers=workers or available_cores())
     return {
         **row,
-        "state": "begun" if any(True for _ in store.storage.list(f"{address.folder}/builds")) else "to compute",
+        "state": "begun"
+        if any(True for _ in store.storage.list(f"{address.folder}/builds"))
+        else "to compute",
         "recordings": cost.recordings,
         "fragments": cost.fragments,
         "seconds": round(cost.seconds, 1),

@@ -19,11 +19,14 @@ RecipeArgument = Annotated[
     typer.Argument(metavar="[RECIPE]", help="A TOML file, or the name of a shipped recipe: demo, ssc, shd."),
 ]
 DataOption = Annotated[
-    str | None, typer.Option("--data", metavar="DIR", help="Folder with the recordings; goes before the recipe's.")
+    str | None,
+    typer.Option("--data", metavar="DIR", help="Folder with the recordings; goes before the recipe's."),
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", min=0, help="Worker processes, one per core by default; 0 works in this process."),
+    typer.Option(
+        "--workers", min=0, help="Worker processes, one per core by default; 0 works in this process."
+    ),
 ]
 
 
@@ -33,7 +36,8 @@ def preprocess(
     store: StoreOption = None,
     workers: WorkersOption = None,
     scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler to use instead.")
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler to use instead."),
     ] = None,
     fragment_samples: Annotated[
         int | None, typer.Option("--fragment-samples", min=1, help="Samples a task writes, a multiple of 64.")
@@ -80,7 +84,12 @@ def _tell(recipe: Path, url: str, found: dict[str, FeatureSet], *, as_json: bool
     name = load_recipe(recipe).name
     if as_json:
         sets = {
-            split: {**one.address._asdict(), "digest": one.digest, "samples": len(one), "nnz": one.manifest.nnz}
+            split: {
+                **one.address._asdict(),
+                "digest": one.digest,
+                "samples": len(one),
+                "nnz": one.manifest.nnz,
+            }
             for split, one in found.items()
         }
         print_json({"store": url, "name": name, "feature_sets": sets})

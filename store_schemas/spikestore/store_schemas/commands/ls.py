@@ -76,4 +76,6 @@ def _rows(store: Store) -> list[dict[str, Any]]:
         {"transform_key": t, "source_key": s, "name": ", ".join(called), "damaged": "not in the store"}
         for (t, s), called in names.items()
     ]
-    return sorted(rows, key=lambda row: (not row["name"], row["name"], row["transform_key"], row["source_key"]))
+    return sorted(
+        rows, key=lambda row: (not row["name"], row["name"], row["transform_key"], row["source_key"])
+    )

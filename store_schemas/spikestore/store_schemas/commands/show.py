@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="A name, or the beginning of a key.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="A name, or the beginning of a key.")
+    ],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +55,7 @@ def _document(features: FeatureSet) -> dict[str, Any]:
 
 def _lines(features: FeatureSet) -> list[str]:
     manifest = features.manifest
-    source, layout = manifest.source, features.layout
+    source, layout, events = manifest.source, features.layout, manifest.events
     stored = sum(entry.size for entry in features.storage.list(features.address.folder))
     operations = [_operation(operation.to_mapping()) for operation in manifest.transform.operations]
     lines = [
@@ -68,8 +70,7 @@ def _lines(features: FeatureSet) -> list[str]:
         f"  frames      ({', '.join(layout.axes)}) = (up to {manifest.n_bins}, {', '.join(map(str, layout.sites))})",
         f"  non-zeros   {manifest.nnz:,}; largest value {manifest.max_value:g}, largest index {manifest.max_index:,}",
         f"  stored      {stored:,} bytes ({stored / max(manifest.nnz, 1):.3f} a non-zero)",
-        f"  events      {manifest.events.n_events:,} read, {manifest.events.n_cropped:,} cropped, "
-        f"{manifest.events.n_dropped:,} in no time bin",
+        f"  events      {events.n_events:,} read, {events.n_cropped:,} cropped, {events.n_dropped:,} in no bin",
         f"  columns     {', '.join(f'{name} {dtype}' for name, dtype in layout.columns)}",
     ]
     if manifest.skipped:

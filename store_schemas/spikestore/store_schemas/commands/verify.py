@@ -1,4 +1,4 @@
-"""``spikestore verify``: is what is stored what was committed?"""
+"""``spikestore verify``: compare what is stored with what was committed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 def verify(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME[:SPLIT]|KEY]…", help="What to verify; everything by default.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME[:SPLIT]|KEY]…", help="What to verify; everything by default."),
     ] = None,
     store: StoreOption = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also decode everything and recompute digests.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also decode everything and recompute digests.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Look at names and sizes only.")] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -51,5 +51,3 @@ def _quotient(target: object, sensor: object) -> tuple[float, float]:
     if len(target) != 2 or len(sensor) != 3 or not all(type(n) is int and n > 0 for n in (*target, *sensor)):
         raise ValueError(message)
     return target[0] / sensor[0], target[1] / sensor[1]
-
-

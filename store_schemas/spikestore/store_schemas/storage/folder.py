@@ -164,7 +164,9 @@ class FolderStorage:
                 path=path,
             )
         if error.errno in _READ_ONLY and verb in {"write", "delete"}:
-            return ReadOnlyStoreError(f"the store {self.url} can't be written to ({error.strerror})", path=path)
+            return ReadOnlyStoreError(
+                f"the store {self.url} can't be written to ({error.strerror})", path=path
+            )
         return StoreError(f"can't {verb} {path} in {self.url}: {error.strerror or error}", path=path)
 
 

@@ -107,7 +107,9 @@ class ObjectStorage:
                 if verb in {"write", "delete"}:
                     message = f"the store {self.url} can't be written to: permission denied"
                     raise ReadOnlyStoreError(message, path=path) from None
-                raise StoreError(f"the store {self.url} can't be read: permission denied", path=path) from None
+                raise StoreError(
+                    f"the store {self.url} can't be read: permission denied", path=path
+                ) from None
             raise StoreError(f"can't {verb} {path} in {self.url}: {_first_line(error)}", path=path) from error
 
 

@@ -10,7 +10,9 @@ import typer
 from spikestore.store_schemas.commands.options import JsonOption, StoreOption
 from spikestore.store_schemas.console import print_json, progress, say
 
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one, by default.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one, by default.")
+]
 ResidenceOption = Annotated[
     str | None, typer.Option("--residence", help="Where the packed columns live: auto, host or device.")
 ]
@@ -23,11 +25,14 @@ def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")],
     store: StoreOption = None,
     residence: ResidenceOption = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the configuration's.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Instead of the configuration's.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the configuration's.")] = None,
     device: DeviceOption = "auto",
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="For checkpoints; runs/NAME of the configuration by default.")
+        Path | None,
+        typer.Option("--folder", help="For checkpoints; runs/NAME of the configuration by default."),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on.")] = False,
     other_data: OtherDataOption = False,

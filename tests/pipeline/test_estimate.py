@@ -1,0 +1,83 @@
+"""The estimate of a build: near what the build then takes, without a trace in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.pipeline.cochlea_files import draw, write_dataset, write_file
+
+from spikestore.pipeline.estimate import SAMPLED, estimate
+from spikestore.pipeline.executors import InProcess
+from spikestore.pipeline.feature_build import Wish, build_features, open_build
+from spikestore.pipeline.source_files import LocatedSource, make_source
+from spikestore.store_schemas.errors import LayoutError, RecordingError
+from spikestore.store_schemas.operations import ToFrame
+from spikestore.store_schemas.storage.folder import FolderStorage
+from spikestore.store_schemas.transform import Transform
+
+TRANSFORM = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4, include_incomplete=True),))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with an SSC."""
+    write_dataset(tmp_path / "data", "SSC")
+    return tmp_path
+
+
+def source(folder: Path, count: int, longest: int = 400) -> LocatedSource:
+    write_file(folder / "data/SSC/ssc_train.h5", draw(count, longest=longest))
+    return make_source("SSC", "train", folder / "data", cache=folder / "cache")
+
+
+def test_size_and_fragments_are_those_of_the_build(folder: Path) -> None:
+    """Bytes within a third of what the build stores, fragments exactly; nothing is written meanwhile."""
+    located = source(folder, 520)
+    storage = FolderStorage(folder / "store")
+    cost = estimate(storage, located, TRANSFORM, workers=2)
+    assert not (folder / "store").exists()
+    build = open_build(storage, located, TRANSFORM, Wish(workers=2))
+    features = build_features(build, located, TRANSFORM, InProcess(), progress=lambda *_: None)
+    stored = sum(entry.size for entry in storage.list(features.data_path) if "/c/" in entry.path)
+    assert (cost.recordings, cost.fragments) == (520, build.plan.fragments)
+    assert cost.stored_bytes == pytest.approx(stored, rel=0.35)
+    assert cost.workers == 2
+
+
+def test_more_workers_than_fragments_do_not_help(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is divided by what can run at once, and scaled by events, not by recordings."""
+    located = source(folder, 60)
+    moments = iter(np.arange(0.0, 100.0, 1.0))
+    monkeypatch.setattr("spikestore.pipeline.estimate.time.perf_counter", lambda: float(next(moments)))
+    one, many = (estimate(FolderStorage(folder / "store"), located, TRANSFORM, workers=w) for w in (1, 64))
+    assert (one.seconds, many.seconds) == (1.0, 1.0)
+    assert (one.fragments, many.workers) == (1, 64)
+    longer = draw(SAMPLED, longest=10) + draw(4 * SAMPLED, seed=1, longest=300)
+    path = write_file(folder / "data/SSC/ssc_train.h5", longer)
+    scaled = estimate(
+        FolderStorage(folder / "store"),
+        make_source("SSC", "train", path.parent, cache=folder / "cache"),
+        TRANSFORM,
+        workers=1,
+    )
+    events = [len(times) for times, _ in longer]
+    assert scaled.seconds == pytest.approx(sum(events) / sum(events[:SAMPLED]))
+
+
+def test_recordings_without_events(folder: Path) -> None:
+    """A source of empty recordings has an estimate too."""
+    nothing = (np.zeros(0, np.float16), np.zeros(0, np.uint16))
+    write_file(folder / "data/SSC/ssc_train.h5", [nothing] * 3)
+    located = make_source("SSC", "train", folder / "data", cache=folder / "cache")
+    assert estimate(FolderStorage(folder / "store"), located, TRANSFORM, workers=1).recordings == 3
+
+
+def test_what_would_fail_fails(folder: Path) -> None:
+    """No recordings, or a bad one among those that are tried: told now, and not after hours."""
+    with pytest.raises(LayoutError):
+        estimate(FolderStorage(folder / "store"), source(folder, 0), TRANSFORM, workers=1)
+    few = TRANSFORM.model_copy(update={"max_bins": 3})
+    with pytest.raises(RecordingError, match="max_bins"):
+        estimate(FolderStorage(folder / "store"), source(folder, 9), few, workers=1)

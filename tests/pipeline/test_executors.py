@@ -1,0 +1,202 @@
+"""Where tasks run: which executor is chosen, what Dask's failures become, and that local workers leave no trace."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import distributed
+import psutil
+import pytest
+from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
+
+from spikestore.pipeline import executors
+from spikestore.pipeline.executors import DaskExecutor, InProcess, WorkerError, available_cores, executor
+from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport
+from spikestore.store_schemas.errors import RecordingError, SpikestoreError, StorageFullError, UsageError
+
+JOB = cast("FragmentJob", "job")
+
+
+class Future:
+    """A task that has ended in one way or the other."""
+
+    def __init__(self, result: FragmentReport | BaseException) -> None:
+        self._result = result
+
+    def result(self) -> FragmentReport:
+        """Return or raise."""
+        if isinstance(self._result, BaseException):
+            raise self._result
+        return self._result
+
+
+class Client:
+    """As much of a Dask client as is used, with results made up."""
+
+    loop = None
+
+    def __init__(self, results: list[FragmentReport | BaseException]) -> None:
+        self._results = results
+        self.submitted: list[tuple[Any, ...]] = []
+        self.cancelled: list[Future] = []
+
+    def submit(self, function: Any, job: Any, fragment: int, *, pure: bool) -> Future:
+        """Note a task."""
+        self.submitted.append((function, job, fragment, pure))
+        return Future(self._results[len(self.submitted) - 1])
+
+    def cancel(self, futures: list[Future]) -> None:
+        """Note what is given up."""
+        self.cancelled = list(futures)
+
+    def nthreads(self) -> dict[str, int]:
+        """Return two workers, one of them with two threads."""
+        return {"tcp://a": 1, "tcp://b": 2}
+
+
+@pytest.fixture(autouse=True)
+def _completed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "as_completed", lambda futures, loop: list(futures))
+
+
+def report(fragment: int) -> FragmentReport:
+    return FragmentReport(fragment, 64, 5, 0.1)
+
+
+def killed() -> distributed.KilledWorker:
+    return distributed.KilledWorker("task", cast("Any", None), 3)
+
+
+def test_in_process_builds_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after another, lazily: an error in the second leaves the first done and the third untouched."""
+    done: list[int] = []
+
+    def build(job: FragmentJob, fragment: int) -> FragmentReport:
+        if fragment == 5:
+            raise RecordingError("bad")
+        done.append(fragment)
+        return report(fragment)
+
+    monkeypatch.setattr(executors, "build_fragment", build)
+    with executor(0) as runs:
+        assert isinstance(runs, InProcess)
+        assert runs.workers == 1
+        reports = runs.run(JOB, [3, 5, 7])
+        assert next(reports).fragment == 3
+        with pytest.raises(RecordingError):
+            next(reports)
+    assert done == [3]
+
+
+def test_one_task_a_fragment() -> None:
+    """Every fragment is submitted once, never taken for an equal task of another build."""
+    client = Client([report(4), report(6)])
+    runs = DaskExecutor(client)
+    assert runs.workers == 3
+    assert [one.fragment for one in runs.run(JOB, [4, 6])] == [4, 6]
+    assert client.submitted == [(executors.build_fragment, JOB, 4, False), (executors.build_fragment, JOB, 6, False)]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "words"),
+    [
+        (RecordingError("file: recording 3: bad"), RecordingError, "file: recording 3: bad"),
+        (StorageFullError("no space left"), StorageFullError, "no space left"),
+        (killed(), WorkerError, "workers died 4 times on one fragment.*fewer workers"),
+        (CommClosedError("gone"), WorkerError, r"the cluster failed \(gone\): run again to resume"),
+        (FutureCancelledError("task", "lost"), WorkerError, "the cluster failed"),
+        (ConnectionResetError("reset"), WorkerError, "the cluster failed"),
+    ],
+)
+def test_errors_arrive_as_ours_and_the_rest_is_cancelled(
+    raised: BaseException, kind: type[SpikestoreError], words: str
+) -> None:
+    """What a task raised on purpose comes as it is, what happened to the cluster as a `WorkerError`."""
+    client = Client([raised, report(1)])
+    with pytest.raises(kind, match=words) as caught:
+        list(DaskExecutor(client).run(JOB, [0, 1]))
+    assert type(caught.value) is kind
+    assert len(client.cancelled) == 2
+    assert caught.value.exit_code == 1
+
+
+def test_a_fault_of_ours_is_not_taken_for_the_clusters() -> None:
+    """Any other exception of a task stays what it is."""
+    with pytest.raises(ZeroDivisionError):
+        list(DaskExecutor(Client([ZeroDivisionError()])).run(JOB, [0]))
+
+
+@pytest.mark.parametrize(("workers", "scheduler"), [(-1, None), (2, "tcp://127.0.0.1:1"), (0, "tcp://127.0.0.1:1")])
+def test_arguments_that_exclude_each_other(workers: int, scheduler: str | None) -> None:
+    """Nothing is started."""
+    with pytest.raises(UsageError, match="workers"), executor(workers, scheduler):
+        pass
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense://x", "tcp://127.0.0.1:1", "127.0.0.1", "tcp://no-such-host.invalid:8786"]
+)
+def test_no_scheduler_there(address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The address is named after a limited time, and Dask says nothing itself."""
+    monkeypatch.setattr(executors, "_SCHEDULER_TIMEOUT", 0.5)
+    with pytest.raises(WorkerError, match=address), executor(scheduler=address):
+        pass
+    assert capfd.readouterr() == ("", "")
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job's allowance counts, not the machine."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
+    assert available_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cores() == 1
+
+
+@pytest.fixture
+def local() -> Iterator[tuple[DaskExecutor, list[psutil.Process]]]:
+    """Yield one local worker, and the processes that it is made of."""
+    with executor(1) as runs:
+        assert isinstance(runs, DaskExecutor)
+        yield runs, psutil.Process().children(recursive=True)
+
+
+def _environment() -> dict[str, str]:
+    return dict(os.environ)
+
+
+def test_local_workers(local: tuple[DaskExecutor, list[psutil.Process]]) -> None:
+    """They have one thread each, pinned pools, a session of their own; all listen on loopback only."""
+    runs, processes = local
+    assert runs.workers == 1
+    there = runs._client.submit(_environment, pure=False).result()
+    assert all(there[name] == "1" for name in executors._PINNED)
+    assert not any(os.environ.get(name) == "1" and name in _BEFORE_ABSENT for name in executors._PINNED)
+    assert len(processes) >= 2
+    for process in (psutil.Process(), *processes):
+        for one in process.net_connections():
+            if one.status == psutil.CONN_LISTEN:
+                assert one.laddr.ip == "127.0.0.1"
+    assert all(os.getsid(process.pid) != os.getsid(0) for process in processes)
+
+
+_BEFORE_ABSENT = {name for name in executors._PINNED if name not in os.environ}
+
+
+def test_nothing_is_left_of_local_workers(capfd: pytest.CaptureFixture[str]) -> None:
+    """After an error inside no process is left, log levels are as before, and nothing was said."""
+    levels = {name: logging.getLogger(name).level for name in executors._NOISY}
+    with pytest.raises(ZeroDivisionError), executor(1):
+        processes = psutil.Process().children(recursive=True)
+        raise ZeroDivisionError
+    deadline = time.monotonic() + 60
+    while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert {name: logging.getLogger(name).level for name in executors._NOISY} == levels
+    assert capfd.readouterr() == ("", "")

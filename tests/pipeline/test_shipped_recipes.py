@@ -1,0 +1,81 @@
+"""The recipes that come along: they are what they say, and the one that is meant is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.pipeline.cochlea_files import SPLITS, write_dataset
+from tonic import transforms
+
+from spikestore.pipeline.from_tonic import transform_from_tonic
+from spikestore.pipeline.readers.datasets import DATASETS
+from spikestore.pipeline.shipped_recipes import choose_recipe, shipped_recipes
+from spikestore.store_schemas.errors import SourceNotFoundError, UsageError
+from spikestore.store_schemas.recipe import load_recipe
+
+
+def test_there_are_three_and_one_for_each_data_set() -> None:
+    """demo, and one under the name of every data set that has a reader."""
+    assert list(shipped_recipes()) == ["demo", "shd", "ssc"]
+    assert {name.lower() for name in DATASETS} < set(shipped_recipes())
+
+
+@pytest.mark.parametrize("name", ["demo", "shd", "ssc"])
+def test_each_is_the_seeds_transform_on_its_data_set(name: str) -> None:
+    """The transform is the seed's, with the key that Tonic's own objects have; splits are all there are."""
+    recipe = load_recipe(shipped_recipes()[name])
+    seeds = transforms.Compose(
+        [
+            transforms.Downsample(spatial_factor=100 / 700),
+            transforms.CropTime(max=1e6),
+            transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000, include_incomplete=True),
+        ]
+    )
+    assert recipe.transform_spec().key == transform_from_tonic(seeds).key
+    dataset = "SHD" if name == "shd" else "SSC"
+    assert recipe.source.dataset == dataset
+    assert recipe.source.splits in (None, SPLITS[dataset])
+
+
+def test_a_file_goes_before_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``ssc`` is the shipped recipe, unless there is a file of that name; anything else is a path."""
+    monkeypatch.chdir(tmp_path)
+    assert choose_recipe("ssc", None) == shipped_recipes()["ssc"]
+    assert choose_recipe("ssc.toml", "data") == Path("ssc.toml")
+    (tmp_path / "ssc").touch()
+    assert choose_recipe("ssc", None) == Path("ssc")
+
+
+@pytest.mark.parametrize("dataset", SPLITS)
+def test_data_alone(tmp_path: Path, dataset: str) -> None:
+    """The files of a folder, or of the folder above, say which recipe is meant; nobody is asked."""
+    root = write_dataset(tmp_path, dataset)
+    for folder in (tmp_path, root):
+        assert choose_recipe(None, str(folder), ask=lambda _: "never") == shipped_recipes()[dataset.lower()]
+
+
+def test_two_data_sets_ask_a_person(tmp_path: Path) -> None:
+    """The answer counts in any case, an answer that is none is refused, and nobody to ask is an error."""
+    for dataset in SPLITS:
+        write_dataset(tmp_path, dataset)
+    asked: list[list[str]] = []
+
+    def ask(candidates: list[str]) -> str:
+        asked.append(candidates)
+        return " ssc "
+
+    assert choose_recipe(None, str(tmp_path), ask=ask) == shipped_recipes()["ssc"]
+    assert asked == [["SHD", "SSC"]]
+    with pytest.raises(UsageError, match="'MNIST' is none of SHD, SSC"):
+        choose_recipe(None, str(tmp_path), ask=lambda _: "mnist")
+    with pytest.raises(UsageError, match="holds files of SHD and SSC"):
+        choose_recipe(None, str(tmp_path))
+
+
+def test_nothing_to_choose_from(tmp_path: Path) -> None:
+    """Neither recipe nor data, or data of no kind: the message lists what there is, or was looked for."""
+    with pytest.raises(UsageError, match="demo, shd, ssc.*--data FOLDER"):
+        choose_recipe(None, None)
+    with pytest.raises(SourceNotFoundError, match=r"ssc_train\.h5"):
+        choose_recipe(None, str(tmp_path), ask=lambda _: "SSC")

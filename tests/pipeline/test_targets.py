@@ -1,0 +1,125 @@
+"""From recipes and data sets to the feature sets that are wanted: which folder, which splits, which errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.pipeline.cochlea_files import SPLITS, write_dataset
+
+from spikestore.pipeline.targets import dataset_target, recipe_targets
+from spikestore.store_schemas.errors import SourceNotFoundError, SpecError, UsageError
+from spikestore.store_schemas.operations import ToFrame
+from spikestore.store_schemas.recipe import Recipe
+from spikestore.store_schemas.transform import Transform
+
+FRAMES = {"op": "to_frame", "sensor_size": [700, 1, 1], "time_window": 1000.0}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def recipe(dataset: str = "SSC", max_bins: int = 500, **source: Any) -> Recipe:
+    mapping = {
+        "name": "speech",
+        "max_bins": max_bins,
+        "source": {"dataset": dataset, **source},
+        "transform": [FRAMES],
+    }
+    return Recipe.from_mapping(mapping, origin="r.toml")
+
+
+@pytest.mark.parametrize("dataset", SPLITS)
+def test_all_splits_of_the_data_set_by_default(tmp_path: Path, dataset: str) -> None:
+    """In the data set's own order, each with the recipe's transform and its own address."""
+    root = write_dataset(tmp_path, dataset)
+    targets = recipe_targets(recipe(dataset), origin=None, data=tmp_path)
+    assert [target.split for target in targets] == list(SPLITS[dataset])
+    assert [target.label for target in targets] == [f"{dataset} {split}" for split in SPLITS[dataset]]
+    expected = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1000.0),), max_bins=500)
+    for target in targets:
+        assert target.transform == expected
+        assert target.located.root == root
+        assert target.address == (expected.key, target.located.source.key)
+    assert len({target.address for target in targets}) == len(targets)
+
+
+def test_chosen_splits_and_options_reach_the_source(tmp_path: Path) -> None:
+    """splits, sort, on_error and limit of the recipe are those of the source."""
+    write_dataset(tmp_path, "SSC")
+    wanted = recipe(splits=["test", "train"], sort=True, on_error="skip", limit=3)
+    targets = recipe_targets(wanted, origin=None, data=tmp_path)
+    assert [target.split for target in targets] == ["test", "train"]
+    for target in targets:
+        source = target.located.source
+        assert (source.sort, source.on_error, source.limit) == (True, "skip", 3)
+
+
+def test_where_the_data_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's folder goes first; the recipe's is relative to its file, or absolute, or at home."""
+    root = write_dataset(tmp_path / "here" / "data", "SSC")
+    origin = tmp_path / "here" / "recipes" / "r.toml"
+    origin.parent.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "here"))
+    for source, data in (
+        ({"data": "../data"}, None),
+        ({"data": str(tmp_path / "here/data")}, None),
+        ({"data": "~/data"}, None),
+        ({"data": "nowhere"}, tmp_path / "here" / "data"),
+        ({}, str(root)),
+    ):
+        targets = recipe_targets(recipe(**source), origin=origin, data=data)
+        assert {target.located.root.resolve() for target in targets} == {root.resolve()}
+    monkeypatch.chdir(tmp_path / "here")
+    assert recipe_targets(recipe(data="data"), origin=None)[0].located.root == root
+
+
+def test_no_folder_at_all() -> None:
+    """Neither recipe nor caller: the message has both remedies."""
+    with pytest.raises(UsageError, match=r"r\.toml does not say .* --data FOLDER, or data under \[source\]"):
+        recipe_targets(recipe(), origin=Path("r.toml"))
+    with pytest.raises(UsageError, match="the recipe does not say"):
+        recipe_targets(recipe(), origin=None)
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "words"),
+    [
+        ({"dataset": "NMNIST"}, "source.dataset", ["NMNIST", "SHD, SSC"]),
+        ({"dataset": "ssc"}, "source.dataset", ["did you mean SSC?"]),
+        ({"splits": ["valdi"]}, "source.splits", ["valdi", "train, valid, test"]),
+        ({"dataset": "SHD", "splits": ["train", "valid"]}, "source.splits", ["valid", "train, test"]),
+    ],
+)
+def test_unknown_names_are_problems_of_the_recipe(
+    tmp_path: Path, source: dict[str, Any], path: str, words: list[str]
+) -> None:
+    """File and field are told, as for every other problem of a recipe."""
+    for dataset in SPLITS:
+        write_dataset(tmp_path, dataset)
+    with pytest.raises(SpecError) as caught:
+        recipe_targets(recipe(**source), origin=Path("r.toml"), data=tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.path == path
+    assert str(caught.value).startswith("r.toml: 1 problem\n")
+    assert all(word in problem.message and word in str(caught.value) for word in words)
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    """A folder without the files of one split is an error, before anything is computed."""
+    root = write_dataset(tmp_path, "SSC")
+    (root / "ssc_test.h5").unlink()
+    with pytest.raises(SourceNotFoundError, match="ssc_test.h5"):
+        recipe_targets(recipe(), origin=None, data=tmp_path)
+
+
+def test_a_spec_is_taken_as_a_transform(tmp_path: Path) -> None:
+    """`dataset_target` takes a located source with a spec, and leaves both as they are."""
+    write_dataset(tmp_path, "SSC")
+    located = recipe_targets(recipe(), origin=None, data=tmp_path)[2].located
+    transform = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=5.0),))
+    target = dataset_target(located, transform)
+    assert (target.split, target.located, target.transform) == ("test", located, transform)

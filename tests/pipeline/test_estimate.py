@@ -17,7 +17,9 @@ from spikestore.store_schemas.operations import ToFrame
 from spikestore.store_schemas.storage.folder import FolderStorage
 from spikestore.store_schemas.transform import Transform
 
-TRANSFORM = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4, include_incomplete=True),))
+TRANSFORM = Transform(
+    operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4, include_incomplete=True),)
+)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
 from typing import Any, cast
 
 import distributed
@@ -99,7 +98,10 @@ def test_one_task_a_fragment() -> None:
     runs = DaskExecutor(client)
     assert runs.workers == 3
     assert [one.fragment for one in runs.run(JOB, [4, 6])] == [4, 6]
-    assert client.submitted == [(executors.build_fragment, JOB, 4, False), (executors.build_fragment, JOB, 6, False)]
+    assert client.submitted == [
+        (executors.build_fragment, JOB, 4, False),
+        (executors.build_fragment, JOB, 6, False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,9 @@ def test_a_fault_of_ours_is_not_taken_for_the_clusters() -> None:
         list(DaskExecutor(Client([ZeroDivisionError()])).run(JOB, [0]))
 
 
-@pytest.mark.parametrize(("workers", "scheduler"), [(-1, None), (2, "tcp://127.0.0.1:1"), (0, "tcp://127.0.0.1:1")])
+@pytest.mark.parametrize(
+    ("workers", "scheduler"), [(-1, None), (2, "tcp://127.0.0.1:1"), (0, "tcp://127.0.0.1:1")]
+)
 def test_arguments_that_exclude_each_other(workers: int, scheduler: str | None) -> None:
     """Nothing is started."""
     with pytest.raises(UsageError, match="workers"), executor(workers, scheduler):
@@ -141,7 +145,9 @@ def test_arguments_that_exclude_each_other(workers: int, scheduler: str | None) 
 @pytest.mark.parametrize(
     "address", ["nonsense://x", "tcp://127.0.0.1:1", "127.0.0.1", "tcp://no-such-host.invalid:8786"]
 )
-def test_no_scheduler_there(address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_scheduler_there(
+    address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The address is named after a limited time, and Dask says nothing itself."""
     monkeypatch.setattr(executors, "_SCHEDULER_TIMEOUT", 0.5)
     with pytest.raises(WorkerError, match=address), executor(scheduler=address):
@@ -158,34 +164,29 @@ def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPat
     assert available_cores() == 1
 
 
-@pytest.fixture
-def local() -> Iterator[tuple[DaskExecutor, list[psutil.Process]]]:
-    """Yield one local worker, and the processes that it is made of."""
-    with executor(1) as runs:
-        assert isinstance(runs, DaskExecutor)
-        yield runs, psutil.Process().children(recursive=True)
-
-
 def _environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def test_local_workers(local: tuple[DaskExecutor, list[psutil.Process]]) -> None:
-    """They have one thread each, pinned pools, a session of their own; all listen on loopback only."""
-    runs, processes = local
-    assert runs.workers == 1
-    there = runs._client.submit(_environment, pure=False).result()
-    assert all(there[name] == "1" for name in executors._PINNED)
-    assert not any(os.environ.get(name) == "1" and name in _BEFORE_ABSENT for name in executors._PINNED)
-    assert len(processes) >= 2
-    for process in (psutil.Process(), *processes):
-        for one in process.net_connections():
-            if one.status == psutil.CONN_LISTEN:
-                assert one.laddr.ip == "127.0.0.1"
-    assert all(os.getsid(process.pid) != os.getsid(0) for process in processes)
-
-
-_BEFORE_ABSENT = {name for name in executors._PINNED if name not in os.environ}
+def test_local_workers() -> None:
+    """They have one thread each, pinned pools and a session of their own; all listen on loopback only."""
+    before = _environment()
+    with executor(1) as runs:
+        assert isinstance(runs, DaskExecutor)
+        assert runs.workers == 1
+        there = runs._client.submit(_environment, pure=False).result()
+        assert _environment() == before
+        assert all(there[name] == "1" for name in executors._PINNED)
+        processes = psutil.Process().children(recursive=True)
+        assert len(processes) >= 2
+        assert all(os.getsid(process.pid) != os.getsid(0) for process in processes)
+        listening = [
+            one.laddr.ip
+            for process in (psutil.Process(), *processes)
+            for one in process.net_connections()
+            if one.status == psutil.CONN_LISTEN
+        ]
+        assert set(listening) == {"127.0.0.1"}
 
 
 def test_nothing_is_left_of_local_workers(capfd: pytest.CaptureFixture[str]) -> None:

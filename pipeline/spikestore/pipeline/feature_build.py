@@ -97,7 +97,9 @@ def _layout(reader: Reader, located: LocatedSource, transform: Transform) -> Lay
         raise LayoutError(f"{path} has no recordings", path=str(path))
     x, y, p = transform.to_frame.sensor_size
     if not reader.has_y and y != 1:  # every task would say so, but only after the plan is stored
-        raise UsageError(f"sensor_size ({x}, {y}, {p}): events without y need a sensor with one row, ({x}, 1, {p})")
+        raise UsageError(
+            f"sensor_size ({x}, {y}, {p}): events without y need a sensor with one row, ({x}, 1, {p})"
+        )
     return layout_of(
         transform, has_y=reader.has_y, classes=reader.classes, extras=(*reader.extras, *EVENT_COLUMNS)
     )

@@ -1,0 +1,112 @@
+"""The lock of a recipe: written whole, read strictly."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from spikestore.store_schemas.errors import NewerFormatError, SpecError
+from spikestore.store_schemas.recipe_lock import RecipeLock, lock_path, read_lock, write_lock
+from spikestore.store_schemas.ref import Pin
+
+
+def lock(*splits: str, digit: str = "a") -> RecipeLock:
+    return RecipeLock(
+        splits={
+            split: Pin(transform_key=digit * 64, source_key="b" * 64, digest="c" * 64) for split in splits
+        }
+    )
+
+
+def test_it_lies_beside_its_recipe() -> None:
+    """Under the recipe's own name, so that several recipes can share a folder."""
+    assert lock_path(Path("recipes/ssc.toml")) == Path("recipes/ssc.lock")
+    assert lock_path(Path("ssc.v2.toml")) == Path("ssc.v2.lock")
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    """Equal after a round trip; without a file there is no lock."""
+    path = tmp_path / "r.lock"
+    assert read_lock(path) is None
+    write_lock(path, lock("train", "test"))
+    assert read_lock(path) == lock("train", "test")
+    assert [one.name for one in tmp_path.iterdir()] == ["r.lock"]
+
+
+def test_the_text_suits_version_control(tmp_path: Path) -> None:
+    """JSON of one value a line, sorted, with an end of line; equal locks are equal texts."""
+    text = lock("valid", "train").to_text()
+    assert text == lock("train", "valid").to_text()
+    assert text.endswith("}\n")
+    assert max(len(line) for line in text.splitlines()) < 100
+    assert list(json.loads(text)["splits"]) == ["train", "valid"]
+    mine, other = text.splitlines(), lock("train", "valid", digit="d").to_text().splitlines()
+    assert sum(a != b for a, b in zip(mine, other, strict=True)) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        '{"format": 1}',
+        '{"format": 1, "splits": {}}',
+        '{"format": 1, "splits": [], "more": 1}',
+    ],
+)
+def test_what_is_no_lock_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
+    """Garbage, other JSON, missing and unknown members."""
+    path = tmp_path / "r.lock"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=r"r\.lock"):
+        read_lock(path)
+
+
+def test_bytes_that_are_no_text_and_a_folder(tmp_path: Path) -> None:
+    """Neither is a lock, and both are told as such."""
+    (tmp_path / "r.lock").write_bytes(b"\xff\xfe")
+    (tmp_path / "folder.lock").mkdir()
+    for name in ("r.lock", "folder.lock"):
+        with pytest.raises(SpecError, match=f"{name} is no lock"):
+            read_lock(tmp_path / name)
+
+
+def test_a_newer_format(tmp_path: Path) -> None:
+    """Told before anything else about it is believed."""
+    path = tmp_path / "r.lock"
+    path.write_text('{"format": 2, "splits": {"train": ["new"]}}')
+    with pytest.raises(NewerFormatError, match="format 2"):
+        read_lock(path)
+
+
+@pytest.mark.parametrize(
+    "pin", [{"digest": "c" * 63}, {"transform_key": "A" * 64}, {"source_key": None}, {"x": "y"}]
+)
+def test_pins_are_checked(tmp_path: Path, pin: dict[str, str | None]) -> None:
+    """Keys and digests are 64 hexadecimal digits, and there is nothing else."""
+    document = json.loads(lock("train").to_text())
+    document["splits"]["train"] |= pin
+    path = tmp_path / "r.lock"
+    path.write_text(json.dumps(document))
+    with pytest.raises(SpecError, match=r"splits\.train"):
+        read_lock(path)
+
+
+def test_a_failed_write_leaves_the_old_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole or not at all: the old text stays, and no temporary file does."""
+    path = tmp_path / "r.lock"
+    write_lock(path, lock("train"))
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_lock(path, lock("test"))
+    assert read_lock(path) == lock("train")
+    assert [one.name for one in tmp_path.iterdir()] == ["r.lock"]

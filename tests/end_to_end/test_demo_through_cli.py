@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -157,27 +158,26 @@ def test_plan_says_what_would_be_computed_and_changes_nothing(
 @contextlib.contextmanager
 def cluster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """Run a scheduler and two workers as somebody else would start them; yield the scheduler's address."""
-    import os
-
     with contextlib.ExitStack() as processes:
 
         def start(*arguments: str) -> subprocess.Popen[str]:
-            command = [
-                sys.executable,
-                "-m",
-                "dask",
-                *arguments,
-                "--scheduler-file",
-                str(folder / "scheduler.json"),
-            ]
-            silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-            return processes.enter_context(
-                ending(
-                    subprocess.Popen(
-                        command, env={**os.environ, **environment}, cwd=folder, text=True, **silent
-                    )
-                )  # type: ignore[call-overload]
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "dask",
+                    *arguments,
+                    "--scheduler-file",
+                    str(folder / "scheduler.json"),
+                ],
+                env={**os.environ, **environment},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                text=True,
             )
+            return processes.enter_context(ending(process))
 
         first = start(
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--dashboard-address=:0"

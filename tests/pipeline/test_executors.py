@@ -15,7 +15,7 @@ from distributed.comm import CommClosedError
 
 from spikestore.pipeline import executors
 from spikestore.pipeline.executors import DaskExecutor, InProcess, WorkerError, available_cores, executor
-from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport
+from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport, build_fragment
 from spikestore.store_schemas.errors import RecordingError, SpikestoreError, StorageFullError, UsageError
 
 JOB = cast("FragmentJob", "job")
@@ -99,8 +99,8 @@ def test_one_task_a_fragment() -> None:
     assert runs.workers == 3
     assert [one.fragment for one in runs.run(JOB, [4, 6])] == [4, 6]
     assert client.submitted == [
-        (executors.build_fragment, JOB, 4, False),
-        (executors.build_fragment, JOB, 6, False),
+        (build_fragment, JOB, 4, False),
+        (build_fragment, JOB, 6, False),
     ]
 
 
@@ -192,9 +192,16 @@ def test_local_workers() -> None:
 def test_nothing_is_left_of_local_workers(capfd: pytest.CaptureFixture[str]) -> None:
     """After an error inside no process is left, log levels are as before, and nothing was said."""
     levels = {name: logging.getLogger(name).level for name in executors._NOISY}
-    with pytest.raises(ZeroDivisionError), executor(1):
-        processes = psutil.Process().children(recursive=True)
-        raise ZeroDivisionError
+    processes: list[psutil.Process] = []
+
+    def fail() -> None:
+        with executor(1):
+            processes.extend(psutil.Process().children(recursive=True))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert processes
     deadline = time.monotonic() + 60
     while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
         assert time.monotonic() < deadline

@@ -17,40 +17,17 @@ import numpy as np
 import pytest
 import tonic
 from tests.pipeline.cochlea_files import SPLITS, draw, write_dataset, write_file
-from tonic import transforms
+from tests.pipeline.small_builds import RECIPE, built, seeds_transform, ssc
 
 from spikestore.pipeline import preprocessing
 from spikestore.pipeline.preprocessing import BuildOptions, preprocess
 from spikestore.pipeline.source_files import make_source
-from spikestore.store_schemas.errors import (
-    RecordingError,
-    SourceChangedError,
-    SpecError,
-    UnsupportedTransformError,
-    UsageError,
-)
+from spikestore.pipeline.targets import Target
+from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.operations import ToFrame
 from spikestore.store_schemas.recipe import load_recipe
 from spikestore.store_schemas.store import Store
 from spikestore.store_schemas.transform import Transform
-
-RECIPE = """
-name = "speech"
-[source]
-dataset = "{dataset}"
-data = "data"
-[[transform]]
-op = "downsample"
-spatial_factor = "100/700"
-[[transform]]
-op = "crop_time"
-max = 1e6
-[[transform]]
-op = "to_frame"
-sensor_size = [100, 1, 1]
-time_window = 4000
-include_incomplete = true
-"""
 
 # The seed's own lines, and ours behind them. No main guard: that is the point.
 SCRIPT = """
@@ -76,16 +53,6 @@ print(len(features), features.digest)
 """
 
 
-def seeds_transform() -> transforms.Compose:
-    return transforms.Compose(
-        [
-            transforms.Downsample(spatial_factor=100 / 700),
-            transforms.CropTime(max=1e6),
-            transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000, include_incomplete=True),
-        ]
-    )
-
-
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -104,15 +71,6 @@ def recipe(tmp_path: Path, data: Path) -> Path:
     path = tmp_path / "r.toml"
     path.write_text(RECIPE.format(dataset="SSC"))
     return path
-
-
-def ssc(data: Path, split: str = "train", **fields: Any) -> Any:
-    return tonic.datasets.SSC(str(data), split=split, **{"transform": seeds_transform(), **fields})
-
-
-def built(dataset: object, store: Path | Store, transform: object = None, **options: Any) -> Any:
-    name = options.pop("name", None)
-    return preprocess(dataset, transform, store=store, workers=0, name=name, options=BuildOptions(**options))
 
 
 def test_the_seeds_script_without_a_main_guard(tmp_path: Path, data: Path) -> None:
@@ -205,11 +163,12 @@ def test_what_the_store_has_is_returned_at_once(
     first = built(ssc(data), store)
     wanted: list[str] = []
     build = preprocessing._build
-    monkeypatch.setattr(
-        preprocessing,
-        "_build",
-        lambda targets, *rest: wanted.extend(t.split for t in targets) or build(targets, *rest),
-    )
+
+    def noted(targets: list[Target], *rest: Any) -> dict[str, FeatureSet]:
+        wanted.extend(target.split for target in targets)
+        return build(targets, *rest)
+
+    monkeypatch.setattr(preprocessing, "_build", noted)
     with caplog.at_level(logging.INFO, "spikestore"):
         second = built(ssc(data), store)
     assert (second.digest, wanted) == (first.digest, [])
@@ -243,97 +202,6 @@ def test_a_recipes_build_table_is_honoured(tmp_path: Path, recipe: Path) -> None
     assert found["train"].manifest.fragment_samples == 128
     found = preprocess(recipe, store=tmp_path / "b", workers=0, options=BuildOptions(fragment_samples=64))
     assert found["train"].manifest.fragment_samples == 64
-
-
-# ------------------------------------------------------------------ what is refused
-
-
-@pytest.mark.parametrize(
-    ("fields", "word"),
-    [
-        ({"target_transform": int}, "target_transform"),
-        ({"transform": lambda events: events}, "lambda"),
-        ({"transform": transforms.Compose([transforms.DropEvent(p=0.1), seeds_transform()])}, "DropEvent"),
-        ({"transform": transforms.Compose([transforms.CropTime(min=5), seeds_transform()])}, "CropTime"),
-    ],
-)
-def test_what_has_no_spec_is_refused_by_name(
-    tmp_path: Path, data: Path, fields: dict[str, Any], word: str
-) -> None:
-    """The part is named, and the store is not touched."""
-    with pytest.raises((UnsupportedTransformError, SpecError), match=word):
-        built(ssc(data, **fields), tmp_path / "store")
-    assert not (tmp_path / "store").exists()
-
-
-def test_other_datasets_are_refused_by_name(tmp_path: Path, data: Path) -> None:
-    """What is no SSC or SHD, a cache around one, a list: none is taken for something else."""
-    for dataset in (tonic.MemoryCachedDataset(ssc(data)), [1, 2], object()):
-        with pytest.raises(UnsupportedTransformError, match=type(dataset).__name__):
-            built(dataset, tmp_path / "store")
-
-
-def test_arguments_that_make_no_sense(tmp_path: Path, data: Path, recipe: Path) -> None:
-    """Two transforms, none, a recipe with one, data for a data set: each says what to leave out."""
-    frames = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4),))
-    with pytest.raises(UsageError, match="has a transform already"):
-        built(ssc(data), tmp_path / "store", frames)
-    with pytest.raises(UsageError, match="there is no transform"):
-        built(ssc(data, transform=None), tmp_path / "store")
-    with pytest.raises(UsageError, match="a recipe has its own transform"):
-        built(recipe, tmp_path / "store", frames)
-    with pytest.raises(UsageError, match="data= goes with a recipe"):
-        preprocess(ssc(data), store=tmp_path / "store", data=data)  # type: ignore[call-overload]
-    with pytest.raises(UsageError, match="a source has no transform"):
-        built(make_source("SSC", "test", data), tmp_path / "store")
-    assert len(built(make_source("SSC", "test", data), tmp_path / "store", frames)) == 9
-
-
-def test_too_many_bins_name_the_recording(tmp_path: Path, data: Path) -> None:
-    """max_bins is a limit that the message names, with the file and the recording."""
-    few = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4),), max_bins=50)
-    with pytest.raises(RecordingError, match=r"ssc_train.h5: recording \d+.*max_bins"):
-        built(make_source("SSC", "train", data), tmp_path / "store", few)
-
-
-@pytest.mark.parametrize("how", ["written to", "replaced", "shortened", "removed"])
-def test_a_file_that_changes_in_mid_build_fails_it(tmp_path: Path, data: Path, how: str) -> None:
-    """Whatever happens to the file after the first fragment: no manifest, and an error that names it."""
-    path = data / "SSC" / "ssc_train.h5"
-
-    def change(done: int, total: int, label: str) -> None:
-        if done != 64:
-            return
-        content, status = path.read_bytes(), path.stat()
-        if how == "written to":
-            path.write_bytes(content)
-        elif how == "shortened":
-            path.write_bytes(content[:-1])
-        elif how == "removed":
-            path.unlink()
-        else:
-            other = path.with_name("other")
-            other.write_bytes(content)
-            os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
-            other.replace(path)
-
-    with pytest.raises(SourceChangedError, match="ssc_train.h5"):
-        built(ssc(data), tmp_path / "store", fragment_samples=64, progress=change)
-    assert list(Store(tmp_path / "store").feature_sets()) == []
-
-
-def test_a_file_that_changes_behind_the_last_fragment_fails_it_too(tmp_path: Path, data: Path) -> None:
-    """The last look is after all fragments are stored: what was read may have been another file."""
-    path = data / "SSC" / "ssc_train.h5"
-
-    def touch(done: int, total: int, label: str) -> None:
-        if done == total:
-            os.utime(path)
-
-    with pytest.raises(SourceChangedError):
-        built(ssc(data), tmp_path / "store", progress=touch)
-    assert list(Store(tmp_path / "store").feature_sets()) == []
-    assert len(built(ssc(data), tmp_path / "store")) == 150
 
 
 def test_events_in_no_bin_are_warned_of(tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture) -> None:

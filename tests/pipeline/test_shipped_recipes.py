@@ -75,7 +75,7 @@ def test_two_data_sets_ask_a_person(tmp_path: Path) -> None:
 
 def test_nothing_to_choose_from(tmp_path: Path) -> None:
     """Neither recipe nor data, or data of no kind: the message lists what there is, or was looked for."""
-    with pytest.raises(UsageError, match="demo, shd, ssc.*--data FOLDER"):
+    with pytest.raises(UsageError, match=r"demo, shd, ssc.*--data FOLDER"):
         choose_recipe(None, None)
     with pytest.raises(SourceNotFoundError, match=r"ssc_train\.h5"):
         choose_recipe(None, str(tmp_path), ask=lambda _: "SSC")

@@ -64,13 +64,14 @@ def test_where_the_data_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     origin = tmp_path / "here" / "recipes" / "r.toml"
     origin.parent.mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "here"))
-    for source, data in (
+    places: list[tuple[dict[str, Any], Path | str | None]] = [
         ({"data": "../data"}, None),
         ({"data": str(tmp_path / "here/data")}, None),
         ({"data": "~/data"}, None),
         ({"data": "nowhere"}, tmp_path / "here" / "data"),
         ({}, str(root)),
-    ):
+    ]
+    for source, data in places:
         targets = recipe_targets(recipe(**source), origin=origin, data=data)
         assert {target.located.root.resolve() for target in targets} == {root.resolve()}
     monkeypatch.chdir(tmp_path / "here")
@@ -112,7 +113,7 @@ def test_missing_files(tmp_path: Path) -> None:
     """A folder without the files of one split is an error, before anything is computed."""
     root = write_dataset(tmp_path, "SSC")
     (root / "ssc_test.h5").unlink()
-    with pytest.raises(SourceNotFoundError, match="ssc_test.h5"):
+    with pytest.raises(SourceNotFoundError, match=r"ssc_test\.h5"):
         recipe_targets(recipe(), origin=None, data=tmp_path)
 
 

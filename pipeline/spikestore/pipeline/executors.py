@@ -62,7 +62,7 @@ class DaskExecutor:
     @property
     def workers(self) -> int:
         """Threads of all workers."""
-        return max(1, sum(self._client.nthreads().values()))
+        return max(1, int(sum(self._client.nthreads().values())))
 
     def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
         """Build fragments; a fragment whose worker dies is built again elsewhere."""

@@ -47,7 +47,7 @@ def local_cluster(workers: int, environment: Mapping[str, str]) -> Any:
     from distributed.deploy.subprocess import SubprocessWorker
     from distributed.worker_memory import parse_memory_limit
 
-    class Worker(SubprocessWorker):  # type: ignore[misc]
+    class Worker(SubprocessWorker):
         """A worker that ends with this process."""
 
         async def _start(self) -> None:

@@ -65,7 +65,8 @@ class TonicChain:
         self.transform = transform
         self.has_y = has_y
         self._sites = transform.sites(has_y=has_y)
-        self._steps = [(operation, _in_tonic(operation)) for operation in transform.operations]
+        self._steps = [(operation, _in_tonic(operation)) for operation in transform.on_events]
+        self._to_frame = _in_tonic(transform.to_frame)
         self._slicer = _slicer(transform.to_frame)
         if transform.to_frame.mode.startswith("n_") or _has_fixed_span(transform.to_frame):
             try:
@@ -105,9 +106,11 @@ class TonicChain:
         starts, ends = self._windows(framed, name=name)
         dense_bytes = n_bins * math.prod(self._sites) * np.dtype(np.int16).itemsize
         if dense_bytes <= DENSE_LIMIT and (ends - starts).max(initial=0) <= INT16_LIMIT:
-            index, value = non_zeros(self._run(self._steps[-1][1], framed, name=name))
+            index, value = non_zeros(self._run(self._to_frame, framed, name=name))
         else:
             index, value = count_sparsely(framed, starts, ends, self._sites)
+        if self.transform.max_count is not None:
+            value = np.minimum(value, self.transform.max_count)
         dropped = n_framed - count_covered(starts, ends, n_framed)
         return Sample(index, value, n_bins, n_events, n_cropped=n_events - n_framed, n_dropped=dropped)
 
@@ -117,7 +120,7 @@ class TonicChain:
         now, order = guards.put_in_order(now, name=name, sort=sort)
         origin = guards.Origin(name, events, order)
         guards.check_not_negative(now, origin=origin)
-        for operation, tonic_transform in self._steps[:-1]:
+        for operation, tonic_transform in self._steps:
             if len(now) == 0:
                 break
             if isinstance(operation, Downsample):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from spikestore.store_schemas.errors import SpikestoreError
     from spikestore.store_schemas.feature_set import Address, FeatureSet
     from spikestore.store_schemas.manifest import Manifest
-    from spikestore.store_schemas.operations import CropTime, Downsample, Operation, ToFrame
+    from spikestore.store_schemas.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
     from spikestore.store_schemas.plan import Plan, make_plan
     from spikestore.store_schemas.recipe import Recipe, load_recipe
     from spikestore.store_schemas.record import Record
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Address",
     "Build",
+    "ClipCounts",
     "CropTime",
     "Damage",
     "Downsample",
@@ -56,6 +57,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         "Address": "feature_set",
         "Build": "build",
+        "ClipCounts": "operations",
         "CropTime": "operations",
         "Damage": "verification",
         "Downsample": "operations",

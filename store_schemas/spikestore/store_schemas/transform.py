@@ -8,24 +8,25 @@ from pydantic import AfterValidator
 
 from spikestore.store_schemas.canonical import FORMAT, canonical_json, sha256_hex
 from spikestore.store_schemas.model import AsTuple, Size, Spec
-from spikestore.store_schemas.operations import Operation, ToFrame
+from spikestore.store_schemas.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
 
 DEFAULT_MAX_BINS = 1_000_000
 
 
 def _ends_in_frames(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     frames = [place for place, operation in enumerate(operations) if isinstance(operation, ToFrame)]
-    if frames != [len(operations) - 1]:
-        raise ValueError("a transform has exactly one to_frame, and it comes last")
+    clips = [place for place, operation in enumerate(operations) if isinstance(operation, ClipCounts)]
+    if len(frames) != 1 or frames + clips != list(range(frames[0], len(operations))) or len(clips) > 1:
+        raise ValueError("a transform has exactly one to_frame, and it comes last but for one clip_counts")
     return operations
 
 
 Chain = Annotated[tuple[Operation, ...], AsTuple, AfterValidator(_ends_in_frames)]
-"""Operations in the order in which they are applied, ending in ``to_frame``."""
+"""Operations in the order in which they are applied, ending in ``to_frame``, or in ``clip_counts`` after it."""
 
 
 class Transform(Spec):
-    """Operations in the order in which they are applied; the last one is ``to_frame``."""
+    """Operations in the order in which they are applied; ``to_frame`` is the last one, but for ``clip_counts``."""
 
     operations: Chain
     """The chain."""
@@ -34,11 +35,18 @@ class Transform(Spec):
 
     @property
     def to_frame(self) -> ToFrame:
-        """The last operation."""
-        last = self.operations[-1]
-        if not isinstance(last, ToFrame):  # guarded by _ends_in_frames
-            raise TypeError("the last operation is not to_frame")
-        return last
+        """The operation that makes frames."""
+        return next(operation for operation in self.operations if isinstance(operation, ToFrame))
+
+    @property
+    def on_events(self) -> tuple[Downsample | CropTime, ...]:
+        """The operations before ``to_frame``."""
+        return tuple(one for one in self.operations if isinstance(one, (Downsample, CropTime)))
+
+    @property
+    def max_count(self) -> int | None:
+        """Largest count that is kept, or None."""
+        return next((one.max for one in self.operations if isinstance(one, ClipCounts)), None)
 
     def sites(self, *, has_y: bool) -> tuple[int, ...]:
         """Return the sizes of the frame axes behind time: (polarity, y, x), or (polarity, x) without `has_y`."""

@@ -24,7 +24,7 @@ from spikestore.store_schemas.canonical import LARGEST_INTEGER
 from spikestore.store_schemas.columns import EXTRAS, Layout, SampleColumns, layout_of
 from spikestore.store_schemas.errors import SpecError
 from spikestore.store_schemas.model import Spec
-from spikestore.store_schemas.operations import SLICING_MODES, CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.operations import SLICING_MODES, ClipCounts, CropTime, Downsample, Operation, ToFrame
 from spikestore.store_schemas.source import Source, SourceFile
 from spikestore.store_schemas.transform import Transform
 
@@ -74,6 +74,10 @@ downsamples = st.builds(
 )
 """Any Downsample."""
 
+clips = st.integers(1, 2**32 - 2)
+clip_counts = st.builds(ClipCounts, max=clips)
+"""Any ClipCounts."""
+
 crop_times = st.tuples(reals, reals).map(lambda ends: CropTime(min=min(ends), max=max(ends)))
 """Any CropTime."""
 
@@ -120,9 +124,10 @@ def to_frames(
 
 @st.composite
 def transforms(draw: st.DrawFn, *, frames: st.SearchStrategy[ToFrame] | None = None) -> Transform:
-    """Draw a transform: some operations, then a ToFrame (from `frames`)."""
+    """Draw a transform: some operations, a ToFrame (from `frames`), perhaps a ClipCounts."""
     before: list[Operation] = draw(st.lists(st.one_of(downsamples, crop_times), max_size=3))
-    return Transform(operations=(*before, draw(frames or to_frames())), max_bins=draw(sizes))
+    after = draw(st.lists(clip_counts, max_size=1))
+    return Transform(operations=(*before, draw(frames or to_frames()), *after), max_bins=draw(sizes))
 
 
 VALUES: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
@@ -139,6 +144,7 @@ VALUES: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
         "start_time": st.none() | reals,
         "end_time": st.none() | reals,
     },
+    ClipCounts: {"max": clips},
     Transform: {
         "operations": transforms().map(lambda transform: transform.operations),
         "max_bins": sizes,
@@ -165,6 +171,7 @@ _MODES_OF_FIELD = {
 _ANY: Mapping[type[Spec], st.SearchStrategy[Any]] = {
     Downsample: downsamples,
     CropTime: crop_times,
+    ClipCounts: clip_counts,
     Transform: transforms(),
     SourceFile: source_files,
     Source: sources,

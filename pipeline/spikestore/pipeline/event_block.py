@@ -1,0 +1,60 @@
+"""A block of recordings as a reader hands them over: whole columns, no structured arrays, nothing per event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store_schemas.errors import RecordingError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventBlock:
+    """Consecutive recordings in columns.
+
+    Attributes
+    ----------
+    first_row : int
+        Row of the first recording in the source.
+    offsets : int64 array, shape (recordings + 1,)
+        Where each recording's events start in the columns, and the end.
+    t : array, shape (events,)
+        Time stamps: integers or floats in µs; or, with `time_table`, uint16 codes.
+    time_table : int64 array, shape (65536,), or None
+        Time in µs of each code. Files with float16 times hold one of 65,536 values: their bit patterns are the
+        codes. Entries of codes that are no legal time are `NO_TIME`.
+    x : integer array, shape (events,)
+        Coordinates.
+    y : integer array, shape (events,), or None
+        Coordinates, where the sensor has them.
+    p : integer or bool array, shape (events,), or None
+        Polarities; None if all are 1.
+    labels : int64 array, shape (recordings,)
+        Class numbers.
+    extras : mapping of str to int64 array, shape (recordings,) each
+        Further columns that the reader knows, such as ``speaker``.
+    errors : mapping of int to RecordingError
+        What is wrong with ill-formed recordings, by row; their events may be missing here.
+    """
+
+    first_row: int
+    offsets: npt.NDArray[np.int64]
+    t: npt.NDArray[Any]
+    time_table: npt.NDArray[np.int64] | None
+    x: npt.NDArray[Any]
+    y: npt.NDArray[Any] | None
+    p: npt.NDArray[Any] | None
+    labels: npt.NDArray[np.int64]
+    extras: Mapping[str, npt.NDArray[np.int64]]
+    errors: Mapping[int, RecordingError]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+NO_TIME = np.iinfo(np.int64).min
+"""Entry of a time table whose code is no legal time: NaN, infinite, or too large."""

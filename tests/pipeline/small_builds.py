@@ -1,0 +1,49 @@
+"""What the tests of `preprocess` share: the seed's transform and recipe, and a build in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tonic
+from tonic import transforms
+
+from spikestore.pipeline.preprocessing import BuildOptions, preprocess
+from spikestore.store_schemas.store import Store
+
+RECIPE = """
+name = "speech"
+[source]
+dataset = "{dataset}"
+data = "data"
+[[transform]]
+op = "downsample"
+spatial_factor = "100/700"
+[[transform]]
+op = "crop_time"
+max = 1e6
+[[transform]]
+op = "to_frame"
+sensor_size = [100, 1, 1]
+time_window = 4000
+include_incomplete = true
+"""
+
+
+def seeds_transform() -> transforms.Compose:
+    return transforms.Compose(
+        [
+            transforms.Downsample(spatial_factor=100 / 700),
+            transforms.CropTime(max=1e6),
+            transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000, include_incomplete=True),
+        ]
+    )
+
+
+def ssc(data: Path, split: str = "train", **fields: Any) -> Any:
+    return tonic.datasets.SSC(str(data), split=split, **{"transform": seeds_transform(), **fields})
+
+
+def built(dataset: object, store: Path | Store, transform: object = None, **options: Any) -> Any:
+    name = options.pop("name", None)
+    return preprocess(dataset, transform, store=store, workers=0, name=name, options=BuildOptions(**options))

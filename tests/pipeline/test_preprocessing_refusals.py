@@ -1,0 +1,134 @@
+"""What `preprocess` refuses: parts without a spec, arguments that make no sense, files that change meanwhile."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tonic
+from tests.pipeline.cochlea_files import draw, write_dataset, write_file
+from tests.pipeline.small_builds import RECIPE, built, seeds_transform, ssc
+from tonic import transforms
+
+from spikestore.pipeline.preprocessing import preprocess
+from spikestore.pipeline.source_files import make_source
+from spikestore.store_schemas.errors import (
+    RecordingError,
+    SourceChangedError,
+    SpecError,
+    UnsupportedTransformError,
+    UsageError,
+)
+from spikestore.store_schemas.operations import ToFrame
+from spikestore.store_schemas.store import Store
+from spikestore.store_schemas.transform import Transform
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return Tonic's ``save_to`` with an SSC whose training split has 150 recordings."""
+    write_dataset(tmp_path / "data", "SSC")
+    write_file(tmp_path / "data/SSC/ssc_train.h5", draw(150))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, data: Path) -> Path:
+    path = tmp_path / "r.toml"
+    path.write_text(RECIPE.format(dataset="SSC"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"target_transform": int}, "target_transform"),
+        ({"transform": lambda events: events}, "lambda"),
+        ({"transform": transforms.Compose([transforms.DropEvent(p=0.1), seeds_transform()])}, "DropEvent"),
+        ({"transform": transforms.Compose([transforms.CropTime(min=5), seeds_transform()])}, "CropTime"),
+    ],
+)
+def test_what_has_no_spec_is_refused_by_name(
+    tmp_path: Path, data: Path, fields: dict[str, Any], word: str
+) -> None:
+    """The part is named, and the store is not touched."""
+    with pytest.raises((UnsupportedTransformError, SpecError), match=word):
+        built(ssc(data, **fields), tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_other_datasets_are_refused_by_name(tmp_path: Path, data: Path) -> None:
+    """What is no SSC or SHD, a cache around one, a list: none is taken for something else."""
+    for dataset in (tonic.MemoryCachedDataset(ssc(data)), [1, 2], object()):
+        with pytest.raises(UnsupportedTransformError, match=type(dataset).__name__):
+            built(dataset, tmp_path / "store")
+
+
+def test_arguments_that_make_no_sense(tmp_path: Path, data: Path, recipe: Path) -> None:
+    """Two transforms, none, a recipe with one, data for a data set: each says what to leave out."""
+    frames = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4),))
+    with pytest.raises(UsageError, match="has a transform already"):
+        built(ssc(data), tmp_path / "store", frames)
+    with pytest.raises(UsageError, match="there is no transform"):
+        built(ssc(data, transform=None), tmp_path / "store")
+    with pytest.raises(UsageError, match="a recipe has its own transform"):
+        built(recipe, tmp_path / "store", frames)
+    with pytest.raises(UsageError, match="data= goes with a recipe"):
+        preprocess(ssc(data), store=tmp_path / "store", data=data)
+    with pytest.raises(UsageError, match="a source has no transform"):
+        built(make_source("SSC", "test", data), tmp_path / "store")
+    assert len(built(make_source("SSC", "test", data), tmp_path / "store", frames)) == 9
+
+
+def test_too_many_bins_name_the_recording(tmp_path: Path, data: Path) -> None:
+    """max_bins is a limit that the message names, with the file and the recording."""
+    few = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4),), max_bins=50)
+    with pytest.raises(RecordingError, match=r"ssc_train.h5: recording \d+.*max_bins"):
+        built(make_source("SSC", "train", data), tmp_path / "store", few)
+
+
+@pytest.mark.parametrize("how", ["written to", "replaced", "shortened", "removed"])
+def test_a_file_that_changes_in_mid_build_fails_it(tmp_path: Path, data: Path, how: str) -> None:
+    """Whatever happens to the file after the first fragment: no manifest, and an error that names it."""
+    path = data / "SSC" / "ssc_train.h5"
+
+    def change(done: int, total: int, label: str) -> None:
+        if done != 64:
+            return
+        content, status = path.read_bytes(), path.stat()
+        if how == "written to":
+            path.write_bytes(content)
+        elif how == "shortened":
+            path.write_bytes(content[:-1])
+        elif how == "removed":
+            path.unlink()
+        else:
+            other = path.with_name("other")
+            other.write_bytes(content)
+            os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+            other.replace(path)
+
+    with pytest.raises(SourceChangedError, match=r"ssc_train\.h5"):
+        built(ssc(data), tmp_path / "store", fragment_samples=64, progress=change)
+    assert list(Store(tmp_path / "store").feature_sets()) == []
+
+
+def test_a_file_that_changes_behind_the_last_fragment_fails_it_too(tmp_path: Path, data: Path) -> None:
+    """The last look is after all fragments are stored: what was read may have been another file."""
+    path = data / "SSC" / "ssc_train.h5"
+
+    def touch(done: int, total: int, label: str) -> None:
+        if done == total:
+            os.utime(path)
+
+    with pytest.raises(SourceChangedError):
+        built(ssc(data), tmp_path / "store", progress=touch)
+    assert list(Store(tmp_path / "store").feature_sets()) == []
+    assert len(built(ssc(data), tmp_path / "store")) == 150

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from spikestore.store_schemas.columns import layout_of
 from spikestore.store_schemas.model import Spec
-from spikestore.store_schemas.operations import CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
 from spikestore.store_schemas.plan import make_plan
 from spikestore.store_schemas.source import Source, SourceFile
 from spikestore.store_schemas.testing.strategies import (
@@ -47,6 +47,8 @@ def key_of(spec: Spec) -> str:
         return Source(reader="r", reader_version=1, dataset="D", split="s", files=(spec,)).key
     if isinstance(spec, ToFrame):
         return Transform(operations=(spec,)).key
+    if isinstance(spec, ClipCounts):
+        return Transform(operations=(FRAME, spec)).key
     assert isinstance(spec, Downsample | CropTime)
     return Transform(operations=(spec, FRAME)).key
 
@@ -73,12 +75,15 @@ def test_operation_and_version_are_hashed(model: type[Spec]) -> None:
         ToFrame: FRAME,
         Downsample: Downsample(),
         CropTime: CropTime(max=1.0),
+        ClipCounts: ClipCounts(max=1),
     }
     spec = specs[model]
-    chain: tuple[Operation, ...] = (spec,) if isinstance(spec, ToFrame) else (spec, FRAME)
-    hashed = Transform(operations=chain).key_document()
-    assert hashed["operations"][0].items() >= {"op": spec.model_dump()["op"], "version": 1}.items()
-    assert hashed["operations"][0].keys() == model.model_fields.keys()
+    chain: tuple[Operation, ...] = (spec, FRAME)
+    if isinstance(spec, ToFrame | ClipCounts):
+        chain = (spec,) if isinstance(spec, ToFrame) else (FRAME, spec)
+    hashed = Transform(operations=chain).key_document()["operations"][chain.index(spec)]
+    assert hashed.items() >= {"op": spec.model_dump()["op"], "version": 1}.items()
+    assert hashed.keys() == model.model_fields.keys()
 
 
 @pytest.mark.parametrize(

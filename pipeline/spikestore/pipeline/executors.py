@@ -84,7 +84,8 @@ class DaskExecutor:
                 except (OSError, CommClosedError, FutureCancelledError) as error:
                     if isinstance(error, SpikestoreError):
                         raise
-                    raise WorkerError(f"the cluster failed ({error}): run again to resume") from error
+                    why = " ".join(str(error).split())
+                    raise WorkerError(f"the cluster failed ({why}): run again to resume") from error
         finally:
             # Without this an error would leave the other tasks running.
             with contextlib.suppress(Exception):

@@ -91,6 +91,7 @@ TRANSFORMS: list[tuple[str, dict[str, Any], str | None]] = [
             {"op": "to_frame", "sensor_size": [34, 17, 2], "time_window": 1},
         ]
     }, None),
+    ("binary frames", {"operations": [FRAME, {"op": "clip_counts", "max": 1}]}, None),
 ]  # fmt: skip
 SOURCES: list[tuple[str, dict[str, Any], str | None]] = [
     ("one file", SOURCE, None),

@@ -12,6 +12,28 @@ from tests.pipeline.cochlea_files import write_dataset
 
 from spikestore.store_schemas.cli import main
 
+# Holds a process back before it stores a record, while a file exists and there are so many records already: a build
+# is then for certain in mid-build, on a machine of any speed. It says that it waits with a file beside that one.
+GATE = """
+import os
+
+if "TESTS_GATE" in os.environ:
+    import time
+
+    gate, _, count = os.environ["TESTS_GATE"].rpartition(":")
+    link = os.link
+
+    def held(source, target, **more):
+        folder = os.path.dirname(target)
+        if os.path.basename(folder) == "records" and len(os.listdir(folder)) >= int(count):
+            open(f"{gate}.{os.getpid()}", "w").close()
+            while os.path.exists(gate):
+                time.sleep(0.002)
+        return link(source, target, **more)
+
+    os.link = held
+"""
+
 COUNTS = {"train": 400, "valid": 70, "test": 70}
 """Seven fragments of 64 rows, two, and two: the last of each is short."""
 
@@ -30,10 +52,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return variables for commands: no cache of the user's, and no torch.
 
     Tonic imports torch wherever it is installed, 1 s in each worker, and does without where it is not. So a torch
-    that can't be imported stands before the real one; preprocessing needs none.
+    that can't be imported stands before the real one; preprocessing needs none. Beside it lies the `GATE`.
     """
     folder = tmp_path_factory.mktemp("no-torch")
     (folder / "torch.py").write_text('raise ModuleNotFoundError("no torch in these tests", name="torch")\n')
+    (folder / "sitecustomize.py").write_text(GATE)
     home = str(tmp_path_factory.mktemp("home"))
     return {"PYTHONPATH": str(folder), "XDG_CACHE_HOME": home, "XDG_DATA_HOME": home}
 

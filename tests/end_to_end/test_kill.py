@@ -48,15 +48,27 @@ def kill_at_once(process: subprocess.Popen[str]) -> None:
     wait_until(lambda: not alive(members), "the end of all processes")
 
 
+def started(commands: Commands, command: tuple[str | Path, ...], count: int) -> subprocess.Popen[str]:
+    """Start a build that is held back as soon as there are `count` records."""
+    gate = commands.folder / "gate"
+    gate.touch()
+    return commands.start(*command, environment={"TESTS_GATE": f"{gate}:{count}"})
+
+
+def wait_until_held(commands: Commands, how_many: int, process: subprocess.Popen[str]) -> None:
+    """Wait until so many processes are held back."""
+    wait_until(
+        lambda: len(list(commands.folder.glob("gate.*"))) >= how_many, f"{how_many} held back", process
+    )
+
+
 def started_to(commands: Commands, recipe: Path, workers: int, count: int) -> subprocess.Popen[str]:
-    """Start a build and return when it has `count` records; with none, when its plan is there."""
-    process = commands.start(*build(recipe, workers))
-    store = commands.folder / "store"
-
-    def far_enough() -> bool:
-        return len(records(store)) >= count and any(store.glob("features/*/*/plan.json"))
-
-    wait_until(far_enough, f"{count} records", process)
+    """Start a build and return when all of it is held back, with `count` records or one more."""
+    for old in commands.folder.glob("gate.*"):
+        old.unlink()
+    process = started(commands, build(recipe, workers), count)
+    wait_until_held(commands, max(workers, 1), process)
+    assert count <= len(records(commands.folder / "store")) < count + max(workers, 1)
     return process
 
 
@@ -122,6 +134,7 @@ def test_a_killed_worker_is_replaced(commands: Commands, built: Built, recipe: P
     with ending(started_to(commands, recipe, 2, 1)) as process:
         victim = next(one for one in family(process) if "spawn_main" in " ".join(one.cmdline()))
         victim.kill()
+        (commands.folder / "gate").unlink()
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "Traceback" not in err
@@ -162,9 +175,11 @@ def test_two_builders_at_once(commands: Commands, built: Built, recipe: Path) ->
     """With different fragments asked for, both succeed, on one plan, with one manifest and the right digest."""
     store = commands.folder / "store"
     with (
-        ending(commands.start(*build(recipe, 0, "--fragment-samples", "64"))) as first,
-        ending(commands.start(*build(recipe, 0, "--fragment-samples", "128"))) as second,
+        ending(started(commands, build(recipe, 0, "--fragment-samples", "64"), 1)) as first,
+        ending(started(commands, build(recipe, 0, "--fragment-samples", "128"), 1)) as second,
     ):
+        wait_until_held(commands, 2, first)  # from here on they run side by side
+        (commands.folder / "gate").unlink()
         said = [process.communicate(timeout=120)[1] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), said
     assert len(manifests(store)) == 1
@@ -181,10 +196,13 @@ def test_two_builders_at_once(commands: Commands, built: Built, recipe: Path) ->
 @pytest.mark.slow
 def test_two_builders_of_which_one_is_killed(commands: Commands, built: Built, recipe: Path) -> None:
     """The other one goes on and commits."""
-    with ending(started_to(commands, recipe, 0, 1)) as first:
-        with ending(commands.start(*build(recipe, 0, "--fragment-samples", "128"))) as second:
-            wait_until(lambda: len(records(commands.folder / "store")) >= 2, "another record", first)
-            kill_at_once(first)
-            _, err = second.communicate(timeout=120)
-        assert second.returncode == 0, err
+    with (
+        ending(started(commands, build(recipe, 0), 1)) as first,
+        ending(started(commands, build(recipe, 0, "--fragment-samples", "128"), 1)) as second,
+    ):
+        wait_until_held(commands, 2, first)
+        kill_at_once(first)
+        (commands.folder / "gate").unlink()
+        _, err = second.communicate(timeout=120)
+    assert second.returncode == 0, err
     assert digests(commands.folder / "store", "r")["train"] == digests(built.store, "demo")["train"]

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
+from tests.pipeline.event_files import (
+    DVSGESTURE_FOLDERS,
+    NMNIST_FOLDERS,
+    tonic_dataset,
+    write_dvsgesture,
+    write_nmnist,
+)
 
 from spikestore.pipeline.readers.cochlea import CochleaReader
 from spikestore.pipeline.readers.datasets import (
@@ -19,15 +29,21 @@ from spikestore.pipeline.readers.datasets import (
     open_reader,
     splits_of,
 )
+from spikestore.pipeline.readers.dvsgesture import DVSGestureReader
+from spikestore.pipeline.readers.nmnist import NMNISTReader
 from spikestore.pipeline.source_files import make_source
 from spikestore.store_schemas.errors import (
     SourceChangedError,
+    SourceError,
     SourceNotFoundError,
     UnknownNameError,
     UsageError,
 )
 from spikestore.store_schemas.source import Source
 
+TREES = {"NMNIST": NMNIST_FOLDERS, "DVSGesture": DVSGESTURE_FOLDERS}
+WRITE: dict[str, Callable[[Path], Path]] = {"NMNIST": write_nmnist, "DVSGesture": write_dvsgesture}
+KNOWN = "DVSGesture, NMNIST, SHD, SSC"
 ALL = [(dataset, split) for dataset, splits in SPLITS.items() for split in splits]
 
 
@@ -38,12 +54,23 @@ def touch(path: Path, content: bytes = b"") -> Path:
 
 
 def test_names_are_tonics() -> None:
-    assert {name: splits_of(name) for name in DATASETS} == SPLITS
+    expected = {**SPLITS, "NMNIST": ("train", "test"), "DVSGesture": ("train", "test")}
+    assert {name: splits_of(name) for name in DATASETS} == expected
 
 
-def test_the_registry_and_the_reader_agree_on_name_and_version() -> None:
-    for dataset in DATASETS.values():
-        assert (dataset.reader, dataset.reader_version) == (CochleaReader.name, CochleaReader.version)
+READERS: dict[str, Any] = {
+    "SSC": CochleaReader,
+    "SHD": CochleaReader,
+    "NMNIST": NMNISTReader,
+    "DVSGesture": DVSGestureReader,
+}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_registry_and_the_reader_agree_on_name_and_version(name: str) -> None:
+    dataset, reader = DATASETS[name], READERS[name]
+    assert (dataset.reader, dataset.reader_version) == (reader.name, reader.version)
+    assert dataset.file_per_recording == (name in TREES)
 
 
 @pytest.mark.parametrize(("dataset", "split"), ALL)
@@ -134,9 +161,9 @@ def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dataset", "split", "message"),
     [
-        ("ssc", "train", "no dataset is called 'ssc', did you mean SSC? known: SHD, SSC"),
-        ("SDH", "train", "no dataset is called 'SDH', did you mean SHD? known: SHD, SSC"),
-        ("NMNIST", "train", "no dataset is called 'NMNIST'; known: SHD, SSC"),
+        ("ssc", "train", f"no dataset is called 'ssc', did you mean SSC? known: {KNOWN}"),
+        ("SDH", "train", f"no dataset is called 'SDH', did you mean SHD? known: {KNOWN}"),
+        ("POKERDVS", "train", f"no dataset is called 'POKERDVS'; known: {KNOWN}"),
         (
             "SSC",
             "validation",
@@ -152,6 +179,109 @@ def test_unknown_names(tmp_path: Path, dataset: str, split: str, message: str) -
     if dataset not in DATASETS:
         with pytest.raises(UnknownNameError):
             splits_of(dataset)
+
+
+# ------------------------------------------------------------------------------------- files found in folders
+
+
+@pytest.mark.parametrize("dataset", TREES)
+def test_all_files_of_a_tree_from_both_folders(tmp_path: Path, dataset: str) -> None:
+    """Relative to the dataset's folder, sorted, the same whichever folder is given."""
+    root = WRITE[dataset](tmp_path)
+    for split, folder in TREES[dataset].items():
+        there = sorted(path.relative_to(root).as_posix() for path in (root / folder).rglob("*.*"))
+        assert len(there) >= 6
+        for given in (tmp_path, root, str(tmp_path)):
+            assert dataset_files(dataset, split, given) == (root, there)
+    assert find_dataset(tmp_path) == find_dataset(root) == dataset
+
+
+def test_the_files_are_tonics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N-MNIST in Tonic's order; DVSGesture's files whatever order the file system gives them to Tonic in."""
+    for dataset, write in WRITE.items():
+        root, names = write(tmp_path), dataset_files(dataset, "test", tmp_path)[1]
+        theirs = [Path(path) for path in tonic_dataset(dataset, "test", tmp_path, monkeypatch).data]
+        ours = [root / name for name in names]
+        assert (ours == theirs) if dataset == "NMNIST" else (ours == sorted(theirs))
+
+
+def test_what_is_no_recording_is_left_out(tmp_path: Path) -> None:
+    """Files of other kinds, in the split's own folder, and those that a Mac leaves in archives."""
+    root = write_nmnist(tmp_path)
+    before = dataset_files("NMNIST", "train", tmp_path)
+    for name in ("Train/1/notes.txt", "Train/readme.bin", "Train/1/._00000.bin", "Train/.cache/1/a.bin"):
+        touch(root / name)
+    assert dataset_files("NMNIST", "train", tmp_path) == before
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_missing_class_folder_is_an_archive_unpacked_in_part(tmp_path: Path, empty: bool) -> None:
+    root = write_nmnist(tmp_path)
+    for digit in (3, 7):
+        shutil.rmtree(root / f"Train/{digit}")
+        if empty:
+            (root / f"Train/{digit}").mkdir()
+    with pytest.raises(SourceNotFoundError) as caught:
+        dataset_files("NMNIST", "train", tmp_path)
+    assert str(caught.value) == f"{root / 'Train'} is not complete: no .bin file in 3, 7; unpack it again"
+    assert len(dataset_files("NMNIST", "test", tmp_path)[1]) == 20
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own walk leaves it out without a word, and half the data set would be taken for the whole."""
+    root = write_dvsgesture(tmp_path)
+    real = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("user10_lab"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(
+        SourceError, match=f"{root}/ibmGestureTest/user10_lab can't be listed: Permission denied"
+    ):
+        dataset_files("DVSGesture", "test", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder", "archive"),
+    [
+        ("NMNIST", "NMNIST", "train.zip"),
+        ("NMNIST", "", "Train.zip"),
+        ("DVSGesture", "DVSGesture", "ibmGestureTrain.tar.gz"),
+    ],
+)
+def test_a_download_of_a_tree_is_to_be_unpacked(
+    tmp_path: Path, dataset: str, folder: str, archive: str
+) -> None:
+    """Empty folders beside it do not hide it; an empty archive, as tests have it for Tonic, is none."""
+    (tmp_path / folder / TREES[dataset]["train"] / "1").mkdir(parents=True)
+    path = touch(tmp_path / folder / archive)
+    for content, hint in ((b"", False), (b"packed", True)):
+        path.write_bytes(content)
+        for look in (lambda: find_dataset(tmp_path), lambda: dataset_files(dataset, "train", tmp_path)):
+            with pytest.raises(SourceNotFoundError) as caught:
+                look()
+            assert (f"; unpack {path} first" in str(caught.value)) == hint
+
+
+def test_a_tree_that_is_not_there_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFoundError) as caught:
+        dataset_files("NMNIST", "train", tmp_path)
+    message = f"no Train/*/*.bin for NMNIST/train: looked in {tmp_path / 'NMNIST'} and {tmp_path}"
+    assert str(caught.value) == message
+
+
+def test_a_tree_and_a_file_in_one_folder(tmp_path: Path) -> None:
+    root = write_nmnist(tmp_path)
+    file = touch(tmp_path / "SSC" / "ssc_valid.h5")
+    with pytest.raises(UsageError, match="holds files of NMNIST and SSC") as caught:
+        find_dataset(tmp_path)
+    assert str(caught.value).splitlines()[1:] == [
+        f"  NMNIST: {root / 'Train'}, {root / 'Test'}",
+        f"  SSC: {file}",
+    ]
 
 
 # ------------------------------------------------------------------------------------- opening
@@ -178,6 +308,8 @@ def test_open_reader_of_another_version(located: tuple[Source, Path]) -> None:
         with pytest.raises(UsageError, match="this spikestore has cochlea-hdf5 version 1"):
             open_reader(source.model_copy(update=change), root)
     with pytest.raises(UnknownNameError):
+        open_reader(source.model_copy(update={"dataset": "POKERDVS"}), root)
+    with pytest.raises(UsageError, match="this spikestore has nmnist-bin version 1"):
         open_reader(source.model_copy(update={"dataset": "NMNIST"}), root)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -115,8 +116,12 @@ def test_a_bad_recording_is_named(tmp_path: Path, file: Path) -> None:
     assert build.unfinished() == [0, 1]
 
 
-def test_skipped_rows_are_empty_and_have_a_reason(tmp_path: Path, file: Path) -> None:
+@pytest.mark.parametrize("block", [5, 256])
+def test_skipped_rows_are_empty_and_have_a_reason(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
     """With on_error = "skip": label -1, no bins, extras 0; the reason has no path."""
+    monkeypatch.setattr(fragment_task, "READ_BLOCK", block)
     spoil(file, 70, 99)
     one, build = job(tmp_path, on_error="skip")
     columns, skipped, _ = transformed(one, range(64, 100))
@@ -131,10 +136,12 @@ def test_skipped_rows_are_empty_and_have_a_reason(tmp_path: Path, file: Path) ->
     assert build.unfinished() == [0]
 
 
-def test_a_changed_file_is_not_read(tmp_path: Path, file: Path) -> None:
+def test_a_changed_file_is_not_read(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is opened, each task looks whether the file is the one that was hashed."""
     one, build = job(tmp_path)
-    write_file(file, draw(100, seed=1))
+    status = file.stat()
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    monkeypatch.setattr(fragment_task, "open_reader", None)
     with pytest.raises(SourceChangedError):
         build_fragment(one, 0)
     assert build.unfinished() == [0, 1]

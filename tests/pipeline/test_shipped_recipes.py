@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
+from tests.pipeline.event_files import write_dvsgesture
 from tonic import transforms
 
 from spikestore.pipeline.from_tonic import transform_from_tonic
@@ -15,9 +17,9 @@ from spikestore.store_schemas.errors import SourceNotFoundError, UsageError
 from spikestore.store_schemas.recipe import load_recipe
 
 
-def test_there_are_three_and_one_for_each_data_set() -> None:
+def test_there_is_demo_and_one_for_each_data_set() -> None:
     """demo, and one under the name of every data set that has a reader."""
-    assert list(shipped_recipes()) == ["demo", "shd", "ssc"]
+    assert list(shipped_recipes()) == ["demo", "dvsgesture", "nmnist", "shd", "ssc"]
     assert {name.lower() for name in DATASETS} < set(shipped_recipes())
 
 
@@ -36,6 +38,28 @@ def test_each_is_the_seeds_transform_on_its_data_set(name: str) -> None:
     dataset = "SHD" if name == "shd" else "SSC"
     assert recipe.source.dataset == dataset
     assert recipe.source.splits in (None, SPLITS[dataset])
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "chain"),
+    [
+        ("nmnist", "NMNIST", [transforms.ToFrame((34, 34, 2), time_window=10000, include_incomplete=True)]),
+        (
+            "dvsgesture",
+            "DVSGesture",
+            [
+                transforms.Downsample(spatial_factor=0.25),
+                transforms.CropTime(max=6e6),
+                transforms.ToFrame((32, 32, 2), time_window=20000, include_incomplete=True),
+            ],
+        ),
+    ],
+)
+def test_those_of_event_cameras(name: str, dataset: str, chain: list[Any]) -> None:
+    """Their transforms in Tonic's words, which have the same keys; sensors are Tonic's, as far as they are whole."""
+    recipe = load_recipe(shipped_recipes()[name])
+    assert recipe.transform_spec().key == transform_from_tonic(transforms.Compose(chain)).key
+    assert (recipe.source.dataset, recipe.source.splits) == (dataset, ("train", "test"))
 
 
 def test_a_file_goes_before_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,15 +91,26 @@ def test_two_data_sets_ask_a_person(tmp_path: Path) -> None:
 
     assert choose_recipe(None, str(tmp_path), ask=ask) == shipped_recipes()["ssc"]
     assert asked == [["SHD", "SSC"]]
-    with pytest.raises(UsageError, match="'MNIST' is none of SHD, SSC"):
+    with pytest.raises(UsageError, match="'mnist' is none of SHD, SSC"):
         choose_recipe(None, str(tmp_path), ask=lambda _: "mnist")
     with pytest.raises(UsageError, match="holds files of SHD and SSC"):
         choose_recipe(None, str(tmp_path))
 
 
+def test_names_in_mixed_case_are_found(tmp_path: Path) -> None:
+    """DVSGesture is no name in capitals: by its files, and as an answer in any case."""
+    write_dvsgesture(tmp_path)
+    assert choose_recipe(None, str(tmp_path)) == shipped_recipes()["dvsgesture"]
+    write_dataset(tmp_path, "SHD")
+    assert choose_recipe(None, str(tmp_path), ask=lambda _: "dvsgesture") == shipped_recipes()["dvsgesture"]
+
+
 def test_nothing_to_choose_from(tmp_path: Path) -> None:
     """Neither recipe nor data, or data of no kind: the message lists what there is, or was looked for."""
-    with pytest.raises(UsageError, match=r"demo, shd, ssc.*--data FOLDER"):
+    with pytest.raises(
+        UsageError,
+        match=r"demo, dvsgesture, nmnist, shd, ssc\), or --data FOLDER with files of DVSGesture, NMNIST, SHD or SSC",
+    ):
         choose_recipe(None, None)
     with pytest.raises(SourceNotFoundError, match=r"ssc_train\.h5"):
         choose_recipe(None, str(tmp_path), ask=lambda _: "SSC")

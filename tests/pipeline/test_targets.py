@@ -89,7 +89,7 @@ def test_no_folder_at_all() -> None:
 @pytest.mark.parametrize(
     ("source", "path", "words"),
     [
-        ({"dataset": "NMNIST"}, "source.dataset", ["NMNIST", "SHD, SSC"]),
+        ({"dataset": "POKERDVS"}, "source.dataset", ["POKERDVS", "DVSGesture, NMNIST, SHD, SSC"]),
         ({"dataset": "ssc"}, "source.dataset", ["did you mean SSC?"]),
         ({"splits": ["valdi"]}, "source.splits", ["valdi", "train, valid, test"]),
         ({"dataset": "SHD", "splits": ["train", "valid"]}, "source.splits", ["valid", "train, test"]),

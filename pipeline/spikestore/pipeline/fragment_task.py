@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,10 @@ class FragmentJob:
     located: LocatedSource
     transform: Transform
 
+    def only(self, fragment: int) -> FragmentJob:
+        """Return what one fragment needs of this, to be sent to a worker."""
+        return replace(self, located=self.located.part(self.plan.rows(fragment)))
+
 
 class FragmentReport(NamedTuple):
     """What a task says when it is done."""
@@ -81,8 +85,9 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
     rows = job.plan.rows(fragment)
     if build.has_fragment(fragment):
         return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)
+    job = job.only(fragment)
     check_unchanged(job.located.stamps)
-    with open_reader(job.located.source, job.located.root) as reader:
+    with open_reader(job.located.source, job.located.root, first_row=job.located.first_row) as reader:
         columns, skipped, events = transform_rows(job, reader, rows)
     check_unchanged(job.located.stamps)
     record = build.put_fragment(fragment, columns, skipped=skipped, events=events)
@@ -116,7 +121,7 @@ def transform_rows(
             try:
                 recording = _recording(found)
                 packing.add(
-                    recording, chain(recording.events, name=_name(job, row), sort=job.located.source.sort)
+                    recording, chain(recording.events, name=reader.name_of(row), sort=job.located.source.sort)
                 )
             except RecordingError as error:
                 if not skip:
@@ -132,11 +137,6 @@ def _recording(found: Recording | RecordingError) -> Recording:
     if isinstance(found, RecordingError):
         raise found
     return found
-
-
-def _name(job: FragmentJob, row: int) -> str:
-    # The file's name, never its path: reasons of skipped recordings travel with the set.
-    return f"{job.located.source.files[0].name}: recording {row}"
 
 
 class _Packing:

@@ -11,16 +11,33 @@ of Tonic's has imported it.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from spikestore.pipeline.readers.datasets import dataset_files
+from spikestore.pipeline.readers.dvsgesture import DVSGestureReader
+from spikestore.pipeline.readers.nmnist import NMNISTReader
 from spikestore.pipeline.tonic_operations import class_name, is_exactly, operation_of, unsupported
 from spikestore.store_schemas.transform import DEFAULT_MAX_BINS, Transform
 
-READABLE_DATASETS = ("SSC", "SHD")
+_MODULES = {"SSC": "hsd", "SHD": "hsd", "NMNIST": "nmnist", "DVSGesture": "dvsgesture"}
+
+READABLE_DATASETS = tuple(_MODULES)
 """Classes of ``tonic.datasets`` that have a reader."""
+
+_OPTIONS = {"NMNIST": ("first_saccade_only", "stabilize")}
+"""What changes the events that a class reads; has to have its default, False."""
+
+_LABELS: dict[str, Callable[[str], int]] = {
+    "NMNIST": NMNISTReader.label_of,
+    "DVSGesture": DVSGestureReader.label_of,
+}
+"""Label of a file, for those with one a recording."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +86,20 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
 
 
 def dataset_from_tonic(dataset: object) -> TonicDataset:
-    """Read split, folder and transform off a ``tonic.datasets.SSC`` or ``SHD``.
+    """Read split, folder and transform off a dataset of Tonic's.
+
+    Recordings of ``DVSGesture`` are taken in the order of their files' names. Tonic's order is the file system's.
 
     Parameters
     ----------
-    dataset : tonic.datasets.SSC or tonic.datasets.SHD
+    dataset : tonic.datasets.SSC, SHD, NMNIST or DVSGesture
         Left as it is.
 
     Raises
     ------
     UnsupportedTransformError
-        Another class, a subclass, a cached or sliced data set, or one that transforms its targets.
+        Another class, a subclass, a cached or sliced data set, one with options that change its events, one that
+        transforms its targets, or one whose list of files was changed.
     """
     name = class_name(dataset)
     cached = getattr(sys.modules.get("tonic.cached_dataset"), "__dict__", {})
@@ -89,10 +109,10 @@ def dataset_from_tonic(dataset: object) -> TonicDataset:
             name,
             "caches another data set: hand over the inner one (its .dataset), the store replaces the cache",
         )
-    hsd = getattr(sys.modules.get("tonic.datasets.hsd"), "__dict__", {})
-    readable = [one for one in READABLE_DATASETS if one in hsd and type(dataset) is hsd[one]]
+    known = {one: _class_of(one) for one in READABLE_DATASETS}
+    readable = [one for one, kind in known.items() if type(dataset) is kind]
     if not readable:
-        derived = any(isinstance(dataset, hsd[one]) for one in READABLE_DATASETS if one in hsd)
+        derived = any(isinstance(dataset, kind) for kind in known.values() if kind is not None)
         why = "is a subclass, which may read anything" if derived else "has no reader"
         raise unsupported(name, f"{why}; data sets that have one: {', '.join(READABLE_DATASETS)}")
     for attribute in ("target_transform", "transforms"):
@@ -100,12 +120,41 @@ def dataset_from_tonic(dataset: object) -> TonicDataset:
         if value is not None:
             why = f"{attribute} {class_name(value)} has no spec: the store keeps the labels of the files, map them in training"
             raise unsupported(name, why, attribute=attribute)
-    file_name = str(dataset.data_filename)  # type: ignore[attr-defined]
-    match = re.fullmatch(rf"{readable[0].lower()}_(train|valid|test)\.h5", file_name)
-    if match is None:
-        raise unsupported(name, f"reads {file_name!r}, which is none of its splits")
+    (chosen,) = readable
+    split = _split_of_files(dataset, chosen) if chosen in _LABELS else _split_of_file(dataset, chosen)
     folder = Path(dataset.location_on_system)  # type: ignore[attr-defined]
-    return TonicDataset(readable[0], match[1], folder, dataset.transform)  # type: ignore[attr-defined]
+    return TonicDataset(chosen, split, folder, dataset.transform)  # type: ignore[attr-defined]
+
+
+def _class_of(dataset: str) -> type | None:
+    """Return Tonic's class of that name, if its module has been imported."""
+    kind = getattr(sys.modules.get(f"tonic.datasets.{_MODULES[dataset]}"), dataset, None)
+    return kind if isinstance(kind, type) else None
+
+
+def _split_of_file(dataset: Any, name: str) -> str:
+    file_name = str(dataset.data_filename)
+    match = re.fullmatch(rf"{name.lower()}_(train|valid|test)\.h5", file_name)
+    if match is None:
+        raise unsupported(class_name(dataset), f"reads {file_name!r}, which is none of its splits")
+    return match[1]
+
+
+def _split_of_files(dataset: Any, name: str) -> str:
+    """Return the split of a data set with one file a recording, if it has the files and labels of the folder."""
+    for option in _OPTIONS.get(name, ()):
+        if getattr(dataset, option):
+            why = f"with {option}=True has no reader: only its default, False"
+            raise unsupported(class_name(dataset), why, attribute=option)
+    split = "train" if dataset.train else "test"
+    root, names = dataset_files(name, split, Path(dataset.location_on_system))
+    files = {os.path.normpath(root / one): _LABELS[name](one) for one in names}
+    paths, labels = list(dataset.data), list(dataset.targets)
+    theirs = {os.path.abspath(path): label for path, label in zip(paths, labels, strict=False)}  # noqa: PTH100
+    if files != theirs or not len(paths) == len(labels) == len(files):
+        why = f"has another list of files or labels than its folder {root}: make it anew (a recipe's limit reads less)"
+        raise unsupported(class_name(dataset), why)
+    return split
 
 
 def _flat(transform: object) -> list[object]:

@@ -1,6 +1,7 @@
 """A local cache of file hashes: saves time, decides nothing.
 
-One small sealed JSON document a file, under a name made of its path. An entry counts only if the file's size,
+One small sealed JSON document a file, under a name made of its path; or one document for all files of a dataset's
+split, where there are thousands (`HashCache.table`). An entry counts only if the file's size,
 mtime, ctime and inode are those of the entry; one that is damaged, foreign or too large counts as absent.
 (ctime, because ``rsync --times`` and the like can change a file's bytes and set the old mtime again.)
 
@@ -16,8 +17,10 @@ import os
 import re
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import quote_from_bytes
 
 import platformdirs
 
@@ -28,8 +31,19 @@ logger = logging.getLogger(__name__)
 
 _VERSION = 1
 _LARGEST_ENTRY = 2**16
+_LARGEST_TABLE = 2**28
 _RACY_NS = 2 * 10**9
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Hashes(Protocol):
+    """What remembers hashes."""
+
+    def get(self, path: Path, status: os.stat_result) -> str | None:
+        """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
+
+    def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
+        """Remember a file's hash; see `HashCache.put`."""
 
 
 class HashCache:
@@ -49,16 +63,7 @@ class HashCache:
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
         """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
-        entry = self._entry(path)
-        try:
-            with entry.open("rb") as file:
-                data = file.read(_LARGEST_ENTRY)
-            document = unseal(data, path=str(entry))
-        except FileNotFoundError:
-            return None
-        except (OSError, SpikestoreError) as error:
-            logger.debug("hash cache entry ignored: %s", error)
-            return None
+        document = _load(self._entry(path), _LARGEST_ENTRY)
         digest = document.pop("sha256", None)
         if document != _identity(path, status) or not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
             return None
@@ -78,25 +83,77 @@ class HashCache:
         started_ns : int
             Time of day when hashing began, ns since the epoch.
         """
-        if max(status.st_mtime_ns, status.st_ctime_ns) > started_ns - _RACY_NS:
-            logger.debug("hash of %s not cached: the file is too new", path)
+        if _is_new(path, status, started_ns):
             return
-        entry = self._entry(path)
-        temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}.part")
+        _save(self._entry(path), {**_identity(path, status), "sha256": digest})
+
+    @contextlib.contextmanager
+    def table(self, folder: Path, label: str) -> Iterator[HashTable]:
+        """Return the hashes of many files of one folder, in one document; it is written at the end.
+
+        Also when the work in between fails: what was hashed until then is not hashed again.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            All files lie below it.
+        label : str
+            Which of its files, such as the split.
+        """
+        name = sha256_hex(os.fsencode(folder) + b"\0" + label.encode())[:40]
+        table = HashTable(self._folder / f"{name}.json", folder)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary.write_bytes(seal({**_identity(path, status), "sha256": digest}))
-                temporary.replace(entry)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
-                raise
-        except (OSError, SpikestoreError) as error:
-            logger.debug("hash of %s not cached: %s", path, error)
+            yield table
+        finally:
+            table.save()
 
     def _entry(self, path: Path) -> Path:
         return self._folder / f"{sha256_hex(os.fsencode(path))[:40]}.json"
+
+
+class HashTable:
+    """SHA-256 of many files, as `HashCache` but in one document; threads may share it.
+
+    Processes that write it at the same time lose each other's entries and nothing else. Entries of files that were
+    neither asked for nor put are dropped.
+    """
+
+    def __init__(self, entry: Path, folder: Path) -> None:
+        self._entry = entry
+        self._header = {"version": _VERSION, "folder": os.fsencode(folder).hex()}
+        self._prefix = os.path.join(os.fspath(folder), "")  # noqa: PTH118 - with the separator at its end
+        self._old: dict[str, str] = {}
+        self._used: dict[str, str] = {}
+        document = _load(entry, _LARGEST_TABLE)
+        lines = document.pop("files", None)
+        if document == self._header and isinstance(lines, str):
+            # One long text and not a list: canonical JSON of 60,000 members takes a second.
+            pairs = [line.rpartition(" ")[::2] for line in lines.splitlines()]
+            self._old = {key: digest for key, digest in pairs if _SHA256.fullmatch(digest)}
+
+    def get(self, path: Path, status: os.stat_result) -> str | None:
+        """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
+        key = self._key(path, status)
+        digest = self._old.get(key)
+        if digest is not None:
+            self._used[key] = digest
+        return digest
+
+    def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
+        """Remember a file's hash, unless the file changed just before; see `HashCache.put`."""
+        if not _is_new(path, status, started_ns):
+            self._used[self._key(path, status)] = digest
+
+    def save(self) -> None:
+        """Write the document if it has changed; an unwritable cache is left alone."""
+        if self._used != self._old:
+            lines = "\n".join(f"{key} {digest}" for key, digest in self._used.items())
+            _save(self._entry, {**self._header, "files": lines})
+
+    def _key(self, path: Path, status: os.stat_result) -> str:
+        # Any name has bytes; percent signs keep spaces and line ends out of the text.
+        name = quote_from_bytes(os.fsencode(os.fspath(path).removeprefix(self._prefix)))
+        return f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
 def now_ns() -> int:
@@ -114,3 +171,39 @@ def _identity(path: Path, status: os.stat_result) -> dict[str, Any]:
         "ctime_ns": str(status.st_ctime_ns),
         "inode": str(status.st_ino),
     }
+
+
+def _is_new(path: Path, status: os.stat_result, started_ns: int) -> bool:
+    if max(status.st_mtime_ns, status.st_ctime_ns) <= started_ns - _RACY_NS:
+        return False
+    logger.debug("hash of %s not cached: the file is too new", path)
+    return True
+
+
+def _load(entry: Path, largest: int) -> dict[str, Any]:
+    """Return a document without its seal; empty if it is absent, damaged or too large."""
+    try:
+        with entry.open("rb") as file:
+            data = file.read(largest)
+        return unseal(data, path=str(entry))
+    except FileNotFoundError:
+        return {}
+    except (OSError, SpikestoreError) as error:
+        logger.debug("hash cache entry ignored: %s", error)
+        return {}
+
+
+def _save(entry: Path, document: dict[str, Any]) -> None:
+    """Replace a document as a whole, so that no reader sees half of it."""
+    temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}.part")
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(seal(document))
+            temporary.replace(entry)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+    except (OSError, SpikestoreError) as error:
+        logger.debug("hashes not cached in %s: %s", entry, error)

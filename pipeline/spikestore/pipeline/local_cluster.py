@@ -77,7 +77,7 @@ def local_cluster(workers: int, environment: Mapping[str, str]) -> Any:
     worker = {"cls": Worker, "options": {"worker_class": "distributed.Nanny", "worker_kwargs": options}}
     return SpecCluster(
         workers=dict.fromkeys(range(workers), worker),
-        # Without an address for its HTTP server it would listen on all interfaces.
+        # Any free port: by default its HTTP server takes 8787, and Dask warns where that is taken.
         scheduler={
             "cls": Scheduler,
             "options": {"host": _HOST, "port": 0, "dashboard": False, "dashboard_address": f"{_HOST}:0"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from spikestore.pipeline.readers.datasets import DATASETS, find_dataset
@@ -46,7 +46,7 @@ def choose_recipe(
         return shipped[recipe] if recipe in shipped and not Path(recipe).is_file() else Path(recipe)
     if data is None:
         raise UsageError(
-            f"say which recipe (shipped are {', '.join(shipped)}), or --data FOLDER with SSC or SHD files"
+            f"say which recipe (shipped are {', '.join(shipped)}), or --data FOLDER with files of {_or(DATASETS)}"
         )
     try:
         dataset = find_dataset(data)
@@ -54,7 +54,14 @@ def choose_recipe(
         candidates = error.details.get("candidates")
         if ask is None or not candidates:
             raise
-        dataset = ask(list(candidates)).strip().upper()
-        if dataset not in DATASETS:
-            raise UsageError(f"{dataset!r} is none of {', '.join(candidates)}") from None
+        answer = ask(list(candidates)).strip()
+        by_lower = {one.lower(): one for one in candidates}
+        if answer.lower() not in by_lower:
+            raise UsageError(f"{answer!r} is none of {', '.join(candidates)}") from None
+        dataset = by_lower[answer.lower()]
     return shipped[dataset.lower()]
+
+
+def _or(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}"

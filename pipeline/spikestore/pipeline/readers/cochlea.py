@@ -19,27 +19,31 @@ truncated to int64 µs. Wider floating-point times are read in the same way. Wha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.readers.hdf5 import HDF5_ERRORS, one_line, open_hdf5, type_text
+from spikestore.pipeline.event_block import EventBlock
+from spikestore.pipeline.readers.cochlea_block import CHANNELS, cochlea_block
+from spikestore.pipeline.readers.cochlea_layout import DOWNLOAD, EXPECTED, CochleaLayout
+from spikestore.pipeline.readers.hdf5 import HDF5_ERRORS, one_line, open_hdf5
+from spikestore.pipeline.readers.sequences import Sequences, read_sequences
 from spikestore.pipeline.readers.vlen import vlen_lengths
+from spikestore.pipeline.readers.watched_file import WatchedFile
 from spikestore.pipeline.recording import Events, Recording
-from spikestore.store_schemas.errors import LayoutError, RecordingError, SourceChangedError, SpikestoreError
+from spikestore.store_schemas.errors import LayoutError, RecordingError, SpikestoreError
+
+if TYPE_CHECKING:
+    from spikestore.pipeline.readers.vlen_heap import VlenHeap
+
+_ReadSequences = Callable[[int, int], list[Sequences]]
 
 EVENT = np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)])
 """Tonic's dtype for these datasets; ``t`` in µs."""
-
-_CHANNELS = 700
-_TOO_LATE = 2.0**63
-"""In µs: beyond int64. No float16 reaches it except infinity; wider types can."""
-_EXPECTED = "expected HDF5 with spikes/times, spikes/units, labels and extra/keys, as SSC and SHD have it"
-_DOWNLOAD = "download it again (https://zenkelab.org/datasets/)"
 
 
 class CochleaReader:
@@ -70,12 +74,13 @@ class CochleaReader:
     name = "cochlea-hdf5"
     version = 1
     has_y = False
-    sensor_size = (_CHANNELS, 1, 1)
+    sensor_size = (CHANNELS, 1, 1)
 
     def __init__(self, path: Path, *, limit: int | None = None) -> None:
         self._path = path
-        self._file = open_hdf5(path, expected=_EXPECTED, remedy=_DOWNLOAD)
-        self._size = path.stat().st_size
+        self._file = open_hdf5(path, expected=EXPECTED, remedy=DOWNLOAD)
+        self._watched = WatchedFile(path)
+        self._heap: VlenHeap | None = None
         try:
             self._load(limit)
         except SpikestoreError:
@@ -86,11 +91,12 @@ class CochleaReader:
             self._damaged(error)
 
     def _load(self, limit: int | None) -> None:
-        self._times = self._sequences("spikes/times", "f", "floating-point")
-        self._units = self._sequences("spikes/units", "iu", "integer")
-        self._labels = self._integers("labels")
-        self.classes = self._names("extra/keys")
-        self._speakers = self._integers("extra/speaker") if "extra/speaker" in self._file else None
+        layout = CochleaLayout(self._path, self._file)
+        self._times = layout.sequences("spikes/times", "f", "floating-point")
+        self._units = layout.sequences("spikes/units", "iu", "integer")
+        self._labels = layout.integers("labels")
+        self.classes = layout.names("extra/keys")
+        self._speakers = layout.integers("extra/speaker") if "extra/speaker" in self._file else None
         self.extras: tuple[str, ...] = () if self._speakers is None else ("speaker",)
         counts = {
             "spikes/times": len(self._times),
@@ -100,16 +106,20 @@ class CochleaReader:
         if self._speakers is not None:
             counts["extra/speaker"] = len(self._speakers)
         if len(set(counts.values())) > 1:
-            self._refuse(
+            layout.refuse(
                 "numbers of recordings differ: " + ", ".join(f"{n} in {name}" for name, n in counts.items())
             )
         total = counts["labels"]
         if total == 0:
-            raise LayoutError(f"{self._path} has no recordings: {_DOWNLOAD}", path=str(self._path))
+            raise LayoutError(f"{self._path} has no recordings: {DOWNLOAD}", path=str(self._path))
         self._count = total if limit is None else min(total, limit)
 
     def __len__(self) -> int:
         return self._count
+
+    def name_of(self, row: int) -> str:
+        """Return the file's name and the row."""
+        return f"{self._path.name}: recording {row}"
 
     def n_events(self) -> npt.NDArray[np.int64]:
         """Return the number of units of each recording, int64, shape (len(self),), without reading the units."""
@@ -118,112 +128,76 @@ class CochleaReader:
         except HDF5_ERRORS as error:
             self._damaged(error)
         # A length that can't be would otherwise make a plan of absurd size.
-        impossible = np.flatnonzero(lengths > self._size)
+        impossible = np.flatnonzero(lengths > self._watched.size)
         if len(impossible):
             row = int(impossible[0])
-            self._damaged(f"recording {row} would have {lengths[row]} events in a file of {self._size} bytes")
+            self._damaged(
+                f"recording {row} would have {lengths[row]} events in a file of {self._watched.size} bytes"
+            )
         return lengths
 
     def read(self, start: int, stop: int) -> list[Recording | RecordingError]:
         """Read the recordings ``start`` to ``stop - 1``; see `Reader.read`."""
+        block = self._block(start, stop, self._through_h5py)
+        return [block.errors.get(row) or self._recording(block, row) for row in range(start, stop)]
+
+    def read_block(self, start: int, stop: int) -> EventBlock:
+        """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
+        return self._block(start, stop, self._from_heap)
+
+    def _block(self, start: int, stop: int, sequences: _ReadSequences) -> EventBlock:
         if not 0 <= start <= stop <= self._count:
             raise IndexError(f"rows {start} to {stop} of {self._count} recordings")
-        if start == stop:
-            return []
+        # HDF5 reads zeros, without a word, where a file ends earlier than it did when it was opened; some zeros
+        # it reads for ever. So look before and after.
+        self._watched.check()
         try:
-            times, units = self._times[start:stop], self._units[start:stop]
+            times, units = sequences(start, stop)
         except HDF5_ERRORS as error:
+            self._watched.check()  # a file that changes looks damaged
             self._damaged(error)
-        # HDF5 reads zeros, without a word, where a file ends earlier than it did when it was opened.
-        if (size := self._path.stat().st_size) < self._size:
-            raise SourceChangedError(
-                f"{self._path} shrank from {self._size} to {size} bytes while it was read: "
-                "run again when nothing writes to it",
-                path=str(self._path),
-            )
-        return [self._recording(start + i, times[i], units[i]) for i in range(stop - start)]
+        self._watched.check()
+        return cochlea_block(
+            start,
+            times,
+            units,
+            self._labels[start:stop],
+            {} if self._speakers is None else {"speaker": self._speakers[start:stop]},
+            n_classes=len(self.classes),
+            problem=self._bad,
+        )
 
-    def _recording(
-        self, row: int, times: npt.NDArray[Any], units: npt.NDArray[Any]
-    ) -> Recording | RecordingError:
-        if len(times) != len(units):
-            return self._bad(row, f"{len(times)} times but {len(units)} units")
-        label = int(self._labels[row])
-        if not 0 <= label < len(self.classes):
-            return self._bad(row, f"label {label} is not one of the {len(self.classes)} classes", label=label)
-        events: Events = np.empty(len(times), EVENT)
-        if len(times):
-            # Widened first: 10^6 times a float16 overflows (tonic issue 321).
-            with np.errstate(over="ignore", invalid="ignore"):
-                microseconds = times.astype(np.float64) * 1e6
-            # One NaN makes both extremes NaN, which no comparison passes.
-            if not (microseconds.min() > -_TOO_LATE and microseconds.max() < _TOO_LATE):
-                event = int(np.flatnonzero(~(np.abs(microseconds) < _TOO_LATE))[0])
-                return self._bad(row, f"the time of event {event} is {times[event]} s", event=event)
-            events["t"] = microseconds
-            if units.max() >= _CHANNELS or units.min() < 0:
-                event = int(np.flatnonzero((units >= _CHANNELS) | (units < 0))[0])
-                why = f"event {event} is in channel {units[event]}, channels are 0 to {_CHANNELS - 1}"
-                return self._bad(row, why, event=event)
-            events["x"] = units
-            events["p"] = 1
-        extras = {} if self._speakers is None else {"speaker": int(self._speakers[row])}
-        return Recording(row, events, label, extras)
+    def _through_h5py(self, start: int, stop: int) -> list[Sequences]:
+        return [read_sequences(dataset, start, stop) for dataset in (self._times, self._units)]
+
+    def _from_heap(self, start: int, stop: int) -> list[Sequences]:
+        if self._heap is None:
+            # Here, because it loads numba, half a second that `read` and planning can do without.
+            from spikestore.pipeline.readers.vlen_heap import VlenHeap
+
+            self._heap = VlenHeap(self._times, self._units)
+        found = self._heap.read(start, stop)
+        return self._through_h5py(start, stop) if found is None else found
+
+    def _recording(self, block: EventBlock, row: int) -> Recording:
+        place = row - block.first_row
+        here = slice(block.offsets[place], block.offsets[place + 1])
+        t = block.t[here]
+        events: Events = np.empty(len(t), EVENT)
+        events["t"] = t if block.time_table is None else block.time_table[t]
+        events["x"] = block.x[here]
+        events["p"] = 1
+        extras = {name: int(column[place]) for name, column in block.extras.items()}
+        return Recording(row, events, int(block.labels[place]), extras)
 
     def _bad(self, row: int, why: str, **details: int) -> RecordingError:
         # The file's name and not its path: reasons of skipped recordings are stored and travel with the set.
-        return RecordingError(
-            f"{self._path.name}: recording {row}: {why}", path=str(self._path), recording=row, **details
-        )
-
-    def _dataset(self, name: str, requirement: str) -> Any:
-        found = self._file.get(name)
-        if not isinstance(found, h5py.Dataset):
-            self._refuse(f"no dataset {name}")
-        if found.ndim != 1:
-            self._refuse(f"{name} has shape {found.shape}, should have one axis ({requirement})")
-        if found.external or found.is_virtual or found.file.filename != self._file.filename:
-            # The source key hashes this file only.
-            self._refuse(f"{name} is stored in another file")
-        return found
-
-    def _sequences(self, name: str, kinds: str, noun: str) -> Any:
-        requirement = f"variable-length {noun} sequences, little-endian"
-        found = self._dataset(name, requirement)
-        base = h5py.check_vlen_dtype(found.dtype)
-        # h5py 3.16 hands out sequences of the other byte order unswapped: wrong numbers, without a word.
-        if base is None or np.dtype(base).kind not in kinds or not np.dtype(base).isnative:
-            self._refuse(f"{name} holds {type_text(found)}, should hold {requirement}")
-        return found
-
-    def _integers(self, name: str) -> npt.NDArray[np.int64]:
-        found = self._dataset(name, "integers")
-        if found.dtype.kind not in "iu":
-            self._refuse(f"{name} holds {type_text(found)}, should hold integers")
-        values = found[()]
-        limits = np.iinfo(np.int32)  # what the store's columns hold
-        if len(values) and (values.max() > limits.max or values.min() < limits.min):
-            self._refuse(f"{name} has values beyond int32")
-        return np.asarray(values, np.int64)
-
-    def _names(self, name: str) -> tuple[str, ...]:
-        found = self._dataset(name, "class names")
-        if h5py.check_string_dtype(found.dtype) is None:
-            self._refuse(f"{name} holds {type_text(found)}, should hold class names")
-        try:
-            return tuple(value.decode() for value in found[()].tolist())
-        except UnicodeDecodeError:
-            self._refuse(f"{name} has a class name that is not UTF-8 text")
-
-    def _refuse(self, why: str) -> NoReturn:
-        raise LayoutError(
-            f"{self._path}: {why}; {_EXPECTED}: choose another file or {_DOWNLOAD}", path=str(self._path)
-        )
+        return RecordingError(f"{self.name_of(row)}: {why}", path=str(self._path), recording=row, **details)
 
     def _damaged(self, why: Exception | str) -> NoReturn:
         cause = why if isinstance(why, Exception) else None
         raise LayoutError(
-            f"{self._path} is damaged or truncated ({one_line(why)}): {_DOWNLOAD}", path=str(self._path)
+            f"{self._path} is damaged or truncated ({one_line(why)}): {DOWNLOAD}", path=str(self._path)
         ) from cause
 
     def close(self) -> None:

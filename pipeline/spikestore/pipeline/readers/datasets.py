@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.readers.split_files import FileTree, NamedFiles, SplitFiles
 from spikestore.store_schemas.errors import (
     SourceChangedError,
     SourceNotFoundError,
@@ -30,26 +31,45 @@ class Dataset:
         Name of the reader, as in ``Source.reader``.
     reader_version : int
         Version of its results.
-    splits : mapping of str to tuple of str
-        Files of each split, relative to the dataset's folder, sorted.
+    splits : mapping of str to SplitFiles
+        Where the files of each split are.
     """
 
     reader: str
     reader_version: int
-    splits: Mapping[str, tuple[str, ...]]
+    splits: Mapping[str, SplitFiles]
+
+    @property
+    def file_per_recording(self) -> bool:
+        """Whether recording i is file i of the source."""
+        return all(isinstance(files, FileTree) for files in self.splits.values())
 
 
-_COCHLEA = ("cochlea-hdf5", 1)
+def _cochlea(*names: str) -> Dataset:
+    splits = {name.split("_")[1]: NamedFiles((f"{name}.h5",)) for name in names}
+    return Dataset("cochlea-hdf5", 1, splits)
+
+
+def _digits(folder: str) -> FileTree:
+    # Tonic calls the download train.zip, its authors Train.zip.
+    return FileTree(
+        folder, ".bin", (f"{folder.lower()}.zip", f"{folder}.zip"), tuple(str(digit) for digit in range(10))
+    )
+
+
+def _gestures(folder: str) -> FileTree:
+    return FileTree(folder, ".npy", (f"{folder}.tar.gz",))
+
 
 DATASETS: Mapping[str, Dataset] = {
-    "SHD": Dataset(*_COCHLEA, {"train": ("shd_train.h5",), "test": ("shd_test.h5",)}),
-    "SSC": Dataset(
-        *_COCHLEA, {"train": ("ssc_train.h5",), "valid": ("ssc_valid.h5",), "test": ("ssc_test.h5",)}
+    "DVSGesture": Dataset(
+        "dvsgesture-npy", 1, {"train": _gestures("ibmGestureTrain"), "test": _gestures("ibmGestureTest")}
     ),
+    "NMNIST": Dataset("nmnist-bin", 1, {"train": _digits("Train"), "test": _digits("Test")}),
+    "SHD": _cochlea("shd_train", "shd_test"),
+    "SSC": _cochlea("ssc_train", "ssc_valid", "ssc_test"),
 }
 """The known datasets under their names in `tonic.datasets`."""
-
-_ARCHIVES = (".zip", ".gz")
 
 
 def dataset_named(name: str) -> Dataset:
@@ -94,13 +114,14 @@ def find_dataset(folder: Path | str) -> str:
     base = _existing(folder)
     found: dict[str, list[Path]] = {}
     for name, dataset in DATASETS.items():
-        files = [path for path in _places(name, base, _all_files(dataset)) if path.is_file()]
-        if files:
-            found[name] = files
+        splits = dataset.splits.values()
+        there = [path for root in _roots(name, base) for files in splits for path in files.present(root)]
+        if there:
+            found[name] = there
     if not found:
-        wanted = [(name, _all_files(dataset)) for name, dataset in DATASETS.items()]
-        names = "; ".join(f"{name} has {', '.join(files)}" for name, files in wanted)
-        hint = "".join(_archive_hint(name, base, files) for name, files in wanted)
+        wanted = [(name, list(dataset.splits.values())) for name, dataset in DATASETS.items()]
+        names = "; ".join(f"{name} has {', '.join(map(str, splits))}" for name, splits in wanted)
+        hint = "".join(_archive_hint(_roots(name, base), splits) for name, splits in wanted)
         raise SourceNotFoundError(
             f"no files of a known dataset in {base}, nor in {' or '.join(DATASETS)} below it ({names}){hint}",
             path=str(base),
@@ -140,26 +161,27 @@ def dataset_files(dataset: str, split: str, folder: Path | str) -> tuple[Path, l
         No such dataset or split.
     SourceNotFoundError
         The folder or a file is not there; the message says where it was looked for.
+    SourceError
+        A folder can't be listed.
     """
     splits = dataset_named(dataset).splits
     if split not in splits:
         raise _unknown(f"split of {dataset}", split, splits)
-    names = list(splits[split])
+    files = splits[split]
     base = _existing(folder)
-    roots = (base / dataset, base)
+    roots = _roots(dataset, base)
     for root in roots:
-        if all((root / name).is_file() for name in names):
+        if names := files.find(root):
             return root, names
-    hint = _archive_hint(dataset, base, names)
+    hint = _archive_hint(roots, [files])
     raise SourceNotFoundError(
-        f"no {' and '.join(names)} for {dataset}/{split}: looked in {roots[0]} and {roots[1]}{hint}",
+        f"no {files} for {dataset}/{split}: looked in {roots[0]} and {roots[1]}{hint}",
         path=str(base),
         looked_in=tuple(map(str, roots)),
-        names=tuple(names),
     )
 
 
-def open_reader(source: Source, root: Path) -> Reader:
+def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
     """Open the files of a source.
 
     Parameters
@@ -168,6 +190,8 @@ def open_reader(source: Source, root: Path) -> Reader:
         What to read; its ``limit`` is honoured, ``sort`` and ``on_error`` are the caller's business.
     root : pathlib.Path
         The dataset's folder, which the source's names are relative to.
+    first_row : int
+        Row of the first file, where `source` is a part of one with a file per recording (`LocatedSource.part`).
 
     Raises
     ------
@@ -178,12 +202,11 @@ def open_reader(source: Source, root: Path) -> Reader:
     SourceNotFoundError
         A file is not there.
     SourceChangedError
-        A file has another size than the source says.
+        A file has another size than the source says. (With a file per recording, both are noticed when it is
+        read: there may be 60,000 of them.)
     LayoutError
         A file is not in the expected layout.
     """
-    from spikestore.pipeline.readers.cochlea import CochleaReader  # here, because it imports h5py
-
     dataset = dataset_named(source.dataset)
     here = (dataset.reader, dataset.reader_version)
     if (source.reader, source.reader_version) != here:
@@ -191,16 +214,26 @@ def open_reader(source: Source, root: Path) -> Reader:
             f"{source.dataset}/{source.split} is to be read by {source.reader} version {source.reader_version}, "
             f"this spikestore has {here[0]} version {here[1]}: make the source again with it"
         )
-    paths = [root / file.name for file in source.files]
-    for file, path in zip(source.files, paths, strict=True):
-        if not path.is_file():
-            raise SourceNotFoundError(f"{path} does not exist", path=str(path))
-        if (size := path.stat().st_size) != file.size:
-            raise SourceChangedError(
-                f"{path} has {size} bytes, the source says {file.size}: it changed since it was hashed, run again",
-                path=str(path),
-            )
-    (path,) = paths  # the only reader so far has one file a split
+    # Imported here, because a run with nothing to read needs none of them.
+    if dataset.reader == "nmnist-bin":
+        from spikestore.pipeline.readers.nmnist import NMNISTReader
+
+        return NMNISTReader(root, source.files, first_row=first_row, limit=source.limit)
+    if dataset.reader == "dvsgesture-npy":
+        from spikestore.pipeline.readers.dvsgesture import DVSGestureReader
+
+        return DVSGestureReader(root, source.files, first_row=first_row, limit=source.limit)
+    from spikestore.pipeline.readers.cochlea import CochleaReader
+
+    (file,) = source.files
+    path = root / file.name
+    if not path.is_file():
+        raise SourceNotFoundError(f"{path} does not exist", path=str(path))
+    if (size := path.stat().st_size) != file.size:
+        raise SourceChangedError(
+            f"{path} has {size} bytes, the source says {file.size}: it changed since it was hashed, run again",
+            path=str(path),
+        )
     return CochleaReader(path, limit=source.limit)
 
 
@@ -218,23 +251,14 @@ def _existing(folder: Path | str) -> Path:
     return base
 
 
-def _all_files(dataset: Dataset) -> list[str]:
-    return [name for names in dataset.splits.values() for name in names]
+def _roots(dataset: str, base: Path) -> tuple[Path, Path]:
+    return base / dataset, base
 
 
-def _places(dataset: str, base: Path, names: Iterable[str]) -> list[Path]:
-    return [root / name for root in (base / dataset, base) for name in names]
-
-
-def _archive_hint(dataset: str, base: Path, names: Iterable[str]) -> str:
-    """Say what to unpack. Tonic wants a ``.zip`` beside each file, an empty one will do: those are no archives."""
-    there = [
-        archive
-        for path in _places(dataset, base, names)
-        for archive in (path.with_name(path.name + ending) for ending in _ARCHIVES)
-        if archive.is_file() and archive.stat().st_size
-    ]
-    return f"; unpack {', '.join(map(str, there))} first" if there else ""
+def _archive_hint(roots: Iterable[Path], splits: Iterable[SplitFiles]) -> str:
+    """Say what to unpack."""
+    there = [str(archive) for root in roots for files in splits for archive in files.archives(root)]
+    return f"; unpack {', '.join(there)} first" if there else ""
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -8,6 +8,7 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.pipeline.event_block import EventBlock
 from spikestore.pipeline.recording import Recording
 from spikestore.store_schemas.errors import RecordingError
 
@@ -48,6 +49,13 @@ class Reader(Protocol):
     def __len__(self) -> int:
         """Return the number of recordings, at most the source's limit."""
 
+    def name_of(self, row: int) -> str:
+        """Return what to call a recording in messages, such as ``ssc_train.h5: recording 17``.
+
+        Files by their names relative to the dataset's folder, never by a path of this machine: reasons of skipped
+        recordings travel with the set.
+        """
+
     def n_events(self) -> npt.NDArray[np.int64]:
         """Return the number of events of each recording, for planning.
 
@@ -84,6 +92,26 @@ class Reader(Protocol):
             A file shrank since it was opened.
         IndexError
             No such rows.
+        """
+
+    def read_block(self, start: int, stop: int) -> EventBlock:
+        """Read the recordings ``start`` to ``stop - 1`` in whole columns: the fast way, same recordings as `read`.
+
+        Parameters
+        ----------
+        start, stop : int
+            Rows, ``0 <= start <= stop <= len(self)``.
+
+        Returns
+        -------
+        EventBlock
+            Its `errors` are those that `read` returns. Ill-formed recordings are empty in the columns, so that
+            every event there is legal. The arrays may be shared: treat them as not writable.
+
+        Raises
+        ------
+        LayoutError, SourceChangedError, IndexError
+            As `read`.
         """
 
     def close(self) -> None:

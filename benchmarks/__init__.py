@@ -1,0 +1,1 @@
+"""Benchmarks: ours against the peers, side by side. ``python -m benchmarks.NAME --help``."""

@@ -1,0 +1,169 @@
+"""The one form of all benchmarks: interleaved rounds, ratios, JSON and a table.
+
+A row compares our work with a peer's in the same process tree: in each round both run once, in alternating order,
+and the row's value is the median of the per-round ratios, with their minimum and maximum beside it. A row that
+could not run says why and has no number. A target that is missed is printed as missed, and the exit status is 0 all
+the same: a benchmark measures, a test judges.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 5
+
+PINNED = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+"""One thread for each worker, ours and the peers'."""
+
+
+@dataclass
+class Row:
+    """One comparison.
+
+    Attributes
+    ----------
+    name : str
+        What is compared.
+    target, stretch : float, optional
+        From the issue.
+    better : {"higher", "lower"}
+        Direction of `target`.
+    ratios : list of float
+        One a round.
+    ours, peer : dict
+        Medians of what was measured, with units in the names.
+    skipped : str, optional
+        Why there is no number.
+    """
+
+    name: str
+    target: float | None = None
+    stretch: float | None = None
+    better: str = "higher"
+    ratios: list[float] = field(default_factory=list)
+    ours: dict[str, float] = field(default_factory=dict)
+    peer: dict[str, float] = field(default_factory=dict)
+    skipped: str | None = None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the row as the JSON has it."""
+        row: dict[str, Any] = {"name": self.name}
+        if self.skipped is not None:
+            return {**row, "skipped": self.skipped}
+        row |= {"value": statistics.median(self.ratios), "low": min(self.ratios), "high": max(self.ratios)}
+        return {
+            **row,
+            "target": self.target,
+            "stretch": self.stretch,
+            "better": self.better,
+            "ours": self.ours,
+            "peer": self.peer,
+        }
+
+    def verdict(self) -> str:
+        """Return "met", "missed" or "stretch"."""
+        if self.skipped is not None or self.target is None:
+            return "-"
+        value, sign = statistics.median(self.ratios), 1 if self.better == "higher" else -1
+        if self.stretch is not None and sign * value >= sign * self.stretch:
+            return "stretch"
+        return "met" if sign * value >= sign * self.target else "MISSED"
+
+
+def compare(row: Row, ours: Callable[[], float], peer: Callable[[], float], *, unit: str, rounds: int = ROUNDS) -> Row:
+    """Run both sides in turn, the order alternating, and fill the row with rates.
+
+    Parameters
+    ----------
+    row : Row
+        Is filled, and returned.
+    ours, peer : callable
+        Do their work once; return a rate, more is better.
+    unit : str
+        Unit of the rates.
+    rounds : int
+        At least five.
+    """
+    rates: dict[Callable[[], float], list[float]] = {ours: [], peer: []}
+    for number in range(rounds):
+        for side in (ours, peer) if number % 2 == 0 else (peer, ours):
+            rates[side].append(side())
+    row.ratios = [mine / theirs for mine, theirs in zip(rates[ours], rates[peer], strict=True)]
+    row.ours |= {unit: statistics.median(rates[ours])}
+    row.peer |= {unit: statistics.median(rates[peer])}
+    return row
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that `work` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def arguments(description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, help="write the result here too")
+    parser.add_argument("--size", choices=("small", "full"), default="full", help="small: a minute, rough numbers")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, where it matters")
+    parser.add_argument("--data", type=Path, help="a folder in SSC's layout, instead of demo recordings")
+    parser.add_argument("--rows", help="only rows whose name contains this")
+    return parser.parse_args(argv)
+
+
+def report(name: str, rows: Sequence[Row], data: dict[str, Any], options: argparse.Namespace) -> None:
+    """Write the JSON, and the table to stdout."""
+    document = {
+        "benchmark": name,
+        "machine": {
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "python": platform.python_version(),
+            "torch": _version("torch"),
+            "device": options.device,
+        },
+        "data": data,
+        "rows": [row.to_mapping() for row in rows],
+    }
+    if options.json is not None:
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    out = sys.stdout.write
+    out(f"{name}: {document['machine']}, {data}\n")
+    out("| row | value | low to high | target | stretch | | ours | peer |\n|---|---|---|---|---|---|---|---|\n")
+    for row in rows:
+        if row.skipped is not None:
+            out(f"| {row.name} | - | - | | | skipped: {row.skipped} | | |\n")
+            continue
+        found = row.to_mapping()
+        bound = {"higher": "≥", "lower": "≤"}[row.better]
+        out(
+            f"| {row.name} | {found['value']:.3g} | {found['low']:.3g} to {found['high']:.3g} "
+            f"| {_bound(bound, row.target)} | {_bound(bound, row.stretch)} | {row.verdict()} "
+            f"| {_figures(row.ours)} | {_figures(row.peer)} |\n"
+        )
+
+
+def _bound(sign: str, value: float | None) -> str:
+    return "" if value is None else f"{sign} {value:g}"
+
+
+def _figures(figures: dict[str, float]) -> str:
+    return ", ".join(f"{value:,.4g} {name}" for name, value in figures.items())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

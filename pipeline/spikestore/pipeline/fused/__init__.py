@@ -1,0 +1,5 @@
+"""Fused execution: from columns of raw events to the non-zeros of their frames in one compiled pass."""
+
+from spikestore.pipeline.fused.chain import FusedChain, FusedSamples, can_run
+
+__all__ = ["FusedChain", "FusedSamples", "can_run"]

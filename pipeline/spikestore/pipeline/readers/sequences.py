@@ -1,0 +1,62 @@
+"""Sequences of a variable-length HDF5 dataset, a block at a time, in one column."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+
+class Sequences(NamedTuple):
+    """Consecutive sequences of one dataset.
+
+    Attributes
+    ----------
+    lengths : int64 array, shape (sequences,)
+        How many values each one has.
+    values : array, shape (sum of lengths,)
+        All of them, one sequence after the other.
+    """
+
+    lengths: npt.NDArray[np.int64]
+    values: npt.NDArray[Any]
+
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Return where each sequence starts in `values`, and the end: int64, shape (sequences + 1,)."""
+        return offsets_of(self.lengths)
+
+
+def offsets_of(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the sums of all lengths before each one, and of all: int64, shape (len(lengths) + 1,)."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def element_type(dataset: Any) -> np.dtype[Any]:
+    """Return the type of the values in a variable-length dataset's sequences."""
+    element: np.dtype[Any] = np.dtype(h5py.check_vlen_dtype(dataset.dtype))
+    return element
+
+
+def read_sequences(dataset: Any, start: int, stop: int) -> Sequences:
+    """Read the sequences ``start`` to ``stop - 1`` through h5py.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset, shape (n,)
+        Of a variable-length type.
+    start, stop : int
+        Rows, ``0 <= start < stop <= n``.
+
+    Raises
+    ------
+    OSError, RuntimeError, ValueError, TypeError
+        The file is damaged.
+    """
+    found = dataset[start:stop].tolist()
+    lengths = np.fromiter(map(len, found), np.int64, stop - start)
+    # The empty one gives the type where nothing else is there.
+    return Sequences(lengths, np.concatenate([np.empty(0, element_type(dataset)), *found]))

@@ -1,0 +1,53 @@
+"""Notice that a file changes while it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spikestore.store_schemas.errors import SourceChangedError
+
+
+class WatchedFile:
+    """A file as it is now.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        An existing file.
+
+    Attributes
+    ----------
+    size : int
+        Its bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        status = path.stat()
+        self.size = status.st_size
+        self._seen = (status.st_mtime_ns, status.st_ino)
+
+    def check(self) -> None:
+        """Raise unless the file is as it was; to be called after each read, for what was read until then.
+
+        Raises
+        ------
+        SourceChangedError
+            It has another size or time, or is another file, or is gone.
+        """
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise self._changed(
+                f"can't be looked at any more ({error.strerror}), it was being read"
+            ) from error
+        if status.st_size != self.size:
+            how = "shrank" if status.st_size < self.size else "grew"
+            raise self._changed(f"{how} from {self.size} to {status.st_size} bytes while it was read")
+        if (status.st_mtime_ns, status.st_ino) != self._seen:
+            raise self._changed("was written to or replaced while it was read")
+
+    def _changed(self, how: str) -> SourceChangedError:
+        return SourceChangedError(
+            f"{self._path} {how}: run again when nothing writes to it", path=str(self._path)
+        )

@@ -1,0 +1,66 @@
+"""What tests of sources and of the hash cache share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spikestore.pipeline import hash_cache, source_files
+from spikestore.pipeline.source_files import LocatedSource, make_source
+
+CONTENT = bytes(range(256)) * 20_000  # 5 MB: several blocks
+LATER = 10 * 10**9
+
+
+def ssc(data: Path, cache: Path, **options: Any) -> LocatedSource:
+    return make_source("SSC", "train", data, cache=cache, **options)
+
+
+def entries(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*") if path.is_file()]
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the names of the files that are hashed; the clock is 10 s ahead: files are old enough."""
+    hashed: list[str] = []
+    original = source_files._sha256
+
+    def counted(path: Path, tally: Any) -> str:
+        hashed.append(path.name)
+        return original(path, tally)
+
+    monkeypatch.setattr(source_files, "_sha256", counted)
+    real = hash_cache.now_ns
+    monkeypatch.setattr(source_files, "now_ns", lambda: real() + LATER)
+    return hashed
+
+
+def in_place(path: Path) -> None:
+    """Change a file's first byte, and its time."""
+    with path.open("r+b") as file:
+        file.write(b"\xff")
+    os.utime(path, ns=(1, 1))
+
+
+def damage_cut(data: bytes) -> bytes:
+    return data[:-1]
+
+
+def damage_digit(data: bytes) -> bytes:
+    at = data.index(b'"sha256":"') + 10
+    return data[:at] + (b"0" if data[at : at + 1] != b"0" else b"1") + data[at + 1 :]
+
+
+def damage_empty(data: bytes) -> bytes:
+    return b""
+
+
+def damage_noise(data: bytes) -> bytes:
+    return b"\x00\xff" * 50
+
+
+def damage_huge(data: bytes) -> bytes:
+    return data + b" " * 2**17

@@ -123,7 +123,7 @@ def test_a_store_of_a_newer_format(run: Run, data: Path, tmp_path: Path, place: 
     assert (answer.status, "format 2" in answer.err) == (1, True)
     assert run("verify", "--store", "store").status == 1
     listed = run("ls", "--store", "store", "--json")
-    assert listed.status == 0
+    assert listed.status == 1
     assert "format 2" in listed.out + listed.err
     assert {one: one.read_bytes() for one in (tmp_path / "store").rglob("*") if one.is_file()} == before
 

@@ -19,7 +19,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the shipped recipes lie in a folder of the test, for they get locks too."""
     folder = tmp_path / "shipped" / "recipes"
     shutil.copytree(Path(__file__).parents[2] / "recipes", folder, ignore=shutil.ignore_patterns("*.lock"))
-    monkeypatch.setattr(shipped_recipes, "_HERE", folder.parent)
+    monkeypatch.setattr(shipped_recipes, "INSTALLED", folder)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.pipeline.cochlea_files import CLASSES, SPLITS, draw, good, write_dataset, write_file
 
+from spikestore.pipeline.event_block import NO_TIME, EventBlock
 from spikestore.pipeline.readers.cochlea import CochleaReader
+from spikestore.pipeline.recording import Recording
+from spikestore.store_schemas.errors import RecordingError
 
 
 def tonic_dataset(dataset: str, split: str, folder: Path) -> Any:
@@ -34,6 +38,31 @@ def assert_equal_to_tonic(reader: CochleaReader, theirs: Any) -> None:
         assert recording.label == label
         assert recording.events.dtype == events.dtype
         np.testing.assert_array_equal(recording.events, events)
+    assert_block_is(reader.read_block(0, len(reader)), recordings)
+
+
+def assert_block_is(block: EventBlock, items: Sequence[Recording | RecordingError]) -> None:
+    """Check that the columns hold these recordings, and nothing of ill-formed ones."""
+    assert (len(block), block.y, block.p) == (len(items), None, None)
+    assert block.offsets.dtype == block.labels.dtype == np.int64
+    assert block.offsets[0] == 0
+    assert block.offsets[-1] == len(block.t) == len(block.x)
+    for row, (item, start, stop) in enumerate(
+        zip(items, block.offsets, block.offsets[1:], strict=False), block.first_row
+    ):
+        if isinstance(item, RecordingError):
+            assert (str(block.errors[row]), block.errors[row].details) == (str(item), item.details)
+            assert start == stop
+            continue
+        assert row not in block.errors
+        t = block.t[start:stop]
+        np.testing.assert_array_equal(
+            t if block.time_table is None else block.time_table[t], item.events["t"]
+        )
+        np.testing.assert_array_equal(block.x[start:stop], item.events["x"])
+        assert block.labels[row - block.first_row] == item.label
+        extras = {name: int(column[row - block.first_row]) for name, column in block.extras.items()}
+        assert extras == item.extras
 
 
 # ------------------------------------------------------------------------------------- as Tonic has it
@@ -94,6 +123,20 @@ def test_all_finite_float16_times_are_tonics(tmp_path: Path) -> None:
         assert_equal_to_tonic(reader, tonic_dataset("SSC", "train", tmp_path))
 
 
+def test_the_time_table_is_tonics_arithmetic(shared_file: Path) -> None:
+    with CochleaReader(shared_file) as reader:
+        block = reader.read_block(3, 9)
+    assert block.time_table is not None
+    assert block.t.dtype == np.uint16
+    seconds = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = np.isfinite(seconds)
+    np.testing.assert_array_equal(
+        block.time_table[finite], (seconds[finite].astype(np.float64) * 1e6).astype(np.int64)
+    )
+    assert (block.time_table[~finite] == NO_TIME).all()
+    assert not block.time_table.flags.writeable
+
+
 @pytest.mark.parametrize("times_type", [np.float32, np.float64])
 @pytest.mark.parametrize("units_type", [np.uint8, np.int32, np.uint64])
 def test_other_widths_are_read_as_tonic_reads_them(tmp_path: Path, times_type: Any, units_type: Any) -> None:
@@ -114,6 +157,7 @@ def test_a_block_is_its_rows(data: st.DataObject, shared_file: Path) -> None:
     with CochleaReader(shared_file) as reader:
         start = data.draw(st.integers(0, len(reader)))
         stop = data.draw(st.integers(start, len(reader)))
+        assert_block_is(reader.read_block(start, stop), reader.read(start, stop))
         block = [good(item) for item in reader.read(start, stop)]
         assert [recording.row for recording in block] == list(range(start, stop))
         for recording in block:
@@ -141,10 +185,42 @@ def shared_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_file(tmp_path_factory.mktemp("shared") / "ssc_train.h5", draw(25))
 
 
+@given(data=st.data(), wide=st.booleans())
+@settings(max_examples=40)
+def test_a_block_has_the_errors_of_its_rows(data: st.DataObject, wide: bool) -> None:
+    """Any mixture of good and ill-formed recordings; several faults in one, in any order."""
+    times_type = np.float32 if wide else np.float16
+    times = st.sampled_from([0.0, 0.5, -0.25, np.nan, np.inf, -np.inf, 1e30 if wide else 60000.0])
+    channels = st.sampled_from([0, 5, 699, 700, 65535])
+    healthy = data.draw(st.lists(st.booleans(), min_size=1, max_size=8))
+    recordings, labels = [], []
+    for fine in healthy:
+        n = data.draw(st.integers(0, 4))
+        other = n if fine else data.draw(st.sampled_from([n, n, n + 1]))
+        drawn = [0.5] * n if fine else data.draw(st.lists(times, min_size=n, max_size=n))
+        units = [9] * other if fine else data.draw(st.lists(channels, min_size=other, max_size=other))
+        recordings.append((np.array(drawn, times_type), np.array(units, np.uint16)))
+        labels.append(1 if fine else data.draw(st.sampled_from([0, 2, 3, -1])))
+    with tempfile.TemporaryDirectory() as name:
+        path = write_file(
+            Path(name) / "a.h5", recordings, labels=np.array(labels, np.int32), times_type=times_type
+        )
+        with CochleaReader(path) as reader:
+            found = reader.read(0, len(healthy))
+            assert_block_is(reader.read_block(0, len(healthy)), found)
+            for row, fine in enumerate(healthy):
+                alone = reader.read(row, row + 1)
+                assert_block_is(reader.read_block(row, row + 1), alone)
+                assert str(alone[0]) == str(found[row]) if isinstance(found[row], RecordingError) else True
+                assert not (fine and isinstance(found[row], RecordingError))
+
+
 @pytest.mark.parametrize("rows", [(-1, 2), (3, 2), (0, 26)])
 def test_rows_that_do_not_exist(shared_file: Path, rows: tuple[int, int]) -> None:
     with CochleaReader(shared_file) as reader, pytest.raises(IndexError, match="of 25 recordings"):
         reader.read(*rows)
+    with CochleaReader(shared_file) as reader, pytest.raises(IndexError, match="of 25 recordings"):
+        reader.read_block(*rows)
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(1, 1), (25, 25), (1000, 25), (None, 25)])

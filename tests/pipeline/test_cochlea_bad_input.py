@@ -59,6 +59,9 @@ def test_a_bad_recording_is_returned_as_its_error(
     with CochleaReader(path) as reader:
         first, middle, last = reader.read(0, 3)
         assert len(reader.n_events()) == 3
+        block = reader.read_block(0, 3)
+    assert (list(block.errors), str(block.errors[1])) == ([1], str(middle))
+    assert np.diff(block.offsets).tolist() == [4, 0, 4]
     assert [good(first).row, good(last).row] == [0, 2]
     error = bad(middle)
     assert str(error).startswith("ssc_train.h5: recording 1: ")

@@ -69,7 +69,7 @@ def test_arrays_of_other_types_are_tonics(
     """
     events = draw_events(np.random.default_rng(1), 60, 128, 30).astype(dtype)
     if events.dtype.kind == "f":
-        events[:, 3] += np.linspace(0, 5000, 60) / 7  # fractions of ms, that rounding shows on
+        events[:, 3] += np.linspace(0, 50000, 60) / 7  # fractions of ms, so that rounding shows
     array = np.asfortranarray(events) if fortran else events
     root = tmp_path / "DVSGesture"
     reader = dvsgesture_reader(root, array)
@@ -228,3 +228,5 @@ def test_limit_and_part(tmp_path: Path) -> None:
             assert (good(ours).row, good(ours).label, good(ours).extras) == (row, theirs.label, theirs.extras)
             np.testing.assert_array_equal(good(ours).events, theirs.events)
     assert [good(item).extras["user"] for item in whole] == [2, 2, 2, 10, 10]
+    with open_reader(source.source, source.root) as reader:
+        assert reader.read_block(2, 4).extras["user"].tolist() == [2, 10]

@@ -111,6 +111,24 @@ def test_what_was_hashed_before_a_failure_is_kept(
     assert len(reads) - done <= 75  # what other threads did meanwhile differs from run to run
 
 
+def test_a_failure_forgets_no_file_that_was_not_reached(
+    digits: Path, cache: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = nmnist(digits, cache)
+    counted = source_files._sha256
+
+    def refuse(path: Path, tally: Any) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    os.utime(digits / "NMNIST" / first.source.files[0].name)
+    monkeypatch.setattr(source_files, "_sha256", refuse)
+    with pytest.raises(SourceError, match="Permission denied"):
+        nmnist(digits, cache)
+    monkeypatch.setattr(source_files, "_sha256", counted)
+    assert nmnist(digits, cache).source == first.source
+    assert len(reads) == 151
+
+
 @pytest.mark.parametrize("damage", [damage_cut, damage_empty, damage_noise])
 def test_a_damaged_document_is_ignored(digits: Path, cache: Path, reads: list[str], damage: Any) -> None:
     first = nmnist(digits, cache)

@@ -118,6 +118,8 @@ def test_a_bad_file_is_the_error_of_its_row(tmp_path: Path, content: bytes, why:
     block = reader.read_block(0, 4)
     assert block.offsets.tolist() == [0, 2, 2, 4, 4]
     assert {row: str(error) for row, error in block.errors.items()} == {1: str(items[1]), 3: str(items[3])}
+    assert [*reader.read_block(1, 3).errors] == [1]
+    assert [*reader.read_block(2, 4).errors] == [3]
 
 
 def test_files_that_are_not_those_that_were_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

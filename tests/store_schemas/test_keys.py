@@ -163,9 +163,9 @@ def test_defaults_are_spelled_out_in_what_is_hashed(spec: Spec) -> None:
 @FEW
 @given(st.integers(-(2**53), 2**53))
 def test_whole_numbers_and_equal_floats_have_one_key(number: int) -> None:
-    """4000, 4000.0 and "4000" are one parameter, from Python and from a recipe; -0.0 is 0."""
+    """4000, 4000.0 and "8000/2" are one parameter, from Python and from a recipe; -0.0 is 0."""
     wanted = key_of(CropTime(min=float(number), max=2.0**60))
-    ways: list[object] = [number, str(number), f"{number}/1", f"{2 * number}/2"]
+    ways: list[object] = [number, f"{number}/1", f"{2 * number}/2"]
     if number == 0:
         ways.append(-0.0)
     for way in ways:

@@ -188,7 +188,7 @@ def test_nan_and_infinity_are_refused_with_their_path(value: float) -> None:
         "inner.factor": f"should be a finite number, found {value}",
         "many[1].factor": f"should be a finite number, found {value}",
     }
-    for text in (str(value), f"{value}/1", "1e308/1e-308"):
+    for text in (f"{value}/1", "1e308/1e-308"):
         assert "finite number" in problems({"factor": text}, Inner)["factor"]
         with pytest.raises(SpecError, match="finite"):
             Inner(factor=text)  # type: ignore[arg-type]
@@ -233,7 +233,7 @@ def test_nothing_is_coerced(mapping: dict[str, Any]) -> None:
 
 def test_zero_has_no_sign() -> None:
     """-0.0 and 0.0 are one parameter, in a document as in a key."""
-    for zero in (-0.0, "-0", "-0/5", "0/-5"):
+    for zero in (-0.0, "-0/1", "-0/5", "0/-5"):
         assert str(Inner(factor=zero).factor) == "0.0"  # type: ignore[arg-type]
 
 

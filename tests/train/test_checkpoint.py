@@ -75,7 +75,7 @@ def test_bad_files_are_named(features: FeatureSet, tmp_path: Path) -> None:
     save_checkpoint(path, checkpoint(features))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DamagedError, match=r"last\.pt is no checkpoint, or damaged"):
+    with pytest.raises(DamagedError, match=r"last\.pt is no checkpoint of spikestore, or damaged$"):
         load_checkpoint(path)
     torch.save({"weights": {}}, path)
     with pytest.raises(DamagedError, match="no checkpoint of spikestore"):

@@ -126,7 +126,13 @@ def build_features(
     unfinished = build.unfinished()
     done = plan.samples - sum(len(plan.rows(fragment)) for fragment in unfinished)
     if done:
-        logger.info("%s: %d of %d samples were stored before, going on", label, done, plan.samples)
+        logger.info(
+            "%s: %s of %s samples were stored before, going on with fragments of %s",
+            label,
+            f"{done:,}",
+            f"{plan.samples:,}",
+            f"{plan.fragment_samples:,}",
+        )
     progress(done, plan.samples, label)
     job = FragmentJob(build.storage, plan, located, transform)
     for report in executor.run(job, unfinished):

@@ -125,7 +125,8 @@ def transform_rows(
                 )
             except RecordingError as error:
                 if not skip:
-                    raise
+                    hint = 'mend it, or say on_error = "skip" under [source] to leave such recordings out'
+                    raise RecordingError(f"{error.message}: {hint}", **error.details) from error
                 skipped.append(SkippedRow(row=row, reason=error.message[:2000]))
                 packing.add(None, None)
         parts.append(packing.columns())

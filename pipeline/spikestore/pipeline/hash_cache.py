@@ -104,8 +104,10 @@ class HashCache:
         table = HashTable(self._folder / f"{name}.json", folder)
         try:
             yield table
-        finally:
-            table.save()
+        except BaseException:
+            table.save(complete=False)
+            raise
+        table.save(complete=True)
 
     def _entry(self, path: Path) -> Path:
         return self._folder / f"{sha256_hex(os.fsencode(path))[:40]}.json"
@@ -114,8 +116,7 @@ class HashCache:
 class HashTable:
     """SHA-256 of many files, as `HashCache` but in one document; threads may share it.
 
-    Processes that write it at the same time lose each other's entries and nothing else. Entries of files that were
-    neither asked for nor put are dropped.
+    Processes that write it at the same time lose each other's entries and nothing else.
     """
 
     def __init__(self, entry: Path, folder: Path) -> None:
@@ -144,10 +145,18 @@ class HashTable:
         if not _is_new(path, status, started_ns):
             self._used[self._key(path, status)] = digest
 
-    def save(self) -> None:
-        """Write the document if it has changed; an unwritable cache is left alone."""
-        if self._used != self._old:
-            lines = "\n".join(f"{key} {digest}" for key, digest in self._used.items())
+    def save(self, *, complete: bool) -> None:
+        """Write the document if it has changed; an unwritable cache is left alone.
+
+        Parameters
+        ----------
+        complete : bool
+            All files were looked at: entries that were neither asked for nor put are of files that are gone, or
+            were other ones, and are dropped.
+        """
+        entries = self._used if complete else {**self._old, **self._used}
+        if entries != self._old:
+            lines = "\n".join(f"{key} {digest}" for key, digest in entries.items())
             _save(self._entry, {**self._header, "files": lines})
 
     def _key(self, path: Path, status: os.stat_result) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
+from spikestore.pipeline.shipped_recipes import INSTALLED
 from spikestore.pipeline.targets import Target, dataset_target, recipe_targets
 from spikestore.store_schemas.errors import ConflictError, UsageError
 from spikestore.store_schemas.feature_set import FeatureSet
@@ -133,6 +134,8 @@ def preprocess(
     path = None if isinstance(source_or_dataset, Recipe) else Path(source_or_dataset)
     recipe = source_or_dataset if isinstance(source_or_dataset, Recipe) else load_recipe(source_or_dataset)
     targets = recipe_targets(recipe, origin=path, data=data)
+    if path is not None and path.parent == INSTALLED:
+        path = None  # a recipe inside the installed package is nobody's to lock
     lock = read_lock(lock_path(path)) if path is not None else None
     if options.fragment_samples is None and recipe.build.fragment_samples is not None:
         options = BuildOptions(
@@ -208,6 +211,16 @@ def _keep_lock(path: Path, lock: RecipeLock | None, found: dict[str, FeatureSet]
             )
     if lock is not None and lock.splits == pins:
         return
+    for split, old in lock.splits.items() if lock is not None else ():
+        if split in pins and pins[split] != old:
+            logger.warning(
+                "%s pinned %s with digest %s, this gave %s: other recordings or another transform; the lock is "
+                "rewritten, version control shows the change",
+                path,
+                split,
+                old.digest[:12],
+                pins[split].digest[:12],
+            )
     try:
         write_lock(path, RecipeLock(splits=pins))
     except OSError as error:

@@ -10,10 +10,13 @@ from spikestore.store_schemas.errors import UsageError
 
 _HERE = Path(__file__).parent
 
+INSTALLED = _HERE / "recipes"
+"""Where the recipes are in an installed package; an editable install has them at the top of its checkout."""
+
 
 def shipped_recipes() -> dict[str, Path]:
     """Return the shipped recipes by name: those in the package, or in the checkout of an editable install."""
-    for folder in (_HERE / "recipes", _HERE.parents[2] / "recipes"):
+    for folder in (INSTALLED, _HERE.parents[2] / "recipes"):
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob("*.toml"))}
     return {}

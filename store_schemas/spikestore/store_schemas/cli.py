@@ -158,6 +158,9 @@ def _report(error: Exception, command: str | None) -> int:
         say(f"spikestore: error: {error.format_message()}")
         say(f"  see: spikestore {f'{command} ' if command in _entry_points() else ''}--help")
         return 2
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        say(f"spikestore: error: {error.filename}: {error.strerror}")
+        return 1
     text = " ".join(str(error).split())
     say(f"spikestore: unexpected error: {type(error).__name__}{f': {text}' if text else ''}")
     say("  this is a fault in spikestore: set SPIKESTORE_DEBUG=1 for the traceback, and please report it")

@@ -16,13 +16,13 @@ from spikestore.store_schemas.canonical import LARGEST_INTEGER, seal, unseal
 from spikestore.store_schemas.errors import DamagedError, Problem, SpecError
 
 
-def _fraction(value: object) -> object:
+def fraction(value: object) -> object:
     """Turn ``"100/700"`` into the float that Python's ``100 / 700`` is; leave everything else alone."""
     if not isinstance(value, str):
         return value
-    numerator, slash, denominator = value.partition("/")
+    numerator, _, denominator = value.partition("/")  # a number in quotes, without a slash, is no fraction
     try:
-        return float(numerator) / float(denominator) if slash else float(numerator)
+        return float(numerator) / float(denominator)
     except (ValueError, ZeroDivisionError):
         raise PydanticCustomError(
             "fraction",
@@ -40,7 +40,7 @@ def _unsigned_zero(value: float) -> float:
 
 
 Real = Annotated[
-    float, BeforeValidator(_fraction), AfterValidator(_unsigned_zero), Field(allow_inf_nan=False)
+    float, BeforeValidator(fraction), AfterValidator(_unsigned_zero), Field(allow_inf_nan=False)
 ]
 """A real-valued parameter. Recipes may write it as a fraction, ``"100/700"``."""
 
@@ -53,10 +53,11 @@ Size = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 as 64 lower-case hexadecimal digits."""
 
+_NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # where `$` is the end: pydantic's engine is Rust's
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}\Z")
 """What a name for people looks like."""
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 """A name for people (refs, splits, readers): lower-case letters, digits, ``.``, ``_``, ``-``."""
 
 AsTuple = BeforeValidator(_tuple)
@@ -192,6 +193,8 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
         message = f"should be {context.get('expected')}, found {found!r}{_nearest(str(found), options)}"
     elif kind in {"value_error", "fraction"}:
         message = detail["msg"].removeprefix("Value error, ")
+    elif kind == "string_pattern_mismatch" and context.get("pattern") == _NAME_PATTERN:
+        message = f"should be 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit, found {found!r}"
     else:
         message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {_short(found)}"
     return Problem(path or "(top)", message)

@@ -7,13 +7,22 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from spikestore.store_schemas.columns import BLOCK
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
 from spikestore.store_schemas.model import AsTuple, Name, Size, Spec
 from spikestore.store_schemas.source import OnError
 from spikestore.store_schemas.transform import DEFAULT_MAX_BINS, Chain, Transform
+
+
+def _once_each(splits: tuple[str, ...]) -> tuple[str, ...]:
+    if not splits:
+        raise ValueError("should name at least one split; leave it out for all")
+    twice = sorted({split for split in splits if splits.count(split) > 1})
+    if twice:
+        raise ValueError(f"names {', '.join(twice)} more than once")
+    return splits
 
 
 class RecipeSource(Spec):
@@ -23,7 +32,7 @@ class RecipeSource(Spec):
     """Name of the dataset, as in ``tonic.datasets``: SSC, SHD."""
     data: str | None = None
     """Folder with the recordings, relative to the recipe's own folder; ``--data`` goes before it."""
-    splits: Annotated[tuple[Name, ...], AsTuple, Field(min_length=1)] | None = None
+    splits: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_once_each)] | None = None
     """Splits to build; all that the dataset has by default."""
     sort: bool = False
     """Sort each recording's events by time first."""
@@ -71,8 +80,10 @@ def load_recipe(path: Path | str) -> Recipe:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark in front
+    except IsADirectoryError:
+        raise SourceNotFoundError(f"the recipe {path} is a folder: name a TOML file", path=str(path)) from None
+    except (FileNotFoundError, NotADirectoryError):
         raise SourceNotFoundError(f"there is no recipe {path}{_near(path)}", path=str(path)) from None
     except OSError as error:
         raise SourceNotFoundError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from spikestore.store_schemas import FeatureSet
-from spikestore.train.packed import PackedColumns, Progress, pack
+from spikestore.train.packed import PackedColumns, Progress, pack, refuse_other_than_features
 
 
 class FeatureDataset(Dataset[tuple[Any, Any]]):
@@ -54,7 +55,10 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         *,
         progress: Progress | None = None,
     ) -> None:
-        self.columns = pack(features, progress) if isinstance(features, FeatureSet) else features
+        if not isinstance(features, PackedColumns):
+            refuse_other_than_features(features)
+            features = pack(features, progress)
+        self.columns = features
         self._dtype = _frame_dtype(self.columns.value)
         self.transform = transform
         self.target_transform = target_transform
@@ -73,7 +77,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         return len(self.columns)
 
     def __getitem__(self, item: int) -> tuple[Any, Any]:
-        columns, position = self.columns, int(item)
+        columns, position = self.columns, operator.index(item)
         if not -len(self) <= position < len(self):
             raise IndexError(f"item {item} of {len(self)}")
         position %= len(self)

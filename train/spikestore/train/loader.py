@@ -11,8 +11,8 @@ from spikestore.store_schemas import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.batch import Batch, TensorColumns
 from spikestore.train.order import epoch_order
-from spikestore.train.packed import Progress, pack
-from spikestore.train.residence import Residence, choose_residence
+from spikestore.train.packed import Progress, pack, refuse_other_than_features
+from spikestore.train.residence import Residence, choose_residence, pick_device
 
 
 class FeatureLoader:
@@ -73,8 +73,9 @@ class FeatureLoader:
         frames: Literal["dense", "sparse_coo"] = "dense",
         progress: Progress | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}, should be at least 1")
+        refuse_other_than_features(features)
+        if type(batch_size) is not int or batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size!r}, should be a whole number from 1 on")
         if frames not in ("dense", "sparse_coo"):
             raise UsageError(f"frames is 'dense' or 'sparse_coo', not {frames!r}")
         if pad_to is not None and pad_to < features.manifest.n_bins:
@@ -82,7 +83,7 @@ class FeatureLoader:
                 f"pad_to is {pad_to}, but the longest sample has {features.manifest.n_bins} time bins: "
                 "raise it, or crop in the transform"
             )
-        self.device = torch.device(device)
+        self.device = pick_device(device)
         self.residence = choose_residence(features, residence, self.device)
         self.batch_size = batch_size
         self.shuffle = shuffle

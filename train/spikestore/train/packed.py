@@ -71,6 +71,14 @@ class PackedColumns:
         return sum(column.nbytes for column in columns)
 
 
+def refuse_other_than_features(features: object) -> None:
+    """Raise `UsageError` unless `features` is a feature set; a name is the likeliest slip."""
+    if not isinstance(features, FeatureSet):
+        raise UsageError(
+            f"a FeatureSet is needed, not {features!r}: get one from a store, Store(\"store\")[\"demo:train\"]"
+        )
+
+
 def narrow_dtypes(features: FeatureSet) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """Return the dtypes that ``index`` and ``value`` need in memory."""
     manifest = features.manifest

@@ -21,6 +21,25 @@ _SHARE = 0.8
 """Share of the free memory that a set may take; the rest is for batches and the network."""
 
 
+def pick_device(device: str | torch.device) -> torch.device:
+    """Return the device that is meant; ``auto`` is a GPU if there is one.
+
+    Raises
+    ------
+    UsageError
+        There is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise UsageError(f"{device!r} is no device: say cpu, cuda or cuda:1") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"{device} was asked for, but torch {torch.__version__} sees no GPU here")
+    return found
+
+
 def choose_residence(
     features: FeatureSet, residence: Residence, device: torch.device
 ) -> Literal["host", "device"]:

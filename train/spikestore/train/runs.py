@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from spikestore.store_schemas import FeatureSet, Store
 from spikestore.store_schemas.errors import StoreError, UnknownNameError, UsageError
 from spikestore.train.checkpoint import load_checkpoint, refuse_other_data
 from spikestore.train.config import TrainConfig
 from spikestore.train.loader import FeatureLoader
 from spikestore.train.networks import build_network, load_weights
-from spikestore.train.residence import Residence
+from spikestore.train.residence import Residence, pick_device
 from spikestore.train.training import EpochResult, Progress, accuracy, network_shape, train
 
 logger = logging.getLogger(__name__)
@@ -109,25 +107,6 @@ def evaluate(
         features, data.batch_size, residence=residence, device=place, pad_to=data.pad_to, progress=progress
     )
     return accuracy(network.to(place), loader), loader.samples
-
-
-def pick_device(device: str) -> torch.device:
-    """Return the device that is meant; ``auto`` is a GPU if there is one.
-
-    Raises
-    ------
-    UsageError
-        There is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise UsageError(f"{device!r} is no device: say cpu, cuda or cuda:1") from None
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"{device} was asked for, but torch {torch.__version__} sees no GPU here")
-    return found
 
 
 def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, FeatureSet]:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from spikestore.pipeline.commands.preprocess import DataOption, RecipeArgument, WorkersOption, _ask
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store_schemas.console import print_json, say, stdout_console
 
 if TYPE_CHECKING:
@@ -32,11 +32,10 @@ def plan(
     from spikestore.pipeline.shipped_recipes import choose_recipe
     from spikestore.pipeline.targets import recipe_targets
     from spikestore.store_schemas.recipe import load_recipe
-    from spikestore.store_schemas.store import Store, default_location
 
     path = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
     loaded = load_recipe(path)
-    opened = Store(store or default_location())
+    opened = open_store(store)
     targets = recipe_targets(loaded, origin=path, data=data)
     rows = [_row(opened, target, workers) for target in targets]
     free = opened.storage.free_bytes()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store_schemas.console import print_json, progress, say
 
 if TYPE_CHECKING:
@@ -59,10 +59,9 @@ def preprocess(
     from spikestore.pipeline.preprocessing import BuildOptions
     from spikestore.pipeline.preprocessing import preprocess as run
     from spikestore.pipeline.shipped_recipes import choose_recipe
-    from spikestore.store_schemas.store import Store, default_location
 
     chosen = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
-    opened = Store(store or default_location())
+    opened = open_store(store)
     with progress("samples") as report:
         found = run(
             chosen,

@@ -131,7 +131,7 @@ def _is_on_sensor(plan: Plan, x: Array, y: Array | None, p: Array | None) -> Any
 
 @inner
 def _emit(
-    mask: Any, word: int, base: Any, clip: Any, counts: Array, index: Array, value: Array, filled: Any
+    mask: Any, word: Any, base: Any, clip: Any, counts: Array, index: Array, value: Array, filled: Any
 ) -> Any:
     """Append the sites of one word that `mask` names, with their counts."""
     after = filled + ones(mask)
@@ -150,7 +150,7 @@ def _emit(
 
 @inner
 def _bins(plan: Plan, first: Any, last: Any) -> tuple[Any, Any, Any, Any]:
-    """Number of bins, and start of the first, length and distance of all; as ``tonic.slicers`` computes them.
+    """Return the number of bins, the start of the first, and length and distance of all, as Tonic's slicers do.
 
     `first` and `last` are the times of the first and last event. The number is -1 if it can't be computed or is
     too large.
@@ -162,7 +162,7 @@ def _bins(plan: Plan, first: Any, last: Any) -> tuple[Any, Any, Any, Any]:
     stop = np.float64(last) if math.isnan(plan.end) else plan.end
     strides = (stop - start - plan.window) / plan.stride
     strides = np.ceil(strides) if plan.up else np.floor(strides)
-    n_bins = -1
+    n_bins: Any = -1
     if math.isfinite(strides) and strides < plan.most_bins:
         n_bins = np.int64(strides) + 1 if strides >= 0 else 1
     return n_bins, start, plan.window, plan.stride
@@ -318,10 +318,10 @@ def bin_recordings(
                 marked = summary[group]
                 summary[group] = _ZERO
                 while marked != _ZERO:
-                    word = group * 64 + np.int64(trailing_zeros(marked))
-                    filled = _emit(marks[word], word, base, clip, counts, index, value, filled)
-                    counts[word * 64 : word * 64 + 64] = 0
-                    marks[word] = _ZERO
+                    place = group * 64 + np.int64(trailing_zeros(marked))
+                    filled = _emit(marks[place], place, base, clip, counts, index, value, filled)
+                    counts[place * 64 : place * 64 + 64] = 0
+                    marks[place] = _ZERO
                     marked &= marked - _ONE
         about[0, row] = filled - row_begins
         about[3, row] = (high - low) - covered

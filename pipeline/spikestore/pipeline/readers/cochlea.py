@@ -177,7 +177,10 @@ class CochleaReader:
 
             self._heap = VlenHeap(self._times, self._units)
         found = self._heap.read(start, stop)
-        return self._through_h5py(start, stop) if found is None else found
+        if found is not None:
+            return found
+        self._watched.check()
+        return self._through_h5py(start, stop)
 
     def _recording(self, block: EventBlock, row: int) -> Recording:
         place = row - block.first_row

@@ -132,10 +132,9 @@ def _columns(content: bytes) -> Columns:
 
 
 def _pixels(field: str, values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
-    # NaN is in no range, so it is refused too.
-    wrong = ~((values >= 0) & (values < _PIXELS))
+    wrong = (values < 0) | (values >= _PIXELS)
     if values.dtype.kind == "f":
-        wrong |= np.trunc(values) != values
+        wrong |= np.trunc(values) != values  # NaN too
     _refuse(wrong, field, values, f"is no pixel, the sensor has 0 to {_PIXELS - 1}")
     return values.astype(np.int16)
 

@@ -4,8 +4,8 @@ A collection, all integers little-endian (HDF5 file format, "Global Heap"): ``GC
 size of the whole (8); then objects: number (2), references (2), reserved (4), size of the data (8), data padded
 to 8. Object 0 is free space, its size includes its head; fewer than 16 bytes at the end are free space as well.
 
-Collections are walked to their end, as HDF5 does, though more strictly: an object beyond the end, a number twice
-(of which HDF5 takes the last), or free space without a size (on which HDF5 1.14 and 2.0 never end) are damage.
+Collections are walked to their end, because HDF5 takes the last object of a number. More strictly than by HDF5,
+an object beyond the end is damage, and so is free space without a size, on which HDF5 2.0 never ends.
 No byte is read that was not seen to lie in the window.
 """
 
@@ -50,8 +50,6 @@ def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers,
         if whole < 0 or whole > stop - at:
             return False
         if number:
-            if seen[number] == walk:
-                return False
             seen[number] = walk
             where[number] = at
             whole = HEAD + (whole + 7) // 8 * 8

@@ -135,9 +135,7 @@ class VlenHeap:
         addresses = descriptors["collection"][order].astype(np.int64)
         numbers = descriptors["number"][order].astype(np.int64)
         sizes, targets = sizes[order], targets[order]
-        ends = addresses + np.maximum(
-            sizes + 4 * kernels.HEAD, 4096
-        )  # at least so far each one's collection goes
+        ends = addresses + np.maximum(sizes + 4 * kernels.HEAD, 4096)  # where collections end at the earliest
         window, origin, reached = self._window[:0], 0, 0
         while True:
             status, reached, need = kernels.copy_objects(
@@ -185,6 +183,8 @@ def _is_plain(dataset: Any) -> bool:
 
 def _understood(file: Any) -> _Bytes | None:
     """Return what is known of a file; None if its bytes can't be read without HDF5."""
+    if not hasattr(os, "preadv"):  # macOS, Windows
+        return None
     # The file driver that h5py uses by default: any other one may spread or change the bytes.
     if file.driver != "sec2" or file.userblock_size or file.mode != "r":
         return None

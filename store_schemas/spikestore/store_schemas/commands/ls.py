@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption
+import typer
+
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store_schemas.console import print_json, say, stdout_console
 
 if TYPE_CHECKING:
@@ -12,22 +14,27 @@ if TYPE_CHECKING:
 
 
 def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """List the feature sets of a store, by name where they have one.
+    """List the feature sets of a store, by name where they have one; exit status 1 if something is damaged.
 
     Examples
     --------
     spikestore ls --store ./store
     """
-    from spikestore.store_schemas.store import Store, default_location
 
-    opened = Store(store or default_location())
-    rows = _rows(opened)
+    opened = open_store(store, must_exist=True)
+    broken_names: list[str] = []
+    rows = _rows(opened, broken_names)
     if as_json:
         print_json({"store": opened.storage.url, "feature_sets": rows})
-        return
-    if not rows:
+    elif rows:
+        _show(rows)
+    else:
         say(f"the store {opened.storage.url} is empty")
-        return
+    if broken_names or any(row["damaged"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table("name", "key", "dataset", "samples", "non-zeros", "digest", box=None, pad_edge=False)
@@ -47,7 +54,7 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     stdout_console().print(table)
 
 
-def _rows(store: Store) -> list[dict[str, Any]]:
+def _rows(store: Store, broken_names: list[str]) -> list[dict[str, Any]]:
     from spikestore.store_schemas.errors import StoreError
 
     names: dict[tuple[str, str], list[str]] = {}
@@ -57,6 +64,7 @@ def _rows(store: Store) -> list[dict[str, Any]]:
             ref = store.ref(name)
         except StoreError as error:
             say(f"{name}: {error}")
+            broken_names.append(name)
             continue
         for split, pin in ref.splits.items() if ref is not None else ():
             names.setdefault((pin.transform_key, pin.source_key), []).append(f"{name}:{split}")

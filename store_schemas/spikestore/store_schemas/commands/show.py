@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store_schemas.console import print_json, stdout_console
 
 if TYPE_CHECKING:
@@ -26,9 +26,8 @@ def show(
     --------
     spikestore show demo:train --store ./store
     """
-    from spikestore.store_schemas.store import Store, default_location
 
-    opened = Store(store or default_location())
+    opened = open_store(store, must_exist=True)
     sets = _meant(opened, name)
     if as_json:
         print_json([_document(features) for features in sets])

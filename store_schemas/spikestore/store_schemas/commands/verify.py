@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store_schemas.console import print_json, progress, say
 
 if TYPE_CHECKING:
@@ -36,13 +36,12 @@ def verify(
     spikestore verify --deep demo:train --store ./store
     """
     from spikestore.store_schemas.errors import UsageError
-    from spikestore.store_schemas.store import Store, default_location
     from spikestore.store_schemas.verification import Damage
     from spikestore.store_schemas.verification import verify as verify_set
 
     if deep and quick:
         raise UsageError("--deep and --quick exclude each other")
-    opened = Store(store or default_location())
+    opened = open_store(store, must_exist=True)
     damages: list[Damage] = []
     sets = _chosen(opened, names or [], damages)
     with progress("bytes") as report:
@@ -58,12 +57,12 @@ def verify(
     for damage in damages:
         say(f"{damage.path}: {damage.what}")
     if damages:
-        say(f"{len(damages)} damaged objects in {opened.storage.url}")
+        say(f"{len(damages)} damaged {'object' if len(damages) == 1 else 'objects'} in {opened.storage.url}")
         raise typer.Exit(1)
     if not sets and not names:
         say(f"the store {opened.storage.url} is empty")
     else:
-        say(f"{len(sets)} feature sets are what was committed")
+        say(f"{len(sets)} feature {'set is' if len(sets) == 1 else 'sets are'} what was committed")
 
 
 def _chosen(store: Store, names: list[str], damages: list[Any]) -> dict[str, FeatureSet]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from spikestore.store_schemas.model import AsTuple, Real, Spec
+from spikestore.store_schemas.model import AsTuple, Real, Spec, fraction
 
 _Factor = Annotated[Real, Field(gt=0)]
 
@@ -27,6 +27,16 @@ class Downsample(Spec):
     spatial_factor: Annotated[tuple[_Factor, _Factor], AsTuple] = (1.0, 1.0)
     """Factors for x and y; one number stands for both."""
 
+    @field_validator("spatial_factor", mode="before")
+    @classmethod
+    def _one_for_both(cls, factor: Any) -> Any:
+        factor = fraction(factor)  # here and not in each of the two: a wrong one is one problem, not two
+        if isinstance(factor, (int, float)) and not isinstance(factor, bool):
+            if not factor > 0:
+                raise ValueError(f"should be greater than 0, found {factor}")
+            return (factor, factor)
+        return factor
+
     @model_validator(mode="before")
     @classmethod
     def _effective_factor(cls, fields: Any) -> Any:
@@ -34,8 +44,6 @@ class Downsample(Spec):
             return fields
         fields = dict(fields)
         factor = fields.get("spatial_factor")
-        if isinstance(factor, (int, float, str)) and not isinstance(factor, bool):
-            fields["spatial_factor"] = (factor, factor)
         if "target_size" in fields or "sensor_size" in fields:
             target, sensor = fields.pop("target_size", None), fields.pop("sensor_size", None)
             if factor is not None:

@@ -23,8 +23,10 @@ def open_storage(location: str | Path) -> Storage:
     Raises
     ------
     UsageError
-        The scheme is not known.
+        The scheme is not known, or the name is empty.
     """
+    if not str(location).strip():
+        raise UsageError("the store's name is empty: give a folder or a URL (is a variable not set?)")
     if isinstance(location, Path) or "://" not in location:
         return FolderStorage(location)
     parts = urlsplit(location)

@@ -110,7 +110,7 @@ class FolderStorage:
         return shutil.disk_usage(place).free
 
     def _place(self, path: str) -> Path:
-        if self.root.is_file():
+        if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.url} is a file: a store is a folder", path=self.url)
         return self.root.joinpath(*path_parts(path))
 

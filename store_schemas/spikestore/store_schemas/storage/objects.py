@@ -105,10 +105,11 @@ class ObjectStorage:
         except (obstore.exceptions.BaseError, OSError) as error:
             if _is_denied(error):
                 if verb in {"write", "delete"}:
-                    message = f"the store {self.url} can't be written to: permission denied"
+                    message = f"the store {self.url} can't be written to: permission denied, or no credentials"
                     raise ReadOnlyStoreError(message, path=path) from None
                 raise StoreError(
-                    f"the store {self.url} can't be read: permission denied", path=path
+                    f"the store {self.url} can't be read: permission denied, or no credentials in the environment",
+                    path=path,
                 ) from None
             raise StoreError(f"can't {verb} {path} in {self.url}: {_first_line(error)}", path=path) from error
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store_schemas.console import print_json, progress
 from spikestore.train.commands.train import DeviceOption, OtherDataOption
 
@@ -27,13 +27,12 @@ def evaluate(
     --------
     spikestore evaluate runs/demo/best.pt --split test --store ./store
     """
-    from spikestore.store_schemas.store import Store, default_location
     from spikestore.train.runs import evaluate as measure
 
     with progress("samples") as report:
         found, samples = measure(
             checkpoint,
-            Store(store or default_location()),
+            open_store(store),
             split=split,
             name=name,
             device=device,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store_schemas.console import print_json, progress, say
 
 DeviceOption = Annotated[
@@ -47,7 +47,6 @@ def train(
     spikestore train configs/demo.toml --store ./store
     tensorboard --logdir runs
     """
-    from spikestore.store_schemas.store import Store, default_location
     from spikestore.train.config import load_config
     from spikestore.train.runs import run
 
@@ -61,7 +60,7 @@ def train(
     with progress("samples") as report:
         outcome = run(
             loaded,
-            Store(store or default_location()),
+            open_store(store),
             place,
             device=device,
             restart=restart,

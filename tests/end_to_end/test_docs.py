@@ -41,6 +41,8 @@ def test_every_path_in_the_readme_exists() -> None:
     """Files that README and docs point to are there."""
     for page in ("README.md", "docs/training.md", "docs/tonic.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\(([^):#]+)\)", text) + re.findall(r"`((?:docs|recipes|configs|tests)/[\w./]+)`", text):
+        for target in re.findall(r"\]\(([^):#]+)\)", text) + re.findall(
+            r"`((?:docs|recipes|configs|tests)/[\w./]+)`", text
+        ):
             there = ROOT / target if (ROOT / target).exists() else (ROOT / page).parent / target
             assert there.exists(), f"{page}: {target}"

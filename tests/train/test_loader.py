@@ -111,3 +111,19 @@ def test_refuses_nonsense(features: FeatureSet, wrong: dict[str, object]) -> Non
     """A parameter that makes no sense is named."""
     with pytest.raises(UsageError, match=next(iter(wrong))):
         FeatureLoader(features, **{"batch_size": 16, **wrong})  # type: ignore[arg-type]
+
+
+def test_slips_are_told(features: FeatureSet) -> None:
+    """A name instead of a feature set, a device that is none or not here, a batch size that is no number."""
+    with pytest.raises(UsageError, match=r"FeatureSet is needed, not 'demo:train': .*Store"):
+        FeatureLoader("demo:train", 8)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="FeatureSet is needed"):
+        FeatureDataset("demo:train")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'potato' is no device"):
+        FeatureLoader(features, 8, device="potato")
+    for size in ("8", 1.5, True):
+        with pytest.raises(UsageError, match="batch_size is .*whole number"):
+            FeatureLoader(features, size)  # type: ignore[arg-type]
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="sees no GPU"):
+            FeatureLoader(features, 8, device="cuda")

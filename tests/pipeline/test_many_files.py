@@ -23,9 +23,14 @@ from tests.pipeline.hashed_sources import (
 )
 
 from spikestore.pipeline import source_files
+from spikestore.pipeline.feature_build import Wish, open_build
+from spikestore.pipeline.fragment_task import FragmentJob, build_fragment
 from spikestore.pipeline.hash_cache import HashCache
 from spikestore.pipeline.source_files import LocatedSource, check_unchanged, make_source
 from spikestore.store_schemas.errors import SourceChangedError, SourceError
+from spikestore.store_schemas.operations import ToFrame
+from spikestore.store_schemas.storage.folder import FolderStorage
+from spikestore.store_schemas.transform import Transform
 
 
 @pytest.fixture
@@ -200,6 +205,22 @@ def test_a_part_is_small(digits: Path, cache: Path) -> None:
     in_place(part.stamps[9].path)
     with pytest.raises(SourceChangedError, match=part.source.files[9].name):
         check_unchanged(part.stamps)
+
+
+def test_a_task_looks_at_its_own_files_only(digits: Path, cache: Path, tmp_path: Path) -> None:
+    """Each of many tasks would look at all 60,000 otherwise. The job as it is sent builds the same fragment."""
+    located = nmnist(digits, cache)
+    transform = Transform(operations=(ToFrame(sensor_size=(34, 34, 2), time_window=1e4),))
+    build = open_build(FolderStorage(tmp_path / "store"), located, transform, Wish(fragment_samples=64))
+    job = FragmentJob(build.storage, build.plan, located, transform)
+    in_place(located.stamps[0].path)
+    sent = pickle.loads(pickle.dumps(job.only(1)))  # noqa: S301 - our own bytes
+    assert len(sent.located.stamps) == 64
+    assert build_fragment(sent, 1).samples == 64
+    assert build_fragment(job, 2).samples == 22
+    with pytest.raises(SourceChangedError, match=located.source.files[0].name):
+        build_fragment(job, 0)
+    assert build.unfinished() == [0]
 
 
 def test_a_part_of_one_file_is_the_whole(tmp_path: Path, cache: Path) -> None:

@@ -90,6 +90,11 @@ def test_file_versions_and_types(tmp_path: Path, libver: Any, element: str) -> N
     assert_as_h5py(write_vlen(tmp_path / "a.h5", list(range(30)), element, libver=libver))
 
 
+def test_columns_of_different_types_are_aligned(tmp_path: Path) -> None:
+    recordings = [(np.zeros(n, "f2"), np.zeros(n, "u8")) for n in (1, 0, 2)]
+    assert_as_h5py(write_file(tmp_path / "a.h5", recordings, units_type="u8"))
+
+
 def test_any_order_in_the_file_and_windows_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,6 +407,14 @@ def test_no_memory_is_taken_for_more_than_the_file_holds(tmp_path: Path) -> None
         opened(path) as datasets,
         pytest.raises(OSError, match="sequences 0 to 8 would be larger than the file"),
     ):
+        VlenHeap(*datasets).read(0, 9)
+
+
+@pytest.mark.parametrize("address", [b"\xff" * 8, (2**62).to_bytes(8, "little")])
+def test_addresses_beyond_the_file_are_never_looked_at(tmp_path: Path, address: bytes) -> None:
+    path = write_file(tmp_path / "a.h5", draw(9))
+    damaged(path, places(path)[0][0] + 16 + 4, address)
+    with opened(path) as datasets, pytest.raises(OSError, match="behind the end of the file"):
         VlenHeap(*datasets).read(0, 9)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from spikestore.pipeline.block_chain import executor_for
 from spikestore.pipeline.executors import Executor
 from spikestore.pipeline.fragment_task import LOSSY_SHARE, FragmentJob
 from spikestore.pipeline.provenance import provenance
@@ -18,6 +19,7 @@ from spikestore.store_schemas.columns import Layout, layout_of
 from spikestore.store_schemas.errors import LayoutError, UsageError
 from spikestore.store_schemas.feature_set import Address, FeatureSet
 from spikestore.store_schemas.plan import Plan, make_plan
+from spikestore.store_schemas.recipe import ExecutorName
 from spikestore.store_schemas.storage import Storage
 from spikestore.store_schemas.transform import Transform
 
@@ -106,7 +108,13 @@ def _layout(reader: Reader, located: LocatedSource, transform: Transform) -> Lay
 
 
 def build_features(
-    build: Build, located: LocatedSource, transform: Transform, executor: Executor, *, progress: Progress
+    build: Build,
+    located: LocatedSource,
+    transform: Transform,
+    runs: Executor,
+    *,
+    executor: ExecutorName = "auto",
+    progress: Progress,
 ) -> FeatureSet:
     """Run the unfinished fragments of a build, and commit it.
 
@@ -134,8 +142,8 @@ def build_features(
             f"{plan.fragment_samples:,}",
         )
     progress(done, plan.samples, label)
-    job = FragmentJob(build.storage, plan, located, transform)
-    for report in executor.run(job, unfinished):
+    job = FragmentJob(build.storage, plan, located, transform, executor)
+    for report in runs.run(job, unfinished):
         done += report.samples
         progress(done, plan.samples, label)
     check_unchanged(located.stamps)
@@ -143,8 +151,8 @@ def build_features(
         transform,
         source,
         provenance(
-            executor="tonic",
-            workers=executor.workers,
+            executor=executor_for(transform, executor, has_y="y" in plan.layout.axes),
+            workers=runs.workers,
             seconds=time.perf_counter() - began,
             reused_fragments=plan.fragments - len(unfinished),
         ),

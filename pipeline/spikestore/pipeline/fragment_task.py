@@ -7,20 +7,23 @@ fragment that has its record already costs one look.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from spikestore.pipeline.block_chain import block_chain
+from spikestore.pipeline.event_block import EventBlock
+from spikestore.pipeline.fused import FusedSamples
 from spikestore.pipeline.readers.datasets import open_reader
+from spikestore.pipeline.readers.prefetch import blocks
 from spikestore.pipeline.readers.reader import Reader
-from spikestore.pipeline.recording import Recording, Sample
 from spikestore.pipeline.source_files import LocatedSource, check_unchanged
 from spikestore.store_schemas.build import Build
 from spikestore.store_schemas.columns import SKIPPED_LABEL, Layout, SampleColumns, concatenate
 from spikestore.store_schemas.errors import RecordingError
 from spikestore.store_schemas.plan import Plan
+from spikestore.store_schemas.recipe import ExecutorName
 from spikestore.store_schemas.record import EventCounts, SkippedRow
 from spikestore.store_schemas.storage import Storage
 from spikestore.store_schemas.transform import Transform
@@ -46,12 +49,15 @@ class FragmentJob:
         The recordings.
     transform : Transform
         What is done to them.
+    executor : {"auto", "fused", "tonic"}
+        Who does it; the samples are the same.
     """
 
     storage: Storage
     plan: Plan
     located: LocatedSource
     transform: Transform
+    executor: ExecutorName = "auto"
 
     def only(self, fragment: int) -> FragmentJob:
         """Return what one fragment needs of this, to be sent to a worker."""
@@ -97,7 +103,7 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
 def transform_rows(
     job: FragmentJob, reader: Reader, rows: range
 ) -> tuple[SampleColumns, list[SkippedRow], EventCounts]:
-    """Read and transform recordings.
+    """Read and transform recordings; the next block is read while the last one is transformed.
 
     Returns
     -------
@@ -108,75 +114,40 @@ def transform_rows(
     events : EventCounts
         What happened to the events.
     """
-    from spikestore.pipeline.tonic_chain import TonicChain
-
-    chain = TonicChain(job.transform, has_y=reader.has_y)
-    skip = job.located.source.on_error == "skip"
-    skipped: list[SkippedRow] = []
+    source, layout = job.located.source, job.plan.layout
+    chain = block_chain(job.transform, job.executor, has_y=reader.has_y)
+    errors: dict[int, RecordingError] = {}
     parts: list[SampleColumns] = []
-    for start in range(rows.start, rows.stop, READ_BLOCK):
-        stop = min(start + READ_BLOCK, rows.stop)
-        packing = _Packing(job.plan.layout)
-        for row, found in enumerate(reader.read(start, stop), start):
-            try:
-                recording = _recording(found)
-                packing.add(
-                    recording, chain(recording.events, name=reader.name_of(row), sort=job.located.source.sort)
-                )
-            except RecordingError as error:
-                if not skip:
-                    hint = 'mend it, or say on_error = "skip" under [source] to leave such recordings out'
-                    raise RecordingError(f"{error.message}: {hint}", **error.details) from error
-                skipped.append(SkippedRow(row=row, reason=error.message[:2000]))
-                packing.add(None, None)
-        parts.append(packing.columns())
+    with blocks(reader, rows, READ_BLOCK) as stream:
+        for block in stream:
+            samples = chain(block, name_of=reader.name_of, sort=source.sort)
+            if samples.errors and source.on_error != "skip":
+                first = samples.errors[min(samples.errors)]
+                hint = 'mend it, or say on_error = "skip" under [source] to leave such recordings out'
+                raise RecordingError(f"{first.message}: {hint}", **first.details) from first
+            errors |= samples.errors
+            parts.append(_columns(block, samples, layout))
     columns = concatenate(parts)
+    skipped = [SkippedRow(row=row, reason=errors[row].message[:2000]) for row in sorted(errors)]
     return columns, skipped, _event_counts(columns)
 
 
-def _recording(found: Recording | RecordingError) -> Recording:
-    if isinstance(found, RecordingError):
-        raise found
-    return found
-
-
-class _Packing:
-    """Collects samples into columns."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._samples: list[tuple[Recording | None, Sample | None]] = []
-
-    def add(self, recording: Recording | None, sample: Sample | None) -> None:
-        """Add a row; None for a skipped one."""
-        self._samples.append((recording, sample))
-
-    def columns(self) -> SampleColumns:
-        """Return all rows in columns with stored dtypes."""
-        layout, samples = self._layout, [sample for _, sample in self._samples]
-        dense = [sample for sample in samples if sample is not None]
-        return SampleColumns(
-            index=np.concatenate([np.zeros(0, np.int64), *(sample.index for sample in dense)]).astype(
-                layout.dtype("index")
-            ),
-            # as_stored refuses counts beyond uint32; int64 keeps them as they are until then
-            value=np.concatenate([np.zeros(0, np.int64), *(sample.value for sample in dense)]),
-            nnz=np.array([0 if sample is None else len(sample.index) for sample in samples], np.int64),
-            n_bins=np.array([0 if sample is None else sample.n_bins for sample in samples], np.int64),
-            label=np.array(
-                [SKIPPED_LABEL if one is None else one.label for one, _ in self._samples], np.int64
-            ),
-            extras={name: np.array(list(self._extra(name)), np.int64) for name in layout.extras},
-        ).as_stored(layout)
-
-    def _extra(self, name: str) -> Iterator[int]:
-        for recording, sample in self._samples:
-            if recording is None or sample is None:
-                yield 0
-            elif name.startswith("n_"):
-                yield getattr(sample, name)
-            else:
-                yield recording.extras[name]
+def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:
+    """Return the rows of a block with stored dtypes; a skipped row is all zeros, with the label for that."""
+    good = np.ones(len(block), bool)
+    good[[row - block.first_row for row in samples.errors]] = False
+    extras = {
+        name: getattr(samples, name) if name.startswith("n_") else block.extras[name]
+        for name in layout.extras
+    }
+    return SampleColumns(
+        index=samples.index,
+        value=samples.value,
+        nnz=samples.nnz,
+        n_bins=samples.n_bins,
+        label=np.where(good, block.labels, SKIPPED_LABEL),
+        extras={name: np.where(good, column, 0) for name, column in extras.items()},
+    ).as_stored(layout)
 
 
 def _event_counts(columns: SampleColumns) -> EventCounts:

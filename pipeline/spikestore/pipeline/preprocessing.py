@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -12,7 +12,7 @@ from spikestore.pipeline.shipped_recipes import INSTALLED
 from spikestore.pipeline.targets import Target, dataset_target, recipe_targets
 from spikestore.store_schemas.errors import ConflictError, UsageError
 from spikestore.store_schemas.feature_set import FeatureSet
-from spikestore.store_schemas.recipe import Recipe, load_recipe
+from spikestore.store_schemas.recipe import ExecutorName, Recipe, load_recipe
 from spikestore.store_schemas.recipe_lock import RecipeLock, lock_path, read_lock, write_lock
 from spikestore.store_schemas.ref import Pin
 from spikestore.store_schemas.store import Store, default_location
@@ -32,6 +32,8 @@ class BuildOptions:
         Wished rows of a fragment, rounded up to a multiple of 64.
     restart : bool
         Begin anew instead of going on with an unfinished build.
+    executor : {"auto", "fused", "tonic"}
+        Who runs the transform; the samples are the same. ``auto`` is the fused pass where it can.
     progress : callable, optional
         Called as (samples done, samples in all, what is built).
     """
@@ -39,6 +41,7 @@ class BuildOptions:
     scheduler: str | None = None
     fragment_samples: int | None = None
     restart: bool = False
+    executor: ExecutorName = "auto"
     progress: Callable[[int, int, str], None] | None = None
 
 
@@ -137,10 +140,11 @@ def preprocess(
     if path is not None and path.parent == INSTALLED:
         path = None  # a recipe inside the installed package is nobody's to lock
     lock = read_lock(lock_path(path)) if path is not None else None
-    if options.fragment_samples is None and recipe.build.fragment_samples is not None:
-        options = BuildOptions(
-            options.scheduler, recipe.build.fragment_samples, options.restart, options.progress
-        )
+    options = replace(
+        options,
+        fragment_samples=options.fragment_samples or recipe.build.fragment_samples,
+        executor=recipe.build.executor if options.executor == "auto" else options.executor,
+    )
     wished_workers = workers if workers is not None or options.scheduler else recipe.build.workers
     found = build_targets(targets, place, wished_workers, options)
     if path is not None:
@@ -176,6 +180,7 @@ def _build(
     targets: list[Target], store: Store, workers: int | None, options: BuildOptions
 ) -> dict[str, FeatureSet]:
     # Here and not above: a run with nothing to do imports neither Tonic, Dask nor HDF5.
+    from spikestore.pipeline.block_chain import executor_for
     from spikestore.pipeline.executors import executor
     from spikestore.pipeline.feature_build import Wish, build_features, layout_of_source, open_build
 
@@ -184,13 +189,19 @@ def _build(
 
     built: dict[str, FeatureSet] = {}
     for target in targets:  # what is wrong with the last split is told before workers are started
-        layout_of_source(target.located, target.transform)
+        layout = layout_of_source(target.located, target.transform)
+        executor_for(target.transform, options.executor, has_y="y" in layout.axes)
     with executor(workers, options.scheduler) as runs:
         wish = Wish(runs.workers, options.fragment_samples, options.restart)
         for target in targets:
             build = open_build(store.storage, target.located, target.transform, wish)
             built[target.split] = build_features(
-                build, target.located, target.transform, runs, progress=options.progress or silent
+                build,
+                target.located,
+                target.transform,
+                runs,
+                executor=options.executor,
+                progress=options.progress or silent,
             )
     return built
 

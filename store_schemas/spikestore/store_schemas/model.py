@@ -39,9 +39,7 @@ def _unsigned_zero(value: float) -> float:
     return value + 0.0  # -0.0 and 0.0 are one parameter
 
 
-Real = Annotated[
-    float, BeforeValidator(fraction), AfterValidator(_unsigned_zero), Field(allow_inf_nan=False)
-]
+Real = Annotated[float, BeforeValidator(fraction), AfterValidator(_unsigned_zero), Field(allow_inf_nan=False)]
 """A real-valued parameter. Recipes may write it as a fraction, ``"100/700"``."""
 
 Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
@@ -194,7 +192,9 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     elif kind in {"value_error", "fraction"}:
         message = detail["msg"].removeprefix("Value error, ")
     elif kind == "string_pattern_mismatch" and context.get("pattern") == _NAME_PATTERN:
-        message = f"should be 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit, found {found!r}"
+        message = (
+            f"should be 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit, found {found!r}"
+        )
     else:
         message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {_short(found)}"
     return Problem(path or "(top)", message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -42,6 +42,10 @@ class RecipeSource(Spec):
     """Read only this many recordings of each split."""
 
 
+ExecutorName = Literal["auto", "fused", "tonic"]
+"""Who runs a transform: the fused pass, Tonic, or whichever is faster and can. The samples are the same."""
+
+
 class RecipeBuild(Spec):
     """The table ``[build]``: how to build; nothing here changes the result."""
 
@@ -49,6 +53,8 @@ class RecipeBuild(Spec):
     """Processes; one per core by default."""
     fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)] | None = None
     """Samples that one task writes."""
+    executor: ExecutorName = "auto"
+    """Who runs the transform; which one it was is provenance."""
 
 
 class Recipe(Spec):
@@ -82,7 +88,9 @@ def load_recipe(path: Path | str) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark in front
     except IsADirectoryError:
-        raise SourceNotFoundError(f"the recipe {path} is a folder: name a TOML file", path=str(path)) from None
+        raise SourceNotFoundError(
+            f"the recipe {path} is a folder: name a TOML file", path=str(path)
+        ) from None
     except (FileNotFoundError, NotADirectoryError):
         raise SourceNotFoundError(f"there is no recipe {path}{_near(path)}", path=str(path)) from None
     except OSError as error:

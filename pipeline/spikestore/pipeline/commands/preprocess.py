@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,14 @@ WorkersOption = Annotated[
 ]
 
 
+class Executor(StrEnum):
+    """Names of `spikestore.store_schemas.recipe.ExecutorName`, as typer wants them."""
+
+    AUTO = "auto"
+    FUSED = "fused"
+    TONIC = "tonic"
+
+
 def preprocess(
     recipe: RecipeArgument = None,
     data: DataOption = None,
@@ -45,6 +54,9 @@ def preprocess(
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew instead of going on with an unfinished build.")
     ] = False,
+    executor: Annotated[
+        Executor | None, typer.Option("--executor", help="Who runs the transform; the samples are the same.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Turn recordings into feature sets, unless the store has them already.
@@ -68,7 +80,9 @@ def preprocess(
             store=opened,
             data=data,
             workers=workers,
-            options=BuildOptions(scheduler, fragment_samples, restart, report),
+            options=BuildOptions(
+                scheduler, fragment_samples, restart, "auto" if executor is None else executor.value, report
+            ),
         )
     _tell(chosen, opened.storage.url, found, as_json=as_json)
 

@@ -20,7 +20,6 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     --------
     spikestore ls --store ./store
     """
-
     opened = open_store(store, must_exist=True)
     broken_names: list[str] = []
     rows = _rows(opened, broken_names)

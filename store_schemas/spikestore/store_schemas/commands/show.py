@@ -26,7 +26,6 @@ def show(
     --------
     spikestore show demo:train --store ./store
     """
-
     opened = open_store(store, must_exist=True)
     sets = _meant(opened, name)
     if as_json:

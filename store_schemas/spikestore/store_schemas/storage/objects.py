@@ -105,7 +105,9 @@ class ObjectStorage:
         except (obstore.exceptions.BaseError, OSError) as error:
             if _is_denied(error):
                 if verb in {"write", "delete"}:
-                    message = f"the store {self.url} can't be written to: permission denied, or no credentials"
+                    message = (
+                        f"the store {self.url} can't be written to: permission denied, or no credentials"
+                    )
                     raise ReadOnlyStoreError(message, path=path) from None
                 raise StoreError(
                     f"the store {self.url} can't be read: permission denied, or no credentials in the environment",

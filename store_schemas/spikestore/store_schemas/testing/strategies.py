@@ -24,7 +24,14 @@ from spikestore.store_schemas.canonical import LARGEST_INTEGER
 from spikestore.store_schemas.columns import EXTRAS, Layout, SampleColumns, layout_of
 from spikestore.store_schemas.errors import SpecError
 from spikestore.store_schemas.model import Spec
-from spikestore.store_schemas.operations import SLICING_MODES, ClipCounts, CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.operations import (
+    SLICING_MODES,
+    ClipCounts,
+    CropTime,
+    Downsample,
+    Operation,
+    ToFrame,
+)
 from spikestore.store_schemas.source import Source, SourceFile
 from spikestore.store_schemas.transform import Transform
 

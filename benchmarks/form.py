@@ -23,7 +23,9 @@ from typing import Any
 
 ROUNDS = 5
 
-PINNED = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+PINNED = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 """One thread for each worker, ours and the peers'."""
 
 
@@ -81,7 +83,9 @@ class Row:
         return "met" if sign * value >= sign * self.target else "MISSED"
 
 
-def compare(row: Row, ours: Callable[[], float], peer: Callable[[], float], *, unit: str, rounds: int = ROUNDS) -> Row:
+def compare(
+    row: Row, ours: Callable[[], float], peer: Callable[[], float], *, unit: str, rounds: int = ROUNDS
+) -> Row:
     """Run both sides in turn, the order alternating, and fill the row with rates.
 
     Parameters
@@ -116,7 +120,9 @@ def arguments(description: str, argv: Sequence[str] | None = None) -> argparse.N
     """Parse the options that all benchmarks have."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write the result here too")
-    parser.add_argument("--size", choices=("small", "full"), default="full", help="small: a minute, rough numbers")
+    parser.add_argument(
+        "--size", choices=("small", "full"), default="full", help="small: a minute, rough numbers"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda, where it matters")
     parser.add_argument("--data", type=Path, help="a folder in SSC's layout, instead of demo recordings")
     parser.add_argument("--rows", help="only rows whose name contains this")
@@ -140,7 +146,9 @@ def report(name: str, rows: Sequence[Row], data: dict[str, Any], options: argpar
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     out = sys.stdout.write
     out(f"{name}: {document['machine']}, {data}\n")
-    out("| row | value | low to high | target | stretch | | ours | peer |\n|---|---|---|---|---|---|---|---|\n")
+    out(
+        "| row | value | low to high | target | stretch | | ours | peer |\n|---|---|---|---|---|---|---|---|\n"
+    )
     for row in rows:
         if row.skipped is not None:
             out(f"| {row.name} | - | - | | | skipped: {row.skipped} | | |\n")

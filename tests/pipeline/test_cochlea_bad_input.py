@@ -72,6 +72,27 @@ def test_a_bad_recording_is_returned_as_its_error(
     assert error.details.get("event") == event
 
 
+@pytest.mark.parametrize(
+    ("change", "labels", "message"),
+    [
+        (
+            {"times": np.array([0, 1, 1, np.nan], "f2"), "units": [700, 0, 0, 0]},
+            [0, 1, 2],
+            "the time of event 3",
+        ),
+        ({"times": np.array([0, 1, 1, np.nan], "f2"), "units": [700, 0, 0, 0]}, [0, 9, 2], "label 9 is not"),
+        ({"times": np.array([np.nan], "f2"), "units": [700, 0]}, [0, 9, 2], "1 times but 2 units"),
+    ],
+)
+def test_of_several_problems_the_first_is_told(
+    tmp_path: Path, change: dict[str, Any], labels: list[int], message: str
+) -> None:
+    path = write_file(tmp_path / "ssc_train.h5", a_recording(**change), labels=labels)
+    with CochleaReader(path) as reader:
+        assert message in str(bad(reader.read(0, 3)[1]))
+        assert message in str(reader.read_block(0, 3).errors[1])
+
+
 # ------------------------------------------------------------------------------------- bad files
 
 

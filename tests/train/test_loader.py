@@ -122,7 +122,7 @@ def test_slips_are_told(features: FeatureSet) -> None:
     with pytest.raises(UsageError, match="'potato' is no device"):
         FeatureLoader(features, 8, device="potato")
     for size in ("8", 1.5, True):
-        with pytest.raises(UsageError, match="batch_size is .*whole number"):
+        with pytest.raises(UsageError, match=r"batch_size is .*whole number"):
             FeatureLoader(features, size)  # type: ignore[arg-type]
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="sees no GPU"):

@@ -71,7 +71,10 @@ class DaskExecutor:
         from distributed.comm import CommClosedError
 
         # pure=False: Dask must not take two builds of one fragment for one.
-        futures = [self._client.submit(build_fragment, job, fragment, pure=False) for fragment in fragments]
+        futures = [
+            self._client.submit(build_fragment, job.only(fragment), fragment, pure=False)
+            for fragment in fragments
+        ]
         try:
             for future in distributed.as_completed(futures, loop=self._client.loop):
                 try:

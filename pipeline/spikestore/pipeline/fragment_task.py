@@ -29,7 +29,10 @@ from spikestore.store_schemas.storage import Storage
 from spikestore.store_schemas.transform import Transform
 
 READ_BLOCK = 256
-"""Recordings read from the files at once."""
+"""Most recordings that are read at once."""
+
+READ_EVENTS = 8_000_000
+"""About how many events are read at once: gestures have 400,000 in a recording, spoken words 8,000."""
 
 LOSSY_SHARE = 0.05
 """A sample that loses more than this share of its events, because no bin holds them, is worth a warning."""
@@ -118,7 +121,10 @@ def transform_rows(
     chain = block_chain(job.transform, job.executor, has_y=reader.has_y)
     errors: dict[int, RecordingError] = {}
     parts: list[SampleColumns] = []
-    with blocks(reader, rows, READ_BLOCK) as stream:
+    n_events = reader.n_events()
+    per_recording = max(1.0, float(n_events.mean())) if len(n_events) else 1.0
+    size = max(1, min(READ_BLOCK, int(READ_EVENTS / per_recording)))
+    with blocks(reader, rows, size) as stream:
         for block in stream:
             samples = chain(block, name_of=reader.name_of, sort=source.sort)
             if samples.errors and source.on_error != "skip":

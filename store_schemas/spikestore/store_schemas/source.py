@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -66,7 +67,7 @@ class Source(Spec):
         """Return what the source key hashes."""
         return {"format": FORMAT, **self.to_mapping()}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The source key: SHA-256 (hex) of the canonical JSON of `key_document`."""
         return sha256_hex(canonical_json(self.key_document()))

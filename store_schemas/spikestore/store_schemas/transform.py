@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -57,7 +58,7 @@ class Transform(Spec):
         """Return what the transform key hashes: format, bounds, and every parameter with defaults spelled out."""
         return {"format": FORMAT, **self.to_mapping()}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The transform key: SHA-256 (hex) of the canonical JSON of `key_document`."""
         return sha256_hex(canonical_json(self.key_document()))

@@ -124,7 +124,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise SourceNotFoundError(f"there is no checkpoint {path}", path=str(path)) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         # torch's own text advises to unpickle the file, which is what must never be done.
-        raise DamagedError(f"{path} is no checkpoint of spikestore, or damaged", objects=(str(path),)) from error
+        raise DamagedError(
+            f"{path} is no checkpoint of spikestore, or damaged", objects=(str(path),)
+        ) from error
     number = content.get("spikestore_checkpoint") if isinstance(content, dict) else None
     if not isinstance(number, int):
         raise DamagedError(f"{path} is no checkpoint of spikestore", objects=(str(path),))

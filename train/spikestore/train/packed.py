@@ -75,7 +75,7 @@ def refuse_other_than_features(features: object) -> None:
     """Raise `UsageError` unless `features` is a feature set; a name is the likeliest slip."""
     if not isinstance(features, FeatureSet):
         raise UsageError(
-            f"a FeatureSet is needed, not {features!r}: get one from a store, Store(\"store\")[\"demo:train\"]"
+            f'a FeatureSet is needed, not {features!r}: get one from a store, Store("store")["demo:train"]'
         )
 
 

@@ -119,7 +119,6 @@ def _in_microseconds(
     with np.errstate(over="ignore", invalid="ignore"):
         microseconds = seconds.astype(np.float64) * 1e6
         illegal = np.flatnonzero(~(np.abs(microseconds) < _TOO_LATE))
-        microseconds[illegal] = 0
         return microseconds.astype(np.int64), None, illegal
 
 

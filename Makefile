@@ -106,8 +106,8 @@ train: $(VENV)/.stamp-train $(if $(CONFIG),,preprocess) ## train the seed's netw
 	@$(BIN)/spikestore train '$(config)' --store '$(STORE)' $(if $(EPOCHS),--epochs '$(EPOCHS)') \
 	    $(if $(SEED),--seed '$(SEED)' --folder 'runs/$(basename $(notdir $(config)))-seed$(SEED)')
 
-bench: ## run the benchmarks (nothing to do yet)
-	@echo "make bench: there is nothing to do yet, the benchmarks are not written"
+bench: $(VENV)/.stamp-dev ## run the benchmarks that exist so far, small; SIZE=full for the real numbers
+	@$(BIN)/python -m benchmarks.preprocess --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
 
 # ---------------------------------------------------------------- checks
 

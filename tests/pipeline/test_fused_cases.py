@@ -67,6 +67,18 @@ def test_bins_up_to_the_most_are_made_and_one_more_is_an_error() -> None:
     assert_same(fused(frames, max_bins=9)(block_of(recordings), name_of=name_of), expected)
 
 
+def test_products_beyond_64_bits_are_an_error_though_a_later_factor_undoes_them() -> None:
+    operations = (
+        Downsample(spatial_factor=(1e30, 1.0)),
+        Downsample(spatial_factor=(1e-30, 1.0)),
+        ToFrame(sensor_size=(2, 1, 1), time_window=1.0),
+    )
+    recordings = [recording([0, 9], 0), recording([0, 9], [0, 1])]
+    expected = by_tonic(Transform(operations=operations), recordings, has_y=False)
+    assert "beyond 64 bits" in str(expected[1])
+    assert_same(fused(*operations)(block_of(recordings), name_of=name_of), expected)
+
+
 def test_output_grows_as_overlap_multiplies_events() -> None:
     """Non-zeros outnumber events a hundred times, in the first recording and in a later one."""
     frames = ToFrame(sensor_size=(50, 1, 1), time_window=100.0, overlap=99.0, include_incomplete=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import print_json, progress, say
+from spikestore.store_schemas.console import print_json, progress
 
 if TYPE_CHECKING:
     from spikestore.store_schemas.feature_set import FeatureSet
+
+logger = logging.getLogger(__name__)
 
 RecipeArgument = Annotated[
     str | None,
@@ -61,7 +64,7 @@ def preprocess(
 ) -> None:
     """Turn recordings into feature sets, unless the store has them already.
 
-    Without a recipe the folder of --data is searched for SSC or SHD. An interrupted run goes on where it stopped.
+    Without a recipe the folder of --data is searched for a data set that has one. An interrupted run goes on where it stopped.
 
     Examples
     --------
@@ -108,7 +111,8 @@ def _tell(recipe: Path, url: str, found: dict[str, FeatureSet], *, as_json: bool
         print_json({"store": url, "name": name, "feature_sets": sets})
         return
     width = max(len(f"{name}:{split}") for split in found)
-    say(f"in {url}:")
+    logger.info("in %s:", url)
     for split, one in found.items():
         label = f"{name}:{split}".ljust(width)
-        say(f"  {label}  {len(one):>7,} samples  {one.manifest.nnz:>13,} non-zeros  digest {one.digest[:12]}")
+        counts = f"{len(one):>7,} samples  {one.manifest.nnz:>13,} non-zeros"
+        logger.info("  %s  %s  digest %s", label, counts, one.digest[:12])

@@ -5,7 +5,8 @@ size of the whole (8); then objects: number (2), references (2), reserved (4), s
 to 8. Object 0 is free space, its size includes its head; fewer than 16 bytes at the end are free space as well.
 
 Collections are walked to their end, because HDF5 takes the last object of a number. More strictly than by HDF5,
-an object beyond the end is damage, and so is free space without a size, on which HDF5 2.0 never ends.
+an object beyond the end is damage, and so is free space without a size, on which HDF5 2.0 never ends; as by HDF5
+2.0, free space in two places or of a size that is not a multiple of 8.
 No byte is read that was not seen to lie in the window.
 """
 
@@ -43,7 +44,7 @@ def _size(window: Bytes, at: int) -> Any:
 @numba.njit(nogil=True, cache=True)
 def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers, walk: int) -> bool:
     """Note where each object of a collection starts; False if the collection is not as described above."""
-    at = start + HEAD
+    at, free = start + HEAD, np.int64(0)
     while stop - at >= HEAD:
         number = np.int64(window[at]) | np.int64(window[at + 1]) << np.int64(8)
         whole = _size(window, at + 8)
@@ -53,10 +54,13 @@ def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers,
             seen[number] = walk
             where[number] = at
             whole = HEAD + (whole + 7) // 8 * 8
-        elif whole < HEAD:
-            return False
+        else:
+            if whole < HEAD or free:
+                return False
+            free = whole
         at += whole
-    return at <= stop
+    rest = stop - at
+    return rest >= 0 and not (rest and free) and (rest + free) % 8 == 0
 
 
 @numba.njit(nogil=True, cache=True)

@@ -1,0 +1,389 @@
+"""Preprocessing against Tonic: ``python -m benchmarks.preprocess [--size small|full] [--data DIR] [--json FILE]``.
+
+Both sides work on the same files and disk, warm in the page cache, with one thread a worker. Filling
+``DiskCachedDataset`` costs the same for every recording, so the peer fills it for the first ones only, and rates are
+compared.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.form import PINNED, Row, arguments, compare, report, timed
+
+os.environ.update(PINNED)
+
+WORKERS = 2
+SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the rows share."""
+
+    data: Path
+    scratch: Path
+    recordings: int
+    peers: int
+    """Recordings that the peer fills its cache with."""
+    many: int
+    """Recordings of the row that counts from process start."""
+
+    def store(self) -> Path:
+        """Return a folder that does not exist yet."""
+        return Path(tempfile.mkdtemp(dir=self.scratch)) / "store"
+
+
+def main() -> None:
+    """Run the rows that were asked for."""
+    options = arguments(__doc__ or "")
+    small = options.size == "small"
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        recordings, peers, many = (600, 100, 1000) if small else (8000, 1000, 20_000)
+        data = options.data or demo_data(scratch / "demo", max(recordings, many))
+        bench = Bench(data, scratch, recordings, peers, many)
+        wanted = [row for row in ROWS if not options.rows or options.rows in row.__name__]
+        rows = [row(bench) for row in wanted]
+        report("preprocess", rows, {"recordings": recordings, **stages(bench)}, options)
+
+
+def demo_data(folder: Path, recordings: int) -> Path:
+    """Write demo recordings."""
+    from spikestore.pipeline.demo_data import write_demo_data
+
+    write_demo_data(folder, train=recordings, valid=1, test=1)
+    return folder
+
+
+def target(bench: Bench, limit: int) -> Any:
+    """Return the seed's transform on the first recordings."""
+    from spikestore.pipeline.source_files import make_source
+    from spikestore.pipeline.targets import Target
+    from spikestore.store_schemas import load_recipe
+
+    recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "ssc.toml")
+    return Target(SPLIT, make_source("SSC", SPLIT, bench.data, limit=limit), recipe.transform_spec())
+
+
+def tonic_dataset(bench: Bench) -> Any:
+    """Return the seed's data set."""
+    import tonic
+    from tonic import transforms
+
+    chain = [
+        transforms.Downsample(spatial_factor=100 / 700),
+        transforms.CropTime(max=1e6),
+        transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000, include_incomplete=True),
+    ]
+    # Tonic looks for a folder of the data set's name, and for archives beside the files.
+    return tonic.datasets.SSC(str(bench.data), split=SPLIT, transform=transforms.Compose(chain))
+
+
+def build(bench: Bench, what: Any, runs: Any, **wish: Any) -> Any:
+    """Build a set in a fresh store, from the first task to the manifest."""
+    from spikestore.pipeline.feature_build import Wish, build_features, open_build
+    from spikestore.store_schemas import Store
+
+    store = Store(bench.store())
+    begun = open_build(store.storage, what.located, what.transform, Wish(runs.workers, **wish))
+    return build_features(begun, what.located, what.transform, runs, progress=lambda *_: None)
+
+
+@contextmanager
+def warm(workers: int, bench: Bench) -> Iterator[Any]:
+    """Start workers, and let each build something, so that kernels are loaded."""
+    from spikestore.pipeline.executors import executor
+
+    with executor(workers) as runs:
+        for _ in range(2):
+            build(bench, target(bench, 64 * 4 * workers), runs, fragment_samples=64)
+        yield runs
+
+
+def fill_cache(bench: Bench, folder: Path) -> float:
+    """Fill Tonic's cache with two workers; return recordings/s."""
+    import tonic
+    import torch
+    from torch.utils.data import DataLoader, Subset
+
+    cached = tonic.DiskCachedDataset(tonic_dataset(bench), cache_path=str(folder))
+    loader = DataLoader(
+        Subset(cached, range(bench.peers)),
+        batch_size=32,
+        num_workers=WORKERS,
+        collate_fn=tonic.collation.PadTensors(batch_first=True),
+    )
+    torch.set_num_threads(1)
+    return bench.peers / timed(lambda: [None for _ in loader])
+
+
+def transform_only(bench: Bench) -> Row:
+    """One core, recordings in memory: the fused pass against Tonic's Compose."""
+    from spikestore.pipeline.fused import FusedChain
+    from spikestore.pipeline.readers.datasets import open_reader
+
+    what = target(bench, min(256, bench.recordings))
+    with open_reader(what.located.source, what.located.root) as reader:
+        count = len(reader)
+        blocks = [reader.read_block(start, min(start + 64, count)) for start in range(0, count, 64)]
+        recordings = [one.events for one in reader.read(0, count)]  # type: ignore[union-attr]
+    fused, chain = FusedChain(what.transform, has_y=False), tonic_dataset(bench).transform
+
+    def ours() -> float:
+        return count / timed(lambda: [fused(block, name_of=str) for block in blocks])
+
+    def peer() -> float:
+        return count / timed(lambda: [chain(events) for events in recordings])
+
+    ours()
+    return compare(Row("transform_only_fused_vs_tonic", 25, 40), ours, peer, unit="recordings/s")
+
+
+def build_warm(bench: Bench) -> Row:
+    """First task to committed manifest with warm workers, against filling DiskCachedDataset."""
+    what = target(bench, bench.recordings)
+    with warm(WORKERS, bench) as runs:
+        return compare(
+            Row("build_2_warm_workers_vs_disk_cached", 18, 30),
+            lambda: bench.recordings / timed(lambda: build(bench, what, runs)),
+            lambda: fill_cache(bench, Path(tempfile.mkdtemp(dir=bench.scratch))),
+            unit="recordings/s",
+        )
+
+
+def from_start(bench: Bench) -> Row:
+    """The same from process start, start-up included."""
+    recipe = bench.scratch / "many.toml"
+    text = (Path(__file__).parents[1] / "recipes" / "ssc.toml").read_text(encoding="utf-8")
+    text = text.replace('splits = ["train", "valid", "test"]', f'splits = ["train"]\nlimit = {bench.many}')
+    recipe.write_text(text, encoding="utf-8")
+    start_up: list[float] = []
+
+    def ours() -> float:
+        from spikestore.store_schemas import Store
+
+        store = bench.store()
+        seconds = timed(
+            lambda: command("preprocess", recipe, "--data", bench.data, "--store", store, "--workers", "2")
+        )
+        start_up.append(seconds - Store(store)["ssc-100ch-4ms"].manifest.provenance["seconds"])
+        return bench.many / seconds
+
+    row = compare(
+        Row("build_from_process_start_vs_disk_cached", 12, 20),
+        ours,
+        lambda: fill_cache(bench, Path(tempfile.mkdtemp(dir=bench.scratch))),
+        unit="recordings/s",
+    )
+    row.ours |= {"start_up_s": sorted(start_up)[len(start_up) // 2]}
+    return row
+
+
+def index_and_value_bytes(bench: Bench) -> Row:
+    """Stored bytes of index and value a non-zero, against the order-0 entropy of (gap, value)."""
+    import numpy as np
+
+    from spikestore.pipeline.executors import InProcess
+
+    features = build(bench, target(bench, bench.recordings), InProcess())
+    columns = features.read()
+    gaps = np.diff(columns.index.astype(np.int64), prepend=0)
+    gaps[columns.offsets()[:-1][columns.nnz > 0]] = columns.index[columns.offsets()[:-1][columns.nnz > 0]]
+    bits = sum(_entropy(symbols) for symbols in (gaps, columns.value))
+    stored = sum(
+        entry.size
+        for name in ("index", "value")
+        for entry in features.storage.list(f"{features.data_path}/{name}/c")
+    )
+    per_value, floor = stored / len(columns.index), bits / 8
+    row = Row("bytes_a_non_zero_vs_order_0_entropy", 1.05, 1.0, better="lower", ratios=[per_value / floor])
+    row.ours, row.peer = {"bytes": per_value}, {"bytes": floor}
+    return row
+
+
+def _entropy(symbols: Any) -> float:
+    import numpy as np
+
+    share = np.unique(symbols, return_counts=True)[1] / len(symbols)
+    return float(-(share * np.log2(share)).sum())
+
+
+def set_bytes(bench: Bench) -> Row:
+    """All files of the feature set, against Tonic's cache of the same samples."""
+    from spikestore.pipeline.executors import InProcess
+
+    features = build(bench, target(bench, bench.peers), InProcess())
+    cache = Path(tempfile.mkdtemp(dir=bench.scratch))
+    fill_cache(bench, cache)
+    ours = sum(entry.size for entry in features.storage.list(features.address.folder))
+    peer = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+    row = Row("bytes_of_the_set_vs_tonics_cache", 1 / 5, 1 / 6, better="lower", ratios=[ours / peer])
+    row.ours, row.peer = {"bytes": ours}, {"bytes": peer}
+    return row
+
+
+def dask_against_bare(bench: Bench) -> Row:
+    """Two Dask workers against two bare processes that do the same fragments."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from spikestore.pipeline.feature_build import Wish, open_build
+    from spikestore.pipeline.fragment_task import FragmentJob, build_fragment
+    from spikestore.store_schemas import Store
+
+    what = target(bench, bench.recordings)
+
+    def job() -> FragmentJob:
+        storage = Store(bench.store()).storage
+        begun = open_build(storage, what.located, what.transform, Wish(WORKERS))
+        return FragmentJob(storage, begun.plan, what.located, what.transform)
+
+    with warm(WORKERS, bench) as runs, ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
+
+        def dask() -> float:
+            one = job()
+            return bench.recordings / timed(lambda: list(runs.run(one, range(one.plan.fragments))))
+
+        def bare() -> float:
+            one = job()
+            fragments = range(one.plan.fragments)
+            return bench.recordings / timed(
+                lambda: list(pool.map(build_fragment, [one] * len(fragments), fragments))
+            )
+
+        bare()
+        return compare(Row("2_dask_workers_vs_2_processes", 0.9), dask, bare, unit="recordings/s")
+
+
+def two_against_one(bench: Bench) -> Row:
+    """Two workers against one."""
+    what = target(bench, bench.recordings)
+    with warm(2, bench) as two, warm(1, bench) as one:
+
+        def rate(runs: Any) -> Callable[[], float]:
+            return lambda: bench.recordings / timed(lambda: build(bench, what, runs, fragment_samples=512))
+
+        return compare(Row("2_workers_vs_1", 1.8), rate(two), rate(one), unit="recordings/s")
+
+
+def memory(bench: Bench) -> Row:
+    """Peak memory of a worker at 8 times the data less that at 1, as share of the added bytes."""
+    small = bench.recordings // 8
+    peaks = {}
+    for count in (small, 8 * small):
+        script = (
+            "import resource; from benchmarks.preprocess import *; from spikestore.pipeline.executors import InProcess\n"
+            f"bench = Bench(Path({str(bench.data)!r}), Path({str(bench.scratch)!r}), 0, 0, 0)\n"
+            f"features = build(bench, target(bench, {count}), InProcess(), fragment_samples={max(64, small // 4 // 64 * 64)})\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, features.manifest.nnz * 8)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        peak, size = map(int, done.stdout.split()[-2:])
+        peaks[count] = peak, size
+    (peak_1, size_1), (peak_8, size_8) = peaks.values()
+    row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
+    row.ratios = [max(0, peak_8 - peak_1) / (size_8 - size_1)]
+    row.ours, row.peer = {"bytes_at_8": peak_8}, {"bytes_at_1": peak_1}
+    return row
+
+
+def second_run(bench: Bench) -> Row:
+    """A run with nothing to do, against ``python -c "import zarr"``, in seconds."""
+    recipe = bench.scratch / "again.toml"
+    text = (Path(__file__).parents[1] / "recipes" / "ssc.toml").read_text(encoding="utf-8")
+    recipe.write_text(
+        text.replace('["train", "valid", "test"]', f'["train"]\nlimit = {min(10_000, bench.many)}')
+    )
+    call = ("preprocess", recipe, "--data", bench.data, "--store", bench.store(), "--workers", "2")
+    command(*call)
+    time.sleep(2.1)  # files that are younger are hashed again, as git does it
+    command(*call)
+    return compare(
+        Row("second_run_vs_import_zarr", 3.0, better="lower"),
+        lambda: timed(lambda: command(*call)),
+        lambda: timed(lambda: subprocess.run([sys.executable, "-c", "import zarr"], check=True)),
+        unit="s",
+    )
+
+
+def command(*arguments: object) -> None:
+    """Run the command line in a process of its own."""
+    subprocess.run(
+        [sys.executable, "-m", "spikestore.store_schemas", "--quiet", *map(str, arguments)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def stages(bench: Bench) -> dict[str, float]:
+    """Return where the time of one core goes: seconds a thousand recordings."""
+    from spikestore.pipeline.block_chain import block_chain
+    from spikestore.pipeline.feature_build import layout_of_source
+    from spikestore.pipeline.fragment_task import FragmentJob, transform_rows
+    from spikestore.pipeline.readers.datasets import open_reader
+    from spikestore.store_schemas import Store, make_plan
+    from spikestore.store_schemas.digest import block_checks, block_digests
+    from spikestore.store_schemas.zarr_columns import encode_fragment
+
+    what = target(bench, min(512, bench.recordings))
+    storage = Store(bench.store()).storage
+    layout = layout_of_source(what.located, what.transform)
+    with open_reader(what.located.source, what.located.root) as reader:
+        plan = make_plan(
+            what.transform, what.located.source.key, layout, reader.n_events(), fragment_samples=512
+        )
+        job = FragmentJob(storage, plan, what.located, what.transform)
+        columns = transform_rows(job, reader, range(len(reader)))[0]
+        began = time.perf_counter()
+        blocks = [
+            reader.read_block(start, min(start + 256, len(reader))) for start in range(0, len(reader), 256)
+        ]
+        read = time.perf_counter()
+        chain = block_chain(what.transform, "auto", has_y=False)
+        for block in blocks:
+            chain(block, name_of=str)
+        binned = time.perf_counter()
+        checks = block_checks(columns, layout, 0, 0)
+        block_digests(columns, layout)
+        hashed = time.perf_counter()
+        encoded = encode_fragment(plan, 0, columns, checks)
+        encoding = time.perf_counter()
+        for path, data in encoded.items():
+            storage.put_if_absent(f"x/{path}", data)
+        written = time.perf_counter()
+    per_thousand = 1000 / len(columns)
+    marks = {"read": read - began, "bin": binned - read, "hash": hashed - binned}
+    marks |= {"encode": encoding - hashed, "write": written - encoding}
+    return {f"{name}_s_per_1000": round(seconds * per_thousand, 4) for name, seconds in marks.items()}
+
+
+ROWS = [
+    transform_only,
+    build_warm,
+    from_start,
+    index_and_value_bytes,
+    set_bytes,
+    dask_against_bare,
+    two_against_one,
+    memory,
+    second_run,
+]
+
+if __name__ == "__main__":
+    main()

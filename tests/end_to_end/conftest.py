@@ -67,6 +67,18 @@ def commands(tmp_path: Path, environment: dict[str, str]) -> Commands:
     return Commands(tmp_path, environment)
 
 
+@pytest.fixture
+def with_torch(environment: dict[str, str]) -> dict[str, str]:
+    """Return variables for commands that may import torch."""
+    return {**environment, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def with_torch_commands(tmp_path: Path, with_torch: dict[str, str]) -> Commands:
+    """Return the command line in an empty folder."""
+    return Commands(tmp_path, with_torch)
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
     """Return a folder with demo recordings, made by the command."""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.end_to_end.command_runs import Commands
 from tests.end_to_end.conftest import Built
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,20 @@ def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, page: str) 
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_commands_of_the_training_page_run(built: Built, with_torch_commands: Commands) -> None:
+    """The console blocks run as they stand, where store/ and configs/ are; TensorBoard alone is not started."""
+    folder = with_torch_commands.folder
+    shutil.copytree(built.store, folder / "store")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    page = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\$ spikestore (.+)$", page, re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["train", "evaluate"]
+    for line in lines:
+        with_torch_commands.well(*line.split())
+    assert "accuracy on test" in with_torch_commands.well(*lines[1].split()).out
 
 
 def test_every_path_in_the_readme_exists() -> None:

@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 from tests.end_to_end.command_runs import Commands
 from tests.end_to_end.conftest import Built
 
@@ -30,18 +29,6 @@ learning_rate = {learning_rate}
 """
 
 
-@pytest.fixture
-def with_torch(environment: dict[str, str]) -> dict[str, str]:
-    """Return variables for commands that may import torch."""
-    return {**environment, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture
-def training(tmp_path: Path, with_torch: dict[str, str]) -> Commands:
-    """Return the command line in an empty folder."""
-    return Commands(tmp_path, with_torch)
-
-
 def badly(commands: Commands, *arguments: str | Path) -> str:
     """Run a command that must end with exit status 2; return its one line on stderr."""
     done = commands.run(*arguments)
@@ -57,18 +44,20 @@ def write_config(folder: Path, *, epochs: int = 1, learning_rate: float = 2e-3, 
     return path
 
 
-def test_train_and_evaluate(built: Built, training: Commands, tmp_path: Path) -> None:
+def test_train_and_evaluate(built: Built, with_torch_commands: Commands, tmp_path: Path) -> None:
     """A run trains, is done the second time, goes on for more epochs, and its checkpoint is evaluated as it was measured."""
     config = write_config(tmp_path)
-    first = json.loads(training.well("train", config, "--store", built.store, "--json").out)
+    first = json.loads(with_torch_commands.well("train", config, "--store", built.store, "--json").out)
     assert [epoch["epoch"] for epoch in first["epochs"]] == [1]
     assert 0 < first["best_accuracy"] < 1
-    again = training.well("train", config, "--store", built.store)
+    again = with_torch_commands.well("train", config, "--store", built.store)
     assert "trained already" in again.err
-    more = json.loads(training.well("train", config, "--store", built.store, "--epochs", "2", "--json").out)
+    more = json.loads(
+        with_torch_commands.well("train", config, "--store", built.store, "--epochs", "2", "--json").out
+    )
     assert [epoch["epoch"] for epoch in more["epochs"]] == [2]
     found = json.loads(
-        training.well(
+        with_torch_commands.well(
             "evaluate", "runs/small/best.pt", "--store", built.store, "--split", "valid", "--json"
         ).out
     )
@@ -92,26 +81,30 @@ def test_neither_dask_nor_tonic_is_imported(built: Built, with_torch: dict[str, 
     alone.well("evaluate", "runs/small/last.pt", "--store", built.store)
 
 
-def test_what_is_wrong_is_one_clear_line(built: Built, training: Commands, tmp_path: Path) -> None:
+def test_what_is_wrong_is_one_clear_line(built: Built, with_torch_commands: Commands, tmp_path: Path) -> None:
     """Wrong use ends with exit status 2 and a line that names what is wrong."""
     config = write_config(tmp_path, data='residense = "host"')
     assert "data.residense: there is no such field, did you mean 'residence'?" in badly(
-        training, "train", config
+        with_torch_commands, "train", config
     )
     config = write_config(tmp_path)
-    assert "there is no 'demo' in the store" in badly(training, "train", config, "--store", "empty")
-    assert "there is no configuration" in badly(training, "train", "nothing.toml")
-    assert "there is no checkpoint" in badly(training, "evaluate", "nothing.pt")
+    assert "there is no 'demo' in the store" in badly(
+        with_torch_commands, "train", config, "--store", "empty"
+    )
+    assert "there is no configuration" in badly(with_torch_commands, "train", "nothing.toml")
+    assert "there is no checkpoint" in badly(with_torch_commands, "evaluate", "nothing.pt")
 
 
-def test_other_data_are_refused_unless_asked_for(built: Built, training: Commands, tmp_path: Path) -> None:
+def test_other_data_are_refused_unless_asked_for(
+    built: Built, with_torch_commands: Commands, tmp_path: Path
+) -> None:
     """A checkpoint does not go on with a set of another digest under the same name; a flag overrides that."""
     config = write_config(tmp_path)
-    training.well("train", config, "--store", built.store)
+    with_torch_commands.well("train", config, "--store", built.store)
     store, other = Store(built.store), Store(tmp_path / "other")
     shutil.copytree(built.store, tmp_path / "other")
     splits = store.splits("demo")
     other.point("demo", {"train": splits["test"]})
     command = ("train", config, "--store", tmp_path / "other", "--epochs", "2")
-    assert "--other-data" in badly(training, *command)
-    training.well(*command, "--other-data")
+    assert "--other-data" in badly(with_torch_commands, *command)
+    with_torch_commands.well(*command, "--other-data")

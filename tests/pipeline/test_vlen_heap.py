@@ -292,17 +292,27 @@ def test_a_collection_smaller_than_any_is_damage(tmp_path: Path) -> None:
         VlenHeap(*datasets).read(0, 9)
 
 
-@pytest.mark.parametrize("change", [{0: 4}, {0: 2}, {0: 8}, {0: 24, 1: 2}, {1: -2}, {1: -8}])
+@pytest.mark.parametrize("change", [{0: 4}, {0: 2}, {0: 8}, {0: 24, 1: 2}, {1: -2}, {1: -8}, {0: 4, 1: 4}])
 def test_free_space_that_hdf5_would_not_have_written(tmp_path: Path, change: dict[int, int]) -> None:
     """More, less, or unaligned: by how much the sizes of collection (0) and free space (1) are wrong."""
-    path = write_file(tmp_path / "a.h5", draw(40))
+    path = write_file(tmp_path / "a.h5", draw(9))
     head, at = free_space(path)
     for which, by in change.items():
         place = head + (8, at + 8)[which]
         size = int.from_bytes(path.read_bytes()[place : place + 8], "little") + by
         damaged(path, place, size.to_bytes(8, "little"))
     with opened(path) as datasets, pytest.raises(OSError, match="is damaged"):
-        VlenHeap(*datasets).read(0, 40)
+        VlenHeap(*datasets).read(0, 9)
+
+
+def test_free_space_in_two_places_is_damage(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "a.h5", draw(9))
+    head, at = free_space(path)
+    size = int.from_bytes(path.read_bytes()[head + at + 8 : head + at + 16], "little")
+    damaged(path, head + at + 8, (size - 24).to_bytes(8, "little"))
+    damaged(path, head + at + size - 24, bytes(8) + (24).to_bytes(8, "little"))
+    with opened(path) as datasets, pytest.raises(OSError, match="is damaged"):
+        VlenHeap(*datasets).read(0, 9)
 
 
 @pytest.mark.parametrize("size", [b"", (2**63 - 1).to_bytes(8, "little"), (2**64 - 1).to_bytes(8, "little")])

@@ -14,6 +14,7 @@ from tests.pipeline.tonic_cases import recording
 
 from spikestore.pipeline.fused import FusedChain, bits, can_run, kernels
 from spikestore.pipeline.tonic_chain import TonicChain
+from spikestore.store_schemas.columns import layout_of
 from spikestore.store_schemas.errors import RecordingError, UsageError
 from spikestore.store_schemas.operations import ClipCounts, CropTime, Downsample, ToFrame
 from spikestore.store_schemas.transform import Transform
@@ -77,6 +78,32 @@ def test_products_beyond_64_bits_are_an_error_though_a_later_factor_undoes_them(
     expected = by_tonic(Transform(operations=operations), recordings, has_y=False)
     assert "beyond 64 bits" in str(expected[1])
     assert_same(fused(*operations)(block_of(recordings), name_of=name_of), expected)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u2", "u4", "u8"])
+@pytest.mark.parametrize("size", [4, 100_000])
+def test_coordinates_at_the_ends_of_their_types_are_not_mixed_up(dtype: str, size: int) -> None:
+    """In 16 bits -1 would be 65,535, and 65,537 would be 1."""
+    info = np.iinfo(dtype)
+    wanted = (-(2**15), -1, 3, 127, 2**15, 65_534, 65_535, 65_536, 65_537, 2**32 + 1)
+    values = [one for one in wanted if info.min <= one <= info.max]
+    frames = ToFrame(sensor_size=(size, 1, 1), time_window=1.0)
+    recordings = [recording([0, 9], [1, one]) for one in values]
+    expected = by_tonic(Transform(operations=(frames,)), recordings, has_y=False)
+    x = np.array([place for one in values for place in (1, one)], dtype)
+    assert_same(fused(frames)(block_of(recordings, x=x), name_of=name_of), expected)
+    with mock.patch.object(FusedChain, "_by_tonic", side_effect=RecordingError("left to Tonic")) as left:
+        fused(frames)(block_of(recordings, x=x), name_of=name_of)
+    behind_16_bits = [one for one in values if not 0 <= one <= 65_534]
+    assert left.call_count <= sum(not 0 <= one < size for one in values) + len(behind_16_bits)
+
+
+@pytest.mark.parametrize("max_bins", [2**32 - 1, 2**32])
+def test_index_has_the_width_of_the_layout(max_bins: int) -> None:
+    transform = Transform(operations=(ToFrame(sensor_size=(1, 1, 1), time_window=1.0),), max_bins=max_bins)
+    found = alone(FusedChain(transform, has_y=False), block_of([recording([0, 2])]))
+    layout = layout_of(transform, has_y=False, classes=["a"], extras=[])
+    assert found.index.dtype == layout.dtype("index")
 
 
 def test_output_grows_as_overlap_multiplies_events() -> None:

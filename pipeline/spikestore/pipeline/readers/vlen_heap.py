@@ -15,7 +15,7 @@ What is not exactly as expected is left to h5py, by returning None: other versio
 superblock extensions (a cache image may hide newer bytes), filters, types that need a conversion, sequences never
 written. What is damaged for certain is an error here, because h5py is not safe with it: HDF5 2.0 loops without
 end on a collection whose free space has size 0, which is how the zeros behind a truncated file look too, and
-HDF5 1.14 copies an object of a wrong size past the end of its buffer.
+older ones, by their source, copy an object before they compare its size with that of their buffer.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def _row(store: Store, target: Target, workers: int | None) -> dict[str, Any]:
         else "to compute",
         "recordings": cost.recordings,
         "fragments": cost.fragments,
-        "seconds": round(cost.seconds, 1),
+        "seconds": round(cost.seconds, 3),
         "stored_bytes": cost.stored_bytes,
         "workers": cost.workers,
     }
@@ -79,7 +79,7 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
             f"{row['transform_key'][:12]}/{row['source_key'][:12]}",
             row["state"],
             f"{row['recordings']:,}",
-            f"about {row['seconds']:,.0f} s" if "seconds" in row else "-",
+            _duration(row["seconds"]) if "seconds" in row else "-",
             f"about {row['stored_bytes'] / 1e6:,.1f} MB" if "seconds" in row else "-",
         )
     stdout_console().print(table)
@@ -89,6 +89,10 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
         return
     seconds = sum(row.get("seconds", 0.0) for row in rows)
     workers = max(row.get("workers", 0) for row in rows)
-    say(f"{store.storage.url}: about {seconds:,.0f} s with {workers} workers, {needed / 1e6:,.1f} MB")
+    say(f"{store.storage.url}: {_duration(seconds)} with {workers} workers, {needed / 1e6:,.1f} MB")
     if free is not None:
         say(f"{free / 1e9:,.1f} GB are free there{'' if free > needed else ': NOT ENOUGH'}")
+
+
+def _duration(seconds: float) -> str:
+    return f"about {seconds:,.0f} s" if seconds >= 1 else "under 1 s"

@@ -93,6 +93,18 @@ def open_build(storage: Storage, located: LocatedSource, transform: Transform, w
     return build
 
 
+def refuse_unfinished(build: Build, label: str) -> None:
+    """Raise `UsageError` if a fragment has no record yet."""
+    unfinished = build.unfinished()
+    if unfinished:
+        some = ", ".join(map(str, unfinished[:10])) + (" …" if len(unfinished) > 10 else "")
+        raise UsageError(
+            f"{label} can't be finalised: {len(unfinished)} of {build.plan.fragments} fragments are missing ({some}); "
+            "run their parts again (fragment k belongs to part k modulo N, plus 1), or preprocess without --finalise",
+            fragments=tuple(unfinished),
+        )
+
+
 def _layout(reader: Reader, located: LocatedSource, transform: Transform) -> Layout:
     if len(reader) == 0:
         path = located.stamps[0].path

@@ -1,7 +1,8 @@
 """A build in parts, for job arrays without a cluster: ``--part 3/16`` in sixteen jobs, then ``--finalise`` in one.
 
 Every job joins the same plan, because a plan is put-if-absent; part i of n takes fragments i - 1, i - 1 + n, … The
-jobs may run at any time, in any order and more than once; nobody waits for anybody.
+jobs may run at any time, in any order and more than once; nobody waits for anybody. Nothing is committed before
+``--finalise``, which computes nothing and says what is missing.
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from spikestore.pipeline.feature_build import Wish, open_build
+from spikestore.pipeline.fragment_task import FragmentJob
+from spikestore.pipeline.preprocessing import BuildOptions
+from spikestore.pipeline.targets import Target
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.store import Store
 
 _PART = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
@@ -46,3 +52,42 @@ class Part:
     def fragments(self, count: int) -> range:
         """Return this share of `count` fragments."""
         return range(self.number - 1, count, self.of)
+
+
+def build_part(
+    targets: list[Target], store: Store, part: Part, workers: int | None, options: BuildOptions
+) -> dict[str, tuple[int, int]]:
+    """Build one share of the fragments of each target that is not committed yet; commit nothing.
+
+    Returns
+    -------
+    dict of str to (int, int)
+        By split: fragments of this part, and how many of them were built now.
+
+    Raises
+    ------
+    UsageError, SourceError, StoreError
+        As `spikestore.pipeline.preprocess`.
+    """
+    from spikestore.pipeline.executors import executor
+
+    done: dict[str, tuple[int, int]] = {}
+    missing = [target for target in targets if store.find(target.address) is None]
+    if not missing:
+        return done
+    with executor(workers, options.scheduler) as runs:
+        for target in missing:
+            wish = Wish(runs.workers * part.of, options.fragment_samples)
+            build = open_build(store.storage, target.located, target.transform, wish)
+            mine = part.fragments(build.plan.fragments)
+            left = sorted(set(mine) & set(build.unfinished()))
+            job = FragmentJob(store.storage, build.plan, target.located, target.transform, options.executor)
+            label = f"{target.label}, part {part.number}/{part.of}"
+            samples = sum(len(build.plan.rows(fragment)) for fragment in left)
+            built = 0
+            for report in runs.run(job, left):
+                built += report.samples
+                if options.progress is not None:
+                    options.progress(built, samples, label)
+            done[target.split] = len(mine), len(left)
+    return done

@@ -34,6 +34,8 @@ class BuildOptions:
         Begin anew instead of going on with an unfinished build.
     executor : {"auto", "fused", "tonic"}
         Who runs the transform; the samples are the same. ``auto`` is the fused pass where it can.
+    finalise : bool
+        Compute nothing: commit what the jobs of ``--part`` have built, or say what is missing.
     progress : callable, optional
         Called as (samples done, samples in all, what is built).
     """
@@ -42,6 +44,7 @@ class BuildOptions:
     fragment_samples: int | None = None
     restart: bool = False
     executor: ExecutorName = "auto"
+    finalise: bool = False
     progress: Callable[[int, int, str], None] | None = None
 
 
@@ -140,17 +143,24 @@ def preprocess(
     if path is not None and path.parent == INSTALLED:
         path = None  # a recipe inside the installed package is nobody's to lock
     lock = read_lock(lock_path(path)) if path is not None else None
+    options, workers = with_recipe(options, workers, recipe)
+    found = build_targets(targets, place, workers, options)
+    if path is not None:
+        _keep_lock(lock_path(path), lock, found)
+    place.point(name or recipe.name, found)
+    return found
+
+
+def with_recipe(
+    options: BuildOptions, workers: int | None, recipe: Recipe
+) -> tuple[BuildOptions, int | None]:
+    """Return options and workers with what the recipe's ``[build]`` says where the caller said nothing."""
     options = replace(
         options,
         fragment_samples=options.fragment_samples or recipe.build.fragment_samples,
         executor=recipe.build.executor if options.executor == "auto" else options.executor,
     )
-    wished_workers = workers if workers is not None or options.scheduler else recipe.build.workers
-    found = build_targets(targets, place, wished_workers, options)
-    if path is not None:
-        _keep_lock(lock_path(path), lock, found)
-    place.point(name or recipe.name, found)
-    return found
+    return options, workers if workers is not None or options.scheduler else recipe.build.workers
 
 
 def build_targets(
@@ -182,7 +192,13 @@ def _build(
     # Here and not above: a run with nothing to do imports neither Tonic, Dask nor HDF5.
     from spikestore.pipeline.block_chain import executor_for
     from spikestore.pipeline.executors import executor
-    from spikestore.pipeline.feature_build import Wish, build_features, layout_of_source, open_build
+    from spikestore.pipeline.feature_build import (
+        Wish,
+        build_features,
+        layout_of_source,
+        open_build,
+        refuse_unfinished,
+    )
 
     def silent(done: int, total: int, label: str) -> None:
         """Show nothing."""
@@ -191,10 +207,12 @@ def _build(
     for target in targets:  # what is wrong with the last split is told before workers are started
         layout = layout_of_source(target.located, target.transform)
         executor_for(target.transform, options.executor, has_y="y" in layout.axes)
-    with executor(workers, options.scheduler) as runs:
+    with executor(0 if options.finalise else workers, options.scheduler) as runs:
         wish = Wish(runs.workers, options.fragment_samples, options.restart)
         for target in targets:
             build = open_build(store.storage, target.located, target.transform, wish)
+            if options.finalise:
+                refuse_unfinished(build, target.label)
             built[target.split] = build_features(
                 build,
                 target.located,

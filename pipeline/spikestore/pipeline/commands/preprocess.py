@@ -14,7 +14,9 @@ from spikestore.store_schemas.commands.options import JsonOption, StoreOption, o
 from spikestore.store_schemas.console import print_json, progress
 
 if TYPE_CHECKING:
+    from spikestore.pipeline.preprocessing import BuildOptions
     from spikestore.store_schemas.feature_set import FeatureSet
+    from spikestore.store_schemas.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,15 @@ def preprocess(
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew instead of going on with an unfinished build.")
     ] = False,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part", metavar="I/N", help="Build only this share, and commit nothing: for job arrays."
+        ),
+    ] = None,
+    finalise: Annotated[
+        bool, typer.Option("--finalise", help="Compute nothing; commit what the parts have built.")
+    ] = False,
     executor: Annotated[
         Executor | None, typer.Option("--executor", help="Who runs the transform; the samples are the same.")
     ] = None,
@@ -70,24 +81,52 @@ def preprocess(
     --------
     spikestore preprocess recipes/demo.toml --store ./store
     spikestore preprocess --data ~/data/SSC --store s3://team/features
+    spikestore preprocess ssc --part 3/16       # in job 3 of 16, then once --finalise
     """
     from spikestore.pipeline.preprocessing import BuildOptions
     from spikestore.pipeline.preprocessing import preprocess as run
     from spikestore.pipeline.shipped_recipes import choose_recipe
+    from spikestore.store_schemas.errors import UsageError
 
     chosen = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
     opened = open_store(store)
-    with progress("samples") as report:
-        found = run(
-            chosen,
-            store=opened,
-            data=data,
-            workers=workers,
-            options=BuildOptions(
-                scheduler, fragment_samples, restart, "auto" if executor is None else executor.value, report
-            ),
+    if part is not None and (finalise or restart):
+        raise UsageError(
+            "--part goes with neither --finalise nor --restart: begin anew before the parts start"
         )
+    with progress("samples") as report:
+        options = BuildOptions(
+            scheduler=scheduler,
+            fragment_samples=fragment_samples,
+            restart=restart,
+            executor="auto" if executor is None else executor.value,
+            finalise=finalise,
+            progress=report,
+        )
+        if part is not None:
+            _run_part(chosen, opened, data, part, workers, options)
+            return
+        found = run(chosen, store=opened, data=data, workers=workers, options=options)
     _tell(chosen, opened.storage.url, found, as_json=as_json)
+
+
+def _run_part(
+    recipe: Path, store: Store, data: str | None, part: str, workers: int | None, options: BuildOptions
+) -> None:
+    from spikestore.pipeline.parts import Part, build_part
+    from spikestore.pipeline.preprocessing import with_recipe
+    from spikestore.pipeline.targets import recipe_targets
+    from spikestore.store_schemas.recipe import load_recipe
+
+    share, loaded = Part.parse(part), load_recipe(recipe)
+    options, workers = with_recipe(options, workers, loaded)
+    done = build_part(recipe_targets(loaded, origin=recipe, data=data), store, share, workers, options)
+    for split, (fragments, built) in done.items():
+        logger.info(
+            "%s:%s: %d fragments in part %s, %d built now", loaded.name, split, fragments, part, built
+        )
+    if not done:
+        logger.info("%s is in the store already: nothing to compute", loaded.name)
 
 
 def _ask(candidates: list[str]) -> str:

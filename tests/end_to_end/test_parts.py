@@ -1,0 +1,83 @@
+"""A build in parts: jobs that know nothing of each other, and one that commits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.end_to_end.command_runs import write_recipe
+from tests.end_to_end.refusals import Run, build
+from tests.pipeline.cochlea_files import draw, write_file
+
+from spikestore.pipeline.parts import Part
+from spikestore.store_schemas import Store
+from spikestore.store_schemas.errors import UsageError
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, data: Path) -> Path:
+    """Return a recipe of 200 recordings in the train split: four fragments of 64."""
+    write_file(data / "SSC" / "ssc_train.h5", draw(200, seed=1))
+    return write_recipe(tmp_path / "r.toml", source='splits = ["train"]', build="fragment_samples = 64")
+
+
+def part(run: Run, recipe: Path, share: str, store: str = "store") -> str:
+    """Build one part."""
+    answer = run("preprocess", recipe, "--data", "data", "--store", store, "--workers", "0", "--part", share)
+    assert answer.status == 0, answer.err
+    return answer.err
+
+
+def test_parts_and_finalise_equal_one_build(run: Run, recipe: Path) -> None:
+    """Parts in any order, one of them twice, then --finalise: the digest of an undisturbed build, nothing earlier."""
+    assert "2 fragments in part 2/3, 2 built now" not in part(run, recipe, "2/3")
+    part(run, recipe, "3/3")
+    assert "1 fragments in part 3/3, 0 built now" in part(run, recipe, "3/3")
+    assert list(Store("store").feature_sets()) == []
+    assert not Path("store/refs").exists()
+    assert not Path("r.lock").exists()
+
+    early = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")
+    assert early.status == 2
+    assert "SSC train can't be finalised: 2 of 4 fragments are missing (0, 3)" in early.err
+    assert list(Store("store").feature_sets()) == []
+
+    part(run, recipe, "1/3")
+    done = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")
+    assert done.status == 0, done.err
+    features = Store("store")["r:train"]
+    assert features.manifest.provenance["reused_fragments"] == 4
+    assert Path("r.lock").exists()
+    assert "nothing to compute" in part(run, recipe, "1/3")
+
+    Path("r.lock").unlink()
+    other = run("preprocess", recipe, "--data", "data", "--store", "other", "--workers", "0")
+    assert other.status == 0
+    assert Store("other")["r:train"].digest == features.digest
+
+
+def test_a_plain_run_takes_up_what_parts_left(run: Run, recipe: Path) -> None:
+    """Without --finalise what is missing is built, what is there is kept."""
+    part(run, recipe, "1/2")
+    assert build(run, recipe).status == 0
+    assert Store("store")["r:train"].manifest.provenance["reused_fragments"] == 2
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5"])
+def test_what_is_no_part(text: str) -> None:
+    """I/N with I from 1 to N, nothing else."""
+    with pytest.raises(UsageError, match=r"I/N with I from 1 to N"):
+        Part.parse(text)
+
+
+def test_every_fragment_is_in_one_part() -> None:
+    """The parts of any number cut the fragments without rest or overlap."""
+    for of in (1, 2, 3, 7, 50):
+        shares = [fragment for number in range(1, of + 1) for fragment in Part(number, of).fragments(23)]
+        assert sorted(shares) == list(range(23))
+
+
+def test_part_excludes_finalise(run: Run, recipe: Path) -> None:
+    """The two together are wrong use."""
+    answer = run("preprocess", recipe, "--data", "data", "--store", "s", "--part", "1/2", "--finalise")
+    assert answer.status == 2

@@ -14,7 +14,6 @@ from spikestore.train.checkpoint import (
     Checkpoint,
     Position,
     load_checkpoint,
-    pin_of,
     random_states,
     refuse_other_data,
     save_checkpoint,
@@ -26,7 +25,7 @@ def checkpoint(features: FeatureSet) -> Checkpoint:
     """Return a small one."""
     return Checkpoint(
         config=TrainConfig.from_mapping({"data": {"name": "small"}}, origin="test"),
-        data={"train": pin_of(features)},
+        data={"train": features.pin},
         shape={"sites": 10, "classes": 2},
         position=Position(2, 3, 0.5, 48, 0.75, {"iaf1": (3.0, 100.0)}),
         weights={"linear1.weight": torch.arange(6.0).view(2, 3)},

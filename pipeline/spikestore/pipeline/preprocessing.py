@@ -14,7 +14,6 @@ from spikestore.store_schemas.errors import ConflictError, UsageError
 from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.recipe import ExecutorName, Recipe, load_recipe
 from spikestore.store_schemas.recipe_lock import RecipeLock, lock_path, read_lock, write_lock
-from spikestore.store_schemas.ref import Pin
 from spikestore.store_schemas.store import Store, default_location
 
 logger = logging.getLogger(__name__)
@@ -225,7 +224,7 @@ def _build(
 
 
 def _keep_lock(path: Path, lock: RecipeLock | None, found: dict[str, FeatureSet]) -> None:
-    pins = {split: Pin(**one.address._asdict(), digest=one.digest) for split, one in found.items()}
+    pins = {split: one.pin for split, one in found.items()}
     for split, pin in pins.items():
         old = lock.splits.get(split) if lock is not None else None
         same_keys = old is not None and (old.transform_key, old.source_key) == (

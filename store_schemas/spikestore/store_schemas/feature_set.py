@@ -15,6 +15,7 @@ from spikestore.store_schemas.digest import block_checks, check_seed
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError, UsageError
 from spikestore.store_schemas.manifest import Manifest
 from spikestore.store_schemas.record import Record
+from spikestore.store_schemas.ref import Pin
 from spikestore.store_schemas.storage import Storage
 from spikestore.store_schemas.zarr_columns import ColumnReader, open_group
 
@@ -111,6 +112,11 @@ class FeatureSet:
     def digest(self) -> str:
         """Digest of the content (hex): equal for equal samples, whoever built them and however."""
         return self.manifest.digest
+
+    @property
+    def pin(self) -> Pin:
+        """Keys and digest: what refs, locks and checkpoints hold of the set."""
+        return Pin(**self.address._asdict(), digest=self.digest)
 
     @property
     def storage(self) -> Storage:

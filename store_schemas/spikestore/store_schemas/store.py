@@ -91,10 +91,7 @@ class Store:
         Other splits that the name has are kept if they were made by the same transform, else let go: a name never
         mixes transforms.
         """
-        pins = {
-            split: Pin(**features.address._asdict(), digest=features.digest)
-            for split, features in splits.items()
-        }
+        pins = {split: features.pin for split, features in splits.items()}
         return refs.update(self.storage, name, pins)
 
     def splits(self, name: str) -> dict[str, FeatureSet]:

@@ -148,11 +148,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
 
 
-def pin_of(features: FeatureSet) -> Pin:
-    """Return keys and digest of a feature set."""
-    return Pin(**features.address._asdict(), digest=features.digest)
-
-
 def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, *, path: Path) -> None:
     """Raise `UsageError` if a feature set has another digest than the one that the run was trained with."""
     pin = checkpoint.data.get(split)

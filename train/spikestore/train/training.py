@@ -17,7 +17,6 @@ from spikestore.train.batch import Batch
 from spikestore.train.checkpoint import (
     Checkpoint,
     Position,
-    pin_of,
     random_states,
     restore_random_states,
     save_checkpoint,
@@ -113,7 +112,7 @@ def train(
         optimiser.load_state_dict(start.optimiser)
         restore_random_states(start.random)
         at = start.position
-    pins = {split: pin_of(features[split]) for split in (data.train, data.valid)}
+    pins = {split: features[split].pin for split in (data.train, data.valid)}
 
     def keep(name: str) -> None:
         state = weights(network), optimiser.state_dict(), random_states()

@@ -358,7 +358,7 @@ def stages(bench: Bench) -> dict[str, float]:
             what.transform, what.located.source.key, layout, reader.n_events(), fragment_samples=512
         )
         job = FragmentJob(storage, plan, what.located, what.transform)
-        columns = transform_rows(job, reader, range(len(reader)))[0]
+        columns = transform_rows(job, reader, range(len(reader)))[0].as_stored(layout)
         began = time.perf_counter()
         blocks = [
             reader.read_block(start, min(start + 256, len(reader))) for start in range(0, len(reader), 256)

@@ -67,6 +67,7 @@ def estimate(storage: Storage, located: LocatedSource, transform: Transform, *, 
         )  # imports and compiled kernels are not the rate
         began = time.perf_counter()
         columns, _, _ = transform_rows(job, reader, range(len(tried)))
+        columns = columns.as_stored(layout)
         checks = block_checks(columns, layout, 0, 0)
         objects = encode_fragment(small, 0, columns, np.asarray(checks))
         seconds = time.perf_counter() - began

@@ -111,7 +111,7 @@ def transform_rows(
     Returns
     -------
     columns : SampleColumns
-        One row for each of `rows`, with stored dtypes.
+        One row for each of `rows`; `Build.put_fragment` checks them and brings them to stored dtypes.
     skipped : list of SkippedRow
         Rows without a sample, and why.
     events : EventCounts
@@ -139,7 +139,7 @@ def transform_rows(
 
 
 def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:
-    """Return the rows of a block with stored dtypes; a skipped row is all zeros, with the label for that."""
+    """Return the rows of a block; a skipped row is all zeros, with the label for that."""
     good = np.ones(len(block), bool)
     good[[row - block.first_row for row in samples.errors]] = False
     extras = {
@@ -153,7 +153,7 @@ def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> Sample
         n_bins=samples.n_bins,
         label=np.where(good, block.labels, SKIPPED_LABEL),
         extras={name: np.where(good, column, 0) for name, column in extras.items()},
-    ).as_stored(layout)
+    )
 
 
 def _event_counts(columns: SampleColumns) -> EventCounts:

@@ -203,8 +203,6 @@ class SampleColumns:
         stored = {
             name: np.ascontiguousarray(column, layout.dtype(name)) for name, column in self.in_order(layout)
         }
-        if stored["value"].dtype.kind == "f":
-            stored["value"] += 0.0  # -0.0 counts as zero, and was refused with it
         extras = {name: stored.pop(name) for name in layout.extras}
         return SampleColumns(**stored, extras=extras)
 
@@ -235,12 +233,15 @@ def _check(columns: SampleColumns, layout: Layout) -> None:
         return
     if not columns.value.all():
         raise UsageError("a stored value is 0")
-    rows = np.repeat(np.arange(samples), columns.nnz)
-    within = rows[1:] == rows[:-1]
-    if not (columns.index[1:][within] > columns.index[:-1][within]).all():
+    offsets = columns.offsets()
+    # Within a sample it increases: so it may fall only where a sample begins, and its last place is its largest.
+    falls = np.flatnonzero(columns.index[1:] <= columns.index[:-1]) + 1
+    begins = np.searchsorted(offsets, falls)
+    if not (offsets[begins] == falls).all():
         raise UsageError("index does not strictly increase within a sample")
-    ends = columns.n_bins.astype(np.uint64) * np.uint64(layout.site_count)
-    if not (columns.index.astype(np.uint64) < ends[rows]).all():
+    filled = np.flatnonzero(columns.nnz)
+    last = columns.index[offsets[filled + 1] - 1].astype(np.uint64)
+    if not (last < columns.n_bins[filled].astype(np.uint64) * np.uint64(layout.site_count)).all():
         raise UsageError("an index lies outside its sample's frames")
 
 
@@ -257,7 +258,8 @@ def _check_range(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> N
         return
     if column.dtype.kind not in "iu":
         raise UsageError(f"column {name} is {column.dtype.name}, it holds whole numbers ({dtype.name})")
-    low, high = int(column.min()), int(column.max())
+    low = 0 if column.dtype.kind == "u" else int(column.min())
+    high = int(column.max())
     fill = int(FILL[dtype.name])
     lowest, highest = (0, fill - 1) if dtype.kind == "u" else (fill + 1, 2**31 - 1)
     if low < lowest or high > highest:

@@ -1,6 +1,7 @@
 """Columns in and out of Zarr: encode a fragment's objects in memory, read runs of rows from any Zarr store.
 
-Everything goes through Zarr's own arrays; nothing here knows a codec. Opening a store never creates anything.
+Reading goes through Zarr's own arrays; so does writing with other codecs than `packed_objects` knows. Opening a store
+never creates anything.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from spikestore.store_schemas.canonical import canonical_json
 from spikestore.store_schemas.columns import BLOCK, Layout, SampleColumns
 from spikestore.store_schemas.errors import DamagedError
+from spikestore.store_schemas.packed_objects import PackedObject
 from spikestore.store_schemas.plan import Plan
 from spikestore.store_schemas.zarr_metadata import documents
 
@@ -44,24 +46,38 @@ def encode_fragment(
     dict of str to bytes
         Stored bytes by path below ``data.zarr``. Without non-zeros there is no ``index`` and no ``value`` object.
     """
+    stored = dict(columns.in_order(plan.layout))
+    stored["start"] = (fragment * plan.shard_values + columns.offsets()[:-1]).astype("<u8")
+    stored["check"] = check
+    arrays = documents(plan.zarr)
+    objects = {}
+    for name, values in stored.items():
+        packed = PackedObject.of(arrays[f"{name}/zarr.json"])
+        if packed is None:
+            return _encode_by_zarr(plan, fragment, stored)
+        if len(values):
+            objects[f"{name}/c/{fragment}"] = packed.encode(values)
+    return dict(sorted(objects.items()))
+
+
+def _encode_by_zarr(plan: Plan, fragment: int, columns: dict[str, npt.NDArray[Any]]) -> dict[str, bytes]:
+    """Encode with the codecs of a plan that another version wrote."""
     from zarr.core.buffer.cpu import Buffer
     from zarr.storage import MemoryStore
 
     metadata = {path: canonical_json(document) for path, document in documents(plan.zarr).items()}
     memory: dict[str, Any] = {path: Buffer.from_bytes(data) for path, data in metadata.items()}
     group = open_group(MemoryStore(store_dict=memory), mode="r+")
-    rows = plan.rows(fragment)
-    first_value = fragment * plan.shard_values
-    blocks = slice(rows.start // BLOCK, rows.start // BLOCK + len(check))
-    if len(columns.index):
-        values = slice(first_value, first_value + len(columns.index))
-        group["index"][values] = columns.index
-        group["value"][values] = columns.value
-    for name, column in columns.in_order(plan.layout):
-        if name not in {"index", "value"}:
-            group[name][rows.start : rows.stop] = column
-    group["start"][rows.start : rows.stop] = (first_value + columns.offsets()[:-1]).astype(np.uint64)
-    group["check"][blocks] = check
+    first_row = plan.rows(fragment).start
+    starts = {
+        "index": fragment * plan.shard_values,
+        "value": fragment * plan.shard_values,
+        "check": first_row // BLOCK,
+    }
+    for name, values in columns.items():
+        start = starts.get(name, first_row)
+        if len(values):
+            group[name][start : start + len(values)] = values
     return {path: memory[path].to_bytes() for path in sorted(memory.keys() - metadata.keys())}
 
 

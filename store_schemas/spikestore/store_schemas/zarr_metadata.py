@@ -16,8 +16,8 @@ CHUNK_VALUES = 262_144
 
 PCODEC_LEVEL = 8
 
-_CRC32C = {"name": "crc32c"}
-_BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
+CRC32C: dict[str, Any] = {"name": "crc32c"}
+RAW_BYTES: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
 def root_document(
@@ -42,13 +42,13 @@ def root_document(
     for name, dtype in layout.columns:
         if name in {"index", "value"}:
             order = 1 if name == "index" else 0
-            codecs = [_sharding([_pcodec(order), _CRC32C])]
+            codecs = [sharding_codec([pcodec_codec(order), CRC32C])]
             arrays[name] = _array(fragments * shard_values, shard_values, dtype, codecs, "nonzero")
         else:
-            arrays[name] = _array(samples, fragment_samples, dtype, [_pcodec(0), _CRC32C], "sample")
-    arrays["start"] = _array(samples, fragment_samples, "uint64", [_pcodec(1), _CRC32C], "sample")
+            arrays[name] = _array(samples, fragment_samples, dtype, [pcodec_codec(0), CRC32C], "sample")
+    arrays["start"] = _array(samples, fragment_samples, "uint64", [pcodec_codec(1), CRC32C], "sample")
     blocks = -(-samples // BLOCK)
-    arrays["check"] = _array(blocks, fragment_samples // BLOCK, "uint64", [_BYTES, _CRC32C], "block")
+    arrays["check"] = _array(blocks, fragment_samples // BLOCK, "uint64", [RAW_BYTES, CRC32C], "block")
     return {
         "zarr_format": 3,
         "node_type": "group",
@@ -81,7 +81,8 @@ def _array(length: int, chunk: int, dtype: str, codecs: list[Any], dimension: st
     }
 
 
-def _pcodec(delta_order: int) -> dict[str, Any]:
+def pcodec_codec(delta_order: int) -> dict[str, Any]:
+    """Return PCodec as a Zarr codec, with deltas of this order."""
     # The delta is spelled out: "auto" searches, and "none" does not exist in pcodec 1.1 under numcodecs' name.
     configuration = {
         "level": PCODEC_LEVEL,
@@ -94,11 +95,12 @@ def _pcodec(delta_order: int) -> dict[str, Any]:
     return {"name": "numcodecs.pcodec", "configuration": configuration}
 
 
-def _sharding(codecs: list[Any]) -> dict[str, Any]:
+def sharding_codec(codecs: list[Any], chunk: int = CHUNK_VALUES) -> dict[str, Any]:
+    """Return sharding with inner chunks of `chunk` values, each encoded by `codecs`."""
     configuration = {
-        "chunk_shape": [CHUNK_VALUES],
+        "chunk_shape": [chunk],
         "codecs": codecs,
-        "index_codecs": [_BYTES, _CRC32C],
+        "index_codecs": [RAW_BYTES, CRC32C],
         "index_location": "end",
     }
     return {"name": "sharding_indexed", "configuration": configuration}

@@ -161,6 +161,15 @@ def test_every_worker_gets_four_fragments(samples: int, workers: int) -> None:
         assert made.fragment_samples == 64
 
 
+@settings(max_examples=40)
+@given(st.integers(1, 100_000), st.integers(2, 16))
+def test_workers_end_together(samples: int, workers: int) -> None:
+    """No worker has a fragment more than its share, but for what whole blocks cost."""
+    made = plan(np.full(samples, 10), workers=workers)
+    rounds = -(-made.fragments // workers)
+    assert rounds * made.fragment_samples < samples / workers + 64 * rounds
+
+
 def test_an_event_on_a_rounded_edge_has_room_twice() -> None:
     """Windows of 0.4 µs: 24 · 0.4 + 0.4 lies above 25 · 0.4 in float64, and the event at 10 µs is in both."""
     frame = ToFrame(sensor_size=(1, 1, 1), time_window=0.4)

@@ -148,7 +148,12 @@ def _fragment_samples(bound: npt.NDArray[np.float64], layout: Layout, workers: i
     per_sample = 4 * (len(layout.columns) + 2) + per_value * float(bound.mean())
     by_size = int(FRAGMENT_BYTES / per_sample)
     by_workers = len(bound) // (FRAGMENTS_PER_WORKER * max(workers, 1))
-    return max(BLOCK, min(by_size, by_workers) // BLOCK * BLOCK)
+    rows = max(BLOCK, min(by_size, by_workers) // BLOCK * BLOCK)
+    if workers > 1:
+        # As many for one worker as for another: everybody waits for the one that has one more.
+        rounds = -(-len(bound) // (rows * workers))
+        rows = -(-len(bound) // (rounds * workers * BLOCK)) * BLOCK
+    return rows
 
 
 def _member(document: dict[str, Any], *path: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from typing import Any, cast
 
@@ -14,7 +15,14 @@ from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
 from spikestore.pipeline import executors
-from spikestore.pipeline.executors import DaskExecutor, InProcess, WorkerError, available_cores, executor
+from spikestore.pipeline.executors import (
+    DaskExecutor,
+    InProcess,
+    Threads,
+    WorkerError,
+    available_cores,
+    executor,
+)
 from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport, build_fragment
 from spikestore.store_schemas.errors import RecordingError, SpikestoreError, StorageFullError, UsageError
 
@@ -99,6 +107,56 @@ def test_in_process_builds_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(RecordingError):
             next(reports)
     assert done == [3]
+
+
+def test_threads_build_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many at once as there are threads; whatever order they end in, each is reported once."""
+    together = threading.Barrier(2, timeout=60)
+
+    def build(job: FragmentJob, fragment: int) -> FragmentReport:
+        together.wait()
+        return report(fragment)
+
+    monkeypatch.setattr(executors, "build_fragment", build)
+    assert {one.fragment for one in Threads(2).run(JOB, [3, 5, 7, 8])} == {3, 5, 7, 8}
+
+
+def test_after_an_error_no_thread_begins_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error arrives as it is; what had begun ends, what had not never does."""
+    begun: list[int] = []
+
+    def build(job: FragmentJob, fragment: int) -> FragmentReport:
+        begun.append(fragment)
+        raise RecordingError("bad")
+
+    monkeypatch.setattr(executors, "build_fragment", build)
+    threads = threading.active_count()
+    with pytest.raises(RecordingError, match="bad"):
+        list(Threads(1).run(JOB, range(1000)))
+    assert begun == [0]
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize(
+    ("cores", "seconds", "suffice"),
+    [(1, 1e6, True), (2, 0, True), (2, 7, True), (2, 9, False), (64, 2, True), (64, 3, False)],
+)
+def test_small_sets_start_no_workers(
+    cores: int, seconds: float, suffice: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers must save more than they take to start; one core has nothing to gain from them."""
+    assert executors.threads_suffice(seconds, cores) is suffice
+    if suffice:
+        monkeypatch.setattr(executors, "available_cores", lambda: cores)
+        with executor(seconds=seconds) as runs:
+            assert isinstance(runs, Threads)
+            assert runs.workers == cores
+
+
+def test_whoever_asks_for_workers_gets_them() -> None:
+    """However small the set is."""
+    with executor(1, seconds=0) as runs:
+        assert isinstance(runs, DaskExecutor)
 
 
 def test_one_task_a_fragment() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.pipeline.cochlea_files import CLASSES, draw, write_dataset, write_file
 
-from spikestore.pipeline.executors import InProcess
+from spikestore.pipeline.executors import Executor, InProcess, Threads
 from spikestore.pipeline.feature_build import (
     EVENT_COLUMNS,
     Progress,
@@ -77,7 +77,7 @@ def silent(done: int, total: int, label: str) -> None:
     """Show nothing."""
 
 
-def built(build: Build, located: LocatedSource, runs: InProcess, progress: Progress = silent) -> FeatureSet:
+def built(build: Build, located: LocatedSource, runs: Executor, progress: Progress = silent) -> FeatureSet:
     return build_features(build, located, TRANSFORM, runs, progress=progress)
 
 
@@ -109,6 +109,7 @@ def test_order_and_repetition_of_tasks_do_not_matter(tmp_path: Path, located: Lo
     assert other.digest == plain.digest
     assert other.manifest.provenance["workers"] == 3
     assert other.manifest.provenance["reused_fragments"] == 0
+    assert built(opened(tmp_path / "c", located), located, Threads(3)).digest == plain.digest
 
 
 def test_progress_starts_where_an_earlier_run_stopped(tmp_path: Path, located: LocatedSource) -> None:

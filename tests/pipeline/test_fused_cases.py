@@ -12,6 +12,7 @@ import pytest
 from tests.pipeline.fused_cases import alone, assert_same, block_of, by_tonic, fused, name_of
 from tests.pipeline.tonic_cases import recording
 
+from spikestore.pipeline.event_block import NO_TIME
 from spikestore.pipeline.fused import FusedChain, bits, can_run, kernels
 from spikestore.pipeline.tonic_chain import TonicChain
 from spikestore.store_schemas.columns import layout_of
@@ -133,6 +134,23 @@ def test_recordings_of_both_kinds_keep_their_order() -> None:
     found = fused(frames)(block, name_of=name_of)
     assert sorted(found.errors) == [*unusual[:1], 12, *unusual[1:], 18]
     assert "times are not sorted" in str(found.errors[13])
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_unsorted_recordings_are_sorted_without_tonic(coded: bool) -> None:
+    """Ties keep the order of the file; recordings beside them and empty ones are not mixed up with them."""
+    frames = ToFrame(sensor_size=(9, 1, 1), time_window=1e6, overlap=5e5)
+    t = np.random.default_rng(3).permutation(np.repeat(np.arange(40), 2)) * 2**18
+    shuffled, good = recording(t, np.arange(80) % 9), recording(np.sort(t), np.arange(80) % 9)
+    recordings = [shuffled, good, good[:0], shuffled[3:], good]
+    block = block_of(recordings)
+    if coded:
+        codes = (np.concatenate([one["t"] for one in recordings]) // 2**18).astype(np.uint16)
+        table = np.full(2**16, NO_TIME)
+        table[:40] = np.arange(40) * 2**18
+        block = block_of(recordings, t=codes, time_table=table)
+    expected = by_tonic(Transform(operations=(frames,)), recordings, has_y=False, sort=True)
+    assert_same(alone(fused(frames), block, sort=True), expected)
 
 
 @pytest.mark.parametrize("p", [[0, 1, 0], [1, 1, 1], [-1, -1, -1], [255, 256, 256], [255, 255, 255]])

@@ -15,6 +15,10 @@ from spikestore.store_schemas.errors import RecordingError, UsageError
 from spikestore.store_schemas.recipe import ExecutorName
 from spikestore.store_schemas.transform import Transform
 
+EVENTS_PER_SECOND = {"fused": 25e6, "tonic": 4e6}
+"""About how many events one core reads, bins and stores in a second (``python -m benchmarks.preprocess``): by this it
+is decided whether workers are worth their start, nothing else."""
+
 
 class BlockChain(Protocol):
     """A transform, ready to run on blocks."""

@@ -1,4 +1,4 @@
-"""Where tasks run: in this process, on local workers, or on a Dask cluster that is already there.
+"""Where tasks run: in this process, in its threads, on local workers, or on a Dask cluster that is already there.
 
 Nothing but task descriptions and short reports passes through the scheduler. Workers have one thread each, with
 the thread pools of BLAS and codecs pinned, and no dashboard listens.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Protocol
 
 from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport, build_fragment
@@ -21,6 +24,12 @@ _PINNED = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"),
     "1",
 )
+CLUSTER_START = 1.7
+"""Seconds until local workers have started and loaded what they need."""
+
+THREADS_WORTH = 1.4
+"""Cores that threads are worth, however many there are: they wait for each other where Python itself runs."""
+
 _SCHEDULER_TIMEOUT = 20
 _NOISY = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 
@@ -51,6 +60,43 @@ class InProcess:
         """Build fragments, in order."""
         for fragment in fragments:
             yield build_fragment(job, fragment)
+
+
+class Threads:
+    """Runs fragments in threads of this process: compiled passes, codecs, hashes and files free the GIL.
+
+    Nothing has to be started, so a small set is done before workers would have begun.
+
+    Parameters
+    ----------
+    workers : int
+        Threads.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+        """Build fragments; after an error, or Ctrl-C, no other is begun."""
+        ended = threading.Event()
+
+        def build(fragment: int) -> FragmentReport | None:
+            if ended.is_set():
+                return None
+            try:
+                return build_fragment(job, fragment)
+            except BaseException:
+                ended.set()  # here and not in the loop below, which may be late
+                raise
+
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="fragment") as pool:
+            try:
+                for future in as_completed([pool.submit(build, fragment) for fragment in fragments]):
+                    report = future.result()
+                    if report is not None:
+                        yield report
+            finally:
+                ended.set()
 
 
 class DaskExecutor:
@@ -96,15 +142,20 @@ class DaskExecutor:
 
 
 @contextlib.contextmanager
-def executor(workers: int | None = None, scheduler: str | None = None) -> Iterator[Executor]:
+def executor(
+    workers: int | None = None, scheduler: str | None = None, *, seconds: float = math.inf
+) -> Iterator[Executor]:
     """Start, or connect to, what runs the tasks; end what was started.
 
     Parameters
     ----------
     workers : int, optional
-        Local worker processes; one per core by default. 0 runs everything in this process.
+        Local worker processes. 0 runs everything in this process. By default one per core, or as many threads of
+        this process where workers would cost more than they save.
     scheduler : str, optional
         Address of a running Dask scheduler; nothing is started then.
+    seconds : float
+        About what the work would take one core, to decide by (`threads_suffice`).
 
     Raises
     ------
@@ -117,7 +168,9 @@ def executor(workers: int | None = None, scheduler: str | None = None) -> Iterat
         raise UsageError(
             "workers is a number from 0 on, and has no effect with a scheduler: give one of the two"
         )
-    if workers == 0:
+    if workers is None and scheduler is None and threads_suffice(seconds, available_cores()):
+        yield Threads(available_cores())
+    elif workers == 0:
         yield InProcess()
     elif scheduler is not None:
         with _quiet(), _client(scheduler) as client:
@@ -125,6 +178,11 @@ def executor(workers: int | None = None, scheduler: str | None = None) -> Iterat
     else:
         with _quiet(), _local_cluster(workers or available_cores()) as cluster, _client(cluster) as client:
             yield DaskExecutor(client)
+
+
+def threads_suffice(seconds: float, cores: int) -> bool:
+    """Return whether threads do `seconds` of one core's work before workers of their own, once started, would."""
+    return seconds / min(cores, THREADS_WORTH) < CLUSTER_START + seconds / cores
 
 
 def available_cores() -> int:

@@ -60,8 +60,13 @@ def layout_of_source(located: LocatedSource, transform: Transform) -> Layout:
     UsageError
         The transform does not fit the recordings.
     """
+    return look_into(located, transform)[0]
+
+
+def look_into(located: LocatedSource, transform: Transform) -> tuple[Layout, int]:
+    """Return the layout and the number of events of a source; raises like `layout_of_source`."""
     with open_reader(located.source, located.root) as reader:
-        return _layout(reader, located, transform)
+        return _layout(reader, located, transform), int(reader.n_events().sum())
 
 
 def open_build(storage: Storage, located: LocatedSource, transform: Transform, wish: Wish) -> Build:

@@ -189,12 +189,12 @@ def _build(
     targets: list[Target], store: Store, workers: int | None, options: BuildOptions
 ) -> dict[str, FeatureSet]:
     # Here and not above: a run with nothing to do imports neither Tonic, Dask nor HDF5.
-    from spikestore.pipeline.block_chain import executor_for
+    from spikestore.pipeline.block_chain import EVENTS_PER_SECOND, executor_for
     from spikestore.pipeline.executors import executor
     from spikestore.pipeline.feature_build import (
         Wish,
         build_features,
-        layout_of_source,
+        look_into,
         open_build,
         refuse_unfinished,
     )
@@ -203,10 +203,12 @@ def _build(
         """Show nothing."""
 
     built: dict[str, FeatureSet] = {}
+    seconds = 0.0
     for target in targets:  # what is wrong with the last split is told before workers are started
-        layout = layout_of_source(target.located, target.transform)
-        executor_for(target.transform, options.executor, has_y="y" in layout.axes)
-    with executor(0 if options.finalise else workers, options.scheduler) as runs:
+        layout, n_events = look_into(target.located, target.transform)
+        who = executor_for(target.transform, options.executor, has_y="y" in layout.axes)
+        seconds += n_events / EVENTS_PER_SECOND[who]
+    with executor(0 if options.finalise else workers, options.scheduler, seconds=seconds) as runs:
         wish = Wish(runs.workers, options.fragment_samples, options.restart)
         for target in targets:
             build = open_build(store.storage, target.located, target.transform, wish)

@@ -31,7 +31,9 @@ DataOption = Annotated[
 WorkersOption = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=0, help="Worker processes, one per core by default; 0 works in this process."
+        "--workers",
+        min=0,
+        help="Worker processes; 0 works in this one. By default one per core, or threads where a set is too small for more.",
     ),
 ]
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from spikestore.pipeline.event_block import NO_TIME, EventBlock
 from spikestore.pipeline.fused.columns import Columns, frozen, prepare
+from spikestore.pipeline.fused.order import in_order
 from spikestore.pipeline.fused.plan import Plan
 from spikestore.pipeline.fused.samples import FusedSamples, events_of, insert
 from spikestore.pipeline.fused.tables import (
@@ -146,12 +147,14 @@ class FusedChain:
         state = np.full(recordings, kernels.TODO, np.uint8)
         state[[row - block.first_row for row in errors]] = kernels.SKIP
         about = np.zeros((4, recordings), np.int64)
-        columns = prepare(block, has_y=self.has_y)
+        # What is left to Tonic comes from the block as it was read, whose events its messages number.
+        ordered = in_order(block) if sort else block
+        columns = prepare(ordered, has_y=self.has_y)
         if columns is None:
             state[state != kernels.SKIP] = kernels.UNUSUAL
             index, value = np.empty(0, self._index_dtype), np.empty(0, np.uint32)
         else:
-            index, value = self._run(block, columns, state, about)
+            index, value = self._run(ordered, columns, state, about)
         n_events = np.where(state == kernels.SKIP, 0, np.diff(block.offsets))
 
         unusual = np.flatnonzero(state == kernels.UNUSUAL).tolist()

@@ -191,15 +191,11 @@ def from_start(bench: Bench) -> Row:
 
 def index_and_value_bytes(bench: Bench) -> Row:
     """Stored bytes of index and value a non-zero, against the order-0 entropy of (gap, value)."""
-    import numpy as np
-
     from spikestore.pipeline.executors import InProcess
 
     features = build(bench, target(bench, bench.recordings), InProcess())
     columns = features.read()
-    gaps = np.diff(columns.index.astype(np.int64), prepend=0)
-    gaps[columns.offsets()[:-1][columns.nnz > 0]] = columns.index[columns.offsets()[:-1][columns.nnz > 0]]
-    bits = sum(_entropy(symbols) for symbols in (gaps, columns.value))
+    bits = sum(entropy(symbols) for symbols in (gaps_of(columns), columns.value))
     stored = sum(
         entry.size
         for name in ("index", "value")
@@ -211,7 +207,18 @@ def index_and_value_bytes(bench: Bench) -> Row:
     return row
 
 
-def _entropy(symbols: Any) -> float:
+def gaps_of(columns: Any) -> Any:
+    """Return what each index lies behind the one before it in its sample."""
+    import numpy as np
+
+    gaps = np.diff(columns.index.astype(np.int64), prepend=0)
+    first = columns.offsets()[:-1][columns.nnz > 0]
+    gaps[first] = columns.index[first]
+    return gaps
+
+
+def entropy(symbols: Any) -> float:
+    """Return the order-0 entropy of symbols, in bits."""
     import numpy as np
 
     share = np.unique(symbols, return_counts=True)[1] / len(symbols)

@@ -41,6 +41,10 @@ class WatchedStorage:
         """Watched."""
         return self._watch("put", path, lambda: self._inner.put_if_absent(path, data))
 
+    def replace(self, path: str, data: bytes) -> None:
+        """Watched."""
+        return self._watch("replace", path, lambda: self._inner.replace(path, data))
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Watched, and done whole before the first object is handed on."""
         return iter(self._watch("list", prefix, lambda: [*self._inner.list(prefix)]))

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from spikestore.store_schemas import refs
-from spikestore.store_schemas.errors import DamagedError, MissingObjectError, UnknownNameError
+from spikestore.store_schemas.errors import (
+    DamagedError,
+    MissingObjectError,
+    NewerFormatError,
+    UnknownNameError,
+)
 from spikestore.store_schemas.feature_set import Address, FeatureSet
+from spikestore.store_schemas.model import NAME
 from spikestore.store_schemas.ref import Pin, Ref
 from spikestore.store_schemas.storage import Storage, open_storage
+
+logger = logging.getLogger(__name__)
 
 STORE_VARIABLE = "SPIKESTORE_STORE"
 """Environment variable that names the default store."""
@@ -71,15 +80,19 @@ class Store:
                 yield Address(transform_key, source_key)
 
     def feature_sets(self) -> Iterator[FeatureSet]:
-        """Yield all committed feature sets."""
+        """Yield all committed feature sets; one that can't be opened is left out, with a warning that names it."""
         for address in self.addresses():
-            found = self.find(address)
+            try:
+                found = self.find(address)
+            except (DamagedError, NewerFormatError) as error:
+                logger.warning("left out: %s", error)
+                continue
             if found is not None:
                 yield found
 
     def names(self) -> list[str]:
-        """Return all names, sorted."""
-        return self.storage.folders("refs")
+        """Return all names, sorted, also those whose entries are damaged."""
+        return [name for name, _ in refs.read_all(self.storage)]
 
     def ref(self, name: str) -> Ref | None:
         """Return what a name stands for now, or None."""
@@ -90,9 +103,69 @@ class Store:
 
         Other splits that the name has are kept if they were made by the same transform, else let go: a name never
         mixes transforms.
+
+        Raises
+        ------
+        MissingObjectError
+            A set was removed meanwhile (``gc --unreferenced``): build or copy it again.
         """
         pins = {split: features.pin for split, features in splits.items()}
-        return refs.update(self.storage, name, pins)
+        ref = refs.update(self.storage, name, pins)
+        # After the entry, as gc looks at the names after it removed a manifest: one of the two sees the other.
+        for split, features in splits.items():
+            self._refuse_removed(f"{name}:{split}", features.address)
+        return ref
+
+    def tag(self, name: str, new: str, *, force: bool = False) -> Ref:
+        """Give a second name to what a name (all its splits), ``NAME:SPLIT`` or a key stands for.
+
+        Raises
+        ------
+        UsageError
+            The new name breaks the rules, or stands for something else and `force` is not set.
+        UnknownNameError, DamagedError
+            There is nothing under the old name, or it is damaged.
+        """
+        sets = self.meant(name)
+        pins = {label.rpartition(":")[2]: features.pin for label, features in sets.items()}
+        ref = refs.assign(self.storage, new, pins, force=force)
+        for label, features in sets.items():
+            self._refuse_removed(label, features.address)
+        return ref
+
+    def forget(self, name: str) -> tuple[str, ...]:
+        """Forget ``NAME``, or ``NAME:SPLIT``; the sets stay, for other names and ``gc --unreferenced``.
+
+        Returns
+        -------
+        tuple of str
+            The splits that the name stood for.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such name or split.
+        """
+        text, _, split = name.partition(":")
+        lost = refs.forget(self.storage, text, split or None) if NAME.match(text) else ()
+        if not lost:
+            ref = self.ref(text) if NAME.match(text) else None
+            if ref is None:
+                raise self._unknown(name)
+            known = ", ".join(f"{text}:{one}" for one in ref.splits)
+            raise UnknownNameError(
+                f"{text} in {self.storage.url} has no split {split!r}: say {known}", name=name
+            )
+        return lost
+
+    def meant(self, text: str) -> dict[str, FeatureSet]:
+        """Return what a name (all its splits), ``NAME:SPLIT`` or a key means, by ``…:SPLIT``."""
+        ref = self.ref(text) if NAME.match(text) else None
+        if ref is not None:
+            return {f"{text}:{split}": self._pinned(text, split, pin) for split, pin in ref.splits.items()}
+        features = self.resolve(text)
+        name, _, split = text.partition(":")
+        return {f"{name}:{split or features.manifest.source.split}": features}
 
     def splits(self, name: str) -> dict[str, FeatureSet]:
         """Return all splits of a name.
@@ -120,7 +193,7 @@ class Store:
             Nothing, or more than one set, is meant.
         """
         name, _, split = text.partition(":")
-        ref = self.ref(name) if name in self.names() else None
+        ref = self.ref(name) if NAME.match(name) else None
         if ref is not None:
             if not split and len(ref.splits) == 1:
                 split = next(iter(ref.splits))
@@ -142,6 +215,15 @@ class Store:
             )
             raise UnknownNameError(message, name=text)
         return FeatureSet.open(self.storage, found[0])
+
+    def _refuse_removed(self, label: str, address: Address) -> None:
+        try:
+            self.storage.get(address.manifest)
+        except MissingObjectError as error:
+            raise MissingObjectError(
+                f"{label} was removed from {self.storage.url} while it got its name: build or copy it again",
+                path=address.manifest,
+            ) from error
 
     def _by_prefix(self, first: str, second: str | None) -> list[Address]:
         if second is not None:
@@ -170,9 +252,7 @@ class Store:
 
     def _unknown(self, name: str) -> UnknownNameError:
         wanted = name.partition(":")[0]
-        names = [
-            one for one in self.names() if one != wanted
-        ]  # a name that lost its entries leaves its folder
+        names = self.names()
         near = difflib.get_close_matches(wanted, names, n=1)
         hint = (
             f", did you mean {near[0]!r}?"

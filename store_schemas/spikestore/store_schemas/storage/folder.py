@@ -223,6 +223,13 @@ class FolderStorage:
             self._synced.add(one)
         return shared
 
+    def make(self) -> None:
+        """Make the root, if it is not there."""
+        with self._clear_errors("the store itself", "write"):
+            if self.root.exists() and not self.root.is_dir():
+                raise StoreError(f"{self.url} is a file: a store is a folder", path=self.url)
+            self._make_root()
+
     def _make_root(self) -> None:
         missing = [one for one in (self.root, *self.root.parents) if not one.is_dir()]
         for one in reversed(missing):

@@ -134,6 +134,9 @@ class FeatureSet:
         try:
             found = sha256_hex(self._storage.get(path))
         except MissingObjectError as error:
+            gone = self._removed()
+            if gone is not None:
+                raise gone from error
             raise DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,)) from error
         if found != self.manifest.zarr:
             raise DamagedError(
@@ -215,29 +218,78 @@ class FeatureSet:
             if type(error).__name__ != "PanicException":
                 raise
             raise self._diagnose(fragment, error) from error
+        try:
+            self.compare_check(fragment, run, stored, start)
+        except DamagedError as error:
+            raise self._diagnose(fragment, error) from error
+        return run
+
+    def compare_check(
+        self, fragment: int, run: SampleColumns, stored: npt.NDArray[np.uint64], start: int = 0
+    ) -> None:
+        """Raise `DamagedError` unless rows of a fragment, from row `start` of it on, match the stored hashes."""
         first_block = (fragment * self.manifest.fragment_samples + start) // BLOCK
         found = block_checks(run, self.layout, check_seed(*self.address), first_block)
         wrong = np.flatnonzero(found != stored) if found.shape == stored.shape else np.arange(len(found))
         if len(wrong):
             rows = (first_block + int(wrong[0])) * BLOCK
-            message = f"rows {rows} to {min(rows + BLOCK, len(self)) - 1} do not match their check"
-            raise self._diagnose(fragment, DamagedError(message))
-        return run
+            raise DamagedError(f"rows {rows} to {min(rows + BLOCK, len(self)) - 1} do not match their check")
 
     def _diagnose(self, fragment: int, error: BaseException) -> StoreError:
         """Find the object that is to blame for a failed read."""
+        gone = self._removed()
+        if gone is not None:
+            return gone
         objects: dict[str, str] = {}
-        for entry in self.record(fragment).objects:
-            path = f"{self.data_path}/{entry.path}"
+        for path, sha256 in self._objects_of(fragment, objects):
             try:
-                if sha256_hex(self._storage.get(path)) != entry.sha256:
-                    objects[path] = "damaged"
+                data = self._storage.get(path)
             except MissingObjectError:
                 objects[path] = "missing"
+            else:
+                if sha256 is not None and sha256_hex(data) != sha256:
+                    objects[path] = "damaged"
+        path = f"{self.data_path} (fragment {fragment})"
         if objects:
             named = ", ".join(f"{path} ({what})" for path, what in objects.items())
             return DamagedError(f"the store {self._storage.url} is damaged: {named}", objects=tuple(objects))
-        path = f"{self.data_path} (fragment {fragment})"
         if isinstance(error, DamagedError):
             return DamagedError(f"{path} is damaged: {error}", objects=(path,))
         return StoreError(f"{path} can't be read, though its objects are intact: {error}", path=path)
+
+    def _objects_of(self, fragment: int, objects: dict[str, str]) -> Iterator[tuple[str, str | None]]:
+        """Yield the objects of a fragment with their hashes; without them where the record itself is damaged."""
+        try:
+            record = self.record(fragment)
+        except DamagedError as error:
+            record_path = self.address.record(self.manifest.plan_id, fragment)
+            objects[record_path] = "missing" if "missing" in str(error) else "damaged"
+            # Its values can't be read either, or nobody would ask: damaged, but for those that are missing.
+            objects[f"{self.data_path} (fragment {fragment})"] = "can't be read"
+            full = self.manifest.fragments[fragment].nnz > 0
+            for name in (*(name for name, _ in self.layout.columns), "start", "check"):
+                if full or name not in {"index", "value"}:
+                    yield f"{self.data_path}/{name}/c/{fragment}", None
+            return
+        for entry in record.objects:
+            yield f"{self.data_path}/{entry.path}", entry.sha256
+
+    def _removed(self) -> StoreError | None:
+        """Return the error of a set that was removed, or removed and built again, after it was opened."""
+        what = "was removed from"
+        try:
+            manifest = Manifest.from_bytes(
+                self._storage.get(self.address.manifest), path=self.address.manifest
+            )
+            if manifest.plan == self.manifest.plan:
+                return None
+            what = "was built again, as another build, in"
+        except MissingObjectError:
+            pass
+        except StoreError:  # damaged: that explains nothing
+            return None
+        return MissingObjectError(
+            f"{self.address.folder} {what} {self._storage.url} while it was read: what was read before is right; build or "
+            "copy it again, and open it again",
+            path=self.address.manifest,
+        )

@@ -68,6 +68,7 @@ class FragmentDecoder:
         DamagedError
             They can't be decoded.
         """
+        self._reader._last = None  # of other bytes, perhaps, in the place of these
         try:
             self._memory.update({path: self._buffer(data) for path, data in objects.items()})
             return self._reader.read(fragment, 0, self._samples[fragment])

@@ -206,6 +206,22 @@ class Store:
         if match is None:
             raise self._unknown(text)
         found = [one for one in self._by_prefix(match[1], match[2]) if self.find(one) is not None]
+        return FeatureSet.open(self.storage, self._only(text, found))
+
+    def address_of(self, text: str) -> Address:
+        """Return the address of one set by beginnings of its keys, whole or damaged.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing, or more than one set, is meant.
+        """
+        match = _KEY_PREFIX.match(text)
+        if match is None:
+            raise self._unknown(text)
+        return self._only(text, self._by_prefix(match[1], match[2]))
+
+    def _only(self, text: str, found: list[Address]) -> Address:
         if len(found) != 1:
             several = ", ".join(f"{t[:12]}/{s[:12]}" for t, s in found)
             message = (
@@ -214,7 +230,7 @@ class Store:
                 else f"no key in {self.storage.url} begins with {text}"
             )
             raise UnknownNameError(message, name=text)
-        return FeatureSet.open(self.storage, found[0])
+        return found[0]
 
     def _refuse_removed(self, label: str, address: Address) -> None:
         try:

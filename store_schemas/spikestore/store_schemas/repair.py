@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from spikestore.store_schemas.build import Build
 from spikestore.store_schemas.canonical import canonical_json, sha256_hex
 from spikestore.store_schemas.columns import SampleColumns
-from spikestore.store_schemas.digest import block_digests
+from spikestore.store_schemas.digest import block_digests, set_digest
 from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, StoreError
 from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.fragment_decoder import FragmentDecoder
@@ -143,7 +143,10 @@ class _Repair:
                 rewritten[one.number] = one.rewritten
             if progress is not None:
                 progress(done, len(numbers))
-        if rewritten:
+        if rewritten and not self._promise_digest(rewritten):
+            why = "not written anew: with the rows that were made again, the set would not have its digest"
+            reasons |= dict.fromkeys(rewritten, why)
+        elif rewritten:
             self._repaired += write_anew(self._features, self._plan, rewritten)
         left = [
             Damage(damage.path, f"{damage.what}; {reasons[number]}")
@@ -168,7 +171,7 @@ class _Repair:
             except MissingObjectError:
                 continue
             except DamagedError as error:
-                done.reason = f"{how} they are damaged too: {error}"
+                done.reason = f"not {how}: {error}"
                 continue
             self._encode(done, record, rows, how)
             if not done.reason:
@@ -236,11 +239,14 @@ class _Repair:
     ) -> None:
         """Store rows if they encode as the bytes that were promised; else say why not, or keep them for a rewrite."""
         manifest, (columns, skipped, events) = self._manifest, rows
-        objects, data = self._build(done.number, columns, skipped, events)
-        if record is None and sha256_hex(data) == manifest.fragments[done.number].record:
-            path = self._features.address.record(manifest.plan_id, done.number)
-            record = Record.from_bytes(data, path=path)
-            self._put(path, data, sha256_hex(data), how, done)
+        for counted in (events, EventCounts()):  # a builder need not have counted events
+            objects, data = self._build(done.number, columns, skipped, counted)
+            if record is not None:
+                break
+            if sha256_hex(data) == manifest.fragments[done.number].record:
+                path = self._features.address.record(manifest.plan_id, done.number)
+                record = Record.from_bytes(data, path=path)
+                self._put(path, data, sha256_hex(data), how, done)
         if record is not None:
             if tuple(block_digests(columns.as_stored(manifest.layout), manifest.layout)) != record.blocks:
                 raise ConflictError(
@@ -254,7 +260,7 @@ class _Repair:
                     self._put(f"{self._features.data_path}/{path}", stored, wanted[path], how, done)
                 done.reason = ""
                 return
-        if self._rewrite and (record is not None or self._is_committed_content(done.number, columns)):
+        if self._rewrite:
             done.rewritten = Rows(columns, skipped, record.events if record is not None else events)
             done.reason = ""
             return
@@ -264,26 +270,20 @@ class _Repair:
             "--rewrite, which keeps the digest and all names"
         )
 
-    def _is_committed_content(self, number: int, columns: SampleColumns) -> bool:
-        """Tell whether rows are the committed ones, where no record says so: by the stored check, if that is whole."""
-        row = self._manifest.fragments[number]
-        if (len(columns), len(columns.index), int(columns.n_bins.max())) != (
-            row.samples,
-            row.nnz,
-            row.n_bins,
-        ):
-            return False
-        with contextlib.suppress(StoreError):
-            _, stored = self._decoder.read(
-                number, {**self._build(number, columns, (), EventCounts())[0], **self._check(number)}
-            )
-            self._features.compare_check(number, columns, stored)
-            return True
-        return False
-
-    def _check(self, number: int) -> dict[str, bytes]:
-        name = f"check/c/{number}"
-        return {name: self._storage.get(f"{self._features.data_path}/{name}")}
+    def _promise_digest(self, rewritten: dict[int, Rows]) -> bool:
+        """Tell whether the set has its digest with these rows: the one witness where records are damaged too."""
+        manifest, blocks = self._manifest, list[str]()
+        for number in range(len(manifest.fragments)):
+            if number in rewritten:
+                columns = rewritten[number].columns.as_stored(manifest.layout)
+                blocks += block_digests(columns, manifest.layout)
+                continue
+            try:
+                blocks += self._features.record(number).blocks
+            except DamagedError:
+                return False
+        skipped = [row.row for row in manifest.skipped]
+        return set_digest(manifest.layout, manifest.samples, skipped, blocks) == manifest.digest
 
     def _build(
         self,

@@ -38,6 +38,18 @@ def options(endpoint: str) -> dict[str, Any]:
     }
 
 
+def variables(endpoint: str, *, key: str = KEY, secret: str = SECRET) -> dict[str, str]:
+    """Return the environment that makes commands reach the server."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false",
+    }
+
+
 @contextlib.contextmanager
 def s3_server(program: str, folder: Path) -> Iterator[str]:
     """Run a server that keeps its data in `folder`, with an empty bucket; yield its URL."""

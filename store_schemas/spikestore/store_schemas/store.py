@@ -7,12 +7,18 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spikestore.store_schemas import refs
-from spikestore.store_schemas.errors import DamagedError, MissingObjectError, UnknownNameError
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError, UnknownNameError
 from spikestore.store_schemas.feature_set import Address, FeatureSet
+from spikestore.store_schemas.model import NAME
+from spikestore.store_schemas.parallel import in_order
 from spikestore.store_schemas.ref import Pin, Ref
 from spikestore.store_schemas.storage import Storage, open_storage
+
+if TYPE_CHECKING:
+    from spikestore.store_schemas.transfer import Copied, Progress
 
 STORE_VARIABLE = "SPIKESTORE_STORE"
 """Environment variable that names the default store."""
@@ -28,6 +34,7 @@ def default_location() -> str:
     return str(Path(user_data_dir("spikestore", appauthor=False)) / "store")
 
 
+_REF = re.compile(r"^refs/([^/]+)/([0-9]{8})\.json$")
 _KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")
 
 
@@ -85,6 +92,41 @@ class Store:
         """Return what a name stands for now, or None."""
         return refs.read(self.storage, name)
 
+    def refs(self) -> dict[str, Ref | StoreError]:
+        """Return what every name stands for, or what is wrong with it; one listing, and a request for each name."""
+        newest: dict[str, tuple[int, str]] = {}
+        for entry in self.storage.list("refs"):
+            if match := _REF.match(entry.path):
+                newest[match[1]] = max(newest.get(match[1], (0, "")), (int(match[2]), entry.path))
+
+        def read(name: str) -> Ref | StoreError:
+            number, path = newest[name]
+            try:
+                ref = Ref.from_bytes(self.storage.get(path), path=path)
+            except StoreError as error:
+                return error
+            if (ref.name, ref.number) != (name, number):
+                return DamagedError(
+                    f"{path} is damaged: it is entry {ref.number} of {ref.name!r}", objects=(path,)
+                )
+            return ref
+
+        return dict(zip(newest, in_order(read, newest), strict=True))
+
+    def catalogue(self) -> Iterator[tuple[Address, FeatureSet | StoreError]]:
+        """Yield all committed feature sets, sorted by address, or what is wrong with one; several are read at once."""
+
+        def read(address: Address) -> FeatureSet | StoreError | None:
+            try:
+                return self.find(address)
+            except StoreError as error:
+                return error
+
+        addresses = [*self.addresses()]
+        for address, found in zip(addresses, in_order(read, addresses), strict=True):
+            if found is not None:
+                yield address, found
+
     def point(self, name: str, splits: Mapping[str, FeatureSet]) -> Ref:
         """Let `name` stand for these feature sets, one per split.
 
@@ -93,6 +135,73 @@ class Store:
         """
         pins = {split: features.pin for split, features in splits.items()}
         return refs.update(self.storage, name, pins)
+
+    def push(
+        self, name: str, to: Store | str | Path, *, progress: Progress | None = None
+    ) -> dict[str, Copied]:
+        """Copy what a name or a key means into another store, and let the same name stand for it there.
+
+        Only what is not there is copied, checked object by object; an interrupted push goes on where it stopped.
+        Nobody sees half a set: manifests come last, and the name after them.
+
+        Parameters
+        ----------
+        name : str
+            ``NAME``, ``NAME:SPLIT``, or the beginning of a key.
+        to : Store, str or Path
+            The other store.
+        progress : callable, optional
+            Told about (bytes done, bytes in all, what is copied).
+
+        Returns
+        -------
+        dict of str to Copied
+            By ``NAME:SPLIT``, or the beginning of the keys.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such name here.
+        StoreError
+            What is here is damaged (`DamagedError`), the other store has something else under the same keys
+            (`ConflictError`), can't be written to (`ReadOnlyStoreError`), or has no room (`StorageFullError`).
+        """
+        from spikestore.store_schemas.sharing import copy_named
+        from spikestore.store_schemas.storage.untrusted import UntrustedStorage
+
+        # Parts of one's own store may lie on another disk, behind a link.
+        here = Store(UntrustedStorage(self.storage, follow_links=True))
+        return copy_named(here, to if isinstance(to, Store) else Store(to), name, progress=progress)
+
+    def pull(
+        self,
+        name: str,
+        source: Store | str | Path,
+        *,
+        deep: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, Copied]:
+        """Copy what a name or a key means in another store into this one, and let the same name stand for it here.
+
+        As `push`, the other way round. The other store may be anybody's.
+
+        Parameters
+        ----------
+        name : str
+            ``NAME``, ``NAME:SPLIT``, or the beginning of a key.
+        source : Store, str or Path
+            The other store.
+        deep : bool
+            Also decode what arrives, and compare it with the digest before it is stored.
+        progress : callable, optional
+            Told about (bytes done, bytes in all, what is copied).
+        """
+        from spikestore.store_schemas.sharing import copy_named
+        from spikestore.store_schemas.storage.untrusted import UntrustedStorage
+
+        other = source if isinstance(source, Store) else Store(source)
+        untrusted = Store(UntrustedStorage(other.storage))
+        return copy_named(untrusted, self, name, deep=deep, progress=progress)
 
     def splits(self, name: str) -> dict[str, FeatureSet]:
         """Return all splits of a name.
@@ -120,7 +229,7 @@ class Store:
             Nothing, or more than one set, is meant.
         """
         name, _, split = text.partition(":")
-        ref = self.ref(name) if name in self.names() else None
+        ref = self.ref(name) if NAME.match(name) else None
         if ref is not None:
             if not split and len(ref.splits) == 1:
                 split = next(iter(ref.splits))
@@ -132,23 +241,28 @@ class Store:
         match = _KEY_PREFIX.match(text)
         if match is None:
             raise self._unknown(text)
-        found = [one for one in self._by_prefix(match[1], match[2]) if self.find(one) is not None]
+        addresses = self._by_prefix(match[1], match[2])
+        found = [one for address in addresses if (one := self.find(address)) is not None]
         if len(found) != 1:
-            several = ", ".join(f"{t[:12]}/{s[:12]}" for t, s in found)
+            several = ", ".join(f"{t[:12]}/{s[:12]}" for t, s in (one.address for one in found))
             message = (
                 f"{text} could be any of {several}"
                 if found
                 else f"no key in {self.storage.url} begins with {text}"
             )
             raise UnknownNameError(message, name=text)
-        return FeatureSet.open(self.storage, found[0])
+        return found[0]
 
     def _by_prefix(self, first: str, second: str | None) -> list[Address]:
         if second is not None:
+            if len(first) == len(second) == 64:
+                return [Address(first, second)]
             return [
-                a
-                for a in self.addresses()
-                if a.transform_key.startswith(first) and a.source_key.startswith(second)
+                Address(transform_key, source_key)
+                for transform_key in self.storage.folders("features")
+                if transform_key.startswith(first)
+                for source_key in self.storage.folders(f"features/{transform_key}")
+                if source_key.startswith(second)
             ]
         return [a for a in self.addresses() if any(key.startswith(first) for key in a)]
 

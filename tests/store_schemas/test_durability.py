@@ -21,7 +21,7 @@ from spikestore.store_schemas.errors import (
     StoreError,
 )
 from spikestore.store_schemas.record import Record
-from spikestore.store_schemas.storage import FolderStorage, durable_files
+from spikestore.store_schemas.storage import FolderStorage
 
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 LARGE = small_set(640, seed=3)
@@ -175,7 +175,7 @@ def test_neither_links_nor_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(durable_files.ctypes, "CDLL", lambda name, use_errno: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda name, use_errno: object())
     with pytest.raises(StoreError, match="can't put an object in place in one step") as caught:
         FolderStorage(tmp_path).put_if_absent("a", b"")
     assert not isinstance(caught.value, ReadOnlyStoreError)

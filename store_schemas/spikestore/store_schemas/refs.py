@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from spikestore.store_schemas.errors import DamagedError, NewerFormatError, StoreError, UsageError
 from spikestore.store_schemas.model import NAME
+from spikestore.store_schemas.parallel import in_order
 from spikestore.store_schemas.ref import Pin, Ref
 from spikestore.store_schemas.storage import Storage
 
@@ -37,14 +38,16 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
     for one in storage.list("refs"):
         if (match := _ENTRY.match(one.path)) and NAME.match(match[1]):
             last[match[1]] = max(last.get(match[1], 0), int(match[2]))
-    for name, number in last.items():
+
+    def newest(name: str) -> Ref | StoreError | None:
         try:
-            ref = _entry(storage, name, number)
+            return _entry(storage, name, last[name])
         except StoreError as error:
-            yield name, error
-            continue
-        if ref is not None and not ref.forgotten:
-            yield name, ref
+            return error
+
+    for name, found in zip(last, in_order(newest, last), strict=True):
+        if found is not None and not (isinstance(found, Ref) and found.forgotten):
+            yield name, found
 
 
 def update(storage: Storage, name: str, pins: Pins) -> Ref:

@@ -28,7 +28,7 @@ from spikestore.store_schemas.digest import block_digests, set_digest
 from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, StoreError
 from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.fragment_decoder import FragmentDecoder
-from spikestore.store_schemas.in_threads import in_threads
+from spikestore.store_schemas.parallel import in_order
 from spikestore.store_schemas.plan import Plan
 from spikestore.store_schemas.record import EventCounts, Record, SkippedRow
 from spikestore.store_schemas.repair_documents import Repaired, put_right, repair_documents
@@ -135,7 +135,7 @@ class _Repair:
         numbers = sorted(self._damaged_fragments(found))
         # Recomputing uses all memory that a fragment needs; only fetching gains from many at once.
         threads = _THREADS if self._rows is None else 1
-        for done, one in enumerate(in_threads(self._fragment, numbers, threads), 1):
+        for done, one in enumerate(in_order(self._fragment, numbers, threads=threads), 1):
             self._repaired += one.repaired
             if one.reason:
                 reasons[one.number] = one.reason

@@ -8,18 +8,24 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spikestore.store_schemas import refs
 from spikestore.store_schemas.errors import (
     DamagedError,
     MissingObjectError,
     NewerFormatError,
+    StoreError,
     UnknownNameError,
 )
 from spikestore.store_schemas.feature_set import Address, FeatureSet
 from spikestore.store_schemas.model import NAME
+from spikestore.store_schemas.parallel import in_order
 from spikestore.store_schemas.ref import Pin, Ref
 from spikestore.store_schemas.storage import Storage, open_storage
+
+if TYPE_CHECKING:
+    from spikestore.store_schemas.transfer import Copied, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +104,24 @@ class Store:
         """Return what a name stands for now, or None."""
         return refs.read(self.storage, name)
 
+    def refs(self) -> dict[str, Ref | StoreError]:
+        """Return what every name stands for, or what is wrong with it; one listing, and a request for each name."""
+        return dict(refs.read_all(self.storage))
+
+    def catalogue(self) -> Iterator[tuple[Address, FeatureSet | StoreError]]:
+        """Yield all committed feature sets, sorted by address, or what is wrong with one; several are read at once."""
+
+        def read(address: Address) -> FeatureSet | StoreError | None:
+            try:
+                return self.find(address)
+            except StoreError as error:
+                return error
+
+        addresses = [*self.addresses()]
+        for address, found in zip(addresses, in_order(read, addresses), strict=True):
+            if found is not None:
+                yield address, found
+
     def point(self, name: str, splits: Mapping[str, FeatureSet]) -> Ref:
         """Let `name` stand for these feature sets, one per split.
 
@@ -167,6 +191,73 @@ class Store:
         name, _, split = text.partition(":")
         return {f"{name}:{split or features.manifest.source.split}": features}
 
+    def push(
+        self, name: str, to: Store | str | Path, *, progress: Progress | None = None
+    ) -> dict[str, Copied]:
+        """Copy what a name or a key means into another store, and let the same name stand for it there.
+
+        Only what is not there is copied, checked object by object; an interrupted push goes on where it stopped.
+        Nobody sees half a set: manifests come last, and the name after them.
+
+        Parameters
+        ----------
+        name : str
+            ``NAME``, ``NAME:SPLIT``, or the beginning of a key.
+        to : Store, str or Path
+            The other store.
+        progress : callable, optional
+            Told about (bytes done, bytes in all, what is copied).
+
+        Returns
+        -------
+        dict of str to Copied
+            By ``NAME:SPLIT``, or the beginning of the keys.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such name here.
+        StoreError
+            What is here is damaged (`DamagedError`), the other store has something else under the same keys
+            (`ConflictError`), can't be written to (`ReadOnlyStoreError`), or has no room (`StorageFullError`).
+        """
+        from spikestore.store_schemas.sharing import copy_named
+        from spikestore.store_schemas.storage.untrusted import UntrustedStorage
+
+        # Parts of one's own store may lie on another disk, behind a link.
+        here = Store(UntrustedStorage(self.storage, follow_links=True))
+        return copy_named(here, to if isinstance(to, Store) else Store(to), name, progress=progress)
+
+    def pull(
+        self,
+        name: str,
+        source: Store | str | Path,
+        *,
+        deep: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, Copied]:
+        """Copy what a name or a key means in another store into this one, and let the same name stand for it here.
+
+        As `push`, the other way round. The other store may be anybody's.
+
+        Parameters
+        ----------
+        name : str
+            ``NAME``, ``NAME:SPLIT``, or the beginning of a key.
+        source : Store, str or Path
+            The other store.
+        deep : bool
+            Also decode what arrives, and compare it with the digest before it is stored.
+        progress : callable, optional
+            Told about (bytes done, bytes in all, what is copied).
+        """
+        from spikestore.store_schemas.sharing import copy_named
+        from spikestore.store_schemas.storage.untrusted import UntrustedStorage
+
+        other = source if isinstance(source, Store) else Store(source)
+        untrusted = Store(UntrustedStorage(other.storage))
+        return copy_named(untrusted, self, name, deep=deep, progress=progress)
+
     def splits(self, name: str) -> dict[str, FeatureSet]:
         """Return all splits of a name.
 
@@ -205,8 +296,10 @@ class Store:
         match = _KEY_PREFIX.match(text)
         if match is None:
             raise self._unknown(text)
-        found = [one for one in self._by_prefix(match[1], match[2]) if self.find(one) is not None]
-        return FeatureSet.open(self.storage, self._only(text, found))
+        addresses = self._by_prefix(match[1], match[2])
+        found = [one for address in addresses if (one := self.find(address)) is not None]
+        self._only(text, [one.address for one in found])
+        return found[0]
 
     def address_of(self, text: str) -> Address:
         """Return the address of one set by beginnings of its keys, whole or damaged.
@@ -243,10 +336,14 @@ class Store:
 
     def _by_prefix(self, first: str, second: str | None) -> list[Address]:
         if second is not None:
+            if len(first) == len(second) == 64:
+                return [Address(first, second)]
             return [
-                a
-                for a in self.addresses()
-                if a.transform_key.startswith(first) and a.source_key.startswith(second)
+                Address(transform_key, source_key)
+                for transform_key in self.storage.folders("features")
+                if transform_key.startswith(first)
+                for source_key in self.storage.folders(f"features/{transform_key}")
+                if source_key.startswith(second)
             ]
         return [a for a in self.addresses() if any(key.startswith(first) for key in a)]
 

@@ -18,7 +18,7 @@ from spikestore.store_schemas.digest import block_digests, set_digest
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError
 from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.fragment_decoder import FragmentDecoder
-from spikestore.store_schemas.in_threads import in_threads
+from spikestore.store_schemas.parallel import in_order
 from spikestore.store_schemas.plan import Plan
 from spikestore.store_schemas.record import ObjectEntry, Record
 from spikestore.store_schemas.zarr_metadata import documents
@@ -112,7 +112,9 @@ class _Verification:
         blocks: list[str] = []
         fragments = range(len(self._features.manifest.fragments))
         look = self._look_and_decode if self._depth == "deep" and metadata_is_whole else self._look
-        for found in in_threads(look, _batches(fragments, self._mean_size(), self._depth), self._workers):
+        for found in in_order(
+            look, _batches(fragments, self._mean_size(), self._depth), threads=self._workers
+        ):
             broken += found.damages
             expected |= found.expected
             blocks += found.blocks

@@ -60,10 +60,14 @@ class FolderStorage:
     ----------
     root : Path
         The store's root; made at the first write.
+    follow_links : bool
+        Read and write through links that lead out of the root: for one's own store, parts of which lie on another
+        disk. Anybody else's may hold links to whatever its reader may read.
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, *, follow_links: bool = False) -> None:
         self.root = Path(root).expanduser().absolute()
+        self.follow_links = follow_links
         self.url = str(self.root)
         self._begin()
 
@@ -72,7 +76,8 @@ class FolderStorage:
         self._synced: set[Path] = set()  # folders whose names this process knows to be on the disk
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "url": self.url}  # another machine's numbers for devices are others
+        # Another machine's numbers for devices are others.
+        return {"root": self.root, "url": self.url, "follow_links": self.follow_links}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -170,6 +175,8 @@ class FolderStorage:
         return place
 
     def _refuse_outside(self, place: Path, path: str) -> None:
+        if self.follow_links:
+            return
         # os.path and not Path.resolve, which costs ten times as much.
         root = os.path.realpath(self.root)
         if os.path.commonpath([root, os.path.realpath(place)]) != root:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.store_schemas.believable import refuse_giant_fragment
 from spikestore.store_schemas.canonical import sha256_hex
 from spikestore.store_schemas.columns import BLOCK, Layout, SampleColumns, concatenate
 from spikestore.store_schemas.digest import block_checks, check_seed
@@ -149,11 +150,15 @@ class FeatureSet:
             raise DamagedError(
                 f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
             )
+        from spikestore.store_schemas.arrival import checked_root  # which needs this module
+
+        checked_root(self, data)
         return ColumnReader(
             group_of(self._storage.zarr_store(self.data_path), data),
             self.layout,
             fragment_samples=self.manifest.fragment_samples,
             shard_values=self.manifest.shard_values,
+            counts=[row.nnz for row in self.manifest.fragments],
         )
 
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
@@ -237,6 +242,12 @@ class FeatureSet:
             yield run.rows(first - block_start, last - block_start)
 
     def _read_checked(self, fragment: int, start: int, stop: int) -> SampleColumns:
+        try:
+            refuse_giant_fragment(self.manifest, fragment)
+        except DamagedError as error:
+            raise DamagedError(
+                f"{self.address.manifest} in {self._storage.url}: {error}", objects=(self.address.manifest,)
+            ) from None
         columns = self._columns  # outside: its own errors already name their object
         try:
             run, stored = columns.read(fragment, start, stop)
@@ -270,11 +281,13 @@ class FeatureSet:
         if gone is not None:
             return gone
         objects: dict[str, str] = {}
-        for path, sha256 in self._objects_of(fragment, objects):
+        for path, sha256 in self._objects_of(fragment, objects, error):
             try:
                 data = self._storage.get(path)
             except MissingObjectError:
                 objects[path] = "missing"
+            except DamagedError as broken:
+                objects[path] = broken.message
             else:
                 if sha256 is not None and sha256_hex(data) != sha256:
                     objects[path] = "damaged"
@@ -286,7 +299,9 @@ class FeatureSet:
             return DamagedError(f"{path} is damaged: {error}", objects=(path,))
         return StoreError(f"{path} can't be read, though its objects are intact: {error}", path=path)
 
-    def _objects_of(self, fragment: int, objects: dict[str, str]) -> Iterator[tuple[str, str | None]]:
+    def _objects_of(
+        self, fragment: int, objects: dict[str, str], why: BaseException
+    ) -> Iterator[tuple[str, str | None]]:
         """Yield the objects of a fragment with their hashes; without them where the record itself is damaged."""
         try:
             record = self.record(fragment)
@@ -294,7 +309,7 @@ class FeatureSet:
             record_path = self.address.record(self.manifest.plan_id, fragment)
             objects[record_path] = "missing" if "missing" in str(error) else "damaged"
             # Its values can't be read either, or nobody would ask: damaged, but for those that are missing.
-            objects[f"{self.data_path} (fragment {fragment})"] = "can't be read"
+            objects[f"{self.data_path} (fragment {fragment})"] = f"can't be read: {why}"
             full = self.manifest.fragments[fragment].nnz > 0
             for name in (*(name for name, _ in self.layout.columns), "start", "check"):
                 if full or name not in {"index", "value"}:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.store_schemas.believable import refuse_giant_fragment
 from spikestore.store_schemas.canonical import canonical_json
 from spikestore.store_schemas.columns import SampleColumns
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.manifest import Manifest
-from spikestore.store_schemas.zarr_columns import ColumnReader, open_group
-from spikestore.store_schemas.zarr_metadata import documents
+from spikestore.store_schemas.zarr_columns import ColumnReader
+from spikestore.store_schemas.zarr_group import group_of
 
 
 class FragmentDecoder:
@@ -29,19 +30,20 @@ class FragmentDecoder:
 
     def __init__(self, root: Mapping[str, Any], manifest: Manifest) -> None:
         from zarr.core.buffer.cpu import Buffer
-        from zarr.storage import MemoryStore
+        from zarr.storage import MemoryStore, StorePath
 
         self._buffer = Buffer.from_bytes
+        self._manifest = manifest
         self._samples = [row.samples for row in manifest.fragments]
-        self._memory: dict[str, Any] = {
-            path: Buffer.from_bytes(canonical_json(document))
-            for path, document in documents(dict(root)).items()
-        }
+        self._memory: dict[str, Any] = {}
         self._reader = ColumnReader(
-            open_group(MemoryStore(store_dict=self._memory, read_only=True)),
+            group_of(
+                StorePath(MemoryStore(store_dict=self._memory, read_only=True)), canonical_json(dict(root))
+            ),
             manifest.layout,
             fragment_samples=manifest.fragment_samples,
             shard_values=manifest.shard_values,
+            counts=[row.nnz for row in manifest.fragments],
         )
 
     def read(
@@ -70,6 +72,7 @@ class FragmentDecoder:
         """
         self._reader._last = None  # of other bytes, perhaps, in the place of these
         try:
+            refuse_giant_fragment(self._manifest, fragment)
             self._memory.update({path: self._buffer(data) for path, data in objects.items()})
             return self._reader.read(fragment, 0, self._samples[fragment])
         except Exception as error:

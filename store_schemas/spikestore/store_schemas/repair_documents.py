@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from spikestore.store_schemas.arrival import checked_root
 from spikestore.store_schemas.canonical import canonical_json, sha256_hex
 from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, StoreError
 from spikestore.store_schemas.feature_set import Address, FeatureSet
@@ -63,7 +63,7 @@ def repair_documents(
     )
     if data is None:
         return None
-    root = json.loads(data)
+    root = checked_root(features, data)
     for name, document in documents(root).items():
         stored = canonical_json(document)
         if put_right(features.storage, f"{features.data_path}/{name}", stored, sha256_hex(stored)):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from spikestore.store_schemas.arrival import checked_root
 from spikestore.store_schemas.canonical import canonical_json, sha256_hex
 from spikestore.store_schemas.digest import block_digests, set_digest
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError
@@ -219,14 +220,25 @@ class _Verification:
         except MissingObjectError:
             yield Damage(root_path, "missing")
             return
+        except DamagedError as error:
+            yield damage_of(error, root_path)
+            return
         if sha256_hex(root) != self._features.manifest.zarr:
             yield Damage(root_path, "its SHA-256 is not what the manifest says")
             return
-        for path, document in documents(json.loads(root)).items():
+        try:
+            document_of = documents(checked_root(self._features, root))
+        except DamagedError as error:
+            yield damage_of(error, root_path)
+            return
+        for path, document in document_of.items():
             try:
                 stored = self._storage.get(f"{data}/{path}")
             except MissingObjectError:
                 yield Damage(f"{data}/{path}", "missing")
+                continue
+            except DamagedError as error:
+                yield damage_of(error, f"{data}/{path}")
                 continue
             self._count(len(stored))
             if stored != canonical_json(document):
@@ -245,7 +257,7 @@ class _Verification:
         elif self._depth != "quick":
             try:
                 data = self._storage.get(path)
-            except MissingObjectError as error:
+            except (MissingObjectError, DamagedError) as error:
                 found.damages.append(damage_of(error, path))
                 return None
             if sha256_hex(data) == entry.sha256:

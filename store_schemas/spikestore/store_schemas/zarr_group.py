@@ -20,4 +20,6 @@ def group_of(place: StorePath, document: bytes) -> Any:
     # numcodecs' codecs warn that they are not in the Zarr v3 specification. docs/format.md says which codec it is
     # and where it is described; a user can do nothing about it.
     warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3 specification")
-    return zarr.Group(zarr.AsyncGroup.from_dict(place, json.loads(document)))
+    from spikestore.store_schemas.bounded_pcodec import bounded
+
+    return zarr.Group(zarr.AsyncGroup.from_dict(place, bounded(json.loads(document))))

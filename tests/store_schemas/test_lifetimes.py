@@ -21,7 +21,7 @@ from tests.store_schemas.small_sets import SmallSet, same, small_set
 from tests.store_schemas.test_repair import truth
 from tests.store_schemas.watched_storage import Crash, Crashing, WatchedStorage
 
-from spikestore.store_schemas import Store, verify
+from spikestore.store_schemas import Address, Store, verify
 from spikestore.store_schemas.collection import collect, find_garbage
 from spikestore.store_schemas.errors import SpikestoreError, UnknownNameError, UsageError
 from spikestore.store_schemas.repair import repair
@@ -114,11 +114,10 @@ class Lifetimes(RuleBasedStateMachine):
                 pushed = self.stores[to].ref(name)
                 if pushed is None or len(there) < len(set(meant.values())):
                     return
-                if {
-                    split: BY_ADDRESS[(p.transform_key, p.source_key)] for split, p in pushed.splits.items()
-                } != (  # type: ignore[index]
-                    self.pointed(to, name, meant)
-                ):
+                found = {
+                    s: BY_ADDRESS[Address(p.transform_key, p.source_key)] for s, p in pushed.splits.items()
+                }
+                if found != self.pointed(to, name, meant):
                     return
         elif side == "here":
             source.push(name, self.stores[to])
@@ -257,9 +256,9 @@ class InBuckets(Lifetimes):
 
 
 TestInFolders: Any = InFolders.TestCase
-TestInFolders.settings = _settings(10, 15)
+TestInFolders.settings = _settings(20, 12)
 TestInBuckets: Any = InBuckets.TestCase
-TestInBuckets.settings = _settings(5, 20)
+TestInBuckets.settings = _settings(10, 15)
 
 
 @pytest.mark.s3

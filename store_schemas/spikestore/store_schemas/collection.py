@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -43,8 +43,9 @@ class Garbage:
 
     Attributes
     ----------
-    kind : {"build", "feature set", "half-written"}
-        An unfinished build, a committed set without a name, or temporary files of writers that crashed.
+    kind : {"build", "plan", "feature set", "half-written"}
+        An unfinished build, a plan that nobody followed, a committed set without a name, or temporary files of writers
+        that crashed.
     path : str
         Its folder.
     objects : int
@@ -57,7 +58,7 @@ class Garbage:
         The feature set.
     """
 
-    kind: Literal["build", "feature set", "half-written"]
+    kind: Literal["build", "plan", "feature set", "half-written"]
     path: str
     objects: int
     size: int
@@ -121,6 +122,14 @@ def find_garbage(
         for plan_id, found in builds.items():
             if plan_id != committed and max(one.modified for one in found) < oldest:
                 garbage.append(_garbage("build", address.build(plan_id), found, address))
+        plan = next((one for one in objects if one.path == address.plan), None)
+        if (
+            committed is None
+            and plan is not None
+            and plan.modified < oldest
+            and not _has_build(storage, address, builds)
+        ):
+            garbage.append(_garbage("plan", plan.path, [plan], address))
         if unreferenced and committed is not None and address not in named:
             own = [one for one in objects if not _of_other_build(one.path, address, committed)]
             if max(one.modified for one in own) < oldest:
@@ -171,6 +180,12 @@ def collect(
             gone = _remove(storage, [o.path for o in storage.list(one.path) if o.modified < oldest], tally)
         elif one.address is None:
             continue
+        elif one.kind == "plan":
+            # A builder that follows it by now puts it again when it commits.
+            paths = [
+                o.path for o in storage.list(one.address.folder) if o.path == one.path and o.modified < oldest
+            ]
+            gone = not _has_manifest(storage, one.address) and _remove(storage, paths, tally)
         elif one.kind == "build":
             gone = _collect_build(storage, one.address, one.path, oldest, tally)
         else:
@@ -305,6 +320,14 @@ def _has_manifest(storage: Storage, address: Address) -> bool:
     return True
 
 
+def _has_build(storage: Storage, address: Address, builds: Container[str]) -> bool:
+    """Tell whether the plan's build has any objects; one that can't be read might be anybody's."""
+    try:
+        return Plan.from_bytes(storage.get(address.plan), path=address.plan).hash[:12] in builds
+    except StoreError:
+        return True
+
+
 def _commits(storage: Storage, address: Address, plan_id: str) -> bool:
     """Tell whether the manifest names this build, or might: one that can't be read might name any."""
     try:
@@ -320,7 +343,7 @@ def _of_other_build(path: str, address: Address, plan_id: str) -> bool:
 
 
 def _garbage(
-    kind: Literal["build", "feature set", "half-written"],
+    kind: Literal["build", "plan", "feature set", "half-written"],
     path: str,
     objects: list[StoredObject],
     address: Address | None,

@@ -82,6 +82,7 @@ def gc(
 
 
 _KINDS = {
+    "plan": "the plan that nobody followed,",
     "build": "the unfinished build",
     "feature set": "the feature set",
     "half-written": "half-written files in",

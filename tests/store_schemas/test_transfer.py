@@ -268,6 +268,30 @@ def test_a_source_that_changes_its_mind(source: Store, tmp_path: Path) -> None:
     assert [*there.feature_sets()] == []
 
 
+def test_somebody_cleans_up_meanwhile(source: Store) -> None:
+    """What was put and is gone before the manifest is noticed: no manifest promises it."""
+    destination = memory_storage()
+    lost = f"{source['demo:train'].data_path}/label/c/1"
+
+    def watch(verb: str, path: str, effect: Callable[[], Result], /) -> Result:
+        done = effect()
+        if verb == "put" and path.endswith("records/00001.json"):
+            destination.delete(lost)
+        return done
+
+    with pytest.raises(StoreError, match=re.escape(f"{lost} did not stay in memory://test (1 such objects)")):
+        Store(WatchedStorage(destination, watch)).pull("demo:train", source)
+    assert [*Store(destination).feature_sets()] == []
+
+
+def test_a_plan_of_another_set(source: Store) -> None:
+    """The hint for builders is checked, too: a wrong one would mislead the next build."""
+    root = Path(source.storage.url)
+    (root / SMALL.address.plan).write_bytes((root / VALID.address.plan).read_bytes())
+    with pytest.raises(DamagedError, match="belongs to another feature set"):
+        Store(memory_storage()).pull("demo:train", source)
+
+
 def test_another_set_under_the_same_keys(source: Store, destination: Storage) -> None:
     """Two digests under one key: both stores and digests are named, neither set nor name changes."""
     other = SmallSet(
@@ -298,6 +322,25 @@ def test_other_objects_in_the_way(source: Store, destination: Storage, column: s
         source.push("demo:train", Store(destination))
     assert features.manifest.plan_id in str(caught.value)
     assert [*Store(destination).feature_sets()] == []
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_a_race_for_one_object(source: Store, destination: Storage, equal: bool) -> None:
+    """Whoever comes second to a name looks at what is there: the same is fine, anything else ends the copy."""
+
+    def faster(verb: str, path: str, effect: Callable[[], Result], /) -> Result:
+        if verb == "put" and path.endswith("/label/c/0"):
+            destination.put_if_absent(path, source.storage.get(path)[: None if equal else -1])
+        return effect()
+
+    there = Store(WatchedStorage(destination, faster))
+    if equal:
+        there.pull("demo:train", source)
+        assert verify(Store(destination)["demo:train"], depth="deep") == []
+    else:
+        with pytest.raises(ConflictError, match=r"label/c/0 in .* is not what"):
+            there.pull("demo:train", source)
+        assert [*Store(destination).feature_sets()] == []
 
 
 def test_a_folder_is_looked_at_again(source: Store, tmp_path: Path) -> None:

@@ -266,6 +266,44 @@ def test_a_crash_at_every_verb() -> None:
         assert same(Store(storage)["kept"].read(), OTHER.truth)
 
 
+def test_a_builder_that_had_looked_before(caplog: pytest.LogCaptureFixture) -> None:
+    """A manifest that is put while the objects go, by who had found them all, does not stay without them."""
+    storage = memory_storage()
+    features = SMALL.build(storage)
+    manifest = storage.get(SMALL.address.manifest)
+    storage.delete(SMALL.address.manifest)
+
+    def late(verb: str, path: str, effect: Callable[[], Result]) -> Result:
+        if verb == "delete" and path.endswith("records/00000.json"):
+            storage.put_if_absent(SMALL.address.manifest, manifest)
+        return effect()
+
+    found = find_garbage(storage, now=LATER).garbage
+    collect(WatchedStorage(storage, late), found, now=LATER)
+    assert Store(storage).find(SMALL.address) is None
+    assert "was committed while its objects were removed" in caplog.text
+    assert SMALL.build(storage).digest == features.digest
+
+
+def test_a_builder_that_commits_at_the_last_moment() -> None:
+    """A manifest that is there before more than the root zarr.json is gone keeps the set, whole."""
+    storage = memory_storage()
+    SMALL.build(storage)
+    before = paths(storage)
+    manifest = storage.get(SMALL.address.manifest)
+    storage.delete(SMALL.address.manifest)
+
+    def late(verb: str, path: str, effect: Callable[[], Result]) -> Result:
+        if verb == "delete" and path.endswith("data.zarr/zarr.json"):
+            storage.put_if_absent(SMALL.address.manifest, manifest)
+        return effect()
+
+    found = find_garbage(storage, now=LATER).garbage
+    assert collect(WatchedStorage(storage, late), found, now=LATER) == ()
+    assert paths(storage) == before
+    assert verify_all(storage) == []
+
+
 def test_a_plan_that_nobody_followed() -> None:
     """What a crash right after the plan leaves goes too, and a builder that comes meanwhile does not mind."""
     storage = memory_storage()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from spikestore.store_schemas import Build, Damage, FeatureSet, Plan, Store, ver
 from spikestore.store_schemas.canonical import sha256_hex
 from spikestore.store_schemas.digest import block_checks, check_seed
 from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError
+from spikestore.store_schemas.fragment_decoder import FragmentDecoder
 from spikestore.store_schemas.record import EventCounts, SkippedRow
 from spikestore.store_schemas.repair import RowSource, repair
 from spikestore.store_schemas.repair_documents import put_right, repair_manifest
@@ -120,11 +122,11 @@ def test_values_that_nobody_has() -> None:
     assert done.left == (Damage(path, f"{reason} (--data FOLDER)"),)
     assert done.repaired == ()
     assert contents(storage) == before
-    damaged(upstream := memory_storage_with(SMALL), path, "delete")
-    assert (
-        "not encoded again from the rows upstream: the store memory"
-        in repair(features, upstream=upstream).left[0].what
-    )
+    for how in ("flip", "delete"):
+        damaged(upstream := memory_storage_with(SMALL), path, how)
+        (left,) = repair(features, upstream=upstream).left
+        assert "not encoded again from the rows upstream: the store memory" in left.what
+        assert contents(storage) == before
 
 
 def memory_storage_with(small: SmallSet, fragment_samples: int = 64) -> ObjectStorage:
@@ -328,6 +330,25 @@ def test_a_manifest(how: str) -> None:
     assert (storage.get(SMALL.address.manifest) == data) is (
         opened(storage).manifest.provenance == features.manifest.provenance
     )
+
+
+def test_decoding_other_bytes_of_one_fragment() -> None:
+    """A decoder remembers nothing of the bytes that it decoded before."""
+    storage = memory_storage()
+    features = SMALL.build(storage)
+    objects = {
+        f"{name}/c/{fragment}": storage.get(f"{features.data_path}/{name}/c/{fragment}")
+        for name in (*(name for name, _ in SMALL.layout.columns), "start", "check")
+        for fragment in (0, 2)
+        if name not in {"label"} or fragment == 0
+    }
+    decoder = FragmentDecoder(json.loads(storage.get(f"{features.data_path}/zarr.json")), features.manifest)
+    first, _ = decoder.read(0, objects)
+    other = small_set(seed=1).build(memory_storage())
+    objects["label/c/0"] = other.storage.get(f"{other.data_path}/label/c/0")
+    second, _ = decoder.read(0, objects)
+    assert same(first, SMALL.truth, 0, 64)
+    assert second.label.tolist() == small_set(seed=1).truth.label[:64].tolist() != first.label.tolist()
 
 
 def test_only_damaged_objects_are_replaced() -> None:

@@ -135,10 +135,6 @@ class Document(Spec):
         document = unseal(data, path=path)
         try:
             return cls.model_validate_json(json.dumps(document))
-        except RecursionError:
-            raise DamagedError(
-                f"{path} is damaged: it is nested too deeply", path=path, objects=(path,)
-            ) from None
         except ValidationError as error:
             wrong = spec_error(error, cls, path)
             raise DamagedError(

@@ -262,6 +262,19 @@ def test_names_that_lead_elsewhere(forged: Forgery, name: str) -> None:
         assert store.names() == ["small"]
 
 
+def test_a_pipe_hides_no_other_damage(forged: Forgery) -> None:
+    """A failed read names what is no file and what is missing."""
+    for name in ("label", "n_bins"):
+        (forged.data / name / "c/0").unlink()
+    os.mkfifo(forged.data / "label/c/0")
+    with pytest.raises(DamagedError, match=r"n_bins/c/0 \(missing\)") as caught:
+        Store(forged.root)["small:train"].read()
+    assert [path.rpartition("data.zarr/")[2] for path in caught.value.details["objects"]] == [
+        "label/c/0",
+        "n_bins/c/0",
+    ]
+
+
 def test_absolute_paths_in_a_ref(forged: Forgery) -> None:
     """Keys are hashes: a ref that pins anything else is damaged."""
 

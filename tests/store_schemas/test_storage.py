@@ -66,6 +66,29 @@ class TestContract:
         assert storage.put_if_absent("a/b", b"first") is False
         assert storage.get("a/b") == b"first"
 
+    def test_replace(self, storage: Storage) -> None:
+        """Repair puts other bytes in the place of an object, in one step: who reads meanwhile gets the old or the new."""
+        old, new = b"o" * 100_000, b"n" * 50_000
+        storage.put_if_absent("a/b", old)
+        seen: list[bytes] = []
+        over = threading.Event()
+
+        def read() -> None:
+            while not over.is_set():
+                seen.append(storage.get("a/b"))
+
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(read)
+            for _ in range(5):
+                storage.replace("a/b", new)
+                storage.replace("a/b", old)
+            storage.replace("a/b", new)
+            over.set()
+            reader.result(60)
+        assert {*seen} <= {old, new}
+        assert storage.get("a/b") == new
+        assert [one.path for one in storage.list("a")] == ["a/b"]
+
     def test_missing(self, storage: Storage) -> None:
         """What is not there is a MissingObjectError that names it and the store, in a new store as in a filled one."""
         for _ in range(2):

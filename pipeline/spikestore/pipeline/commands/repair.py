@@ -59,9 +59,10 @@ def repair(
     from spikestore.store_schemas.repair import Repair
     from spikestore.store_schemas.repair import repair as repair_set
     from spikestore.store_schemas.storage import open_storage
+    from spikestore.store_schemas.storage.untrusted import UntrustedStorage
 
     opened = open_store(store, must_exist=True)
-    other = None if upstream is None else open_storage(upstream)
+    other = None if upstream is None else UntrustedStorage(open_storage(upstream))
     if other is not None and other.url == opened.storage.url:
         raise UsageError(f"{other.url} can't be repaired from itself")
     results: dict[str, Repair] = {}

@@ -81,9 +81,7 @@ def test_wrong_use(
     assert not (tmp_path / "here").exists()
 
 
-def test_damage_ends_with_status_1(
-    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damage_ends_with_status_1(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The object and the store that it is in are named."""
     (path,) = store.glob("features/*/*/builds/*/data.zarr/label/c/1")
     path.write_bytes(b"?" + path.read_bytes()[1:])
@@ -107,7 +105,13 @@ def test_provenance(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert main(["show", "small:train", "--store", str(store), "--provenance"]) == 0
     text = capsys.readouterr().out
-    for words in ("'op': 'to_frame'", "0" * 64, "train.h5", "package     tonic 1.7.0", "seconds           1.5"):
+    for words in (
+        "'op': 'to_frame'",
+        "0" * 64,
+        "train.h5",
+        "package     tonic 1.7.0",
+        "seconds           1.5",
+    ):
         assert words in text
     assert "140, 2 of them skipped" in text
     assert "130: unsorted times" in text

@@ -16,6 +16,7 @@ a folder, where that costs no transfer, they are hashed again (docs/decisions/00
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -235,13 +236,14 @@ class _Copy:
     def _fragments(self, root: dict[str, Any]) -> None:
         numbers = range(len(self._features.manifest.fragments))
         with ThreadPoolExecutor(THREADS, thread_name_prefix="spikestore-object") as pool:
-            try:
-                for _ in in_order(lambda n: self._fragment(n, pool, root), numbers, threads=_FRAGMENTS):
-                    pass
-            except BaseException:  # Ctrl-C too: what is under way ends, nothing new begins
+
+            def stop() -> None:  # after an error, or Ctrl-C: objects that wait for their turn are left
                 self._stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise
+
+            work = functools.partial(self._fragment, pool=pool, root=root)
+            for _ in in_order(work, numbers, threads=_FRAGMENTS, stop=stop):
+                pass
 
     def _fragment(self, number: int, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
         data = self._records.pop(number, None) or self._record_bytes(number)

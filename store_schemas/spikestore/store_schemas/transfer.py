@@ -166,11 +166,8 @@ class _Copy:
         self._done = there
         self._progress(self._done, self._total, self._label)
         self._plan()
-        for name, document in documents(root).items():
-            path, data = f"{self._features.data_path}/{name}", canonical_json(document)
-            if path in self._have and self._destination.get(path) != data:
-                raise self._other(path)
-            self._put(path, data)
+        for _ in in_order(self._document, documents(root).items(), threads=THREADS):
+            pass
         self._fragments(root)
         self._all_there()
         return Copied(self._commit(), self._total, there)
@@ -232,6 +229,12 @@ class _Copy:
         if (plan.transform_key, plan.source_key) != self._features.address:
             raise self._damaged(path, "it belongs to another feature set")
         self._destination.put_if_absent(path, data)  # another one that is there is as good a hint
+
+    def _document(self, named: tuple[str, dict[str, Any]]) -> None:
+        path, data = f"{self._features.data_path}/{named[0]}", canonical_json(named[1])
+        if path in self._have and self._destination.get(path) != data:
+            raise self._other(path)
+        self._put(path, data)
 
     def _fragments(self, root: dict[str, Any]) -> None:
         numbers = range(len(self._features.manifest.fragments))

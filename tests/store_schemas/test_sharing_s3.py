@@ -110,7 +110,7 @@ def test_reading_rights_are_enough(
         mine.push("other", bucket)
 
 
-@pytest.mark.parametrize("wrong", ["secret", "key", "password in the endpoint"])
+@pytest.mark.parametrize("wrong", ["secret", "key"])
 def test_no_credentials_in_texts(
     bucket: str,
     s3_endpoint: str,
@@ -119,15 +119,9 @@ def test_no_credentials_in_texts(
     wrong: str,
 ) -> None:
     """What is refused is told without keys, also in the traceback that a developer asks for."""
-    secrets = {"key": KEY, "secret": SECRET}
-    if wrong in secrets:
-        secrets[wrong] = f"wrong-{wrong}-0123456789"
-    for name, value in variables(s3_endpoint, **secrets).items():
+    secrets = {"key": KEY, "secret": SECRET, wrong: f"wrong-{wrong}-0123456789"}
+    for name, value in variables(s3_endpoint, key=secrets["key"], secret=secrets["secret"]).items():
         monkeypatch.setenv(name, value)
-    if wrong == "password in the endpoint":
-        # Nobody listens at port 9; one try is enough here.
-        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://somebody:hidden-password@127.0.0.1:9")
-        secrets |= {"of the URL": "hidden-password", "user": "somebody:"}
     monkeypatch.setenv("SPIKESTORE_DEBUG", "1")
     assert main(["ls", "--store", bucket]) == 1
     text = "".join(capsys.readouterr())

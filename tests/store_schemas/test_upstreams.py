@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 
 import pytest
 from tests.store_schemas.forgery import Forgery
-from tests.store_schemas.small_sets import files_of, same, small_set
+from tests.store_schemas.small_sets import files_of, memory_storage, same, small_set
 
 from spikestore.store_schemas import FeatureSet, Store, verify
 from spikestore.store_schemas.errors import ReadOnlyStoreError, UsageError
@@ -29,10 +30,20 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "here")
 
 
+@functools.cache
+def contents() -> tuple[tuple[str, bytes], ...]:
+    """Return the objects of an upstream."""
+    store = Store(memory_storage())
+    store.point("demo", {"train": SMALL.build(store.storage), "valid": VALID.build(store.storage)})
+    paths = [one.path for folder in ("features", "refs") for one in store.storage.list(folder)]
+    return tuple((path, store.storage.get(path)) for path in paths)
+
+
 def upstream(root: Path) -> Path:
     """Fill a folder."""
-    store = Store(root)
-    store.point("demo", {"train": SMALL.build(store.storage), "valid": VALID.build(store.storage)})
+    for path, data in contents():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
     return root
 
 
@@ -77,7 +88,9 @@ def test_a_server_that_does_not_answer(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same for a bucket: asked once, and not again for the next set."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv(
+        "AWS_ENDPOINT_URL", "http://somebody:hidden-password@127.0.0.1:9"
+    )  # where nobody listens
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-for-anybodys-eyes")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
@@ -85,7 +98,9 @@ def test_a_server_that_does_not_answer(
     for small in (SMALL, VALID):
         assert asked.fetch(store, small.address, label="a set") is not None
     assert caplog.text.count("the upstream s3://team/features can't be used") == 1
-    assert "not-for-anybodys-eyes" not in caplog.text
+    assert "***@127.0.0.1:9" in caplog.text
+    for secret in ("somebody", "hidden-password", "not-for-anybodys-eyes"):
+        assert secret not in caplog.text
 
 
 def test_another_digest_than_pinned(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -122,8 +137,6 @@ def test_a_liar_with_the_right_digest(store: Store, tmp_path: Path, caplog: pyte
 
 def _other_events() -> bytes:
     """Return the object of ``n_events`` of another set: as many rows, other numbers."""
-    from tests.store_schemas.small_sets import memory_storage
-
     other = small_set(140, seed=8).build(memory_storage())
     return other.storage.get(f"{other.data_path}/n_events/c/0")
 

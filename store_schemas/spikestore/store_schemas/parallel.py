@@ -16,10 +16,17 @@ _AHEAD = 4
 """Items per thread that are handed out before their results are taken: any number of items may come."""
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int = 8) -> Iterator[Result]:
+def in_order(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int = 8,
+    stop: Callable[[], object] = lambda: None,
+) -> Iterator[Result]:
     """Yield the result of `work` for each item, in order, some of them worked on at once.
 
-    After an error, Ctrl-C, or when the caller stops taking results, nothing new begins; what is under way ends.
+    After an error, Ctrl-C, or when the caller stops taking results, nothing new begins; what is under way is told by
+    `stop`, and waited for.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="spikestore")
     try:
@@ -30,6 +37,9 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, threads: 
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BaseException:
+        stop()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -16,6 +16,7 @@ a folder, where that costs no transfer, they are hashed again (docs/decisions/00
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -165,11 +166,8 @@ class _Copy:
         self._done = there
         self._progress(self._done, self._total, self._label)
         self._plan()
-        for name, document in documents(root).items():
-            path, data = f"{self._features.data_path}/{name}", canonical_json(document)
-            if path in self._have and self._destination.get(path) != data:
-                raise self._other(path)
-            self._put(path, data)
+        for _ in in_order(self._document, documents(root).items(), threads=THREADS):
+            pass
         self._fragments(root)
         self._all_there()
         return Copied(self._commit(), self._total, there)
@@ -232,16 +230,23 @@ class _Copy:
             raise self._damaged(path, "it belongs to another feature set")
         self._destination.put_if_absent(path, data)  # another one that is there is as good a hint
 
+    def _document(self, named: tuple[str, dict[str, Any]]) -> None:
+        path, data = f"{self._features.data_path}/{named[0]}", canonical_json(named[1])
+        if path in self._have and self._destination.get(path) != data:
+            raise self._other(path)
+        self._put(path, data)
+
     def _fragments(self, root: dict[str, Any]) -> None:
         numbers = range(len(self._features.manifest.fragments))
         with ThreadPoolExecutor(THREADS, thread_name_prefix="spikestore-object") as pool:
-            try:
-                for _ in in_order(lambda n: self._fragment(n, pool, root), numbers, threads=_FRAGMENTS):
-                    pass
-            except BaseException:  # Ctrl-C too: what is under way ends, nothing new begins
+
+            def stop() -> None:  # after an error, or Ctrl-C: objects that wait for their turn are left
                 self._stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise
+
+            work = functools.partial(self._fragment, pool=pool, root=root)
+            for _ in in_order(work, numbers, threads=_FRAGMENTS, stop=stop):
+                pass
 
     def _fragment(self, number: int, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
         data = self._records.pop(number, None) or self._record_bytes(number)

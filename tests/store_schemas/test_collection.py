@@ -181,7 +181,7 @@ def collected(storage: Storage) -> tuple[Garbage, ...]:
 
 
 @given(st.lists(st.integers(0, 1), max_size=120), st.integers(0, 2), st.booleans())
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_any_interleaving_with_a_builder(order: list[int], fragments: int, restart: bool) -> None:
     """Even where no age protects it, a build ends in a whole set or a clear error, and the next one succeeds."""
     storage = memory_storage()
@@ -202,7 +202,7 @@ def test_any_interleaving_with_a_builder(order: list[int], fragments: int, resta
 
 
 @given(st.lists(st.integers(0, 1), max_size=60))
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_any_interleaving_with_a_reader(order: list[int]) -> None:
     """A reader of a set that is removed gets right rows, or an error that says so."""
     storage = memory_storage()
@@ -253,7 +253,7 @@ def test_a_crash_at_every_verb() -> None:
     collected(WatchedStorage(full(), watch))
     writes = [place for place, (verb, _) in enumerate(watch.verbs, 1) if verb in {"put", "delete"}]
     assert len(writes) > 30
-    for at in writes[::3]:
+    for at in writes[::6]:
         storage = full()
         with pytest.raises(Crash):
             collected(WatchedStorage(storage, Crashing(at)))

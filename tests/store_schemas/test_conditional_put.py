@@ -68,9 +68,8 @@ def test_a_closed_port() -> None:
         "s3://b/x", **options, virtual_hosted_style_request=False, client_options={"allow_http": True}
     )
     began = time.monotonic()
-    for use in (lambda: storage.get("a"), lambda: storage.put_if_absent("a", b"")):
-        with pytest.raises(StoreError, match="can't reach the store s3://b/x, to ") as caught:
-            use()
-        assert url in str(caught.value)
-        assert "secret" not in str(caught.value)
+    with pytest.raises(StoreError, match="can't reach the store s3://b/x, to write a: ") as caught:
+        storage.put_if_absent("a", b"")
+    assert url in str(caught.value)
+    assert "secret" not in str(caught.value)
     assert time.monotonic() - began < 25

@@ -308,7 +308,7 @@ def test_a_folder_that_is_emptied_meanwhile(tmp_path: Path) -> None:
     thread = threading.Thread(target=empty)
     thread.start()
     try:
-        for number in range(300):
+        for number in range(100):
             storage.put_if_absent("a/b/c", bytes([number % 256]))
     finally:
         stop.set()

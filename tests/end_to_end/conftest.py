@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,8 @@ if "TESTS_GATE" in os.environ:
     os.link = held
 """
 
+_PATH = os.environ.get("PYTHONPATH", "")  # where whoever runs the tests has the code, if not installed
+
 COUNTS = {"train": 400, "valid": 70, "test": 70}
 """Seven fragments of 64 rows, two, and two: the last of each is short."""
 
@@ -58,7 +61,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "torch.py").write_text('raise ModuleNotFoundError("no torch in these tests", name="torch")\n')
     (folder / "sitecustomize.py").write_text(GATE)
     home = str(tmp_path_factory.mktemp("home"))
-    return {"PYTHONPATH": str(folder), "XDG_CACHE_HOME": home, "XDG_DATA_HOME": home}
+    path = os.pathsep.join(filter(None, [str(folder), _PATH]))
+    return {"PYTHONPATH": path, "XDG_CACHE_HOME": home, "XDG_DATA_HOME": home}
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ def commands(tmp_path: Path, environment: dict[str, str]) -> Commands:
 @pytest.fixture
 def with_torch(environment: dict[str, str]) -> dict[str, str]:
     """Return variables for commands that may import torch."""
-    return {**environment, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    return {**environment, "PYTHONPATH": _PATH, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture

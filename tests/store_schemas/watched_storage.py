@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
@@ -41,6 +42,10 @@ class WatchedStorage:
         """Watched."""
         return self._watch("put", path, lambda: self._inner.put_if_absent(path, data))
 
+    def replace(self, path: str, data: bytes) -> None:
+        """Watched."""
+        return self._watch("replace", path, lambda: self._inner.replace(path, data))
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Watched, and done whole before the first object is handed on."""
         return iter(self._watch("list", prefix, lambda: [*self._inner.list(prefix)]))
@@ -70,15 +75,17 @@ class Crashing:
 
     def __init__(self, at: int | None = None) -> None:
         self.verbs: list[tuple[str, str]] = []
+        self._numbers = itertools.count(1)  # one for each verb, also of threads
         self._at = at
 
     def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
         """Perform the verb, then perhaps crash."""
+        number = next(self._numbers)
         self.verbs.append((verb, path))
         try:
             return effect()
         finally:
-            if len(self.verbs) == self._at:
+            if number == self._at:
                 raise Crash(f"after {verb} {path}")
 
 

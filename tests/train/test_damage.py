@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from spikestore.store_schemas import FeatureSet, Store
-from spikestore.store_schemas.errors import DamagedError
+from spikestore.store_schemas.collection import collect, find_garbage
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError
 from spikestore.train import FeatureDataset, FeatureLoader
 
+NO_AGE = timedelta(days=-1)
 COLUMNS = ("index", "value", "nnz", "n_bins", "label", "n_events", "start", "check")
 
 USES: dict[str, Callable[[FeatureSet], object]] = {
@@ -40,3 +43,19 @@ def test_damage_is_named(store_folder: Path, tmp_path: Path, use: str, column: s
     with pytest.raises(DamagedError, match=f"{column}/c/{path.name}") as error:
         USES[use](features)
     assert error.value.details["objects"] == (f"{features.data_path}/{column}/c/{path.name}",)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_set_that_is_removed(store_folder: Path, tmp_path: Path, use: str) -> None:
+    """A set that gc removed after it was opened is told as that, and never read as something else."""
+    folder = shutil.copytree(store_folder, tmp_path / "store")
+    features = Store(folder)["small:train"]
+    features.read(0, 1)
+    collect(features.storage, find_garbage(features.storage, age=NO_AGE).garbage, age=NO_AGE)
+    assert len(features.read(0, 1)) == 1
+    for name in Store(folder).names():
+        Store(folder).forget(name)
+    garbage = find_garbage(features.storage, unreferenced=True, age=NO_AGE).garbage
+    assert collect(features.storage, garbage, age=NO_AGE)
+    with pytest.raises(MissingObjectError, match=r"was removed from .* while it was read"):
+        USES[use](features)

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
+from spikestore.pipeline.pinned import pinned_digest, pinned_sets
 from spikestore.pipeline.shipped_recipes import INSTALLED
 from spikestore.pipeline.targets import Target, dataset_target, recipe_targets
-from spikestore.store_schemas.errors import ConflictError, UsageError
+from spikestore.store_schemas.errors import ConflictError, SourceNotFoundError, UsageError
 from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.recipe import ExecutorName, Recipe, load_recipe
 from spikestore.store_schemas.recipe_lock import RecipeLock, lock_path, read_lock, write_lock
 from spikestore.store_schemas.store import Store, default_location
+from spikestore.store_schemas.upstreams import Upstreams, locate_upstreams
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +37,12 @@ class BuildOptions:
         Who runs the transform; the samples are the same. ``auto`` is the fused pass where it can.
     finalise : bool
         Compute nothing: commit what the jobs of ``--part`` have built, or say what is missing.
+    upstreams : tuple of str
+        Stores that are asked before anything is computed; a recipe's own come after these.
     progress : callable, optional
         Called as (samples done, samples in all, what is built).
+    copy_progress : callable, optional
+        Called as (bytes done, bytes in all, what is copied from an upstream).
     """
 
     scheduler: str | None = None
@@ -44,7 +50,9 @@ class BuildOptions:
     restart: bool = False
     executor: ExecutorName = "auto"
     finalise: bool = False
+    upstreams: tuple[str, ...] = ()
     progress: Callable[[int, int, str], None] | None = None
+    copy_progress: Callable[[int, int, str], None] | None = None
 
 
 # A path is an object too: mypy is right that the two overlap, and the first one wins.
@@ -84,7 +92,9 @@ def preprocess(
     workers: int | None = None,
     options: BuildOptions | None = None,
 ) -> FeatureSet | dict[str, FeatureSet]:
-    """Compute feature sets, unless the store has them already.
+    """Compute feature sets, unless the store, or an upstream of it, has them already.
+
+    With a lock beside the recipe, and a store or an upstream that has what it pins, no recordings are needed.
 
     Parameters
     ----------
@@ -138,40 +148,61 @@ def preprocess(
         raise UsageError("a recipe has its own transform: leave out transform=")
     path = None if isinstance(source_or_dataset, Recipe) else Path(source_or_dataset)
     recipe = source_or_dataset if isinstance(source_or_dataset, Recipe) else load_recipe(source_or_dataset)
-    targets = recipe_targets(recipe, origin=path, data=data)
-    if path is not None and path.parent == INSTALLED:
-        path = None  # a recipe inside the installed package is nobody's to lock
-    lock = read_lock(lock_path(path)) if path is not None else None
-    options, workers = with_recipe(options, workers, recipe)
-    found = build_targets(targets, place, workers, options)
-    if path is not None:
-        _keep_lock(lock_path(path), lock, found)
+    locked = (
+        path if path is not None and path.parent != INSTALLED else None
+    )  # the package is nobody's to lock
+    lock = read_lock(lock_path(locked)) if locked is not None else None
+    options, workers = with_recipe(options, workers, recipe, origin=path)
+    try:
+        targets = recipe_targets(recipe, origin=path, data=data)
+    except SourceNotFoundError as error:
+        if lock is None or data is not None:
+            raise
+        upstreams = Upstreams(options.upstreams)
+        found = pinned_sets(recipe, lock, place, upstreams, missing=error, progress=options.copy_progress)
+    else:
+        found = build_targets(targets, place, workers, options, lock)
+    if locked is not None:
+        _keep_lock(lock_path(locked), lock, found)
     place.point(name or recipe.name, found)
     return found
 
 
 def with_recipe(
-    options: BuildOptions, workers: int | None, recipe: Recipe
+    options: BuildOptions, workers: int | None, recipe: Recipe, *, origin: Path | None = None
 ) -> tuple[BuildOptions, int | None]:
     """Return options and workers with what the recipe's ``[build]`` says where the caller said nothing."""
     options = replace(
         options,
         fragment_samples=options.fragment_samples or recipe.build.fragment_samples,
         executor=recipe.build.executor if options.executor == "auto" else options.executor,
+        upstreams=(*options.upstreams, *locate_upstreams(recipe.upstreams, origin)),
     )
     return options, workers if workers is not None or options.scheduler else recipe.build.workers
 
 
 def build_targets(
-    targets: list[Target], store: Store, workers: int | None, options: BuildOptions
+    targets: list[Target],
+    store: Store,
+    workers: int | None,
+    options: BuildOptions,
+    lock: RecipeLock | None = None,
 ) -> dict[str, FeatureSet]:
-    """Return the feature set of each target, from the store or built now."""
+    """Return the feature set of each target: from the store, from an upstream, or built now."""
+    upstreams = Upstreams(options.upstreams)
     found: dict[str, FeatureSet] = {}
     missing: list[Target] = []
     for target in targets:
         features = store.find(target.address)
         if features is None:
-            missing.append(target)
+            digest = pinned_digest(lock, target.split, target.address)
+            copied = upstreams.fetch(
+                store, target.address, label=target.label, digest=digest, progress=options.copy_progress
+            )
+            if copied is None:
+                missing.append(target)
+            else:
+                found[target.split] = copied
         else:
             found[target.split] = features
             logger.info(

@@ -8,7 +8,13 @@ from pathlib import Path
 from spikestore.pipeline.from_tonic import dataset_from_tonic, transform_from_tonic
 from spikestore.pipeline.readers.datasets import splits_of
 from spikestore.pipeline.source_files import LocatedSource, make_source
-from spikestore.store_schemas.errors import Problem, SpecError, UnknownNameError, UsageError
+from spikestore.store_schemas.errors import (
+    Problem,
+    SourceNotFoundError,
+    SpecError,
+    UnknownNameError,
+    UsageError,
+)
 from spikestore.store_schemas.feature_set import Address
 from spikestore.store_schemas.recipe import Recipe
 from spikestore.store_schemas.transform import Transform
@@ -59,10 +65,8 @@ def recipe_targets(recipe: Recipe, *, origin: Path | None, data: str | Path | No
     ------
     SpecError
         The dataset or a split does not exist; the nearest valid name is told.
-    UsageError
-        Neither the recipe nor the caller says where the data are.
     SourceNotFoundError
-        The data are not there.
+        The data are not there, or neither the recipe nor the caller says where they are.
     """
     where = str(origin) if origin is not None else "the recipe"
     source = recipe.source
@@ -118,7 +122,7 @@ def _folder(recipe: Recipe, origin: Path | None, data: str | Path | None, where:
     if data is not None:
         return Path(data)
     if recipe.source.data is None:
-        raise UsageError(
+        raise SourceNotFoundError(
             f"{where} does not say where the recordings are: give --data FOLDER, or data under [source]"
         )
     folder = Path(recipe.source.data).expanduser()

@@ -22,6 +22,7 @@ FORMAT: Final = 1
 LARGEST_INTEGER = 2**53 - 1
 """Largest integer that RFC 8785 carries without loss."""
 
+_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6}){1,3}((a|b|rc)[0-9]{1,4})?(\.(dev|post)[0-9]{1,6})?")
 _SELF = re.compile(rb',?"self":"([0-9a-f]{64})"')
 
 
@@ -101,12 +102,27 @@ def refuse_newer_format(document: dict[str, Any], *, path: str) -> None:
     """Raise `NewerFormatError` if `document` names a format above `FORMAT`."""
     number = document.get("format")
     if isinstance(number, int) and number > FORMAT:
+        writer = _version_of_writer(document)
+        what = (
+            f"version {writer} wrote it, install that or a newer one (pip install --upgrade 'spikestore>={writer}')"
+            if writer
+            else "install a newer one (pip install --upgrade spikestore)"
+        )
         raise NewerFormatError(
-            f"{path} is written in store format {number}, this spikestore reads format {FORMAT}: "
-            f"install a newer one (pip install --upgrade spikestore)",
+            f"{path} is written in store format {number}, this spikestore reads format {FORMAT}: {what}",
             path=path,
             format=number,
+            version=writer,
         )
+
+
+def _version_of_writer(document: dict[str, Any]) -> str | None:
+    """Return the version of spikestore that a manifest says wrote it; of other documents none is known."""
+    version: Any = document
+    for name in ("provenance", "packages", "spikestore"):
+        version = version.get(name) if isinstance(version, dict) else None
+    # It goes into a command that somebody may paste into a shell.
+    return version if isinstance(version, str) and _VERSION.fullmatch(version) else None
 
 
 def _damaged(path: str, why: str) -> DamagedError:

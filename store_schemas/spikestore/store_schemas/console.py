@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from spikestore.store_schemas.redaction import redacted
+
 if TYPE_CHECKING:
     from rich.console import Console  # 20 ms, and most commands that fail early need none
 
 __all__ = [
     "Progress",
+    "copy_lines",
     "logs_on_stderr",
     "print_json",
     "progress",
@@ -35,9 +38,9 @@ _WIDTH_OF_PIPES = 1000
 
 
 def say(text: str) -> None:
-    """Write one line to stderr."""
+    """Write one line to stderr, without credentials that a URL in it may hold."""
     # Looked up at each call: a progress bar puts its own stream there while it is shown.
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{redacted(text)}\n")
     sys.stderr.flush()
 
 
@@ -122,11 +125,12 @@ def _bars(unit: str) -> Iterator[Progress]:
             speed = task.finished_speed or task.speed
             return Text("" if speed is None else f"{speed:,.0f} {unit}/s")
 
+    of_bytes = unit == "bytes"
     columns = (
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
-        rich_progress.MofNCompleteColumn(),
-        Rate(),
+        rich_progress.DownloadColumn() if of_bytes else rich_progress.MofNCompleteColumn(),
+        rich_progress.TransferSpeedColumn() if of_bytes else Rate(),
         rich_progress.TimeRemainingColumn(elapsed_when_finished=True),
     )
     tasks: dict[str, rich_progress.TaskID] = {}
@@ -138,6 +142,11 @@ def _bars(unit: str) -> Iterator[Progress]:
             bars.update(tasks[label], completed=done, total=total)
 
         yield report
+
+
+def copy_lines() -> Progress | None:
+    """Return a callback for copies in the middle of other work: lines, also on a terminal; None under ``--quiet``."""
+    return progress_lines("bytes") if logging.getLogger("spikestore").isEnabledFor(logging.INFO) else None
 
 
 def progress_lines(
@@ -157,9 +166,11 @@ def progress_lines(
         if done >= total:
             finished.add(label)
         rate = (done - before) / (now - began) if now > began else 0.0
-        line = f"{label}: {done:,} of {total:,} {unit}"
+        amount = _size if unit == "bytes" else "{:,.0f}".format
+        noun = "" if unit == "bytes" else f" {unit}"
+        line = f"{label}: {amount(done)} of {amount(total)}{noun}"
         if rate:
-            line += f", {rate:,.0f}/s"
+            line += f", {amount(rate)}/s"
             line += (
                 f", {_duration((total - done) / rate)} left"
                 if done < total
@@ -168,6 +179,13 @@ def progress_lines(
         say(line)
 
     return report
+
+
+def _size(count: float) -> str:
+    for power, name in ((3, "GB"), (2, "MB"), (1, "kB")):
+        if count >= 1000**power:
+            return f"{count / 1000**power:,.1f} {name}"
+    return f"{count:,.0f} bytes"
 
 
 def _duration(seconds: float) -> str:

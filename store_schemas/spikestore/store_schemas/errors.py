@@ -29,6 +29,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
 
+from spikestore.store_schemas.redaction import redacted
+
 __all__ = [
     "ConflictError",
     "DamagedError",
@@ -69,6 +71,7 @@ class SpikestoreError(Exception):
     """Exit status of the command line: 1 the work failed, 2 wrong use."""
 
     def __init__(self, message: str, **details: Any) -> None:
+        message = redacted(message)  # what a library below says may quote a URL with a password
         super().__init__(message)
         self.message = message
         self.details = details

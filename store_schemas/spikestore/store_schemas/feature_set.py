@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.store_schemas.believable import refuse_giant_fragment
 from spikestore.store_schemas.canonical import sha256_hex
 from spikestore.store_schemas.columns import BLOCK, Layout, SampleColumns, concatenate
 from spikestore.store_schemas.digest import block_checks, check_seed
@@ -17,7 +18,8 @@ from spikestore.store_schemas.manifest import Manifest
 from spikestore.store_schemas.record import Record
 from spikestore.store_schemas.ref import Pin
 from spikestore.store_schemas.storage import Storage
-from spikestore.store_schemas.zarr_columns import ColumnReader, open_group
+from spikestore.store_schemas.zarr_columns import ColumnReader
+from spikestore.store_schemas.zarr_group import group_of
 
 
 class Address(NamedTuple):
@@ -52,6 +54,12 @@ class Address(NamedTuple):
     def data(self, plan_id: str) -> str:
         """Return the Zarr group of one build."""
         return f"{self.build(plan_id)}/data.zarr"
+
+
+def fragment_objects(layout: Layout, fragment: int, nnz: int) -> list[str]:
+    """Return the paths below ``data.zarr`` of the objects that a fragment with `nnz` non-zeros has."""
+    names = [name for name, _ in layout.columns if nnz or name not in {"index", "value"}]
+    return [f"{name}/c/{fragment}" for name in (*names, "start", "check")]
 
 
 class FeatureSet:
@@ -132,18 +140,25 @@ class FeatureSet:
     def _columns(self) -> ColumnReader:
         path = f"{self.data_path}/zarr.json"
         try:
-            found = sha256_hex(self._storage.get(path))
+            data = self._storage.get(path)
         except MissingObjectError as error:
+            gone = self._removed()
+            if gone is not None:
+                raise gone from error
             raise DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,)) from error
-        if found != self.manifest.zarr:
+        if sha256_hex(data) != self.manifest.zarr:
             raise DamagedError(
                 f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
             )
+        from spikestore.store_schemas.arrival import checked_root  # which needs this module
+
+        checked_root(self, data)
         return ColumnReader(
-            open_group(self._storage.zarr_store(self.data_path)),
+            group_of(self._storage.zarr_store(self.data_path), data),
             self.layout,
             fragment_samples=self.manifest.fragment_samples,
             shard_values=self.manifest.shard_values,
+            counts=[row.nnz for row in self.manifest.fragments],
         )
 
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
@@ -183,6 +198,28 @@ class FeatureSet:
 
     def record(self, fragment: int) -> Record:
         """Read the record of a fragment, checked against the manifest."""
+        return self.parse_record(fragment, self.record_bytes(fragment))
+
+    def parse_record(self, fragment: int, data: bytes) -> Record:
+        """Parse the record of a fragment and check that it says what the manifest says.
+
+        Raises
+        ------
+        DamagedError
+            It is no record, is of another fragment, or lists other objects than the fragment has.
+        """
+        path = self.address.record(self.manifest.plan_id, fragment)
+        record, row = Record.from_bytes(data, path=path), self.manifest.fragments[fragment]
+        counts = (record.plan, record.fragment, record.samples, record.nnz, record.n_bins)
+        if counts != (self.manifest.plan, fragment, row.samples, row.nnz, row.n_bins):
+            raise DamagedError(f"{path} contradicts the manifest", objects=(path,))
+        listed = [entry.path for entry in record.objects]
+        if sorted(listed) != sorted(fragment_objects(self.layout, fragment, row.nnz)):
+            raise DamagedError(f"{path} lists other objects than fragment {fragment} has", objects=(path,))
+        return record
+
+    def record_bytes(self, fragment: int) -> bytes:
+        """Return the bytes of a fragment's record, which have the SHA-256 that the manifest says."""
         path = self.address.record(self.manifest.plan_id, fragment)
         try:
             data = self._storage.get(path)
@@ -192,7 +229,7 @@ class FeatureSet:
             raise DamagedError(
                 f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
             )
-        return Record.from_bytes(data, path=path)
+        return data
 
     def _runs(self, start: int, stop: int) -> Iterator[SampleColumns]:
         size = self.manifest.fragment_samples
@@ -205,6 +242,12 @@ class FeatureSet:
             yield run.rows(first - block_start, last - block_start)
 
     def _read_checked(self, fragment: int, start: int, stop: int) -> SampleColumns:
+        try:
+            refuse_giant_fragment(self.manifest, fragment)
+        except DamagedError as error:
+            raise DamagedError(
+                f"{self.address.manifest} in {self._storage.url}: {error}", objects=(self.address.manifest,)
+            ) from None
         columns = self._columns  # outside: its own errors already name their object
         try:
             run, stored = columns.read(fragment, start, stop)
@@ -215,29 +258,82 @@ class FeatureSet:
             if type(error).__name__ != "PanicException":
                 raise
             raise self._diagnose(fragment, error) from error
+        try:
+            self.compare_check(fragment, run, stored, start)
+        except DamagedError as error:
+            raise self._diagnose(fragment, error) from error
+        return run
+
+    def compare_check(
+        self, fragment: int, run: SampleColumns, stored: npt.NDArray[np.uint64], start: int = 0
+    ) -> None:
+        """Raise `DamagedError` unless rows of a fragment, from row `start` of it on, match the stored hashes."""
         first_block = (fragment * self.manifest.fragment_samples + start) // BLOCK
         found = block_checks(run, self.layout, check_seed(*self.address), first_block)
         wrong = np.flatnonzero(found != stored) if found.shape == stored.shape else np.arange(len(found))
         if len(wrong):
             rows = (first_block + int(wrong[0])) * BLOCK
-            message = f"rows {rows} to {min(rows + BLOCK, len(self)) - 1} do not match their check"
-            raise self._diagnose(fragment, DamagedError(message))
-        return run
+            raise DamagedError(f"rows {rows} to {min(rows + BLOCK, len(self)) - 1} do not match their check")
 
     def _diagnose(self, fragment: int, error: BaseException) -> StoreError:
         """Find the object that is to blame for a failed read."""
+        gone = self._removed()
+        if gone is not None:
+            return gone
         objects: dict[str, str] = {}
-        for entry in self.record(fragment).objects:
-            path = f"{self.data_path}/{entry.path}"
+        for path, sha256 in self._objects_of(fragment, objects, error):
             try:
-                if sha256_hex(self._storage.get(path)) != entry.sha256:
-                    objects[path] = "damaged"
+                data = self._storage.get(path)
             except MissingObjectError:
                 objects[path] = "missing"
+            except DamagedError as broken:
+                objects[path] = broken.message
+            else:
+                if sha256 is not None and sha256_hex(data) != sha256:
+                    objects[path] = "damaged"
+        path = f"{self.data_path} (fragment {fragment})"
         if objects:
             named = ", ".join(f"{path} ({what})" for path, what in objects.items())
             return DamagedError(f"the store {self._storage.url} is damaged: {named}", objects=tuple(objects))
-        path = f"{self.data_path} (fragment {fragment})"
         if isinstance(error, DamagedError):
             return DamagedError(f"{path} is damaged: {error}", objects=(path,))
         return StoreError(f"{path} can't be read, though its objects are intact: {error}", path=path)
+
+    def _objects_of(
+        self, fragment: int, objects: dict[str, str], why: BaseException
+    ) -> Iterator[tuple[str, str | None]]:
+        """Yield the objects of a fragment with their hashes; without them where the record itself is damaged."""
+        try:
+            record = self.record(fragment)
+        except DamagedError as error:
+            record_path = self.address.record(self.manifest.plan_id, fragment)
+            objects[record_path] = "missing" if "missing" in str(error) else "damaged"
+            # Its values can't be read either, or nobody would ask: damaged, but for those that are missing.
+            objects[f"{self.data_path} (fragment {fragment})"] = f"can't be read: {why}"
+            full = self.manifest.fragments[fragment].nnz > 0
+            for name in (*(name for name, _ in self.layout.columns), "start", "check"):
+                if full or name not in {"index", "value"}:
+                    yield f"{self.data_path}/{name}/c/{fragment}", None
+            return
+        for entry in record.objects:
+            yield f"{self.data_path}/{entry.path}", entry.sha256
+
+    def _removed(self) -> StoreError | None:
+        """Return the error of a set that was removed, or removed and built again, after it was opened."""
+        what = "was removed from"
+        try:
+            manifest = Manifest.from_bytes(
+                self._storage.get(self.address.manifest), path=self.address.manifest
+            )
+            if manifest.plan == self.manifest.plan:
+                return None
+            what = "was built again, as another build, in"
+        except MissingObjectError:
+            pass
+        except StoreError:  # damaged: that explains nothing
+            return None
+        return MissingObjectError(
+            f"{self.address.folder} {what} {self._storage.url} while it was read: what was read before is right; build or "
+            "copy it again, and open it again",
+            path=self.address.manifest,
+        )

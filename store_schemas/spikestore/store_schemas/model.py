@@ -58,6 +58,9 @@ NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}\Z")
 Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
 """A name for people (refs, splits, readers): lower-case letters, digits, ``.``, ``_``, ``-``."""
 
+Location = Annotated[str, Field(min_length=1)]
+"""A folder or URL of a store."""
+
 AsTuple = BeforeValidator(_tuple)
 """Lets a list stand for a tuple, as it does in TOML and JSON."""
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from spikestore.store_schemas.columns import BLOCK
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
-from spikestore.store_schemas.model import AsTuple, Name, Size, Spec
+from spikestore.store_schemas.model import AsTuple, Location, Name, Size, Spec
 from spikestore.store_schemas.source import OnError
 from spikestore.store_schemas.transform import DEFAULT_MAX_BINS, Chain, Transform
 
@@ -64,6 +64,8 @@ class Recipe(Spec):
     """Name of the result: a ref with one feature set per split."""
     max_bins: Size = DEFAULT_MAX_BINS
     """A recording with more time bins is an error."""
+    upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
+    """Stores that are asked, in order, before anything is computed; a folder is relative to the recipe's own."""
     source: RecipeSource
     transform: Chain
     """Operations, ``[[transform]]`` tables in order."""

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spikestore.store_schemas import refs
-from spikestore.store_schemas.errors import DamagedError, MissingObjectError, UnknownNameError
+from spikestore.store_schemas.errors import (
+    DamagedError,
+    MissingObjectError,
+    NewerFormatError,
+    StoreError,
+    UnknownNameError,
+)
 from spikestore.store_schemas.feature_set import Address, FeatureSet
+from spikestore.store_schemas.model import NAME
+from spikestore.store_schemas.parallel import in_order
 from spikestore.store_schemas.ref import Pin, Ref
 from spikestore.store_schemas.storage import Storage, open_storage
+
+if TYPE_CHECKING:
+    from spikestore.store_schemas.transfer import Copied, Progress
+
+logger = logging.getLogger(__name__)
 
 STORE_VARIABLE = "SPIKESTORE_STORE"
 """Environment variable that names the default store."""
@@ -71,28 +86,177 @@ class Store:
                 yield Address(transform_key, source_key)
 
     def feature_sets(self) -> Iterator[FeatureSet]:
-        """Yield all committed feature sets."""
+        """Yield all committed feature sets; one that can't be opened is left out, with a warning that names it."""
         for address in self.addresses():
-            found = self.find(address)
+            try:
+                found = self.find(address)
+            except (DamagedError, NewerFormatError) as error:
+                logger.warning("left out: %s", error)
+                continue
             if found is not None:
                 yield found
 
     def names(self) -> list[str]:
-        """Return all names, sorted."""
-        return self.storage.folders("refs")
+        """Return all names, sorted, also those whose entries are damaged."""
+        return [name for name, _ in refs.read_all(self.storage)]
 
     def ref(self, name: str) -> Ref | None:
         """Return what a name stands for now, or None."""
         return refs.read(self.storage, name)
+
+    def refs(self) -> dict[str, Ref | StoreError]:
+        """Return what every name stands for, or what is wrong with it; one listing, and a request for each name."""
+        return dict(refs.read_all(self.storage))
+
+    def catalogue(self) -> Iterator[tuple[Address, FeatureSet | StoreError]]:
+        """Yield all committed feature sets, sorted by address, or what is wrong with one; several are read at once."""
+
+        def read(address: Address) -> FeatureSet | StoreError | None:
+            try:
+                return self.find(address)
+            except StoreError as error:
+                return error
+
+        addresses = [*self.addresses()]
+        for address, found in zip(addresses, in_order(read, addresses), strict=True):
+            if found is not None:
+                yield address, found
 
     def point(self, name: str, splits: Mapping[str, FeatureSet]) -> Ref:
         """Let `name` stand for these feature sets, one per split.
 
         Other splits that the name has are kept if they were made by the same transform, else let go: a name never
         mixes transforms.
+
+        Raises
+        ------
+        MissingObjectError
+            A set was removed meanwhile (``gc --unreferenced``): build or copy it again.
         """
         pins = {split: features.pin for split, features in splits.items()}
-        return refs.update(self.storage, name, pins)
+        ref = refs.update(self.storage, name, pins)
+        # After the entry, as gc looks at the names after it removed a manifest: one of the two sees the other.
+        for split, features in splits.items():
+            self._refuse_removed(f"{name}:{split}", features.address)
+        return ref
+
+    def tag(self, name: str, new: str, *, force: bool = False) -> Ref:
+        """Give a second name to what a name (all its splits), ``NAME:SPLIT`` or a key stands for.
+
+        Raises
+        ------
+        UsageError
+            The new name breaks the rules, or stands for something else and `force` is not set.
+        UnknownNameError, DamagedError
+            There is nothing under the old name, or it is damaged.
+        """
+        sets = self.meant(name)
+        pins = {label.rpartition(":")[2]: features.pin for label, features in sets.items()}
+        ref = refs.assign(self.storage, new, pins, force=force)
+        for label, features in sets.items():
+            self._refuse_removed(label, features.address)
+        return ref
+
+    def forget(self, name: str) -> tuple[str, ...]:
+        """Forget ``NAME``, or ``NAME:SPLIT``; the sets stay, for other names and ``gc --unreferenced``.
+
+        Returns
+        -------
+        tuple of str
+            The splits that the name stood for.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such name or split.
+        """
+        text, _, split = name.partition(":")
+        lost = refs.forget(self.storage, text, split or None) if NAME.match(text) else ()
+        if not lost:
+            ref = self.ref(text) if NAME.match(text) else None
+            if ref is None:
+                raise self._unknown(name)
+            known = ", ".join(f"{text}:{one}" for one in ref.splits)
+            raise UnknownNameError(
+                f"{text} in {self.storage.url} has no split {split!r}: say {known}", name=name
+            )
+        return lost
+
+    def meant(self, text: str) -> dict[str, FeatureSet]:
+        """Return what a name (all its splits), ``NAME:SPLIT`` or a key means, by ``…:SPLIT``."""
+        ref = self.ref(text) if NAME.match(text) else None
+        if ref is not None:
+            return {f"{text}:{split}": self._pinned(text, split, pin) for split, pin in ref.splits.items()}
+        features = self.resolve(text)
+        name, _, split = text.partition(":")
+        return {f"{name}:{split or features.manifest.source.split}": features}
+
+    def push(
+        self, name: str, to: Store | str | Path, *, progress: Progress | None = None
+    ) -> dict[str, Copied]:
+        """Copy what a name or a key means into another store, and let the same name stand for it there.
+
+        Only what is not there is copied, checked object by object; an interrupted push goes on where it stopped.
+        Nobody sees half a set: manifests come last, and the name after them.
+
+        Parameters
+        ----------
+        name : str
+            ``NAME``, ``NAME:SPLIT``, or the beginning of a key.
+        to : Store, str or Path
+            The other store.
+        progress : callable, optional
+            Told about (bytes done, bytes in all, what is copied).
+
+        Returns
+        -------
+        dict of str to Copied
+            By ``NAME:SPLIT``, or the beginning of the keys.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such name here.
+        StoreError
+            What is here is damaged (`DamagedError`), the other store has something else under the same keys
+            (`ConflictError`), can't be written to (`ReadOnlyStoreError`), or has no room (`StorageFullError`).
+        """
+        from spikestore.store_schemas.sharing import copy_named
+        from spikestore.store_schemas.storage.untrusted import UntrustedStorage
+
+        # Parts of one's own store may lie on another disk, behind a link.
+        here = Store(UntrustedStorage(self.storage, follow_links=True))
+        return copy_named(here, to if isinstance(to, Store) else Store(to), name, progress=progress)
+
+    def pull(
+        self,
+        name: str,
+        source: Store | str | Path,
+        *,
+        deep: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, Copied]:
+        """Copy what a name or a key means in another store into this one, and let the same name stand for it here.
+
+        As `push`, the other way round. The other store may be anybody's.
+
+        Parameters
+        ----------
+        name : str
+            ``NAME``, ``NAME:SPLIT``, or the beginning of a key.
+        source : Store, str or Path
+            The other store.
+        deep : bool
+            Also decode what arrives, and compare it with the digest before it is stored.
+        progress : callable, optional
+            Told about (bytes done, bytes in all, what is copied).
+        """
+        from spikestore.store_schemas.sharing import copy_named
+        from spikestore.store_schemas.storage.untrusted import UntrustedStorage
+
+        other = source if isinstance(source, Store) else Store(source)
+        untrusted = Store(UntrustedStorage(other.storage))
+        return copy_named(untrusted, self, name, deep=deep, progress=progress)
 
     def splits(self, name: str) -> dict[str, FeatureSet]:
         """Return all splits of a name.
@@ -120,7 +284,7 @@ class Store:
             Nothing, or more than one set, is meant.
         """
         name, _, split = text.partition(":")
-        ref = self.ref(name) if name in self.names() else None
+        ref = self.ref(name) if NAME.match(name) else None
         if ref is not None:
             if not split and len(ref.splits) == 1:
                 split = next(iter(ref.splits))
@@ -132,7 +296,25 @@ class Store:
         match = _KEY_PREFIX.match(text)
         if match is None:
             raise self._unknown(text)
-        found = [one for one in self._by_prefix(match[1], match[2]) if self.find(one) is not None]
+        addresses = self._by_prefix(match[1], match[2])
+        found = [one for address in addresses if (one := self.find(address)) is not None]
+        self._only(text, [one.address for one in found])
+        return found[0]
+
+    def address_of(self, text: str) -> Address:
+        """Return the address of one set by beginnings of its keys, whole or damaged.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing, or more than one set, is meant.
+        """
+        match = _KEY_PREFIX.match(text)
+        if match is None:
+            raise self._unknown(text)
+        return self._only(text, self._by_prefix(match[1], match[2]))
+
+    def _only(self, text: str, found: list[Address]) -> Address:
         if len(found) != 1:
             several = ", ".join(f"{t[:12]}/{s[:12]}" for t, s in found)
             message = (
@@ -141,14 +323,27 @@ class Store:
                 else f"no key in {self.storage.url} begins with {text}"
             )
             raise UnknownNameError(message, name=text)
-        return FeatureSet.open(self.storage, found[0])
+        return found[0]
+
+    def _refuse_removed(self, label: str, address: Address) -> None:
+        try:
+            self.storage.get(address.manifest)
+        except MissingObjectError as error:
+            raise MissingObjectError(
+                f"{label} was removed from {self.storage.url} while it got its name: build or copy it again",
+                path=address.manifest,
+            ) from error
 
     def _by_prefix(self, first: str, second: str | None) -> list[Address]:
         if second is not None:
+            if len(first) == len(second) == 64:
+                return [Address(first, second)]
             return [
-                a
-                for a in self.addresses()
-                if a.transform_key.startswith(first) and a.source_key.startswith(second)
+                Address(transform_key, source_key)
+                for transform_key in self.storage.folders("features")
+                if transform_key.startswith(first)
+                for source_key in self.storage.folders(f"features/{transform_key}")
+                if source_key.startswith(second)
             ]
         return [a for a in self.addresses() if any(key.startswith(first) for key in a)]
 
@@ -170,9 +365,7 @@ class Store:
 
     def _unknown(self, name: str) -> UnknownNameError:
         wanted = name.partition(":")[0]
-        names = [
-            one for one in self.names() if one != wanted
-        ]  # a name that lost its entries leaves its folder
+        names = self.names()
         near = difflib.get_close_matches(wanted, names, n=1)
         hint = (
             f", did you mean {near[0]!r}?"

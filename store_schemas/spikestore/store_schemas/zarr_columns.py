@@ -7,6 +7,7 @@ never creates anything.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,16 +103,25 @@ class ColumnReader:
         Columns.
     fragment_samples, shard_values : int
         F and R of the plan.
+    counts : sequence of int
+        Non-zeros of each fragment, if they are known: then no more are ever asked for.
     """
 
     def __init__(
-        self, group: zarr.Group, layout: Layout, *, fragment_samples: int, shard_values: int
+        self,
+        group: zarr.Group,
+        layout: Layout,
+        *,
+        fragment_samples: int,
+        shard_values: int,
+        counts: Sequence[int] = (),
     ) -> None:
         self._arrays: dict[str, Any] = {name: group[name] for name, _ in layout.columns}
         self._arrays |= {name: group[name] for name in ("start", "check")}
         self._layout = layout
         self._fragment_samples = fragment_samples
         self._shard_values = shard_values
+        self._counts = counts
         self._samples = int(self._arrays["nnz"].shape[0])
         self._last: tuple[int, dict[str, npt.NDArray[Any]]] | None = None
 
@@ -161,6 +171,10 @@ class ColumnReader:
         expected = (fragment * self._shard_values + offsets[:-1]).astype(np.uint64)
         if offsets[-1] > self._shard_values or not np.array_equal(table.pop("start"), expected):
             raise DamagedError(f"the columns start and nnz of fragment {fragment} contradict each other")
+        if self._counts and offsets[-1] != self._counts[fragment]:
+            raise DamagedError(
+                f"fragment {fragment} has {offsets[-1]} non-zeros, the manifest says {self._counts[fragment]}"
+            )
         table["offsets"] = offsets
         self._last = (fragment, table)
         return table

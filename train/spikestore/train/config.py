@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
-from spikestore.store_schemas.model import Count, Name, Real, Size, Spec
+from spikestore.store_schemas.model import AsTuple, Count, Location, Name, Real, Size, Spec
 from spikestore.train.networks import NetworkSpec
 from spikestore.train.residence import Residence
 
@@ -50,6 +50,8 @@ class TrainConfig(Spec):
     """Seed of weights and order."""
     checkpoint_batches: Size | None = None
     """Also keep a checkpoint every so many batches; at every epoch's end one is kept in any case."""
+    upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
+    """Stores to copy the feature sets from if the local one lacks them; a folder is relative to this file's own."""
     data: DataConfig
     network: NetworkSpec = NetworkSpec()
     optimiser: OptimiserConfig = OptimiserConfig()

@@ -9,6 +9,7 @@ from typing import Any
 
 from spikestore.store_schemas import FeatureSet, Store
 from spikestore.store_schemas.errors import StoreError, UnknownNameError, UsageError
+from spikestore.store_schemas.upstreams import Upstreams
 from spikestore.train.checkpoint import load_checkpoint, refuse_other_data
 from spikestore.train.config import TrainConfig
 from spikestore.train.loader import FeatureLoader
@@ -43,16 +44,23 @@ def run(
     device: str = "auto",
     restart: bool = False,
     other_data: bool = False,
+    upstreams: Upstreams | None = None,
+    copy_progress: Progress | None = None,
     progress: Progress,
 ) -> Outcome:
     """Begin a run, or go on with the one in `folder`.
+
+    What `store` lacks is copied from the first of `upstreams` that has it.
 
     Raises
     ------
     UsageError
         The folder has a run of another configuration, or of other data; or the store lacks a set.
     """
-    features = _features(store, config.data.name, (config.data.train, config.data.valid))
+    splits = (config.data.train, config.data.valid)
+    if upstreams and not _has(store, config.data.name, splits):
+        upstreams.fetch_named(store, config.data.name, dict.fromkeys(splits), progress=copy_progress)
+    features = _features(store, config.data.name, splits)
     last = folder / "last.pt"
     start = load_checkpoint(last) if last.is_file() and not restart else None
     if start is not None:
@@ -109,6 +117,11 @@ def evaluate(
     return accuracy(network.to(place), loader), loader.samples
 
 
+def _has(store: Store, name: str, splits: tuple[str, ...]) -> bool:
+    ref = store.ref(name)
+    return ref is not None and set(splits) <= ref.splits.keys()
+
+
 def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, FeatureSet]:
     known = store.splits(name)
     for split in splits:
@@ -122,7 +135,7 @@ def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, Fea
 def _refuse_other_config(old: TrainConfig, new: TrainConfig, folder: Path) -> None:
     # More epochs are the same run, longer; where data live and how often to keep a checkpoint change nothing.
     before, after = _flat(old.to_mapping()), _flat(new.to_mapping())
-    free = {"epochs", "checkpoint_batches", "data.residence"}
+    free = {"epochs", "checkpoint_batches", "data.residence", "upstreams"}
     changed = [name for name in after if name not in free and before.get(name) != after[name]]
     if changed:
         listing = "".join(f"\n  {name}: {before.get(name)} then, {after[name]} now" for name in changed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import print_json, progress
+from spikestore.store_schemas.console import copy_lines, print_json, progress
 
 if TYPE_CHECKING:
     from spikestore.pipeline.preprocessing import BuildOptions
@@ -104,6 +104,7 @@ def preprocess(
             executor="auto" if executor is None else executor.value,
             finalise=finalise,
             progress=report,
+            copy_progress=copy_lines(),
         )
         if part is not None:
             _run_part(chosen, opened, data, part, workers, options)

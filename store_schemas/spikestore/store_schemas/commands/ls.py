@@ -58,26 +58,21 @@ def _rows(store: Store, broken_names: list[str]) -> list[dict[str, Any]]:
 
     names: dict[tuple[str, str], list[str]] = {}
     rows: list[dict[str, Any]] = []
-    for name in store.names():
-        try:
-            ref = store.ref(name)
-        except StoreError as error:
-            say(f"{name}: {error}")
+    for name, ref in store.refs().items():
+        if isinstance(ref, StoreError):
+            say(f"{name}: {ref}")
             broken_names.append(name)
             continue
-        for split, pin in ref.splits.items() if ref is not None else ():
+        for split, pin in ref.splits.items():
             names.setdefault((pin.transform_key, pin.source_key), []).append(f"{name}:{split}")
-    for address in store.addresses():
+    for address, found in store.catalogue():
         row: dict[str, Any] = {**address._asdict(), "name": ", ".join(names.pop(address, [])), "damaged": ""}
-        try:
-            features = store.find(address)
-        except StoreError as error:
-            rows.append({**row, "damaged": str(error)})
+        if isinstance(found, StoreError):
+            rows.append({**row, "damaged": str(found)})
             continue
-        if features is not None:
-            source = features.manifest.source
-            row |= {"dataset": source.dataset, "split": source.split, "samples": len(features)}
-            rows.append({**row, "nnz": features.manifest.nnz, "digest": features.digest})
+        source = found.manifest.source
+        row |= {"dataset": source.dataset, "split": source.split, "samples": len(found)}
+        rows.append({**row, "nnz": found.manifest.nnz, "digest": found.digest})
     # A name whose set is gone is damage too, and the only trace of it.
     rows += [
         {"transform_key": t, "source_key": s, "name": ", ".join(called), "damaged": "not in the store"}

@@ -11,6 +11,7 @@ from spikestore.store_schemas.console import print_json, stdout_console
 
 if TYPE_CHECKING:
     from spikestore.store_schemas.feature_set import FeatureSet
+    from spikestore.store_schemas.source import Source
 
 
 def show(
@@ -18,6 +19,9 @@ def show(
         str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="A name, or the beginning of a key.")
     ],
     store: StoreOption = None,
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="Also everything that says how it came about.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a feature set is: transform, source, columns, sizes, how it was built.
@@ -25,6 +29,7 @@ def show(
     Examples
     --------
     spikestore show demo:train --store ./store
+    spikestore show demo:train --store s3://team/features --provenance
     """
     opened = open_store(store, must_exist=True)
     sets = _meant(opened, name)
@@ -35,8 +40,8 @@ def show(
     for place, features in enumerate(sets):
         if place:
             console.print()
-        for line in _lines(features):
-            console.print(line, markup=False)
+        for line in [*_lines(features), *(_provenance(features) if provenance else ())]:
+            console.print(_visible(line), markup=False)
 
 
 def _meant(store: Any, name: str) -> list[FeatureSet]:
@@ -62,7 +67,7 @@ def _lines(features: FeatureSet) -> list[str]:
         f"  digest      {manifest.digest}",
         f"  transform   {operations[0]}",
         *(f"              {operation}" for operation in operations[1:]),
-        f"  files       {', '.join(f'{file.name} ({file.size:,} bytes)' for file in source.files)}",
+        f"  files       {_files(source)}",
         f"  samples     {manifest.samples:,} in {len(manifest.fragments)} fragments of {manifest.fragment_samples:,}",
         f"  classes     {len(layout.classes)}",
         f"  frames      ({', '.join(layout.axes)}) = (up to {manifest.n_bins}, {', '.join(map(str, layout.sites))})",
@@ -77,12 +82,46 @@ def _lines(features: FeatureSet) -> list[str]:
         if len(manifest.skipped) > 10:
             lines.append("              … (all of them with --json)")
     how = manifest.provenance
-    packages = how.get("packages", {})
+    packages = _packages(how)
     lines.append(
         f"  built       {how.get('created', 'unknown')} by {how.get('executor', 'unknown')} "
         f"with {', '.join(f'{name} {version}' for name, version in packages.items())}"
     )
     return lines
+
+
+def _provenance(features: FeatureSet) -> list[str]:
+    manifest = features.manifest
+    source, how = manifest.source, dict(manifest.provenance)
+    packages = _packages(how)
+    how.pop("packages", None)
+    lines = ["provenance"]
+    lines += [f"  transform   {operation.to_mapping()}" for operation in manifest.transform.operations]
+    lines.append(f"  bounds      max_bins = {manifest.transform.max_bins:,}")
+    options = {name: getattr(source, name) for name in ("sort", "on_error", "limit")}
+    lines.append(f"  source      {', '.join(f'{name} = {value}' for name, value in options.items())}")
+    lines += [f"  file        {file.sha256}  {file.size:>14,}  {file.name}" for file in source.files]
+    lines += [f"  package     {name} {version}" for name, version in packages.items()]
+    lines += [f"  {name:<17} {value}" for name, value in sorted(how.items())]
+    lines.append(f"  recordings        {manifest.samples:,}, {len(manifest.skipped):,} of them skipped")
+    lines += [f"  skipped     {row.row}: {row.reason}" for row in manifest.skipped]
+    return lines
+
+
+def _packages(how: dict[str, Any]) -> dict[str, Any]:
+    found = how.get("packages")
+    return found if isinstance(found, dict) else {}
+
+
+def _files(source: Source) -> str:
+    if len(source.files) > 10:
+        return f"{len(source.files):,} ({sum(file.size for file in source.files):,} bytes)"
+    return ", ".join(f"{file.name} ({file.size:,} bytes)" for file in source.files)
+
+
+def _visible(line: str) -> str:
+    """Spell out what would move the cursor or hide text: manifests come from anybody."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def _operation(mapping: dict[str, Any]) -> str:

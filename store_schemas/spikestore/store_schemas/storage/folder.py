@@ -1,8 +1,10 @@
 """Storage in a local or shared folder.
 
-An object is written under a temporary name outside the tree, fsynced, hard-linked to its name (which fails if the
-name exists: put-if-absent), and its folder is fsynced. obstore's local store does the same without any fsync,
-hence ``os`` here; and nothing of Rust is alive in a process that only reads a folder, so that it may fork.
+An object is written under a temporary name outside the tree, fsynced, given its name in one step that fails if the name
+is taken, and its folder is fsynced (`durable_files`). obstore's local store does the same without any fsync, hence
+``os`` here; and nothing of Rust is alive in a process that only reads a folder, so that it may fork.
+
+Nothing is read or written through a link that leads out of the folder: a store may have been unpacked from anywhere.
 """
 
 from __future__ import annotations
@@ -13,16 +15,24 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spikestore.store_schemas.errors import (
+    DamagedError,
     MissingObjectError,
     ReadOnlyStoreError,
     StorageFullError,
     StoreError,
+)
+from spikestore.store_schemas.storage.durable_files import (
+    make_folder,
+    name_if_free,
+    sync_folder,
+    write_synced,
 )
 from spikestore.store_schemas.storage.storage import StoredObject, path_parts
 
@@ -34,46 +44,72 @@ TEMPORARY = ".tmp"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_LOST = {
+    errno.ESTALE, errno.ENOTCONN, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EREMOTEIO
+}  # fmt: skip
 _NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
+_ATTEMPTS = 20
 
 
 class FolderStorage:
     """A folder as storage.
 
+    A root with the setgid bit and the right to write for its group (``spikestore init --shared group``) is shared: what
+    is written into it can be read, and its folders written to, by the group, whatever the umask of who writes.
+
     Parameters
     ----------
     root : Path
         The store's root; made at the first write.
+    follow_links : bool
+        Read and write through links that lead out of the root: for one's own store, parts of which lie on another
+        disk. Anybody else's may hold links to whatever its reader may read.
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, *, follow_links: bool = False) -> None:
         self.root = Path(root).expanduser().absolute()
+        self.follow_links = follow_links
         self.url = str(self.root)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._device: int | None = None  # of the file system that the root was first seen on
+        self._synced: set[Path] = set()  # folders whose names this process knows to be on the disk
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another machine's numbers for devices are others.
+        return {"root": self.root, "url": self.url, "follow_links": self.follow_links}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
 
     def get(self, path: str) -> bytes:
         """Return an object's bytes."""
         with self._clear_errors(path, "read"):
-            return self._place(path).read_bytes()
+            # O_NONBLOCK: opening a pipe would wait for a writer.
+            handle = os.open(self._place(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
+                with os.fdopen(handle, "rb", buffering=0, closefd=False) as file:
+                    return bytes(file.readall())
+            finally:
+                os.close(handle)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """Write an object durably unless there is one; tell whether it was written."""
         with self._clear_errors(path, "write"):
             target = self._place(path)
-            if target.exists():
-                _sync_folder(target.parent)  # whoever relies on it must not outlive it
+            if os.path.lexists(target):
+                sync_folder(target.parent)  # whoever relies on it must not outlive it
                 return False
-            self._make_folder(target.parent)
-            self._make_folder(self.root / TEMPORARY)
-            temporary = self.root / TEMPORARY / secrets.token_hex(16)
-            try:
-                _write_durably(temporary, data)
-                os.link(temporary, target)
-            except FileExistsError:
-                return False
-            finally:
-                temporary.unlink(missing_ok=True)
-            _sync_folder(target.parent)
-        return True
+            return self._publish(target, data, name_if_free)
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write an object durably, in one step, in the place of a damaged one."""
+        with self._clear_errors(path, "write"):
+            self._publish(self._place(path), data, _rename)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below a folder, sorted by path."""
@@ -89,18 +125,30 @@ class FolderStorage:
                 return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
     def delete(self, path: str) -> None:
-        """Remove an object if it is there."""
+        """Remove an object if it is there, and the folders that are empty without it."""
         with self._clear_errors(path, "delete"):
-            place = self._place(path)
-            if place.exists():
-                place.unlink(missing_ok=True)
-                _sync_folder(place.parent)
+            place = self._place(path, follow=False)
+            if not os.path.lexists(place):
+                return
+            place.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                sync_folder(place.parent)
+            for folder in place.parents:
+                if folder == self.root:
+                    break
+                try:
+                    folder.rmdir()
+                except OSError:  # not empty
+                    break
+                self._synced.discard(folder)
 
     def zarr_store(self, prefix: str) -> StorePath:
         """Return a folder as a place in a read-only Zarr store."""
-        from zarr.storage import LocalStore, StorePath
+        from zarr.storage import StorePath
 
-        return StorePath(LocalStore(self._place(prefix), read_only=True))
+        from spikestore.store_schemas.storage.zarr_folder import LocalStore
+
+        return StorePath(LocalStore(self._place(prefix), self._guard))
 
     def free_bytes(self) -> int | None:
         """Return the free space of the file system that the root is on, or will be on."""
@@ -109,32 +157,113 @@ class FolderStorage:
             place = place.parent
         return shutil.disk_usage(place).free
 
-    def _place(self, path: str) -> Path:
-        if self.root.exists() and not self.root.is_dir():
+    def _place(self, path: str, *, follow: bool = True) -> Path:
+        """Return where an object lies, once that is known to be inside the root, on the disk it was on."""
+        parts = path_parts(path)
+        try:
+            status = self.root.stat()
+        except FileNotFoundError:
+            return self.root.joinpath(*parts)
+        if not stat.S_ISDIR(status.st_mode):
             raise StoreError(f"{self.url} is a file: a store is a folder", path=self.url)
-        return self.root.joinpath(*path_parts(path))
+        if self._device is None:
+            self._device = status.st_dev
+        elif self._device != status.st_dev:
+            # An unmounted disk leaves an empty folder: nothing is missing from it, and nothing belongs there.
+            raise OSError(errno.ESTALE, "another file system is in its place")
+        place = self.root.joinpath(*parts)
+        self._refuse_outside(place if follow else place.parent, path)
+        return place
 
-    def _make_folder(self, folder: Path) -> None:
-        if folder.is_dir():
+    def _refuse_outside(self, place: Path, path: str) -> None:
+        if self.follow_links:
             return
-        if folder != folder.parent:
-            self._make_folder(folder.parent)
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir()
-        _sync_folder(folder.parent)
+        # os.path and not Path.resolve, which costs ten times as much.
+        root = os.path.realpath(self.root)
+        if os.path.commonpath([root, os.path.realpath(place)]) != root:
+            raise DamagedError(
+                f"{path} in {self.url} is a link that leads out of the store", path=path, objects=(path,)
+            )
+
+    def _guard(self, place: Path) -> None:
+        """Refuse a file that Zarr is about to read: one outside the store, or a pipe, which never ends."""
+        path = place.relative_to(self.root).as_posix()
+        self._refuse_outside(place, path)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not stat.S_ISREG(place.stat().st_mode) and not place.is_dir():
+                raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
+
+    def _publish(self, target: Path, data: bytes, name: Callable[[Path, Path], bool]) -> bool:
+        """Write data under a temporary name, then `name` it; return what that returns."""
+        for attempt in range(_ATTEMPTS):
+            temporary = self.root / TEMPORARY / secrets.token_hex(16)
+            try:
+                mode = self._make_folder(self.root / TEMPORARY)
+                write_synced(temporary, data, None if mode is None else mode & 0o644 | 0o600)
+                self._make_folder(target.parent)
+                named = name(temporary, target)
+                sync_folder(target.parent)
+            except FileNotFoundError:
+                # Somebody removed a folder that had become empty, between our making and our using it.
+                self._synced.clear()
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return named
+            finally:
+                with contextlib.suppress(OSError):  # what went wrong before is what matters
+                    temporary.unlink(missing_ok=True)
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _make_folder(self, folder: Path) -> int | None:
+        """Make a folder and those above it; return the permissions that folders of this store have, if it is shared."""
+        if not self.root.is_dir():
+            self._make_root()
+        mode = stat.S_IMODE(self.root.stat().st_mode)
+        shared = mode if mode & stat.S_ISGID and mode & stat.S_IWGRP else None
+        missing = [
+            one for one in (folder, *folder.parents) if one.is_relative_to(self.root) and one != self.root
+        ]
+        for one in reversed(missing):
+            if one in self._synced and one.is_dir():
+                continue
+            if not one.is_dir():
+                workshop = self.root if one.name == TEMPORARY else self.root / TEMPORARY
+                make_folder(one, mode=shared, workshop=workshop)
+            sync_folder(one.parent)  # also where somebody else made it, and may have crashed before this
+            self._synced.add(one)
+        return shared
+
+    def make(self) -> None:
+        """Make the root, if it is not there."""
+        with self._clear_errors("the store itself", "write"):
+            if self.root.exists() and not self.root.is_dir():
+                raise StoreError(f"{self.url} is a file: a store is a folder", path=self.url)
+            self._make_root()
+
+    def _make_root(self) -> None:
+        missing = [one for one in (self.root, *self.root.parents) if not one.is_dir()]
+        for one in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                one.mkdir()
+            sync_folder(one.parent)
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[StoredObject]:
         if not folder.is_dir():
             return
-        with os.scandir(folder) as entries:
-            # As a bucket sorts whole keys: "a/b" comes after "a.json", so folders sort with their slash.
-            found = sorted(entries, key=lambda e: e.name + "/" * e.is_dir(follow_symlinks=False))
+        try:
+            with os.scandir(folder) as entries:
+                # As a bucket sorts whole keys: "a/b" comes after "a.json", so folders sort with their slash.
+                found = sorted(entries, key=lambda e: e.name + "/" * e.is_dir(follow_symlinks=False))
+        except FileNotFoundError:  # it was removed since
+            return
         for entry in found:
             path = f"{prefix}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 yield from self._walk(Path(entry.path), path)
-            else:
-                status = entry.stat()
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)  # of a link itself, which may lead anywhere
                 yield StoredObject(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     @contextlib.contextmanager
@@ -152,15 +281,22 @@ class FolderStorage:
 
     def _named(self, error: OSError, path: str, verb: str) -> StoreError:
         if error.errno in _FULL:
+            what = "quota used up" if error.errno == errno.EDQUOT else "no space left"
             return StorageFullError(
-                f"no space left for {path} in {self.url} ({error.strerror}): make room and run again, "
+                f"{what} for {path} in {self.url} ({error.strerror}): make room and run again, "
                 "finished fragments are kept",
+                path=path,
+            )
+        if error.errno in _LOST:
+            return StoreError(
+                f"the file system of {self.url} has gone ({error.strerror}), at {path}: mount it again and run the same "
+                "command, finished fragments are kept",
                 path=path,
             )
         if error.errno in _NO_LINKS and verb == "write":
             return StoreError(
-                f"the file system of {self.url} has no hard links ({error.strerror}), "
-                "which a store needs to write safely: use another one, or a bucket",
+                f"the file system of {self.url} can't put an object in place in one step ({error.strerror}), "
+                "which a store needs to be written safely: use another one, or a bucket",
                 path=path,
             )
         if error.errno in _READ_ONLY and verb in {"write", "delete"}:
@@ -170,16 +306,6 @@ class FolderStorage:
         return StoreError(f"can't {verb} {path} in {self.url}: {error.strerror or error}", path=path)
 
 
-def _write_durably(place: Path, data: bytes) -> None:
-    with place.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _rename(temporary: Path, target: Path) -> bool:
+    temporary.replace(target)
+    return True

@@ -5,14 +5,27 @@ from __future__ import annotations
 import builtins
 import contextlib
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from spikestore.store_schemas.errors import MissingObjectError, ReadOnlyStoreError, StoreError
 from spikestore.store_schemas.storage.storage import StoredObject, path_parts
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.store import ObjectStore, RetryConfig
     from zarr.storage import StorePath
+
+PROBE = ".probe"
+"""An object beside ``features`` and ``refs`` that shows whether the server honours a conditional put."""
+
+PROBE_CONTENT = b"spikestore tries to write this object twice: a server that lets it is not built into\n"
+
+RETRIES: RetryConfig = {
+    "max_retries": 6,
+    "retry_timeout": timedelta(seconds=30),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
+}
+"""How long a server may be busy or away before an error: obstore's own three minutes look like a hang."""
 
 
 class ObjectStorage:
@@ -32,6 +45,9 @@ class ObjectStorage:
     def __init__(self, store: ObjectStore, url: str) -> None:
         self._store = store
         self.url = url
+        self._conditional = (
+            False  # known to refuse a second put of one name; travels to workers with the storage
+        )
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> ObjectStorage:
@@ -39,7 +55,7 @@ class ObjectStorage:
         import obstore.store
 
         try:
-            return cls(obstore.store.from_url(url, **options), url)
+            return cls(obstore.store.from_url(url, **{"retry_config": RETRIES, **options}), url)
         except (obstore.exceptions.BaseError, ValueError) as error:
             raise StoreError(f"can't open the store {url}: {_first_line(error)}", path=url) from error
 
@@ -53,12 +69,18 @@ class ObjectStorage:
         import obstore
 
         with self._clear_errors(path, "write"):
+            self._refuse_unconditional()
             try:
                 # One put, never multipart: a multipart upload can't be conditional everywhere.
                 self._store.put(path, data, mode="create", use_multipart=False)
             except obstore.exceptions.AlreadyExistsError:
                 return False
         return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write an object over a damaged one."""
+        with self._clear_errors(path, "write"):
+            self._store.put(path, data, use_multipart=False)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below a folder, sorted by path."""
@@ -93,6 +115,29 @@ class ObjectStorage:
         """Return None: a bucket has no end."""
         return None
 
+    def _refuse_unconditional(self) -> None:
+        """Before the first write, find out whether the server honours ``If-None-Match``; a few do not.
+
+        The probe is an object of its own that every process tries to put once more: one request where it is there, two
+        where it is new. Nothing is remembered in the store, which may be copied to another server.
+        """
+        import obstore
+
+        if self._conditional:
+            return
+        for _ in range(2):
+            try:
+                self._store.put(PROBE, PROBE_CONTENT, mode="create", use_multipart=False)
+            except obstore.exceptions.AlreadyExistsError:
+                self._conditional = True
+                return
+        raise StoreError(
+            f"the server of {self.url} ignores If-None-Match: it let {PROBE} be written twice, so that two builders "
+            "would overwrite each other's objects unnoticed. A store there can be read, and not built or pushed into: "
+            "use another server, or a folder",
+            path=PROBE,
+        )
+
     @contextlib.contextmanager
     def _clear_errors(self, path: str, verb: str) -> Iterator[None]:
         import obstore
@@ -113,6 +158,12 @@ class ObjectStorage:
                     f"the store {self.url} can't be read: permission denied, or no credentials in the environment",
                     path=path,
                 ) from None
+            if _is_unreachable(error):
+                raise StoreError(
+                    f"can't reach the store {self.url}, to {verb} {path}: {_first_line(error)}; check the address and the "
+                    "network, and run again",
+                    path=path,
+                ) from None
             raise StoreError(f"can't {verb} {path} in {self.url}: {_first_line(error)}", path=path) from error
 
 
@@ -122,6 +173,12 @@ def _is_denied(error: Exception) -> bool:
     # Only some operations turn a refusal into an error class of its own; lists and deletions do not.
     classes = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
     return isinstance(error, classes) or any(mark in str(error) for mark in ("AccessDenied", "403 Forbidden"))
+
+
+def _is_unreachable(error: Exception) -> bool:
+    return any(
+        mark in str(error) for mark in ("error sending request", "HttpError { kind: Connect", "dns error")
+    )
 
 
 def _first_line(error: Exception) -> str:

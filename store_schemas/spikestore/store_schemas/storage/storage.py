@@ -1,4 +1,4 @@
-"""What a store needs of its storage: six verbs, the only ones that any module may use."""
+"""What a store needs of its storage: seven verbs, the only ones that any module may use."""
 
 from __future__ import annotations
 
@@ -55,6 +55,9 @@ class Storage(Protocol):
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """Write an object, atomically and durably, unless there is one; tell whether it was written."""
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write an object, atomically and durably, over a damaged one: for repair alone, all else is immutable."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below the folder `prefix` (no trailing ``/``), at any depth, sorted by path."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import print_json, progress, say
+from spikestore.store_schemas.console import copy_lines, print_json, progress, say
 
 DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one, by default.")
@@ -47,6 +47,7 @@ def train(
     spikestore train configs/demo.toml --store ./store
     tensorboard --logdir runs
     """
+    from spikestore.store_schemas.upstreams import Upstreams, locate_upstreams
     from spikestore.train.config import load_config
     from spikestore.train.runs import run
 
@@ -65,6 +66,8 @@ def train(
             device=device,
             restart=restart,
             other_data=other_data,
+            upstreams=Upstreams(locate_upstreams(loaded.upstreams, config)),
+            copy_progress=copy_lines(),
             progress=report,
         )
     if as_json:

@@ -1,0 +1,163 @@
+"""``spikestore repair``: put right what verify found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store_schemas.console import Progress, print_json, progress, say
+
+if TYPE_CHECKING:
+    from spikestore.store_schemas.feature_set import Address, FeatureSet
+    from spikestore.store_schemas.repair import Repair
+    from spikestore.store_schemas.storage import Storage
+    from spikestore.store_schemas.store import Store
+
+
+def repair(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME[:SPLIT]|KEY…", help="What to repair: names, or beginnings of keys."),
+    ],
+    store: StoreOption = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL", help="A store that has the same sets, to fetch from."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DIR", help="The recordings, to compute from what nobody has."),
+    ] = None,
+    rewrite: Annotated[
+        bool,
+        typer.Option(
+            "--rewrite", help="Where equal values encode as other bytes, store those; the digest stays."
+        ),
+    ] = False,
+    uncommit: Annotated[
+        bool,
+        typer.Option(
+            "--uncommit", help="Remove a damaged manifest; the next preprocess commits the build again."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put right damaged and missing objects, to the same digest; exit status 1 if something is still wrong.
+
+    What follows from the rest of the set needs no other place; anything else comes from --from, or is computed from
+    --data. Only bytes that the set promises are stored.
+
+    Examples
+    --------
+    spikestore repair demo --from s3://team/features
+    spikestore repair ssc-100ch-4ms:train --data ~/data/SSC
+    """
+    from spikestore.store_schemas.errors import UsageError
+    from spikestore.store_schemas.repair import Repair
+    from spikestore.store_schemas.repair import repair as repair_set
+    from spikestore.store_schemas.storage import open_storage
+    from spikestore.store_schemas.storage.untrusted import UntrustedStorage
+
+    opened = open_store(store, must_exist=True)
+    other = None if upstream is None else UntrustedStorage(open_storage(upstream))
+    if other is not None and other.url == opened.storage.url:
+        raise UsageError(f"{other.url} can't be repaired from itself")
+    results: dict[str, Repair] = {}
+    with progress("steps") as report:
+        for label, address, digest in _chosen(opened, names):
+            features = _opened(opened, address, digest, other, uncommit=uncommit)
+            if features is None:
+                say(f"{label}: removed the damaged manifest; preprocess commits the build again")
+                results[label] = Repair((), ())
+                continue
+            rows = None
+            if data is not None:
+                from spikestore.pipeline.recomputing import rows_from_recordings
+
+                rows = rows_from_recordings(features, data)
+            results[label] = repair_set(
+                features, upstream=other, rows=rows, rewrite=rewrite, progress=_labelled(report, label)
+            )
+    if as_json:
+        print_json(
+            {
+                label: {
+                    "repaired": [one._asdict() for one in result.repaired],
+                    "left": [one._asdict() for one in result.left],
+                }
+                for label, result in results.items()
+            }
+        )
+    _tell(results)
+
+
+def _labelled(report: Progress, label: str) -> Callable[[int, int], None]:
+    return lambda done, total: report(done, total, label)
+
+
+def _tell(results: dict[str, Repair]) -> None:
+    for label, result in results.items():
+        for one in result.repaired:
+            say(f"{one.path}: {one.how}")
+        for damage in result.left:
+            say(
+                f"{damage.path}: still {damage.what}"
+                if damage.what == "missing"
+                else f"{damage.path}: {damage.what}"
+            )
+        say(
+            f"{label}: {len(result.repaired)} objects repaired, {len(result.left)} still damaged"
+            if result.repaired or result.left
+            else f"{label}: is what was committed, nothing to repair"
+        )
+    if any(result.left for result in results.values()):
+        raise typer.Exit(1)
+
+
+def _chosen(store: Store, names: list[str]) -> list[tuple[str, Address, str | None]]:
+    """Return label, address and promised digest of what is meant; nothing of it need be whole."""
+    from spikestore.store_schemas.feature_set import Address
+    from spikestore.store_schemas.model import NAME
+
+    chosen: list[tuple[str, Address, str | None]] = []
+    for text in names:
+        name, _, split = text.partition(":")
+        ref = store.ref(name) if NAME.match(name) else None
+        if ref is None or (split and split not in ref.splits):
+            address = store.address_of(text)
+            chosen.append((text, address, None))
+            continue
+        chosen += [
+            (f"{name}:{one}", Address(pin.transform_key, pin.source_key), pin.digest)
+            for one, pin in ref.splits.items()
+            if split in ("", one)
+        ]
+    return chosen
+
+
+def _opened(
+    store: Store, address: Address, digest: str | None, upstream: Storage | None, *, uncommit: bool
+) -> FeatureSet | None:
+    """Open a set; with a damaged or missing manifest, repair that first. None: it was removed on request."""
+    from spikestore.store_schemas.errors import DamagedError, MissingObjectError
+    from spikestore.store_schemas.feature_set import FeatureSet
+    from spikestore.store_schemas.repair_documents import repair_manifest
+
+    try:
+        return FeatureSet.open(store.storage, address)
+    except (DamagedError, MissingObjectError) as error:
+        if upstream is not None:
+            return repair_manifest(store.storage, address, upstream, digest=digest)
+        if isinstance(error, MissingObjectError):
+            raise
+        if uncommit:
+            store.storage.delete(address.manifest)
+            return None
+        raise DamagedError(
+            f"{error}; repair it from a store that has the set (--from URL), or remove the manifest (--uncommit) and "
+            "preprocess again, which reuses all fragments",
+            **error.details,
+        ) from error

@@ -1,0 +1,131 @@
+"""What must hold of a feature set that comes from elsewhere, before any of it is stored here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from spikestore.store_schemas.canonical import canonical_json
+from spikestore.store_schemas.columns import BLOCK
+from spikestore.store_schemas.digest import block_checks, block_digests, check_seed, set_digest
+from spikestore.store_schemas.errors import DamagedError, SpecError
+from spikestore.store_schemas.feature_set import FeatureSet
+from spikestore.store_schemas.plan import Plan
+from spikestore.store_schemas.record import Record
+from spikestore.store_schemas.zarr_columns import ColumnReader
+from spikestore.store_schemas.zarr_group import group_of
+from spikestore.store_schemas.zarr_metadata import CHUNK_VALUES, documents
+
+
+def checked_root(features: FeatureSet, data: bytes) -> dict[str, Any]:
+    """Return ``data.zarr/zarr.json`` if its arrays are those that the manifest implies.
+
+    Raises
+    ------
+    DamagedError
+        They are not, or the document is not canonical.
+    """
+    path, manifest = f"{features.data_path}/zarr.json", features.manifest
+    try:
+        root = json.loads(data)
+        if not isinstance(root, dict) or canonical_json(root) != data:
+            raise DamagedError(f"{path} is no canonical JSON object", objects=(path,))
+        # A plan holds the same documents, and checks that they fit its numbers.
+        Plan(
+            **features.address._asdict(),
+            samples=manifest.samples,
+            fragment_samples=manifest.fragment_samples,
+            shard_values=manifest.shard_values,
+            layout=manifest.layout,
+            zarr=root,
+        )
+    except (SpecError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} does not fit the manifest: {error}", objects=(path,)) from error
+    return root
+
+
+def refuse_giants(features: FeatureSet, record: Record) -> None:
+    """Raise `DamagedError` if a record claims more bytes for an object than its values can take."""
+    row = features.manifest.fragments[record.fragment]
+    counts = {"index": row.nnz, "value": row.nnz, "check": -(-row.samples // BLOCK)}
+    chunks = features.manifest.shard_values // CHUNK_VALUES
+    for entry in record.objects:
+        decoded = 8 * counts.get(entry.path.partition("/")[0], row.samples)
+        # No codec adds a quarter; behind the chunks of a shard comes its index, 16 bytes a chunk.
+        largest = decoded + decoded // 4 + 2**16 + 16 * chunks
+        if entry.size > largest:
+            path = features.address.record(features.manifest.plan_id, record.fragment)
+            raise DamagedError(
+                f"{path} in {features.storage.url} claims {entry.size:,} bytes for {entry.path}, which can have "
+                f"{largest:,} at most",
+                objects=(path,),
+            )
+
+
+def refuse_other_digest(features: FeatureSet, blocks: Iterable[str]) -> None:
+    """Raise `DamagedError` unless the block digests of all records give the manifest's digest.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    blocks : iterable of str
+        SHA-256 (hex) of every block, in order.
+    """
+    manifest = features.manifest
+    found = set_digest(manifest.layout, manifest.samples, [row.row for row in manifest.skipped], blocks)
+    if found != manifest.digest:
+        path = features.address.manifest
+        raise DamagedError(
+            f"{path} in {features.storage.url} says digest {manifest.digest[:12]}, its records give {found[:12]}",
+            objects=(path,),
+        )
+
+
+def refuse_other_content(
+    features: FeatureSet, record: Record, root: Mapping[str, Any], objects: Mapping[str, bytes]
+) -> None:
+    """Raise `DamagedError` unless the objects of a fragment decode to what its record and its place say.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    record : Record
+        Of the fragment.
+    root : mapping
+        From `checked_root`.
+    objects : mapping of str to bytes
+        Stored bytes by path below ``data.zarr``.
+    """
+    from zarr.core.buffer.cpu import Buffer
+    from zarr.storage import MemoryStore, StorePath
+
+    metadata = {path: canonical_json(document) for path, document in documents(dict(root)).items()}
+    memory: dict[str, Any] = {p: Buffer.from_bytes(d) for p, d in {**metadata, **objects}.items()}
+    reader = ColumnReader(
+        group_of(StorePath(MemoryStore(store_dict=memory)), metadata["zarr.json"]),
+        features.layout,
+        fragment_samples=features.manifest.fragment_samples,
+        shard_values=features.manifest.shard_values,
+    )
+    path = features.address.record(features.manifest.plan_id, record.fragment)
+    try:
+        columns, check = reader.read(record.fragment, 0, record.samples)
+    except Exception as error:
+        raise DamagedError(
+            f"fragment {record.fragment} of {features.data_path} in {features.storage.url} can't be decoded: {error}",
+            objects=(path,),
+        ) from error
+    first = record.fragment * features.manifest.fragment_samples // BLOCK
+    seeded = block_checks(columns, features.layout, check_seed(*features.address), first)
+    same = tuple(block_digests(columns, features.layout)) == record.blocks
+    if not same or not np.array_equal(seeded, check):
+        raise DamagedError(
+            f"fragment {record.fragment} of {features.data_path} in {features.storage.url} does not hold what its "
+            "record says, though its bytes are unharmed: do not trust that store",
+            objects=(path,),
+        )

@@ -1,0 +1,87 @@
+"""Push and pull: feature sets by name, or by key, from one store to another."""
+
+from __future__ import annotations
+
+import logging
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.feature_set import FeatureSet
+from spikestore.store_schemas.model import NAME
+from spikestore.store_schemas.store import Store
+from spikestore.store_schemas.transfer import Copied, Progress, copy_set
+
+logger = logging.getLogger(__name__)
+
+
+def copy_named(
+    source: Store,
+    destination: Store,
+    text: str,
+    *,
+    deep: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Copied]:
+    """Copy what a name or a key means, and let the same name stand for it at the destination.
+
+    Parameters
+    ----------
+    source, destination : Store
+        From where, and where to.
+    text : str
+        ``NAME``: all splits; ``NAME:SPLIT``: one of them, the name's other splits are kept at the destination if
+        they have the same transform. Or the beginning of a key, as `Store.resolve` takes it: then there is no name.
+    deep : bool
+        Also decode what arrives and compare it with the digest, before it is stored.
+    progress : callable, optional
+        Told about (bytes done, bytes in all, what is copied).
+
+    Returns
+    -------
+    dict of str to Copied
+        By what each set is called: ``NAME:SPLIT``, or the beginning of its keys.
+
+    Raises
+    ------
+    UnknownNameError
+        The source has no such name.
+    UsageError
+        Both are the same store.
+    StoreError
+        As `copy_set`. Sets that were copied before the error stay, the name is not changed.
+    """
+    if source.storage.url == destination.storage.url:
+        raise UsageError(f"{source.storage.url} is the store itself: name another one")
+    name, sets = _meant(source, text)
+    done: dict[str, Copied] = {}
+    for split, features in sets.items():
+        label = f"{name}:{split}" if name is not None else split
+        done[label] = copy_set(features, destination.storage, label=label, deep=deep, progress=progress)
+    if name is not None:
+        _tell_changes(destination, name, sets)
+        there = dict(zip(sets, (one.features for one in done.values()), strict=True))
+        destination.point(name, there)
+    return done
+
+
+def _meant(source: Store, text: str) -> tuple[str | None, dict[str, FeatureSet]]:
+    name, _, split = text.partition(":")
+    if NAME.match(name) and source.ref(name) is not None:
+        if split:
+            return name, {split: source.resolve(text)}
+        return name, source.splits(name)
+    features = source.resolve(text)
+    return None, {f"{features.address.transform_key[:12]}/{features.address.source_key[:12]}": features}
+
+
+def _tell_changes(destination: Store, name: str, sets: dict[str, FeatureSet]) -> None:
+    old = destination.ref(name)
+    for split, pin in old.splits.items() if old is not None else ():
+        if split in sets and sets[split].pin != pin:
+            logger.warning(
+                "%s:%s stood for digest %s in %s, now it stands for %s",
+                name,
+                split,
+                pin.digest[:12],
+                destination.storage.url,
+                sets[split].digest[:12],
+            )

@@ -1,0 +1,125 @@
+"""Files that survive a power failure: whole under their name, or not there at all.
+
+The order of the steps is the point (docs/integrity.md, "Durability"): the bytes go into a file of another name and are
+fsynced; only then the file gets its name, in one step that fails if the name is taken; then the folder that holds the
+name is fsynced, and whoever made the folder has fsynced the one above.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import secrets
+from pathlib import Path
+
+NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
+"""What ``link`` answers where a file system has no hard links; EPERM also where it may not be written to."""
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_CANT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP}
+
+
+def write_synced(place: Path, data: bytes, mode: int | None = None) -> None:
+    """Write a new file and wait until it is on the disk.
+
+    Parameters
+    ----------
+    place : Path
+        A name that is not taken.
+    data : bytes
+        All of it.
+    mode : int, optional
+        Permissions, whatever the umask; by default what the umask leaves.
+    """
+    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        if mode is not None:
+            os.fchmod(handle, mode)
+        left = memoryview(data)
+        while left:
+            left = left[os.write(handle, left) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def name_if_free(temporary: Path, target: Path) -> bool:
+    """Give a file its name, in one step, unless the name is taken; tell whether it was free.
+
+    A hard link does that on every common file system. Where there are none (exFAT, some network and FUSE mounts), a
+    rename that replaces nothing does it too; Linux alone offers one.
+
+    Raises
+    ------
+    OSError
+        EOPNOTSUPP: the file system can do neither.
+    """
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return _rename_if_free(temporary, target)
+    return True
+
+
+def _rename_if_free(temporary: Path, target: Path) -> bool:
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    number = errno.ENOSYS
+    if rename is not None:
+        places = [os.fsencode(place) for place in (temporary, target)]
+        if rename(_AT_FDCWD, places[0], _AT_FDCWD, places[1], _RENAME_NOREPLACE) == 0:
+            return True
+        number = ctypes.get_errno()
+    if number == errno.EEXIST:
+        return False
+    if number in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+        raise OSError(errno.EOPNOTSUPP, "neither hard links nor renames that replace nothing")
+    raise OSError(number, os.strerror(number), str(target))
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANT_SYNC_FOLDERS:  # some network mounts can't, and do it by themselves
+            raise
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path, *, mode: int | None = None, workshop: Path | None = None) -> None:
+    """Make a folder unless it is there; the one above must exist.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    mode : int, optional
+        Permissions, whatever the umask. Then the folder is made in `workshop` and moved: nobody ever meets it with
+        other permissions, not even after a crash between two steps.
+    workshop : Path, optional
+        A folder on the same file system.
+    """
+    if mode is None or workshop is None:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+        return
+    temporary = workshop / f".tmp-{secrets.token_hex(8)}"
+    temporary.mkdir(0o700)
+    try:
+        temporary.chmod(mode)
+        # Replaces an empty folder that somebody else has just made, and no other.
+        temporary.rename(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.rmdir()
+        if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
+            raise

@@ -1,0 +1,91 @@
+"""Credentials of the standard AWS profiles; obstore reads the environment, and no profile.
+
+Whatever the environment says goes first, and a profile is looked at only where it says no keys. Nothing of it is kept
+but in the client that reads the bucket.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from spikestore.store_schemas.errors import UsageError
+
+_OPTIONS = {
+    "aws_access_key_id": "access_key_id",
+    "aws_secret_access_key": "secret_access_key",
+    "aws_session_token": "session_token",
+    "region": "region",
+    "endpoint_url": "endpoint",
+}
+_OF_ENVIRONMENT = {
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+}
+_OTHER_WAYS = ("sso_session", "sso_start_url", "role_arn", "credential_process", "web_identity_token_file")
+_GIVEN = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SKIP_SIGNATURE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+
+
+def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what ``~/.aws/credentials`` and ``~/.aws/config`` say, as options of obstore's S3 store.
+
+    The profile is ``$AWS_PROFILE``, else ``default``; ``$AWS_SHARED_CREDENTIALS_FILE`` and ``$AWS_CONFIG_FILE`` name
+    other files.
+
+    Raises
+    ------
+    UsageError
+        The profile that was asked for does not exist, gets its keys in a way that needs the AWS tools, or a file
+        can't be read.
+    """
+    given = os.environ if environment is None else environment
+    if any(given.get(name) for name in _GIVEN):
+        return {}
+    asked = given.get("AWS_PROFILE")
+    name = asked or "default"
+    settings: dict[str, str] = {}
+    for variable, file, section in (
+        ("AWS_CONFIG_FILE", "config", name if name == "default" else f"profile {name}"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "credentials", name),
+    ):
+        path = Path(given.get(variable) or Path("~/.aws") / file).expanduser()
+        settings |= _section(path, section)
+    if asked and not settings:
+        raise UsageError(
+            f"there is no AWS profile {asked!r}: see $AWS_PROFILE, ~/.aws/config and ~/.aws/credentials"
+        )
+    other = [way for way in _OTHER_WAYS if way in settings]
+    if other and "aws_access_key_id" not in settings:
+        raise UsageError(
+            f"the AWS profile {name!r} gets its keys by {other[0]}, which needs the AWS tools: put them into the "
+            f"environment first, with eval $(aws configure export-credentials --profile {name} --format env)"
+        )
+    options = {ours: settings[theirs] for theirs, ours in _OPTIONS.items() if theirs in settings}
+    return {
+        option: value
+        for option, value in options.items()
+        if not any(given.get(variable) for variable in _OF_ENVIRONMENT.get(option, ()))
+    }
+
+
+def _section(path: Path, name: str) -> dict[str, str]:
+    parser = configparser.ConfigParser(interpolation=None, default_section="", strict=False)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (
+        OSError,
+        UnicodeDecodeError,
+        configparser.Error,
+    ):  # their messages quote lines, which may hold keys
+        raise UsageError(f"{path} can't be read, or is no AWS configuration", path=str(path)) from None
+    return dict(parser[name]) if parser.has_section(name) else {}

@@ -1,0 +1,152 @@
+"""Credentials: from environment and profiles, never in a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spikestore.store_schemas import Store
+from spikestore.store_schemas.console import say
+from spikestore.store_schemas.errors import StoreError, UsageError
+from spikestore.store_schemas.redaction import redacted
+from spikestore.store_schemas.storage import open_storage
+from spikestore.store_schemas.storage.profiles import profile_options
+
+CREDENTIALS = """
+[default]
+aws_access_key_id = AKDEFAULT
+aws_secret_access_key = secret-default
+[lab]
+aws_access_key_id = AKLAB
+aws_secret_access_key = secret%lab
+aws_session_token = token
+"""
+CONFIG = """
+[default]
+region = eu-west-1
+[profile lab]
+region = us-east-2
+endpoint_url = http://lab:9000
+[profile sso]
+sso_session = company
+region = eu-west-1
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """Return an environment that names two files with profiles."""
+    (tmp_path / "credentials").write_text(CREDENTIALS)
+    (tmp_path / "config").write_text(CONFIG)
+    return {
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+    }
+
+
+def test_profiles(home: dict[str, str]) -> None:
+    """The default one, the one that is named, and what the environment says before either."""
+    assert profile_options(home) == {
+        "access_key_id": "AKDEFAULT",
+        "secret_access_key": "secret-default",
+        "region": "eu-west-1",
+    }
+    lab = {
+        "access_key_id": "AKLAB",
+        "secret_access_key": "secret%lab",
+        "session_token": "token",
+        "region": "us-east-2",
+        "endpoint": "http://lab:9000",
+    }
+    assert profile_options({**home, "AWS_PROFILE": "lab"}) == lab
+    given = {**home, "AWS_PROFILE": "lab", "AWS_REGION": "x", "AWS_ENDPOINT_URL": "http://y"}
+    assert profile_options(given) == {k: v for k, v in lab.items() if k not in {"region", "endpoint"}}
+    assert profile_options({**home, "AWS_ACCESS_KEY_ID": "k"}) == {}
+    assert profile_options({**home, "AWS_SKIP_SIGNATURE": "true"}) == {}
+
+
+def test_no_profiles(tmp_path: Path) -> None:
+    """Without files there is nothing to say, unless a profile was asked for."""
+    nowhere = {
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "a"),
+        "AWS_CONFIG_FILE": str(tmp_path / "b"),
+    }
+    assert profile_options(nowhere) == {}
+    with pytest.raises(UsageError, match="there is no AWS profile 'lab'"):
+        profile_options({**nowhere, "AWS_PROFILE": "lab"})
+
+
+def test_profiles_that_need_tools(home: dict[str, str]) -> None:
+    """The error has the command that helps."""
+    with pytest.raises(UsageError, match="export-credentials --profile sso"):
+        profile_options({**home, "AWS_PROFILE": "sso"})
+
+
+def test_a_broken_file_is_not_quoted(home: dict[str, str]) -> None:
+    """A parser's message would quote the line, and the line may be a key."""
+    path = Path(home["AWS_SHARED_CREDENTIALS_FILE"])
+    path.write_text("[default]\nsecret-without-a-name\n")
+    with pytest.raises(UsageError, match="is no AWS configuration") as caught:
+        profile_options(home)
+    assert "secret-without" not in f"{caught.value} {caught.value.__cause__} {caught.value.details}"
+
+
+def test_a_profile_opens_a_bucket(
+    home: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options reach obstore."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**home, "AWS_PROFILE": "lab"}.items():
+        monkeypatch.setenv(name, value)
+    config = dict(open_storage("s3://bucket/prefix")._store.config)  # type: ignore[attr-defined]
+    assert config["access_key_id"] == "AKLAB"
+    assert config["endpoint"] == "http://lab:9000"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://AKIAKEY:hidden@bucket/prefix",
+        "s3://hidden@bucket/prefix",
+        "s3://bucket/prefix?X-Amz-Signature=hidden",
+        "s3://bucket/prefix#hidden",
+        "gs://hidden@bucket/prefix",
+        "abfss://user:hidden@account.dfs.core.windows.net/x",
+    ],
+)
+def test_urls_with_credentials_are_refused(url: str) -> None:
+    """And not repeated."""
+    with pytest.raises(UsageError, match="without user, password or query") as caught:
+        Store(url)
+    assert "hidden" not in f"{caught.value} {caught.value.details}"
+    assert "AKIAKEY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET http://u:p@h:9/x failed", "GET http://***@h:9/x failed"),
+        ("https://token@h/x?y=1", "https://***@h/x?y=1"),
+        (
+            "http://h/a?X-Amz-Credential=AK%2F1&X-Amz-Signature=ab12&list-type=2",
+            "http://h/a?X-Amz-Credential=***&X-Amz-Signature=***&list-type=2",
+        ),
+        ("https://h/c?sv=1&sig=abc%3D&se=2", "https://h/c?sv=1&sig=***&se=2"),
+        ("mail me@example.org about s3://bucket/a@b", "mail me@example.org about s3://bucket/a@b"),
+        ("no URL: key=value", "no URL: key=value"),
+    ],
+)
+def test_redacted(text: str, expected: str) -> None:
+    """Users, passwords, signatures and tokens go; everything else stays."""
+    assert redacted(text) == expected
+
+
+def test_errors_and_lines_are_redacted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever raises or says something need not think of it."""
+    error = StoreError("can't reach http://me:hidden@host/x")
+    assert str(error) == "can't reach http://***@host/x"
+    assert error.args == ("can't reach http://***@host/x",)
+    say("again http://me:hidden@host/x")
+    assert capsys.readouterr().err == "again http://***@host/x\n"

@@ -108,6 +108,7 @@ train: $(VENV)/.stamp-train $(if $(CONFIG),,preprocess) ## train the seed's netw
 
 bench: $(VENV)/.stamp-dev ## run the benchmarks that exist so far, small; SIZE=full for the real numbers
 	@$(BIN)/python -m benchmarks.preprocess --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
+	@$(BIN)/python -m benchmarks.store --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
 
 # ---------------------------------------------------------------- checks
 

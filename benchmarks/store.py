@@ -82,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as served:
         scratch = Path(folder)
         features = (
-            from_data(options.data, scratch) if options.data else synthetic(scratch, 2 if small else 20)
+            from_data(options.data, scratch) if options.data else synthetic(scratch, 2 if small else 12)
         )
         with s3_server(program, Path(served), volumes=200) as endpoint:
             os.environ.update(variables(endpoint))

@@ -1,18 +1,23 @@
-"""Copies from store to store: whole or not at all, resumed, checked on the way."""
+"""Copies from store to store: whole, checked on the way, and refused where something is in it."""
 
 from __future__ import annotations
 
-import logging
 import re
-import shutil
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
-from tests.store_schemas.small_sets import SmallSet, files_of, memory_storage, same, small_set
+from tests.store_schemas.copies import (
+    SMALL,
+    VALID,
+    Log,
+    PowerCut,
+    Result,
+    assert_whole,
+    objects_of,
+)
+from tests.store_schemas.small_sets import SmallSet, files_of, memory_storage, small_set
 from tests.store_schemas.watched_storage import Crash, WatchedStorage
 
 from spikestore.store_schemas import Store, transfer, verify
@@ -24,79 +29,7 @@ from spikestore.store_schemas.errors import (
     UnknownNameError,
     UsageError,
 )
-from spikestore.store_schemas.storage import FolderStorage, Storage
-
-Result = TypeVar("Result")
-
-# Three fragments: the second one silent, the third one short.
-SMALL = small_set(140)
-VALID = small_set(70, split="valid", seed=1)
-
-
-class Log:
-    """A watch that notes every verb."""
-
-    def __init__(self) -> None:
-        self.verbs: list[tuple[str, str]] = []
-
-    def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
-        """Note the verb, perform it."""
-        self.verbs.append((verb, path))
-        return effect()
-
-    def paths(self, *verbs: str) -> list[str]:
-        """Return the paths of some verbs."""
-        return [path for verb, path in self.verbs if verb in verbs]
-
-
-class PowerCut:
-    """A watch behind which nothing takes effect any more after some puts."""
-
-    def __init__(self, puts: int) -> None:
-        self._left = puts
-        self._lock = threading.Lock()
-
-    def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
-        """Perform the verb while there is power."""
-        with self._lock:
-            self._left -= verb == "put"
-            if self._left < 0:
-                raise Crash(f"before {verb} {path}")
-            return effect()
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with ``demo:train`` and ``demo:valid``, not to be changed."""
-    folder = tmp_path_factory.mktemp("built") / "store"
-    filled(Store(folder))
-    return folder
-
-
-@pytest.fixture
-def source(built: Path, tmp_path: Path) -> Store:
-    """Return a folder store with ``demo:train`` and ``demo:valid``."""
-    shutil.copytree(built, tmp_path / "source")
-    return Store(tmp_path / "source")
-
-
-def filled(store: Store) -> Store:
-    """Build both splits."""
-    store.point("demo", {"train": SMALL.build(store.storage), "valid": VALID.build(store.storage)})
-    return store
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Return an empty storage."""
-    return FolderStorage(tmp_path / "destination") if request.param == "folder" else memory_storage()
-
-
-def assert_whole(store: Store, name: str = "demo") -> None:
-    """Assert that both splits are there, under their name, and that a deep look finds nothing wrong."""
-    for split, small in (("train", SMALL), ("valid", VALID)):
-        assert verify(store[f"{name}:{split}"], depth="deep") == []
-        assert same(store[f"{name}:{split}"].read(), small.truth)
+from spikestore.store_schemas.storage import Storage
 
 
 @pytest.mark.parametrize("verb", ["push", "pull"])
@@ -140,91 +73,6 @@ def test_the_order_of_puts(source: Store, destination: Storage) -> None:
     commit = log.verbs.index(("put", SMALL.address.manifest))
     build = source["demo:train"].address.build(source["demo:train"].manifest.plan_id)
     assert log.verbs[commit - 1] == ("list", build)
-
-
-def puts_of_a_copy() -> int:
-    """Return how many puts a copy of ``demo:train`` takes, with the name."""
-    source, log = filled(Store(memory_storage("source"))), Log()
-    source.push("demo:train", Store(WatchedStorage(memory_storage(), log)))
-    return len(log.paths("put"))
-
-
-PUTS = puts_of_a_copy()
-
-
-@pytest.mark.parametrize("deep", [False, True])
-def test_cut_off_at_any_put(deep: bool) -> None:
-    """Until the manifest is there nobody sees a set; the next copy goes on, and ends as an undisturbed one."""
-    source = filled(Store(memory_storage("source")))
-    for puts in range(PUTS - 1, -1, -6 if deep else -2):
-        destination = memory_storage()
-        with pytest.raises(Crash):
-            Store(WatchedStorage(destination, PowerCut(puts))).pull("demo:train", source, deep=deep)
-        there = Store(destination)
-        assert len([*there.feature_sets()]) == (puts == PUTS - 1), puts
-        assert there.names() == []
-        log = Log()
-        copied = there.pull("demo:train", Store(WatchedStorage(source.storage, log)), deep=deep)
-        assert verify(there["demo:train"], depth="deep") == []
-        objects = len([path for path in log.paths("get") if "/c/" in path])
-        stored = len([one for one in destination.list("features") if "/c/" in one.path])
-        assert objects <= stored - max(0, puts - 20) or copied["demo:train"].total == 0, puts
-
-
-def test_what_is_there_is_not_fetched_again(
-    source: Store, destination: Storage, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A second copy asks for nothing but the manifest; one that goes on, for what is missing; both say so."""
-    with pytest.raises(Crash):
-        Store(WatchedStorage(destination, PowerCut(PUTS - 6))).pull("demo:train", source)
-    before = {one.path: one.size for one in destination.list("features") if "/builds/" in one.path}
-    log, reports = Log(), []
-    caplog.set_level(logging.INFO)
-    done = Store(destination).pull(
-        "demo:train", Store(WatchedStorage(source.storage, log)), progress=lambda *one: reports.append(one)
-    )["demo:train"]
-    assert done.there == sum(before.values())
-    assert f"{done.there:,} of {done.total:,} bytes are in {destination.url} already" in caplog.text
-    assert not before.keys() & {path for path in log.paths("get") if "/c/" in path}
-    assert reports[0] == (done.there, done.total, "demo:train")
-    assert reports[-1] == (done.total, done.total, "demo:train")
-    assert [done for done, _, _ in reports] == sorted(done for done, _, _ in reports)
-    log.verbs.clear()
-    again = Store(destination).pull("demo:train", Store(WatchedStorage(source.storage, log)))
-    assert again["demo:train"].total == 0
-    assert log.paths("get") == ["refs/demo/00000001.json"] * 2 + [SMALL.address.manifest]
-
-
-def test_a_build_goes_on_with_an_interrupted_copy(source: Store, destination: Storage) -> None:
-    """Somebody who has the recordings need not wait for the rest."""
-    with pytest.raises(Crash):
-        Store(WatchedStorage(destination, PowerCut(PUTS - 4))).pull("demo:train", source)
-    finished = [one.path[-10:-5] for one in destination.list("features") if "/records/" in one.path]
-    log = Log()
-    features = SMALL.build(WatchedStorage(destination, log), 128)
-    assert features.digest == source["demo:train"].digest
-    built = {path[-10:-5] for path in log.paths("put") if "/records/" in path}
-    assert finished
-    assert built.isdisjoint(finished)
-    assert len(built) + len(finished) == 3
-    assert verify(features, depth="deep") == []
-
-
-def test_a_copy_goes_on_with_a_build(source: Store, destination: Storage) -> None:
-    """The other way round: equal objects of a build that is under way are used."""
-    with pytest.raises(Crash):
-        SMALL.build(WatchedStorage(destination, PowerCut(30)))
-    done = Store(destination).pull("demo:train", source)
-    assert done["demo:train"].there > 0
-    assert verify(Store(destination)["demo:train"], depth="deep") == []
-
-
-def objects_of(source: Store) -> list[str]:
-    """Return the objects of ``demo:train`` that are copied and checked."""
-    features = source["demo:train"]
-    build = features.address.build(features.manifest.plan_id)
-    arrays = re.compile(r"data\.zarr/[a-z_]+/zarr\.json$")  # derived from the group's, never read
-    return [one.path for one in source.storage.list(build) if not arrays.search(one.path)]
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -344,20 +192,6 @@ def test_a_race_for_one_object(source: Store, destination: Storage, equal: bool)
         assert [*Store(destination).feature_sets()] == []
 
 
-def test_a_folder_is_looked_at_again(source: Store, tmp_path: Path) -> None:
-    """What rotted between an interrupted pull and the next one is not committed."""
-    folder = FolderStorage(tmp_path / "destination")
-    with pytest.raises(Crash):
-        Store(WatchedStorage(folder, PowerCut(PUTS - 2))).pull("demo:train", source)
-    path = f"{source['demo:train'].data_path}/label/c/0"
-    place = tmp_path / "destination" / path
-    data = place.read_bytes()
-    place.chmod(0o600)
-    place.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(ConflictError, match=re.escape(path)):
-        Store(folder).pull("demo:train", source)
-
-
 def test_no_room(source: Store, destination: Storage) -> None:
     """What does not fit is refused before anything is written, with both numbers."""
     watched = WatchedStorage(destination, Log())
@@ -427,31 +261,3 @@ def test_memory_is_bounded(source: Store, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(peaks) > 20
     assert all(sum(peak) <= budget or len(peak) == 1 for peak in peaks)
     assert any(len(peak) > 1 for peak in peaks)
-
-
-def test_ctrl_c_ends_soon(source: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an interruption no new object is begun; the next pull goes on."""
-    monkeypatch.setattr(transfer, "THREADS", 1)
-    log, noticed = Log(), threading.Event()
-
-    def handler(number: int, frame: object) -> None:
-        noticed.set()
-        raise KeyboardInterrupt
-
-    def press(done: int, total: int, label: str) -> None:
-        if done > total // 2 and not noticed.is_set():
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            assert noticed.wait(60)  # else all may be copied before the main thread wakes up
-
-    before = signal.signal(signal.SIGINT, handler)
-
-    there = Store(memory_storage())
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            there.pull("demo:train", Store(WatchedStorage(source.storage, log)), progress=press)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    objects = [path for path in log.paths("get") if "/c/" in path]
-    assert 0 < len(objects) < len([path for path in objects_of(source) if "/c/" in path]) - 4
-    assert [*there.feature_sets()] == []
-    assert there.pull("demo:train", source)["demo:train"].there > 0

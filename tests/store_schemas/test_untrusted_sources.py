@@ -289,7 +289,7 @@ class TestView:
     @pytest.mark.parametrize("kind", ["folder", "bucket", "other"])
     def test_bounds(self, kind: str, tmp_path: Path) -> None:
         """An object of exactly the limit is read, one byte more is not."""
-        from tests.store_schemas.test_transfer import Log
+        from tests.store_schemas.copies import Log
         from tests.store_schemas.watched_storage import WatchedStorage
 
         inner = FolderStorage(tmp_path) if kind == "folder" else memory_storage()

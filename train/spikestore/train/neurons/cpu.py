@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikestore.train.neurons import cpu_kernels
-from spikestore.train.neurons.cpu_kernels import JOB, STRIP
+from spikestore.train.neurons.cpu_kernels import JOB, PAD, STRIP
 from spikestore.train.neurons.dynamics import Neuron, Pass
 from spikestore.train.neurons.linear import Counts
 from spikestore.train.neurons.surrogates import SingleExponential, as_single_exponential
@@ -121,7 +121,7 @@ def backward_from_counts(
         numbers,
         inputs=source.shape[2],
         source=source,
-        weight=weight.t().contiguous(),
+        weight=torch.nn.functional.pad(weight.t(), (0, -len(weight) % PAD)).contiguous(),
         bias=spikes.new_zeros(spikes.shape[2]) if bias is None else bias.contiguous(),
         kept=initial.contiguous(),
         packed=fired,
@@ -132,7 +132,7 @@ def backward_from_counts(
         group=group,
         weight_gradient=weights,
     )
-    return x, v_mem, weights.sum(0).t(), sums.sum(0)
+    return x, v_mem, weights.sum(0).t()[: len(weight)], sums.sum(0)
 
 
 def weight_gradient(source: Tensor, output: Tensor) -> Tensor:
@@ -156,13 +156,13 @@ def weight_gradient(source: Tensor, output: Tensor) -> Tensor:
         weight_gradient=weights,
     )
     run_task(cpu_kernels.weight_gradient_task(), job.ctypes.data, len(weights))
-    return weights.sum(0).t()
+    return weights.sum(0).t()[: output.shape[2]]
 
 
 def _groups(source: Tensor, output: Tensor) -> tuple[int, Tensor]:
     """Return how many rows of a batch are summed at once, and where: the same for any number of threads."""
     group = max(1, -(-len(source) // _MOST_GROUPS))
-    return group, output.new_zeros(-(-len(source) // group), source.shape[2], output.shape[2])
+    return group, output.new_zeros(-(-len(source) // group), source.shape[2], -(-output.shape[2] // PAD) * PAD)
 
 
 def _exponential(neuron: Neuron, exponential: SingleExponential) -> tuple[dict[str, float], bool]:

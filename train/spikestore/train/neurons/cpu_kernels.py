@@ -30,8 +30,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 STRIP = 1024
 """Most neurons of a strip."""
 
-TILE = 64
-"""Neurons whose inputs are added up in registers."""
+TILE, PAD = 64, 16
+"""Neurons whose inputs are added up in registers at once; rows of weights are padded to multiples of the second."""
 
 JOB = (
     "next", "batch", "time", "neurons", "x", "state", "spikes", "kept", "packed", "record", "surrogate",
@@ -116,7 +116,7 @@ def _pointer_to(element: Any) -> Any:
     return pointer
 
 
-_floats, _bytes = _pointer_to(types.float32), _pointer_to(types.uint8)
+_floats, _bytes, _places = _pointer_to(types.float32), _pointer_to(types.uint8), _pointer_to(types.int64)
 
 
 @_intrinsic
@@ -132,85 +132,73 @@ def _power_of_two(_context: Any, shifted: Any) -> Any:
     return types.float32(types.float32), generate
 
 
-@_intrinsic
-def _multiply_add(_context: Any, a: Any, b: Any, c: Any) -> Any:
-    """a · b + c, rounded once where the processor has an instruction for it, as matrix products do."""
+def _tiles(size: int) -> tuple[Any, Any]:
+    """Return `_gather` and `_scatter` for `size` neighbouring places, which stay in registers."""
+    vector = ir.VectorType(ir.FloatType(), size)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FloatType()
-        function = builder.module.declare_intrinsic("llvm.fmuladd", [kind], ir.FunctionType(kind, [kind] * 3))
-        return builder.call(function, arguments)
+    def at(builder: Any, pointer: Any) -> Any:
+        return builder.bitcast(pointer, vector.as_pointer())
 
-    return types.float32(types.float32, types.float32, types.float32), generate
+    def multiply_add(builder: Any, *factors_and_summand: Any) -> Any:
+        kind = ir.FunctionType(vector, [vector] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{size}f32")
+        return builder.call(function, factors_and_summand)
+
+    def data_of(context: Any, builder: Any, signature: Any, arguments: Any, place: int) -> Any:
+        return context.make_array(signature.args[place])(context, builder, value=arguments[place]).data
+
+    def each_active(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """Loop over active rows: yield a tile full of the factor, and a pointer to the row's tile."""
+        active, factors = (data_of(context, builder, signature, arguments, place) for place in (0, 2))
+        with cgutils.for_range(builder, arguments[1]) as loop:
+            k = builder.load(builder.gep(active, [loop.index]))
+            factor = builder.uitofp(builder.load(builder.gep(factors, [k])), ir.FloatType())
+            undefined = ir.Constant(vector, ir.Undefined)
+            lane = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), size), None)
+            row = builder.gep(arguments[3], [builder.mul(k, arguments[4])])
+            yield builder.shuffle_vector(lane, undefined, zeros), at(builder, row)
+
+    def signature_of(active: Any, factors: Any, rows: Any, values: Any) -> Any:
+        return types.void(active, types.int64, factors, rows, types.int64, values, types.int64)
+
+    @_intrinsic
+    def gather(
+        _context: Any, active: Any, some: Any, factors: Any, rows: Any, stride: Any, out: Any, first: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            total = cgutils.alloca_once_value(builder, ir.Constant(vector, None))
+            for factor, row in each_active(context, builder, signature, arguments):
+                loaded = builder.load(row)
+                loaded.align = 4
+                builder.store(multiply_add(builder, factor, loaded, builder.load(total)), total)
+            out = data_of(context, builder, signature, arguments, 5)
+            builder.store(builder.load(total), at(builder, builder.gep(out, [arguments[6]]))).align = 4
+            return context.get_dummy_value()
+
+        return signature_of(active, factors, rows, out), generate
+
+    @_intrinsic
+    def scatter(
+        _context: Any, active: Any, some: Any, factors: Any, rows: Any, stride: Any, values: Any, first: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            values = data_of(context, builder, signature, arguments, 5)
+            tile = builder.load(at(builder, builder.gep(values, [arguments[6]])))
+            tile.align = 4
+            for factor, row in each_active(context, builder, signature, arguments):
+                loaded = builder.load(row)
+                loaded.align = 4
+                builder.store(multiply_add(builder, factor, tile, loaded), row).align = 4
+            return context.get_dummy_value()
+
+        return signature_of(active, factors, rows, values), generate
+
+    return gather, scatter
 
 
-def _fused_product(builder: Any) -> Any:
-    vector = ir.VectorType(ir.FloatType(), TILE)
-    kind = ir.FunctionType(vector, [vector] * 3)
-    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{TILE}f32")
-
-
-def _tile_at(builder: Any, pointer: Any) -> Any:
-    return builder.bitcast(pointer, ir.VectorType(ir.FloatType(), TILE).as_pointer())
-
-
-def _each_active(context: Any, builder: Any, signature: Any, arguments: Any, stride: Any, rows: Any) -> Any:
-    """Loop over active rows: yield a tile full of the factor, and a pointer to the row's tile."""
-    active, factors = (
-        context.make_array(signature.args[place])(context, builder, value=arguments[place]).data
-        for place in (0, 2)
-    )
-    with cgutils.for_range(builder, arguments[1]) as loop:
-        k = builder.load(builder.gep(active, [loop.index]))
-        factor = builder.uitofp(builder.load(builder.gep(factors, [k])), ir.FloatType())
-        undefined = ir.Constant(ir.VectorType(ir.FloatType(), TILE), ir.Undefined)
-        lane = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), TILE), None)
-        row = builder.gep(rows, [builder.mul(k, stride)])
-        yield builder.shuffle_vector(lane, undefined, zeros), _tile_at(builder, row)
-
-
-@_intrinsic
-def _gather_tile(
-    _context: Any, active: Any, some: Any, factors: Any, rows: Any, stride: Any, out: Any, first: Any
-) -> Any:
-    """`_gather` for the `TILE` places of `out` from `first` on, in registers."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        rows, stride, out, first = arguments[3:]
-        vector = ir.VectorType(ir.FloatType(), TILE)
-        total = cgutils.alloca_once_value(builder, ir.Constant(vector, None))
-        for factor, row in _each_active(context, builder, signature, arguments, stride, rows):
-            loaded = builder.load(row)
-            loaded.align = 4
-            builder.store(
-                builder.call(_fused_product(builder), [factor, loaded, builder.load(total)]), total
-            )
-        data = context.make_array(signature.args[5])(context, builder, value=out).data
-        builder.store(builder.load(total), _tile_at(builder, builder.gep(data, [first]))).align = 4
-        return context.get_dummy_value()
-
-    return types.void(active, types.int64, factors, rows, types.int64, out, types.int64), generate
-
-
-@_intrinsic
-def _scatter_tile(
-    _context: Any, active: Any, some: Any, factors: Any, values: Any, first: Any, rows: Any, stride: Any
-) -> Any:
-    """`_scatter` for the `TILE` places of `values` from `first` on, in registers."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        values, first, rows, stride = arguments[3:]
-        data = context.make_array(signature.args[3])(context, builder, value=values).data
-        tile = builder.load(_tile_at(builder, builder.gep(data, [first])))
-        tile.align = 4
-        for factor, row in _each_active(context, builder, signature, arguments, stride, rows):
-            loaded = builder.load(row)
-            loaded.align = 4
-            builder.store(builder.call(_fused_product(builder), [factor, tile, loaded]), row).align = 4
-        return context.get_dummy_value()
-
-    return types.void(active, types.int64, factors, values, types.int64, rows, types.int64), generate
+_gather_wide, _scatter_wide = _tiles(TILE)
+_gather_narrow, _scatter_narrow = _tiles(PAD)
 
 
 @_intrinsic
@@ -445,27 +433,30 @@ def _gather(active: Any, some: Any, source: Any, rows: Any, stride: Any, out: An
     """``out[i]`` = Σ ``source[k] · rows[k · stride + i]`` over active k; `rows` is an address."""
     whole = len(out) // TILE * TILE
     for first in range(0, whole, TILE):
-        _gather_tile(active, some, source, _floats(rows + 4 * first), stride, out, first)
-    for i in range(whole, len(out)):
-        out[i] = _ZERO
-    for place in range(some if whole < len(out) else 0):
-        k = active[place]
-        row = carray(_floats(rows + 4 * k * stride), len(out))
-        for i in range(whole, len(out)):
-            out[i] = _multiply_add(np.float32(source[k]), row[i], out[i])
+        _gather_wide(active, some, source, _floats(rows + 4 * first), stride, out, first)
+    for first in range(whole, len(out), PAD):
+        _gather_narrow(active, some, source, _floats(rows + 4 * first), stride, out, first)
 
 
 @_inner
-def _scatter(active: Any, some: Any, source: Any, values: Any, rows: Any, stride: Any) -> None:
+def _scatter(active: Any, some: Any, source: Any, rows: Any, stride: Any, values: Any) -> None:
     """``rows[k · stride + i]`` += ``source[k] · values[i]`` for active k; `rows` is an address."""
     whole = len(values) // TILE * TILE
     for first in range(0, whole, TILE):
-        _scatter_tile(active, some, source, values, first, _floats(rows + 4 * first), stride)
-    for place in range(some if whole < len(values) else 0):
-        k = active[place]
-        row = carray(_floats(rows + 4 * k * stride), len(values))
-        for i in range(whole, len(values)):
-            row[i] = _multiply_add(np.float32(source[k]), values[i], row[i])
+        _scatter_wide(active, some, source, _floats(rows + 4 * first), stride, values, first)
+    for first in range(whole, len(values), PAD):
+        _scatter_narrow(active, some, source, _floats(rows + 4 * first), stride, values, first)
+
+
+@_inner
+def padded(count: int) -> int:
+    """Return the next multiple of `PAD`."""
+    return (count + PAD - 1) // PAD * PAD
+
+
+@_inner
+def _keep(rooms: Any, places: Any) -> None:
+    """Do nothing. Arrays that are worked on by address live until numba sees their names for the last time."""
 
 
 @_inner
@@ -485,26 +476,35 @@ def weight_gradient_task() -> Any:
     -------
     numba.core.ccallback.CFunc
         Reads ``source``, uint8, shape (batch, time, inputs), and ``gradient``, shape (batch, time, neurons). Adds
-        to ``weight_gradient``, shape (groups, inputs, neurons): a group is ``group`` rows of the batch.
+        to ``weight_gradient``, shape (groups, inputs, padded neurons): a group is ``group`` rows of the batch.
     """
 
     def weight_gradient(data: Any) -> None:
         job = carray(data, _WORDS, np.int64)
         time, neurons, inputs = job[_TIME], job[_NEURONS], job[_INPUTS]
-        active, totals = np.empty(inputs + 1, np.int64), np.zeros(inputs * neurons, np.float32)
+        width = padded(neurons)
+        # Worked on by address: numba counts the references of its own arrays all the time.
+        rooms, places = np.zeros((inputs + 1) * width, np.float32), np.empty(inputs + 1, np.int64)
+        at = rooms.ctypes.data
+        totals, active = carray(_floats(at), inputs * width), carray(_places(places.ctypes.data), inputs + 1)
+        values = carray(_floats(at + 4 * inputs * width), width)
         while True:
             group = _take(job)
             if group * job[_GROUP] >= job[_BATCH]:
                 break
-            sums = carray(_floats(job[_WEIGHT_GRADIENT] + 4 * group * inputs * neurons), inputs * neurons)
+            sums = carray(_floats(job[_WEIGHT_GRADIENT] + 4 * group * inputs * width), inputs * width)
             for row in range(group * job[_GROUP], min((group + 1) * job[_GROUP], job[_BATCH])):
                 for step in range(row * time, (row + 1) * time):
                     source = carray(_bytes(job[_SOURCE] + step * inputs), inputs)
-                    gradient = carray(_floats(job[_GRADIENT] + 4 * step * neurons), neurons)
                     some = _list_active(source, active)
-                    _scatter(active, some, source, gradient, totals.ctypes.data, neurons)
+                    if some > 0:
+                        gradient = carray(_floats(job[_GRADIENT] + 4 * step * neurons), neurons)
+                        for i in range(neurons):
+                            values[i] = gradient[i]
+                        _scatter(active, some, source, at, width, values)
                 # In two steps, so that rounding errors stay small.
                 _pour(totals, sums)
+        _keep(rooms, places)
 
     return _task(weight_gradient)
 
@@ -525,7 +525,7 @@ def linear_backward_task(bounded: bool, by_width: bool) -> Any:
     -------
     numba.core.ccallback.CFunc
         Reads ``source``, the linear layer's input, uint8, shape (batch, time, inputs); ``weight``, shape (inputs,
-        neurons); ``bias``; ``packed``, the spikes; ``kept``, the potentials before the first step, shape (batch,
+        padded neurons); ``bias``; ``packed``, the spikes; ``kept``, the potentials before the first step, shape (batch,
         neurons); and ``gradient``. Writes ``input_gradient`` and its sums over time to ``sums``, shape (batch,
         neurons); ``weight_gradient`` as `weight_gradient_task`. ``state`` as for `backward_task`.
     """
@@ -537,17 +537,22 @@ def linear_backward_task(bounded: bool, by_width: bool) -> Any:
         reset, minimum = np.float32(numbers[_RESET]), np.float32(numbers[_MINIMUM])
         scale, width = np.float32(numbers[_SCALE]), np.float32(numbers[_WIDTH])
         strips = (neurons + STRIP - 1) // STRIP
-        # Rows of these are made from addresses, like those of tensors: of slices the compiler knows too little.
-        potentials = np.empty(time * STRIP, np.float32)
-        last = np.empty(STRIP, np.float32)
-        active, totals = np.empty(inputs + 1, np.int64), np.zeros(inputs * STRIP, np.float32)
+        # What is worked on is made from addresses, like tensors: numba's own arrays count their references all the
+        # time, and of slices the compiler knows too little.
+        room = min(STRIP, padded(neurons))
+        rooms = np.zeros((time + 2) * room, np.float32), np.zeros(inputs * room, np.float32)
+        places = np.empty(inputs + 1, np.int64)
+        at_v, at_totals = rooms[0].ctypes.data, rooms[1].ctypes.data
+        active = carray(_places(places.ctypes.data), inputs + 1)
         while True:
             piece = _take(job)
             group, first = piece // strips, piece % strips * STRIP
             if group * job[_GROUP] >= job[_BATCH]:
                 break
             count = min(STRIP, neurons - first)
-            bias, current = carray(_floats(job[_BIAS] + 4 * first), count), carray(_floats(last.ctypes.data), count)
+            wide = padded(count)
+            bias, current = carray(_floats(job[_BIAS] + 4 * first), count), carray(_floats(at_v + 4 * room * time), count)
+            values = carray(_floats(at_v + 4 * room * (time + 1)), wide)
             for row in range(group * job[_GROUP], min((group + 1) * job[_GROUP], job[_BATCH])):
                 one = row * neurons + first
                 initial = carray(_floats(job[_KEPT] + 4 * one), count)
@@ -556,9 +561,9 @@ def linear_backward_task(bounded: bool, by_width: bool) -> Any:
                 for step in range(time):
                     packed = carray(_bytes(job[_PACKED] + (row * time + step) * neurons + first), count)
                     source = carray(_bytes(job[_SOURCE] + (row * time + step) * inputs), inputs)
-                    v = carray(_floats(potentials.ctypes.data + 4 * STRIP * step), count)
+                    v = carray(_floats(at_v + 4 * room * step), wide)
                     some = _list_active(source, active)
-                    _gather(active, some, source, job[_WEIGHT] + 4 * first, neurons, v)
+                    _gather(active, some, source, job[_WEIGHT] + 4 * first, padded(neurons), v)
                     for i in range(count):
                         before = current[i] + (v[i] + bias[i])
                         v[i] = before
@@ -577,7 +582,7 @@ def linear_backward_task(bounded: bool, by_width: bool) -> Any:
                     input_gradient = carray(_floats(job[_INPUT_GRADIENT] + 4 * place), count)
                     packed = carray(_bytes(job[_PACKED] + place), count)
                     source = carray(_bytes(job[_SOURCE] + (row * time + step) * inputs), inputs)
-                    v = carray(_floats(potentials.ctypes.data + 4 * STRIP * step), count)
+                    v = carray(_floats(at_v + 4 * room * step), wide)
                     # Three loops: of one with more tensors the compiler does not see that they don't overlap.
                     if bounded:
                         for i in range(count):
@@ -593,11 +598,13 @@ def linear_backward_task(bounded: bool, by_width: bool) -> Any:
                         input_gradient[i] = later
                     for i in range(count):
                         sums[i] += input_gradient[i]
+                        values[i] = input_gradient[i]
                     some = _list_active(source, active)
-                    _scatter(active, some, source, input_gradient, totals.ctypes.data, count)
+                    _scatter(active, some, source, at_totals, wide, values)
                 for k in range(inputs):
-                    into = job[_WEIGHT_GRADIENT] + 4 * ((group * inputs + k) * neurons + first)
-                    mine = carray(_floats(totals.ctypes.data + 4 * k * count), count)
-                    _pour(mine, carray(_floats(into), count))
+                    into = job[_WEIGHT_GRADIENT] + 4 * ((group * inputs + k) * padded(neurons) + first)
+                    mine = carray(_floats(at_totals + 4 * k * wide), wide)
+                    _pour(mine, carray(_floats(into), wide))
+        _keep(rooms, places)
 
     return _task(backward)

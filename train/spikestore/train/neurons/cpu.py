@@ -30,7 +30,7 @@ def forward(
     kept = torch.empty_like(x) if keep else None
     v_record = torch.empty_like(x) if record else None
     _run(
-        cpu_kernels.forward_task(neuron.single, *_modes(neuron)),
+        cpu_kernels.forward_task(*_modes(neuron)),
         x.shape,
         neuron,
         x=x,
@@ -50,7 +50,7 @@ def forward_counting(
     spikes, packed = torch.empty_like(x), torch.empty_like(x, dtype=torch.uint8)
     kept = torch.empty_like(x) if keep else None
     tensors = {"x": x, "state": v_mem, "spikes": spikes, "kept": kept, "packed": packed}
-    job = _run(cpu_kernels.forward_task(neuron.single, *_modes(neuron)), x.shape, neuron, **tensors)
+    job = _run(cpu_kernels.forward_task(*_modes(neuron)), x.shape, neuron, **tensors)
     return Pass(spikes, v_mem), kept, _counts(job, packed)
 
 
@@ -76,8 +76,11 @@ def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tup
     exponential = as_single_exponential(neuron.surrogate)
     given = _evaluate(neuron, kept) if exponential is None else None
     numbers, by_width = _exponential(neuron, exponential) if exponential is not None else ({}, False)
+    modes = _modes(neuron)
+    if neuron.minimum is None:
+        modes = (False, False, False)
     _run(
-        cpu_kernels.backward_task(neuron.single, *_modes(neuron), given is not None, by_width),
+        cpu_kernels.backward_task(*modes, given is not None, by_width),
         kept.shape,
         neuron,
         numbers,
@@ -203,8 +206,10 @@ def _run(
     return job
 
 
-def _modes(neuron: Neuron) -> tuple[bool, bool]:
-    return _is_power_of_two(float(neuron.threshold)), neuron.minimum is not None
+def _modes(neuron: Neuron) -> tuple[bool, bool, bool]:
+    """Return single, by_product and bounded, as the tasks take them; where a mode changes nothing it is False."""
+    product = not neuron.single and _is_power_of_two(float(neuron.threshold))
+    return neuron.single, product, neuron.minimum is not None
 
 
 def _is_power_of_two(value: float) -> bool:

@@ -103,8 +103,8 @@ def _import(backend: Backend) -> Any:
                 extra="train",
             ) from error
         raise MissingExtraError(
-            f"the backend exodus is not installed ({error}): `make exodus` builds it on a machine with a GPU, "
-            "or take the backend fused",
+            f"the backend exodus is not installed ({error}): `make exodus`, or `python -m "
+            "spikestore.train.build_exodus`, builds it on a machine with a GPU; or take the backend fused",
             extra="exodus",
         ) from error
     return _Guarded(layers)

@@ -415,16 +415,20 @@ def pack_task() -> Any:
 @_inner
 def _list_active(source: Any, active: Any) -> Any:
     """Write the places of `source` that are not 0 to `active`; return how many there are."""
-    some, whole = 0, len(source) // 64 * 64
-    for first in range(0, whole, 64):
-        mask = _not_zero(source, first)
+    some, count = 0, len(source)
+    if count < 64:
+        for k in range(count):
+            active[some] = k
+            some += np.int64(source[k] != 0)
+        return some
+    for begin in range(0, count, 64):
+        # The last word ends where the row does; what the word before it had is shifted out.
+        first = min(begin, count - 64)
+        mask = _not_zero(source, first) >> np.uint64(begin - first)
         while mask != 0:
-            active[some] = first + _lowest(mask)
+            active[some] = begin + _lowest(mask)
             some += 1
             mask &= mask - np.uint64(1)
-    for k in range(whole, len(source)):
-        active[some] = k
-        some += np.int64(source[k] != 0)
     return some
 
 

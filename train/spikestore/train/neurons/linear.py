@@ -19,8 +19,9 @@ from torch.nn.functional import linear
 from spikestore.train.neurons.dynamics import Neuron, Pass
 from spikestore.train.neurons.surrogates import as_single_exponential
 
-DENSEST = 0.25
-"""Share of inputs that are not 0 up to which potentials are computed again; above, they are kept (measured)."""
+AGAIN, SPARSE = 0.15, 0.25
+"""Shares of inputs that are not 0, up to which potentials are computed again rather than kept, and up to which the
+weight's gradient is summed over what is not 0 rather than by a matrix product (measured)."""
 
 
 class Counts(NamedTuple):
@@ -103,8 +104,8 @@ class _LinearIAF(torch.autograd.Function):
         from spikestore.train.neurons import cpu
 
         current = linear(x, weight, bias)
-        sparse = counts is not None and counts.density <= DENSEST
-        again = sparse and as_single_exponential(neuron.surrogate) is not None
+        sparse = counts is not None and counts.density <= SPARSE
+        again = counts is not None and counts.density <= AGAIN and as_single_exponential(neuron.surrogate) is not None
         done, kept, fired = cpu.forward_counting(current, v_mem, neuron, keep=not again)
         if again and fired is None:  # a neuron that spiked more than 255 times in a step: rare
             done, kept, fired = cpu.forward_counting(current, v_mem, neuron, keep=True)
@@ -135,7 +136,7 @@ class _LinearOfCounts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, counts: Counts) -> Tensor:
         ctx.save_for_backward(counts.packed, weight)
-        ctx.has_bias, ctx.sparse = bias is not None, counts.density <= DENSEST
+        ctx.has_bias, ctx.sparse = bias is not None, counts.density <= SPARSE
         return linear(x, weight, bias)
 
     @staticmethod

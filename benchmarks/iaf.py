@@ -143,9 +143,7 @@ def unbound(layer: Any) -> Any:
             self.v_mem = state["v_mem"]
             return torch.stack(spikes, 1)
 
-    return Unbound(
-        spike_threshold=layer.spike_threshold.detach(), surrogate_grad_fn=layer.surrogate_grad_fn
-    )
+    return Unbound(spike_threshold=layer.spike_threshold.detach(), surrogate_grad_fn=layer.surrogate_grad_fn)
 
 
 def stepper(network: Any, x: Any, best_of: int = 3) -> Callable[[], float]:
@@ -257,7 +255,9 @@ def gpu_fused_vs_exodus(bench: Bench) -> Row:
 def gpu_fused_vs_spikingjelly(bench: Bench) -> Row:
     """On a GPU, against SpikingJelly's fastest backend: its multi-step IF neurons on CuPy or Triton."""
     row = Row("gpu_fused_vs_spikingjelly", 2, 4)
-    row.skipped = _no_gpu(bench) or _missing("spikingjelly.activation_based.neuron", "pip install spikingjelly")
+    row.skipped = _no_gpu(bench) or _missing(
+        "spikingjelly.activation_based.neuron", "pip install spikingjelly"
+    )
     if row.skipped:
         return row
     from torch import nn
@@ -268,7 +268,7 @@ def gpu_fused_vs_spikingjelly(bench: Bench) -> Row:
         try:
             rate = stepper(_spikingjelly(seed_network(bench, "linear"), backend, nn), x.transpose(0, 1))
             speed = rate()
-        except Exception as error:  # noqa: BLE001, PERF203 a backend that is not there fails in its own way
+        except Exception as error:
             print(f"spikingjelly's backend {backend} does not run: {error}")
             continue
         if best is None or speed > best[0]:

@@ -161,7 +161,9 @@ def reference_kernels() -> ModuleType:
             fired = fired if most < 0 else fired.clamp(max=most)
             spikes[:, step], kept[:, step] = fired, v
 
-    def lif_backward(slope: Tensor, gradient: Tensor, free: Tensor, alpha: Tensor, subtract: Tensor) -> Tensor:
+    def lif_backward(
+        slope: Tensor, gradient: Tensor, free: Tensor, alpha: Tensor, subtract: Tensor
+    ) -> Tensor:
         result, later = torch.empty_like(gradient), torch.zeros_like(alpha)
         for step in range(gradient.shape[1] - 1, -1, -1):
             later = free[:, step] * (gradient[:, step] + (alpha - subtract * slope[:, step]) * later)

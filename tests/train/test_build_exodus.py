@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ def cuda_torch(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(build_exodus.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     return monkeypatch
 
 
@@ -32,7 +34,7 @@ def toolkit(folder: Path, told: str) -> Path:
 
 
 def test_a_cpu_build_of_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """torch without CUDA is named, and the way out."""
+    """Torch without CUDA is named, and the way out."""
     monkeypatch.setattr(torch.version, "cuda", None)
     assert build_exodus.main() == 2
     assert capsys.readouterr().err == (
@@ -49,7 +51,9 @@ def test_no_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert "exodus needs sinabs: pip install 'spikestore[train]' first" in capsys.readouterr().err
 
 
-def test_no_toolkit(cuda_torch: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_toolkit(
+    cuda_torch: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Without nvcc the version to install is named."""
     is_file = Path.is_file
     monkeypatch.setattr(Path, "is_file", lambda path: path.name != "nvcc" and is_file(path))
@@ -76,7 +80,7 @@ def test_builds_with_the_right_one(cuda_torch: Any, tmp_path: Path) -> None:
     cuda_torch.setenv("CUDA_HOME", str(home))
     assert build_exodus.find_toolkit() == home
     cuda_torch.delenv("CUDA_HOME")
-    cuda_torch.setattr(build_exodus.shutil, "which", lambda name: str(home / "bin" / "nvcc"))
+    cuda_torch.setattr(shutil, "which", lambda name: str(home / "bin" / "nvcc"))
     assert build_exodus.find_toolkit() == home
 
 
@@ -94,7 +98,7 @@ def test_pip_is_called_with_the_recipe(
             self.returncode = 1 if "--no-build-isolation" in command or "-c" in command else 0
             calls.append((command, options.get("env", {}).get("CUDA_HOME", "")))
 
-    cuda_torch.setattr(build_exodus.subprocess, "run", Done)
+    cuda_torch.setattr(subprocess, "run", Done)
     assert build_exodus.main() == 1
     assert calls[-1][0][3:] == [
         "install", "--no-build-isolation", "--no-deps", "--no-cache-dir", "sinabs-exodus==2.0.0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ def network(kind: Any, widths: tuple[int, ...], *, bias: bool = True, **options:
     """Return a stack of linear layers and neurons."""
     torch.manual_seed(3)
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten(start_dim=2))
-    for place, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for place, (inputs, outputs) in enumerate(pairwise(widths)):
         layers[f"linear{place}"] = nn.Linear(inputs, outputs, bias=bias)
         if place < len(widths) - 2:
             layers[f"iaf{place}"] = IAF(**options)
@@ -141,14 +142,21 @@ def test_hooks_see_what_they_expect() -> None:
             )
     net(frames), plain(frames)
     assert len(seen) == 6
-    assert all(torch.equal(seen[f"ours {name}"], seen[f"theirs {name}"]) for name in ("linear0", "iaf0", "linear1"))
+    assert all(
+        torch.equal(seen[f"ours {name}"], seen[f"theirs {name}"]) for name in ("linear0", "iaf0", "linear1")
+    )
 
 
 def test_runs_together_only_where_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """Together while learning; layer by layer without gradients, under autocast and while states are recorded."""
     calls: list[int] = []
-    together = linear_module._LinearIAF.apply
-    monkeypatch.setattr(linear_module._LinearIAF, "apply", lambda *them: calls.append(1) or together(*them))
+    together: Any = linear_module._LinearIAF.apply
+
+    def counting(*them: Any) -> Any:
+        calls.append(1)
+        return together(*them)
+
+    monkeypatch.setattr(linear_module._LinearIAF, "apply", counting)
     frames = counts((3, 6, 1, 9), 0.1)
     net = network(SpikingSequential, (9, 20, 5))
     net(frames)

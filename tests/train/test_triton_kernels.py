@@ -32,7 +32,11 @@ needs_triton = pytest.mark.skipif(
 
 def compare(device: str) -> None:
     """Assert that a pass of the GPU's kernels equals one of the CPU's, for all cases."""
-    from spikestore.train.neurons import cpu, triton_kernels
+    from importlib import import_module
+
+    cpu, triton_kernels = (
+        import_module(f"spikestore.train.neurons.{name}") for name in ("cpu", "triton_kernels")
+    )
 
     torch.manual_seed(0)
     for case in CASES:
@@ -106,7 +110,9 @@ def test_half_precision_on_a_gpu(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("convolutional", [False, True])
 def test_networks_on_a_gpu(convolutional: bool) -> None:
     """A network learns on the GPU as it does with Sinabs there."""
-    more = {"convolutions": (ConvolutionSpec(channels=4, pool="sum"),)} if convolutional else {}
+    more: dict[str, Any] = (
+        {"convolutions": (ConvolutionSpec(channels=4, pool="sum"),)} if convolutional else {}
+    )
     axes = {"polarities": 2, "height": 8, "width": 8} if convolutional else {}
     found = []
     for backend in ("fused", "sinabs"):

@@ -75,7 +75,8 @@ def find_toolkit() -> Path:
 def works() -> bool:
     """Return whether exodus can be imported, in a process of its own."""
     code = "import torch, exodus_cuda, sinabs.exodus.layers"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)  # noqa: S603 our own words
+    return done.returncode == 0
 
 
 def build(toolkit: Path) -> None:
@@ -122,7 +123,8 @@ def _home() -> Path | None:
 def _version(home: Path) -> str | None:
     """Return the version that nvcc tells, as in "13.0"."""
     try:
-        told = subprocess.run([home / "bin" / "nvcc", "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+        command = [str(home / "bin" / "nvcc"), "--version"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 a compiler
     except OSError:
         return None
     found = re.search(r"release (\d+\.\d+)", told.stdout)

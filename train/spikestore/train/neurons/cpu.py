@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikestore.train.neurons import cpu_kernels
-from spikestore.train.neurons.cpu_kernels import JOB, PAD, STRIP
+from spikestore.train.neurons import cpu_kernels, cpu_linear_kernels
+from spikestore.train.neurons.compiled import STRIP
 from spikestore.train.neurons.dynamics import Neuron, Pass
+from spikestore.train.neurons.job import JOB
 from spikestore.train.neurons.linear import Counts
 from spikestore.train.neurons.surrogates import SingleExponential, as_single_exponential
 from spikestore.train.neurons.threads import run_task
+from spikestore.train.neurons.tiles import PAD
 
 _PLACE = {name: place for place, name in enumerate(JOB)}
 _MOST_GROUPS = 64
@@ -49,8 +51,8 @@ def forward_counting(
     x, v_mem = x.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
     spikes, packed = torch.empty_like(x), torch.empty_like(x, dtype=torch.uint8)
     kept = torch.empty_like(x) if keep else None
-    tensors = {"x": x, "state": v_mem, "spikes": spikes, "kept": kept, "packed": packed}
-    job = _run(cpu_kernels.forward_task(*_modes(neuron)), x.shape, neuron, **tensors)
+    tensors: dict[str, Any] = {"x": x, "state": v_mem, "spikes": spikes, "kept": kept, "packed": packed}
+    job = _run(cpu_kernels.forward_task(*_modes(neuron)), x.shape, neuron, {}, **tensors)
     return Pass(spikes, v_mem), kept, _counts(job, packed)
 
 
@@ -59,7 +61,7 @@ def pack(x: Tensor) -> Counts | None:
     x = x.detach().contiguous()
     packed = torch.empty_like(x, dtype=torch.uint8)
     job = _job(x.shape, x=x, packed=packed)
-    run_task(cpu_kernels.pack_task(), job.ctypes.data, len(x))
+    run_task(cpu_linear_kernels.pack_task(), job.ctypes.data, len(x))
     return _counts(job, packed)
 
 
@@ -118,7 +120,7 @@ def backward_from_counts(
     x, sums = torch.empty_like(spikes), torch.empty_like(v_mem)
     group, weights = _groups(source, spikes)
     _run(
-        cpu_kernels.linear_backward_task(neuron.minimum is not None, by_width),
+        cpu_linear_kernels.linear_backward_task(neuron.minimum is not None, by_width),
         spikes.shape,
         neuron,
         numbers,
@@ -158,14 +160,16 @@ def weight_gradient(source: Tensor, output: Tensor) -> Tensor:
         group=group,
         weight_gradient=weights,
     )
-    run_task(cpu_kernels.weight_gradient_task(), job.ctypes.data, len(weights))
+    run_task(cpu_linear_kernels.weight_gradient_task(), job.ctypes.data, len(weights))
     return weights.sum(0).t()[: output.shape[2]]
 
 
 def _groups(source: Tensor, output: Tensor) -> tuple[int, Tensor]:
     """Return how many rows of a batch are summed at once, and where: the same for any number of threads."""
     group = max(1, -(-len(source) // _MOST_GROUPS))
-    return group, output.new_zeros(-(-len(source) // group), source.shape[2], -(-output.shape[2] // PAD) * PAD)
+    return group, output.new_zeros(
+        -(-len(source) // group), source.shape[2], -(-output.shape[2] // PAD) * PAD
+    )
 
 
 def _exponential(neuron: Neuron, exponential: SingleExponential) -> tuple[dict[str, float], bool]:

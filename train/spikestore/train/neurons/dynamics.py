@@ -99,11 +99,11 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
     if v_mem.dtype != torch.float32:
         raise UsageError(f"IAF keeps membrane potentials in float32, not {v_mem.dtype}: layer.v_mem.float()")
     if x.device.type == "cpu" and x.dtype != torch.float32:
-        spikes, *rest = integrate_and_fire(x.float(), v_mem, neuron, record=record)
-        return Pass(spikes.to(x.dtype), *rest)
+        wide = integrate_and_fire(x.float(), v_mem, neuron, record=record)
+        return wide._replace(spikes=wide.spikes.to(x.dtype))
     if torch.is_grad_enabled() and (x.requires_grad or v_mem.requires_grad):
-        return Pass(*_IntegrateAndFire.apply(x, v_mem, neuron, record))
-    done, _ = _kernels(x).forward(x.detach(), v_mem.detach(), neuron, keep=False, record=record)
+        return Pass(*_IntegrateAndFire.apply(x, v_mem, neuron, record))  # type: ignore[no-untyped-call]
+    done: Pass = _kernels(x).forward(x.detach(), v_mem.detach(), neuron, keep=False, record=record)[0]
     return done
 
 
@@ -131,11 +131,13 @@ class _IntegrateAndFire(torch.autograd.Function):
         ctx.neuron, ctx.dtype = neuron, x.dtype
         if done.v_record is not None:
             ctx.mark_non_differentiable(done.v_record)
-        return done
+        return done  # type: ignore[no-any-return]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, spikes: Tensor, v_mem: Tensor, _record: Tensor | None) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(
+        ctx: Any, spikes: Tensor, v_mem: Tensor, _record: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         (kept,) = ctx.saved_tensors
         x, first = _kernels(kept).backward(kept, spikes, v_mem, ctx.neuron)
         return x, first, None, None

@@ -9,9 +9,10 @@ from torch.nn.functional import avg_pool2d
 class FoldedConv2d(nn.Conv2d):
     """``Conv2d`` of each time bin: (batch, time, channels, y, x) in and out."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 torch's name
+    def forward(self, input: Tensor) -> Tensor:
         """Return the convolved frames."""
-        return super().forward(input.flatten(0, 1)).unflatten(0, input.shape[:2])
+        convolved: Tensor = super().forward(input.flatten(0, 1)).unflatten(0, input.shape[:2])
+        return convolved
 
 
 class SumPool2d(nn.Module):
@@ -35,7 +36,8 @@ class SumPool2d(nn.Module):
         """Return the pooled frames."""
         divisor = None if self.average else 1
         pooled = avg_pool2d(x.flatten(0, 1), self.size, divisor_override=divisor)
-        return pooled.unflatten(0, x.shape[:2])
+        unfolded: Tensor = pooled.unflatten(0, x.shape[:2])
+        return unfolded
 
     def extra_repr(self) -> str:
         """Return the parameters."""

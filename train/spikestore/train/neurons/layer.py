@@ -102,9 +102,7 @@ class IAF(nn.Module):
     @property
     def neuron(self) -> Neuron:
         """Parameters of its neurons."""
-        return Neuron(
-            self.spike_threshold, self._reset, self.min_v_mem, self._single, self.surrogate_grad_fn
-        )
+        return Neuron(self.spike_threshold, self._reset, self.min_v_mem, self._single, self.surrogate_grad_fn)
 
     @property
     def does_spike(self) -> bool:

@@ -77,7 +77,7 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
         The linear layer; its ``counts`` are read, and set to those of the spikes.
     """
     notes: list[Counts | None] = []
-    spikes, v_mem = _LinearIAF.apply(
+    spikes, v_mem = _LinearIAF.apply(  # type: ignore[no-untyped-call]
         x, link.linear.weight, link.linear.bias, v_mem, neuron, link.counts, notes
     )
     (link.counts,) = notes
@@ -86,7 +86,7 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
 
 def linear_of_counts(x: Tensor, layer: nn.Linear, counts: Counts) -> Tensor:
     """Return ``layer(x)``, keeping `counts`, which are those of `x`, for the backward pass."""
-    return _LinearOfCounts.apply(x, layer.weight, layer.bias, counts)  # type: ignore[no-any-return]
+    return _LinearOfCounts.apply(x, layer.weight, layer.bias, counts)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _LinearIAF(torch.autograd.Function):
@@ -105,7 +105,11 @@ class _LinearIAF(torch.autograd.Function):
 
         current = linear(x, weight, bias)
         sparse = counts is not None and counts.density <= SPARSE
-        again = counts is not None and counts.density <= AGAIN and as_single_exponential(neuron.surrogate) is not None
+        again = (
+            counts is not None
+            and counts.density <= AGAIN
+            and as_single_exponential(neuron.surrogate) is not None
+        )
         done, kept, fired = cpu.forward_counting(current, v_mem, neuron, keep=not again)
         if again and fired is None:  # a neuron that spiked more than 255 times in a step: rare
             done, kept, fired = cpu.forward_counting(current, v_mem, neuron, keep=True)
@@ -117,7 +121,7 @@ class _LinearIAF(torch.autograd.Function):
         return done.spikes, done.v_mem
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
         from spikestore.train.neurons import cpu
 
@@ -140,7 +144,7 @@ class _LinearOfCounts(torch.autograd.Function):
         return linear(x, weight, bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, output: Tensor) -> tuple[Tensor | None, ...]:
         packed, weight = ctx.saved_tensors
         x = _input_gradient(weight, output) if ctx.needs_input_grad[0] else None

@@ -17,7 +17,7 @@ class SpikingSequential(nn.Sequential):
     A linear layer that has hooks runs by itself, so that they see what they expect.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 torch's name
+    def forward(self, input: Tensor) -> Tensor:
         """Return the output of the last layer."""
         x, counts, layers = input, None, list(self)
         behind = [*layers[1:], None]
@@ -26,7 +26,7 @@ class SpikingSequential(nn.Sequential):
             if taken:
                 taken = False
                 continue
-            if not _packs(layer, x):
+            if not isinstance(layer, nn.Linear) or not _packs(layer, x):
                 x, counts = layer(x), None
             elif isinstance(following, IAF) and not following.record_states:
                 link = Link(layer, pack(x) if counts is None else counts)
@@ -38,7 +38,7 @@ class SpikingSequential(nn.Sequential):
         return x
 
 
-def _packs(layer: nn.Module, x: Tensor) -> bool:
+def _packs(layer: nn.Linear, x: Tensor) -> bool:
     """Whether a layer is a plain linear one, and its input of a kind that the kernels know, and to be learned from."""
     return (
         type(layer) is nn.Linear

@@ -38,6 +38,7 @@ class SingleExponential:
     grad_scale: float = 1.0
 
     def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative at each membrane potential."""
         width = spike_threshold * self.grad_width
         return self.grad_scale / width * torch.exp(-torch.abs(v_mem - spike_threshold) / width)
 
@@ -58,6 +59,7 @@ class PeriodicExponential:
     grad_scale: float = 1.0
 
     def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative at each membrane potential."""
         periods = v_mem / spike_threshold - 0.5
         periodic = spike_threshold * (2 * (periods - torch.floor(periods)) - 1)
         below = (v_mem - spike_threshold) * (v_mem < spike_threshold)
@@ -78,6 +80,7 @@ class Heaviside:
     window: float = 1.0
 
     def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative at each membrane potential."""
         return (v_mem >= (spike_threshold - self.window)).float() / spike_threshold
 
 
@@ -98,6 +101,7 @@ class Gaussian:
     grad_scale: float = 1.0
 
     def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative at each membrane potential."""
         return _bell(v_mem - spike_threshold, self.mu, self.sigma) * self.grad_scale
 
 
@@ -124,6 +128,7 @@ class MultiGaussian:
     grad_scale: float = 1.0
 
     def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative at each membrane potential."""
         away, wide = v_mem - spike_threshold, self.s * self.sigma
         middle = (1 + self.h) * _bell(away, self.mu, self.sigma)
         sides = middle - self.h * _bell(away, self.sigma, wide) - self.h * _bell(away, -self.sigma, wide)

@@ -8,8 +8,6 @@ spikes are those of Sinabs, and of the CPU.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -22,7 +20,8 @@ try:
     import triton.language as tl
 except ImportError as error:  # CPU builds of torch bring none
     raise MissingExtraError(
-        "the fused IAF needs Triton on a GPU; CUDA builds of torch bring it: pip install triton", extra="train"
+        "the fused IAF needs Triton on a GPU; CUDA builds of torch bring it: pip install triton",
+        extra="train",
     ) from error
 
 _BLOCK = 128

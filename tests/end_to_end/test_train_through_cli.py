@@ -67,7 +67,7 @@ def test_train_and_evaluate(built: Built, with_torch_commands: Commands, tmp_pat
             "--json",
             "--backend",
             "sinabs",
-        ).out  # fmt: skip
+        ).out
     )
     assert found == {
         "checkpoint": "runs/small/best.pt",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from spikestore.store_schemas.errors import MissingExtraError, UnknownNameError, UsageError
 from spikestore.train import ConvolutionSpec, NetworkSpec, backends, build_network, forget_states
@@ -89,12 +90,20 @@ def test_layers_of_a_convolutional_network() -> None:
 
 
 def test_sum_pooling_is_sinabs() -> None:
-    """Sum pooling of spikes gives what Sinabs' layer gives."""
+    """Sums and averages of windows, and their gradients, are those of torch; sums those of Sinabs' layer."""
     from sinabs.layers import SumPool2d as Reference
 
     from spikestore.train.neurons.folded import SumPool2d
 
-    spikes = torch.randint(0, 9, (2, 3, 4, 7, 9)).float()
+    spikes = torch.randint(0, 9, (2, 3, 4, 7, 9)).float().requires_grad_()
+    for size, average in ((2, True), (3, True), (2, False), (3, False)):
+        ours = SumPool2d(size, average=average)(spikes)
+        weights = torch.randn_like(ours)
+        divisor = None if average else 1
+        theirs = avg_pool2d(spikes.flatten(0, 1), size, divisor_override=divisor).unflatten(0, (2, 3))
+        assert torch.equal(ours, theirs)
+        mine, wanted = (torch.autograd.grad((one * weights).sum(), spikes)[0] for one in (ours, theirs))
+        assert torch.allclose(mine, wanted, rtol=1e-6)
     for size in (2, 3):
         expected = Reference(size)(spikes.flatten(0, 1)).unflatten(0, (2, 3))
         assert torch.allclose(SumPool2d(size)(spikes), expected, rtol=1e-6)

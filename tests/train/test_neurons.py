@@ -123,6 +123,15 @@ def test_equals_sinabs(case: Case) -> None:
         assert float((mine - their).abs().max()) <= allowed
 
 
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 3.0, 0.25])
+def test_multiples_of_the_threshold(threshold: float) -> None:
+    """Potentials at and around multiples of the threshold are divided as Sinabs divides them."""
+    exact = torch.arange(1, 3000, dtype=torch.float32) * threshold
+    x = torch.stack([exact, exact.nextafter(torch.tensor(0.0)), exact.nextafter(torch.tensor(1e9))])[:, None]
+    theirs = sinabs_layers.IAF(spike_threshold=torch.tensor(threshold))
+    assert torch.equal(IAF(threshold)(x), theirs(x))
+
+
 def test_no_gradient_no_keeping() -> None:
     """Without gradients spikes are the same, and so are those for an input that wants none."""
     x = torch.randn(3, 20, 40)

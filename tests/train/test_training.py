@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from spikestore.store_schemas import FeatureSet, Store
+from spikestore.store_schemas.errors import MissingExtraError
 from spikestore.train import FeatureLoader, build_network, training_step
 from spikestore.train.checkpoint import load_checkpoint
 from spikestore.train.config import TrainConfig
@@ -147,7 +149,9 @@ def test_clipping_bounds_the_gradient(splits: dict[str, FeatureSet]) -> None:
     assert sum(norm**2 for norm in norms) ** 0.5 <= 1e-3 * 1.001
 
 
-def test_what_one_backend_trains_another_runs(store_folder: Path, tmp_path: Path) -> None:
+def test_what_one_backend_trains_another_runs(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A checkpoint of the fused backend has the same accuracy on Sinabs; a run does not change its backend."""
     store = Store(store_folder)
     plan = config(epochs=1)
@@ -159,6 +163,14 @@ def test_what_one_backend_trains_another_runs(store_folder: Path, tmp_path: Path
         for one in (None, "fused", "sinabs")
     ]
     assert found == [best] * 3
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(MissingExtraError, match="backend sinabs needs Sinabs"),
+    ):
+        patch.setitem(sys.modules, "sinabs.layers", None)
+        evaluate(
+            tmp_path / "run/best.pt", store, split="valid", device="cpu", backend="sinabs", progress=silent
+        )
     other = config(epochs=2, network={"hidden": [12], "backend": "sinabs"})
     with pytest.raises(ValueError, match=r"network.backend: fused then, sinabs now"):
         run(other, store, tmp_path / "run", device="cpu", progress=silent)

@@ -163,14 +163,17 @@ def test_what_one_backend_trains_another_runs(
         for one in (None, "fused", "sinabs")
     ]
     assert found == [best] * 3
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(MissingExtraError, match="backend sinabs needs Sinabs"),
-    ):
+    with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "sinabs.layers", None)
-        evaluate(
-            tmp_path / "run/best.pt", store, split="valid", device="cpu", backend="sinabs", progress=silent
-        )
+        with pytest.raises(MissingExtraError, match="backend sinabs needs Sinabs"):
+            evaluate(
+                tmp_path / "run/best.pt",
+                store,
+                split="valid",
+                device="cpu",
+                backend="sinabs",
+                progress=silent,
+            )
     other = config(epochs=2, network={"hidden": [12], "backend": "sinabs"})
     with pytest.raises(ValueError, match=r"network.backend: fused then, sinabs now"):
         run(other, store, tmp_path / "run", device="cpu", progress=silent)

@@ -20,7 +20,7 @@ ifeq ($(filter $(TORCH),cpu cuda),)
 $(error TORCH is '$(TORCH)': it can be cpu or cuda)
 endif
 
-.PHONY: help preprocess demo train test lint format bench clean distclean
+.PHONY: help preprocess demo train exodus test lint format bench clean distclean
 
 help: ## list the targets (this is what `make` alone does)
 	@echo "make TARGET [VARIABLE=value …]"
@@ -106,9 +106,13 @@ train: $(VENV)/.stamp-train $(if $(CONFIG),,preprocess) ## train the seed's netw
 	@$(BIN)/spikestore train '$(config)' --store '$(STORE)' $(if $(EPOCHS),--epochs '$(EPOCHS)') \
 	    $(if $(SEED),--seed '$(SEED)' --folder 'runs/$(basename $(notdir $(config)))-seed$(SEED)')
 
+exodus: $(VENV)/.stamp-train ## build the backend exodus against the installed torch and CUDA, or say what is missing
+	@$(BIN)/python -m spikestore.train.build_exodus
+
 bench: $(VENV)/.stamp-dev ## run the benchmarks that exist so far, small; SIZE=full for the real numbers
 	@$(BIN)/python -m benchmarks.preprocess --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
 	@$(BIN)/python -m benchmarks.store --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
+	@$(BIN)/python -m benchmarks.iaf --size $(or $(SIZE),small)
 
 # ---------------------------------------------------------------- checks
 

@@ -45,7 +45,7 @@ def write_config(folder: Path, *, epochs: int = 1, learning_rate: float = 2e-3, 
 
 
 def test_train_and_evaluate(built: Built, with_torch_commands: Commands, tmp_path: Path) -> None:
-    """A run trains, is done the second time, goes on for more epochs, and its checkpoint is evaluated as it was measured."""
+    """A run trains, is done the second time, goes on for more epochs, and its checkpoint is evaluated as it was measured, by another backend too."""
     config = write_config(tmp_path)
     first = json.loads(with_torch_commands.well("train", config, "--store", built.store, "--json").out)
     assert [epoch["epoch"] for epoch in first["epochs"]] == [1]
@@ -58,7 +58,15 @@ def test_train_and_evaluate(built: Built, with_torch_commands: Commands, tmp_pat
     assert [epoch["epoch"] for epoch in more["epochs"]] == [2]
     found = json.loads(
         with_torch_commands.well(
-            "evaluate", "runs/small/best.pt", "--store", built.store, "--split", "valid", "--json"
+            "evaluate",
+            "runs/small/best.pt",
+            "--store",
+            built.store,
+            "--split",
+            "valid",
+            "--json",
+            "--backend",
+            "sinabs",
         ).out
     )
     assert found == {
@@ -92,6 +100,9 @@ def test_what_is_wrong_is_one_clear_line(built: Built, with_torch_commands: Comm
         with_torch_commands, "train", config, "--store", "empty"
     )
     assert "there is no configuration" in badly(with_torch_commands, "train", "nothing.toml")
+    assert "backend: should be 'fused', 'sinabs' or 'exodus', found 'slayer'" in badly(
+        with_torch_commands, "train", config, "--backend", "slayer"
+    )
     assert "there is no checkpoint" in badly(with_torch_commands, "evaluate", "nothing.pt")
 
 

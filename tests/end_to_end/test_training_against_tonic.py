@@ -74,7 +74,7 @@ def test_batches_losses_and_weights_are_bit_equal(
         assert torch.equal(batch.labels, labels)
 
     torch.manual_seed(0)
-    network = build_network(NetworkSpec(hidden=(24, 24)), sites=100, classes=35)
+    network = build_network(NetworkSpec(backend="sinabs", hidden=(24, 24)), sites=100, classes=35)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     losses = [training_step(network, optimiser, batch) for batch in ours[:STEPS]]
 

@@ -235,16 +235,20 @@ def _environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
 def test_local_workers() -> None:
     """They have one thread each, pinned pools and a session of their own; all listen on loopback only."""
-    before = _environment()
+    before, others = _environment(), _children()
     with executor(1) as runs:
         assert isinstance(runs, DaskExecutor)
         assert runs.workers == 1
         there = runs._client.submit(_environment, pure=False).result()
         assert _environment() == before
         assert all(there[name] == "1" for name in executors._PINNED)
-        processes = psutil.Process().children(recursive=True)
+        processes = _children() - others
         assert len(processes) >= 2
         assert all(os.getsid(process.pid) != os.getsid(0) for process in processes)
         listening = [
@@ -259,11 +263,12 @@ def test_local_workers() -> None:
 def test_nothing_is_left_of_local_workers(capfd: pytest.CaptureFixture[str]) -> None:
     """After an error inside no process is left, log levels are as before, and nothing was said."""
     levels = {name: logging.getLogger(name).level for name in executors._NOISY}
-    processes: list[psutil.Process] = []
+    others = _children()
+    processes: set[psutil.Process] = set()
 
     def fail() -> None:
         with executor(1):
-            processes.extend(psutil.Process().children(recursive=True))
+            processes.update(_children() - others)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

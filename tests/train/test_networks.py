@@ -12,13 +12,15 @@ from torch import nn
 
 from spikestore.store_schemas.errors import SpecError
 from spikestore.train import NetworkSpec, build_network, forget_states
+from spikestore.train.backends import Backend
 from spikestore.train.networks import load_weights, spiking_layers, weights
 
 
-def test_is_the_seeds_network() -> None:
+@pytest.mark.parametrize("backend", ["sinabs", "fused"])
+def test_is_the_seeds_network(backend: Backend) -> None:
     """Same random seed: parameters and outputs are bit-equal to the seed's Sequential on Sinabs."""
     torch.manual_seed(0)
-    network = build_network(NetworkSpec(hidden=(16, 16, 16)), sites=10, classes=35)
+    network = build_network(NetworkSpec(backend=backend, hidden=(16, 16, 16)), sites=10, classes=35)
     torch.manual_seed(0)
     seed = nn.Sequential(
         nn.Linear(10, 16), IAF(), nn.Linear(16, 16), IAF(), nn.Linear(16, 16), IAF(), nn.Linear(16, 35)
@@ -30,9 +32,10 @@ def test_is_the_seeds_network() -> None:
     ]  # fmt: skip
 
 
-def test_forgets_states_without_random_numbers() -> None:
+@pytest.mark.parametrize("backend", ["sinabs", "fused"])
+def test_forgets_states_without_random_numbers(backend: Backend) -> None:
     """After forgetting, a batch of any size gives what a fresh network gives, and draws no random numbers."""
-    network = build_network(NetworkSpec(hidden=(8,)), sites=10, classes=2)
+    network = build_network(NetworkSpec(backend=backend, hidden=(8,)), sites=10, classes=2)
     frames = torch.randint(0, 9, (6, 20, 1, 10)).float()
     fresh = copy.deepcopy(network)(frames[:3])
     network(frames)
@@ -78,6 +81,14 @@ def test_spec_reaches_the_layers() -> None:
     assert first.min_v_mem == -1.0
     assert first.spike_threshold is not second.spike_threshold
     assert torch.equal(weights(network)["linear1.weight"], 2 * weights(plain)["linear1.weight"])
+
+
+def test_specs_of_before_there_were_backends() -> None:
+    """A configuration without a backend is valid, and means the fused one."""
+    old = {"hidden": [8], "spike_threshold": 1.0, "min_v_mem": None, "input_scale": 1.0}
+    assert NetworkSpec.from_mapping(old, origin="test") == NetworkSpec(backend="fused", hidden=(8,))
+    with pytest.raises(SpecError, match=r"backend: should be 'fused', 'sinabs' or 'exodus', found 'fusd'"):
+        NetworkSpec.from_mapping({"backend": "fusd"}, origin="test")
 
 
 def test_nonsense_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 import torch
 
 from spikestore.store_schemas import FeatureSet, Store
+from spikestore.store_schemas.errors import MissingExtraError
 from spikestore.train import FeatureLoader, build_network, training_step
 from spikestore.train.checkpoint import load_checkpoint
 from spikestore.train.config import TrainConfig
 from spikestore.train.monitor import TrainingError
-from spikestore.train.runs import run
+from spikestore.train.runs import evaluate, run
 from spikestore.train.training import accuracy, make_optimiser, train
 
 
@@ -145,6 +147,46 @@ def test_clipping_bounds_the_gradient(splits: dict[str, FeatureSet]) -> None:
     training_step(network, optimiser, batch, clip_norm=1e-3)
     norms = [float(p.grad.norm()) for p in network.parameters() if p.grad is not None]
     assert sum(norm**2 for norm in norms) ** 0.5 <= 1e-3 * 1.001
+
+
+def test_what_one_backend_trains_another_runs(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint of the fused backend has the same accuracy on Sinabs; a run does not change its backend."""
+    store = Store(store_folder)
+    plan = config(epochs=1)
+    best = run(plan, store, tmp_path / "run", device="cpu", progress=silent).best
+    found = [
+        evaluate(tmp_path / "run/best.pt", store, split="valid", device="cpu", backend=one, progress=silent)[
+            0
+        ]
+        for one in (None, "fused", "sinabs")
+    ]
+    assert found == [best] * 3
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "sinabs.layers", None)
+        with pytest.raises(MissingExtraError, match="backend sinabs needs Sinabs"):
+            evaluate(
+                tmp_path / "run/best.pt",
+                store,
+                split="valid",
+                device="cpu",
+                backend="sinabs",
+                progress=silent,
+            )
+    other = config(epochs=2, network={"hidden": [12], "backend": "sinabs"})
+    with pytest.raises(ValueError, match=r"network.backend: fused then, sinabs now"):
+        run(other, store, tmp_path / "run", device="cpu", progress=silent)
+
+
+def test_losses_are_those_of_sinabs(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """Two epochs of training give the same losses on fused and on Sinabs, to rounding."""
+    fused, sinabs = (
+        go(config(epochs=2, network={"backend": one}), splits, tmp_path / one) for one in ("fused", "sinabs")
+    )
+    for one, other in zip(fused, sinabs, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.spike_rates == pytest.approx(other.spike_rates, rel=1e-2)
 
 
 def test_a_finished_run_goes_on_when_asked_for_more(store_folder: Path, tmp_path: Path) -> None:

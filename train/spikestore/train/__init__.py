@@ -8,13 +8,16 @@ if TYPE_CHECKING:
     from spikestore.train.batch import Batch, SparseBatch
     from spikestore.train.dataset import FeatureDataset
     from spikestore.train.loader import FeatureLoader
-    from spikestore.train.networks import NetworkSpec, build_network, forget_states
+    from spikestore.train.networks import ConvolutionSpec, NetworkSpec, build_network, forget_states
+    from spikestore.train.neurons import IAF
     from spikestore.train.order import epoch_order
     from spikestore.train.packed import PackedColumns, pack
     from spikestore.train.training import training_step
 
 __all__ = [
+    "IAF",
     "Batch",
+    "ConvolutionSpec",
     "FeatureDataset",
     "FeatureLoader",
     "NetworkSpec",
@@ -30,7 +33,9 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "IAF": "neurons",
         "Batch": "batch",
+        "ConvolutionSpec": "networks",
         "FeatureDataset": "dataset",
         "FeatureLoader": "loader",
         "NetworkSpec": "networks",

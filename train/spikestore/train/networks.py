@@ -1,33 +1,69 @@
-"""Networks of integrate-and-fire neurons, on Sinabs."""
+"""Networks of integrate-and-fire neurons: linear stacks and convolutional ones, on any backend."""
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from spikestore.store_schemas.model import AsTuple, Real, Size, Spec
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.model import AsTuple, Count, Real, Size, Spec
+from spikestore.train.backends import SURROGATES, Backend, SpikeMode, SurrogateName, make_neurons, sequence_of
+from spikestore.train.neurons import IAF
+from spikestore.train.neurons.folded import FoldedConv2d, SumPool2d
+
+
+class ConvolutionSpec(Spec):
+    """A ``Conv2d``, an ``IAF`` layer and, if asked for, a pooling layer."""
+
+    channels: Size
+    """Output channels."""
+    kernel: Size = 3
+    """Side of the square kernel."""
+    stride: Size = 1
+    padding: Count = 0
+    pool: Literal["sum", "average"] | None = None
+    """Pooling of the spikes; none by default."""
+    pool_size: Size = 2
+    """Side and stride of the pooling window."""
 
 
 class NetworkSpec(Spec):
-    """A stack of ``Linear`` and ``IAF`` layers with a linear read-out, as in the seed."""
+    """A stack of ``Linear`` and ``IAF`` layers with a linear read-out, as in the seed; convolutions in front, if any."""
 
+    backend: Backend = "fused"
+    """What computes the neurons. Spikes and parameters are the same on all, gradients to rounding."""
+    convolutions: Annotated[tuple[ConvolutionSpec, ...], AsTuple] = ()
+    """Convolutional layers; frames must have the axis y."""
     hidden: Annotated[tuple[Size, ...], AsTuple, Field(min_length=1)] = (128, 128, 128)
     """Neurons of each hidden layer."""
     spike_threshold: Annotated[Real, Field(gt=0)] = 1.0
     """Membrane potential from which a neuron spikes."""
     min_v_mem: Real | None = None
     """Lower bound of the membrane potential; none by default."""
+    spikes: SpikeMode = "multi"
+    """As many spikes in a time bin as the threshold goes into the membrane potential, or at most a single one."""
+    surrogate: SurrogateName = "single_exponential"
+    """Derivative of spikes by membrane potential, with Sinabs' defaults."""
     input_scale: Annotated[Real, Field(gt=0)] = 1.0
     """Factor for the weights of the first layer at initialisation: counts are sparse, and a network whose first
     layer never spikes does not learn."""
 
 
-def build_network(spec: NetworkSpec, *, sites: int, classes: int) -> nn.Sequential:
-    """Build a network.
+def build_network(
+    spec: NetworkSpec,
+    *,
+    sites: int,
+    classes: int,
+    polarities: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+) -> nn.Sequential:
+    """Build a network. Parameters and ``state_dict`` are the same for every backend.
 
     Parameters
     ----------
@@ -37,29 +73,70 @@ def build_network(spec: NetworkSpec, *, sites: int, classes: int) -> nn.Sequenti
         Inputs: the product of the frame axes behind time.
     classes : int
         Outputs.
+    polarities, height, width : int, optional
+        Frame axes behind time: needed with convolutions, and unused without.
 
     Returns
     -------
     nn.Sequential
         From frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes). Layers
-        are called ``linear1``, ``iaf1`` …, ``readout``.
-    """
-    from sinabs.layers import IAF
+        are called ``conv1``, ``iaf1``, ``pool1`` …, ``flatten``, ``linear1``, ``iaf1`` …, ``readout``; numbers go on
+        from convolutions to linear layers.
 
-    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten(start_dim=2))
-    width = sites
-    for place, neurons in enumerate(spec.hidden, 1):
-        layers[f"linear{place}"] = nn.Linear(width, neurons)
-        # A threshold of its own for each layer: Sinabs' default tensor is shared between all.
-        layers[f"iaf{place}"] = IAF(
-            spike_threshold=torch.tensor(spec.spike_threshold), min_v_mem=spec.min_v_mem
+    Raises
+    ------
+    UsageError
+        Convolutions of frames without y, or larger than what is left of the frame; a backend that can't do what
+        the spec says.
+    MissingExtraError
+        The backend is not installed; says how to install it.
+    """
+
+    def neurons() -> nn.Module:
+        return make_neurons(
+            spec.backend, spec.spike_threshold, spec.min_v_mem, spec.spikes, SURROGATES[spec.surrogate]()
         )
-        width = neurons
-    layers["readout"] = nn.Linear(width, classes)
+
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    inputs = sites
+    if spec.convolutions:
+        if polarities is None or height is None or width is None:
+            raise UsageError("convolutions need frames of (time, polarity, y, x): these have no y")
+        inputs = _convolutions(layers, spec, neurons, (polarities, height, width))
+    layers["flatten"] = nn.Flatten(start_dim=2)
+    for place, outputs in enumerate(spec.hidden, len(spec.convolutions) + 1):
+        layers[f"linear{place}"] = nn.Linear(inputs, outputs)
+        layers[f"iaf{place}"] = neurons()
+        inputs = outputs
+    layers["readout"] = nn.Linear(inputs, classes)
     with torch.no_grad():
-        first: Any = layers["linear1"]
+        first: Any = next(layer for name, layer in layers.items() if name != "flatten")
         first.weight.mul_(spec.input_scale)
-    return nn.Sequential(layers)
+    return sequence_of(spec.backend, layers)
+
+
+def _convolutions(
+    layers: OrderedDict[str, nn.Module], spec: NetworkSpec, neurons: Any, frame: tuple[int, int, int]
+) -> int:
+    """Append convolutional layers; return the number of their outputs."""
+    channels, *sides = frame
+    for place, one in enumerate(spec.convolutions, 1):
+        sides = [(side + 2 * one.padding - one.kernel) // one.stride + 1 for side in sides]
+        if one.pool is not None:
+            sides = [side // one.pool_size for side in sides]
+        if min(sides) < 1:
+            raise UsageError(
+                f"convolutions[{place - 1}] leaves nothing of frames of {frame[1]} × {frame[2]}: "
+                "take fewer layers, smaller kernels or padding"
+            )
+        layers[f"conv{place}"] = FoldedConv2d(
+            channels, one.channels, one.kernel, stride=one.stride, padding=one.padding
+        )
+        layers[f"iaf{place}"] = neurons()
+        if one.pool is not None:
+            layers[f"pool{place}"] = SumPool2d(one.pool_size, average=one.pool == "average")
+        channels = one.channels
+    return channels * sides[0] * sides[1]
 
 
 def forget_states(network: nn.Module) -> None:
@@ -99,6 +176,7 @@ def spiking_layers(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def _stateful_layers(network: nn.Module) -> dict[str, Any]:
-    from sinabs.layers import StatefulLayer
-
-    return {name: layer for name, layer in network.named_modules() if isinstance(layer, StatefulLayer)}
+    kinds: tuple[type, ...] = (IAF,)
+    if "sinabs.layers" in sys.modules:  # else there are none of its layers
+        kinds = (IAF, sys.modules["sinabs.layers"].StatefulLayer)
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, kinds)}

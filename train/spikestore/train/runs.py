@@ -10,6 +10,7 @@ from typing import Any
 from spikestore.store_schemas import FeatureSet, Store
 from spikestore.store_schemas.errors import StoreError, UnknownNameError, UsageError
 from spikestore.store_schemas.upstreams import Upstreams
+from spikestore.train.backends import Backend
 from spikestore.train.checkpoint import load_checkpoint, refuse_other_data
 from spikestore.train.config import TrainConfig
 from spikestore.train.loader import FeatureLoader
@@ -89,9 +90,12 @@ def evaluate(
     device: str = "auto",
     residence: Residence = "auto",
     other_data: bool = False,
+    backend: Backend | None = None,
     progress: Progress,
 ) -> tuple[float, int]:
     """Return (accuracy, number of samples) of a checkpoint on one split.
+
+    With `backend`, another one than that of the run computes the neurons.
 
     Raises
     ------
@@ -103,13 +107,16 @@ def evaluate(
     features = _features(store, name or data.name, (split,))[split]
     if not other_data:
         refuse_other_data(checkpoint, split, features, path=path)
-    shape = network_shape(features)
+    spec = checkpoint.config.network
+    if backend is not None:
+        spec = spec.model_copy(update={"backend": backend})
+    shape = network_shape(features, spec)
     if shape != checkpoint.shape:
         raise UsageError(
             f"{path} was trained for {checkpoint.shape}, {features!r} has {shape}", path=str(path)
         )
     place = pick_device(device)
-    network = build_network(checkpoint.config.network, **shape)
+    network = build_network(spec, **shape)
     load_weights(network, checkpoint.weights)
     loader = FeatureLoader(
         features, data.batch_size, residence=residence, device=place, pad_to=data.pad_to, progress=progress

@@ -24,7 +24,7 @@ from spikestore.train.checkpoint import (
 from spikestore.train.config import OptimiserConfig, TrainConfig
 from spikestore.train.loader import FeatureLoader
 from spikestore.train.monitor import SpikeCounts, TrainingError, first_not_finite, silent_layers
-from spikestore.train.networks import build_network, forget_states, load_weights, weights
+from spikestore.train.networks import NetworkSpec, build_network, forget_states, load_weights, weights
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def train(
         )
 
     batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
-    shape = network_shape(features[data.train])
+    shape = network_shape(features[data.train], config.network)
     network = build_network(config.network, **shape).to(device)
     optimiser = make_optimiser(config.optimiser, network)
     at = Position()
@@ -153,9 +153,12 @@ def train(
     return results
 
 
-def network_shape(features: FeatureSet) -> dict[str, int]:
-    """Return what a network for this feature set needs to know: ``sites`` and ``classes``."""
-    return {"sites": features.layout.site_count, "classes": len(features.classes)}
+def network_shape(features: FeatureSet, spec: NetworkSpec) -> dict[str, int]:
+    """Return what `build_network` needs to know of a feature set: sites, classes, and frame axes for convolutions."""
+    shape = {"sites": features.layout.site_count, "classes": len(features.classes)}
+    if spec.convolutions and len(features.layout.sites) == 3:
+        shape |= dict(zip(("polarities", "height", "width"), features.layout.sites, strict=True))
+    return shape
 
 
 def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.AdamW:

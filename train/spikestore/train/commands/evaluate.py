@@ -19,6 +19,9 @@ def evaluate(
     name: Annotated[str | None, typer.Option("--name", help="Feature sets, instead of the run's.")] = None,
     device: DeviceOption = "auto",
     other_data: OtherDataOption = False,
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="fused, sinabs or exodus, instead of the run's.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the accuracy of a trained network.
@@ -27,6 +30,7 @@ def evaluate(
     --------
     spikestore evaluate runs/demo/best.pt --split test --store ./store
     """
+    from spikestore.train.backends import known_backend
     from spikestore.train.runs import evaluate as measure
 
     with progress("samples") as report:
@@ -37,6 +41,7 @@ def evaluate(
             name=name,
             device=device,
             other_data=other_data,
+            backend=known_backend(backend),
             progress=report,
         )
     if as_json:

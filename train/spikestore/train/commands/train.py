@@ -25,6 +25,9 @@ def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")],
     store: StoreOption = None,
     residence: ResidenceOption = None,
+    backend: Annotated[
+        str | None, typer.Option("--backend", help="fused, sinabs or exodus, instead of the configuration's.")
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Instead of the configuration's.")
     ] = None,
@@ -56,6 +59,8 @@ def train(
     mapping = loaded.to_mapping() | {name: value for name, value in changes.items() if value is not None}
     if residence is not None:
         mapping["data"]["residence"] = residence
+    if backend is not None:
+        mapping["network"]["backend"] = backend
     loaded = type(loaded).from_mapping(mapping, origin=str(config))
     place = folder or Path("runs") / config.stem
     with progress("samples") as report:

@@ -1,0 +1,216 @@
+"""Backends: the same network on each; what one trains, another runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from spikestore.store_schemas.errors import MissingExtraError, UnknownNameError, UsageError
+from spikestore.train import ConvolutionSpec, NetworkSpec, backends, build_network, forget_states
+from spikestore.train.networks import load_weights, weights
+
+SPECS = {
+    "linear": (NetworkSpec(hidden=(24, 16), input_scale=3.0), (1, 10), {}),
+    "single": (NetworkSpec(hidden=(24, 16), input_scale=3.0, spikes="single", surrogate="heaviside"), (1, 10), {}),
+    "convolutional": (
+        NetworkSpec(
+            convolutions=(
+                ConvolutionSpec(channels=4, pool="sum"),
+                ConvolutionSpec(channels=6, padding=1, stride=2, pool="average"),
+            ),
+            hidden=(12,),
+            input_scale=2.0,
+        ),
+        (2, 14, 12),
+        {"polarities": 2, "height": 14, "width": 12},
+    ),
+}  # fmt: skip
+
+
+def build(name: str, backend: str, **changes: Any) -> tuple[nn.Sequential, Tensor]:
+    """Return a network and frames for it."""
+    spec, frame, axes = SPECS[name]
+    spec = spec.model_copy(update={"backend": backend, **changes})
+    torch.manual_seed(0)
+    network = build_network(spec, sites=int(torch.tensor(frame).prod()), classes=5, **axes)
+    frames = (torch.rand(3, 15, *frame) < 0.2).float() * torch.randint(1, 4, (3, 15, *frame))
+    return network, frames
+
+
+def outputs_and_gradients(network: nn.Module, frames: Tensor) -> list[Tensor]:
+    """Return outputs, and gradients of a weighted sum of them."""
+    forget_states(network)
+    outputs = network(frames)
+    torch.manual_seed(1)
+    (outputs * torch.randn_like(outputs)).sum().backward()
+    return [outputs.detach(), *(one.grad for one in network.parameters() if one.grad is not None)]
+
+
+def assert_equal_networks(name: str, backend: str, **changes: Any) -> None:
+    """Assert that a backend gives the outputs and gradients of Sinabs, and takes its weights."""
+    network, frames = build(name, backend, **changes)
+    sinabs, _ = build(name, "sinabs", **changes)
+    assert network.state_dict().keys() == sinabs.state_dict().keys()
+    assert [one for one, _ in network.named_children()] == [one for one, _ in sinabs.named_children()]
+    with torch.no_grad():
+        for one in sinabs.parameters():
+            one.mul_(1.1)
+    load_weights(network, weights(sinabs))
+    found, wanted = outputs_and_gradients(network, frames), outputs_and_gradients(sinabs, frames)
+    assert torch.equal(found[0], wanted[0])
+    assert found[0].abs().max() > 0
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert float((mine - theirs).abs().max()) <= 2e-6 * float(theirs.abs().max())
+
+
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("minimum", [None, -0.1])
+def test_fused_equals_sinabs(name: str, minimum: float | None) -> None:
+    """Same names, weights that load both ways, equal outputs, gradients to rounding."""
+    assert_equal_networks(name, "fused", min_v_mem=minimum)
+
+
+def test_layers_of_a_convolutional_network() -> None:
+    """Names count on from convolutions to linear layers, and the sizes follow the frame."""
+    network, _ = build("convolutional", "fused")
+    assert [name for name, _ in network.named_children()] == [
+        "conv1", "iaf1", "pool1", "conv2", "iaf2", "pool2", "flatten", "linear3", "iaf3", "readout",
+    ]  # fmt: skip
+    assert network.get_submodule("linear3").in_features == 6
+
+
+def test_sum_pooling_is_sinabs() -> None:
+    """Sums and averages of windows, and their gradients, are those of torch; sums those of Sinabs' layer."""
+    from sinabs.layers import SumPool2d as Reference
+
+    from spikestore.train.neurons.folded import SumPool2d
+
+    spikes = torch.randint(0, 9, (2, 3, 4, 7, 9)).float().requires_grad_()
+    for size, average in ((2, True), (3, True), (2, False), (3, False)):
+        ours = SumPool2d(size, average=average)(spikes)
+        weights = torch.randn_like(ours)
+        divisor = None if average else 1
+        theirs = avg_pool2d(spikes.flatten(0, 1), size, divisor_override=divisor).unflatten(0, (2, 3))
+        assert torch.equal(ours, theirs)
+        mine, wanted = (torch.autograd.grad((one * weights).sum(), spikes)[0] for one in (ours, theirs))
+        assert torch.allclose(mine, wanted, rtol=1e-6)
+    for size in (2, 3):
+        expected = Reference(size)(spikes.flatten(0, 1)).unflatten(0, (2, 3))
+        assert torch.allclose(SumPool2d(size)(spikes), expected, rtol=1e-6)
+        assert torch.equal(SumPool2d(size)(spikes), SumPool2d(size)(spikes).round())
+
+
+def test_frames_that_do_not_fit_convolutions() -> None:
+    """Frames without y, and frames that are too small, are refused."""
+    spec = NetworkSpec(convolutions=(ConvolutionSpec(channels=4, kernel=5),))
+    with pytest.raises(UsageError, match=r"these have no y"):
+        build_network(spec, sites=10, classes=2)
+    with pytest.raises(UsageError, match=r"convolutions\[0\] leaves nothing of frames of 4 × 9"):
+        build_network(spec, sites=72, classes=2, polarities=2, height=4, width=9)
+
+
+def test_fused_needs_no_sinabs() -> None:
+    """A fused network is built and runs where Sinabs can't be imported."""
+    import subprocess
+
+    code = (
+        "import sys; sys.modules['sinabs'] = None\n"
+        "import torch; from spikestore.train import NetworkSpec, build_network, forget_states\n"
+        "net = build_network(NetworkSpec(hidden=(4,)), sites=3, classes=2)\n"
+        "forget_states(net); net(torch.ones(2, 4, 1, 3)).sum().backward()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_missing_backend_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No fall-back to another backend: an error with the command."""
+    monkeypatch.setitem(sys.modules, "sinabs.layers", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'spikestore\[train\]'"):
+        build("linear", "sinabs")
+    monkeypatch.setitem(sys.modules, "sinabs.exodus", None)
+    with pytest.raises(MissingExtraError, match=r"`make exodus`"):
+        build("linear", "exodus")
+    with pytest.raises(UnknownNameError, match=r"no backend 'slayer': it can be fused, sinabs, exodus"):
+        backends.known_backend("slayer")
+
+
+def test_exodus_refuses_a_minimum() -> None:
+    """EXODUS bounds before the reset and not after: other gradients, so no minimum."""
+    with pytest.raises(UsageError, match=r"leave min_v_mem out"):
+        build("linear", "exodus", min_v_mem=-1.0)
+
+
+# ---------------------------------------------------------------- EXODUS' Python side, on a reference of its kernels
+
+
+def reference_kernels() -> ModuleType:
+    """Return a module in place of EXODUS' compiled one: the recursions that its kernels compute, in torch."""
+    made: Any = ModuleType("exodus_cuda")
+
+    def lif_forward(
+        spikes: Tensor, kept: Tensor, x: Tensor, first: Tensor, alpha: Tensor, subtract: Tensor, threshold: Tensor,
+        minimum: Tensor, bounded: bool, most: int,
+    ) -> None:  # fmt: skip
+        v, fired = first.clone(), torch.zeros_like(first)
+        for step in range(x.shape[1]):
+            v = (v - fired * subtract) * alpha + x[:, step]
+            if bounded:
+                v = torch.maximum(v, minimum)
+            fired = torch.where(v >= threshold, torch.trunc(v / threshold), 0.0)
+            fired = fired if most < 0 else fired.clamp(max=most)
+            spikes[:, step], kept[:, step] = fired, v
+
+    def lif_backward(
+        slope: Tensor, gradient: Tensor, free: Tensor, alpha: Tensor, subtract: Tensor
+    ) -> Tensor:
+        result, later = torch.empty_like(gradient), torch.zeros_like(alpha)
+        for step in range(gradient.shape[1] - 1, -1, -1):
+            later = free[:, step] * (gradient[:, step] + (alpha - subtract * slope[:, step]) * later)
+            result[:, step] = later
+        return result
+
+    made.lifForward, made.lifBackward = lif_forward, lif_backward
+    return made  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def exodus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make sinabs-exodus importable with reference kernels; $EXODUS_SOURCE may name its unpacked source."""
+    import sinabs
+
+    source = os.environ.get("EXODUS_SOURCE")
+    if source is not None:
+        monkeypatch.setattr(sinabs, "__path__", [*sinabs.__path__, str(Path(source) / "sinabs")])
+    if find_spec("sinabs.exodus") is None:
+        pytest.skip("sinabs-exodus is not installed, and $EXODUS_SOURCE does not name its source")
+    monkeypatch.setitem(sys.modules, "exodus_cuda", reference_kernels())
+    monkeypatch.setattr(backends, "_EXODUS_DEVICES", ("cpu",))
+    yield
+    for name in [name for name in sys.modules if name.startswith("sinabs.exodus")]:
+        del sys.modules[name]
+
+
+@pytest.mark.usefixtures("exodus")
+@pytest.mark.parametrize("name", SPECS)
+def test_exodus_equals_sinabs(name: str) -> None:
+    """EXODUS' layers with a reference of their kernels: same names and outputs, gradients to rounding."""
+    assert_equal_networks(name, "exodus")
+
+
+@pytest.mark.usefixtures("exodus")
+def test_exodus_refuses_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernels would read addresses of another memory: refused before."""
+    monkeypatch.setattr(backends, "_EXODUS_DEVICES", ("cuda",))
+    network, frames = build("linear", "exodus")
+    with pytest.raises(UsageError, match=r"exodus takes float32 on a GPU, not torch.float32 on cpu"):
+        network(frames)

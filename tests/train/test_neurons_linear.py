@@ -1,0 +1,184 @@
+"""Linear layers that run together with their neurons: the same results as layer by layer, less kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from spikestore.train.neurons import IAF, Heaviside
+from spikestore.train.neurons import linear as linear_module
+from spikestore.train.neurons.sequential import SpikingSequential
+
+
+def network(kind: Any, widths: tuple[int, ...], *, bias: bool = True, **options: Any) -> Any:
+    """Return a stack of linear layers and neurons."""
+    torch.manual_seed(3)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten(start_dim=2))
+    for place, (inputs, outputs) in enumerate(pairwise(widths)):
+        layers[f"linear{place}"] = nn.Linear(inputs, outputs, bias=bias)
+        if place < len(widths) - 2:
+            layers[f"iaf{place}"] = IAF(**options)
+    made = kind(layers)
+    with torch.no_grad():
+        made.linear0.weight.mul_(3)
+    return made
+
+
+def results(net: nn.Module, frames: Tensor, calls: int = 1) -> list[Tensor]:
+    """Return outputs and all gradients."""
+    frames = frames.clone().requires_grad_()
+    outputs = [net(frames) for _ in range(calls)]
+    torch.manual_seed(4)
+    sum((one * torch.randn_like(one)).sum() for one in outputs).backward()
+    gradients = (one.grad for one in (frames, *net.parameters()) if one.grad is not None)
+    return [one.detach() for one in (*outputs, *gradients)]
+
+
+def compare(frames: Tensor, *arguments: Any, calls: int = 1, **options: Any) -> None:
+    """Assert that outputs are equal and gradients close."""
+    found = results(network(SpikingSequential, *arguments, **options), frames, calls)
+    wanted = results(network(nn.Sequential, *arguments, **options), frames, calls)
+    for place, (mine, theirs) in enumerate(zip(found, wanted, strict=True)):
+        if place < calls:
+            assert torch.equal(mine, theirs)
+        assert float((mine - theirs).abs().max()) <= 2e-6 * float(theirs.abs().max())
+
+
+def counts(shape: tuple[int, ...], density: float, most: int = 4, seed: int = 0) -> Tensor:
+    """Return frames of counts."""
+    torch.manual_seed(seed)
+    return (torch.rand(shape) < density).float() * torch.randint(1, most, shape)
+
+
+@settings(max_examples=25)
+@given(
+    widths=st.lists(st.integers(1, 150), min_size=3, max_size=4),
+    batch=st.integers(1, 5),
+    time=st.integers(1, 12),
+    density=st.sampled_from([0.0, 0.05, 0.2, 0.9]),
+    minimum=st.sampled_from([None, -0.2]),
+    threshold=st.sampled_from([1.0, 0.3]),
+    bias=st.booleans(),
+    calls=st.integers(1, 2),
+    seed=st.integers(0, 99),
+)
+def test_equals_layer_by_layer(
+    widths: list[int], batch: int, time: int, density: float, minimum: float | None, threshold: float, bias: bool,
+    calls: int, seed: int,
+) -> None:  # fmt: skip
+    """Over widths, densities, minima, thresholds and calls with carried states."""
+    frames = counts((batch, time, 1, widths[0]), density, seed=seed)
+    options = {"min_v_mem": minimum, "spike_threshold": threshold}
+    compare(frames, tuple(widths), bias=bias, calls=calls, **options)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        counts((70, 3, 1, 9), 0.1),  # more rows than groups
+        counts((2, 5, 1, 9), 0.1, most=1000),  # no uint8
+        counts((2, 5, 1, 9), 0.1) * 0.3,  # no integers
+        -counts((2, 5, 1, 9), 0.1),
+    ],
+)
+def test_any_frames(frames: Tensor) -> None:
+    """Large, fractional and negative inputs are kept as they are; large batches are summed in groups."""
+    compare(frames, (9, 20, 20, 5))
+
+
+def test_more_spikes_than_a_byte_holds() -> None:
+    """A neuron that spikes more than 255 times in a bin is not cut off."""
+    frames = counts((2, 6, 1, 9), 0.2, most=250)
+    compare(frames, (9, 20, 20, 5), spike_threshold=0.01)
+
+
+def test_other_surrogates() -> None:
+    """Surrogates that torch evaluates give the same too."""
+    compare(counts((3, 6, 1, 9), 0.1), (9, 20, 20, 5), surrogate_grad_fn=Heaviside())
+
+
+def test_wide_layers_are_cut_into_strips() -> None:
+    """More neurons than a strip has."""
+    compare(counts((2, 4, 1, 30), 0.2), (30, 1100, 1030, 5))
+
+
+def test_keeps_a_byte_a_spike() -> None:
+    """Bytes kept for the backward pass are those of frames and spikes as uint8, and little more."""
+    frames, widths = counts((16, 40, 1, 64), 0.05), (64, 64, 64, 10)
+    kept: dict[int, int] = {}
+
+    def keep(one: Tensor) -> Tensor:
+        kept[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
+        return one
+
+    def bytes_of(kind: Any) -> int:
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+            output = network(kind, widths)(frames)
+        assert output.requires_grad
+        return sum(kept.values())
+
+    small = 4 * (2 * 64 * 64 + 64 * 10) + 4 * 2 * 64 * (16 + 1)  # weights, biases and first potentials
+    assert bytes_of(SpikingSequential) <= 3 * frames.numel() + small
+    assert bytes_of(nn.Sequential) >= 4 * 5 * frames.numel()
+
+
+def test_hooks_see_what_they_expect() -> None:
+    """A hooked linear layer runs by itself; hooks of neurons see spikes; results stay the same."""
+    frames = counts((3, 6, 1, 9), 0.1)
+    net, plain = network(SpikingSequential, (9, 20, 5)), network(nn.Sequential, (9, 20, 5))
+    seen: dict[str, Tensor] = {}
+    for name in ("linear0", "iaf0", "linear1"):
+        for one, prefix in ((net, "ours "), (plain, "theirs ")):
+            one.get_submodule(name).register_forward_hook(
+                lambda layer, inputs, output, key=prefix + name: seen.update({key: output})
+            )
+    net(frames), plain(frames)
+    assert len(seen) == 6
+    assert all(
+        torch.equal(seen[f"ours {name}"], seen[f"theirs {name}"]) for name in ("linear0", "iaf0", "linear1")
+    )
+
+
+def test_runs_together_only_where_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together while learning; layer by layer without gradients, under autocast and while states are recorded."""
+    calls: list[int] = []
+    together: Any = linear_module._LinearIAF.apply
+
+    def counting(*them: Any) -> Any:
+        calls.append(1)
+        return together(*them)
+
+    monkeypatch.setattr(linear_module._LinearIAF, "apply", counting)
+    frames = counts((3, 6, 1, 9), 0.1)
+    net = network(SpikingSequential, (9, 20, 5))
+    net(frames)
+    assert len(calls) == 1
+    with torch.no_grad():
+        net(frames)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        net(frames)
+    net.iaf0.record_states = True
+    net(frames)
+    assert len(calls) == 1
+    assert net.iaf0.recordings["v_mem"].shape == (3, 6, 20)
+
+
+def test_any_number_of_threads_gives_the_same_bits() -> None:
+    """Sums over the batch do not depend on the number of threads."""
+    frames = counts((70, 5, 1, 9), 0.1)
+    found = []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        try:
+            found.append(results(network(SpikingSequential, (9, 20, 5)), frames)[-4:])
+        finally:
+            torch.set_num_threads(1)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

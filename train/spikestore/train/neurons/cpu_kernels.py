@@ -1,0 +1,199 @@
+"""Compiled passes over time for integrate-and-fire neurons, on the CPU.
+
+Tensors are (batch, time, neurons), float32, contiguous. A task is cut into strips: one row of the batch, up to
+`STRIP` neurons, all time steps. The membrane potentials of a strip stay in the first-level cache while its time
+passes by, the innermost loop runs over neighbouring neurons and has no branch, so that the compiler vectorises it.
+Any number of threads may call the same task at once: each takes the next strip from a counter until none is left.
+
+A task has one argument, the address of a block of 8-byte words, which `job` names: sizes, addresses of tensors, and
+numbers as float64. Variants that differ in what the innermost loop does are compiled when they are first asked
+for, and kept on disk.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import carray  # type: ignore[attr-defined]
+
+from spikestore.train.neurons.compiled import (
+    MOST_PACKED,
+    ONE,
+    STRIP,
+    TINY,
+    ZERO,
+    add_to,
+    exp_minus,
+    floats,
+    octets,
+    take,
+    task,
+)
+from spikestore.train.neurons.job import (
+    BATCH,
+    FIRED,
+    GRADIENT,
+    INPUT_GRADIENT,
+    INVERSE,
+    KEPT,
+    MINIMUM,
+    NEURONS,
+    PACKED,
+    RECORD,
+    RESET,
+    SCALE,
+    SPIKES,
+    STATE,
+    SURROGATE,
+    THRESHOLD,
+    TIME,
+    UNPACKABLE,
+    WIDTH,
+    WORDS,
+    X,
+)
+
+
+@cache
+def forward_task(single: bool, by_product: bool, bounded: bool) -> Any:
+    """Return the forward pass.
+
+    Parameters
+    ----------
+    single : bool
+        At most one spike a step.
+    by_product : bool
+        ``v * inverse`` is exactly ``v / threshold``, because the threshold is a power of two.
+    bounded : bool
+        There is a minimum.
+
+    Returns
+    -------
+    numba.core.ccallback.CFunc
+        Reads ``x`` and ``state``; writes ``spikes``, the last potentials to ``state`` and, where the address is
+        not 0, potentials before the reset to ``kept``, after it to ``record``, spikes as uint8 to ``packed``.
+        ``fired`` counts non-zero spikes and ``unpackable`` those that are no uint8, both only with ``packed``.
+    """
+
+    def forward(data: Any) -> None:
+        job, numbers = carray(data, WORDS, np.int64), carray(data, WORDS, np.float64)
+        time, neurons = job[TIME], job[NEURONS]
+        threshold, inverse = np.float32(numbers[THRESHOLD]), np.float32(numbers[INVERSE])
+        reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
+        strips = (neurons + STRIP - 1) // STRIP
+        unused = np.empty(STRIP, np.float32)
+        fired: Any = 0
+        unpackable: Any = 0
+        while True:
+            strip = take(job)
+            if strip >= job[BATCH] * strips:
+                break
+            row, first = strip // strips, strip % strips * STRIP
+            count = min(STRIP, neurons - first)
+            state = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)
+            for step in range(time):
+                place = (row * time + step) * neurons + first
+                x = carray(floats(job[X] + 4 * place), count)
+                spikes = carray(floats(job[SPIKES] + 4 * place), count)
+                kept = unused[:count]
+                if job[KEPT] != 0:
+                    kept = carray(floats(job[KEPT] + 4 * place), count)
+                for i in range(count):
+                    v = state[i] + x[i]
+                    kept[i] = v
+                    if single:
+                        spike = ONE if v - threshold >= ZERO else ZERO
+                    else:
+                        whole = np.trunc(v * inverse if by_product else v / threshold)
+                        # A product and no choice: NaN and -inf must come through as they do in Sinabs.
+                        spike = (ONE if v > ZERO else ZERO) * whole
+                    spikes[i] = spike
+                    v -= spike * reset
+                    if bounded:
+                        above = v - minimum
+                        v = (ZERO if above <= ZERO else above) + minimum
+                    state[i] = v
+                if job[PACKED] != 0:
+                    packed = carray(octets(job[PACKED] + place), count)
+                    odd, some = np.int32(0), np.int32(0)
+                    for i in range(count):
+                        spike = spikes[i]
+                        fits = ZERO <= spike <= MOST_PACKED
+                        packed[i] = np.uint8(np.int32(spike if fits else ZERO))
+                        odd += np.int32(not fits)
+                        some += np.int32(spike != ZERO)
+                    unpackable += odd
+                    fired += some
+                if job[RECORD] != 0:
+                    record = carray(floats(job[RECORD] + 4 * place), count)
+                    for i in range(count):
+                        record[i] = state[i]
+        add_to(job, UNPACKABLE, unpackable)
+        add_to(job, FIRED, fired)
+
+    return task(forward)
+
+
+@cache
+def backward_task(single: bool, by_product: bool, bounded: bool, given: bool, by_width: bool) -> Any:
+    """Return the backward pass.
+
+    Parameters
+    ----------
+    single, by_product, bounded : bool
+        As for `forward_task`; the first two matter only with the third.
+    given : bool
+        The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
+    by_width : bool
+        ``width`` holds its inverse, which is exact because the width is a power of two.
+
+    Returns
+    -------
+    numba.core.ccallback.CFunc
+        Reads ``kept`` and ``gradient``, that of the spikes; writes ``input_gradient``. ``state`` goes in as the
+        gradient of the last potentials and comes out as that of the first.
+    """
+
+    def backward(data: Any) -> None:
+        job, numbers = carray(data, WORDS, np.int64), carray(data, WORDS, np.float64)
+        time, neurons = job[TIME], job[NEURONS]
+        threshold, inverse = np.float32(numbers[THRESHOLD]), np.float32(numbers[INVERSE])
+        reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
+        scale, width = np.float32(numbers[SCALE]), np.float32(numbers[WIDTH])
+        strips = (neurons + STRIP - 1) // STRIP
+        while True:
+            strip = take(job)
+            if strip >= job[BATCH] * strips:
+                break
+            row, first = strip // strips, strip % strips * STRIP
+            count = min(STRIP, neurons - first)
+            state = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)
+            for step in range(time - 1, -1, -1):
+                place = (row * time + step) * neurons + first
+                kept = carray(floats(job[KEPT] + 4 * place), count)
+                gradient = carray(floats(job[GRADIENT] + 4 * place), count)
+                input_gradient = carray(floats(job[INPUT_GRADIENT] + 4 * place), count)
+                surrogate = carray(floats((job[SURROGATE] if given else job[KEPT]) + 4 * place), count)
+                for i in range(count):
+                    v = kept[i]
+                    if given:
+                        slope = surrogate[i]
+                    else:
+                        away = abs(v - threshold)
+                        slope = scale * exp_minus(away * width if by_width else away / width)
+                    later = state[i]
+                    if bounded:
+                        if single:
+                            spike = ONE if v - threshold >= ZERO else ZERO
+                        else:
+                            whole = np.trunc(v * inverse if by_product else v / threshold)
+                            spike = (ONE if v > ZERO else ZERO) * whole
+                        later = ZERO if v - spike * reset - minimum <= ZERO else later
+                    later += (gradient[i] - later * reset) * slope
+                    later = ZERO if abs(later) < TINY else later
+                    state[i] = later
+                    input_gradient[i] = later
+
+    return task(backward)

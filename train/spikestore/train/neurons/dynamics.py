@@ -1,0 +1,143 @@
+"""What an integrate-and-fire neuron does, and its pass over time as a function that torch can differentiate.
+
+For each neuron, with threshold θ, reset amount b, minimum m and output gradient g::
+
+    v(t)  = v'(t-1) + x(t)
+    s(t)  = [v(t) > 0] · trunc(v(t) / θ)      several spikes a step; [v(t) ≥ θ] for one
+    v'(t) = v(t) - b · s(t), then max(v' - m, 0) + m where there is a minimum
+
+    d(t)  = c(t) · d(t+1) + sg(t) · (g(t) - b · c(t) · d(t+1))
+    c(t)  = [v(t) - b · s(t) > m], 1 without a minimum
+
+where sg is the surrogate at v(t), and d(t) the gradient by x(t). All in float32 and in this order, which is that of
+Sinabs: spikes are equal to the last bit. For the backward pass v(t) is kept, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train.neurons.surrogates import Surrogate
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """Parameters that all neurons of a layer share.
+
+    Attributes
+    ----------
+    threshold : Tensor
+        Float32, shape ().
+    reset : float or None
+        What a spike takes off the membrane potential; None for the threshold.
+    minimum : Tensor or None
+        Lower bound of the membrane potential, float32, shape ().
+    single : bool
+        At most one spike a step.
+    surrogate : Surrogate
+        Derivative of spikes.
+    """
+
+    threshold: Tensor
+    reset: float | None
+    minimum: Tensor | None
+    single: bool
+    surrogate: Surrogate
+
+
+class Pass(NamedTuple):
+    """What a pass over time gives.
+
+    Attributes
+    ----------
+    spikes : Tensor
+        Shape (batch, time, neurons), the dtype of the input.
+    v_mem : Tensor
+        Membrane potentials after the last step, float32, shape (batch, neurons).
+    v_record : Tensor or None
+        Membrane potentials after every step's reset, float32, shaped like the spikes, detached.
+    """
+
+    spikes: Tensor
+    v_mem: Tensor
+    v_record: Tensor | None = None
+
+
+def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool = False) -> Pass:
+    """Let neurons integrate their input over time, and fire.
+
+    Parameters
+    ----------
+    x : Tensor
+        Input, shape (batch, time, neurons); float32, or half precision, in which case membranes are float32 all
+        the same.
+    v_mem : Tensor
+        Membrane potentials before the first step, float32, shape (batch, neurons).
+    neuron : Neuron
+        Parameters.
+    record : bool
+        Whether membrane potentials of all steps are wanted.
+
+    Returns
+    -------
+    Pass
+        Spikes and last membrane potentials, both differentiable once by `x` and `v_mem`.
+
+    Raises
+    ------
+    UsageError
+        No kernel for this dtype or device.
+    """
+    if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise UsageError(f"IAF computes in float32: its input can't be {x.dtype}, use .float()")
+    if v_mem.dtype != torch.float32:
+        raise UsageError(f"IAF keeps membrane potentials in float32, not {v_mem.dtype}: layer.v_mem.float()")
+    if x.device.type == "cpu" and x.dtype != torch.float32:
+        wide = integrate_and_fire(x.float(), v_mem, neuron, record=record)
+        return wide._replace(spikes=wide.spikes.to(x.dtype))
+    if torch.is_grad_enabled() and (x.requires_grad or v_mem.requires_grad):
+        return Pass(*_IntegrateAndFire.apply(x, v_mem, neuron, record))  # type: ignore[no-untyped-call]
+    done: Pass = _kernels(x).forward(x.detach(), v_mem.detach(), neuron, keep=False, record=record)[0]
+    return done
+
+
+def _kernels(x: Tensor) -> Any:
+    """Return the module with the kernels for a device: ``forward`` and ``backward``."""
+    if x.device.type == "cpu":
+        from spikestore.train.neurons import cpu
+
+        return cpu
+    if x.device.type == "cuda":
+        from spikestore.train.neurons import triton_kernels
+
+        return triton_kernels
+    raise UsageError(
+        f"the fused IAF runs on cpu and cuda, not on {x.device.type}: take the backend sinabs there",
+        device=x.device.type,
+    )
+
+
+class _IntegrateAndFire(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, v_mem: Tensor, neuron: Neuron, record: bool) -> Pass:
+        done, kept = _kernels(x).forward(x, v_mem, neuron, keep=True, record=record)
+        ctx.save_for_backward(kept)
+        ctx.neuron, ctx.dtype = neuron, x.dtype
+        if done.v_record is not None:
+            ctx.mark_non_differentiable(done.v_record)
+        return done  # type: ignore[no-any-return]
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, spikes: Tensor, v_mem: Tensor, _record: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        (kept,) = ctx.saved_tensors
+        x, first = _kernels(kept).backward(kept, spikes, v_mem, ctx.neuron)
+        return x, first, None, None

@@ -1,0 +1,19 @@
+"""The words of a job: the one argument of a compiled task is the address of a block of 8-byte words."""
+
+from __future__ import annotations
+
+JOB = (
+    "next", "batch", "time", "neurons", "x", "state", "spikes", "kept", "packed", "record", "surrogate",
+    "gradient", "input_gradient", "threshold", "inverse", "reset", "minimum", "scale", "width", "unpackable",
+    "fired", "source", "weight", "bias", "inputs", "sums",
+    "group", "weight_gradient",
+)  # fmt: skip
+"""Names of a job's words, in order."""
+
+(
+    NEXT, BATCH, TIME, NEURONS, X, STATE, SPIKES, KEPT, PACKED, RECORD, SURROGATE, GRADIENT,
+    INPUT_GRADIENT, THRESHOLD, INVERSE, RESET, MINIMUM, SCALE, WIDTH, UNPACKABLE, FIRED,
+    SOURCE, WEIGHT, BIAS, INPUTS, SUMS,
+    GROUP, WEIGHT_GRADIENT,
+) = range(len(JOB))  # fmt: skip
+WORDS = len(JOB)

@@ -1,0 +1,149 @@
+"""The layer of integrate-and-fire neurons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train.neurons.dynamics import Neuron, integrate_and_fire
+from spikestore.train.neurons.linear import Link, linear_integrate_and_fire
+from spikestore.train.neurons.surrogates import SingleExponential, Surrogate
+
+
+class IAF(nn.Module):
+    """Integrate-and-fire neurons, in place of ``sinabs.layers.IAF``: same spikes, parameters and states, no Sinabs.
+
+    Membrane potentials stay from call to call, with their gradients, until `reset_states`. If batch or neurons have
+    another shape than in the call before, all start at 0 (Sinabs would draw rows of the old state at random).
+
+    Parameters
+    ----------
+    spike_threshold : float or Tensor of shape ()
+        Membrane potential from which a neuron spikes; above 0.
+    spike_fn : {"multi", "single"}
+        As many spikes in a step as the threshold goes into the membrane potential, or at most one. Sinabs'
+        ``MultiSpike`` and ``SingleSpike`` are understood too.
+    reset_fn : float or None
+        What each spike takes off; the threshold if None. Sinabs' ``MembraneSubtract`` is understood too.
+    surrogate_grad_fn : Surrogate
+        Derivative of spikes by membrane potential: ours, Sinabs', or any callable of that form.
+    min_v_mem : float or Tensor of shape (), optional
+        Lower bound of membrane potentials, applied after the reset.
+    shape : sequence of int, optional
+        Shape of the first state, (batch, *neurons); that of the first input by default.
+    record_states : bool
+        Whether each call leaves ``recordings["v_mem"]``: membrane potentials after each step's reset, detached.
+
+    Attributes
+    ----------
+    v_mem : Tensor
+        Membrane potentials, float32, shape (batch, *neurons); (0,) before the first call. A buffer: set it for
+        another initial state.
+    """
+
+    v_mem: Tensor
+
+    def __init__(
+        self,
+        spike_threshold: float | Tensor = 1.0,
+        spike_fn: Any = "multi",
+        reset_fn: Any = None,
+        surrogate_grad_fn: Surrogate = SingleExponential(),  # noqa: B008 frozen
+        min_v_mem: float | Tensor | None = None,
+        shape: Any = None,
+        record_states: bool = False,
+    ) -> None:
+        super().__init__()
+        self.spike_threshold = nn.Parameter(_scalar("spike_threshold", spike_threshold), requires_grad=False)
+        if not float(self.spike_threshold) > 0:
+            raise UsageError(f"spike_threshold should be above 0, found {float(self.spike_threshold)}")
+        minimum = None if min_v_mem is None else _scalar("min_v_mem", min_v_mem)
+        self.min_v_mem = None if minimum is None else nn.Parameter(minimum, requires_grad=False)
+        self.spike_fn, self.reset_fn = spike_fn, reset_fn
+        self._single, self._reset = _is_single(spike_fn), _reset_amount(reset_fn)
+        self.surrogate_grad_fn = surrogate_grad_fn
+        self.record_states = record_states
+        self.recordings: dict[str, Tensor] = {}
+        self.register_buffer("v_mem", torch.zeros(0 if shape is None else tuple(shape)))
+
+    def forward(self, x: Tensor, link: Link | None = None) -> Tensor:
+        """Return spikes, shaped like `x`, (batch, time, *neurons), in its dtype.
+
+        With a link, `x` is the input of the linear layer in front: see `spikestore.train.neurons.linear`.
+        """
+        if x.dim() < 2:
+            raise UsageError(f"IAF takes (batch, time, *neurons), found shape {tuple(x.shape)}")
+        if link is not None:
+            self._fit((x.shape[0], link.linear.out_features), x.device)
+            done = linear_integrate_and_fire(x, self.v_mem, self.neuron, link)
+            self.v_mem, self.recordings = done.v_mem, {}
+            return done.spikes
+        shape = (x.shape[0], *x.shape[2:])
+        self._fit(shape, x.device)
+        neurons = x.shape[2:].numel()
+        done = integrate_and_fire(
+            x.reshape(*x.shape[:2], neurons),
+            self.v_mem.reshape(x.shape[0], neurons),
+            self.neuron,
+            record=self.record_states,
+        )
+        self.v_mem = done.v_mem.view(shape)
+        self.recordings = {} if done.v_record is None else {"v_mem": done.v_record.view(x.shape)}
+        return done.spikes.view(x.shape)
+
+    def _fit(self, shape: tuple[int, ...], device: torch.device) -> None:
+        """Start from 0 if the state has another shape."""
+        if self.v_mem.shape != shape or self.v_mem.device != device:
+            self.v_mem = torch.zeros(shape, device=device)
+
+    @property
+    def neuron(self) -> Neuron:
+        """Parameters of its neurons."""
+        return Neuron(self.spike_threshold, self._reset, self.min_v_mem, self._single, self.surrogate_grad_fn)
+
+    @property
+    def does_spike(self) -> bool:
+        """Its outputs are spikes."""
+        return True
+
+    def reset_states(self) -> None:
+        """Set all membrane potentials to 0, and let go of their gradients."""
+        self.v_mem = torch.zeros_like(self.v_mem)
+
+    def extra_repr(self) -> str:
+        """Return the parameters that differ from layer to layer."""
+        told = f"spike_threshold={float(self.spike_threshold):g}, spike_fn={'single' if self._single else 'multi'}"
+        return told if self.min_v_mem is None else f"{told}, min_v_mem={float(self.min_v_mem):g}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For copies and pickles: a tensor inside a graph can be neither.
+        return {**self.__dict__, "_buffers": {**self._buffers, "v_mem": self.v_mem.detach()}}
+
+
+def _scalar(name: str, value: float | Tensor) -> Tensor:
+    number = torch.as_tensor(value, dtype=torch.float32).detach().clone()
+    if number.dim() != 0 or not torch.isfinite(number):
+        raise UsageError(f"{name} should be one finite number for all neurons, found {value}")
+    return number
+
+
+def _is_single(spike_fn: Any) -> bool:
+    name = spike_fn if isinstance(spike_fn, str) else getattr(spike_fn, "__name__", type(spike_fn).__name__)
+    known = {"multi": False, "single": True, "MultiSpike": False, "SingleSpike": True}
+    if name not in known:
+        raise UsageError(f"spike_fn should be 'multi' or 'single', found {name}")
+    return known[name]
+
+
+def _reset_amount(reset_fn: Any) -> float | None:
+    if reset_fn is None:
+        return None
+    if type(reset_fn).__name__ == "MembraneSubtract":
+        reset_fn = reset_fn.subtract_value
+        return None if reset_fn is None else float(reset_fn)
+    if isinstance(reset_fn, int | float):
+        return float(reset_fn)
+    raise UsageError(f"reset_fn should be an amount to subtract, found {type(reset_fn).__name__}")

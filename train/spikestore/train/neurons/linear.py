@@ -1,0 +1,164 @@
+"""A linear layer and the neurons behind it as one step, which keeps a byte a spike for the backward pass.
+
+Spikes are small integers and mostly 0. So a layer's input is kept as uint8, which is also the spikes of the layer
+before, and membrane potentials are not kept at all: the backward pass adds up once more the few columns of the
+weight that count. The forward pass is torch's own matrix product, so that outputs are those of the layers one by
+one to the last bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+from spikestore.train.neurons.dynamics import Neuron, Pass
+from spikestore.train.neurons.surrogates import as_single_exponential
+
+AGAIN, SPARSE = 0.15, 0.25
+"""Shares of inputs that are not 0, up to which potentials are computed again rather than kept, and up to which the
+weight's gradient is summed over what is not 0 rather than by a matrix product (measured)."""
+
+
+class Counts(NamedTuple):
+    """A tensor of small integers.
+
+    Attributes
+    ----------
+    packed : Tensor
+        Uint8.
+    density : float
+        Share that is not 0.
+    """
+
+    packed: Tensor
+    density: float
+
+
+@dataclass
+class Link:
+    """What a layer of neurons takes from the linear layer in front of it, and leaves for the next one.
+
+    Attributes
+    ----------
+    linear : nn.Linear
+        The layer in front, which does not run by itself.
+    counts : Counts or None
+        Its input; after the call the neurons' spikes. None if they are no small integers.
+    """
+
+    linear: nn.Linear
+    counts: Counts | None
+
+
+def pack(x: Tensor) -> Counts | None:
+    """Return a float32 tensor as counts; None if it holds something else than integers from 0 to 255."""
+    from spikestore.train.neurons import cpu
+
+    return cpu.pack(x)
+
+
+def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Link) -> Pass:
+    """Let neurons integrate ``link.linear(x)``, and fire; gradients flow to `x`, weight, bias and `v_mem`.
+
+    Parameters
+    ----------
+    x : Tensor
+        Input of the linear layer, float32 on the CPU, shape (batch, time, inputs).
+    v_mem : Tensor
+        Membrane potentials before the first step, float32, shape (batch, neurons).
+    neuron : Neuron
+        Parameters of the neurons.
+    link : Link
+        The linear layer; its ``counts`` are read, and set to those of the spikes.
+    """
+    notes: list[Counts | None] = []
+    spikes, v_mem = _LinearIAF.apply(  # type: ignore[no-untyped-call]
+        x, link.linear.weight, link.linear.bias, v_mem, neuron, link.counts, notes
+    )
+    (link.counts,) = notes
+    return Pass(spikes, v_mem)
+
+
+def linear_of_counts(x: Tensor, layer: nn.Linear, counts: Counts) -> Tensor:
+    """Return ``layer(x)``, keeping `counts`, which are those of `x`, for the backward pass."""
+    return _LinearOfCounts.apply(x, layer.weight, layer.bias, counts)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _LinearIAF(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        v_mem: Tensor,
+        neuron: Neuron,
+        counts: Counts | None,
+        notes: list[Counts | None],
+    ) -> tuple[Tensor, Tensor]:
+        from spikestore.train.neurons import cpu
+
+        current = linear(x, weight, bias)
+        sparse = counts is not None and counts.density <= SPARSE
+        again = (
+            counts is not None
+            and counts.density <= AGAIN
+            and as_single_exponential(neuron.surrogate) is not None
+        )
+        done, kept, fired = cpu.forward_counting(current, v_mem, neuron, keep=not again)
+        if again and fired is None:  # a neuron that spiked more than 255 times in a step: rare
+            done, kept, fired = cpu.forward_counting(current, v_mem, neuron, keep=True)
+        ctx.neuron, ctx.has_bias, ctx.sparse = neuron, bias is not None, sparse
+        source = x if counts is None else counts.packed
+        saved = (v_mem, fired.packed) if kept is None and fired is not None else (kept,)
+        ctx.save_for_backward(source, weight, bias, *saved)
+        notes.append(fired)
+        return done.spikes, done.v_mem
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
+        from spikestore.train.neurons import cpu
+
+        source, weight, bias, *saved = ctx.saved_tensors
+        if len(saved) == 1:
+            current, first = cpu.backward(saved[0], spikes, v_mem, ctx.neuron)
+            by_weight, by_bias = _weight_gradient(source, current, sparse=ctx.sparse), current.sum((0, 1))
+        else:
+            counts = (source, weight, bias, *saved)
+            current, first, by_weight, by_bias = cpu.backward_from_counts(counts, spikes, v_mem, ctx.neuron)
+        x = _input_gradient(weight, current) if ctx.needs_input_grad[0] else None
+        return x, by_weight, by_bias if ctx.has_bias else None, first, None, None, None
+
+
+class _LinearOfCounts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, counts: Counts) -> Tensor:
+        ctx.save_for_backward(counts.packed, weight)
+        ctx.has_bias, ctx.sparse = bias is not None, counts.density <= SPARSE
+        return linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, output: Tensor) -> tuple[Tensor | None, ...]:
+        packed, weight = ctx.saved_tensors
+        x = _input_gradient(weight, output) if ctx.needs_input_grad[0] else None
+        by_bias = output.sum((0, 1)) if ctx.has_bias else None
+        return x, _weight_gradient(packed, output, sparse=ctx.sparse), by_bias, None
+
+
+def _input_gradient(weight: Tensor, output: Tensor) -> Tensor:
+    return output.reshape(-1, len(weight)).mm(weight).view(*output.shape[:2], -1)
+
+
+def _weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
+    from spikestore.train.neurons import cpu
+
+    if sparse:
+        return cpu.weight_gradient(source, output)
+    return output.reshape(-1, output.shape[2]).t().mm(source.reshape(-1, source.shape[2]).to(output.dtype))

@@ -1,0 +1,150 @@
+"""Surrogates of the derivative of spikes by the membrane potential before the reset.
+
+Parameters, defaults and the order of operations are those of ``sinabs.activation``, so that results are equal to
+the last bit. Any callable of the same form will do, Sinabs' own objects among them; a single exponential is
+evaluated inside the compiled pass, to about 2e-7, everything else by torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Surrogate(Protocol):
+    """Derivative of spikes by the membrane potential."""
+
+    def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative, shaped like `v_mem`; `spike_threshold` has shape ()."""
+
+
+@dataclass(frozen=True)
+class SingleExponential:
+    """Falls exponentially on both sides of the threshold (Shrestha and Orchard, 2018, SLAYER).
+
+    Attributes
+    ----------
+    grad_width : float
+        Distance over which it falls to 1/e, in thresholds.
+    grad_scale : float
+        Its integral over one side.
+    """
+
+    grad_width: float = 0.5
+    grad_scale: float = 1.0
+
+    def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative at each membrane potential."""
+        width = spike_threshold * self.grad_width
+        return self.grad_scale / width * torch.exp(-torch.abs(v_mem - spike_threshold) / width)
+
+
+@dataclass(frozen=True)
+class PeriodicExponential:
+    """Falls exponentially around every multiple of the threshold (Weidel and Sheik, 2021, WaveSense).
+
+    Attributes
+    ----------
+    grad_width : float
+        Distance over which it falls to 1/e, in membrane potential.
+    grad_scale : float
+        Its value at multiples of the threshold.
+    """
+
+    grad_width: float = 0.5
+    grad_scale: float = 1.0
+
+    def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative at each membrane potential."""
+        periods = v_mem / spike_threshold - 0.5
+        periodic = spike_threshold * (2 * (periods - torch.floor(periods)) - 1)
+        below = (v_mem - spike_threshold) * (v_mem < spike_threshold)
+        away = periodic * (v_mem >= spike_threshold) + below
+        return self.grad_scale * torch.exp(-torch.abs(away) / self.grad_width)
+
+
+@dataclass(frozen=True)
+class Heaviside:
+    """Constant from a window below the threshold upwards.
+
+    Attributes
+    ----------
+    window : float
+        Distance from the threshold at which it begins, in membrane potential.
+    """
+
+    window: float = 1.0
+
+    def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative at each membrane potential."""
+        return (v_mem >= (spike_threshold - self.window)).float() / spike_threshold
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A bell around the threshold.
+
+    Attributes
+    ----------
+    mu, sigma : float
+        Mean and standard deviation of (membrane potential - threshold).
+    grad_scale : float
+        Its integral.
+    """
+
+    mu: float = 0.0
+    sigma: float = 0.5
+    grad_scale: float = 1.0
+
+    def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative at each membrane potential."""
+        return _bell(v_mem - spike_threshold, self.mu, self.sigma) * self.grad_scale
+
+
+@dataclass(frozen=True)
+class MultiGaussian:
+    """A bell less a wider one on each side (Yin, Corradi and Bohté, 2021).
+
+    Attributes
+    ----------
+    mu, sigma : float
+        Mean and standard deviation of the bell.
+    h : float
+        Height of the wider bells, relative.
+    s : float
+        Their width, relative.
+    grad_scale : float
+        Factor for all.
+    """
+
+    mu: float = 0.0
+    sigma: float = 0.5
+    h: float = 0.15
+    s: float = 6.0
+    grad_scale: float = 1.0
+
+    def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        """Return the derivative at each membrane potential."""
+        away, wide = v_mem - spike_threshold, self.s * self.sigma
+        middle = (1 + self.h) * _bell(away, self.mu, self.sigma)
+        sides = middle - self.h * _bell(away, self.sigma, wide) - self.h * _bell(away, -self.sigma, wide)
+        return sides * self.grad_scale
+
+
+def _bell(x: Tensor, mu: float, sigma: float) -> Tensor:
+    # The root stays a tensor: in float32 it is another number than Python's.
+    return torch.exp(-((x - mu) ** 2) / (2 * sigma**2)) / (sigma * torch.sqrt(2 * torch.tensor(math.pi)))
+
+
+def as_single_exponential(surrogate: Surrogate) -> SingleExponential | None:
+    """Return `surrogate` as our own `SingleExponential`, if it is one, ours or Sinabs'."""
+    if isinstance(surrogate, SingleExponential):
+        return surrogate
+    kind = type(surrogate)
+    if kind.__name__ == "SingleExponential" and kind.__module__.startswith("sinabs."):
+        return SingleExponential(surrogate.grad_width, surrogate.grad_scale)  # type: ignore[attr-defined]
+    return None

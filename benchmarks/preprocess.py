@@ -54,6 +54,8 @@ def main() -> None:
         bench = Bench(data, scratch, recordings, peers, many)
         wanted = [row for row in ROWS if not options.rows or options.rows in row.__name__]
         rows = [row(bench) for row in wanted]
+        from benchmarks.stages import stages
+
         report("preprocess", rows, {"recordings": recordings, **stages(bench)}, options)
 
 
@@ -345,48 +347,6 @@ def command(*arguments: object) -> None:
         check=True,
         stdin=subprocess.DEVNULL,
     )
-
-
-def stages(bench: Bench) -> dict[str, float]:
-    """Return where the time of one core goes: seconds a thousand recordings."""
-    from spikestore.pipeline.block_chain import block_chain
-    from spikestore.pipeline.feature_build import layout_of_source
-    from spikestore.pipeline.fragment_task import FragmentJob, transform_rows
-    from spikestore.pipeline.readers.datasets import open_reader
-    from spikestore.store_schemas import Store, make_plan
-    from spikestore.store_schemas.digest import block_checks, block_digests
-    from spikestore.store_schemas.zarr_columns import encode_fragment
-
-    what = target(bench, min(512, bench.recordings))
-    storage = Store(bench.store()).storage
-    layout = layout_of_source(what.located, what.transform)
-    with open_reader(what.located.source, what.located.root) as reader:
-        plan = make_plan(
-            what.transform, what.located.source.key, layout, reader.n_events(), fragment_samples=512
-        )
-        job = FragmentJob(storage, plan, what.located, what.transform)
-        columns = transform_rows(job, reader, range(len(reader)))[0].as_stored(layout)
-        began = time.perf_counter()
-        blocks = [
-            reader.read_block(start, min(start + 256, len(reader))) for start in range(0, len(reader), 256)
-        ]
-        read = time.perf_counter()
-        chain = block_chain(what.transform, "auto", has_y=False)
-        for block in blocks:
-            chain(block, name_of=str)
-        binned = time.perf_counter()
-        checks = block_checks(columns, layout, 0, 0)
-        block_digests(columns, layout)
-        hashed = time.perf_counter()
-        encoded = encode_fragment(plan, 0, columns, checks)
-        encoding = time.perf_counter()
-        for path, data in encoded.items():
-            storage.put_if_absent(f"x/{path}", data)
-        written = time.perf_counter()
-    per_thousand = 1000 / len(columns)
-    marks = {"read": read - began, "bin": binned - read, "hash": hashed - binned}
-    marks |= {"encode": encoding - hashed, "write": written - encoding}
-    return {f"{name}_s_per_1000": round(seconds * per_thousand, 4) for name, seconds in marks.items()}
 
 
 ROWS = [

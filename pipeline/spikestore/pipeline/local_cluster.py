@@ -27,6 +27,15 @@ logger = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
 
+_FOR_LONG_TASKS = {
+    # Tasks are few and long: nobody needs a look at their stacks a hundred times a second.
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    # Dask makes glibc give memory back at once, so that every array begins with page faults. These are the values
+    # that glibc itself arrives at in a process that uses arrays of this size.
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
+}
+
 
 def local_cluster(workers: int, environment: Mapping[str, str]) -> Any:
     """Start workers of one thread each; a `distributed.SpecCluster`, to be closed by the caller.
@@ -43,6 +52,7 @@ def local_cluster(workers: int, environment: Mapping[str, str]) -> Any:
     OSError, RuntimeError
         They could not be started.
     """
+    import dask
     from distributed import Scheduler, SpecCluster
     from distributed.deploy.subprocess import SubprocessWorker
     from distributed.worker_memory import parse_memory_limit
@@ -66,6 +76,7 @@ def local_cluster(workers: int, environment: Mapping[str, str]) -> Any:
                 env={**os.environ, **environment},
             )
 
+    environment = {**environment, **_FOR_LONG_TASKS}
     options = {
         "host": _HOST,
         "nthreads": 1,
@@ -75,17 +86,19 @@ def local_cluster(workers: int, environment: Mapping[str, str]) -> Any:
         "env": dict(environment),  # Dask sets some of these itself in the process behind its nanny
     }
     worker = {"cls": Worker, "options": {"worker_class": "distributed.Nanny", "worker_kwargs": options}}
-    return SpecCluster(
-        workers=dict.fromkeys(range(workers), worker),
-        # Any free port: by default its HTTP server takes 8787, and Dask warns where that is taken.
-        scheduler={
-            "cls": Scheduler,
-            "options": {"host": _HOST, "port": 0, "dashboard": False, "dashboard_address": f"{_HOST}:0"},
-        },
-        worker=worker,
-        name="spikestore",
-        silence_logs=False,
-    )
+    # All tasks are handed out at once; by default a worker gets the next one when it has told of the last.
+    with dask.config.set({"distributed.scheduler.worker-saturation": float("inf")}):
+        return SpecCluster(
+            workers=dict.fromkeys(range(workers), worker),
+            # Any free port: by default its HTTP server takes 8787, and Dask warns where that is taken.
+            scheduler={
+                "cls": Scheduler,
+                "options": {"host": _HOST, "port": 0, "dashboard": False, "dashboard_address": f"{_HOST}:0"},
+            },
+            worker=worker,
+            name="spikestore",
+            silence_logs=False,
+        )
 
 
 def _end_with_parent() -> None:

@@ -117,7 +117,7 @@ bench: $(VENV)/.stamp-dev ## run the benchmarks that exist so far, small; SIZE=f
 # ---------------------------------------------------------------- checks
 
 test: $(VENV)/.stamp-dev ## run the tests that need neither a GPU nor much time
-	@$(BIN)/python -m pytest $(if $(SLOW),-m 'not gpu') $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(if $(SLOW),-m 'not gpu') $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev ## ruff, mypy, import rules
 	@$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,13 @@ class Address(NamedTuple):
     def data(self, plan_id: str) -> str:
         """Return the Zarr group of one build."""
         return f"{self.build(plan_id)}/data.zarr"
+
+
+class RunReader(Protocol):
+    """Reads runs of rows of one fragment, unchecked, with the stored hashes of their blocks."""
+
+    def read(self, fragment: int, start: int, stop: int) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
+        """Read rows `start` to `stop` of `fragment`, counted from its first row; `start` begins a block."""
 
 
 class FeatureSet:
@@ -173,6 +180,25 @@ class FeatureSet:
         for fragment, row in enumerate(self.manifest.fragments):
             yield self._read_checked(fragment, 0, row.samples)
 
+    def read_with(self, reader: RunReader, start: int, stop: int) -> SampleColumns:
+        """Read rows `start` to `stop` of one fragment through another reader than Zarr's, checked all the same.
+
+        `start` begins a block of 64, and `stop` ends one or the fragment.
+
+        Raises
+        ------
+        UsageError
+            The rows are no whole blocks of one fragment.
+        DamagedError
+            What is stored is not what was committed; the message names the object.
+        """
+        fragment, first = divmod(start, self.manifest.fragment_samples)
+        last = stop - start + first
+        size = self.manifest.fragments[fragment].samples if 0 <= start < len(self) else 0
+        if first % BLOCK or not first < last <= size or (last % BLOCK and last != size):
+            raise UsageError(f"rows {start} to {stop} are no whole blocks of one fragment")
+        return self._read_checked(fragment, first, last, reader)
+
     def frames(self, row: int) -> npt.NDArray[Any]:
         """Return the dense frames of one row: integer counts, shape (n_bins, polarity, [y,] x)."""
         columns = self.read(row, row + 1)
@@ -204,8 +230,10 @@ class FeatureSet:
             run = self._read_checked(fragment, block_start, block_stop)
             yield run.rows(first - block_start, last - block_start)
 
-    def _read_checked(self, fragment: int, start: int, stop: int) -> SampleColumns:
-        columns = self._columns  # outside: its own errors already name their object
+    def _read_checked(
+        self, fragment: int, start: int, stop: int, reader: RunReader | None = None
+    ) -> SampleColumns:
+        columns = reader or self._columns  # outside: its own errors already name their object
         try:
             run, stored = columns.read(fragment, start, stop)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What a store needs of its storage: six verbs, the only ones that any module may use."""
+"""What a store needs of its storage: seven verbs, the only ones that any module may use."""
 
 from __future__ import annotations
 
@@ -52,6 +52,9 @@ class Storage(Protocol):
 
     def get(self, path: str) -> bytes:
         """Return an object's bytes; `MissingObjectError` if there is none."""
+
+    def get_range(self, path: str, start: int, stop: int) -> bytes:
+        """Return bytes `start` to `stop` (exclusive) of an object, fewer where it ends; `MissingObjectError`."""
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """Write an object, atomically and durably, unless there is one; tell whether it was written."""

@@ -21,6 +21,7 @@ from spikestore.train.batch import Batch
 from spikestore.train.feed import Feed, Place, WholeSet
 from spikestore.train.packed import Progress, pack, refuse_other_than_features
 from spikestore.train.residence import Residence, choose_residence, pick_device
+from spikestore.train.stream import Stream
 from spikestore.train.subsets import subset_rows, subset_weights
 
 DEPTH = 2
@@ -123,6 +124,8 @@ class FeatureLoader:
         _refuse_below("rank", rank, 0)
         if rank >= ranks:
             raise UsageError(f"rank is {rank}, of {ranks} ranks it should be one of 0 to {ranks - 1}")
+        if window is not None:
+            _refuse_below("window", window, 64)
         if threads is not None:
             _refuse_below("threads", threads, 1)
         if frames not in ("dense", "sparse_coo"):
@@ -154,17 +157,20 @@ class FeatureLoader:
             reuse=reuse,
             threads=threads or min(_MOST_THREADS, _cores()),
         )
-        place = Place(rank, ranks)
-        packed = pack(features, progress)
-        self._feed: Feed = WholeSet(
-            packed,
-            np.searchsorted(packed.rows, chosen),
-            chances,
-            shuffle=shuffle,
-            seed=seed,
-            place=place,
-            device=self.device if self.residence == "device" and self.device.type != "cpu" else None,
-        )
+        place, order = Place(rank, ranks), {"shuffle": shuffle, "seed": seed}
+        if self.residence == "stream":
+            if chances is not None:
+                raise UsageError("weights need the whole set in memory: use residence 'host' or 'device'")
+            self._feed: Feed = Stream(
+                features, chosen, **order, window=window, place=place, threads=self._assembly.threads
+            )
+        else:
+            packed = pack(features, progress)
+            positions = np.searchsorted(packed.rows, chosen)
+            on_gpu = self.residence == "device" and self.device.type != "cpu"
+            self._feed = WholeSet(
+                packed, positions, chances, **order, place=place, device=self.device if on_gpu else None
+            )
         self.samples = self._feed.samples
         self._identity = {
             "digest": features.digest,

@@ -6,6 +6,7 @@ cache. Peers get the same samples: as Tonic's cache files, or as the seed's list
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -76,7 +77,9 @@ class Bench:
         from torch.utils.data import DataLoader, Subset
 
         folder = tempfile.mkdtemp(dir=self.raw.scratch)
-        dataset = Subset(tonic.DiskCachedDataset(tonic_dataset(self.raw), cache_path=folder), range(self.cached))
+        dataset = Subset(
+            tonic.DiskCachedDataset(tonic_dataset(self.raw), cache_path=folder), range(self.cached)
+        )
         for _ in DataLoader(dataset, batch_size=32, num_workers=WORKERS, collate_fn=lambda samples: None):
             pass
         return dataset
@@ -84,14 +87,16 @@ class Bench:
     @cached_property
     def sparse(self) -> list[Any]:
         """The seed's list of sparse tensors, on the device."""
-        from spikestore.train import FeatureDataset, PackedColumns, pack
+        from spikestore.train import FeatureDataset, pack
 
         columns = pack(self.features)
-        assert isinstance(columns, PackedColumns)
         import torch
 
         dataset = FeatureDataset(columns)
-        return [torch.from_numpy(dataset[i][0]).to_sparse_coo().to(self.device) for i in range(min(2000, len(dataset)))]
+        return [
+            torch.from_numpy(dataset[i][0]).to_sparse_coo().to(self.device)
+            for i in range(min(2000, len(dataset)))
+        ]
 
     def loader(self, residence: str, **more: Any) -> Any:
         """Return our loader."""
@@ -122,7 +127,9 @@ def main() -> None:
             report("loading", rows, {"samples": samples, "cached_by_tonic": cached, "nnz": nnz}, options)
 
 
-def rate(batches: Callable[[], Iterator[Any]], frames: Callable[[Any], Any] = lambda batch: batch[0]) -> float:
+def rate(
+    batches: Callable[[], Iterator[Any]], frames: Callable[[Any], Any] = lambda batch: batch[0]
+) -> float:
     """Return the samples/s of one pass, each batch dense on the device."""
     import torch
 
@@ -194,7 +201,9 @@ def stream_s3(bench: Bench) -> Row:
     remote, local = bench.loader("stream", features=bench.remote), bench.loader("stream")
     rate(lambda: iter(remote))
     rate(lambda: iter(local))
-    return compare(row, lambda: rate(lambda: iter(remote)), lambda: rate(lambda: iter(local)), unit="samples/s")
+    return compare(
+        row, lambda: rate(lambda: iter(remote)), lambda: rate(lambda: iter(local)), unit="samples/s"
+    )
 
 
 def naive_tonic(bench: Bench) -> Row:
@@ -225,7 +234,12 @@ def device(bench: Bench) -> Row:
     ours, tensors = bench.loader("device"), bench.sparse
     longest = max(len(one) for one in tensors)
     # Equal shapes are what torch.stack needs: the seed crops all samples to one length.
-    padded = [torch.sparse_coo_tensor(one.indices(), one.values(), (longest, *one.shape[1:])).coalesce() for one in (t.coalesce() for t in tensors)]
+    padded = [
+        torch.sparse_coo_tensor(
+            one.indices(), one.values(), (longest, *one.shape[1:]), is_coalesced=True, check_invariants=False
+        )
+        for one in (t.coalesce() for t in tensors)
+    ]
 
     def peer() -> Iterator[Any]:
         order = torch.randperm(len(padded)).tolist()
@@ -235,7 +249,10 @@ def device(bench: Bench) -> Row:
     rate(lambda: iter(ours))
     rate(peer)
     return compare(
-        Row("device_vs_list_of_sparse_tensors", 20), lambda: rate(several(ours, 3)), lambda: rate(peer), unit="samples/s"
+        Row("device_vs_list_of_sparse_tensors", 20),
+        lambda: rate(several(ours, 3)),
+        lambda: rate(peer),
+        unit="samples/s",
     )
 
 
@@ -245,7 +262,9 @@ def other_peer(name: str) -> Callable[[Bench], Row]:
     def row(bench: Bench) -> Row:
         found = Row(f"stream_vs_{name}")
         there = find_spec(name) is not None
-        found.skipped = f"{name} is installed, but has no adaptor here" if there else f"{name} is not installed"
+        found.skipped = (
+            f"{name} is installed, but has no adaptor here" if there else f"{name} is not installed"
+        )
         return found
 
     row.__name__ = name
@@ -294,6 +313,7 @@ def densify(bench: Bench) -> Row:
 
 def first_batch(bench: Bench) -> Row:
     """Seconds to the first batch of ``stream`` after construction, against the peer's with fresh workers."""
+
     def ours() -> float:
         loader = bench.loader("stream")
         began = time.perf_counter()
@@ -362,9 +382,10 @@ def shuffle_quality(bench: Bench) -> Row:
     rows = subset_rows(features, None)
     cut = cut_runs(features, rows, None)
     places = [
-        np.argsort(lane_order(cut, rows, seed=0, epoch=epoch, digest=features.digest).rows) for epoch in range(21)
+        np.argsort(lane_order(cut, rows, seed=0, epoch=epoch, digest=features.digest).rows)
+        for epoch in range(21)
     ]
-    found = [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(places, places[1:], strict=False)]
+    found = [float(np.corrcoef(a, b)[0, 1]) for a, b in itertools.pairwise(places)]
     row = Row("stream_correlation_of_positions_between_epochs", ratios=found)
     row.ours = {"runs": len(cut.starts), "lanes": cut.lanes, "rows_a_run": cut.run_rows}
     return row

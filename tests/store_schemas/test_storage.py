@@ -70,7 +70,9 @@ class TestContract:
         assert storage.get("a/b/c.json") == data
         assert type(storage.get("a/b/c.json")) is bytes
 
-    @pytest.mark.parametrize(("start", "stop"), [(0, 10), (3, 7), (9, 10), (4, 4), (7, 99), (10, 12), (50, 60)])
+    @pytest.mark.parametrize(
+        ("start", "stop"), [(0, 10), (3, 7), (9, 10), (4, 4), (7, 99), (10, 12), (50, 60)]
+    )
     def test_get_range(self, storage: Storage, start: int, stop: int) -> None:
         """A part of an object: what there is between the two places, nothing behind its end."""
         storage.put_if_absent("a/b", bytes(range(10)))

@@ -89,9 +89,13 @@ def test_no_thread_is_left(features: FeatureSet) -> None:
     del iterator
     gc.collect()
     assert threads() == []
-    with pytest.raises(KeyboardInterrupt):
+
+    def interrupted() -> None:
         for _ in loader:
             raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     gc.collect()
     assert threads() == []
 

@@ -88,11 +88,20 @@ def test_is_a_pure_function_of_sample_and_epoch(
     """Batch size, shuffling, residence and where an epoch is entered change nothing; epochs and seeds do."""
 
     def frames(batches: list[Batch]) -> dict[int, torch.Tensor]:
-        return {int(row): frame for batch in batches for frame, row in zip(batch.frames, batch.samples, strict=True)}
+        return {
+            int(row): frame
+            for batch in batches
+            for frame, row in zip(batch.frames, batch.samples, strict=True)
+        }
 
     def loader(batch_size: int, residence: str = "host", *, shuffle: bool = False) -> FeatureLoader:
         return FeatureLoader(
-            features, batch_size, residence, shuffle=shuffle, augment=one, pad_to=20  # type: ignore[arg-type]
+            features,
+            batch_size,
+            residence,
+            shuffle=shuffle,
+            augment=one,
+            pad_to=20,  # type: ignore[arg-type]
         )
 
     base = loader(16)
@@ -107,7 +116,11 @@ def test_is_a_pure_function_of_sample_and_epoch(
 
 def test_seeds_differ(packed: SparseBatch) -> None:
     """Another seed draws something else."""
-    for kind in (lambda seed: TimeShift(3, seed), lambda seed: ChannelJitter(2, seed), lambda seed: EventDrop(0.5, seed)):
+    for kind in (
+        lambda seed: TimeShift(3, seed),
+        lambda seed: ChannelJitter(2, seed),
+        lambda seed: EventDrop(0.5, seed),
+    ):
         assert not torch.equal(kind(0)(packed, 0).dense(), kind(1)(packed, 0).dense())
 
 

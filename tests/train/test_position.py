@@ -177,9 +177,9 @@ def test_wrong_subsets(features: FeatureSet) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             FeatureLoader(features, 16, rows=rows)
-    with pytest.raises(UsageError, match="no column 'speaker', but nnz, n_bins, label, n_events"):
+    with pytest.raises(UsageError, match=r"no column 'speaker', but nnz, n_bins, label, n_events"):
         rows_where(features, "speaker", 0)
-    with pytest.raises(UsageError, match="no row of .* has label in"):
+    with pytest.raises(UsageError, match=r"no row of .* has label in"):
         rows_where(features, "label", [7])
 
 
@@ -213,7 +213,7 @@ def test_a_damaged_column_is_named(store_folder: Path, tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DamagedError, match="label/c/1 in .* is damaged"):
+    with pytest.raises(DamagedError, match=r"label/c/1 in .* is damaged"):
         rows_where(features, "label", 1)
     path.unlink()
     with pytest.raises(DamagedError, match="label/c/1 is missing"):

@@ -96,7 +96,7 @@ def _make(items: Iterator[Item], channel: _Channel[Item]) -> None:
                 break
     except StopIteration:
         pass
-    except BaseException as caught:  # noqa: BLE001 raised where it can be handled
+    except BaseException as caught:  # raised where it can be handled
         error = caught
     finally:
         close = getattr(items, "close", None)

@@ -185,9 +185,7 @@ def _sample_bits(batch: SparseBatch, seed: int, epoch: int, kind: int) -> Tensor
     return key
 
 
-def _event_bits(
-    batch: SparseBatch, owner: Tensor, index: Tensor, seed: int, epoch: int, kind: int
-) -> Tensor:
+def _event_bits(batch: SparseBatch, owner: Tensor, index: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
     """Return 64 random bits for each non-zero: of its sample's, and its place."""
     return _mixed((_sample_bits(batch, seed, epoch, kind)[owner] ^ index) + _STEP)
 

@@ -129,3 +129,13 @@ def gather(
         for k in range(offsets[sample + 1] - start):
             index[start + k] = from_index[k]
             value[start + k] = from_value[k]
+
+
+@_compiled
+def narrow(wide: npt.NDArray[Any], out: npt.NDArray[Any]) -> Any:
+    """Copy a column into a narrower one of the same length, in one pass; return its largest value, at least 0."""
+    largest = wide.dtype.type(0)
+    for k in range(len(wide)):
+        largest = max(largest, wide[k])
+        out[k] = wide[k]
+    return largest

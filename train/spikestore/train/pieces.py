@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -83,8 +84,12 @@ class Pieces:
             return torch.empty(int(offsets[-1]), dtype=signed_view(like).dtype, pin_memory=pin)
 
         index, value = (room(like) for like in self.like)
-        arrays = [tensor.numpy().view(like.dtype) for tensor, like in zip((index, value), self.like, strict=True)]
-        split(lambda first, last: gather(self.index_at, self.value_at, offsets, *arrays, first, last), len(self))
+        arrays = [
+            tensor.numpy().view(like.dtype) for tensor, like in zip((index, value), self.like, strict=True)
+        ]
+        split(
+            lambda first, last: gather(self.index_at, self.value_at, offsets, *arrays, first, last), len(self)
+        )
         small = {
             "offsets": offsets,
             "lengths": self.lengths,
@@ -118,10 +123,9 @@ class Split:
         if self._pool is None or parts < 2:
             return [part(0, samples)] if samples else []
         edges = [samples * number // parts for number in range(parts + 1)]
-        futures = [
-            self._pool.submit(part, first, last) for first, last in zip(edges, edges[1:], strict=False)
-        ]
-        return [future.result() for future in futures]
+        others = [self._pool.submit(part, first, last) for first, last in itertools.pairwise(edges[1:])]
+        # The caller would only wait: handing its part over would cost more than that.
+        return [part(edges[0], edges[1]), *(future.result() for future in others)]
 
 
 def host_pieces(columns: PackedColumns, positions: _Int64s) -> Pieces:

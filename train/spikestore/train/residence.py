@@ -109,8 +109,10 @@ def _name(chosen: str, device: torch.device) -> str:
 
 
 def set_label(features: FeatureSet) -> str:
+    """Return what a message calls a set."""
     return f"{features.manifest.source.dataset} {features.manifest.source.split}"
 
 
 def size_text(count: float) -> str:
+    """Return bytes as a message says them."""
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from spikestore.store_schemas import FeatureSet
 from spikestore.store_schemas.chunk_runs import ChunkReader
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.train.feed import Place
+from spikestore.train.frame_kernels import narrow
 from spikestore.train.lanes import cut_runs, lane_order, owned, sample_bytes
 from spikestore.train.order import share
 from spikestore.train.packed import narrow_dtypes
@@ -120,9 +122,11 @@ class Stream:
         """
         rows, edges = self._plan(epoch, first, batch_size)
         runs = self._cut.run_of(rows)
-        held = _HeldRuns(self, runs, pool, in_flight=max(2 * self._threads, 2 * batch_size // self._cut.run_rows))
+        held = _HeldRuns(
+            self, runs, pool, in_flight=max(2 * self._threads, 2 * batch_size // self._cut.run_rows)
+        )
         try:
-            for start, stop in zip(edges, edges[1:], strict=False):
+            for start, stop in itertools.pairwise(edges):
                 yield held.take(rows[start:stop], runs[start:stop])
         finally:
             held.close()
@@ -137,9 +141,7 @@ class Stream:
             ]
             ends = np.cumsum([0, *map(len, parts)])
             return (np.concatenate(parts) if parts else self._rows[:0]), ends
-        order = lane_order(
-            self._cut, self._rows, seed=self._seed, epoch=epoch, digest=self._features.digest
-        )
+        order = lane_order(self._cut, self._rows, seed=self._seed, epoch=epoch, digest=self._features.digest)
         rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
         mine = np.flatnonzero(owned(lanes, self._cut.lanes, self._place.rank, self._place.ranks))
         batches = -(-len(rows) // batch_size)
@@ -178,16 +180,17 @@ class Stream:
             columns = self._features.read(start, stop)
         else:
             columns = self._features.read_with(self._reader, start, stop)
-        for column, largest in (
-            (columns.index, self._features.manifest.max_index),
-            (columns.value, self._features.manifest.max_value),
+        narrowed = []
+        for column, dtype, most in (
+            (columns.index, self._dtypes[0], self._features.manifest.max_index),
+            (columns.value, self._dtypes[1], self._features.manifest.max_value),
         ):
-            if len(column) and column.max() > largest:
+            narrowed.append(np.empty(len(column), dtype))
+            if narrow(column, narrowed[-1]) > most:  # what is too wide was cut off
                 raise DamagedError(f"rows {start} to {stop - 1} hold more than the manifest of the set says")
-        index, value = self._dtypes
         return Run(
-            index=columns.index.astype(index),
-            value=columns.value.astype(value),
+            index=narrowed[0],
+            value=narrowed[1],
             offsets=columns.offsets(),
             n_bins=columns.n_bins,
             label=columns.label,

@@ -112,7 +112,9 @@ def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
     if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
         raise UsageError("rows should be row numbers, or a mask")
     if asked.size and not 0 <= int(asked.min()) <= int(asked.max()) < count:
-        raise UsageError(f"rows go from {asked.min()} to {asked.max()}, those of the set from 0 to {count - 1}")
+        raise UsageError(
+            f"rows go from {asked.min()} to {asked.max()}, those of the set from 0 to {count - 1}"
+        )
     distinct = np.unique(asked)
     if len(distinct) != len(asked):
         raise UsageError("rows has a row twice: to draw some more often than others, give weights")

@@ -21,7 +21,7 @@ from spikestore.store_schemas.chunk_runs import ChunkReader
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.train import Batch, FeatureLoader, pack
 from spikestore.train import residence as residences
-from spikestore.train.lanes import cut_runs, lane_order
+from spikestore.train.lanes import covering, cut_runs, lane_order
 from spikestore.train.subsets import subset_rows
 
 
@@ -120,7 +120,7 @@ def test_an_epoch_is_drawn_from_a_window(many: FeatureSet) -> None:
     rows = subset_rows(many, None)
     cut = cut_runs(many, rows, 512)
     orders = [lane_order(cut, rows, seed=0, epoch=epoch, digest=many.digest).rows for epoch in range(100)]
-    runs = cut.run_of(orders[0])
+    runs = covering(cut.starts, orders[0])
     begins = {run: int(np.flatnonzero(runs == run)[0]) for run in np.unique(runs)}
     ends = {run: int(np.flatnonzero(runs == run)[-1]) for run in begins}
     most = max(sum(begins[run] <= at <= ends[run] for run in begins) for at in range(0, len(runs), 7))

@@ -38,6 +38,8 @@ class Feed(Protocol):
     """Samples of an epoch, on all ranks together."""
     order_name: str
     """Tells orders apart: a position in one order means nothing in another."""
+    waiting: int
+    """Threads that it needs in the pool for reads that wait."""
 
     @property
     def nbytes(self) -> int:
@@ -82,6 +84,7 @@ class WholeSet:
         device: torch.device | None,
     ) -> None:
         self.samples = len(positions)
+        self.waiting = 0
         self.order_name = "weighted" if weights is not None else "uniform" if shuffle else "rows"
         self._positions = positions
         self._weights = weights

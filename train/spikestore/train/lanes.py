@@ -2,7 +2,8 @@
 
 1. The rows are cut into *runs* of whole blocks of 64 (the unit that is checked), none over the edge of a fragment.
 2. The runs are shuffled and dealt to *lanes*, 64 of them where the set and the window allow.
-3. In each lane, the samples of every few runs are shuffled.
+3. In each lane, the samples of every few runs are shuffled. The first half of a lane's first run comes before all
+   others, so that an epoch can begin when half as much has been read.
 4. The lanes are merged evenly: sample j of a lane of n stands at (j + 1/2) / n of the epoch.
 
 So each batch has samples of all lanes, and at any time samples are drawn from *lanes × runs together × rows of a run*
@@ -58,10 +59,6 @@ class RunCut:
         """Tells orders apart."""
         return f"windowed {self.run_rows}x{self.lanes}x{self.together}"
 
-    def run_of(self, rows: _Int64s) -> _Int64s:
-        """Return the run of each row."""
-        return np.searchsorted(self.starts, rows, side="right") - 1
-
 
 @dataclass(frozen=True, eq=False)
 class LaneOrder:
@@ -71,10 +68,14 @@ class LaneOrder:
     ----------
     rows, lanes : int64 arrays, shape (samples,)
         Row of the feature set, and lane, of each sample in order.
+    starts, stops : int64 arrays, shape (reads,)
+        Rows that are read together: the runs, those that come first in their lane in two halves.
     """
 
     rows: _Int64s
     lanes: _Int64s
+    starts: _Int64s
+    stops: _Int64s
 
 
 def sample_bytes(features: FeatureSet) -> float:
@@ -128,15 +129,26 @@ def lane_order(cut: RunCut, rows: _Int64s, *, seed: int, epoch: int, digest: str
     runs = len(cut.starts)
     turn = np.empty(runs, np.int64)
     turn[epoch_order(runs, seed=seed, epoch=epoch, digest=f"runs:{digest}")] = np.arange(runs)
-    turn_of_row = turn[cut.run_of(rows)]
-    lane, group = turn_of_row % cut.lanes, turn_of_row // cut.lanes // cut.together
+    run_of_row = covering(cut.starts, rows)
+    lane, place = (turn % cut.lanes)[run_of_row], (turn // cut.lanes)[run_of_row]
+    middles = cut.starts + (cut.stops - cut.starts + 2 * BLOCK - 1) // (2 * BLOCK) * BLOCK
+    begins = (place == 0) & (rows < middles[run_of_row])
+    group = np.where(begins, 0, place // cut.together + 1)
+    split = (turn < cut.lanes) & (middles < cut.stops)
     keys = random_keys(rows, f"window:{digest}:{seed}:{epoch}")
     by_lane = np.lexsort((keys, group, lane))
     sizes = np.bincount(lane, minlength=cut.lanes)
     ordered = lane[by_lane]
     number = np.arange(len(rows)) - (np.cumsum(sizes) - sizes)[ordered]
     merged = by_lane[np.argsort((number + 0.5) / sizes[ordered], kind="stable")]
-    return LaneOrder(rows[merged], lane[merged])
+    starts = np.sort(np.concatenate([cut.starts, middles[split]]))
+    stops = np.sort(np.concatenate([cut.stops, middles[split]]))
+    return LaneOrder(rows[merged], lane[merged], starts, stops)
+
+
+def covering(starts: _Int64s, rows: _Int64s) -> _Int64s:
+    """Return, for each row, the number of the run that holds it; `starts` ascends."""
+    return np.searchsorted(starts, rows, side="right") - 1
 
 
 def owned(lanes: _Int64s, count: int, rank: int, ranks: int) -> npt.NDArray[np.bool_]:

@@ -256,7 +256,7 @@ class FeatureLoader:
         self.epoch, self._batch, self._resumed = epoch, batch, True
 
     def _make(self, epoch: int, first: int) -> Iterator[Ready]:
-        with ThreadPoolExecutor(self._assembly.threads, "spikestore-loader") as pool:
+        with ThreadPoolExecutor(self._assembly.threads + self._feed.waiting, "spikestore-loader") as pool:
             samples = self._feed.batches(epoch, first, self.batch_size, pool)
             try:
                 for one in itertools.islice(samples, max(len(self) - first, 0)):

@@ -16,15 +16,19 @@ import numpy.typing as npt
 from spikestore.store_schemas import FeatureSet
 from spikestore.store_schemas.chunk_runs import ChunkReader
 from spikestore.store_schemas.errors import DamagedError, UsageError
+from spikestore.store_schemas.storage import FolderStorage
 from spikestore.train.feed import Place
 from spikestore.train.frame_kernels import narrow
-from spikestore.train.lanes import cut_runs, lane_order, owned, sample_bytes
+from spikestore.train.lanes import covering, cut_runs, lane_order, owned, sample_bytes
 from spikestore.train.order import share
 from spikestore.train.packed import narrow_dtypes
 from spikestore.train.pieces import Pieces
 from spikestore.train.residence import set_label, size_text
 
 logger = logging.getLogger(__name__)
+
+_WAITING = 4
+"""Threads more for a bucket, where a read mostly waits."""
 
 _Int64s = npt.NDArray[np.int64]
 
@@ -86,6 +90,7 @@ class Stream:
         self._place = place
         self._threads = threads
         self._dtypes = narrow_dtypes(features)
+        self.waiting = 0 if isinstance(features.storage, FolderStorage) else _WAITING
         self._reader = ChunkReader.of(features)
         self._cut = cut_runs(features, rows, window if shuffle else 8 * 64)
         if shuffle and self._cut.lanes < place.ranks:
@@ -120,19 +125,18 @@ class Stream:
         DamagedError, StoreError
             A run could not be read; raised as soon as that is known.
         """
-        rows, edges = self._plan(epoch, first, batch_size)
-        runs = self._cut.run_of(rows)
-        held = _HeldRuns(
-            self, runs, pool, in_flight=max(2 * self._threads, 2 * batch_size // self._cut.run_rows)
-        )
+        rows, edges, starts, stops = self._plan(epoch, first, batch_size)
+        runs = covering(starts, rows)
+        in_flight = max(2 * (self._threads + self.waiting), 2 * batch_size // self._cut.run_rows)
+        held = _HeldRuns(self, runs, starts, stops, pool, in_flight)
         try:
             for start, stop in itertools.pairwise(edges):
                 yield held.take(rows[start:stop], runs[start:stop])
         finally:
             held.close()
 
-    def _plan(self, epoch: int, first: int, batch_size: int) -> tuple[_Int64s, _Int64s]:
-        """Return this rank's rows from batch `first` on, and where each batch begins among them, and the end."""
+    def _plan(self, epoch: int, first: int, batch_size: int) -> tuple[_Int64s, _Int64s, _Int64s, _Int64s]:
+        """Return this rank's rows from batch `first` on, where each batch begins among them, and the end; and the runs."""
         if not self._shuffle:
             starts = range(first * batch_size, self.samples, batch_size)
             parts = [
@@ -140,12 +144,14 @@ class Stream:
                 for start in starts
             ]
             ends = np.cumsum([0, *map(len, parts)])
-            return (np.concatenate(parts) if parts else self._rows[:0]), ends
+            rows = np.concatenate(parts) if parts else self._rows[:0]
+            return rows, ends, self._cut.starts, self._cut.stops
         order = lane_order(self._cut, self._rows, seed=self._seed, epoch=epoch, digest=self._features.digest)
         rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
         mine = np.flatnonzero(owned(lanes, self._cut.lanes, self._place.rank, self._place.ranks))
         batches = -(-len(rows) // batch_size)
-        return rows[mine], np.searchsorted(mine, np.arange(batches + 1) * batch_size)
+        edges = np.searchsorted(mine, np.arange(batches + 1) * batch_size)
+        return rows[mine], edges, order.starts, order.stops
 
     @property
     def run_rows(self) -> int:
@@ -169,13 +175,8 @@ class Stream:
         """Sizes of the axes behind time."""
         return self._features.layout.sites
 
-    def start_of(self, runs: Any) -> Any:
-        """Return the first row of runs."""
-        return self._cut.starts[runs]
-
-    def read(self, run: int) -> Run:
-        """Read and check a run."""
-        start, stop = int(self._cut.starts[run]), int(self._cut.stops[run])
+    def read(self, start: int, stop: int) -> Run:
+        """Read and check the run of rows `start` to `stop`."""
         if self._reader is None:
             columns = self._features.read(start, stop)
         else:
@@ -200,8 +201,17 @@ class Stream:
 class _HeldRuns:
     """The runs that are in memory or on their way, and where their samples lie."""
 
-    def __init__(self, stream: Stream, runs: _Int64s, pool: Executor, *, in_flight: int) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        runs: _Int64s,
+        starts: _Int64s,
+        stops: _Int64s,
+        pool: Executor,
+        in_flight: int,
+    ) -> None:
         self._stream = stream
+        self._starts, self._stops = starts, stops
         self._pool = pool
         self._in_flight = in_flight
         numbers, first, counts = np.unique(runs, return_index=True, return_counts=True)
@@ -226,7 +236,7 @@ class _HeldRuns:
         for run, count in zip(needed.tolist(), counts.tolist(), strict=True):
             self._left[run] -= count
             self._unused.discard(run)
-        within = rows - self._stream.start_of(runs)
+        within = rows - self._starts[runs]
         index_at, value_at, nnz, lengths, labels = self._where[:, self._slot_of[runs], within]
         return Pieces(
             index_at=index_at,
@@ -259,17 +269,20 @@ class _HeldRuns:
             and len(self._coming) < self._in_flight
             and len(self._coming) + len(self._unused) < self._stream.ahead
         ):
-            run = self._wanted.popleft()
-            self._coming[run] = self._pool.submit(self._stream.read, run)
+            self._start(self._wanted.popleft())
 
     def _arrive(self, run: int) -> None:
         """Wait for a run."""
         while run not in self._runs:
             if run not in self._coming:  # those before it in the queue fill the room
                 self._wanted.remove(run)
-                self._coming[run] = self._pool.submit(self._stream.read, run)
+                self._start(run)
             wait(self._coming.values(), return_when=FIRST_COMPLETED)
             self._read_ahead()
+
+    def _start(self, run: int) -> None:
+        start, stop = int(self._starts[run]), int(self._stops[run])
+        self._coming[run] = self._pool.submit(self._stream.read, start, stop)
 
     def _store(self, run: int, columns: Run) -> None:
         if not self._free:

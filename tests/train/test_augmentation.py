@@ -12,6 +12,7 @@ from spikestore.store_schemas.errors import UsageError
 from spikestore.train import FeatureLoader, pack
 from spikestore.train.augmentation import ChannelJitter, EventDrop, SpatialFlip, TimeShift
 from spikestore.train.batch import Batch, SparseBatch, TensorColumns
+from spikestore.train.residence import Residence
 
 ALL = (TimeShift(3), ChannelJitter(2), EventDrop(0.3), SpatialFlip())
 
@@ -32,7 +33,7 @@ def test_nothing_changes_at_strength_zero(packed: SparseBatch) -> None:
 def test_time_shift(packed: SparseBatch) -> None:
     """Each sample is its old self, some bins later or earlier; what leaves its length is lost."""
     before, after = packed.dense(), TimeShift(3, seed=1)(packed, 0).dense()
-    shifts = set()
+    shifts: set[int] = set()
     for old, new, length in zip(before, after, packed.lengths.tolist(), strict=True):
         assert not new[length:].any()
         if not old.any():
@@ -94,14 +95,14 @@ def test_is_a_pure_function_of_sample_and_epoch(
             for frame, row in zip(batch.frames, batch.samples, strict=True)
         }
 
-    def loader(batch_size: int, residence: str = "host", *, shuffle: bool = False) -> FeatureLoader:
+    def loader(batch_size: int, residence: Residence = "host", *, shuffle: bool = False) -> FeatureLoader:
         return FeatureLoader(
             features,
             batch_size,
             residence,
             shuffle=shuffle,
             augment=one,
-            pad_to=20,  # type: ignore[arg-type]
+            pad_to=20,
         )
 
     base = loader(16)

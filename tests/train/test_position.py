@@ -153,11 +153,11 @@ def test_subsets(features: FeatureSet) -> None:
     """By number, by mask, by column; each gives its rows, once, from memory and streamed."""
     label = features.read().label
     for rows in ([5, 3, 140, 0], np.arange(150) % 3 == 0, rows_where(features, "label", 1)):
-        expected = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.sort(rows)
-        expected = [row for row in expected.tolist() if row != 3]
+        ascending = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.sort(rows)
+        expected = [row for row in ascending.tolist() if row != 3]
         for residence in ("host", "stream"):
             for shuffle in (False, True):
-                loader = FeatureLoader(features, 16, residence, shuffle, rows=rows)  # type: ignore[arg-type]
+                loader = FeatureLoader(features, 16, residence, shuffle, rows=rows)
                 found = [row for batch in loader for row in batch.samples.tolist()]
                 assert sorted(found) == expected
                 assert shuffle or found == expected
@@ -186,17 +186,17 @@ def test_wrong_subsets(features: FeatureSet) -> None:
 def test_hold_out_by_speaker_and_by_seed() -> None:
     """Deterministic, disjoint, complete; a speaker is on one side only."""
     plain = small_set(640, extras=("speaker", "n_events"))
-    plain.truth.extras["speaker"][:] = np.arange(640) % 10  # type: ignore[index]
+    plain.truth.extras["speaker"][:] = np.arange(640) % 10
     features = plain.build(memory_storage(), 128)
     speaker = sample_columns(features, "speaker")
     everyone = [row for row in range(640) if row not in plain.skipped]
     for by in ("sample", "speaker"):
-        kept, held = hold_out(features, 0.2, seed=1, by=by)  # type: ignore[arg-type]
+        kept, held = hold_out(features, 0.2, seed=1, by=by)
         assert sorted([*kept, *held]) == everyone
         assert 0.15 < len(held) / len(everyone) < 0.25
-        again = hold_out(features, 0.2, seed=1, by=by)  # type: ignore[arg-type]
+        again = hold_out(features, 0.2, seed=1, by=by)
         assert all(np.array_equal(a, b) for a, b in zip((kept, held), again, strict=True))
-        assert not np.array_equal(held, hold_out(features, 0.2, seed=2, by=by)[1])  # type: ignore[arg-type]
+        assert not np.array_equal(held, hold_out(features, 0.2, seed=2, by=by)[1])
         if by == "speaker":
             assert set(speaker[kept]).isdisjoint(speaker[held])
             assert len(set(speaker[held])) == 2

@@ -193,8 +193,8 @@ def sample_columns(features: FeatureSet, name: str) -> npt.NDArray[Any]:
     """
     packed = _encodings(features)
     if packed is None:
-        parts = [run.extras.get(name, getattr(run, name, None)) for run in features.fragments()]
-        return np.concatenate(parts)
+        runs = (dict(run.in_order(features.layout)) for run in features.fragments())
+        return np.concatenate([run[name] for run in runs])
     found = []
     for fragment, row in enumerate(features.manifest.fragments):
         (sha256,) = (

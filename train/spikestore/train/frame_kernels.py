@@ -38,7 +38,8 @@ def _intrinsic(function: Any) -> Any:
 @_intrinsic
 def _array_at(_context: Any, address: Any, like: Any) -> Any:
     """Memory at an address, as elements of the dtype of the array `like`."""
-    signature = types.CPointer(like.dtype)(address, like)
+    pointer: Any = types.CPointer
+    signature = pointer(like.dtype)(address, like)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
@@ -91,9 +92,9 @@ def fill_frames(
         value = _array_at(value_at[sample], value_like)
         end = np.uint64(places[sample])
         for k in range(counts[sample]):
-            place = np.uint64(index[k])
-            if place < end:
-                row[place] = value[k]
+            at = np.uint64(index[k])
+            if at < end:
+                row[at] = value[k]
             else:
                 wrong = sample
     return wrong

@@ -157,19 +157,31 @@ class FeatureLoader:
             reuse=reuse,
             threads=threads or min(_MOST_THREADS, _cores()),
         )
-        place, order = Place(rank, ranks), {"shuffle": shuffle, "seed": seed}
+        place = Place(rank, ranks)
         if self.residence == "stream":
             if chances is not None:
                 raise UsageError("weights need the whole set in memory: use residence 'host' or 'device'")
             self._feed: Feed = Stream(
-                features, chosen, **order, window=window, place=place, threads=self._assembly.threads
+                features,
+                chosen,
+                shuffle=shuffle,
+                seed=seed,
+                window=window,
+                place=place,
+                threads=self._assembly.threads,
             )
         else:
             packed = pack(features, progress)
             positions = np.searchsorted(packed.rows, chosen)
             on_gpu = self.residence == "device" and self.device.type != "cpu"
             self._feed = WholeSet(
-                packed, positions, chances, **order, place=place, device=self.device if on_gpu else None
+                packed,
+                positions,
+                chances,
+                shuffle=shuffle,
+                seed=seed,
+                place=place,
+                device=self.device if on_gpu else None,
             )
         self.samples = self._feed.samples
         self._identity = {

@@ -84,22 +84,29 @@ class Pieces:
             return torch.empty(int(offsets[-1]), dtype=signed_view(like).dtype, pin_memory=pin)
 
         index, value = (room(like) for like in self.like)
-        arrays = [
+        into = [
             tensor.numpy().view(like.dtype) for tensor, like in zip((index, value), self.like, strict=True)
         ]
-        split(
-            lambda first, last: gather(self.index_at, self.value_at, offsets, *arrays, first, last), len(self)
+
+        def part(first: int, last: int) -> None:
+            gather(self.index_at, self.value_at, offsets, into[0], into[1], first, last)
+
+        split(part, len(self))
+
+        def tensor_of(array: _Int64s) -> torch.Tensor:
+            tensor = torch.from_numpy(array)
+            return tensor.pin_memory() if pin else tensor
+
+        return SparseBatch(
+            index=index,
+            value=value,
+            offsets=tensor_of(offsets),
+            lengths=tensor_of(self.lengths),
+            labels=tensor_of(self.labels),
+            samples=tensor_of(self.samples),
+            sites=self.sites,
+            longest=self.longest,
         )
-        small = {
-            "offsets": offsets,
-            "lengths": self.lengths,
-            "labels": self.labels,
-            "samples": self.samples,
-        }
-        tensors = {name: torch.from_numpy(array) for name, array in small.items()}
-        if pin:
-            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-        return SparseBatch(index=index, value=value, sites=self.sites, longest=self.longest, **tensors)
 
 
 class Split:

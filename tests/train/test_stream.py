@@ -132,6 +132,17 @@ def test_an_epoch_is_drawn_from_a_window(many: FeatureSet) -> None:
     assert abs(np.mean([np.corrcoef(place, rows)[0, 1] for place in places])) < 0.08
 
 
+def test_no_rows_come_first_in_every_epoch(many: FeatureSet) -> None:
+    """Also where a lane has one run only, whose halves are read one after the other."""
+    rows = subset_rows(many, None)
+    cut = cut_runs(many, rows, 8192)
+    assert (cut.run_rows, cut.lanes, len(cut.starts)) == (128, 16, 16)
+    orders = [lane_order(cut, rows, seed=0, epoch=epoch, digest=many.digest).rows for epoch in range(50)]
+    places = [np.argsort(order) for order in orders]
+    between = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(places)]
+    assert abs(np.mean(between)) < 0.1
+
+
 def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:
     """In samples and bytes."""
     with caplog.at_level(logging.INFO, "spikestore"):

@@ -2,8 +2,7 @@
 
 1. The rows are cut into *runs* of whole blocks of 64 (the unit that is checked), none over the edge of a fragment.
 2. The runs are shuffled and dealt to *lanes*, 64 of them where the set and the window allow.
-3. In each lane, the samples of every few runs are shuffled. The first half of a lane's first run comes before all
-   others, so that an epoch can begin when half as much has been read.
+3. In each lane, the samples of every few runs are shuffled. One half of a lane's first run comes before all others, so that an epoch can begin when half as much has been read.
 4. The lanes are merged evenly: sample j of a lane of n stands at (j + 1/2) / n of the epoch.
 
 So each batch has samples of all lanes, and at any time samples are drawn from *lanes × runs together × rows of a run*
@@ -132,7 +131,9 @@ def lane_order(cut: RunCut, rows: _Int64s, *, seed: int, epoch: int, digest: str
     run_of_row = covering(cut.starts, rows)
     lane, place = (turn % cut.lanes)[run_of_row], (turn // cut.lanes)[run_of_row]
     middles = cut.starts + (cut.stops - cut.starts + 2 * BLOCK - 1) // (2 * BLOCK) * BLOCK
-    begins = (place == 0) & (rows < middles[run_of_row])
+    # Either half may be the first one: were it always the same, its rows would always come early.
+    upper = random_keys(np.arange(runs), f"halves:{digest}:{seed}:{epoch}") % np.uint64(2) == 1
+    begins = (place == 0) & ((rows >= middles[run_of_row]) == upper[run_of_row])
     group = np.where(begins, 0, place // cut.together + 1)
     split = (turn < cut.lanes) & (middles < cut.stops)
     keys = random_keys(rows, f"window:{digest}:{seed}:{epoch}")

@@ -62,8 +62,8 @@ def weighted_order(
     # 53 bits, as many as a float64 holds, so that the draw stays below the end.
     draws = (key >> np.uint64(11)) * 2.0**-53 * ends[-1]
     found = np.searchsorted(ends, draws, side="right")
-    last: int = int(np.flatnonzero(weights)[-1])
-    return found.clip(max=last).astype(np.int64)
+    drawn: npt.NDArray[np.int64] = np.minimum(found, np.flatnonzero(weights)[-1]).astype(np.int64)
+    return drawn
 
 
 def random_keys(numbers: npt.NDArray[np.integer[Any]], text: str) -> npt.NDArray[np.uint64]:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/training.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/training.md", "docs/loading.md"])
 def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, page: str) -> None:
     """All blocks of a page, one after another as one script without a main guard, where data/ and store/ are."""
     blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def test_commands_of_the_training_page_run(built: Built, with_torch_commands: Co
 
 def test_every_path_in_the_readme_exists() -> None:
     """Files that README and docs point to are there."""
-    for page in ("README.md", "docs/training.md", "docs/tonic.md"):
+    for page in ("README.md", "docs/training.md", "docs/loading.md", "docs/tonic.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^):#]+)\)", text) + re.findall(
             r"`((?:docs|recipes|configs|tests)/[\w./]+)`", text

@@ -59,6 +59,21 @@ class TestContract:
         assert storage.get("a/b/c.json") == data
         assert type(storage.get("a/b/c.json")) is bytes
 
+    @pytest.mark.parametrize(
+        ("start", "stop"), [(0, 10), (3, 7), (9, 10), (4, 4), (7, 99), (10, 12), (50, 60)]
+    )
+    def test_get_range(self, storage: Storage, start: int, stop: int) -> None:
+        """A part of an object: what there is between the two places, nothing behind its end."""
+        storage.put_if_absent("a/b", bytes(range(10)))
+        found = storage.get_range("a/b", start, stop)
+        assert found == bytes(range(10))[start:stop]
+        assert type(found) is bytes
+
+    def test_range_of_nothing(self, storage: Storage) -> None:
+        """A range of an object that is not there is a MissingObjectError."""
+        with pytest.raises(MissingObjectError, match="a/c is not in the store"):
+            storage.get_range("a/c", 0, 5)
+
     def test_put_does_not_replace(self, storage: Storage) -> None:
         """The second put of a name says so and changes nothing."""
         assert storage.put_if_absent("a/b", b"first") is True

@@ -38,6 +38,10 @@ class WatchedStorage:
         """Watched."""
         return self._watch("get", path, lambda: self._inner.get(path))
 
+    def get_range(self, path: str, start: int, stop: int) -> bytes:
+        """Watched."""
+        return self._watch("get", path, lambda: self._inner.get_range(path, start, stop))
+
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """Watched."""
         return self._watch("put", path, lambda: self._inner.put_if_absent(path, data))

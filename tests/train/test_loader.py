@@ -13,7 +13,7 @@ from spikestore.train import FeatureDataset, FeatureLoader
 from spikestore.train import residence as residences
 
 
-@pytest.mark.parametrize("residence", ["auto", "host", "device"])
+@pytest.mark.parametrize("residence", ["auto", "host", "device", "stream"])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_every_residence_gives_the_samples_of_the_data_set(
     features: FeatureSet, residence: residences.Residence, shuffle: bool
@@ -90,7 +90,7 @@ def test_packed_set_takes_three_bytes_a_non_zero(features: FeatureSet) -> None:
 def test_refuses_what_does_not_fit(features: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """A set that is too large is refused before it is loaded, with an estimate."""
     monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
-    for residence in ("auto", "host", "device"):
+    for residence in ("host", "device"):
         with pytest.raises(UsageError, match=r"needs 0\.0 MB packed, and 0\.0 MB are free"):
             FeatureLoader(features, 16, residence)
 
@@ -99,7 +99,7 @@ def test_auto_says_what_it_chose(features: FeatureSet, caplog: pytest.LogCapture
     """`auto` logs its estimate and its choice."""
     with caplog.at_level(logging.INFO, "spikestore"):
         assert FeatureLoader(features, 16).residence == "host"
-    assert "SSC train: 0.0 MB packed, kept on the host" in caplog.text
+    assert "GB free on the host: kept on the host" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,13 @@ def fragment_objects(layout: Layout, fragment: int, nnz: int) -> list[str]:
     """Return the paths below ``data.zarr`` of the objects that a fragment with `nnz` non-zeros has."""
     names = [name for name, _ in layout.columns if nnz or name not in {"index", "value"}]
     return [f"{name}/c/{fragment}" for name in (*names, "start", "check")]
+
+
+class RunReader(Protocol):
+    """Reads runs of rows of one fragment, unchecked, with the stored hashes of their blocks."""
+
+    def read(self, fragment: int, start: int, stop: int) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
+        """Read rows `start` to `stop` of `fragment`, counted from its first row; `start` begins a block."""
 
 
 class FeatureSet:
@@ -188,6 +195,25 @@ class FeatureSet:
         for fragment, row in enumerate(self.manifest.fragments):
             yield self._read_checked(fragment, 0, row.samples)
 
+    def read_with(self, reader: RunReader, start: int, stop: int) -> SampleColumns:
+        """Read rows `start` to `stop` of one fragment through another reader than Zarr's, checked all the same.
+
+        `start` begins a block of 64, and `stop` ends one or the fragment.
+
+        Raises
+        ------
+        UsageError
+            The rows are no whole blocks of one fragment.
+        DamagedError
+            What is stored is not what was committed; the message names the object.
+        """
+        fragment, first = divmod(start, self.manifest.fragment_samples)
+        last = stop - start + first
+        size = self.manifest.fragments[fragment].samples if 0 <= start < len(self) else 0
+        if first % BLOCK or not first < last <= size or (last % BLOCK and last != size):
+            raise UsageError(f"rows {start} to {stop} are no whole blocks of one fragment")
+        return self._read_checked(fragment, first, last, reader)
+
     def frames(self, row: int) -> npt.NDArray[Any]:
         """Return the dense frames of one row: integer counts, shape (n_bins, polarity, [y,] x)."""
         columns = self.read(row, row + 1)
@@ -241,14 +267,16 @@ class FeatureSet:
             run = self._read_checked(fragment, block_start, block_stop)
             yield run.rows(first - block_start, last - block_start)
 
-    def _read_checked(self, fragment: int, start: int, stop: int) -> SampleColumns:
+    def _read_checked(
+        self, fragment: int, start: int, stop: int, reader: RunReader | None = None
+    ) -> SampleColumns:
         try:
             refuse_giant_fragment(self.manifest, fragment)
         except DamagedError as error:
             raise DamagedError(
                 f"{self.address.manifest} in {self._storage.url}: {error}", objects=(self.address.manifest,)
             ) from None
-        columns = self._columns  # outside: its own errors already name their object
+        columns = reader or self._columns  # outside: its own errors already name their object
         try:
             run, stored = columns.read(fragment, start, stop)
         except Exception as error:

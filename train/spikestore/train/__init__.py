@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from spikestore.train.augmentation import ChannelJitter, EventDrop, SpatialFlip, TimeShift
     from spikestore.train.batch import Batch, SparseBatch
     from spikestore.train.dataset import FeatureDataset
     from spikestore.train.loader import FeatureLoader
@@ -12,21 +13,28 @@ if TYPE_CHECKING:
     from spikestore.train.neurons import IAF
     from spikestore.train.order import epoch_order
     from spikestore.train.packed import PackedColumns, pack
+    from spikestore.train.subsets import hold_out, rows_where
     from spikestore.train.training import training_step
 
 __all__ = [
     "IAF",
     "Batch",
+    "ChannelJitter",
     "ConvolutionSpec",
+    "EventDrop",
     "FeatureDataset",
     "FeatureLoader",
     "NetworkSpec",
     "PackedColumns",
     "SparseBatch",
+    "SpatialFlip",
+    "TimeShift",
     "build_network",
     "epoch_order",
     "forget_states",
+    "hold_out",
     "pack",
+    "rows_where",
     "training_step",
 ]
 
@@ -41,10 +49,16 @@ __getattr__, __dir__ = lazy_exports(
         "NetworkSpec": "networks",
         "PackedColumns": "packed",
         "SparseBatch": "batch",
+        "ChannelJitter": "augmentation",
+        "EventDrop": "augmentation",
+        "SpatialFlip": "augmentation",
+        "TimeShift": "augmentation",
         "build_network": "networks",
         "epoch_order": "order",
         "forget_states": "networks",
+        "hold_out": "subsets",
         "pack": "packed",
+        "rows_where": "subsets",
         "training_step": "training",
     },
 )

@@ -53,6 +53,11 @@ class SparseBatch:
         Time bins, class numbers, rows in the feature set.
     sites : tuple of int
         Sizes of the axes behind time.
+    longest : int, optional
+        Time bins of the longest sample, where the host knows it: asking a GPU would wait for it.
+    unique : bool
+        Whether no two non-zeros of a sample stand in one place; where they do, their values add up. Those of a
+        feature set never do, augmentation may move them together.
     """
 
     index: Tensor
@@ -62,6 +67,8 @@ class SparseBatch:
     labels: Tensor
     samples: Tensor
     sites: tuple[int, ...]
+    longest: int | None = None
+    unique: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,7 +90,9 @@ class SparseBatch:
         UsageError
             A sample is longer than `pad_to`.
         """
-        longest = int(self.lengths.max())
+        longest = self.longest
+        if longest is None:
+            longest = int(self.lengths.max()) if len(self) else 0
         if pad_to is None:
             return longest
         if longest > pad_to:
@@ -96,21 +105,26 @@ class SparseBatch:
     def dense(self, pad_to: int | None = None) -> Tensor:
         """Return frames: float32, shape (batch, time, polarity, [y,] x), on the batch's device.
 
-        Each place is written at most once, so the result is the same on every device and in every run.
+        Each place is written at most once, or holds a sum of whole numbers, which is exact in any order: so the result
+        is the same on every device and in every run.
         """
         bins = self.bins(pad_to)
         places, values = self._places(bins)
         frames = torch.zeros(
             len(self) * bins * self._site_count, dtype=torch.float32, device=self.index.device
         )
-        return frames.scatter_(0, places, values).view(len(self), bins, *self.sites)
+        frames = frames.scatter_(0, places, values) if self.unique else frames.scatter_add_(0, places, values)
+        return frames.view(len(self), bins, *self.sites)
 
     def sparse_coo(self, pad_to: int | None = None) -> Tensor:
         """Return frames as a coalesced ``torch.sparse_coo`` tensor of the same shape."""
         shape = (len(self), self.bins(pad_to), *self.sites)
         places, values = self._places(shape[1])
         coordinates = torch.stack(torch.unravel_index(places, shape))
-        return torch.sparse_coo_tensor(coordinates, values, shape, is_coalesced=True, check_invariants=False)
+        coo = torch.sparse_coo_tensor(
+            coordinates, values, shape, is_coalesced=self.unique, check_invariants=False
+        )
+        return coo.coalesce()
 
     def batch(self, pad_to: int | None = None, *, sparse: bool = False) -> Batch:
         """Return the batch with dense frames, or sparse ones."""
@@ -144,13 +158,14 @@ class TensorColumns:
     """
 
     def __init__(self, columns: PackedColumns, device: torch.device | str = "cpu") -> None:
-        self._index = _signed_view(columns.index).to(device)
-        self._value = _signed_view(columns.value).to(device)
+        self._index = signed_view(columns.index).to(device)
+        self._value = signed_view(columns.value).to(device)
         self._offsets = torch.from_numpy(columns.offsets).to(device)
         self._lengths = torch.from_numpy(columns.n_bins).to(device)
         self._labels = torch.from_numpy(columns.label).to(device)
         self._rows = torch.from_numpy(columns.rows).to(device)
         self._sites = columns.sites
+        self._host = columns.offsets, columns.n_bins
 
     @property
     def nbytes(self) -> int:
@@ -160,12 +175,16 @@ class TensorColumns:
 
     def gather(self, positions: Tensor) -> SparseBatch:
         """Return the samples at `positions` (int64, shape (batch,)), in that order."""
+        # What decides about sizes is known on the host, so that nothing waits for the device.
+        host_offsets, host_bins = self._host
+        wanted = positions.cpu().numpy()
+        total = int((host_offsets[wanted + 1] - host_offsets[wanted]).sum())
+        longest = int(host_bins[wanted].max(initial=0))
         positions = positions.to(self._offsets.device)
         starts = self._offsets[positions]
         counts = self._offsets[positions + 1] - starts
         offsets = torch.zeros(len(positions) + 1, dtype=torch.int64, device=positions.device)
         torch.cumsum(counts, 0, out=offsets[1:])
-        total = int(offsets[-1])
         # Position in the set = position in the batch + (start in the set - start in the batch).
         taken = torch.repeat_interleave(starts - offsets[:-1], counts, output_size=total)
         taken += torch.arange(total, device=positions.device)
@@ -177,6 +196,7 @@ class TensorColumns:
             labels=self._labels[positions],
             samples=self._rows[positions],
             sites=self._sites,
+            longest=longest,
         )
 
 
@@ -194,6 +214,7 @@ def widen(column: Tensor) -> Tensor:
 _MASKS = {torch.int16: 0xFFFF, torch.int32: 0xFFFF_FFFF}
 
 
-def _signed_view(column: npt.NDArray[Any]) -> Tensor:
+def signed_view(column: npt.NDArray[Any]) -> Tensor:
+    """Return an array as a tensor over the same memory; unsigned 16 and 32 bit integers as signed ones."""
     signed = {np.dtype(np.uint16): np.int16, np.dtype(np.uint32): np.int32}.get(column.dtype)
     return torch.from_numpy(column if signed is None else column.view(signed))

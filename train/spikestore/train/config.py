@@ -31,6 +31,8 @@ class DataConfig(Spec):
     """Time bins of every batch; those of its longest sample by default."""
     residence: Residence = "auto"
     """Where the packed columns live."""
+    window: Annotated[Size, Field(ge=64)] | None = None
+    """Samples among which a streamed set is shuffled; as many as 256 MiB hold, at most 8192, by default."""
 
 
 class OptimiserConfig(Spec):

@@ -1,38 +1,57 @@
-"""The loader: batches from packed columns, in an order that is a pure function of seed, epoch and feature set."""
+"""The loader: batches from a store, in an order that is a pure function of seed, epoch and feature set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from spikestore.store_schemas import FeatureSet
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train.batch import Batch, TensorColumns
-from spikestore.train.order import epoch_order
+from spikestore.train.ahead import Ahead
+from spikestore.train.assembly import Assembly, Augmentation, Ready
+from spikestore.train.batch import Batch
+from spikestore.train.feed import Feed, Place, WholeSet
 from spikestore.train.packed import Progress, pack, refuse_other_than_features
 from spikestore.train.residence import Residence, choose_residence, pick_device
+from spikestore.train.stream import Stream
+from spikestore.train.subsets import subset_rows, subset_weights
+
+DEPTH = 2
+"""Batches that are made ahead."""
+_MOST_THREADS = 4
 
 
 class FeatureLoader:
     """Yields batches of a feature set, dense on the device.
 
-    The packed columns are loaded and checked once, at construction. In an epoch nothing is read, and no worker
-    process is needed: a batch is gathered from the columns, moved to the device packed, and made dense there.
+    With ``host`` and ``device`` the packed columns are loaded and checked once, at construction; with ``stream``
+    they are read, checked and decoded while an epoch goes on, in bounded memory (docs/loading.md). No worker process
+    is needed: threads make the next batches while the last one is used.
+
+    A batch is valid as long as anything of it is held; its memory is used again when nothing is.
 
     Parameters
     ----------
     features : FeatureSet
         The set. Recordings that were skipped are left out.
     batch_size : int
-        Samples in a batch; the last batch may be smaller.
-    residence : {"auto", "host", "device"}
-        Where the columns live. ``auto`` takes the device if it is a GPU and they fit there.
+        Samples in a global batch, all ranks together; the last batch may be smaller.
+    residence : {"auto", "host", "device", "stream"}
+        Where the columns live. ``auto`` takes the device if it is a GPU and they fit there, else the host, and streams
+        what fits neither.
     shuffle : bool
-        Shuffle all samples, anew in each epoch; otherwise they come in the source's order.
+        Shuffle anew in each epoch: all samples alike with ``host`` and ``device``, within a window with ``stream``.
+        Otherwise they come in the source's order.
     seed : int
-        Seed of the order.
+        Seed of the order and of the augmentation.
     device : torch.device or str
         Where batches go.
     pad_to : int, optional
@@ -43,6 +62,22 @@ class FeatureLoader:
         What ``Batch.frames`` is.
     progress : callable, optional
         Told about loading: (samples loaded, samples in all, what).
+    rows : integer or bool array, optional
+        Which rows of the set: their numbers, or a mask of shape (rows of the set,). See `subsets`.
+    weights : float array, shape (rows of the set,), optional
+        Draw as many samples as there are, with replacement, in proportion to these; not with ``stream``.
+    rank, ranks : int
+        Number of this process and how many there are: each takes its share of every global batch.
+    augment : callable or sequence of callables
+        Applied in turn to the packed batch on the device: (SparseBatch, epoch) to SparseBatch. See `augmentation`.
+    transform : callable, optional
+        Applied to each batch when it is dense: Batch to Batch.
+    window : int, optional
+        Samples among which ``stream`` shuffles at any time.
+    threads : int, optional
+        Threads that read and make batches; 4 at most by default, and no more than there are cores.
+    reuse : bool
+        False gives each batch fresh memory, for whoever keeps bare addresses of it.
 
     Raises
     ------
@@ -72,10 +107,27 @@ class FeatureLoader:
         drop_last: bool = False,
         frames: Literal["dense", "sparse_coo"] = "dense",
         progress: Progress | None = None,
+        *,
+        rows: npt.ArrayLike | None = None,
+        weights: npt.ArrayLike | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+        augment: Augmentation | Sequence[Augmentation] = (),
+        transform: Callable[[Batch], Batch] | None = None,
+        window: int | None = None,
+        threads: int | None = None,
+        reuse: bool = True,
     ) -> None:
         refuse_other_than_features(features)
-        if type(batch_size) is not int or batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size!r}, should be a whole number from 1 on")
+        _refuse_below("batch_size", batch_size, 1)
+        _refuse_below("ranks", ranks, 1)
+        _refuse_below("rank", rank, 0)
+        if rank >= ranks:
+            raise UsageError(f"rank is {rank}, of {ranks} ranks it should be one of 0 to {ranks - 1}")
+        if window is not None:
+            _refuse_below("window", window, 64)
+        if threads is not None:
+            _refuse_below("threads", threads, 1)
         if frames not in ("dense", "sparse_coo"):
             raise UsageError(f"frames is 'dense' or 'sparse_coo', not {frames!r}")
         if pad_to is not None and pad_to < features.manifest.n_bins:
@@ -89,13 +141,56 @@ class FeatureLoader:
         self.shuffle = shuffle
         self.seed = seed
         self.epoch = 0
-        self._digest = features.digest
+        chosen = subset_rows(features, rows)
+        chances = None if weights is None else subset_weights(features, chosen, weights)
+        self._batch = 0  # of this epoch, the next one to hand out
+        self._resumed = False
         self._drop_last = drop_last
-        self._frames = frames
-        self._pad_to = pad_to
-        packed = pack(features, progress)
-        self.samples = len(packed)
-        self._columns = TensorColumns(packed, self.device if self.residence == "device" else "cpu")
+        self._process = os.getpid()
+        steps = (augment,) if callable(augment) else tuple(augment)
+        self._assembly = Assembly(
+            self.device,
+            frames,
+            pad_to,
+            steps,
+            transform,
+            reuse=reuse,
+            threads=threads or min(_MOST_THREADS, _cores()),
+        )
+        place = Place(rank, ranks)
+        if self.residence == "stream":
+            if chances is not None:
+                raise UsageError("weights need the whole set in memory: use residence 'host' or 'device'")
+            self._feed: Feed = Stream(
+                features,
+                chosen,
+                shuffle=shuffle,
+                seed=seed,
+                window=window,
+                place=place,
+                threads=self._assembly.threads,
+            )
+        else:
+            packed = pack(features, progress)
+            positions = np.searchsorted(packed.rows, chosen)
+            on_gpu = self.residence == "device" and self.device.type != "cpu"
+            self._feed = WholeSet(
+                packed,
+                positions,
+                chances,
+                shuffle=shuffle,
+                seed=seed,
+                place=place,
+                device=self.device if on_gpu else None,
+            )
+        self.samples = self._feed.samples
+        self._identity = {
+            "digest": features.digest,
+            "order": self._feed.order_name,
+            "rows": hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest(),
+            "seed": seed,
+            "batch_size": batch_size,
+        }
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -103,34 +198,90 @@ class FeatureLoader:
         return whole + (rest > 0 and not self._drop_last)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass. A complete pass moves on to the next epoch by itself."""
+        """Choose the order of the next pass, from its start. A complete pass moves on to the next epoch by itself."""
+        if epoch != self.epoch:
+            self._batch, self._resumed = 0, False
         self.epoch = epoch
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the packed columns."""
-        return self._columns.nbytes
-
-    def order(self) -> torch.Tensor:
-        """Return the order of this epoch: positions in the set without skipped rows, int64, shape (samples,)."""
-        if not self.shuffle:
-            return torch.arange(self.samples)
-        return torch.from_numpy(
-            epoch_order(self.samples, seed=self.seed, epoch=self.epoch, digest=self._digest)
-        )
+        """Bytes of the packed columns that are held, at most."""
+        return self._feed.nbytes
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.from_batch(0)
+        first = self._batch if self._resumed else 0
+        self._resumed = False
+        return self.from_batch(first)
 
     def from_batch(self, first: int) -> Iterator[Batch]:
-        """Yield the batches of this epoch from batch number `first` on, as if those before had been taken."""
-        order, epoch = self.order(), self.epoch
-        to_gpu = self.device.type == "cuda" and self.residence == "host"
-        for batch in range(first, len(self)):
-            packed = self._columns.gather(order[batch * self.batch_size : (batch + 1) * self.batch_size])
-            if to_gpu:
-                packed = packed.pin_memory()
-            on_device = packed.to(self.device, non_blocking=to_gpu)
-            yield on_device.batch(self._pad_to, sparse=self._frames == "sparse_coo")
+        """Yield the batches of this epoch from batch number `first` on, as if those before had been taken.
+
+        Raises
+        ------
+        DamagedError, StoreError
+            ``stream``: what is read is damaged, missing, or can't be reached.
+        UsageError
+            The loader came into this process by a fork, and streams.
+        """
+        if self.residence == "stream" and os.getpid() != self._process:
+            raise UsageError(
+                "a loader with residence='stream' can't be used in a forked process, where reads would hang: make it in "
+                "the process that uses it, without DataLoader workers (its threads do their work)"
+            )
+        epoch = self.epoch
+        self._batch = first
+        ahead = Ahead(self._make(epoch, first), DEPTH)
+        try:
+            # No name holds a batch while the next one is made: its memory may be wanted again.
+            for number in range(first, len(self)):
+                self._batch = number + 1
+                yield next(ahead).taken()
+        finally:
+            ahead.close()
         if self.epoch == epoch:
-            self.epoch += 1
+            self.epoch, self._batch = epoch + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader is: what `load_state_dict` needs to hand out the very next batch.
+
+        torchdata's ``Stateful`` protocol. The position counts global batches, so that it holds for any number of
+        threads and ranks.
+        """
+        return {"epoch": self.epoch, "batch": self._batch, **self._identity}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to where another loader was; the next pass goes on from there.
+
+        Raises
+        ------
+        UsageError
+            The state is of another set, order, seed or batch size, or no state at all.
+        """
+        for name, mine in self._identity.items():
+            if state.get(name) != mine:
+                raise UsageError(f"the state has {name} = {state.get(name)!r}, this loader {mine!r}")
+        epoch, batch = state.get("epoch"), state.get("batch")
+        if type(epoch) is not int or type(batch) is not int or not 0 <= batch <= len(self):
+            raise UsageError(f"the state has epoch = {epoch!r}, batch = {batch!r}, of {len(self)} batches")
+        if batch == len(self):  # stopped between the last batch and the end of the pass
+            epoch, batch = epoch + 1, 0
+        self.epoch, self._batch, self._resumed = epoch, batch, True
+
+    def _make(self, epoch: int, first: int) -> Iterator[Ready]:
+        with ThreadPoolExecutor(self._assembly.threads + self._feed.waiting, "spikestore-loader") as pool:
+            samples = self._feed.batches(epoch, first, self.batch_size, pool)
+            try:
+                for one in itertools.islice(samples, max(len(self) - first, 0)):
+                    yield self._assembly.make(one, epoch, pool)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _refuse_below(name: str, number: object, least: int) -> None:
+    if type(number) is not int or number < least:
+        raise UsageError(f"{name} is {number!r}, should be a whole number from {least} on")
+
+
+def _cores() -> int:
+    # Those this process may use, where the system tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,6 +9,7 @@ stream, which may change between versions.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +34,57 @@ def epoch_order(samples: int, *, seed: int, epoch: int, digest: str) -> npt.NDAr
     int64 array, shape (samples,)
         A permutation of 0 … samples - 1.
     """
-    text = f"{digest}:{seed}:{epoch}".encode("ascii")
-    start = np.uint64(int.from_bytes(hashlib.sha256(text).digest()[:8], "big"))
+    key = random_keys(np.arange(samples), f"{digest}:{seed}:{epoch}")
+    return np.argsort(key, kind="stable").astype(np.int64)
+
+
+def weighted_order(
+    weights: npt.NDArray[np.float64], *, seed: int, epoch: int, digest: str
+) -> npt.NDArray[np.int64]:
+    """Return as many draws with replacement as there are samples, each with a chance proportional to its weight.
+
+    Parameters
+    ----------
+    weights : float64 array, shape (samples,)
+        Not negative, not all 0.
+    seed, epoch : int
+        Any integers; every pair gives other draws.
+    digest : str
+        Digest of the feature set.
+
+    Returns
+    -------
+    int64 array, shape (samples,)
+        Numbers of samples.
+    """
+    key = random_keys(np.arange(len(weights)), f"weighted:{digest}:{seed}:{epoch}")
+    ends = np.cumsum(weights)
+    # 53 bits, as many as a float64 holds, so that the draw stays below the end.
+    draws = (key >> np.uint64(11)) * 2.0**-53 * ends[-1]
+    found = np.searchsorted(ends, draws, side="right")
+    drawn: npt.NDArray[np.int64] = np.minimum(found, np.flatnonzero(weights)[-1]).astype(np.int64)
+    return drawn
+
+
+def random_keys(numbers: npt.NDArray[np.integer[Any]], text: str) -> npt.NDArray[np.uint64]:
+    """Return 64 random bits for each number, a pure function of the number and `text`.
+
+    Parameters
+    ----------
+    numbers : integer array, any shape
+        Not negative.
+    text : str
+        Names the stream: every text gives other bits.
+    """
+    start = np.uint64(int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big"))
     with np.errstate(over="ignore"):  # arithmetic is modulo 2^64
-        key = start + np.arange(samples, dtype=np.uint64) * _GAMMA
+        key: npt.NDArray[np.uint64] = start + numbers.astype(np.uint64) * _GAMMA
         key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         key ^= key >> np.uint64(31)
-    return np.argsort(key, kind="stable").astype(np.int64)
+    return key
+
+
+def share(rows: npt.NDArray[Any], rank: int, ranks: int) -> npt.NDArray[Any]:
+    """Return the rows of a global batch that a rank takes: those from r·B/R to (r + 1)·B/R."""
+    return rows[len(rows) * rank // ranks : len(rows) * (rank + 1) // ranks]

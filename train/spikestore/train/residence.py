@@ -15,7 +15,8 @@ from spikestore.train.packed import packed_bytes
 
 logger = logging.getLogger(__name__)
 
-Residence = Literal["auto", "host", "device"]
+Residence = Literal["auto", "host", "device", "stream"]
+Chosen = Literal["host", "device", "stream"]
 
 _SHARE = 0.8
 """Share of the free memory that a set may take; the rest is for batches and the network."""
@@ -40,42 +41,49 @@ def pick_device(device: str | torch.device) -> torch.device:
     return found
 
 
-def choose_residence(
-    features: FeatureSet, residence: Residence, device: torch.device
-) -> Literal["host", "device"]:
+def choose_residence(features: FeatureSet, residence: Residence, device: torch.device) -> Chosen:
     """Return where the columns of a set will live, from an estimate made before anything is loaded.
 
-    ``auto`` takes the device if it is a GPU and the set fits there, else the host; and says so in the log.
+    ``auto`` takes the device if it is a GPU and the set fits there, else the host if it fits there, else it streams;
+    and says so in the log.
 
     Raises
     ------
     UsageError
         The set does not fit where it was asked for.
     """
-    if residence not in ("auto", "host", "device"):
-        raise UsageError(f"residence is 'auto', 'host' or 'device', not {residence!r}")
+    if residence not in ("auto", "host", "device", "stream"):
+        raise UsageError(f"residence is 'auto', 'host', 'device' or 'stream', not {residence!r}")
+    if residence == "stream":
+        return residence
     needed = packed_bytes(features)
     free_host, free_device = free_host_bytes(), free_device_bytes(device)
     if residence == "auto":
-        chosen: Literal["host", "device"] = "host"
-        if device.type != "cpu" and needed <= _SHARE * free_device:
-            chosen = "device"
-        logger.info("%s: %s packed, kept on the %s", _label(features), _size(needed), _name(chosen, device))
-    else:
-        chosen = residence
-    # Packed on the host first, also on its way to a device.
+        if needed > _SHARE * free_host:  # packed on the host first, also on its way to a device
+            chosen: Chosen = "stream"
+        else:
+            chosen = "device" if device.type != "cpu" and needed <= _SHARE * free_device else "host"
+        logger.info(
+            "%s: %s packed, %s free on the host%s: %s",
+            set_label(features),
+            size_text(needed),
+            size_text(free_host),
+            "" if device.type == "cpu" else f", {size_text(free_device)} on {device}",
+            "streamed from the store" if chosen == "stream" else f"kept on the {_name(chosen, device)}",
+        )
+        return chosen
     for name, free in {
         "host": free_host,
-        _name(chosen, device): free_device if chosen == "device" else free_host,
+        _name(residence, device): free_device if residence == "device" else free_host,
     }.items():
         if needed > _SHARE * free:
             raise UsageError(
-                f"{_label(features)} needs {_size(needed)} packed, and {_size(free)} are free on the {name}, of which "
-                f"it may take {_SHARE:.0%}: use another residence, or fewer recordings (limit in the recipe)",
+                f"{set_label(features)} needs {size_text(needed)} packed, and {size_text(free)} are free on the {name}, of which "
+                f"it may take {_SHARE:.0%}: use residence 'stream', or fewer recordings (limit in the recipe)",
                 needed=needed,
                 free=free,
             )
-    return chosen
+    return residence
 
 
 def free_device_bytes(device: torch.device) -> int:
@@ -100,9 +108,11 @@ def _name(chosen: str, device: torch.device) -> str:
     return f"device {device}" if chosen == "device" else "host"
 
 
-def _label(features: FeatureSet) -> str:
+def set_label(features: FeatureSet) -> str:
+    """Return what a message calls a set."""
     return f"{features.manifest.source.dataset} {features.manifest.source.split}"
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """Return bytes as a message says them."""
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

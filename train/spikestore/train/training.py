@@ -99,6 +99,7 @@ def train(
             seed=config.seed,
             device=device,
             pad_to=data.pad_to,
+            window=data.window,
             progress=progress,
         )
 

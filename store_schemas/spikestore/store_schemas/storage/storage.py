@@ -53,6 +53,9 @@ class Storage(Protocol):
     def get(self, path: str) -> bytes:
         """Return an object's bytes; `MissingObjectError` if there is none."""
 
+    def get_range(self, path: str, start: int, stop: int) -> bytes:
+        """Return bytes `start` to `stop` (exclusive) of an object, fewer where it ends; `MissingObjectError`."""
+
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """Write an object, atomically and durably, unless there is one; tell whether it was written."""
 

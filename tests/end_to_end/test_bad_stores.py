@@ -50,7 +50,8 @@ def test_no_space(commands: Commands, demo: Path, built: Built, workers: str) ->
     assert commands.well("ls", "--store", "store", "--json").json["feature_sets"] == []
     commands.well(*command)
     assert digests(commands.folder / "store", "r")["train"] == digests(built.store, "demo")["train"]
-    assert list((commands.folder / "store" / ".tmp").iterdir()) == []
+    # A worker may be ended in the middle of its next write.
+    assert len(list((commands.folder / "store" / ".tmp").iterdir())) <= int(workers)
 
 
 def writable(folder: Path, *, yes: bool) -> None:

@@ -17,7 +17,8 @@ from spikestore.train.ahead import Ahead
 
 def threads() -> list[str]:
     """Return the names of the loader's threads that are alive."""
-    return [one.name for one in threading.enumerate() if one.name.startswith("spikestore")]
+    names = [one.name for one in threading.enumerate()]
+    return [name for name in names if name.startswith(("spikestore-ahead", "spikestore-loader"))]
 
 
 def test_items_come_in_order_and_end() -> None:

@@ -182,7 +182,8 @@ def test_a_fragment_lost_in_mid_epoch_is_an_error(folder: Path, tmp_path: Path, 
         list(iterator)
     assert caught.value.__cause__ is not None
     assert caught.value.details["objects"] == (f"{features.data_path}/{column}/c/6",)
-    assert not [one for one in threading.enumerate() if one.name.startswith("spikestore")]
+    mine = ("spikestore-ahead", "spikestore-loader")
+    assert not [one for one in threading.enumerate() if one.name.startswith(mine)]
 
 
 @pytest.mark.parametrize("column", ["index", "value", "nnz", "n_bins", "label", "n_events", "start", "check"])

@@ -7,6 +7,7 @@ red for everybody) or ``nightly`` (many more examples).
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +25,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # command that a test starts.
 for _name in [name for name in os.environ if name.startswith("SPIKESTORE_")]:
     del os.environ[_name]
+
+# Shells start background jobs with SIGINT ignored, which commands that tests start would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

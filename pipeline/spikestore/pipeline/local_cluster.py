@@ -7,7 +7,8 @@ them at once: the cluster then falls apart while it is being closed. So here
 1. the scheduler runs in a thread of this process, as with `LocalCluster`, and listens on loopback only;
 2. each worker is a process in a session of its own, out of reach of the terminal's Ctrl-C;
 3. each watches a pipe to this process and ends when that closes, however this process ended;
-4. workers' logs go nowhere, unless spikestore's own log is at level DEBUG.
+4. there is no nanny, which would take as long to start as the worker behind it: one that dies is replaced from here;
+5. workers' logs go nowhere, unless spikestore's own log is at level DEBUG.
 
 Also the module that such a process runs: ``python -m spikestore.pipeline.local_cluster SCHEDULER --spec JSON``.
 """
@@ -15,6 +16,7 @@ Also the module that such a process runs: ``python -m spikestore.pipeline.local_
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -26,6 +28,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
+
+_REPLACEMENTS = 20
 
 _FOR_LONG_TASKS = {
     # Tasks are few and long: nobody needs a look at their stacks a hundred times a second.
@@ -58,9 +62,15 @@ def local_cluster(workers: int, environment: Mapping[str, str]) -> Any:
     from distributed.worker_memory import parse_memory_limit
 
     class Worker(SubprocessWorker):
-        """A worker that ends with this process."""
+        """A worker that ends with this process, and is replaced when it dies."""
+
+        _watch: asyncio.Task[None] | None = None
 
         async def _start(self) -> None:
+            await self._launch()
+            self._watch = asyncio.create_task(self._replace())
+
+        async def _launch(self) -> None:
             spec = json.dumps({"cls": self.worker_class, "opts": self.worker_kwargs})
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -73,19 +83,32 @@ def local_cluster(workers: int, environment: Mapping[str, str]) -> Any:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=None if logger.isEnabledFor(logging.DEBUG) else asyncio.subprocess.DEVNULL,
                 start_new_session=True,
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, **_FOR_LONG_TASKS},
             )
 
-    environment = {**environment, **_FOR_LONG_TASKS}
+        async def _replace(self) -> None:
+            # Dask gives up on a fragment whose workers died four times: this is for those that can't even start.
+            for _ in range(_REPLACEMENTS):
+                if self.process is None:
+                    return
+                await self.process.wait()
+                await self._launch()
+
+        async def close(self) -> None:
+            if self._watch is not None:
+                self._watch.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._watch
+            await super().close()
+
     options = {
         "host": _HOST,
         "nthreads": 1,
         "memory_limit": parse_memory_limit("auto", 1, workers, logger=logger),
         "dashboard": False,
         "dashboard_address": f"{_HOST}:0",
-        "env": dict(environment),  # Dask sets some of these itself in the process behind its nanny
     }
-    worker = {"cls": Worker, "options": {"worker_class": "distributed.Nanny", "worker_kwargs": options}}
+    worker = {"cls": Worker, "options": {"worker_class": "distributed.Worker", "worker_kwargs": options}}
     # All tasks are handed out at once; by default a worker gets the next one when it has told of the last.
     with dask.config.set({"distributed.scheduler.worker-saturation": float("inf")}):
         return SpecCluster(

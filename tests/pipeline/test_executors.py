@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import sys
 import threading
 import time
 from typing import Any, cast
@@ -261,6 +263,23 @@ def test_local_workers() -> None:
             if one.status == psutil.CONN_LISTEN
         ]
         assert set(listening) == {"127.0.0.1"}
+
+
+def _scipy_after_kernels() -> tuple[bool, bool]:
+    from numba.core.registry import cpu_target
+
+    importlib.import_module("spikestore.pipeline.fused.kernels")
+    cpu_target.target_context.refresh()  # what loading a kernel does
+    before = "scipy.linalg" in sys.modules
+    importlib.import_module("scipy.linalg")
+    return before, "scipy.linalg" in sys.modules
+
+
+def test_local_workers_do_not_load_scipy() -> None:
+    """Numba would, for a fifth of a second, at the first kernel; whoever wants it still gets it."""
+    with executor(1) as runs:
+        assert isinstance(runs, DaskExecutor)
+        assert runs._client.submit(_scipy_after_kernels, pure=False).result() == (False, True)
 
 
 def test_nothing_is_left_of_local_workers(capfd: pytest.CaptureFixture[str]) -> None:

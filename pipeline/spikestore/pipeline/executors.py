@@ -13,10 +13,13 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport, build_fragment
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
+
+if TYPE_CHECKING:
+    from spikestore.pipeline.local_cluster import WorkerProcesses
 
 logger = logging.getLogger(__name__)
 
@@ -100,15 +103,23 @@ class Threads:
 
 
 class DaskExecutor:
-    """Runs fragments as tasks of a Dask client."""
+    """Runs fragments as tasks of a Dask client.
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected.
+    coming : int
+        Workers that have been started; they need not be there yet.
+    """
+
+    def __init__(self, client: Any, coming: int = 0) -> None:
+        self._client, self._coming = client, coming
 
     @property
     def workers(self) -> int:
-        """Threads of all workers."""
-        return max(1, int(sum(self._client.nthreads().values())))
+        """Threads of all workers, those to come included."""
+        return self._coming or max(1, int(sum(self._client.nthreads().values())))
 
     def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
         """Build fragments; a fragment whose worker dies is built again elsewhere."""
@@ -116,6 +127,8 @@ class DaskExecutor:
         from distributed.client import FutureCancelledError
         from distributed.comm import CommClosedError
 
+        if self._coming:
+            _wait_for_a_worker(self._client)
         # pure=False: Dask must not take two builds of one fragment for one.
         futures = [
             self._client.submit(build_fragment, job.only(fragment), fragment, pure=False)
@@ -174,10 +187,18 @@ def executor(
         yield InProcess()
     elif scheduler is not None:
         with _quiet(), _client(scheduler) as client:
+            _wait_for_a_worker(client)
             yield DaskExecutor(client)
     else:
-        with _quiet(), _local_cluster(workers or available_cores()) as cluster, _client(cluster) as client:
-            yield DaskExecutor(client)
+        count = workers or available_cores()
+        # Processes first: they load while this one imports Dask.
+        with (
+            _processes(count) as processes,
+            _quiet(),
+            _local_cluster(count, processes) as cluster,
+            _client(cluster) as client,
+        ):
+            yield DaskExecutor(client, count)
 
 
 def threads_suffice(seconds: float, cores: int) -> bool:
@@ -191,11 +212,23 @@ def available_cores() -> int:
 
 
 @contextlib.contextmanager
-def _local_cluster(workers: int) -> Iterator[Any]:
+def _processes(workers: int) -> Iterator[WorkerProcesses]:
+    from spikestore.pipeline.local_cluster import worker_processes
+
+    with contextlib.ExitStack() as stack:
+        try:
+            processes = stack.enter_context(worker_processes(workers, _PINNED))
+        except OSError as error:
+            raise WorkerError(f"{workers} local workers could not be started: {error}") from error
+        yield processes
+
+
+@contextlib.contextmanager
+def _local_cluster(workers: int, processes: WorkerProcesses) -> Iterator[Any]:
     from spikestore.pipeline.local_cluster import local_cluster
 
     try:
-        cluster = local_cluster(workers, _PINNED)
+        cluster = local_cluster(workers, processes)
     except (OSError, RuntimeError) as error:
         raise WorkerError(f"{workers} local workers could not be started: {error}") from error
     with cluster:
@@ -214,11 +247,14 @@ def _client(address: Any) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise WorkerError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
-        try:
-            client.wait_for_workers(1, timeout=_SCHEDULER_TIMEOUT)
-        except TimeoutError as error:
-            raise WorkerError(f"the Dask scheduler has no worker after {_SCHEDULER_TIMEOUT} s") from error
         yield client
+
+
+def _wait_for_a_worker(client: Any) -> None:
+    try:
+        client.wait_for_workers(1, timeout=_SCHEDULER_TIMEOUT)
+    except TimeoutError as error:
+        raise WorkerError(f"the Dask scheduler has no worker after {_SCHEDULER_TIMEOUT} s") from error
 
 
 @contextlib.contextmanager

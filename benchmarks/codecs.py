@@ -1,6 +1,6 @@
 """Codecs for ``index`` and ``value``: ``python -m benchmarks.codecs [--size small|full] [--data DIR] [--json FILE]``.
 
-One table, for the choice in docs/decisions/0008-codecs.md: bytes a non-zero, against the order-0 entropy of (gap, value), and
+One table, for the choice in docs/decisions/0018-pcodec.md: bytes a non-zero, against the order-0 entropy of (gap, value), and
 millions of values that one core encodes and decodes in a second. Every codec gets chunks of 262,144 values, as they are
 stored, and what it decodes is compared with what it was given.
 """

@@ -298,6 +298,19 @@ def two_against_one(bench: Bench) -> Row:
         return compare(Row("2_workers_vs_1", 1.8), rate(two), rate(one), unit="recordings/s")
 
 
+def threads_against_one(bench: Bench) -> Row:
+    """As many threads of one process as there are workers, against one: what `executors.THREADS_WORTH` stands for."""
+    from spikestore.pipeline.executors import InProcess, Threads
+
+    what = target(bench, bench.recordings)
+
+    def rate(runs: Any) -> Callable[[], float]:
+        return lambda: bench.recordings / timed_on_clean_disk(lambda: build(bench, what, runs))
+
+    build(bench, target(bench, 256), InProcess())
+    return compare(Row("2_threads_vs_1"), rate(Threads(WORKERS)), rate(InProcess()), unit="recordings/s")
+
+
 def memory(bench: Bench) -> Row:
     """Peak memory of a worker at 8 times the data less that at 1, as share of the added bytes."""
     small = bench.recordings // 8
@@ -370,6 +383,7 @@ ROWS = [
     set_bytes,
     dask_against_bare,
     two_against_one,
+    threads_against_one,
     memory,
     second_run,
 ]

@@ -17,9 +17,10 @@ a folder, where that costs no transfer, they are hashed again (docs/decisions/00
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
@@ -44,6 +45,7 @@ from spikestore.store_schemas.parallel import ByteBudget, in_order
 from spikestore.store_schemas.plan import Plan
 from spikestore.store_schemas.record import ObjectEntry, Record
 from spikestore.store_schemas.storage import FolderStorage, Storage
+from spikestore.store_schemas.storage.objects import ObjectStorage
 from spikestore.store_schemas.storage.untrusted import UntrustedStorage
 from spikestore.store_schemas.zarr_metadata import documents
 
@@ -58,7 +60,10 @@ THREADS = 8
 BUDGET = 512 * 2**20
 """Bytes of objects that are in memory at once; one that is larger goes alone."""
 
-_FRAGMENTS = 8
+_WAITING = 24
+"""Threads for objects: those that have come, and wait for the disk, let others come meanwhile."""
+
+_FRAGMENTS = 16
 """Fragments that are under way at once: the record of one waits for its own objects only."""
 
 _KEPT = 64 * 2**20
@@ -144,6 +149,8 @@ class _Copy:
         self._deep = deep
         self._progress = progress or (lambda done, total, label: None)
         self._budget = ByteBudget(BUDGET)
+        self._streams = threading.BoundedSemaphore(THREADS)
+        self._in_pieces = not isinstance(destination, ObjectStorage)  # a bucket takes an object whole
         self._lock = threading.Lock()
         self._decoding = threading.Lock()
         self._stopped = threading.Event()
@@ -238,7 +245,7 @@ class _Copy:
 
     def _fragments(self, root: dict[str, Any]) -> None:
         numbers = range(len(self._features.manifest.fragments))
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="spikestore-object") as pool:
+        with ThreadPoolExecutor(_WAITING, thread_name_prefix="spikestore-object") as pool:
 
             def stop() -> None:  # after an error, or Ctrl-C: objects that wait for their turn are left
                 self._stopped.set()
@@ -265,7 +272,7 @@ class _Copy:
         with self._budget.held(entry.size):
             path = self._path(entry)
             if path not in self._have:
-                self._put(path, self._from_source(entry))
+                self._put_pieces(entry) if self._in_pieces else self._put(path, self._from_source(entry))
             # A record vouches for its objects; in a folder looking again is cheap.
             elif self._record_path(fragment) not in self._have or isinstance(
                 self._destination, FolderStorage
@@ -293,12 +300,32 @@ class _Copy:
         path = self._path(entry)
         try:
             # Hashing and storing take any buffer: not copied, it is a tenth faster.
-            data = cast("bytes", self._source.buffer_at_most(path, entry.size))
+            with self._streams:
+                data = cast("bytes", self._source.buffer_at_most(path, entry.size))
         except MissingObjectError as error:
             raise self._damaged(path, "it is missing") from error
         if len(data) != entry.size or sha256_hex(data) != entry.sha256:
             raise self._damaged(path, "it is not what its record says")
         return data
+
+    def _put_pieces(self, entry: ObjectEntry) -> None:
+        """Put an object as it comes; it gets its name if its hash is right."""
+        path = self._path(entry)
+        if not self._destination.put_if_absent(path, self._pieces(entry)):
+            self._refuse_other(path, entry.sha256)
+        self._tell(entry.size)
+
+    def _pieces(self, entry: ObjectEntry) -> Iterator[memoryview]:
+        path, found = self._path(entry), hashlib.sha256()
+        with self._streams:
+            try:
+                for piece in self._source.pieces_at_most(path, entry.size):
+                    found.update(piece)
+                    yield piece
+            except MissingObjectError as error:
+                raise self._damaged(path, "it is missing") from error
+        if found.hexdigest() != entry.sha256:
+            raise self._damaged(path, "it is not what its record says")
 
     def _from_destination(self, entry: ObjectEntry) -> bytes:
         path = self._path(entry)
@@ -313,11 +340,17 @@ class _Copy:
             if self._have[path] != len(data):
                 raise self._other(path)
             return
-        put = self._destination.put_if_absent(path, data)
-        if not put and sha256_hex(self._destination.get(path)) != sha256_hex(data):
+        if not self._destination.put_if_absent(path, data):
+            self._refuse_other(path, sha256_hex(data))
+        self._tell(len(data))
+
+    def _refuse_other(self, path: str, sha256: str) -> None:
+        if sha256_hex(self._destination.get(path)) != sha256:
             raise self._other(path)  # somebody else copies, or builds, the same: fine if it is the same
+
+    def _tell(self, size: int) -> None:
         with self._lock:
-            self._done += len(data)
+            self._done += size
             self._progress(self._done, self._total, self._label)
 
     def _all_there(self) -> None:

@@ -12,7 +12,10 @@ import ctypes
 import errno
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+
+from spikestore.store_schemas.storage.storage import Content
 
 NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
 """What ``link`` answers where a file system has no hard links; EPERM also where it may not be written to."""
@@ -22,25 +25,30 @@ _RENAME_NOREPLACE = 1
 _CANT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP}
 
 
-def write_synced(place: Path, data: bytes, mode: int | None = None) -> None:
-    """Write a new file and wait until it is on the disk.
+def open_new(place: Path) -> int:
+    """Return a handle to a new file; its name must not be taken."""
+    return os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+
+def write_synced(handle: int, data: Content, mode: int | None = None) -> None:
+    """Write a file, wait until it is on the disk, and close it.
 
     Parameters
     ----------
-    place : Path
-        A name that is not taken.
-    data : bytes
-        All of it.
+    handle : int
+        From `open_new`.
+    data : bytes or iterator of memoryview
+        All of it, at once or piece by piece. What the iterator raises is raised here.
     mode : int, optional
         Permissions, whatever the umask; by default what the umask leaves.
     """
-    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         if mode is not None:
             os.fchmod(handle, mode)
-        left = memoryview(data)
-        while left:
-            left = left[os.write(handle, left) :]
+        for piece in data if isinstance(data, Iterator) else (data,):
+            left = memoryview(piece)
+            while left:
+                left = left[os.write(handle, left) :]
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -19,7 +19,7 @@ import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikestore.store_schemas.errors import (
     DamagedError,
@@ -31,10 +31,11 @@ from spikestore.store_schemas.errors import (
 from spikestore.store_schemas.storage.durable_files import (
     make_folder,
     name_if_free,
+    open_new,
     sync_folder,
     write_synced,
 )
-from spikestore.store_schemas.storage.storage import StoredObject, path_parts
+from spikestore.store_schemas.storage.storage import Content, StoredObject, path_parts
 
 if TYPE_CHECKING:
     from zarr.storage import StorePath
@@ -49,6 +50,8 @@ _LOST = {
 }  # fmt: skip
 _NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 _ATTEMPTS = 20
+
+Result = TypeVar("Result")
 
 
 class FolderStorage:
@@ -112,7 +115,7 @@ class FolderStorage:
             finally:
                 os.close(handle)
 
-    def put_if_absent(self, path: str, data: bytes) -> bool:
+    def put_if_absent(self, path: str, data: Content) -> bool:
         """Write an object durably unless there is one; tell whether it was written."""
         with self._clear_errors(path, "write"):
             target = self._place(path)
@@ -208,27 +211,35 @@ class FolderStorage:
             if not stat.S_ISREG(place.stat().st_mode) and not place.is_dir():
                 raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
 
-    def _publish(self, target: Path, data: bytes, name: Callable[[Path, Path], bool]) -> bool:
+    def _publish(self, target: Path, data: Content, name: Callable[[Path, Path], bool]) -> bool:
         """Write data under a temporary name, then `name` it; return what that returns."""
-        for attempt in range(_ATTEMPTS):
-            temporary = self.root / TEMPORARY / secrets.token_hex(16)
-            try:
-                mode = self._make_folder(self.root / TEMPORARY)
-                write_synced(temporary, data, None if mode is None else mode & 0o644 | 0o600)
-                self._make_folder(target.parent)
-                named = name(temporary, target)
-                sync_folder(target.parent)
-            except FileNotFoundError:
-                # Somebody removed a folder that had become empty, between our making and our using it.
-                self._synced.clear()
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            else:
-                return named
-            finally:
-                with contextlib.suppress(OSError):  # what went wrong before is what matters
-                    temporary.unlink(missing_ok=True)
-        raise AssertionError("unreachable")  # pragma: no cover
+        temporary = self.root / TEMPORARY / secrets.token_hex(16)
+
+        def begin() -> tuple[int, int | None]:
+            mode = self._make_folder(self.root / TEMPORARY)
+            return open_new(temporary), None if mode is None else mode & 0o644 | 0o600
+
+        def give_name() -> bool:
+            self._make_folder(target.parent)
+            named = name(temporary, target)
+            sync_folder(target.parent)
+            return named
+
+        try:
+            handle, mode = self._again(begin)
+            write_synced(handle, data, mode)
+            return self._again(give_name)
+        finally:
+            with contextlib.suppress(OSError):  # what went wrong before is what matters
+                temporary.unlink(missing_ok=True)
+
+    def _again(self, step: Callable[[], Result]) -> Result:
+        """Do a step, again if somebody removed a folder that had become empty, between our making and our using it."""
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(FileNotFoundError):
+                return step()
+            self._synced.clear()
+        return step()
 
     def _make_folder(self, folder: Path) -> int | None:
         """Make a folder and those above it; return the permissions that folders of this store have, if it is shared."""

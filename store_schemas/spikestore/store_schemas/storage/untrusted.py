@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from spikestore.store_schemas.errors import DamagedError, ReadOnlyStoreError, StoreError
 from spikestore.store_schemas.storage.folder import FolderStorage
-from spikestore.store_schemas.storage.storage import Storage, StoredObject
+from spikestore.store_schemas.storage.storage import Content, Storage, StoredObject
 
 if TYPE_CHECKING:
     from zarr.storage import StorePath
@@ -23,6 +23,9 @@ LARGEST_DOCUMENT = 256 * 2**20
 
 LARGEST_OBJECT = 5 * 2**30
 """Bytes of the largest object: more can't be put into a bucket with one request."""
+
+PIECE = 2**18
+"""Bytes that come at once, at least: they are hashed and written while they are in the processor's cache."""
 
 
 class UntrustedStorage:
@@ -79,6 +82,27 @@ class UntrustedStorage:
         self._refuse_larger(path, len(data), limit)
         return memoryview(data)
 
+    def pieces_at_most(self, path: str, limit: int) -> Iterator[memoryview]:
+        """Yield an object's bytes as they come, so that few of them are in memory at once.
+
+        Raises
+        ------
+        DamagedError, StoreError
+            As `buffer_at_most`, at the first piece.
+        """
+        from spikestore.store_schemas.storage.objects import ObjectStorage
+
+        if not isinstance(self._inner, ObjectStorage):
+            whole = self.buffer_at_most(path, limit)
+            yield from (whole[at : at + PIECE] for at in range(0, len(whole), PIECE))
+            return
+        with self._inner._clear_errors(path, "read"):
+            answer = self._inner._store.get(path)
+        self._refuse_larger(path, answer.meta["size"], limit)
+        with self._inner._clear_errors(path, "read"):
+            for piece in answer.stream(min_chunk_size=PIECE):
+                yield memoryview(piece)
+
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return some of an object's bytes: never more than were asked for. Links are looked at as with `get`."""
         if isinstance(self._inner, FolderStorage) and not self._follow_links:
@@ -96,7 +120,7 @@ class UntrustedStorage:
         """Return the names of the folders directly below a folder, sorted."""
         return self._inner.folders(prefix)
 
-    def put_if_absent(self, path: str, data: bytes) -> bool:
+    def put_if_absent(self, path: str, data: Content) -> bool:
         """Refuse: this view only reads."""
         raise ReadOnlyStoreError(f"{self.url} is only read here, {path} is not written", path=path)
 

@@ -16,12 +16,13 @@ a folder, where that costs no transfer, they are hashed again (docs/decisions/00
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -45,7 +46,7 @@ from spikestore.store_schemas.parallel import ByteBudget, in_order
 from spikestore.store_schemas.plan import Plan
 from spikestore.store_schemas.record import ObjectEntry, Record
 from spikestore.store_schemas.storage import FolderStorage, Storage
-from spikestore.store_schemas.storage.objects import ObjectStorage
+from spikestore.store_schemas.storage.staging import Staging
 from spikestore.store_schemas.storage.untrusted import UntrustedStorage
 from spikestore.store_schemas.zarr_metadata import documents
 
@@ -60,10 +61,7 @@ THREADS = 8
 BUDGET = 512 * 2**20
 """Bytes of objects that are in memory at once; one that is larger goes alone."""
 
-_WAITING = 24
-"""Threads for objects: those that have come, and wait for the disk, let others come meanwhile."""
-
-_FRAGMENTS = 16
+_FRAGMENTS = 8
 """Fragments that are under way at once: the record of one waits for its own objects only."""
 
 _KEPT = 64 * 2**20
@@ -149,8 +147,6 @@ class _Copy:
         self._deep = deep
         self._progress = progress or (lambda done, total, label: None)
         self._budget = ByteBudget(BUDGET)
-        self._streams = threading.BoundedSemaphore(THREADS)
-        self._in_pieces = not isinstance(destination, ObjectStorage)  # a bucket takes an object whole
         self._lock = threading.Lock()
         self._decoding = threading.Lock()
         self._stopped = threading.Event()
@@ -245,7 +241,7 @@ class _Copy:
 
     def _fragments(self, root: dict[str, Any]) -> None:
         numbers = range(len(self._features.manifest.fragments))
-        with ThreadPoolExecutor(_WAITING, thread_name_prefix="spikestore-object") as pool:
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="spikestore-object") as pool:
 
             def stop() -> None:  # after an error, or Ctrl-C: objects that wait for their turn are left
                 self._stopped.set()
@@ -258,21 +254,27 @@ class _Copy:
     def _fragment(self, number: int, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
         data = self._records.pop(number, None) or self._record_bytes(number)
         record = self._features.parse_record(number, data)
-        if self._deep:
-            self._fragment_decoded(record, pool, root)
-        else:
-            tasks = [pool.submit(self._object, entry, number) for entry in record.objects]
-            for task in tasks:
-                task.result()
+        put = self._fragment_decoded if self._deep else self._fragment_as_it_is
+        put(record, pool, root)
         self._put(self._record_path(number), data)
 
-    def _object(self, entry: ObjectEntry, fragment: int) -> None:
+    def _fragment_as_it_is(self, record: Record, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
+        folder = self._destination if isinstance(self._destination, FolderStorage) else None
+        with contextlib.nullcontext() if folder is None else Staging(folder) as staging:
+            _all(pool.submit(self._object, entry, record.fragment, staging) for entry in record.objects)
+            if staging is not None:
+                self._publish(staging, record)
+
+    def _object(self, entry: ObjectEntry, fragment: int, staging: Staging | None) -> None:
         if self._stopped.is_set():
-            return
+            raise CancelledError  # and no return: the record would vouch for it
         with self._budget.held(entry.size):
             path = self._path(entry)
-            if path not in self._have:
-                self._put_pieces(entry) if self._in_pieces else self._put(path, self._from_source(entry))
+            if path not in self._have and staging is not None:
+                staging.write(path, self._pieces(entry))
+                self._tell(entry.size)
+            elif path not in self._have:
+                self._put(path, self._from_source(entry))
             # A record vouches for its objects; in a folder looking again is cheap.
             elif self._record_path(fragment) not in self._have or isinstance(
                 self._destination, FolderStorage
@@ -288,9 +290,12 @@ class _Copy:
             objects = {entry.path: task.result() for entry, task in tasks.items()}
             with self._decoding:  # decoded it is many times as large: one at a time
                 refuse_other_content(self._features, record, root, objects)
-            puts = [pool.submit(self._put, self._path(entry), objects[entry.path]) for entry in tasks]
-            for put in puts:
-                put.result()
+            _all(pool.submit(self._put, self._path(entry), objects[entry.path]) for entry in tasks)
+
+    def _publish(self, staging: Staging, record: Record) -> None:
+        wanted = {self._path(entry): entry.sha256 for entry in record.objects}
+        for path in staging.publish():
+            self._refuse_other(path, wanted[path])
 
     def _bytes(self, entry: ObjectEntry) -> bytes:
         there = self._path(entry) in self._have
@@ -300,30 +305,21 @@ class _Copy:
         path = self._path(entry)
         try:
             # Hashing and storing take any buffer: not copied, it is a tenth faster.
-            with self._streams:
-                data = cast("bytes", self._source.buffer_at_most(path, entry.size))
+            data = cast("bytes", self._source.buffer_at_most(path, entry.size))
         except MissingObjectError as error:
             raise self._damaged(path, "it is missing") from error
         if len(data) != entry.size or sha256_hex(data) != entry.sha256:
             raise self._damaged(path, "it is not what its record says")
         return data
 
-    def _put_pieces(self, entry: ObjectEntry) -> None:
-        """Put an object as it comes; it gets its name if its hash is right."""
-        path = self._path(entry)
-        if not self._destination.put_if_absent(path, self._pieces(entry)):
-            self._refuse_other(path, entry.sha256)
-        self._tell(entry.size)
-
     def _pieces(self, entry: ObjectEntry) -> Iterator[memoryview]:
         path, found = self._path(entry), hashlib.sha256()
-        with self._streams:
-            try:
-                for piece in self._source.pieces_at_most(path, entry.size):
-                    found.update(piece)
-                    yield piece
-            except MissingObjectError as error:
-                raise self._damaged(path, "it is missing") from error
+        try:
+            for piece in self._source.pieces_at_most(path, entry.size):
+                found.update(piece)
+                yield piece
+        except MissingObjectError as error:
+            raise self._damaged(path, "it is missing") from error
         if found.hexdigest() != entry.sha256:
             raise self._damaged(path, "it is not what its record says")
 
@@ -398,6 +394,11 @@ class _Copy:
             f"or it is damaged. Wait for that build, or delete {self._build} there, which no manifest names",
             path=path,
         )
+
+
+def _all(tasks: Iterable[Future[None]]) -> None:
+    for task in [*tasks]:
+        task.result()
 
 
 def _other_digest(there: FeatureSet, features: FeatureSet) -> ConflictError:

@@ -12,10 +12,8 @@ import ctypes
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-
-from spikestore.store_schemas.storage.storage import Content
 
 NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
 """What ``link`` answers where a file system has no hard links; EPERM also where it may not be written to."""
@@ -25,30 +23,46 @@ _RENAME_NOREPLACE = 1
 _CANT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP}
 
 
-def open_new(place: Path) -> int:
-    """Return a handle to a new file; its name must not be taken."""
-    return os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-
-
-def write_synced(handle: int, data: Content, mode: int | None = None) -> None:
-    """Write a file, wait until it is on the disk, and close it.
+def open_new(place: Path, mode: int | None = None) -> int:
+    """Return a handle to a new file.
 
     Parameters
     ----------
-    handle : int
-        From `open_new`.
-    data : bytes or iterator of memoryview
-        All of it, at once or piece by piece. What the iterator raises is raised here.
+    place : Path
+        A name that is not taken.
     mode : int, optional
         Permissions, whatever the umask; by default what the umask leaves.
     """
-    try:
-        if mode is not None:
+    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    if mode is not None:
+        try:
             os.fchmod(handle, mode)
-        for piece in data if isinstance(data, Iterator) else (data,):
-            left = memoryview(piece)
-            while left:
-                left = left[os.write(handle, left) :]
+        except OSError:
+            os.close(handle)
+            raise
+    return handle
+
+
+def write_synced(handle: int, data: bytes) -> None:
+    """Write a file, wait until it is on the disk, and close it."""
+    try:
+        write_pieces(handle, (data,))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_pieces(handle: int, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write a file, piece by piece, and wait for nothing."""
+    for piece in pieces:
+        left = memoryview(piece)
+        while left:
+            left = left[os.write(handle, left) :]
+
+
+def sync_and_close(handle: int) -> None:
+    """Wait until what was written is on the disk; close the file in any case."""
+    try:
         os.fsync(handle)
     finally:
         os.close(handle)

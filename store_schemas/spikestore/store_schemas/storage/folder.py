@@ -35,7 +35,7 @@ from spikestore.store_schemas.storage.durable_files import (
     sync_folder,
     write_synced,
 )
-from spikestore.store_schemas.storage.storage import Content, StoredObject, path_parts
+from spikestore.store_schemas.storage.storage import StoredObject, path_parts
 
 if TYPE_CHECKING:
     from zarr.storage import StorePath
@@ -115,7 +115,7 @@ class FolderStorage:
             finally:
                 os.close(handle)
 
-    def put_if_absent(self, path: str, data: Content) -> bool:
+    def put_if_absent(self, path: str, data: bytes) -> bool:
         """Write an object durably unless there is one; tell whether it was written."""
         with self._clear_errors(path, "write"):
             target = self._place(path)
@@ -211,27 +211,37 @@ class FolderStorage:
             if not stat.S_ISREG(place.stat().st_mode) and not place.is_dir():
                 raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
 
-    def _publish(self, target: Path, data: Content, name: Callable[[Path, Path], bool]) -> bool:
+    def _publish(self, target: Path, data: bytes, name: Callable[[Path, Path], bool]) -> bool:
         """Write data under a temporary name, then `name` it; return what that returns."""
-        temporary = self.root / TEMPORARY / secrets.token_hex(16)
-
-        def begin() -> tuple[int, int | None]:
-            mode = self._make_folder(self.root / TEMPORARY)
-            return open_new(temporary), None if mode is None else mode & 0o644 | 0o600
-
-        def give_name() -> bool:
-            self._make_folder(target.parent)
-            named = name(temporary, target)
-            sync_folder(target.parent)
-            return named
-
+        temporary, handle = self._temporary()
         try:
-            handle, mode = self._again(begin)
-            write_synced(handle, data, mode)
-            return self._again(give_name)
+            write_synced(handle, data)
+            return self._give_name(temporary, target, name)
         finally:
             with contextlib.suppress(OSError):  # what went wrong before is what matters
                 temporary.unlink(missing_ok=True)
+
+    def _temporary(self) -> tuple[Path, int]:
+        """Return a new file without a name that counts, and a handle to it."""
+        place = self.root / TEMPORARY / secrets.token_hex(16)
+
+        def begin() -> int:
+            mode = self._make_folder(place.parent)
+            return open_new(place, None if mode is None else mode & 0o644 | 0o600)
+
+        return place, self._again(begin)
+
+    def _give_name(
+        self, temporary: Path, target: Path, name: Callable[[Path, Path], bool], *, sync: bool = True
+    ) -> bool:
+        def give() -> bool:
+            self._make_folder(target.parent)
+            named = name(temporary, target)
+            if sync:
+                sync_folder(target.parent)
+            return named
+
+        return self._again(give)
 
     def _again(self, step: Callable[[], Result]) -> Result:
         """Do a step, again if somebody removed a folder that had become empty, between our making and our using it."""
@@ -247,6 +257,8 @@ class FolderStorage:
             self._make_root()
         mode = stat.S_IMODE(self.root.stat().st_mode)
         shared = mode if mode & stat.S_ISGID and mode & stat.S_IWGRP else None
+        if folder in self._synced and folder.is_dir():  # and so were those above it, before it
+            return shared
         missing = [
             one for one in (folder, *folder.parents) if one.is_relative_to(self.root) and one != self.root
         ]

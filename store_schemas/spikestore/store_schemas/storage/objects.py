@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from spikestore.store_schemas.errors import MissingObjectError, ReadOnlyStoreError, StoreError
-from spikestore.store_schemas.storage.storage import Content, StoredObject, path_parts
+from spikestore.store_schemas.storage.storage import StoredObject, path_parts
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig
@@ -80,12 +80,10 @@ class ObjectStorage:
                     raise
                 return bytes(self._store.get_range(path, start=start, end=size)) if start < size else b""
 
-    def put_if_absent(self, path: str, data: Content) -> bool:
+    def put_if_absent(self, path: str, data: bytes) -> bool:
         """Write an object unless there is one; tell whether it was written."""
         import obstore
 
-        if isinstance(data, Iterator):  # one put takes all of it
-            data = b"".join(data)
         with self._clear_errors(path, "write"):
             self._refuse_unconditional()
             try:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from spikestore.store_schemas.errors import StoreError
 
 if TYPE_CHECKING:
     from zarr.storage import StorePath
-
-
-Content: TypeAlias = bytes | Iterator[memoryview]
-"""An object's bytes, or its pieces in order, each of which may be gone when the next one is asked for."""
 
 
 def path_parts(path: str) -> list[str]:
@@ -60,11 +56,8 @@ class Storage(Protocol):
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop` (exclusive) of an object, fewer where it ends; `MissingObjectError`."""
 
-    def put_if_absent(self, path: str, data: Content) -> bool:
-        """Write an object, atomically and durably, unless there is one; tell whether it was written.
-
-        If `data` is an iterator that raises, nothing is written; where there is an object it may not be asked at all.
-        """
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        """Write an object, atomically and durably, unless there is one; tell whether it was written."""
 
     def replace(self, path: str, data: bytes) -> None:
         """Write an object, atomically and durably, over a damaged one: for repair alone, all else is immutable."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from spikestore.store_schemas.errors import DamagedError, ReadOnlyStoreError, StoreError
 from spikestore.store_schemas.storage.folder import FolderStorage
-from spikestore.store_schemas.storage.storage import Content, Storage, StoredObject
+from spikestore.store_schemas.storage.storage import Storage, StoredObject
 
 if TYPE_CHECKING:
     from zarr.storage import StorePath
@@ -120,7 +120,7 @@ class UntrustedStorage:
         """Return the names of the folders directly below a folder, sorted."""
         return self._inner.folders(prefix)
 
-    def put_if_absent(self, path: str, data: Content) -> bool:
+    def put_if_absent(self, path: str, data: bytes) -> bool:
         """Refuse: this view only reads."""
         raise ReadOnlyStoreError(f"{self.url} is only read here, {path} is not written", path=path)
 

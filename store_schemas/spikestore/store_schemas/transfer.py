@@ -21,13 +21,14 @@ import functools
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
 from spikestore.store_schemas.arrival import (
     checked_root,
+    other_digest,
     refuse_giants,
     refuse_other_content,
     refuse_other_digest,
@@ -42,7 +43,7 @@ from spikestore.store_schemas.errors import (
 )
 from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.manifest import Manifest
-from spikestore.store_schemas.parallel import ByteBudget, in_order
+from spikestore.store_schemas.parallel import ByteBudget, in_order, wait_for
 from spikestore.store_schemas.plan import Plan
 from spikestore.store_schemas.record import ObjectEntry, Record
 from spikestore.store_schemas.storage import FolderStorage, Storage
@@ -127,7 +128,7 @@ def copy_set(
     except MissingObjectError:
         return _Copy(features, destination, label, deep, progress).run()
     if there.digest != features.digest:
-        raise _other_digest(there, features)
+        raise other_digest(there, features)
     logger.info("%s is in %s already (digest %s)", label, destination.url, there.digest[:12])
     return Copied(there, 0, 0)
 
@@ -261,7 +262,7 @@ class _Copy:
     def _fragment_as_it_is(self, record: Record, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
         folder = self._destination if isinstance(self._destination, FolderStorage) else None
         with contextlib.nullcontext() if folder is None else Staging(folder) as staging:
-            _all(pool.submit(self._object, entry, record.fragment, staging) for entry in record.objects)
+            wait_for(pool.submit(self._object, entry, record.fragment, staging) for entry in record.objects)
             if staging is not None:
                 self._publish(staging, record)
 
@@ -290,7 +291,7 @@ class _Copy:
             objects = {entry.path: task.result() for entry, task in tasks.items()}
             with self._decoding:  # decoded it is many times as large: one at a time
                 refuse_other_content(self._features, record, root, objects)
-            _all(pool.submit(self._put, self._path(entry), objects[entry.path]) for entry in tasks)
+            wait_for(pool.submit(self._put, self._path(entry), objects[entry.path]) for entry in tasks)
 
     def _publish(self, staging: Staging, record: Record) -> None:
         wanted = {self._path(entry): entry.sha256 for entry in record.objects}
@@ -370,7 +371,7 @@ class _Copy:
         self._destination.put_if_absent(address.manifest, data)
         there = FeatureSet.open(self._destination, address)
         if there.digest != self._features.digest:
-            raise _other_digest(there, self._features)
+            raise other_digest(there, self._features)
         return there
 
     def _get(self, path: str) -> bytes:
@@ -394,16 +395,3 @@ class _Copy:
             f"or it is damaged. Wait for that build, or delete {self._build} there, which no manifest names",
             path=path,
         )
-
-
-def _all(tasks: Iterable[Future[None]]) -> None:
-    for task in [*tasks]:
-        task.result()
-
-
-def _other_digest(there: FeatureSet, features: FeatureSet) -> ConflictError:
-    return ConflictError(
-        f"{there.address.manifest} has digest {there.digest[:12]} in {there.storage.url} and {features.digest[:12]} in "
-        f"{features.storage.url}, under the same keys: one of the two is wrong, verify both with --deep",
-        path=there.address.manifest,
-    )

@@ -94,9 +94,7 @@ def test_the_order_of_a_put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["built", "pulled"])
-def test_a_power_failure_at_any_moment(
-    copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_power_failure_at_any_moment(copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a record gets its name, its objects are on the disk; when the manifest does, everything is.
 
     On the disk is a file whose bytes were fsynced after the last write, under a name whose folder was fsynced after

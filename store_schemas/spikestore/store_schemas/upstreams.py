@@ -183,9 +183,7 @@ class Upstreams:
         logger.info(message, label, url, len(copied), copied.digest[:12])
         return copied
 
-    def _find(
-        self, upstream: Store, address: Address, label: str, digest: str | None
-    ) -> FeatureSet | None:
+    def _find(self, upstream: Store, address: Address, label: str, digest: str | None) -> FeatureSet | None:
         url = upstream.storage.url
         try:
             found = upstream.find(address)

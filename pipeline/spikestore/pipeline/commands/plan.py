@@ -62,7 +62,9 @@ def plan(
     _show(loaded.name, opened, rows, free)
 
 
-def _had(store: Store, upstreams: Upstreams, address: Address, label: str, digest: str | None) -> dict[str, Any]:
+def _had(
+    store: Store, upstreams: Upstreams, address: Address, label: str, digest: str | None
+) -> dict[str, Any]:
     """Return what a row says of a set that need not be computed; nothing if it must."""
     features = store.find(address)
     if features is not None:
@@ -71,7 +73,12 @@ def _had(store: Store, upstreams: Upstreams, address: Address, label: str, diges
     if features is None:
         return {}
     url = features.storage.url
-    return {"state": f"would be pulled from {url}", "recordings": len(features), "digest": features.digest, "from": url}
+    return {
+        "state": f"would be pulled from {url}",
+        "recordings": len(features),
+        "digest": features.digest,
+        "from": url,
+    }
 
 
 def _pinned_rows(
@@ -84,7 +91,9 @@ def _pinned_rows(
     for split in recipe.source.splits or tuple(lock.splits):
         pin = lock.splits.get(split)
         if pin is None or pin.transform_key != recipe.transform_spec().key:
-            rows.append({"split": split, "transform_key": recipe.transform_spec().key, "source_key": ""} | _NOWHERE)
+            rows.append(
+                {"split": split, "transform_key": recipe.transform_spec().key, "source_key": ""} | _NOWHERE
+            )
             continue
         address = Address(pin.transform_key, pin.source_key)
         had = _had(store, upstreams, address, f"{recipe.source.dataset} {split}", pin.digest)
@@ -136,7 +145,9 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
     stdout_console().print(table)
     needed = sum(row.get("stored_bytes", 0) for row in rows)
     if _NOWHERE["state"] in {row["state"] for row in rows}:
-        say("there are no recordings, and what the lock pins is not everywhere to be had: give --data, or upstreams")
+        say(
+            "there are no recordings, and what the lock pins is not everywhere to be had: give --data, or upstreams"
+        )
         return
     if not needed:
         copied = any("from" in row for row in rows)

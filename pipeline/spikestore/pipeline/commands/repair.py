@@ -35,7 +35,9 @@ def repair(
     recipe: Annotated[
         str | None,
         typer.Option(
-            "--recipe", metavar="FILE", help="A recipe, for its upstreams, its lock, and where the recordings are."
+            "--recipe",
+            metavar="FILE",
+            help="A recipe, for its upstreams, its lock, and where the recordings are.",
         ),
     ] = None,
     workers: Annotated[

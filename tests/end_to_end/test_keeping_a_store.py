@@ -52,6 +52,33 @@ def train_files(store: Path, pattern: str) -> list[Path]:
     return sorted(folder.glob(pattern))
 
 
+def test_repair_as_the_recipe_says(run: Run, store: Path, tmp_path: Path) -> None:
+    """With --recipe its upstreams are asked; with what the lock pins in none of them, its recordings are computed from."""
+    whole = contents(store)
+    shutil.copytree(store, tmp_path / "other")
+    recipe = tmp_path / "r.toml"
+    text = recipe.read_text()
+    recipe.write_text('upstreams = ["lost", "other"]\n' + text)
+    for path in train_files(store, "data.zarr/*/c/*"):
+        flip(path)
+    next(iter(store.glob("features/*/*/manifest.json"))).unlink()
+    answer = run("repair", "r", "--store", "store", "--recipe", recipe, "--json")
+    assert answer.status == 0, answer.err
+    assert {one["how"] for one in json.loads(answer.out)["r:train"]["repaired"]} <= {"from upstream"}
+    assert "lost can't be used" in answer.err
+    assert contents(store) == whole
+    shutil.rmtree(tmp_path / "other")
+    for path in train_files(store, "data.zarr/*/c/*"):
+        flip(path)
+    assert run("repair", "r:train", "--store", "store", "--recipe", recipe).status == 1
+    recipe.write_text(text.replace("[source]", '[source]\ndata = "data"'))
+    answer = run("repair", "r:train", "--store", "store", "--recipe", recipe, "--workers", "2", "--json")
+    assert answer.status == 0, answer.err
+    repaired = json.loads(answer.out)["r:train"]["repaired"]
+    assert {one["how"] for one in repaired} == {"computed again from the recordings"}
+    assert contents(store) == whole
+
+
 def test_repair_from_the_recordings(run: Run, store: Path) -> None:
     """Damaged fragments, records included, are computed again, to the same bytes; skipped recordings stay skipped."""
     whole = contents(store)

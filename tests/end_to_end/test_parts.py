@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,31 @@ def test_part_excludes_finalise(run: Run, recipe: Path) -> None:
     """The two together are wrong use."""
     answer = run("preprocess", recipe, "--data", "data", "--store", "s", "--part", "1/2", "--finalise")
     assert answer.status == 2
+
+
+def test_parts_and_plans_ask_upstreams_first(
+    run: Run, recipe: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an upstream has is said to be pulled, and pulled by a part; with the lock, also where no recordings are."""
+    assert build(run, recipe).status == 0
+    text = recipe.read_text()
+    recipe.write_text('upstreams = ["store"]\n' + text)
+    for where in ("data", None):
+        given = () if where is None else ("--data", where)
+        there = f"desk-{where}"
+        answer = run("plan", recipe, "--store", there, *given, "--json")
+        assert answer.status == 0, answer.err
+        (row,) = json.loads(answer.out)["splits"]
+        assert row["state"] == f"would be pulled from {Path('store').resolve()}"
+        assert "nothing to compute" in run("plan", recipe, "--store", there, *given).err
+        assert not Path(there).exists()
+        answer = run("preprocess", recipe, *given, "--store", there, "--workers", "0", "--part", "2/3")
+        assert answer.status == 0, answer.err
+        assert "comes from the upstream" in answer.err
+        assert len([*Store(there).feature_sets()]) == 1
+        assert run("preprocess", recipe, *given, "--store", there, "--finalise").status == 0
+        assert Store(there)["r:train"].digest == Store("store")["r:train"].digest
+    recipe.write_text(text)
+    answer = run("plan", recipe, "--store", "nowhere")
+    assert "give --data, or upstreams" in answer.err
+    assert run("preprocess", recipe, "--store", "nowhere", "--part", "1/3").status == 2

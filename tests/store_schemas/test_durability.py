@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store_schemas.copies import filled
 from tests.store_schemas.small_sets import files_of, memory_storage, same, small_set
 
+from spikestore.store_schemas import Store, transfer
 from spikestore.store_schemas.errors import (
     MissingObjectError,
     ReadOnlyStoreError,
@@ -91,12 +93,16 @@ def test_the_order_of_a_put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert trace.below(root) == ["fsync store", *write, "fsync store", "link store/a/d", *link[1:]]
 
 
-def test_a_power_failure_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("copied", [False, True], ids=["built", "pulled"])
+def test_a_power_failure_at_any_moment(copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a record gets its name, its objects are on the disk; when the manifest does, everything is.
 
     On the disk is a file whose bytes were fsynced after the last write, under a name whose folder was fsynced after
     the name was given, and so on for that folder.
     """
+    source = filled(Store(memory_storage("source")))
+    monkeypatch.setattr(transfer, "THREADS", 1)  # one call at a time, or their order says nothing
+    monkeypatch.setattr(transfer, "_FRAGMENTS", 1)
     trace, root = Trace(monkeypatch), tmp_path / "store"
     synced: set[str] = set()  # files whose bytes are on the disk
     pending: dict[str, set[str]] = {}
@@ -137,7 +143,10 @@ def test_a_power_failure_at_any_moment(tmp_path: Path, monkeypatch: pytest.Monke
         )
 
     trace.on_call = watch
-    SMALL.build(FolderStorage(root))
+    if copied:
+        Store(root).pull("demo:train", source)
+    else:
+        SMALL.build(FolderStorage(root))
     assert len(checked) > 2 * 7 + 20
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.store_schemas.watched_storage import Crash, WatchedStorage
 from spikestore.store_schemas import Store, transfer, verify
 from spikestore.store_schemas.errors import (
     ConflictError,
+    DamagedError,
 )
 from spikestore.store_schemas.storage import FolderStorage, Storage
 
@@ -106,6 +108,32 @@ def test_a_folder_is_looked_at_again(source: Store, tmp_path: Path) -> None:
     place.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(ConflictError, match=re.escape(path)):
         Store(folder).pull("demo:train", source)
+
+
+@pytest.mark.parametrize("kind", ["bucket", "folder"])
+def test_no_record_without_its_objects(
+    kind: str, source: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects that are left out after an error leave their fragment without a record, which would vouch for them."""
+
+    class Slow(ThreadPoolExecutor):
+        """A pool that is told to stop, and takes its time."""
+
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            if wait:
+                super().shutdown()
+
+    monkeypatch.setattr(transfer, "ThreadPoolExecutor", Slow)
+    monkeypatch.setattr(transfer, "THREADS", 1)
+    broken = next(path for path in objects_of(source) if path.endswith("/check/c/0"))
+    source.storage.replace(broken, b"x" * len(source.storage.get(broken)))
+    where = FolderStorage(tmp_path / "there") if kind == "folder" else memory_storage()
+    with pytest.raises(DamagedError, match=re.escape(broken)):
+        Store(where).pull("demo:train", source)
+    there, features = {one.path for one in where.list("features")}, source["demo:train"]
+    for number in (int(path[-10:-5]) for path in there if "/records/" in path):
+        missing = {f"{features.data_path}/{entry.path}" for entry in features.record(number).objects} - there
+        assert missing == set()
 
 
 def test_ctrl_c_ends_soon(source: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from spikestore.pipeline.feature_build import Wish, open_build
 from spikestore.pipeline.fragment_task import FragmentJob
-from spikestore.pipeline.preprocessing import BuildOptions
+from spikestore.pipeline.preprocessing import BuildOptions, had_already
 from spikestore.pipeline.targets import Target
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.recipe_lock import RecipeLock
 from spikestore.store_schemas.store import Store
 
 _PART = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
@@ -55,9 +56,16 @@ class Part:
 
 
 def build_part(
-    targets: list[Target], store: Store, part: Part, workers: int | None, options: BuildOptions
+    targets: list[Target],
+    store: Store,
+    part: Part,
+    workers: int | None,
+    options: BuildOptions,
+    lock: RecipeLock | None = None,
 ) -> dict[str, tuple[int, int]]:
-    """Build one share of the fragments of each target that is not committed yet; commit nothing.
+    """Build one share of the fragments of each target that neither the store nor an upstream has; commit none of it.
+
+    A set that an upstream has is copied, by all parts that find it there; what one has put the others do not fetch.
 
     Returns
     -------
@@ -72,7 +80,7 @@ def build_part(
     from spikestore.pipeline.executors import executor
 
     done: dict[str, tuple[int, int]] = {}
-    missing = [target for target in targets if store.find(target.address) is None]
+    missing = had_already(targets, store, options, lock)[1]
     if not missing:
         return done
     with executor(workers, options.scheduler) as runs:

@@ -148,24 +148,45 @@ def preprocess(
         raise UsageError("a recipe has its own transform: leave out transform=")
     path = None if isinstance(source_or_dataset, Recipe) else Path(source_or_dataset)
     recipe = source_or_dataset if isinstance(source_or_dataset, Recipe) else load_recipe(source_or_dataset)
-    locked = (
-        path if path is not None and path.parent != INSTALLED else None
-    )  # the package is nobody's to lock
-    lock = read_lock(lock_path(locked)) if locked is not None else None
+    locked = _lockable(path)
+    lock = recipe_lock(path)
     options, workers = with_recipe(options, workers, recipe, origin=path)
     try:
         targets = recipe_targets(recipe, origin=path, data=data)
     except SourceNotFoundError as error:
-        if lock is None or data is not None:
-            raise
-        upstreams = Upstreams(options.upstreams)
-        found = pinned_sets(recipe, lock, place, upstreams, missing=error, progress=options.copy_progress)
+        found = had_pinned(recipe, lock, place, options, missing=error, data=data)
     else:
         found = build_targets(targets, place, workers, options, lock)
     if locked is not None:
         _keep_lock(lock_path(locked), lock, found)
     place.point(name or recipe.name, found)
     return found
+
+
+def _lockable(path: Path | None) -> Path | None:
+    return path if path is not None and path.parent != INSTALLED else None  # the package is nobody's to lock
+
+
+def recipe_lock(path: Path | None) -> RecipeLock | None:
+    """Return the lock beside a recipe, if there is one."""
+    locked = _lockable(path)
+    return read_lock(lock_path(locked)) if locked is not None else None
+
+
+def had_pinned(
+    recipe: Recipe,
+    lock: RecipeLock | None,
+    store: Store,
+    options: BuildOptions,
+    *,
+    missing: SourceNotFoundError,
+    data: str | Path | None,
+) -> dict[str, FeatureSet]:
+    """Return what a lock pins, where there are no recordings; raises `missing` where it pins nothing, or `data` was given."""
+    if lock is None or data is not None:
+        raise missing
+    upstreams = Upstreams(options.upstreams)
+    return pinned_sets(recipe, lock, store, upstreams, missing=missing, progress=options.copy_progress)
 
 
 def with_recipe(
@@ -189,6 +210,16 @@ def build_targets(
     lock: RecipeLock | None = None,
 ) -> dict[str, FeatureSet]:
     """Return the feature set of each target: from the store, from an upstream, or built now."""
+    found, missing = had_already(targets, store, options, lock)
+    if missing:
+        found |= _build(missing, store, workers, options)
+    return {target.split: found[target.split] for target in targets}
+
+
+def had_already(
+    targets: list[Target], store: Store, options: BuildOptions, lock: RecipeLock | None
+) -> tuple[dict[str, FeatureSet], list[Target]]:
+    """Return the sets that the store has, or has now from an upstream, by split; and what is to be computed."""
     upstreams = Upstreams(options.upstreams)
     found: dict[str, FeatureSet] = {}
     missing: list[Target] = []
@@ -211,9 +242,7 @@ def build_targets(
                 len(features),
                 features.digest[:12],
             )
-    if missing:
-        found |= _build(missing, store, workers, options)
-    return {target.split: found[target.split] for target in targets}
+    return found, missing
 
 
 def _build(

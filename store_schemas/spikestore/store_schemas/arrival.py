@@ -11,7 +11,7 @@ import numpy as np
 from spikestore.store_schemas.canonical import canonical_json
 from spikestore.store_schemas.columns import BLOCK
 from spikestore.store_schemas.digest import block_checks, block_digests, check_seed, set_digest
-from spikestore.store_schemas.errors import DamagedError, SpecError
+from spikestore.store_schemas.errors import ConflictError, DamagedError, SpecError
 from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.plan import Plan
 from spikestore.store_schemas.record import Record
@@ -129,3 +129,12 @@ def refuse_other_content(
             "record says, though its bytes are unharmed: do not trust that store",
             objects=(path,),
         )
+
+
+def other_digest(there: FeatureSet, features: FeatureSet) -> ConflictError:
+    """Return the error for two sets of one address that are not the same."""
+    return ConflictError(
+        f"{there.address.manifest} has digest {there.digest[:12]} in {there.storage.url} and {features.digest[:12]} in "
+        f"{features.storage.url}, under the same keys: one of the two is wrong, verify both with --deep",
+        path=there.address.manifest,
+    )

@@ -44,6 +44,12 @@ def in_order(
         pool.shutdown(cancel_futures=True)
 
 
+def wait_for(tasks: Iterable[Future[None]]) -> None:
+    """Wait for tasks that are under way together; raise what the first of them raised that failed."""
+    for task in [*tasks]:
+        task.result()
+
+
 class ByteBudget:
     """Lets threads hold so many bytes together. Who asks for more than all of them gets them alone.
 

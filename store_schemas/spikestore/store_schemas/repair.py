@@ -68,6 +68,7 @@ def repair(
     upstream: Storage | None = None,
     rows: RowSource | None = None,
     rewrite: bool = False,
+    threads: int = 1,
     progress: Progress | None = None,
 ) -> Repair:
     """Put right what is damaged or missing in a feature set.
@@ -82,6 +83,8 @@ def repair(
         Computes a fragment again, for what no other place has.
     rewrite : bool
         Where rows are right and their bytes are not those of the record, store these and write the manifest anew.
+    threads : int
+        Fragments that are computed again at once; each takes the memory of a task of a build.
     progress : callable, optional
         Told about stored bytes while the set is verified, and about fragments (done, in all) after that.
 
@@ -95,7 +98,7 @@ def repair(
     found = verify(features, progress=progress)
     if not found:
         return Repair((), ())
-    return _Repair(features, upstream, rows, rewrite).run(found, progress)
+    return _Repair(features, upstream, rows, rewrite, threads).run(found, progress)
 
 
 @dataclass(slots=True)
@@ -110,7 +113,12 @@ class _Fragment:
 
 class _Repair:
     def __init__(
-        self, features: FeatureSet, upstream: Storage | None, rows: RowSource | None, rewrite: bool
+        self,
+        features: FeatureSet,
+        upstream: Storage | None,
+        rows: RowSource | None,
+        rewrite: bool,
+        threads: int,
     ) -> None:
         self._features = features
         self._manifest = features.manifest
@@ -118,6 +126,7 @@ class _Repair:
         self._upstream = None if upstream is None else _same_set(features, upstream)
         self._rows = rows
         self._rewrite = rewrite
+        self._threads = _THREADS if rows is None else threads  # who fetches waits, and needs little memory
         self._repaired: list[Repaired] = []
 
     def run(self, found: list[Damage], progress: Progress | None) -> Repair:
@@ -133,9 +142,7 @@ class _Repair:
         reasons: dict[int, str] = {}
         rewritten: dict[int, Rows] = {}
         numbers = sorted(self._damaged_fragments(found))
-        # Recomputing uses all memory that a fragment needs; only fetching gains from many at once.
-        threads = _THREADS if self._rows is None else 1
-        for done, one in enumerate(in_order(self._fragment, numbers, threads=threads), 1):
+        for done, one in enumerate(in_order(self._fragment, numbers, threads=self._threads), 1):
             self._repaired += one.repaired
             if one.reason:
                 reasons[one.number] = one.reason

@@ -16,16 +16,19 @@ a folder, where that costs no transfer, they are hashed again (docs/decisions/00
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
 from spikestore.store_schemas.arrival import (
     checked_root,
+    other_digest,
     refuse_giants,
     refuse_other_content,
     refuse_other_digest,
@@ -40,10 +43,11 @@ from spikestore.store_schemas.errors import (
 )
 from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.manifest import Manifest
-from spikestore.store_schemas.parallel import ByteBudget, in_order
+from spikestore.store_schemas.parallel import ByteBudget, in_order, wait_for
 from spikestore.store_schemas.plan import Plan
 from spikestore.store_schemas.record import ObjectEntry, Record
 from spikestore.store_schemas.storage import FolderStorage, Storage
+from spikestore.store_schemas.storage.staging import Staging
 from spikestore.store_schemas.storage.untrusted import UntrustedStorage
 from spikestore.store_schemas.zarr_metadata import documents
 
@@ -124,7 +128,7 @@ def copy_set(
     except MissingObjectError:
         return _Copy(features, destination, label, deep, progress).run()
     if there.digest != features.digest:
-        raise _other_digest(there, features)
+        raise other_digest(there, features)
     logger.info("%s is in %s already (digest %s)", label, destination.url, there.digest[:12])
     return Copied(there, 0, 0)
 
@@ -251,20 +255,26 @@ class _Copy:
     def _fragment(self, number: int, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
         data = self._records.pop(number, None) or self._record_bytes(number)
         record = self._features.parse_record(number, data)
-        if self._deep:
-            self._fragment_decoded(record, pool, root)
-        else:
-            tasks = [pool.submit(self._object, entry, number) for entry in record.objects]
-            for task in tasks:
-                task.result()
+        put = self._fragment_decoded if self._deep else self._fragment_as_it_is
+        put(record, pool, root)
         self._put(self._record_path(number), data)
 
-    def _object(self, entry: ObjectEntry, fragment: int) -> None:
+    def _fragment_as_it_is(self, record: Record, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
+        folder = self._destination if isinstance(self._destination, FolderStorage) else None
+        with contextlib.nullcontext() if folder is None else Staging(folder) as staging:
+            wait_for(pool.submit(self._object, entry, record.fragment, staging) for entry in record.objects)
+            if staging is not None:
+                self._publish(staging, record)
+
+    def _object(self, entry: ObjectEntry, fragment: int, staging: Staging | None) -> None:
         if self._stopped.is_set():
-            return
+            raise CancelledError  # and no return: the record would vouch for it
         with self._budget.held(entry.size):
             path = self._path(entry)
-            if path not in self._have:
+            if path not in self._have and staging is not None:
+                staging.write(path, self._pieces(entry))
+                self._tell(entry.size)
+            elif path not in self._have:
                 self._put(path, self._from_source(entry))
             # A record vouches for its objects; in a folder looking again is cheap.
             elif self._record_path(fragment) not in self._have or isinstance(
@@ -281,9 +291,12 @@ class _Copy:
             objects = {entry.path: task.result() for entry, task in tasks.items()}
             with self._decoding:  # decoded it is many times as large: one at a time
                 refuse_other_content(self._features, record, root, objects)
-            puts = [pool.submit(self._put, self._path(entry), objects[entry.path]) for entry in tasks]
-            for put in puts:
-                put.result()
+            wait_for(pool.submit(self._put, self._path(entry), objects[entry.path]) for entry in tasks)
+
+    def _publish(self, staging: Staging, record: Record) -> None:
+        wanted = {self._path(entry): entry.sha256 for entry in record.objects}
+        for path in staging.publish():
+            self._refuse_other(path, wanted[path])
 
     def _bytes(self, entry: ObjectEntry) -> bytes:
         there = self._path(entry) in self._have
@@ -300,6 +313,17 @@ class _Copy:
             raise self._damaged(path, "it is not what its record says")
         return data
 
+    def _pieces(self, entry: ObjectEntry) -> Iterator[memoryview]:
+        path, found = self._path(entry), hashlib.sha256()
+        try:
+            for piece in self._source.pieces_at_most(path, entry.size):
+                found.update(piece)
+                yield piece
+        except MissingObjectError as error:
+            raise self._damaged(path, "it is missing") from error
+        if found.hexdigest() != entry.sha256:
+            raise self._damaged(path, "it is not what its record says")
+
     def _from_destination(self, entry: ObjectEntry) -> bytes:
         path = self._path(entry)
         data = self._destination.get(path) if self._have[path] == entry.size else b""
@@ -313,11 +337,17 @@ class _Copy:
             if self._have[path] != len(data):
                 raise self._other(path)
             return
-        put = self._destination.put_if_absent(path, data)
-        if not put and sha256_hex(self._destination.get(path)) != sha256_hex(data):
+        if not self._destination.put_if_absent(path, data):
+            self._refuse_other(path, sha256_hex(data))
+        self._tell(len(data))
+
+    def _refuse_other(self, path: str, sha256: str) -> None:
+        if sha256_hex(self._destination.get(path)) != sha256:
             raise self._other(path)  # somebody else copies, or builds, the same: fine if it is the same
+
+    def _tell(self, size: int) -> None:
         with self._lock:
-            self._done += len(data)
+            self._done += size
             self._progress(self._done, self._total, self._label)
 
     def _all_there(self) -> None:
@@ -341,7 +371,7 @@ class _Copy:
         self._destination.put_if_absent(address.manifest, data)
         there = FeatureSet.open(self._destination, address)
         if there.digest != self._features.digest:
-            raise _other_digest(there, self._features)
+            raise other_digest(there, self._features)
         return there
 
     def _get(self, path: str) -> bytes:
@@ -365,11 +395,3 @@ class _Copy:
             f"or it is damaged. Wait for that build, or delete {self._build} there, which no manifest names",
             path=path,
         )
-
-
-def _other_digest(there: FeatureSet, features: FeatureSet) -> ConflictError:
-    return ConflictError(
-        f"{there.address.manifest} has digest {there.digest[:12]} in {there.storage.url} and {features.digest[:12]} in "
-        f"{features.storage.url}, under the same keys: one of the two is wrong, verify both with --deep",
-        path=there.address.manifest,
-    )

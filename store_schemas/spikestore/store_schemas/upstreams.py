@@ -102,6 +102,16 @@ class Upstreams:
                 return found
         return None
 
+    def look(
+        self, store: Store, address: Address, *, label: str, digest: str | None = None
+    ) -> FeatureSet | None:
+        """Return the set that `fetch` would copy, where it is now; nothing is copied, and only its manifest is read."""
+        for upstream in self._asked(store):
+            found = self._find(upstream, address, label, digest)
+            if found is not None:
+                return found
+        return None
+
     def fetch_named(
         self, store: Store, name: str, splits: Iterable[str], *, progress: Progress | None = None
     ) -> bool:
@@ -159,6 +169,22 @@ class Upstreams:
         progress: Progress | None,
     ) -> FeatureSet | None:
         url = upstream.storage.url
+        found = self._find(upstream, address, label, digest)
+        if found is None:
+            return None
+        try:
+            copied = copy_set(found, store.storage, label=label, deep=True, progress=progress).features
+        except (ReadOnlyStoreError, StorageFullError):
+            raise  # it is our own store: the next upstream would not help
+        except StoreError as error:
+            logger.warning("%s in the upstream %s is refused: %s", label, url, error)
+            return None
+        message = "%s comes from the upstream %s (%d samples, digest %s): nothing to compute"
+        logger.info(message, label, url, len(copied), copied.digest[:12])
+        return copied
+
+    def _find(self, upstream: Store, address: Address, label: str, digest: str | None) -> FeatureSet | None:
+        url = upstream.storage.url
         try:
             found = upstream.find(address)
         except StoreError as error:
@@ -171,16 +197,7 @@ class Upstreams:
             message = "%s in the upstream %s is refused: it has digest %s, %s is pinned"
             logger.warning(message, label, url, found.digest[:12], digest[:12])
             return None
-        try:
-            copied = copy_set(found, store.storage, label=label, deep=True, progress=progress).features
-        except (ReadOnlyStoreError, StorageFullError):
-            raise  # it is our own store: the next upstream would not help
-        except StoreError as error:
-            logger.warning("%s in the upstream %s is refused: %s", label, url, error)
-            return None
-        message = "%s comes from the upstream %s (%d samples, digest %s): nothing to compute"
-        logger.info(message, label, url, len(copied), copied.digest[:12])
-        return copied
+        return found
 
     def _give_up(self, upstream: Store, label: str | None, error: object) -> None:
         url = upstream.storage.url

@@ -11,7 +11,13 @@ from spikestore.store_schemas.console import print_json, say, stdout_console
 
 if TYPE_CHECKING:
     from spikestore.pipeline.targets import Target
+    from spikestore.store_schemas.feature_set import Address
+    from spikestore.store_schemas.recipe import Recipe
+    from spikestore.store_schemas.recipe_lock import RecipeLock
     from spikestore.store_schemas.store import Store
+    from spikestore.store_schemas.upstreams import Upstreams
+
+_NOWHERE = {"state": "no recordings, and nowhere to be had", "recordings": 0}
 
 
 def plan(
@@ -29,15 +35,26 @@ def plan(
     --------
     spikestore plan recipes/demo.toml --store ./store
     """
+    from spikestore.pipeline.preprocessing import recipe_lock
     from spikestore.pipeline.shipped_recipes import choose_recipe
     from spikestore.pipeline.targets import recipe_targets
+    from spikestore.store_schemas.errors import SourceNotFoundError
     from spikestore.store_schemas.recipe import load_recipe
+    from spikestore.store_schemas.upstreams import Upstreams, locate_upstreams
 
     path = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
     loaded = load_recipe(path)
     opened = open_store(store)
-    targets = recipe_targets(loaded, origin=path, data=data)
-    rows = [_row(opened, target, workers) for target in targets]
+    lock = recipe_lock(path)
+    upstreams = Upstreams(locate_upstreams(loaded.upstreams, path))
+    try:
+        targets = recipe_targets(loaded, origin=path, data=data)
+    except SourceNotFoundError:
+        if lock is None or data is not None:
+            raise
+        rows = _pinned_rows(opened, loaded, lock, upstreams)
+    else:
+        rows = [_row(opened, target, workers, lock, upstreams) for target in targets]
     free = opened.storage.free_bytes()
     if as_json:
         print_json({"recipe": str(path), "store": opened.storage.url, "free_bytes": free, "splits": rows})
@@ -45,12 +62,55 @@ def plan(
     _show(loaded.name, opened, rows, free)
 
 
-def _row(store: Store, target: Target, workers: int | None) -> dict[str, Any]:
-    address = target.address
-    row: dict[str, Any] = {"split": target.split, **address._asdict()}
+def _had(
+    store: Store, upstreams: Upstreams, address: Address, label: str, digest: str | None
+) -> dict[str, Any]:
+    """Return what a row says of a set that need not be computed; nothing if it must."""
     features = store.find(address)
     if features is not None:
-        return {**row, "state": "in the store", "recordings": len(features), "digest": features.digest}
+        return {"state": "in the store", "recordings": len(features), "digest": features.digest}
+    features = upstreams.look(store, address, label=label, digest=digest)
+    if features is None:
+        return {}
+    url = features.storage.url
+    return {
+        "state": f"would be pulled from {url}",
+        "recordings": len(features),
+        "digest": features.digest,
+        "from": url,
+    }
+
+
+def _pinned_rows(
+    store: Store, recipe: Recipe, lock: RecipeLock, upstreams: Upstreams
+) -> list[dict[str, Any]]:
+    """Return the rows of what a lock pins, where there are no recordings."""
+    from spikestore.store_schemas.feature_set import Address
+
+    rows = []
+    for split in recipe.source.splits or tuple(lock.splits):
+        pin = lock.splits.get(split)
+        if pin is None or pin.transform_key != recipe.transform_spec().key:
+            rows.append(
+                {"split": split, "transform_key": recipe.transform_spec().key, "source_key": ""} | _NOWHERE
+            )
+            continue
+        address = Address(pin.transform_key, pin.source_key)
+        had = _had(store, upstreams, address, f"{recipe.source.dataset} {split}", pin.digest)
+        rows.append({"split": split, **address._asdict()} | (had or _NOWHERE))
+    return rows
+
+
+def _row(
+    store: Store, target: Target, workers: int | None, lock: RecipeLock | None, upstreams: Upstreams
+) -> dict[str, Any]:
+    from spikestore.pipeline.pinned import pinned_digest
+
+    address = target.address
+    row: dict[str, Any] = {"split": target.split, **address._asdict()}
+    had = _had(store, upstreams, address, target.label, pinned_digest(lock, target.split, address))
+    if had:
+        return row | had
     # Only here: for what is in the store neither Tonic nor HDF5 is imported.
     from spikestore.pipeline.estimate import estimate
     from spikestore.pipeline.executors import available_cores
@@ -84,8 +144,14 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
         )
     stdout_console().print(table)
     needed = sum(row.get("stored_bytes", 0) for row in rows)
+    if _NOWHERE["state"] in {row["state"] for row in rows}:
+        say(
+            "there are no recordings, and what the lock pins is not everywhere to be had: give --data, or upstreams"
+        )
+        return
     if not needed:
-        say(f"everything is in {store.storage.url}: nothing to compute")
+        copied = any("from" in row for row in rows)
+        say(f"everything is in {store.storage.url}{' or upstream' if copied else ''}: nothing to compute")
         return
     seconds = sum(row.get("seconds", 0.0) for row in rows)
     workers = max(row.get("workers", 0) for row in rows)

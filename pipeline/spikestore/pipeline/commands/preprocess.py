@@ -117,13 +117,20 @@ def _run_part(
     recipe: Path, store: Store, data: str | None, part: str, workers: int | None, options: BuildOptions
 ) -> None:
     from spikestore.pipeline.parts import Part, build_part
-    from spikestore.pipeline.preprocessing import with_recipe
+    from spikestore.pipeline.preprocessing import had_pinned, recipe_lock, with_recipe
     from spikestore.pipeline.targets import recipe_targets
+    from spikestore.store_schemas.errors import SourceNotFoundError
     from spikestore.store_schemas.recipe import load_recipe
 
     share, loaded = Part.parse(part), load_recipe(recipe)
-    options, workers = with_recipe(options, workers, loaded)
-    done = build_part(recipe_targets(loaded, origin=recipe, data=data), store, share, workers, options)
+    options, workers = with_recipe(options, workers, loaded, origin=recipe)
+    lock = recipe_lock(recipe)
+    try:
+        targets = recipe_targets(loaded, origin=recipe, data=data)
+    except SourceNotFoundError as error:
+        had_pinned(loaded, lock, store, options, missing=error, data=data)
+        targets = []
+    done = build_part(targets, store, share, workers, options, lock)
     for split, (fragments, built) in done.items():
         logger.info(
             "%s:%s: %d fragments in part %s, %d built now", loaded.name, split, fragments, part, built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +32,18 @@ def repair(
         str | None,
         typer.Option("--data", metavar="DIR", help="The recordings, to compute from what nobody has."),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="FILE",
+            help="A recipe, for its upstreams, its lock, and where the recordings are.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=0, help="Fragments computed again at once; by default one per core."),
+    ] = None,
     rewrite: Annotated[
         bool,
         typer.Option(
@@ -47,14 +60,16 @@ def repair(
 ) -> None:
     """Put right damaged and missing objects, to the same digest; exit status 1 if something is still wrong.
 
-    What follows from the rest of the set needs no other place; anything else comes from --from, or is computed from
-    --data. Only bytes that the set promises are stored.
+    What follows from the rest of the set needs no other place; anything else comes from --from, else from the upstreams
+    of --recipe, or is computed from --data, else from the recordings of --recipe. Only bytes that the set promises are stored.
 
     Examples
     --------
     spikestore repair demo --from s3://team/features
     spikestore repair ssc-100ch-4ms:train --data ~/data/SSC
     """
+    from spikestore.pipeline.executors import available_cores
+    from spikestore.pipeline.repair_recipe import RepairRecipe
     from spikestore.store_schemas.errors import UsageError
     from spikestore.store_schemas.repair import Repair
     from spikestore.store_schemas.repair import repair as repair_set
@@ -65,21 +80,31 @@ def repair(
     other = None if upstream is None else UntrustedStorage(open_storage(upstream))
     if other is not None and other.url == opened.storage.url:
         raise UsageError(f"{other.url} can't be repaired from itself")
+    known = RepairRecipe.load(Path(recipe)) if recipe is not None else RepairRecipe()
+    threads = available_cores() if workers is None else max(1, workers)
     results: dict[str, Repair] = {}
     with progress("steps") as report:
         for label, address, digest in _chosen(opened, names):
-            features = _opened(opened, address, digest, other, uncommit=uncommit)
+            pinned = digest or known.digest(address)
+            source = other or known.upstream(opened, address, label, pinned)
+            features = _opened(opened, address, pinned, source, uncommit=uncommit)
             if features is None:
                 say(f"{label}: removed the damaged manifest; preprocess commits the build again")
                 results[label] = Repair((), ())
                 continue
             rows = None
-            if data is not None:
+            folder = data if data is not None else known.data
+            if folder is not None:
                 from spikestore.pipeline.recomputing import rows_from_recordings
 
-                rows = rows_from_recordings(features, data)
+                rows = rows_from_recordings(features, folder)
             results[label] = repair_set(
-                features, upstream=other, rows=rows, rewrite=rewrite, progress=_labelled(report, label)
+                features,
+                upstream=source,
+                rows=rows,
+                rewrite=rewrite,
+                threads=threads,
+                progress=_labelled(report, label),
             )
     if as_json:
         print_json(

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
@@ -22,25 +23,46 @@ _RENAME_NOREPLACE = 1
 _CANT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP}
 
 
-def write_synced(place: Path, data: bytes, mode: int | None = None) -> None:
-    """Write a new file and wait until it is on the disk.
+def open_new(place: Path, mode: int | None = None) -> int:
+    """Return a handle to a new file.
 
     Parameters
     ----------
     place : Path
         A name that is not taken.
-    data : bytes
-        All of it.
     mode : int, optional
         Permissions, whatever the umask; by default what the umask leaves.
     """
     handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        if mode is not None:
+    if mode is not None:
+        try:
             os.fchmod(handle, mode)
-        left = memoryview(data)
+        except OSError:
+            os.close(handle)
+            raise
+    return handle
+
+
+def write_synced(handle: int, data: bytes) -> None:
+    """Write a file, wait until it is on the disk, and close it."""
+    try:
+        write_pieces(handle, (data,))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_pieces(handle: int, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write a file, piece by piece, and wait for nothing."""
+    for piece in pieces:
+        left = memoryview(piece)
         while left:
             left = left[os.write(handle, left) :]
+
+
+def sync_and_close(handle: int) -> None:
+    """Wait until what was written is on the disk; close the file in any case."""
+    try:
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -19,7 +19,7 @@ import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikestore.store_schemas.errors import (
     DamagedError,
@@ -31,6 +31,7 @@ from spikestore.store_schemas.errors import (
 from spikestore.store_schemas.storage.durable_files import (
     make_folder,
     name_if_free,
+    open_new,
     sync_folder,
     write_synced,
 )
@@ -49,6 +50,8 @@ _LOST = {
 }  # fmt: skip
 _NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 _ATTEMPTS = 20
+
+Result = TypeVar("Result")
 
 
 class FolderStorage:
@@ -210,25 +213,43 @@ class FolderStorage:
 
     def _publish(self, target: Path, data: bytes, name: Callable[[Path, Path], bool]) -> bool:
         """Write data under a temporary name, then `name` it; return what that returns."""
-        for attempt in range(_ATTEMPTS):
-            temporary = self.root / TEMPORARY / secrets.token_hex(16)
-            try:
-                mode = self._make_folder(self.root / TEMPORARY)
-                write_synced(temporary, data, None if mode is None else mode & 0o644 | 0o600)
-                self._make_folder(target.parent)
-                named = name(temporary, target)
+        temporary, handle = self._temporary()
+        try:
+            write_synced(handle, data)
+            return self._give_name(temporary, target, name)
+        finally:
+            with contextlib.suppress(OSError):  # what went wrong before is what matters
+                temporary.unlink(missing_ok=True)
+
+    def _temporary(self) -> tuple[Path, int]:
+        """Return a new file without a name that counts, and a handle to it."""
+        place = self.root / TEMPORARY / secrets.token_hex(16)
+
+        def begin() -> int:
+            mode = self._make_folder(place.parent)
+            return open_new(place, None if mode is None else mode & 0o644 | 0o600)
+
+        return place, self._again(begin)
+
+    def _give_name(
+        self, temporary: Path, target: Path, name: Callable[[Path, Path], bool], *, sync: bool = True
+    ) -> bool:
+        def give() -> bool:
+            self._make_folder(target.parent)
+            named = name(temporary, target)
+            if sync:
                 sync_folder(target.parent)
-            except FileNotFoundError:
-                # Somebody removed a folder that had become empty, between our making and our using it.
-                self._synced.clear()
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            else:
-                return named
-            finally:
-                with contextlib.suppress(OSError):  # what went wrong before is what matters
-                    temporary.unlink(missing_ok=True)
-        raise AssertionError("unreachable")  # pragma: no cover
+            return named
+
+        return self._again(give)
+
+    def _again(self, step: Callable[[], Result]) -> Result:
+        """Do a step, again if somebody removed a folder that had become empty, between our making and our using it."""
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(FileNotFoundError):
+                return step()
+            self._synced.clear()
+        return step()
 
     def _make_folder(self, folder: Path) -> int | None:
         """Make a folder and those above it; return the permissions that folders of this store have, if it is shared."""
@@ -236,6 +257,8 @@ class FolderStorage:
             self._make_root()
         mode = stat.S_IMODE(self.root.stat().st_mode)
         shared = mode if mode & stat.S_ISGID and mode & stat.S_IWGRP else None
+        if folder in self._synced and folder.is_dir():  # and so were those above it, before it
+            return shared
         missing = [
             one for one in (folder, *folder.parents) if one.is_relative_to(self.root) and one != self.root
         ]

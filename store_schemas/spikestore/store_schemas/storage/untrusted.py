@@ -24,6 +24,9 @@ LARGEST_DOCUMENT = 256 * 2**20
 LARGEST_OBJECT = 5 * 2**30
 """Bytes of the largest object: more can't be put into a bucket with one request."""
 
+PIECE = 2**18
+"""Bytes that come at once, at least: they are hashed and written while they are in the processor's cache."""
+
 
 class UntrustedStorage:
     """A read-only view of a storage, with bounds.
@@ -78,6 +81,27 @@ class UntrustedStorage:
         data = self._inner.get(path)
         self._refuse_larger(path, len(data), limit)
         return memoryview(data)
+
+    def pieces_at_most(self, path: str, limit: int) -> Iterator[memoryview]:
+        """Yield an object's bytes as they come, so that few of them are in memory at once.
+
+        Raises
+        ------
+        DamagedError, StoreError
+            As `buffer_at_most`, at the first piece.
+        """
+        from spikestore.store_schemas.storage.objects import ObjectStorage
+
+        if not isinstance(self._inner, ObjectStorage):
+            whole = self.buffer_at_most(path, limit)
+            yield from (whole[at : at + PIECE] for at in range(0, len(whole), PIECE))
+            return
+        with self._inner._clear_errors(path, "read"):
+            answer = self._inner._store.get(path)
+        self._refuse_larger(path, answer.meta["size"], limit)
+        with self._inner._clear_errors(path, "read"):
+            for piece in answer.stream(min_chunk_size=PIECE):
+                yield memoryview(piece)
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return some of an object's bytes: never more than were asked for. Links are looked at as with `get`."""

@@ -29,6 +29,7 @@ from spikestore.store_schemas.plan import Plan
 from spikestore.store_schemas.record import EventCounts, ObjectEntry, Record, SkippedRow
 from spikestore.store_schemas.source import Source
 from spikestore.store_schemas.storage import Storage
+from spikestore.store_schemas.storage.staging import put_together
 from spikestore.store_schemas.transform import Transform
 from spikestore.store_schemas.zarr_columns import ColumnReader, encode_fragment, open_group
 from spikestore.store_schemas.zarr_metadata import documents
@@ -170,11 +171,11 @@ class Build:
         _refuse_filled_skips(rows, columns, skipped)
         check = block_checks(columns, layout, check_seed(*self.address), rows.start // BLOCK)
         data = self.address.data(self._id)
+        objects = encode_fragment(self.plan, fragment, columns, check)
+        taken = set(put_together(self.storage, {f"{data}/{path}": one for path, one in objects.items()}))
         entries = []
-        for path, encoded in encode_fragment(self.plan, fragment, columns, check).items():
-            stored = encoded
-            if not self.storage.put_if_absent(f"{data}/{path}", encoded):
-                stored = self.storage.get(f"{data}/{path}")
+        for path, encoded in objects.items():
+            stored = self.storage.get(f"{data}/{path}") if f"{data}/{path}" in taken else encoded
             entries.append((path, stored, stored == encoded))
         if not all(same for _, _, same in entries):
             # Other library versions may encode the same values as other bytes: what counts is what is decoded.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from spikestore.store_schemas.storage.durable_files import (
     write_pieces,
 )
 from spikestore.store_schemas.storage.folder import FolderStorage
+from spikestore.store_schemas.storage.storage import Storage
 
 
 class _Staged(NamedTuple):
@@ -107,6 +108,22 @@ class Staging:
             with storage._clear_errors(path, "write"):
                 sync_folder(folder)
         return taken
+
+
+def put_together(storage: Storage, objects: Mapping[str, bytes]) -> list[str]:
+    """Write objects unless there are some of these names; together where the storage is a folder.
+
+    Returns
+    -------
+    list of str
+        Paths that were taken: what is there was left as it is.
+    """
+    if not isinstance(storage, FolderStorage):
+        return [path for path, data in objects.items() if not storage.put_if_absent(path, data)]
+    with Staging(storage) as staging:
+        for path, data in objects.items():
+            staging.write(path, (data,))
+        return staging.publish()
 
 
 def _discard(staged: _Staged) -> None:

@@ -116,8 +116,13 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def arguments(description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the options that all benchmarks have."""
+def arguments(
+    description: str,
+    argv: Sequence[str] | None = None,
+    *,
+    more: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> argparse.Namespace:
+    """Parse the options that all benchmarks have, and those that `more` adds."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write the result here too")
     parser.add_argument(
@@ -126,11 +131,13 @@ def arguments(description: str, argv: Sequence[str] | None = None) -> argparse.N
     parser.add_argument("--device", default="cpu", help="cpu or cuda, where it matters")
     parser.add_argument("--data", type=Path, help="a folder in SSC's layout, instead of demo recordings")
     parser.add_argument("--rows", help="only rows whose name contains this")
+    if more is not None:
+        more(parser)
     return parser.parse_args(argv)
 
 
-def report(name: str, rows: Sequence[Row], data: dict[str, Any], options: argparse.Namespace) -> None:
-    """Write the JSON, and the table to stdout."""
+def report(name: str, rows: Sequence[Row], data: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Write the JSON, and the table to stdout; return what the JSON has."""
     document = {
         "benchmark": name,
         "machine": {
@@ -160,6 +167,7 @@ def report(name: str, rows: Sequence[Row], data: dict[str, Any], options: argpar
             f"| {_bound(bound, row.target)} | {_bound(bound, row.stretch)} | {row.verdict()} "
             f"| {_figures(row.ours)} | {_figures(row.peer)} |\n"
         )
+    return document
 
 
 def _bound(sign: str, value: float | None) -> str:

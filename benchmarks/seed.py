@@ -15,11 +15,11 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.epochs import Epoch, run_epoch, step
 from benchmarks.form import Row, arguments, report
 from benchmarks.networks import seed_network
 from benchmarks.preprocess import Bench as Raw
@@ -61,15 +61,6 @@ SIZES = {
     "full": Size(2000, BATCH, 5, {"sinabs": WORKERS + 1, "unbind": WORKERS + 2}),
     "small": Size(160, 32, 3, {}),
 }
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch took, in seconds; scaled up if it was cut short."""
-
-    seconds: float
-    waiting: float
-    """Of these, until a batch was dense on the device."""
 
 
 def main() -> None:
@@ -177,46 +168,8 @@ def run_cells(loadings: Loadings, size: Size, cells: list[Cell]) -> dict[Cell, l
     for number in range(size.rounds):
         for cell in cells if number % 2 == 0 else reversed(cells):
             batches, count = counted(cell)
-            found[cell].append(run_epoch(networks[cell[1]], batches(), device, count, whole))
+            found[cell].append(run_epoch(networks[cell[1]], batches(), count, whole, at_once=WORKERS))
     return found
-
-
-def run_epoch(network: Any, batches: Iterator[Any], device: Any, count: int, whole: int) -> Epoch:
-    """Run an epoch of `count` batches, and return what one of `whole` takes."""
-    import torch
-
-    def now() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
-    began, waited = now(), 0.0
-    early = 0.0, 0.0
-    for number in range(count + 1):
-        asked = time.perf_counter()
-        batch = next(batches, None)
-        waited += time.perf_counter() - asked
-        if batch is None:
-            break
-        step(network, *batch)
-        if number + 1 == WORKERS:  # those that workers made at once, before anything else was asked for
-            early = now() - began, waited
-    seconds = now() - began
-    if count == whole:
-        return Epoch(seconds, waited)
-    scale = (whole - WORKERS) / (count - WORKERS)
-    return Epoch(early[0] + (seconds - early[0]) * scale, early[1] + (waited - early[1]) * scale)
-
-
-def step(network: Any, frames: Any, labels: Any) -> None:
-    """Take the seed's step: forward, cross entropy of outputs summed over time, backward."""
-    from torch.nn.functional import cross_entropy
-
-    from spikestore.train import forget_states
-
-    forget_states(network)
-    network.zero_grad(set_to_none=True)
-    cross_entropy(network(frames).sum(1), labels).backward()
 
 
 def cell_rows(found: dict[Cell, list[Epoch]], size: Size, device: Any) -> list[Row]:

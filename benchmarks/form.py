@@ -149,7 +149,9 @@ def arguments(
     return parser.parse_args(argv)
 
 
-def report(name: str, rows: Sequence[Row], data: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+def report(
+    name: str, rows: Sequence[Row], data: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
     """Write the JSON, and the table to stdout; return what the JSON has."""
     document = {
         "benchmark": name,

@@ -183,7 +183,9 @@ def gpu_fused_vs_spikingjelly(bench: Bench) -> Row:
     best: tuple[float, Any, str] | None = None
     for backend in ("triton", "cupy", "torch"):
         try:
-            rate = stepper(_spikingjelly(seed_network(bench.device, "linear"), backend, nn), x.transpose(0, 1))
+            rate = stepper(
+                _spikingjelly(seed_network(bench.device, "linear"), backend, nn), x.transpose(0, 1)
+            )
             speed = rate()
         except Exception as error:
             print(f"spikingjelly's backend {backend} does not run: {error}")

@@ -4,7 +4,7 @@ Every way of loading with every backend of the network, on the same samples: bat
 out, the seed's network and loop (forward, cross entropy, backward; no optimiser step). Each round runs every cell,
 in an order that turns round; a ratio is of two cells of one round. Cells of fused neurons, and naive loading with
 Sinabs, are whole epochs. The others are slow: they are epochs over fewer samples, scaled up by what each batch took
-after as many as there are workers. How many batches were run is told with each cell.
+after the first, or, with workers, the first two. How many batches were run is told with each cell.
 
 ``--page FOLDER`` writes a page, the seed's bar plot, and the plot of one dense sample.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from benchmarks.form import Row, arguments, report
 from benchmarks.networks import seed_network
 from benchmarks.preprocess import Bench as Raw
 from benchmarks.preprocess import demo_data
-from benchmarks.seed_loadings import WAYS, WORKERS, Batches, Loadings
+from benchmarks.seed_loadings import WAYS, WORKERS, Batches, Loadings, at_once
 
 BACKENDS = ("sinabs", "unbind", "exodus", "fused")
 """``unbind`` is Sinabs with one line changed: `benchmarks.networks.unbound`."""
@@ -41,7 +42,7 @@ class Size:
     samples, batch, rounds : int
         Recordings, samples in a batch, rounds.
     some : dict of str to int
-        Most batches of a cell on these backends; the others run whole epochs.
+        Batches of a cell on these backends, beyond those that are made at once; the others run whole epochs.
     """
 
     samples: int
@@ -54,11 +55,11 @@ class Size:
         whole = self.samples // self.batch
         if (way, backend) == BASE or device == "cuda":
             return whole
-        return min(whole, self.some.get(backend, whole))
+        return min(whole, at_once(way) + self.some.get(backend, whole))
 
 
 SIZES = {
-    "full": Size(2000, BATCH, 5, {"sinabs": WORKERS + 1, "unbind": WORKERS + 2}),
+    "full": Size(2000, BATCH, 5, {"sinabs": 1, "unbind": 2}),
     "small": Size(160, 32, 3, {}),
 }
 
@@ -71,20 +72,21 @@ def main() -> None:
         parser.add_argument("--samples", type=int, help="recordings, instead of the size's")
         parser.add_argument("--batch", type=int, help="samples in a batch, instead of the size's")
         parser.add_argument("--rounds", type=int, help="instead of the size's")
+        parser.add_argument("--threads", type=int, default=_cores(), help="of the network; all cores")
 
     options = arguments(__doc__ or "", more=more)
-    import torch
-
-    torch.set_num_threads(_cores())
-    device = torch.device(options.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("--device cuda: this torch sees no GPU")
     size = SIZES[options.size]
     size = Size(
         options.samples or size.samples, options.batch or size.batch, options.rounds or size.rounds, size.some
     )
     if size.samples < size.batch:
         raise SystemExit(f"{size.samples} samples are no batch of {size.batch}: all would be left out")
+    import torch
+
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("--device cuda: this torch sees no GPU")
     before, began = os.getloadavg()[0], time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -166,9 +168,13 @@ def run_cells(loadings: Loadings, size: Size, cells: list[Cell]) -> dict[Cell, l
         step(network, *last)
     found: dict[Cell, list[Epoch]] = {cell: [] for cell in cells}
     for number in range(size.rounds):
+        began = time.perf_counter()
         for cell in cells if number % 2 == 0 else reversed(cells):
             batches, count = counted(cell)
-            found[cell].append(run_epoch(networks[cell[1]], batches(), count, whole, at_once=WORKERS))
+            found[cell].append(
+                run_epoch(networks[cell[1]], batches(), count, whole, at_once=at_once(cell[0]))
+            )
+        sys.stderr.write(f"round {number + 1} of {size.rounds}: {time.perf_counter() - began:.0f} s\n")
     return found
 
 

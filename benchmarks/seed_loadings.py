@@ -180,4 +180,9 @@ WAYS: dict[str, Callable[[Loadings, int], Batches]] = {
     "device": _from_store("device"),
     "nothing": _nothing,
 }
-"""By name. ``nothing`` gives one batch that is there already, again and again: the network alone."""
+"""By name; see `Loadings.batches`. ``nothing`` gives one batch that is there already, again and again: the network alone."""
+
+
+def at_once(way: str) -> int:
+    """Return how many batches are made at the same time when an epoch begins: one by each worker process."""
+    return WORKERS if way in ("naive", "disk_cached") else 1

@@ -135,14 +135,13 @@ def _tables(cells: dict[str, Any], document: dict[str, Any]) -> dict[str, str]:
         lines += [[title, *(text(f"{way}_{one}") for one in present)] for way, title in TITLES.items()]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    counts = {
-        BACKENDS[one]: next(
-            row["ours"]["batches run"] for row in cells.values() if row["name"] == f"host_{one}"
-        )
-        for one in present
-        if f"host_{one}" in cells
-    }
-    cut = ", ".join(f"{count} with {name}" for name, count in counts.items() if count != whole)
+    counts: dict[str, set[int]] = {}
+    for name, row in cells.items():
+        if row["ours"]["batches run"] != whole:
+            counts.setdefault(name.rpartition("_")[2], set()).add(row["ours"]["batches run"])
+    cut = ", ".join(
+        f"{' or '.join(map(str, sorted(some)))} with {BACKENDS[backend]}" for backend, some in counts.items()
+    )
     absent = "".join(
         f" {BACKENDS[row['name']]} was left out: {row['skipped'].split(':')[0]}."
         for row in document["rows"]
@@ -153,8 +152,8 @@ def _tables(cells: dict[str, Any], document: dict[str, Any]) -> dict[str, str]:
         "table": table(cell),
         "against": table(against),
         "seeds_cell": f"its list of sparse tensors with {BACKENDS[seeds]}",
-        "cut": f"*: not a whole epoch of {whole} batches, but {cut}; what each took after the first "
-        f"{document['data']['workers']} was scaled up.\n\n"
+        "cut": f"*: not a whole epoch of {whole} batches, but {cut}; what each took after the first (after the "
+        f"first {document['data']['workers']} with worker processes, which make them at once) was scaled up.\n\n"
         if cut
         else "",
         "absent": absent,

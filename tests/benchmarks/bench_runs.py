@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ def bench(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", *map(str, arguments)],
         cwd=ROOT,
+        # Threads that wait don't spin: other tests want the cores.
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
         capture_output=True,
         text=True,
         check=False,

@@ -18,8 +18,8 @@ WAYS = ("naive", "disk_cached", "sparse_list", "stream", "host", "device", "noth
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the page and the JSON of two batches of 8, and 4 recordings left out."""
     folder = tmp_path_factory.mktemp("seed")
-    size = ("--samples", "20", "--batch", "8", "--rounds", "2", "--rows", "fused")
-    done = bench("seed", *size, "--page", folder / "page", "--json", folder / "seed.json")
+    what = ("--samples", "20", "--batch", "8", "--rounds", "2", "--threads", "1", "--rows", "fused")
+    done = bench("seed", *what, "--page", folder / "page", "--json", folder / "seed.json")
     assert done.returncode == 0, done.stderr
     assert "whole_epoch_store_fused_vs_naive_sinabs" in done.stdout
     return folder

@@ -106,6 +106,12 @@ def peers(dense_dataset: Any, features: FeatureSet) -> list[tuple[torch.Tensor, 
     return tonic_batches(dense_dataset, order)
 
 
+@pytest.fixture(scope="module")
+def truth(peers: list[tuple[torch.Tensor, torch.Tensor]]) -> SeedsTraining:
+    """Return what the seed's script gives, with Sinabs on Tonic's batches."""
+    return train_as_the_seed(seeds_network(), peers[:STEPS])
+
+
 @pytest.mark.parametrize("residence", ["host", "device"])
 def test_batches_are_bit_equal(
     peers: list[tuple[torch.Tensor, torch.Tensor]], features: FeatureSet, residence: Any
@@ -122,14 +128,15 @@ def test_batches_are_bit_equal(
 @pytest.mark.parametrize("backend", ["sinabs", "fused"])
 @pytest.mark.parametrize("residence", ["host", "device"])
 def test_losses_and_weights_are_bit_equal(
-    peers: list[tuple[torch.Tensor, torch.Tensor]], features: FeatureSet, residence: Any, backend: Any
+    peers: list[tuple[torch.Tensor, torch.Tensor]],
+    truth: SeedsTraining,
+    features: FeatureSet,
+    residence: Any,
+    backend: Any,
 ) -> None:
     """Same seed, order and neurons: the loss of every Adam step and the final weights are equal, bit for bit."""
-    if backend == "sinabs":
-        truth = train_as_the_seed(seeds_network(), peers[:STEPS])
-    else:
+    if backend == "fused":
         truth = train_as_the_seed(our_network(backend), peers[:STEPS], forget_states)
-
     network = our_network(backend)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     loader = FeatureLoader(features, BATCH, residence, shuffle=True, seed=3)
@@ -141,11 +148,8 @@ def test_losses_and_weights_are_bit_equal(
     assert all(torch.equal(end, other) for end, other in zip(ends, truth.parameters, strict=True))
 
 
-def test_fused_neurons_train_as_sinabs_does(
-    peers: list[tuple[torch.Tensor, torch.Tensor]], features: FeatureSet
-) -> None:
+def test_fused_neurons_train_as_sinabs_does(truth: SeedsTraining, features: FeatureSet) -> None:
     """From the store with fused neurons, from Tonic with Sinabs: the first loss to the last bit, the others to rounding."""
-    truth = train_as_the_seed(seeds_network(), peers[:STEPS])
     network = our_network("fused")
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     loader = FeatureLoader(features, BATCH, "host", shuffle=True, seed=3)

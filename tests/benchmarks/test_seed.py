@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.benchmarks.bench_runs import bench
-
 from benchmarks.epochs import scaled_up
+from tests.benchmarks.bench_runs import bench
 
 WAYS = ("naive", "disk_cached", "sparse_list", "stream", "host", "device", "nothing")
 

@@ -14,7 +14,8 @@ class Epoch:
 
     seconds: float
     waiting: float
-    """Of these, until a batch was dense on the device."""
+    """Of these, until a batch was handed over. On a GPU it may still be on its way, and the host runs ahead: there
+    it says little."""
 
 
 def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, at_once: int) -> Epoch:

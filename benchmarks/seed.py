@@ -193,6 +193,9 @@ def cell_rows(found: dict[Cell, list[Epoch]], size: Size, device: Any) -> list[R
             "share waiting": statistics.median(epoch.waiting / epoch.seconds for epoch in epochs),
             "batches run": count,
         }
+        if ("nothing", backend) in found:
+            alone = 1 / statistics.median(ratios(found, (way, backend), ("nothing", backend)))
+            row.ours["share above the network"] = max(0.0, 1 - alone)
         if seeds in found:
             row.ours["times the seed's cell"] = statistics.median(ratios(found, seeds, (way, backend)))
         row.peer = {"s/epoch": statistics.median(epoch.seconds for epoch in found[BASE])}

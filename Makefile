@@ -20,18 +20,19 @@ ifeq ($(filter $(TORCH),cpu cuda),)
 $(error TORCH is '$(TORCH)': it can be cpu or cuda)
 endif
 
-.PHONY: help preprocess demo train exodus test lint format bench clean distclean
+.PHONY: help preprocess demo train exodus test lint format bench bench-seed clean distclean
 
 help: ## list the targets (this is what `make` alone does)
 	@echo "make TARGET [VARIABLE=value …]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  RECIPE=FILE       what to build (default: recipes/demo.toml)"
 	@echo "  DATA=FOLDER       where the raw recordings are (default: what the recipe says)"
 	@echo "  STORE=URL         where feature sets go (default: ./store)"
 	@echo "  CONFIG=FILE       what to train (default: configs/demo.toml); EPOCHS=N, SEED=N"
 	@echo "  WORKERS=N         processes that preprocess (default: one per core)"
+	@echo "  SIZE=small|full   how much to measure;  PAGE=FOLDER, DEVICE=cpu|cuda: of bench-seed"
 	@echo "  TORCH=cpu|cuda    which torch to install where one is needed and none is there (default: cpu)"
 	@echo "  PYTHON=COMMAND    the Python 3.11+ that .venv is made with (default: python3)"
 	@echo "  VENV_ARGS=ARGS    e.g. --system-site-packages, to use the machine's torch"
@@ -109,10 +110,21 @@ train: $(VENV)/.stamp-train $(if $(CONFIG),,preprocess) ## train the seed's netw
 exodus: $(VENV)/.stamp-train ## build the backend exodus against the installed torch and CUDA, or say what is missing
 	@$(BIN)/python -m spikestore.train.build_exodus
 
-bench: $(VENV)/.stamp-dev ## run the benchmarks that exist so far, small; SIZE=full for the real numbers
+bench: $(VENV)/.stamp-dev ## run all benchmarks, small: some minutes; SIZE=full for the real numbers
 	@$(BIN)/python -m benchmarks.preprocess --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
 	@$(BIN)/python -m benchmarks.store --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
+	@$(BIN)/python -m benchmarks.codecs --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
+	@$(BIN)/python -m benchmarks.loading --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
 	@$(BIN)/python -m benchmarks.iaf --size $(or $(SIZE),small)
+	@$(BIN)/python -m benchmarks.seed --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
+	@$(BIN)/python -m benchmarks.accuracy --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
+
+page := $(or $(PAGE),runs/bench-seed)
+
+bench-seed: $(VENV)/.stamp-dev ## the seed's experiment, whole: every way of loading with every backend, in runs/bench-seed
+	@mkdir -p '$(page)'
+	@$(BIN)/python -m benchmarks.seed --size $(or $(SIZE),full) --device $(or $(DEVICE),cpu) \
+	    $(if $(DATA),--data '$(DATA)') --page '$(page)' --json '$(page)/seed.json'
 
 # ---------------------------------------------------------------- checks
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import sinabs
@@ -23,6 +25,7 @@ from spikestore.train import (
     NetworkSpec,
     build_network,
     epoch_order,
+    forget_states,
     training_step,
 )
 
@@ -59,39 +62,100 @@ def tonic_batches(dense_dataset: Any, order: list[int]) -> list[tuple[torch.Tens
     return list(loader)
 
 
-@pytest.mark.parametrize("residence", ["host", "device"])
-def test_batches_losses_and_weights_are_bit_equal(
-    dense_dataset: Any, features: FeatureSet, residence: Any
-) -> None:
-    """Same seed and order: every batch, the loss of every Adam step and the final weights are equal, bit for bit."""
+class SeedsTraining(NamedTuple):
+    """What training on Tonic's batches gave."""
+
+    losses: list[torch.Tensor]
+    parameters: list[torch.Tensor]
+
+
+def train_as_the_seed(
+    network: nn.Module,
+    batches: list[tuple[torch.Tensor, torch.Tensor]],
+    reset: Callable[[nn.Module], object] = sinabs.reset_states,
+) -> SeedsTraining:
+    """Train in a loop of plain torch, as the seed's script does it, with Adam steps."""
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    losses = []
+    for frames, labels in batches:
+        reset(network)
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(frames.squeeze(2)).sum(1), labels)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.detach())
+    return SeedsTraining(losses, [one for one in network.parameters() if one.requires_grad])
+
+
+def seeds_network() -> nn.Sequential:
+    """Return the seed's network, smaller, as its script builds it with Sinabs."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(100, 24), IAF(), nn.Linear(24, 24), IAF(), nn.Linear(24, 35))
+
+
+def our_network(backend: Any) -> nn.Sequential:
+    """Return the same network, built by us."""
+    torch.manual_seed(0)
+    return build_network(NetworkSpec(backend=backend, hidden=(24, 24)), sites=100, classes=35)
+
+
+@pytest.fixture(scope="module")
+def peers(dense_dataset: Any, features: FeatureSet) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return Tonic's batches in our order."""
     order = epoch_order(len(features), seed=3, epoch=0, digest=features.digest).tolist()
-    loader = FeatureLoader(features, BATCH, residence, shuffle=True, seed=3)
-    ours, peers = list(loader), tonic_batches(dense_dataset, order)
+    return tonic_batches(dense_dataset, order)
+
+
+@pytest.fixture(scope="module")
+def truth(peers: list[tuple[torch.Tensor, torch.Tensor]]) -> SeedsTraining:
+    """Return what the seed's script gives, with Sinabs on Tonic's batches."""
+    return train_as_the_seed(seeds_network(), peers[:STEPS])
+
+
+@pytest.mark.parametrize("residence", ["host", "device"])
+def test_batches_are_bit_equal(
+    peers: list[tuple[torch.Tensor, torch.Tensor]], features: FeatureSet, residence: Any
+) -> None:
+    """Frames and labels of every batch are those of Tonic's transforms with PadTensors, dtypes included."""
+    ours = list(FeatureLoader(features, BATCH, residence, shuffle=True, seed=3))
     assert len(ours) == len(peers) == 5
     for batch, (frames, labels) in zip(ours, peers, strict=True):
         assert torch.equal(batch.frames, frames)
         assert batch.frames.dtype == frames.dtype
         assert torch.equal(batch.labels, labels)
 
-    torch.manual_seed(0)
-    network = build_network(NetworkSpec(backend="sinabs", hidden=(24, 24)), sites=100, classes=35)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
-    losses = [training_step(network, optimiser, batch) for batch in ours[:STEPS]]
 
-    torch.manual_seed(0)
-    seed = nn.Sequential(nn.Linear(100, 24), IAF(), nn.Linear(24, 24), IAF(), nn.Linear(24, 35))
-    seeds_optimiser = torch.optim.Adam(seed.parameters(), lr=1e-3)
-    for frames, labels in peers[:STEPS]:
-        sinabs.reset_states(seed)
-        seeds_optimiser.zero_grad()
-        loss = torch.nn.functional.cross_entropy(seed(frames.squeeze(2)).sum(1), labels)
-        loss.backward()
-        seeds_optimiser.step()
-        assert torch.equal(losses.pop(0), loss.detach())
+@pytest.mark.parametrize("backend", ["sinabs", "fused"])
+@pytest.mark.parametrize("residence", ["host", "device"])
+def test_losses_and_weights_are_bit_equal(
+    peers: list[tuple[torch.Tensor, torch.Tensor]],
+    truth: SeedsTraining,
+    features: FeatureSet,
+    residence: Any,
+    backend: Any,
+) -> None:
+    """Same seed, order and neurons: the loss of every Adam step and the final weights are equal, bit for bit."""
+    if backend == "fused":
+        truth = train_as_the_seed(our_network(backend), peers[:STEPS], forget_states)
+    network = our_network(backend)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    loader = FeatureLoader(features, BATCH, residence, shuffle=True, seed=3)
+    losses = [training_step(network, optimiser, batch) for batch in itertools.islice(loader, STEPS)]
+    assert len(losses) == len(truth.losses) == STEPS
+    assert all(torch.equal(loss, other) for loss, other in zip(losses, truth.losses, strict=True))
     ends = [one for one in network.parameters() if one.requires_grad]
-    truths = [one for one in seed.parameters() if one.requires_grad]
-    assert len(ends) == len(truths) == 6
-    assert all(torch.equal(end, truth) for end, truth in zip(ends, truths, strict=True))
+    assert len(ends) == len(truth.parameters) == 6
+    assert all(torch.equal(end, other) for end, other in zip(ends, truth.parameters, strict=True))
+
+
+def test_fused_neurons_train_as_sinabs_does(truth: SeedsTraining, features: FeatureSet) -> None:
+    """From the store with fused neurons, from Tonic with Sinabs: the first loss to the last bit, the others to rounding."""
+    network = our_network("fused")
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    loader = FeatureLoader(features, BATCH, "host", shuffle=True, seed=3)
+    losses = [training_step(network, optimiser, batch) for batch in itertools.islice(loader, STEPS)]
+    assert torch.equal(losses[0], truth.losses[0])
+    torch.testing.assert_close(losses, truth.losses, rtol=1e-4, atol=0)
 
 
 def test_the_map_style_data_set_stands_in_for_tonics(dense_dataset: Any, features: FeatureSet) -> None:

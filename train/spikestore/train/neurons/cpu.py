@@ -47,11 +47,14 @@ def forward(
 def forward_counting(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
 ) -> tuple[Pass, Tensor | None, Counts | None]:
-    """Return what `forward` does, and the spikes as counts; None if there are more than 255 in a step."""
-    x, v_mem = x.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
-    spikes, packed = torch.empty_like(x), torch.empty_like(x, dtype=torch.uint8)
-    kept = torch.empty_like(x) if keep else None
-    tensors: dict[str, Any] = {"x": x, "state": v_mem, "spikes": spikes, "kept": kept, "packed": packed}
+    """Return what `forward` does, and the spikes as counts; None if there are more than 255 in a step.
+
+    Spikes are written over `x`, which is the caller's to give away: fresh memory costs as much as the pass itself.
+    """
+    spikes, v_mem = x.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
+    packed = torch.empty_like(spikes, dtype=torch.uint8)
+    kept = torch.empty_like(spikes) if keep else None
+    tensors: dict[str, Any] = {"x": spikes, "state": v_mem, "spikes": spikes, "kept": kept, "packed": packed}
     job = _run(cpu_kernels.forward_task(*_modes(neuron)), x.shape, neuron, {}, **tensors)
     return Pass(spikes, v_mem), kept, _counts(job, packed)
 

@@ -75,6 +75,7 @@ def forward_task(single: bool, by_product: bool, bounded: bool) -> Any:
         Reads ``x`` and ``state``; writes ``spikes``, the last potentials to ``state`` and, where the address is
         not 0, potentials before the reset to ``kept``, after it to ``record``, spikes as uint8 to ``packed``.
         ``fired`` counts non-zero spikes and ``unpackable`` those that are no uint8, both only with ``packed``.
+        ``spikes`` may be ``x``.
     """
 
     def forward(data: Any) -> None:
@@ -83,7 +84,7 @@ def forward_task(single: bool, by_product: bool, bounded: bool) -> Any:
         threshold, inverse = np.float32(numbers[THRESHOLD]), np.float32(numbers[INVERSE])
         reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
         strips = (neurons + STRIP - 1) // STRIP
-        unused = np.empty(STRIP, np.float32)
+        unused, fresh = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
         fired: Any = 0
         unpackable: Any = 0
         while True:
@@ -97,9 +98,10 @@ def forward_task(single: bool, by_product: bool, bounded: bool) -> Any:
                 place = (row * time + step) * neurons + first
                 x = carray(floats(job[X] + 4 * place), count)
                 spikes = carray(floats(job[SPIKES] + 4 * place), count)
-                kept = unused[:count]
+                kept, now = unused[:count], fresh[:count]
                 if job[KEPT] != 0:
                     kept = carray(floats(job[KEPT] + 4 * place), count)
+                # To a place of its own first: loops whose input and output overlap are not vectorised.
                 for i in range(count):
                     v = state[i] + x[i]
                     kept[i] = v
@@ -109,17 +111,19 @@ def forward_task(single: bool, by_product: bool, bounded: bool) -> Any:
                         whole = np.trunc(v * inverse if by_product else v / threshold)
                         # A product and no choice: NaN and -inf must come through as they do in Sinabs.
                         spike = (ONE if v > ZERO else ZERO) * whole
-                    spikes[i] = spike
+                    now[i] = spike
                     v -= spike * reset
                     if bounded:
                         above = v - minimum
                         v = (ZERO if above <= ZERO else above) + minimum
                     state[i] = v
+                for i in range(count):
+                    spikes[i] = now[i]
                 if job[PACKED] != 0:
                     packed = carray(octets(job[PACKED] + place), count)
                     odd, some = np.int32(0), np.int32(0)
                     for i in range(count):
-                        spike = spikes[i]
+                        spike = now[i]
                         fits = ZERO <= spike <= MOST_PACKED
                         packed[i] = np.uint8(np.int32(spike if fits else ZERO))
                         odd += np.int32(not fits)

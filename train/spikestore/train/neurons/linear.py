@@ -112,6 +112,7 @@ class _LinearIAF(torch.autograd.Function):
         )
         done, kept, fired = cpu.forward_counting(current, v_mem, neuron, keep=not again)
         if again and fired is None:  # a neuron that spiked more than 255 times in a step: rare
+            current = linear(x, weight, bias)  # spikes stand in the place of the first one
             done, kept, fired = cpu.forward_counting(current, v_mem, neuron, keep=True)
         ctx.neuron, ctx.has_bias, ctx.sparse = neuron, bias is not None, sparse
         source = x if counts is None else counts.packed

@@ -1,0 +1,154 @@
+"""What spikes in time add: ``python -m benchmarks.accuracy [--seeds N] [--size small|full] [--data DIR] [--json FILE]``.
+
+The network of ``configs/demo.toml``, trained by `spikestore.train` as ``make train`` does it, against a linear
+read-out of the spikes summed over time, on the same feature sets. Both are fitted on the train split; the epoch of
+the network and the penalty of the read-out are chosen on the valid split. Values are points of accuracy between them,
+one for each seed. The read-out has no seed: its loss is convex, and minimised until it does not move.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.form import Row, arguments, report
+
+ROOT = Path(__file__).parents[1]
+COUNTS = {"train": 2000, "valid": 400, "test": 400}
+"""Recordings of `spikestore demo-data`, as `make demo` asks for them."""
+PENALTIES = tuple(10.0**power for power in range(-6, 1))
+
+
+def main() -> None:
+    """Train and compare."""
+
+    def more(parser: Any) -> None:
+        parser.add_argument("--seeds", type=int, help="how many runs; 3, or 1 with --size small")
+        parser.add_argument("--epochs", type=int, help="instead of the configuration's")
+
+    options = arguments(__doc__ or "", more=more)
+    import torch
+
+    # Counted as a user's run has them: all cores.
+    torch.set_num_threads(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    seeds = options.seeds or (1 if options.size == "small" else 3)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        store = fill_store(scratch, options.data)
+        splits = store.splits("demo")
+        sums = {name: summed(features) for name, features in splits.items()}
+        read_out = linear_read_out(sums)
+        runs = [train(scratch, store, seed, options.epochs, options.device) for seed in range(seeds)]
+        rows = []
+        for split, goal in (("test", 3.0), ("valid", None)):
+            row = Row(f"points_above_linear_read_out_{split}", goal)
+            row.ratios = [100 * (run[split] - read_out[split]) for run in runs]
+            row.ours = {"accuracy": statistics.median(run[split] for run in runs)}
+            row.ours |= {f"seed {seed}": run[split] for seed, run in enumerate(runs)}
+            row.peer = {"accuracy": read_out[split]}
+            rows.append(row)
+        rows[0].peer |= {"train": read_out["train"], "penalty": read_out["penalty"]}
+        data = {split: len(labels) for split, (_, labels) in sums.items()}
+        report("accuracy", rows, {**data, "seeds": seeds}, options)
+
+
+def fill_store(scratch: Path, data: Path | None) -> Any:
+    """Build the demo feature sets of all splits; return the store."""
+    from spikestore.pipeline import preprocess
+    from spikestore.pipeline.demo_data import write_demo_data
+    from spikestore.store_schemas import Store
+
+    if data is None:
+        data = scratch / "data"
+        write_demo_data(data, **COUNTS)
+    # A copy, whose lock is its own.
+    recipe = Path(shutil.copy(ROOT / "recipes" / "demo.toml", scratch))
+    preprocess(recipe, data=data, store=scratch / "store", workers=0)
+    return Store(scratch / "store")
+
+
+def summed(features: Any) -> tuple[Any, Any]:
+    """Return spikes of each site summed over time, float64 (samples, sites), and labels."""
+    import torch
+
+    from spikestore.train import FeatureLoader
+
+    batches = list(FeatureLoader(features, 256, "host", reuse=False))
+    sums = torch.cat([batch.frames.flatten(2).sum(1) for batch in batches])
+    return sums.double(), torch.cat([batch.labels for batch in batches])
+
+
+def linear_read_out(sums: dict[str, tuple[Any, Any]]) -> dict[str, float]:
+    """Fit multinomial logistic regression for each penalty; return the accuracies of the best on the valid split."""
+    x, labels = sums["train"]
+    mean, spread = x.mean(0), x.std(0).clamp_min(1e-9)
+    scaled = {split: ((one - mean) / spread, truth) for split, (one, truth) in sums.items()}
+    best: dict[str, float] = {"valid": -1.0}
+    for penalty in PENALTIES:
+        weight, bias = _fit(scaled["train"][0], labels, penalty)
+        found = {
+            split: float(((one @ weight + bias).argmax(1) == truth).double().mean())
+            for split, (one, truth) in scaled.items()
+        }
+        if found["valid"] > best["valid"]:
+            best = {**found, "penalty": penalty}
+    return best
+
+
+def _fit(x: Any, labels: Any, penalty: float) -> tuple[Any, Any]:
+    """Minimise the cross entropy plus ``penalty`` times the squared weights, by L-BFGS on all samples."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    classes = int(labels.max()) + 1
+    weight = torch.zeros(x.shape[1], classes, dtype=x.dtype, requires_grad=True)
+    bias = torch.zeros(classes, dtype=x.dtype, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=400,
+        tolerance_grad=1e-6,
+        tolerance_change=1e-9,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> Any:
+        optimiser.zero_grad()
+        found = cross_entropy(x @ weight + bias, labels) + penalty * weight.square().sum()
+        found.backward()
+        return found
+
+    optimiser.step(loss)
+    return weight.detach(), bias.detach()
+
+
+def train(scratch: Path, store: Any, seed: int, epochs: int | None, device: str) -> dict[str, float]:
+    """Train the demo configuration with a seed; return the accuracies of its best checkpoint."""
+    from spikestore.train.config import load_config
+    from spikestore.train.runs import evaluate, run
+
+    logging.getLogger("spikestore").setLevel(logging.ERROR)
+    config = load_config(ROOT / "configs" / "demo.toml")
+    changes = {"seed": seed, **({} if epochs is None else {"epochs": epochs})}
+    config = type(config).from_mapping(config.to_mapping() | changes, origin="demo.toml")
+    folder = scratch / f"seed-{seed}"
+
+    def silent(done: int, total: int, what: str) -> None:
+        pass
+
+    run(config, store, folder, device=device, progress=silent)
+    return {
+        split: evaluate(folder / "best.pt", store, split=split, device=device, progress=silent)[0]
+        for split in ("valid", "test")
+    }
+
+
+if __name__ == "__main__":
+    main()

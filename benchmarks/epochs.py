@@ -1,0 +1,95 @@
+"""One epoch of the seed's loop, timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch took, in seconds; scaled up if it was cut short."""
+
+    seconds: float
+    waiting: float
+    """Of these, until a batch was handed over. On a GPU it may still be on its way, and the host runs ahead: there
+    it says little."""
+
+
+def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, at_once: int) -> Epoch:
+    """Run an epoch of `count` batches, and return what one of `whole` takes.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Its first parameter says where it is.
+    batches : iterator
+        Of (frames, labels), `count` of them.
+    count, whole : int
+        Batches to run, and of a whole epoch.
+    at_once : int
+        Batches that workers make at the same time, see `scaled_up`.
+    """
+    device = next(network.parameters()).device
+    early, waited = (0.0, 0.0), 0.0
+    began = _now(device)
+    for number in range(1, count + 2):
+        asked = time.perf_counter()
+        batch = next(batches, None)
+        waited += time.perf_counter() - asked
+        if batch is None:
+            break
+        step(network, *batch)
+        if number == at_once and count < whole:
+            early = _now(device) - began, waited
+    seconds = _now(device) - began
+    if number != count + 1:
+        raise ValueError(f"{number - 1} batches came, not {count}")
+    return Epoch(
+        *(
+            scaled_up(first, total, count, whole, at_once=at_once)
+            for first, total in zip(early, (seconds, waited), strict=True)
+        )
+    )
+
+
+def scaled_up(early: float, total: float, count: int, whole: int, *, at_once: int) -> float:
+    """Return the seconds of `whole` batches from those of the first `at_once` and of the first `count`.
+
+    The first batches count once: as many as there are workers are made while nothing else is done. What each batch
+    took after them is multiplied.
+
+    Examples
+    --------
+    Two workers that take 2 s for a batch each, and a network that takes no time:
+
+    >>> scaled_up(2.0, 4.0, 4, 16, at_once=2)
+    16.0
+    >>> scaled_up(2.0, 4.0, 4, 4, at_once=2)
+    4.0
+    """
+    if count == whole:
+        return total
+    return early + (total - early) * (whole - at_once) / (count - at_once)
+
+
+def step(network: Any, frames: Any, labels: Any) -> None:
+    """Take the seed's step: forward, cross entropy of outputs summed over time, backward."""
+    from torch.nn.functional import cross_entropy
+
+    from spikestore.train import forget_states
+
+    forget_states(network)
+    network.zero_grad(set_to_none=True)
+    cross_entropy(network(frames).sum(1), labels).backward()
+
+
+def _now(device: Any) -> float:
+    """Return the time when everything that was asked of the device is done."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -11,6 +11,7 @@ and end in silence.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ _PATIENCE = timedelta(minutes=30)
 """How long ranks wait for each other in a step; those of one machine notice at once when one has ended."""
 _LONG = timedelta(days=7)
 """How long they wait for the first one to copy feature sets."""
+_KNOWN = inspect.signature(DistributedDataParallel).parameters
+_SEND_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _KNOWN else "broadcast_buffers"
+"""The name that torch had for it before 2.13 is deprecated since."""
 
 
 class RankError(SpikestoreError):
@@ -78,7 +82,7 @@ class Ranks:
         """
         if self.count == 1:
             return network
-        return DistributedDataParallel(network, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(network, gradient_as_bucket_view=True, **{_SEND_BUFFERS: False})
 
     def total(self, numbers: Tensor) -> Tensor:
         """Return the sum of a tensor over ranks."""

@@ -119,6 +119,7 @@ def test_another_number_of_ranks_goes_on(store_folder: Path, tmp_path: Path) -> 
     assert sorted(each.name for each in (tmp_path / "parts").iterdir()) == ["best.pt", "last.pt", "tensorboard"]
 
 
+@pytest.mark.slow
 def test_a_rank_that_fails_ends_all(store_folder: Path, tmp_path: Path) -> None:
     """One rank reads a damaged object: all end, and one line says which rank, and which object."""
     store = shutil.copytree(store_folder, tmp_path / "store")

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -148,69 +143,3 @@ def test_exodus_refuses_a_minimum() -> None:
     """EXODUS bounds before the reset and not after: other gradients, so no minimum."""
     with pytest.raises(UsageError, match=r"leave min_v_mem out"):
         build("linear", "exodus", min_v_mem=-1.0)
-
-
-# ---------------------------------------------------------------- EXODUS' Python side, on a reference of its kernels
-
-
-def reference_kernels() -> ModuleType:
-    """Return a module in place of EXODUS' compiled one: the recursions that its kernels compute, in torch."""
-    made: Any = ModuleType("exodus_cuda")
-
-    def lif_forward(
-        spikes: Tensor, kept: Tensor, x: Tensor, first: Tensor, alpha: Tensor, subtract: Tensor, threshold: Tensor,
-        minimum: Tensor, bounded: bool, most: int,
-    ) -> None:  # fmt: skip
-        v, fired = first.clone(), torch.zeros_like(first)
-        for step in range(x.shape[1]):
-            v = (v - fired * subtract) * alpha + x[:, step]
-            if bounded:
-                v = torch.maximum(v, minimum)
-            fired = torch.where(v >= threshold, torch.trunc(v / threshold), 0.0)
-            fired = fired if most < 0 else fired.clamp(max=most)
-            spikes[:, step], kept[:, step] = fired, v
-
-    def lif_backward(
-        slope: Tensor, gradient: Tensor, free: Tensor, alpha: Tensor, subtract: Tensor
-    ) -> Tensor:
-        result, later = torch.empty_like(gradient), torch.zeros_like(alpha)
-        for step in range(gradient.shape[1] - 1, -1, -1):
-            later = free[:, step] * (gradient[:, step] + (alpha - subtract * slope[:, step]) * later)
-            result[:, step] = later
-        return result
-
-    made.lifForward, made.lifBackward = lif_forward, lif_backward
-    return made  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def exodus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make sinabs-exodus importable with reference kernels; $EXODUS_SOURCE may name its unpacked source."""
-    import sinabs
-
-    source = os.environ.get("EXODUS_SOURCE")
-    if source is not None:
-        monkeypatch.setattr(sinabs, "__path__", [*sinabs.__path__, str(Path(source) / "sinabs")])
-    if find_spec("sinabs.exodus") is None:
-        pytest.skip("sinabs-exodus is not installed, and $EXODUS_SOURCE does not name its source")
-    monkeypatch.setitem(sys.modules, "exodus_cuda", reference_kernels())
-    monkeypatch.setattr(backends, "_EXODUS_DEVICES", ("cpu",))
-    yield
-    for name in [name for name in sys.modules if name.startswith("sinabs.exodus")]:
-        del sys.modules[name]
-
-
-@pytest.mark.usefixtures("exodus")
-@pytest.mark.parametrize("name", SPECS)
-def test_exodus_equals_sinabs(name: str) -> None:
-    """EXODUS' layers with a reference of their kernels: same names and outputs, gradients to rounding."""
-    assert_equal_networks(name, "exodus")
-
-
-@pytest.mark.usefixtures("exodus")
-def test_exodus_refuses_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its kernels would read addresses of another memory: refused before."""
-    monkeypatch.setattr(backends, "_EXODUS_DEVICES", ("cuda",))
-    network, frames = build("linear", "exodus")
-    with pytest.raises(UsageError, match=r"exodus takes float32 on a GPU, not torch.float32 on cpu"):
-        network(frames)

@@ -123,6 +123,9 @@ class _Guarded:
                         f"the backend exodus takes float32 on a GPU, not {x.dtype} on {x.device.type}: "
                         "take the backend fused"
                     )
+                if x.numel() == 0:  # a rank's share of a short batch; no kernel can be started on nothing
+                    self.v_mem = x.new_zeros(x.shape[0], *x.shape[2:])
+                    return x
                 return super().forward(x)  # type: ignore[no-any-return]
 
         ExodusIAF.__name__ = ExodusIAF.__qualname__ = "IAF"

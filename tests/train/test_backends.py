@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from spikestore.store_schemas.errors import MissingExtraError, UnknownNameError, UsageError
 from spikestore.train import ConvolutionSpec, NetworkSpec, backends, build_network, forget_states
+from spikestore.train.backends import SurrogateName
 from spikestore.train.networks import load_weights, weights
 
 SPECS = {
@@ -73,6 +76,61 @@ def assert_equal_networks(name: str, backend: str, **changes: Any) -> None:
 def test_fused_equals_sinabs(name: str, minimum: float | None) -> None:
     """Same names, weights that load both ways, equal outputs, gradients to rounding."""
     assert_equal_networks(name, "fused", min_v_mem=minimum)
+
+
+convolutions = st.builds(
+    ConvolutionSpec,
+    channels=st.integers(1, 5),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 1),
+    pool=st.sampled_from([None, "sum", "average"]),
+)
+specs = st.builds(
+    NetworkSpec,
+    convolutions=st.lists(convolutions, max_size=2).map(tuple),
+    hidden=st.lists(st.integers(1, 20), min_size=1, max_size=3).map(tuple),
+    spike_threshold=st.sampled_from([1.0, 0.7]),
+    min_v_mem=st.sampled_from([None, -1.0]),
+    spikes=st.sampled_from(["multi", "single"]),
+    surrogate=st.sampled_from(sorted(backends.SURROGATES)),
+    input_scale=st.sampled_from([1.0, 2.0]),
+)
+
+
+@settings(max_examples=25)
+@given(specs, st.integers(0, 99))
+def test_same_parameters_for_any_network(spec: NetworkSpec, seed: int) -> None:
+    """Names, shapes, dtypes, order, what is learned and, for a seed, the values are the same on all backends."""
+    found = []
+    for backend in ("fused", "sinabs"):
+        torch.manual_seed(seed)
+        network = build_network(
+            spec.model_copy(update={"backend": backend}), sites=450, classes=3, polarities=2, height=15, width=15
+        )  # fmt: skip
+        network(torch.zeros(2, 3, 2, 15, 15))  # states have a shape now, and are no weights
+        found.append(network)
+    fused, sinabs = found
+    assert list(weights(fused)) == list(weights(sinabs))
+    for name, value in weights(sinabs).items():
+        assert weights(fused)[name].dtype == value.dtype
+        assert torch.equal(weights(fused)[name], value)
+    learned = [[name for name, one in net.named_parameters() if one.requires_grad] for net in found]
+    assert learned[0] == learned[1]
+    load_weights(fused, weights(sinabs))
+    load_weights(sinabs, weights(fused))
+
+
+@pytest.mark.parametrize("surrogate", backends.SURROGATES)
+def test_surrogates_are_those_of_sinabs(surrogate: SurrogateName) -> None:
+    """Each name in a configuration is Sinabs' class of that name, with its defaults."""
+    import sinabs.activation
+
+    kind = "".join(word.capitalize() for word in surrogate.split("_"))
+    ours, theirs = backends.SURROGATES[surrogate](), getattr(sinabs.activation, kind)()
+    v_mem, threshold = torch.linspace(-3, 5, 1001), torch.tensor(0.7)
+    assert torch.equal(ours(v_mem, threshold), theirs(v_mem, threshold))
+    assert_equal_networks("linear", "fused", surrogate=surrogate)
 
 
 def test_layers_of_a_convolutional_network() -> None:

@@ -13,12 +13,16 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from tests.train import rank_steps
 from tests.train.test_training import silent
 
 from spikestore.store_schemas import Store
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train import ranks as ranks_module
 from spikestore.train.checkpoint import load_checkpoint
 from spikestore.train.config import load_config
+from spikestore.train.ranks import AnotherRankError, RankError, Ranks
 from spikestore.train.runs import run
 
 RANKS = 2
@@ -145,3 +149,36 @@ def test_what_all_ranks_refuse_is_said_once(store_folder: Path, tmp_path: Path) 
     done = torchrun(*command)
     assert done.returncode != 0
     assert done.stderr.count("there is no configuration") == 1
+
+
+def test_the_first_to_fail_speaks() -> None:
+    """It is told with its number; whoever fails behind it ends in silence; a lost connection is told as that."""
+    store = dist.HashStore()
+    first, second = (Ranks(rank, 2, rank, store) for rank in (1, 0))
+    told = ranks_module._as_told(UsageError("no such file"), first)
+    assert isinstance(told, UsageError)
+    assert str(told) == "rank 1 of 2: no such file"
+    assert isinstance(ranks_module._as_told(UsageError("no such file"), second), AnotherRankError)
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:7")
+    told = ranks_module._as_told(lost, Ranks(0, 2, 0, dist.HashStore()))
+    assert isinstance(told, RankError)
+    assert "rank 0 of 2 lost the others" in str(told)
+    own = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    assert ranks_module._as_told(own, Ranks(0, 2, 0, dist.HashStore())) is own
+
+
+def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its number on the machine; more ranks than GPUs, and one GPU for all, are refused."""
+    taken: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for asked in ("auto", "cuda"):
+        assert ranks_module._own_device(asked, Ranks(3, 4, local=1)) == torch.device("cuda:1")
+    assert taken == [torch.device("cuda:1")] * 2
+    assert ranks_module._own_device("cpu", Ranks(3, 4, local=3)) == torch.device("cpu")
+    assert ranks_module._own_device("cuda:1", Ranks()) == torch.device("cuda:1")
+    with pytest.raises(UsageError, match=r"there are 2 GPUs .*--nproc-per-node gpu"):
+        ranks_module._own_device("cuda", Ranks(2, 3, local=2))
+    with pytest.raises(UsageError, match="say --device cuda, not cuda:1"):
+        ranks_module._own_device("cuda:1", Ranks(0, 2))

@@ -21,18 +21,19 @@ from spikestore.train.networks import weights
 from spikestore.train.order import share
 from spikestore.train.precision import Arithmetic, Precision
 from spikestore.train.ranks import ALONE, Ranks, joined
+from spikestore.train.residence import Residence
 from spikestore.train.steps import accuracy
 
-LINEAR = {"hidden": (12, 8), "input_scale": 3.0}
+LINEAR = NetworkSpec(hidden=(12, 8), input_scale=3.0)
 CONVOLUTIONS = (ConvolutionSpec(channels=3, pool="sum"), ConvolutionSpec(channels=4, kernel=2, pool="average"))
-CASES: dict[str, tuple[NetworkSpec, Precision, str, int, int]] = {
-    "fused": (NetworkSpec(**LINEAR), "float32", "host", 16, 25),
-    "streamed": (NetworkSpec(**LINEAR), "float32", "stream", 16, 25),
-    "sinabs": (NetworkSpec(backend="sinabs", **LINEAR), "float32", "host", 74, 6),
-    "bfloat16": (NetworkSpec(**LINEAR), "bfloat16", "host", 74, 6),
-    "convolutional": (NetworkSpec(convolutions=CONVOLUTIONS, hidden=(8,)), "float32", "", 5, 25),
+CASES: dict[str, tuple[NetworkSpec, Precision, Residence | None, int, int]] = {
+    "fused": (LINEAR, "float32", "host", 16, 25),
+    "streamed": (LINEAR, "float32", "stream", 16, 25),
+    "sinabs": (LINEAR.model_copy(update={"backend": "sinabs"}), "float32", "host", 74, 6),
+    "bfloat16": (LINEAR, "bfloat16", "host", 74, 6),
+    "convolutional": (NetworkSpec(convolutions=CONVOLUTIONS, hidden=(8,)), "float32", None, 5, 25),
 }
-"""Network, precision, residence of the data ("": made here), batch size and steps. Of 149 samples the last batch of 16
+"""Network, precision, residence of the data (None: made here), batch size and steps. Of 149 samples the last batch of 16
 is short, and the last one of 74 has one sample: a share is empty."""
 
 
@@ -40,12 +41,13 @@ def case(name: str, store: Path, ranks: Ranks = ALONE) -> dict[str, Any]:
     """Return losses, weights, spikes and accuracy after some steps."""
     spec, precision, residence, batch_size, steps = CASES[name]
     torch.manual_seed(0)
-    place = {"rank": ranks.rank, "ranks": ranks.count}
     arithmetic = Arithmetic(precision)
-    if residence:
-        splits = Store(store).splits("small")
+    splits = Store(store).splits("small")
+    if residence is not None:
         network = build_network(spec, sites=10, classes=2)
-        batches = _repeated(FeatureLoader(splits["train"], batch_size, residence, True, **place))  # type: ignore[arg-type]
+        batches = _repeated(
+            FeatureLoader(splits["train"], batch_size, residence, True, rank=ranks.rank, ranks=ranks.count)
+        )
     else:
         network = build_network(spec, sites=162, classes=2, polarities=2, height=9, width=9)
         batches = _made(batch_size, ranks)
@@ -56,9 +58,9 @@ def case(name: str, store: Path, ranks: Ranks = ALONE) -> dict[str, Any]:
         float(training_step(parallel, optimiser, next(batches), 1.0, arithmetic=arithmetic, ranks=ranks))
         for _ in range(steps)
     ]
-    found = {"losses": torch.tensor(losses), "weights": weights(network), "spikes": spikes.totals()}
-    if residence:
-        valid = FeatureLoader(splits["valid"], batch_size, **place)
+    found: dict[str, Any] = {"losses": torch.tensor(losses), "weights": weights(network), "spikes": spikes.totals()}
+    if residence is not None:
+        valid = FeatureLoader(splits["valid"], batch_size, rank=ranks.rank, ranks=ranks.count)
         found["accuracy"] = accuracy(network, valid, arithmetic=arithmetic, ranks=ranks)
     return found
 

@@ -76,7 +76,7 @@ def test_shipped_configurations_train(
     assert "did not spike" not in trained.err
     epochs = json.loads(trained.out)["epochs"]
     assert epochs[-1]["loss"] < epochs[0]["loss"]
-    assert all(0 < rate for epoch in epochs for rate in epoch["spike_rates"].values())
+    assert all(rate > 0 for epoch in epochs for rate in epoch["spike_rates"].values())
     for backend in ("fused", "sinabs"):
         command = ("evaluate", f"runs/{name}/last.pt", "--store", "store", "--split", "test", "--json")
         found = run(*command, "--device", "cpu", "--backend", backend)

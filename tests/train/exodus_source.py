@@ -57,7 +57,16 @@ def fetch(folder: Path) -> None:
         (shown / "cpp_extension.py").write_text(_IN_PLACE_OF_TORCH)
         (temporary / "requirement.txt").write_text(REQUIREMENT)
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        options = ["--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--retries", "1", "--timeout", "15"]
+        options = [
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-binary",
+            ":all:",
+            "--retries",
+            "1",
+            "--timeout",
+            "15",
+        ]
         subprocess.run(
             [*pip, *options, "-d", name, "-r", str(temporary / "requirement.txt")],
             env={**os.environ, "PYTHONPATH": str(temporary / "shown")},

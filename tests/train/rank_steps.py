@@ -25,7 +25,10 @@ from spikestore.train.residence import Residence
 from spikestore.train.steps import accuracy
 
 LINEAR = NetworkSpec(hidden=(12, 8), input_scale=3.0)
-CONVOLUTIONS = (ConvolutionSpec(channels=3, pool="sum"), ConvolutionSpec(channels=4, kernel=2, pool="average"))
+CONVOLUTIONS = (
+    ConvolutionSpec(channels=3, pool="sum"),
+    ConvolutionSpec(channels=4, kernel=2, pool="average"),
+)
 CASES: dict[str, tuple[NetworkSpec, Precision, Residence | None, int, int]] = {
     "fused": (LINEAR, "float32", "host", 16, 25),
     "streamed": (LINEAR, "float32", "stream", 16, 25),
@@ -58,7 +61,11 @@ def case(name: str, store: Path, ranks: Ranks = ALONE) -> dict[str, Any]:
         float(training_step(parallel, optimiser, next(batches), 1.0, arithmetic=arithmetic, ranks=ranks))
         for _ in range(steps)
     ]
-    found: dict[str, Any] = {"losses": torch.tensor(losses), "weights": weights(network), "spikes": spikes.totals()}
+    found: dict[str, Any] = {
+        "losses": torch.tensor(losses),
+        "weights": weights(network),
+        "spikes": spikes.totals(),
+    }
     if residence is not None:
         valid = FeatureLoader(splits["valid"], batch_size, rank=ranks.rank, ranks=ranks.count)
         found["accuracy"] = accuracy(network, valid, arithmetic=arithmetic, ranks=ranks)

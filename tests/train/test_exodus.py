@@ -99,7 +99,9 @@ def test_a_minimum_would_give_other_gradients() -> None:
         setattr(network, name, IAF(spike_threshold=layer.spike_threshold, min_v_mem=layer.min_v_mem))
     found = outputs_and_gradients(network, frames)
     assert torch.equal(found[0], wanted[0])
-    assert any(float((a - b).abs().max()) > 0.01 * float(b.abs().max()) for a, b in zip(found, wanted, strict=True))
+    assert any(
+        float((a - b).abs().max()) > 0.01 * float(b.abs().max()) for a, b in zip(found, wanted, strict=True)
+    )
 
 
 def test_trains_and_evaluates(store_folder: Path, tmp_path: Path) -> None:

@@ -76,7 +76,9 @@ def test_backends_agree(name: str, precision: Precision) -> None:
         network, frames = build(name, backend)
         spikes: list[Tensor] = []
         for layer in spiking_layers(network).values():
-            layer.register_forward_hook(lambda layer, inputs, output, into=spikes: into.append(output.float()))
+            layer.register_forward_hook(
+                lambda layer, inputs, output, into=spikes: into.append(output.float())
+            )
         with Arithmetic(precision).cast(), torch.no_grad():
             found[backend] = network(frames), spikes
     assert torch.equal(found["fused"][0], found["sinabs"][0])
@@ -111,7 +113,9 @@ def test_gradients_are_those_of_float32_to_rounding(precision: Precision) -> Non
         network, frames = build("linear", "fused")
         optimiser = torch.optim.SGD(network.parameters(), lr=0.0)
         arithmetic = Arithmetic(one)
-        arithmetic.restore({**arithmetic.state(), "scale": 2.0**8})  # of the first, 2^16, these would overflow
+        arithmetic.restore(
+            {**arithmetic.state(), "scale": 2.0**8}
+        )  # of the first, 2^16, these would overflow
         training_step(network, optimiser, batch_of(frames), arithmetic=arithmetic)
         readout = network.get_submodule("readout")
         gradients.append(readout.weight.grad)
@@ -180,7 +184,9 @@ def test_checkpoints_of_before_there_were_precisions(splits: dict[str, FeatureSe
 
 def test_what_is_refused() -> None:
     """Other names, and devices without half precision."""
-    with pytest.raises(SpecError, match="precision: should be 'float32', 'bfloat16' or 'float16', found 'half'"):
+    with pytest.raises(
+        SpecError, match="precision: should be 'float32', 'bfloat16' or 'float16', found 'half'"
+    ):
         config(precision="half")
     with pytest.raises(UsageError, match="bfloat16 does not work on meta: take float32"):
         Arithmetic("bfloat16", "meta")

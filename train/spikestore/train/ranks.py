@@ -46,14 +46,14 @@ class RankError(SpikestoreError):
 
 
 class AnotherRankError(RankError):
-    """This rank ends because another one failed, and has said why."""
+    """A rank ends because another one failed, and has said why."""
 
     kind = "another-rank"
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train one network.
+    """A process among those that train one network.
 
     Attributes
     ----------
@@ -180,7 +180,9 @@ def _own_device(asked: str, ranks: Ranks) -> torch.device:
     if ranks.count == 1 or found.type == "cpu":
         return found
     if found.type != "cuda":
-        raise UsageError(f"{ranks.count} ranks can train on cpu and on cuda, not on {found.type}: say --device cpu")
+        raise UsageError(
+            f"{ranks.count} ranks can train on cpu and on cuda, not on {found.type}: say --device cpu"
+        )
     if found.index is not None:
         raise UsageError(f"{ranks.count} ranks take a GPU each: say --device cuda, not {asked}")
     if ranks.local >= torch.cuda.device_count():

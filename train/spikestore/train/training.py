@@ -13,7 +13,6 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from spikestore.store_schemas import FeatureSet
-from spikestore.train.batch import Batch
 from spikestore.train.checkpoint import (
     Checkpoint,
     Position,

@@ -105,7 +105,9 @@ def train(
         say(f"best accuracy on {loaded.data.valid}: {outcome.best:.3f}; checkpoints in {runs}")
 
 
-def _configured(path: Path, *, residence: str | None, backend: str | None, **changes: int | None) -> TrainConfig:
+def _configured(
+    path: Path, *, residence: str | None, backend: str | None, **changes: int | None
+) -> TrainConfig:
     """Return the configuration in a file with what the command line changes in it."""
     from spikestore.train.config import load_config
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from tests.train import rank_steps
 from tests.train.test_training import silent
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from spikestore.store_schemas import Store
 from spikestore.store_schemas.errors import UsageError
@@ -107,7 +107,15 @@ def test_another_number_of_ranks_goes_on(store_folder: Path, tmp_path: Path) -> 
     with pytest.raises(Stop):
         run(config, store, tmp_path / "parts", device="cpu", progress=stopping)
     assert load_checkpoint(tmp_path / "parts/last.pt").position.batch == 4
-    command = ["-m", "spikestore.store_schemas", "train", path, "--store", store_folder, "--json"]
+    command: list[str | Path] = [
+        "-m",
+        "spikestore.store_schemas",
+        "train",
+        path,
+        "--store",
+        store_folder,
+        "--json",
+    ]
     done = torchrun(*command, "--folder", tmp_path / "parts", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)  # of one rank alone
@@ -138,7 +146,16 @@ def test_a_rank_that_fails_ends_all(store_folder: Path, tmp_path: Path) -> None:
     damaged.write_bytes(data)
     path = tmp_path / "small.toml"
     path.write_text(CONFIG.format(residence="stream"))
-    command = ["-m", "spikestore.store_schemas", "train", path, "--store", store, "--device", "cpu"]
+    command: list[str | Path] = [
+        "-m",
+        "spikestore.store_schemas",
+        "train",
+        path,
+        "--store",
+        store,
+        "--device",
+        "cpu",
+    ]
     done = torchrun(*command, "--folder", tmp_path / "run")
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith("spikestore: ")]
@@ -149,7 +166,14 @@ def test_a_rank_that_fails_ends_all(store_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_all_ranks_refuse_is_said_once(store_folder: Path, tmp_path: Path) -> None:
     """Wrong use is one line, whatever the number of ranks."""
-    command = ["-m", "spikestore.store_schemas", "train", tmp_path / "none.toml", "--store", store_folder]
+    command: list[str | Path] = [
+        "-m",
+        "spikestore.store_schemas",
+        "train",
+        tmp_path / "none.toml",
+        "--store",
+        store_folder,
+    ]
     done = torchrun(*command)
     assert done.returncode != 0
     assert done.stderr.count("there is no configuration") == 1
@@ -157,18 +181,18 @@ def test_what_all_ranks_refuse_is_said_once(store_folder: Path, tmp_path: Path) 
 
 def test_the_first_to_fail_speaks() -> None:
     """It is told with its number; whoever fails behind it ends in silence; a lost connection is told as that."""
-    store = dist.HashStore()
+    store = HashStore()
     first, second = (Ranks(rank, 2, rank, store) for rank in (1, 0))
     told = ranks_module._as_told(UsageError("no such file"), first)
     assert isinstance(told, UsageError)
     assert str(told) == "rank 1 of 2: no such file"
     assert isinstance(ranks_module._as_told(UsageError("no such file"), second), AnotherRankError)
     lost = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:7")
-    told = ranks_module._as_told(lost, Ranks(0, 2, 0, dist.HashStore()))
+    told = ranks_module._as_told(lost, Ranks(0, 2, 0, HashStore()))
     assert isinstance(told, RankError)
     assert "rank 0 of 2 lost the others" in str(told)
     own = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    assert ranks_module._as_told(own, Ranks(0, 2, 0, dist.HashStore())) is own
+    assert ranks_module._as_told(own, Ranks(0, 2, 0, HashStore())) is own
 
 
 def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

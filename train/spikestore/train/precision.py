@@ -52,7 +52,7 @@ class Arithmetic:
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients; they are scaled until `step`."""
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(loss).backward()
 
     def step(self, optimiser: torch.optim.Optimizer, network: nn.Module, clip_norm: float | None) -> None:
         """Take a step along the gradients, whose norm is bounded before; unless they overflowed."""

@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
@@ -35,7 +37,9 @@ _PATIENCE = timedelta(minutes=30)
 _LONG = timedelta(days=7)
 """How long they wait for the first one to copy feature sets."""
 _KNOWN = inspect.signature(DistributedDataParallel).parameters
-_SEND_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _KNOWN else "broadcast_buffers"
+_OWN_BUFFERS: dict[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _KNOWN else "broadcast_buffers": False
+}
 """The name that torch had for it before 2.13 is deprecated since."""
 
 
@@ -82,7 +86,7 @@ class Ranks:
         """
         if self.count == 1:
             return network
-        return DistributedDataParallel(network, gradient_as_bucket_view=True, **{_SEND_BUFFERS: False})
+        return DistributedDataParallel(network, gradient_as_bucket_view=True, **_OWN_BUFFERS)
 
     def total(self, numbers: Tensor) -> Tensor:
         """Return the sum of a tensor over ranks."""
@@ -159,12 +163,12 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     if not dist.is_torchelastic_launched():
         yield ALONE, pick_device(device)
         return
-    store, rank, count = next(dist.rendezvous("env://"))
+    store, rank, count = next(rendezvous("env://"))
     ranks = Ranks(rank, count, dist.get_node_local_rank(0), store)
     try:
         place = _own_device(device, ranks)
         backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
-        group = dist.PrefixStore("spikestore/group", store)
+        group = PrefixStore("spikestore/group", store)
         dist.init_process_group(backend, timeout=_PATIENCE, store=group, rank=rank, world_size=count)
         yield ranks, place
     except BaseException as error:
@@ -183,7 +187,7 @@ def _own_device(asked: str, ranks: Ranks) -> torch.device:
         raise UsageError(
             f"{ranks.count} ranks can train on cpu and on cuda, not on {found.type}: say --device cpu"
         )
-    if found.index is not None:
+    if ":" in asked:
         raise UsageError(f"{ranks.count} ranks take a GPU each: say --device cuda, not {asked}")
     if ranks.local >= torch.cuda.device_count():
         raise UsageError(

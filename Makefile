@@ -128,7 +128,11 @@ bench-seed: $(VENV)/.stamp-dev ## the seed's experiment, whole: every way of loa
 
 # ---------------------------------------------------------------- checks
 
-test: $(VENV)/.stamp-dev ## run the tests that need neither a GPU nor much time
+# The backend exodus is tested on its own Python code, which is fetched here: tests use no network.
+$(VENV)/.stamp-exodus-source: $(VENV)/.stamp-dev tests/train/exodus_source.py
+	@if $(BIN)/python tests/train/exodus_source.py $(VENV)/exodus-source; then touch $@; fi
+
+test: $(VENV)/.stamp-dev $(VENV)/.stamp-exodus-source ## run the tests that need neither a GPU nor much time
 	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(if $(SLOW),-m 'not gpu') $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev ## ruff, mypy, import rules

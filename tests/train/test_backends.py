@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from spikestore.store_schemas.errors import MissingExtraError, UnknownNameError, UsageError
 from spikestore.train import ConvolutionSpec, NetworkSpec, backends, build_network, forget_states
+from spikestore.train.backends import SurrogateName
 from spikestore.train.networks import load_weights, weights
 
 SPECS = {
@@ -78,6 +76,61 @@ def assert_equal_networks(name: str, backend: str, **changes: Any) -> None:
 def test_fused_equals_sinabs(name: str, minimum: float | None) -> None:
     """Same names, weights that load both ways, equal outputs, gradients to rounding."""
     assert_equal_networks(name, "fused", min_v_mem=minimum)
+
+
+convolutions = st.builds(
+    ConvolutionSpec,
+    channels=st.integers(1, 5),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 1),
+    pool=st.sampled_from([None, "sum", "average"]),
+)
+specs = st.builds(
+    NetworkSpec,
+    convolutions=st.lists(convolutions, max_size=2).map(tuple),
+    hidden=st.lists(st.integers(1, 20), min_size=1, max_size=3).map(tuple),
+    spike_threshold=st.sampled_from([1.0, 0.7]),
+    min_v_mem=st.sampled_from([None, -1.0]),
+    spikes=st.sampled_from(["multi", "single"]),
+    surrogate=st.sampled_from(sorted(backends.SURROGATES)),
+    input_scale=st.sampled_from([1.0, 2.0]),
+)
+
+
+@settings(max_examples=12)
+@given(specs, st.integers(0, 99))
+def test_same_parameters_for_any_network(spec: NetworkSpec, seed: int) -> None:
+    """Names, shapes, dtypes, order, what is learned and, for a seed, the values are the same on all backends."""
+    found = []
+    for backend in ("fused", "sinabs"):
+        torch.manual_seed(seed)
+        network = build_network(
+            spec.model_copy(update={"backend": backend}), sites=450, classes=3, polarities=2, height=15, width=15
+        )  # fmt: skip
+        network(torch.zeros(2, 1, 2, 15, 15))  # states have a shape now, and are no weights
+        found.append(network)
+    fused, sinabs = found
+    assert list(weights(fused)) == list(weights(sinabs))
+    for name, value in weights(sinabs).items():
+        assert weights(fused)[name].dtype == value.dtype
+        assert torch.equal(weights(fused)[name], value)
+    learned = [[name for name, one in net.named_parameters() if one.requires_grad] for net in found]
+    assert learned[0] == learned[1]
+    load_weights(fused, weights(sinabs))
+    load_weights(sinabs, weights(fused))
+
+
+@pytest.mark.parametrize("surrogate", backends.SURROGATES)
+def test_surrogates_are_those_of_sinabs(surrogate: SurrogateName) -> None:
+    """Each name in a configuration is Sinabs' class of that name, with its defaults."""
+    import sinabs.activation
+
+    kind = "".join(word.capitalize() for word in surrogate.split("_"))
+    ours, theirs = backends.SURROGATES[surrogate](), getattr(sinabs.activation, kind)()
+    v_mem, threshold = torch.linspace(-3, 5, 1001), torch.tensor(0.7)
+    assert torch.equal(ours(v_mem, threshold), theirs(v_mem, threshold))
+    assert_equal_networks("linear", "fused", surrogate=surrogate)
 
 
 def test_layers_of_a_convolutional_network() -> None:
@@ -148,69 +201,3 @@ def test_exodus_refuses_a_minimum() -> None:
     """EXODUS bounds before the reset and not after: other gradients, so no minimum."""
     with pytest.raises(UsageError, match=r"leave min_v_mem out"):
         build("linear", "exodus", min_v_mem=-1.0)
-
-
-# ---------------------------------------------------------------- EXODUS' Python side, on a reference of its kernels
-
-
-def reference_kernels() -> ModuleType:
-    """Return a module in place of EXODUS' compiled one: the recursions that its kernels compute, in torch."""
-    made: Any = ModuleType("exodus_cuda")
-
-    def lif_forward(
-        spikes: Tensor, kept: Tensor, x: Tensor, first: Tensor, alpha: Tensor, subtract: Tensor, threshold: Tensor,
-        minimum: Tensor, bounded: bool, most: int,
-    ) -> None:  # fmt: skip
-        v, fired = first.clone(), torch.zeros_like(first)
-        for step in range(x.shape[1]):
-            v = (v - fired * subtract) * alpha + x[:, step]
-            if bounded:
-                v = torch.maximum(v, minimum)
-            fired = torch.where(v >= threshold, torch.trunc(v / threshold), 0.0)
-            fired = fired if most < 0 else fired.clamp(max=most)
-            spikes[:, step], kept[:, step] = fired, v
-
-    def lif_backward(
-        slope: Tensor, gradient: Tensor, free: Tensor, alpha: Tensor, subtract: Tensor
-    ) -> Tensor:
-        result, later = torch.empty_like(gradient), torch.zeros_like(alpha)
-        for step in range(gradient.shape[1] - 1, -1, -1):
-            later = free[:, step] * (gradient[:, step] + (alpha - subtract * slope[:, step]) * later)
-            result[:, step] = later
-        return result
-
-    made.lifForward, made.lifBackward = lif_forward, lif_backward
-    return made  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-def exodus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make sinabs-exodus importable with reference kernels; $EXODUS_SOURCE may name its unpacked source."""
-    import sinabs
-
-    source = os.environ.get("EXODUS_SOURCE")
-    if source is not None:
-        monkeypatch.setattr(sinabs, "__path__", [*sinabs.__path__, str(Path(source) / "sinabs")])
-    if find_spec("sinabs.exodus") is None:
-        pytest.skip("sinabs-exodus is not installed, and $EXODUS_SOURCE does not name its source")
-    monkeypatch.setitem(sys.modules, "exodus_cuda", reference_kernels())
-    monkeypatch.setattr(backends, "_EXODUS_DEVICES", ("cpu",))
-    yield
-    for name in [name for name in sys.modules if name.startswith("sinabs.exodus")]:
-        del sys.modules[name]
-
-
-@pytest.mark.usefixtures("exodus")
-@pytest.mark.parametrize("name", SPECS)
-def test_exodus_equals_sinabs(name: str) -> None:
-    """EXODUS' layers with a reference of their kernels: same names and outputs, gradients to rounding."""
-    assert_equal_networks(name, "exodus")
-
-
-@pytest.mark.usefixtures("exodus")
-def test_exodus_refuses_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its kernels would read addresses of another memory: refused before."""
-    monkeypatch.setattr(backends, "_EXODUS_DEVICES", ("cuda",))
-    network, frames = build("linear", "exodus")
-    with pytest.raises(UsageError, match=r"exodus takes float32 on a GPU, not torch.float32 on cpu"):
-        network(frames)

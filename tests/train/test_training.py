@@ -17,7 +17,8 @@ from spikestore.train.checkpoint import load_checkpoint
 from spikestore.train.config import TrainConfig
 from spikestore.train.monitor import TrainingError
 from spikestore.train.runs import evaluate, run
-from spikestore.train.training import accuracy, make_optimiser, train
+from spikestore.train.steps import accuracy
+from spikestore.train.training import make_optimiser, train
 
 
 def config(**changes: Any) -> TrainConfig:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from spikestore.train.neurons import IAF
     from spikestore.train.order import epoch_order
     from spikestore.train.packed import PackedColumns, pack
+    from spikestore.train.steps import training_step
     from spikestore.train.subsets import hold_out, rows_where
-    from spikestore.train.training import training_step
 
 __all__ = [
     "IAF",
@@ -59,6 +59,6 @@ __getattr__, __dir__ = lazy_exports(
         "hold_out": "subsets",
         "pack": "packed",
         "rows_where": "subsets",
-        "training_step": "training",
+        "training_step": "steps",
     },
 )

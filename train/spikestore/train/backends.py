@@ -116,11 +116,16 @@ class _Guarded:
     def __init__(self, layers: Any) -> None:
         class ExodusIAF(layers.IAF):  # type: ignore[misc]
             def forward(self, x: Tensor) -> Tensor:
+                if torch.is_autocast_enabled(x.device.type):  # the layer in front gives half precision
+                    x = x.float()
                 if x.device.type not in _EXODUS_DEVICES or x.dtype != torch.float32:
                     raise UsageError(
                         f"the backend exodus takes float32 on a GPU, not {x.dtype} on {x.device.type}: "
                         "take the backend fused"
                     )
+                if x.numel() == 0:  # a rank's share of a short batch; no kernel can be started on nothing
+                    self.v_mem = x.new_zeros(x.shape[0], *x.shape[2:])
+                    return x
                 return super().forward(x)  # type: ignore[no-any-return]
 
         ExodusIAF.__name__ = ExodusIAF.__qualname__ = "IAF"

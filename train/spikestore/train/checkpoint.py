@@ -72,6 +72,8 @@ class Checkpoint:
         State of the optimiser.
     random : dict of str to Tensor
         States of torch's random number generators.
+    scaler : dict
+        The scale of losses with precision float16; empty otherwise.
     """
 
     config: TrainConfig
@@ -81,6 +83,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     optimiser: dict[str, Any]
     random: dict[str, Tensor]
+    scaler: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -94,6 +97,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "weights": checkpoint.weights,
         "optimiser": checkpoint.optimiser,
         "random": checkpoint.random,
+        "scaler": checkpoint.scaler,
     }
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -143,6 +147,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             weights=content["weights"],
             optimiser=content["optimiser"],
             random=content["random"],
+            scaler=content.get("scaler", {}),  # there was none before there were precisions
         )
     except (KeyError, TypeError, SpecError) as error:
         raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error

@@ -11,6 +11,7 @@ from pydantic import Field
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
 from spikestore.store_schemas.model import AsTuple, Count, Location, Name, Real, Size, Spec
 from spikestore.train.networks import NetworkSpec
+from spikestore.train.precision import Precision
 from spikestore.train.residence import Residence
 
 Positive = Annotated[Real, Field(gt=0)]
@@ -50,6 +51,8 @@ class TrainConfig(Spec):
     epochs: Size = 10
     seed: Count = 0
     """Seed of weights and order."""
+    precision: Precision = "float32"
+    """What linear layers and convolutions compute in; parameters and membrane potentials are float32 always."""
     checkpoint_batches: Size | None = None
     """Also keep a checkpoint every so many batches; at every epoch's end one is kept in any case."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()

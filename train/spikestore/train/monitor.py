@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from spikestore.store_schemas.errors import SpikestoreError
 from spikestore.train.networks import forget_states, spiking_layers
+from spikestore.train.ranks import ALONE, Ranks
+
+NOWHERE = "the loss alone"
+"""What `first_not_finite` says of a network whose outputs are finite."""
 
 
 class TrainingError(SpikestoreError):
@@ -28,10 +32,18 @@ class SpikeCounts:
         Counted in training mode only.
     before : mapping of str to (spikes, neurons times bins), optional
         What an earlier run had counted, from `totals`.
+    ranks : Ranks
+        Processes whose counts belong together; all of them ask for `totals` and `rates`.
     """
 
-    def __init__(self, network: nn.Module, before: Mapping[str, tuple[float, float]] | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        before: Mapping[str, tuple[float, float]] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self._before = dict(before or {})
+        self._ranks = ranks
         self._spikes: dict[str, Tensor] = {}
         self._places: dict[str, int] = {}
         for name, layer in spiking_layers(network).items():
@@ -48,14 +60,13 @@ class SpikeCounts:
 
     def totals(self) -> dict[str, tuple[float, float]]:
         """Return (spikes, neurons times time bins) of each layer since `clear`."""
-        names = self._before.keys() | self._spikes.keys()
+        names = sorted(self._before.keys() | self._spikes.keys())
+        own = [[float(self._spikes.get(name, 0.0)), self._places.get(name, 0)] for name in names]
+        now = self._ranks.total(torch.tensor(own, dtype=torch.float64)).tolist()
         zero = (0.0, 0.0)
         return {
-            name: (
-                self._before.get(name, zero)[0] + float(self._spikes.get(name, 0.0)),
-                self._before.get(name, zero)[1] + self._places.get(name, 0),
-            )
-            for name in sorted(names)
+            name: (self._before.get(name, zero)[0] + spikes, self._before.get(name, zero)[1] + places)
+            for name, (spikes, places) in zip(names, now, strict=True)
         }
 
     def rates(self) -> dict[str, float]:
@@ -89,7 +100,7 @@ def first_not_finite(network: nn.Module, frames: Tensor) -> str:
     with _hooks({layer: look(name) for name, layer in network.named_modules() if name}), torch.no_grad():
         forget_states(network)
         network(frames)
-    return f"the output of layer {found[0]}" if found else "the loss alone"
+    return f"the output of layer {found[0]}" if found else NOWHERE
 
 
 @contextmanager

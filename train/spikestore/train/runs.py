@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from spikestore.store_schemas import FeatureSet, Store
 from spikestore.store_schemas.errors import StoreError, UnknownNameError, UsageError
 from spikestore.store_schemas.upstreams import Upstreams
@@ -15,8 +17,11 @@ from spikestore.train.checkpoint import load_checkpoint, refuse_other_data
 from spikestore.train.config import TrainConfig
 from spikestore.train.loader import FeatureLoader
 from spikestore.train.networks import build_network, load_weights
+from spikestore.train.precision import Arithmetic
+from spikestore.train.ranks import ALONE, Ranks
 from spikestore.train.residence import Residence, pick_device
-from spikestore.train.training import EpochResult, Progress, accuracy, network_shape, train
+from spikestore.train.steps import accuracy
+from spikestore.train.training import EpochResult, Progress, network_shape, train
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +47,18 @@ def run(
     store: Store,
     folder: Path,
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     restart: bool = False,
     other_data: bool = False,
     upstreams: Upstreams | None = None,
     copy_progress: Progress | None = None,
+    ranks: Ranks = ALONE,
     progress: Progress,
 ) -> Outcome:
     """Begin a run, or go on with the one in `folder`.
 
-    What `store` lacks is copied from the first of `upstreams` that has it.
+    What `store` lacks is copied from the first of `upstreams` that has it. Of several `ranks` each has its own device;
+    one of each machine copies, and the first one alone reads and writes `folder`.
 
     Raises
     ------
@@ -59,11 +66,16 @@ def run(
         The folder has a run of another configuration, or of other data; or the store lacks a set.
     """
     splits = (config.data.train, config.data.valid)
-    if upstreams and not _has(store, config.data.name, splits):
-        upstreams.fetch_named(store, config.data.name, dict.fromkeys(splits), progress=copy_progress)
+
+    def copy() -> None:
+        if upstreams and not _has(store, config.data.name, splits):
+            upstreams.fetch_named(store, config.data.name, dict.fromkeys(splits), progress=copy_progress)
+
+    ranks.once_a_machine("copied", copy)
     features = _features(store, config.data.name, splits)
     last = folder / "last.pt"
-    start = load_checkpoint(last) if last.is_file() and not restart else None
+    start = ranks.from_first(lambda: load_checkpoint(last) if last.is_file() and not restart else None)
+    best = -1.0 if start is None else start.position.best
     if start is not None:
         _refuse_other_config(start.config, config, folder)
         if not other_data:
@@ -71,14 +83,13 @@ def run(
                 refuse_other_data(start, split, features[split], path=last)
         if start.position.epoch >= config.epochs:
             logger.info("%s is trained already: %d epochs", folder, start.position.epoch)
-            return Outcome([], start.position.best)
+            return Outcome([], best)
         logger.info("going on with %s in epoch %d", folder, start.position.epoch + 1)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"can't write to {folder}: {error.strerror}", path=str(folder)) from error
-    results = train(config, features, folder, device=pick_device(device), start=start, progress=progress)
-    return Outcome(results, load_checkpoint(last).position.best)
+    place = pick_device(device)
+    ranks.from_first(lambda: _make(folder))
+    logger.info("training on %s%s", place, "" if ranks.count == 1 else f" and {ranks.count - 1} more")
+    results = train(config, features, folder, device=place, start=start, ranks=ranks, progress=progress)
+    return Outcome(results, max([best, *(result.accuracy for result in results)]))
 
 
 def evaluate(
@@ -121,7 +132,15 @@ def evaluate(
     loader = FeatureLoader(
         features, data.batch_size, residence=residence, device=place, pad_to=data.pad_to, progress=progress
     )
-    return accuracy(network.to(place), loader), loader.samples
+    arithmetic = Arithmetic(checkpoint.config.precision, place)
+    return accuracy(network.to(place), loader, arithmetic=arithmetic), loader.samples
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"can't write to {folder}: {error.strerror}", path=str(folder)) from error
 
 
 def _has(store: Store, name: str, splits: tuple[str, ...]) -> bool:

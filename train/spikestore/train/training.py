@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from spikestore.store_schemas import FeatureSet
-from spikestore.train.batch import Batch
 from spikestore.train.checkpoint import (
     Checkpoint,
     Position,
@@ -23,8 +22,11 @@ from spikestore.train.checkpoint import (
 )
 from spikestore.train.config import OptimiserConfig, TrainConfig
 from spikestore.train.loader import FeatureLoader
-from spikestore.train.monitor import SpikeCounts, TrainingError, first_not_finite, silent_layers
-from spikestore.train.networks import NetworkSpec, build_network, forget_states, load_weights, weights
+from spikestore.train.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers
+from spikestore.train.networks import NetworkSpec, build_network, load_weights, weights
+from spikestore.train.precision import Arithmetic
+from spikestore.train.ranks import ALONE, Ranks
+from spikestore.train.steps import accuracy, training_step
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ def train(
     *,
     device: torch.device,
     start: Checkpoint | None = None,
+    ranks: Ranks = ALONE,
     progress: Progress,
 ) -> list[EpochResult]:
     """Train a network; return what each epoch gave.
@@ -77,6 +80,8 @@ def train(
         Where to train.
     start : Checkpoint, optional
         Where to go on; the result equals that of a run that was never interrupted.
+    ranks : Ranks
+        Processes that train together, each with its own `device`; all get the same results, and the first one writes.
     progress : callable
         Told about loading and training.
 
@@ -101,34 +106,44 @@ def train(
             pad_to=data.pad_to,
             window=data.window,
             progress=progress,
+            rank=ranks.rank,
+            ranks=ranks.count,
         )
 
     batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
     shape = network_shape(features[data.train], config.network)
     network = build_network(config.network, **shape).to(device)
     optimiser = make_optimiser(config.optimiser, network)
+    arithmetic = Arithmetic(config.precision, device)
     at = Position()
     if start is not None:
         load_weights(network, start.weights)
         optimiser.load_state_dict(start.optimiser)
+        arithmetic.restore(start.scaler)
         restore_random_states(start.random)
         at = start.position
+    parallel = ranks.parallel(network)
     pins = {split: features[split].pin for split in (data.train, data.valid)}
 
     def keep(name: str) -> None:
-        state = weights(network), optimiser.state_dict(), random_states()
-        save_checkpoint(folder / name, Checkpoint(config, pins, shape, at, *state))
+        if ranks.first:
+            state = weights(network), optimiser.state_dict(), random_states(), arithmetic.state()
+            save_checkpoint(folder / name, Checkpoint(config, pins, shape, at, *state))
 
-    spikes, results = SpikeCounts(network, at.spikes), []
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=at.epoch + 1) as board:
+    spikes, results = SpikeCounts(network, at.spikes, ranks), []
+    with _board(folder, at.epoch + 1) if ranks.first else nullcontext() as board:
         for epoch in range(at.epoch, config.epochs):
             network.train()
             batches.set_epoch(epoch)
             for number, batch in enumerate(batches.from_batch(at.batch), at.batch + 1):
-                loss = training_step(network, optimiser, batch, config.optimiser.clip_norm)
+                loss = training_step(
+                    parallel, optimiser, batch, config.optimiser.clip_norm, arithmetic=arithmetic, ranks=ranks
+                )
                 if not torch.isfinite(loss):
-                    raise _not_finite(network, batch, epoch, number)
-                seen = len(batch.labels)
+                    with arithmetic.cast():
+                        where = first_not_finite(network, batch.frames)
+                    raise _not_finite(ranks.from_all(where), epoch, number)
+                seen = min(data.batch_size, batches.samples - at.samples)
                 at = replace(
                     at, batch=number, loss_sum=at.loss_sum + float(loss) * seen, samples=at.samples + seen
                 )
@@ -140,12 +155,12 @@ def train(
                 ):
                     at = replace(at, spikes=spikes.totals())
                     keep("last.pt")
-            result = EpochResult(
-                epoch + 1, at.loss_sum / at.samples, accuracy(network, valid), spikes.rates()
-            )
+            right = accuracy(network, valid, arithmetic=arithmetic, ranks=ranks)
+            result = EpochResult(epoch + 1, at.loss_sum / at.samples, right, spikes.rates())
             spikes.clear()
             results.append(result)
-            _tell(result, board)
+            if board is not None:
+                _tell(result, board)
             better = result.accuracy > at.best
             at = Position(epoch + 1, best=max(at.best, result.accuracy))
             if better:
@@ -167,51 +182,12 @@ def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.A
     return torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
-def training_step(
-    network: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, clip_norm: float | None = None
-) -> Tensor:
-    """Take one step: cross entropy of the outputs summed over time.
-
-    Parameters
-    ----------
-    network : nn.Module
-        From frames to outputs, (batch, time, classes). Its neurons start from rest.
-    optimiser : torch.optim.Optimizer
-        Takes the step, unless the loss is not finite.
-    batch : Batch
-        Samples; time bins behind the end of a sample count as input of zeros.
-    clip_norm : float, optional
-        Largest norm of the gradient of all parameters together.
-
-    Returns
-    -------
-    Tensor
-        The loss, detached, shape ().
-    """
-    forget_states(network)
-    loss = cross_entropy(network(batch.frames).sum(1), batch.labels)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-    if torch.isfinite(loss):
-        optimiser.step()
-    return loss.detach()
+def _board(folder: Path, first: int) -> AbstractContextManager[SummaryWriter]:
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
 
-@torch.no_grad()
-def accuracy(network: nn.Module, loader: FeatureLoader) -> float:
-    """Return the share of samples whose label has the largest output, summed over time."""
-    network.eval()
-    right = torch.zeros((), dtype=torch.int64, device=loader.device)
-    for batch in loader:
-        forget_states(network)
-        right += (network(batch.frames).sum(1).argmax(1) == batch.labels).sum()
-    return int(right) / loader.samples
-
-
-def _not_finite(network: nn.Module, batch: Batch, epoch: int, number: int) -> TrainingError:
-    where = first_not_finite(network, batch.frames)
+def _not_finite(found: list[str], epoch: int, number: int) -> TrainingError:
+    where = next((place for place in found if place != NOWHERE), NOWHERE)
     return TrainingError(
         f"the loss of batch {number} in epoch {epoch + 1} is not finite, first in {where}: "
         "lower learning_rate, or set clip_norm, under [optimiser]",

@@ -14,15 +14,14 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
+from spikestore.store_schemas.kept_code import kept
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(function: _Function) -> _Function:
     """Compile at the first call, and keep the machine code for other processes where there is a place for it."""
-    try:
-        made: Any = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither the installation nor the user's cache folder can be written to
-        made = numba.njit(nogil=True)(function)
+    made: Any = kept(numba.njit, function, nogil=True)
     return made  # type: ignore[no-any-return]
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store_schemas.console import copy_lines, print_json, progress, say
+
+if TYPE_CHECKING:
+    from spikestore.train.config import TrainConfig
+
+logger = logging.getLogger(__name__)
 
 DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one, by default.")
@@ -43,43 +49,72 @@ def train(
 ) -> None:
     """Train a network on feature sets; go on where an interrupted run stopped.
 
-    Checkpoints last.pt and best.pt, and scalars for TensorBoard, go to the run's folder.
+    Checkpoints last.pt and best.pt, and scalars for TensorBoard, go to the run's folder. Processes that torchrun starts
+    train together, each on its share of every batch, and give what one process gives.
 
     Examples
     --------
     spikestore train configs/demo.toml --store ./store
+    torchrun --standalone --nproc-per-node 2 --no-python spikestore train configs/demo.toml --store ./store
     tensorboard --logdir runs
     """
     from spikestore.store_schemas.upstreams import Upstreams, locate_upstreams
-    from spikestore.train.config import load_config
+    from spikestore.train.ranks import AnotherRankError, joined
     from spikestore.train.runs import run
 
-    loaded = load_config(config)
-    changes = {"epochs": epochs, "seed": seed}
-    mapping = loaded.to_mapping() | {name: value for name, value in changes.items() if value is not None}
-    if residence is not None:
-        mapping["data"]["residence"] = residence
-    if backend is not None:
-        mapping["network"]["backend"] = backend
-    loaded = type(loaded).from_mapping(mapping, origin=str(config))
-    place = folder or Path("runs") / config.stem
-    with progress("samples") as report:
-        outcome = run(
-            loaded,
-            open_store(store),
-            place,
-            device=device,
-            restart=restart,
-            other_data=other_data,
-            upstreams=Upstreams(locate_upstreams(loaded.upstreams, config)),
-            copy_progress=copy_lines(),
-            progress=report,
-        )
+    try:
+        with joined(device) as (ranks, place):
+            if not ranks.first:  # the first one speaks for all
+                logging.getLogger("spikestore").setLevel(logging.ERROR)
+            loaded = _configured(config, epochs=epochs, seed=seed, residence=residence, backend=backend)
+            runs = folder or Path("runs") / config.stem
+            with progress("samples") as report:
+                outcome = run(
+                    loaded,
+                    open_store(store),
+                    runs,
+                    device=place,
+                    restart=restart,
+                    other_data=other_data,
+                    upstreams=Upstreams(locate_upstreams(loaded.upstreams, config)),
+                    copy_progress=copy_lines(),
+                    ranks=ranks,
+                    progress=report,
+                )
+    except AnotherRankError as error:
+        logger.debug("%s", error)  # that one has said why
+        raise typer.Exit(1) from None
+    if not ranks.first:
+        return
     if as_json:
         epoch_list = [
             {"epoch": one.epoch, "loss": one.loss, "accuracy": one.accuracy, "spike_rates": one.spike_rates}
             for one in outcome.epochs
         ]
-        print_json({"folder": str(place), "best_accuracy": outcome.best, "epochs": epoch_list})
+        summary = {
+            "folder": str(runs),
+            "best_accuracy": outcome.best,
+            "backend": loaded.network.backend,
+            "precision": loaded.precision,
+            "device": str(place),
+            "ranks": ranks.count,
+            "epochs": epoch_list,
+        }
+        print_json(summary)
     else:
-        say(f"best accuracy on {loaded.data.valid}: {outcome.best:.3f}; checkpoints in {place}")
+        say(f"best accuracy on {loaded.data.valid}: {outcome.best:.3f}; checkpoints in {runs}")
+
+
+def _configured(
+    path: Path, *, residence: str | None, backend: str | None, **changes: int | None
+) -> TrainConfig:
+    """Return the configuration in a file with what the command line changes in it."""
+    from spikestore.train.config import load_config
+
+    loaded = load_config(path)
+    mapping = loaded.to_mapping() | {name: value for name, value in changes.items() if value is not None}
+    if residence is not None:
+        mapping["data"]["residence"] = residence
+    if backend is not None:
+        mapping["network"]["backend"] = backend
+    return type(loaded).from_mapping(mapping, origin=str(path))

@@ -7,6 +7,7 @@ touch `cpu_kernels.py` and `cpu_linear_kernels.py` as well.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numba
@@ -14,6 +15,8 @@ import numba.extending
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
+
+from spikestore.store_schemas.kept_code import kept
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -43,11 +46,7 @@ def inner(function: _Function) -> _Function:
 
 def task(function: Callable[[Any], None]) -> Any:
     """Compile a task; keep its machine code for other processes where there is a place for it."""
-    signature = types.void(types.voidptr)
-    try:
-        return numba.cfunc(signature, cache=True)(function)
-    except RuntimeError:  # neither the installation nor the user's cache folder can be written to
-        return numba.cfunc(signature)(function)
+    return kept(partial(numba.cfunc, types.void(types.voidptr)), function)
 
 
 def intrinsic(function: Any) -> Any:

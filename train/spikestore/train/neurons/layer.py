@@ -57,11 +57,11 @@ class IAF(nn.Module):
         record_states: bool = False,
     ) -> None:
         super().__init__()
+        minimum = None if min_v_mem is None else _scalar("min_v_mem", min_v_mem)  # in the order of Sinabs
+        self.min_v_mem = None if minimum is None else nn.Parameter(minimum, requires_grad=False)
         self.spike_threshold = nn.Parameter(_scalar("spike_threshold", spike_threshold), requires_grad=False)
         if not float(self.spike_threshold) > 0:
             raise UsageError(f"spike_threshold should be above 0, found {float(self.spike_threshold)}")
-        minimum = None if min_v_mem is None else _scalar("min_v_mem", min_v_mem)
-        self.min_v_mem = None if minimum is None else nn.Parameter(minimum, requires_grad=False)
         self.spike_fn, self.reset_fn = spike_fn, reset_fn
         self._single, self._reset = _is_single(spike_fn), _reset_amount(reset_fn)
         self.surrogate_grad_fn = surrogate_grad_fn

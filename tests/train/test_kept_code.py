@@ -1,0 +1,68 @@
+"""Compiled code: kept where there is a place for it; where there is none, all works and one line says what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spikestore.store_schemas.kept_code import kept
+
+ROOT = Path(__file__).parents[2]
+SPIKES = """
+import logging
+logging.basicConfig(format="%(message)s")
+import numpy as np, torch
+import spikestore.pipeline.fused.bits, spikestore.pipeline.readers.heap_kernels  # compile at their first call
+from spikestore.train import frame_kernels
+from spikestore.train.neurons import IAF
+print(IAF()(torch.full((1, 4, 1), 0.5)).flatten().tolist(), IAF.__module__, frame_kernels.__file__)
+"""
+
+
+def spikes(code: Path, cache: str) -> subprocess.CompletedProcess[str]:
+    """Let neurons spike, by code in a folder, in a process of its own."""
+    roots = os.pathsep.join(str(code / root) for root in ("store_schemas", "pipeline", "train"))
+    return subprocess.run(
+        [sys.executable, "-c", SPIKES],
+        env={**os.environ, "PYTHONPATH": roots, "NUMBA_CACHE_DIR": cache, "XDG_CACHE_HOME": "/dev/null/none"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    """Return a copy of the code in which no folder can hold compiled code, whoever asks: not even root."""
+    for root in ("store_schemas", "pipeline", "train"):
+        shutil.copytree(ROOT / root, tmp_path / root, ignore=shutil.ignore_patterns("__pycache__"))
+        for package in {path.parent for path in (tmp_path / root).rglob("*.py")}:
+            (package / "__pycache__").touch()
+    return tmp_path
+
+
+def test_nowhere_to_keep_it(sealed: Path, tmp_path: Path) -> None:
+    """Installation and user's cache read-only: spikes are right, and a line names NUMBA_CACHE_DIR; once."""
+    done = spikes(sealed, "/dev/null/none")
+    assert done.stdout.startswith("[0.0, 1.0, 0.0, 1.0]")
+    assert str(sealed) in done.stdout
+    assert done.stderr.count("every process compiles for some seconds; set NUMBA_CACHE_DIR") == 1
+    done = spikes(sealed, str(tmp_path / "cache"))  # what the line says
+    assert done.stdout.startswith("[0.0, 1.0, 0.0, 1.0]")
+    assert done.stderr == ""
+    assert list((tmp_path / "cache").rglob("*.forward-*.nbc"))
+
+
+def test_other_errors_come_through() -> None:
+    """An error of the compiler is not taken for a folder that can't be written to."""
+
+    def decorate(**options: bool) -> None:
+        raise RuntimeError("other")
+
+    with pytest.raises(RuntimeError, match="other"):
+        kept(decorate, print)

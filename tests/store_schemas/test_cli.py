@@ -155,7 +155,18 @@ def test_help_of_a_command_keeps_its_example_as_written(
 
 def test_help_is_quick() -> None:
     """It loads nothing that takes time: less than half a second on the slowest machines is the result."""
-    heavy = ("numpy", "zarr", "numcodecs", "pydantic", "h5py", "numba", "dask", "distributed", "torch", "tonic")
+    heavy = (
+        "numpy",
+        "zarr",
+        "numcodecs",
+        "pydantic",
+        "h5py",
+        "numba",
+        "dask",
+        "distributed",
+        "torch",
+        "tonic",
+    )
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "spikestore.store_schemas", "--help"],
         capture_output=True,

@@ -182,11 +182,13 @@ def copies(bench: Bench) -> list[Row]:
 
     def pull() -> float:
         here = bench.folder()
+        os.sync()  # our fsync would wait for what the peer left to be written
         return megabytes / timed(lambda: Store(here).pull(f"{NAME}:train", url))
 
     def get_files() -> float:
         here = obstore.store.LocalStore(bench.folder(), mkdir=True)
         there = obstore.store.from_url(url)
+        os.sync()
         return megabytes / timed(lambda: each(lambda path: here.put(path, there.get(path).bytes())))
 
     return [

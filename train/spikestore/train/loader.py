@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ from spikestore.train.packed import Progress, pack, refuse_other_than_features
 from spikestore.train.residence import Residence, choose_residence, pick_device
 from spikestore.train.stream import Stream
 from spikestore.train.subsets import subset_rows, subset_weights
+from spikestore.train.threads import Threads
 
 DEPTH = 2
 """Batches that are made ahead."""
@@ -230,7 +230,8 @@ class FeatureLoader:
             )
         epoch = self.epoch
         self._batch = first
-        ahead = Ahead(self._make(epoch, first), DEPTH)
+        pool = Threads(self._assembly.threads + self._feed.waiting, "spikestore-loader")
+        ahead = Ahead(self._make(epoch, first, pool), DEPTH, pool.abandon)
         try:
             # No name holds a batch while the next one is made: its memory may be wanted again.
             for number in range(first, len(self)):
@@ -267,14 +268,11 @@ class FeatureLoader:
             epoch, batch = epoch + 1, 0
         self.epoch, self._batch, self._resumed = epoch, batch, True
 
-    def _make(self, epoch: int, first: int) -> Iterator[Ready]:
-        with ThreadPoolExecutor(self._assembly.threads + self._feed.waiting, "spikestore-loader") as pool:
+    def _make(self, epoch: int, first: int, pool: Threads) -> Iterator[Ready]:
+        with pool:
             samples = self._feed.batches(epoch, first, self.batch_size, pool)
-            try:
-                for one in itertools.islice(samples, max(len(self) - first, 0)):
-                    yield self._assembly.make(one, epoch, pool)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            for one in itertools.islice(samples, max(len(self) - first, 0)):
+                yield self._assembly.make(one, epoch, pool)
 
 
 def _refuse_below(name: str, number: object, least: int) -> None:

@@ -27,7 +27,7 @@ from spikestore.train.residence import set_label, size_text
 
 logger = logging.getLogger(__name__)
 
-_WAITING = 4
+_WAITING = 8
 """Threads more for a bucket, where a read mostly waits."""
 
 _Int64s = npt.NDArray[np.int64]

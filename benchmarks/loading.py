@@ -241,18 +241,59 @@ def device(bench: Bench) -> Row:
     return warm(Row("device_vs_list_of_sparse_tensors", 20), several(ours, 3), peer)
 
 
-def other_peer(name: str) -> Callable[[Bench], Row]:
-    """A peer that is measured where it is installed."""
+def litdata(bench: Bench) -> Row:
+    """From local disk, against litdata's StreamingDataset with 2 persistent workers.
 
-    def row(bench: Bench) -> Row:
-        found = Row(f"stream_vs_{name}")
-        there = find_spec(name) is not None
-        found.skipped = (
-            f"{name} is installed, but has no adaptor here" if there else f"{name} is not installed"
-        )
-        return found
+    litdata gets the packed columns of the same samples, which its workers make dense.
+    """
+    row = Row("stream_vs_litdata")
+    if find_spec("litdata") is None:
+        row.skipped = "litdata is not installed: pip install litdata"
+        return row
+    import numpy as np
+    import torch
+    from litdata import StreamingDataLoader, StreamingDataset
+    from litdata.streaming import Cache
 
-    row.__name__ = name
+    from spikestore.train import pack
+
+    columns = pack(bench.features)
+    folder = tempfile.mkdtemp(dir=bench.raw.scratch)
+    cache = Cache(folder, chunk_bytes="64MB")
+    for i in range(len(columns)):
+        part = slice(*columns.offsets[i : i + 2])
+        # Bytes, and one small array: what it reads back fastest.
+        cache[i] = {
+            "index": columns.index[part].tobytes(),
+            "value": columns.value[part].tobytes(),
+            "bins": int(columns.n_bins[i]),
+            "label": int(columns.label[i]),
+        }
+    cache.done()
+    cache.merge()
+    sites, kinds = columns.site_count, (columns.index.dtype, columns.value.dtype)
+
+    def dense(samples: list[dict[str, Any]]) -> tuple[Any, Any]:
+        frames = np.zeros((len(samples), max(one["bins"] for one in samples) * sites), np.float32)
+        for place, one in zip(frames, samples, strict=True):
+            place[np.frombuffer(one["index"], kinds[0])] = np.frombuffer(one["value"], kinds[1])
+        shaped = torch.from_numpy(frames).view(len(samples), -1, *columns.sites)
+        return shaped, torch.tensor([one["label"] for one in samples])
+
+    peer = StreamingDataLoader(
+        StreamingDataset(folder, shuffle=True),
+        batch_size=BATCH,
+        num_workers=WORKERS,
+        persistent_workers=True,
+        collate_fn=dense,
+    )
+    return warm(row, several(bench.loader("stream"), 3), lambda: on_device(bench, peer))
+
+
+def annbatch(bench: Bench) -> Row:
+    """Needs Python 3.12 and an environment of its own: never beside Tonic."""
+    row = Row("stream_vs_annbatch")
+    row.skipped = "annbatch needs Python 3.12 and zarr 3.4, in an environment of its own"
     return row
 
 
@@ -389,8 +430,8 @@ ROWS: list[Callable[[Bench], Row]] = [
     stream,
     stream_s3,
     device,
-    other_peer("litdata"),
-    other_peer("annbatch"),
+    litdata,
+    annbatch,
     packed_bytes_a_non_zero,
     densify,
     first_batch,

@@ -62,8 +62,9 @@ class FeatureLoader:
         What ``Batch.frames`` is.
     progress : callable, optional
         Told about loading: (samples loaded, samples in all, what).
-    rows : integer or bool array, optional
-        Which rows of the set: their numbers, or a mask of shape (rows of the set,). See `subsets`.
+    rows : integer or bool array, or str, optional
+        Which rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition
+        in the store (`keep_partition`). See `subsets`.
     weights : float array, shape (rows of the set,), optional
         Draw as many samples as there are, with replacement, in proportion to these; not with ``stream``.
     rank, ranks : int
@@ -259,6 +260,12 @@ class FeatureLoader:
             The state is of another set, order, seed or batch size, or no state at all.
         """
         for name, mine in self._identity.items():
+            if state.get(name) != mine and name == "order":
+                raise UsageError(
+                    f"the state has a position in the order {state.get(name)!r}, and this loader, with residence="
+                    f"{self.residence!r}, has {mine!r}: give it the residence, shuffle, weights and window of the one that "
+                    "made the state ('auto' may choose otherwise than it did)"
+                )
             if state.get(name) != mine:
                 raise UsageError(f"the state has {name} = {state.get(name)!r}, this loader {mine!r}")
         epoch, batch = state.get("epoch"), state.get("batch")

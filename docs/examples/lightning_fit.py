@@ -54,7 +54,8 @@ def main(store, name):
         enable_progress_bar=False,
     )
     trainer.fit(module, train, valid)
-    print(f"steps {trainer.global_step} epoch {train.epoch} accuracy {trainer.callback_metrics['accuracy']:.2f}")
+    reached = float(trainer.callback_metrics["accuracy"])
+    sys.stdout.write(f"steps {trainer.global_step} epochs {train.epoch + 1} accuracy {reached:.2f}\n")
 
 
 if __name__ == "__main__":

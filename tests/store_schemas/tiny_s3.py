@@ -130,9 +130,7 @@ def tiny_s3(*, honours: bool) -> Iterator[TinyS3]:
                 self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
             elif wanted:
                 body, first, last = held.objects[key], int(wanted[1]), int(wanted[2])
-                self.answer(
-                    206, body[first : last + 1], Content_Range=f"bytes {first}-{last}/{len(body)}"
-                )
+                self.answer(206, body[first : last + 1], Content_Range=f"bytes {first}-{last}/{len(body)}")
             else:
                 self.answer(200, held.objects[key])
 

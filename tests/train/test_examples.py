@@ -27,7 +27,7 @@ def test_lightning_trains_from_a_loader(store_folder: Path, tmp_path: Path) -> N
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = re.search(r"steps (\d+) epoch (\d+) accuracy ([\d.]+)", done.stdout)
+    found = re.search(r"steps (\d+) epochs (\d+) accuracy ([\d.]+)", done.stdout)
     assert found is not None, done.stdout
     assert (int(found[1]), int(found[2])) == (20, 2)
     assert float(found[3]) > 0.6

@@ -42,14 +42,14 @@ def test_a_team_opens_it_by_name(copied: FeatureSet, tmp_path: Path, s3_endpoint
         for residence in ("host", "stream"):
             for part, rows in (("train", kept), ("valid", held)):
                 assert rows_of(FeatureLoader(features, 16, residence, rows=f"tenth:{part}")) == rows.tolist()
-    with pytest.raises(UnknownNameError, match="no partition 'tenth' of this source .* has none"):
+    with pytest.raises(UnknownNameError, match=r"no partition 'tenth' of this source .* has none"):
         partition_rows(Store(tmp_path / "other")["small:valid"], "tenth:valid")
 
 
 def test_it_is_never_changed(copied: FeatureSet, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Another one of the same name is refused, by whoever keeps it and by a copy, which says so."""
     keep_partition(copied, "half", {"a": np.arange(10, 75), "b": np.arange(75, 150)})
-    with pytest.raises(ConflictError, match="another partition 'half' of this source.*take another name"):
+    with pytest.raises(ConflictError, match=r"another partition 'half' of this source.*take another name"):
         keep_partition(copied, "half", {"a": np.arange(10, 76)})
     other = Store(tmp_path / "other")
     Store(tmp_path / "store").push("small", other)

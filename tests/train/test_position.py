@@ -88,11 +88,11 @@ def test_a_foreign_state_is_refused(features: FeatureSet) -> None:
     for other, name in (
         (FeatureLoader(features, 16, shuffle=True, seed=1), "seed"),
         (FeatureLoader(features, 8, shuffle=True), "batch_size"),
-        (FeatureLoader(features, 16), "order"),
-        (FeatureLoader(features, 16, "stream", shuffle=True), "order"),
+        (FeatureLoader(features, 16), "a position in the order 'rows'"),
+        (FeatureLoader(features, 16, "stream", shuffle=True), "a position in the order 'delayed"),
         (FeatureLoader(features, 16, shuffle=True, rows=range(10)), "rows"),
     ):
-        with pytest.raises(UsageError, match=f"the state has {name} ="):
+        with pytest.raises(UsageError, match=f"the state has {name}"):
             loader.load_state_dict(other.state_dict())
     with pytest.raises(UsageError, match="the state has digest = None"):
         loader.load_state_dict({})
@@ -152,7 +152,9 @@ def test_auto_that_chooses_otherwise_refuses_a_position(
         patch.setattr(residences, "free_host_bytes", lambda: 1000)
         after = made("auto")
     assert (before.residence, after.residence) == ("host", "stream")
-    with pytest.raises(UsageError, match=r"order 'uniform', and this loader, with residence='stream', has 'delayed"):
+    with pytest.raises(
+        UsageError, match=r"order 'uniform', and this loader, with residence='stream', has 'delayed"
+    ):
         after.load_state_dict(state)
     assert after.state_dict()["batch"] == 0
     # In the source's order all residences agree, and a position holds.

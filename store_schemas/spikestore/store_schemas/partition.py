@@ -56,7 +56,7 @@ class Partition(Document):
 
 
 def runs_of(rows: Rows) -> tuple[int, ...]:
-    """Return ascending rows as start, stop, start, stop …"""
+    """Return ascending rows as runs: start, stop, start, stop and so on."""
     breaks = np.flatnonzero(np.diff(rows) != 1)
     starts = rows[np.concatenate([[0], breaks + 1])] if len(rows) else rows
     stops = rows[np.concatenate([breaks, [len(rows) - 1]])] + 1 if len(rows) else rows

@@ -200,7 +200,7 @@ class FeatureLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass, from its start. A complete pass moves on to the next epoch by itself."""
-        if epoch != self.epoch:
+        if epoch != self.epoch or self._batch == len(self):
             self._batch, self._resumed = 0, False
         self.epoch = epoch
 
@@ -210,6 +210,9 @@ class FeatureLoader:
         return self._feed.nbytes
 
     def __iter__(self) -> Iterator[Batch]:
+        # Who counts batches, as Lightning does, never asks for the one behind the last.
+        if self._batch == len(self):
+            self.epoch, self._batch = self.epoch + 1, 0
         first = self._batch if self._resumed else 0
         self._resumed = False
         return self.from_batch(first)

@@ -29,7 +29,4 @@ def interruptible(call: Callable[[], Result]) -> Result:
             done.set_exception(error)
 
     threading.Thread(target=run, name="spikestore-storage", daemon=True).start()
-    try:
-        return done.result()
-    finally:
-        del done  # an error holds the frame, and the frame would hold the error
+    return done.result()

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.form import PINNED, Row, arguments, compare, report
+from benchmarks.litdata_peer import litdata_loader
 from benchmarks.preprocess import Bench as Raw
 from benchmarks.preprocess import build, demo_data, target, tonic_dataset
 
@@ -241,59 +242,23 @@ def device(bench: Bench) -> Row:
     return warm(Row("device_vs_list_of_sparse_tensors", 20), several(ours, 3), peer)
 
 
-def litdata(bench: Bench) -> Row:
-    """From local disk, against litdata's StreamingDataset with 2 persistent workers.
-
-    litdata gets the packed columns of the same samples, which its workers make dense.
-    """
+def against_litdata(bench: Bench) -> Row:
+    """From local disk, against litdata's StreamingDataset with 2 persistent workers."""
     row = Row("stream_vs_litdata")
     if find_spec("litdata") is None:
         row.skipped = "litdata is not installed: pip install litdata"
         return row
-    import numpy as np
-    import torch
-    from litdata import StreamingDataLoader, StreamingDataset
-    from litdata.streaming import Cache
-
     from spikestore.train import pack
 
-    columns = pack(bench.features)
-    folder = tempfile.mkdtemp(dir=bench.raw.scratch)
-    cache = Cache(folder, chunk_bytes="64MB")
-    for i in range(len(columns)):
-        part = slice(*columns.offsets[i : i + 2])
-        # Bytes, and one small array: what it reads back fastest.
-        cache[i] = {
-            "index": columns.index[part].tobytes(),
-            "value": columns.value[part].tobytes(),
-            "bins": int(columns.n_bins[i]),
-            "label": int(columns.label[i]),
-        }
-    cache.done()
-    cache.merge()
-    sites, kinds = columns.site_count, (columns.index.dtype, columns.value.dtype)
-
-    def dense(samples: list[dict[str, Any]]) -> tuple[Any, Any]:
-        frames = np.zeros((len(samples), max(one["bins"] for one in samples) * sites), np.float32)
-        for place, one in zip(frames, samples, strict=True):
-            place[np.frombuffer(one["index"], kinds[0])] = np.frombuffer(one["value"], kinds[1])
-        shaped = torch.from_numpy(frames).view(len(samples), -1, *columns.sites)
-        return shaped, torch.tensor([one["label"] for one in samples])
-
-    peer = StreamingDataLoader(
-        StreamingDataset(folder, shuffle=True),
-        batch_size=BATCH,
-        num_workers=WORKERS,
-        persistent_workers=True,
-        collate_fn=dense,
-    )
+    folder = Path(tempfile.mkdtemp(dir=bench.raw.scratch))
+    peer = litdata_loader(pack(bench.features), folder, batch_size=BATCH, workers=WORKERS)
     return warm(row, several(bench.loader("stream"), 3), lambda: on_device(bench, peer))
 
 
-def annbatch(bench: Bench) -> Row:
-    """Needs Python 3.12 and an environment of its own: never beside Tonic."""
+def against_annbatch(bench: Bench) -> Row:
+    """Never beside Tonic in one environment: it needs Python 3.12 and zarr 3.4."""
     row = Row("stream_vs_annbatch")
-    row.skipped = "annbatch needs Python 3.12 and zarr 3.4, in an environment of its own"
+    row.skipped = "annbatch needs Python 3.12 and zarr 3.4, in an environment of its own: not measured"
     return row
 
 
@@ -430,8 +395,8 @@ ROWS: list[Callable[[Bench], Row]] = [
     stream,
     stream_s3,
     device,
-    litdata,
-    annbatch,
+    against_litdata,
+    against_annbatch,
     packed_bytes_a_non_zero,
     densify,
     first_batch,

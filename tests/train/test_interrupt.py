@@ -87,7 +87,8 @@ def test_a_silent_server_does_not_hold_ctrl_c(server: TinyS3, silent: str, order
 
 def test_threads_are_left_in_the_middle_of_something() -> None:
     """Whoever waits for a call that hangs is told, calls that have not begun never do, and nobody is waited for long."""
-    silence, begun, called = threading.Event(), threading.Event(), []
+    silence, begun = threading.Event(), threading.Event()
+    called: list[int] = []
 
     def hang() -> None:
         begun.set()

@@ -145,7 +145,7 @@ def lane_order(cut: RunCut, rows: _Int64s, *, seed: int, epoch: int, digest: str
 def _delays(cut: RunCut, mean: float) -> npt.NDArray[np.float64]:
     """Return how many samples later each lane begins, shape (lanes,): evenly spread, over any ranks' lanes too."""
     turns = np.arange(cut.lanes) * _GOLDEN % 1  # any stretch of these is spread about evenly
-    return turns * min(cut.run_rows / 2, mean / 4)
+    return np.asarray(turns * min(cut.run_rows / 2, mean / 4), np.float64)
 
 
 def covering(starts: _Int64s, rows: _Int64s) -> _Int64s:

@@ -6,7 +6,6 @@ cache. Peers get the same samples: as Tonic's cache files, or as the seed's list
 
 from __future__ import annotations
 
-import itertools
 import os
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from benchmarks.form import PINNED, Row, arguments, compare, report
 from benchmarks.litdata_peer import litdata_loader
 from benchmarks.preprocess import Bench as Raw
 from benchmarks.preprocess import build, demo_data, target, tonic_dataset
+from benchmarks.stream_order import shuffle_quality
 
 os.environ.update(PINNED)
 
@@ -366,26 +366,6 @@ def memory(bench: Bench) -> Row:
     row.ratios = [(at_8 - at_1) / added for at_1, at_8 in pairs]
     at_1, at_8 = (statistics.median(side) for side in zip(*pairs, strict=True))
     row.ours, row.peer = {"bytes_at_8": at_8, "added_bytes": added}, {"bytes_at_1": at_1}
-    return row
-
-
-def shuffle_quality(bench: Bench) -> Row:
-    """Mean correlation of a row's position in one epoch with that in the next, over 20 pairs; near 0 is good."""
-    import numpy as np
-
-    from spikestore.train.lanes import cut_runs, lane_order
-    from spikestore.train.subsets import subset_rows
-
-    features = bench.features
-    rows = subset_rows(features, None)
-    cut = cut_runs(features, rows, None)
-    places = [
-        np.argsort(lane_order(cut, rows, seed=0, epoch=epoch, digest=features.digest).rows)
-        for epoch in range(21)
-    ]
-    found = [float(np.corrcoef(a, b)[0, 1]) for a, b in itertools.pairwise(places)]
-    row = Row("stream_correlation_of_positions_between_epochs", ratios=found)
-    row.ours = {"runs": len(cut.starts), "lanes": cut.lanes, "rows_a_run": cut.run_rows}
     return row
 
 

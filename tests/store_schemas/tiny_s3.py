@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -24,6 +25,10 @@ class TinyS3:
         By key, bucket included.
     requests : list of (str, str)
         Method and key, in order.
+    silent : callable
+        Tells of a key whether it is asked for in vain: the server never answers. None is, by default.
+    kept_waiting : Event
+        Set when somebody has asked in vain.
     """
 
     def __init__(self, *, honours: bool) -> None:
@@ -31,6 +36,9 @@ class TinyS3:
         self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
         self.url = ""
+        self.silent: Callable[[str], bool] = lambda key: False
+        self.kept_waiting = threading.Event()
+        self.ended = threading.Event()
 
     def options(self) -> dict[str, Any]:
         """Return what `ObjectStorage.from_url` needs to reach it."""
@@ -111,10 +119,18 @@ def tiny_s3(*, honours: bool) -> Iterator[TinyS3]:
 
         def do_GET(self) -> None:
             key, query = self.key(), parse_qs(urlsplit(self.path).query)
+            if held.silent(key):
+                held.kept_waiting.set()
+                held.ended.wait()
+                return
+            wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"] or "")
             if "list-type" in query:
                 self.answer(200, held.listing(query, key))
             elif key not in held.objects:
                 self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+            elif wanted:
+                body, first, last = held.objects[key], int(wanted[1]), int(wanted[2])
+                self.answer(206, body[first : last + 1], Content_Range=f"bytes {first}-{last}/{len(body)}")
             else:
                 self.answer(200, held.objects[key])
 
@@ -132,6 +148,7 @@ def tiny_s3(*, honours: bool) -> Iterator[TinyS3]:
     try:
         yield held
     finally:
+        held.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import pytest
@@ -48,6 +49,22 @@ def test_order_depends_on_seed_and_epoch_only(features: FeatureSet) -> None:
     second.set_epoch(1)
     assert rows(second) == epochs[1]
     assert rows(FeatureLoader(features, 16, shuffle=True, seed=8)) != epochs[0]
+
+
+def test_who_counts_batches_gets_new_epochs_too(features: FeatureSet) -> None:
+    """Lightning takes as many batches as there are and never asks for one more; an epoch can be chosen again."""
+
+    def rows(loader: FeatureLoader, batches: int) -> list[int]:
+        return [row for batch in itertools.islice(loader, batches) for row in batch.samples.tolist()]
+
+    loader, whole = (FeatureLoader(features, 16, shuffle=True, seed=7) for _ in range(2))
+    truth = [[row for batch in whole for row in batch.samples.tolist()] for _ in range(3)]
+    assert [rows(loader, 10) for _ in range(3)] == truth
+    loader.set_epoch(2)
+    assert rows(loader, 10) == truth[2]
+    assert rows(loader, 9) != truth[2][: 9 * 16]
+    loader.set_epoch(0)
+    assert [rows(loader, 4), rows(loader, 4)] == [truth[0][:64]] * 2  # broken off: the same epoch again
 
 
 def test_an_epoch_can_begin_in_the_middle(features: FeatureSet) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+
 import numpy as np
 import pytest
 from tests.store_schemas.small_sets import memory_storage, small_set
@@ -9,6 +12,7 @@ from tests.store_schemas.small_sets import memory_storage, small_set
 from spikestore.store_schemas import FeatureSet, SampleColumns
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import pack
+from spikestore.train import packed as packed_columns
 from spikestore.train.packed import narrow_dtypes, packed_bytes
 
 
@@ -59,3 +63,21 @@ def test_reports_progress(features: FeatureSet) -> None:
     pack(features, lambda *report: told.append(report))
     assert told[-1] == (150, 150, "SSC train")
     assert [done for done, _, _ in told] == [64, 128, 150]
+
+
+def test_a_long_load_says_how_far_it_is(
+    features: FeatureSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Samples, bytes, rate and time left, once in a while; a short load says nothing."""
+    with caplog.at_level(logging.INFO, "spikestore"):
+        pack(features)
+        assert "loaded" not in caplog.text
+        monkeypatch.setattr(packed_columns, "TELL_S", 0.0)
+        columns = pack(features)
+    told = re.findall(
+        r"SSC train: (\d+) of 150 samples loaded, ([\d.]+) MB packed, [\d.]+ MB/s, \d+ s left", caplog.text
+    )
+    assert [int(rows) for rows, _ in told] == [
+        min(64 * fragment + 64, 150) for fragment in range(len(features.manifest.fragments))
+    ]
+    assert float(told[-1][1]) == pytest.approx((columns.index.nbytes + columns.value.nbytes) / 1e6, abs=0.06)

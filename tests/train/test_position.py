@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -21,6 +22,8 @@ from spikestore.store_schemas import FeatureSet, Store
 from spikestore.store_schemas.chunk_runs import sample_columns
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.train import EventDrop, FeatureLoader, hold_out, rows_where
+from spikestore.train import residence as residences
+from spikestore.train.residence import Residence
 
 LOADERS: dict[str, dict[str, Any]] = {
     "host": {"residence": "host", "shuffle": True},
@@ -85,11 +88,11 @@ def test_a_foreign_state_is_refused(features: FeatureSet) -> None:
     for other, name in (
         (FeatureLoader(features, 16, shuffle=True, seed=1), "seed"),
         (FeatureLoader(features, 8, shuffle=True), "batch_size"),
-        (FeatureLoader(features, 16), "order"),
-        (FeatureLoader(features, 16, "stream", shuffle=True), "order"),
+        (FeatureLoader(features, 16), "a position in the order 'rows'"),
+        (FeatureLoader(features, 16, "stream", shuffle=True), "a position in the order 'delayed"),
         (FeatureLoader(features, 16, shuffle=True, rows=range(10)), "rows"),
     ):
-        with pytest.raises(UsageError, match=f"the state has {name} ="):
+        with pytest.raises(UsageError, match=f"the state has {name}"):
             loader.load_state_dict(other.state_dict())
     with pytest.raises(UsageError, match="the state has digest = None"):
         loader.load_state_dict({})
@@ -127,6 +130,39 @@ def test_more_ranks_than_samples_in_the_last_batch(features: FeatureSet) -> None
     batches = list(FeatureLoader(features, 74, rank=0, ranks=4))
     assert [len(batch.labels) for batch in batches] == [18, 18, 0]
     assert batches[-1].frames.shape == (0, 0, 1, 10)
+
+
+def test_auto_that_chooses_otherwise_refuses_a_position(
+    features: FeatureSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A position in the order of `host` is none in that of `stream`; host and device have one order."""
+
+    def made(residence: Residence) -> FeatureLoader:
+        return FeatureLoader(features, 16, residence, shuffle=True)
+
+    before = made("auto")
+    next(iter(before))
+    state = before.state_dict()
+    device = made("device")
+    device.load_state_dict(state)
+    host = made("host")
+    host.load_state_dict(state)
+    assert next(iter(device)).samples.tolist() == next(iter(host)).samples.tolist()
+    with monkeypatch.context() as patch:
+        patch.setattr(residences, "free_host_bytes", lambda: 1000)
+        after = made("auto")
+    assert (before.residence, after.residence) == ("host", "stream")
+    with pytest.raises(
+        UsageError, match=r"order 'uniform', and this loader, with residence='stream', has 'delayed"
+    ):
+        after.load_state_dict(state)
+    assert after.state_dict()["batch"] == 0
+    # In the source's order all residences agree, and a position holds.
+    rows = FeatureLoader(features, 16, "host")
+    next(iter(rows))
+    streamed = FeatureLoader(features, 16, "stream")
+    streamed.load_state_dict(rows.state_dict())
+    assert next(iter(streamed)).samples.tolist() == next(itertools.islice(rows, 1, None)).samples.tolist()
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

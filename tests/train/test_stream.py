@@ -8,20 +8,22 @@ import logging
 import multiprocessing
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from tests.store_schemas.small_sets import memory_storage
 from tests.train.conftest import learnable
 
-from spikestore.store_schemas import FeatureSet, Store
+from spikestore.store_schemas import FeatureSet, SampleColumns, Store
 from spikestore.store_schemas.chunk_runs import ChunkReader
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.train import Batch, FeatureLoader, pack
 from spikestore.train import residence as residences
-from spikestore.train.lanes import covering, cut_runs, lane_order
+from spikestore.train.lanes import covering, cut_runs, lane_order, owned
 from spikestore.train.subsets import subset_rows
 
 
@@ -141,6 +143,44 @@ def test_no_rows_come_first_in_every_epoch(many: FeatureSet) -> None:
     places = [np.argsort(order) for order in orders]
     between = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(places)]
     assert abs(np.mean(between)) < 0.1
+
+
+def test_an_epoch_begins_early(many: FeatureSet) -> None:
+    """Lanes begin one after the other: the first batch needs few of them, and no run is read twice."""
+    rows = subset_rows(many, None)
+    cut = cut_runs(many, rows, 512)
+    assert (cut.lanes, cut.together) == (8, 1)
+    for epoch in range(20):
+        order = lane_order(cut, rows, seed=0, epoch=epoch, digest=many.digest)
+        assert len(set(order.lanes[:16])) <= 4
+        assert len(set(order.lanes[192:256])) == 8
+        for first in range(0, 1500, 256):
+            lanes = order.lanes[first : first + 256]
+            shares = [int(owned(lanes, 8, rank, 2).sum()) for rank in range(2)]
+            assert max(shares) - min(shares) <= 48, (first, shares)
+    read = []
+
+    class Counting(ChunkReader):
+        def read(self, fragment: int, start: int, stop: int) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
+            read.append((fragment, start, stop))
+            return super().read(fragment, start, stop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spikestore.train.stream.ChunkReader", Counting)
+        list(FeatureLoader(many, 64, "stream", shuffle=True, window=512))
+    assert len(read) == len(set(read)) == len(cut.starts)
+
+
+def test_a_lanes_first_run_is_drawn_by_itself(many: FeatureSet) -> None:
+    """Where a lane shuffles several runs together, an epoch begins when one has been read."""
+    rows = subset_rows(many, None)
+    cut = replace(cut_runs(many, rows, 256), lanes=2, together=3)
+    order = lane_order(cut, rows, seed=0, epoch=0, digest=many.digest)
+    for lane in range(2):
+        runs = covering(cut.starts, order.rows[order.lanes == lane])
+        sizes = [len(set(runs[start : start + 64])) for start in (0, 64, 64 + 32)]
+        assert sizes[0] == 1
+        assert sizes[1:] == [3, 3]
 
 
 def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:

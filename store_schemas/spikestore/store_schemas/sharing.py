@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.errors import ConflictError, UsageError
 from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.model import NAME
+from spikestore.store_schemas.partition import load_partition, partition_names, store_partition
 from spikestore.store_schemas.store import Store
 from spikestore.store_schemas.transfer import Copied, Progress, copy_set
 
@@ -56,11 +57,24 @@ def copy_named(
     for split, features in sets.items():
         label = f"{name}:{split}" if name is not None else split
         done[label] = copy_set(features, destination.storage, label=label, deep=deep, progress=progress)
+        _copy_partitions(features, destination)
     if name is not None:
         _tell_changes(destination, name, sets)
         there = dict(zip(sets, (one.features for one in done.values()), strict=True))
         destination.point(name, there)
     return done
+
+
+def _copy_partitions(features: FeatureSet, destination: Store) -> None:
+    """Copy the partitions of a set's source; one that the destination has otherwise stays as it is there."""
+    key = features.address.source_key
+    for name in partition_names(features.storage, key):
+        found = load_partition(features.storage, key, name)
+        parts = {part: found.rows(part) for part in found.parts}
+        try:
+            store_partition(destination.storage, key, name, found.samples, parts)
+        except ConflictError as error:
+            logger.warning("not copied: %s", error)
 
 
 def _meant(source: Store, text: str) -> tuple[str | None, dict[str, FeatureSet]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spikestore.train.order import epoch_order
     from spikestore.train.packed import PackedColumns, pack
     from spikestore.train.steps import training_step
-    from spikestore.train.subsets import hold_out, rows_where
+    from spikestore.train.subsets import hold_out, keep_partition, partition_rows, rows_where
 
 __all__ = [
     "IAF",
@@ -33,7 +33,9 @@ __all__ = [
     "epoch_order",
     "forget_states",
     "hold_out",
+    "keep_partition",
     "pack",
+    "partition_rows",
     "rows_where",
     "training_step",
 ]
@@ -57,6 +59,8 @@ __getattr__, __dir__ = lazy_exports(
         "epoch_order": "order",
         "forget_states": "networks",
         "hold_out": "subsets",
+        "keep_partition": "subsets",
+        "partition_rows": "subsets",
         "pack": "packed",
         "rows_where": "subsets",
         "training_step": "steps",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -23,15 +23,19 @@ class Ahead(Generic[Item]):
         Runs in the thread; closed there.
     depth : int
         Items that may be ready.
+    abandon : callable, optional
+        Ends whatever the generator waits for; called when the thread is to end early.
     """
 
-    def __init__(self, items: Iterator[Item], depth: int) -> None:
+    def __init__(
+        self, items: Iterator[Item], depth: int, abandon: Callable[[], object] = lambda: None
+    ) -> None:
         self._channel: _Channel[Item] = _Channel(depth)
         # The thread knows the channel and not this object, whose end can so be noticed.
         self._thread = threading.Thread(
             target=_make, args=(items, self._channel), name="spikestore-ahead", daemon=True
         )
-        self._end = weakref.finalize(self, _stop, self._channel, self._thread)
+        self._end = weakref.finalize(self, _stop, self._channel, self._thread, abandon)
         self._thread.start()
 
     def __iter__(self) -> Iterator[Item]:
@@ -105,7 +109,8 @@ def _make(items: Iterator[Item], channel: _Channel[Item]) -> None:
         channel.end(error)
 
 
-def _stop(channel: _Channel[Item], thread: threading.Thread) -> None:
+def _stop(channel: _Channel[Item], thread: threading.Thread, abandon: Callable[[], object]) -> None:
     channel.stop()
+    abandon()
     if thread is not threading.current_thread():
         thread.join()

@@ -2,11 +2,14 @@
 
 1. The rows are cut into *runs* of whole blocks of 64 (the unit that is checked), none over the edge of a fragment.
 2. The runs are shuffled and dealt to *lanes*, 64 of them where the set and the window allow.
-3. In each lane, the samples of every few runs are shuffled. One half of a lane's first run comes before all others, so that an epoch can begin when half as much has been read.
-4. The lanes are merged evenly: sample j of a lane of n stands at (j + 1/2) / n of the epoch.
+3. In each lane, the samples of every few runs are shuffled; its first run by itself, so that an epoch can begin early.
+4. The lanes are merged evenly, one after the other *delayed* a little: sample j of a lane of n stands at
+   j + 1/2 + delay, where n is the mean of all lanes (longer ones are denser).
 
-So each batch has samples of all lanes, and at any time samples are drawn from *lanes × runs together × rows of a run*
-rows: the window. Ranks own lanes, so that no rank reads another's runs; the order itself knows nothing of ranks.
+So each batch has samples of all lanes, but for the first and the last few, and at any time samples are drawn from
+*lanes × runs together × rows of a run* rows at most: the window. The delays let an epoch begin when a quarter of the lanes
+have been read, and lanes come to their next runs one after the other. Ranks own lanes, so that no rank reads another's
+runs; the order itself knows nothing of ranks.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ WINDOW_BYTES = 256 * 2**20
 """The default window is the smaller of the two."""
 _MOST_RUN_ROWS = 8 * BLOCK
 """Longer runs read hardly faster, and mix worse."""
+_GOLDEN = (5**0.5 - 1) / 2
 
 _Int64s = npt.NDArray[np.int64]
 
@@ -56,7 +60,7 @@ class RunCut:
     @property
     def name(self) -> str:
         """Tells orders apart."""
-        return f"windowed {self.run_rows}x{self.lanes}x{self.together}"
+        return f"delayed {self.run_rows}x{self.lanes}x{self.together}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +71,10 @@ class LaneOrder:
     ----------
     rows, lanes : int64 arrays, shape (samples,)
         Row of the feature set, and lane, of each sample in order.
-    starts, stops : int64 arrays, shape (reads,)
-        Rows that are read together: the runs, those that come first in their lane in two halves.
     """
 
     rows: _Int64s
     lanes: _Int64s
-    starts: _Int64s
-    stops: _Int64s
 
 
 def sample_bytes(features: FeatureSet) -> float:
@@ -130,21 +130,22 @@ def lane_order(cut: RunCut, rows: _Int64s, *, seed: int, epoch: int, digest: str
     turn[epoch_order(runs, seed=seed, epoch=epoch, digest=f"runs:{digest}")] = np.arange(runs)
     run_of_row = covering(cut.starts, rows)
     lane, place = (turn % cut.lanes)[run_of_row], (turn // cut.lanes)[run_of_row]
-    middles = cut.starts + (cut.stops - cut.starts + 2 * BLOCK - 1) // (2 * BLOCK) * BLOCK
-    # Either half may be the first one: were it always the same, its rows would always come early.
-    upper = random_keys(np.arange(runs), f"halves:{digest}:{seed}:{epoch}") % np.uint64(2) == 1
-    begins = (place == 0) & ((rows >= middles[run_of_row]) == upper[run_of_row])
-    group = np.where(begins, 0, place // cut.together + 1)
-    split = (turn < cut.lanes) & (middles < cut.stops)
+    group = (place + cut.together - 1) // cut.together
     keys = random_keys(rows, f"window:{digest}:{seed}:{epoch}")
     by_lane = np.lexsort((keys, group, lane))
     sizes = np.bincount(lane, minlength=cut.lanes)
     ordered = lane[by_lane]
     number = np.arange(len(rows)) - (np.cumsum(sizes) - sizes)[ordered]
-    merged = by_lane[np.argsort((number + 0.5) / sizes[ordered], kind="stable")]
-    starts = np.sort(np.concatenate([cut.starts, middles[split]]))
-    stops = np.sort(np.concatenate([cut.stops, middles[split]]))
-    return LaneOrder(rows[merged], lane[merged], starts, stops)
+    mean = len(rows) / cut.lanes
+    at = (number + 0.5) * (mean / sizes[ordered]) + _delays(cut, mean)[ordered]
+    merged = by_lane[np.argsort(at, kind="stable")]
+    return LaneOrder(rows[merged], lane[merged])
+
+
+def _delays(cut: RunCut, mean: float) -> npt.NDArray[np.float64]:
+    """Return how many samples later each lane begins, shape (lanes,): evenly spread, over any ranks' lanes too."""
+    turns = np.arange(cut.lanes) * _GOLDEN % 1  # any stretch of these is spread about evenly
+    return np.asarray(turns * min(cut.run_rows / 2, mean / 4), np.float64)
 
 
 def covering(starts: _Int64s, rows: _Int64s) -> _Int64s:

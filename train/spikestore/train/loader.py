@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ from spikestore.train.packed import Progress, pack, refuse_other_than_features
 from spikestore.train.residence import Residence, choose_residence, pick_device
 from spikestore.train.stream import Stream
 from spikestore.train.subsets import subset_rows, subset_weights
+from spikestore.train.threads import Threads
 
 DEPTH = 2
 """Batches that are made ahead."""
@@ -62,8 +62,9 @@ class FeatureLoader:
         What ``Batch.frames`` is.
     progress : callable, optional
         Told about loading: (samples loaded, samples in all, what).
-    rows : integer or bool array, optional
-        Which rows of the set: their numbers, or a mask of shape (rows of the set,). See `subsets`.
+    rows : integer or bool array, or str, optional
+        Which rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition
+        in the store (`keep_partition`). See `subsets`.
     weights : float array, shape (rows of the set,), optional
         Draw as many samples as there are, with replacement, in proportion to these; not with ``stream``.
     rank, ranks : int
@@ -199,7 +200,7 @@ class FeatureLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass, from its start. A complete pass moves on to the next epoch by itself."""
-        if epoch != self.epoch:
+        if epoch != self.epoch or self._batch == len(self):
             self._batch, self._resumed = 0, False
         self.epoch = epoch
 
@@ -209,6 +210,9 @@ class FeatureLoader:
         return self._feed.nbytes
 
     def __iter__(self) -> Iterator[Batch]:
+        # Who counts batches, as Lightning does, never asks for the one behind the last.
+        if self._batch == len(self):
+            self.epoch, self._batch = self.epoch + 1, 0
         first = self._batch if self._resumed else 0
         self._resumed = False
         return self.from_batch(first)
@@ -230,7 +234,8 @@ class FeatureLoader:
             )
         epoch = self.epoch
         self._batch = first
-        ahead = Ahead(self._make(epoch, first), DEPTH)
+        pool = Threads(self._assembly.threads + self._feed.waiting, "spikestore-loader")
+        ahead = Ahead(self._make(epoch, first, pool), DEPTH, pool.abandon)
         try:
             # No name holds a batch while the next one is made: its memory may be wanted again.
             for number in range(first, len(self)):
@@ -258,6 +263,12 @@ class FeatureLoader:
             The state is of another set, order, seed or batch size, or no state at all.
         """
         for name, mine in self._identity.items():
+            if state.get(name) != mine and name == "order":
+                raise UsageError(
+                    f"the state has a position in the order {state.get(name)!r}, and this loader, with residence="
+                    f"{self.residence!r}, has {mine!r}: give it the residence, shuffle, weights and window of the one that "
+                    "made the state ('auto' may choose otherwise than it did)"
+                )
             if state.get(name) != mine:
                 raise UsageError(f"the state has {name} = {state.get(name)!r}, this loader {mine!r}")
         epoch, batch = state.get("epoch"), state.get("batch")
@@ -267,14 +278,11 @@ class FeatureLoader:
             epoch, batch = epoch + 1, 0
         self.epoch, self._batch, self._resumed = epoch, batch, True
 
-    def _make(self, epoch: int, first: int) -> Iterator[Ready]:
-        with ThreadPoolExecutor(self._assembly.threads + self._feed.waiting, "spikestore-loader") as pool:
+    def _make(self, epoch: int, first: int, pool: Threads) -> Iterator[Ready]:
+        with pool:
             samples = self._feed.batches(epoch, first, self.batch_size, pool)
-            try:
-                for one in itertools.islice(samples, max(len(self) - first, 0)):
-                    yield self._assembly.make(one, epoch, pool)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            for one in itertools.islice(samples, max(len(self) - first, 0)):
+                yield self._assembly.make(one, epoch, pool)
 
 
 def _refuse_below(name: str, number: object, least: int) -> None:

@@ -6,6 +6,8 @@ uint16 and uint8 for SSC at 100 channels and 250 bins, 3 bytes a non-zero agains
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +18,13 @@ import numpy.typing as npt
 from spikestore.store_schemas import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 
+logger = logging.getLogger(__name__)
+
 Progress = Callable[[int, int, str], None]
 """Called as (samples loaded, samples in all, what is loaded)."""
+
+TELL_S = 5.0
+"""How often the log says how far a load is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +103,7 @@ def packed_bytes(features: FeatureSet) -> int:
 
 
 def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumns:
-    """Load a feature set into packed columns, checked block by block.
+    """Load a feature set into packed columns, checked block by block; the log says how far a long load is.
 
     Raises
     ------
@@ -113,11 +120,15 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     n_bins = np.empty(manifest.samples, np.int32)
     label = np.empty(manifest.samples, np.int64)
     row = place = 0
+    began = told = time.monotonic()
     for columns in features.fragments():
         rows, values = slice(row, row + len(columns)), slice(place, place + len(columns.index))
         index[values], value[values] = columns.index, columns.value
         nnz[rows], n_bins[rows], label[rows] = columns.nnz, columns.n_bins, columns.label
         row, place = rows.stop, values.stop
+        if time.monotonic() - told >= TELL_S:
+            told = time.monotonic()
+            _tell(features, place * (index.itemsize + value.itemsize), row, told - began)
         if progress is not None:
             progress(row, manifest.samples, f"{manifest.source.dataset} {manifest.source.split}")
     # Skipped rows have no non-zeros: leaving them out moves nothing in index and value.
@@ -137,6 +148,20 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
         sites=features.layout.sites,
         classes=features.classes,
         digest=features.digest,
+    )
+
+
+def _tell(features: FeatureSet, loaded: int, rows: int, seconds: float) -> None:
+    source, left = features.manifest.source, (len(features) - rows) * seconds / rows
+    logger.info(
+        "%s %s: %d of %d samples loaded, %.1f MB packed, %.1f MB/s, %.0f s left",
+        source.dataset,
+        source.split,
+        rows,
+        len(features),
+        loaded / 1e6,
+        loaded / 1e6 / max(seconds, 1e-9),
+        left,
     )
 
 

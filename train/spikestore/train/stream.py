@@ -19,7 +19,7 @@ from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.store_schemas.storage import FolderStorage
 from spikestore.train.feed import Place
 from spikestore.train.frame_kernels import narrow
-from spikestore.train.lanes import covering, cut_runs, lane_order, owned, sample_bytes
+from spikestore.train.lanes import RunCut, covering, cut_runs, lane_order, owned, sample_bytes
 from spikestore.train.order import share
 from spikestore.train.packed import narrow_dtypes
 from spikestore.train.pieces import Pieces
@@ -27,7 +27,7 @@ from spikestore.train.residence import set_label, size_text
 
 logger = logging.getLogger(__name__)
 
-_WAITING = 4
+_WAITING = 8
 """Threads more for a bucket, where a read mostly waits."""
 
 _Int64s = npt.NDArray[np.int64]
@@ -125,18 +125,18 @@ class Stream:
         DamagedError, StoreError
             A run could not be read; raised as soon as that is known.
         """
-        rows, edges, starts, stops = self._plan(epoch, first, batch_size)
-        runs = covering(starts, rows)
+        rows, edges = self._plan(epoch, first, batch_size)
+        runs = covering(self._cut.starts, rows)
         in_flight = max(2 * (self._threads + self.waiting), 2 * batch_size // self._cut.run_rows)
-        held = _HeldRuns(self, runs, starts, stops, pool, in_flight)
+        held = _HeldRuns(self, runs, self._cut, pool, in_flight)
         try:
             for start, stop in itertools.pairwise(edges):
                 yield held.take(rows[start:stop], runs[start:stop])
         finally:
             held.close()
 
-    def _plan(self, epoch: int, first: int, batch_size: int) -> tuple[_Int64s, _Int64s, _Int64s, _Int64s]:
-        """Return this rank's rows from batch `first` on, where each batch begins among them, and the end; and the runs."""
+    def _plan(self, epoch: int, first: int, batch_size: int) -> tuple[_Int64s, _Int64s]:
+        """Return this rank's rows from batch `first` on, and where each batch begins among them, and the end."""
         if not self._shuffle:
             starts = range(first * batch_size, self.samples, batch_size)
             parts = [
@@ -145,13 +145,13 @@ class Stream:
             ]
             ends = np.cumsum([0, *map(len, parts)])
             rows = np.concatenate(parts) if parts else self._rows[:0]
-            return rows, ends, self._cut.starts, self._cut.stops
+            return rows, ends
         order = lane_order(self._cut, self._rows, seed=self._seed, epoch=epoch, digest=self._features.digest)
         rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
         mine = np.flatnonzero(owned(lanes, self._cut.lanes, self._place.rank, self._place.ranks))
         batches = -(-len(rows) // batch_size)
         edges = np.searchsorted(mine, np.arange(batches + 1) * batch_size)
-        return rows[mine], edges, order.starts, order.stops
+        return rows[mine], edges
 
     @property
     def run_rows(self) -> int:
@@ -205,13 +205,12 @@ class _HeldRuns:
         self,
         stream: Stream,
         runs: _Int64s,
-        starts: _Int64s,
-        stops: _Int64s,
+        cut: RunCut,
         pool: Executor,
         in_flight: int,
     ) -> None:
         self._stream = stream
-        self._starts, self._stops = starts, stops
+        self._starts, self._stops = cut.starts, cut.stops
         self._pool = pool
         self._in_flight = in_flight
         numbers, first, counts = np.unique(runs, return_index=True, return_counts=True)

@@ -1,12 +1,12 @@
 """Subsets of a feature set: rows by number, by column, or held out by seed or by speaker.
 
-A subset is an array of row numbers, nothing stored: pure functions of the set make it, so that everybody who calls
-them with the same arguments trains on the same samples.
+A subset is an array of row numbers: pure functions of the set make it, so that everybody who calls them with the same
+arguments trains on the same samples. Under a name it can be kept in the store, for a team, and for all transforms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from spikestore.store_schemas import FeatureSet
 from spikestore.store_schemas.chunk_runs import sample_columns
-from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.errors import UnknownNameError, UsageError
+from spikestore.store_schemas.partition import load_partition, store_partition
 from spikestore.train.order import random_keys
 
 Rows = npt.NDArray[np.int64]
@@ -94,14 +95,67 @@ def hold_out(
     return rows[~mask], rows[mask]
 
 
+def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.ArrayLike]) -> None:
+    """Keep a division of a set's rows in its store, under a name, for everybody who opens the store.
+
+    It belongs to the source: sets of the same recordings under other transforms have it too. It is never changed.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set, in a store that can be written to.
+    name : str
+        Of the partition.
+    parts : dict of str to int or bool array
+        Rows of each part, as `FeatureLoader` takes them; no row in two.
+
+    Raises
+    ------
+    UsageError, SpecError
+        The rows are none of the set, come twice, or a name breaks the rules.
+    ConflictError
+        The source has another partition of this name.
+
+    Examples
+    --------
+    >>> kept, held_out = hold_out(features, 0.1, by="speaker")                           # doctest: +SKIP
+    >>> keep_partition(features, "by-speaker", {"train": kept, "valid": held_out})       # doctest: +SKIP
+    >>> FeatureLoader(features, 128, rows="by-speaker:valid")                            # doctest: +SKIP
+    """
+    rows = {part: subset_rows(features, one) for part, one in parts.items()}
+    store_partition(features.storage, features.address.source_key, name, len(features), rows)
+
+
+def partition_rows(features: FeatureSet, text: str) -> Rows:
+    """Return the rows of ``PARTITION:PART``, from the store of the set: int64, ascending.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such partition or part; the message says which there are.
+    DamagedError
+        What is stored is no partition of this set.
+    """
+    name, _, part = text.partition(":")
+    found = load_partition(features.storage, features.address.source_key, name)
+    if part not in found.parts:
+        known = ", ".join(f"{name}:{one}" for one in found.parts)
+        raise UnknownNameError(f"the partition {name!r} has no part {part!r}: say {known}", name=text)
+    return found.rows(part)
+
+
 def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
     """Return the rows that are meant: int64, ascending, without skipped ones; all of them for None.
+
+    Text means a part of a stored partition (`partition_rows`).
 
     Raises
     ------
     UsageError
         They are no rows of the set, come twice, or none is left.
     """
+    if isinstance(rows, str):
+        rows = partition_rows(features, rows)
     count = len(features)
     skipped = [skipped.row for skipped in features.manifest.skipped]
     asked: npt.NDArray[Any] = np.arange(count) if rows is None else np.asarray(rows)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from spikestore.store_schemas.errors import MissingObjectError, ReadOnlyStoreError, StoreError
+from spikestore.store_schemas.storage.interruptible import interruptible
 from spikestore.store_schemas.storage.storage import StoredObject, path_parts
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class ObjectStorage:
     def get(self, path: str) -> bytes:
         """Return an object's bytes."""
         with self._clear_errors(path, "read"):
-            return bytes(self._store.get(path).bytes())
+            return interruptible(lambda: bytes(self._store.get(path).bytes()))
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return some of an object's bytes."""
@@ -72,7 +73,7 @@ class ObjectStorage:
             return b""
         with self._clear_errors(path, "read"):
             try:
-                return bytes(self._store.get_range(path, start=start, end=stop))
+                return interruptible(lambda: bytes(self._store.get_range(path, start=start, end=stop)))
             except (obstore.exceptions.BaseError, OSError):
                 # Servers and versions disagree about ranges that go beyond the end: ask for what there is.
                 size = int(self._store.head(path)["size"])
@@ -101,17 +102,19 @@ class ObjectStorage:
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below a folder, sorted by path."""
         with self._clear_errors(prefix, "list"):
-            found = [
-                StoredObject(entry["path"], entry["size"], entry["last_modified"])
-                for batch in self._store.list(prefix)
-                for entry in batch
-            ]
+            found = interruptible(
+                lambda: [
+                    StoredObject(entry["path"], entry["size"], entry["last_modified"])
+                    for batch in self._store.list(prefix)
+                    for entry in batch
+                ]
+            )
         yield from sorted(found)
 
     def folders(self, prefix: str) -> builtins.list[str]:  # `list` is a verb here
         """Return the names of the folders directly below a folder, sorted."""
         with self._clear_errors(prefix, "list"):
-            result = self._store.list_with_delimiter(prefix)
+            result = interruptible(lambda: self._store.list_with_delimiter(prefix))
             return sorted(path.rstrip("/").rpartition("/")[2] for path in result["common_prefixes"])
 
     def delete(self, path: str) -> None:

@@ -1,0 +1,133 @@
+"""Does a windowed shuffle cost accuracy? ``python -m benchmarks.shuffle [--size small|full] [--data DIR] [--json FILE]``.
+
+The network of ``configs/demo.toml`` is trained on demo recordings twice for each seed: with a full shuffle (``host``), and
+streamed with a window of about an eighth of the train split, SSC's share at the default window. Weights start equal, so
+that seeds are pairs. Accuracy is that on the valid and the test split together, of the last epoch.
+
+Demo recordings come with each class once in every 35. A window keeps that, a full shuffle does not, and batches of even
+classes train faster: so the train split is put into a random order first, which favours neither.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.form import PINNED, Row, arguments, report
+
+os.environ.update(PINNED)
+
+WINDOW = 256
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is trained, and how often."""
+
+    splits: dict[str, Any]
+    seeds: int
+    epochs: int
+
+
+def main() -> None:
+    """Train in pairs, and report."""
+    options = arguments(__doc__ or "")
+    import torch
+
+    torch.set_num_threads(1)
+    seeds, epochs, samples = (3, 1, 600) if options.size == "small" else (10, 5, 2000)
+    with tempfile.TemporaryDirectory() as folder:
+        splits = built(Path(folder), options.data, samples)
+        bench = Bench(splits, seeds, epochs)
+        rows = accuracy_lost(bench)
+        data = {"samples": len(splits["train"]), "window": WINDOW, "seeds": seeds, "epochs": epochs}
+        report("shuffle", rows, data, options)
+
+
+def built(scratch: Path, data: Path | None, samples: int) -> dict[str, Any]:
+    """Build the three splits under the demo recipe's transform."""
+    from spikestore.pipeline.demo_data import write_demo_data
+    from spikestore.pipeline.executors import InProcess
+    from spikestore.pipeline.feature_build import Wish, build_features, open_build
+    from spikestore.pipeline.source_files import make_source
+    from spikestore.pipeline.targets import Target
+    from spikestore.store_schemas import Store, load_recipe
+
+    if data is None:
+        data = scratch / "demo"
+        write_demo_data(data, train=samples, valid=400, test=400)
+        mix(data / "SSC" / "ssc_train.h5")
+    transform = load_recipe(Path(__file__).parents[1] / "recipes" / "demo.toml").transform_spec()
+    store, found, runs = Store(scratch / "store"), {}, InProcess()
+    for split in SPLITS:
+        what = Target(split, make_source("SSC", split, data, limit=samples), transform)
+        begun = open_build(store.storage, what.located, transform, Wish(runs.workers))
+        found[split] = build_features(begun, what.located, transform, runs, progress=lambda *_: None)
+    return found
+
+
+def mix(path: Path) -> None:
+    """Put the recordings of a file into a random order."""
+    import h5py
+    import numpy as np
+
+    with h5py.File(path, "r+") as file:
+        count = len(file["labels"])
+        order = np.random.default_rng(0).permutation(count)
+        names: list[str] = []
+        file.visit(names.append)
+        for name in names:
+            if isinstance(file[name], h5py.Dataset) and len(file[name]) == count:
+                file[name][...] = file[name][...][order]
+
+
+def trained(bench: Bench, residence: str, seed: int) -> float:
+    """Train once; return the accuracy in percent."""
+    import torch
+
+    from spikestore.train import FeatureLoader, build_network, training_step
+    from spikestore.train.config import load_config
+    from spikestore.train.training import accuracy, make_optimiser, network_shape
+
+    config = load_config(Path(__file__).parents[1] / "configs" / "demo.toml")
+    size, features = config.data.batch_size, bench.splits["train"]
+    torch.manual_seed(seed)
+    network = build_network(config.network, **network_shape(features, config.network))
+    optimiser = make_optimiser(config.optimiser, network)
+    window = {"window": WINDOW} if residence == "stream" else {}
+    loader = FeatureLoader(features, size, residence, shuffle=True, seed=seed, threads=1, **window)
+    for _ in range(bench.epochs):
+        for batch in loader:
+            training_step(network, optimiser, batch, config.optimiser.clip_norm)
+    tests = [FeatureLoader(bench.splits[split], size, "host", threads=1) for split in ("valid", "test")]
+    right = sum(accuracy(network, one) * one.samples for one in tests)
+    return 100 * right / sum(one.samples for one in tests)
+
+
+def accuracy_lost(bench: Bench) -> list[Row]:
+    """Mean of full shuffle less streamed over paired seeds, in points and in standard errors; negative is a gain."""
+    pairs = []
+    for seed in range(bench.seeds):
+        pairs.append(tuple(trained(bench, residence, seed) for residence in ("stream", "host")))
+        sys.stderr.write(f"seed {seed}: stream {pairs[-1][0]:.2f} %, host {pairs[-1][1]:.2f} %\n")
+    lost = [host - stream for stream, host in pairs]
+    mean, error = statistics.mean(lost), statistics.stdev(lost) / len(lost) ** 0.5
+    points = Row("mean_accuracy_lost_points", 1.0, better="lower", ratios=[mean])
+    errors = Row("mean_accuracy_lost_standard_errors", 2.0, better="lower", ratios=[mean / error])
+    for row in (points, errors):
+        row.ours, row.peer = (
+            {"% correct, mean": statistics.mean(side), "% standard deviation": statistics.stdev(side)}
+            for side in zip(*pairs, strict=True)
+        )
+    points.ours["points standard error"] = error
+    return [points, errors]
+
+
+if __name__ == "__main__":
+    main()

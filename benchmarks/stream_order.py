@@ -1,0 +1,28 @@
+"""The order of streamed epochs, as a row of ``benchmarks.loading``."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from benchmarks.form import Row
+
+
+def shuffle_quality(bench: Any) -> Row:
+    """Mean correlation of a row's position in one epoch with that in the next, over 20 pairs; near 0 is good."""
+    import numpy as np
+
+    from spikestore.train.lanes import cut_runs, lane_order
+    from spikestore.train.subsets import subset_rows
+
+    features = bench.features
+    rows = subset_rows(features, None)
+    cut = cut_runs(features, rows, None)
+    places = [
+        np.argsort(lane_order(cut, rows, seed=0, epoch=epoch, digest=features.digest).rows)
+        for epoch in range(21)
+    ]
+    found = [float(np.corrcoef(a, b)[0, 1]) for a, b in itertools.pairwise(places)]
+    row = Row("stream_correlation_of_positions_between_epochs", ratios=found)
+    row.ours = {"runs": len(cut.starts), "lanes": cut.lanes, "rows_a_run": cut.run_rows}
+    return row

@@ -264,7 +264,7 @@ def dask_against_bare(bench: Bench) -> Row:
     def job() -> FragmentJob:
         storage = Store(bench.store()).storage
         begun = open_build(storage, what.located, what.transform, Wish(WORKERS))
-        return FragmentJob(storage, begun.plan, what.located, what.transform)
+        return FragmentJob(begun, what.located, what.transform)
 
     with warm(WORKERS, bench) as runs, ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
 

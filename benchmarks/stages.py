@@ -13,7 +13,7 @@ def stages(bench: Bench) -> dict[str, float]:
     from spikestore.pipeline.feature_build import layout_of_source
     from spikestore.pipeline.fragment_task import FragmentJob, transform_rows
     from spikestore.pipeline.readers.datasets import open_reader
-    from spikestore.store_schemas import Store, make_plan
+    from spikestore.store_schemas import Build, Store, make_plan
     from spikestore.store_schemas.digest import block_checks, block_digests
     from spikestore.store_schemas.zarr_columns import encode_fragment
 
@@ -24,7 +24,7 @@ def stages(bench: Bench) -> dict[str, float]:
         plan = make_plan(
             what.transform, what.located.source.key, layout, reader.n_events(), fragment_samples=512
         )
-        job = FragmentJob(storage, plan, what.located, what.transform)
+        job = FragmentJob(Build(storage, plan), what.located, what.transform)
         columns = transform_rows(job, reader, range(len(reader)))[0].as_stored(layout)
         began = time.perf_counter()
         blocks = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ def job(tmp_path: Path, transform: Transform = TRANSFORM, **source: str) -> tupl
     """Return the job of a build with fragments of 64 rows."""
     located = make_source("SSC", "train", tmp_path / "data", cache=tmp_path / "cache", **source)  # type: ignore[arg-type]
     build = open_build(FolderStorage(tmp_path / "store"), located, transform, Wish(fragment_samples=64))
-    return FragmentJob(build.storage, build.plan, located, transform), build
+    return FragmentJob(build, located, transform), build
 
 
 def transformed(job: FragmentJob, rows: range) -> tuple[SampleColumns, list[SkippedRow], EventCounts]:
@@ -186,6 +185,6 @@ def test_a_job_travels_and_is_small(tmp_path: Path, file: Path) -> None:
     data = pickle.dumps(one)
     assert len(data) < 20_000
     there = pickle.loads(data)  # noqa: S301 - our own bytes
-    assert replace(there, storage=one.storage) == one
+    assert (there.plan, there.located, there.transform) == (one.plan, one.located, one.transform)
     build_fragment(there, 0)
     assert build.unfinished() == [1]

@@ -212,7 +212,7 @@ def test_a_task_looks_at_its_own_files_only(digits: Path, cache: Path, tmp_path:
     located = nmnist(digits, cache)
     transform = Transform(operations=(ToFrame(sensor_size=(34, 34, 2), time_window=1e4),))
     build = open_build(FolderStorage(tmp_path / "store"), located, transform, Wish(fragment_samples=64))
-    job = FragmentJob(build.storage, build.plan, located, transform)
+    job = FragmentJob(build, located, transform)
     in_place(located.stamps[0].path)
     sent = pickle.loads(pickle.dumps(job.only(1)))  # noqa: S301 - our own bytes
     assert len(sent.located.stamps) == 64

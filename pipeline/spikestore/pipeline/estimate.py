@@ -11,6 +11,7 @@ from spikestore.pipeline.feature_build import layout_of_source
 from spikestore.pipeline.fragment_task import FragmentJob, transform_rows
 from spikestore.pipeline.readers.datasets import open_reader
 from spikestore.pipeline.source_files import LocatedSource
+from spikestore.store_schemas.build import Build
 from spikestore.store_schemas.columns import BLOCK
 from spikestore.store_schemas.digest import block_checks
 from spikestore.store_schemas.plan import make_plan
@@ -61,7 +62,7 @@ def estimate(storage: Storage, located: LocatedSource, transform: Transform, *, 
         tried = n_events[: min(SAMPLED, len(reader))]
         plan = make_plan(transform, located.source.key, layout, n_events, workers=workers)
         small = make_plan(transform, located.source.key, layout, tried, fragment_samples=BLOCK)
-        job = FragmentJob(storage, small, located, transform)
+        job = FragmentJob(Build(storage, small), located, transform)
         transform_rows(
             job, reader, range(min(2, len(tried)))
         )  # imports and compiled kernels are not the rate

@@ -159,7 +159,7 @@ def build_features(
             f"{plan.fragment_samples:,}",
         )
     progress(done, plan.samples, label)
-    job = FragmentJob(build.storage, plan, located, transform, executor)
+    job = FragmentJob(build, located, transform, executor)
     for report in runs.run(job, unfinished):
         done += report.samples
         progress(done, plan.samples, label)

@@ -25,7 +25,6 @@ from spikestore.store_schemas.errors import RecordingError
 from spikestore.store_schemas.plan import Plan
 from spikestore.store_schemas.recipe import ExecutorName
 from spikestore.store_schemas.record import EventCounts, SkippedRow
-from spikestore.store_schemas.storage import Storage
 from spikestore.store_schemas.transform import Transform
 
 READ_BLOCK = 256
@@ -44,10 +43,8 @@ class FragmentJob:
 
     Attributes
     ----------
-    storage : Storage
-        The store.
-    plan : Plan
-        The build.
+    build : Build
+        The build, with its plan and the store.
     located : LocatedSource
         The recordings.
     transform : Transform
@@ -56,11 +53,15 @@ class FragmentJob:
         Who does it; the samples are the same.
     """
 
-    storage: Storage
-    plan: Plan
+    build: Build
     located: LocatedSource
     transform: Transform
     executor: ExecutorName = "auto"
+
+    @property
+    def plan(self) -> Plan:
+        """The build's plan."""
+        return self.build.plan
 
     def only(self, fragment: int) -> FragmentJob:
         """Return what one fragment needs of this, to be sent to a worker."""
@@ -90,7 +91,7 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         The fragment can't be stored.
     """
     began = time.perf_counter()
-    build = Build(job.storage, job.plan)
+    build = job.build
     rows = job.plan.rows(fragment)
     if build.has_fragment(fragment):
         return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)

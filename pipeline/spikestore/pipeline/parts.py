@@ -89,7 +89,7 @@ def build_part(
             build = open_build(store.storage, target.located, target.transform, wish)
             mine = part.fragments(build.plan.fragments)
             left = sorted(set(mine) & set(build.unfinished()))
-            job = FragmentJob(store.storage, build.plan, target.located, target.transform, options.executor)
+            job = FragmentJob(build, target.located, target.transform, options.executor)
             label = f"{target.label}, part {part.number}/{part.of}"
             samples = sum(len(build.plan.rows(fragment)) for fragment in left)
             built = 0

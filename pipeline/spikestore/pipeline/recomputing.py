@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spikestore.pipeline.source_files import LocatedSource, check_unchanged, make_source
+from spikestore.store_schemas.build import Build
 from spikestore.store_schemas.errors import SourceError
 from spikestore.store_schemas.feature_set import FeatureSet
 from spikestore.store_schemas.plan import Plan
@@ -52,7 +53,7 @@ def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: in
     from spikestore.pipeline.fragment_task import FragmentJob, transform_rows
     from spikestore.pipeline.readers.datasets import open_reader
 
-    job = FragmentJob(features.storage, plan, located, features.manifest.transform).only(fragment)
+    job = FragmentJob(Build(features.storage, plan), located, features.manifest.transform).only(fragment)
     check_unchanged(job.located.stamps)
     with open_reader(job.located.source, job.located.root, first_row=job.located.first_row) as reader:
         columns, skipped, events = transform_rows(job, reader, plan.rows(fragment))

@@ -154,7 +154,7 @@ class _LinearOfCounts(torch.autograd.Function):
 
 
 def _input_gradient(weight: Tensor, output: Tensor) -> Tensor:
-    return output.reshape(-1, len(weight)).mm(weight).view(*output.shape[:2], -1)
+    return output.reshape(-1, len(weight)).mm(weight).view(*output.shape[:2], weight.shape[1])
 
 
 def _weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:

@@ -173,7 +173,7 @@ def build_warm(bench: Bench) -> Row:
 
 
 def from_start(bench: Bench) -> Row:
-    """The same from process start, start-up included."""
+    """The same from process start, as the command does it by itself: with threads or workers, start-up included."""
     recipe = bench.scratch / "many.toml"
     text = (Path(__file__).parents[1] / "recipes" / "ssc.toml").read_text(encoding="utf-8")
     text = text.replace('splits = ["train", "valid", "test"]', f'splits = ["train"]\nlimit = {bench.many}')
@@ -185,7 +185,7 @@ def from_start(bench: Bench) -> Row:
 
         store = bench.store()
         seconds = timed_on_clean_disk(
-            lambda: command("preprocess", recipe, "--data", bench.data, "--store", store, "--workers", "2")
+            lambda: command("preprocess", recipe, "--data", bench.data, "--store", store)
         )
         start_up.append(seconds - Store(store)["ssc-100ch-4ms"].manifest.provenance["seconds"])
         return bench.many / seconds

@@ -27,11 +27,14 @@ _PINNED = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS"),
     "1",
 )
-CLUSTER_START = 1.7
-"""Seconds until local workers have started and loaded what they need."""
+CLUSTER_START = 1.2
+"""Seconds until local workers have started and loaded what they need: row ``from_start`` of `benchmarks.preprocess`."""
 
-THREADS_WORTH = 1.4
-"""Cores that threads are worth, however many there are: they wait for each other where Python itself runs."""
+THREADS_WORTH = 1.75
+"""Cores that threads are worth, however many there are: row ``threads_against_one`` of `benchmarks.preprocess`.
+
+Measured with two; with more they wait longer for each other where Python itself runs, so no more is counted on.
+"""
 
 _SCHEDULER_TIMEOUT = 20
 _NOISY = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")

@@ -170,9 +170,7 @@ class _Copy:
         self._done = there
         self._progress(self._done, self._total, self._label)
         self._plan()
-        for _ in in_order(self._document, documents(root).items(), threads=THREADS):
-            pass
-        self._fragments(root)
+        self._copy(root)
         self._all_there()
         return Copied(self._commit(), self._total, there)
 
@@ -234,13 +232,13 @@ class _Copy:
             raise self._damaged(path, "it belongs to another feature set")
         self._destination.put_if_absent(path, data)  # another one that is there is as good a hint
 
-    def _document(self, named: tuple[str, dict[str, Any]]) -> None:
-        path, data = f"{self._features.data_path}/{named[0]}", canonical_json(named[1])
+    def _document(self, name: str, document: dict[str, Any]) -> None:
+        path, data = f"{self._features.data_path}/{name}", canonical_json(document)
         if path in self._have and self._destination.get(path) != data:
             raise self._other(path)
         self._put(path, data)
 
-    def _fragments(self, root: dict[str, Any]) -> None:
+    def _copy(self, root: dict[str, Any]) -> None:
         numbers = range(len(self._features.manifest.fragments))
         with ThreadPoolExecutor(THREADS, thread_name_prefix="spikestore-object") as pool:
 
@@ -248,9 +246,11 @@ class _Copy:
                 self._stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
 
+            small = [pool.submit(self._document, *named) for named in documents(root).items()]
             work = functools.partial(self._fragment, pool=pool, root=root)
             for _ in in_order(work, numbers, threads=_FRAGMENTS, stop=stop):
                 pass
+            wait_for(small)
 
     def _fragment(self, number: int, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
         data = self._records.pop(number, None) or self._record_bytes(number)

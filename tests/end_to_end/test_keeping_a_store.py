@@ -126,6 +126,8 @@ def test_repair_from_another_store(run: Run, store: Path) -> None:
     assert run("repair", "r", "--store", "store", "--from", "store").status == 2
     answer = run("repair", "r", "--store", "store", "--from", "other")
     assert answer.status == 0, answer.err
+    assert any(line.endswith("manifest.json: from upstream") for line in answer.said)
+    assert answer.said[-1] == "r:train: 3 objects repaired, 0 still damaged"
     assert contents(store) == whole
     assert run("repair", "zzz", "--store", "store", "--from", "other").status == 2
 
@@ -150,7 +152,9 @@ def test_one_damaged_manifest_hides_nothing(run: Run, store: Path) -> None:
     answer = run("repair", "r:train", "--store", "store")
     assert answer.status == 1
     assert "--uncommit" in answer.err
-    assert run("repair", "r:train", "--store", "store", "--uncommit").status == 0
+    answer = run("repair", "r:train", "--store", "store", "--uncommit")
+    assert (answer.status, len(answer.said)) == (0, 1)
+    assert "removed the damaged manifest" in answer.said[0]
     assert not manifest.exists()
     assert run("repair", "r:test", "--store", "store", "--data", "data").status == 0
     assert build(run, "r.toml").status == 0

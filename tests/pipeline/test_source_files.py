@@ -67,7 +67,9 @@ def test_a_source(data: Path, cache: Path) -> None:
         ],
     }
     status = file.stat()
-    assert located.stamps == (FileStamp(file, status.st_size, status.st_mtime_ns, status.st_ino),)
+    assert located.stamps == (
+        FileStamp(file, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns),
+    )
     assert pickle.loads(pickle.dumps(located)) == located  # noqa: S301 - our own bytes
 
 
@@ -151,8 +153,16 @@ def replaced(path: Path) -> None:
     other.replace(path)
 
 
+def in_place_unseen(path: Path) -> None:
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.write(b"\xff")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 CHANGES = [
-    (in_place, "it was written to"),
+    (in_place, "it was written to;"),
+    (in_place_unseen, "it was written to, or its permissions"),
     (longer, "its size went from"),
     (replaced, "another file took its"),
 ]

@@ -265,6 +265,12 @@ def rewrite(path: Path) -> None:
     os.utime(path, ns=(0, 0))
 
 
+def rewrite_unseen(path: Path) -> None:
+    status = path.stat()
+    rewrite(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def replace(path: Path) -> None:
     status = path.stat()
     (other := path.with_name("other")).write_bytes(path.read_bytes())
@@ -272,7 +278,13 @@ def replace(path: Path) -> None:
     other.replace(path)
 
 
-CHANGES = {"shrank from": shrink, "grew from": grow, "was written to": rewrite, "or replaced": replace}
+CHANGES = {
+    "shrank from": shrink,
+    "grew from": grow,
+    "was written to": rewrite,
+    "written to or": rewrite_unseen,
+    "or replaced": replace,
+}
 
 
 @pytest.mark.parametrize(("message", "change"), CHANGES.items(), ids=CHANGES)

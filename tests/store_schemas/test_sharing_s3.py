@@ -16,7 +16,7 @@ from tests.store_schemas.small_sets import same, small_set
 
 from spikestore.store_schemas import Store, verify
 from spikestore.store_schemas.cli import main
-from spikestore.store_schemas.errors import ReadOnlyStoreError
+from spikestore.store_schemas.errors import ReadOnlyStoreError, StoreError
 
 pytestmark = pytest.mark.s3
 
@@ -173,3 +173,15 @@ def test_the_environment_of_these_tests(bucket: str) -> None:
     """What the tests above say about credentials rests on there being some."""
     assert os.environ["AWS_SECRET_ACCESS_KEY"] == SECRET
     assert Store(bucket).names() == []
+
+
+@pytest.mark.parametrize("verb", ["read", "list", "push"])
+def test_there_is_no_such_bucket(bucket: str, source: Store, verb: str) -> None:
+    """One line that names it, whatever is asked of it."""
+    there = Store("s3://no-such-bucket/x")
+    with pytest.raises(StoreError, match="there is no bucket no-such-bucket"):
+        {
+            "read": lambda: there["demo"],
+            "list": lambda: [*there.feature_sets()],
+            "push": lambda: source.push("demo", there),
+        }[verb]()

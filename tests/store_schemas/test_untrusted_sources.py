@@ -22,7 +22,7 @@ from spikestore.store_schemas.errors import (
     SpikestoreError,
     StoreError,
 )
-from spikestore.store_schemas.storage import FolderStorage, untrusted
+from spikestore.store_schemas.storage import FolderStorage, bounds
 from spikestore.store_schemas.storage.untrusted import UntrustedStorage
 
 SMALL = small_set(140)
@@ -306,7 +306,7 @@ class TestView:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What ends in .json is a document."""
-        monkeypatch.setattr(untrusted, "LARGEST_DOCUMENT", 3)
+        monkeypatch.setattr(bounds, "LARGEST_DOCUMENT", 3)
         inner = FolderStorage(tmp_path)
         for path in ("a.json", "a"):
             inner.put_if_absent(path, b"1234")
@@ -314,6 +314,19 @@ class TestView:
         assert view.get("a") == b"1234"
         with pytest.raises(DamagedError, match=r"a\.json"):
             view.get("a.json")
+
+    @pytest.mark.parametrize("kind", ["folder", "bucket"])
+    def test_ones_own_store_is_bounded_too(
+        self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before a byte is read: a sparse file of a terabyte takes no room on the disk."""
+        monkeypatch.setattr(bounds, "LARGEST_DOCUMENT", 3)
+        storage = FolderStorage(tmp_path) if kind == "folder" else memory_storage()
+        storage.put_if_absent("a.json", b"1234")
+        with pytest.raises(
+            DamagedError, match=r"a\.json in .* has 4 bytes, it can have 3 at most: it was not read"
+        ):
+            storage.get("a.json")
 
     def test_it_only_reads(self, tmp_path: Path) -> None:
         """Nothing is written or deleted through it."""

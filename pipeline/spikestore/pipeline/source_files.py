@@ -3,7 +3,7 @@
 1. Each file is stat-ed, hashed whole (SHA-256), and stat-ed again: what changed in between is an error.
 2. A local cache spares hashing a file again that has the same path, size, times and inode. It never enters a
    key, only saves time; whatever is odd about it is ignored.
-3. The stamps (size, mtime, inode) go with the source, so that a build can see that its files are still those
+3. The stamps (size, times, inode) go with the source, so that a build can see that its files are still those
    that were hashed: `check_unchanged`.
 """
 
@@ -49,12 +49,15 @@ class FileStamp:
         Time of the last modification, ns.
     inode : int
         Inode number.
+    ctime_ns : int
+        Time of the last change of content or status, ns. Nobody can put it back, as ``cp -p`` does with the other.
     """
 
     path: Path
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,7 @@ class _Tally:
 
 def _hash_file(path: Path, cache: Hashes, tally: _Tally) -> tuple[FileStamp, str]:
     status = _stat(path)
-    stamp = FileStamp(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    stamp = FileStamp(path, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
     if (known := cache.get(path, status)) is not None:
         tally.add(status.st_size, path.name)
         return stamp, known
@@ -273,6 +276,8 @@ def _compare(stamp: FileStamp, status: os.stat_result) -> None:
         raise _changed(stamp.path, "it was written to")
     if status.st_ino != stamp.inode:
         raise _changed(stamp.path, "another file took its place")
+    if status.st_ctime_ns != stamp.ctime_ns:
+        raise _changed(stamp.path, "it was written to, or its permissions or links were changed")
 
 
 def _changed(path: Path, how: str) -> SourceChangedError:

@@ -14,6 +14,7 @@ from spikestore.store_schemas.console import Progress, print_json, progress, say
 if TYPE_CHECKING:
     from spikestore.store_schemas.feature_set import Address, FeatureSet
     from spikestore.store_schemas.repair import Repair
+    from spikestore.store_schemas.repair_documents import Repaired
     from spikestore.store_schemas.storage import Storage
     from spikestore.store_schemas.store import Store
 
@@ -83,14 +84,13 @@ def repair(
     known = RepairRecipe.load(Path(recipe)) if recipe is not None else RepairRecipe()
     threads = available_cores() if workers is None else max(1, workers)
     results: dict[str, Repair] = {}
-    with progress("steps") as report:
+    with progress("bytes") as report:
         for label, address, digest in _chosen(opened, names):
             pinned = digest or known.digest(address)
             source = other or known.upstream(opened, address, label, pinned)
-            features = _opened(opened, address, pinned, source, uncommit=uncommit)
+            features, mended = _opened(opened, address, pinned, source, uncommit=uncommit)
             if features is None:
                 say(f"{label}: removed the damaged manifest; preprocess commits the build again")
-                results[label] = Repair((), ())
                 continue
             rows = None
             folder = data if data is not None else known.data
@@ -98,7 +98,7 @@ def repair(
                 from spikestore.pipeline.recomputing import rows_from_recordings
 
                 rows = rows_from_recordings(features, folder)
-            results[label] = repair_set(
+            result = repair_set(
                 features,
                 upstream=source,
                 rows=rows,
@@ -106,6 +106,7 @@ def repair(
                 threads=threads,
                 progress=_labelled(report, label),
             )
+            results[label] = Repair((*mended, *result.repaired), result.left)
     if as_json:
         print_json(
             {
@@ -117,6 +118,10 @@ def repair(
             }
         )
     _tell(results)
+
+
+def _objects(count: int) -> str:
+    return "1 object" if count == 1 else f"{count:,} objects"
 
 
 def _labelled(report: Progress, label: str) -> Callable[[int, int], None]:
@@ -134,7 +139,7 @@ def _tell(results: dict[str, Repair]) -> None:
                 else f"{damage.path}: {damage.what}"
             )
         say(
-            f"{label}: {len(result.repaired)} objects repaired, {len(result.left)} still damaged"
+            f"{label}: {_objects(len(result.repaired))} repaired, {len(result.left)} still damaged"
             if result.repaired or result.left
             else f"{label}: is what was committed, nothing to repair"
         )
@@ -165,22 +170,23 @@ def _chosen(store: Store, names: list[str]) -> list[tuple[str, Address, str | No
 
 def _opened(
     store: Store, address: Address, digest: str | None, upstream: Storage | None, *, uncommit: bool
-) -> FeatureSet | None:
+) -> tuple[FeatureSet | None, tuple[Repaired, ...]]:
     """Open a set; with a damaged or missing manifest, repair that first. None: it was removed on request."""
     from spikestore.store_schemas.errors import DamagedError, MissingObjectError
     from spikestore.store_schemas.feature_set import FeatureSet
-    from spikestore.store_schemas.repair_documents import repair_manifest
+    from spikestore.store_schemas.repair_documents import Repaired, repair_manifest
 
     try:
-        return FeatureSet.open(store.storage, address)
+        return FeatureSet.open(store.storage, address), ()
     except (DamagedError, MissingObjectError) as error:
         if upstream is not None:
-            return repair_manifest(store.storage, address, upstream, digest=digest)
+            features = repair_manifest(store.storage, address, upstream, digest=digest)
+            return features, (Repaired(address.manifest, "from upstream"),)
         if isinstance(error, MissingObjectError):
             raise
         if uncommit:
             store.storage.delete(address.manifest)
-            return None
+            return None, ()
         raise DamagedError(
             f"{error}; repair it from a store that has the set (--from URL), or remove the manifest (--uncommit) and "
             "preprocess again, which reuses all fragments",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from spikestore.store_schemas.errors import SourceChangedError
@@ -25,7 +26,7 @@ class WatchedFile:
         self._path = path
         status = path.stat()
         self.size = status.st_size
-        self._seen = (status.st_mtime_ns, status.st_ino)
+        self._seen = _times(status)
 
     def check(self) -> None:
         """Raise unless the file is as it was; to be called after each read, for what was read until then.
@@ -44,10 +45,17 @@ class WatchedFile:
         if status.st_size != self.size:
             how = "shrank" if status.st_size < self.size else "grew"
             raise self._changed(f"{how} from {self.size} to {status.st_size} bytes while it was read")
-        if (status.st_mtime_ns, status.st_ino) != self._seen:
-            raise self._changed("was written to or replaced while it was read")
+        if _times(status) != self._seen:
+            raise self._changed(
+                "was written to or replaced, or its permissions or links changed, while it was read"
+            )
 
     def _changed(self, how: str) -> SourceChangedError:
         return SourceChangedError(
             f"{self._path} {how}: run again when nothing writes to it", path=str(self._path)
         )
+
+
+def _times(status: os.stat_result) -> tuple[int, int, int]:
+    # With ctime, which nobody can put back.
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino

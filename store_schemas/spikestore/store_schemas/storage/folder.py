@@ -28,6 +28,7 @@ from spikestore.store_schemas.errors import (
     StorageFullError,
     StoreError,
 )
+from spikestore.store_schemas.storage.bounds import bound_of, refuse_larger
 from spikestore.store_schemas.storage.durable_files import (
     make_folder,
     name_if_free,
@@ -93,8 +94,10 @@ class FolderStorage:
             # O_NONBLOCK: opening a pipe would wait for a writer.
             handle = os.open(self._place(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
-                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                status = os.fstat(handle)
+                if not stat.S_ISREG(status.st_mode):
                     raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
+                refuse_larger(self.url, path, status.st_size, bound_of(path))
                 with os.fdopen(handle, "rb", buffering=0, closefd=False) as file:
                     return bytes(file.readall())
             finally:

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from spikestore.store_schemas.errors import MissingObjectError, ReadOnlyStoreError, StoreError
+from spikestore.store_schemas.errors import (
+    MissingObjectError,
+    ReadOnlyStoreError,
+    SpikestoreError,
+    StoreError,
+)
+from spikestore.store_schemas.storage.bounds import bound_of, refuse_larger
 from spikestore.store_schemas.storage.interruptible import interruptible
 from spikestore.store_schemas.storage.storage import StoredObject, path_parts
 
@@ -62,8 +68,14 @@ class ObjectStorage:
 
     def get(self, path: str) -> bytes:
         """Return an object's bytes."""
+
+        def whole() -> bytes:
+            answer = self._store.get(path)
+            refuse_larger(self.url, path, answer.meta["size"], bound_of(path))
+            return bytes(answer.bytes())
+
         with self._clear_errors(path, "read"):
-            return interruptible(lambda: bytes(self._store.get(path).bytes()))
+            return interruptible(whole)
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return some of an object's bytes."""
@@ -164,9 +176,16 @@ class ObjectStorage:
         path_parts(path)
         try:
             yield
+        except SpikestoreError:
+            raise  # some are OSErrors too
         except FileNotFoundError as error:
             raise MissingObjectError(f"{path} is not in the store {self.url}", path=path) from error
         except (obstore.exceptions.BaseError, OSError) as error:
+            if "NoSuchBucket" in str(error):
+                bucket = self.url.partition("://")[2].partition("/")[0]
+                raise StoreError(
+                    f"there is no bucket {bucket}: make it, or check {self.url}", path=path
+                ) from None
             if _is_denied(error):
                 if verb in {"write", "delete"}:
                     message = (

@@ -11,18 +11,13 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from spikestore.store_schemas.errors import DamagedError, ReadOnlyStoreError, StoreError
+from spikestore.store_schemas.errors import ReadOnlyStoreError, StoreError
+from spikestore.store_schemas.storage.bounds import bound_of, refuse_larger
 from spikestore.store_schemas.storage.folder import FolderStorage
 from spikestore.store_schemas.storage.storage import Storage, StoredObject
 
 if TYPE_CHECKING:
     from zarr.storage import StorePath
-
-LARGEST_DOCUMENT = 256 * 2**20
-"""Bytes of the largest JSON document that is read: manifests of 10^8 samples, or of 60,000 source files, are below 10^7."""
-
-LARGEST_OBJECT = 5 * 2**30
-"""Bytes of the largest object: more can't be put into a bucket with one request."""
 
 PIECE = 2**18
 """Bytes that come at once, at least: they are hashed and written while they are in the processor's cache."""
@@ -46,7 +41,7 @@ class UntrustedStorage:
 
     def get(self, path: str) -> bytes:
         """Return an object's bytes; `DamagedError` if it is larger than any of its kind can be."""
-        return self.get_at_most(path, LARGEST_DOCUMENT if path.endswith(".json") else LARGEST_OBJECT)
+        return self.get_at_most(path, bound_of(path))
 
     def get_at_most(self, path: str, limit: int) -> bytes:
         """Return an object's bytes.
@@ -75,11 +70,11 @@ class UntrustedStorage:
         if isinstance(self._inner, ObjectStorage):
             with self._inner._clear_errors(path, "read"):
                 answer = self._inner._store.get(path)
-            self._refuse_larger(path, answer.meta["size"], limit)
+            refuse_larger(self.url, path, answer.meta["size"], limit)
             with self._inner._clear_errors(path, "read"):
                 return memoryview(answer.bytes())
         data = self._inner.get(path)
-        self._refuse_larger(path, len(data), limit)
+        refuse_larger(self.url, path, len(data), limit)
         return memoryview(data)
 
     def pieces_at_most(self, path: str, limit: int) -> Iterator[memoryview]:
@@ -98,7 +93,7 @@ class UntrustedStorage:
             return
         with self._inner._clear_errors(path, "read"):
             answer = self._inner._store.get(path)
-        self._refuse_larger(path, answer.meta["size"], limit)
+        refuse_larger(self.url, path, answer.meta["size"], limit)
         with self._inner._clear_errors(path, "read"):
             for piece in answer.stream(min_chunk_size=PIECE):
                 yield memoryview(piece)
@@ -153,16 +148,8 @@ class UntrustedStorage:
             status = real.stat()
             if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
                 raise StoreError(f"{path} in {self.url} is no plain file", path=path)
-            self._refuse_larger(path, status.st_size, limit)
+            refuse_larger(self.url, path, status.st_size, limit)
             with real.open("rb") as file:
                 data = file.read(min(limit, status.st_size) + 1)
-        self._refuse_larger(path, len(data), limit)  # it may have grown
+        refuse_larger(self.url, path, len(data), limit)  # it may have grown
         return data
-
-    def _refuse_larger(self, path: str, size: int, limit: int) -> None:
-        if size > limit:
-            raise DamagedError(
-                f"{path} in {self.url} has {size:,} bytes, it can have {limit:,} at most: it was not read",
-                path=path,
-                objects=(path,),
-            )

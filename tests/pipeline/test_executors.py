@@ -250,9 +250,6 @@ def test_local_workers() -> None:
         there = runs._client.submit(_environment, pure=False).result()
         assert _environment() == before
         assert all(there[name] == "1" for name in executors._PINNED)
-        assert (
-            int(there["MALLOC_TRIM_THRESHOLD_"]) >= 2**25
-        )  # 2**16 is Dask's own, and page faults without end
         processes = _children() - others
         assert len(processes) == 1
         assert all(os.getsid(process.pid) != os.getsid(0) for process in processes)

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport, build_fragment
+from spikestore.pipeline.kept_memory import keep_memory
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class DaskExecutor:
             _wait_for_a_worker(self._client)
         # pure=False: Dask must not take two builds of one fragment for one.
         futures = [
-            self._client.submit(build_fragment, job.only(fragment), fragment, pure=False)
+            self._client.submit(_build_in_worker, job.only(fragment), fragment, pure=False)
             for fragment in fragments
         ]
         try:
@@ -202,6 +203,11 @@ def executor(
             _client(cluster) as client,
         ):
             yield DaskExecutor(client, count)
+
+
+def _build_in_worker(job: FragmentJob, fragment: int) -> FragmentReport:
+    keep_memory()
+    return build_fragment(job, fragment)
 
 
 def threads_suffice(seconds: float, cores: int) -> bool:

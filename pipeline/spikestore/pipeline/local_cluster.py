@@ -38,10 +38,6 @@ _REPLACEMENTS = 20
 _FOR_LONG_TASKS = {
     # Tasks are few and long: nobody needs a look at their stacks a hundred times a second.
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
-    # Dask makes glibc give memory back at once, so that every array begins with page faults. These are the values
-    # that glibc itself arrives at in a process that uses arrays of this size.
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
 }
 
 

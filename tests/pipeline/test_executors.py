@@ -25,7 +25,7 @@ from spikestore.pipeline.executors import (
     available_cores,
     executor,
 )
-from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport, build_fragment
+from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport
 from spikestore.store_schemas.errors import RecordingError, SpikestoreError, StorageFullError, UsageError
 
 
@@ -168,8 +168,8 @@ def test_one_task_a_fragment() -> None:
     assert runs.workers == 3
     assert [one.fragment for one in runs.run(JOB, [4, 6])] == [4, 6]
     assert client.submitted == [
-        (build_fragment, "job for 4", 4, False),
-        (build_fragment, "job for 6", 6, False),
+        (executors._build_in_worker, "job for 4", 4, False),
+        (executors._build_in_worker, "job for 6", 6, False),
     ]
 
 

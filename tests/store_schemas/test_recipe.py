@@ -105,6 +105,25 @@ def test_fractions(tmp_path: Path, factor: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("op", "words"),
+    [
+        ("drop_event", ("random, as Tonic's DropEvent", "at training time", "docs/loading.md")),
+        ("TimeJitter", ("random, as Tonic's TimeJitter",)),
+        ("denoise", ("op 'denoise', Tonic's Denoise, has no spec yet: only downsample",)),
+        ("to_voxel_grid", ("Tonic's ToVoxelGrid, has no spec yet",)),
+        ("crop_tme", ("unknown op 'crop_tme', did you mean 'crop_time'?",)),
+    ],
+)
+def test_an_operation_of_tonics_without_a_spec_is_told_as_one(
+    tmp_path: Path, op: str, words: tuple[str, ...]
+) -> None:
+    """What is random belongs into training; what has no spec is no typing mistake."""
+    found = problems(changed(tmp_path, 'op = "crop_time"\nmax = 1e6', f'op = "{op}"\np = 0.5'))
+    assert found.keys() == {"transform[1]"}
+    assert [word for word in words if word not in found["transform[1]"]] == []
+
+
+@pytest.mark.parametrize(
     ("old", "new", "path"),
     [
         ('"100/700"', '"100/0"', "transform[0].spatial_factor"),

@@ -90,6 +90,8 @@ def test_everything_spelled_out(tmp_path: Path) -> None:
         5,
     )
     assert (recipe.build.workers, recipe.build.fragment_samples) == (3, 128)
+    in_process = load_recipe(written(tmp_path, TEXT + "\n[build]\nworkers = 0\n"))
+    assert in_process.build.workers == 0
     plain = load_recipe(written(tmp_path, TEXT))
     assert recipe.transform_spec().key == plain.transform_spec().key
 

@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 
 RecipeArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[RECIPE]", help="A TOML file, or the name of a shipped recipe: demo, ssc, shd."),
+    typer.Argument(
+        metavar="[RECIPE]",
+        help="A TOML file, or the name of a shipped recipe: demo, dvsgesture, nmnist, shd, ssc.",
+    ),
 ]
 DataOption = Annotated[
     str | None,

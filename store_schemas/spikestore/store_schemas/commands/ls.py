@@ -28,7 +28,11 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     elif rows:
         _show(rows)
     else:
-        say(f"the store {opened.storage.url} is empty")
+        begun = any(
+            next(opened.storage.list(f"{address.folder}/builds"), None) for address in opened.addresses()
+        )
+        more = ", but an unfinished build: preprocess goes on with it" if begun else ""
+        say(f"the store {opened.storage.url} has no feature sets{more}")
     if broken_names or any(row["damaged"] for row in rows):
         raise typer.Exit(1)
 

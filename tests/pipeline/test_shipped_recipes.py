@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
@@ -22,7 +22,7 @@ def test_there_is_demo_and_one_for_each_data_set() -> None:
     """demo, and one under the name of every data set that has a reader."""
     assert list(shipped_recipes()) == ["demo", "dvsgesture", "nmnist", "shd", "ssc"]
     assert {name.lower() for name in DATASETS} < set(shipped_recipes())
-    assert RecipeArgument.__metadata__[0].help.endswith(f": {', '.join(shipped_recipes())}.")
+    assert get_args(RecipeArgument)[1].help.endswith(f": {', '.join(shipped_recipes())}.")
 
 
 @pytest.mark.parametrize("name", ["demo", "shd", "ssc"])

@@ -183,10 +183,11 @@ def _tell(features: FeatureSet, label: str) -> None:
     if manifest.skipped:
         first = manifest.skipped[0]
         logger.warning(
-            "%s: %d of %d recordings were skipped, the first because %s",
+            "%s: %d of %d recordings %s skipped, the first because %s",
             label,
             len(manifest.skipped),
             manifest.samples,
+            "was" if len(manifest.skipped) == 1 else "were",
             first.reason,
         )
     if manifest.events.lossy_samples:

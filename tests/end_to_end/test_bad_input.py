@@ -66,7 +66,7 @@ def test_a_wrong_recipe(run: Run, tmp_path: Path, data: Path, old: str, new: str
 
 def test_all_problems_of_a_recipe_are_told_at_once(run: Run, tmp_path: Path, data: Path) -> None:
     """Three mistakes in three tables are reported in one go."""
-    recipe = write_recipe(tmp_path / "r.toml", source="sorted = true", build="workers = 0")
+    recipe = write_recipe(tmp_path / "r.toml", source="sorted = true", build="workers = -1")
     recipe.write_text(recipe.read_text().replace("max = 1e6", ""))
     refused(build(run, recipe), 2, "3 problems", "source.sorted", "transform[1].max", "build.workers")
 

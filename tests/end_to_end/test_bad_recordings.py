@@ -136,6 +136,7 @@ def test_skip_lists_what_it_leaves_out(run: Run, tmp_path: Path, data: Path) -> 
     assert [one.row for one in features.manifest.skipped] == [2, 68]
     assert "event 11" in features.manifest.skipped[0].reason
     assert not any(str(tmp_path) in one.reason for one in features.manifest.skipped)
+    assert "  skipped     2 recordings:\n" in run("show", "r", "--store", "store").out
     columns = features.read()
     assert (columns.label[2], columns.n_bins[2], columns.nnz[2]) == (-1, 0, 0)
     shown = run("show", "r", "--store", "store").out

@@ -148,7 +148,13 @@ def test_one_damaged_manifest_hides_nothing(run: Run, store: Path) -> None:
     assert answer.status == 1
     assert "manifest.json is damaged" in answer.err
     assert f"{other.relative_to(store).as_posix()}: its SHA-256 is not what its record says" in answer.err
-    assert run("ls", "--store", "store").status == 1
+    listed = run("ls", "--store", "store")
+    assert listed.status == 1
+    head, *rows, below = listed.out.splitlines()
+    assert [row.rstrip().endswith("damaged") for row in rows].count(True) == 1
+    assert below.startswith("r:train: ")
+    assert "manifest.json is damaged" in below
+    assert len(head) < 120
     answer = run("repair", "r:train", "--store", "store")
     assert answer.status == 1
     assert "--uncommit" in answer.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -73,6 +74,22 @@ def started_to(commands: Commands, recipe: Path, workers: int, count: int) -> su
     return process
 
 
+def read_until(process: subprocess.Popen[str], text: str, times: int) -> str:
+    """Wait until a process has said something so many times on stderr; return all that it said until then."""
+    assert process.stderr is not None
+    said, stderr = bytearray(), process.stderr.fileno()
+
+    def is_there() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            said.extend(os.read(stderr, 2**16))
+        return said.decode().count(text) >= times
+
+    os.set_blocking(stderr, False)
+    wait_until(is_there, f"{text!r} on stderr", process)
+    os.set_blocking(stderr, True)
+    return said.decode()
+
+
 def nothing_is_listed(commands: Commands) -> None:
     store = commands.folder / "store"
     assert manifests(store) == []
@@ -139,9 +156,14 @@ def test_killed_workers_are_replaced(commands: Commands, built: Built, recipe: P
         assert len(workers) == 2
         for victim in workers[:killed]:
             victim.kill()
+        said = read_until(
+            process, "a worker ended unexpectedly (signal 9: out of memory?) and is replaced\n", killed
+        )
         (commands.folder / "gate").unlink()
         _, err = process.communicate(timeout=120)
+    err = said + err
     assert process.returncode == 0, err
+    assert err.count("ended unexpectedly") == killed
     assert "Traceback" not in err
     assert "distributed" not in err
     assert Store(commands.folder / "store")["r:train"].digest == digests(built.store, "demo")["train"]

@@ -33,15 +33,18 @@ def test_parts_and_finalise_equal_one_build(run: Run, recipe: Path) -> None:
     """Parts in any order, one of them twice, then --finalise: the digest of an undisturbed build, nothing earlier."""
     assert "2 fragments in part 2/3, 2 built now" not in part(run, recipe, "2/3")
     part(run, recipe, "3/3")
-    assert "1 fragments in part 3/3, 0 built now" in part(run, recipe, "3/3")
+    assert "1 fragment in part 3/3, 0 built now" in part(run, recipe, "3/3")
     assert list(Store("store").feature_sets()) == []
     assert not Path("store/refs").exists()
     assert not Path("r.lock").exists()
 
     early = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")
-    assert early.status == 2
+    assert early.status == 1
     assert "SSC train can't be finalised: 2 of 4 fragments are missing (0, 3)" in early.err
     assert list(Store("store").feature_sets()) == []
+    listed = run("ls", "--store", "store")
+    assert (listed.status, listed.out) == (0, "")
+    assert listed.err.endswith("has no feature sets, but an unfinished build: preprocess goes on with it\n")
 
     part(run, recipe, "1/3")
     done = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")

@@ -266,6 +266,16 @@ def test_a_file_that_shrinks_while_it_is_open(tmp_path: Path) -> None:
             reader.read(0, 1)
 
 
+def test_a_file_that_is_removed_while_it_is_open(tmp_path: Path) -> None:
+    """Lengths and events are read by the file's name, some of them: that it is gone is no damage."""
+    path = write_file(tmp_path / "ssc_train.h5", draw(40))
+    with CochleaReader(path) as reader:
+        path.unlink()
+        for read in (reader.n_events, lambda: reader.read(0, 1), lambda: reader.read_block(0, 1)):
+            with pytest.raises(SourceChangedError, match="No such file"):
+                read()
+
+
 def test_a_wrong_file_is_closed_again(tmp_path: Path) -> None:
     path = write_file(tmp_path / "ssc_train.h5", [])
     refused(path)

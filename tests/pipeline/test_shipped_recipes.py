@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
 from tests.pipeline.event_files import write_dvsgesture
 from tonic import transforms
 
+from spikestore.pipeline.commands.preprocess import RecipeArgument
 from spikestore.pipeline.from_tonic import transform_from_tonic
 from spikestore.pipeline.readers.datasets import DATASETS
 from spikestore.pipeline.shipped_recipes import choose_recipe, shipped_recipes
@@ -21,6 +22,7 @@ def test_there_is_demo_and_one_for_each_data_set() -> None:
     """demo, and one under the name of every data set that has a reader."""
     assert list(shipped_recipes()) == ["demo", "dvsgesture", "nmnist", "shd", "ssc"]
     assert {name.lower() for name in DATASETS} < set(shipped_recipes())
+    assert get_args(RecipeArgument)[1].help.endswith(f": {', '.join(shipped_recipes())}.")
 
 
 @pytest.mark.parametrize("name", ["demo", "shd", "ssc"])

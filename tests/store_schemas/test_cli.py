@@ -64,6 +64,10 @@ def fake_fail(how: str) -> int:
         raise BrokenPipeError(32, "a worker has gone")
     return 7
 
+def fake_loud(quiet: Annotated[int, typer.Option("-q")] = 3) -> None:
+    """Mean something else by -q."""
+    typer.echo(f"{quiet}")
+
 def fake_flood(how: str) -> None:
     """Write much, line by line or through the buffer."""
     for number in range(200_000):
@@ -88,6 +92,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "fake-greet = fake_commands:fake_greet\n"
         "fake-fail = fake_commands:fake_fail\n"
         "fake-flood = fake_commands:fake_flood\n"
+        "fake-loud = fake_commands:fake_loud\n"
         "fake-extra = fake_no_h5py:command\n"
         "fake-broken = fake_broken:command\n"
         "fake-other = fake_other:command\n"
@@ -200,7 +205,14 @@ def test_logs_go_to_stderr_by_level(
     logger = logging.getLogger("spikestore")
     before = (logger.level, list(logger.handlers), logger.propagate)
     assert run(capsys, *flags, "fake-greet", "Ada") == (0, "hello Ada\n", shown)
+    assert run(capsys, "fake-greet", *flags, "Ada", "--times", "1") == (0, "hello Ada\n", shown)
     assert (logger.level, list(logger.handlers), logger.propagate) == before
+
+
+def test_a_command_may_mean_something_else_by_the_flags(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "-q", "fake-loud", "-q", "5") == (0, "5\n", [])
 
 
 @pytest.mark.parametrize(
@@ -278,6 +290,7 @@ def test_a_missing_extra_is_named(folder: Path, capsys: pytest.CaptureFixture[st
         (("fake-greet", "Ada", "--tims", "2"), "No such option: --tims", "spikestore fake-greet --help"),
         (("fake-fail", "parameter"), "not that one", "spikestore fake-fail --help"),
         (("-v", "-q", "fake-greet", "Ada"), "exclude each other", "spikestore fake-greet --help"),
+        (("fake-greet", "Ada", "-q", "-v"), "exclude each other", "spikestore fake-greet --help"),
     ],
 )
 def test_wrong_use_is_status_2(

@@ -70,10 +70,24 @@ def test_lines_are_occasional_and_show_rate_and_time_left(capsys: pytest.Capture
 def test_time_left_is_readable(left: int, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     report = progress_lines(every=1, clock=clock)
-    report(0, left + 10, "train")
-    clock.now = 10.0
-    report(10, left + 10, "train")
-    assert capsys.readouterr().err.splitlines()[1] == f"train: 10 of {left + 10:,} samples, 1/s, {text} left"
+    for clock.now, done in ((0.0, 0), (10.0, 10), (20.0, 20)):
+        report(done, left + 20, "train")
+    assert capsys.readouterr().err.splitlines()[2] == f"train: 20 of {left + 20:,} samples, 1/s, {text} left"
+
+
+def test_what_takes_long_to_start_is_not_slow(capsys: pytest.CaptureFixture[str]) -> None:
+    """Time left counts from the first progress on, and not from what ends at the same time as that."""
+    clock = Clock()
+    report = progress_lines(every=10, clock=clock)
+    for clock.now, done in ((0.0, 0), (9.0, 100), (10.0, 200), (29.0, 300), (49.0, 500), (99.0, 1000)):
+        report(done, 1000, "train")
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 0 of 1,000 samples",
+        "train: 200 of 1,000 samples",
+        "train: 300 of 1,000 samples, 10/s, 1 min 10 s left",
+        "train: 500 of 1,000 samples, 10/s, 50 s left",
+        "train: 1,000 of 1,000 samples, 10/s in 1 min 39 s",
+    ]
 
 
 def test_labels_are_counted_apart(capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,7 +159,7 @@ def test_forget_in_a_store(store: Store) -> None:
     assert store.names() == []
     assert len([*store.feature_sets()]) == 2
     for use in (lambda: store["demo:train"], lambda: store.splits("demo"), lambda: store.forget("demo")):
-        with pytest.raises(UnknownNameError, match="it is empty"):
+        with pytest.raises(UnknownNameError, match="; it has no names: say the beginning of a key"):
             use()
 
 

@@ -88,6 +88,8 @@ def test_all_problems_are_told_each_with_its_path() -> None:
         "there is no such field, did you mean 'count'?; fields are inner, many, count"
     )
     assert found["colour"] == "should be 'red' or 'green', found 'gren', did you mean 'green'?"
+    same = problems({"version": "1", "max": 1}, CropTime)
+    assert same == {"version": "should be 1, found '1'"}
     assert found["count"] == "input should be greater than or equal to 0, found -1"
 
 

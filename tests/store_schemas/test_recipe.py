@@ -90,6 +90,8 @@ def test_everything_spelled_out(tmp_path: Path) -> None:
         5,
     )
     assert (recipe.build.workers, recipe.build.fragment_samples) == (3, 128)
+    in_process = load_recipe(written(tmp_path, TEXT + "\n[build]\nworkers = 0\n"))
+    assert in_process.build.workers == 0
     plain = load_recipe(written(tmp_path, TEXT))
     assert recipe.transform_spec().key == plain.transform_spec().key
 
@@ -102,6 +104,25 @@ def test_fractions(tmp_path: Path, factor: str, value: float) -> None:
     """A fraction is the quotient that Python computes, wherever a factor may stand."""
     (first, *_) = load_recipe(changed(tmp_path, '"100/700"', factor)).transform
     assert first == Downsample(spatial_factor=(value, value))
+
+
+@pytest.mark.parametrize(
+    ("op", "words"),
+    [
+        ("drop_event", ("random, as Tonic's DropEvent", "at training time", "docs/loading.md")),
+        ("TimeJitter", ("random, as Tonic's TimeJitter",)),
+        ("denoise", ("op 'denoise', Tonic's Denoise, has no spec yet: only downsample",)),
+        ("to_voxel_grid", ("Tonic's ToVoxelGrid, has no spec yet",)),
+        ("crop_tme", ("unknown op 'crop_tme', did you mean 'crop_time'?",)),
+    ],
+)
+def test_an_operation_of_tonics_without_a_spec_is_told_as_one(
+    tmp_path: Path, op: str, words: tuple[str, ...]
+) -> None:
+    """What is random belongs into training; what has no spec is no typing mistake."""
+    found = problems(changed(tmp_path, 'op = "crop_time"\nmax = 1e6', f'op = "{op}"\np = 0.5'))
+    assert found.keys() == {"transform[1]"}
+    assert [word for word in words if word not in found["transform[1]"]] == []
 
 
 @pytest.mark.parametrize(

@@ -133,13 +133,14 @@ def test_provenance_of_another_shape(store: Path) -> None:
 
 def test_lines_of_bytes(capsys: pytest.CaptureFixture[str]) -> None:
     """Bytes are told in units that people read, with rate and time left; several of any size."""
-    times = iter((0.0, 10.0, 20.0))
+    times = iter((0.0, 1.0, 11.0, 21.0))
     report = console.progress_lines("bytes", clock=lambda: next(times))
     report(500, 4_000_000_000, "small:train")
-    report(1_000_000_500, 4_000_000_000, "small:train")
+    report(1_000, 4_000_000_000, "small:train")
+    report(1_000_001_000, 4_000_000_000, "small:train")
     report(4_000_000_000, 4_000_000_000, "small:train")
     assert capsys.readouterr().err.splitlines() == [
         "small:train: 500 bytes of 4.0 GB",
         "small:train: 1.0 GB of 4.0 GB, 100.0 MB/s, 30 s left",
-        "small:train: 4.0 GB of 4.0 GB, 200.0 MB/s in 20 s",
+        "small:train: 4.0 GB of 4.0 GB, 190.5 MB/s in 21 s",
     ]

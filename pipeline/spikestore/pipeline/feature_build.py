@@ -16,7 +16,7 @@ from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.source_files import LocatedSource, check_unchanged
 from spikestore.store_schemas.build import Build
 from spikestore.store_schemas.columns import Layout, layout_of
-from spikestore.store_schemas.errors import LayoutError, UsageError
+from spikestore.store_schemas.errors import LayoutError, StoreError, UsageError
 from spikestore.store_schemas.feature_set import Address, FeatureSet
 from spikestore.store_schemas.plan import Plan, make_plan
 from spikestore.store_schemas.recipe import ExecutorName
@@ -99,11 +99,11 @@ def open_build(storage: Storage, located: LocatedSource, transform: Transform, w
 
 
 def refuse_unfinished(build: Build, label: str) -> None:
-    """Raise `UsageError` if a fragment has no record yet."""
+    """Raise `StoreError` if a fragment has no record yet."""
     unfinished = build.unfinished()
     if unfinished:
         some = ", ".join(map(str, unfinished[:10])) + (" …" if len(unfinished) > 10 else "")
-        raise UsageError(
+        raise StoreError(
             f"{label} can't be finalised: {len(unfinished)} of {build.plan.fragments} fragments are missing ({some}); "
             "run their parts again (fragment k belongs to part k modulo N, plus 1), or preprocess without --finalise",
             fragments=tuple(unfinished),
@@ -183,10 +183,11 @@ def _tell(features: FeatureSet, label: str) -> None:
     if manifest.skipped:
         first = manifest.skipped[0]
         logger.warning(
-            "%s: %d of %d recordings were skipped, the first because %s",
+            "%s: %d of %d recordings %s skipped, the first because %s",
             label,
             len(manifest.skipped),
             manifest.samples,
+            "was" if len(manifest.skipped) == 1 else "were",
             first.reason,
         )
     if manifest.events.lossy_samples:

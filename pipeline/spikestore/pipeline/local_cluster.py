@@ -22,6 +22,7 @@ import importlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -34,6 +35,9 @@ _HOST = "127.0.0.1"
 
 _REPLACEMENTS = 20
 """Dask gives up on a fragment whose workers died four times: this is for workers that can't even start."""
+
+_TOLD = 3
+"""Ends of one worker that are warned of: workers that can't even start end 20 times in a few seconds."""
 
 _FOR_LONG_TASKS = {
     # Tasks are few and long: nobody needs a look at their stacks a hundred times a second.
@@ -91,6 +95,13 @@ def end(process: subprocess.Popen[bytes]) -> None:
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
+
+
+def how_it_ended(returncode: int) -> str:
+    """Say in words how a process ended; the kernel kills with signal 9 whoever takes the last memory."""
+    if returncode >= 0:
+        return f"status {returncode}"
+    return f"signal {-returncode}{': out of memory?' if -returncode == signal.SIGKILL else ''}"
 
 
 @contextlib.contextmanager
@@ -157,9 +168,13 @@ def local_cluster(workers: int, processes: WorkerProcesses) -> Any:
             self.process = processes.worker(self.scheduler, spec)
 
         async def _replace(self) -> None:
-            for _ in range(_REPLACEMENTS):
+            for before in range(_REPLACEMENTS):
                 while self.process is not None and self.process.poll() is None:
                     await asyncio.sleep(0.2)
+                if self.process is not None:
+                    level = logging.WARNING if before < _TOLD else logging.DEBUG
+                    why = how_it_ended(self.process.returncode)
+                    logger.log(level, "a worker ended unexpectedly (%s) and is replaced", why)
                 self._launch()
 
     options = {

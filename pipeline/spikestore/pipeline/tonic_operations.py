@@ -17,12 +17,7 @@ import numpy as np
 from spikestore.store_schemas.canonical import LARGEST_INTEGER
 from spikestore.store_schemas.errors import SpecError, UnsupportedTransformError
 from spikestore.store_schemas.operations import SLICING_MODES, CropTime, Downsample, Operation, ToFrame
-
-_RANDOM = frozenset({
-    "DropEvent", "DropEventByArea", "DropEventByTime", "EventDrop", "RandomCrop", "RandomDropPixel", "RandomFlipLR",
-    "RandomFlipPolarity", "RandomFlipUD", "RandomTimeReversal", "SpatialJitter", "TimeJitter", "UniformNoise",
-})  # fmt: skip
-"""Classes of ``tonic.transforms`` 1.7.0 that draw random numbers whatever their parameters."""
+from spikestore.store_schemas.operations.without_spec import RANDOM
 
 _RANDOM_AS_TUPLE = {
     "Downsample": ("time_factor",),
@@ -63,7 +58,7 @@ def _why_not(part: object) -> str:
         if part is None:
             return "is no transform: give a tonic.transforms.Compose that ends in ToFrame"
         return "has no spec: only tonic.transforms.Downsample, CropTime and ToFrame have one; apply it at training time"
-    if kind.__name__ in _RANDOM or _random_parameter(part):
+    if kind.__name__ in RANDOM or _random_parameter(part):
         return f"is {_FROZEN}"
     if kind.__name__ == "DropPixel" and part.hot_pixel_frequency:  # type: ignore[attr-defined]
         return "infers its hot pixels from each recording; it has no spec"

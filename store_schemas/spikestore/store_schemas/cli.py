@@ -16,13 +16,16 @@ logging; commands declare theirs with ``typer.Option(envvar=…)``.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+import inspect
+import logging
 import os
 import select
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -43,6 +46,8 @@ _EXTRA_OF_MODULE = {
     "tonic": "pipeline",
     "torch": "train",
 }
+
+_EXCLUSIVE = "--verbose and --quiet exclude each other"
 
 _HELP = """
 Precompute event-data features once, share the store, train at device speed.
@@ -104,7 +109,7 @@ def _application(command: str | None) -> typer.Typer:
         function, text = _absent, ""  # of the commands that are not meant, names are enough to suggest one
         if command in (None, name):
             try:
-                function = entry_point.load()
+                function = _with_loudness(entry_point.load())
                 text = help_text(function.__doc__ or "")
             except Exception as error:
                 if command == name:
@@ -112,6 +117,41 @@ def _application(command: str | None) -> typer.Typer:
                 text = str(_missing_extra(error, name) or f"Can't be loaded: {error}")
         application.command(name=name, help=text)(function)
     return application
+
+
+def _with_loudness(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command take --verbose and --quiet too: many write them behind its name. Its own ones go before these."""
+    signature = inspect.signature(function, eval_str=True)
+    notes = [
+        note for one in signature.parameters.values() for note in getattr(one.annotation, "__metadata__", ())
+    ]
+    taken = {flag for note in notes for flag in getattr(note, "param_decls", None) or ()} | {
+        f"--{name}" for name in signature.parameters
+    }
+    if taken & {"--verbose", "-v", "--quiet", "-q"}:
+        return function
+
+    @functools.wraps(function)
+    def command(*, verbose: bool, quiet: bool, **given: Any) -> Any:
+        if verbose and quiet:
+            raise typer.BadParameter(_EXCLUSIVE)
+        if verbose or quiet:  # `_top_level` has opened the log, and puts its level back
+            logging.getLogger("spikestore").setLevel(logging.DEBUG if verbose else logging.WARNING)
+        return function(**given)
+
+    flags = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, typer.Option(f"--{name}", f"-{name[0]}", hidden=True)],
+        )
+        for name in ("verbose", "quiet")
+    ]
+    parameters = [*signature.parameters.values(), *flags]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
 
 
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
@@ -138,7 +178,7 @@ def _top_level(
     ] = False,
 ) -> None:
     if verbose and quiet:
-        raise typer.BadParameter("--verbose and --quiet exclude each other")
+        raise typer.BadParameter(_EXCLUSIVE)
     context.with_resource(logs_on_stderr(verbose=verbose, quiet=quiet))
 
 

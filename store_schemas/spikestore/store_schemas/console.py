@@ -23,6 +23,7 @@ __all__ = [
     "Progress",
     "copy_lines",
     "logs_on_stderr",
+    "plural",
     "print_json",
     "progress",
     "progress_lines",
@@ -152,20 +153,30 @@ def copy_lines() -> Progress | None:
 def progress_lines(
     unit: str = "samples", every: float = 10.0, clock: Callable[[], float] = time.monotonic
 ) -> Progress:
-    """Return a callback that says a line at the start, every `every` seconds and at the end of each label."""
+    """Return a callback that says a line at the start, every `every` seconds and at the end of each label.
+
+    Rate and time left count from the first progress on, as workers may take long to start; the last line has the rate
+    of all the time.
+    """
     started: dict[str, tuple[float, int]] = {}
+    moved: dict[str, tuple[float, int]] = {}
     said: dict[str, float] = {}
     finished: set[str] = set()
 
     def report(done: int, total: int, label: str) -> None:
         now = clock()
         began, before = started.setdefault(label, (now, done))
+        if done > before:
+            moved.setdefault(label, (now, done))
         if label in finished or (done < total and now - said.get(label, -every) < every):
             return
         said[label] = now
         if done >= total:
             finished.add(label)
-        rate = (done - before) / (now - began) if now > began else 0.0
+        since, first = (began, before) if done >= total else moved.get(label, (now, done))
+        # Fragments of several workers end in bursts: what the first one says of the rate is nothing.
+        steady = now - since >= every / 2 or done >= total
+        rate = (done - first) / (now - since) if steady and now > since else 0.0
         amount = _size if unit == "bytes" else "{:,.0f}".format
         noun = "" if unit == "bytes" else f" {unit}"
         line = f"{label}: {amount(done)} of {amount(total)}{noun}"
@@ -179,6 +190,11 @@ def progress_lines(
         say(line)
 
     return report
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun: ``1 recording``, ``2,000 recordings``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _size(count: float) -> str:

@@ -210,7 +210,7 @@ def _short(value: object) -> str:
 
 def _nearest(word: str, words: list[str]) -> str:
     match = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f", did you mean '{match[0]}'?" if match else ""
+    return f", did you mean '{match[0]}'?" if match and match[0] != word else ""  # "1" is not the number 1
 
 
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[str]]:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from spikestore.store_schemas.columns import BLOCK
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
-from spikestore.store_schemas.model import AsTuple, Location, Name, Size, Spec
+from spikestore.store_schemas.model import AsTuple, Count, Location, Name, Size, Spec
 from spikestore.store_schemas.source import OnError
 from spikestore.store_schemas.transform import DEFAULT_MAX_BINS, Chain, Transform
 
@@ -49,8 +49,8 @@ ExecutorName = Literal["auto", "fused", "tonic"]
 class RecipeBuild(Spec):
     """The table ``[build]``: how to build; nothing here changes the result."""
 
-    workers: Size | None = None
-    """Processes; one per core by default."""
+    workers: Count | None = None
+    """Processes; one per core by default, 0 works in the one that was started."""
     fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)] | None = None
     """Samples that one task writes."""
     executor: ExecutorName = "auto"

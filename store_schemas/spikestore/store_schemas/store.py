@@ -372,6 +372,8 @@ class Store:
             if near
             else f"; it has {', '.join(names)}"
             if names
+            else "; it has no names: say the beginning of a key, as ls shows it"
+            if next(self.addresses(), None) is not None
             else "; it is empty"
         )
         return UnknownNameError(f"there is no {name!r} in the store {self.storage.url}{hint}", name=name)

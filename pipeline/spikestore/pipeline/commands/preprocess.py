@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import copy_lines, print_json, progress
+from spikestore.store_schemas.console import copy_lines, plural, print_json, progress
 
 if TYPE_CHECKING:
     from spikestore.pipeline.preprocessing import BuildOptions
@@ -22,7 +22,10 @@ logger = logging.getLogger(__name__)
 
 RecipeArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[RECIPE]", help="A TOML file, or the name of a shipped recipe: demo, ssc, shd."),
+    typer.Argument(
+        metavar="[RECIPE]",
+        help="A TOML file, or the name of a shipped recipe: demo, dvsgesture, nmnist, shd, ssc.",
+    ),
 ]
 DataOption = Annotated[
     str | None,
@@ -133,7 +136,12 @@ def _run_part(
     done = build_part(targets, store, share, workers, options, lock)
     for split, (fragments, built) in done.items():
         logger.info(
-            "%s:%s: %d fragments in part %s, %d built now", loaded.name, split, fragments, part, built
+            "%s:%s: %s in part %s, %d built now",
+            loaded.name,
+            split,
+            plural(fragments, "fragment"),
+            part,
+            built,
         )
     if not done:
         logger.info("%s is in the store already: nothing to compute", loaded.name)

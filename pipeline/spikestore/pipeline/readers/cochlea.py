@@ -154,7 +154,6 @@ class CochleaReader:
         try:
             times, units = sequences(start, stop)
         except HDF5_ERRORS as error:
-            self._watched.check()  # a file that changes looks damaged
             self._damaged(error)
         self._watched.check()
         return cochlea_block(
@@ -198,6 +197,7 @@ class CochleaReader:
         return RecordingError(f"{self.name_of(row)}: {why}", path=str(self._path), recording=row, **details)
 
     def _damaged(self, why: Exception | str) -> NoReturn:
+        self._watched.check()  # a file that changes, or is gone, looks damaged
         cause = why if isinstance(why, Exception) else None
         raise LayoutError(
             f"{self._path} is damaged or truncated ({one_line(why)}): {DOWNLOAD}", path=str(self._path)

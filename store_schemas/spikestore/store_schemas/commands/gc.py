@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import print_json, progress, say
+from spikestore.store_schemas.console import plural, print_json, progress, say
 
 if TYPE_CHECKING:
     from spikestore.store_schemas.collection import Garbage
@@ -50,7 +50,7 @@ def gc(
         say(f"kept: {reason}")
     for one in found.garbage:
         say(
-            f"{'would remove' if dry_run else 'removing'} {_KINDS[one.kind]} {one.path}: {one.objects:,} objects, "
+            f"{'would remove' if dry_run else 'removing'} {_KINDS[one.kind]} {one.path}: {plural(one.objects, 'object')}, "
             f"{one.size:,} bytes, the newest of {one.newest:%Y-%m-%d %H:%M} UTC"
         )
     removed: tuple[Garbage, ...] = ()

@@ -28,7 +28,11 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     elif rows:
         _show(rows)
     else:
-        say(f"the store {opened.storage.url} is empty")
+        begun = any(
+            next(opened.storage.list(f"{address.folder}/builds"), None) for address in opened.addresses()
+        )
+        more = ", but an unfinished build: preprocess goes on with it" if begun else ""
+        say(f"the store {opened.storage.url} has no feature sets{more}")
     if broken_names or any(row["damaged"] for row in rows):
         raise typer.Exit(1)
 
@@ -38,9 +42,9 @@ def _show(rows: list[dict[str, Any]]) -> None:
 
     table = Table("name", "key", "dataset", "samples", "non-zeros", "digest", box=None, pad_edge=False)
     for row in rows:
-        key = f"{row['transform_key'][:12]}/{row['source_key'][:12]}"
+        key = _short_key(row)
         if row["damaged"]:
-            table.add_row(row["name"] or "-", key, "damaged", row["damaged"])
+            table.add_row(row["name"] or "-", key, "damaged")
             continue
         table.add_row(
             row["name"] or "-",
@@ -50,7 +54,15 @@ def _show(rows: list[dict[str, Any]]) -> None:
             f"{row['nnz']:,}",
             row["digest"][:12],
         )
-    stdout_console().print(table)
+    console = stdout_console()
+    console.print(table)
+    for row in rows:
+        if row["damaged"]:  # not in the table: a column as wide as this would pad all rows
+            console.print(f"{row['name'] or _short_key(row)}: {row['damaged']}", markup=False, emoji=False)
+
+
+def _short_key(row: dict[str, Any]) -> str:
+    return f"{row['transform_key'][:12]}/{row['source_key'][:12]}"
 
 
 def _rows(store: Store, broken_names: list[str]) -> list[dict[str, Any]]:

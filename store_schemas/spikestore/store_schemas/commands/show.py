@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import print_json, stdout_console
+from spikestore.store_schemas.console import plural, print_json, stdout_console
 
 if TYPE_CHECKING:
     from spikestore.store_schemas.feature_set import FeatureSet
@@ -68,7 +68,7 @@ def _lines(features: FeatureSet) -> list[str]:
         f"  transform   {operations[0]}",
         *(f"              {operation}" for operation in operations[1:]),
         f"  files       {_files(source)}",
-        f"  samples     {manifest.samples:,} in {len(manifest.fragments)} fragments of {manifest.fragment_samples:,}",
+        f"  samples     {manifest.samples:,} in {plural(len(manifest.fragments), 'fragment')} of {manifest.fragment_samples:,}",
         f"  classes     {len(layout.classes)}",
         f"  frames      ({', '.join(layout.axes)}) = (up to {manifest.n_bins}, {', '.join(map(str, layout.sites))})",
         f"  non-zeros   {manifest.nnz:,}; largest value {manifest.max_value:g}, largest index {manifest.max_index:,}",
@@ -77,7 +77,7 @@ def _lines(features: FeatureSet) -> list[str]:
         f"  columns     {', '.join(f'{name} {dtype}' for name, dtype in layout.columns)}",
     ]
     if manifest.skipped:
-        lines.append(f"  skipped     {len(manifest.skipped)} recordings:")
+        lines.append(f"  skipped     {plural(len(manifest.skipped), 'recording')}:")
         lines += [f"              {row.row}: {row.reason}" for row in manifest.skipped[:10]]
         if len(manifest.skipped) > 10:
             lines.append("              … (all of them with --json)")

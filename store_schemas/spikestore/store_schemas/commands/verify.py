@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import print_json, progress, say
+from spikestore.store_schemas.console import plural, print_json, progress, say
 
 if TYPE_CHECKING:
     from spikestore.store_schemas.feature_set import FeatureSet
@@ -57,7 +57,7 @@ def verify(
     for damage in damages:
         say(f"{damage.path}: {damage.what}")
     if damages:
-        say(f"{len(damages)} damaged {'object' if len(damages) == 1 else 'objects'} in {opened.storage.url}")
+        say(f"{plural(len(damages), 'damaged object')} in {opened.storage.url}")
         raise typer.Exit(1)
     if not sets and not names:
         say(f"the store {opened.storage.url} is empty")

@@ -2,14 +2,17 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from spikestore.store_schemas.operations.clip_counts import ClipCounts
 from spikestore.store_schemas.operations.crop_time import CropTime
 from spikestore.store_schemas.operations.downsample import Downsample
 from spikestore.store_schemas.operations.to_frame import SLICING_MODES, ToFrame
+from spikestore.store_schemas.operations.without_spec import not_of_tonic
 
-Operation = Annotated[Downsample | CropTime | ToFrame | ClipCounts, Field(discriminator="op")]
+Operation = Annotated[
+    Downsample | CropTime | ToFrame | ClipCounts, Field(discriminator="op"), BeforeValidator(not_of_tonic)
+]
 """Any operation; the field ``op`` tells which."""
 
 __all__ = ["SLICING_MODES", "ClipCounts", "CropTime", "Downsample", "Operation", "ToFrame"]

@@ -12,15 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sinabs import layers as sinabs_layers
-from sinabs.activation import MembraneReset, MembraneSubtract
 from torch import Tensor, nn
 
 from spikestore.train.neurons import IAF, Heaviside, SingleExponential
 from spikestore.train.neurons import linear as linear_module
 from spikestore.train.neurons.sequential import SpikingSequential
 
-
-RESETS = {"subtract": MembraneSubtract(), "zero": MembraneReset(), "other": MembraneReset(-0.3)}
+RESETS = {
+    "subtract": reference.MembraneSubtract(),
+    "zero": reference.MembraneReset(),
+    "other": reference.MembraneReset(-0.3),
+}
 SURROGATES: list[Any] = [SingleExponential(), SingleExponential(0.3, 2.0), reference.MultiGaussian()]
 
 
@@ -52,7 +54,9 @@ def results(net: nn.Module, frames: Tensor, calls: int = 1, *, initial: bool = F
     frames, first = frames.clone().requires_grad_(), []
     torch.manual_seed(5)
     layers: list[Any] = [layer for name, layer in net.named_children() if name.startswith("iaf")] * initial
-    for layer, before in zip(layers, (one for one in net if isinstance(one, nn.Linear)), strict=False):
+    for layer, before in zip(
+        layers, (one for one in net.children() if isinstance(one, nn.Linear)), strict=False
+    ):
         first.append(torch.randn(len(frames), before.out_features).requires_grad_())
         layer.v_mem = first[-1] * 1
     outputs = [net(frames) for _ in range(calls)] + [layer.v_mem for layer in layers]

@@ -44,11 +44,7 @@ def _fire(v, threshold, single: tl.constexpr):
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _reset(v, spike, reset, to_zero: tl.constexpr):
-    if to_zero:
-        after = v * tl.where(spike == 0.0, 1.0, 0.0) + reset
-    else:
-        after = v - spike * reset
-    return after
+    return v * tl.where(spike == 0.0, 1.0, 0.0) + reset if to_zero else v - spike * reset
 
 
 @triton.jit  # type: ignore[untyped-decorator]

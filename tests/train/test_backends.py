@@ -108,9 +108,9 @@ def test_same_parameters_for_any_network(spec: NetworkSpec, seed: int) -> None:
     for backend in ("fused", "sinabs"):
         torch.manual_seed(seed)
         network = build_network(
-            spec.model_copy(update={"backend": backend}), sites=450, classes=3, polarities=2, height=15, width=15
+            spec.model_copy(update={"backend": backend}), sites=1152, classes=3, polarities=2, height=24, width=24
         )  # fmt: skip
-        network(torch.zeros(2, 1, 2, 15, 15))  # states have a shape now, and are no weights
+        network(torch.zeros(2, 1, 2, 24, 24))  # states have a shape now, and are no weights
         found.append(network)
     fused, sinabs = found
     assert list(weights(fused)) == list(weights(sinabs))

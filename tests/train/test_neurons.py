@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sinabs.activation as reference
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sinabs import layers as sinabs_layers
 from torch import Tensor
@@ -120,6 +120,10 @@ def gradients(layer: Any, tensors: list[Tensor]) -> tuple[list[Tensor], list[Ten
 
 @settings(max_examples=100)
 @given(cases)
+@example(Case((3, 9, 40), 0.7, -0.3, False, 0, 0, 2, 1.0, False, 0))
+@example(Case((3, 9, 40), 1.0, -0.3, True, 2, 1, 2, 1.0, True, 0))
+@example(Case((3, 9, 40), 0.5, -0.3, False, 3, 2, 2, 1.0, True, 0))
+@example(Case((3, 9, 40), 3.0, -0.3, True, 5, 0, 2, 5.0, False, 0))
 def test_equals_sinabs(case: Case) -> None:
     """Over shapes, thresholds, minima, resets, surrogates, states and calls: equal spikes, states and gradients."""
     ours, theirs = case.layers()

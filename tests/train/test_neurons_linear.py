@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sinabs.activation as reference
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sinabs import layers as sinabs_layers
 from torch import Tensor, nn
@@ -53,11 +53,11 @@ def results(net: nn.Module, frames: Tensor, calls: int = 1, *, initial: bool = F
     """Return outputs, and last potentials if there are `initial` ones; and all gradients."""
     frames, first = frames.clone().requires_grad_(), []
     torch.manual_seed(5)
-    layers: list[Any] = [layer for name, layer in net.named_children() if name.startswith("iaf")] * initial
-    for layer, before in zip(
-        layers, (one for one in net.children() if isinstance(one, nn.Linear)), strict=False
-    ):
-        first.append(torch.randn(len(frames), before.out_features).requires_grad_())
+    layers: list[Any] = [layer for name, layer in net.named_children() if initial and name.startswith("iaf")]
+    for place, layer in enumerate(layers):
+        first.append(
+            torch.randn(len(frames), net.get_submodule(f"linear{place}").out_features, requires_grad=True)
+        )
         layer.v_mem = first[-1] * 1
     outputs = [net(frames) for _ in range(calls)] + [layer.v_mem for layer in layers]
     torch.manual_seed(4)
@@ -70,13 +70,8 @@ def compare(frames: Tensor, *arguments: Any, **options: Any) -> None:
     """Assert that outputs are equal and gradients close."""
     found = results(network(SpikingSequential, *arguments, **options), frames)
     wanted = results(network(nn.Sequential, *arguments, **options), frames)
-    assert_close(found, wanted, equal=1)
-
-
-def assert_close(found: list[Tensor], wanted: list[Tensor], *, equal: int) -> None:
-    """Assert that the first so many are equal, and all are close."""
     for place, (mine, theirs) in enumerate(zip(found, wanted, strict=True)):
-        if place < equal:
+        if place < 1:
             assert torch.equal(mine, theirs)
         assert float((mine - theirs).abs().max()) <= 2e-6 * float(theirs.abs().max())
 
@@ -102,6 +97,9 @@ def counts(shape: tuple[int, ...], density: float, most: int = 4, seed: int = 0)
     calls=st.integers(1, 2),
     seed=st.integers(0, 99),
 )
+@example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 1.0, "subtract", "multi", SURROGATES[0], True, 2, 0)
+@example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.3, "zero", "multi", SURROGATES[1], True, 2, 0)
+@example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.3, "other", "single", SURROGATES[0], False, 2, 0)
 def test_equals_sinabs(
     widths: list[int], batch: int, time: int, density: float, minimum: float | None, threshold: float, reset: str,
     spike_fn: str, surrogate: Any, bias: bool, calls: int, seed: int,
@@ -114,8 +112,18 @@ def test_equals_sinabs(
     }  # fmt: skip
     net = network(SpikingSequential, tuple(widths), bias=bias, **options)
     sinabs = network(nn.Sequential, tuple(widths), bias=bias, neurons=neurons_of_sinabs, **options)
+    with torch.no_grad():  # sums of such weights are exact in any order, and so are potentials computed again
+        for name, one in net.named_parameters():
+            if "linear" in name:
+                one.copy_(torch.round(one * 256) / 256)
+                sinabs.get_parameter(name).copy_(one)
     found, wanted = (results(one, frames, calls, initial=True) for one in (net, sinabs))
-    assert_close(found, wanted, equal=calls + len(widths) - 2)
+    # Close by the largest of all: where layers and steps cancel each other, little is left of much.
+    allowed = 2e-6 * max(float(one.abs().max()) for one in wanted)
+    for place, (mine, theirs) in enumerate(zip(found, wanted, strict=True)):
+        if place < calls + len(widths) - 2:
+            assert torch.equal(mine, theirs)
+        assert float((mine - theirs).abs().max()) <= allowed
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,10 @@ def assert_equal_networks(name: str, backend: str, **changes: Any) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("minimum", [None, -0.1])
-def test_fused_equals_sinabs(name: str, minimum: float | None) -> None:
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_fused_equals_sinabs(name: str, minimum: float | None, reset: str) -> None:
     """Same names, weights that load both ways, equal outputs, gradients to rounding."""
-    assert_equal_networks(name, "fused", min_v_mem=minimum)
+    assert_equal_networks(name, "fused", min_v_mem=minimum, reset=reset)
 
 
 convolutions = st.builds(
@@ -93,6 +94,7 @@ specs = st.builds(
     spike_threshold=st.sampled_from([1.0, 0.7]),
     min_v_mem=st.sampled_from([None, -1.0]),
     spikes=st.sampled_from(["multi", "single"]),
+    reset=st.sampled_from(["subtract", "zero"]),
     surrogate=st.sampled_from(sorted(backends.SURROGATES)),
     input_scale=st.sampled_from([1.0, 2.0]),
 )
@@ -106,9 +108,9 @@ def test_same_parameters_for_any_network(spec: NetworkSpec, seed: int) -> None:
     for backend in ("fused", "sinabs"):
         torch.manual_seed(seed)
         network = build_network(
-            spec.model_copy(update={"backend": backend}), sites=450, classes=3, polarities=2, height=15, width=15
+            spec.model_copy(update={"backend": backend}), sites=1152, classes=3, polarities=2, height=24, width=24
         )  # fmt: skip
-        network(torch.zeros(2, 1, 2, 15, 15))  # states have a shape now, and are no weights
+        network(torch.zeros(2, 1, 2, 24, 24))  # states have a shape now, and are no weights
         found.append(network)
     fused, sinabs = found
     assert list(weights(fused)) == list(weights(sinabs))
@@ -201,3 +203,9 @@ def test_exodus_refuses_a_minimum() -> None:
     """EXODUS bounds before the reset and not after: other gradients, so no minimum."""
     with pytest.raises(UsageError, match=r"leave min_v_mem out"):
         build("linear", "exodus", min_v_mem=-1.0)
+
+
+def test_exodus_refuses_reset_to_zero() -> None:
+    """EXODUS can only subtract; it would say so with an error of its own."""
+    with pytest.raises(UsageError, match=r"can only subtract .*: leave reset out, or take the backend fused"):
+        build("linear", "exodus", reset="zero")

@@ -104,6 +104,17 @@ def test_a_minimum_would_give_other_gradients() -> None:
     )
 
 
+def test_knows_no_reset_to_zero() -> None:
+    """Why `reset` is refused: EXODUS has no kernel for it."""
+    from sinabs.activation import MembraneReset
+    from sinabs.exodus.layers import IAF
+
+    with pytest.raises(UsageError, match="leave reset out"):
+        build("linear", "exodus", reset="zero")
+    with pytest.raises(NotImplementedError, match="MembraneSubtract"):
+        IAF(reset_fn=MembraneReset())
+
+
 def test_trains_and_evaluates(store_folder: Path, tmp_path: Path) -> None:
     """A run with a smaller last batch has Sinabs' losses, and the others evaluate what it trained."""
     store = Store(store_folder)

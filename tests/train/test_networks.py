@@ -70,8 +70,8 @@ def test_weights_of_another_network_are_refused() -> None:
 
 
 def test_spec_reaches_the_layers() -> None:
-    """Threshold, minimum and input scale are those of the spec; thresholds are not shared."""
-    spec = NetworkSpec(hidden=(8, 8), spike_threshold=0.5, min_v_mem=-1.0, input_scale=2.0)
+    """Threshold, minimum, reset and input scale are those of the spec; thresholds are not shared."""
+    spec = NetworkSpec(hidden=(8, 8), spike_threshold=0.5, min_v_mem=-1.0, reset="zero", input_scale=2.0)
     torch.manual_seed(1)
     network = build_network(spec, sites=10, classes=2)
     torch.manual_seed(1)
@@ -79,6 +79,7 @@ def test_spec_reaches_the_layers() -> None:
     first, second = (cast("IAF", layer) for layer in spiking_layers(network).values())
     assert float(first.spike_threshold) == 0.5
     assert first.min_v_mem == -1.0
+    assert [layer.neuron.to_zero for layer in (first, second)] == [True, True]
     assert first.spike_threshold is not second.spike_threshold
     assert torch.equal(weights(network)["linear1.weight"], 2 * weights(plain)["linear1.weight"])
 
@@ -89,6 +90,8 @@ def test_specs_of_before_there_were_backends() -> None:
     assert NetworkSpec.from_mapping(old, origin="test") == NetworkSpec(backend="fused", hidden=(8,))
     with pytest.raises(SpecError, match=r"backend: should be 'fused', 'sinabs' or 'exodus', found 'fusd'"):
         NetworkSpec.from_mapping({"backend": "fusd"}, origin="test")
+    with pytest.raises(SpecError, match=r"reset: should be 'subtract' or 'zero', found 'one'"):
+        NetworkSpec.from_mapping({"reset": "one"}, origin="test")
 
 
 def test_nonsense_is_refused() -> None:

@@ -6,12 +6,13 @@ import copy
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
 import sinabs.activation as reference
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sinabs import layers as sinabs_layers
 from torch import Tensor
@@ -30,6 +31,14 @@ SURROGATES: list[tuple[Any, Any]] = [
     (neurons.Gaussian(), reference.Gaussian()),
     (neurons.MultiGaussian(), reference.MultiGaussian()),
 ]
+RESETS: list[tuple[Any, Any]] = [
+    (None, reference.MembraneSubtract()),
+    ("subtract", reference.MembraneSubtract()),
+    (0.4, reference.MembraneSubtract(0.4)),
+    ("zero", reference.MembraneReset()),
+    (reference.MembraneReset(), reference.MembraneReset()),
+    (reference.MembraneReset(-0.3), reference.MembraneReset(-0.3)),
+]
 SMALLEST = 1e-29
 """Gradients below are 0 on the CPU."""
 
@@ -42,7 +51,7 @@ class Case:
     threshold: float
     minimum: float | None
     single: bool
-    reset: float | None
+    reset: int
     surrogate: int
     calls: int
     scale: float
@@ -52,17 +61,18 @@ class Case:
     def layers(self) -> tuple[IAF, sinabs_layers.IAF]:
         """Return ours and Sinabs'."""
         ours, theirs = SURROGATES[self.surrogate]
+        reset, their_reset = RESETS[self.reset]
         options: dict[str, Any] = {"min_v_mem": self.minimum, "spike_threshold": torch.tensor(self.threshold)}
         return (
             IAF(
                 spike_fn="single" if self.single else "multi",
-                reset_fn=self.reset,
+                reset_fn=reset,
                 surrogate_grad_fn=ours,
                 **options,
             ),
             sinabs_layers.IAF(
                 spike_fn=reference.SingleSpike if self.single else reference.MultiSpike,
-                reset_fn=reference.MembraneSubtract(self.reset),
+                reset_fn=their_reset,
                 surrogate_grad_fn=theirs,
                 **options,
             ),
@@ -88,7 +98,7 @@ cases = st.builds(
     threshold=st.sampled_from([1.0, 0.5, 0.7, 3.0, 0.1]),
     minimum=st.sampled_from([None, -1.0, 0.0, -0.3, 0.2]),
     single=st.booleans(),
-    reset=st.sampled_from([None, None, 0.4]),
+    reset=st.integers(0, len(RESETS) - 1),
     surrogate=st.integers(0, len(SURROGATES) - 1),
     calls=st.integers(1, 3),
     scale=st.sampled_from([0.2, 1.0, 5.0]),
@@ -108,8 +118,12 @@ def gradients(layer: Any, tensors: list[Tensor]) -> tuple[list[Tensor], list[Ten
     return [one.detach() for one in outputs], [one.grad for one in (first, *inputs) if one.grad is not None]
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(cases)
+@example(Case((3, 9, 40), 0.7, -0.3, False, 0, 0, 2, 1.0, False, 0))
+@example(Case((3, 9, 40), 0.1, -0.3, True, 2, 1, 2, 0.2, False, 0))
+@example(Case((3, 9, 40), 0.5, -0.3, False, 3, 2, 2, 1.0, True, 0))
+@example(Case((3, 9, 40), 3.0, -0.3, True, 5, 0, 2, 5.0, False, 0))
 def test_equals_sinabs(case: Case) -> None:
     """Over shapes, thresholds, minima, resets, surrogates, states and calls: equal spikes, states and gradients."""
     ours, theirs = case.layers()
@@ -172,9 +186,11 @@ def test_what_is_not_finite_comes_through(value: float) -> None:
     """NaN and infinities give what Sinabs gives, so that a run that goes wrong is noticed."""
     x = torch.randn(2, 6, 20)
     x[0, 2, 3] = value
-    for minimum in (None, -1.0):
-        mine, theirs = IAF(min_v_mem=minimum)(x), sinabs_layers.IAF(min_v_mem=minimum)(x)
+    for minimum, (reset, their_reset) in product((None, -1.0), (RESETS[0], RESETS[3])):
+        mine = IAF(min_v_mem=minimum, reset_fn=reset)(x)
+        theirs = sinabs_layers.IAF(min_v_mem=minimum, reset_fn=their_reset)(x)
         assert torch.equal(mine.isnan(), theirs.isnan())
+        assert torch.equal(mine.nan_to_num(), theirs.nan_to_num())
 
 
 def test_states_stay_until_they_are_reset() -> None:
@@ -235,7 +251,9 @@ def test_half_precision_keeps_membranes_in_float32(dtype: torch.dtype) -> None:
         (lambda: IAF(min_v_mem=float("nan")), "min_v_mem should be one finite number"),
         (lambda: IAF(spike_fn="some"), "spike_fn should be 'multi' or 'single', found some"),
         (lambda: IAF(spike_fn=reference.MaxSpike(3)), "found MaxSpike"),
-        (lambda: IAF(reset_fn=reference.MembraneReset()), "an amount to subtract, found MembraneReset"),
+        (lambda: IAF(reset_fn="none"), "should be 'subtract', 'zero' or an amount to subtract, found none"),
+        (lambda: IAF(reset_fn="MembraneReset"), "an amount to subtract, found MembraneReset"),
+        (lambda: IAF(reset_fn=torch.relu), "an amount to subtract, found builtin"),
         (lambda: IAF()(torch.zeros(3)), r"takes \(batch, time, \*neurons\), found shape \(3,\)"),
         (lambda: IAF()(torch.zeros(3, 2, 2).double()), r"float64, use .float\(\)"),
         (lambda: IAF()(torch.zeros(3, 2, 2, device="meta")), "not on meta: take the backend sinabs"),

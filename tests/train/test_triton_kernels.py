@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from sinabs.activation import MembraneReset
 from torch import nn
 
 from spikestore.train import ConvolutionSpec, NetworkSpec, build_network, forget_states
@@ -20,6 +22,9 @@ CASES: list[dict[str, Any]] = [
     {"min_v_mem": -0.3},
     {"spike_fn": "single", "spike_threshold": 0.7},
     {"spike_threshold": 0.7, "min_v_mem": -1.0, "reset_fn": 0.5},
+    {"reset_fn": "zero"},
+    {"reset_fn": "zero", "min_v_mem": -0.3, "spike_fn": "single", "spike_threshold": 0.7},
+    {"reset_fn": MembraneReset(-0.2), "min_v_mem": 0.0, "surrogate_grad_fn": MultiGaussian()},
     {"surrogate_grad_fn": MultiGaussian(), "min_v_mem": 0.0},
     {"surrogate_grad_fn": Heaviside(), "spike_fn": "single"},
     {"surrogate_grad_fn": SingleExponential(0.3, 2.0), "spike_threshold": 3.0},
@@ -72,11 +77,12 @@ def test_compiles_without_fused_products(tmp_path: Any, monkeypatch: pytest.Monk
     from spikestore.train.neurons import triton_kernels
 
     constants = {"own_reset": True, "single": False, "bounded": True, "block": 128}
-    for kernel, more in (
+    kernels = (
         (triton_kernels._forward, {"keep": True, "record": True}),
         (triton_kernels._backward, {"given": False}),
-    ):
-        values = {**constants, **more}
+    )
+    for (kernel, more), to_zero in product(kernels, (False, True)):
+        values = {**constants, **more, "to_zero": to_zero}
         kinds = {name: "*fp32" if name.endswith("_at") else "i32" for name in kernel.arg_names}
         kinds |= {"reset_amount": "fp32"} | dict.fromkeys(values, "constexpr")
         made = compile(

@@ -26,6 +26,8 @@ Backend = Literal["fused", "sinabs", "exodus"]
 
 SpikeMode = Literal["multi", "single"]
 
+ResetMode = Literal["subtract", "zero"]
+
 SurrogateName = Literal[
     "single_exponential", "multi_gaussian", "periodic_exponential", "heaviside", "gaussian"
 ]
@@ -43,7 +45,12 @@ _EXODUS_DEVICES = ("cuda",)
 
 
 def make_neurons(
-    backend: Backend, threshold: float, minimum: float | None, spikes: SpikeMode, surrogate: Surrogate
+    backend: Backend,
+    threshold: float,
+    minimum: float | None,
+    spikes: SpikeMode,
+    reset: ResetMode,
+    surrogate: Surrogate,
 ) -> nn.Module:
     """Return a layer of neurons; parameters as in `IAF`.
 
@@ -55,12 +62,18 @@ def make_neurons(
         It computes something else than the others for these parameters.
     """
     if backend == "fused":
-        return IAF(threshold, spikes, None, surrogate, minimum)
+        return IAF(threshold, spikes, reset, surrogate, minimum)
     if backend == "exodus" and minimum is not None:
         raise UsageError(
             "the backend exodus bounds membrane potentials before neurons spike and not after, which gives other "
             "gradients and may give other spikes: leave min_v_mem out, or take the backend fused",
             field="min_v_mem",
+        )
+    if backend == "exodus" and reset != "subtract":
+        raise UsageError(
+            "the backend exodus can only subtract a threshold for each spike: leave reset out, or take the backend "
+            "fused",
+            field="reset",
         )
     layers = _import(backend)
     activation = import_module("sinabs.activation")
@@ -68,6 +81,7 @@ def make_neurons(
         # A threshold of its own for each layer: Sinabs' default tensor is shared between all.
         spike_threshold=torch.tensor(threshold),
         spike_fn=activation.MultiSpike if spikes == "multi" else activation.SingleSpike,
+        reset_fn=activation.MembraneSubtract() if reset == "subtract" else activation.MembraneReset(),
         surrogate_grad_fn=surrogate,
         min_v_mem=minimum,
     )

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.model import AsTuple, Count, Real, Size, Spec
-from spikestore.train.backends import SURROGATES, Backend, SpikeMode, SurrogateName, make_neurons, sequence_of
+from spikestore.train.backends import (
+    SURROGATES,
+    Backend,
+    ResetMode,
+    SpikeMode,
+    SurrogateName,
+    make_neurons,
+    sequence_of,
+)
 from spikestore.train.neurons import IAF
 from spikestore.train.neurons.folded import FoldedConv2d, SumPool2d
 
@@ -47,6 +55,8 @@ class NetworkSpec(Spec):
     """Lower bound of the membrane potential; none by default."""
     spikes: SpikeMode = "multi"
     """As many spikes in a time bin as the threshold goes into the membrane potential, or at most a single one."""
+    reset: ResetMode = "subtract"
+    """Each spike takes the threshold off the membrane potential, or spikes set it to zero."""
     surrogate: SurrogateName = "single_exponential"
     """Derivative of spikes by membrane potential, with Sinabs' defaults."""
     input_scale: Annotated[Real, Field(gt=0)] = 1.0
@@ -94,7 +104,12 @@ def build_network(
 
     def neurons() -> nn.Module:
         return make_neurons(
-            spec.backend, spec.spike_threshold, spec.min_v_mem, spec.spikes, SURROGATES[spec.surrogate]()
+            spec.backend,
+            spec.spike_threshold,
+            spec.min_v_mem,
+            spec.spikes,
+            spec.reset,
+            SURROGATES[spec.surrogate](),
         )
 
     layers: OrderedDict[str, nn.Module] = OrderedDict()

@@ -82,8 +82,8 @@ def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tup
     given = _evaluate(neuron, kept) if exponential is None else None
     numbers, by_width = _exponential(neuron, exponential) if exponential is not None else ({}, False)
     modes = _modes(neuron)
-    if neuron.minimum is None:
-        modes = (False, False, False)
+    if neuron.minimum is None or neuron.to_zero:
+        modes = (False, False, False, neuron.to_zero)
     _run(
         cpu_kernels.backward_task(*modes, given is not None, by_width),
         kept.shape,
@@ -123,7 +123,7 @@ def backward_from_counts(
     x, sums = torch.empty_like(spikes), torch.empty_like(v_mem)
     group, weights = _groups(source, spikes)
     _run(
-        cpu_linear_kernels.linear_backward_task(neuron.minimum is not None, by_width),
+        cpu_linear_kernels.linear_backward_task(neuron.minimum is not None, neuron.to_zero, by_width),
         spikes.shape,
         neuron,
         numbers,
@@ -204,7 +204,7 @@ def _run(
         "threshold": threshold,
         "inverse": 1 / threshold,
         "reset": threshold if neuron.reset is None else neuron.reset,
-        "minimum": 0.0 if neuron.minimum is None else float(neuron.minimum),
+        "minimum": -np.inf if neuron.minimum is None else float(neuron.minimum),
         **(more or {}),
     }
     for name, number in numbers.items():
@@ -213,10 +213,10 @@ def _run(
     return job
 
 
-def _modes(neuron: Neuron) -> tuple[bool, bool, bool]:
-    """Return single, by_product and bounded, as the tasks take them; where a mode changes nothing it is False."""
+def _modes(neuron: Neuron) -> tuple[bool, bool, bool, bool]:
+    """Return single, by_product, bounded and to_zero, as the tasks take them; where a mode changes nothing it is False."""
     product = not neuron.single and _is_power_of_two(float(neuron.threshold))
-    return neuron.single, product, neuron.minimum is not None
+    return neuron.single, product, neuron.minimum is not None, neuron.to_zero
 
 
 def _is_power_of_two(value: float) -> bool:

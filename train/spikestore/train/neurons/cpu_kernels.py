@@ -57,7 +57,7 @@ from spikestore.train.neurons.job import (
 
 
 @cache
-def forward_task(single: bool, by_product: bool, bounded: bool) -> Any:
+def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -> Any:
     """Return the forward pass.
 
     Parameters
@@ -68,6 +68,8 @@ def forward_task(single: bool, by_product: bool, bounded: bool) -> Any:
         ``v * inverse`` is exactly ``v / threshold``, because the threshold is a power of two.
     bounded : bool
         There is a minimum.
+    to_zero : bool
+        Spikes reset to zero, and ``reset`` is added; otherwise each takes off ``reset``.
 
     Returns
     -------
@@ -112,7 +114,10 @@ def forward_task(single: bool, by_product: bool, bounded: bool) -> Any:
                         # A product and no choice: NaN and -inf must come through as they do in Sinabs.
                         spike = (ONE if v > ZERO else ZERO) * whole
                     now[i] = spike
-                    v -= spike * reset
+                    if to_zero:
+                        v = v * (ONE if spike == ZERO else ZERO) + reset
+                    else:
+                        v -= spike * reset
                     if bounded:
                         above = v - minimum
                         v = (ZERO if above <= ZERO else above) + minimum
@@ -141,13 +146,16 @@ def forward_task(single: bool, by_product: bool, bounded: bool) -> Any:
 
 
 @cache
-def backward_task(single: bool, by_product: bool, bounded: bool, given: bool, by_width: bool) -> Any:
+def backward_task(
+    single: bool, by_product: bool, bounded: bool, to_zero: bool, given: bool, by_width: bool
+) -> Any:
     """Return the backward pass.
 
     Parameters
     ----------
-    single, by_product, bounded : bool
-        As for `forward_task`; the first two matter only with the third.
+    single, by_product, bounded, to_zero : bool
+        As for `forward_task`. The first two matter only with the third, and none of these with the last, for
+        which ``minimum`` may be -inf.
     given : bool
         The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
     by_width : bool
@@ -188,14 +196,19 @@ def backward_task(single: bool, by_product: bool, bounded: bool, given: bool, by
                         away = abs(v - threshold)
                         slope = scale * exp_minus(away * width if by_width else away / width)
                     later = state[i]
-                    if bounded:
+                    if to_zero:
+                        # No quotient of a float below the threshold is rounded up to 1: it spikes from there on.
+                        silent = ZERO if v >= threshold else ONE
+                        later = ZERO if v * silent + reset - minimum <= ZERO else later
+                        later *= silent
+                    elif bounded:
                         if single:
                             spike = ONE if v - threshold >= ZERO else ZERO
                         else:
                             whole = np.trunc(v * inverse if by_product else v / threshold)
                             spike = (ONE if v > ZERO else ZERO) * whole
                         later = ZERO if v - spike * reset - minimum <= ZERO else later
-                    later += (gradient[i] - later * reset) * slope
+                    later += (gradient[i] if to_zero else gradient[i] - later * reset) * slope
                     later = ZERO if abs(later) < TINY else later
                     state[i] = later
                     input_gradient[i] = later

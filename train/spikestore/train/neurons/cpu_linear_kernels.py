@@ -14,6 +14,7 @@ from numba import carray  # type: ignore[attr-defined]
 
 from spikestore.train.neurons.compiled import (
     MOST_PACKED,
+    ONE,
     STRIP,
     TINY,
     ZERO,
@@ -149,7 +150,7 @@ def weight_gradient_task() -> Any:
 
 
 @cache
-def linear_backward_task(bounded: bool, by_width: bool) -> Any:
+def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     """Return the backward pass of neurons behind a linear layer, from counts alone.
 
     Membrane potentials are computed again: the linear layer's input is mostly zeros, so that adding up the few
@@ -157,7 +158,7 @@ def linear_backward_task(bounded: bool, by_width: bool) -> Any:
 
     Parameters
     ----------
-    bounded, by_width : bool
+    bounded, to_zero, by_width : bool
         As for `backward_task`.
 
     Returns
@@ -209,7 +210,10 @@ def linear_backward_task(bounded: bool, by_width: bool) -> Any:
                     for i in range(count):
                         before = current[i] + (v[i] + bias[i])
                         v[i] = before
-                        after = before - np.float32(packed[i]) * reset
+                        if to_zero:
+                            after = before * (ONE if packed[i] == 0 else ZERO) + reset
+                        else:
+                            after = before - np.float32(packed[i]) * reset
                         if bounded:
                             above = after - minimum
                             after = (ZERO if above <= ZERO else above) + minimum
@@ -226,7 +230,14 @@ def linear_backward_task(bounded: bool, by_width: bool) -> Any:
                     source = carray(octets(job[SOURCE] + (row * time + step) * inputs), inputs)
                     v = carray(floats(at_v + 4 * room * step), wide)
                     # Three loops: of one with more tensors the compiler does not see that they don't overlap.
-                    if bounded:
+                    if to_zero:
+                        for i in range(count):
+                            silent = ONE if packed[i] == 0 else ZERO
+                            later = state[i]
+                            if bounded:
+                                later = ZERO if v[i] * silent + reset - minimum <= ZERO else later
+                            state[i] = later * silent
+                    elif bounded:
                         for i in range(count):
                             after = v[i] - np.float32(packed[i]) * reset
                             state[i] = ZERO if after - minimum <= ZERO else state[i]
@@ -234,7 +245,7 @@ def linear_backward_task(bounded: bool, by_width: bool) -> Any:
                         away = abs(v[i] - threshold)
                         slope = scale * exp_minus(away * width if by_width else away / width)
                         later = state[i]
-                        later += (gradient[i] - later * reset) * slope
+                        later += (gradient[i] if to_zero else gradient[i] - later * reset) * slope
                         later = ZERO if abs(later) < TINY else later
                         state[i] = later
                         input_gradient[i] = later

@@ -4,13 +4,16 @@ For each neuron, with threshold θ, reset amount b, minimum m and output gradien
 
     v(t)  = v'(t-1) + x(t)
     s(t)  = [v(t) > 0] · trunc(v(t) / θ)      several spikes a step; [v(t) ≥ θ] for one
-    v'(t) = v(t) - b · s(t), then max(v' - m, 0) + m where there is a minimum
+    r(t)  = v(t) - b · s(t)                   reset by subtraction; [s(t) = 0] · v(t) + b for reset to zero
+    v'(t) = r(t), or max(r(t) - m, 0) + m where there is a minimum
 
-    d(t)  = c(t) · d(t+1) + sg(t) · (g(t) - b · c(t) · d(t+1))
-    c(t)  = [v(t) - b · s(t) > m], 1 without a minimum
+    d(t)  = c(t) · d(t+1) + sg(t) · (g(t) - b · c(t) · d(t+1)) for subtraction
+    d(t)  = [s(t) = 0] · c(t) · d(t+1) + sg(t) · g(t) for reset to zero
+    c(t)  = [r(t) > m], 1 without a minimum
 
 where sg is the surrogate at v(t), and d(t) the gradient by x(t). All in float32 and in this order, which is that of
-Sinabs: spikes are equal to the last bit. For the backward pass v(t) is kept, and nothing else.
+Sinabs: spikes are equal to the last bit. For reset to zero b is 0; Sinabs 3.1.3 adds another ``reset_value`` to every
+neuron in every step, whether it spiked or not, and so do we. For the backward pass v(t) is kept, and nothing else.
 """
 
 from __future__ import annotations
@@ -35,7 +38,10 @@ class Neuron:
     threshold : Tensor
         Float32, shape ().
     reset : float or None
-        What a spike takes off the membrane potential; None for the threshold.
+        What a spike takes off the membrane potential; None for the threshold. For reset to zero what is added to
+        all membrane potentials behind it: a number.
+    to_zero : bool
+        A spike sets the membrane potential to zero, and takes nothing off.
     minimum : Tensor or None
         Lower bound of the membrane potential, float32, shape ().
     single : bool
@@ -46,6 +52,7 @@ class Neuron:
 
     threshold: Tensor
     reset: float | None
+    to_zero: bool
     minimum: Tensor | None
     single: bool
     surrogate: Surrogate

@@ -26,8 +26,9 @@ class IAF(nn.Module):
     spike_fn : {"multi", "single"}
         As many spikes in a step as the threshold goes into the membrane potential, or at most one. Sinabs'
         ``MultiSpike`` and ``SingleSpike`` are understood too.
-    reset_fn : float or None
-        What each spike takes off; the threshold if None. Sinabs' ``MembraneSubtract`` is understood too.
+    reset_fn : {"subtract", "zero"}, float or None
+        What spikes do to the membrane potential: each takes the threshold off (also None), or this number; or they
+        set it to 0, however many there are. Sinabs' ``MembraneSubtract`` and ``MembraneReset`` are understood too.
     surrogate_grad_fn : Surrogate
         Derivative of spikes by membrane potential: ours, Sinabs', or any callable of that form.
     min_v_mem : float or Tensor of shape (), optional
@@ -63,7 +64,7 @@ class IAF(nn.Module):
         if not float(self.spike_threshold) > 0:
             raise UsageError(f"spike_threshold should be above 0, found {float(self.spike_threshold)}")
         self.spike_fn, self.reset_fn = spike_fn, reset_fn
-        self._single, self._reset = _is_single(spike_fn), _reset_amount(reset_fn)
+        self._single, (self._reset, self._to_zero) = _is_single(spike_fn), _reset_of(reset_fn)
         self.surrogate_grad_fn = surrogate_grad_fn
         self.record_states = record_states
         self.recordings: dict[str, Tensor] = {}
@@ -102,7 +103,14 @@ class IAF(nn.Module):
     @property
     def neuron(self) -> Neuron:
         """Parameters of its neurons."""
-        return Neuron(self.spike_threshold, self._reset, self.min_v_mem, self._single, self.surrogate_grad_fn)
+        return Neuron(
+            self.spike_threshold,
+            self._reset,
+            self._to_zero,
+            self.min_v_mem,
+            self._single,
+            self.surrogate_grad_fn,
+        )
 
     @property
     def does_spike(self) -> bool:
@@ -116,6 +124,8 @@ class IAF(nn.Module):
     def extra_repr(self) -> str:
         """Return the parameters that differ from layer to layer."""
         told = f"spike_threshold={float(self.spike_threshold):g}, spike_fn={'single' if self._single else 'multi'}"
+        if self._to_zero:
+            told += ", reset_fn=zero"
         return told if self.min_v_mem is None else f"{told}, min_v_mem={float(self.min_v_mem):g}"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,12 +148,17 @@ def _is_single(spike_fn: Any) -> bool:
     return known[name]
 
 
-def _reset_amount(reset_fn: Any) -> float | None:
-    if reset_fn is None:
-        return None
-    if type(reset_fn).__name__ == "MembraneSubtract":
-        reset_fn = reset_fn.subtract_value
-        return None if reset_fn is None else float(reset_fn)
+def _reset_of(reset_fn: Any) -> tuple[float | None, bool]:
+    """Return amount and kind as `Neuron` has them."""
+    name = reset_fn if isinstance(reset_fn, str) else type(reset_fn).__name__
+    if reset_fn in (None, "subtract"):
+        return None, False
+    if reset_fn == "zero":
+        return 0.0, True
     if isinstance(reset_fn, int | float):
-        return float(reset_fn)
-    raise UsageError(f"reset_fn should be an amount to subtract, found {type(reset_fn).__name__}")
+        return float(reset_fn), False
+    if hasattr(reset_fn, "reset_value") and name == "MembraneReset":
+        return float(reset_fn.reset_value), True
+    if hasattr(reset_fn, "subtract_value") and name == "MembraneSubtract":
+        return _reset_of(reset_fn.subtract_value)
+    raise UsageError(f"reset_fn should be 'subtract', 'zero' or an amount to subtract, found {name}")

@@ -43,11 +43,16 @@ def _fire(v, threshold, single: tl.constexpr):
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def _reset(v, spike, reset, to_zero: tl.constexpr):
+    return v * tl.where(spike == 0.0, 1.0, 0.0) + reset if to_zero else v - spike * reset
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def _forward(
     x_at, state_at, last_at, spikes_at, kept_at, record_at,
     threshold_at, minimum_at, reset_amount, time, neurons, all_neurons,
-    own_reset: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr, keep: tl.constexpr,
-    record: tl.constexpr, block: tl.constexpr,
+    own_reset: tl.constexpr, to_zero: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr,
+    keep: tl.constexpr, record: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     one = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = one < all_neurons
@@ -63,7 +68,7 @@ def _forward(
             tl.store(kept_at + place, v, mask=inside)
         spike = _fire(v, threshold, single)
         tl.store(spikes_at + place, spike, mask=inside)
-        v = v - spike * reset
+        v = _reset(v, spike, reset, to_zero)
         if bounded:
             minimum = tl.load(minimum_at)
             above = v - minimum
@@ -78,8 +83,8 @@ def _forward(
 def _backward(
     kept_at, gradient_at, slope_at, state_at, first_at, input_gradient_at,
     threshold_at, minimum_at, reset_amount, scale_at, width_at, time, neurons,
-    all_neurons, own_reset: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr, given: tl.constexpr,
-    block: tl.constexpr,
+    all_neurons, own_reset: tl.constexpr, to_zero: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr,
+    given: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     one = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = one < all_neurons
@@ -96,10 +101,14 @@ def _backward(
             slope = tl.load(slope_at + place, mask=inside, other=0.0)
         else:
             slope = tl.load(scale_at) * tl.exp(-tl.div_rn(tl.abs(v - threshold), tl.load(width_at)))
+        spike = _fire(v, threshold, single)
         if bounded:
-            above = v - _fire(v, threshold, single) * reset - tl.load(minimum_at)
+            above = _reset(v, spike, reset, to_zero) - tl.load(minimum_at)
             later = tl.where(above <= 0.0, 0.0, later)
-        later = later + (gradient - later * reset) * slope
+        if to_zero:
+            later = later * tl.where(spike == 0.0, 1.0, 0.0) + gradient * slope
+        else:
+            later = later + (gradient - later * reset) * slope
         tl.store(input_gradient_at + place, later, mask=inside)
         place -= neurons
     tl.store(first_at + one, later, mask=inside)
@@ -117,7 +126,7 @@ def forward(
     if last.numel():
         _forward[_grid(last)](
             x, v_mem, last, spikes, _or(kept, x), _or(v_record, x), *_parameters(neuron),
-            time, neurons, batch * neurons, neuron.reset is not None, neuron.single,
+            time, neurons, batch * neurons, neuron.reset is not None, neuron.to_zero, neuron.single,
             neuron.minimum is not None, keep, record, _BLOCK, enable_fp_fusion=False,
         )  # fmt: skip
     return Pass(spikes, last, v_record), kept
@@ -138,7 +147,7 @@ def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tup
     if first.numel():
         _backward[_grid(first)](
             kept, spikes, _or(given, kept), v_mem, first, x, threshold, minimum, reset, scale, width,
-            time, neurons, batch * neurons, neuron.reset is not None, neuron.single,
+            time, neurons, batch * neurons, neuron.reset is not None, neuron.to_zero, neuron.single,
             neuron.minimum is not None, given is not None, _BLOCK, enable_fp_fusion=False,
         )  # fmt: skip
     return x, first

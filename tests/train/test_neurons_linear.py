@@ -56,9 +56,8 @@ def results(net: nn.Module, frames: Tensor, calls: int = 1, *, initial: bool = F
     torch.manual_seed(5)
     layers: list[Any] = [layer for name, layer in net.named_children() if initial and name.startswith("iaf")]
     for place, layer in enumerate(layers):
-        first.append(
-            torch.randn(len(frames), net.get_submodule(f"linear{place}").out_features, requires_grad=True)
-        )
+        width = net.get_parameter(f"linear{place}.weight").shape[0]
+        first.append(torch.randn(len(frames), width).requires_grad_())
         layer.v_mem = first[-1] * 1
     outputs = [net(frames) for _ in range(calls)] + [layer.v_mem for layer in layers]
     torch.manual_seed(4)

@@ -20,6 +20,7 @@ from spikestore.train.neurons.sequential import SpikingSequential
 
 RESETS = {
     "subtract": reference.MembraneSubtract(),
+    "amount": reference.MembraneSubtract(0.45),
     "zero": reference.MembraneReset(),
     "other": reference.MembraneReset(-0.3),
 }
@@ -55,8 +56,8 @@ def results(net: nn.Module, frames: Tensor, calls: int = 1, *, initial: bool = F
     torch.manual_seed(5)
     layers: list[Any] = [layer for name, layer in net.named_children() if initial and name.startswith("iaf")]
     for place, layer in enumerate(layers):
-        linear: Any = net.get_submodule(f"linear{place}")
-        first.append(torch.randn(len(frames), linear.out_features, requires_grad=True))
+        width = net.get_parameter(f"linear{place}.weight").shape[0]
+        first.append(torch.randn(len(frames), width).requires_grad_())
         layer.v_mem = first[-1] * 1
     outputs = [net(frames) for _ in range(calls)] + [layer.v_mem for layer in layers]
     torch.manual_seed(4)
@@ -87,7 +88,7 @@ def counts(shape: tuple[int, ...], density: float, most: int = 4, seed: int = 0)
     batch=st.integers(1, 5),
     time=st.integers(1, 12),
     density=st.sampled_from([0.0, 0.05, 0.2, 0.9]),
-    minimum=st.sampled_from([None, -0.2]),
+    minimum=st.sampled_from([None, -0.2, 0.1]),
     threshold=st.sampled_from([1.0, 0.3]),
     reset=st.sampled_from(sorted(RESETS)),
     spike_fn=st.sampled_from(["multi", "single"]),
@@ -97,6 +98,7 @@ def counts(shape: tuple[int, ...], density: float, most: int = 4, seed: int = 0)
     seed=st.integers(0, 99),
 )
 @example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 1.0, "subtract", "multi", SURROGATES[0], True, 2, 0)
+@example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.3, "amount", "multi", SURROGATES[0], True, 2, 0)
 @example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.3, "zero", "multi", SURROGATES[1], True, 2, 0)
 @example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.3, "other", "single", SURROGATES[0], False, 2, 0)
 def test_equals_sinabs(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import Progress, print_json, progress, say
+from spikestore.store_schemas.console import Progress, plural, print_json, progress, say
 
 if TYPE_CHECKING:
     from spikestore.store_schemas.feature_set import Address, FeatureSet
@@ -120,10 +120,6 @@ def repair(
     _tell(results)
 
 
-def _objects(count: int) -> str:
-    return "1 object" if count == 1 else f"{count:,} objects"
-
-
 def _labelled(report: Progress, label: str) -> Callable[[int, int], None]:
     return lambda done, total: report(done, total, label)
 
@@ -139,7 +135,7 @@ def _tell(results: dict[str, Repair]) -> None:
                 else f"{damage.path}: {damage.what}"
             )
         say(
-            f"{label}: {_objects(len(result.repaired))} repaired, {len(result.left)} still damaged"
+            f"{label}: {plural(len(result.repaired), 'object')} repaired, {len(result.left)} still damaged"
             if result.repaired or result.left
             else f"{label}: is what was committed, nothing to repair"
         )

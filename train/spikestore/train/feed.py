@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -85,7 +86,9 @@ class WholeSet:
     ) -> None:
         self.samples = len(positions)
         self.waiting = 0
-        self.order_name = "weighted" if weights is not None else "uniform" if shuffle else "rows"
+        self.order_name = "uniform" if shuffle else "rows"
+        if weights is not None:
+            self.order_name = f"weighted {hashlib.sha256(weights.astype('<f8').tobytes()).hexdigest()[:16]}"
         self._positions = positions
         self._weights = weights
         self._seed = seed

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -51,7 +52,7 @@ class FeatureLoader:
         Shuffle anew in each epoch: all samples alike with ``host`` and ``device``, within a window with ``stream``.
         Otherwise they come in the source's order.
     seed : int
-        Seed of the order and of the augmentation.
+        Seed of the order; augmentations have seeds of their own.
     device : torch.device or str
         Where batches go.
     pad_to : int, optional
@@ -72,7 +73,8 @@ class FeatureLoader:
     augment : callable or sequence of callables
         Applied in turn to the packed batch on the device: (SparseBatch, epoch) to SparseBatch. See `augmentation`.
     transform : callable, optional
-        Applied to each batch when it is dense: Batch to Batch.
+        Applied to each batch when it is dense: Batch to Batch. Runs ahead, in a thread of the loader: torch's own random
+        numbers come there in no fixed order, and the caller's ``no_grad`` is not seen.
     window : int, optional
         Samples among which ``stream`` shuffles at any time.
     threads : int, optional
@@ -140,12 +142,13 @@ class FeatureLoader:
         self.residence = choose_residence(features, residence, self.device)
         self.batch_size = batch_size
         self.shuffle = shuffle
-        self.seed = seed
+        self.seed = seed = _whole("seed", seed)
         self.epoch = 0
         chosen = subset_rows(features, rows)
         chances = None if weights is None else subset_weights(features, chosen, weights)
         self._batch = 0  # of this epoch, the next one to hand out
         self._resumed = False
+        self._pass: object = None  # the newest, which alone moves the position
         self._drop_last = drop_last
         self._process = os.getpid()
         steps = (augment,) if callable(augment) else tuple(augment)
@@ -200,8 +203,9 @@ class FeatureLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass, from its start. A complete pass moves on to the next epoch by itself."""
+        epoch = _whole("epoch", epoch)
         if epoch != self.epoch or self._batch == len(self):
-            self._batch, self._resumed = 0, False
+            self._batch, self._resumed, self._pass = 0, False, None
         self.epoch = epoch
 
     @property
@@ -225,26 +229,41 @@ class FeatureLoader:
         DamagedError, StoreError
             ``stream``: what is read is damaged, missing, or can't be reached.
         UsageError
-            The loader came into this process by a fork, and streams.
+            The loader came into this process by a fork, and streams; or it is in one of several DataLoader workers.
         """
+        worker = torch.utils.data.get_worker_info()
+        if worker is not None and worker.num_workers > 1:
+            raise UsageError(
+                f"each of {worker.num_workers} DataLoader workers would hand out every sample: iterate over the loader itself, "
+                "whose threads do their work, or use FeatureDataset with workers"
+            )
         if self.residence == "stream" and os.getpid() != self._process:
             raise UsageError(
                 "a loader with residence='stream' can't be used in a forked process, where reads would hang: make it in "
                 "the process that uses it, without DataLoader workers (its threads do their work)"
             )
-        epoch = self.epoch
-        self._batch = first
+        epoch, self._batch, process = self.epoch, first, os.getpid()
+        self._pass = current = object()
         pool = Threads(self._assembly.threads + self._feed.waiting, "spikestore-loader")
         ahead = Ahead(self._make(epoch, first, pool), DEPTH, pool.abandon)
         try:
             # No name holds a batch while the next one is made: its memory may be wanted again.
             for number in range(first, len(self)):
-                self._batch = number + 1
-                yield next(ahead).taken()
+                if os.getpid() != process:
+                    raise UsageError(
+                        "a pass that began before a fork ends there: begin another one in the new process"
+                    )
+                yield self._take(ahead, number, current)
         finally:
             ahead.close()
-        if self.epoch == epoch:
+        if self._pass is current:
             self.epoch, self._batch = epoch + 1, 0
+
+    def _take(self, ahead: Ahead[Ready], number: int, current: object) -> Batch:
+        batch = next(ahead).taken()
+        if self._pass is current:  # only now: after an error, or Ctrl-C, the batch was not handed out
+            self._batch = number + 1
+        return batch
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader is: what `load_state_dict` needs to hand out the very next batch.
@@ -262,21 +281,24 @@ class FeatureLoader:
         UsageError
             The state is of another set, order, seed or batch size, or no state at all.
         """
+        if not isinstance(state, Mapping):
+            raise UsageError(f"{type(state).__name__} is no state of a loader")
         for name, mine in self._identity.items():
-            if state.get(name) != mine and name == "order":
+            same = type(state.get(name)) is type(mine) and state[name] == mine
+            if not same and name == "order":
                 raise UsageError(
                     f"the state has a position in the order {state.get(name)!r}, and this loader, with residence="
                     f"{self.residence!r}, has {mine!r}: give it the residence, shuffle, weights and window of the one that "
                     "made the state ('auto' may choose otherwise than it did)"
                 )
-            if state.get(name) != mine:
+            if not same:
                 raise UsageError(f"the state has {name} = {state.get(name)!r}, this loader {mine!r}")
         epoch, batch = state.get("epoch"), state.get("batch")
-        if type(epoch) is not int or type(batch) is not int or not 0 <= batch <= len(self):
+        if type(epoch) is not int or type(batch) is not int or not 0 <= batch <= len(self) or epoch >= 2**62:
             raise UsageError(f"the state has epoch = {epoch!r}, batch = {batch!r}, of {len(self)} batches")
         if batch == len(self):  # stopped between the last batch and the end of the pass
             epoch, batch = epoch + 1, 0
-        self.epoch, self._batch, self._resumed = epoch, batch, True
+        self.epoch, self._batch, self._resumed, self._pass = epoch, batch, True, None
 
     def _make(self, epoch: int, first: int, pool: Threads) -> Iterator[Ready]:
         with pool:
@@ -288,6 +310,13 @@ class FeatureLoader:
 def _refuse_below(name: str, number: object, least: int) -> None:
     if type(number) is not int or number < least:
         raise UsageError(f"{name} is {number!r}, should be a whole number from {least} on")
+
+
+def _whole(name: str, number: object) -> int:
+    try:
+        return operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(f"{name} is {number!r}, should be a whole number") from None
 
 
 def _cores() -> int:

@@ -94,9 +94,10 @@ class Stream:
         self._reader = ChunkReader.of(features)
         self._cut = cut_runs(features, rows, window if shuffle else 8 * 64)
         if shuffle and self._cut.lanes < place.ranks:
+            window_is_short = len(self._cut.starts) > self._cut.lanes
             raise UsageError(
-                f"{place.ranks} ranks share {self._cut.lanes} lanes of a streamed set: give a larger window, or use "
-                "residence='host'"
+                f"{place.ranks} ranks share {self._cut.lanes} lanes of a streamed set: give a "
+                f"{'larger' if window_is_short else 'smaller'} window, fewer ranks, or use residence='host'"
             )
         self.samples = len(rows)
         self.order_name = self._cut.name if shuffle else "rows"

@@ -44,7 +44,7 @@ def rows_where(features: FeatureSet, column: str, values: Iterable[int] | int) -
     --------
     >>> FeatureLoader(features, 128, rows=rows_where(features, "speaker", [0, 2]))      # doctest: +SKIP
     """
-    wanted = [values] if isinstance(values, int) else list(values)
+    wanted = [values] if isinstance(values, int | np.integer) else list(values)
     rows = subset_rows(features, None)
     found = rows[np.isin(_column(features, column)[rows], wanted)]
     if not len(found):
@@ -193,7 +193,8 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
     chosen = given[rows]
     if not np.isfinite(chosen).all() or (chosen < 0).any() or not chosen.any():
         raise UsageError("weights should be finite, not negative, and not all 0")
-    return chosen
+    relative: npt.NDArray[np.float64] = chosen / chosen.max()  # whose sum can't overflow
+    return relative
 
 
 def _column(features: FeatureSet, name: str) -> npt.NDArray[Any]:

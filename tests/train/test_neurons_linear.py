@@ -14,17 +14,19 @@ from hypothesis import strategies as st
 from sinabs import layers as sinabs_layers
 from torch import Tensor, nn
 
-from spikestore.train.neurons import IAF, Heaviside, SingleExponential
+from spikestore.train.neurons import IAF, Heaviside, SingleExponential, cpu_linear
 from spikestore.train.neurons import linear as linear_module
+from spikestore.train.neurons.linear import pack
 from spikestore.train.neurons.sequential import SpikingSequential
 
 RESETS = {
     "subtract": reference.MembraneSubtract(),
-    "amount": reference.MembraneSubtract(0.45),
+    "amount": reference.MembraneSubtract(0.35),
     "zero": reference.MembraneReset(),
     "other": reference.MembraneReset(-0.3),
 }
-SURROGATES: list[Any] = [SingleExponential(), SingleExponential(0.3, 2.0), reference.MultiGaussian()]
+# Not so steep that 1 - b·sg, by which gradients are multiplied from step to step, is below -1: rounding errors would grow.
+SURROGATES: list[Any] = [SingleExponential(), SingleExponential(0.3, 0.5), reference.MultiGaussian()]
 
 
 def neurons_of_sinabs(**options: Any) -> sinabs_layers.IAF:
@@ -73,7 +75,7 @@ def compare(frames: Tensor, *arguments: Any, **options: Any) -> None:
     for place, (mine, theirs) in enumerate(zip(found, wanted, strict=True)):
         if place < 1:
             assert torch.equal(mine, theirs)
-        assert float((mine - theirs).abs().max()) <= 2e-6 * float(theirs.abs().max())
+        assert float((mine - theirs).abs().max()) <= 1e-6 * float(theirs.abs().max())
 
 
 def counts(shape: tuple[int, ...], density: float, most: int = 4, seed: int = 0) -> Tensor:
@@ -89,7 +91,7 @@ def counts(shape: tuple[int, ...], density: float, most: int = 4, seed: int = 0)
     time=st.integers(1, 12),
     density=st.sampled_from([0.0, 0.05, 0.2, 0.9]),
     minimum=st.sampled_from([None, -0.2, 0.1]),
-    threshold=st.sampled_from([1.0, 0.3]),
+    threshold=st.sampled_from([1.0, 0.4]),
     reset=st.sampled_from(sorted(RESETS)),
     spike_fn=st.sampled_from(["multi", "single"]),
     surrogate=st.sampled_from(SURROGATES),
@@ -98,9 +100,9 @@ def counts(shape: tuple[int, ...], density: float, most: int = 4, seed: int = 0)
     seed=st.integers(0, 99),
 )
 @example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 1.0, "subtract", "multi", SURROGATES[0], True, 2, 0)
-@example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.3, "amount", "multi", SURROGATES[0], True, 2, 0)
-@example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.3, "zero", "multi", SURROGATES[1], True, 2, 0)
-@example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.3, "other", "single", SURROGATES[0], False, 2, 0)
+@example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.4, "amount", "multi", SURROGATES[0], True, 2, 0)
+@example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.4, "zero", "multi", SURROGATES[1], True, 2, 0)
+@example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.4, "other", "single", SURROGATES[0], False, 2, 0)
 def test_equals_sinabs(
     widths: list[int], batch: int, time: int, density: float, minimum: float | None, threshold: float, reset: str,
     spike_fn: str, surrogate: Any, bias: bool, calls: int, seed: int,
@@ -113,18 +115,50 @@ def test_equals_sinabs(
     }  # fmt: skip
     net = network(SpikingSequential, tuple(widths), bias=bias, **options)
     sinabs = network(nn.Sequential, tuple(widths), bias=bias, neurons=neurons_of_sinabs, **options)
-    with torch.no_grad():  # sums of such weights are exact in any order, and so are potentials computed again
-        for name, one in net.named_parameters():
-            if "linear" in name:
-                one.copy_(torch.round(one * 256) / 256)
-                sinabs.get_parameter(name).copy_(one)
+    sinabs.load_state_dict(net.state_dict(), strict=False)
     found, wanted = (results(one, frames, calls, initial=True) for one in (net, sinabs))
     # Close by the largest of all: where layers and steps cancel each other, little is left of much.
-    allowed = 2e-6 * max(float(one.abs().max()) for one in wanted)
+    allowed = 1e-6 * max(float(one.abs().max()) for one in wanted)
     for place, (mine, theirs) in enumerate(zip(found, wanted, strict=True)):
         if place < calls + len(widths) - 2:
             assert torch.equal(mine, theirs)
         assert float((mine - theirs).abs().max()) <= allowed
+
+
+def test_potentials_are_computed_again_only_if_they_are_the_same() -> None:
+    """Where the matrix product adds up in another order than we do, potentials are kept."""
+    source, weight, bias = counts((40, 9, 30), 0.1), torch.randn(20, 30), torch.randn(20)
+    packed = source.to(torch.uint8)
+    in_order = bias.expand(40, 9, 20) * 0
+    for k in range(30):
+        in_order = torch.from_numpy(
+            (source[..., k : k + 1].double() * weight[:, k] + in_order).float().numpy()
+        )
+    in_order += bias
+    assert cpu_linear.is_repeatable(packed, weight, bias, in_order)
+    for place in (0, -1):
+        other = in_order.clone()
+        other.view(-1, 20)[place, 3] = other.view(-1, 20)[place, 3].nextafter(torch.tensor(9e9))
+        assert not cpu_linear.is_repeatable(packed, weight, bias, other)
+
+
+def test_a_product_in_another_order_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that adds up in two halves gives the same gradients, from potentials that were kept."""
+
+    def in_halves(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        half = x.shape[2] // 2
+        return linear(x[..., :half], weight[:, :half], bias) + linear(x[..., half:], weight[:, half:])
+
+    def told(*them: Any) -> bool:
+        found.append(repeatable(*them))
+        return found[-1]
+
+    found: list[bool] = []
+    linear, repeatable = nn.functional.linear, cpu_linear.is_repeatable
+    monkeypatch.setattr(linear_module, "linear", in_halves)
+    monkeypatch.setattr(cpu_linear, "is_repeatable", told)
+    results(network(SpikingSequential, (40, 30, 5)), counts((8, 30, 1, 40), 0.1))
+    assert found == [False]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +181,28 @@ def test_more_spikes_than_a_byte_holds(density: float) -> None:
     frames = counts((2, 6, 1, 9), density, most=250)
     assert 0 < (frames != 0).float().mean() < 0.15 or density == 0.2
     compare(frames, (9, 20, 20, 5), spike_threshold=0.01)
+
+
+def test_no_samples() -> None:
+    """A rank's share of a short batch may be none: gradients are 0."""
+    found = results(network(SpikingSequential, (9, 20, 20, 5)), counts((0, 3, 1, 9), 0.1))
+    assert found[0].shape == (0, 3, 5)
+    assert not any(one.any() for one in found)
+
+
+@pytest.mark.parametrize("width", [1, 63, 64, 70, 128, 200])
+def test_what_fits_a_byte(width: int) -> None:
+    """Integers up to 254 do, at every place of a row; 255 stands for all others, which are no counts."""
+    x = torch.arange(3.0 * width).remainder(255).view(1, 3, width)
+    found = pack(x)
+    assert found is not None
+    assert torch.equal(found.packed, x.to(torch.uint8))
+    assert found.density == int(x.count_nonzero()) / x.numel()
+    for odd in (255.0, 256.0, 2.0**31, -1.0, 0.5, float("nan"), float("inf")):
+        for place in (0, width // 2, width - 1):
+            other = x.clone()
+            other[0, 1, place] = odd
+            assert pack(other) is None
 
 
 def test_other_surrogates() -> None:

@@ -23,7 +23,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 STRIP = 1024
 """Most neurons of a strip."""
 
-ZERO, ONE, MOST_PACKED = np.float32(0), np.float32(1), np.float32(255)
+ZERO, ONE = np.float32(0), np.float32(1)
+MOST_PACKED, UNPACKED = np.float32(254), np.float32(255)
+"""The largest count that is kept as a byte, and the byte that stands for all that is no such count."""
 TINY = np.float32(2.0**-100)
 """Gradients below are 0: surrogates make many of them, and products that are no normal numbers any more slow the
 matrix products behind down, to less than half."""
@@ -42,6 +44,11 @@ def inner(function: _Function) -> _Function:
     """Compile as part of the functions that call it."""
     made: Any = numba.njit(nogil=True)(function)
     return made  # type: ignore[no-any-return]
+
+
+@inner
+def keep(rooms: Any) -> None:
+    """Do nothing. Arrays that are worked on by address live until numba sees their names for the last time."""
 
 
 def task(function: Callable[[Any], None]) -> Any:

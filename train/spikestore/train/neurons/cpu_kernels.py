@@ -23,10 +23,12 @@ from spikestore.train.neurons.compiled import (
     ONE,
     STRIP,
     TINY,
+    UNPACKED,
     ZERO,
     add_to,
     exp_minus,
     floats,
+    keep,
     octets,
     take,
     task,
@@ -54,6 +56,7 @@ from spikestore.train.neurons.job import (
     WORDS,
     X,
 )
+from spikestore.train.neurons.tiles import count_packed
 
 
 @cache
@@ -86,7 +89,9 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
         threshold, inverse = np.float32(numbers[THRESHOLD]), np.float32(numbers[INVERSE])
         reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
         strips = (neurons + STRIP - 1) // STRIP
-        unused, fresh = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
+        # Worked on by address: numba counts the references of its own arrays and their slices all the time.
+        rooms = np.empty(2 * STRIP, np.float32)
+        at = rooms.ctypes.data
         fired: Any = 0
         unpackable: Any = 0
         while True:
@@ -96,13 +101,12 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
             row, first = strip // strips, strip % strips * STRIP
             count = min(STRIP, neurons - first)
             state = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)
+            now = carray(floats(at), count)
             for step in range(time):
                 place = (row * time + step) * neurons + first
                 x = carray(floats(job[X] + 4 * place), count)
                 spikes = carray(floats(job[SPIKES] + 4 * place), count)
-                kept, now = unused[:count], fresh[:count]
-                if job[KEPT] != 0:
-                    kept = carray(floats(job[KEPT] + 4 * place), count)
+                kept = carray(floats(job[KEPT] + 4 * place if job[KEPT] != 0 else at + 4 * STRIP), count)
                 # To a place of its own first: loops whose input and output overlap are not vectorised.
                 for i in range(count):
                     v = state[i] + x[i]
@@ -126,21 +130,19 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
                     spikes[i] = now[i]
                 if job[PACKED] != 0:
                     packed = carray(octets(job[PACKED] + place), count)
-                    odd, some = np.int32(0), np.int32(0)
                     for i in range(count):
-                        spike = now[i]
-                        fits = ZERO <= spike <= MOST_PACKED
-                        packed[i] = np.uint8(np.int32(spike if fits else ZERO))
-                        odd += np.int32(not fits)
-                        some += np.int32(spike != ZERO)
-                    unpackable += odd
+                        # What a neuron fires is a whole number and not below 0, or NaN.
+                        packed[i] = np.uint8(np.int32(now[i] if now[i] <= MOST_PACKED else UNPACKED))
+                    some, odd = count_packed(packed)
                     fired += some
+                    unpackable += odd
                 if job[RECORD] != 0:
                     record = carray(floats(job[RECORD] + 4 * place), count)
                     for i in range(count):
                         record[i] = state[i]
         add_to(job, UNPACKABLE, unpackable)
         add_to(job, FIRED, fired)
+        keep(rooms)
 
     return task(forward)
 

@@ -17,11 +17,13 @@ from spikestore.train.neurons.compiled import (
     ONE,
     STRIP,
     TINY,
+    UNPACKED,
     ZERO,
     add_to,
     exp_minus,
     floats,
     inner,
+    keep,
     octets,
     places_at,
     take,
@@ -53,7 +55,10 @@ from spikestore.train.neurons.job import (
     WORDS,
     X,
 )
-from spikestore.train.neurons.tiles import PAD, gather, list_active, scatter
+from spikestore.train.neurons.tiles import PAD, count_packed, gather, list_active, scatter
+
+FEW = 16
+"""Steps whose gradients are summed before they are added to those of others, so that rounding errors stay small."""
 
 
 @cache
@@ -73,15 +78,13 @@ def pack_task() -> Any:
                 place = (row * rows + step) * neurons
                 x = carray(floats(job[X] + 4 * place), neurons)
                 packed = carray(octets(job[PACKED] + place), neurons)
-                odd, some = np.int32(0), np.int32(0)
                 for i in range(neurons):
                     value = x[i]
                     fits = (ZERO <= value <= MOST_PACKED) and np.trunc(value) == value
-                    packed[i] = np.uint8(np.int32(value if fits else ZERO))
-                    odd += np.int32(not fits)
-                    some += np.int32(value != ZERO)
-                unpackable += odd
+                    packed[i] = np.uint8(np.int32(value if fits else UNPACKED))
+                some, odd = count_packed(packed)
                 fired += some
+                unpackable += odd
         add_to(job, UNPACKABLE, unpackable)
         add_to(job, FIRED, fired)
 
@@ -94,9 +97,37 @@ def padded(count: int) -> int:
     return (count + PAD - 1) // PAD * PAD
 
 
-@inner
-def _keep(rooms: Any, places: Any) -> None:
-    """Do nothing. Arrays that are worked on by address live until numba sees their names for the last time."""
+@cache
+def linear_task() -> Any:
+    """Return the task that adds up what a linear layer gives, in the order in which `linear_backward_task` does.
+
+    Returns
+    -------
+    numba.core.ccallback.CFunc
+        Reads ``source``, uint8, shape (batch, inputs); ``weight``, shape (inputs, padded neurons); ``bias``. Writes
+        ``x``, shape (batch, padded neurons).
+    """
+
+    def add_up(data: Any) -> None:
+        job = carray(data, WORDS, np.int64)
+        neurons, inputs = job[NEURONS], job[INPUTS]
+        width = padded(neurons)
+        places = np.empty(inputs + 1, np.int64)
+        active = carray(places_at(places.ctypes.data), inputs + 1)
+        bias = carray(floats(job[BIAS]), neurons)
+        while True:
+            row = take(job)
+            if row >= job[BATCH]:
+                break
+            source = carray(octets(job[SOURCE] + row * inputs), inputs)
+            x = carray(floats(job[X] + 4 * row * width), width)
+            some = list_active(source, active)
+            gather(active, some, source, job[WEIGHT], width, x)
+            for i in range(neurons):
+                x[i] += bias[i]
+        keep(places)
+
+    return task(add_up)
 
 
 @inner
@@ -144,7 +175,8 @@ def weight_gradient_task() -> Any:
                         scatter(active, some, source, at, width, values)
                 # In two steps, so that rounding errors stay small.
                 _pour(totals, sums)
-        _keep(rooms, places)
+        keep(rooms)
+        keep(places)
 
     return task(weight_gradient)
 
@@ -180,7 +212,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
         # What is worked on is made from addresses, like tensors: numba's own arrays count their references all the
         # time, and of slices the compiler knows too little.
         room = min(STRIP, padded(neurons))
-        rooms = np.zeros((time + 2) * room, np.float32), np.zeros(inputs * room, np.float32)
+        rooms = np.zeros((time + 3) * room, np.float32), np.zeros(inputs * room, np.float32)
         places = np.empty(inputs + 1, np.int64)
         at_v, at_totals = rooms[0].ctypes.data, rooms[1].ctypes.data
         active = carray(places_at(places.ctypes.data), inputs + 1)
@@ -196,6 +228,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
                 carray(floats(at_v + 4 * room * time), count),
             )
             values = carray(floats(at_v + 4 * room * (time + 1)), wide)
+            few = carray(floats(at_v + 4 * room * (time + 2)), count)
             for row in range(group * job[GROUP], min((group + 1) * job[GROUP], job[BATCH])):
                 one = row * neurons + first
                 initial = carray(floats(job[KEPT] + 4 * one), count)
@@ -250,14 +283,17 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
                         state[i] = later
                         input_gradient[i] = later
                     for i in range(count):
-                        sums[i] += input_gradient[i]
+                        few[i] += input_gradient[i]
                         values[i] = input_gradient[i]
+                    if step % FEW == 0:
+                        _pour(few, sums)
                     some = list_active(source, active)
                     scatter(active, some, source, at_totals, wide, values)
                 for k in range(inputs):
                     into = job[WEIGHT_GRADIENT] + 4 * ((group * inputs + k) * padded(neurons) + first)
                     mine = carray(floats(at_totals + 4 * k * wide), wide)
                     _pour(mine, carray(floats(into), wide))
-        _keep(rooms, places)
+        keep(rooms)
+        keep(places)
 
     return task(backward)

@@ -56,10 +56,10 @@ class Link:
 
 
 def pack(x: Tensor) -> Counts | None:
-    """Return a float32 tensor as counts; None if it holds something else than integers from 0 to 255."""
-    from spikestore.train.neurons import cpu
+    """Return a float32 tensor as counts; None if it holds something else than integers from 0 to 254."""
+    from spikestore.train.neurons import cpu_linear
 
-    return cpu.pack(x)
+    return cpu_linear.pack(x)
 
 
 def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Link) -> Pass:
@@ -101,7 +101,7 @@ class _LinearIAF(torch.autograd.Function):
         counts: Counts | None,
         notes: list[Counts | None],
     ) -> tuple[Tensor, Tensor]:
-        from spikestore.train.neurons import cpu
+        from spikestore.train.neurons import cpu_linear
 
         current = linear(x, weight, bias)
         sparse = counts is not None and counts.density <= SPARSE
@@ -109,11 +109,12 @@ class _LinearIAF(torch.autograd.Function):
             counts is not None
             and counts.density <= AGAIN
             and as_single_exponential(neuron.surrogate) is not None
+            and cpu_linear.is_repeatable(counts.packed, weight, bias, current)
         )
-        done, kept, fired = cpu.forward_counting(current, v_mem, neuron, keep=not again)
-        if again and fired is None:  # a neuron that spiked more than 255 times in a step: rare
+        done, kept, fired = cpu_linear.forward_counting(current, v_mem, neuron, keep=not again)
+        if again and fired is None:  # a neuron that spiked more than 254 times in a step: rare
             current = linear(x, weight, bias)  # spikes stand in the place of the first one
-            done, kept, fired = cpu.forward_counting(current, v_mem, neuron, keep=True)
+            done, kept, fired = cpu_linear.forward_counting(current, v_mem, neuron, keep=True)
         ctx.neuron, ctx.has_bias, ctx.sparse = neuron, bias is not None, sparse
         source = x if counts is None else counts.packed
         saved = (v_mem, fired.packed) if kept is None and fired is not None else (kept,)
@@ -124,17 +125,20 @@ class _LinearIAF(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
-        from spikestore.train.neurons import cpu
+        from spikestore.train.neurons import cpu_linear
 
         source, weight, bias, *saved = ctx.saved_tensors
+        gradients, needs_x = (spikes, v_mem), ctx.needs_input_grad[0]
         if len(saved) == 1:
-            current, first = cpu.backward(saved[0], spikes, v_mem, ctx.neuron)
-            by_weight, by_bias = _weight_gradient(source, current, sparse=ctx.sparse), current.sum((0, 1))
+            found = cpu_linear.backward_kept(
+                source, weight, saved[0], gradients, ctx.neuron, sparse=ctx.sparse, needs_x=needs_x
+            )
         else:
-            counts = (source, weight, bias, *saved)
-            current, first, by_weight, by_bias = cpu.backward_from_counts(counts, spikes, v_mem, ctx.neuron)
-        x = _input_gradient(weight, current) if ctx.needs_input_grad[0] else None
-        return x, by_weight, by_bias if ctx.has_bias else None, first, None, None, None
+            again = cpu_linear.Again(*saved)
+            found = cpu_linear.backward_again(
+                source, (weight, bias), again, gradients, ctx.neuron, needs_x=needs_x
+            )
+        return found.x, found.weight, found.bias if ctx.has_bias else None, found.v_mem, None, None, None
 
 
 class _LinearOfCounts(torch.autograd.Function):
@@ -158,8 +162,8 @@ def _input_gradient(weight: Tensor, output: Tensor) -> Tensor:
 
 
 def _weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
-    from spikestore.train.neurons import cpu
+    from spikestore.train.neurons import cpu_linear
 
     if sparse:
-        return cpu.weight_gradient(source, output)
+        return cpu_linear.weight_gradient(source, output)
     return output.reshape(-1, output.shape[2]).t().mm(source.reshape(-1, source.shape[2]).to(output.dtype))

@@ -9,7 +9,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 
-from spikestore.train.neurons.compiled import floats, inner, intrinsic
+from spikestore.train.neurons.compiled import UNPACKED, floats, inner, intrinsic
 
 TILE, PAD = 64, 16
 """Neighbouring places that stay in registers at once; rows are padded to multiples of the second."""
@@ -84,19 +84,36 @@ _gather_wide, _scatter_wide = _tiles(TILE)
 _gather_narrow, _scatter_narrow = _tiles(PAD)
 
 
+def _compared(relation: str, octet: int) -> Any:
+    """Return a function that compares 64 bytes from `first` on: bit i of the mask stands for ``values[first + i]``."""
+
+    def compare(_context: Any, values: Any, first: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
+            vector = ir.VectorType(ir.IntType(8), 64)
+            loaded = builder.load(
+                builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
+            )
+            loaded.align = 1
+            compared = builder.icmp_unsigned(relation, loaded, ir.Constant(vector, [octet] * 64))
+            return builder.bitcast(compared, ir.IntType(64))
+
+        return types.uint64(values, types.int64), generate
+
+    return intrinsic(compare)
+
+
+_not_zero, _unpacked = _compared("!=", 0), _compared("==", int(UNPACKED))
+
+
 @intrinsic
-def _not_zero(_context: Any, values: Any, first: Any) -> Any:
-    """Mask of the 64 bytes from `first` on that are not 0: bit i stands for ``values[first + i]``."""
+def _bits(_context: Any, mask: Any) -> Any:
+    """Return how many bits are set."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
-        vector = ir.VectorType(ir.IntType(8), 64)
-        loaded = builder.load(builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer()))
-        loaded.align = 1
-        compared = builder.icmp_unsigned("!=", loaded, ir.Constant(vector, None))
-        return builder.bitcast(compared, ir.IntType(64))
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
 
-    return types.uint64(values, types.int64), generate
+    return types.int64(types.uint64), generate
 
 
 @intrinsic
@@ -128,6 +145,25 @@ def list_active(source: Any, active: Any) -> Any:
             some += 1
             mask &= mask - np.uint64(1)
     return some
+
+
+@inner
+def count_packed(packed: Any) -> Any:
+    """Return how many bytes are not 0, and how many are `UNPACKED`."""
+    some: Any = 0
+    odd: Any = 0
+    count = len(packed)
+    if count < 64:
+        for i in range(count):
+            some += np.int64(packed[i] != 0)
+            odd += np.int64(packed[i] == 255)
+        return some, odd
+    for begin in range(0, count, 64):
+        first = min(begin, count - 64)
+        twice = np.uint64(begin - first)
+        some += _bits(_not_zero(packed, first) >> twice)
+        odd += _bits(_unpacked(packed, first) >> twice)
+    return some, odd
 
 
 @inner

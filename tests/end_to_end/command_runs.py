@@ -14,37 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tests.seeds_recipe import SEEDS_TRANSFORM
 
 from spikestore.store_schemas.store import Store
 
 PATIENCE = 120.0
 """Seconds after which something that should have happened counts as never happening; machines may be busy."""
 
-RECIPE = """
+RECIPE = (
+    """
 name = "{name}"
 {top}
 
 [source]
 dataset = "{dataset}"
 {source}
-
-[[transform]]
-op = "downsample"
-spatial_factor = "100/700"
-
-[[transform]]
-op = "crop_time"
-max = 1e6
-
-[[transform]]
-op = "to_frame"
-sensor_size = [100, 1, 1]
-time_window = 4000
-include_incomplete = true
-
+"""
+    + SEEDS_TRANSFORM
+    + """
 [build]
 {build}
 """
+)
 
 
 @dataclass(frozen=True)

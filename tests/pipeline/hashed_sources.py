@@ -19,6 +19,13 @@ def ssc(data: Path, cache: Path, **options: Any) -> LocatedSource:
     return make_source("SSC", "train", data, cache=cache, **options)
 
 
+def write_content(folder: Path) -> Path:
+    """Write a training file in which no test looks, and return Tonic's ``save_to``."""
+    (folder / "SSC").mkdir(parents=True)
+    (folder / "SSC" / "ssc_train.h5").write_bytes(CONTENT)
+    return folder
+
+
 def entries(cache: Path) -> list[Path]:
     return [path for path in cache.rglob("*") if path.is_file()]
 

@@ -6,28 +6,36 @@ from pathlib import Path
 from typing import Any
 
 import tonic
+from tests.pipeline.cochlea_files import draw, write_dataset, write_file
+from tests.seeds_recipe import SEEDS_TRANSFORM
 from tonic import transforms
 
 from spikestore.pipeline.preprocessing import BuildOptions, preprocess
 from spikestore.store_schemas.store import Store
 
-RECIPE = """
+RECIPE = (
+    """
 name = "speech"
 [source]
 dataset = "{dataset}"
 data = "data"
-[[transform]]
-op = "downsample"
-spatial_factor = "100/700"
-[[transform]]
-op = "crop_time"
-max = 1e6
-[[transform]]
-op = "to_frame"
-sensor_size = [100, 1, 1]
-time_window = 4000
-include_incomplete = true
 """
+    + SEEDS_TRANSFORM
+)
+
+
+def write_ssc(folder: Path) -> Path:
+    """Write an SSC whose training split has 150 recordings, and return Tonic's ``save_to``."""
+    write_dataset(folder, "SSC")
+    write_file(folder / "SSC/ssc_train.h5", draw(150))
+    return folder
+
+
+def write_recipe(folder: Path, dataset: str = "SSC") -> Path:
+    """Write the recipe for a dataset in ``data`` beside it."""
+    path = folder / "r.toml"
+    path.write_text(RECIPE.format(dataset=dataset))
+    return path
 
 
 def seeds_transform() -> transforms.Compose:

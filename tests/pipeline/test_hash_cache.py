@@ -14,7 +14,6 @@ import pytest
 from tests.pipeline.hashed_sources import (
     CONTENT,
     LATER,
-    count_reads,
     damage_cut,
     damage_digit,
     damage_empty,
@@ -22,6 +21,7 @@ from tests.pipeline.hashed_sources import (
     damage_noise,
     entries,
     ssc,
+    write_content,
 )
 
 from spikestore.pipeline.hash_cache import HashCache
@@ -30,20 +30,7 @@ from spikestore.pipeline.source_files import make_source
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Tonic's ``save_to`` with a training file; nothing here looks inside it."""
-    (tmp_path / "data" / "SSC").mkdir(parents=True)
-    (tmp_path / "data" / "SSC" / "ssc_train.h5").write_bytes(CONTENT)
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    return count_reads(monkeypatch)
+    return write_content(tmp_path / "data")
 
 
 def test_a_second_time_reads_nothing(data: Path, cache: Path, reads: list[str]) -> None:

@@ -13,7 +13,6 @@ import pytest
 from tests.pipeline.event_files import write_nmnist
 from tests.pipeline.hashed_sources import (
     LATER,
-    count_reads,
     damage_cut,
     damage_empty,
     damage_noise,
@@ -31,16 +30,6 @@ from spikestore.store_schemas.errors import SourceChangedError, SourceError
 from spikestore.store_schemas.operations import ToFrame
 from spikestore.store_schemas.storage.folder import FolderStorage
 from spikestore.store_schemas.transform import Transform
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    return count_reads(monkeypatch)
 
 
 @pytest.fixture

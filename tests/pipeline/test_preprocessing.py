@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tonic
-from tests.pipeline.cochlea_files import SPLITS, draw, write_dataset, write_file
-from tests.pipeline.small_builds import RECIPE, built, seeds_transform, ssc
+from tests.pipeline.cochlea_files import SPLITS, write_dataset
+from tests.pipeline.small_builds import built, seeds_transform, ssc, write_recipe, write_ssc
 
 from spikestore.pipeline import preprocessing
 from spikestore.pipeline.preprocessing import BuildOptions, preprocess
@@ -53,24 +53,14 @@ print(len(features), features.digest)
 """
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Return Tonic's ``save_to`` with an SSC whose training split has 150 recordings."""
-    write_dataset(tmp_path / "data", "SSC")
-    write_file(tmp_path / "data/SSC/ssc_train.h5", draw(150))
-    return tmp_path / "data"
+    return write_ssc(tmp_path / "data")
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, data: Path) -> Path:
-    path = tmp_path / "r.toml"
-    path.write_text(RECIPE.format(dataset="SSC"))
-    return path
+    return write_recipe(tmp_path)
 
 
 def test_the_seeds_script_without_a_main_guard(tmp_path: Path, data: Path) -> None:
@@ -112,8 +102,7 @@ def test_a_tonic_dataset_gives_tonics_frames(tmp_path: Path, data: Path) -> None
 def test_a_recipe_gives_one_set_per_split(tmp_path: Path, dataset: str) -> None:
     """In the data set's order, under the recipe's name, with the digests of the splits by themselves; SHD too."""
     write_dataset(tmp_path / "data", dataset)
-    path = tmp_path / "r.toml"
-    path.write_text(RECIPE.format(dataset=dataset))
+    path = write_recipe(tmp_path, dataset)
     found = preprocess(path, store=tmp_path / "store", workers=0)
     assert list(found) == list(SPLITS[dataset])
     store = Store(tmp_path / "store")

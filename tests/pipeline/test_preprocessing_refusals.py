@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import tonic
-from tests.pipeline.cochlea_files import draw, write_dataset, write_file
-from tests.pipeline.small_builds import RECIPE, built, seeds_transform, ssc
+from tests.pipeline.small_builds import built, seeds_transform, ssc, write_recipe, write_ssc
 from tonic import transforms
 
 from spikestore.pipeline.preprocessing import preprocess
@@ -26,24 +25,14 @@ from spikestore.store_schemas.store import Store
 from spikestore.store_schemas.transform import Transform
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Return Tonic's ``save_to`` with an SSC whose training split has 150 recordings."""
-    write_dataset(tmp_path / "data", "SSC")
-    write_file(tmp_path / "data/SSC/ssc_train.h5", draw(150))
-    return tmp_path / "data"
+    return write_ssc(tmp_path / "data")
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, data: Path) -> Path:
-    path = tmp_path / "r.toml"
-    path.write_text(RECIPE.format(dataset="SSC"))
-    return path
+    return write_recipe(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipeline.hashed_sources import CONTENT, count_reads, entries, in_place, ssc
+from tests.pipeline.hashed_sources import CONTENT, entries, in_place, ssc, write_content
 
 from spikestore.pipeline import source_files
 from spikestore.pipeline.hash_cache import HashCache
@@ -31,20 +31,7 @@ from spikestore.store_schemas.errors import (
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Tonic's ``save_to`` with a training file; nothing here looks inside it."""
-    (tmp_path / "data" / "SSC").mkdir(parents=True)
-    (tmp_path / "data" / "SSC" / "ssc_train.h5").write_bytes(CONTENT)
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    return count_reads(monkeypatch)
+    return write_content(tmp_path / "data")
 
 
 # ------------------------------------------------------------------------------------- keys

@@ -17,11 +17,6 @@ from spikestore.store_schemas.transform import Transform
 FRAMES = {"op": "to_frame", "sensor_size": [700, 1, 1], "time_window": 1000.0}
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
 def recipe(dataset: str = "SSC", max_bins: int = 500, **source: Any) -> Recipe:
     mapping = {
         "name": "speech",

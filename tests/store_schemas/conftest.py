@@ -1,4 +1,4 @@
-"""A store to copy from, and one to copy to."""
+"""A store to copy from, one to copy to, and one to forge."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.store_schemas.copies import filled
+from tests.store_schemas.forgery import Forgery
 from tests.store_schemas.small_sets import memory_storage
 
 from spikestore.store_schemas import Store
@@ -26,6 +27,21 @@ def source(filled_store: Path, tmp_path: Path) -> Store:
     """Return a folder store with ``demo:train`` and ``demo:valid``."""
     shutil.copytree(filled_store, tmp_path / "source")
     return Store(tmp_path / "source")
+
+
+@pytest.fixture(scope="session")
+def honest_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with ``small:train``, not to be changed."""
+    folder = tmp_path_factory.mktemp("honest") / "store"
+    Forgery.build(folder)
+    return folder
+
+
+@pytest.fixture
+def forged(honest_store: Path, tmp_path: Path) -> Forgery:
+    """Return a store to be forged."""
+    shutil.copytree(honest_store, tmp_path / "store")
+    return Forgery(tmp_path / "store")
 
 
 @pytest.fixture(params=["folder", "bucket"])

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.store_schemas.small_sets import SmallSet
+from tests.store_schemas.small_sets import SmallSet, small_set
 
 from spikestore.store_schemas import Store
 from spikestore.store_schemas.canonical import canonical_json, seal, unseal
+
+SMALL = small_set(140)
+"""What is forged."""
 
 Change = Callable[[dict[str, Any]], object]
 """Changes a document in place."""
@@ -30,22 +33,23 @@ class Forgery:
     Parameters
     ----------
     root : Path
-        A folder; the set is built there, under the name ``small``.
+        A store that `build` made.
     small : SmallSet
-        What it is made of.
+        What the set is made of.
     """
 
-    def __init__(self, root: Path, small: SmallSet) -> None:
-        store = Store(root)
-        store.point("small", {"train": small.build(store.storage)})
-        self.open(root, small)
-
-    def open(self, root: Path, small: SmallSet) -> None:
-        """Take a store that is there already."""
+    def __init__(self, root: Path, small: SmallSet = SMALL) -> None:
         self.root = root
         self._build = root / small.address.build(small.plan().hash[:12])
         self.data = self._build / "data.zarr"
         self.manifest = root / small.address.manifest
+
+    @classmethod
+    def build(cls, root: Path, small: SmallSet = SMALL) -> Forgery:
+        """Build the set in a folder, under the name ``small``."""
+        store = Store(root)
+        store.point("small", {"train": small.build(store.storage)})
+        return cls(root, small)
 
     def change_manifest(self, change: Change) -> None:
         """Change the manifest, and the digest that the name pins."""

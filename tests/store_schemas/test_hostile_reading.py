@@ -15,8 +15,8 @@ import google_crc32c
 import numpy as np
 import pytest
 from pcodec import ChunkConfig, standalone
-from tests.store_schemas.forgery import Forgery, reseal
-from tests.store_schemas.small_sets import same, small_set
+from tests.store_schemas.forgery import SMALL, Forgery, reseal
+from tests.store_schemas.small_sets import same
 
 from spikestore.store_schemas import Address, FeatureSet, Store, verify
 from spikestore.store_schemas.canonical import seal, unseal
@@ -24,24 +24,6 @@ from spikestore.store_schemas.errors import DamagedError, NewerFormatError, Spik
 from spikestore.store_schemas.storage import FolderStorage
 
 ROOT = Path(__file__).parents[2]
-SMALL = small_set(140)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a store with ``small:train``, not to be changed."""
-    folder = tmp_path_factory.mktemp("built") / "store"
-    Forgery(folder, SMALL)
-    return folder
-
-
-@pytest.fixture
-def forged(built: Path, tmp_path: Path) -> Forgery:
-    """Return a store to be forged."""
-    shutil.copytree(built, tmp_path / "store")
-    forgery = Forgery.__new__(Forgery)
-    forgery.open(tmp_path / "store", SMALL)
-    return forgery
 
 
 def damaged(forged: Forgery, match: str) -> None:

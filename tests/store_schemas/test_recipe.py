@@ -6,32 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.seeds_recipe import SEEDS_TRANSFORM
 
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
 from spikestore.store_schemas.operations import CropTime, Downsample, ToFrame
 from spikestore.store_schemas.recipe import Recipe, load_recipe
 from spikestore.store_schemas.transform import DEFAULT_MAX_BINS, Transform
 
-TEXT = """
+TEXT = (
+    """
 name = "speech"
 
 [source]
 dataset = "SSC"
-
-[[transform]]
-op = "downsample"
-spatial_factor = "100/700"
-
-[[transform]]
-op = "crop_time"
-max = 1e6
-
-[[transform]]
-op = "to_frame"
-sensor_size = [100, 1, 1]
-time_window = 4000
-include_incomplete = true
 """
+    + SEEDS_TRANSFORM
+)
 
 
 def written(folder: Path, text: str) -> Path:

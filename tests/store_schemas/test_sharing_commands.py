@@ -18,7 +18,7 @@ SMALL = small_set(140)
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Return a store with ``small:train``."""
-    Forgery(tmp_path / "store", SMALL)
+    Forgery.build(tmp_path / "store", SMALL)
     return tmp_path / "store"
 
 
@@ -91,8 +91,7 @@ def test_damage_ends_with_status_1(store: Path, tmp_path: Path, capsys: pytest.C
 
 def test_provenance(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Everything in the manifest that says how a set came about; and what a hostile one says moves no cursor."""
-    forgery = Forgery.__new__(Forgery)
-    forgery.open(store, SMALL)
+    forgery = Forgery(store, SMALL)
     forgery.change_manifest(
         lambda document: document.update(
             provenance={

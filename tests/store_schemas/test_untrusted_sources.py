@@ -25,25 +25,6 @@ from spikestore.store_schemas.errors import (
 from spikestore.store_schemas.storage import FolderStorage, bounds
 from spikestore.store_schemas.storage.untrusted import UntrustedStorage
 
-SMALL = small_set(140)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a store with ``small:train``, not to be changed."""
-    folder = tmp_path_factory.mktemp("built") / "store"
-    Forgery(folder, SMALL)
-    return folder
-
-
-@pytest.fixture
-def forged(built: Path, tmp_path: Path) -> Forgery:
-    """Return a store to be forged."""
-    shutil.copytree(built, tmp_path / "store")
-    forgery = Forgery.__new__(Forgery)
-    forgery.open(tmp_path / "store", SMALL)
-    return forgery
-
 
 def refused(forged: Forgery, tmp_path: Path, match: str, *, deep: bool = False) -> SpikestoreError:
     """Assert that a pull fails, and leaves no set, no name and nothing outside its folder."""
@@ -201,7 +182,7 @@ def test_arrays_that_do_not_fit(
 def test_samples_that_are_not_the_digests(forged: Forgery, tmp_path: Path) -> None:
     """Objects that decode to other samples, all documents vouching for them: a deep pull alone finds it, and does."""
     other = small_set(140, seed=7)
-    liar = Forgery(tmp_path / "liar", other)
+    liar = Forgery.build(tmp_path / "liar", other)
     for column in ("index", "value", "nnz", "n_bins", "label", "start", "check", "n_events"):
         forged.replace_object(f"{column}/c/0", (liar.data / f"{column}/c/0").read_bytes())
     shutil.rmtree(liar.root)

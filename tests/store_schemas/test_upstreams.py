@@ -107,7 +107,7 @@ def test_another_digest_than_pinned(store: Store, tmp_path: Path, caplog: pytest
     """Refused by name before anything is copied; the next one may have the right one."""
     first, second = upstream(tmp_path / "first"), upstream(tmp_path / "second")
     right = Store(second)["demo:train"].digest
-    forgery = Forgery(tmp_path / "liar", SMALL)
+    forgery = Forgery.build(tmp_path / "liar", SMALL)
     forgery.change_manifest(lambda document: document.update(digest="e" * 64))
     found = fetch(store, forgery.root, second, digest=right)
     assert found is not None
@@ -123,7 +123,7 @@ def test_a_liar_with_the_right_digest(store: Store, tmp_path: Path, caplog: pyte
     Both have the same plan, so what the liar sent would lie where the honest objects go.
     """
     honest = upstream(tmp_path / "honest")
-    liar = Forgery(tmp_path / "liar", SMALL)
+    liar = Forgery.build(tmp_path / "liar", SMALL)
     liar.replace_object(
         "speaker/c/0" if "speaker" in SMALL.layout.extras else "n_events/c/0", _other_events()
     )
@@ -144,7 +144,7 @@ def _other_events() -> bytes:
 @pytest.mark.parametrize("what", ["manifest", "record", "object"])
 def test_a_damaged_one(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str) -> None:
     """Named, with the damaged object; the next one is asked."""
-    damaged = Forgery(tmp_path / "damaged", SMALL)
+    damaged = Forgery.build(tmp_path / "damaged", SMALL)
     place = {
         "manifest": damaged.manifest,
         "record": damaged.data.parent / "records/00001.json",

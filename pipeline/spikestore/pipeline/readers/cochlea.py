@@ -21,8 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +30,7 @@ from spikestore.pipeline.event_block import EventBlock
 from spikestore.pipeline.readers.cochlea_block import CHANNELS, cochlea_block
 from spikestore.pipeline.readers.cochlea_layout import DOWNLOAD, EXPECTED, CochleaLayout
 from spikestore.pipeline.readers.hdf5 import HDF5_ERRORS, one_line, open_hdf5
+from spikestore.pipeline.readers.reader import ClosesBehind
 from spikestore.pipeline.readers.sequences import Sequences, read_sequences
 from spikestore.pipeline.readers.vlen import vlen_lengths
 from spikestore.pipeline.readers.watched_file import WatchedFile
@@ -46,7 +46,7 @@ EVENT = np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)])
 """Tonic's dtype for these datasets; ``t`` in µs."""
 
 
-class CochleaReader:
+class CochleaReader(ClosesBehind):
     """The recordings of one SSC or SHD file; a `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters
@@ -206,14 +206,3 @@ class CochleaReader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -10,13 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.event_block import EventBlock
+from spikestore.pipeline.readers.reader import ClosesBehind
 from spikestore.pipeline.recording import Recording
 from spikestore.store_schemas.errors import LayoutError, RecordingError, SourceChangedError, SourceError
 from spikestore.store_schemas.source import SourceFile
@@ -43,7 +43,7 @@ class Decoded(NamedTuple):
     problems: Mapping[int, str]
 
 
-class FilePerRecording(ABC):
+class FilePerRecording(ClosesBehind, ABC):
     """The recordings of a source whose row i is file i; a `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters
@@ -161,20 +161,6 @@ class FilePerRecording(ABC):
         # The relative name and not the path: reasons of skipped recordings are stored and travel with the set.
         name = self.name_of(row)
         return RecordingError(f"{name}: {why}", path=str(self._root / name), recording=row)
-
-    def close(self) -> None:  # noqa: B027 - nothing to do, here or in any subclass
-        """Do nothing: no file stays open between reads."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def misplaced(name: str, expected: str) -> LayoutError:

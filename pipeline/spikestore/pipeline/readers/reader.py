@@ -13,6 +13,26 @@ from spikestore.pipeline.recording import Recording
 from spikestore.store_schemas.errors import RecordingError
 
 
+class ClosesBehind:
+    """Closes what it holds at the end of a ``with``."""
+
+    def close(self) -> None:
+        """Close the files. May be called twice."""
+
+    def __enter__(self) -> Self:
+        """Return the reader itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the files."""
+        self.close()
+
+
 class Reader(Protocol):
     """The recordings of one source, open for reading.
 

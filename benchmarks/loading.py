@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.alone import numbers_of
 from benchmarks.form import PINNED, Row, arguments, compare, report
 from benchmarks.litdata_peer import litdata_loader
 from benchmarks.preprocess import Bench as Raw
@@ -342,7 +341,7 @@ def memory(bench: Bench) -> Row:
         features = sets[count]
         script = (
             "import torch; torch.set_num_threads(1)\n"
-            "from benchmarks.preprocess import peak_bytes\n"
+            "from benchmarks.alone import peak_bytes\n"
             "from spikestore.store_schemas import Address, FeatureSet, Store\n"
             "from spikestore.train import FeatureLoader\n"
             f"storage = Store({features.storage.url!r}).storage\n"
@@ -351,14 +350,7 @@ def memory(bench: Bench) -> Row:
             f"for epoch in range({16 // count}):\n    for batch in loader: pass\n"
             "print(peak_bytes())"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        return int(done.stdout.split()[-1])
+        return int(numbers_of(script)[0])
 
     pairs = [(peak(1), peak(8)) for _ in range(5)]
     added = (sets[8].manifest.nnz - sets[1].manifest.nnz) * 3

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.alone import numbers_of
 from benchmarks.form import PINNED, Row, arguments, compare, report, timed
 
 os.environ.update(PINNED)
@@ -317,34 +318,17 @@ def memory(bench: Bench) -> Row:
     peaks = {}
     for count in (small, 8 * small):
         script = (
-            "from benchmarks.preprocess import *; from spikestore.pipeline.executors import InProcess\n"
+            "from benchmarks.alone import peak_bytes; from benchmarks.preprocess import *; from spikestore.pipeline.executors import InProcess\n"
             f"bench = Bench(Path({str(bench.data)!r}), Path({str(bench.scratch)!r}), 0, 0, 0)\n"
             f"features = build(bench, target(bench, {count}), InProcess(), fragment_samples={max(64, small // 4 // 64 * 64)})\n"
             "print(peak_bytes(), features.manifest.nnz * 8)"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        peak, size = map(int, done.stdout.split()[-2:])
-        peaks[count] = peak, size
+        peaks[count] = numbers_of(script)
     (peak_1, size_1), (peak_8, size_8) = peaks.values()
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     row.ratios = [max(0, peak_8 - peak_1) / (size_8 - size_1)]
     row.ours, row.peer = {"bytes_at_8": peak_8}, {"bytes_at_1": peak_1}
     return row
-
-
-def peak_bytes() -> int:
-    """Return the peak memory of this process.
-
-    From the kernel's high-water mark of this address space: ``ru_maxrss`` keeps that of the parent across exec.
-    """
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def second_run(bench: Bench) -> Row:

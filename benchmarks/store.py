@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.alone import numbers_of
 from benchmarks.form import PINNED, Row, arguments, compare, report, timed
 
 os.environ.update(PINNED)
@@ -243,7 +244,7 @@ def opening(bench: Bench) -> list[Row]:
     memory = Row("mb_to_open_25000_fragments", 200, better="lower")
     script = (
         "import sys, time\n"
-        "from benchmarks.preprocess import peak_bytes\n"
+        "from benchmarks.alone import peak_bytes\n"
         "import zarr, obstore.store, spikestore.store_schemas.zarr_columns, spikestore.store_schemas.zarr_group\n"
         "from spikestore.store_schemas import Store\n"
         "before, began = peak_bytes(), time.perf_counter()\n"
@@ -251,10 +252,7 @@ def opening(bench: Bench) -> list[Row]:
         "print(time.perf_counter() - began, (peak_bytes() - before) / 1e6)"
     )
     for _ in range(5):
-        done = subprocess.run(
-            [sys.executable, "-c", script, url], check=True, capture_output=True, text=True, cwd=ROOT
-        )
-        took, grew = map(float, done.stdout.split())
+        took, grew = numbers_of(script, url)
         seconds.ratios.append(took)
         memory.ratios.append(grew)
     return [counts, seconds, memory]

@@ -1,0 +1,26 @@
+"""Scripts in a process of their own, and the memory that one took."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def numbers_of(script: str, *arguments: str) -> list[float]:
+    """Run a script in a fresh process, and return the numbers that its last line of output has."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    return [float(word) for word in done.stdout.splitlines()[-1].split()]
+
+
+def peak_bytes() -> int:
+    """Return the peak memory of this process.
+
+    From the kernel's high-water mark of this address space: ``ru_maxrss`` keeps that of the parent across exec.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -142,12 +143,26 @@ def test_several_and_a_transform(features: FeatureSet) -> None:
         (lambda: EventDrop(1.5), "probability is 1.5"),
         (lambda: SpatialFlip(-0.1), "probability is -0.1"),
         (lambda: SpatialFlip(axis="t"), "axis is 't'"),
+        (lambda: TimeShift("3"), "bins is '3', should be a whole number from 0 on"),  # type: ignore[arg-type]
+        (lambda: TimeShift(True), "bins is True"),
+        (lambda: TimeShift(2**31), "bins is 2147483648"),
+        (lambda: ChannelJitter(1.5), "channels is 1.5"),  # type: ignore[arg-type]
+        (lambda: EventDrop("a"), "probability is 'a', should be a number from 0 to 1"),  # type: ignore[arg-type]
+        (lambda: EventDrop(float("nan")), "probability is nan"),
+        (lambda: EventDrop(0.1, seed=None), "seed is None, should be a whole number"),  # type: ignore[arg-type]
     ],
 )
 def test_refuses_nonsense(make: Callable[[], object], message: str) -> None:
     """A parameter that makes no sense is named."""
     with pytest.raises(UsageError, match=message):
         make()
+
+
+def test_takes_numpys_numbers(packed: SparseBatch) -> None:
+    """Numbers that come out of an array are numbers."""
+    found = TimeShift(np.int64(3), seed=np.int64(-1))(packed, 0)  # type: ignore[arg-type]
+    assert torch.equal(found.dense(), TimeShift(3, seed=-1)(packed, 0).dense())
+    assert EventDrop(np.float32(0.5))(packed, 0).value.numel() < packed.value.numel()  # type: ignore[arg-type]
 
 
 @pytest.mark.gpu

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import logging
 import multiprocessing
+import pickle
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,6 +192,12 @@ def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) ->
         loader = FeatureLoader(many, 64, "stream", shuffle=True, window=512)
     assert "SSC train: shuffled among 512 samples (0.0 MB) at a time, at most 0.1 MB held" in caplog.text
     assert loader.nbytes < pack(many).nbytes
+    with caplog.at_level(logging.INFO, "spikestore"):
+        loader = FeatureLoader(many, 16, "stream", shuffle=True, window=64_000)
+    assert (
+        f"shuffled among {len(rows_of(loader))} samples (0.1 MB) at a time, at most 0.1 MB held"
+        in caplog.text
+    )
 
 
 def test_memory_is_bounded(many: FeatureSet) -> None:
@@ -271,6 +280,14 @@ def test_fork_is_refused(many: FeatureSet) -> None:
     assert "can't be used in a forked process" in results.get(timeout=30)
     child.join(30)
     assert child.exitcode == 0
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
+def test_copies_are_refused(many: FeatureSet, copied: Callable[[object], object]) -> None:
+    """A reader of the store stays in its process, and says what to do; sets in memory travel."""
+    with pytest.raises(UsageError, match="can't be pickled or copied: make it in the process that uses it"):
+        copied(FeatureLoader(many, 16, "stream"))
+    copied(FeatureLoader(many, 16, "host", device="cpu"))
 
 
 def test_auto_streams_what_does_not_fit(

@@ -40,7 +40,8 @@ class TimeShift:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _refuse(self.bins < 0, f"bins is {self.bins}, should not be negative")
+        _check_whole("bins", self.bins, least=0)
+        _check_whole("seed", self.seed)
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
         """Return the shifted batch."""
@@ -69,7 +70,8 @@ class ChannelJitter:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _refuse(self.channels < 0, f"channels is {self.channels}, should not be negative")
+        _check_whole("channels", self.channels, least=0)
+        _check_whole("seed", self.seed)
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
         """Return the jittered batch."""
@@ -96,7 +98,8 @@ class EventDrop:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _refuse(not 0 <= self.probability <= 1, f"probability is {self.probability}, should be from 0 to 1")
+        _check_probability(self.probability)
+        _check_whole("seed", self.seed)
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
         """Return the batch without the events that were dropped."""
@@ -125,7 +128,8 @@ class SpatialFlip:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _refuse(not 0 <= self.probability <= 1, f"probability is {self.probability}, should be from 0 to 1")
+        _check_probability(self.probability)
+        _check_whole("seed", self.seed)
         _refuse(self.axis not in ("x", "y"), f"axis is {self.axis!r}, should be 'x' or 'y'")
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
@@ -141,6 +145,22 @@ class SpatialFlip:
         return replace(
             batch, index=torch.where(flipped, mirrored, index), value=widen(batch.value), unique=False
         )
+
+
+def _check_whole(name: str, number: object, least: int | None = None) -> None:
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    _refuse(
+        not whole or (least is not None and not least <= number < 2**31),  # type: ignore[operator]
+        f"{name} is {number!r}, should be a whole number" + ("" if least is None else f" from {least} on"),
+    )
+
+
+def _check_probability(number: object) -> None:
+    real = isinstance(number, int | float | np.floating) and not isinstance(number, bool)
+    _refuse(
+        not real or not 0 <= number <= 1,  # type: ignore[operator]
+        f"probability is {number!r}, should be a number from 0 to 1",
+    )
 
 
 def _refuse(wrong: bool, message: str) -> None:

@@ -101,7 +101,8 @@ class Stream:
             )
         self.samples = len(rows)
         self.order_name = self._cut.name if shuffle else "rows"
-        self.window_samples = self._cut.lanes * self._cut.together * self._cut.run_rows if shuffle else 1
+        among = self._cut.lanes * self._cut.together * self._cut.run_rows
+        self.window_samples = min(among, len(rows)) if shuffle else 1
         self.window_bytes = int(self.window_samples * sample_bytes(features))
         logger.info(
             "%s: shuffled among %d samples (%s) at a time, at most %s held",
@@ -111,12 +112,19 @@ class Stream:
             size_text(self.nbytes),
         )
 
+    def __getstate__(self) -> dict[str, object]:
+        """Refuse to be pickled: what is open here can't be in another process."""
+        raise UsageError(
+            "a loader with residence='stream' can't be pickled or copied: make it in the process that uses it, or "
+            "use residence='host'"
+        )
+
     @property
     def nbytes(self) -> int:
         """Bytes that are held at most: one window that is drawn from, one that is read ahead; more if samples vary."""
         lanes = self._cut.lanes if self._shuffle else 2 * self._threads
-        runs = lanes * self._cut.together
-        return int(2 * runs * self._cut.run_rows * sample_bytes(self._features))
+        held = min(2 * lanes * self._cut.together * self._cut.run_rows, self.samples)
+        return int(held * sample_bytes(self._features))
 
     def batches(self, epoch: int, first: int, batch_size: int, pool: Executor) -> Iterator[Pieces]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on.

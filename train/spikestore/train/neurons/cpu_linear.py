@@ -156,7 +156,7 @@ def backward_again(
         "bias": _bias(bias, weight),
         "group": pieces.group,
     }
-    weights, x = pieces.weights(), torch.empty(source.shape) if needs_x else None
+    weights, x = pieces.weights(), weight.new_empty(source.shape) if needs_x else None
     for rows, groups, current in pieces:
         cpu.run_job(
             task,
@@ -202,7 +202,7 @@ def backward_kept(
     first, by_bias = torch.empty_like(v_mem), torch.zeros_like(weight[:, 0])
     pieces = _Pieces(source, kept)
     weights = pieces.weights() if sparse else torch.zeros_like(weight)
-    x = torch.empty(source.shape) if needs_x else None
+    x = weight.new_empty(source.shape) if needs_x else None
     for rows, groups, current in pieces:
         first[rows] = cpu.backward(kept[rows], spikes[rows], v_mem[rows], neuron, current)[1]
         by_bias += current.sum((0, 1))

@@ -23,7 +23,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 STRIP = 1024
 """Most neurons of a strip."""
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO, ONE, LEAST = np.float32(0), np.float32(1), np.finfo(np.float32).min
 MOST_PACKED, UNPACKED = np.float32(254), np.float32(255)
 """The largest count that is kept as a byte, and the byte that stands for all that is no such count."""
 TINY = np.float32(2.0**-100)
@@ -42,7 +42,7 @@ _FAR = np.float32(87)
 
 def inner(function: _Function) -> _Function:
     """Compile as part of the functions that call it."""
-    made: Any = numba.njit(nogil=True)(function)
+    made: Any = numba.njit(nogil=True, error_model="numpy")(function)
     return made  # type: ignore[no-any-return]
 
 
@@ -53,7 +53,8 @@ def keep(rooms: Any) -> None:
 
 def task(function: Callable[[Any], None]) -> Any:
     """Compile a task; keep its machine code for other processes where there is a place for it."""
-    return kept(partial(numba.cfunc, types.void(types.voidptr)), function)
+    # Errors can't leave a task: a division by 0 gives what it gives in torch.
+    return kept(partial(numba.cfunc, types.void(types.voidptr)), function, error_model="numpy")
 
 
 def intrinsic(function: Any) -> Any:

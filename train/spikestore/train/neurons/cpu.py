@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikestore.store_schemas.errors import UsageError
 from spikestore.train.neurons import cpu_kernels
 from spikestore.train.neurons.compiled import STRIP
 from spikestore.train.neurons.dynamics import Neuron, Pass
@@ -16,6 +17,7 @@ from spikestore.train.neurons.surrogates import SingleExponential, as_single_exp
 from spikestore.train.neurons.threads import run_task
 
 _PLACE = {name: place for place, name in enumerate(JOB)}
+_OCTETS = ("packed", "source")
 _BLOCK = 1 << 16
 """Elements for which torch evaluates a surrogate at once, so that its intermediate results stay in the cache."""
 
@@ -51,8 +53,10 @@ def backward(
     given = _evaluate(neuron, kept) if exponential is None else None
     numbers, by_width = exponential_numbers(neuron, exponential) if exponential is not None else ({}, False)
     modes = modes_of(neuron)
-    if neuron.minimum is None or neuron.to_zero:
-        modes = (False, False, False, neuron.to_zero)
+    if neuron.to_zero:
+        modes = (neuron.single, False, False, True)
+    elif neuron.minimum is None:
+        modes = (False, False, False, False)
     run_job(
         cpu_kernels.backward_task(*modes, given is not None, by_width),
         kept.shape,
@@ -88,6 +92,10 @@ def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
     job = np.zeros(len(JOB), np.int64)
     job[_PLACE["batch"]], job[_PLACE["time"]], job[_PLACE["neurons"]] = shape
     for name, word in words.items():
+        # Kernels read addresses: another dtype would be read as nonsense.
+        expected = torch.uint8 if name in _OCTETS else torch.float32
+        if isinstance(word, Tensor) and (word.dtype != expected or not word.is_contiguous()):
+            raise TypeError(f"{name} is {word.dtype}, should be contiguous {expected}")
         job[_PLACE[name]] = word.data_ptr() if isinstance(word, Tensor) else word or 0
     return job
 
@@ -97,6 +105,8 @@ def run_job(
 ) -> Any:
     """Run a task on a job, and return the job's words. The caller holds on to the tensors."""
     job, threshold = new_job(shape, **words), float(neuron.threshold)
+    if not threshold > 0:
+        raise UsageError(f"spike_threshold should be above 0, found {threshold}")
     numbers = {
         "threshold": threshold,
         "inverse": 1 / threshold,

@@ -19,6 +19,7 @@ import numpy as np
 from numba import carray  # type: ignore[attr-defined]
 
 from spikestore.train.neurons.compiled import (
+    LEAST,
     MOST_PACKED,
     ONE,
     STRIP,
@@ -156,8 +157,8 @@ def backward_task(
     Parameters
     ----------
     single, by_product, bounded, to_zero : bool
-        As for `forward_task`. The first two matter only with the third, and none of these with the last, for
-        which ``minimum`` may be -inf.
+        As for `forward_task`. The second matters only with the third, which does not matter with the last:
+        ``minimum`` may be -inf there.
     given : bool
         The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
     by_width : bool
@@ -200,7 +201,11 @@ def backward_task(
                     later = state[i]
                     if to_zero:
                         # No quotient of a float below the threshold is rounded up to 1: it spikes from there on.
-                        silent = ZERO if v >= threshold else ONE
+                        # NaN and -inf have no whole number of thresholds.
+                        if single:
+                            silent = ZERO if v - threshold >= ZERO else ONE
+                        else:
+                            silent = ONE if LEAST <= v < threshold else ZERO
                         later = ZERO if v * silent + reset - minimum <= ZERO else later
                         later *= silent
                     elif bounded:

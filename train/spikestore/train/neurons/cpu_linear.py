@@ -56,7 +56,9 @@ def forward_counting(
 
     Spikes are written over `x`, which is the caller's to give away: fresh memory costs as much as the pass itself.
     """
-    spikes, v_mem = x.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
+    # What a linear layer gives may be a view, which nobody could change in place; this is none.
+    spikes = x.new_empty(0).set_(x.contiguous())  # type: ignore[call-overload]
+    v_mem = v_mem.clone(memory_format=torch.contiguous_format)
     packed = torch.empty_like(spikes, dtype=torch.uint8)
     kept = torch.empty_like(spikes) if keep else None
     tensors: dict[str, Any] = {"x": spikes, "state": v_mem, "spikes": spikes, "kept": kept, "packed": packed}
@@ -169,7 +171,7 @@ def backward_again(
             **shared,
         )
         if x is not None:
-            torch.mm(_flat(current), weight, out=_flat(x[rows]))
+            torch.mm(_flat(current), weight, out=x[rows].view(-1, x.shape[2]))
     return Gradients(x, _unpadded(weights, len(weight)), by_row["sums"].sum(0), v_mem)
 
 
@@ -199,20 +201,20 @@ def backward_kept(
         The input is uint8 and mostly 0: the weight's gradient is summed over what is not.
     """
     spikes, v_mem = gradients
-    first, by_bias = torch.empty_like(v_mem), torch.zeros_like(weight[:, 0])
+    first, sums = torch.empty_like(v_mem), torch.empty_like(v_mem)
     pieces = _Pieces(source, kept)
     weights = pieces.weights() if sparse else torch.zeros_like(weight)
     x = weight.new_empty(source.shape) if needs_x else None
     for rows, groups, current in pieces:
         first[rows] = cpu.backward(kept[rows], spikes[rows], v_mem[rows], neuron, current)[1]
-        by_bias += current.sum((0, 1))
+        sums[rows] = current.sum(1)
         if sparse:
             _add_weights(source[rows], current, pieces.group, weights[groups])
         else:
             weights.addmm_(_flat(current).t(), _flat(source[rows]).to(weight.dtype))
         if x is not None:
-            torch.mm(_flat(current), weight, out=_flat(x[rows]))
-    return Gradients(x, _unpadded(weights, len(weight)) if sparse else weights, by_bias, first)
+            torch.mm(_flat(current), weight, out=x[rows].view(-1, x.shape[2]))
+    return Gradients(x, _unpadded(weights, len(weight)) if sparse else weights, sums.sum(0), first)
 
 
 def weight_gradient(source: Tensor, output: Tensor) -> Tensor:
@@ -282,4 +284,4 @@ def _bias(bias: Tensor | None, weight: Tensor) -> Tensor:
 
 
 def _flat(x: Tensor) -> Tensor:
-    return x.view(-1, x.shape[2])
+    return x.reshape(-1, x.shape[2])

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from spikestore.store_schemas.errors import UsageError
@@ -108,10 +109,15 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
     if x.device.type == "cpu" and x.dtype != torch.float32:
         wide = integrate_and_fire(x.float(), v_mem, neuron, record=record)
         return wide._replace(spikes=wide.spikes.to(x.dtype))
-    if torch.is_grad_enabled() and (x.requires_grad or v_mem.requires_grad):
+    if torch.is_grad_enabled() and (x.requires_grad or v_mem.requires_grad or _has_tangent(x, v_mem)):
         return Pass(*_IntegrateAndFire.apply(x, v_mem, neuron, record))  # type: ignore[no-untyped-call]
     done: Pass = _kernels(x).forward(x.detach(), v_mem.detach(), neuron, keep=False, record=record)[0]
     return done
+
+
+def _has_tangent(*tensors: Tensor) -> bool:
+    """Whether forward-mode differentiation is under way, which `torch.autograd.Function` refuses by name."""
+    return any(forward_ad.unpack_dual(one).tangent is not None for one in tensors)
 
 
 def _kernels(x: Tensor) -> Any:

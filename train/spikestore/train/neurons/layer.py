@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from spikestore.store_schemas.errors import UsageError
 from spikestore.train.neurons.dynamics import Neuron, integrate_and_fire
 from spikestore.train.neurons.linear import Link, linear_integrate_and_fire
 from spikestore.train.neurons.surrogates import SingleExponential, Surrogate
+
+logger = logging.getLogger(__name__)
 
 
 class IAF(nn.Module):
@@ -46,6 +50,7 @@ class IAF(nn.Module):
     """
 
     v_mem: Tensor
+    _warned = False
 
     def __init__(
         self,
@@ -61,8 +66,10 @@ class IAF(nn.Module):
         minimum = None if min_v_mem is None else _scalar("min_v_mem", min_v_mem)  # in the order of Sinabs
         self.min_v_mem = None if minimum is None else nn.Parameter(minimum, requires_grad=False)
         self.spike_threshold = nn.Parameter(_scalar("spike_threshold", spike_threshold), requires_grad=False)
-        if not float(self.spike_threshold) > 0:
-            raise UsageError(f"spike_threshold should be above 0, found {float(self.spike_threshold)}")
+        if not float(self.spike_threshold) >= torch.finfo(torch.float32).tiny:
+            raise UsageError(
+                f"spike_threshold should be above 0, and a normal number in float32, found {float(spike_threshold)}"
+            )
         self.spike_fn, self.reset_fn = spike_fn, reset_fn
         self._single, (self._reset, self._to_zero) = _is_single(spike_fn), _reset_of(reset_fn)
         self.surrogate_grad_fn = surrogate_grad_fn
@@ -91,23 +98,33 @@ class IAF(nn.Module):
             self.neuron,
             record=self.record_states,
         )
-        self.v_mem = done.v_mem.view(shape)
+        # No view where it can be helped: views can't be detached in place, as Sinabs' users do.
+        self.v_mem = done.v_mem if done.v_mem.shape == shape else done.v_mem.view(shape)
         self.recordings = {} if done.v_record is None else {"v_mem": done.v_record.view(x.shape)}
         return done.spikes.view(x.shape)
 
     def _fit(self, shape: tuple[int, ...], device: torch.device) -> None:
-        """Start from 0 if the state has another shape."""
+        """Start from 0 if the state has another shape; have it in float32, and fit for a backward pass."""
         if self.v_mem.shape != shape or self.v_mem.device != device:
-            self.v_mem = torch.zeros(shape, device=device)
+            self.v_mem = torch.zeros(shape, device=device, dtype=torch.float32)
+        elif self.v_mem.dtype != torch.float32:  # set by hand, or by `network.bfloat16()`
+            self.v_mem = self.v_mem.float()
+        elif self.v_mem.is_inference() and not torch.is_inference_mode_enabled():
+            self.v_mem = self.v_mem.clone()
 
     @property
     def neuron(self) -> Neuron:
-        """Parameters of its neurons."""
+        """Parameters of its neurons: copies, so that a backward pass has those of its forward pass."""
+        if self.spike_threshold.requires_grad and not self._warned:
+            self._warned = True
+            logger.warning(
+                "spike_threshold is not learned: no gradient flows to it; the backend sinabs can learn it"
+            )
         return Neuron(
-            self.spike_threshold,
+            self.spike_threshold.detach().clone(),
             self._reset,
             self._to_zero,
-            self.min_v_mem,
+            None if self.min_v_mem is None else self.min_v_mem.detach().clone(),
             self._single,
             self.surrogate_grad_fn,
         )
@@ -117,9 +134,26 @@ class IAF(nn.Module):
         """Its outputs are spikes."""
         return True
 
-    def reset_states(self) -> None:
-        """Set all membrane potentials to 0, and let go of their gradients."""
+    def reset_states(
+        self, randomize: bool = False, value_ranges: Mapping[str, tuple[float, float]] | None = None
+    ) -> None:
+        """Set all membrane potentials to 0, and let go of their gradients.
+
+        Parameters
+        ----------
+        randomize : bool
+            Draw them evenly between two bounds instead.
+        value_ranges : mapping of str to tuple of float, optional
+            The bounds, under ``"v_mem"``: 0 and 1 by default.
+        """
         self.v_mem = torch.zeros_like(self.v_mem)
+        if randomize:
+            self.v_mem.uniform_(*(value_ranges or {}).get("v_mem", (0.0, 1.0)))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Let go of gradients, those of membrane potentials too: the next call begins a new graph."""
+        super().zero_grad(set_to_none)
+        self.v_mem = self.v_mem.detach()
 
     def extra_repr(self) -> str:
         """Return the parameters that differ from layer to layer."""
@@ -127,6 +161,13 @@ class IAF(nn.Module):
         if self._to_zero:
             told += ", reset_fn=zero"
         return told if self.min_v_mem is None else f"{told}, min_v_mem={float(self.min_v_mem):g}"
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
+        # States have the shape of whatever batch came last: they load into a layer that has seen another, or none.
+        found = state_dict.get(f"{prefix}v_mem")
+        if isinstance(found, Tensor) and found.shape != self.v_mem.shape:
+            self.v_mem = self.v_mem.new_zeros(found.shape)
+        super()._load_from_state_dict(state_dict, prefix, *more)
 
     def __getstate__(self) -> dict[str, Any]:
         # For copies and pickles: a tensor inside a graph can be neither.

@@ -23,6 +23,10 @@ AGAIN, SPARSE = 0.15, 0.25
 """Shares of inputs that are not 0, up to which potentials are computed again rather than kept, and up to which the
 weight's gradient is summed over what is not 0 rather than by a matrix product (measured)."""
 
+FEWEST_STEPS, LARGEST = 50, 100_000
+"""Time steps from which on, and elements of a weight up to which, the one or the other is worth it (measured): sums
+have to fit into the second-level cache, and come from much more than they are."""
+
 
 class Counts(NamedTuple):
     """A tensor of small integers.
@@ -104,9 +108,10 @@ class _LinearIAF(torch.autograd.Function):
         from spikestore.train.neurons import cpu_linear
 
         current = linear(x, weight, bias)
-        sparse = counts is not None and counts.density <= SPARSE
+        sparse = _are_summed(counts, weight)
         again = (
             counts is not None
+            and sparse
             and counts.density <= AGAIN
             and as_single_exponential(neuron.surrogate) is not None
             and cpu_linear.is_repeatable(counts.packed, weight, bias, current)
@@ -145,7 +150,7 @@ class _LinearOfCounts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, counts: Counts) -> Tensor:
         ctx.save_for_backward(counts.packed, weight)
-        ctx.has_bias, ctx.sparse = bias is not None, counts.density <= SPARSE
+        ctx.has_bias, ctx.sparse = bias is not None, _are_summed(counts, weight)
         return linear(x, weight, bias)
 
     @staticmethod
@@ -155,6 +160,16 @@ class _LinearOfCounts(torch.autograd.Function):
         x = _input_gradient(weight, output) if ctx.needs_input_grad[0] else None
         by_bias = output.sum((0, 1)) if ctx.has_bias else None
         return x, _weight_gradient(packed, output, sparse=ctx.sparse), by_bias, None
+
+
+def _are_summed(counts: Counts | None, weight: Tensor) -> bool:
+    """Whether the weight's gradient is summed over what is not 0."""
+    return (
+        counts is not None
+        and counts.density <= SPARSE
+        and counts.packed.shape[1] >= FEWEST_STEPS
+        and weight.numel() <= LARGEST
+    )
 
 
 def _input_gradient(weight: Tensor, output: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
@@ -14,21 +16,20 @@ class SpikingSequential(nn.Sequential):
     """``nn.Sequential``, the same results, parameters and hooks; it trains faster on a CPU and keeps less.
 
     Where `IAF` stands behind ``nn.Linear``, both run as one step; spikes are kept as bytes for the backward pass.
-    A linear layer that has hooks runs by itself, so that they see what they expect.
+    Layers that have hooks, or a ``forward`` that somebody put in place of theirs, run by themselves.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the output of the last layer."""
         x, counts, layers = input, None, list(self)
-        behind = [*layers[1:], None]
         taken = False
-        for layer, following in zip(layers, behind, strict=True):
+        for layer, following in zip_longest(layers, layers[1:]):
             if taken:
                 taken = False
                 continue
             if not isinstance(layer, nn.Linear) or not _packs(layer, x):
                 x, counts = layer(x), None
-            elif isinstance(following, IAF) and not following.record_states:
+            elif type(following) is IAF and _is_plain(following) and not following.record_states:
                 link = Link(layer, pack(x) if counts is None else counts)
                 x, counts, taken = following(x, link), link.counts, True
             elif counts is not None:
@@ -42,17 +43,19 @@ def _packs(layer: nn.Linear, x: Tensor) -> bool:
     """Whether a layer is a plain linear one, and its input of a kind that the kernels know, and to be learned from."""
     return (
         type(layer) is nn.Linear
+        and layer.weight.numel() > 0
         and x.device.type == "cpu"
         and x.dtype == layer.weight.dtype == torch.float32
         and x.dim() == 3
         and torch.is_grad_enabled()
         and (x.requires_grad or layer.weight.requires_grad)
         and not torch.is_autocast_enabled("cpu")
-        and not _is_hooked(layer)
+        and _is_plain(layer)
     )
 
 
-def _is_hooked(layer: nn.Module) -> bool:
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether calling a layer runs its class' code, and nothing else."""
     # Private names of torch; `nn.Module.__call__` asks the same question with them.
     own = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
     shared = (
@@ -61,4 +64,4 @@ def _is_hooked(layer: nn.Module) -> bool:
         torch_modules._global_backward_hooks,
         torch_modules._global_backward_pre_hooks,
     )
-    return any(own) or any(shared)
+    return not any(own) and not any(shared) and "forward" not in vars(layer)

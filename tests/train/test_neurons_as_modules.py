@@ -1,0 +1,262 @@
+"""Neurons and `SpikingSequential` as plain modules: hooks, subclasses, states set by hand, in-place changes."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sinabs.activation as reference
+import torch
+from sinabs import layers as sinabs_layers
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train.neurons import IAF, Heaviside, SingleExponential
+from spikestore.train.neurons import linear as linear_module
+from spikestore.train.neurons.sequential import SpikingSequential
+
+COUNTS = (torch.rand(6, 60, 30, generator=torch.Generator().manual_seed(0)) < 0.1).float()
+
+
+def stack(kind: Any = SpikingSequential, neurons: Any = IAF, **options: Any) -> Any:
+    """Return two layers of neurons and a read-out."""
+    torch.manual_seed(0)
+    linear = [nn.Linear(30, 20), nn.Linear(20, 20), nn.Linear(20, 7)]
+    return kind(linear[0], neurons(**options), linear[1], neurons(**options), linear[2])
+
+
+def learn(net: nn.Module, x: Tensor = COUNTS) -> list[Tensor]:
+    """Return output and gradients."""
+    output = net(x)
+    torch.manual_seed(1)
+    (output * torch.randn_like(output)).sum().backward()
+    return [output.detach(), *(one.grad for one in net.parameters() if one.grad is not None)]
+
+
+def assert_close(found: list[Tensor], wanted: list[Tensor]) -> None:
+    """Assert that outputs are equal and gradients close."""
+    assert torch.equal(found[0], wanted[0])
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert float((mine - theirs).abs().max()) <= 1e-6 * float(theirs.abs().max())
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count how often a linear layer and its neurons run as one step."""
+    calls: list[int] = []
+    apply: Any = linear_module._LinearIAF.apply
+
+    def counting(*them: Any) -> Any:
+        calls.append(1)
+        return apply(*them)
+
+    monkeypatch.setattr(linear_module._LinearIAF, "apply", counting)
+    return calls
+
+
+def halve(net: Any, place: int) -> None:
+    """Put another ``forward`` in the place of a layer's own, as libraries that move layers about do."""
+    layer, own = net[place], net[place].forward
+    layer.forward = lambda *them: own(*them) * 0.5
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "neurons' output": lambda net: net[1].register_forward_hook(lambda layer, x, output: output * 0.5),
+    "neurons' input": lambda net: net[1].register_forward_pre_hook(lambda layer, x: (x[0] + 0.1,)),
+    "neurons' forward": lambda net: halve(net, 1),
+    "linear output": lambda net: net[2].register_forward_hook(lambda layer, x, output: output * 0.5),
+    "linear forward": lambda net: halve(net, 2),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_layers_run_by_themselves(change: str, together: list[int]) -> None:
+    """What a hook or another ``forward`` changes counts as in ``nn.Sequential``; the other layers run together."""
+    ours, theirs = stack(), stack(nn.Sequential)
+    for net in (ours, theirs):
+        CHANGES[change](net)
+    assert_close(learn(ours), learn(theirs))
+    assert len(together) == 1
+
+
+def test_hooks_of_neurons_see_currents() -> None:
+    """As they do without gradients."""
+    net, seen = stack(), []
+    net[1].register_forward_hook(lambda layer, x, output: seen.append(x[0].shape))
+    net[1].register_full_backward_hook(lambda layer, before, after: seen.append(before[0].shape))
+    learn(net)
+    assert seen == [(6, 60, 20), (6, 60, 20)]
+
+
+def test_subclasses_run_by_themselves() -> None:
+    """Whoever derives from IAF has a ``forward`` of one argument."""
+
+    class Louder(IAF):
+        def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(x) * 2
+
+    assert_close(learn(stack(neurons=Louder)), learn(stack(nn.Sequential, neurons=Louder)))
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_no_layers_and_no_inputs() -> None:
+    """Nothing to run, and nothing to multiply."""
+    assert SpikingSequential()(COUNTS) is COUNTS
+    for inputs, outputs in ((0, 4), (4, 0)):
+        net = SpikingSequential(nn.Linear(inputs, outputs), IAF())
+        assert net(torch.zeros(2, 60, inputs)).shape == (2, 60, outputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("kind", [SpikingSequential, nn.Sequential])
+def test_states_of_other_dtypes(kind: Any, dtype: torch.dtype) -> None:
+    """Potentials that were set by hand are float32 from then on, in both ways of running."""
+    ours, theirs = stack(kind), stack(kind)
+    ours[1].v_mem = torch.full((6, 20), 0.5, dtype=dtype)
+    theirs[1].v_mem = torch.full((6, 20), 0.5)
+    assert_close(learn(ours), learn(theirs))
+    assert ours[1].v_mem.dtype == torch.float32
+
+
+@pytest.mark.parametrize("strange", ["slices", "transposed", "expanded"])
+@pytest.mark.parametrize("density", [0.1, 1.0])
+def test_input_in_any_layout(strange: str, density: float) -> None:
+    """Frames need not lie in one piece, be they counts or not."""
+    torch.manual_seed(2)
+    x = (torch.rand(60, 12, 30) < density).float() * (torch.rand(60, 12, 30) if density == 1 else 1)
+    views = {"slices": x.transpose(0, 1)[::2], "transposed": x.transpose(0, 1)[:6], "expanded": x[:, :1].transpose(0, 1).expand(6, -1, -1)}  # fmt: skip
+    view = views[strange]
+    assert not view.is_contiguous()
+    assert_close(learn(stack(), view), learn(stack(nn.Sequential), view))
+
+
+def test_spikes_may_be_changed_in_place() -> None:
+    """They belong to the caller."""
+    net: Any = SpikingSequential(nn.Linear(30, 20), IAF())
+    (net(COUNTS).mul_(2)).sum().backward()
+    twice = net[0].weight.grad.clone()
+    net[1].reset_states()
+    net.zero_grad()
+    net(COUNTS).sum().backward()
+    assert torch.equal(twice, 2 * net[0].weight.grad)
+
+
+def test_learning_after_inference() -> None:
+    """States of inference mode carry over, as Sinabs' do."""
+    ours, theirs = stack(), stack(nn.Sequential, neurons=sinabs_layers.IAF)
+    for net in (ours, theirs):
+        with torch.inference_mode():
+            net(COUNTS)
+    assert torch.equal(ours(COUNTS), theirs(COUNTS))
+
+
+def test_parameters_are_those_of_the_forward_pass() -> None:
+    """A threshold that changes before the backward pass changes nothing in it."""
+    found: list[Any] = []
+    for change in (False, True):
+        for net in (IAF(min_v_mem=-0.2), SpikingSequential(nn.Linear(30, 30), IAF(min_v_mem=-0.2))):
+            torch.manual_seed(0)
+            x = (COUNTS * 0.7).requires_grad_()
+            for one in net.parameters():
+                one.data.copy_(one.data if one.dim() == 0 else torch.rand(one.shape) - 0.4)
+            output = net(x)
+            for name, one in net.named_parameters():
+                if change and one.dim() == 0:
+                    one.data.fill_(2.0 if "threshold" in name else -1.0)
+            output.sum().backward()
+            found.append(x.grad)
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[1], found[3])
+
+
+def test_thresholds_are_not_learned(caplog: pytest.LogCaptureFixture) -> None:
+    """And that is said, once."""
+    layer = IAF().requires_grad_()
+    with caplog.at_level(logging.WARNING, "spikestore"):
+        layer(COUNTS)
+        layer(COUNTS)
+    assert caplog.text.count("spike_threshold is not learned") == 1
+
+
+def test_reset_and_zero_grad_as_in_sinabs() -> None:
+    """Potentials are drawn between bounds; they let go of their graph, by `zero_grad` or `detach_`."""
+    layer = IAF()
+    layer(COUNTS.requires_grad_(False))
+    layer.reset_states(randomize=True, value_ranges={"v_mem": (-3.0, -2.0)})
+    assert -3 <= float(layer.v_mem.min()) < float(layer.v_mem.max()) <= -2
+    layer.reset_states(randomize=True)
+    assert 0 <= float(layer.v_mem.min()) < float(layer.v_mem.max()) <= 1
+    for let_go in (layer.zero_grad, lambda: layer.v_mem.detach_()):
+        x = COUNTS.clone().requires_grad_()
+        for _ in range(2):
+            layer(x).sum().backward()
+            let_go()
+            assert layer.v_mem.grad_fn is None
+
+
+def test_states_load_in_any_shape() -> None:
+    """A state dict of one batch size loads into a network that has seen another, or none."""
+    net = stack()
+    net(COUNTS)
+    other = stack()
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(other[1].v_mem, net[1].v_mem)
+    other.load_state_dict(stack().state_dict())
+    assert other[1].v_mem.shape == (0,)
+    assert torch.equal(copy.deepcopy(net)[3].v_mem, net[3].v_mem)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_forward_mode_is_refused() -> None:
+    """Rather than to lose tangents without a word."""
+    with forward_ad.dual_level(), pytest.raises((NotImplementedError, RuntimeError), match="jvp"):
+        IAF()(forward_ad.make_dual(COUNTS, torch.ones_like(COUNTS)))
+
+
+@pytest.mark.parametrize("spikes", ["single", "multi"])
+@pytest.mark.parametrize("odd", [float("nan"), -float("inf"), float("inf")])
+def test_no_number_behind_a_reset_to_zero(odd: float, spikes: str) -> None:
+    """Gradients by inputs around a NaN or an infinity are Sinabs' too."""
+    fn = reference.SingleSpike if spikes == "single" else reference.MultiSpike
+    theirs = sinabs_layers.IAF(spike_fn=fn, reset_fn=reference.MembraneReset(), surrogate_grad_fn=Heaviside())
+    ours = IAF(spike_fn=spikes, reset_fn="zero", surrogate_grad_fn=Heaviside())
+    found: list[Any] = []
+    for layer in (ours, theirs):
+        x = torch.tensor([[[0.4], [odd], [0.3]]], requires_grad=True)
+        layer(x)
+        layer.v_mem.sum().backward()
+        found.append(x.grad)
+    assert torch.equal(*found)
+
+
+def test_numbers_that_divide_by_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """Thresholds that are no normal numbers are refused; a width of 0 gives what it gives in torch."""
+    for threshold in (1e-45, 0.0):
+        with pytest.raises(UsageError, match="spike_threshold should be above 0"):
+            IAF(threshold)
+    layer = IAF()
+    layer.spike_threshold.data.zero_()
+    with pytest.raises(UsageError, match=r"spike_threshold should be above 0, found 0\.0"):
+        layer(COUNTS)
+    x = (COUNTS * 0.3).requires_grad_()
+    IAF(surrogate_grad_fn=SingleExponential(grad_width=0.0))(x).sum().backward()
+    assert "ignored" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("inputs", "time", "density", "pays"),
+    [(100, 250, 0.1, True), (100, 250, 0.5, False), (8192, 250, 0.1, False), (100, 5, 0.1, False)],
+)
+def test_sums_only_where_they_pay(inputs: int, time: int, density: float, pays: bool) -> None:
+    """Large weights and short recordings take matrix products: sums would need a copy of the weight for each group."""
+    counts = linear_module.Counts(torch.zeros(2, time, inputs, dtype=torch.uint8), density)
+    assert linear_module._are_summed(counts, torch.zeros(128, inputs)) is pays
+    torch.manual_seed(0)
+    x = (torch.rand(2, time, inputs) < density).float()
+    net = SpikingSequential(nn.Linear(inputs, 8), IAF(), nn.Linear(8, 3))
+    plain = nn.Sequential(*copy.deepcopy(list(net)))
+    assert_close(learn(net, x), learn(plain, x))

@@ -132,7 +132,15 @@ bench-seed: $(VENV)/.stamp-dev ## the seed's experiment, whole: every way of loa
 $(VENV)/.stamp-exodus-source: $(VENV)/.stamp-dev tests/train/exodus_source.py
 	@if $(BIN)/python tests/train/exodus_source.py $(VENV)/exodus-source; then touch $@; fi
 
-test: $(VENV)/.stamp-dev $(VENV)/.stamp-exodus-source ## run the tests that need neither a GPU nor much time
+# The GPU's kernels run in Triton's interpreter. CUDA builds of torch bring their own Triton; here it is a gigabyte, which
+# only slow tests are worth. Not in constraints.txt: with a CUDA build it would be the wrong one.
+$(VENV)/.stamp-triton: $(VENV)/.stamp-dev
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("triton") is None)' \
+	    || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps triton==3.9.0 \
+	    || echo "no Triton for this machine: its tests are skipped" >&2
+	@touch $@
+
+test: $(VENV)/.stamp-dev $(VENV)/.stamp-exodus-source $(if $(SLOW),$(VENV)/.stamp-triton) ## run the tests that need neither a GPU nor much time
 	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(if $(SLOW),-m 'not gpu') $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev ## ruff, mypy, import rules

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PosixPath
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +21,7 @@ from spikestore.train.checkpoint import (
     save_checkpoint,
 )
 from spikestore.train.config import TrainConfig
+from spikestore.train.content_digest import content_digest
 
 
 def checkpoint(features: FeatureSet) -> Checkpoint:
@@ -64,6 +67,76 @@ def test_a_failed_save_keeps_the_old_one(
         save_checkpoint(path, checkpoint(features))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def contents(loaded: Checkpoint) -> str:
+    """Return a digest of all that a checkpoint holds."""
+    return content_digest(
+        {
+            **vars(loaded),
+            "config": str(loaded.config),
+            "data": str(loaded.data),
+            "position": str(loaded.position),
+        }
+    )
+
+
+def test_no_flipped_bit_goes_unnoticed(features: FeatureSet, tmp_path: Path) -> None:
+    """Of any single flipped bit, a checkpoint is refused by name, or holds exactly what was saved.
+
+    Bits are drawn from everywhere, and from the members, headers and directory of the zip in equal parts: tensors take
+    the most room, and would leave little for the rest.
+    """
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, checkpoint(features))
+    whole = path.read_bytes()
+    truth = contents(load_checkpoint(path))
+    rng = np.random.default_rng(1)
+    directory = whole.index(b"PK\x01\x02")
+    values = whole.index(b"spikestore_checkpoint")
+    ranges = [(0, len(whole), 300), (directory, len(whole), 300), (values - 100, values + 3000, 300)]
+    messages = []
+    for first, behind, count in ranges:
+        for bit in rng.choice(np.arange(first * 8, behind * 8), count, replace=False):
+            flipped = bytearray(whole)
+            flipped[bit // 8] ^= 1 << (bit % 8)
+            path.write_bytes(flipped)
+            try:
+                loaded = load_checkpoint(path)
+            except DamagedError as error:
+                messages.append(error.message)
+            else:
+                assert contents(loaded) == truth, bit
+    assert all(str(path) in one and "\n" not in one for one in messages)
+    assert len(messages) > 500
+
+
+def test_digest_tells_contents_apart() -> None:
+    """Numbers, types, shapes, names, nesting and order all count; the device and memory layout of tensors do not."""
+    square = torch.arange(4.0).view(2, 2)
+    different: list[dict[str, Any]] = [
+        {"a": square}, {"a": square.T}, {"a": square.view(4)}, {"a": square.double()}, {"b": square},
+        {"a": square.clone().requires_grad_()}, {"a": 1}, {"a": 1.0}, {"a": True}, {"a": "1"}, {"a": None},
+        {"a": [1, 2]}, {"a": (1, 2)}, {"a": [[1], 2]}, {"a": [1, [2]]}, {"a": 1, "b": 2}, {"b": 2, "a": 1},
+        {"a": torch.tensor(1.0)}, {"a": torch.ones(1)}, {"a": torch.ones(0, 3)}, {"a": {"b": 1}, "c": 1},
+        {"a": {"b": 1, "c": 1}}, {"a": {1: 1}}, {"a": {"1": 1}},
+    ]  # fmt: skip
+    assert len({content_digest(one) for one in different}) == len(different)
+    assert content_digest({"a": square.T}) == content_digest({"a": square.T.contiguous()})
+    assert content_digest({"a": square.bfloat16()}) != content_digest({"a": square.half()})
+    with pytest.raises(TypeError, match="can't hold PosixPath"):
+        content_digest({"a": PosixPath()})
+
+
+def test_checkpoints_of_before_there_was_a_digest(features: FeatureSet, tmp_path: Path) -> None:
+    """They load."""
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, checkpoint(features))
+    truth = contents(load_checkpoint(path))
+    content = torch.load(path)
+    del content["sha256"]
+    torch.save(content, path)
+    assert contents(load_checkpoint(path)) == truth
 
 
 def test_bad_files_are_named(features: FeatureSet, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,11 +18,16 @@ from spikestore.store_schemas.errors import (
     NewerFormatError,
     SourceNotFoundError,
     SpecError,
+    StoreError,
     UsageError,
 )
 from spikestore.train.config import TrainConfig
+from spikestore.train.content_digest import content_digest
 
 CHECKPOINT_FORMAT = 1
+
+_DIGEST = "sha256"
+"""Member with the digest of all others."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "random": checkpoint.random,
         "scaler": checkpoint.scaler,
     }
+    content[_DIGEST] = content_digest(content)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("wb") as file:
@@ -122,18 +127,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     NewerFormatError
         A newer version wrote it.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, IsADirectoryError):
-        raise SourceNotFoundError(f"there is no checkpoint {path}", path=str(path)) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        # torch's own text advises to unpickle the file, which is what must never be done.
-        raise DamagedError(
-            f"{path} is no checkpoint of spikestore, or damaged", objects=(str(path),)
-        ) from error
+    content = _read(path)
     number = content.get("spikestore_checkpoint") if isinstance(content, dict) else None
-    if not isinstance(number, int):
+    if not isinstance(content, dict) or not isinstance(number, int):
         raise DamagedError(f"{path} is no checkpoint of spikestore", objects=(str(path),))
+    _refuse_other_content(content, path)
     if number > CHECKPOINT_FORMAT:
         raise NewerFormatError(f"{path} was written by a newer spikestore: install it", path=str(path))
     try:
@@ -151,6 +149,37 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     except (KeyError, TypeError, SpecError) as error:
         raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, IsADirectoryError):
+        raise SourceNotFoundError(f"there is no checkpoint {path}", path=str(path)) from None
+    except PermissionError as error:
+        raise StoreError(f"can't read {path}: {error.strerror}", path=str(path)) from error
+    except Exception as error:  # a flipped bit can end in about any of them
+        # torch's own text advises to unpickle the file, which is what must never be done.
+        raise DamagedError(
+            f"{path} is no checkpoint of spikestore, or damaged", objects=(str(path),)
+        ) from error
+
+
+def _refuse_other_content(content: dict[str, Any], path: Path) -> None:
+    """Raise `DamagedError` if a checkpoint is not what was saved; those of before there was a digest pass."""
+    if _DIGEST not in content:
+        return
+    try:
+        found = content_digest({name: value for name, value in content.items() if name != _DIGEST})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
+    if found != content[_DIGEST]:
+        raise DamagedError(
+            f"{path} is damaged: its content is not what was saved; take the other one of best.pt and last.pt, or "
+            "begin the run anew with --restart",
+            objects=(str(path),),
+        )
 
 
 def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, *, path: Path) -> None:

@@ -28,7 +28,7 @@ def checkpoint(features: FeatureSet) -> Checkpoint:
     """Return a small one."""
     return Checkpoint(
         config=TrainConfig.from_mapping({"data": {"name": "small"}}, origin="test"),
-        data={"train": features.pin},
+        data={"train": features.pin, "valid": features.pin},
         shape={"sites": 10, "classes": 2},
         position=Position(2, 3, 0.5, 48, 0.75, {"iaf1": (3.0, 100.0)}),
         weights={"linear1.weight": torch.arange(6.0).view(2, 3)},
@@ -170,4 +170,8 @@ def test_other_data_are_refused(features: FeatureSet, store_folder: Path) -> Non
     other = Store(store_folder)["small:valid"]
     with pytest.raises(UsageError, match=f"{features.digest[:12]}.*{other.digest[:12]}.*--other-data"):
         refuse_other_data(saved, "train", other, path=Path("last.pt"))
-    refuse_other_data(replace(saved, data={}), "test", other, path=Path("last.pt"))
+    refuse_other_data(saved, "test", other, path=Path("last.pt"))
+    moved = features.pin.model_copy(update={"transform_key": "ab" * 32})
+    stale = replace(saved, data={**saved.data, "train": moved})
+    with pytest.raises(UsageError, match=f"{'ab' * 6}.*test.*{other.pin.transform_key[:12]}.*--other-data"):
+        refuse_other_data(stale, "test", other, path=Path("last.pt"))

@@ -183,15 +183,26 @@ def _refuse_other_content(content: dict[str, Any], path: Path) -> None:
 
 
 def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, *, path: Path) -> None:
-    """Raise `UsageError` if a feature set has another digest than the one that the run was trained with."""
+    """Raise `UsageError` if a feature set is not what the run was trained with.
+
+    A split that the run used must have the same digest; of another one, the transform must be that of the run.
+    """
     pin = checkpoint.data.get(split)
-    if pin is not None and pin.digest != features.digest:
-        raise UsageError(
-            f"{path} was trained with {split} of digest {pin.digest[:12]}, the store has {features.digest[:12]}: "
-            "other data, or another transform; --other-data goes on all the same",
-            path=str(path),
-            split=split,
+    transform = checkpoint.data[checkpoint.config.data.train].transform_key
+    if pin is not None and pin.digest == features.digest:
+        return
+    if features.pin.transform_key != transform:
+        what = (
+            f"with frames of the transform {transform[:12]}, {split} in the store has the transform "
+            f"{features.pin.transform_key[:12]}"
         )
+    elif pin is not None:
+        what = f"with {split} of digest {pin.digest[:12]}, the store has {features.digest[:12]}: other data"
+    else:
+        return
+    raise UsageError(
+        f"{path} was trained {what}; --other-data goes on all the same", path=str(path), split=split
+    )
 
 
 def random_states() -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from spikestore.train.content_digest import content_digest
 def checkpoint(features: FeatureSet) -> Checkpoint:
     """Return a small one."""
     return Checkpoint(
-        config=TrainConfig.from_mapping({"data": {"name": "small"}}, origin="test"),
+        config=TrainConfig.from_mapping({"data": {"name": "small", "batch_size": 16}}, origin="test"),
         data={"train": features.pin, "valid": features.pin},
         shape={"sites": 10, "classes": 2},
         position=Position(2, 3, 0.5, 48, 0.75, {"iaf1": (3.0, 100.0)}),

@@ -17,10 +17,10 @@ from spikestore.store_schemas.errors import (
     DamagedError,
     NewerFormatError,
     SourceNotFoundError,
-    SpecError,
     StoreError,
     UsageError,
 )
+from spikestore.train.checkpoint_checks import plain_values
 from spikestore.train.config import TrainConfig
 from spikestore.train.content_digest import content_digest
 
@@ -78,6 +78,8 @@ class Checkpoint:
         States of torch's random number generators.
     scaler : dict
         The scale of losses with precision float16; empty otherwise.
+    origin : str
+        The file that it came from, for messages.
     """
 
     config: TrainConfig
@@ -88,6 +90,7 @@ class Checkpoint:
     optimiser: dict[str, Any]
     random: dict[str, Tensor]
     scaler: dict[str, Any] = field(default_factory=dict)
+    origin: str = field(default="the checkpoint", compare=False)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -123,32 +126,32 @@ def load_checkpoint(path: Path) -> Checkpoint:
     SourceNotFoundError
         There is no such file.
     DamagedError
-        The file is no checkpoint, or damaged.
+        The file is no checkpoint, or damaged, or holds what no run has; the message names it.
     NewerFormatError
         A newer version wrote it.
     """
     content = _read(path)
     number = content.get("spikestore_checkpoint") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not isinstance(number, int):
+    if not isinstance(content, dict) or type(number) is not int or number < 1:
         raise DamagedError(f"{path} is no checkpoint of spikestore", objects=(str(path),))
     _refuse_other_content(content, path)
     if number > CHECKPOINT_FORMAT:
         raise NewerFormatError(f"{path} was written by a newer spikestore: install it", path=str(path))
     try:
-        return Checkpoint(
-            config=TrainConfig.from_mapping(content["config"], origin=f"{path}: config"),
-            data={
-                split: Pin.from_mapping(pin, origin=f"{path}: data") for split, pin in content["data"].items()
-            },
-            shape=content["shape"],
-            position=Position(**content["position"]),
-            weights=content["weights"],
-            optimiser=content["optimiser"],
-            random=content["random"],
-            scaler=content.get("scaler", {}),  # there was none before there were precisions
-        )
-    except (KeyError, TypeError, SpecError) as error:
+        plain = plain_values(content)
+    except (ValueError, TypeError, RuntimeError) as error:
         raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
+    return Checkpoint(
+        config=plain.config,
+        data=plain.data,
+        shape=plain.shape.model_dump(exclude_none=True),
+        position=Position(**plain.position.model_dump()),
+        weights=content["weights"],
+        optimiser=content["optimiser"],
+        random=content["random"],
+        scaler=content.get("scaler", {}),  # there was none before there were precisions
+        origin=str(path),
+    )
 
 
 def _read(path: Path) -> Any:

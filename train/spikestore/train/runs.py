@@ -13,13 +13,14 @@ from spikestore.store_schemas import FeatureSet, Store
 from spikestore.store_schemas.errors import StoreError, UnknownNameError, UsageError
 from spikestore.store_schemas.upstreams import Upstreams
 from spikestore.train.backends import Backend
-from spikestore.train.checkpoint import load_checkpoint, refuse_other_data
+from spikestore.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_data
 from spikestore.train.config import TrainConfig
 from spikestore.train.loader import FeatureLoader
-from spikestore.train.networks import build_network, load_weights
+from spikestore.train.networks import build_network
 from spikestore.train.precision import Arithmetic
 from spikestore.train.ranks import ALONE, Ranks
 from spikestore.train.residence import Residence, pick_device
+from spikestore.train.restoring import restore_weights
 from spikestore.train.steps import accuracy
 from spikestore.train.training import EpochResult, Progress, network_shape, train
 
@@ -84,6 +85,7 @@ def run(
         if start.position.epoch >= config.epochs:
             logger.info("%s is trained already: %d epochs", folder, start.position.epoch)
             return Outcome([], best)
+        _same_shape(start, features[config.data.train])
         logger.info("going on with %s in epoch %d", folder, start.position.epoch + 1)
     place = pick_device(device)
     ranks.from_first(lambda: _make(folder))
@@ -121,19 +123,26 @@ def evaluate(
     spec = checkpoint.config.network
     if backend is not None:
         spec = spec.model_copy(update={"backend": backend})
-    shape = network_shape(features, spec)
-    if shape != checkpoint.shape:
-        raise UsageError(
-            f"{path} was trained for {checkpoint.shape}, {features!r} has {shape}", path=str(path)
-        )
+    shape = _same_shape(checkpoint, features)
     place = pick_device(device)
     network = build_network(spec, **shape)
-    load_weights(network, checkpoint.weights)
+    restore_weights(network, checkpoint)
     loader = FeatureLoader(
         features, data.batch_size, residence=residence, device=place, pad_to=data.pad_to, progress=progress
     )
     arithmetic = Arithmetic(checkpoint.config.precision, place)
     return accuracy(network.to(place), loader, arithmetic=arithmetic), loader.samples
+
+
+def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
+    """Return what the network must know of a set, which must be what it knew in training."""
+    shape = network_shape(features, checkpoint.config.network)
+    if shape != checkpoint.shape:
+        raise UsageError(
+            f"{checkpoint.origin} was trained for {checkpoint.shape}, {features!r} has {shape}",
+            path=checkpoint.origin,
+        )
+    return shape
 
 
 def _make(folder: Path) -> None:

@@ -13,19 +13,20 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from spikestore.store_schemas import FeatureSet
+from spikestore.store_schemas.errors import DamagedError
 from spikestore.train.checkpoint import (
     Checkpoint,
     Position,
     random_states,
-    restore_random_states,
     save_checkpoint,
 )
 from spikestore.train.config import OptimiserConfig, TrainConfig
 from spikestore.train.loader import FeatureLoader
 from spikestore.train.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers
-from spikestore.train.networks import NetworkSpec, build_network, load_weights, weights
+from spikestore.train.networks import NetworkSpec, build_network, weights
 from spikestore.train.precision import Arithmetic
 from spikestore.train.ranks import ALONE, Ranks
+from spikestore.train.restoring import restore_run
 from spikestore.train.steps import accuracy, training_step
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def train(
     TrainingError
         The loss is not finite; the layer is named.
     DamagedError
-        A feature set is damaged.
+        A feature set is damaged, or `start` does not fit.
     """
     torch.manual_seed(config.seed)
     data = config.data
@@ -117,11 +118,13 @@ def train(
     arithmetic = Arithmetic(config.precision, device)
     at = Position()
     if start is not None:
-        load_weights(network, start.weights)
-        optimiser.load_state_dict(start.optimiser)
-        arithmetic.restore(start.scaler)
-        restore_random_states(start.random)
+        restore_run(network, optimiser, arithmetic, start)
         at = start.position
+        if at.batch >= len(batches):
+            raise DamagedError(
+                f"{start.origin} is damaged: position.batch is {at.batch}, of {len(batches)} batches",
+                objects=(start.origin,),
+            )
     parallel = ranks.parallel(network)
     pins = {split: features[split].pin for split in (data.train, data.valid)}
 

@@ -23,7 +23,10 @@ ResidenceOption = Annotated[
     str | None, typer.Option("--residence", help="Where the packed columns live: auto, host or device.")
 ]
 OtherDataOption = Annotated[
-    bool, typer.Option("--other-data", help="Go on although a feature set has another digest, or transform, than the run.")
+    bool,
+    typer.Option(
+        "--other-data", help="Go on although a feature set has another digest, or transform, than the run."
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from pathlib import Path, PosixPath
 from typing import Any
@@ -11,7 +12,14 @@ import pytest
 import torch
 
 from spikestore.store_schemas import FeatureSet, Store
-from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SourceNotFoundError, UsageError
+from spikestore.store_schemas.errors import (
+    DamagedError,
+    NewerFormatError,
+    SourceNotFoundError,
+    StorageFullError,
+    StoreError,
+    UsageError,
+)
 from spikestore.train.checkpoint import (
     Checkpoint,
     Position,
@@ -50,23 +58,30 @@ def test_comes_back_as_it_was(features: FeatureSet, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_a_failed_save_keeps_the_old_one(
-    features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If writing fails half-way, the checkpoint that was there is whole, and nothing else is left."""
+def test_a_failed_save_keeps_the_old_one(features: FeatureSet, tmp_path: Path) -> None:
+    """If there is no room, the file is named, the checkpoint that was there is whole, and nothing else is left."""
     path = tmp_path / "last.pt"
     save_checkpoint(path, checkpoint(features))
     before = path.read_bytes()
-
-    def half(content: object, file: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
-        raise OSError("disk full")
-
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(path, checkpoint(features))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(StorageFullError, match=r"can't write .*last\.pt \(File too large\): make room"):
+            save_checkpoint(path, checkpoint(features))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_can_not_be_written_is_named(features: FeatureSet, tmp_path: Path) -> None:
+    """A folder in the way, or a folder that is gone, is told with the path of the checkpoint, not the temporary one."""
+    (tmp_path / "last.pt").mkdir()
+    with pytest.raises(StoreError, match=r"can't write .*/last\.pt \(Is a directory\)"):
+        save_checkpoint(tmp_path / "last.pt", checkpoint(features))
+    assert [one.name for one in tmp_path.iterdir()] == ["last.pt"]
+    with pytest.raises(StoreError, match=r"can't write .*/gone/last\.pt \(No such file"):
+        save_checkpoint(tmp_path / "gone/last.pt", checkpoint(features))
 
 
 def contents(loaded: Checkpoint) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import secrets
 from collections.abc import Mapping
@@ -17,6 +20,7 @@ from spikestore.store_schemas.errors import (
     DamagedError,
     NewerFormatError,
     SourceNotFoundError,
+    StorageFullError,
     StoreError,
     UsageError,
 )
@@ -28,6 +32,8 @@ CHECKPOINT_FORMAT = 1
 
 _DIGEST = "sha256"
 """Member with the digest of all others."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,15 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint: under a temporary name, fsynced, renamed."""
+    """Write a checkpoint: under a temporary name, fsynced, renamed. One that was there stays until then.
+
+    Raises
+    ------
+    StorageFullError
+        There is no room for it.
+    StoreError
+        It can't be written for another reason.
+    """
     content = {
         "spikestore_checkpoint": CHECKPOINT_FORMAT,
         "config": checkpoint.config.to_mapping(),
@@ -107,15 +121,26 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "scaler": checkpoint.scaler,
     }
     content[_DIGEST] = content_digest(content)
+    # In memory first: torch's own writer tells a full disk as an assertion that failed.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        kind, what = (StorageFullError, "make room") if error.errno in _FULL else (StoreError, "mend that")
+        raise kind(
+            f"can't write {path} ({error.strerror}): {what} and run the same command again, which goes on from the "
+            "last checkpoint",
+            path=str(path),
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -92,6 +92,8 @@ def train(
         The loss is not finite; the layer is named.
     DamagedError
         A feature set is damaged, or `start` does not fit.
+    StoreError
+        A checkpoint can't be written.
     """
     torch.manual_seed(config.seed)
     data = config.data

@@ -90,6 +90,8 @@ def run(
     place = pick_device(device)
     ranks.from_first(lambda: _make(folder))
     logger.info("training on %s%s", place, "" if ranks.count == 1 else f" and {ranks.count - 1} more")
+    if start is not None and start.data[config.data.valid].digest != features[config.data.valid].digest:
+        best = -1.0  # of another set
     results = train(config, features, folder, device=place, start=start, ranks=ranks, progress=progress)
     return Outcome(results, max([best, *(result.accuracy for result in results)]))
 

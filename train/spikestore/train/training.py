@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from spikestore.store_schemas import FeatureSet
+from spikestore.store_schemas import FeatureSet, Pin
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.train.checkpoint import (
     Checkpoint,
@@ -20,7 +20,7 @@ from spikestore.train.checkpoint import (
     random_states,
     save_checkpoint,
 )
-from spikestore.train.config import OptimiserConfig, TrainConfig
+from spikestore.train.config import DataConfig, OptimiserConfig, TrainConfig
 from spikestore.train.loader import FeatureLoader
 from spikestore.train.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers
 from spikestore.train.networks import NetworkSpec, build_network, weights
@@ -80,7 +80,8 @@ def train(
     device : torch.device
         Where to train.
     start : Checkpoint, optional
-        Where to go on; the result equals that of a run that was never interrupted.
+        Where to go on; the result equals that of a run that was never interrupted. With other feature sets than before
+        its epoch begins anew, and the best accuracy counts from here if it was that of another valid split.
     ranks : Ranks
         Processes that train together, each with its own `device`; all get the same results, and the first one writes.
     progress : callable
@@ -118,17 +119,12 @@ def train(
     network = build_network(config.network, **shape).to(device)
     optimiser = make_optimiser(config.optimiser, network)
     arithmetic = Arithmetic(config.precision, device)
+    pins = {split: features[split].pin for split in (data.train, data.valid)}
     at = Position()
     if start is not None:
         restore_run(network, optimiser, arithmetic, start)
-        at = start.position
-        if at.batch >= len(batches):
-            raise DamagedError(
-                f"{start.origin} is damaged: position.batch is {at.batch}, of {len(batches)} batches",
-                objects=(start.origin,),
-            )
+        at = _position(start, pins, data, len(batches))
     parallel = ranks.parallel(network)
-    pins = {split: features[split].pin for split in (data.train, data.valid)}
 
     def keep(name: str) -> None:
         if ranks.first:
@@ -172,6 +168,22 @@ def train(
                 keep("best.pt")
             keep("last.pt")
     return results
+
+
+def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches: int) -> Position:
+    """Return where to go on: with other data at the start of the epoch, whose batches so far were of the old ones."""
+    at = start.position
+    if start.data[data.train].digest != pins[data.train].digest and at.batch > 0:
+        logger.info("%s has other data than before: epoch %d begins anew", data.train, at.epoch + 1)
+        at = Position(at.epoch, best=at.best)
+    if start.data[data.valid].digest != pins[data.valid].digest:
+        at = replace(at, best=-1.0)  # accuracies on two sets do not compare
+    if at.batch >= batches:
+        raise DamagedError(
+            f"{start.origin} is damaged: position.batch is {at.batch}, of {batches} batches",
+            objects=(start.origin,),
+        )
+    return at
 
 
 def network_shape(features: FeatureSet, spec: NetworkSpec) -> dict[str, int]:

@@ -21,10 +21,11 @@ from spikestore.train.checkpoint import (
     save_checkpoint,
 )
 from spikestore.train.config import DataConfig, OptimiserConfig, TrainConfig
+from spikestore.train.fitting import fitting_network, network_shape
 from spikestore.train.loader import FeatureLoader
 from spikestore.train.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers
-from spikestore.train.networks import NetworkSpec, build_network, weights
-from spikestore.train.precision import Arithmetic
+from spikestore.train.networks import weights
+from spikestore.train.precision import Arithmetic, Precision
 from spikestore.train.ranks import ALONE, Ranks
 from spikestore.train.restoring import restore_run
 from spikestore.train.steps import accuracy, training_step
@@ -64,6 +65,7 @@ def train(
     *,
     device: torch.device,
     start: Checkpoint | None = None,
+    origin: str = "the configuration",
     ranks: Ranks = ALONE,
     progress: Progress,
 ) -> list[EpochResult]:
@@ -82,6 +84,8 @@ def train(
     start : Checkpoint, optional
         Where to go on; the result equals that of a run that was never interrupted. With other feature sets than before
         its epoch begins anew, and the best accuracy counts from here if it was that of another valid split.
+    origin : str
+        Where `config` came from, for messages.
     ranks : Ranks
         Processes that train together, each with its own `device`; all get the same results, and the first one writes.
     progress : callable
@@ -89,6 +93,8 @@ def train(
 
     Raises
     ------
+    UsageError
+        There can't be such a network, here or for such frames.
     TrainingError
         The loss is not finite; the layer is named.
     DamagedError
@@ -114,9 +120,11 @@ def train(
             ranks=ranks.count,
         )
 
-    batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
     shape = network_shape(features[data.train], config.network)
-    network = build_network(config.network, **shape).to(device)
+    network = fitting_network(
+        config.network, shape, device, origin
+    )  # before sets are loaded, which may take long
+    batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
     optimiser = make_optimiser(config.optimiser, network)
     arithmetic = Arithmetic(config.precision, device)
     pins = {split: features[split].pin for split in (data.train, data.valid)}
@@ -143,7 +151,7 @@ def train(
                 if not torch.isfinite(loss):
                     with arithmetic.cast():
                         where = first_not_finite(network, batch.frames)
-                    raise _not_finite(ranks.from_all(where), epoch, number)
+                    raise _not_finite(ranks.from_all(where), epoch, number, config.precision)
                 seen = min(data.batch_size, batches.samples - at.samples)
                 at = replace(
                     at, batch=number, loss_sum=at.loss_sum + float(loss) * seen, samples=at.samples + seen
@@ -161,7 +169,7 @@ def train(
             spikes.clear()
             results.append(result)
             if board is not None:
-                _tell(result, board)
+                _tell(result, board, data.valid)
             better = result.accuracy > at.best
             at = Position(epoch + 1, best=max(at.best, result.accuracy))
             if better:
@@ -186,14 +194,6 @@ def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches
     return at
 
 
-def network_shape(features: FeatureSet, spec: NetworkSpec) -> dict[str, int]:
-    """Return what `build_network` needs to know of a feature set: sites, classes, and frame axes for convolutions."""
-    shape = {"sites": features.layout.site_count, "classes": len(features.classes)}
-    if spec.convolutions and len(features.layout.sites) == 3:
-        shape |= dict(zip(("polarities", "height", "width"), features.layout.sites, strict=True))
-    return shape
-
-
 def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.AdamW:
     """Return AdamW over all parameters of a network."""
     return torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -203,23 +203,29 @@ def _board(folder: Path, first: int) -> AbstractContextManager[SummaryWriter]:
     return SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
 
-def _not_finite(found: list[str], epoch: int, number: int) -> TrainingError:
+def _not_finite(found: list[str], epoch: int, number: int, precision: Precision) -> TrainingError:
     where = next((place for place in found if place != NOWHERE), NOWHERE)
+    if (epoch, number) == (0, 1):
+        advice = (
+            "before the first step, so the first weights are too large: lower input_scale under [network]"
+        )
+        advice += ", or take another precision" if precision == "float16" else ""
+    else:
+        advice = "lower learning_rate, or set clip_norm, under [optimiser]"
     return TrainingError(
-        f"the loss of batch {number} in epoch {epoch + 1} is not finite, first in {where}: "
-        "lower learning_rate, or set clip_norm, under [optimiser]",
+        f"the loss of batch {number} in epoch {epoch + 1} is not finite, first in {where}: {advice}",
         epoch=epoch + 1,
         batch=number,
         where=where,
     )
 
 
-def _tell(result: EpochResult, board: SummaryWriter) -> None:
+def _tell(result: EpochResult, board: SummaryWriter, valid: str) -> None:
     board.add_scalar("loss/train", result.loss, result.epoch)
     board.add_scalar("accuracy/valid", result.accuracy, result.epoch)
     for name, rate in result.spike_rates.items():
         board.add_scalar(f"spikes per neuron and bin/{name}", rate, result.epoch)
-    logger.info("epoch %d: loss %.4f, accuracy on valid %.3f", result.epoch, result.loss, result.accuracy)
+    logger.info("epoch %d: loss %.4f, accuracy on %s %.3f", result.epoch, result.loss, valid, result.accuracy)
     for name in silent_layers(result.spike_rates):
         logger.warning(
             "epoch %d: layer %s did not spike once; raise input_scale or lower spike_threshold under [network]",

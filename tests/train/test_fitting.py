@@ -12,8 +12,9 @@ import torch
 from tests.train.test_training import config, silent
 
 from spikestore.store_schemas import Store
-from spikestore.store_schemas.errors import MissingExtraError, UsageError
+from spikestore.store_schemas.errors import MissingExtraError, SpecError, UsageError
 from spikestore.train import NetworkSpec
+from spikestore.train.config import load_config
 from spikestore.train.fitting import fitting_network
 from spikestore.train.monitor import TrainingError
 from spikestore.train.runs import run
@@ -98,3 +99,27 @@ def test_the_log_names_the_valid_split(
     with caplog.at_level(logging.INFO, "spikestore"):
         run(plan, Store(store_folder), tmp_path, device="cpu", progress=silent)
     assert "accuracy on train 0." in caplog.text
+
+
+def test_every_problem_of_a_configuration_is_listed(tmp_path: Path) -> None:
+    """A NaN, which JSON can't carry, does not hide the others."""
+    path = tmp_path / "a.toml"
+    path.write_text("""
+    epochs = 0
+    seed = -1
+    sede = 1
+    [data]
+    batch_size = "a"
+    [network]
+    hidden = []
+    spike_threshold = -inf
+    [optimiser]
+    learning_rate = nan
+    clip_norm = 0
+    """)
+    with pytest.raises(SpecError, match=r"a\.toml: 9 problems") as error:
+        load_config(path)
+    assert {one.path for one in error.value.problems} == {
+        "epochs", "seed", "sede", "data.name", "data.batch_size", "network.hidden", "network.spike_threshold",
+        "optimiser.learning_rate", "optimiser.clip_norm",
+    }  # fmt: skip

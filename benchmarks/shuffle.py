@@ -93,7 +93,8 @@ def trained(bench: Bench, residence: str, seed: int) -> float:
 
     from spikestore.train import FeatureLoader, build_network, training_step
     from spikestore.train.config import load_config
-    from spikestore.train.training import accuracy, make_optimiser, network_shape
+    from spikestore.train.fitting import network_shape
+    from spikestore.train.training import accuracy, make_optimiser
 
     config = load_config(Path(__file__).parents[1] / "configs" / "demo.toml")
     size, features = config.data.batch_size, bench.splits["train"]

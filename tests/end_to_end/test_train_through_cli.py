@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.end_to_end.command_runs import Commands
 from tests.end_to_end.conftest import Built
+from tests.end_to_end.refusals import Run
 
 from spikestore.store_schemas import Store
 
@@ -89,6 +90,12 @@ def test_neither_dask_nor_tonic_is_imported(built: Built, with_torch: dict[str, 
     alone.well("evaluate", "runs/small/last.pt", "--store", built.store)
 
 
+def test_help_names_every_residence(run: Run) -> None:
+    """The same that configurations take."""
+    words = run("train", "--help").out.split()
+    assert {"auto,", "host,", "device", "stream."} <= set(words)
+
+
 def test_what_is_wrong_is_one_clear_line(built: Built, with_torch_commands: Commands, tmp_path: Path) -> None:
     """Wrong use ends with exit status 2 and a line that names what is wrong."""
     config = write_config(tmp_path, data='residense = "host"')
@@ -104,6 +111,9 @@ def test_what_is_wrong_is_one_clear_line(built: Built, with_torch_commands: Comm
         with_torch_commands, "train", config, "--backend", "slayer"
     )
     assert "there is no checkpoint" in badly(with_torch_commands, "evaluate", "nothing.pt")
+    config.write_text(config.read_text().replace("[32]", "[100000000000]"))
+    command = ("train", config, "--store", built.store)
+    assert f"{config}: network.hidden[0]: is too large" in badly(with_torch_commands, *command)
 
 
 def test_other_data_are_refused_unless_asked_for(

@@ -183,6 +183,21 @@ def test_what_is_no_fraction_is_refused(text: str) -> None:
     assert "fraction such as" in problems({"factor": text}, Inner)["factor"]
 
 
+def test_what_json_can_not_carry_hides_nothing_else() -> None:
+    """A NaN or a date is one problem among all others; nothing is said of what stands in for it."""
+    found = problems(
+        {
+            "inner": {"factor": math.nan, "facter": 1},
+            "many": [{"factor": datetime.date(2026, 1, 1)}, 3],
+            "nothing": 1,
+        }
+    )
+    assert found["inner.factor"] == "should be a finite number, found nan"
+    assert found["many[0].factor"].endswith("found datetime.date(2026, 1, 1)")
+    assert set(found) == {"inner.factor", "inner.facter", "many[0].factor", "many[1]", "nothing"}
+    assert set(problems({"inner": datetime.date(2026, 1, 1), "nothing": 1})) == {"inner", "nothing"}
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_nan_and_infinity_are_refused_with_their_path(value: float) -> None:
     """TOML can write them, JSON can't carry them."""

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PosixPath
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from spikestore.store_schemas import FeatureSet, Store
-from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SourceNotFoundError, UsageError
+from spikestore.store_schemas.errors import (
+    DamagedError,
+    NewerFormatError,
+    SourceNotFoundError,
+    StorageFullError,
+    StoreError,
+    UsageError,
+)
 from spikestore.train.checkpoint import (
     Checkpoint,
     Position,
@@ -19,13 +29,14 @@ from spikestore.train.checkpoint import (
     save_checkpoint,
 )
 from spikestore.train.config import TrainConfig
+from spikestore.train.content_digest import content_digest
 
 
 def checkpoint(features: FeatureSet) -> Checkpoint:
     """Return a small one."""
     return Checkpoint(
-        config=TrainConfig.from_mapping({"data": {"name": "small"}}, origin="test"),
-        data={"train": features.pin},
+        config=TrainConfig.from_mapping({"data": {"name": "small", "batch_size": 16}}, origin="test"),
+        data={"train": features.pin, "valid": features.pin},
         shape={"sites": 10, "classes": 2},
         position=Position(2, 3, 0.5, 48, 0.75, {"iaf1": (3.0, 100.0)}),
         weights={"linear1.weight": torch.arange(6.0).view(2, 3)},
@@ -47,23 +58,100 @@ def test_comes_back_as_it_was(features: FeatureSet, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_a_failed_save_keeps_the_old_one(
-    features: FeatureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If writing fails half-way, the checkpoint that was there is whole, and nothing else is left."""
+def test_a_failed_save_keeps_the_old_one(features: FeatureSet, tmp_path: Path) -> None:
+    """If there is no room, the file is named, the checkpoint that was there is whole, and nothing else is left."""
     path = tmp_path / "last.pt"
     save_checkpoint(path, checkpoint(features))
     before = path.read_bytes()
-
-    def half(content: object, file: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
-        raise OSError("disk full")
-
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(path, checkpoint(features))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(StorageFullError, match=r"can't write .*last\.pt \(File too large\): make room"):
+            save_checkpoint(path, checkpoint(features))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_can_not_be_written_is_named(features: FeatureSet, tmp_path: Path) -> None:
+    """A folder in the way, or a folder that is gone, is told with the path of the checkpoint, not the temporary one."""
+    (tmp_path / "last.pt").mkdir()
+    with pytest.raises(StoreError, match=r"can't write .*/last\.pt \(Is a directory\)"):
+        save_checkpoint(tmp_path / "last.pt", checkpoint(features))
+    assert [one.name for one in tmp_path.iterdir()] == ["last.pt"]
+    with pytest.raises(StoreError, match=r"can't write .*/gone/last\.pt \(No such file"):
+        save_checkpoint(tmp_path / "gone/last.pt", checkpoint(features))
+
+
+def contents(loaded: Checkpoint) -> str:
+    """Return a digest of all that a checkpoint holds."""
+    return content_digest(
+        {
+            **vars(loaded),
+            "config": str(loaded.config),
+            "data": str(loaded.data),
+            "position": str(loaded.position),
+        }
+    )
+
+
+def test_no_flipped_bit_goes_unnoticed(features: FeatureSet, tmp_path: Path) -> None:
+    """Of any single flipped bit, a checkpoint is refused by name, or holds exactly what was saved.
+
+    Bits are drawn from everywhere, and from the members, headers and directory of the zip in equal parts: tensors take
+    the most room, and would leave little for the rest.
+    """
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, checkpoint(features))
+    whole = path.read_bytes()
+    truth = contents(load_checkpoint(path))
+    rng = np.random.default_rng(1)
+    directory = whole.index(b"PK\x01\x02")
+    values = whole.index(b"spikestore_checkpoint")
+    ranges = [(0, len(whole), 300), (directory, len(whole), 300), (values - 100, values + 3000, 300)]
+    messages = []
+    for first, behind, count in ranges:
+        for bit in rng.choice(np.arange(first * 8, behind * 8), count, replace=False):
+            flipped = bytearray(whole)
+            flipped[bit // 8] ^= 1 << (bit % 8)
+            path.write_bytes(flipped)
+            try:
+                loaded = load_checkpoint(path)
+            except DamagedError as error:
+                messages.append(error.message)
+            else:
+                assert contents(loaded) == truth, bit
+    assert all(str(path) in one and "\n" not in one for one in messages)
+    assert len(messages) > 500
+
+
+def test_digest_tells_contents_apart() -> None:
+    """Numbers, types, shapes, names, nesting and order all count; the device and memory layout of tensors do not."""
+    square = torch.arange(4.0).view(2, 2)
+    different: list[dict[str, Any]] = [
+        {"a": square}, {"a": square.T}, {"a": square.view(4)}, {"a": square.double()}, {"b": square},
+        {"a": square.clone().requires_grad_()}, {"a": 1}, {"a": 1.0}, {"a": True}, {"a": "1"}, {"a": None},
+        {"a": [1, 2]}, {"a": (1, 2)}, {"a": [[1], 2]}, {"a": [1, [2]]}, {"a": 1, "b": 2}, {"b": 2, "a": 1},
+        {"a": torch.tensor(1.0)}, {"a": torch.ones(1)}, {"a": torch.ones(0, 3)}, {"a": {"b": 1}, "c": 1},
+        {"a": {"b": 1, "c": 1}}, {"a": {1: 1}}, {"a": {"1": 1}},
+    ]  # fmt: skip
+    assert len({content_digest(one) for one in different}) == len(different)
+    assert content_digest({"a": square.T}) == content_digest({"a": square.T.contiguous()})
+    assert content_digest({"a": square.bfloat16()}) != content_digest({"a": square.half()})
+    with pytest.raises(TypeError, match="can't hold PosixPath"):
+        content_digest({"a": PosixPath()})
+
+
+def test_checkpoints_of_before_there_was_a_digest(features: FeatureSet, tmp_path: Path) -> None:
+    """They load."""
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, checkpoint(features))
+    truth = contents(load_checkpoint(path))
+    content = torch.load(path)
+    del content["sha256"]
+    torch.save(content, path)
+    assert contents(load_checkpoint(path)) == truth
 
 
 def test_bad_files_are_named(features: FeatureSet, tmp_path: Path) -> None:
@@ -97,4 +185,8 @@ def test_other_data_are_refused(features: FeatureSet, store_folder: Path) -> Non
     other = Store(store_folder)["small:valid"]
     with pytest.raises(UsageError, match=f"{features.digest[:12]}.*{other.digest[:12]}.*--other-data"):
         refuse_other_data(saved, "train", other, path=Path("last.pt"))
-    refuse_other_data(replace(saved, data={}), "test", other, path=Path("last.pt"))
+    refuse_other_data(saved, "test", other, path=Path("last.pt"))
+    moved = features.pin.model_copy(update={"transform_key": "ab" * 32})
+    stale = replace(saved, data={**saved.data, "train": moved})
+    with pytest.raises(UsageError, match=f"{'ab' * 6}.*test.*{other.pin.transform_key[:12]}.*--other-data"):
+        refuse_other_data(stale, "test", other, path=Path("last.pt"))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.store_schemas.small_sets import small_set
+from tests.train.conftest import learnable
 
 from spikestore.store_schemas import FeatureSet, Store
-from spikestore.store_schemas.errors import MissingExtraError
+from spikestore.store_schemas.errors import MissingExtraError, UsageError
 from spikestore.train import FeatureLoader, build_network, training_step
-from spikestore.train.checkpoint import load_checkpoint
+from spikestore.train.checkpoint import load_checkpoint, save_checkpoint
 from spikestore.train.config import TrainConfig
 from spikestore.train.monitor import TrainingError
 from spikestore.train.runs import evaluate, run
@@ -178,6 +182,53 @@ def test_what_one_backend_trains_another_runs(
     other = config(epochs=2, network={"hidden": [12], "backend": "sinabs"})
     with pytest.raises(ValueError, match=r"network.backend: fused then, sinabs now"):
         run(other, store, tmp_path / "run", device="cpu", progress=silent)
+
+
+def test_a_split_of_another_transform_is_not_evaluated(store_folder: Path, tmp_path: Path) -> None:
+    """Nothing is known of a split that the run did not use but its transform: another one is refused with both keys."""
+    store = Store(store_folder)
+    run(config(epochs=1), store, tmp_path / "run", device="cpu", progress=silent)
+    other = Store(tmp_path / "other")
+    small = {
+        bins: small_set(40, time_window=bins, split="test").build(other.storage) for bins in (4000.0, 9000.0)
+    }
+    measure = partial(evaluate, tmp_path / "run/best.pt", other, split="test", device="cpu", progress=silent)
+    other.point("small", {"test": small[4000.0]})
+    measure()
+    other.point("small", {"test": small[9000.0]})
+    keys = [one.pin.transform_key[:12] for one in (store["small:train"], small[9000.0])]
+    with pytest.raises(
+        UsageError, match=f"transform {keys[0]}, test in the store has the transform {keys[1]}"
+    ):
+        measure()
+    measure(other_data=True)
+
+
+def test_other_data_begin_the_epoch_anew(store_folder: Path, tmp_path: Path) -> None:
+    """A run stopped in mid-epoch that goes on with other data trains all of them, and its loss and best accuracy are theirs."""
+    plan, folder = config(epochs=1, checkpoint_batches=2), tmp_path / "run"
+
+    def stopping(done: int, total: int, label: str) -> None:
+        if label.startswith("epoch") and done >= 80:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(plan, Store(store_folder), folder, device="cpu", progress=stopping)
+    last = load_checkpoint(folder / "last.pt")
+    assert last.position.batch == 4
+    save_checkpoint(folder / "last.pt", replace(last, position=replace(last.position, best=1.0)))
+    other = Store(tmp_path / "other")
+    splits = {"train": learnable("train", 37, 5), "valid": learnable("valid", 30, 6)}
+    other.point("small", {split: one.build(other.storage) for split, one in splits.items()})
+    seen = []
+    done = run(
+        plan, other, folder, device="cpu", other_data=True,
+        progress=lambda done, total, label: seen.append((done, total)) if label.startswith("epoch") else None,
+    )  # fmt: skip
+    assert seen == [(16, 36), (32, 36), (36, 36)]
+    assert len(done.epochs) == 1
+    assert 0 < done.epochs[0].loss < 10
+    assert done.best == done.epochs[0].accuracy < 1
 
 
 def test_losses_are_those_of_sinabs(splits: dict[str, FeatureSet], tmp_path: Path) -> None:

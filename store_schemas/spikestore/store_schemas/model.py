@@ -100,14 +100,18 @@ class Spec(BaseModel):
         SpecError
             The mapping does not fit; all problems are listed.
         """
+        plain = _is_json(mapping)
+        foreign = [] if plain else list(_not_json(mapping, ""))
         try:
-            text = json.dumps(mapping, allow_nan=False)
-        except (TypeError, ValueError):
-            raise _spec_error(list(_not_json(mapping, "")), origin) from None
-        try:
-            return cls.model_validate_json(text)
+            model = cls.model_validate_json(json.dumps(mapping if plain else _as_json(mapping)))
         except ValidationError as error:
-            raise spec_error(error, cls, origin) from None
+            problems = spec_error(error, cls, origin).problems
+            # What stood in for a foreign value is no problem of its own, nor is a table that lacks it.
+            rest = [one for one in problems if not any(_within(bad.path, one.path) for bad in foreign)]
+            raise _spec_error(foreign + rest, origin) from None
+        if not plain:
+            raise _spec_error(foreign, origin)
+        return model
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain JSON values, defaults spelled out; shares nothing with the model."""
@@ -153,6 +157,27 @@ def _spec_error(problems: list[Problem], origin: str) -> SpecError:
     lines = "".join(f"\n  {problem.path}: {problem.message}" for problem in problems)
     noun = "problem" if len(problems) == 1 else "problems"
     return SpecError(f"{origin}: {len(problems)} {noun}{lines}", origin=origin, problems=problems)
+
+
+def _is_json(mapping: object) -> bool:
+    try:
+        json.dumps(mapping, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _as_json(value: object) -> object:
+    """Return a value with null for all that `_not_json` finds, so that the rest can be looked at."""
+    if isinstance(value, Mapping):
+        return {str(name): _as_json(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return None if next(_not_json(value, ""), None) else value
+
+
+def _within(path: str, outer: str) -> bool:
+    return path == outer or path.startswith((f"{outer}.", f"{outer}["))
 
 
 def _not_json(value: object, path: str) -> Iterator[Problem]:

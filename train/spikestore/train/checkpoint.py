@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
-import pickle
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,12 +20,20 @@ from spikestore.store_schemas.errors import (
     DamagedError,
     NewerFormatError,
     SourceNotFoundError,
-    SpecError,
+    StorageFullError,
+    StoreError,
     UsageError,
 )
+from spikestore.train.checkpoint_checks import plain_values
 from spikestore.train.config import TrainConfig
+from spikestore.train.content_digest import content_digest
 
 CHECKPOINT_FORMAT = 1
+
+_DIGEST = "sha256"
+"""Member with the digest of all others."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,8 @@ class Checkpoint:
         States of torch's random number generators.
     scaler : dict
         The scale of losses with precision float16; empty otherwise.
+    origin : str
+        The file that it came from, for messages.
     """
 
     config: TrainConfig
@@ -84,10 +96,19 @@ class Checkpoint:
     optimiser: dict[str, Any]
     random: dict[str, Tensor]
     scaler: dict[str, Any] = field(default_factory=dict)
+    origin: str = field(default="the checkpoint", compare=False)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint: under a temporary name, fsynced, renamed."""
+    """Write a checkpoint: under a temporary name, fsynced, renamed. One that was there stays until then.
+
+    Raises
+    ------
+    StorageFullError
+        There is no room for it.
+    StoreError
+        It can't be written for another reason.
+    """
     content = {
         "spikestore_checkpoint": CHECKPOINT_FORMAT,
         "config": checkpoint.config.to_mapping(),
@@ -99,15 +120,27 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "random": checkpoint.random,
         "scaler": checkpoint.scaler,
     }
+    content[_DIGEST] = content_digest(content)
+    # In memory first: torch's own writer tells a full disk as an assertion that failed.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        kind, what = (StorageFullError, "make room") if error.errno in _FULL else (StoreError, "mend that")
+        raise kind(
+            f"can't write {path} ({error.strerror}): {what} and run the same command again, which goes on from the "
+            "last checkpoint",
+            path=str(path),
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -118,51 +151,86 @@ def load_checkpoint(path: Path) -> Checkpoint:
     SourceNotFoundError
         There is no such file.
     DamagedError
-        The file is no checkpoint, or damaged.
+        The file is no checkpoint, or damaged, or holds what no run has; the message names it.
     NewerFormatError
         A newer version wrote it.
     """
+    content = _read(path)
+    number = content.get("spikestore_checkpoint") if isinstance(content, dict) else None
+    if not isinstance(content, dict) or type(number) is not int or number < 1:
+        raise DamagedError(f"{path} is no checkpoint of spikestore", objects=(str(path),))
+    _refuse_other_content(content, path)
+    if number > CHECKPOINT_FORMAT:
+        raise NewerFormatError(f"{path} was written by a newer spikestore: install it", path=str(path))
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        plain = plain_values(content)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
+    return Checkpoint(
+        config=plain.config,
+        data=plain.data,
+        shape=plain.shape.model_dump(exclude_none=True),
+        position=Position(**plain.position.model_dump()),
+        weights=content["weights"],
+        optimiser=content["optimiser"],
+        random=content["random"],
+        scaler=content.get("scaler", {}),  # there was none before there were precisions
+        origin=str(path),
+    )
+
+
+def _read(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except (FileNotFoundError, IsADirectoryError):
         raise SourceNotFoundError(f"there is no checkpoint {path}", path=str(path)) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except PermissionError as error:
+        raise StoreError(f"can't read {path}: {error.strerror}", path=str(path)) from error
+    except Exception as error:  # a flipped bit can end in about any of them
         # torch's own text advises to unpickle the file, which is what must never be done.
         raise DamagedError(
             f"{path} is no checkpoint of spikestore, or damaged", objects=(str(path),)
         ) from error
-    number = content.get("spikestore_checkpoint") if isinstance(content, dict) else None
-    if not isinstance(number, int):
-        raise DamagedError(f"{path} is no checkpoint of spikestore", objects=(str(path),))
-    if number > CHECKPOINT_FORMAT:
-        raise NewerFormatError(f"{path} was written by a newer spikestore: install it", path=str(path))
+
+
+def _refuse_other_content(content: dict[str, Any], path: Path) -> None:
+    """Raise `DamagedError` if a checkpoint is not what was saved; those of before there was a digest pass."""
+    if _DIGEST not in content:
+        return
     try:
-        return Checkpoint(
-            config=TrainConfig.from_mapping(content["config"], origin=f"{path}: config"),
-            data={
-                split: Pin.from_mapping(pin, origin=f"{path}: data") for split, pin in content["data"].items()
-            },
-            shape=content["shape"],
-            position=Position(**content["position"]),
-            weights=content["weights"],
-            optimiser=content["optimiser"],
-            random=content["random"],
-            scaler=content.get("scaler", {}),  # there was none before there were precisions
-        )
-    except (KeyError, TypeError, SpecError) as error:
+        found = content_digest({name: value for name, value in content.items() if name != _DIGEST})
+    except (TypeError, ValueError, RuntimeError) as error:
         raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
+    if found != content[_DIGEST]:
+        raise DamagedError(
+            f"{path} is damaged: its content is not what was saved; take the other one of best.pt and last.pt, or "
+            "begin the run anew with --restart",
+            objects=(str(path),),
+        )
 
 
 def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, *, path: Path) -> None:
-    """Raise `UsageError` if a feature set has another digest than the one that the run was trained with."""
+    """Raise `UsageError` if a feature set is not what the run was trained with.
+
+    A split that the run used must have the same digest; of another one, the transform must be that of the run.
+    """
     pin = checkpoint.data.get(split)
-    if pin is not None and pin.digest != features.digest:
-        raise UsageError(
-            f"{path} was trained with {split} of digest {pin.digest[:12]}, the store has {features.digest[:12]}: "
-            "other data, or another transform; --other-data goes on all the same",
-            path=str(path),
-            split=split,
+    transform = checkpoint.data[checkpoint.config.data.train].transform_key
+    if pin is not None and pin.digest == features.digest:
+        return
+    if features.pin.transform_key != transform:
+        what = (
+            f"with frames of the transform {transform[:12]}, {split} in the store has the transform "
+            f"{features.pin.transform_key[:12]}"
         )
+    elif pin is not None:
+        what = f"with {split} of digest {pin.digest[:12]}, the store has {features.digest[:12]}: other data"
+    else:
+        return
+    raise UsageError(
+        f"{path} was trained {what}; --other-data goes on all the same", path=str(path), split=split
+    )
 
 
 def random_states() -> dict[str, Tensor]:

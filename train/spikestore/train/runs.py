@@ -13,15 +13,16 @@ from spikestore.store_schemas import FeatureSet, Store
 from spikestore.store_schemas.errors import StoreError, UnknownNameError, UsageError
 from spikestore.store_schemas.upstreams import Upstreams
 from spikestore.train.backends import Backend
-from spikestore.train.checkpoint import load_checkpoint, refuse_other_data
+from spikestore.train.checkpoint import Checkpoint, load_checkpoint, refuse_other_data
 from spikestore.train.config import TrainConfig
+from spikestore.train.fitting import fitting_network, network_shape
 from spikestore.train.loader import FeatureLoader
-from spikestore.train.networks import build_network, load_weights
 from spikestore.train.precision import Arithmetic
 from spikestore.train.ranks import ALONE, Ranks
 from spikestore.train.residence import Residence, pick_device
+from spikestore.train.restoring import restore_weights
 from spikestore.train.steps import accuracy
-from spikestore.train.training import EpochResult, Progress, network_shape, train
+from spikestore.train.training import EpochResult, Progress, train
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def run(
     device: str | torch.device = "auto",
     restart: bool = False,
     other_data: bool = False,
+    origin: str = "the configuration",
     upstreams: Upstreams | None = None,
     copy_progress: Progress | None = None,
     ranks: Ranks = ALONE,
@@ -58,7 +60,8 @@ def run(
     """Begin a run, or go on with the one in `folder`.
 
     What `store` lacks is copied from the first of `upstreams` that has it. Of several `ranks` each has its own device;
-    one of each machine copies, and the first one alone reads and writes `folder`.
+    one of each machine copies, and the first one alone reads and writes `folder`. Messages about `config` call it
+    `origin`.
 
     Raises
     ------
@@ -66,6 +69,7 @@ def run(
         The folder has a run of another configuration, or of other data; or the store lacks a set.
     """
     splits = (config.data.train, config.data.valid)
+    ranks.from_first(lambda: _refuse_folders(folder))
 
     def copy() -> None:
         if upstreams and not _has(store, config.data.name, splits):
@@ -84,11 +88,16 @@ def run(
         if start.position.epoch >= config.epochs:
             logger.info("%s is trained already: %d epochs", folder, start.position.epoch)
             return Outcome([], best)
+        _same_shape(start, features[config.data.train])
         logger.info("going on with %s in epoch %d", folder, start.position.epoch + 1)
     place = pick_device(device)
     ranks.from_first(lambda: _make(folder))
     logger.info("training on %s%s", place, "" if ranks.count == 1 else f" and {ranks.count - 1} more")
-    results = train(config, features, folder, device=place, start=start, ranks=ranks, progress=progress)
+    if start is not None and start.data[config.data.valid].digest != features[config.data.valid].digest:
+        best = -1.0  # of another set
+    results = train(
+        config, features, folder, device=place, start=start, origin=origin, ranks=ranks, progress=progress
+    )
     return Outcome(results, max([best, *(result.accuracy for result in results)]))
 
 
@@ -121,19 +130,36 @@ def evaluate(
     spec = checkpoint.config.network
     if backend is not None:
         spec = spec.model_copy(update={"backend": backend})
-    shape = network_shape(features, spec)
-    if shape != checkpoint.shape:
-        raise UsageError(
-            f"{path} was trained for {checkpoint.shape}, {features!r} has {shape}", path=str(path)
-        )
+    shape = _same_shape(checkpoint, features)
     place = pick_device(device)
-    network = build_network(spec, **shape)
-    load_weights(network, checkpoint.weights)
+    network = fitting_network(spec, shape, place, str(path), copies=1)
+    restore_weights(network, checkpoint)
     loader = FeatureLoader(
         features, data.batch_size, residence=residence, device=place, pad_to=data.pad_to, progress=progress
     )
     arithmetic = Arithmetic(checkpoint.config.precision, place)
-    return accuracy(network.to(place), loader, arithmetic=arithmetic), loader.samples
+    return accuracy(network, loader, arithmetic=arithmetic), loader.samples
+
+
+def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
+    """Return what the network must know of a set, which must be what it knew in training."""
+    shape = network_shape(features, checkpoint.config.network)
+    if shape != checkpoint.shape:
+        raise UsageError(
+            f"{checkpoint.origin} was trained for {checkpoint.shape}, {features!r} has {shape}",
+            path=checkpoint.origin,
+        )
+    return shape
+
+
+def _refuse_folders(folder: Path) -> None:
+    # Found out now, and not at the end of the first epoch.
+    for path in (folder / "last.pt", folder / "best.pt"):
+        if path.is_dir():
+            raise UsageError(
+                f"{path} is a folder, where a checkpoint will be written: move it away, or take another folder",
+                path=str(path),
+            )
 
 
 def _make(folder: Path) -> None:

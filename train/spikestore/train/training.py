@@ -12,20 +12,22 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from spikestore.store_schemas import FeatureSet
+from spikestore.store_schemas import FeatureSet, Pin
+from spikestore.store_schemas.errors import DamagedError
 from spikestore.train.checkpoint import (
     Checkpoint,
     Position,
     random_states,
-    restore_random_states,
     save_checkpoint,
 )
-from spikestore.train.config import OptimiserConfig, TrainConfig
+from spikestore.train.config import DataConfig, OptimiserConfig, TrainConfig
+from spikestore.train.fitting import fitting_network, network_shape
 from spikestore.train.loader import FeatureLoader
 from spikestore.train.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers
-from spikestore.train.networks import NetworkSpec, build_network, load_weights, weights
-from spikestore.train.precision import Arithmetic
+from spikestore.train.networks import weights
+from spikestore.train.precision import Arithmetic, Precision
 from spikestore.train.ranks import ALONE, Ranks
+from spikestore.train.restoring import restore_run
 from spikestore.train.steps import accuracy, training_step
 
 logger = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ def train(
     *,
     device: torch.device,
     start: Checkpoint | None = None,
+    origin: str = "the configuration",
     ranks: Ranks = ALONE,
     progress: Progress,
 ) -> list[EpochResult]:
@@ -79,7 +82,10 @@ def train(
     device : torch.device
         Where to train.
     start : Checkpoint, optional
-        Where to go on; the result equals that of a run that was never interrupted.
+        Where to go on; the result equals that of a run that was never interrupted. With other feature sets than before
+        its epoch begins anew, and the best accuracy counts from here if it was that of another valid split.
+    origin : str
+        Where `config` came from, for messages.
     ranks : Ranks
         Processes that train together, each with its own `device`; all get the same results, and the first one writes.
     progress : callable
@@ -87,10 +93,14 @@ def train(
 
     Raises
     ------
+    UsageError
+        There can't be such a network, here or for such frames.
     TrainingError
         The loss is not finite; the layer is named.
     DamagedError
-        A feature set is damaged.
+        A feature set is damaged, or `start` does not fit.
+    StoreError
+        A checkpoint can't be written.
     """
     torch.manual_seed(config.seed)
     data = config.data
@@ -110,20 +120,19 @@ def train(
             ranks=ranks.count,
         )
 
-    batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
     shape = network_shape(features[data.train], config.network)
-    network = build_network(config.network, **shape).to(device)
+    network = fitting_network(
+        config.network, shape, device, origin
+    )  # before sets are loaded, which may take long
+    batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
     optimiser = make_optimiser(config.optimiser, network)
     arithmetic = Arithmetic(config.precision, device)
+    pins = {split: features[split].pin for split in (data.train, data.valid)}
     at = Position()
     if start is not None:
-        load_weights(network, start.weights)
-        optimiser.load_state_dict(start.optimiser)
-        arithmetic.restore(start.scaler)
-        restore_random_states(start.random)
-        at = start.position
+        restore_run(network, optimiser, arithmetic, start)
+        at = _position(start, pins, data, len(batches))
     parallel = ranks.parallel(network)
-    pins = {split: features[split].pin for split in (data.train, data.valid)}
 
     def keep(name: str) -> None:
         if ranks.first:
@@ -142,7 +151,7 @@ def train(
                 if not torch.isfinite(loss):
                     with arithmetic.cast():
                         where = first_not_finite(network, batch.frames)
-                    raise _not_finite(ranks.from_all(where), epoch, number)
+                    raise _not_finite(ranks.from_all(where), epoch, number, config.precision)
                 seen = min(data.batch_size, batches.samples - at.samples)
                 at = replace(
                     at, batch=number, loss_sum=at.loss_sum + float(loss) * seen, samples=at.samples + seen
@@ -160,7 +169,7 @@ def train(
             spikes.clear()
             results.append(result)
             if board is not None:
-                _tell(result, board)
+                _tell(result, board, data.valid)
             better = result.accuracy > at.best
             at = Position(epoch + 1, best=max(at.best, result.accuracy))
             if better:
@@ -169,12 +178,20 @@ def train(
     return results
 
 
-def network_shape(features: FeatureSet, spec: NetworkSpec) -> dict[str, int]:
-    """Return what `build_network` needs to know of a feature set: sites, classes, and frame axes for convolutions."""
-    shape = {"sites": features.layout.site_count, "classes": len(features.classes)}
-    if spec.convolutions and len(features.layout.sites) == 3:
-        shape |= dict(zip(("polarities", "height", "width"), features.layout.sites, strict=True))
-    return shape
+def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches: int) -> Position:
+    """Return where to go on: with other data at the start of the epoch, whose batches so far were of the old ones."""
+    at = start.position
+    if start.data[data.train].digest != pins[data.train].digest and at.batch > 0:
+        logger.info("%s has other data than before: epoch %d begins anew", data.train, at.epoch + 1)
+        at = Position(at.epoch, best=at.best)
+    if start.data[data.valid].digest != pins[data.valid].digest:
+        at = replace(at, best=-1.0)  # accuracies on two sets do not compare
+    if at.batch >= batches:
+        raise DamagedError(
+            f"{start.origin} is damaged: position.batch is {at.batch}, of {batches} batches",
+            objects=(start.origin,),
+        )
+    return at
 
 
 def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.AdamW:
@@ -186,23 +203,29 @@ def _board(folder: Path, first: int) -> AbstractContextManager[SummaryWriter]:
     return SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
 
-def _not_finite(found: list[str], epoch: int, number: int) -> TrainingError:
+def _not_finite(found: list[str], epoch: int, number: int, precision: Precision) -> TrainingError:
     where = next((place for place in found if place != NOWHERE), NOWHERE)
+    if (epoch, number) == (0, 1):
+        advice = (
+            "before the first step, so the first weights are too large: lower input_scale under [network]"
+        )
+        advice += ", or take another precision" if precision == "float16" else ""
+    else:
+        advice = "lower learning_rate, or set clip_norm, under [optimiser]"
     return TrainingError(
-        f"the loss of batch {number} in epoch {epoch + 1} is not finite, first in {where}: "
-        "lower learning_rate, or set clip_norm, under [optimiser]",
+        f"the loss of batch {number} in epoch {epoch + 1} is not finite, first in {where}: {advice}",
         epoch=epoch + 1,
         batch=number,
         where=where,
     )
 
 
-def _tell(result: EpochResult, board: SummaryWriter) -> None:
+def _tell(result: EpochResult, board: SummaryWriter, valid: str) -> None:
     board.add_scalar("loss/train", result.loss, result.epoch)
     board.add_scalar("accuracy/valid", result.accuracy, result.epoch)
     for name, rate in result.spike_rates.items():
         board.add_scalar(f"spikes per neuron and bin/{name}", rate, result.epoch)
-    logger.info("epoch %d: loss %.4f, accuracy on valid %.3f", result.epoch, result.loss, result.accuracy)
+    logger.info("epoch %d: loss %.4f, accuracy on %s %.3f", result.epoch, result.loss, valid, result.accuracy)
     for name in silent_layers(result.spike_rates):
         logger.warning(
             "epoch %d: layer %s did not spike once; raise input_scale or lower spike_threshold under [network]",

@@ -20,10 +20,14 @@ DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one, by default.")
 ]
 ResidenceOption = Annotated[
-    str | None, typer.Option("--residence", help="Where the packed columns live: auto, host or device.")
+    str | None,
+    typer.Option("--residence", help="Where the packed columns live: auto, host, device or stream."),
 ]
 OtherDataOption = Annotated[
-    bool, typer.Option("--other-data", help="Go on although a feature set has another digest than before.")
+    bool,
+    typer.Option(
+        "--other-data", help="Go on although a feature set has another digest, or transform, than the run."
+    ),
 ]
 
 
@@ -76,6 +80,7 @@ def train(
                     device=place,
                     restart=restart,
                     other_data=other_data,
+                    origin=str(config),
                     upstreams=Upstreams(locate_upstreams(loaded.upstreams, config)),
                     copy_progress=copy_lines(),
                     ranks=ranks,

@@ -1,0 +1,97 @@
+"""What a checkpoint must hold before anything in it is believed: somebody else's file, or an edited one, is told so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from spikestore.store_schemas.errors import SpecError
+from spikestore.store_schemas.model import AsTuple, Count, Name, Real, Size, Spec
+from spikestore.store_schemas.ref import Pin
+from spikestore.train.config import TrainConfig
+
+
+class ShapeValues(Spec):
+    """What `build_network` was told of the frames."""
+
+    sites: Size
+    classes: Size
+    polarities: Size | None = None
+    height: Size | None = None
+    width: Size | None = None
+
+
+class PositionValues(Spec):
+    """Fields of a `Position`."""
+
+    epoch: Count
+    batch: Count
+    loss_sum: Real
+    samples: Count
+    best: Annotated[Real, Field(ge=-1, le=1)]
+    spikes: dict[str, Annotated[tuple[Real, Real], AsTuple]] = Field(default_factory=dict)
+
+
+class PlainValues(Spec):
+    """All of a checkpoint but its tensors."""
+
+    config: TrainConfig
+    data: dict[Name, Pin]
+    shape: ShapeValues
+    position: PositionValues
+
+
+def plain_values(content: Mapping[str, Any]) -> PlainValues:
+    """Return the plain values of a checkpoint, and look at its tensors.
+
+    Raises
+    ------
+    ValueError
+        What is wrong, in one line: values that are missing, of another type, or make no sense together.
+    """
+    mapping = {name: content[name] for name in PlainValues.model_fields if name in content}
+    try:
+        values = PlainValues.from_mapping(mapping, origin="checkpoint")
+    except SpecError as error:
+        raise ValueError("; ".join(f"{one.path}: {one.message}" for one in error.problems)) from error
+    wrong = next(_problems(values, content), None)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return values
+
+
+def _problems(values: PlainValues, content: Mapping[str, Any]) -> Iterator[str]:
+    data, at = values.config.data, values.position
+    for split in (data.train, data.valid):
+        if split not in values.data:
+            yield f"data: the split {split} is missing"
+    if at.samples != at.batch * data.batch_size:
+        yield f"position: {at.samples} samples do not make {at.batch} batches of {data.batch_size}"
+    for part in ("weights", "optimiser", "random"):
+        if not isinstance(content.get(part), dict) or not content[part]:
+            yield f"{part} should be a table, found {_short(content.get(part))}"
+    for name, tensor in content["weights"].items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            yield f"weights: {name} should be a tensor of real numbers, found {_short(tensor)}"
+        elif not torch.isfinite(tensor).all():
+            yield f"weights: {name} has numbers that are not finite"
+    for name, state in content["random"].items():
+        if not isinstance(name, str) or not isinstance(state, Tensor) or state.dtype != torch.uint8:
+            yield f"random: {name} should be a tensor of bytes, found {_short(state)}"
+    if "cpu" not in content["random"]:
+        yield "random: cpu is missing"
+    scaler = content.get("scaler", {})  # there was none before there were precisions
+    if not isinstance(scaler, dict):
+        yield f"scaler should be a table, found {_short(scaler)}"
+    for name, number in scaler.items():
+        if type(number) not in (int, float) or not math.isfinite(number):
+            yield f"scaler: {name} should be a finite number, found {_short(number)}"
+
+
+def _short(value: object) -> str:
+    return f"{value.dtype}" if isinstance(value, Tensor) else f"{value!r:.40}"

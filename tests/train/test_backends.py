@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d
 
 from spikestore.store_schemas.errors import MissingExtraError, UnknownNameError, UsageError
 from spikestore.train import ConvolutionSpec, NetworkSpec, backends, build_network, forget_states
-from spikestore.train.backends import SurrogateName
+from spikestore.train.backends import Backend, SurrogateName
 from spikestore.train.networks import load_weights, weights
 
 SPECS = {
@@ -209,3 +209,13 @@ def test_exodus_refuses_reset_to_zero() -> None:
     """EXODUS can only subtract; it would say so with an error of its own."""
     with pytest.raises(UsageError, match=r"can only subtract .*: leave reset out, or take the backend fused"):
         build("linear", "exodus", reset="zero")
+
+
+@pytest.mark.parametrize("backend", ["fused", "sinabs"])
+@pytest.mark.parametrize(
+    "fields", [{"spike_threshold": 1e-300}, {"spike_threshold": 1e300}, {"min_v_mem": 1e300}]
+)
+def test_numbers_that_are_none_in_float32(backend: Backend, fields: dict[str, float]) -> None:
+    """Are refused by name on every backend, before anything computes with them."""
+    with pytest.raises(UsageError, match=f"{next(iter(fields))} should be"):
+        build_network(NetworkSpec(backend=backend, **fields), sites=4, classes=2)  # type: ignore[arg-type]

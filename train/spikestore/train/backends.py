@@ -61,8 +61,9 @@ def make_neurons(
     UsageError
         It computes something else than the others for these parameters.
     """
+    fused = IAF(threshold, spikes, reset, surrogate, minimum)  # refuses the same numbers whatever the backend
     if backend == "fused":
-        return IAF(threshold, spikes, reset, surrogate, minimum)
+        return fused
     if backend == "exodus" and minimum is not None:
         raise UsageError(
             "the backend exodus bounds membrane potentials before neurons spike and not after, which gives other "

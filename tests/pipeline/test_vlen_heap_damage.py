@@ -173,9 +173,8 @@ def test_random_damage(tmp_path: Path, compiled: bool, monkeypatch: pytest.Monke
     h5py is asked only where there is a result to compare: it never returns from some of these files.
     """
     if not compiled:
-        monkeypatch.setattr(heap_kernels, "_size", heap_kernels._size.py_func)
-        monkeypatch.setattr(heap_kernels, "_walk", heap_kernels._walk.py_func)
-        monkeypatch.setattr(heap_kernels, "copy_objects", heap_kernels.copy_objects.py_func)
+        for name in ("_size", "_walk", "copy_objects"):
+            monkeypatch.setattr(heap_kernels, name, getattr(heap_kernels, name).py_func)
     rng = random.Random(5)  # noqa: S311
     path = write_file(tmp_path / "a.h5", draw(25, longest=40))
     good = path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from tests.store_schemas.small_sets import SmallSet, small_set
 
 from spikestore.store_schemas import FeatureSet, SampleColumns, Store
+from spikestore.train.neurons import linear
 
 NAME = "small"
 
@@ -61,3 +63,17 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def features(store_folder: Path) -> FeatureSet:
     """Return the train split."""
     return Store(store_folder)[f"{NAME}:train"]
+
+
+@pytest.fixture
+def joint_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count how often a linear layer and its neurons run as one step."""
+    calls: list[int] = []
+    apply: Any = linear._LinearIAF.apply
+
+    def counting(*them: Any) -> Any:
+        calls.append(1)
+        return apply(*them)
+
+    monkeypatch.setattr(linear._LinearIAF, "apply", counting)
+    return calls

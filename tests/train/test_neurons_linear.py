@@ -260,27 +260,19 @@ def test_hooks_see_what_they_expect() -> None:
     )
 
 
-def test_runs_together_only_where_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_together_only_where_it_may(joint_steps: list[int]) -> None:
     """Together while learning; layer by layer without gradients, under autocast and while states are recorded."""
-    calls: list[int] = []
-    together: Any = linear_module._LinearIAF.apply
-
-    def counting(*them: Any) -> Any:
-        calls.append(1)
-        return together(*them)
-
-    monkeypatch.setattr(linear_module._LinearIAF, "apply", counting)
     frames = counts((3, 6, 1, 9), 0.1)
     net = network(SpikingSequential, (9, 20, 5))
     net(frames)
-    assert len(calls) == 1
+    assert len(joint_steps) == 1
     with torch.no_grad():
         net(frames)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         net(frames)
     net.iaf0.record_states = True
     net(frames)
-    assert len(calls) == 1
+    assert len(joint_steps) == 1
     assert net.iaf0.recordings["v_mem"].shape == (3, 6, 20)
 
 

@@ -59,6 +59,12 @@ def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def train_on_ranks(config: Path, store: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run ``spikestore train`` on two ranks to its end."""
+    where = ("--store", store, "--folder", folder, "--device", "cpu")
+    return torchrun("-m", "spikestore.store_schemas", "train", config, *where, *more)
+
+
 @pytest.fixture(scope="module")
 def together(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return what all cases gave on two ranks."""
@@ -107,16 +113,7 @@ def test_another_number_of_ranks_goes_on(store_folder: Path, tmp_path: Path) -> 
     with pytest.raises(Stop):
         run(config, store, tmp_path / "parts", device="cpu", progress=stopping)
     assert load_checkpoint(tmp_path / "parts/last.pt").position.batch == 4
-    command: list[str | Path] = [
-        "-m",
-        "spikestore.store_schemas",
-        "train",
-        path,
-        "--store",
-        store_folder,
-        "--json",
-    ]
-    done = torchrun(*command, "--folder", tmp_path / "parts", "--device", "cpu")
+    done = train_on_ranks(path, store_folder, tmp_path / "parts", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)  # of one rank alone
     assert (found["ranks"], found["device"], found["precision"]) == (2, "cpu", "float32")
@@ -146,17 +143,7 @@ def test_a_rank_that_fails_ends_all(store_folder: Path, tmp_path: Path) -> None:
     damaged.write_bytes(data)
     path = tmp_path / "small.toml"
     path.write_text(CONFIG.format(residence="stream"))
-    command: list[str | Path] = [
-        "-m",
-        "spikestore.store_schemas",
-        "train",
-        path,
-        "--store",
-        store,
-        "--device",
-        "cpu",
-    ]
-    done = torchrun(*command, "--folder", tmp_path / "run")
+    done = train_on_ranks(path, store, tmp_path / "run")
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith("spikestore: ")]
     assert len(said) == 1, done.stderr

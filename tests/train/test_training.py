@@ -57,6 +57,14 @@ def test_learns(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
     assert set(results[0].spike_rates) == {"iaf1"}
 
 
+def test_linear_layers_run_together_with_their_neurons(
+    splits: dict[str, FeatureSet], tmp_path: Path, joint_steps: list[int]
+) -> None:
+    """In a run too, which counts spikes: once a layer and step."""
+    go(config(epochs=1), splits, tmp_path)
+    assert len(joint_steps) == -(-len(splits["train"]) // 16)
+
+
 def test_same_seed_same_weights(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
     """Two runs of one seed end in equal weights, another seed in others; the residence changes nothing."""
     runs = {

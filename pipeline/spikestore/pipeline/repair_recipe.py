@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spikestore.store_schemas.feature_set import Address
-from spikestore.store_schemas.recipe import load_recipe
+from spikestore.store_schemas.recipe import beside, load_recipe
 from spikestore.store_schemas.recipe_lock import RecipeLock, lock_path, read_lock
 from spikestore.store_schemas.storage import Storage
 from spikestore.store_schemas.store import Store
@@ -41,10 +41,7 @@ class RepairRecipe:
             The recipe is wrong.
         """
         recipe = load_recipe(path)
-        folder = None
-        if recipe.source.data is not None:
-            said = Path(recipe.source.data).expanduser()
-            folder = said if said.is_absolute() else path.parent / said
+        folder = None if recipe.source.data is None else beside(recipe.source.data, path)
         return cls(
             upstreams=Upstreams(locate_upstreams(recipe.upstreams, path)),
             lock=read_lock(lock_path(path)),

@@ -16,7 +16,7 @@ from spikestore.store_schemas.errors import (
     UsageError,
 )
 from spikestore.store_schemas.feature_set import Address
-from spikestore.store_schemas.recipe import Recipe
+from spikestore.store_schemas.recipe import Recipe, beside
 from spikestore.store_schemas.transform import Transform
 
 
@@ -125,8 +125,7 @@ def _folder(recipe: Recipe, origin: Path | None, data: str | Path | None, where:
         raise SourceNotFoundError(
             f"{where} does not say where the recordings are: give --data FOLDER, or data under [source]"
         )
-    folder = Path(recipe.source.data).expanduser()
-    return folder if folder.is_absolute() or origin is None else origin.parent / folder
+    return beside(recipe.source.data, origin)
 
 
 def _wrong(where: str, field: str, error: UnknownNameError) -> SpecError:

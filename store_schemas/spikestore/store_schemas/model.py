@@ -100,16 +100,20 @@ class Spec(BaseModel):
         SpecError
             The mapping does not fit; all problems are listed.
         """
-        plain = _is_json(mapping)
-        foreign = [] if plain else list(_not_json(mapping, ""))
+        foreign: list[Problem] = []
         try:
-            model = cls.model_validate_json(json.dumps(mapping if plain else _as_json(mapping)))
+            text = json.dumps(mapping, allow_nan=False)
+        except (TypeError, ValueError):
+            foreign = list(_not_json(mapping, ""))
+            text = json.dumps(_as_json(mapping))
+        try:
+            model = cls.model_validate_json(text)
         except ValidationError as error:
             problems = spec_error(error, cls, origin).problems
             # What stood in for a foreign value is no problem of its own, nor is a table that lacks it.
             rest = [one for one in problems if not any(_within(bad.path, one.path) for bad in foreign)]
             raise _spec_error(foreign + rest, origin) from None
-        if not plain:
+        if foreign:
             raise _spec_error(foreign, origin)
         return model
 
@@ -157,14 +161,6 @@ def _spec_error(problems: list[Problem], origin: str) -> SpecError:
     lines = "".join(f"\n  {problem.path}: {problem.message}" for problem in problems)
     noun = "problem" if len(problems) == 1 else "problems"
     return SpecError(f"{origin}: {len(problems)} {noun}{lines}", origin=origin, problems=problems)
-
-
-def _is_json(mapping: object) -> bool:
-    try:
-        json.dumps(mapping, allow_nan=False)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _as_json(value: object) -> object:

@@ -108,6 +108,12 @@ def load_recipe(path: Path | str) -> Recipe:
     return Recipe.from_mapping(mapping, origin=str(path))
 
 
+def beside(folder: str, origin: Path | None) -> Path:
+    """Return the folder that a file names: relative to the folder of that file, if there is one."""
+    named = Path(folder).expanduser()
+    return named if named.is_absolute() or origin is None else origin.parent / named
+
+
 def _near(path: Path) -> str:
     there = [str(one) for one in sorted(path.parent.glob("*.toml"))] if path.parent.is_dir() else []
     near = difflib.get_close_matches(str(path), there, n=1, cutoff=0.0)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError
 from spikestore.store_schemas.feature_set import Address, FeatureSet
+from spikestore.store_schemas.recipe import beside
 from spikestore.store_schemas.storage.untrusted import UntrustedStorage
 from spikestore.store_schemas.store import Store
 from spikestore.store_schemas.transfer import Progress, copy_set
@@ -29,13 +30,7 @@ def locate_upstreams(upstreams: Iterable[str], origin: Path | None) -> tuple[str
     origin : Path, optional
         The recipe or configuration that names them.
     """
-    found = []
-    for one in upstreams:
-        if "://" not in one:
-            folder = Path(one).expanduser()
-            one = str(folder if folder.is_absolute() or origin is None else origin.parent / folder)
-        found.append(one)
-    return tuple(found)
+    return tuple(one if "://" in one else str(beside(one, origin)) for one in upstreams)
 
 
 class Upstreams:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -51,7 +51,7 @@ def plain_values(content: Mapping[str, Any]) -> PlainValues:
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         What is wrong, in one line: values that are missing, of another type, or make no sense together.
     """
     mapping = {name: content[name] for name in PlainValues.model_fields if name in content}
@@ -59,38 +59,39 @@ def plain_values(content: Mapping[str, Any]) -> PlainValues:
         values = PlainValues.from_mapping(mapping, origin="checkpoint")
     except SpecError as error:
         raise ValueError("; ".join(f"{one.path}: {one.message}" for one in error.problems)) from error
-    wrong = next(_problems(values, content), None)
-    if wrong is not None:
-        raise ValueError(wrong)
+    _look_at(values, content)
     return values
 
 
-def _problems(values: PlainValues, content: Mapping[str, Any]) -> Iterator[str]:
+def _look_at(values: PlainValues, content: Mapping[str, Any]) -> None:
+    """Raise at the first thing that makes no sense."""
     data, at = values.config.data, values.position
     for split in (data.train, data.valid):
         if split not in values.data:
-            yield f"data: the split {split} is missing"
+            raise ValueError(f"data: the split {split} is missing")
     if at.samples != at.batch * data.batch_size:
-        yield f"position: {at.samples} samples do not make {at.batch} batches of {data.batch_size}"
+        raise ValueError(
+            f"position: {at.samples} samples do not make {at.batch} batches of {data.batch_size}"
+        )
     for part in ("weights", "optimiser", "random"):
         if not isinstance(content.get(part), dict) or not content[part]:
-            yield f"{part} should be a table, found {_short(content.get(part))}"
+            raise ValueError(f"{part} should be a table, found {_short(content.get(part))}")
     for name, tensor in content["weights"].items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            yield f"weights: {name} should be a tensor of real numbers, found {_short(tensor)}"
-        elif not torch.isfinite(tensor).all():
-            yield f"weights: {name} has numbers that are not finite"
+            raise ValueError(f"weights: {name} should be a tensor of real numbers, found {_short(tensor)}")
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"weights: {name} has numbers that are not finite")
     for name, state in content["random"].items():
         if not isinstance(name, str) or not isinstance(state, Tensor) or state.dtype != torch.uint8:
-            yield f"random: {name} should be a tensor of bytes, found {_short(state)}"
+            raise ValueError(f"random: {name} should be a tensor of bytes, found {_short(state)}")
     if "cpu" not in content["random"]:
-        yield "random: cpu is missing"
+        raise ValueError("random: cpu is missing")
     scaler = content.get("scaler", {})  # there was none before there were precisions
     if not isinstance(scaler, dict):
-        yield f"scaler should be a table, found {_short(scaler)}"
+        raise TypeError(f"scaler should be a table, found {_short(scaler)}")
     for name, number in scaler.items():
         if type(number) not in (int, float) or not math.isfinite(number):
-            yield f"scaler: {name} should be a finite number, found {_short(number)}"
+            raise ValueError(f"scaler: {name} should be a finite number, found {_short(number)}")
 
 
 def _short(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikestore.store_schemas.errors import SpikestoreError
 from spikestore.train.networks import forget_states, spiking_layers
+from spikestore.train.neurons.sequential import watch_spikes
 from spikestore.train.ranks import ALONE, Ranks
 
 NOWHERE = "the loss alone"
@@ -47,10 +48,10 @@ class SpikeCounts:
         self._spikes: dict[str, Tensor] = {}
         self._places: dict[str, int] = {}
         for name, layer in spiking_layers(network).items():
-            layer.register_forward_hook(self._counter(name))
+            watch_spikes(layer, self._counter(name))
 
-    def _counter(self, name: str) -> Any:
-        def count(layer: nn.Module, inputs: Any, spikes: Tensor) -> None:
+    def _counter(self, name: str) -> Callable[[nn.Module, Tensor], None]:
+        def count(layer: nn.Module, spikes: Tensor) -> None:
             if layer.training:
                 total = spikes.detach().sum(dtype=torch.float64)
                 self._spikes[name] = self._spikes.get(name, torch.zeros_like(total)) + total

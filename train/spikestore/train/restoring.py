@@ -28,8 +28,9 @@ def restore_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
     """
     with _naming(checkpoint):
         saved, own = checkpoint.weights, weights(network)
-        for name in sorted(own.keys() ^ saved.keys()):
-            raise ValueError(f"weights: {name} is {'missing' if name in own else 'not of this network'}")
+        odd = min(own.keys() ^ saved.keys(), default=None)
+        if odd is not None:
+            raise ValueError(f"weights: {odd} is {'missing' if odd in own else 'not of this network'}")
         trained = {name for name, one in network.named_parameters() if one.requires_grad}
         for name, value in own.items():
             _refuse_other_shape(f"weights: {name}", saved[name], value)
@@ -98,9 +99,9 @@ def _naming(checkpoint: Checkpoint, part: str = "") -> Iterator[None]:
     """Say which file it is that does not fit; torch's own errors name none."""
     try:
         yield
-    except SpikestoreError:
-        raise
-    except Exception as error:
+    except (SpikestoreError, torch.OutOfMemoryError):
+        raise  # says what it is itself
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise DamagedError(
             f"{checkpoint.origin} is damaged, or not a checkpoint of this run: {part}{why}",

@@ -121,9 +121,8 @@ def train(
         )
 
     shape = network_shape(features[data.train], config.network)
-    network = fitting_network(
-        config.network, shape, device, origin
-    )  # before sets are loaded, which may take long
+    # Before sets are loaded, which may take long.
+    network = fitting_network(config.network, shape, device, origin)
     batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
     optimiser = make_optimiser(config.optimiser, network)
     arithmetic = Arithmetic(config.precision, device)

@@ -162,6 +162,10 @@ class FilePerRecording(ClosesBehind, ABC):
         name = self.name_of(row)
         return RecordingError(f"{name}: {why}", path=str(self._root / name), recording=row)
 
+    def close(self) -> None:
+        """Do nothing: no file stays open between reads."""
+        return
+
 
 def misplaced(name: str, expected: str) -> LayoutError:
     """Return the error that a file's name does not say what it is."""

@@ -12,14 +12,12 @@ No byte is read that was not seen to lie in the window.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.store_schemas.kept_code import kept
+from spikestore.pipeline.fused.bits import compiled
 
 DONE, NEED, UNKNOWN, DAMAGED = range(4)
 """What `copy_objects` says: all copied; more of the file is needed; another version; not as described above."""
@@ -35,11 +33,7 @@ Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    return kept(numba.njit, function, nogil=True)
-
-
-@_compiled
+@compiled
 def _size(window: Bytes, at: int) -> Any:
     """Return 8 bytes as int64: sizes from 2^63 on come out negative."""
     value = np.int64(0)
@@ -48,7 +42,7 @@ def _size(window: Bytes, at: int) -> Any:
     return value
 
 
-@_compiled
+@compiled
 def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers, walk: int) -> bool:
     """Note where each object of a collection starts; False if the collection is not as described above."""
     at, free = start + HEAD, np.int64(0)
@@ -70,7 +64,7 @@ def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers,
     return rest >= 0 and not (rest and free) and (rest + free) % 8 == 0
 
 
-@_compiled
+@compiled
 def copy_objects(
     window: Bytes,
     origin: int,

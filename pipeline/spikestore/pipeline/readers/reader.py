@@ -13,7 +13,7 @@ from spikestore.pipeline.recording import Recording
 from spikestore.store_schemas.errors import RecordingError
 
 
-class ClosesBehind:
+class ClosesBehind(Protocol):
     """Closes what it holds at the end of a ``with``."""
 
     def close(self) -> None:
@@ -33,7 +33,7 @@ class ClosesBehind:
         self.close()
 
 
-class Reader(Protocol):
+class Reader(ClosesBehind, Protocol):
     """The recordings of one source, open for reading.
 
     A reader gives events as they are in the files. Sorting (``Source.sort``) and what becomes of a bad recording
@@ -133,17 +133,3 @@ class Reader(Protocol):
         LayoutError, SourceChangedError, IndexError
             As `read`.
         """
-
-    def close(self) -> None:
-        """Close the files. May be called twice."""
-
-    def __enter__(self) -> Self:
-        """Return the reader itself."""
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the files."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
+from torch.utils.hooks import RemovableHandle
 
 from spikestore.train.neurons.layer import IAF
 from spikestore.train.neurons.linear import Link, linear_of_counts, pack
@@ -16,7 +18,8 @@ class SpikingSequential(nn.Sequential):
     """``nn.Sequential``, the same results, parameters and hooks; it trains faster on a CPU and keeps less.
 
     Where `IAF` stands behind ``nn.Linear``, both run as one step; spikes are kept as bytes for the backward pass.
-    Layers that have hooks, or a ``forward`` that somebody put in place of theirs, run by themselves.
+    Layers that have hooks, or a ``forward`` that somebody put in place of theirs, run by themselves; those of
+    `watch_spikes` excepted.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -39,6 +42,34 @@ class SpikingSequential(nn.Sequential):
         return x
 
 
+def watch_spikes(layer: nn.Module, watch: Callable[[nn.Module, Tensor], object]) -> RemovableHandle:
+    """Have each call of a layer's neurons told, with their spikes.
+
+    A forward hook would be handed their input as well, for which the linear layer in front has to run by itself.
+
+    Parameters
+    ----------
+    layer : nn.Module
+        Neurons of any backend.
+    watch : callable
+        Gets the layer and its spikes, which it must not change; what it returns does not count.
+
+    Returns
+    -------
+    RemovableHandle
+        Its ``remove()`` ends that.
+    """
+    return layer.register_forward_hook(_Watch(watch))
+
+
+class _Watch:
+    def __init__(self, watch: Callable[[nn.Module, Tensor], object]) -> None:
+        self._watch = watch
+
+    def __call__(self, layer: nn.Module, _inputs: object, spikes: Tensor) -> None:
+        self._watch(layer, spikes)
+
+
 def _packs(layer: nn.Linear, x: Tensor) -> bool:
     """Whether a layer is a plain linear one, and its input of a kind that the kernels know, and to be learned from."""
     return (
@@ -57,7 +88,12 @@ def _packs(layer: nn.Linear, x: Tensor) -> bool:
 def _is_plain(layer: nn.Module) -> bool:
     """Whether calling a layer runs its class' code, and nothing else."""
     # Private names of torch; `nn.Module.__call__` asks the same question with them.
-    own = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    own = (
+        [hook for hook in layer._forward_hooks.values() if not isinstance(hook, _Watch)],
+        layer._forward_pre_hooks,
+        layer._backward_hooks,
+        layer._backward_pre_hooks,
+    )
     shared = (
         torch_modules._global_forward_hooks,
         torch_modules._global_forward_pre_hooks,

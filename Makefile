@@ -7,7 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules
 
 PYTHON ?= python3
-STORE ?= ./store
+STORE ?= ./feature_store
 TORCH ?= cpu
 VENV_ARGS ?=
 
@@ -29,7 +29,7 @@ help: ## list the targets (this is what `make` alone does)
 	@echo
 	@echo "  RECIPE=FILE       what to build (default: recipes/demo.toml)"
 	@echo "  DATA=FOLDER       where the raw recordings are (default: what the recipe says)"
-	@echo "  STORE=URL         where feature sets go (default: ./store)"
+	@echo "  STORE=URL         where feature sets go (default: ./feature_store)"
 	@echo "  CONFIG=FILE       what to train (default: configs/demo.toml); EPOCHS=N, SEED=N"
 	@echo "  WORKERS=N         processes that preprocess (default: one per core)"
 	@echo "  SIZE=small|full   how much to measure;  PAGE=FOLDER, DEVICE=cpu|cuda: of bench-seed"
@@ -108,7 +108,7 @@ train: $(VENV)/.stamp-train $(if $(CONFIG),,preprocess) ## train the seed's netw
 	    $(if $(SEED),--seed '$(SEED)' --folder 'runs/$(basename $(notdir $(config)))-seed$(SEED)')
 
 exodus: $(VENV)/.stamp-train ## build the backend exodus against the installed torch and CUDA, or say what is missing
-	@$(BIN)/python -m spikestore.train.build_exodus
+	@$(BIN)/python -m spikestore.train.models.build_exodus
 
 bench: $(VENV)/.stamp-dev ## run all benchmarks, small: some minutes; SIZE=full for the real numbers
 	@$(BIN)/python -m benchmarks.preprocess --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')

@@ -62,8 +62,8 @@ def main() -> None:
 def fill_store(scratch: Path, data: Path | None) -> Any:
     """Build the demo feature sets of all splits; return the store."""
     from spikestore.pipeline import preprocess
-    from spikestore.pipeline.demo_data import write_demo_data
-    from spikestore.store_schemas import Store
+    from spikestore.pipeline.demo.demo_data import write_demo_data
+    from spikestore.store import Store
 
     if data is None:
         data = scratch / "data"
@@ -131,8 +131,8 @@ def _fit(x: Any, labels: Any, penalty: float) -> tuple[Any, Any]:
 
 def train(scratch: Path, store: Any, seed: int, epochs: int | None, device: str) -> dict[str, float]:
     """Train the demo configuration with a seed; return the accuracies of its best checkpoint."""
-    from spikestore.train.config import load_config
-    from spikestore.train.runs import evaluate, run
+    from spikestore.train.runs.config import load_config
+    from spikestore.train.runs.run import evaluate, run
 
     logging.getLogger("spikestore").setLevel(logging.ERROR)
     config = load_config(ROOT / "configs" / "demo.toml")

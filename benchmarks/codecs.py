@@ -36,8 +36,8 @@ def main() -> None:
     import numpy as np
 
     from benchmarks.preprocess import Bench, build, demo_data, entropy, gaps_of, target
-    from spikestore.pipeline.executors import InProcess
-    from spikestore.store_schemas.zarr_metadata import CHUNK_VALUES
+    from spikestore.pipeline.execution.executors import InProcess
+    from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
 
     options = arguments(__doc__ or "")
     with tempfile.TemporaryDirectory() as folder:

@@ -50,7 +50,7 @@ class Bench:
 
     def set_of(self, samples: int) -> Any:
         """Build a set of the first samples, on local disk."""
-        from spikestore.pipeline.executors import InProcess
+        from spikestore.pipeline.execution.executors import InProcess
 
         return build(self.raw, target(self.raw, samples), InProcess())
 
@@ -59,8 +59,8 @@ class Bench:
         """The same set on an S3 server on loopback; None if there is no server to run."""
         from tests.store_schemas.s3_server import BUCKET, options, s3_server, weed
 
-        from spikestore.store_schemas import FeatureSet
-        from spikestore.store_schemas.storage.objects import ObjectStorage
+        from spikestore.store import FeatureSet
+        from spikestore.store.storage.objects import ObjectStorage
 
         program = weed()
         if program is None:
@@ -274,7 +274,7 @@ def densify(bench: Bench) -> Row:
     import numpy as np
 
     from spikestore.train import pack
-    from spikestore.train.pieces import Split, host_pieces
+    from spikestore.train.data.frames.sample_pointers import Split, host_pieces
 
     columns = pack(bench.features)
     places = int(columns.n_bins.max()) * columns.site_count
@@ -342,7 +342,7 @@ def memory(bench: Bench) -> Row:
         script = (
             "import torch; torch.set_num_threads(1)\n"
             "from benchmarks.alone import peak_bytes\n"
-            "from spikestore.store_schemas import Address, FeatureSet, Store\n"
+            "from spikestore.store_schemas import Address; from spikestore.store import FeatureSet, Store\n"
             "from spikestore.train import FeatureLoader\n"
             f"storage = Store({features.storage.url!r}).storage\n"
             f"features = FeatureSet.open(storage, Address(*{tuple(features.address)!r}))\n"

@@ -62,7 +62,7 @@ def main() -> None:
 
 def demo_data(folder: Path, recordings: int) -> Path:
     """Write demo recordings."""
-    from spikestore.pipeline.demo_data import write_demo_data
+    from spikestore.pipeline.demo.demo_data import write_demo_data
 
     write_demo_data(folder, train=recordings, valid=1, test=1)
     return folder
@@ -70,9 +70,9 @@ def demo_data(folder: Path, recordings: int) -> Path:
 
 def target(bench: Bench, limit: int) -> Any:
     """Return the seed's transform on the first recordings."""
-    from spikestore.pipeline.source_files import make_source
-    from spikestore.pipeline.targets import Target
-    from spikestore.store_schemas import load_recipe
+    from spikestore.pipeline import load_recipe
+    from spikestore.pipeline.recipes.requested_sets import Target
+    from spikestore.pipeline.sources.source_files import make_source
 
     recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "ssc.toml")
     return Target(SPLIT, make_source("SSC", SPLIT, bench.data, limit=limit), recipe.transform_spec())
@@ -94,8 +94,8 @@ def tonic_dataset(bench: Bench) -> Any:
 
 def build(bench: Bench, what: Any, runs: Any, **wish: Any) -> Any:
     """Build a set in a fresh store, from the first task to the manifest."""
-    from spikestore.pipeline.feature_build import Wish, build_features, open_build
-    from spikestore.store_schemas import Store
+    from spikestore.pipeline.building.feature_build import Wish, build_features, open_build
+    from spikestore.store import Store
 
     store = Store(bench.store())
     begun = open_build(store.storage, what.located, what.transform, Wish(runs.workers, **wish))
@@ -105,7 +105,7 @@ def build(bench: Bench, what: Any, runs: Any, **wish: Any) -> Any:
 @contextmanager
 def warm(workers: int, bench: Bench) -> Iterator[Any]:
     """Start workers, and let each build something, so that kernels are loaded."""
-    from spikestore.pipeline.executors import executor
+    from spikestore.pipeline.execution.executors import executor
 
     with executor(workers) as runs:
         for _ in range(2):
@@ -141,8 +141,8 @@ def timed_on_clean_disk(work: Callable[[], object]) -> float:
 
 def transform_only(bench: Bench) -> Row:
     """One core, recordings in memory: the fused pass against Tonic's Compose."""
-    from spikestore.pipeline.fused import FusedChain
     from spikestore.pipeline.readers.datasets import open_reader
+    from spikestore.pipeline.transforms.fused import FusedChain
 
     what = target(bench, min(256, bench.recordings))
     with open_reader(what.located.source, what.located.root) as reader:
@@ -182,7 +182,7 @@ def from_start(bench: Bench) -> Row:
     start_up: list[float] = []
 
     def ours() -> float:
-        from spikestore.store_schemas import Store
+        from spikestore.store import Store
 
         store = bench.store()
         seconds = timed_on_clean_disk(
@@ -203,7 +203,7 @@ def from_start(bench: Bench) -> Row:
 
 def index_and_value_bytes(bench: Bench) -> Row:
     """Stored bytes of index and value a non-zero, against the order-0 entropy of (gap, value)."""
-    from spikestore.pipeline.executors import InProcess
+    from spikestore.pipeline.execution.executors import InProcess
 
     features = build(bench, target(bench, bench.recordings), InProcess())
     columns = features.read()
@@ -239,7 +239,7 @@ def entropy(symbols: Any) -> float:
 
 def set_bytes(bench: Bench) -> Row:
     """All files of the feature set, against Tonic's cache of the same samples."""
-    from spikestore.pipeline.executors import InProcess
+    from spikestore.pipeline.execution.executors import InProcess
 
     features = build(bench, target(bench, bench.peers), InProcess())
     cache = Path(tempfile.mkdtemp(dir=bench.scratch))
@@ -256,9 +256,9 @@ def dask_against_bare(bench: Bench) -> Row:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from spikestore.pipeline.feature_build import Wish, open_build
-    from spikestore.pipeline.fragment_task import FragmentJob, build_fragment
-    from spikestore.store_schemas import Store
+    from spikestore.pipeline.building.feature_build import Wish, open_build
+    from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment
+    from spikestore.store import Store
 
     what = target(bench, bench.recordings)
 
@@ -301,7 +301,7 @@ def two_against_one(bench: Bench) -> Row:
 
 def threads_against_one(bench: Bench) -> Row:
     """As many threads of one process as there are workers, against one: what `executors.THREADS_WORTH` stands for."""
-    from spikestore.pipeline.executors import InProcess, Threads
+    from spikestore.pipeline.execution.executors import InProcess, Threads
 
     what = target(bench, bench.recordings)
 
@@ -318,7 +318,7 @@ def memory(bench: Bench) -> Row:
     peaks = {}
     for count in (small, 8 * small):
         script = (
-            "from benchmarks.alone import peak_bytes; from benchmarks.preprocess import *; from spikestore.pipeline.executors import InProcess\n"
+            "from benchmarks.alone import peak_bytes; from benchmarks.preprocess import *; from spikestore.pipeline.execution.executors import InProcess\n"
             f"bench = Bench(Path({str(bench.data)!r}), Path({str(bench.scratch)!r}), 0, 0, 0)\n"
             f"features = build(bench, target(bench, {count}), InProcess(), fragment_samples={max(64, small // 4 // 64 * 64)})\n"
             "print(peak_bytes(), features.manifest.nnz * 8)"
@@ -353,7 +353,7 @@ def second_run(bench: Bench) -> Row:
 def command(*arguments: object) -> None:
     """Run the command line in a process of its own."""
     subprocess.run(
-        [sys.executable, "-m", "spikestore.store_schemas", "--quiet", *map(str, arguments)],
+        [sys.executable, "-m", "spikestore.store", "--quiet", *map(str, arguments)],
         check=True,
         stdin=subprocess.DEVNULL,
     )

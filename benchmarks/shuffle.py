@@ -52,12 +52,13 @@ def main() -> None:
 
 def built(scratch: Path, data: Path | None, samples: int) -> dict[str, Any]:
     """Build the three splits under the demo recipe's transform."""
-    from spikestore.pipeline.demo_data import write_demo_data
-    from spikestore.pipeline.executors import InProcess
-    from spikestore.pipeline.feature_build import Wish, build_features, open_build
-    from spikestore.pipeline.source_files import make_source
-    from spikestore.pipeline.targets import Target
-    from spikestore.store_schemas import Store, load_recipe
+    from spikestore.pipeline import load_recipe
+    from spikestore.pipeline.building.feature_build import Wish, build_features, open_build
+    from spikestore.pipeline.demo.demo_data import write_demo_data
+    from spikestore.pipeline.execution.executors import InProcess
+    from spikestore.pipeline.recipes.requested_sets import Target
+    from spikestore.pipeline.sources.source_files import make_source
+    from spikestore.store import Store
 
     if data is None:
         data = scratch / "demo"
@@ -92,9 +93,9 @@ def trained(bench: Bench, residence: str, seed: int) -> float:
     import torch
 
     from spikestore.train import FeatureLoader, build_network, training_step
-    from spikestore.train.config import load_config
-    from spikestore.train.fitting import network_shape
-    from spikestore.train.training import accuracy, make_optimiser
+    from spikestore.train.models.memory_check import network_shape
+    from spikestore.train.runs.config import load_config
+    from spikestore.train.runs.loop import accuracy, make_optimiser
 
     config = load_config(Path(__file__).parents[1] / "configs" / "demo.toml")
     size, features = config.data.batch_size, bench.splits["train"]

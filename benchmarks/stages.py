@@ -9,13 +9,14 @@ from benchmarks.preprocess import Bench, target
 
 def stages(bench: Bench) -> dict[str, float]:
     """Return where the time of one core goes: seconds a thousand recordings."""
-    from spikestore.pipeline.block_chain import block_chain
-    from spikestore.pipeline.feature_build import layout_of_source
-    from spikestore.pipeline.fragment_task import FragmentJob, transform_rows
+    from spikestore.pipeline.building.feature_build import layout_of_source
+    from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
     from spikestore.pipeline.readers.datasets import open_reader
-    from spikestore.store_schemas import Build, Store, make_plan
-    from spikestore.store_schemas.digest import block_checks, block_digests
-    from spikestore.store_schemas.zarr_columns import encode_fragment
+    from spikestore.pipeline.transforms.choose import block_chain
+    from spikestore.store import Build, Store
+    from spikestore.store.columns.digest import block_checks, block_digests
+    from spikestore.store.columns.zarr_reader import encode_fragment
+    from spikestore.store_schemas import make_plan
 
     what = target(bench, min(512, bench.recordings))
     storage = Store(bench.store()).storage

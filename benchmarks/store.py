@@ -97,7 +97,7 @@ def synthetic(scratch: Path, fragments: int) -> Any:
     """Build a set of random samples: 4,096 a fragment, some 4,000 non-zeros each, 17 MB stored."""
     import numpy as np
 
-    from spikestore.store_schemas import Build, SampleColumns, Store
+    from spikestore.store import Build, SampleColumns, Store
 
     transform, source, layout = specs()
     store, rng = Store(scratch / "source"), np.random.default_rng(0)
@@ -146,9 +146,9 @@ def _address(transform: Any, source: Any) -> Any:
 
 def from_data(data: Path, scratch: Path) -> Any:
     """Build the training split of recordings in SSC's layout."""
-    from spikestore.pipeline import preprocess
-    from spikestore.pipeline.source_files import make_source
-    from spikestore.store_schemas import Store, load_recipe
+    from spikestore.pipeline import load_recipe, preprocess
+    from spikestore.pipeline.sources.source_files import make_source
+    from spikestore.store import Store
 
     transform = load_recipe(ROOT / "recipes" / "ssc.toml").transform_spec()
     located = make_source("SSC", "train", data)
@@ -159,8 +159,8 @@ def copies(bench: Bench) -> list[Row]:
     """Push and pull against copying the same files with obstore alone, without any check, as many at once."""
     import obstore.store
 
-    from spikestore.store_schemas import Store
-    from spikestore.store_schemas.transfer import THREADS
+    from spikestore.store import Store
+    from spikestore.store.sharing.copy_set import THREADS
 
     megabytes, files = bench.stored / 1e6, bench.files
 
@@ -200,7 +200,7 @@ def copies(bench: Bench) -> list[Row]:
 
 def verification(bench: Bench) -> list[Row]:
     """Verify against sha256sum of the same files; verify --deep against reading the set once."""
-    from spikestore.store_schemas import verify
+    from spikestore.store import verify
 
     megabytes = bench.stored / 1e6
 
@@ -230,7 +230,7 @@ def opening(bench: Bench) -> list[Row]:
     """Requests that opening takes, for the set and for one of 10^8 samples; its time and its memory."""
     from tests.store_schemas.s3_server import requests
 
-    from spikestore.store_schemas import Store
+    from spikestore.store import Store
 
     url = bench.bucket()
     Store(bench.root).push(f"{NAME}:train", url)
@@ -245,8 +245,8 @@ def opening(bench: Bench) -> list[Row]:
     script = (
         "import sys, time\n"
         "from benchmarks.alone import peak_bytes\n"
-        "import zarr, obstore.store, spikestore.store_schemas.zarr_columns, spikestore.store_schemas.zarr_group\n"
-        "from spikestore.store_schemas import Store\n"
+        "import zarr, obstore.store, spikestore.store.columns.zarr_reader, spikestore.store.columns.zarr_group\n"
+        "from spikestore.store import Store\n"
         "before, began = peak_bytes(), time.perf_counter()\n"
         "features = Store(sys.argv[1])['large:train']; features._columns\n"
         "print(time.perf_counter() - began, (peak_bytes() - before) / 1e6)"
@@ -262,10 +262,11 @@ def put_large(store: Any, fragments: int) -> None:
     """Put the manifest and the metadata of a set with 4,096 samples a fragment, and a name for it."""
     import hashlib
 
-    from spikestore.store_schemas import FeatureSet, Manifest
-    from spikestore.store_schemas.canonical import canonical_json
-    from spikestore.store_schemas.manifest import FragmentRow
-    from spikestore.store_schemas.zarr_metadata import root_document
+    from spikestore.store import FeatureSet
+    from spikestore.store_schemas import Manifest
+    from spikestore.store_schemas.documents.manifest import FragmentRow
+    from spikestore.store_schemas.documents.zarr_metadata import root_document
+    from spikestore.store_schemas.specs.canonical import canonical_json
 
     transform, source, layout = specs(split="large")
     samples, nnz, shard = 4096 * fragments, 4096 * 4000, 64 * 262_144
@@ -299,8 +300,9 @@ def listing(bench: Bench) -> list[Row]:
     """``ls`` of many sets under four names and transforms: requests beyond one a set."""
     from tests.store_schemas.s3_server import requests
 
-    from spikestore.store_schemas import FeatureSet, Manifest, Store
-    from spikestore.store_schemas.manifest import FragmentRow
+    from spikestore.store import FeatureSet, Store
+    from spikestore.store_schemas import Manifest
+    from spikestore.store_schemas.documents.manifest import FragmentRow
 
     url = bench.bucket()
     store = Store(url)
@@ -336,7 +338,7 @@ def listing(bench: Bench) -> list[Row]:
     )
     for _ in range(5):
         before = requests(bench.endpoint)
-        command = [sys.executable, "-m", "spikestore.store_schemas", "ls", "--store", url]
+        command = [sys.executable, "-m", "spikestore.store", "ls", "--store", url]
         took = timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT))  # noqa: B023
         row.ratios.append((requests(bench.endpoint) - before).total() - bench.sets)
         seconds.ratios.append(took)

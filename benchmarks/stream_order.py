@@ -12,8 +12,8 @@ def shuffle_quality(bench: Any) -> Row:
     """Mean correlation of a row's position in one epoch with that in the next, over 20 pairs; near 0 is good."""
     import numpy as np
 
-    from spikestore.train.lanes import cut_runs, lane_order
-    from spikestore.train.subsets import subset_rows
+    from spikestore.train.data.streaming.stream_order import cut_runs, lane_order
+    from spikestore.train.data.subsets import subset_rows
 
     features = bench.features
     rows = subset_rows(features, None)

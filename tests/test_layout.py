@@ -10,7 +10,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).parents[1]
-PORTIONS = ("pipeline", "store_schemas", "train")
+PORTIONS = ("pipeline", "store", "store_schemas", "train")
 CODE = (*PORTIONS, "tests", "benchmarks")
 MAX_LINES = 400
 # Names that say nothing about what is inside, and so attract everything.
@@ -31,7 +31,7 @@ def test_a_root_holds_its_portion_of_the_namespace_and_nothing_else(portion: str
     assert {"__init__.py", "py.typed"} <= content(ROOT / portion / "spikestore" / portion)
 
 
-def test_the_wheel_holds_exactly_the_three_packages(tmp_path: Path) -> None:
+def test_the_wheel_holds_exactly_the_four_packages(tmp_path: Path) -> None:
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]

@@ -9,7 +9,7 @@ import pytorch_lightning as lightning
 import torch
 from torch.nn.functional import cross_entropy
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
 from spikestore.train import FeatureLoader, NetworkSpec, build_network, forget_states
 
 

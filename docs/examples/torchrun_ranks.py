@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
 from spikestore.train import FeatureLoader
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from tests.seeds_recipe import SEEDS_TRANSFORM
 
-from spikestore.store_schemas.store import Store
+from spikestore.store.store import Store
 
 PATIENCE = 120.0
 """Seconds after which something that should have happened counts as never happening; machines may be busy."""
@@ -69,7 +69,7 @@ class Commands:
 
     def start(self, *arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
         """Start a command in a session of its own, as from a terminal of its own."""
-        return self.start_python("-m", "spikestore.store_schemas", *map(str, arguments), **more)
+        return self.start_python("-m", "spikestore.store", *map(str, arguments), **more)
 
     def start_python(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
         """Start Python with these arguments."""

@@ -11,7 +11,7 @@ from tests.end_to_end.command_runs import Commands, Done, write_recipe
 from tests.end_to_end.refusals import Answer, Run
 from tests.pipeline.cochlea_files import write_dataset
 
-from spikestore.store_schemas.cli import main
+from spikestore.store.cli.main import main
 
 # Holds a process back before it stores a record, while a file exists and there are so many records already: a build
 # is then for certain in mid-build, on a machine of any speed. It says that it waits with a file beside that one.

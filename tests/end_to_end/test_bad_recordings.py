@@ -14,7 +14,7 @@ from tests.end_to_end.command_runs import manifests, write_recipe
 from tests.end_to_end.refusals import Run, build, refused
 from tests.pipeline.cochlea_files import draw, write_file
 
-from spikestore.store_schemas.store import Store
+from spikestore.store.store import Store
 
 
 def other_layout(path: Path) -> str:

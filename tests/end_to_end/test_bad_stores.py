@@ -12,7 +12,7 @@ from tests.end_to_end.conftest import Built
 from tests.end_to_end.refusals import Run, build
 from tests.pipeline.cochlea_files import draw, write_file
 
-from spikestore.store_schemas.canonical import seal, unseal
+from spikestore.store_schemas.specs.canonical import seal, unseal
 
 # Runs the command line with less than a user has, set in the process itself before anything of ours is imported.
 LIMITED = """
@@ -22,7 +22,7 @@ if sys.argv[1] == "small":
 else:
     for capability in (1, 2, 3):  # those that let root write where it must not
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
-os.execv(sys.executable, [sys.executable, "-m", "spikestore.store_schemas", *sys.argv[3:]])
+os.execv(sys.executable, [sys.executable, "-m", "spikestore.store", *sys.argv[3:]])
 """
 
 

@@ -25,7 +25,7 @@ from tests.end_to_end.command_runs import (
 from tests.end_to_end.conftest import COUNTS, Built
 from tonic.transforms import Compose, CropTime, Downsample, ToFrame
 
-from spikestore.store_schemas.store import Store
+from spikestore.store.store import Store
 
 HEAVY = ("dask", "distributed", "h5py", "tonic", "torch")
 

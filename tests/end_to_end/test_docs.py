@@ -19,12 +19,12 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @pytest.mark.parametrize("page", ["README.md", "docs/training.md", "docs/loading.md"])
 def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, page: str) -> None:
-    """All blocks of a page, one after another as one script without a main guard, where data/ and store/ are."""
+    """All blocks of a page, one after another as one script without a main guard, where data/ and feature_store/ are."""
     blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     assert len(blocks) >= 2
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
-    shutil.copytree(built.store, tmp_path / "store")
+    shutil.copytree(built.store, tmp_path / "feature_store")
     (tmp_path / "data").symlink_to(demo)
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:spikestore", script],
@@ -40,9 +40,9 @@ def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, page: str) 
 
 @pytest.mark.slow
 def test_commands_of_the_training_page_run(built: Built, with_torch_commands: Commands) -> None:
-    """The console blocks run as they stand, where store/ and configs/ are; TensorBoard alone is not started."""
+    """The console blocks run as they stand, where feature_store/ and configs/ are; TensorBoard alone is not started."""
     folder = with_torch_commands.folder
-    shutil.copytree(built.store, folder / "store")
+    shutil.copytree(built.store, folder / "feature_store")
     shutil.copytree(ROOT / "configs", folder / "configs")
     page = (ROOT / "docs/training.md").read_text(encoding="utf-8")
     lines = re.findall(r"^\$ spikestore (.+)$", page, re.MULTILINE)

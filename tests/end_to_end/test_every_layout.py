@@ -19,9 +19,9 @@ from tests.pipeline.event_files import tonic_dataset, write_dvsgesture, write_nm
 from tests.pipeline.small_builds import built
 from tonic import transforms
 
-from spikestore.pipeline.from_tonic import transform_from_tonic
-from spikestore.store_schemas.operations import ClipCounts
-from spikestore.store_schemas.transform import Transform
+from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
+from spikestore.store_schemas.specs.operations import ClipCounts
+from spikestore.store_schemas.specs.transform import Transform
 
 Sizes = tuple[int, int, int]
 

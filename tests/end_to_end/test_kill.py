@@ -25,7 +25,7 @@ from tests.end_to_end.command_runs import (
 )
 from tests.end_to_end.conftest import Built
 
-from spikestore.store_schemas.store import Store
+from spikestore.store.store import Store
 
 FRAGMENTS = 7
 """Of 64 rows in the training split."""
@@ -152,7 +152,9 @@ def test_killed_again_and_again(commands: Commands, built: Built, recipe: Path) 
 def test_killed_workers_are_replaced(commands: Commands, built: Built, recipe: Path, killed: int) -> None:
     """One worker of two, or both, are killed in mid-build: the run itself goes on, and ends with the right digest."""
     with ending(started_to(commands, recipe, 2, 1)) as process:
-        workers = [one for one in family(process) if "spikestore.pipeline.local_cluster" in one.cmdline()]
+        workers = [
+            one for one in family(process) if "spikestore.pipeline.execution.local_cluster" in one.cmdline()
+        ]
         assert len(workers) == 2
         for victim in workers[:killed]:
             victim.kill()

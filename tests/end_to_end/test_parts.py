@@ -10,8 +10,8 @@ from tests.end_to_end.command_runs import write_recipe
 from tests.end_to_end.refusals import Run, build
 from tests.pipeline.cochlea_files import draw, write_file
 
-from spikestore.pipeline.parts import Part
-from spikestore.store_schemas import Store
+from spikestore.pipeline.building.array_jobs import Part
+from spikestore.store import Store
 from spikestore.store_schemas.errors import UsageError
 
 

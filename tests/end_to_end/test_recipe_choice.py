@@ -10,8 +10,8 @@ from tests.end_to_end.command_runs import write_recipe
 from tests.end_to_end.refusals import Run, build, refused
 from tests.pipeline.cochlea_files import draw, write_dataset, write_file
 
-from spikestore.pipeline import shipped_recipes
-from spikestore.store_schemas.store import Store
+from spikestore.pipeline.recipes import shipped as shipped_recipes
+from spikestore.store.store import Store
 
 
 @pytest.fixture

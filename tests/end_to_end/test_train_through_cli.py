@@ -10,7 +10,7 @@ from tests.end_to_end.command_runs import Commands
 from tests.end_to_end.conftest import Built
 from tests.end_to_end.refusals import Run
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
 
 CONFIG = """
 epochs = {epochs}

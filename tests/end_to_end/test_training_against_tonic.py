@@ -17,7 +17,7 @@ from tonic import transforms
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from spikestore.store_schemas import FeatureSet, Store
+from spikestore.store import FeatureSet, Store
 from spikestore.train import (
     Batch,
     FeatureDataset,

@@ -9,7 +9,7 @@ from tests.end_to_end.command_runs import write_recipe
 from tests.end_to_end.refusals import Run, build, refused
 
 from spikestore.pipeline import preprocess
-from spikestore.store_schemas import Store
+from spikestore.store import Store
 from spikestore.store_schemas.errors import UsageError
 
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.recording import Recording
+from spikestore.pipeline.readers.recording import Recording
 from spikestore.store_schemas.errors import RecordingError
 
 CLASSES = ("zero", "one", "grün")

@@ -9,13 +9,13 @@ from unittest import mock
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.event_block import NO_TIME, EventBlock
-from spikestore.pipeline.fused import FusedChain, FusedSamples
-from spikestore.pipeline.recording import Events, Sample
-from spikestore.pipeline.tonic_chain import TonicChain
+from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
+from spikestore.pipeline.readers.recording import Events, Sample
+from spikestore.pipeline.transforms.fused import FusedChain, FusedSamples
+from spikestore.pipeline.transforms.tonic_chain import TonicChain
 from spikestore.store_schemas.errors import RecordingError
-from spikestore.store_schemas.operations import Operation
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.specs.operations import Operation
+from spikestore.store_schemas.specs.transform import Transform
 
 
 def name_of(row: int) -> str:

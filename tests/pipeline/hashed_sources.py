@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from spikestore.pipeline import hash_cache, source_files
-from spikestore.pipeline.source_files import LocatedSource, make_source
+from spikestore.pipeline.sources import hash_cache, source_files
+from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several blocks
 LATER = 10 * 10**9

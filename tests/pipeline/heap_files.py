@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from spikestore.pipeline.readers.sequences import Sequences, read_sequences
-from spikestore.pipeline.readers.vlen_heap import VlenHeap
+from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, read_sequences
+from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
 
 NAMES = ("spikes/times", "spikes/units")
 Damage = Callable[[bytearray], None]

@@ -10,8 +10,8 @@ from tests.pipeline.cochlea_files import draw, write_dataset, write_file
 from tests.seeds_recipe import SEEDS_TRANSFORM
 from tonic import transforms
 
-from spikestore.pipeline.preprocessing import BuildOptions, preprocess
-from spikestore.store_schemas.store import Store
+from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+from spikestore.store.store import Store
 
 RECIPE = (
     """

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikestore.pipeline.tonic_chain import TonicChain
+from spikestore.pipeline.transforms.tonic_chain import TonicChain
 from spikestore.store_schemas import ClipCounts, CropTime, ToFrame, Transform
 from spikestore.store_schemas.errors import SpecError
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.pipeline.cochlea_files import CLASSES, SPLITS, draw, good, write_dataset, write_file
 
-from spikestore.pipeline.event_block import NO_TIME, EventBlock
-from spikestore.pipeline.readers.cochlea import CochleaReader
-from spikestore.pipeline.recording import Recording
+from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
+from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
+from spikestore.pipeline.readers.recording import Recording
 from spikestore.store_schemas.errors import RecordingError
 
 

@@ -14,12 +14,8 @@ import numpy as np
 import pytest
 from tests.pipeline.cochlea_files import bad, draw, good, write_file
 
-from spikestore.pipeline.readers.cochlea import CochleaReader
-from spikestore.store_schemas.errors import (
-    LayoutError,
-    SourceChangedError,
-    SourceNotFoundError,
-)
+from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
+from spikestore.store_schemas.errors import LayoutError, SourceChangedError, SourceNotFoundError
 
 # ------------------------------------------------------------------------------------- bad recordings
 

@@ -21,17 +21,11 @@ from tests.pipeline.event_files import (
     write_nmnist,
 )
 
-from spikestore.pipeline.readers.cochlea import CochleaReader
-from spikestore.pipeline.readers.datasets import (
-    DATASETS,
-    dataset_files,
-    find_dataset,
-    open_reader,
-    splits_of,
-)
-from spikestore.pipeline.readers.dvsgesture import DVSGestureReader
-from spikestore.pipeline.readers.nmnist import NMNISTReader
-from spikestore.pipeline.source_files import make_source
+from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
+from spikestore.pipeline.readers.datasets import DATASETS, dataset_files, find_dataset, open_reader, splits_of
+from spikestore.pipeline.readers.event_files.dvsgesture import DVSGestureReader
+from spikestore.pipeline.readers.event_files.nmnist import NMNISTReader
+from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store_schemas.errors import (
     SourceChangedError,
     SourceError,
@@ -39,7 +33,7 @@ from spikestore.store_schemas.errors import (
     UnknownNameError,
     UsageError,
 )
-from spikestore.store_schemas.source import Source
+from spikestore.store_schemas.specs.source import Source
 
 TREES = {"NMNIST": NMNIST_FOLDERS, "DVSGesture": DVSGESTURE_FOLDERS}
 WRITE: dict[str, Callable[[Path], Path]] = {"NMNIST": write_nmnist, "DVSGesture": write_dvsgesture}
@@ -330,7 +324,7 @@ def test_finding_and_hashing_import_neither_h5py_nor_tonic(tmp_path: Path) -> No
     code = (
         "import sys; from pathlib import Path\n"
         "from spikestore.pipeline.readers.datasets import find_dataset\n"
-        "from spikestore.pipeline.source_files import make_source, check_unchanged\n"
+        "from spikestore.pipeline.sources.source_files import make_source, check_unchanged\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "found = make_source(find_dataset(folder), 'train', folder, cache=folder / 'cache')\n"
         "check_unchanged(found.stamps)\n"

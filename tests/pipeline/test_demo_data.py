@@ -15,9 +15,9 @@ import pytest
 import tonic
 from tonic.transforms import Compose, CropTime, Downsample, ToFrame
 
-from spikestore.pipeline import demo_data
-from spikestore.pipeline.demo_data import write_demo_data
-from spikestore.pipeline.demo_voices import WORDS, draw_recording, draw_voice
+from spikestore.pipeline.demo import demo_data
+from spikestore.pipeline.demo.demo_data import write_demo_data
+from spikestore.pipeline.demo.demo_voices import WORDS, draw_recording, draw_voice
 from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError, UsageError
 
 COUNTS = {"train": 210, "valid": 35, "test": 35}

@@ -22,7 +22,7 @@ from tests.pipeline.event_files import (
 from tonic.datasets import DVSGesture
 
 from spikestore.pipeline.readers.datasets import open_reader
-from spikestore.pipeline.readers.dvsgesture import DVSGestureReader
+from spikestore.pipeline.readers.event_files.dvsgesture import DVSGestureReader
 from spikestore.store_schemas.errors import LayoutError
 
 FINE = np.array([[1, 2, 1, 3], [127, 0, 0, 32]])

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from tests.pipeline.cochlea_files import draw, write_dataset, write_file
 
-from spikestore.pipeline.estimate import SAMPLED, estimate
-from spikestore.pipeline.executors import InProcess
-from spikestore.pipeline.feature_build import Wish, build_features, open_build
-from spikestore.pipeline.source_files import LocatedSource, make_source
+from spikestore.pipeline.building.estimate import SAMPLED, estimate
+from spikestore.pipeline.building.feature_build import Wish, build_features, open_build
+from spikestore.pipeline.execution.executors import InProcess
+from spikestore.pipeline.sources.source_files import LocatedSource, make_source
+from spikestore.store.storage.folder import FolderStorage
 from spikestore.store_schemas.errors import LayoutError, RecordingError
-from spikestore.store_schemas.operations import ToFrame
-from spikestore.store_schemas.storage.folder import FolderStorage
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 TRANSFORM = Transform(
     operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4, include_incomplete=True),)
@@ -52,7 +52,9 @@ def test_more_workers_than_fragments_do_not_help(folder: Path, monkeypatch: pyte
     """The time is divided by what can run at once, and scaled by events, not by recordings."""
     located = source(folder, 60)
     moments = iter(np.arange(0.0, 100.0, 1.0))
-    monkeypatch.setattr("spikestore.pipeline.estimate.time.perf_counter", lambda: float(next(moments)))
+    monkeypatch.setattr(
+        "spikestore.pipeline.building.estimate.time.perf_counter", lambda: float(next(moments))
+    )
     one, many = (estimate(FolderStorage(folder / "store"), located, TRANSFORM, workers=w) for w in (1, 64))
     assert (one.seconds, many.seconds) == (1.0, 1.0)
     assert (one.fragments, many.workers) == (1, 64)

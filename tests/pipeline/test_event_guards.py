@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikestore.pipeline.event_guards import (
+from spikestore.pipeline.readers.recording import Events
+from spikestore.pipeline.transforms.event_guards import (
     Origin,
     check_frameable,
     check_not_negative,
@@ -17,7 +18,6 @@ from spikestore.pipeline.event_guards import (
     put_in_order,
     widen,
 )
-from spikestore.pipeline.recording import Events
 from spikestore.store_schemas.errors import RecordingError
 
 NAME = "recording 17 of ssc_train.h5"

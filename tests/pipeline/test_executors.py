@@ -16,8 +16,8 @@ import pytest
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
-from spikestore.pipeline import executors
-from spikestore.pipeline.executors import (
+from spikestore.pipeline.execution import executors
+from spikestore.pipeline.execution.executors import (
     DaskExecutor,
     InProcess,
     Threads,
@@ -25,7 +25,7 @@ from spikestore.pipeline.executors import (
     available_cores,
     executor,
 )
-from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport
+from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport
 from spikestore.store_schemas.errors import RecordingError, SpikestoreError, StorageFullError, UsageError
 
 
@@ -265,7 +265,7 @@ def test_local_workers() -> None:
 def _scipy_after_kernels() -> tuple[bool, bool]:
     from numba.core.registry import cpu_target
 
-    importlib.import_module("spikestore.pipeline.fused.kernels")
+    importlib.import_module("spikestore.pipeline.transforms.fused.kernels")
     cpu_target.target_context.refresh()  # what loading a kernel does
     before = "scipy.linalg" in sys.modules
     importlib.import_module("scipy.linalg")

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from tests.pipeline.cochlea_files import CLASSES, draw, write_dataset, write_file
 
-from spikestore.pipeline.executors import Executor, InProcess, Threads
-from spikestore.pipeline.feature_build import (
+from spikestore.pipeline.building.feature_build import (
     EVENT_COLUMNS,
     Progress,
     Wish,
@@ -17,15 +16,16 @@ from spikestore.pipeline.feature_build import (
     layout_of_source,
     open_build,
 )
-from spikestore.pipeline.fragment_task import FragmentJob, FragmentReport, build_fragment
-from spikestore.pipeline.source_files import LocatedSource, make_source
-from spikestore.store_schemas.build import Build
+from spikestore.pipeline.execution.executors import Executor, InProcess, Threads
+from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport, build_fragment
+from spikestore.pipeline.sources.source_files import LocatedSource, make_source
+from spikestore.store.build import Build
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.storage.folder import FolderStorage
+from spikestore.store.store import Store
 from spikestore.store_schemas.errors import ConflictError, LayoutError, RecordingError, StoreError, UsageError
-from spikestore.store_schemas.feature_set import FeatureSet
-from spikestore.store_schemas.operations import ToFrame
-from spikestore.store_schemas.storage.folder import FolderStorage
-from spikestore.store_schemas.store import Store
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 TRANSFORM = Transform(
     operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4, include_incomplete=True),), max_bins=200

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from tests.pipeline.cochlea_files import draw, write_dataset, write_file
 
-from spikestore.pipeline import fragment_task
-from spikestore.pipeline.feature_build import Wish, open_build
-from spikestore.pipeline.fragment_task import FragmentJob, build_fragment, transform_rows
+from spikestore.pipeline.building.feature_build import Wish, open_build
+from spikestore.pipeline.execution import fragment_task
+from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment, transform_rows
 from spikestore.pipeline.readers.datasets import open_reader
-from spikestore.pipeline.source_files import make_source
-from spikestore.store_schemas.build import Build
-from spikestore.store_schemas.columns import SampleColumns
+from spikestore.pipeline.sources.source_files import make_source
+from spikestore.store.build import Build
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.storage.folder import FolderStorage
+from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import RecordingError, SourceChangedError
-from spikestore.store_schemas.operations import CropTime, ToFrame
-from spikestore.store_schemas.record import EventCounts, SkippedRow
-from spikestore.store_schemas.storage.folder import FolderStorage
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.specs.operations import CropTime, ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 FRAMES = ToFrame(sensor_size=(700, 1, 1), time_window=1e4, include_incomplete=True)
 TRANSFORM = Transform(operations=(CropTime(max=8e5), FRAMES))

@@ -15,10 +15,10 @@ import tonic.audio_transforms
 import tonic.datasets
 from tonic import transforms
 
-from spikestore.pipeline.from_tonic import TonicDataset, dataset_from_tonic, transform_from_tonic
+from spikestore.pipeline.transforms.from_tonic import TonicDataset, dataset_from_tonic, transform_from_tonic
 from spikestore.store_schemas.errors import SpecError, UnsupportedTransformError
-from spikestore.store_schemas.operations import CropTime, Downsample, ToFrame, without_spec
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame, without_spec
+from spikestore.store_schemas.specs.transform import Transform
 
 FRAMES = ToFrame(sensor_size=(100, 1, 1), time_window=4000.0)
 TONIC_FRAMES = transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000)
@@ -365,7 +365,7 @@ def test_a_data_set_that_was_turned_to_another_file_is_refused(data: Path) -> No
 def test_nothing_of_tonic_is_imported_to_look_at_an_object() -> None:
     code = """
 import sys
-from spikestore.pipeline.from_tonic import dataset_from_tonic, transform_from_tonic
+from spikestore.pipeline.transforms.from_tonic import dataset_from_tonic, transform_from_tonic
 for convert in (dataset_from_tonic, transform_from_tonic):
     try:
         convert(None)

@@ -11,7 +11,7 @@ import tonic
 from tests.pipeline.event_files import tonic_dataset, write_dvsgesture, write_nmnist
 from tonic import transforms
 
-from spikestore.pipeline.from_tonic import dataset_from_tonic
+from spikestore.pipeline.transforms.from_tonic import dataset_from_tonic
 from spikestore.store_schemas.errors import UnsupportedTransformError
 
 TONIC_FRAMES = transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000)

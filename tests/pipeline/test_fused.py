@@ -14,15 +14,15 @@ from tests.pipeline.fused_cases import TABLE, alone, assert_same, block_of, by_t
 from tests.pipeline.tonic_cases import legal_cases, recording
 from tonic import transforms
 
-from spikestore.pipeline.demo_data import write_demo_data
-from spikestore.pipeline.event_block import NO_TIME
-from spikestore.pipeline.from_tonic import transform_from_tonic
-from spikestore.pipeline.fused import FusedChain, can_run
-from spikestore.pipeline.recording import Events
-from spikestore.store_schemas.columns import layout_of
+from spikestore.pipeline.demo.demo_data import write_demo_data
+from spikestore.pipeline.readers.event_block import NO_TIME
+from spikestore.pipeline.readers.recording import Events
+from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
+from spikestore.pipeline.transforms.fused import FusedChain, can_run
 from spikestore.store_schemas.errors import RecordingError, UsageError
-from spikestore.store_schemas.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.layout import layout_of
+from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 SEED = Transform(
     operations=(

@@ -12,13 +12,14 @@ import pytest
 from tests.pipeline.fused_cases import alone, assert_same, block_of, by_tonic, fused, name_of
 from tests.pipeline.tonic_cases import recording
 
-from spikestore.pipeline.event_block import NO_TIME
-from spikestore.pipeline.fused import FusedChain, bits, can_run, kernels
-from spikestore.pipeline.tonic_chain import TonicChain
-from spikestore.store_schemas.columns import layout_of
+from spikestore.pipeline.compiled import compiled
+from spikestore.pipeline.readers.event_block import NO_TIME
+from spikestore.pipeline.transforms.fused import FusedChain, can_run, kernels
+from spikestore.pipeline.transforms.tonic_chain import TonicChain
 from spikestore.store_schemas.errors import RecordingError, UsageError
-from spikestore.store_schemas.operations import ClipCounts, CropTime, Downsample, ToFrame
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.layout import layout_of
+from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 # ------------------------------------------------------------------ particular recordings
 
@@ -278,8 +279,8 @@ def test_tonic_is_not_imported_before_a_recording_needs_it() -> None:
     code = """
 import sys
 import numpy as np
-from spikestore.pipeline.event_block import EventBlock
-from spikestore.pipeline.fused import FusedChain
+from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.transforms.fused import FusedChain
 from spikestore.store_schemas import ToFrame, Transform
 
 assert not {"numba", "tonic"} & set(sys.modules)
@@ -304,4 +305,4 @@ def test_where_nothing_can_be_kept_code_is_compiled_all_the_same() -> None:
         return lambda function: (function, nogil)
 
     with mock.patch("numba.njit", njit):
-        assert bits.compiled(len) == (len, True)  # type: ignore[comparison-overlap]
+        assert compiled(len) == (len, True)  # type: ignore[comparison-overlap]

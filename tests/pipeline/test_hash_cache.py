@@ -24,8 +24,8 @@ from tests.pipeline.hashed_sources import (
     write_content,
 )
 
-from spikestore.pipeline.hash_cache import HashCache
-from spikestore.pipeline.source_files import make_source
+from spikestore.pipeline.sources.hash_cache import HashCache
+from spikestore.pipeline.sources.source_files import make_source
 
 
 @pytest.fixture

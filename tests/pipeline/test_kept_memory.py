@@ -12,7 +12,7 @@ import pytest
 SCRIPT = """
 import resource, sys
 import numpy as np
-from spikestore.pipeline.kept_memory import keep_memory
+from spikestore.pipeline.execution.worker_memory import keep_memory
 
 if "keep" in sys.argv:
     assert keep_memory()

@@ -21,15 +21,15 @@ from tests.pipeline.hashed_sources import (
     ssc,
 )
 
-from spikestore.pipeline import source_files
-from spikestore.pipeline.feature_build import Wish, open_build
-from spikestore.pipeline.fragment_task import FragmentJob, build_fragment
-from spikestore.pipeline.hash_cache import HashCache
-from spikestore.pipeline.source_files import LocatedSource, check_unchanged, make_source
+from spikestore.pipeline.building.feature_build import Wish, open_build
+from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment
+from spikestore.pipeline.sources import source_files
+from spikestore.pipeline.sources.hash_cache import HashCache
+from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged, make_source
+from spikestore.store.storage.folder import FolderStorage
 from spikestore.store_schemas.errors import SourceChangedError, SourceError
-from spikestore.store_schemas.operations import ToFrame
-from spikestore.store_schemas.storage.folder import FolderStorage
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 
 @pytest.fixture

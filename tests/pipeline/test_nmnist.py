@@ -24,7 +24,7 @@ from tonic.datasets import NMNIST
 from tonic.io import read_mnist_file
 
 from spikestore.pipeline.readers.datasets import open_reader
-from spikestore.pipeline.readers.nmnist import NMNISTReader
+from spikestore.pipeline.readers.event_files.nmnist import NMNISTReader
 from spikestore.store_schemas.errors import LayoutError, SourceChangedError, SourceError
 
 FINE = pack([(1, 2, 1, 3), (33, 33, 0, 2**23 - 1)])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.pipeline.cochlea_files import draw, write_file
 
-from spikestore.pipeline.event_block import EventBlock
-from spikestore.pipeline.readers.cochlea import CochleaReader
+from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
+from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.prefetch import blocks
 from spikestore.store_schemas.errors import LayoutError
 

@@ -19,15 +19,15 @@ import tonic
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
 from tests.pipeline.small_builds import built, seeds_transform, ssc, write_recipe, write_ssc
 
-from spikestore.pipeline import preprocessing
-from spikestore.pipeline.preprocessing import BuildOptions, preprocess
-from spikestore.pipeline.source_files import make_source
-from spikestore.pipeline.targets import Target
-from spikestore.store_schemas.feature_set import FeatureSet
-from spikestore.store_schemas.operations import ToFrame
-from spikestore.store_schemas.recipe import load_recipe
-from spikestore.store_schemas.store import Store
-from spikestore.store_schemas.transform import Transform
+from spikestore.pipeline.building import preprocess as preprocessing
+from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+from spikestore.pipeline.recipes.recipe import load_recipe
+from spikestore.pipeline.recipes.requested_sets import Target
+from spikestore.pipeline.sources.source_files import make_source
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.store import Store
+from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 # The seed's own lines, and ours behind them. No main guard: that is the point.
 SCRIPT = """

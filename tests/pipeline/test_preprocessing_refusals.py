@@ -11,8 +11,9 @@ import tonic
 from tests.pipeline.small_builds import built, seeds_transform, ssc, write_recipe, write_ssc
 from tonic import transforms
 
-from spikestore.pipeline.preprocessing import preprocess
-from spikestore.pipeline.source_files import make_source
+from spikestore.pipeline.building.preprocess import preprocess
+from spikestore.pipeline.sources.source_files import make_source
+from spikestore.store.store import Store
 from spikestore.store_schemas.errors import (
     RecordingError,
     SourceChangedError,
@@ -20,9 +21,8 @@ from spikestore.store_schemas.errors import (
     UnsupportedTransformError,
     UsageError,
 )
-from spikestore.store_schemas.operations import ToFrame
-from spikestore.store_schemas.store import Store
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from tests.pipeline.event_files import write_dvsgesture
 from tonic import transforms
 
 from spikestore.pipeline.commands.preprocess import RecipeArgument
-from spikestore.pipeline.from_tonic import transform_from_tonic
 from spikestore.pipeline.readers.datasets import DATASETS
-from spikestore.pipeline.shipped_recipes import choose_recipe, shipped_recipes
+from spikestore.pipeline.recipes.recipe import load_recipe
+from spikestore.pipeline.recipes.shipped import choose_recipe, shipped_recipes
+from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
 from spikestore.store_schemas.errors import SourceNotFoundError, UsageError
-from spikestore.store_schemas.recipe import load_recipe
 
 
 def test_there_is_demo_and_one_for_each_data_set() -> None:

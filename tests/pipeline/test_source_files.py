@@ -12,14 +12,9 @@ from typing import Any
 import pytest
 from tests.pipeline.hashed_sources import CONTENT, entries, in_place, ssc, write_content
 
-from spikestore.pipeline import source_files
-from spikestore.pipeline.hash_cache import HashCache
-from spikestore.pipeline.source_files import (
-    FileStamp,
-    check_unchanged,
-    hash_files,
-    make_source,
-)
+from spikestore.pipeline.sources import source_files
+from spikestore.pipeline.sources.hash_cache import HashCache
+from spikestore.pipeline.sources.source_files import FileStamp, check_unchanged, hash_files, make_source
 from spikestore.store_schemas.errors import (
     SourceChangedError,
     SourceError,

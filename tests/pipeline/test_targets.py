@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
 
-from spikestore.pipeline.targets import dataset_target, recipe_targets
+from spikestore.pipeline.recipes.recipe import Recipe
+from spikestore.pipeline.recipes.requested_sets import dataset_target, recipe_targets
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError, UsageError
-from spikestore.store_schemas.operations import ToFrame
-from spikestore.store_schemas.recipe import Recipe
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 FRAMES = {"op": "to_frame", "sensor_size": [700, 1, 1], "time_window": 1000.0}
 

@@ -10,10 +10,10 @@ from hypothesis import event, given, settings
 from tests.pipeline.tonic_cases import NAME, assert_same, dense, legal_cases, recording, slices
 from tonic import transforms
 
-from spikestore.pipeline import frame_counts, tonic_chain
-from spikestore.pipeline.from_tonic import transform_from_tonic
-from spikestore.pipeline.recording import Events
-from spikestore.pipeline.tonic_chain import TonicChain
+from spikestore.pipeline.readers.recording import Events
+from spikestore.pipeline.transforms import frame_counts, tonic_chain
+from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
+from spikestore.pipeline.transforms.tonic_chain import TonicChain
 
 
 @settings(max_examples=400)

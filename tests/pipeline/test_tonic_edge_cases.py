@@ -11,11 +11,11 @@ import pytest
 from tests.pipeline.tonic_cases import NAME, chain, dense, recording
 from tonic import transforms
 
-from spikestore.pipeline import frame_counts, tonic_chain
-from spikestore.pipeline.from_tonic import transform_from_tonic
-from spikestore.pipeline.tonic_chain import TonicChain
+from spikestore.pipeline.transforms import frame_counts, tonic_chain
+from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
+from spikestore.pipeline.transforms.tonic_chain import TonicChain
 from spikestore.store_schemas.errors import RecordingError, UsageError
-from spikestore.store_schemas.operations import CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.specs.operations import CropTime, Downsample, Operation, ToFrame
 
 # ------------------------------------------------------------------ empty recordings
 

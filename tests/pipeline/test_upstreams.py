@@ -13,9 +13,9 @@ import pytest
 from tests.pipeline.cochlea_files import write_dataset
 from tests.pipeline.small_builds import RECIPE, built, ssc
 
-from spikestore.pipeline import preprocessing
-from spikestore.pipeline.preprocessing import BuildOptions, preprocess
-from spikestore.store_schemas import Store, verify
+from spikestore.pipeline.building import preprocess as preprocessing
+from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+from spikestore.store import Store, verify
 from spikestore.store_schemas.errors import ConflictError, SourceNotFoundError, SpecError, UsageError
 
 

@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 from tests.pipeline.cochlea_files import draw, good, write_file
 
-from spikestore.pipeline.readers import vlen
-from spikestore.pipeline.readers.cochlea import CochleaReader
-from spikestore.store_schemas.errors import (
-    LayoutError,
-)
+from spikestore.pipeline.readers.cochlea_files import vlen
+from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
+from spikestore.store_schemas.errors import LayoutError
 
 STORAGE: dict[str, dict[str, Any]] = {
     "contiguous": {},

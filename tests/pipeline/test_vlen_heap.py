@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from tests.pipeline.cochlea_files import draw, write_file
 from tests.pipeline.heap_files import NAMES, Damage, assert_as_h5py, opened, write_vlen
 
-from spikestore.pipeline.readers import vlen_heap
-from spikestore.pipeline.readers.cochlea import CochleaReader
-from spikestore.pipeline.readers.sequences import read_sequences
-from spikestore.pipeline.readers.vlen_heap import VlenHeap
+from spikestore.pipeline.readers.cochlea_files import vlen_heap
+from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
+from spikestore.pipeline.readers.cochlea_files.sequences import read_sequences
+from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
 
 # ------------------------------------------------------------------------------------- as h5py reads it
 

@@ -16,10 +16,10 @@ import pytest
 from tests.pipeline.cochlea_files import draw, write_file
 from tests.pipeline.heap_files import assert_as_h5py, assert_same, opened
 
-from spikestore.pipeline.readers import heap_kernels, vlen_heap
-from spikestore.pipeline.readers.cochlea import CochleaReader
-from spikestore.pipeline.readers.sequences import read_sequences
-from spikestore.pipeline.readers.vlen_heap import VlenHeap
+from spikestore.pipeline.readers.cochlea_files import heap_kernels, vlen_heap
+from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
+from spikestore.pipeline.readers.cochlea_files.sequences import read_sequences
+from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
 from spikestore.store_schemas.errors import LayoutError, SourceChangedError
 
 # ------------------------------------------------------------------------------------- damage

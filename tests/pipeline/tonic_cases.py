@@ -12,11 +12,11 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from tonic import transforms
 
-from spikestore.pipeline.recording import Events, Sample
-from spikestore.pipeline.tonic_chain import TonicChain
-from spikestore.store_schemas.canonical import LARGEST_INTEGER
-from spikestore.store_schemas.operations import Operation
-from spikestore.store_schemas.transform import Transform
+from spikestore.pipeline.readers.recording import Events, Sample
+from spikestore.pipeline.transforms.tonic_chain import TonicChain
+from spikestore.store_schemas.specs.canonical import LARGEST_INTEGER
+from spikestore.store_schemas.specs.operations import Operation
+from spikestore.store_schemas.specs.transform import Transform
 
 NAME = "recording 17 of ssc_train.h5"
 

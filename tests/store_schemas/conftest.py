@@ -10,8 +10,8 @@ from tests.store_schemas.copies import filled
 from tests.store_schemas.forgery import Forgery
 from tests.store_schemas.small_sets import memory_storage
 
-from spikestore.store_schemas import Store
-from spikestore.store_schemas.storage import FolderStorage, Storage
+from spikestore.store import Store
+from spikestore.store.storage import FolderStorage, Storage
 
 
 @pytest.fixture(scope="session")

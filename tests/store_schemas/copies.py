@@ -10,7 +10,7 @@ from typing import TypeVar
 from tests.store_schemas.small_sets import memory_storage, same, small_set
 from tests.store_schemas.watched_storage import Crash, WatchedStorage
 
-from spikestore.store_schemas import Store, verify
+from spikestore.store import Store, verify
 
 Result = TypeVar("Result")
 

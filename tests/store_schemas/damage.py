@@ -16,7 +16,7 @@ from typing import NamedTuple
 import zarr
 from tests.store_schemas.small_sets import SmallSet, files_of, same, small_set
 
-from spikestore.store_schemas import Store, verify
+from spikestore.store import Store, verify
 from spikestore.store_schemas.errors import DamagedError, SpikestoreError
 
 SMALL = small_set()

@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.store_schemas.small_sets import SmallSet, small_set
 
-from spikestore.store_schemas import Store
-from spikestore.store_schemas.canonical import canonical_json, seal, unseal
+from spikestore.store import Store
+from spikestore.store_schemas.specs.canonical import canonical_json, seal, unseal
 
 SMALL = small_set(140)
 """What is forged."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tests.store_schemas.watched_storage import WatchedStorage
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
 
 Result = TypeVar("Result")
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from obstore.store import MemoryStore
 
+from spikestore.store import Build, FeatureSet, SampleColumns
+from spikestore.store.storage import Storage
+from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store_schemas import (
     Address,
-    Build,
-    FeatureSet,
     Layout,
     Plan,
-    SampleColumns,
     Source,
     SourceFile,
     ToFrame,
@@ -24,9 +24,7 @@ from spikestore.store_schemas import (
     layout_of,
     make_plan,
 )
-from spikestore.store_schemas.record import SkippedRow
-from spikestore.store_schemas.storage import Storage
-from spikestore.store_schemas.storage.objects import ObjectStorage
+from spikestore.store_schemas.documents.record import SkippedRow
 
 SITES = 10
 BINS = 20

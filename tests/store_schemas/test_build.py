@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from tests.store_schemas.small_sets import SmallSet, memory_storage, same, small_set
 
-from spikestore.store_schemas import Build, SampleColumns, Store, layout_of, make_plan, verify
-from spikestore.store_schemas.canonical import seal, sha256_hex, unseal
-from spikestore.store_schemas.columns import ColumnDtype
-from spikestore.store_schemas.digest import block_checks, check_seed
+from spikestore.store import Build, SampleColumns, Store, verify
+from spikestore.store.columns.digest import block_checks, check_seed
+from spikestore.store.columns.zarr_reader import encode_fragment
+from spikestore.store.storage import Storage
+from spikestore.store_schemas import layout_of, make_plan
+from spikestore.store_schemas.documents.record import SkippedRow
 from spikestore.store_schemas.errors import (
     ConflictError,
     DamagedError,
@@ -23,9 +25,8 @@ from spikestore.store_schemas.errors import (
     SpikestoreError,
     UsageError,
 )
-from spikestore.store_schemas.record import SkippedRow
-from spikestore.store_schemas.storage import Storage
-from spikestore.store_schemas.zarr_columns import encode_fragment
+from spikestore.store_schemas.layout import ColumnDtype
+from spikestore.store_schemas.specs.canonical import seal, sha256_hex, unseal
 
 SMALL = small_set()
 DIGEST = SMALL.build(memory_storage()).digest

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.store_schemas.small_sets import SmallSet, memory_storage, same, small_set
 from tests.store_schemas.watched_storage import Crash, Crashing, WatchedStorage
 
-from spikestore.store_schemas import Store, verify
-from spikestore.store_schemas.storage import FolderStorage, Storage
+from spikestore.store import Store, verify
+from spikestore.store.storage import FolderStorage, Storage
 
 # Two fragments of 64 rows, the second one short and silent; or one of 128.
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))

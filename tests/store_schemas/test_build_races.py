@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.store_schemas.small_sets import memory_storage, same, small_set
 from tests.store_schemas.watched_storage import Crashing, WatchedStorage, interleave
 
-from spikestore.store_schemas import Build, FeatureSet, Store, verify
-from spikestore.store_schemas.storage import FolderStorage, Storage
+from spikestore.store import Build, FeatureSet, Store, verify
+from spikestore.store.storage import FolderStorage, Storage
 
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 DIGEST = SMALL.build(memory_storage()).digest

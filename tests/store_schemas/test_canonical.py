@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikestore.store_schemas.canonical import canonical_json, seal, sha256_hex, unseal
 from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SpecError
+from spikestore.store_schemas.specs.canonical import canonical_json, seal, sha256_hex, unseal
 
 scalars: st.SearchStrategy[object] = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1)
 scalars |= st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8"))

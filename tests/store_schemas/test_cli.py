@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spikestore.store_schemas.cli import main
+from spikestore.store.cli.main import main
 
 COMMANDS = '''
 import logging
@@ -106,7 +106,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def spikestore(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "spikestore.store_schemas", *arguments]
+    command = [sys.executable, "-m", "spikestore.store", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -119,7 +119,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 @pytest.mark.parametrize("program", ["script", "module"])
 def test_script_and_module_are_one_command(program: str, folder: Path) -> None:
     start = (
-        [sys.executable, "-m", "spikestore.store_schemas"]
+        [sys.executable, "-m", "spikestore.store"]
         if program == "module"
         else [str(Path(sys.executable).with_name("spikestore"))]
     )
@@ -173,7 +173,7 @@ def test_help_is_quick() -> None:
         "tonic",
     )
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "spikestore.store_schemas", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "spikestore.store", "--help"],
         capture_output=True,
         text=True,
         check=True,
@@ -310,7 +310,7 @@ def test_wrong_use_is_status_2(
 @pytest.mark.parametrize("how", ["lines", "buffer"])
 def test_a_reader_that_leaves_is_no_drama(how: str, folder: Path) -> None:
     flood = subprocess.Popen(
-        [sys.executable, "-m", "spikestore.store_schemas", "fake-flood", how],
+        [sys.executable, "-m", "spikestore.store", "fake-flood", how],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -325,7 +325,7 @@ def test_a_reader_that_leaves_is_no_drama(how: str, folder: Path) -> None:
 
 
 def test_importing_the_command_line_imports_nothing_heavy() -> None:
-    code = "import sys, spikestore.store_schemas.cli; print(*sys.modules)"
+    code = "import sys, spikestore.store.cli.main; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"dask", "distributed", "h5py", "numpy", "obstore", "tonic", "torch", "zarr"}
     assert not heavy & set(done.stdout.split())

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tests.store_schemas.small_sets import files_of, memory_storage, same, small_set
 from tests.store_schemas.watched_storage import Crash, Crashing, Result, WatchedStorage, interleave
 
-from spikestore.store_schemas import Build, FeatureSet, Store, verify
-from spikestore.store_schemas.collection import Garbage, collect, find_garbage
+from spikestore.store import Build, FeatureSet, Store, verify
+from spikestore.store.storage import FolderStorage, Storage
+from spikestore.store.upkeep.garbage import Garbage, collect, find_garbage
 from spikestore.store_schemas.errors import (
     DamagedError,
     MissingObjectError,
@@ -22,7 +23,6 @@ from spikestore.store_schemas.errors import (
     SpikestoreError,
     StoreError,
 )
-from spikestore.store_schemas.storage import FolderStorage, Storage
 
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 OTHER = small_set(70, split="valid", seed=1)
@@ -336,7 +336,7 @@ def test_half_written_files(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_left_to_a_newer_version() -> None:
     """A name of a newer format: nobody knows what it stands for."""
-    from spikestore.store_schemas.canonical import seal, unseal
+    from spikestore.store_schemas.specs.canonical import seal, unseal
 
     storage = memory_storage()
     Store(storage).point("demo", {"train": SMALL.build(storage)})

@@ -10,19 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikestore.store_schemas.columns import (
-    EXTRAS,
-    FILL,
-    ColumnDtype,
-    Layout,
-    SampleColumns,
-    concatenate,
-    layout_of,
-)
+from spikestore.store.columns.samples import SampleColumns, concatenate
+from spikestore.store.testing.strategies import columns as column_sets
 from spikestore.store_schemas.errors import SpecError, UsageError
-from spikestore.store_schemas.operations import ToFrame
-from spikestore.store_schemas.testing.strategies import columns as column_sets
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.layout import EXTRAS, FILL, ColumnDtype, Layout, layout_of
+from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 Made = tuple[Transform, Layout, SampleColumns, list[int]]
 

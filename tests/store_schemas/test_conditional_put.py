@@ -12,9 +12,9 @@ from tests.store_schemas.s3_server import HOST
 from tests.store_schemas.small_sets import same, small_set
 from tests.store_schemas.tiny_s3 import tiny_s3
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
+from spikestore.store.storage.objects import PROBE, ObjectStorage
 from spikestore.store_schemas.errors import StoreError
-from spikestore.store_schemas.storage.objects import PROBE, ObjectStorage
 
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 

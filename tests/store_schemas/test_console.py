@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from spikestore.store_schemas.console import (
+from spikestore.store.cli.console import (
     logs_on_stderr,
     print_json,
     progress,

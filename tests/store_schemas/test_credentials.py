@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from spikestore.store_schemas import Store
-from spikestore.store_schemas.console import say
+from spikestore.store import Store
+from spikestore.store.cli.console import say
+from spikestore.store.storage import open_storage
+from spikestore.store.storage.aws_profiles import profile_options
 from spikestore.store_schemas.errors import StoreError, UsageError
 from spikestore.store_schemas.redaction import redacted
-from spikestore.store_schemas.storage import open_storage
-from spikestore.store_schemas.storage.profiles import profile_options
 
 CREDENTIALS = """
 [default]

@@ -12,10 +12,11 @@ from obstore.store import MemoryStore
 from tests.store_schemas.s3_server import BUCKET, options
 from tests.store_schemas.small_sets import memory_storage, same, small_set
 
-from spikestore.store_schemas import Address, FeatureSet, Store, verify
-from spikestore.store_schemas.collection import collect, find_garbage
-from spikestore.store_schemas.storage import FolderStorage, Storage
-from spikestore.store_schemas.storage.objects import ObjectStorage
+from spikestore.store import FeatureSet, Store, verify
+from spikestore.store.storage import FolderStorage, Storage
+from spikestore.store.storage.objects import ObjectStorage
+from spikestore.store.upkeep.garbage import collect, find_garbage
+from spikestore.store_schemas import Address
 
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 DIGEST = SMALL.build(memory_storage()).digest

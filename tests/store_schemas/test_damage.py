@@ -18,7 +18,8 @@ from tests.store_schemas.damage import KINDS, NAME, OTHER_SOURCE, SMALL, Objects
 from tests.store_schemas.small_sets import memory_storage, same
 from tests.store_schemas.watched_storage import Result, WatchedStorage
 
-from spikestore.store_schemas import Address, FeatureSet, Store, verify
+from spikestore.store import FeatureSet, Store, verify
+from spikestore.store_schemas import Address
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, SpikestoreError, StoreError
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,12 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikestore.store_schemas.canonical import canonical_json
-from spikestore.store_schemas.columns import EXTRAS, Layout, SampleColumns, layout_of
-from spikestore.store_schemas.digest import block_checks, block_digests, check_seed, set_digest
-from spikestore.store_schemas.testing.strategies import columns as column_sets
-from spikestore.store_schemas.transform import Transform
+from spikestore.store.columns.digest import block_checks, block_digests, check_seed, set_digest
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.testing.strategies import columns as column_sets
+from spikestore.store_schemas.layout import EXTRAS, Layout, layout_of
+from spikestore.store_schemas.specs.canonical import canonical_json
+from spikestore.store_schemas.specs.transform import Transform
 
 Made = tuple[Transform, Layout, SampleColumns, list[int]]
 CODES = {"uint32": "<I", "uint64": "<Q", "int32": "<i", "float32": "<f"}
@@ -156,7 +157,7 @@ def test_the_head_counts() -> None:
 
 
 def example() -> tuple[SampleColumns, Layout]:
-    from spikestore.store_schemas.operations import ToFrame
+    from spikestore.store_schemas.specs.operations import ToFrame
 
     transform = Transform(operations=(ToFrame(sensor_size=(4, 3, 2), time_window=1.0),))
     layout = layout_of(transform, has_y=True, classes=["a", "b"], extras=["n_events", "n_dropped"])

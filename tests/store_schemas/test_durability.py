@@ -16,15 +16,16 @@ import pytest
 from tests.store_schemas.copies import filled
 from tests.store_schemas.small_sets import files_of, memory_storage, same, small_set
 
-from spikestore.store_schemas import Store, transfer
+from spikestore.store import Store
+from spikestore.store.sharing import copy_set as transfer
+from spikestore.store.storage import FolderStorage
+from spikestore.store_schemas.documents.record import Record
 from spikestore.store_schemas.errors import (
     MissingObjectError,
     ReadOnlyStoreError,
     StorageFullError,
     StoreError,
 )
-from spikestore.store_schemas.record import Record
-from spikestore.store_schemas.storage import FolderStorage
 
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 LARGE = small_set(640, seed=3)

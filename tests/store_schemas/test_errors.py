@@ -12,7 +12,7 @@ import pytest
 
 from spikestore.store_schemas import errors
 from spikestore.store_schemas.errors import Problem, SpecError, SpikestoreError
-from spikestore.store_schemas.operations import CropTime
+from spikestore.store_schemas.specs.operations import CropTime
 
 _LINE = re.compile(r"^(?P<tree>[│├└─ ]*)(?P<name>[A-Z]\w+Error)(?:\s+also (?P<builtin>\w+))?")
 

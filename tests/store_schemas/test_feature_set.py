@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tests.store_schemas.small_sets import SITES, memory_storage, same, small_set
 from tests.store_schemas.watched_storage import Crashing, WatchedStorage
 
-from spikestore.store_schemas import FeatureSet
-from spikestore.store_schemas.canonical import seal, unseal
-from spikestore.store_schemas.columns import concatenate
+from spikestore.store import FeatureSet
+from spikestore.store.columns.samples import concatenate
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, NewerFormatError, UsageError
+from spikestore.store_schemas.specs.canonical import seal, unseal
 
 SMALL = small_set()
 STORAGE = memory_storage()

@@ -11,8 +11,9 @@ from tests.store_schemas.small_sets import memory_storage, small_set
 from tests.store_schemas.test_refs import pin
 from tests.store_schemas.watched_storage import WatchedStorage, interleave
 
-from spikestore.store_schemas import Ref, Store, refs
-from spikestore.store_schemas.canonical import seal, unseal
+from spikestore.store import Store, refs
+from spikestore.store.storage import Storage
+from spikestore.store_schemas import Ref
 from spikestore.store_schemas.errors import (
     DamagedError,
     MissingObjectError,
@@ -20,7 +21,7 @@ from spikestore.store_schemas.errors import (
     UnknownNameError,
     UsageError,
 )
-from spikestore.store_schemas.storage import Storage
+from spikestore.store_schemas.specs.canonical import seal, unseal
 
 TRAIN = small_set(70)
 VALID = small_set(70, split="valid", seed=1)

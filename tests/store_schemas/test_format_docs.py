@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikestore.store_schemas.canonical import canonical_json, seal
-from spikestore.store_schemas.columns import EXTRAS, FILL, Layout, SampleColumns, layout_of
-from spikestore.store_schemas.digest import block_checks, block_digests, check_seed, set_digest
-from spikestore.store_schemas.manifest import Manifest
-from spikestore.store_schemas.model import Spec
-from spikestore.store_schemas.operations import CropTime, Downsample, ToFrame
-from spikestore.store_schemas.plan import Plan
-from spikestore.store_schemas.record import EventCounts, ObjectEntry, Record, SkippedRow
-from spikestore.store_schemas.ref import Pin, Ref
-from spikestore.store_schemas.source import Source, SourceFile
-from spikestore.store_schemas.transform import Transform
+from spikestore.store.columns.digest import block_checks, block_digests, check_seed, set_digest
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.documents.record import EventCounts, ObjectEntry, Record, SkippedRow
+from spikestore.store_schemas.documents.ref import Pin, Ref
+from spikestore.store_schemas.layout import EXTRAS, FILL, Layout, layout_of
+from spikestore.store_schemas.specs.canonical import canonical_json, seal
+from spikestore.store_schemas.specs.model import Spec
+from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame
+from spikestore.store_schemas.specs.source import Source, SourceFile
+from spikestore.store_schemas.specs.transform import Transform
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
 GOLDEN = Path(__file__).parent / "golden" / "store"

@@ -13,20 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikestore.store_schemas import (
-    Address,
-    Build,
-    FeatureSet,
-    Layout,
-    SampleColumns,
-    Source,
-    SourceFile,
-    Store,
-    Transform,
-    make_plan,
-)
-from spikestore.store_schemas.record import SkippedRow
-from spikestore.store_schemas.testing.strategies import columns as column_sets
+from spikestore.store import Build, FeatureSet, SampleColumns, Store
+from spikestore.store.testing.strategies import columns as column_sets
+from spikestore.store_schemas import Address, Layout, Source, SourceFile, Transform, make_plan
+from spikestore.store_schemas.documents.record import SkippedRow
 
 HERE = Path(__file__).parent
 READER = HERE / "format_reader.py"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spikestore.store_schemas import Store, verify
+from spikestore.store import Store, verify
 
 GOLDEN = Path(__file__).parent / "golden"
 

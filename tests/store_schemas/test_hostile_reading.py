@@ -18,10 +18,11 @@ from pcodec import ChunkConfig, standalone
 from tests.store_schemas.forgery import SMALL, Forgery, reseal
 from tests.store_schemas.small_sets import same
 
-from spikestore.store_schemas import Address, FeatureSet, Store, verify
-from spikestore.store_schemas.canonical import seal, unseal
+from spikestore.store import FeatureSet, Store, verify
+from spikestore.store.storage import FolderStorage
+from spikestore.store_schemas import Address
 from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SpikestoreError, StoreError
-from spikestore.store_schemas.storage import FolderStorage
+from spikestore.store_schemas.specs.canonical import seal, unseal
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,7 +51,7 @@ def test_a_chunk_that_holds_more_than_it_claims(forged: Forgery) -> None:
     forged.replace_object("label/c/0", crc(bomb(100_000)))
     script = (
         "import resource\n"
-        "from spikestore.store_schemas import Store, verify\n"
+        "from spikestore.store import Store, verify\n"
         f"features = Store({str(forged.root)!r})['small:train']\n"
         "features.read(64, 65)\n"  # imports
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"

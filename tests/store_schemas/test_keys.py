@@ -14,12 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from spikestore.store_schemas.columns import layout_of
-from spikestore.store_schemas.model import Spec
-from spikestore.store_schemas.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
-from spikestore.store_schemas.plan import make_plan
-from spikestore.store_schemas.source import Source, SourceFile
-from spikestore.store_schemas.testing.strategies import (
+from spikestore.store.testing.strategies import (
     VALUES,
     crop_times,
     downsamples,
@@ -31,7 +26,12 @@ from spikestore.store_schemas.testing.strategies import (
     to_frames,
     transforms,
 )
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.documents.plan import make_plan
+from spikestore.store_schemas.layout import layout_of
+from spikestore.store_schemas.specs.model import Spec
+from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.specs.source import Source, SourceFile
+from spikestore.store_schemas.specs.transform import Transform
 
 OPERATIONS = get_args(get_args(Operation)[0])
 FRAME = ToFrame(sensor_size=(4, 1, 1), time_window=4000.0)

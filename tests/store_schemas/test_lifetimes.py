@@ -21,12 +21,13 @@ from tests.store_schemas.small_sets import SmallSet, same, small_set
 from tests.store_schemas.test_repair import truth
 from tests.store_schemas.watched_storage import Crash, Crashing, WatchedStorage
 
-from spikestore.store_schemas import Address, Store, verify
-from spikestore.store_schemas.collection import collect, find_garbage
+from spikestore.store import Store, verify
+from spikestore.store.storage import FolderStorage, Storage
+from spikestore.store.storage.objects import ObjectStorage
+from spikestore.store.upkeep.garbage import collect, find_garbage
+from spikestore.store.upkeep.repair import repair
+from spikestore.store_schemas import Address
 from spikestore.store_schemas.errors import SpikestoreError, UnknownNameError, UsageError
-from spikestore.store_schemas.repair import repair
-from spikestore.store_schemas.storage import FolderStorage, Storage
-from spikestore.store_schemas.storage.objects import ObjectStorage
 
 SETS: dict[str, SmallSet] = {
     "train": small_set(65, silent=range(64, 65), skipped=(3,)),

@@ -12,20 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from spikestore.store_schemas.canonical import LARGEST_INTEGER, seal
 from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SpecError
-from spikestore.store_schemas.model import (
-    AsTuple,
-    Count,
-    Document,
-    Name,
-    Real,
-    Sha256,
-    Size,
-    Spec,
-)
-from spikestore.store_schemas.operations import CropTime, Downsample, ToFrame
-from spikestore.store_schemas.transform import Transform
+from spikestore.store_schemas.specs.canonical import LARGEST_INTEGER, seal
+from spikestore.store_schemas.specs.model import AsTuple, Count, Document, Name, Real, Sha256, Size, Spec
+from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 
 class Inner(Spec):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spikestore.store.testing.strategies import to_frames
 from spikestore.store_schemas.errors import SpecError
-from spikestore.store_schemas.operations import SLICING_MODES, CropTime, Downsample, ToFrame
-from spikestore.store_schemas.testing.strategies import to_frames
+from spikestore.store_schemas.specs.operations import SLICING_MODES, CropTime, Downsample, ToFrame
 
 SIZE = (4, 3, 2)
 

@@ -12,16 +12,16 @@ from hypothesis import given
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
-from spikestore.store_schemas.canonical import canonical_json
-from spikestore.store_schemas.errors import DamagedError
-from spikestore.store_schemas.packed_objects import PackedObject
-from spikestore.store_schemas.zarr_metadata import (
+from spikestore.store.columns.shard_codec import PackedObject
+from spikestore.store_schemas.documents.zarr_metadata import (
     CHUNK_VALUES,
     CRC32C,
     RAW_BYTES,
     pcodec_codec,
     sharding_codec,
 )
+from spikestore.store_schemas.errors import DamagedError
+from spikestore.store_schemas.specs.canonical import canonical_json
 
 FILL = 2**32 - 1
 
@@ -170,6 +170,6 @@ def small_documents() -> dict[str, dict[str, Any]]:
     """Return all zarr.json of a small set."""
     from tests.store_schemas.small_sets import small_set
 
-    from spikestore.store_schemas.zarr_metadata import documents
+    from spikestore.store_schemas.documents.zarr_metadata import documents
 
     return documents(small_set().plan().zarr)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from spikestore.store_schemas.parallel import ByteBudget, in_order
+from spikestore.store.parallel import ByteBudget, in_order
 
 
 def test_results_come_in_order() -> None:

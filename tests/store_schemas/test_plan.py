@@ -11,13 +11,13 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from spikestore.store_schemas.canonical import seal
-from spikestore.store_schemas.columns import Layout, layout_of
+from spikestore.store_schemas.documents.plan import FRAGMENT_BYTES, FRAGMENTS_PER_WORKER, Plan, make_plan
+from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
 from spikestore.store_schemas.errors import DamagedError, SpecError
-from spikestore.store_schemas.operations import SLICING_MODES, ToFrame
-from spikestore.store_schemas.plan import FRAGMENT_BYTES, FRAGMENTS_PER_WORKER, Plan, make_plan
-from spikestore.store_schemas.transform import Transform
-from spikestore.store_schemas.zarr_metadata import CHUNK_VALUES
+from spikestore.store_schemas.layout import Layout, layout_of
+from spikestore.store_schemas.specs.canonical import seal
+from spikestore.store_schemas.specs.operations import SLICING_MODES, ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 SOURCE_KEY = "0" * 64
 Times = npt.NDArray[np.int64]

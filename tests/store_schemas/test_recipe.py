@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.seeds_recipe import SEEDS_TRANSFORM
 
+from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
-from spikestore.store_schemas.operations import CropTime, Downsample, ToFrame
-from spikestore.store_schemas.recipe import Recipe, load_recipe
-from spikestore.store_schemas.transform import DEFAULT_MAX_BINS, Transform
+from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame
+from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Transform
 
 TEXT = (
     """

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from spikestore.pipeline.recipes.recipe_lock import RecipeLock, lock_path, read_lock, write_lock
+from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import NewerFormatError, SpecError
-from spikestore.store_schemas.recipe_lock import RecipeLock, lock_path, read_lock, write_lock
-from spikestore.store_schemas.ref import Pin
 
 
 def lock(*splits: str, digit: str = "a") -> RecipeLock:

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from tests.store_schemas.small_sets import memory_storage
 from tests.store_schemas.watched_storage import Crash, Crashing, WatchedStorage, interleave
 
-from spikestore.store_schemas import Pin, Ref, refs
-from spikestore.store_schemas.canonical import seal, unseal
+from spikestore.store import refs
+from spikestore.store.storage import FolderStorage, Storage
+from spikestore.store_schemas import Pin, Ref
 from spikestore.store_schemas.errors import DamagedError, NewerFormatError, UsageError
-from spikestore.store_schemas.storage import FolderStorage, Storage
+from spikestore.store_schemas.specs.canonical import seal, unseal
 
 
 def pin(number: int, transform: int = 0) -> Pin:

@@ -10,18 +10,19 @@ import pytest
 from tests.store_schemas.small_sets import SmallSet, files_of, memory_storage, same, small_set
 from tests.store_schemas.watched_storage import Crash, Crashing, WatchedStorage
 
-from spikestore.store_schemas import Build, Damage, FeatureSet, Plan, Store, verify
-from spikestore.store_schemas.canonical import sha256_hex
-from spikestore.store_schemas.digest import block_checks, check_seed
+from spikestore.store import Build, Damage, FeatureSet, Store, verify
+from spikestore.store.columns.digest import block_checks, check_seed
+from spikestore.store.columns.fragment_decoder import FragmentDecoder
+from spikestore.store.columns.zarr_reader import encode_fragment
+from spikestore.store.storage import FolderStorage, Storage
+from spikestore.store.storage.objects import ObjectStorage
+from spikestore.store.upkeep.repair import RowSource, repair
+from spikestore.store.upkeep.repair_documents import put_right, repair_manifest
+from spikestore.store.upkeep.repair_rewrite import Rows
+from spikestore.store_schemas import Plan
+from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError
-from spikestore.store_schemas.fragment_decoder import FragmentDecoder
-from spikestore.store_schemas.record import EventCounts, SkippedRow
-from spikestore.store_schemas.repair import RowSource, repair
-from spikestore.store_schemas.repair_documents import put_right, repair_manifest
-from spikestore.store_schemas.repair_rewrite import Rows
-from spikestore.store_schemas.storage import FolderStorage, Storage
-from spikestore.store_schemas.storage.objects import ObjectStorage
-from spikestore.store_schemas.zarr_columns import encode_fragment
+from spikestore.store_schemas.specs.canonical import sha256_hex
 
 SMALL = small_set()
 SHORT = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from tests.store_schemas.small_sets import same, small_set
 
-from spikestore.store_schemas import Store, verify
-from spikestore.store_schemas.cli import main
+from spikestore.store import Store, verify
+from spikestore.store.cli.main import main
+from spikestore.store.storage import FolderStorage
+from spikestore.store.storage.shared_folder import make_shared
 from spikestore.store_schemas.errors import UsageError
-from spikestore.store_schemas.storage import FolderStorage
-from spikestore.store_schemas.storage.shared_folder import make_shared
 
 ROOT = Path(__file__).parents[2]
 TEAM, ADA, BOB, EVE = 23000, 23001, 23002, 23003
@@ -39,12 +39,12 @@ def become(user: int, root: Path, code: str, *, umask: int = 0o077, member: bool
     script = (
         "import os\n"
         "from tests.store_schemas.small_sets import memory_storage, small_set\n"
-        "from spikestore.store_schemas import Build, Store, refs, verify\n"
-        "from spikestore.store_schemas.collection import collect, find_garbage\n"
+        "from spikestore.store import Build, Store, refs, verify\n"
+        "from spikestore.store.upkeep.garbage import collect, find_garbage\n"
         "from spikestore.store_schemas.errors import StoreError\n"
-        "from spikestore.store_schemas.repair import repair\n"
-        "from spikestore.store_schemas.storage import FolderStorage\n"
-        "import spikestore.store_schemas.storage.zarr_folder, encodings.idna\n"
+        "from spikestore.store.upkeep.repair import repair\n"
+        "from spikestore.store.storage import FolderStorage\n"
+        "import spikestore.store.storage.zarr_folder, encodings.idna\n"
         "SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))\n"
         "verify(SMALL.build(memory_storage()), depth='deep')\n"
         f"os.setgroups([{TEAM}] if {member} else [])\n"
@@ -134,7 +134,7 @@ def test_a_store_that_becomes_shared(folder: Path, capsys: pytest.CaptureFixture
     assert modes(root) == {("folder", "2775", TEAM), ("file", "644", TEAM)}
     with pytest.raises(UsageError, match="there is no group 'no-such-group'"):
         make_shared(FolderStorage(root), group="no-such-group")
-    share = "from spikestore.store_schemas.storage.shared_folder import make_shared\nmake_shared(storage)"
+    share = "from spikestore.store.storage.shared_folder import make_shared\nmake_shared(storage)"
     assert "can't be shared" in become(BOB, root, share)
     assert main(["init", str(folder / "new"), "--private"]) == 2
     assert main(["init", "s3://bucket/x", "--shared", "group"]) == 2

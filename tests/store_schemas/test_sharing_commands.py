@@ -9,8 +9,9 @@ import pytest
 from tests.store_schemas.forgery import Forgery, reseal
 from tests.store_schemas.small_sets import small_set
 
-from spikestore.store_schemas import Store, console, verify
-from spikestore.store_schemas.cli import main
+from spikestore.store import Store, verify
+from spikestore.store.cli import console
+from spikestore.store.cli.main import main
 
 SMALL = small_set(140)
 

@@ -14,8 +14,8 @@ import pytest
 from tests.store_schemas.s3_server import BUCKET, KEY, SECRET, requests, variables
 from tests.store_schemas.small_sets import same, small_set
 
-from spikestore.store_schemas import Store, verify
-from spikestore.store_schemas.cli import main
+from spikestore.store import Store, verify
+from spikestore.store.cli.main import main
 from spikestore.store_schemas.errors import ReadOnlyStoreError, StoreError
 
 pytestmark = pytest.mark.s3

@@ -14,10 +14,10 @@ from tests.store_schemas.small_sets import files_of, memory_storage
 from tests.store_schemas.test_durability import Trace
 from tests.store_schemas.watched_storage import Crash
 
-from spikestore.store_schemas import Store, verify
+from spikestore.store import Store, verify
+from spikestore.store.storage import FolderStorage
+from spikestore.store.storage.staging import Staging
 from spikestore.store_schemas.errors import MissingObjectError
-from spikestore.store_schemas.storage import FolderStorage
-from spikestore.store_schemas.storage.staging import Staging
 
 
 def test_objects_of_a_fragment_reach_the_disk_together(

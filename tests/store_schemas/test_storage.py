@@ -19,7 +19,9 @@ from obstore.store import MemoryStore
 from tests.store_schemas.s3_server import BUCKET, options
 from tests.store_schemas.small_sets import files_of, same, small_set
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
+from spikestore.store.storage import FolderStorage, Storage, StoredObject, open_storage
+from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store_schemas.errors import (
     MissingObjectError,
     ReadOnlyStoreError,
@@ -27,8 +29,6 @@ from spikestore.store_schemas.errors import (
     StoreError,
     UsageError,
 )
-from spikestore.store_schemas.storage import FolderStorage, Storage, StoredObject, open_storage
-from spikestore.store_schemas.storage.objects import ObjectStorage
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 
 class TestContract:
-    """What `spikestore.store_schemas.storage.Storage` promises."""
+    """What `spikestore.store.storage.Storage` promises."""
 
     def test_it_is_one(self, storage: Storage) -> None:
         """All verbs are there."""
@@ -317,7 +317,7 @@ class TestFolder:
     def in_another_process(root: Path, code: str) -> str:
         """Run code on a storage; return the error that it ends with."""
         script = (
-            "from spikestore.store_schemas.storage import FolderStorage\n"
+            "from spikestore.store.storage import FolderStorage\n"
             "from spikestore.store_schemas.errors import StoreError\n"
             "import zarr.storage, encodings.idna\n"
             f"storage = FolderStorage({str(root)!r})\n"

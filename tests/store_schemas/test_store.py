@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.store_schemas.small_sets import SmallSet, memory_storage, same, small_set
 
-from spikestore.store_schemas import Address, Build, FeatureSet, Store
+from spikestore.store import Build, FeatureSet, Store
+from spikestore.store_schemas import Address
 from spikestore.store_schemas.errors import DamagedError, UnknownNameError
 
 TRAIN = small_set(70)

@@ -20,7 +20,9 @@ from tests.store_schemas.copies import (
 from tests.store_schemas.small_sets import SmallSet, files_of, memory_storage, small_set
 from tests.store_schemas.watched_storage import Crash, WatchedStorage
 
-from spikestore.store_schemas import Store, transfer, verify
+from spikestore.store import Store, verify
+from spikestore.store.sharing import copy_set as transfer
+from spikestore.store.storage import Storage
 from spikestore.store_schemas.errors import (
     ConflictError,
     DamagedError,
@@ -29,7 +31,6 @@ from spikestore.store_schemas.errors import (
     UnknownNameError,
     UsageError,
 )
-from spikestore.store_schemas.storage import Storage
 
 
 @pytest.mark.parametrize("verb", ["push", "pull"])

@@ -21,12 +21,10 @@ from tests.store_schemas.copies import (
 from tests.store_schemas.small_sets import memory_storage
 from tests.store_schemas.watched_storage import Crash, WatchedStorage
 
-from spikestore.store_schemas import Store, transfer, verify
-from spikestore.store_schemas.errors import (
-    ConflictError,
-    DamagedError,
-)
-from spikestore.store_schemas.storage import FolderStorage, Storage
+from spikestore.store import Store, verify
+from spikestore.store.sharing import copy_set as transfer
+from spikestore.store.storage import FolderStorage, Storage
+from spikestore.store_schemas.errors import ConflictError, DamagedError
 
 
 @pytest.mark.parametrize("deep", [False, True])

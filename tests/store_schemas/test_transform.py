@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from spikestore.store_schemas.canonical import canonical_json
 from spikestore.store_schemas.errors import SpecError
-from spikestore.store_schemas.operations import CropTime, Downsample, Operation, ToFrame
-from spikestore.store_schemas.transform import DEFAULT_MAX_BINS, Transform
+from spikestore.store_schemas.specs.canonical import canonical_json
+from spikestore.store_schemas.specs.operations import CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Transform
 
 FRAME = ToFrame(sensor_size=(4, 3, 2), time_window=1.0)
 

@@ -13,8 +13,9 @@ import pytest
 from tests.store_schemas.forgery import Forgery, reseal
 from tests.store_schemas.small_sets import files_of, memory_storage, small_set
 
-from spikestore.store_schemas import Store
-from spikestore.store_schemas.canonical import seal
+from spikestore.store import Store
+from spikestore.store.storage import FolderStorage, bounds
+from spikestore.store.storage.bounded_view import UntrustedStorage
 from spikestore.store_schemas.errors import (
     DamagedError,
     MissingObjectError,
@@ -22,8 +23,7 @@ from spikestore.store_schemas.errors import (
     SpikestoreError,
     StoreError,
 )
-from spikestore.store_schemas.storage import FolderStorage, bounds
-from spikestore.store_schemas.storage.untrusted import UntrustedStorage
+from spikestore.store_schemas.specs.canonical import seal
 
 
 def refused(forged: Forgery, tmp_path: Path, match: str, *, deep: bool = False) -> SpikestoreError:

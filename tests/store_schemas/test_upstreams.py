@@ -10,10 +10,10 @@ import pytest
 from tests.store_schemas.forgery import Forgery
 from tests.store_schemas.small_sets import files_of, memory_storage, same, small_set
 
-from spikestore.store_schemas import FeatureSet, Store, verify
+from spikestore.store import FeatureSet, Store, verify
+from spikestore.store.storage import FolderStorage
+from spikestore.store.upstreams import Upstreams, locate_upstreams
 from spikestore.store_schemas.errors import ReadOnlyStoreError, UsageError
-from spikestore.store_schemas.storage import FolderStorage
-from spikestore.store_schemas.upstreams import Upstreams, locate_upstreams
 
 SMALL = small_set(140)
 VALID = small_set(70, split="valid", seed=1)

@@ -8,11 +8,11 @@ import pytest
 from tests.store_schemas.small_sets import memory_storage, small_set
 from tests.store_schemas.watched_storage import Crashing, Result, WatchedStorage
 
-from spikestore.store_schemas import Damage, FeatureSet, verify
-from spikestore.store_schemas.canonical import seal, sha256_hex, unseal
+from spikestore.store import Damage, FeatureSet, verify
+from spikestore.store.storage.objects import ObjectStorage
+from spikestore.store.upkeep.verify import Depth
 from spikestore.store_schemas.errors import StoreError
-from spikestore.store_schemas.storage.objects import ObjectStorage
-from spikestore.store_schemas.verification import Depth
+from spikestore.store_schemas.specs.canonical import seal, sha256_hex, unseal
 
 SMALL = small_set()
 DEPTHS: tuple[Depth, ...] = ("quick", "normal", "deep")

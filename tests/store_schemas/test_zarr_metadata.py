@@ -14,11 +14,11 @@ from zarr.codecs.numcodecs import PCodec
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import LocalStore, MemoryStore
 
-from spikestore.store_schemas.canonical import canonical_json
-from spikestore.store_schemas.columns import EXTRAS, FILL, Layout, layout_of
-from spikestore.store_schemas.operations import ToFrame
-from spikestore.store_schemas.transform import Transform
-from spikestore.store_schemas.zarr_metadata import CHUNK_VALUES, documents, root_document
+from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES, documents, root_document
+from spikestore.store_schemas.layout import EXTRAS, FILL, Layout, layout_of
+from spikestore.store_schemas.specs.canonical import canonical_json
+from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.transform import Transform
 
 SAMPLES, FRAGMENT, SHARD = 300, 128, 2 * CHUNK_VALUES
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from zarr.storage import StorePath
 
-from spikestore.store_schemas.storage import Storage, StoredObject
+from spikestore.store.storage import Storage, StoredObject
 
 Result = TypeVar("Result")
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.store_schemas.small_sets import SmallSet, small_set
 
-from spikestore.store_schemas import FeatureSet, SampleColumns, Store
+from spikestore.store import FeatureSet, SampleColumns, Store
 from spikestore.train.neurons import linear
 
 NAME = "small"

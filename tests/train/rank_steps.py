@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
 from spikestore.train import ConvolutionSpec, FeatureLoader, NetworkSpec, build_network, training_step
-from spikestore.train.batch import Batch
-from spikestore.train.monitor import SpikeCounts
-from spikestore.train.networks import weights
-from spikestore.train.order import share
-from spikestore.train.precision import Arithmetic, Precision
-from spikestore.train.ranks import ALONE, Ranks, joined
-from spikestore.train.residence import Residence
-from spikestore.train.steps import accuracy
+from spikestore.train.data.batch import Batch
+from spikestore.train.data.epoch_order import share
+from spikestore.train.data.placement import Residence
+from spikestore.train.models.networks import weights
+from spikestore.train.runs.monitor import SpikeCounts
+from spikestore.train.runs.precision import Arithmetic, Precision
+from spikestore.train.runs.ranks import ALONE, Ranks, joined
+from spikestore.train.runs.step import accuracy
 
 LINEAR = NetworkSpec(hidden=(12, 8), input_scale=3.0)
 CONVOLUTIONS = (

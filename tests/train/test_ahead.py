@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from spikestore.store_schemas import FeatureSet
+from spikestore.store import FeatureSet
 from spikestore.train import FeatureLoader
-from spikestore.train.ahead import Ahead
+from spikestore.train.data.prefetch import Ahead
 
 
 def threads() -> list[str]:
@@ -105,7 +105,7 @@ def test_a_process_ends_with_iterators_alive() -> None:
     """An iterator in a global does not keep the interpreter from ending, quietly."""
     script = """
 import itertools
-from spikestore.train.ahead import Ahead
+from spikestore.train.data.prefetch import Ahead
 ahead = Ahead(itertools.count(), 2)
 print(next(ahead))
 """

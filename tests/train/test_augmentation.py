@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from spikestore.store_schemas import FeatureSet
+from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import FeatureLoader, pack
-from spikestore.train.augmentation import ChannelJitter, EventDrop, SpatialFlip, TimeShift
-from spikestore.train.batch import Batch, SparseBatch, TensorColumns
-from spikestore.train.residence import Residence
+from spikestore.train.data.augmentation import ChannelJitter, EventDrop, SpatialFlip, TimeShift
+from spikestore.train.data.batch import Batch, SparseBatch, TensorColumns
+from spikestore.train.data.placement import Residence
 
 ALL = (TimeShift(3), ChannelJitter(2), EventDrop(0.3), SpatialFlip())
 

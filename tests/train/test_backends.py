@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from spikestore.store_schemas.errors import MissingExtraError, UnknownNameError, UsageError
-from spikestore.train import ConvolutionSpec, NetworkSpec, backends, build_network, forget_states
-from spikestore.train.backends import Backend, SurrogateName
-from spikestore.train.networks import load_weights, weights
+from spikestore.train import ConvolutionSpec, NetworkSpec, build_network, forget_states
+from spikestore.train.models import backends
+from spikestore.train.models.backends import Backend, SurrogateName
+from spikestore.train.models.networks import load_weights, weights
 
 SPECS = {
     "linear": (NetworkSpec(hidden=(24, 16), input_scale=3.0), (1, 10), {}),
@@ -148,7 +149,7 @@ def test_sum_pooling_is_sinabs() -> None:
     """Sums and averages of windows, and their gradients, are those of torch; sums those of Sinabs' layer."""
     from sinabs.layers import SumPool2d as Reference
 
-    from spikestore.train.neurons.folded import SumPool2d
+    from spikestore.train.models.folded import SumPool2d
 
     spikes = torch.randint(0, 9, (2, 3, 4, 7, 9)).float().requires_grad_()
     for size, average in ((2, True), (3, True), (2, False), (3, False)):

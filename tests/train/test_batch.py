@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikestore.store_schemas import FeatureSet
+from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import PackedColumns, pack
-from spikestore.train.batch import TensorColumns, widen
+from spikestore.train.data.batch import TensorColumns, widen
 
 
 @pytest.fixture(scope="module")

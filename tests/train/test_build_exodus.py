@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from spikestore.train import build_exodus
+from spikestore.train.models import build_exodus
 
 
 @pytest.fixture

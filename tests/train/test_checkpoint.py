@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikestore.store_schemas import FeatureSet, Store
+from spikestore.store import FeatureSet, Store
 from spikestore.store_schemas.errors import (
     DamagedError,
     NewerFormatError,
@@ -20,7 +20,7 @@ from spikestore.store_schemas.errors import (
     StoreError,
     UsageError,
 )
-from spikestore.train.checkpoint import (
+from spikestore.train.runs.checkpoint.checkpoint import (
     Checkpoint,
     Position,
     load_checkpoint,
@@ -28,8 +28,8 @@ from spikestore.train.checkpoint import (
     refuse_other_data,
     save_checkpoint,
 )
-from spikestore.train.config import TrainConfig
-from spikestore.train.content_digest import content_digest
+from spikestore.train.runs.checkpoint.digest import content_digest
+from spikestore.train.runs.config import TrainConfig
 
 
 def checkpoint(features: FeatureSet) -> Checkpoint:

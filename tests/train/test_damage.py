@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from spikestore.store_schemas import FeatureSet, Store
-from spikestore.store_schemas.collection import collect, find_garbage
+from spikestore.store import FeatureSet, Store
+from spikestore.store.upkeep.garbage import collect, find_garbage
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError
 from spikestore.train import FeatureDataset, FeatureLoader
 

@@ -12,7 +12,7 @@ import torch
 from tests.store_schemas.small_sets import memory_storage, small_set
 from torch.utils.data import DataLoader
 
-from spikestore.store_schemas import FeatureSet, SampleColumns
+from spikestore.store import FeatureSet, SampleColumns
 from spikestore.train import FeatureDataset
 
 

@@ -20,12 +20,13 @@ from tests.train.test_backends import SPECS, assert_equal_networks, build, outpu
 from tests.train.test_training import config, silent
 from torch import Tensor
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train import backends, forget_states
-from spikestore.train.networks import spiking_layers
-from spikestore.train.precision import Arithmetic
-from spikestore.train.runs import evaluate, run
+from spikestore.train import forget_states
+from spikestore.train.models import backends
+from spikestore.train.models.networks import spiking_layers
+from spikestore.train.runs.precision import Arithmetic
+from spikestore.train.runs.run import evaluate, run
 
 SOURCE = Path(os.environ.get("EXODUS_SOURCE", Path(sys.prefix) / "exodus-source"))
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from tests.train.test_training import config, silent
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
 from spikestore.store_schemas.errors import MissingExtraError, SpecError, UsageError
 from spikestore.train import NetworkSpec
-from spikestore.train.config import load_config
-from spikestore.train.fitting import fitting_network
-from spikestore.train.monitor import TrainingError
-from spikestore.train.runs import run
+from spikestore.train.models.memory_check import fitting_network
+from spikestore.train.runs.config import load_config
+from spikestore.train.runs.monitor import TrainingError
+from spikestore.train.runs.run import run
 
 
 def told(network: dict[str, Any], store_folder: Path, folder: Path) -> UsageError:

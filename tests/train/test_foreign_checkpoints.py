@@ -11,9 +11,9 @@ import pytest
 import torch
 from tests.train.test_training import Stop, config, silent
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
 from spikestore.store_schemas.errors import DamagedError, SpikestoreError, UsageError
-from spikestore.train.runs import evaluate, run
+from spikestore.train.runs.run import evaluate, run
 
 PLAN = config(epochs=2, checkpoint_batches=2)
 NAN = torch.full((12, 10), torch.nan)

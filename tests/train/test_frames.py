@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikestore.store_schemas import FeatureSet
+from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.train import FeatureLoader, PackedColumns, pack
-from spikestore.train.batch import TensorColumns
-from spikestore.train.frame_buffers import FrameBuffers
-from spikestore.train.pieces import Split, host_pieces
+from spikestore.train.data.batch import TensorColumns
+from spikestore.train.data.frames.frame_buffers import FrameBuffers
+from spikestore.train.data.frames.sample_pointers import Split, host_pieces
 
 ALONE = Split(None, 1)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from spikestore.store_schemas import FeatureSet
+from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import Batch, FeatureLoader
 

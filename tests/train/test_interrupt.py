@@ -17,14 +17,14 @@ import pytest
 from tests.store_schemas.tiny_s3 import TinyS3, tiny_s3
 from tests.train.conftest import learnable
 
-from spikestore.store_schemas import Store
-from spikestore.store_schemas.storage.objects import ObjectStorage
-from spikestore.train.threads import Threads
+from spikestore.store import Store
+from spikestore.store.storage.objects import ObjectStorage
+from spikestore.train.data.thread_pool import Threads
 
 SCRIPT = """
 import json, sys, threading
-from spikestore.store_schemas import Store
-from spikestore.store_schemas.storage.objects import ObjectStorage
+from spikestore.store import Store
+from spikestore.store.storage.objects import ObjectStorage
 from spikestore.train import FeatureLoader
 try:
     storage = ObjectStorage.from_url("s3://store/x", **json.loads(sys.argv[1]))

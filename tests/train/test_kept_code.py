@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from spikestore.store_schemas.kept_code import kept
+from spikestore.store.numba_cache import kept
 
 ROOT = Path(__file__).parents[2]
 SPIKES = """
 import logging
 logging.basicConfig(format="%(message)s")
 import numpy as np, torch
-import spikestore.pipeline.fused.bits, spikestore.pipeline.readers.heap_kernels  # compile at their first call
-from spikestore.train import frame_kernels
+import spikestore.pipeline.transforms.fused.bits, spikestore.pipeline.readers.cochlea_files.heap_kernels  # compile at their first call
+from spikestore.train.data.frames import frame_kernels
 from spikestore.train.neurons import IAF
 print(IAF()(torch.full((1, 4, 1), 0.5)).flatten().tolist(), IAF.__module__, frame_kernels.__file__)
 """
@@ -26,7 +26,7 @@ print(IAF()(torch.full((1, 4, 1), 0.5)).flatten().tolist(), IAF.__module__, fram
 
 def spikes(code: Path, cache: str) -> subprocess.CompletedProcess[str]:
     """Let neurons spike, by code in a folder, in a process of its own."""
-    roots = os.pathsep.join(str(code / root) for root in ("store_schemas", "pipeline", "train"))
+    roots = os.pathsep.join(str(code / root) for root in ("store_schemas", "store", "pipeline", "train"))
     return subprocess.run(
         [sys.executable, "-c", SPIKES],
         env={**os.environ, "PYTHONPATH": roots, "NUMBA_CACHE_DIR": cache, "XDG_CACHE_HOME": "/dev/null/none"},
@@ -39,7 +39,7 @@ def spikes(code: Path, cache: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def sealed(tmp_path: Path) -> Path:
     """Return a copy of the code in which no folder can hold compiled code, whoever asks: not even root."""
-    for root in ("store_schemas", "pipeline", "train"):
+    for root in ("store_schemas", "store", "pipeline", "train"):
         shutil.copytree(ROOT / root, tmp_path / root, ignore=shutil.ignore_patterns("__pycache__"))
         for package in {path.parent for path in (tmp_path / root).rglob("*.py")}:
             (package / "__pycache__").touch()

@@ -8,10 +8,10 @@ import logging
 import pytest
 import torch
 
-from spikestore.store_schemas import FeatureSet
+from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import FeatureDataset, FeatureLoader
-from spikestore.train import residence as residences
+from spikestore.train.data import placement as residences
 
 
 @pytest.mark.parametrize("residence", ["auto", "host", "device", "stream"])

@@ -12,8 +12,8 @@ from torch import nn
 
 from spikestore.store_schemas.errors import SpecError
 from spikestore.train import NetworkSpec, build_network, forget_states
-from spikestore.train.backends import Backend
-from spikestore.train.networks import load_weights, spiking_layers, weights
+from spikestore.train.models.backends import Backend
+from spikestore.train.models.networks import load_weights, spiking_layers, weights
 
 
 @pytest.mark.parametrize("backend", ["sinabs", "fused"])

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import neurons
-from spikestore.train.neurons import IAF, threads
-from spikestore.train.neurons.compiled import STRIP
+from spikestore.train.neurons import IAF
+from spikestore.train.neurons.cpu import openmp as threads
+from spikestore.train.neurons.cpu.compile import STRIP
 
 SURROGATES: list[tuple[Any, Any]] = [
     (neurons.SingleExponential(), reference.SingleExponential()),

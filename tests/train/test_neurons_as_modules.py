@@ -17,6 +17,7 @@ from torch.autograd import forward_ad
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.neurons import IAF, Heaviside, SingleExponential
 from spikestore.train.neurons import linear as linear_module
+from spikestore.train.neurons.counts import Counts
 from spikestore.train.neurons.sequential import SpikingSequential, watch_spikes
 
 COUNTS = (torch.rand(6, 60, 30, generator=torch.Generator().manual_seed(0)) < 0.1).float()
@@ -252,7 +253,7 @@ def test_numbers_that_divide_by_nothing(capfd: pytest.CaptureFixture[str]) -> No
 )
 def test_sums_only_where_they_pay(inputs: int, time: int, density: float, pays: bool) -> None:
     """Large weights and short recordings take matrix products: sums would need a copy of the weight for each group."""
-    counts = linear_module.Counts(torch.zeros(2, time, inputs, dtype=torch.uint8), density)
+    counts = Counts(torch.zeros(2, time, inputs, dtype=torch.uint8), density)
     assert linear_module._are_summed(counts, torch.zeros(128, inputs)) is pays
     torch.manual_seed(0)
     x = (torch.rand(2, time, inputs) < density).float()

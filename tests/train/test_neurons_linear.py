@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from sinabs import layers as sinabs_layers
 from torch import Tensor, nn
 
-from spikestore.train.neurons import IAF, Heaviside, SingleExponential, cpu_linear
+from spikestore.train.neurons import IAF, Heaviside, SingleExponential
 from spikestore.train.neurons import linear as linear_module
+from spikestore.train.neurons.cpu import linear_passes as cpu_linear
 from spikestore.train.neurons.linear import pack
 from spikestore.train.neurons.sequential import SpikingSequential
 

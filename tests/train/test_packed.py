@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tests.store_schemas.small_sets import memory_storage, small_set
 
-from spikestore.store_schemas import FeatureSet, SampleColumns
+from spikestore.store import FeatureSet, SampleColumns
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import pack
-from spikestore.train import packed as packed_columns
-from spikestore.train.packed import narrow_dtypes, packed_bytes
+from spikestore.train.data import packed as packed_columns
+from spikestore.train.data.packed import narrow_dtypes, packed_bytes
 
 
 def test_holds_every_sample_but_skipped_ones(features: FeatureSet) -> None:

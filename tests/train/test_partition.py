@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.store_schemas.s3_server import BUCKET, options
 
-from spikestore.store_schemas import FeatureSet, Store
+from spikestore.store import FeatureSet, Store
+from spikestore.store.storage.objects import ObjectStorage
+from spikestore.store_schemas.documents.partition import Partition, runs_of
 from spikestore.store_schemas.errors import ConflictError, DamagedError, SpecError, UnknownNameError
-from spikestore.store_schemas.partition import Partition, runs_of
-from spikestore.store_schemas.storage.objects import ObjectStorage
 from spikestore.train import FeatureLoader, hold_out, keep_partition, partition_rows
 
 

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.store_schemas.small_sets import memory_storage, small_set
 
-from spikestore.store_schemas import FeatureSet, Store
-from spikestore.store_schemas.chunk_runs import sample_columns
+from spikestore.store import FeatureSet, Store
+from spikestore.store.ranged_reader import sample_columns
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.train import EventDrop, FeatureLoader, hold_out, rows_where
-from spikestore.train import residence as residences
-from spikestore.train.residence import Residence
+from spikestore.train.data import placement as residences
+from spikestore.train.data.placement import Residence
 
 LOADERS: dict[str, dict[str, Any]] = {
     "host": {"residence": "host", "shuffle": True},

@@ -11,15 +11,15 @@ from tests.train.test_backends import build
 from tests.train.test_training import Stop, config, go, silent
 from torch import Tensor, nn
 
-from spikestore.store_schemas import FeatureSet, Store
+from spikestore.store import FeatureSet, Store
 from spikestore.store_schemas.errors import SpecError, UsageError
 from spikestore.train import forget_states, training_step
-from spikestore.train.batch import Batch
-from spikestore.train.checkpoint import load_checkpoint
-from spikestore.train.networks import spiking_layers
-from spikestore.train.precision import Arithmetic, Precision
-from spikestore.train.runs import evaluate, run
-from spikestore.train.training import train
+from spikestore.train.data.batch import Batch
+from spikestore.train.models.networks import spiking_layers
+from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint
+from spikestore.train.runs.loop import train
+from spikestore.train.runs.precision import Arithmetic, Precision
+from spikestore.train.runs.run import evaluate, run
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

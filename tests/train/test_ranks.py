@@ -17,13 +17,13 @@ from tests.train import rank_steps
 from tests.train.test_training import silent
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train import ranks as ranks_module
-from spikestore.train.checkpoint import load_checkpoint
-from spikestore.train.config import load_config
-from spikestore.train.ranks import AnotherRankError, RankError, Ranks
-from spikestore.train.runs import run
+from spikestore.train.runs import ranks as ranks_module
+from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint
+from spikestore.train.runs.config import load_config
+from spikestore.train.runs.ranks import AnotherRankError, RankError, Ranks
+from spikestore.train.runs.run import run
 
 RANKS = 2
 
@@ -62,7 +62,7 @@ def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def train_on_ranks(config: Path, store: Path, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Run ``spikestore train`` on two ranks to its end."""
     where = ("--store", store, "--folder", folder, "--device", "cpu")
-    return torchrun("-m", "spikestore.store_schemas", "train", config, *where, *more)
+    return torchrun("-m", "spikestore.store", "train", config, *where, *more)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_what_all_ranks_refuse_is_said_once(store_folder: Path, tmp_path: Path) 
     """Wrong use is one line, whatever the number of ranks."""
     command: list[str | Path] = [
         "-m",
-        "spikestore.store_schemas",
+        "spikestore.store",
         "train",
         tmp_path / "none.toml",
         "--store",

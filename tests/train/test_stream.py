@@ -21,13 +21,13 @@ import torch
 from tests.store_schemas.small_sets import memory_storage
 from tests.train.conftest import learnable
 
-from spikestore.store_schemas import FeatureSet, SampleColumns, Store
-from spikestore.store_schemas.chunk_runs import ChunkReader
+from spikestore.store import FeatureSet, SampleColumns, Store
+from spikestore.store.ranged_reader import ChunkReader
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.train import Batch, FeatureLoader, pack
-from spikestore.train import residence as residences
-from spikestore.train.lanes import covering, cut_runs, lane_order, owned
-from spikestore.train.subsets import subset_rows
+from spikestore.train.data import placement as residences
+from spikestore.train.data.streaming.stream_order import covering, cut_runs, lane_order, owned
+from spikestore.train.data.subsets import subset_rows
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_an_epoch_begins_early(many: FeatureSet) -> None:
             return super().read(fragment, start, stop)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spikestore.train.stream.ChunkReader", Counting)
+        patch.setattr("spikestore.train.data.streaming.streaming.ChunkReader", Counting)
         list(FeatureLoader(many, 64, "stream", shuffle=True, window=512))
     assert len(read) == len(set(read)) == len(cut.starts)
 

@@ -14,15 +14,15 @@ import torch
 from tests.store_schemas.small_sets import small_set
 from tests.train.conftest import learnable
 
-from spikestore.store_schemas import FeatureSet, Store
+from spikestore.store import FeatureSet, Store
 from spikestore.store_schemas.errors import MissingExtraError, UsageError
 from spikestore.train import FeatureLoader, build_network, training_step
-from spikestore.train.checkpoint import load_checkpoint, save_checkpoint
-from spikestore.train.config import TrainConfig
-from spikestore.train.monitor import TrainingError
-from spikestore.train.runs import evaluate, run
-from spikestore.train.steps import accuracy
-from spikestore.train.training import make_optimiser, train
+from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint, save_checkpoint
+from spikestore.train.runs.config import TrainConfig
+from spikestore.train.runs.loop import make_optimiser, train
+from spikestore.train.runs.monitor import TrainingError
+from spikestore.train.runs.run import evaluate, run
+from spikestore.train.runs.step import accuracy
 
 
 def config(**changes: Any) -> TrainConfig:

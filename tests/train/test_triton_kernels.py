@@ -40,7 +40,7 @@ def compare(device: str) -> None:
     from importlib import import_module
 
     cpu, triton_kernels = (
-        import_module(f"spikestore.train.neurons.{name}") for name in ("cpu", "triton_kernels")
+        import_module(f"spikestore.train.neurons.{name}") for name in ("cpu.passes", "gpu.passes")
     )
 
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_compiles_without_fused_products(tmp_path: Any, monkeypatch: pytest.Monk
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
-    from spikestore.train.neurons import triton_kernels
+    from spikestore.train.neurons.gpu import passes as triton_kernels
 
     constants = {"own_reset": True, "single": False, "bounded": True, "block": 128}
     kernels = (

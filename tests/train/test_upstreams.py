@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from tests.train.test_training import config, silent
 
-from spikestore.store_schemas import Store
+from spikestore.store import Store
+from spikestore.store.upstreams import Upstreams, locate_upstreams
 from spikestore.store_schemas.errors import SpikestoreError, UnknownNameError
-from spikestore.store_schemas.upstreams import Upstreams, locate_upstreams
-from spikestore.train.config import load_config
-from spikestore.train.runs import run
+from spikestore.train.runs.config import load_config
+from spikestore.train.runs.run import run
 
 
 def test_what_is_missing_is_copied(store_folder: Path, tmp_path: Path) -> None:

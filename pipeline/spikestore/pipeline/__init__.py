@@ -5,17 +5,20 @@ from typing import TYPE_CHECKING
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from spikestore.pipeline.preprocessing import BuildOptions, preprocess
-    from spikestore.pipeline.source_files import LocatedSource, make_source
+    from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+    from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
+    from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 
-__all__ = ["BuildOptions", "LocatedSource", "make_source", "preprocess"]
+__all__ = ["BuildOptions", "LocatedSource", "Recipe", "load_recipe", "make_source", "preprocess"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "BuildOptions": "preprocessing",
-        "LocatedSource": "source_files",
-        "make_source": "source_files",
-        "preprocess": "preprocessing",
+        "BuildOptions": "building.preprocess",
+        "LocatedSource": "sources.source_files",
+        "Recipe": "recipes.recipe",
+        "load_recipe": "recipes.recipe",
+        "make_source": "sources.source_files",
+        "preprocess": "building.preprocess",
     },
 )

@@ -1,6 +1,6 @@
-"""What a store is: specs and keys, columns and checks, and the one way to open, read, build and commit.
+"""What a store is, on paper: specs, keys and documents.
 
-Imports neither Dask, Tonic nor torch; and nothing at all before it is used.
+Needs pydantic and numpy, and no storage; imports nothing at all before it is used.
 """
 
 from typing import TYPE_CHECKING
@@ -8,78 +8,58 @@ from typing import TYPE_CHECKING
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from spikestore.store_schemas.build import Build
-    from spikestore.store_schemas.columns import Layout, SampleColumns, layout_of
+    from spikestore.store_schemas.documents.address import Address
+    from spikestore.store_schemas.documents.manifest import Manifest
+    from spikestore.store_schemas.documents.plan import Plan, make_plan
+    from spikestore.store_schemas.documents.record import Record
+    from spikestore.store_schemas.documents.ref import Pin, Ref
     from spikestore.store_schemas.errors import SpikestoreError
-    from spikestore.store_schemas.feature_set import Address, FeatureSet
-    from spikestore.store_schemas.manifest import Manifest
-    from spikestore.store_schemas.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
-    from spikestore.store_schemas.plan import Plan, make_plan
-    from spikestore.store_schemas.recipe import Recipe, load_recipe
-    from spikestore.store_schemas.record import Record
-    from spikestore.store_schemas.ref import Pin, Ref
-    from spikestore.store_schemas.source import Source, SourceFile
-    from spikestore.store_schemas.store import Store
-    from spikestore.store_schemas.transform import Transform
-    from spikestore.store_schemas.verification import Damage, verify
+    from spikestore.store_schemas.layout import Layout, layout_of
+    from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
+    from spikestore.store_schemas.specs.source import Source, SourceFile
+    from spikestore.store_schemas.specs.transform import Transform
 
 __all__ = [
     "Address",
-    "Build",
     "ClipCounts",
     "CropTime",
-    "Damage",
     "Downsample",
-    "FeatureSet",
     "Layout",
     "Manifest",
     "Operation",
     "Pin",
     "Plan",
-    "Recipe",
     "Record",
     "Ref",
-    "SampleColumns",
     "Source",
     "SourceFile",
     "SpikestoreError",
-    "Store",
     "ToFrame",
     "Transform",
     "layout_of",
-    "load_recipe",
     "make_plan",
-    "verify",
 ]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "Address": "feature_set",
-        "Build": "build",
-        "ClipCounts": "operations",
-        "CropTime": "operations",
-        "Damage": "verification",
-        "Downsample": "operations",
-        "FeatureSet": "feature_set",
-        "Layout": "columns",
-        "Manifest": "manifest",
-        "Operation": "operations",
-        "Pin": "ref",
-        "Plan": "plan",
-        "Recipe": "recipe",
-        "Record": "record",
-        "Ref": "ref",
-        "SampleColumns": "columns",
-        "Source": "source",
-        "SourceFile": "source",
+        "Address": "documents.address",
+        "ClipCounts": "specs.operations",
+        "CropTime": "specs.operations",
+        "Downsample": "specs.operations",
+        "Layout": "layout",
+        "Manifest": "documents.manifest",
+        "Operation": "specs.operations",
+        "Pin": "documents.ref",
+        "Plan": "documents.plan",
+        "Record": "documents.record",
+        "Ref": "documents.ref",
+        "Source": "specs.source",
+        "SourceFile": "specs.source",
         "SpikestoreError": "errors",
-        "Store": "store",
-        "ToFrame": "operations",
-        "Transform": "transform",
-        "layout_of": "columns",
-        "load_recipe": "recipe",
-        "make_plan": "plan",
-        "verify": "verification",
+        "ToFrame": "specs.operations",
+        "Transform": "specs.transform",
+        "layout_of": "layout",
+        "make_plan": "documents.plan",
     },
 )

@@ -12,19 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from spikestore.store_schemas import (
-    Address,
-    Build,
-    SampleColumns,
-    Source,
-    SourceFile,
-    Store,
-    ToFrame,
-    Transform,
-    layout_of,
-    make_plan,
-)
-from spikestore.store_schemas.record import EventCounts, SkippedRow
+from spikestore.store import Build, SampleColumns, Store
+from spikestore.store_schemas import Address, Source, SourceFile, ToFrame, Transform, layout_of, make_plan
+from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 
 HERE = Path(__file__).parent
 ROWS = 70

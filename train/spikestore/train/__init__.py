@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from spikestore.train.augmentation import ChannelJitter, EventDrop, SpatialFlip, TimeShift
-    from spikestore.train.batch import Batch, SparseBatch
-    from spikestore.train.dataset import FeatureDataset
-    from spikestore.train.loader import FeatureLoader
-    from spikestore.train.networks import ConvolutionSpec, NetworkSpec, build_network, forget_states
+    from spikestore.train.data.augmentation import ChannelJitter, EventDrop, SpatialFlip, TimeShift
+    from spikestore.train.data.batch import Batch, SparseBatch
+    from spikestore.train.data.dataset import FeatureDataset
+    from spikestore.train.data.epoch_order import epoch_order
+    from spikestore.train.data.loader import FeatureLoader
+    from spikestore.train.data.packed import PackedColumns, pack
+    from spikestore.train.data.subsets import hold_out, keep_partition, partition_rows, rows_where
+    from spikestore.train.models.networks import ConvolutionSpec, NetworkSpec, build_network, forget_states
     from spikestore.train.neurons import IAF
-    from spikestore.train.order import epoch_order
-    from spikestore.train.packed import PackedColumns, pack
-    from spikestore.train.steps import training_step
-    from spikestore.train.subsets import hold_out, keep_partition, partition_rows, rows_where
+    from spikestore.train.runs.step import training_step
 
 __all__ = [
     "IAF",
@@ -44,25 +44,25 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "IAF": "neurons",
-        "Batch": "batch",
-        "ConvolutionSpec": "networks",
-        "FeatureDataset": "dataset",
-        "FeatureLoader": "loader",
-        "NetworkSpec": "networks",
-        "PackedColumns": "packed",
-        "SparseBatch": "batch",
-        "ChannelJitter": "augmentation",
-        "EventDrop": "augmentation",
-        "SpatialFlip": "augmentation",
-        "TimeShift": "augmentation",
-        "build_network": "networks",
-        "epoch_order": "order",
-        "forget_states": "networks",
-        "hold_out": "subsets",
-        "keep_partition": "subsets",
-        "partition_rows": "subsets",
-        "pack": "packed",
-        "rows_where": "subsets",
-        "training_step": "steps",
+        "Batch": "data.batch",
+        "ConvolutionSpec": "models.networks",
+        "FeatureDataset": "data.dataset",
+        "FeatureLoader": "data.loader",
+        "NetworkSpec": "models.networks",
+        "PackedColumns": "data.packed",
+        "SparseBatch": "data.batch",
+        "ChannelJitter": "data.augmentation",
+        "EventDrop": "data.augmentation",
+        "SpatialFlip": "data.augmentation",
+        "TimeShift": "data.augmentation",
+        "build_network": "models.networks",
+        "epoch_order": "data.epoch_order",
+        "forget_states": "models.networks",
+        "hold_out": "data.subsets",
+        "keep_partition": "data.subsets",
+        "partition_rows": "data.subsets",
+        "pack": "data.packed",
+        "rows_where": "data.subsets",
+        "training_step": "runs.step",
     },
 )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spikestore.store_schemas.console import progress, say
+from spikestore.store.cli.console import progress, say
 
 
 def demo_data(
@@ -25,7 +25,7 @@ def demo_data(
     --------
     spikestore demo-data data/demo
     """
-    from spikestore.pipeline.demo_data import write_demo_data
+    from spikestore.pipeline.demo.demo_data import write_demo_data
 
     with progress("recordings") as report:
         files = write_demo_data(

@@ -6,16 +6,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from spikestore.pipeline.commands.preprocess import DataOption, RecipeArgument, WorkersOption, _ask
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import print_json, say, stdout_console
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.console import print_json, say, stdout_console
 
 if TYPE_CHECKING:
-    from spikestore.pipeline.targets import Target
-    from spikestore.store_schemas.feature_set import Address
-    from spikestore.store_schemas.recipe import Recipe
-    from spikestore.store_schemas.recipe_lock import RecipeLock
-    from spikestore.store_schemas.store import Store
-    from spikestore.store_schemas.upstreams import Upstreams
+    from spikestore.pipeline.recipes.recipe import Recipe
+    from spikestore.pipeline.recipes.recipe_lock import RecipeLock
+    from spikestore.pipeline.recipes.requested_sets import Target
+    from spikestore.store.store import Store
+    from spikestore.store.upstreams import Upstreams
+    from spikestore.store_schemas.documents.address import Address
 
 _NOWHERE = {"state": "no recordings, and nowhere to be had", "recordings": 0}
 
@@ -33,14 +33,14 @@ def plan(
 
     Examples
     --------
-    spikestore plan recipes/demo.toml --store ./store
+    spikestore plan recipes/demo.toml --store ./feature_store
     """
-    from spikestore.pipeline.preprocessing import recipe_lock
-    from spikestore.pipeline.shipped_recipes import choose_recipe
-    from spikestore.pipeline.targets import recipe_targets
+    from spikestore.pipeline.building.preprocess import recipe_lock
+    from spikestore.pipeline.recipes.recipe import load_recipe
+    from spikestore.pipeline.recipes.requested_sets import recipe_targets
+    from spikestore.pipeline.recipes.shipped import choose_recipe
+    from spikestore.store.upstreams import Upstreams, locate_upstreams
     from spikestore.store_schemas.errors import SourceNotFoundError
-    from spikestore.store_schemas.recipe import load_recipe
-    from spikestore.store_schemas.upstreams import Upstreams, locate_upstreams
 
     path = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
     loaded = load_recipe(path)
@@ -85,7 +85,7 @@ def _pinned_rows(
     store: Store, recipe: Recipe, lock: RecipeLock, upstreams: Upstreams
 ) -> list[dict[str, Any]]:
     """Return the rows of what a lock pins, where there are no recordings."""
-    from spikestore.store_schemas.feature_set import Address
+    from spikestore.store_schemas.documents.address import Address
 
     rows = []
     for split in recipe.source.splits or tuple(lock.splits):
@@ -104,7 +104,7 @@ def _pinned_rows(
 def _row(
     store: Store, target: Target, workers: int | None, lock: RecipeLock | None, upstreams: Upstreams
 ) -> dict[str, Any]:
-    from spikestore.pipeline.pinned import pinned_digest
+    from spikestore.pipeline.recipes.locked_sets import pinned_digest
 
     address = target.address
     row: dict[str, Any] = {"split": target.split, **address._asdict()}
@@ -112,8 +112,8 @@ def _row(
     if had:
         return row | had
     # Only here: for what is in the store neither Tonic nor HDF5 is imported.
-    from spikestore.pipeline.estimate import estimate
-    from spikestore.pipeline.executors import available_cores
+    from spikestore.pipeline.building.estimate import estimate
+    from spikestore.pipeline.execution.executors import available_cores
 
     cost = estimate(store.storage, target.located, target.transform, workers=workers or available_cores())
     return {

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import copy_lines, plural, print_json, progress
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.console import copy_lines, plural, print_json, progress
 
 if TYPE_CHECKING:
-    from spikestore.pipeline.preprocessing import BuildOptions
-    from spikestore.store_schemas.feature_set import FeatureSet
-    from spikestore.store_schemas.store import Store
+    from spikestore.pipeline.building.preprocess import BuildOptions
+    from spikestore.store.feature_set import FeatureSet
+    from spikestore.store.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ WorkersOption = Annotated[
 
 
 class Executor(StrEnum):
-    """Names of `spikestore.store_schemas.recipe.ExecutorName`, as typer wants them."""
+    """Names of `spikestore.store_schemas.specs.transform.ExecutorName`, as typer wants them."""
 
     AUTO = "auto"
     FUSED = "fused"
@@ -84,13 +84,13 @@ def preprocess(
 
     Examples
     --------
-    spikestore preprocess recipes/demo.toml --store ./store
+    spikestore preprocess recipes/demo.toml --store ./feature_store
     spikestore preprocess --data ~/data/SSC --store s3://team/features
     spikestore preprocess ssc --part 3/16       # in job 3 of 16, then once --finalise
     """
-    from spikestore.pipeline.preprocessing import BuildOptions
-    from spikestore.pipeline.preprocessing import preprocess as run
-    from spikestore.pipeline.shipped_recipes import choose_recipe
+    from spikestore.pipeline.building.preprocess import BuildOptions
+    from spikestore.pipeline.building.preprocess import preprocess as run
+    from spikestore.pipeline.recipes.shipped import choose_recipe
     from spikestore.store_schemas.errors import UsageError
 
     chosen = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
@@ -119,11 +119,11 @@ def preprocess(
 def _run_part(
     recipe: Path, store: Store, data: str | None, part: str, workers: int | None, options: BuildOptions
 ) -> None:
-    from spikestore.pipeline.parts import Part, build_part
-    from spikestore.pipeline.preprocessing import had_pinned, recipe_lock, with_recipe
-    from spikestore.pipeline.targets import recipe_targets
+    from spikestore.pipeline.building.array_jobs import Part, build_part
+    from spikestore.pipeline.building.preprocess import had_pinned, recipe_lock, with_recipe
+    from spikestore.pipeline.recipes.recipe import load_recipe
+    from spikestore.pipeline.recipes.requested_sets import recipe_targets
     from spikestore.store_schemas.errors import SourceNotFoundError
-    from spikestore.store_schemas.recipe import load_recipe
 
     share, loaded = Part.parse(part), load_recipe(recipe)
     options, workers = with_recipe(options, workers, loaded, origin=recipe)
@@ -152,7 +152,7 @@ def _ask(candidates: list[str]) -> str:
 
 
 def _tell(recipe: Path, url: str, found: dict[str, FeatureSet], *, as_json: bool) -> None:
-    from spikestore.store_schemas.recipe import load_recipe
+    from spikestore.pipeline.recipes.recipe import load_recipe
 
     name = load_recipe(recipe).name
     if as_json:

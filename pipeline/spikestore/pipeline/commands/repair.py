@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import Progress, plural, print_json, progress, say
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.console import Progress, plural, print_json, progress, say
 
 if TYPE_CHECKING:
-    from spikestore.store_schemas.feature_set import Address, FeatureSet
-    from spikestore.store_schemas.repair import Repair
-    from spikestore.store_schemas.repair_documents import Repaired
-    from spikestore.store_schemas.storage import Storage
-    from spikestore.store_schemas.store import Store
+    from spikestore.store.feature_set import FeatureSet
+    from spikestore.store.storage import Storage
+    from spikestore.store.store import Store
+    from spikestore.store.upkeep.repair import Repair
+    from spikestore.store.upkeep.repair_documents import Repaired
+    from spikestore.store_schemas.documents.address import Address
 
 
 def repair(
@@ -69,13 +70,13 @@ def repair(
     spikestore repair demo --from s3://team/features
     spikestore repair ssc-100ch-4ms:train --data ~/data/SSC
     """
-    from spikestore.pipeline.executors import available_cores
-    from spikestore.pipeline.repair_recipe import RepairRecipe
+    from spikestore.pipeline.execution.executors import available_cores
+    from spikestore.pipeline.recipes.repair_recipe import RepairRecipe
+    from spikestore.store.storage import open_storage
+    from spikestore.store.storage.bounded_view import UntrustedStorage
+    from spikestore.store.upkeep.repair import Repair
+    from spikestore.store.upkeep.repair import repair as repair_set
     from spikestore.store_schemas.errors import UsageError
-    from spikestore.store_schemas.repair import Repair
-    from spikestore.store_schemas.repair import repair as repair_set
-    from spikestore.store_schemas.storage import open_storage
-    from spikestore.store_schemas.storage.untrusted import UntrustedStorage
 
     opened = open_store(store, must_exist=True)
     other = None if upstream is None else UntrustedStorage(open_storage(upstream))
@@ -95,7 +96,7 @@ def repair(
             rows = None
             folder = data if data is not None else known.data
             if folder is not None:
-                from spikestore.pipeline.recomputing import rows_from_recordings
+                from spikestore.pipeline.building.recompute import rows_from_recordings
 
                 rows = rows_from_recordings(features, folder)
             result = repair_set(
@@ -145,8 +146,8 @@ def _tell(results: dict[str, Repair]) -> None:
 
 def _chosen(store: Store, names: list[str]) -> list[tuple[str, Address, str | None]]:
     """Return label, address and promised digest of what is meant; nothing of it need be whole."""
-    from spikestore.store_schemas.feature_set import Address
-    from spikestore.store_schemas.model import NAME
+    from spikestore.store_schemas.documents.address import Address
+    from spikestore.store_schemas.specs.model import NAME
 
     chosen: list[tuple[str, Address, str | None]] = []
     for text in names:
@@ -168,9 +169,9 @@ def _opened(
     store: Store, address: Address, digest: str | None, upstream: Storage | None, *, uncommit: bool
 ) -> tuple[FeatureSet | None, tuple[Repaired, ...]]:
     """Open a set; with a damaged or missing manifest, repair that first. None: it was removed on request."""
+    from spikestore.store.feature_set import FeatureSet
+    from spikestore.store.upkeep.repair_documents import Repaired, repair_manifest
     from spikestore.store_schemas.errors import DamagedError, MissingObjectError
-    from spikestore.store_schemas.feature_set import FeatureSet
-    from spikestore.store_schemas.repair_documents import Repaired, repair_manifest
 
     try:
         return FeatureSet.open(store.storage, address), ()

@@ -18,7 +18,7 @@ from spikestore.store_schemas.errors import (
     UnknownNameError,
     UsageError,
 )
-from spikestore.store_schemas.source import Source
+from spikestore.store_schemas.specs.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +216,14 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
         )
     # Imported here, because a run with nothing to read needs none of them.
     if dataset.reader == "nmnist-bin":
-        from spikestore.pipeline.readers.nmnist import NMNISTReader
+        from spikestore.pipeline.readers.event_files.nmnist import NMNISTReader
 
         return NMNISTReader(root, source.files, first_row=first_row, limit=source.limit)
     if dataset.reader == "dvsgesture-npy":
-        from spikestore.pipeline.readers.dvsgesture import DVSGestureReader
+        from spikestore.pipeline.readers.event_files.dvsgesture import DVSGestureReader
 
         return DVSGestureReader(root, source.files, first_row=first_row, limit=source.limit)
-    from spikestore.pipeline.readers.cochlea import CochleaReader
+    from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
 
     (file,) = source.files
     path = root / file.name

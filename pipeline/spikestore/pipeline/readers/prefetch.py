@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-from spikestore.pipeline.event_block import EventBlock
+from spikestore.pipeline.readers.event_block import EventBlock
 
 
 class ReadsBlocks(Protocol):

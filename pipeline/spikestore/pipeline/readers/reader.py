@@ -8,8 +8,8 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.event_block import EventBlock
-from spikestore.pipeline.recording import Recording
+from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.recording import Recording
 from spikestore.store_schemas.errors import RecordingError
 
 

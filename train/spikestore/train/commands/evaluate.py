@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import print_json, progress
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.console import print_json, progress
 from spikestore.train.commands.train import DeviceOption, OtherDataOption
 
 
@@ -28,10 +28,10 @@ def evaluate(
 
     Examples
     --------
-    spikestore evaluate runs/demo/best.pt --split test --store ./store
+    spikestore evaluate runs/demo/best.pt --split test --store ./feature_store
     """
-    from spikestore.train.backends import known_backend
-    from spikestore.train.runs import evaluate as measure
+    from spikestore.train.models.backends import known_backend
+    from spikestore.train.runs.run import evaluate as measure
 
     with progress("samples") as report:
         found, samples = measure(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spikestore.store_schemas.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store_schemas.console import copy_lines, print_json, progress, say
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.console import copy_lines, print_json, progress, say
 
 if TYPE_CHECKING:
-    from spikestore.train.config import TrainConfig
+    from spikestore.train.runs.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -58,13 +58,13 @@ def train(
 
     Examples
     --------
-    spikestore train configs/demo.toml --store ./store
-    torchrun --standalone --nproc-per-node 2 --no-python spikestore train configs/demo.toml --store ./store
+    spikestore train configs/demo.toml --store ./feature_store
+    torchrun --standalone --nproc-per-node 2 --no-python spikestore train configs/demo.toml --store ./feature_store
     tensorboard --logdir runs
     """
-    from spikestore.store_schemas.upstreams import Upstreams, locate_upstreams
-    from spikestore.train.ranks import AnotherRankError, joined
-    from spikestore.train.runs import run
+    from spikestore.store.upstreams import Upstreams, locate_upstreams
+    from spikestore.train.runs.ranks import AnotherRankError, joined
+    from spikestore.train.runs.run import run
 
     try:
         with joined(device) as (ranks, place):
@@ -114,7 +114,7 @@ def _configured(
     path: Path, *, residence: str | None, backend: str | None, **changes: int | None
 ) -> TrainConfig:
     """Return the configuration in a file with what the command line changes in it."""
-    from spikestore.train.config import load_config
+    from spikestore.train.runs.config import load_config
 
     loaded = load_config(path)
     mapping = loaded.to_mapping() | {name: value for name, value in changes.items() if value is not None}

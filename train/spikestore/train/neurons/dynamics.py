@@ -18,8 +18,7 @@ neuron in every step, whether it spiked or not, and so do we. For the backward p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,54 +26,7 @@ from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train.neurons.surrogates import Surrogate
-
-
-@dataclass(frozen=True)
-class Neuron:
-    """Parameters that all neurons of a layer share.
-
-    Attributes
-    ----------
-    threshold : Tensor
-        Float32, shape ().
-    reset : float or None
-        What a spike takes off the membrane potential; None for the threshold. For reset to zero what is added to
-        all membrane potentials behind it: a number.
-    to_zero : bool
-        A spike sets the membrane potential to zero, and takes nothing off.
-    minimum : Tensor or None
-        Lower bound of the membrane potential, float32, shape ().
-    single : bool
-        At most one spike a step.
-    surrogate : Surrogate
-        Derivative of spikes.
-    """
-
-    threshold: Tensor
-    reset: float | None
-    to_zero: bool
-    minimum: Tensor | None
-    single: bool
-    surrogate: Surrogate
-
-
-class Pass(NamedTuple):
-    """What a pass over time gives.
-
-    Attributes
-    ----------
-    spikes : Tensor
-        Shape (batch, time, neurons), the dtype of the input.
-    v_mem : Tensor
-        Membrane potentials after the last step, float32, shape (batch, neurons).
-    v_record : Tensor or None
-        Membrane potentials after every step's reset, float32, shaped like the spikes, detached.
-    """
-
-    spikes: Tensor
-    v_mem: Tensor
-    v_record: Tensor | None = None
+from spikestore.train.neurons.neuron import Neuron, Pass
 
 
 def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool = False) -> Pass:
@@ -123,11 +75,11 @@ def _has_tangent(*tensors: Tensor) -> bool:
 def _kernels(x: Tensor) -> Any:
     """Return the module with the kernels for a device: ``forward`` and ``backward``."""
     if x.device.type == "cpu":
-        from spikestore.train.neurons import cpu
+        from spikestore.train.neurons.cpu import passes as cpu
 
         return cpu
     if x.device.type == "cuda":
-        from spikestore.train.neurons import triton_kernels
+        from spikestore.train.neurons.gpu import passes as triton_kernels
 
         return triton_kernels
     raise UsageError(

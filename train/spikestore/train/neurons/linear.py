@@ -8,15 +8,15 @@ one to the last bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from spikestore.train.neurons.dynamics import Neuron, Pass
+from spikestore.train.neurons.counts import Counts, Link
+from spikestore.train.neurons.neuron import Neuron, Pass
 from spikestore.train.neurons.surrogates import as_single_exponential
 
 AGAIN, SPARSE = 0.15, 0.25
@@ -28,40 +28,9 @@ FEWEST_STEPS, LARGEST = 50, 100_000
 have to fit into the second-level cache, and come from much more than they are."""
 
 
-class Counts(NamedTuple):
-    """A tensor of small integers.
-
-    Attributes
-    ----------
-    packed : Tensor
-        Uint8.
-    density : float
-        Share that is not 0.
-    """
-
-    packed: Tensor
-    density: float
-
-
-@dataclass
-class Link:
-    """What a layer of neurons takes from the linear layer in front of it, and leaves for the next one.
-
-    Attributes
-    ----------
-    linear : nn.Linear
-        The layer in front, which does not run by itself.
-    counts : Counts or None
-        Its input; after the call the neurons' spikes. None if they are no small integers.
-    """
-
-    linear: nn.Linear
-    counts: Counts | None
-
-
 def pack(x: Tensor) -> Counts | None:
     """Return a float32 tensor as counts; None if it holds something else than integers from 0 to 254."""
-    from spikestore.train.neurons import cpu_linear
+    from spikestore.train.neurons.cpu import linear_passes as cpu_linear
 
     return cpu_linear.pack(x)
 
@@ -105,7 +74,7 @@ class _LinearIAF(torch.autograd.Function):
         counts: Counts | None,
         notes: list[Counts | None],
     ) -> tuple[Tensor, Tensor]:
-        from spikestore.train.neurons import cpu_linear
+        from spikestore.train.neurons.cpu import linear_passes as cpu_linear
 
         current = linear(x, weight, bias)
         sparse = _are_summed(counts, weight)
@@ -130,7 +99,7 @@ class _LinearIAF(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
-        from spikestore.train.neurons import cpu_linear
+        from spikestore.train.neurons.cpu import linear_passes as cpu_linear
 
         source, weight, bias, *saved = ctx.saved_tensors
         gradients, needs_x = (spikes, v_mem), ctx.needs_input_grad[0]
@@ -177,7 +146,7 @@ def _input_gradient(weight: Tensor, output: Tensor) -> Tensor:
 
 
 def _weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
-    from spikestore.train.neurons import cpu_linear
+    from spikestore.train.neurons.cpu import linear_passes as cpu_linear
 
     if sparse:
         return cpu_linear.weight_gradient(source, output)

@@ -1,0 +1,201 @@
+"""Drive one build: join or start it, run its unfinished fragments, commit."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spikestore.pipeline.building.provenance import provenance
+from spikestore.pipeline.execution.executors import Executor
+from spikestore.pipeline.execution.fragment_task import LOSSY_SHARE, FragmentJob
+from spikestore.pipeline.readers.datasets import open_reader
+from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
+from spikestore.pipeline.transforms.choose import executor_for
+from spikestore.store.build import Build
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.storage import Storage
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.documents.plan import Plan, make_plan
+from spikestore.store_schemas.errors import LayoutError, StoreError, UsageError
+from spikestore.store_schemas.layout import Layout, layout_of
+from spikestore.store_schemas.specs.transform import ExecutorName, Transform
+
+logger = logging.getLogger(__name__)
+
+EVENT_COLUMNS = ("n_events", "n_cropped", "n_dropped")
+
+Progress = Callable[[int, int, str], None]
+"""Called as (samples done, samples in all, what is built)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How somebody would like to build; the plan that is joined may differ.
+
+    Attributes
+    ----------
+    workers : int
+        Tasks that will run at once.
+    fragment_samples : int, optional
+        Rows of a fragment.
+    restart : bool
+        Begin anew instead of joining a build that is under way.
+    """
+
+    workers: int = 1
+    fragment_samples: int | None = None
+    restart: bool = False
+
+
+def layout_of_source(located: LocatedSource, transform: Transform) -> Layout:
+    """Look into a source without building anything.
+
+    Raises
+    ------
+    LayoutError
+        A file is not what its name says, or has no recordings.
+    UsageError
+        The transform does not fit the recordings.
+    """
+    return look_into(located, transform)[0]
+
+
+def look_into(located: LocatedSource, transform: Transform) -> tuple[Layout, int]:
+    """Return the layout and the number of events of a source; raises like `layout_of_source`."""
+    with open_reader(located.source, located.root) as reader:
+        return _layout(reader, located, transform), int(reader.n_events().sum())
+
+
+def open_build(storage: Storage, located: LocatedSource, transform: Transform, wish: Wish) -> Build:
+    """Join the build of a feature set, or start it.
+
+    Raises
+    ------
+    LayoutError
+        A file is not what its name says, or has no recordings.
+    ConflictError
+        The build that is under way is for other columns.
+    """
+    source = located.source
+    with open_reader(source, located.root) as reader:
+        layout = _layout(reader, located, transform)
+
+        def plan() -> Plan:
+            return make_plan(
+                transform,
+                source.key,
+                layout,
+                reader.n_events(),
+                workers=wish.workers,
+                fragment_samples=wish.fragment_samples,
+            )
+
+        build = Build.join_or_start(storage, Address(transform.key, source.key), plan, restart=wish.restart)
+        build.refuse_other_shape(layout, len(reader))
+    return build
+
+
+def refuse_unfinished(build: Build, label: str) -> None:
+    """Raise `StoreError` if a fragment has no record yet."""
+    unfinished = build.unfinished()
+    if unfinished:
+        some = ", ".join(map(str, unfinished[:10])) + (" …" if len(unfinished) > 10 else "")
+        raise StoreError(
+            f"{label} can't be finalised: {len(unfinished)} of {build.plan.fragments} fragments are missing ({some}); "
+            "run their parts again (fragment k belongs to part k modulo N, plus 1), or preprocess without --finalise",
+            fragments=tuple(unfinished),
+        )
+
+
+def _layout(reader: Reader, located: LocatedSource, transform: Transform) -> Layout:
+    if len(reader) == 0:
+        path = located.stamps[0].path
+        raise LayoutError(f"{path} has no recordings", path=str(path))
+    x, y, p = transform.to_frame.sensor_size
+    if not reader.has_y and y != 1:  # every task would say so, but only after the plan is stored
+        raise UsageError(
+            f"sensor_size ({x}, {y}, {p}): events without y need a sensor with one row, ({x}, 1, {p})"
+        )
+    return layout_of(
+        transform, has_y=reader.has_y, classes=reader.classes, extras=(*reader.extras, *EVENT_COLUMNS)
+    )
+
+
+def build_features(
+    build: Build,
+    located: LocatedSource,
+    transform: Transform,
+    runs: Executor,
+    *,
+    executor: ExecutorName = "auto",
+    progress: Progress,
+) -> FeatureSet:
+    """Run the unfinished fragments of a build, and commit it.
+
+    A run that was killed at any time is taken up where it stopped: finished fragments are not built again.
+
+    Raises
+    ------
+    SourceError
+        The recordings can't be used.
+    StoreError
+        The store can't be written to, is full, or holds something that contradicts this build.
+    """
+    began = time.perf_counter()
+    source = located.source
+    label = f"{source.dataset} {source.split}"
+    plan = build.plan
+    unfinished = build.unfinished()
+    done = plan.samples - sum(len(plan.rows(fragment)) for fragment in unfinished)
+    if done:
+        logger.info(
+            "%s: %s of %s samples were stored before, going on with fragments of %s",
+            label,
+            f"{done:,}",
+            f"{plan.samples:,}",
+            f"{plan.fragment_samples:,}",
+        )
+    progress(done, plan.samples, label)
+    job = FragmentJob(build, located, transform, executor)
+    for report in runs.run(job, unfinished):
+        done += report.samples
+        progress(done, plan.samples, label)
+    check_unchanged(located.stamps)
+    features = build.commit(
+        transform,
+        source,
+        provenance(
+            executor=executor_for(transform, executor, has_y="y" in plan.layout.axes),
+            workers=runs.workers,
+            seconds=time.perf_counter() - began,
+            reused_fragments=plan.fragments - len(unfinished),
+        ),
+    )
+    _tell(features, label)
+    return features
+
+
+def _tell(features: FeatureSet, label: str) -> None:
+    manifest = features.manifest
+    if manifest.skipped:
+        first = manifest.skipped[0]
+        logger.warning(
+            "%s: %d of %d recordings %s skipped, the first because %s",
+            label,
+            len(manifest.skipped),
+            manifest.samples,
+            "was" if len(manifest.skipped) == 1 else "were",
+            first.reason,
+        )
+    if manifest.events.lossy_samples:
+        logger.warning(
+            "%s: %d of %d recordings lost more than %d %% of their events, which lie in no time bin (Tonic drops "
+            "what follows the last whole bin; see column n_dropped)",
+            label,
+            manifest.events.lossy_samples,
+            manifest.samples,
+            100 * LOSSY_SHARE,
+        )

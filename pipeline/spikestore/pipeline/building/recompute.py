@@ -1,0 +1,73 @@
+"""Compute fragments of a committed feature set again, from the recordings it was made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged, make_source
+from spikestore.store.build import Build
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.upkeep.repair import RowSource
+from spikestore.store.upkeep.repair_rewrite import Rows
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.errors import SourceError
+from spikestore.store_schemas.specs.source import Source
+
+
+def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
+    """Return what computes fragments of a feature set again; nothing but its manifest and the recordings is needed.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    data : Path or str
+        Folder with the recordings.
+
+    Raises
+    ------
+    SourceNotFoundError
+        The recordings are not there.
+    SourceError
+        They are others: a file has another content.
+    """
+    source = features.manifest.source
+    located = make_source(
+        source.dataset, source.split, data, sort=source.sort, on_error=source.on_error, limit=source.limit
+    )
+    if located.source.key != source.key:
+        raise SourceError(
+            f"{data} does not hold the recordings of {source.dataset} {source.split} that the set was made of: "
+            f"{_difference(located.source, source)}",
+            path=str(data),
+        )
+
+    def rows(plan: Plan, fragment: int) -> Rows:
+        return _rows(features, located, plan, fragment)
+
+    return rows
+
+
+def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: int) -> Rows:
+    # Here and not above: who only fetches needs neither numba nor HDF5.
+    from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
+    from spikestore.pipeline.readers.datasets import open_reader
+
+    job = FragmentJob(Build(features.storage, plan), located, features.manifest.transform).only(fragment)
+    check_unchanged(job.located.stamps)
+    with open_reader(job.located.source, job.located.root, first_row=job.located.first_row) as reader:
+        columns, skipped, events = transform_rows(job, reader, plan.rows(fragment))
+    check_unchanged(job.located.stamps)
+    return Rows(columns, tuple(skipped), events)
+
+
+def _difference(found: Source, wanted: Source) -> str:
+    files = {file.name: file for file in found.files}
+    for file in wanted.files:
+        if file.name not in files:
+            return f"{file.name} is missing"
+        if files[file.name] != file:
+            return f"{file.name} has another content"
+    if found.reader_version != wanted.reader_version:
+        return f"version {found.reader_version} of the reader reads them, not {wanted.reader_version}"
+    return "there are more files"

@@ -1,0 +1,210 @@
+"""Demo data: speech-like recordings in the exact file layout of Spiking Speech Commands.
+
+1. Each recording is drawn from a seed of its own, made of (seed, split, number): a small set is the beginning
+   of a large one, and a file has the same bytes each time it is written.
+2. The three files hold what `tonic.datasets.SSC` reads: vlen float16 times in seconds, vlen uint16 units,
+   labels, class names, speakers; speakers of different splits are different. Beside each file lies the empty
+   ``.zip`` without which Tonic would start to download.
+3. A file appears under its name only when it is complete. One that is there with the same arguments is kept;
+   one that was not written here is never touched, because it may be the real SSC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.demo.demo_voices import WORDS, Voice, draw_recording, draw_voice
+from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError, UsageError
+
+__all__ = ["write_demo_data"]
+
+VERSION = 1
+"""Goes up with every change of what is written, so that files of an older version are written anew."""
+
+_SPLITS = ("train", "valid", "test")
+_SPEAKERS = {"train": (0, 240), "valid": (240, 60), "test": (300, 60)}
+"""First number and count of each split's speakers: fixed, so that recording i has one speaker at any size."""
+_REPORT_EVERY = 100
+"""Recordings between two calls of ``progress``."""
+_BYTES_PER_RECORDING = 36_000
+"""Mean size on disk, a little above what was measured."""
+_MARK = "spikestore_demo"
+"""Root attribute of our files: version, seed, number of recordings."""
+# What a seed is for: its second number.
+_FOR_VOICE, _FOR_LABELS, _FOR_RECORDING = range(3)
+
+
+def write_demo_data(
+    folder: Path | str,
+    *,
+    train: int = 2000,
+    valid: int = 400,
+    test: int = 400,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Path]:
+    """Write deterministic speech-like recordings that `tonic.datasets.SSC` loads.
+
+    Parameters
+    ----------
+    folder : pathlib.Path or str
+        Tonic's ``save_to``: files go to ``folder/SSC/``. Made if missing.
+    train, valid, test : int
+        Recordings in each split, at least 1. A split of 35 or more has every class.
+    seed : int
+        Of voices and recordings, not negative. Words, and so labels, are the same for all seeds.
+    progress : callable, optional
+        Called now and then with (recordings written, recordings in all).
+
+    Returns
+    -------
+    dict of str to pathlib.Path
+        The HDF5 file of each split: ``train``, ``valid``, ``test``.
+
+    Raises
+    ------
+    UsageError
+        A number is out of range, or the folder is none, or has SSC files that were not written here.
+    ReadOnlyStoreError
+        The folder can't be written to.
+    StorageFullError
+        No space is left.
+    """
+    counts = {"train": train, "valid": valid, "test": test}
+    for split, count in counts.items():
+        if count < 1:
+            raise UsageError(f"demo data: {split} must be at least 1 recording, not {count}", field=split)
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"demo data: seed must be from 0 to 2^63 - 1, not {seed}", field="seed")
+    target = Path(folder) / "SSC"
+    paths = {split: target / f"ssc_{split}.h5" for split in _SPLITS}
+    total = sum(counts.values())
+    done = 0
+
+    def report(written: int) -> None:
+        if progress is not None:
+            progress(done + written, total)
+
+    with _storage_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+        kept = {split: _is_written(paths[split], counts[split], seed) for split in _SPLITS}
+        _check_space(target, sum(counts[split] for split in _SPLITS if not kept[split]))
+        for split in _SPLITS:
+            if not kept[split]:
+                _write_split(paths[split], split, counts[split], seed, report)
+            report(counts[split])
+            done += counts[split]
+    return paths
+
+
+def _archive(path: Path) -> Path:
+    """Path of the archive that Tonic looks for before it opens `path`."""
+    return path.with_name(path.name + ".zip")
+
+
+def _is_written(path: Path, count: int, seed: int) -> bool:
+    """Whether this very demo file is there; an error if somebody else's is."""
+    archive = _archive(path)
+    if archive.exists() and archive.stat().st_size > 0:
+        raise UsageError(f"{archive} is not demo data: choose another folder", path=str(archive))
+    if not path.exists():
+        return False
+    mark = None
+    # What HDF5 can't open is not ours either: ours appear complete.
+    with contextlib.suppress(OSError), h5py.File(path, "r") as file:
+        mark = file.attrs.get(_MARK)
+    if mark is None:
+        raise UsageError(f"{path} is not demo data: choose another folder", path=str(path))
+    return archive.exists() and np.array_equal(mark, [VERSION, seed, count])
+
+
+def _check_space(folder: Path, count: int) -> None:
+    needed = _BYTES_PER_RECORDING * count
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StorageFullError(
+            f"{folder}: demo data need about {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free",
+            path=str(folder),
+        )
+
+
+def _write_split(path: Path, split: str, count: int, seed: int, report: Callable[[int], None]) -> None:
+    """Write one file and the empty archive beside it."""
+    # The name must not end in .h5: Tonic counts those.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        # A fixed range of HDF5 formats and no time stamps: the same bytes on every run.
+        with h5py.File(temporary, "w", libver=("earliest", "v108")) as file:
+            _fill(file, split, count, seed, report)
+        with temporary.open("rb") as finished:
+            os.fsync(finished.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _archive(path).touch()
+
+
+def _fill(file: h5py.File, split: str, count: int, seed: int, report: Callable[[int], None]) -> None:
+    """Write all data of one split into an open, empty file."""
+    stream = _SPLITS.index(split)
+    words = list(WORDS)
+    labels = _draw_labels(stream, count, seed)
+    first, n_speakers = _SPEAKERS[split]
+    voices = [_voice(seed, first + k) for k in range(n_speakers)]
+    speakers = np.empty(count, np.uint16)
+
+    file.attrs[_MARK] = np.array([VERSION, seed, count], np.int64)
+    times = file.create_dataset("spikes/times", (count,), h5py.vlen_dtype(np.float16), track_times=False)
+    units = file.create_dataset("spikes/units", (count,), h5py.vlen_dtype(np.uint16), track_times=False)
+    for i in range(count):
+        rng = np.random.default_rng((seed, _FOR_RECORDING, stream, i))
+        speaker = int(rng.integers(n_speakers))
+        speakers[i] = first + speaker
+        # One at a time: h5py takes a block of one vlen row for a two-dimensional array.
+        times[i], units[i] = draw_recording(rng, words[labels[i]], voices[speaker])
+        if (i + 1) % _REPORT_EVERY == 0:
+            report(i + 1)
+    file.create_dataset("labels", data=labels, track_times=False)
+    file.create_dataset("extra/keys", data=np.array([word.encode() for word in words]), track_times=False)
+    file.create_dataset("extra/speaker", data=speakers, track_times=False)
+
+
+def _voice(seed: int, speaker: int) -> Voice:
+    return draw_voice(np.random.default_rng((seed, _FOR_VOICE, speaker)))
+
+
+def _draw_labels(stream: int, count: int, seed: int) -> npt.NDArray[np.uint16]:
+    """Draw labels, uint16, shape (count,): every class once in each 35 recordings."""
+    runs = [
+        np.random.default_rng((seed, _FOR_LABELS, stream, run)).permutation(len(WORDS))
+        for run in range(-(-count // len(WORDS)))
+    ]
+    return np.concatenate(runs)[:count].astype(np.uint16)
+
+
+@contextlib.contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of the operating system and of HDF5 into ours."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        # HDF5 tells of a full disk in words only, with no errno.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            raise StorageFullError(f"{folder}: no space is left", path=str(folder)) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise ReadOnlyStoreError(f"{folder} can't be written to", path=str(folder)) from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise UsageError(f"{folder} is not a folder", path=str(folder)) from error
+        raise StoreError(f"{folder}: {error}", path=str(folder)) from error

@@ -1,0 +1,165 @@
+"""One task: read the recordings of one fragment, transform them, store the fragment.
+
+Runs in a worker process, in any order, as often as Dask likes: everything it writes is put-if-absent, and a
+fragment that has its record already costs one look.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from spikestore.pipeline.readers.datasets import open_reader
+from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.prefetch import blocks
+from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
+from spikestore.pipeline.transforms.choose import block_chain
+from spikestore.pipeline.transforms.fused import FusedSamples
+from spikestore.store.build import Build
+from spikestore.store.columns.samples import SampleColumns, concatenate
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
+from spikestore.store_schemas.errors import RecordingError
+from spikestore.store_schemas.layout import SKIPPED_LABEL, Layout
+from spikestore.store_schemas.specs.transform import ExecutorName, Transform
+
+READ_BLOCK = 256
+"""Most recordings that are read at once."""
+
+READ_EVENTS = 8_000_000
+"""About how many events are read at once: gestures have 400,000 in a recording, spoken words 8,000."""
+
+LOSSY_SHARE = 0.05
+"""A sample that loses more than this share of its events, because no bin holds them, is worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentJob:
+    """What all fragments of a build share; goes to the workers with every task, a few kilobytes.
+
+    Attributes
+    ----------
+    build : Build
+        The build, with its plan and the store.
+    located : LocatedSource
+        The recordings.
+    transform : Transform
+        What is done to them.
+    executor : {"auto", "fused", "tonic"}
+        Who does it; the samples are the same.
+    """
+
+    build: Build
+    located: LocatedSource
+    transform: Transform
+    executor: ExecutorName = "auto"
+
+    @property
+    def plan(self) -> Plan:
+        """The build's plan."""
+        return self.build.plan
+
+    def only(self, fragment: int) -> FragmentJob:
+        """Return what one fragment needs of this, to be sent to a worker."""
+        return replace(self, located=self.located.part(self.plan.rows(fragment)))
+
+
+class FragmentReport(NamedTuple):
+    """What a task says when it is done."""
+
+    fragment: int
+    samples: int
+    nnz: int
+    seconds: float
+    """Spent in the task; about 0 if another builder had stored the fragment already."""
+
+
+def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
+    """Store one fragment, unless it has its record already.
+
+    Raises
+    ------
+    RecordingError
+        A recording can't be transformed, and the source does not say ``on_error = "skip"``.
+    SourceChangedError
+        A file is no longer the one that was hashed.
+    StoreError
+        The fragment can't be stored.
+    """
+    began = time.perf_counter()
+    build = job.build
+    rows = job.plan.rows(fragment)
+    if build.has_fragment(fragment):
+        return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)
+    job = job.only(fragment)
+    check_unchanged(job.located.stamps)
+    with open_reader(job.located.source, job.located.root, first_row=job.located.first_row) as reader:
+        columns, skipped, events = transform_rows(job, reader, rows)
+    check_unchanged(job.located.stamps)
+    record = build.put_fragment(fragment, columns, skipped=skipped, events=events)
+    return FragmentReport(fragment, len(rows), record.nnz, time.perf_counter() - began)
+
+
+def transform_rows(
+    job: FragmentJob, reader: Reader, rows: range
+) -> tuple[SampleColumns, list[SkippedRow], EventCounts]:
+    """Read and transform recordings; the next block is read while the last one is transformed.
+
+    Returns
+    -------
+    columns : SampleColumns
+        One row for each of `rows`; `Build.put_fragment` checks them and brings them to stored dtypes.
+    skipped : list of SkippedRow
+        Rows without a sample, and why.
+    events : EventCounts
+        What happened to the events.
+    """
+    source, layout = job.located.source, job.plan.layout
+    chain = block_chain(job.transform, job.executor, has_y=reader.has_y)
+    errors: dict[int, RecordingError] = {}
+    parts: list[SampleColumns] = []
+    n_events = reader.n_events()
+    per_recording = max(1.0, float(n_events.mean())) if len(n_events) else 1.0
+    size = max(1, min(READ_BLOCK, int(READ_EVENTS / per_recording)))
+    with blocks(reader, rows, size) as stream:
+        for block in stream:
+            samples = chain(block, name_of=reader.name_of, sort=source.sort)
+            if samples.errors and source.on_error != "skip":
+                first = samples.errors[min(samples.errors)]
+                hint = 'mend it, or say on_error = "skip" under [source] to leave such recordings out'
+                raise RecordingError(f"{first.message}: {hint}", **first.details) from first
+            errors |= samples.errors
+            parts.append(_columns(block, samples, layout))
+    columns = concatenate(parts)
+    skipped = [SkippedRow(row=row, reason=errors[row].message[:2000]) for row in sorted(errors)]
+    return columns, skipped, _event_counts(columns)
+
+
+def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:
+    """Return the rows of a block; a skipped row is all zeros, with the label for that."""
+    good = np.ones(len(block), bool)
+    good[[row - block.first_row for row in samples.errors]] = False
+    extras = {
+        name: getattr(samples, name) if name.startswith("n_") else block.extras[name]
+        for name in layout.extras
+    }
+    return SampleColumns(
+        index=samples.index,
+        value=samples.value,
+        nnz=samples.nnz,
+        n_bins=samples.n_bins,
+        label=np.where(good, block.labels, SKIPPED_LABEL),
+        extras={name: np.where(good, column, 0) for name, column in extras.items()},
+    )
+
+
+def _event_counts(columns: SampleColumns) -> EventCounts:
+    totals = {
+        name: int(columns.extras[name].sum(dtype=np.int64)) for name in ("n_events", "n_cropped", "n_dropped")
+    }
+    lossy = columns.extras["n_dropped"] > LOSSY_SHARE * columns.extras["n_events"].astype(np.float64)
+    return EventCounts(**totals, lossy_samples=int(np.count_nonzero(lossy)))

@@ -1,0 +1,1 @@
+"""SSC and SHD: events in HDF5 files."""

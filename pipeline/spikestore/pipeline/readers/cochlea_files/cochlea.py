@@ -1,0 +1,208 @@
+"""Reader of the silicon-cochlea files of Spiking Speech Commands (SSC) and Spiking Heidelberg Digits (SHD).
+
+One HDF5 file a split:
+
+======================  =========================  ==========================================
+dataset                 type, shape                content
+======================  =========================  ==========================================
+``spikes/times``        vlen float16, (n,)         event times in seconds
+``spikes/units``        vlen uint16, (n,)          channels, 0 to 699
+``labels``              integer, (n,)              class numbers
+``extra/keys``          bytes, (classes,)          class names
+``extra/speaker``       integer, (n,), optional    speaker numbers
+======================  =========================  ==========================================
+
+Events are those of `tonic.datasets.SSC`, bit for bit: seconds are widened to float64, multiplied by 10^6 and
+truncated to int64 µs. Wider floating-point times are read in the same way. What a whole file gets wrong is a
+`LayoutError`; what one recording gets wrong is a `RecordingError` in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.cochlea_files.cochlea_block import CHANNELS, cochlea_block
+from spikestore.pipeline.readers.cochlea_files.cochlea_layout import DOWNLOAD, EXPECTED, CochleaLayout
+from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, one_line, open_hdf5
+from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, read_sequences
+from spikestore.pipeline.readers.cochlea_files.vlen import vlen_lengths
+from spikestore.pipeline.readers.cochlea_files.watched_file import WatchedFile
+from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.reader import ClosesBehind
+from spikestore.pipeline.readers.recording import Events, Recording
+from spikestore.store_schemas.errors import LayoutError, RecordingError, SpikestoreError
+
+if TYPE_CHECKING:
+    from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
+
+_ReadSequences = Callable[[int, int], list[Sequences]]
+
+EVENT = np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)])
+"""Tonic's dtype for these datasets; ``t`` in µs."""
+
+
+class CochleaReader(ClosesBehind):
+    """The recordings of one SSC or SHD file; a `spikestore.pipeline.readers.reader.Reader`.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The HDF5 file.
+    limit : int, optional
+        Read only this many recordings from the start.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Class names.
+    extras : tuple of str
+        ``("speaker",)`` where the file has speakers, else empty.
+
+    Raises
+    ------
+    SourceNotFoundError
+        There is no such file.
+    LayoutError
+        The file is not HDF5, truncated, without recordings, or in another layout.
+    """
+
+    name = "cochlea-hdf5"
+    version = 1
+    has_y = False
+    sensor_size = (CHANNELS, 1, 1)
+
+    def __init__(self, path: Path, *, limit: int | None = None) -> None:
+        self._path = path
+        self._file = open_hdf5(path, expected=EXPECTED, remedy=DOWNLOAD)
+        self._watched = WatchedFile(path)
+        self._heap: VlenHeap | None = None
+        try:
+            self._load(limit)
+        except SpikestoreError:
+            self.close()
+            raise
+        except HDF5_ERRORS as error:
+            self.close()
+            self._damaged(error)
+
+    def _load(self, limit: int | None) -> None:
+        layout = CochleaLayout(self._path, self._file)
+        self._times = layout.sequences("spikes/times", "f", "floating-point")
+        self._units = layout.sequences("spikes/units", "iu", "integer")
+        self._labels = layout.integers("labels")
+        self.classes = layout.names("extra/keys")
+        self._speakers = layout.integers("extra/speaker") if "extra/speaker" in self._file else None
+        self.extras: tuple[str, ...] = () if self._speakers is None else ("speaker",)
+        counts = {
+            "spikes/times": len(self._times),
+            "spikes/units": len(self._units),
+            "labels": len(self._labels),
+        }
+        if self._speakers is not None:
+            counts["extra/speaker"] = len(self._speakers)
+        if len(set(counts.values())) > 1:
+            layout.refuse(
+                "numbers of recordings differ: " + ", ".join(f"{n} in {name}" for name, n in counts.items())
+            )
+        total = counts["labels"]
+        if total == 0:
+            raise LayoutError(f"{self._path} has no recordings: {DOWNLOAD}", path=str(self._path))
+        self._count = total if limit is None else min(total, limit)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def name_of(self, row: int) -> str:
+        """Return the file's name and the row."""
+        return f"{self._path.name}: recording {row}"
+
+    def n_events(self) -> npt.NDArray[np.int64]:
+        """Return the number of units of each recording, int64, shape (len(self),), without reading the units."""
+        try:
+            lengths = vlen_lengths(self._units, self._count)
+        except HDF5_ERRORS as error:
+            self._damaged(error)
+        # A length that can't be would otherwise make a plan of absurd size.
+        impossible = np.flatnonzero(lengths > self._watched.size)
+        if len(impossible):
+            row = int(impossible[0])
+            self._damaged(
+                f"recording {row} would have {lengths[row]} events in a file of {self._watched.size} bytes"
+            )
+        return lengths
+
+    def read(self, start: int, stop: int) -> list[Recording | RecordingError]:
+        """Read the recordings ``start`` to ``stop - 1``; see `Reader.read`."""
+        block = self._block(start, stop, self._through_h5py)
+        return [block.errors.get(row) or self._recording(block, row) for row in range(start, stop)]
+
+    def read_block(self, start: int, stop: int) -> EventBlock:
+        """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
+        return self._block(start, stop, self._from_heap)
+
+    def _block(self, start: int, stop: int, sequences: _ReadSequences) -> EventBlock:
+        if not 0 <= start <= stop <= self._count:
+            raise IndexError(f"rows {start} to {stop} of {self._count} recordings")
+        # HDF5 reads zeros, without a word, where a file ends earlier than it did when it was opened; some zeros
+        # it reads for ever. So look before and after.
+        self._watched.check()
+        try:
+            times, units = sequences(start, stop)
+        except HDF5_ERRORS as error:
+            self._damaged(error)
+        self._watched.check()
+        return cochlea_block(
+            start,
+            times,
+            units,
+            self._labels[start:stop],
+            {} if self._speakers is None else {"speaker": self._speakers[start:stop]},
+            n_classes=len(self.classes),
+            problem=self._bad,
+        )
+
+    def _through_h5py(self, start: int, stop: int) -> list[Sequences]:
+        return [read_sequences(dataset, start, stop) for dataset in (self._times, self._units)]
+
+    def _from_heap(self, start: int, stop: int) -> list[Sequences]:
+        if self._heap is None:
+            # Here, because it loads numba, half a second that `read` and planning can do without.
+            from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
+
+            self._heap = VlenHeap(self._times, self._units)
+        found = self._heap.read(start, stop)
+        if found is not None:
+            return found
+        self._watched.check()
+        return self._through_h5py(start, stop)
+
+    def _recording(self, block: EventBlock, row: int) -> Recording:
+        place = row - block.first_row
+        here = slice(block.offsets[place], block.offsets[place + 1])
+        t = block.t[here]
+        events: Events = np.empty(len(t), EVENT)
+        events["t"] = t if block.time_table is None else block.time_table[t]
+        events["x"] = block.x[here]
+        events["p"] = 1
+        extras = {name: int(column[place]) for name, column in block.extras.items()}
+        return Recording(row, events, int(block.labels[place]), extras)
+
+    def _bad(self, row: int, why: str, **details: int) -> RecordingError:
+        # The file's name and not its path: reasons of skipped recordings are stored and travel with the set.
+        return RecordingError(f"{self.name_of(row)}: {why}", path=str(self._path), recording=row, **details)
+
+    def _damaged(self, why: Exception | str) -> NoReturn:
+        self._watched.check()  # a file that changes, or is gone, looks damaged
+        cause = why if isinstance(why, Exception) else None
+        raise LayoutError(
+            f"{self._path} is damaged or truncated ({one_line(why)}): {DOWNLOAD}", path=str(self._path)
+        ) from cause
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

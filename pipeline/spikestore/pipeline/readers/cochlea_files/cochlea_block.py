@@ -1,0 +1,137 @@
+"""From the stored columns of cochlea recordings to an `EventBlock`: times in µs, ill-formed recordings set apart.
+
+1. Each check looks at the whole block at once; only what fails it is looked at again, row by row.
+2. A row's first problem is the one that is told: lengths, label, times, channels, in this order.
+3. Ill-formed rows lose their events, so that every event that is left is legal: a finite time, a channel of the
+   cochlea.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, offsets_of
+from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
+from spikestore.store_schemas.errors import RecordingError
+
+CHANNELS = 700
+
+Problem = Callable[..., RecordingError]
+"""Called with a row, what is wrong with it, and details by name; returns the error."""
+
+_TOO_LATE = 2.0**63
+"""In µs: beyond int64. No float16 reaches it except infinity; wider types can."""
+_INFINITY = 0x7C00
+"""Bit pattern of a float16; from here on up to the sign bit, all are infinite or NaN."""
+
+
+def cochlea_block(
+    first_row: int,
+    times: Sequences,
+    units: Sequences,
+    labels: npt.NDArray[np.int64],
+    extras: Mapping[str, npt.NDArray[np.int64]],
+    *,
+    n_classes: int,
+    problem: Problem,
+) -> EventBlock:
+    """Put recordings into columns.
+
+    Parameters
+    ----------
+    first_row : int
+        Row of the first recording.
+    times : Sequences
+        Seconds, of a floating-point type.
+    units : Sequences
+        Channels, of an integer type; a caller must not write to them later, nor to the times.
+    labels : int64 array, shape (recordings,)
+        Class numbers.
+    extras : mapping of str to int64 array, shape (recordings,) each
+        Further columns.
+    n_classes : int
+        Labels lie below it.
+    problem : callable
+        Makes the errors.
+    """
+    errors: dict[int, RecordingError] = {}
+
+    def report(place: int, why: str, **details: int) -> None:
+        row = first_row + place
+        if row not in errors:
+            errors[row] = problem(row, why, **details)
+
+    for place in np.flatnonzero(times.lengths != units.lengths).tolist():
+        report(place, f"{times.lengths[place]} times but {units.lengths[place]} units")
+    for place in np.flatnonzero((labels < 0) | (labels >= n_classes)).tolist():
+        label = int(labels[place])
+        report(place, f"label {label} is not one of the {n_classes} classes", label=label)
+    t, table, illegal = _in_microseconds(times.values)
+    for place, event, at in _first_in_rows(illegal, times):
+        report(place, f"the time of event {event} is {times.values[at]} s", event=event)
+    for place, event, at in _first_in_rows(_outside(units.values), units):
+        why = f"event {event} is in channel {units.values[at]}, channels are 0 to {CHANNELS - 1}"
+        report(place, why, event=event)
+
+    x, lengths = units.values, units.lengths
+    if errors:
+        good = np.ones(len(labels), bool)
+        good[[row - first_row for row in errors]] = False
+        t, x = t[np.repeat(good, times.lengths)], x[np.repeat(good, units.lengths)]
+        lengths = np.where(good, lengths, 0)
+    return EventBlock(first_row, offsets_of(lengths), t, table, x, None, None, labels, extras, errors)
+
+
+@functools.cache
+def float16_table() -> npt.NDArray[np.int64]:
+    """Return the time in µs of each bit pattern of a float16 in seconds; `NO_TIME` if it is not finite.
+
+    Seconds are widened to float64 first, as Tonic does: 10^6 times a float16 overflows (tonic issue 321).
+
+    Returns
+    -------
+    int64 array, shape (65536,)
+        Not writable: all blocks share it.
+    """
+    seconds = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    table = np.full(2**16, NO_TIME, np.int64)
+    finite = np.isfinite(seconds)
+    table[finite] = seconds[finite].astype(np.float64) * 1e6
+    table.flags.writeable = False
+    return table
+
+
+def _in_microseconds(
+    seconds: npt.NDArray[Any],
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, npt.NDArray[np.int64]]:
+    """Return the columns `t` and `time_table`, and the places of times that are none."""
+    if seconds.dtype == np.float16:
+        codes = seconds.view(np.uint16)
+        # Of both signs the infinities are the first illegal codes; two maxima need no copy of the column.
+        if not len(codes) or (codes.max() < 0x8000 + _INFINITY and codes.view(np.int16).max() < _INFINITY):
+            return codes, float16_table(), np.zeros(0, np.int64)
+        return codes, float16_table(), np.flatnonzero((codes & 0x7FFF) >= _INFINITY)
+    with np.errstate(over="ignore", invalid="ignore"):
+        microseconds = seconds.astype(np.float64) * 1e6
+        illegal = np.flatnonzero(~(np.abs(microseconds) < _TOO_LATE))
+        return microseconds.astype(np.int64), None, illegal
+
+
+def _outside(units: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    if not len(units) or (units.max() < CHANNELS and units.min() >= 0):
+        return np.zeros(0, np.int64)
+    return np.flatnonzero((units >= CHANNELS) | (units < 0))
+
+
+def _first_in_rows(places: npt.NDArray[np.int64], column: Sequences) -> list[tuple[int, int, int]]:
+    """Return (row of the block, number in its row, place in the column) of the first of `places` in each row."""
+    if not len(places):
+        return []
+    offsets = column.offsets()
+    rows, first = np.unique(np.searchsorted(offsets, places, "right") - 1, return_index=True)
+    return [(int(row), int(at - offsets[row]), int(at)) for row, at in zip(rows, places[first], strict=True)]

@@ -1,0 +1,85 @@
+"""What a cochlea file must hold: finds the datasets in it, or says what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.cochlea_files.hdf5 import type_text
+from spikestore.store_schemas.errors import LayoutError
+
+EXPECTED = "expected HDF5 with spikes/times, spikes/units, labels and extra/keys, as SSC and SHD have it"
+DOWNLOAD = "download it again (https://zenkelab.org/datasets/)"
+
+
+class CochleaLayout:
+    """The datasets of one file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where the file is, for messages.
+    file : h5py.File
+        The open file.
+    """
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self._path, self._file = path, file
+
+    def sequences(self, name: str, kinds: str, noun: str) -> Any:
+        """Return a variable-length dataset of one of the `kinds` of NumPy types, called `noun` in messages.
+
+        Raises
+        ------
+        LayoutError
+            There is no such dataset. So for the other methods.
+        """
+        requirement = f"variable-length {noun} sequences, little-endian"
+        found = self._dataset(name, requirement)
+        base = h5py.check_vlen_dtype(found.dtype)
+        # h5py 3.16 hands out sequences of the other byte order unswapped: wrong numbers, without a word.
+        if base is None or np.dtype(base).kind not in kinds or not np.dtype(base).isnative:
+            self.refuse(f"{name} holds {type_text(found)}, should hold {requirement}")
+        return found
+
+    def integers(self, name: str) -> npt.NDArray[np.int64]:
+        """Return the values of a dataset of integers, as int64, shape (n,)."""
+        found = self._dataset(name, "integers")
+        if found.dtype.kind not in "iu":
+            self.refuse(f"{name} holds {type_text(found)}, should hold integers")
+        values = found[()]
+        limits = np.iinfo(np.int32)  # what the store's columns hold
+        if len(values) and (values.max() > limits.max or values.min() < limits.min):
+            self.refuse(f"{name} has values beyond int32")
+        return np.asarray(values, np.int64)
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """Return the values of a dataset of strings."""
+        found = self._dataset(name, "class names")
+        if h5py.check_string_dtype(found.dtype) is None:
+            self.refuse(f"{name} holds {type_text(found)}, should hold class names")
+        try:
+            return tuple(value.decode() for value in found[()].tolist())
+        except UnicodeDecodeError:
+            self.refuse(f"{name} has a class name that is not UTF-8 text")
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise the error that the file is of another layout."""
+        raise LayoutError(
+            f"{self._path}: {why}; {EXPECTED}: choose another file or {DOWNLOAD}", path=str(self._path)
+        )
+
+    def _dataset(self, name: str, requirement: str) -> Any:
+        found = self._file.get(name)
+        if not isinstance(found, h5py.Dataset):
+            self.refuse(f"no dataset {name}")
+        if found.ndim != 1:
+            self.refuse(f"{name} has shape {found.shape}, should have one axis ({requirement})")
+        if found.external or found.is_virtual or found.file.filename != self._file.filename:
+            # The source key hashes this file only.
+            self.refuse(f"{name} is stored in another file")
+        return found

@@ -1,0 +1,236 @@
+"""Variable-length sequences straight from an HDF5 file's bytes, block by block, without HDF5.
+
+HDF5 converts each sequence by itself, under a lock, with several copies. The bytes are simpler than that:
+
+1. A dataset stores a 16-byte descriptor for each sequence: length, address of a heap collection, number in it.
+   Contiguous ones are read from the file, chunks through h5py, which knows all chunk indexes.
+2. Sorted by address, the collections are read in large windows, each byte once, and the objects are copied to
+   their places by a compiled loop that holds no lock (`heap_kernels`).
+
+Windows are read with ``pread`` into memory of our own. A memory map is faster by the copy, but touching a page
+behind the end of a file that shrank, or that a network file system can't deliver, ends the process (SIGBUS);
+here it is a short read.
+
+What is not exactly as expected is left to h5py, by returning None: other versions and sizes, user blocks,
+superblock extensions (a cache image may hide newer bytes), filters, types that need a conversion, sequences never
+written. What is damaged for certain is an error here, because h5py is not safe with it: HDF5 2.0 loops without
+end on a collection whose free space has size 0, which is how the zeros behind a truncated file look too, and
+older ones, by their source, copy an object before they compare its size with that of their buffer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.cochlea_files import heap_kernels as kernels
+from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS
+from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, element_type, offsets_of
+
+_DESCRIPTOR = np.dtype([("length", "<u4"), ("collection", "<u8"), ("number", "<u4")])
+_UNDEFINED = b"\xff" * 8
+_WINDOW = 2**18
+"""Bytes read at once: they stay in the second-level cache until they are copied."""
+_LARGEST = 2**28
+"""Bytes of a collection; larger ones are left to h5py, for the sake of memory."""
+_ALIGNMENT = 64
+
+
+class _Bytes(NamedTuple):
+    """What is known of a file when it is opened: it is understood, and its bytes end at `end`."""
+
+    descriptor: int
+    size: int
+    end: int
+
+
+class VlenHeap:
+    """Reads blocks of sequences of some datasets of one file.
+
+    Parameters
+    ----------
+    datasets : h5py.Dataset, shape (n,) each
+        Variable-length, of one file that is open for reading; they stay usable through h5py.
+    """
+
+    def __init__(self, *datasets: Any) -> None:
+        self._datasets = datasets
+        file = datasets[0].file
+        self._types = [element_type(dataset) for dataset in datasets]
+        self._file = _understood(file) if all(map(_is_plain, datasets)) else None
+        self._window = np.empty(_WINDOW, np.uint8)
+        self._seen, self._where = np.zeros((2, kernels.NUMBERS), np.int64)
+
+    def read(self, start: int, stop: int) -> list[Sequences] | None:
+        """Read the sequences ``start`` to ``stop - 1`` of each dataset.
+
+        Parameters
+        ----------
+        start, stop : int
+            Rows, ``0 <= start <= stop <= n``.
+
+        Returns
+        -------
+        list of Sequences, one for each dataset, or None
+            Bit for bit what h5py reads. None: read this block through h5py.
+
+        Raises
+        ------
+        OSError
+            The file is damaged for certain, or changed its size.
+        """
+        # A closed file's descriptor may belong to another file by now.
+        if self._file is None or not all(self._datasets):
+            return None
+        if os.fstat(self._file.descriptor).st_size != self._file.size:
+            raise OSError("the file changed its size")
+        try:
+            found = [_descriptors(dataset, start, stop, self._file) for dataset in self._datasets]
+        except HDF5_ERRORS:
+            return None  # h5py will say it again, or not
+        blocks = [one for one in found if one is not None]
+        if len(blocks) < len(found):
+            return None
+        lengths = [block["length"].astype(np.int64) for block in blocks]
+        sizes = [n * dtype.itemsize for n, dtype in zip(lengths, self._types, strict=True)]
+        # No two sequences share an object: more than the file holds can't be, and no memory is taken for it.
+        if sum(int(one.sum()) for one in sizes) > self._file.end:
+            raise OSError(f"sequences {start} to {stop - 1} would be larger than the file")
+        targets, total = [], 0
+        for one in sizes:
+            total = -(-total // _ALIGNMENT) * _ALIGNMENT
+            targets.append(total + offsets_of(one))
+            total = int(targets[-1][-1])
+        out = np.empty(total, np.uint8)
+        descriptors = np.concatenate(blocks)
+        places = np.concatenate([one[:-1] for one in targets])
+        if not self._copy(descriptors, np.concatenate(sizes), places, out, self._file):
+            return None
+        return [
+            Sequences(n, out[one[0] : one[-1]].view(dtype))
+            for n, one, dtype in zip(lengths, targets, self._types, strict=True)
+        ]
+
+    def _copy(
+        self,
+        descriptors: npt.NDArray[Any],
+        sizes: npt.NDArray[np.int64],
+        targets: npt.NDArray[np.int64],
+        out: npt.NDArray[np.uint8],
+        file: _Bytes,
+    ) -> bool:
+        """Copy all sequences to their places in `out`; False if one is not understood."""
+        stored = descriptors["collection"] != 0
+        if sizes[~stored].any():
+            return False
+        if (descriptors["collection"] >= file.end).any():
+            raise OSError("a sequence lies behind the end of the file")
+        order = np.flatnonzero(stored)
+        order = order[np.argsort(descriptors["collection"][order], kind="stable")]
+        addresses = descriptors["collection"][order].astype(np.int64)
+        numbers = descriptors["number"][order].astype(np.int64)
+        sizes, targets = sizes[order], targets[order]
+        ends = addresses + np.maximum(sizes + 4 * kernels.HEAD, 4096)  # where collections end at the earliest
+        window, origin, reached = self._window[:0], 0, 0
+        while True:
+            status, reached, need = kernels.copy_objects(
+                window,
+                origin,
+                file.end,
+                addresses,
+                numbers,
+                sizes,
+                targets,
+                out,
+                reached,
+                self._seen,
+                self._where,
+            )
+            if status == kernels.DAMAGED:
+                what = f"object {numbers[reached]} of {sizes[reached]} bytes"
+                raise OSError(f"the heap collection at {addresses[reached]} is damaged or has no {what}")
+            if status != kernels.NEED or need > _LARGEST:
+                return bool(status == kernels.DONE)
+            origin = int(addresses[reached])
+            last = np.searchsorted(addresses, origin + _WINDOW) - 1
+            count = min(max(need, min(int(ends[last]) - origin, _WINDOW)), file.end - origin)
+            buffer = self._window if count <= _WINDOW else np.empty(count, np.uint8)
+            window = buffer[: os.preadv(file.descriptor, [buffer[:count].data], origin)]
+            if len(window) < need:
+                raise OSError("the file ends within a heap collection")
+
+
+def _is_plain(dataset: Any) -> bool:
+    """Whether a dataset's descriptors and values are stored as they are, in this file."""
+    creation, stored, element = dataset.id.get_create_plist(), dataset.id.get_type(), element_type(dataset)
+    return bool(
+        sys.byteorder == "little"
+        and dataset.ndim == 1
+        and element.isnative
+        and isinstance(stored, h5py.h5t.TypeVlenID)
+        # The type in the file may have fewer bits, or other ones, than NumPy's.
+        and stored.get_super() == h5py.h5t.py_create(element)
+        and creation.get_nfilters() == 0
+        and creation.get_external_count() == 0
+        and creation.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED)
+    )
+
+
+def _understood(file: Any) -> _Bytes | None:
+    """Return what is known of a file; None if its bytes can't be read without HDF5."""
+    if not hasattr(os, "preadv"):  # macOS, Windows
+        return None
+    # The file driver that h5py uses by default: any other one may spread or change the bytes.
+    if file.driver != "sec2" or file.userblock_size or file.mode != "r":
+        return None
+    descriptor = file.id.get_vfd_handle()
+    size = os.fstat(descriptor).st_size
+    end = _end(os.pread(descriptor, 96, 0))
+    return None if end is None or end > size else _Bytes(descriptor, size, end)
+
+
+def _end(superblock: bytes) -> int | None:
+    """Return where a file's data end by its superblock; None if that holds anything unusual."""
+    if len(superblock) < 96 or superblock[:8] != b"\x89HDF\r\n\x1a\n":
+        return None
+    version = superblock[8]
+    if version in (0, 1):
+        sizes, at = superblock[13:15], 24 + 4 * version
+        base, unusual, end = at, at + 24, at + 16  # unusual: driver information
+    elif version in (2, 3):
+        sizes = superblock[9:11]
+        base, unusual, end = 12, 20, 28  # unusual: a superblock extension
+    else:
+        return None
+    if sizes != b"\x08\x08" or any(superblock[base : base + 8]):
+        return None
+    if superblock[unusual : unusual + 8] != _UNDEFINED:
+        return None
+    return int.from_bytes(superblock[end : end + 8], "little")
+
+
+def _descriptors(dataset: Any, start: int, stop: int, file: _Bytes) -> npt.NDArray[Any] | None:
+    """Return the descriptors of a block, or None where they are not stored in full."""
+    width, identifier = _DESCRIPTOR.itemsize, dataset.id
+    if not stop <= len(dataset):
+        return None
+    if dataset.chunks is None:
+        offset = identifier.get_offset()
+        if offset is None or identifier.get_storage_size() != len(dataset) * width:
+            return None
+        data = os.pread(file.descriptor, (stop - start) * width, offset + start * width)
+        return np.frombuffer(data, _DESCRIPTOR) if len(data) == (stop - start) * width else None
+    (size,) = dataset.chunks
+    parts = []
+    for chunk in range(start - start % size, stop, size):
+        mask, data = identifier.read_direct_chunk((chunk,))
+        if mask or len(data) != size * width:
+            return None
+        parts.append(data)
+    found = np.frombuffer(b"".join(parts), _DESCRIPTOR)
+    return found[start % size : start % size + stop - start]

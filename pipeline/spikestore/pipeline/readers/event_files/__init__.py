@@ -1,0 +1,1 @@
+"""N-MNIST and DVSGesture: a file a recording."""

@@ -1,0 +1,174 @@
+"""What readers of datasets with one file a recording share: reading, sizes, names and errors.
+
+Files are read whole, a block of them at a time, and decoded as a block. Each is one recording, so that what is
+wrong with a file is a `RecordingError` in its place, and ``on_error = "skip"`` can leave it out. A file that is not
+the one that was hashed is a `SourceChangedError`: its size is compared on every read.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.reader import ClosesBehind
+from spikestore.pipeline.readers.recording import Recording
+from spikestore.store_schemas.errors import LayoutError, RecordingError, SourceChangedError, SourceError
+from spikestore.store_schemas.specs.source import SourceFile
+
+
+class Decoded(NamedTuple):
+    """The events of some files in columns.
+
+    Attributes
+    ----------
+    offsets : int64 array, shape (files + 1,)
+        Where each file's events start, and the end.
+    t, x, y, p : arrays, shape (events,)
+        Columns as `EventBlock` has them; ``t`` in µs.
+    problems : mapping of int to str
+        What is wrong with files, by their place; these have no events.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    t: npt.NDArray[Any]
+    x: npt.NDArray[Any]
+    y: npt.NDArray[Any]
+    p: npt.NDArray[Any]
+    problems: Mapping[int, str]
+
+
+class FilePerRecording(ClosesBehind, ABC):
+    """The recordings of a source whose row i is file i; a `spikestore.pipeline.readers.reader.Reader`.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The dataset's folder.
+    files : sequence of SourceFile
+        The files, or those of consecutive rows.
+    first_row : int
+        Row of the first of them.
+    limit : int, optional
+        Read only this many recordings from the start.
+
+    Raises
+    ------
+    LayoutError
+        The name of a file does not say which class it belongs to.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    classes: ClassVar[tuple[str, ...]]
+    extras: ClassVar[tuple[str, ...]] = ()
+    has_y: ClassVar[bool] = True
+    sensor_size: ClassVar[tuple[int, int, int]]
+    event: ClassVar[np.dtype[np.void]]
+    """Tonic's dtype of events."""
+
+    def __init__(
+        self, root: Path, files: Sequence[SourceFile], *, first_row: int = 0, limit: int | None = None
+    ) -> None:
+        self._root = root
+        self._first = first_row
+        self._files = tuple(files if limit is None else files[: max(limit - first_row, 0)])
+        self._labels = np.array([self.label_of(file.name) for file in self._files], np.int64)
+
+    @staticmethod
+    @abstractmethod
+    def label_of(name: str) -> int:
+        """Return the class number that a file's name gives.
+
+        Raises
+        ------
+        LayoutError
+            It gives none.
+        """
+
+    @abstractmethod
+    def _decode(self, contents: Sequence[bytes]) -> Decoded:
+        """Return the events of some files."""
+
+    def _extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
+        """Return the columns that `extras` names, shape (files,) each."""
+        return {}
+
+    def __len__(self) -> int:
+        return self._first + len(self._files)
+
+    def name_of(self, row: int) -> str:
+        """Return the recording's file, relative to the dataset's folder."""
+        return self._files[row - self._first].name
+
+    def read_block(self, start: int, stop: int) -> EventBlock:
+        """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
+        if not self._first <= start <= stop <= len(self):
+            raise IndexError(f"rows {start} to {stop} of the recordings {self._first} to {len(self) - 1}")
+        files = self._files[start - self._first : stop - self._first]
+        decoded = self._decode([self._content(file) for file in files])
+        return EventBlock(
+            first_row=start,
+            offsets=decoded.offsets,
+            t=decoded.t,
+            time_table=None,
+            x=decoded.x,
+            y=decoded.y,
+            p=decoded.p,
+            labels=self._labels[start - self._first : stop - self._first],
+            extras=self._extras_of(files),
+            errors={start + place: self._bad(start + place, why) for place, why in decoded.problems.items()},
+        )
+
+    def read(self, start: int, stop: int) -> list[Recording | RecordingError]:
+        """Read the recordings ``start`` to ``stop - 1``; see `Reader.read`."""
+        block = self.read_block(start, stop)
+        return [block.errors.get(row) or self._recording(block, row) for row in range(start, stop)]
+
+    def _recording(self, block: EventBlock, row: int) -> Recording:
+        place = row - block.first_row
+        own = slice(block.offsets[place], block.offsets[place + 1])
+        events = np.empty(own.stop - own.start, self.event)
+        for field in ("t", "x", "y", "p"):
+            events[field] = getattr(block, field)[own]
+        extras = {name: int(column[place]) for name, column in block.extras.items()}
+        return Recording(row, events, int(block.labels[place]), extras)
+
+    def _content(self, file: SourceFile) -> bytes:
+        path = self._root / file.name
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise SourceChangedError(
+                f"{path} is gone since it was hashed: run again", path=str(path)
+            ) from None
+        except OSError as error:
+            raise SourceError(f"{path} can't be read: {error.strerror}", path=str(path)) from error
+        if len(content) != file.size:
+            raise SourceChangedError(
+                f"{path} has {len(content)} bytes, the source says {file.size}: it changed since it was hashed, "
+                "run again",
+                path=str(path),
+            )
+        return content
+
+    def _bad(self, row: int, why: str) -> RecordingError:
+        # The relative name and not the path: reasons of skipped recordings are stored and travel with the set.
+        name = self.name_of(row)
+        return RecordingError(f"{name}: {why}", path=str(self._root / name), recording=row)
+
+    def close(self) -> None:
+        """Do nothing: no file stays open between reads."""
+        return
+
+
+def misplaced(name: str, expected: str) -> LayoutError:
+    """Return the error that a file's name does not say what it is."""
+    return LayoutError(
+        f"{name} is no recording of this dataset: expected {expected}; move it away", path=name
+    )

@@ -1,0 +1,1 @@
+"""Which recipe is meant, and what it asks for."""

@@ -1,0 +1,134 @@
+"""From what somebody asks for to the feature sets that are wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikestore.pipeline.readers.datasets import splits_of
+from spikestore.pipeline.recipes.recipe import Recipe
+from spikestore.pipeline.sources.source_files import LocatedSource, make_source
+from spikestore.pipeline.transforms.from_tonic import dataset_from_tonic, transform_from_tonic
+from spikestore.store.upstreams import beside
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.errors import (
+    Problem,
+    SourceNotFoundError,
+    SpecError,
+    UnknownNameError,
+    UsageError,
+)
+from spikestore.store_schemas.specs.transform import Transform
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One feature set that is wanted.
+
+    Attributes
+    ----------
+    split : str
+        Name of the split.
+    located : LocatedSource
+        The recordings.
+    transform : Transform
+        What to do to them.
+    """
+
+    split: str
+    located: LocatedSource
+    transform: Transform
+
+    @property
+    def address(self) -> Address:
+        """Where the set lies, or will lie, in any store."""
+        return Address(self.transform.key, self.located.source.key)
+
+    @property
+    def label(self) -> str:
+        """What to call it in messages."""
+        return f"{self.located.source.dataset} {self.split}"
+
+
+def recipe_targets(recipe: Recipe, *, origin: Path | None, data: str | Path | None = None) -> list[Target]:
+    """Return the feature sets that a recipe describes, one per split.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe.
+    origin : Path, optional
+        Its file; ``data`` in the recipe is relative to the folder of it, else to the working directory.
+    data : str or Path, optional
+        Folder with the recordings, instead of the recipe's.
+
+    Raises
+    ------
+    SpecError
+        The dataset or a split does not exist; the nearest valid name is told.
+    SourceNotFoundError
+        The data are not there, or neither the recipe nor the caller says where they are.
+    """
+    where = str(origin) if origin is not None else "the recipe"
+    source = recipe.source
+    try:
+        known = splits_of(source.dataset)
+    except UnknownNameError as error:
+        raise _wrong(where, "source.dataset", error) from None
+    folder = _folder(recipe, origin, data, where)
+    targets = []
+    for split in source.splits or known:
+        if split not in known:
+            message = f"unknown split {split!r} of {source.dataset}, it has {', '.join(known)}"
+            raise _wrong(where, "source.splits", UnknownNameError(message))
+        located = make_source(
+            source.dataset, split, folder, sort=source.sort, on_error=source.on_error, limit=source.limit
+        )
+        targets.append(Target(split, located, recipe.transform_spec()))
+    return targets
+
+
+def dataset_target(dataset: object, transform: object) -> Target:
+    """Return the feature set that a Tonic dataset, or a located source, describes.
+
+    Raises
+    ------
+    UnsupportedTransformError
+        Something has no spec; it is named.
+    UsageError
+        There is no transform, or there are two.
+    """
+    if isinstance(dataset, LocatedSource):
+        if transform is None:
+            raise UsageError("a source has no transform of its own: give transform=")
+        return Target(dataset.source.split, dataset, _spec(transform))
+    known = dataset_from_tonic(dataset)
+    if transform is not None and known.transform is not None:
+        raise UsageError(
+            f"{known.dataset} has a transform already: leave out transform=, or make it without one"
+        )
+    chosen = transform if transform is not None else known.transform
+    if chosen is None:
+        raise UsageError(
+            f"there is no transform: give {known.dataset}(transform=…) or preprocess(transform=…)"
+        )
+    return Target(known.split, make_source(known.dataset, known.split, known.folder), _spec(chosen))
+
+
+def _spec(transform: object) -> Transform:
+    return transform if isinstance(transform, Transform) else transform_from_tonic(transform)
+
+
+def _folder(recipe: Recipe, origin: Path | None, data: str | Path | None, where: str) -> Path:
+    if data is not None:
+        return Path(data)
+    if recipe.source.data is None:
+        raise SourceNotFoundError(
+            f"{where} does not say where the recordings are: give --data FOLDER, or data under [source]"
+        )
+    return beside(recipe.source.data, origin)
+
+
+def _wrong(where: str, field: str, error: UnknownNameError) -> SpecError:
+    problem = Problem(field, error.message)
+    return SpecError(f"{where}: 1 problem\n  {field}: {error.message}", origin=where, problems=[problem])

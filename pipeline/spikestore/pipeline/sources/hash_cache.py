@@ -1,0 +1,218 @@
+"""A local cache of file hashes: saves time, decides nothing.
+
+One small sealed JSON document a file, under a name made of its path; or one document for all files of a dataset's
+split, where there are thousands (`HashCache.table`). An entry counts only if the file's size,
+mtime, ctime and inode are those of the entry; one that is damaged, foreign or too large counts as absent.
+(ctime, because ``rsync --times`` and the like can change a file's bytes and set the old mtime again.)
+
+As in git's index, a file that changed within the last two seconds is not remembered: a later change could bear
+the same time, at the granularity of some file systems ("racily clean").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote_from_bytes
+
+import platformdirs
+
+from spikestore.store_schemas.errors import SpikestoreError
+from spikestore.store_schemas.specs.canonical import seal, sha256_hex, unseal
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+_LARGEST_ENTRY = 2**16
+_LARGEST_TABLE = 2**28
+_RACY_NS = 2 * 10**9
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Hashes(Protocol):
+    """What remembers hashes."""
+
+    def get(self, path: Path, status: os.stat_result) -> str | None:
+        """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
+
+    def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
+        """Remember a file's hash; see `HashCache.put`."""
+
+
+class HashCache:
+    """SHA-256 of files, by path and status.
+
+    Safe with any number of processes: entries are replaced as a whole, and each is right by itself.
+
+    Parameters
+    ----------
+    folder : pathlib.Path, optional
+        Where it lives; the user's cache folder if None. Made when it is first written to.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        base = Path(platformdirs.user_cache_dir("spikestore")) if folder is None else folder
+        self._folder = base / "file-hashes"
+
+    def get(self, path: Path, status: os.stat_result) -> str | None:
+        """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
+        document = _load(self._entry(path), _LARGEST_ENTRY)
+        digest = document.pop("sha256", None)
+        if document != _identity(path, status) or not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
+            return None
+        return digest
+
+    def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
+        """Remember a file's hash, unless the file changed just before; an unwritable cache is left alone.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The file.
+        status : os.stat_result
+            From before it was hashed.
+        digest : str
+            SHA-256 (hex).
+        started_ns : int
+            Time of day when hashing began, ns since the epoch.
+        """
+        if _is_new(path, status, started_ns):
+            return
+        _save(self._entry(path), {**_identity(path, status), "sha256": digest})
+
+    @contextlib.contextmanager
+    def table(self, folder: Path, label: str) -> Iterator[HashTable]:
+        """Return the hashes of many files of one folder, in one document; it is written at the end.
+
+        Also when the work in between fails: what was hashed until then is not hashed again.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            All files lie below it.
+        label : str
+            Which of its files, such as the split.
+        """
+        name = sha256_hex(os.fsencode(folder) + b"\0" + label.encode())[:40]
+        table = HashTable(self._folder / f"{name}.json", folder)
+        try:
+            yield table
+        except BaseException:
+            table.save(complete=False)
+            raise
+        table.save(complete=True)
+
+    def _entry(self, path: Path) -> Path:
+        return self._folder / f"{sha256_hex(os.fsencode(path))[:40]}.json"
+
+
+class HashTable:
+    """SHA-256 of many files, as `HashCache` but in one document; threads may share it.
+
+    Processes that write it at the same time lose each other's entries and nothing else.
+    """
+
+    def __init__(self, entry: Path, folder: Path) -> None:
+        self._entry = entry
+        self._header = {"version": _VERSION, "folder": os.fsencode(folder).hex()}
+        self._prefix = os.path.join(os.fspath(folder), "")  # noqa: PTH118 - with the separator at its end
+        self._old: dict[str, str] = {}
+        self._used: dict[str, str] = {}
+        document = _load(entry, _LARGEST_TABLE)
+        lines = document.pop("files", None)
+        if document == self._header and isinstance(lines, str):
+            # One long text and not a list: canonical JSON of 60,000 members takes a second.
+            pairs = [line.rpartition(" ")[::2] for line in lines.splitlines()]
+            self._old = {key: digest for key, digest in pairs if _SHA256.fullmatch(digest)}
+
+    def get(self, path: Path, status: os.stat_result) -> str | None:
+        """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
+        key = self._key(path, status)
+        digest = self._old.get(key)
+        if digest is not None:
+            self._used[key] = digest
+        return digest
+
+    def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
+        """Remember a file's hash, unless the file changed just before; see `HashCache.put`."""
+        if not _is_new(path, status, started_ns):
+            self._used[self._key(path, status)] = digest
+
+    def save(self, *, complete: bool) -> None:
+        """Write the document if it has changed; an unwritable cache is left alone.
+
+        Parameters
+        ----------
+        complete : bool
+            All files were looked at: entries that were neither asked for nor put are of files that are gone, or
+            were other ones, and are dropped.
+        """
+        entries = self._used if complete else {**self._old, **self._used}
+        if entries != self._old:
+            lines = "\n".join(f"{key} {digest}" for key, digest in entries.items())
+            _save(self._entry, {**self._header, "files": lines})
+
+    def _key(self, path: Path, status: os.stat_result) -> str:
+        # Any name has bytes; percent signs keep spaces and line ends out of the text.
+        name = quote_from_bytes(os.fsencode(os.fspath(path).removeprefix(self._prefix)))
+        return f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+def now_ns() -> int:
+    """Return the time of day, ns since the epoch."""
+    return time.time_ns()
+
+
+def _identity(path: Path, status: os.stat_result) -> dict[str, Any]:
+    # Numbers as text: ns and some inodes are beyond the 2^53 of canonical JSON. fsencode: any path has bytes.
+    return {
+        "version": _VERSION,
+        "path": os.fsencode(path).hex(),
+        "size": str(status.st_size),
+        "mtime_ns": str(status.st_mtime_ns),
+        "ctime_ns": str(status.st_ctime_ns),
+        "inode": str(status.st_ino),
+    }
+
+
+def _is_new(path: Path, status: os.stat_result, started_ns: int) -> bool:
+    if max(status.st_mtime_ns, status.st_ctime_ns) <= started_ns - _RACY_NS:
+        return False
+    logger.debug("hash of %s not cached: the file is too new", path)
+    return True
+
+
+def _load(entry: Path, largest: int) -> dict[str, Any]:
+    """Return a document without its seal; empty if it is absent, damaged or too large."""
+    try:
+        with entry.open("rb") as file:
+            data = file.read(largest)
+        return unseal(data, path=str(entry))
+    except FileNotFoundError:
+        return {}
+    except (OSError, SpikestoreError) as error:
+        logger.debug("hash cache entry ignored: %s", error)
+        return {}
+
+
+def _save(entry: Path, document: dict[str, Any]) -> None:
+    """Replace a document as a whole, so that no reader sees half of it."""
+    temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}.part")
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(seal(document))
+            temporary.replace(entry)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+    except (OSError, SpikestoreError) as error:
+        logger.debug("hashes not cached in %s: %s", entry, error)

@@ -1,0 +1,241 @@
+"""Downsample, CropTime and ToFrame by time in one compiled pass, with `TonicChain` for whatever is unusual.
+
+The pass knows nothing of errors: it does the recordings for which it is sure to give Tonic's frames, and leaves
+the others, by number. Those go through `TonicChain` one by one, which makes the frames or says what is wrong. So
+the two executors can't differ in what they refuse nor in how they say it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
+from spikestore.pipeline.readers.recording import Sample
+from spikestore.pipeline.transforms.fused.columns import Columns, frozen, prepare
+from spikestore.pipeline.transforms.fused.order import in_order
+from spikestore.pipeline.transforms.fused.plan import Plan
+from spikestore.pipeline.transforms.fused.samples import FusedSamples, events_of, insert
+from spikestore.pipeline.transforms.fused.tables import (
+    EXACT,
+    coordinate_table,
+    empty_bins,
+    scaled_times,
+    time_factors,
+    time_span,
+)
+from spikestore.store_schemas.errors import RecordingError
+from spikestore.store_schemas.specs.transform import Transform
+
+if TYPE_CHECKING:
+    from spikestore.pipeline.transforms.tonic_chain import TonicChain
+
+MOST_SITES = 2**24
+"""Sites for which the pass keeps a count each, in 64 MiB."""
+
+_MOST_BINS = 2**32 - 2
+"""What the column of bins holds."""
+
+
+def can_run(transform: Transform, *, has_y: bool) -> bool:
+    """Return whether `FusedChain` runs this transform: frames by time, on a sensor that is not gigantic."""
+    spec = transform.to_frame
+    numbers = [spec.time_window, spec.overlap, spec.start_time, spec.end_time]
+    return (
+        spec.mode in {"time_window", "n_time_bins"}
+        and math.prod(transform.sites(has_y=has_y)) <= MOST_SITES
+        and all(abs(number) <= EXACT for number in numbers if number is not None)
+    )
+
+
+class _TimeTable(NamedTuple):
+    """A table of times with what follows from it."""
+
+    raw: npt.NDArray[np.int64]
+    scaled: npt.NDArray[np.int64]
+    rising: int
+
+
+class FusedChain:
+    """Turns blocks of recordings into samples, bit for bit like `TonicChain`.
+
+    Any number of threads may call one object at the same time. Tonic is not imported before a recording needs it.
+
+    Parameters
+    ----------
+    transform : Transform
+        The operations; `can_run` says whether they will do.
+    has_y : bool
+        Whether events have a ``y``.
+
+    Raises
+    ------
+    UsageError
+        The transform can't fit any recording of this kind, as `TonicChain` says it.
+    ValueError
+        `can_run` is false.
+    """
+
+    def __init__(self, transform: Transform, *, has_y: bool) -> None:
+        if not can_run(transform, has_y=has_y):
+            raise ValueError("this transform can't be fused: ask can_run first, and take TonicChain")
+        self.transform = transform
+        self.has_y = has_y
+        self._chain: TonicChain | None = None
+        x_size, y_size, polarities = transform.to_frame.sensor_size
+        bins = empty_bins(transform.to_frame)
+        if (not has_y and y_size != 1) or bins > transform.max_bins:
+            self._tonic_chain()  # says why not
+        self._factors = time_factors(transform)
+        self._span = time_span(transform)
+        self._x_table, x_last = coordinate_table(transform, 0, size=x_size, step=1)
+        self._y_table, y_last = coordinate_table(transform, 1, size=y_size, step=x_size)
+        sites = math.prod(transform.sites(has_y=has_y))
+        self._index_dtype = np.uint32 if transform.max_bins * sites <= 2**32 - 1 else np.uint64
+        self._times: _TimeTable | None = None
+
+        # Not before there is something to run: numba takes a third of a second to import.
+        from spikestore.pipeline.transforms.fused import kernels
+
+        self._kernels = kernels
+        spec = transform.to_frame
+        window = math.nan if spec.time_window is None else spec.time_window
+        self._plan = Plan(
+            sites=sites,
+            plane=sites // polarities if polarities > 1 else 0,
+            first_site=0,
+            x_last=x_last,
+            y_last=y_last,
+            p_last=polarities - 1,
+            low=self._span.low,
+            high=self._span.high,
+            first=self._span.first,
+            last=self._span.last,
+            empty_bins=int(bins),
+            most_bins=min(transform.max_bins, _MOST_BINS),
+            bins=spec.n_time_bins or 0,
+            grow=1 + spec.overlap,
+            shrink=1 - spec.overlap,
+            window=window,
+            stride=window - spec.overlap,
+            start=math.nan if spec.start_time is None else spec.start_time,
+            end=math.nan if spec.end_time is None else spec.end_time,
+            up=spec.include_incomplete,
+            clip=2**32 - 1 if transform.max_count is None else transform.max_count,
+        )
+
+    def __call__(
+        self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
+    ) -> FusedSamples:
+        """Return the samples of one block.
+
+        Parameters
+        ----------
+        block : EventBlock
+            The recordings.
+        name_of : callable
+            Row to what to call that recording in messages, such as ``recording 17 of ssc_train.h5``.
+        sort : bool
+            Sort events by time first (stable), instead of refusing what is not sorted.
+        """
+        kernels, recordings = self._kernels, len(block.offsets) - 1
+        errors = dict(block.errors)
+        state = np.full(recordings, kernels.TODO, np.uint8)
+        state[[row - block.first_row for row in errors]] = kernels.SKIP
+        about = np.zeros((4, recordings), np.int64)
+        # What is left to Tonic comes from the block as it was read, whose events its messages number.
+        ordered = in_order(block) if sort else block
+        columns = prepare(ordered, has_y=self.has_y)
+        if columns is None:
+            state[state != kernels.SKIP] = kernels.UNUSUAL
+            index, value = np.empty(0, self._index_dtype), np.empty(0, np.uint32)
+        else:
+            index, value = self._run(ordered, columns, state, about)
+        n_events = np.where(state == kernels.SKIP, 0, np.diff(block.offsets))
+
+        unusual = np.flatnonzero(state == kernels.UNUSUAL).tolist()
+        samples: dict[int, Sample] = {}
+        for place in unusual:
+            row = block.first_row + place
+            try:
+                sample = self._by_tonic(block, place, name=name_of(row), sort=sort)
+            except RecordingError as error:
+                errors[row] = error
+                n_events[place] = about[:, place] = 0
+                continue
+            samples[place] = sample
+            about[:, place] = len(sample.index), sample.n_bins, sample.n_cropped, sample.n_dropped
+        if samples:
+            index, value = insert(index, value, about[0], samples)
+        nnz, n_bins, n_cropped, n_dropped = about
+        return FusedSamples(index, value, nnz, n_bins, n_events, n_cropped, n_dropped, errors)
+
+    def _run(
+        self, block: EventBlock, columns: Columns, state: npt.NDArray[np.uint8], about: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]:
+        """Run the compiled pass; fills `state` and `about`, and returns index and value."""
+        _, x, y, p = columns
+        plan = self._plan
+        plan = plan._replace(x_last=min(plan.x_last, x.last), y_last=min(plan.y_last, y.last if y else 0))
+        if p is None:
+            plan = plan._replace(first_site=plan.plane)  # all polarities are 1
+        else:
+            plan = plan._replace(p_last=min(plan.p_last, p.last) if plan.plane else p.last)
+        times = None if block.time_table is None else self._time_table(block.time_table)
+        inputs = (
+            plan,
+            frozen(np.array(self._factors, np.float64)),
+            columns.t,
+            None if times is None else times.raw,
+            None if times is None else times.scaled,
+            0 if times is None else times.rising,
+            x.values,
+            frozen(self._x_table),
+            None if y is None else y.values,
+            None if y is None else frozen(self._y_table),
+            None if p is None else p.values,
+            frozen(block.offsets.astype(np.int64, copy=False)),
+        )
+        # Most recordings have fewer non-zeros than events. Pages that nothing is written to cost nothing.
+        capacity = len(columns.t) + len(state) * self._kernels.SLACK
+        index, value = np.empty(capacity, self._index_dtype), np.empty(capacity, np.uint32)
+        row = filled = 0
+        while True:
+            row, filled = self._kernels.bin_recordings(*inputs, row, state, about, index, value, filled)
+            if row == len(state):
+                return index[:filled], value[:filled]
+            capacity *= 2
+            index, value = (
+                np.concatenate([column[:filled], np.empty(capacity - filled, column.dtype)])
+                for column in (index, value)
+            )
+
+    def _time_table(self, table: npt.NDArray[np.int64]) -> _TimeTable:
+        known = self._times
+        if known is None or not np.array_equal(known.raw, table):
+            raw = frozen(table.copy())
+            falls = np.flatnonzero(raw[1:] < raw[:-1])
+            rising = int(falls[0]) if len(falls) else len(raw) - 1
+            known = _TimeTable(raw, frozen(scaled_times(raw, self._span, self._factors)), rising)
+            self._times = known
+        return known
+
+    def _by_tonic(self, block: EventBlock, place: int, *, name: str, sort: bool) -> Sample:
+        events = events_of(block, place)
+        if block.time_table is not None and (bad := events["t"] == NO_TIME).any():
+            event = int(np.argmax(bad))
+            raise RecordingError(
+                f"{name}, event {event}: t is not a time", recording=name, event=event, field="t"
+            )
+        return self._tonic_chain()(events, name=name, sort=sort)
+
+    def _tonic_chain(self) -> TonicChain:
+        if self._chain is None:
+            from spikestore.pipeline.transforms.tonic_chain import TonicChain
+
+            self._chain = TonicChain(self.transform, has_y=self.has_y)
+        return self._chain

@@ -1,0 +1,329 @@
+"""The compiled pass over a block of recordings.
+
+For each recording:
+
+1. Look whether it is ordinary: times sorted and within ± `EXACT`, coordinates and polarities on the sensor. These
+   are reductions over whole columns, which the compiler vectorises. What is not ordinary is left to the caller.
+2. Cut to the events that all crops keep. Scaling and truncating keep the order of times, so every crop is an
+   interval of raw times, and is found by search.
+3. Compute the edges of each bin as ``tonic.slicers`` does, in float64, and find them among the scaled times by a
+   search that starts at the last edge. Times are scaled only where the search looks.
+4. Count a bin's events in 4 bytes a site, and read the non-zeros off, 64 sites at a time: a vector comparison
+   gives a mask of the sites that are not zero. Where sites are many and events few, marks set while counting
+   take the comparison's place.
+
+All compiled functions live in this one file: numba keeps compiled code until *this* file changes, and would go on
+using the old version of a function that comes from another one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.compiled import compiled, inner
+from spikestore.pipeline.transforms.fused.bits import non_zeros, ones, trailing_zeros
+from spikestore.pipeline.transforms.fused.plan import Plan
+
+Array = npt.NDArray[Any]
+
+TODO, SKIP, UNUSUAL = 0, 1, 2
+"""State of a recording: to be done or done; to be left alone; not ordinary, so that the caller has to do it."""
+
+SLACK = 4
+"""Places of the output that are written behind the last non-zero."""
+
+_U64, _U32 = np.uint64, np.uint32
+_ZERO, _ONE, _SIX, _LOW_BITS = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
+_SCAN_ALWAYS = 4
+"""Words of 64 sites up to which all sites are looked at rather than marked."""
+_SCAN_SITES = 24
+"""Sites for each event of a bin up to which looking at all of them is faster than marking (measured)."""
+
+
+_LAST_STEP = 8
+"""Events among which a search counts rather than halves."""
+
+
+@inner
+def _raw(t: Array, table: Array | None, i: int) -> Any:
+    """Time of event i as read."""
+    return np.int64(t[i]) if table is None else table[t[i]]
+
+
+@inner
+def _scaled(t: Array, table: Array | None, factors: Array, i: int) -> Any:
+    """Time of event i after all scalings, truncated after each as Tonic does."""
+    if table is not None:
+        return table[t[i]]
+    time = np.int64(t[i])
+    for factor in factors:
+        time = np.int64(np.float64(time) * factor)
+    return time
+
+
+@inner
+def _search(t: Array, table: Array | None, factors: Array, key: Any, low: Any, high: Any) -> Any:
+    """First of the events low to high - 1 whose scaled time is not before `key`; `high` if there is none."""
+    place, step = low, _LAST_STEP
+    while place < high and _scaled(t, table, factors, place) < key:
+        low = place + 1
+        place += step
+        step *= 2
+    high = min(place, high)
+    while high - low > _LAST_STEP or (high > low and low + _LAST_STEP > len(t)):
+        middle = (low + high) // 2
+        if _scaled(t, table, factors, middle) < key:
+            low = middle + 1
+        else:
+            high = middle
+    if high == low:
+        return low
+    # Look at all that are left, without a branch to guess. Events behind `high` don't count.
+    before = 0
+    for k in range(_LAST_STEP):
+        before += _scaled(t, table, factors, low + k) < key
+    return min(low + before, high)
+
+
+@inner
+def _is_sorted(t: Array, table: Array | None, rising: Any) -> Any:
+    """Whether raw times never fall. Codes up to `rising` are in the order of their times."""
+    falls = t.dtype.type(0)
+    for i in range(len(t) - 1):
+        falls |= t.dtype.type(t[i] > t[i + 1])
+    if table is None:
+        return falls == 0
+    if falls == 0 and t[-1] <= rising:
+        return True
+    for i in range(len(t) - 1):  # noqa: SIM110 numba has no generator expressions
+        if table[t[i]] > table[t[i + 1]]:
+            return False
+    return True
+
+
+@inner
+def _largest(values: Array) -> Any:
+    largest = values[0]
+    for i in range(len(values)):
+        largest = max(largest, values[i])
+    return largest
+
+
+@inner
+def _is_on_sensor(plan: Plan, x: Array, y: Array | None, p: Array | None) -> Any:
+    if _largest(x) > plan.x_last:
+        return False
+    if y is not None and _largest(y) > plan.y_last:
+        return False
+    if p is not None:
+        if _largest(p) > plan.p_last:
+            return False
+        if plan.plane == 0:
+            differs = p[0] ^ p[0]
+            for i in range(len(p)):
+                differs |= p[i] ^ p[0]
+            return differs == 0
+    return True
+
+
+@inner
+def _emit(
+    mask: Any, word: Any, base: Any, clip: Any, counts: Array, index: Array, value: Array, filled: Any
+) -> Any:
+    """Append the sites of one word that `mask` names, with their counts."""
+    after = filled + ones(mask)
+    first = _U64(word) << _SIX
+    while filled < after:
+        # Four at a time: one guess in four for the branch predictor. What is too much is overwritten or cut off.
+        for k in range(SLACK):
+            site = first + (trailing_zeros(mask) & _LOW_BITS)
+            to = _U64(filled + k)
+            index[to] = base + site
+            value[to] = min(counts[site], clip)
+            mask &= mask - _ONE
+        filled += SLACK
+    return after
+
+
+@inner
+def _bins(plan: Plan, first: Any, last: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the number of bins, the start of the first, and length and distance of all, as Tonic's slicers do.
+
+    `first` and `last` are the times of the first and last event. The number is -1 if it can't be computed or is
+    too large.
+    """
+    start = np.float64(first) if math.isnan(plan.start) else plan.start
+    if plan.bins > 0:
+        window = np.float64((last - first) // plan.bins) * plan.grow
+        return plan.bins, start, window, window * plan.shrink
+    stop = np.float64(last) if math.isnan(plan.end) else plan.end
+    strides = (stop - start - plan.window) / plan.stride
+    strides = np.ceil(strides) if plan.up else np.floor(strides)
+    n_bins: Any = -1
+    if math.isfinite(strides) and strides < plan.most_bins:
+        n_bins = np.int64(strides) + 1 if strides >= 0 else 1
+    return n_bins, start, plan.window, plan.stride
+
+
+@compiled
+def bin_recordings(
+    plan: Plan,
+    factors: Array,
+    all_t: Array,
+    raw_table: Array | None,
+    scaled_table: Array | None,
+    rising: int,
+    all_x: Array,
+    x_table: Array,
+    all_y: Any,
+    y_table: Any,
+    all_p: Any,
+    offsets: Array,
+    first_row: int,
+    state: Array,
+    about: Array,
+    index: Array,
+    value: Array,
+    filled: int,
+) -> tuple[int, int]:
+    """Bin recordings until all are done or the output is full.
+
+    Parameters
+    ----------
+    plan : Plan
+        The transform.
+    factors : float64 array, shape (scalings,)
+        Factors of time, in order.
+    all_t : int64 array of µs, or uint16 array of codes, shape (events,)
+        Raw times.
+    raw_table, scaled_table : int64 array, shape (65536,), or None
+        Time of each code in µs, raw and after all scalings.
+    rising : int
+        Codes from 0 to this one are in the order of their times.
+    all_x, all_y : uint16 array, shape (events,); `all_y` may be None
+        Raw coordinates.
+    x_table, y_table : uint32 array, shape (65536,)
+        What a raw coordinate adds to the site.
+    all_p : uint8 array, shape (events,), or None
+        Polarities.
+    offsets : int64 array, shape (recordings + 1,)
+        Where recordings start, and the end.
+    first_row : int
+        Recording to start with.
+    state : uint8 array, shape (recordings,)
+        Skips what is `SKIP`; sets `UNUSUAL`.
+    about : int64 array, shape (4, recordings)
+        Receives nnz, n_bins, n_cropped, n_dropped.
+    index, value : uint32 or uint64 array, uint32 array, shape (capacity,)
+        Receive the non-zeros.
+    filled : int
+        Where to go on writing.
+
+    Returns
+    -------
+    row : int
+        The recording that found no place, or the number of recordings.
+    filled : int
+        Where the non-zeros end.
+    """
+    words = (plan.sites + 63) // 64
+    counts = np.zeros(words * 64, np.uint32)
+    marks = np.zeros(words, np.uint64)  # a bit a site
+    summary = np.zeros((words + 63) // 64, np.uint64)  # a bit a word of marks
+    sites, plane, first_site, clip = (
+        _U64(plan.sites),
+        _U32(plan.plane),
+        _U32(plan.first_site),
+        _U32(plan.clip),
+    )
+    unscaled = factors[:0]
+
+    for row in range(first_row, len(state)):
+        about[:, row] = 0
+        if state[row] == SKIP:
+            continue
+        # Views from 0 on: of other indices the compiler does not know that they are not negative.
+        mine = slice(offsets[row], offsets[row + 1])
+        t, x = all_t[mine], all_x[mine]
+        y = None if all_y is None else all_y[mine]
+        p = None if all_p is None else all_p[mine]
+        low, high = 0, len(t)
+        if high > 0:
+            if (
+                high >= 2**32 - 1
+                or _raw(t, raw_table, 0) < plan.low
+                or _raw(t, raw_table, high - 1) > plan.high
+                or not _is_on_sensor(plan, x, y, p)
+                or not _is_sorted(t, raw_table, rising)
+            ):
+                state[row] = UNUSUAL
+                continue
+            low = _search(t, raw_table, unscaled, plan.first, low, high)
+            high = _search(t, raw_table, unscaled, plan.last + 1, low, high)
+        about[2, row] = len(t) - (high - low)
+        if low == high:
+            about[1, row] = plan.empty_bins
+            continue
+
+        first = _scaled(t, scaled_table, factors, low)
+        last = _scaled(t, scaled_table, factors, high - 1)
+        n_bins, start, window, stride = _bins(plan, first, last)
+        if n_bins < 0:
+            state[row] = UNUSUAL
+            continue
+        about[1, row] = n_bins
+        row_begins = filled
+        behind, until, edge_until = low, low, math.nan  # of the bin before
+        seen, covered = low, 0
+        for one in range(n_bins):
+            edge = np.float64(one) * stride + start
+            if edge == edge_until:
+                behind = until
+            else:
+                behind = _search(t, scaled_table, factors, np.int64(np.ceil(edge)), behind, high)
+            edge_until = edge + window
+            key = np.int64(np.ceil(edge_until))
+            until = _search(t, scaled_table, factors, key, max(behind, until), high)
+            if behind == high:
+                break  # nor has any later bin events
+            if behind == until:
+                continue
+            covered += max(until - max(behind, seen), 0)
+            seen = max(seen, until)
+            events = until - behind
+            if filled + min(events, plan.sites) + SLACK > len(index):
+                return row, row_begins
+            base = _U64(one) * sites
+            scan = words <= _SCAN_ALWAYS or plan.sites <= _SCAN_SITES * events
+            for i in range(_U64(behind), _U64(until)):
+                site = x_table[x[i]] + first_site
+                if y is not None:
+                    site += y_table[y[i]]
+                if p is not None:
+                    site += plane * _U32(p[i])
+                counts[site] += _U32(1)
+                if not scan:
+                    marks[site >> _U32(6)] |= _ONE << _U64(site & _U32(63))
+                    summary[site >> _U32(12)] |= _ONE << _U64((site >> _U32(6)) & _U32(63))
+            if scan:
+                for word in range(words):
+                    mask = non_zeros(counts, word * 64)
+                    filled = _emit(mask, word, base, clip, counts, index, value, filled)
+                counts[:] = 0
+                continue
+            for group in range(len(summary)):
+                marked = summary[group]
+                summary[group] = _ZERO
+                while marked != _ZERO:
+                    place = group * 64 + np.int64(trailing_zeros(marked))
+                    filled = _emit(marks[place], place, base, clip, counts, index, value, filled)
+                    counts[place * 64 : place * 64 + 64] = 0
+                    marks[place] = _ZERO
+                    marked &= marked - _ONE
+        about[0, row] = filled - row_begins
+        about[3, row] = (high - low) - covered
+    return len(state), filled

@@ -1,0 +1,34 @@
+"""Sort the events of recordings whose times are not in order, ahead of the compiled pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.event_block import EventBlock
+
+
+def in_order(block: EventBlock) -> EventBlock:
+    """Return the block with the events of each recording sorted by time, stable; itself if they all are."""
+    offsets = block.offsets
+    t = block.t if block.time_table is None else block.time_table[block.t]
+    falls = np.flatnonzero(t[1:] < t[:-1]) + 1
+    recordings = np.searchsorted(offsets, falls, side="right") - 1
+    within = falls != offsets[recordings]
+    order: npt.NDArray[np.int64] | None = None
+    for recording in np.unique(recordings[within]).tolist():
+        events = slice(int(offsets[recording]), int(offsets[recording + 1]))
+        if order is None:
+            order = np.arange(len(t))
+        order[events] = events.start + np.argsort(t[events], kind="stable")
+    if order is None:
+        return block
+    return replace(
+        block,
+        t=block.t[order],
+        x=block.x[order],
+        y=None if block.y is None else block.y[order],
+        p=None if block.p is None else block.p[order],
+    )

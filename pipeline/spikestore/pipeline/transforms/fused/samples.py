@@ -1,0 +1,75 @@
+"""Samples of a block in packed columns, and the way in and out for recordings that are done one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.recording import Events, Sample
+from spikestore.store_schemas.errors import RecordingError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FusedSamples:
+    """The samples of one block in packed columns.
+
+    Attributes
+    ----------
+    index : uint32 or uint64 array, shape (non-zeros,)
+        Places of the non-zeros, linearised row-major over (time bin, polarity, y, x), sample after sample,
+        strictly increasing within a sample; of the width that the layout gives the column.
+    value : uint32 array, shape (non-zeros,)
+        Counts, each at least 1. (int64 if a recording of more than 2^32 - 2 events has a count beyond that.)
+    nnz, n_bins : int64 arrays, shape (recordings,)
+        Non-zeros and time bins of each sample.
+    n_events, n_cropped, n_dropped : int64 arrays, shape (recordings,)
+        Events as read; removed before framing; in no time bin.
+    errors : dict of int to RecordingError
+        What is wrong with the recordings that have no sample, by row, those of the block among them. Their entries
+        in the columns are 0.
+    """
+
+    index: npt.NDArray[Any]
+    value: npt.NDArray[Any]
+    nnz: npt.NDArray[np.int64]
+    n_bins: npt.NDArray[np.int64]
+    n_events: npt.NDArray[np.int64]
+    n_cropped: npt.NDArray[np.int64]
+    n_dropped: npt.NDArray[np.int64]
+    errors: dict[int, RecordingError]
+
+
+def events_of(block: EventBlock, place: int) -> Events:
+    """Return one recording of a block as a structured array, with the types of its columns."""
+    some = slice(int(block.offsets[place]), int(block.offsets[place + 1]))
+    t = block.t[some] if block.time_table is None else block.time_table[block.t[some]]
+    p = np.ones(len(t), np.int64) if block.p is None else block.p[some]
+    columns = {"t": t, "x": block.x[some], **({} if block.y is None else {"y": block.y[some]}), "p": p}
+    events = np.empty(len(t), [(name, column.dtype) for name, column in columns.items()])
+    for name, column in columns.items():
+        events[name] = column
+    return events
+
+
+def insert(
+    index: npt.NDArray[Any],
+    value: npt.NDArray[Any],
+    nnz: npt.NDArray[np.int64],
+    samples: dict[int, Sample],
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Put samples where they belong between those of the compiled pass; `nnz` counts them all."""
+    indices: list[npt.NDArray[Any]] = []
+    values: list[npt.NDArray[Any]] = []
+    ends, taken = np.cumsum(nnz), 0
+    own = 0
+    for place, sample in samples.items():  # in order
+        behind = int(ends[place]) - int(nnz[place]) - own
+        indices += [index[taken:behind], sample.index.astype(index.dtype)]
+        fits = sample.value.max(initial=0) <= 2**32 - 1
+        values += [value[taken:behind], sample.value.astype(np.uint32) if fits else sample.value]
+        taken, own = behind, own + len(sample.index)
+    return np.concatenate([*indices, index[taken:]]), np.concatenate([*values, value[taken:]])

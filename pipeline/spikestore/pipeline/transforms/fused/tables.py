@@ -1,0 +1,154 @@
+"""What a transform means for raw events, worked out once: intervals of time, and a table for each coordinate.
+
+All scalings multiply by a positive factor and truncate, so each keeps the order of its inputs. Hence a crop,
+wherever it stands in the chain, is one interval of raw times, and the coordinates that end on the sensor are those
+up to some raw one.
+
+Up to `EXACT` whole numbers and their sums are exact in float64, so that it does not matter whether Tonic computes
+in integers (as it does where all parameters are whole) or in floating point: the result is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame
+from spikestore.store_schemas.specs.transform import Transform
+
+EXACT = 2**50
+"""Largest whole number that the fused pass computes with (µs: 35 years)."""
+
+RAW = 2**16
+"""Raw coordinates and codes of times have 16 bits; the last coordinate stands for all that does not fit."""
+
+_INT64_END = 2.0**63
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpan:
+    """Raw times, in µs.
+
+    Attributes
+    ----------
+    low, high : int
+        From `low` to `high` all scalings stay within ± `EXACT`.
+    first, last : int
+        From `first` to `last` all crops keep; none if `last` is smaller.
+    """
+
+    low: int
+    high: int
+    first: int
+    last: int
+
+
+def time_factors(transform: Transform) -> tuple[float, ...]:
+    """Return the factors of time in the order in which they are applied."""
+    return tuple(one.time_factor for one in transform.on_events if isinstance(one, Downsample))
+
+
+def time_span(transform: Transform) -> TimeSpan:
+    """Return which raw times the fused pass may compute with, and which survive the crops."""
+    factors = time_factors(transform)
+    # Truncation is symmetric, and so is this bound.
+    high = _last(0, EXACT, lambda t: all(_scaled(t, factors[: k + 1]) <= EXACT for k in range(len(factors))))
+    first, last, before = -high, high, 0
+    for operation in transform.on_events:
+        if isinstance(operation, Downsample):
+            before += 1
+            continue
+        first = max(first, 1 + _last(-high - 1, high, _is_before(operation, factors[:before])))
+        last = min(last, _last(-high - 1, high, _is_not_after(operation, factors[:before])))
+    return TimeSpan(-high, high, first, last)
+
+
+def _is_before(crop: CropTime, factors: Sequence[float]) -> Callable[[int], bool]:
+    return lambda t: _scaled(t, factors) < crop.min
+
+
+def _is_not_after(crop: CropTime, factors: Sequence[float]) -> Callable[[int], bool]:
+    return lambda t: _scaled(t, factors) <= crop.max
+
+
+def _last(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """Return the last of `low` to `high` for which `holds` is true; it is for `low`, and once false stays so."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        if holds(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _scaled(time: int, factors: Sequence[float]) -> int:
+    for factor in factors:
+        product = time * factor
+        if not abs(product) < _INT64_END:
+            return math.copysign(1, time) * 2**63  # type: ignore[return-value]
+        time = int(product)
+    return time
+
+
+def scaled_times(table: npt.NDArray[np.int64], span: TimeSpan, factors: Sequence[float]) -> npt.NDArray[Any]:
+    """Return a table of times after all scalings, int64; entries outside `span` mean nothing."""
+    times = np.clip(table, span.low, span.high)
+    for factor in factors:
+        times = (times * factor).astype(np.int64)
+    return times
+
+
+def coordinate_table(
+    transform: Transform, axis: int, *, size: int, step: int
+) -> tuple[npt.NDArray[np.uint32], int]:
+    """Return what each raw coordinate adds to an event's site.
+
+    Parameters
+    ----------
+    transform : Transform
+        The operations.
+    axis : int
+        0 for x, 1 for y.
+    size : int
+        Of the sensor along this axis.
+    step : int
+        Sites between neighbours along this axis.
+
+    Returns
+    -------
+    table : uint32 array, shape (65536,)
+        Sites to add; 0 for what is not on the sensor.
+    last : int
+        Last raw coordinate that is on the sensor.
+    """
+    place = np.arange(RAW - 1, dtype=np.int64)
+    fits = np.ones(len(place), np.bool_)
+    for operation in transform.on_events:
+        if isinstance(operation, Downsample):
+            with np.errstate(over="ignore"):
+                product = place * operation.spatial_factor[axis]
+            fits &= product < _INT64_END  # else Tonic's product overflows, whatever later factors make of it
+            place = np.where(fits, product, 0).astype(np.int64)
+    fits &= place < size
+    table = np.zeros(RAW, np.uint32)
+    table[:-1] = np.where(fits, place, 0) * step
+    return table, int(np.count_nonzero(fits)) - 1
+
+
+def empty_bins(spec: ToFrame) -> float:
+    """Return the bins of a recording without events: Tonic's formula at duration 0, or for a fixed span."""
+    if spec.n_time_bins is not None:
+        return spec.n_time_bins
+    start, end = spec.start_time, spec.end_time
+    window = spec.time_window or math.inf
+    duration = 0.0 if start is None or end is None else end - start
+    strides = (duration - window) / (window - spec.overlap)
+    if not math.isfinite(strides):
+        return math.inf
+    return max((math.ceil(strides) if spec.include_incomplete else math.floor(strides)) + 1, 1)

@@ -1,0 +1,165 @@
+"""Which Tonic transforms have a spec, and why the others have none.
+
+Nothing here imports Tonic: whoever holds an object of Tonic's has imported it. Only exact classes are taken, since
+a subclass may compute anything. ``tests/pipeline/test_from_tonic.py`` fails when a later Tonic has a class that
+nobody has looked at.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikestore.store_schemas.errors import SpecError, UnsupportedTransformError
+from spikestore.store_schemas.specs.canonical import LARGEST_INTEGER
+from spikestore.store_schemas.specs.operations import SLICING_MODES, CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.specs.operations.without_spec import RANDOM
+
+_RANDOM_AS_TUPLE = {
+    "Downsample": ("time_factor",),
+    "RefractoryPeriod": ("delta",),
+    "TimeSkew": ("coefficient", "offset"),
+}
+"""Parameters for which a tuple means a random number from that range."""
+
+_FROZEN = "random: it would be frozen into the store; augment at training time instead"
+
+
+def operation_of(part: object) -> Operation:
+    """Return the spec of one Tonic transform.
+
+    Raises
+    ------
+    UnsupportedTransformError
+        It has none; the message names it and says why.
+    """
+    for name, convert in _CONVERTERS.items():
+        if is_exactly(part, name):
+            try:
+                return convert(part)
+            except SpecError as error:
+                why = "; ".join(f"{problem.path}: {problem.message}" for problem in error.problems)
+                raise unsupported(class_name(part), f"has parameters without a spec: {why}") from None
+    raise unsupported(class_name(part), _why_not(part))
+
+
+def _why_not(part: object) -> str:
+    """Say why a transform has no spec."""
+    known = getattr(sys.modules.get("tonic.transforms"), "__dict__", {})
+    kind = type(part)
+    if kind is not known.get(kind.__name__):
+        bases = [base.__name__ for base in kind.__mro__[1:] if base is known.get(base.__name__)]
+        if bases:
+            return f"is a subclass of tonic.transforms.{bases[0]}, which may compute anything; use {bases[0]} itself"
+        if part is None:
+            return "is no transform: give a tonic.transforms.Compose that ends in ToFrame"
+        return "has no spec: only tonic.transforms.Downsample, CropTime and ToFrame have one; apply it at training time"
+    if kind.__name__ in RANDOM or _random_parameter(part):
+        return f"is {_FROZEN}"
+    if kind.__name__ == "DropPixel" and part.hot_pixel_frequency:  # type: ignore[attr-defined]
+        return "infers its hot pixels from each recording; it has no spec"
+    return "has no spec yet: only Downsample, CropTime and ToFrame have one"
+
+
+def _random_parameter(part: object) -> str | None:
+    """Return the parameter for which `part` holds a range to draw from."""
+    for parameter in _RANDOM_AS_TUPLE.get(type(part).__name__, ()):
+        if isinstance(getattr(part, parameter), (list, tuple)):
+            return parameter
+    return None
+
+
+def _downsample(part: Any) -> Downsample:
+    if _random_parameter(part):
+        raise unsupported(class_name(part), f"with a range as time_factor is {_FROZEN}")
+    time_factor = _number(part, "time_factor", part.time_factor)
+    if part.target_size is not None:  # Tonic then ignores spatial_factor
+        if part.sensor_size is None:
+            raise unsupported(class_name(part), "has a target_size without the sensor_size that it refers to")
+        target, sensor = _sizes(part, "target_size"), _sizes(part, "sensor_size")
+        return Downsample(time_factor=time_factor, target_size=target, sensor_size=sensor)  # type: ignore[call-arg]
+    factor = part.spatial_factor
+    pair = factor if isinstance(factor, tuple) else (factor, factor)
+    factors: Any = tuple(_number(part, "spatial_factor", one) for one in pair)
+    return Downsample(time_factor=time_factor, spatial_factor=factors)
+
+
+def _crop_time(part: Any) -> CropTime:
+    if part.max is None:
+        why = "with max=None takes the last time of the first recording that it sees, and cuts all others with it: give max"
+        raise unsupported(class_name(part), why)
+    return CropTime(min=_number(part, "min", part.min), max=_number(part, "max", part.max))
+
+
+def _to_frame(part: Any) -> ToFrame:
+    if part.sensor_size is None or part.sensor_size == ():
+        why = "without sensor_size infers it from each recording, so that frames differ in shape: give sensor_size"
+        raise unsupported(class_name(part), why)
+    given: dict[str, Any] = {}
+    for name in SLICING_MODES:
+        value = getattr(part, name)
+        if value is not None:
+            given[name] = _number(part, name, value) if name == "time_window" else _whole(part, name, value)
+    if "time_window" in given:
+        for name in ("start_time", "end_time"):
+            value = getattr(part, name)
+            given[name] = None if value is None else _number(part, name, value)
+    if "time_window" in given or "event_count" in given:
+        given["include_incomplete"] = bool(part.include_incomplete)
+    return ToFrame(
+        sensor_size=_sizes(part, "sensor_size"), overlap=_number(part, "overlap", part.overlap), **given
+    )
+
+
+_CONVERTERS: dict[str, Callable[[Any], Operation]] = {
+    "Downsample": _downsample, "CropTime": _crop_time, "ToFrame": _to_frame,
+}  # fmt: skip
+
+
+def is_exactly(value: object, name: str) -> bool:
+    """Tell whether `value` is of the class ``tonic.transforms.<name>`` and of no subclass."""
+    return type(value) is getattr(sys.modules.get("tonic.transforms"), name, None)
+
+
+def _number(part: object, parameter: str, value: object) -> float:
+    if isinstance(value, (float, np.floating)):
+        return float(value)
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        if abs(int(value)) > LARGEST_INTEGER:
+            raise unsupported(
+                class_name(part), f"has a {parameter} beyond 2^53, where not every integer is a float"
+            )
+        return float(value)
+    raise unsupported(class_name(part), f"has a {parameter} that is no number but {value!r}")
+
+
+def _whole(part: object, parameter: str, value: object) -> int:
+    number = _number(part, parameter, value)
+    if not number.is_integer():
+        raise unsupported(class_name(part), f"has a {parameter} that is no whole number but {value!r}")
+    return int(number)
+
+
+def _sizes(part: object, parameter: str) -> Any:
+    # How many sizes there should be is the spec's to say.
+    value = getattr(part, parameter)
+    sizes = value if isinstance(value, (list, tuple, np.ndarray)) else (value,)
+    return tuple(_whole(part, parameter, one) for one in sizes)
+
+
+def class_name(value: object) -> str:
+    """Return a name that a user finds in a script: of a function itself, of anything else its class."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    module = str(getattr(named, "__module__", None) or "")
+    name = f"{module}.{named.__qualname__}" if module not in ("", "builtins") else named.__qualname__
+    code = getattr(value, "__code__", None)
+    return name if code is None else f"{name} ({Path(code.co_filename).name}, line {code.co_firstlineno})"
+
+
+def unsupported(name: str, why: str, **details: Any) -> UnsupportedTransformError:
+    """Return the error that what is called `name` has no spec."""
+    return UnsupportedTransformError(f"{name} {why}", name=name, **details)

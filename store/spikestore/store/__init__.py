@@ -1,0 +1,29 @@
+"""The store itself: open, read, build, commit, share and look after.
+
+Imports neither Dask, Tonic nor torch; and nothing at all before it is used.
+"""
+
+from typing import TYPE_CHECKING
+
+from spikestore.store_schemas.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from spikestore.store.build import Build
+    from spikestore.store.columns.samples import SampleColumns
+    from spikestore.store.feature_set import FeatureSet
+    from spikestore.store.store import Store
+    from spikestore.store.upkeep.verify import Damage, verify
+
+__all__ = ["Build", "Damage", "FeatureSet", "SampleColumns", "Store", "verify"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Build": "build",
+        "Damage": "upkeep.verify",
+        "FeatureSet": "feature_set",
+        "SampleColumns": "columns.samples",
+        "Store": "store",
+        "verify": "upkeep.verify",
+    },
+)

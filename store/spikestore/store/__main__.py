@@ -1,0 +1,10 @@
+"""``python -m spikestore.store`` is the command ``spikestore``."""
+
+from __future__ import annotations
+
+import sys
+
+from spikestore.store.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

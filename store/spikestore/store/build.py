@@ -1,0 +1,350 @@
+"""One build of a feature set: join or start it, put fragments, commit.
+
+The order of writes makes every crash harmless (docs/format.md, "Building"):
+
+1. the plan, put-if-absent: whoever comes later joins it;
+2. the Zarr metadata that the plan contains, put-if-absent, compared byte for byte;
+3. per fragment its objects, then its record: what a record lists is there;
+4. the manifest, last: from then on the set exists.
+
+No locks: objects of two plans never meet, because each build has a folder of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from spikestore.store.columns.digest import block_checks, block_digests, check_seed, set_digest
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.columns.zarr_reader import ColumnReader, encode_fragment, open_group
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.storage import Storage
+from spikestore.store.storage.staging import put_together
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.documents.manifest import FragmentRow, Manifest
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.documents.record import EventCounts, ObjectEntry, Record, SkippedRow
+from spikestore.store_schemas.documents.zarr_metadata import documents
+from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, UsageError
+from spikestore.store_schemas.layout import BLOCK, SKIPPED_LABEL, Layout
+from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
+from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.specs.transform import Transform
+
+logger = logging.getLogger(__name__)
+
+
+class Build:
+    """A build under way: a storage and the plan that all its builders follow.
+
+    Parameters
+    ----------
+    storage : Storage
+        Where the set will lie.
+    plan : Plan
+        From `join_or_start`.
+    """
+
+    def __init__(self, storage: Storage, plan: Plan) -> None:
+        self.storage = storage
+        self.plan = plan
+        self.address = Address(plan.transform_key, plan.source_key)
+        self._hash = plan.hash
+        self._id = self._hash[:12]
+
+    @classmethod
+    def join_or_start(
+        cls,
+        storage: Storage,
+        address: Address,
+        wish: Callable[[], Plan],
+        *,
+        restart: bool = False,
+    ) -> Build:
+        """Join the build that is under way, or start one.
+
+        Parameters
+        ----------
+        storage : Storage
+            Where the set will lie.
+        address : Address
+            Keys of the set.
+        wish : callable
+            Makes the plan that this builder would like; called only when there is none to join.
+        restart : bool
+            Forget the plan first, and start in a folder of its own even if the wish is the same. Nothing else is
+            deleted; fragments of the old plan are not reused.
+
+        Raises
+        ------
+        ConflictError
+            The plan to join is for other columns or another number of samples.
+        """
+        if restart:
+            storage.delete(address.plan)
+        plan: Plan | None = None
+        while plan is None:
+            try:
+                data = storage.get(address.plan)
+            except MissingObjectError:
+                # Somebody may be faster: then theirs is read in the next round.
+                wished = _in_folder_of_its_own(storage, address, wish()) if restart else wish()
+                storage.put_if_absent(address.plan, wished.to_bytes())
+                continue
+            with _said("run again with --restart"):
+                plan = Plan.from_bytes(data, path=address.plan)
+        if (plan.transform_key, plan.source_key) != address:
+            raise DamagedError(
+                f"{address.plan} belongs to another feature set: run again with --restart",
+                objects=(address.plan,),
+            )
+        build = cls(storage, plan)
+        build._put_metadata()
+        return build
+
+    def refuse_other_shape(self, layout: Layout, samples: int) -> None:
+        """Raise `ConflictError` unless the joined plan has these columns and this many samples."""
+        if (self.plan.layout, self.plan.samples) != (layout, samples):
+            raise ConflictError(
+                f"{self.address.plan} plans {self.plan.samples} samples with other columns than this version of "
+                f"spikestore ({samples} samples): build with the version that wrote it, or with --restart",
+                path=self.address.plan,
+            )
+
+    def unfinished(self) -> list[int]:
+        """Return the numbers of the fragments that have no record yet."""
+        folder = f"{self.address.build(self._id)}/records"
+        finished = {entry.path for entry in self.storage.list(folder)}
+        paths = [self.address.record(self._id, fragment) for fragment in range(self.plan.fragments)]
+        return [fragment for fragment, path in enumerate(paths) if path not in finished]
+
+    def has_fragment(self, fragment: int) -> bool:
+        """Tell whether a fragment has its record."""
+        try:
+            self._record(fragment)
+        except MissingObjectError:
+            return False
+        return True
+
+    def put_fragment(
+        self,
+        fragment: int,
+        columns: SampleColumns,
+        *,
+        skipped: Iterable[SkippedRow] = (),
+        events: EventCounts | None = None,
+    ) -> Record:
+        """Store a fragment: its objects, then its record.
+
+        Parameters
+        ----------
+        fragment : int
+            Number of the fragment.
+        columns : SampleColumns
+            All its rows.
+        skipped : iterable of SkippedRow
+            Rows that were skipped.
+        events : EventCounts
+            What happened to the events.
+
+        Raises
+        ------
+        ConflictError
+            Another builder stored other content under the same name.
+        UsageError
+            The columns are not what the format demands.
+        """
+        rows = self.plan.rows(fragment)
+        if len(columns) != len(rows):
+            raise UsageError(f"fragment {fragment} has {len(rows)} rows, {len(columns)} were handed over")
+        if len(columns.index) > self.plan.shard_values:
+            raise UsageError(
+                f"fragment {fragment} has {len(columns.index)} non-zeros, the plan has room for "
+                f"{self.plan.shard_values}: the numbers of events it was made from were too small"
+            )
+        layout = self.plan.layout
+        columns = columns.as_stored(layout)
+        skipped = tuple(skipped)
+        _refuse_filled_skips(rows, columns, skipped)
+        check = block_checks(columns, layout, check_seed(*self.address), rows.start // BLOCK)
+        data = self.address.data(self._id)
+        objects = encode_fragment(self.plan, fragment, columns, check)
+        taken = set(put_together(self.storage, {f"{data}/{path}": one for path, one in objects.items()}))
+        entries = []
+        for path, encoded in objects.items():
+            stored = self.storage.get(f"{data}/{path}") if f"{data}/{path}" in taken else encoded
+            entries.append((path, stored, stored == encoded))
+        if not all(same for _, _, same in entries):
+            # Other library versions may encode the same values as other bytes: what counts is what is decoded.
+            self._compare(fragment, columns, check)
+        record = Record(
+            plan=self._hash,
+            fragment=fragment,
+            objects=tuple(ObjectEntry(path=p, size=len(s), sha256=sha256_hex(s)) for p, s, _ in entries),
+            samples=len(columns),
+            nnz=len(columns.index),
+            n_bins=int(columns.n_bins.max()),
+            max_index=int(columns.index.max(initial=0)),
+            max_value=float(np.max(columns.value, initial=0)),
+            blocks=tuple(block_digests(columns, layout)),
+            skipped=skipped,
+            events=events or EventCounts(),
+        )
+        self._put_or_equal(self.address.record(self._id, fragment), record.to_bytes())
+        return record
+
+    def commit(self, transform: Transform, source: Source, provenance: Mapping[str, Any]) -> FeatureSet:
+        """Commit the set, once every fragment has its record.
+
+        All objects are listed with their sizes immediately before the manifest is put.
+
+        Raises
+        ------
+        DamagedError
+            A record or an object is missing or has another size.
+        ConflictError
+            Another manifest with another digest is there already.
+        UsageError
+            The specs are not those whose keys the build has.
+        """
+        if (transform.key, source.key) != self.address:
+            raise UsageError(f"these specs have other keys than the build in {self.address.folder}")
+        try:
+            records = [self._record(fragment) for fragment in range(self.plan.fragments)]
+        except MissingObjectError as error:
+            raise DamagedError(f"{error}: run again", objects=(error.details["path"],)) from error
+        parsed = [record for record, _ in records]
+        skipped = tuple(row for record in parsed for row in record.skipped)
+        events = EventCounts()
+        for record in parsed:
+            events = events.plus(record.events)
+        manifest = Manifest(
+            transform=transform,
+            source=source,
+            layout=self.plan.layout,
+            digest=set_digest(
+                self.plan.layout,
+                self.plan.samples,
+                [row.row for row in skipped],
+                [block for record in parsed for block in record.blocks],
+            ),
+            samples=self.plan.samples,
+            nnz=sum(record.nnz for record in parsed),
+            n_bins=max(record.n_bins for record in parsed),
+            max_index=max(record.max_index for record in parsed),
+            max_value=max(record.max_value for record in parsed),
+            plan=self._hash,
+            zarr=sha256_hex(canonical_json(self.plan.zarr)),
+            fragment_samples=self.plan.fragment_samples,
+            shard_values=self.plan.shard_values,
+            fragments=tuple(FragmentRow(r.samples, r.nnz, r.n_bins, sha) for r, sha in records),
+            skipped=skipped,
+            events=events,
+            provenance=dict(provenance),
+        )
+        # A restart may have removed the plan while this build went on; a committed set has one.
+        self.storage.put_if_absent(self.address.plan, self.plan.to_bytes())
+        self._all_there(parsed)
+        if not self.storage.put_if_absent(self.address.manifest, manifest.to_bytes()):
+            there = FeatureSet.open(self.storage, self.address)
+            if there.digest != manifest.digest:
+                raise ConflictError(
+                    f"two builds of one key differ: {self.address.manifest} has digest {there.digest[:12]}, "
+                    f"this build {manifest.digest[:12]}; look for a file that changed, or report it",
+                    path=self.address.manifest,
+                )
+            return there
+        return FeatureSet(self.storage, self.address, manifest)
+
+    def _put_metadata(self) -> None:
+        data = self.address.data(self._id)
+        for path, document in documents(self.plan.zarr).items():
+            self._put_or_equal(f"{data}/{path}", canonical_json(document))
+
+    def _put_or_equal(self, path: str, data: bytes) -> None:
+        if self.storage.put_if_absent(path, data):
+            return
+        if self.storage.get(path) != data:
+            raise ConflictError(
+                f"two builds of one key differ in {path}: build again with --restart, and tell us", path=path
+            )
+
+    def _compare(self, fragment: int, columns: SampleColumns, check: Any) -> None:
+        path = f"{self.address.data(self._id)} (fragment {fragment})"
+        reader = ColumnReader(
+            open_group(self.storage.zarr_store(self.address.data(self._id))),
+            self.plan.layout,
+            fragment_samples=self.plan.fragment_samples,
+            shard_values=self.plan.shard_values,
+        )
+        try:
+            there, there_check = reader.read(fragment, 0, len(columns))
+        except Exception as error:
+            raise DamagedError(
+                f"{path} can't be read: run again with --restart ({error})", path=path
+            ) from error
+        mine = dict(columns.in_order(self.plan.layout))
+        theirs = dict(there.in_order(self.plan.layout))
+        same = all(np.array_equal(mine[name], theirs[name]) for name in mine)
+        if not same or not np.array_equal(check, there_check):
+            raise ConflictError(
+                f"two builds of one key differ in {path}: look for a file that changed, or report it",
+                path=path,
+            )
+        logger.info("%s was stored by another builder with other bytes and equal values", path)
+
+    def _record(self, fragment: int) -> tuple[Record, str]:
+        path = self.address.record(self._id, fragment)
+        data = self.storage.get(path)
+        with _said("run again with --restart"):
+            record = Record.from_bytes(data, path=path)
+        if (record.plan, record.fragment) != (self._hash, fragment):
+            raise DamagedError(
+                f"{path} is the record of another fragment: run again with --restart", objects=(path,)
+            )
+        return record, sha256_hex(data)
+
+    def _all_there(self, records: list[Record]) -> None:
+        data = self.address.data(self._id)
+        sizes = {entry.path: entry.size for entry in self.storage.list(data)}
+        expected = {f"{data}/{entry.path}": entry.size for record in records for entry in record.objects}
+        expected |= {f"{data}/{p}": len(canonical_json(d)) for p, d in documents(self.plan.zarr).items()}
+        wrong = [path for path, size in expected.items() if sizes.get(path) != size]
+        if wrong:
+            raise DamagedError(
+                f"{wrong[0]} is {'missing' if wrong[0] not in sizes else 'of another size'} "
+                f"({len(wrong)} such objects): run again with --restart",
+                objects=tuple(wrong),
+            )
+
+
+def _in_folder_of_its_own(storage: Storage, address: Address, plan: Plan) -> Plan:
+    # Equal wishes give equal plans, whose folder may hold just what the restart shall leave behind.
+    taken = set(storage.folders(f"{address.folder}/builds"))
+    while plan.hash[:12] in taken:
+        plan = plan.model_copy(update={"attempt": plan.attempt + 1})
+    return plan
+
+
+def _refuse_filled_skips(rows: range, columns: SampleColumns, skipped: tuple[SkippedRow, ...]) -> None:
+    numbers = [one.row for one in skipped]
+    if numbers != sorted(set(numbers)) or not all(number in rows for number in numbers):
+        raise UsageError("skipped rows must ascend and lie in their fragment")
+    places = np.array(numbers, np.int64) - rows.start
+    filled = columns.nnz[places].any() or columns.n_bins[places].any()
+    if filled or (columns.label[places] != SKIPPED_LABEL).any():
+        raise UsageError("a skipped row has no non-zeros, no bins and label -1")
+
+
+@contextlib.contextmanager
+def _said(remedy: str) -> Iterator[None]:
+    """Add to the damage of a document what its builder can do about it."""
+    try:
+        yield
+    except DamagedError as error:
+        raise DamagedError(f"{error}: {remedy}", **error.details) from error

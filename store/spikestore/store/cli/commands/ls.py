@@ -1,0 +1,95 @@
+"""``spikestore ls``: what is in a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.console import print_json, say, stdout_console
+
+if TYPE_CHECKING:
+    from spikestore.store.store import Store
+
+
+def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """List the feature sets of a store, by name where they have one; exit status 1 if something is damaged.
+
+    Examples
+    --------
+    spikestore ls --store ./feature_store
+    """
+    opened = open_store(store, must_exist=True)
+    broken_names: list[str] = []
+    rows = _rows(opened, broken_names)
+    if as_json:
+        print_json({"store": opened.storage.url, "feature_sets": rows})
+    elif rows:
+        _show(rows)
+    else:
+        begun = any(
+            next(opened.storage.list(f"{address.folder}/builds"), None) for address in opened.addresses()
+        )
+        more = ", but an unfinished build: preprocess goes on with it" if begun else ""
+        say(f"the store {opened.storage.url} has no feature sets{more}")
+    if broken_names or any(row["damaged"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table("name", "key", "dataset", "samples", "non-zeros", "digest", box=None, pad_edge=False)
+    for row in rows:
+        key = _short_key(row)
+        if row["damaged"]:
+            table.add_row(row["name"] or "-", key, "damaged")
+            continue
+        table.add_row(
+            row["name"] or "-",
+            key,
+            f"{row['dataset']} {row['split']}",
+            f"{row['samples']:,}",
+            f"{row['nnz']:,}",
+            row["digest"][:12],
+        )
+    console = stdout_console()
+    console.print(table)
+    for row in rows:
+        if row["damaged"]:  # not in the table: a column as wide as this would pad all rows
+            console.print(f"{row['name'] or _short_key(row)}: {row['damaged']}", markup=False, emoji=False)
+
+
+def _short_key(row: dict[str, Any]) -> str:
+    return f"{row['transform_key'][:12]}/{row['source_key'][:12]}"
+
+
+def _rows(store: Store, broken_names: list[str]) -> list[dict[str, Any]]:
+    from spikestore.store_schemas.errors import StoreError
+
+    names: dict[tuple[str, str], list[str]] = {}
+    rows: list[dict[str, Any]] = []
+    for name, ref in store.refs().items():
+        if isinstance(ref, StoreError):
+            say(f"{name}: {ref}")
+            broken_names.append(name)
+            continue
+        for split, pin in ref.splits.items():
+            names.setdefault((pin.transform_key, pin.source_key), []).append(f"{name}:{split}")
+    for address, found in store.catalogue():
+        row: dict[str, Any] = {**address._asdict(), "name": ", ".join(names.pop(address, [])), "damaged": ""}
+        if isinstance(found, StoreError):
+            rows.append({**row, "damaged": str(found)})
+            continue
+        source = found.manifest.source
+        row |= {"dataset": source.dataset, "split": source.split, "samples": len(found)}
+        rows.append({**row, "nnz": found.manifest.nnz, "digest": found.digest})
+    # A name whose set is gone is damage too, and the only trace of it.
+    rows += [
+        {"transform_key": t, "source_key": s, "name": ", ".join(called), "damaged": "not in the store"}
+        for (t, s), called in names.items()
+    ]
+    return sorted(
+        rows, key=lambda row: (not row["name"], row["name"], row["transform_key"], row["source_key"])
+    )

@@ -1,0 +1,130 @@
+"""``spikestore show``: what one feature set is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.console import plural, print_json, stdout_console
+
+if TYPE_CHECKING:
+    from spikestore.store.feature_set import FeatureSet
+    from spikestore.store_schemas.specs.source import Source
+
+
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="A name, or the beginning of a key.")
+    ],
+    store: StoreOption = None,
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="Also everything that says how it came about.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a feature set is: transform, source, columns, sizes, how it was built.
+
+    Examples
+    --------
+    spikestore show demo:train --store ./feature_store
+    spikestore show demo:train --store s3://team/features --provenance
+    """
+    opened = open_store(store, must_exist=True)
+    sets = _meant(opened, name)
+    if as_json:
+        print_json([_document(features) for features in sets])
+        return
+    console = stdout_console()
+    for place, features in enumerate(sets):
+        if place:
+            console.print()
+        for line in [*_lines(features), *(_provenance(features) if provenance else ())]:
+            console.print(_visible(line), markup=False)
+
+
+def _meant(store: Any, name: str) -> list[FeatureSet]:
+    if ":" not in name and name in store.names():
+        return list(store.splits(name).values())
+    return [store.resolve(name)]
+
+
+def _document(features: FeatureSet) -> dict[str, Any]:
+    manifest = features.manifest.to_mapping()
+    stored = sum(entry.size for entry in features.storage.list(features.address.folder))
+    return {**features.address._asdict(), "stored_bytes": stored, **manifest}
+
+
+def _lines(features: FeatureSet) -> list[str]:
+    manifest = features.manifest
+    source, layout, events = manifest.source, features.layout, manifest.events
+    stored = sum(entry.size for entry in features.storage.list(features.address.folder))
+    operations = [_operation(operation.to_mapping()) for operation in manifest.transform.operations]
+    lines = [
+        f"{source.dataset} {source.split}, read by {source.reader} version {source.reader_version}",
+        f"  keys        {features.address.transform_key[:12]}/{features.address.source_key[:12]}",
+        f"  digest      {manifest.digest}",
+        f"  transform   {operations[0]}",
+        *(f"              {operation}" for operation in operations[1:]),
+        f"  files       {_files(source)}",
+        f"  samples     {manifest.samples:,} in {plural(len(manifest.fragments), 'fragment')} of {manifest.fragment_samples:,}",
+        f"  classes     {len(layout.classes)}",
+        f"  frames      ({', '.join(layout.axes)}) = (up to {manifest.n_bins}, {', '.join(map(str, layout.sites))})",
+        f"  non-zeros   {manifest.nnz:,}; largest value {manifest.max_value:g}, largest index {manifest.max_index:,}",
+        f"  stored      {stored:,} bytes ({stored / max(manifest.nnz, 1):.3f} a non-zero)",
+        f"  events      {events.n_events:,} read, {events.n_cropped:,} cropped, {events.n_dropped:,} in no bin",
+        f"  columns     {', '.join(f'{name} {dtype}' for name, dtype in layout.columns)}",
+    ]
+    if manifest.skipped:
+        lines.append(f"  skipped     {plural(len(manifest.skipped), 'recording')}:")
+        lines += [f"              {row.row}: {row.reason}" for row in manifest.skipped[:10]]
+        if len(manifest.skipped) > 10:
+            lines.append("              … (all of them with --json)")
+    how = manifest.provenance
+    packages = _packages(how)
+    lines.append(
+        f"  built       {how.get('created', 'unknown')} by {how.get('executor', 'unknown')} "
+        f"with {', '.join(f'{name} {version}' for name, version in packages.items())}"
+    )
+    return lines
+
+
+def _provenance(features: FeatureSet) -> list[str]:
+    manifest = features.manifest
+    source, how = manifest.source, dict(manifest.provenance)
+    packages = _packages(how)
+    how.pop("packages", None)
+    lines = ["provenance"]
+    lines += [f"  transform   {operation.to_mapping()}" for operation in manifest.transform.operations]
+    lines.append(f"  bounds      max_bins = {manifest.transform.max_bins:,}")
+    options = {name: getattr(source, name) for name in ("sort", "on_error", "limit")}
+    lines.append(f"  source      {', '.join(f'{name} = {value}' for name, value in options.items())}")
+    lines += [f"  file        {file.sha256}  {file.size:>14,}  {file.name}" for file in source.files]
+    lines += [f"  package     {name} {version}" for name, version in packages.items()]
+    lines += [f"  {name:<17} {value}" for name, value in sorted(how.items())]
+    lines.append(f"  recordings        {manifest.samples:,}, {len(manifest.skipped):,} of them skipped")
+    lines += [f"  skipped     {row.row}: {row.reason}" for row in manifest.skipped]
+    return lines
+
+
+def _packages(how: dict[str, Any]) -> dict[str, Any]:
+    found = how.get("packages")
+    return found if isinstance(found, dict) else {}
+
+
+def _files(source: Source) -> str:
+    if len(source.files) > 10:
+        return f"{len(source.files):,} ({sum(file.size for file in source.files):,} bytes)"
+    return ", ".join(f"{file.name} ({file.size:,} bytes)" for file in source.files)
+
+
+def _visible(line: str) -> str:
+    """Spell out what would move the cursor or hide text: manifests come from anybody."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def _operation(mapping: dict[str, Any]) -> str:
+    name = mapping.pop("op")
+    mapping.pop("version")
+    return f"{name}({', '.join(f'{field}={value}' for field, value in mapping.items() if value is not None)})"

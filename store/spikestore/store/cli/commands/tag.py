@@ -1,0 +1,32 @@
+"""``spikestore tag``: a second name for the same feature sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spikestore.store.cli.commands.options import StoreOption, open_store
+from spikestore.store.cli.console import say
+
+
+def tag(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="What gets the name: all splits, or one.")
+    ],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
+    store: StoreOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Also if NEW stands for something else.")
+    ] = False,
+) -> None:
+    """Give a second name to feature sets; nothing is copied.
+
+    Examples
+    --------
+    spikestore tag ssc-100ch-4ms paper-2026 --store ./feature_store
+    spikestore tag 952b94b4a748/2f1c0d6e55aa rescued
+    """
+    opened = open_store(store, must_exist=True)
+    ref = opened.tag(name, new, force=force)
+    say(f"{new} is {', '.join(f'{split} {pin.digest[:12]}' for split, pin in ref.splits.items())}")

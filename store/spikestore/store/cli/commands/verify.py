@@ -1,0 +1,98 @@
+"""``spikestore verify``: compare what is stored with what was committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.console import plural, print_json, progress, say
+
+if TYPE_CHECKING:
+    from spikestore.store.feature_set import FeatureSet
+    from spikestore.store.store import Store
+
+
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME[:SPLIT]|KEY]…", help="What to verify; everything by default."),
+    ] = None,
+    store: StoreOption = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also decode everything and recompute digests.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Look at names and sizes only.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare what is stored with what was committed; exit status 1 if anything differs, and say what.
+
+    Every stored object is hashed, which finds every flipped bit.
+
+    Examples
+    --------
+    spikestore verify --store ./feature_store
+    spikestore verify --deep demo:train --store ./feature_store
+    """
+    from spikestore.store.upkeep.verify import Damage
+    from spikestore.store.upkeep.verify import verify as verify_set
+    from spikestore.store_schemas.errors import UsageError
+
+    if deep and quick:
+        raise UsageError("--deep and --quick exclude each other")
+    opened = open_store(store, must_exist=True)
+    damages: list[Damage] = []
+    sets = _chosen(opened, names or [], damages)
+    with progress("bytes") as report:
+        for label, features in sets.items():
+            damages += verify_set(
+                features,
+                depth="deep" if deep else "quick" if quick else "normal",
+                progress=lambda done, total, label=label: report(done, total, label),  # type: ignore[misc]
+            )
+    if as_json:
+        found = [damage._asdict() for damage in damages]
+        print_json({"store": opened.storage.url, "feature_sets": list(sets), "damage": found})
+    for damage in damages:
+        say(f"{damage.path}: {damage.what}")
+    if damages:
+        say(f"{plural(len(damages), 'damaged object')} in {opened.storage.url}")
+        raise typer.Exit(1)
+    if not sets and not names:
+        say(f"the store {opened.storage.url} is empty")
+    else:
+        say(f"{len(sets)} feature {'set is' if len(sets) == 1 else 'sets are'} what was committed")
+
+
+def _chosen(store: Store, names: list[str], damages: list[Any]) -> dict[str, FeatureSet]:
+    """Return the sets by label; what can't even be opened goes to `damages`."""
+    from spikestore.store.upkeep.verify import damage_of
+    from spikestore.store_schemas.errors import StoreError
+
+    sets: dict[str, FeatureSet] = {}
+    for name in names:
+        try:
+            if ":" not in name and name in store.names():
+                sets |= {f"{name}:{split}": one for split, one in store.splits(name).items()}
+            else:
+                sets[name] = store.resolve(name)
+        except StoreError as error:
+            damages.append(damage_of(error, name))
+    if names:
+        return sets
+    for address in store.addresses():
+        try:
+            features = store.find(address)
+        except StoreError as error:
+            damages.append(damage_of(error, address.manifest))
+            continue
+        if features is not None:
+            sets[f"{address.transform_key[:12]}/{address.source_key[:12]}"] = features
+    for name in store.names():
+        try:
+            store.splits(name)
+        except StoreError as error:
+            if not any(damage.path == damage_of(error, name).path for damage in damages):
+                damages.append(damage_of(error, f"refs/{name}"))
+    return sets

@@ -1,0 +1,235 @@
+"""The command line ``spikestore``: a shell around sub-commands found through entry points.
+
+A sub-command is an entry point of the group ``spikestore.commands``: its name is the command's name, its
+object a plain function with typer annotations. So this module offers commands of sibling packages, and of
+anybody else's, without importing them:
+
+1. ``spikestore NAME …`` loads the one entry point that is named; ``spikestore --help`` loads all of them, for
+   the first lines of their docstrings, which is why command modules import what is heavy inside the function;
+2. whatever a command raises becomes one line on stderr and an exit status: 0 done, 1 the work failed, 2 wrong
+   use, 130 interrupted.
+
+A command says that its work failed by raising a :class:`~spikestore.store_schemas.errors.SpikestoreError`, or
+``typer.Exit(1)`` where it has said why already. Only this module reads environment variables and configures
+logging; commands declare theirs with ``typer.Option(envvar=…)``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import inspect
+import logging
+import os
+import select
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from spikestore.store.cli.console import logs_on_stderr, say
+from spikestore.store.cli.help import help_text
+from spikestore.store_schemas.errors import MissingExtraError, SpecError, SpikestoreError
+
+__all__ = ["main"]
+
+GROUP = "spikestore.commands"
+"""Entry point group of the sub-commands."""
+
+_EXTRA_OF_MODULE = {
+    "dask": "pipeline",
+    "distributed": "pipeline",
+    "h5py": "pipeline",
+    "sinabs": "train",
+    "tonic": "pipeline",
+    "torch": "train",
+}
+
+_EXCLUSIVE = "--verbose and --quiet exclude each other"
+
+_HELP = """
+Precompute event-data features once, share the store, train at device speed.
+
+Examples
+--------
+spikestore demo-data data/demo
+spikestore preprocess recipes/demo.toml --store ./feature_store
+spikestore ls --store ./feature_store
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit status: 0 done, 1 the work failed, 2 wrong use, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    # Every option before the command is a flag, so the first other word is the command.
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        status = _run(arguments, command)
+        sys.stdout.flush()  # a reader that has gone away shows itself here, not at interpreter exit
+    except typer.Exit as signal:
+        return signal.exit_code
+    except typer.Abort:
+        say("aborted")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to resume")
+        return 130
+    except BrokenPipeError as error:
+        return 1 if _reader_has_gone() else _report(error, command)
+    except Exception as error:
+        return _report(error, command)
+    return status
+
+
+def _run(arguments: list[str], command: str | None) -> int:
+    # Not Command.main(), which turns errors into exits of its own; these two calls are its core.
+    root = typer.main.get_command(_application(command))
+    with root.make_context("spikestore", arguments) as context:
+        status = root.invoke(context)
+    return status if type(status) is int else 0
+
+
+def _application(command: str | None) -> typer.Typer:
+    application = typer.Typer(add_completion=False, rich_markup_mode="rich", help=help_text(_HELP))
+    application.callback()(_top_level)
+    for name, entry_point in _entry_points().items():
+        function, text = _absent, ""  # of the commands that are not meant, names are enough to suggest one
+        if command in (None, name):
+            try:
+                function = _with_loudness(entry_point.load())
+                text = help_text(function.__doc__ or "")
+            except Exception as error:
+                if command == name:
+                    raise
+                text = str(_missing_extra(error, name) or f"Can't be loaded: {error}")
+        application.command(name=name, help=text)(function)
+    return application
+
+
+def _with_loudness(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command take --verbose and --quiet too: many write them behind its name. Its own ones go before these."""
+    signature = inspect.signature(function, eval_str=True)
+    notes = [
+        note for one in signature.parameters.values() for note in getattr(one.annotation, "__metadata__", ())
+    ]
+    taken = {flag for note in notes for flag in getattr(note, "param_decls", None) or ()} | {
+        f"--{name}" for name in signature.parameters
+    }
+    if taken & {"--verbose", "-v", "--quiet", "-q"}:
+        return function
+
+    @functools.wraps(function)
+    def command(*, verbose: bool, quiet: bool, **given: Any) -> Any:
+        if verbose and quiet:
+            raise typer.BadParameter(_EXCLUSIVE)
+        if verbose or quiet:  # `_top_level` has opened the log, and puts its level back
+            logging.getLogger("spikestore").setLevel(logging.DEBUG if verbose else logging.WARNING)
+        return function(**given)
+
+    flags = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, typer.Option(f"--{name}", f"-{name[0]}", hidden=True)],
+        )
+        for name in ("verbose", "quiet")
+    ]
+    parameters = [*signature.parameters.values(), *flags]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+    return {found.name: found for found in sorted(importlib.metadata.entry_points(group=GROUP))}
+
+
+def _absent() -> None:
+    """Stand in for a command that was not loaded; only its name and help are ever used."""
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"spikestore {importlib.metadata.version('spikestore')}")
+        raise typer.Exit
+
+
+def _top_level(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more, on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and leave.", callback=_show_version),
+    ] = False,
+) -> None:
+    if verbose and quiet:
+        raise typer.BadParameter(_EXCLUSIVE)
+    context.with_resource(logs_on_stderr(verbose=verbose, quiet=quiet))
+
+
+def _report(error: Exception, command: str | None) -> int:
+    """Say on stderr what went wrong, and return the exit status."""
+    error = _missing_extra(error, command) or error
+    if os.environ.get("SPIKESTORE_DEBUG", "0") not in ("", "0"):
+        say("".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, SpikestoreError):
+        say(f"spikestore: error: {error.message}")
+        for problem in error.problems if isinstance(error, SpecError) else ():
+            if problem.message not in error.message:
+                say(f"  {problem.path}: {problem.message}")
+        return error.exit_code
+    # Complaints of typer about the arguments: it has no public class that is the base of all of them.
+    if hasattr(error, "format_message"):
+        say(f"spikestore: error: {error.format_message()}")
+        say(f"  see: spikestore {f'{command} ' if command in _entry_points() else ''}--help")
+        return 2
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        say(f"spikestore: error: {error.filename}: {error.strerror}")
+        return 1
+    text = " ".join(str(error).split())
+    say(f"spikestore: unexpected error: {type(error).__name__}{f': {text}' if text else ''}")
+    say("  this is a fault in spikestore: set SPIKESTORE_DEBUG=1 for the traceback, and please report it")
+    return 1
+
+
+def _missing_extra(error: Exception, command: str | None) -> MissingExtraError | None:
+    """Return the error to show where `error` says that a package of an extra is not installed."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    extra = _EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
+    if extra is None:
+        return None
+    message = f"spikestore {command} needs the extra '{extra}': pip install 'spikestore[{extra}]'"
+    return MissingExtraError(message, command=command, extra=extra, module=error.name)
+
+
+def _reader_has_gone() -> bool:
+    """Tell whether it was our stdout that broke; if so, keep the interpreter from complaining at exit."""
+    try:
+        stdout = sys.stdout.fileno()
+    except (OSError, ValueError):  # no file: somebody captures it
+        return False
+    # Not by another flush: what the failed one held is lost, so that one succeeds.
+    poll = select.poll()
+    poll.register(stdout, 0)
+    if not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
+        return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stdout)
+    os.close(nowhere)
+    return True

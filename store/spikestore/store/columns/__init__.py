@@ -1,0 +1,1 @@
+"""Columns of a fragment: samples in memory, bytes in a store, and what binds the two."""

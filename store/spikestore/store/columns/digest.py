@@ -1,0 +1,109 @@
+"""Digest and check: what binds stored values to their meaning.
+
+Both hash the *canonical bytes* of a block of 64 rows of the whole set: column after column in canonical order,
+rows in order, little-endian, no padding, no separators. ``start`` and ``check`` are left out.
+
+- the **digest** is SHA-256 over the hash of a head and the hashes of all blocks: the identity of the content,
+  independent of plan, codec, executor, worker count and provenance;
+- **check** holds XXH3-64 of each block, seeded with the set's keys and the block's number: compared on every read,
+  it notices flipped, lost and exchanged values, also whole fragments from another set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store_schemas.layout import BLOCK, Layout
+from spikestore.store_schemas.specs.canonical import FORMAT, canonical_json
+
+
+class _Hash(Protocol):
+    def update(self, data: Any, /) -> Any: ...
+
+
+def block_digests(columns: SampleColumns, layout: Layout) -> list[str]:
+    """Return SHA-256 (hex) of the canonical bytes of each block of `columns`, which begin at a block's start."""
+    digests = []
+    for parts in _blocks(columns, layout):
+        digest = hashlib.sha256()
+        _feed(digest, parts)
+        digests.append(digest.hexdigest())
+    return digests
+
+
+def block_checks(
+    columns: SampleColumns, layout: Layout, seed: int, first_block: int
+) -> npt.NDArray[np.uint64]:
+    """Return XXH3-64 of each block of `columns`.
+
+    Parameters
+    ----------
+    columns : SampleColumns
+        Rows from the start of block `first_block` on.
+    layout : Layout
+        Order of the columns.
+    seed : int
+        From `check_seed`.
+    first_block : int
+        Number of the first block in the whole set.
+
+    Returns
+    -------
+    uint64 array, shape (blocks,)
+    """
+    checks = []
+    for block, parts in enumerate(_blocks(columns, layout), first_block):
+        check = xxhash.xxh3_64(seed=seed ^ block)
+        _feed(check, parts)
+        checks.append(check.intdigest())
+    return np.array(checks, np.uint64)
+
+
+def check_seed(transform_key: str, source_key: str) -> int:
+    """Return the seed that binds a set's blocks to its keys: first 8 bytes, big-endian, of a SHA-256."""
+    return int.from_bytes(hashlib.sha256((transform_key + source_key).encode("ascii")).digest()[:8], "big")
+
+
+def set_digest(layout: Layout, samples: int, skipped: Sequence[int], blocks: Iterable[str]) -> str:
+    """Return the digest of a feature set.
+
+    Parameters
+    ----------
+    layout : Layout
+        Axes, sites, classes and columns.
+    samples : int
+        Number of rows, skipped ones included.
+    skipped : sequence of int
+        Rows whose recording was skipped, ascending.
+    blocks : iterable of str
+        SHA-256 (hex) of every block, in order.
+    """
+    head = {**layout.to_mapping(), "format": FORMAT, "samples": samples, "skipped": list(skipped)}
+    digest = hashlib.sha256(hashlib.sha256(canonical_json(head)).digest())
+    for block in blocks:
+        digest.update(bytes.fromhex(block))
+    return digest.hexdigest()
+
+
+def _blocks(columns: SampleColumns, layout: Layout) -> Iterator[list[npt.NDArray[Any]]]:
+    named = [
+        (name in {"index", "value"}, np.ascontiguousarray(column, layout.dtype(name)))
+        for name, column in columns.in_order(layout)
+    ]
+    offsets = columns.offsets()
+    for start in range(0, len(columns), BLOCK):
+        stop = min(start + BLOCK, len(columns))
+        first, last = offsets[start], offsets[stop]
+        yield [column[first:last] if per_value else column[start:stop] for per_value, column in named]
+
+
+def _feed(digest: _Hash, parts: list[npt.NDArray[Any]]) -> None:
+    for part in parts:
+        digest.update(part.data if part.size else b"")

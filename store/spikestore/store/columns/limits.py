@@ -1,0 +1,29 @@
+"""What a reader believes of a feature set that anybody may have written, before it asks for memory."""
+
+from __future__ import annotations
+
+import os
+
+from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.errors import DamagedError
+
+LARGEST_SHARD = 2**40
+"""Values that a shard can have room for: the index of its chunks then takes 64 MiB."""
+
+
+def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
+    """Raise `DamagedError` if a fragment would decode to more than this machine's memory.
+
+    A chunk of zeros is a few bytes, whatever its size, so that nothing but a bound of this kind can tell a large set
+    from a trap; fragments are made for 256 MB.
+    """
+    row, layout = manifest.fragments[fragment], manifest.layout
+    sizes = {name: layout.dtype(name).itemsize for name, _ in layout.columns}
+    a_value = sizes.pop("index") + sizes.pop("value")
+    needed = manifest.fragment_samples * (sum(sizes.values()) + 8) + row.nnz * a_value
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory or manifest.shard_values > LARGEST_SHARD:
+        raise DamagedError(
+            f"fragment {fragment} of {manifest.source.dataset} {manifest.source.split} claims {needed:,} bytes of memory, "
+            f"this machine has {memory:,}: it was made for another machine, or to do harm"
+        )

@@ -1,0 +1,146 @@
+"""The columns of a feature set: which there are, with which dtypes, and the samples they hold.
+
+A sample is coalesced COO with its coordinates linearised row-major over (time bin, polarity, y, x). Per non-zero
+there are ``index`` and ``value``; per sample ``nnz``, ``n_bins``, ``label`` and extras; ``start`` says where a
+sample's non-zeros lie on disk, and ``check`` holds a hash a block (docs/format.md, "Columns").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.layout import EXTRAS, FILL, Layout
+
+
+@dataclass(frozen=True, eq=False)
+class SampleColumns:
+    """A run of samples in packed columns.
+
+    Attributes
+    ----------
+    index : unsigned array, shape (non-zeros,)
+        Places of the non-zeros, sample after sample, strictly increasing within a sample.
+    value : unsigned or float array, shape (non-zeros,)
+        What stands there; never 0.
+    nnz, n_bins : uint32 arrays, shape (samples,)
+        Non-zeros and time bins of each sample. ``n_bins`` is 0 for a skipped row.
+    label : int32 array, shape (samples,)
+        Class numbers; -1 for a skipped row.
+    extras : mapping of str to array, shape (samples,) each
+        Optional columns: speaker, n_events, n_cropped, n_dropped.
+    """
+
+    index: npt.NDArray[Any]
+    value: npt.NDArray[Any]
+    nnz: npt.NDArray[Any]
+    n_bins: npt.NDArray[Any]
+    label: npt.NDArray[Any]
+    extras: Mapping[str, npt.NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.nnz)
+
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Return where each sample starts in ``index``, and the end: int64, shape (samples + 1,)."""
+        offsets = np.zeros(len(self.nnz) + 1, np.int64)
+        np.cumsum(self.nnz, out=offsets[1:])
+        return offsets
+
+    def rows(self, start: int, stop: int) -> SampleColumns:
+        """Return samples `start` to `stop` (exclusive) as views."""
+        first, last = (int(self.nnz[:row].sum(dtype=np.int64)) for row in (start, stop))
+        return SampleColumns(
+            index=self.index[first:last],
+            value=self.value[first:last],
+            nnz=self.nnz[start:stop],
+            n_bins=self.n_bins[start:stop],
+            label=self.label[start:stop],
+            extras={name: column[start:stop] for name, column in self.extras.items()},
+        )
+
+    def in_order(self, layout: Layout) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """Yield (name, column) in canonical order."""
+        for name, _ in layout.columns:
+            yield name, self.extras[name] if name in EXTRAS else getattr(self, name)
+
+    def as_stored(self, layout: Layout) -> SampleColumns:
+        """Return the columns with the dtypes of `layout`, after checking what the format demands.
+
+        Raises
+        ------
+        UsageError
+            Lengths disagree; an index is not strictly increasing within its sample or outside its frames; a value
+            is 0, not finite, or beyond its dtype.
+        """
+        _check(self, layout)
+        stored = {
+            name: np.ascontiguousarray(column, layout.dtype(name)) for name, column in self.in_order(layout)
+        }
+        extras = {name: stored.pop(name) for name in layout.extras}
+        return SampleColumns(**stored, extras=extras)
+
+
+def concatenate(parts: Iterable[SampleColumns]) -> SampleColumns:
+    """Join runs of samples, in order."""
+    runs = list(parts)
+    if not runs:
+        raise UsageError("there is nothing to concatenate")
+    return SampleColumns(
+        **{
+            name: np.concatenate([getattr(run, name) for run in runs])
+            for name in ("index", "value", "nnz", "n_bins", "label")
+        },
+        extras={name: np.concatenate([run.extras[name] for run in runs]) for name in runs[0].extras},
+    )
+
+
+def _check(columns: SampleColumns, layout: Layout) -> None:
+    samples, values = len(columns.nnz), len(columns.index)
+    if int(columns.nnz.sum(dtype=np.int64)) != values or len(columns.value) != values:
+        raise UsageError("index, value and nnz disagree about the number of non-zeros")
+    for name, column in columns.in_order(layout):
+        if name not in {"index", "value"} and len(column) != samples:
+            raise UsageError(f"column {name} has {len(column)} rows, expected {samples}")
+        _check_range(name, column, layout.dtype(name))
+    if not values:
+        return
+    if not columns.value.all():
+        raise UsageError("a stored value is 0")
+    offsets = columns.offsets()
+    # Within a sample it increases: so it may fall only where a sample begins, and its last place is its largest.
+    falls = np.flatnonzero(columns.index[1:] <= columns.index[:-1]) + 1
+    begins = np.searchsorted(offsets, falls)
+    if not (offsets[begins] == falls).all():
+        raise UsageError("index does not strictly increase within a sample")
+    filled = np.flatnonzero(columns.nnz)
+    last = columns.index[offsets[filled + 1] - 1].astype(np.uint64)
+    if not (last < columns.n_bins[filled].astype(np.uint64) * np.uint64(layout.site_count)).all():
+        raise UsageError("an index lies outside its sample's frames")
+
+
+def _check_range(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
+    if not len(column):
+        return
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
+            stored = column.astype(dtype)
+        if not np.isfinite(stored).all():
+            raise UsageError(f"column {name} holds NaN, infinity or what is infinite as {dtype.name}")
+        if not stored.all():
+            raise UsageError(f"column {name} holds 0 or what is 0 as {dtype.name}")
+        return
+    if column.dtype.kind not in "iu":
+        raise UsageError(f"column {name} is {column.dtype.name}, it holds whole numbers ({dtype.name})")
+    low = 0 if column.dtype.kind == "u" else int(column.min())
+    high = int(column.max())
+    fill = int(FILL[dtype.name])
+    lowest, highest = (0, fill - 1) if dtype.kind == "u" else (fill + 1, 2**31 - 1)
+    if low < lowest or high > highest:
+        found = high if high > highest else low
+        raise UsageError(f"column {name} holds {found}, {dtype.name} here goes from {lowest} to {highest}")

@@ -1,0 +1,335 @@
+"""A committed feature set: opened by its manifest, read in runs of rows, every block checked on every read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store.columns.digest import block_checks, check_seed
+from spikestore.store.columns.limits import refuse_giant_fragment
+from spikestore.store.columns.samples import SampleColumns, concatenate
+from spikestore.store.columns.zarr_group import group_of
+from spikestore.store.columns.zarr_reader import ColumnReader
+from spikestore.store.storage import Storage
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.documents.record import Record
+from spikestore.store_schemas.documents.ref import Pin
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError, UsageError
+from spikestore.store_schemas.layout import BLOCK, Layout
+from spikestore.store_schemas.specs.canonical import sha256_hex
+
+
+def fragment_objects(layout: Layout, fragment: int, nnz: int) -> list[str]:
+    """Return the paths below ``data.zarr`` of the objects that a fragment with `nnz` non-zeros has."""
+    names = [name for name, _ in layout.columns if nnz or name not in {"index", "value"}]
+    return [f"{name}/c/{fragment}" for name in (*names, "start", "check")]
+
+
+class RunReader(Protocol):
+    """Reads runs of rows of one fragment, unchecked, with the stored hashes of their blocks."""
+
+    def read(self, fragment: int, start: int, stop: int) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
+        """Read rows `start` to `stop` of `fragment`, counted from its first row; `start` begins a block."""
+
+
+class FeatureSet:
+    """All samples of one source under one transform; immutable.
+
+    Get one from a `Store`. Rows are recordings in the source's order; a skipped recording keeps its row
+    (``manifest.skipped``), with no non-zeros, no bins and label -1.
+
+    Examples
+    --------
+    >>> features = Store("feature_store")["demo:train"]        # doctest: +SKIP
+    >>> columns = features.read(0, 128)                # doctest: +SKIP
+    >>> frames = features.frames(5)                    # (time, polarity, x) # doctest: +SKIP
+    """
+
+    def __init__(self, storage: Storage, address: Address, manifest: Manifest) -> None:
+        self._storage = storage
+        self.address = address
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, storage: Storage, address: Address) -> FeatureSet:
+        """Open a committed feature set.
+
+        Raises
+        ------
+        MissingObjectError
+            There is no manifest: nothing is committed there.
+        DamagedError
+            The manifest is damaged or belongs to another set.
+        NewerFormatError
+            A newer format wrote it.
+        """
+        data = storage.get(address.manifest)
+        return cls(storage, address, Manifest.from_store(data, path=address.manifest, **address._asdict()))
+
+    def __len__(self) -> int:
+        return self.manifest.samples
+
+    def __repr__(self) -> str:
+        source = self.manifest.source
+        return (
+            f"<FeatureSet {source.dataset} {source.split}: {len(self)} samples, {self.manifest.nnz} non-zeros, "
+            f"{self.address.transform_key[:12]}/{self.address.source_key[:12]} in {self._storage.url}>"
+        )
+
+    @property
+    def layout(self) -> Layout:
+        """Axes, sites, classes and columns."""
+        return self.manifest.layout
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; label i is the i-th."""
+        return self.layout.classes
+
+    @property
+    def digest(self) -> str:
+        """Digest of the content (hex): equal for equal samples, whoever built them and however."""
+        return self.manifest.digest
+
+    @property
+    def pin(self) -> Pin:
+        """Keys and digest: what refs, locks and checkpoints hold of the set."""
+        return Pin(**self.address._asdict(), digest=self.digest)
+
+    @property
+    def storage(self) -> Storage:
+        """Where the set lies."""
+        return self._storage
+
+    @property
+    def data_path(self) -> str:
+        """Path of the Zarr group in the storage."""
+        return self.address.data(self.manifest.plan_id)
+
+    @cached_property
+    def _columns(self) -> ColumnReader:
+        path = f"{self.data_path}/zarr.json"
+        try:
+            data = self._storage.get(path)
+        except MissingObjectError as error:
+            gone = self._removed()
+            if gone is not None:
+                raise gone from error
+            raise DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,)) from error
+        if sha256_hex(data) != self.manifest.zarr:
+            raise DamagedError(
+                f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
+            )
+        from spikestore.store_schemas.documents.checked_root import checked_root
+
+        checked_root(self.address, self.manifest, data)
+        return ColumnReader(
+            group_of(self._storage.zarr_store(self.data_path), data),
+            self.layout,
+            fragment_samples=self.manifest.fragment_samples,
+            shard_values=self.manifest.shard_values,
+            counts=[row.nnz for row in self.manifest.fragments],
+        )
+
+    def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
+        """Read rows `start` to `stop` (exclusive).
+
+        Whole blocks of 64 rows are read and checked, so long runs are much cheaper than single rows.
+
+        Returns
+        -------
+        SampleColumns
+            With the dtypes on disk; shapes (non-zeros,) and (rows,).
+
+        Raises
+        ------
+        UsageError
+            The rows are not in the set.
+        DamagedError
+            What is stored is not what was committed; the message names the object.
+        """
+        stop = len(self) if stop is None else stop
+        if not 0 <= start < stop <= len(self):
+            raise UsageError(f"rows {start} to {stop} are not in a set of {len(self)} samples")
+        return concatenate(self._runs(start, stop))
+
+    def fragments(self) -> Iterator[SampleColumns]:
+        """Yield all rows, a fragment at a time, each checked."""
+        for fragment, row in enumerate(self.manifest.fragments):
+            yield self._read_checked(fragment, 0, row.samples)
+
+    def read_with(self, reader: RunReader, start: int, stop: int) -> SampleColumns:
+        """Read rows `start` to `stop` of one fragment through another reader than Zarr's, checked all the same.
+
+        `start` begins a block of 64, and `stop` ends one or the fragment.
+
+        Raises
+        ------
+        UsageError
+            The rows are no whole blocks of one fragment.
+        DamagedError
+            What is stored is not what was committed; the message names the object.
+        """
+        fragment, first = divmod(start, self.manifest.fragment_samples)
+        last = stop - start + first
+        size = self.manifest.fragments[fragment].samples if 0 <= start < len(self) else 0
+        if first % BLOCK or not first < last <= size or (last % BLOCK and last != size):
+            raise UsageError(f"rows {start} to {stop} are no whole blocks of one fragment")
+        return self._read_checked(fragment, first, last, reader)
+
+    def frames(self, row: int) -> npt.NDArray[Any]:
+        """Return the dense frames of one row: integer counts, shape (n_bins, polarity, [y,] x)."""
+        columns = self.read(row, row + 1)
+        shape = (int(columns.n_bins[0]), *self.layout.sites)
+        dense = np.zeros(int(np.prod(shape, dtype=object)), columns.value.dtype)
+        dense[columns.index] = columns.value
+        return dense.reshape(shape)
+
+    def record(self, fragment: int) -> Record:
+        """Read the record of a fragment, checked against the manifest."""
+        return self.parse_record(fragment, self.record_bytes(fragment))
+
+    def parse_record(self, fragment: int, data: bytes) -> Record:
+        """Parse the record of a fragment and check that it says what the manifest says.
+
+        Raises
+        ------
+        DamagedError
+            It is no record, is of another fragment, or lists other objects than the fragment has.
+        """
+        path = self.address.record(self.manifest.plan_id, fragment)
+        record, row = Record.from_bytes(data, path=path), self.manifest.fragments[fragment]
+        counts = (record.plan, record.fragment, record.samples, record.nnz, record.n_bins)
+        if counts != (self.manifest.plan, fragment, row.samples, row.nnz, row.n_bins):
+            raise DamagedError(f"{path} contradicts the manifest", objects=(path,))
+        listed = [entry.path for entry in record.objects]
+        if sorted(listed) != sorted(fragment_objects(self.layout, fragment, row.nnz)):
+            raise DamagedError(f"{path} lists other objects than fragment {fragment} has", objects=(path,))
+        return record
+
+    def record_bytes(self, fragment: int) -> bytes:
+        """Return the bytes of a fragment's record, which have the SHA-256 that the manifest says."""
+        path = self.address.record(self.manifest.plan_id, fragment)
+        try:
+            data = self._storage.get(path)
+        except MissingObjectError as error:
+            raise DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,)) from error
+        if sha256_hex(data) != self.manifest.fragments[fragment].record:
+            raise DamagedError(
+                f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
+            )
+        return data
+
+    def _runs(self, start: int, stop: int) -> Iterator[SampleColumns]:
+        size = self.manifest.fragment_samples
+        for fragment in range(start // size, (stop - 1) // size + 1):
+            base = fragment * size
+            first, last = max(start - base, 0), min(stop - base, size)
+            block_start = first // BLOCK * BLOCK
+            block_stop = min(-(-last // BLOCK) * BLOCK, self.manifest.fragments[fragment].samples)
+            run = self._read_checked(fragment, block_start, block_stop)
+            yield run.rows(first - block_start, last - block_start)
+
+    def _read_checked(
+        self, fragment: int, start: int, stop: int, reader: RunReader | None = None
+    ) -> SampleColumns:
+        try:
+            refuse_giant_fragment(self.manifest, fragment)
+        except DamagedError as error:
+            raise DamagedError(
+                f"{self.address.manifest} in {self._storage.url}: {error}", objects=(self.address.manifest,)
+            ) from None
+        columns = reader or self._columns  # outside: its own errors already name their object
+        try:
+            run, stored = columns.read(fragment, start, stop)
+        except Exception as error:
+            raise self._diagnose(fragment, error) from error
+        except BaseException as error:
+            # A panic in a Rust codec derives from BaseException only.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise self._diagnose(fragment, error) from error
+        try:
+            self.compare_check(fragment, run, stored, start)
+        except DamagedError as error:
+            raise self._diagnose(fragment, error) from error
+        return run
+
+    def compare_check(
+        self, fragment: int, run: SampleColumns, stored: npt.NDArray[np.uint64], start: int = 0
+    ) -> None:
+        """Raise `DamagedError` unless rows of a fragment, from row `start` of it on, match the stored hashes."""
+        first_block = (fragment * self.manifest.fragment_samples + start) // BLOCK
+        found = block_checks(run, self.layout, check_seed(*self.address), first_block)
+        wrong = np.flatnonzero(found != stored) if found.shape == stored.shape else np.arange(len(found))
+        if len(wrong):
+            rows = (first_block + int(wrong[0])) * BLOCK
+            raise DamagedError(f"rows {rows} to {min(rows + BLOCK, len(self)) - 1} do not match their check")
+
+    def _diagnose(self, fragment: int, error: BaseException) -> StoreError:
+        """Find the object that is to blame for a failed read."""
+        gone = self._removed()
+        if gone is not None:
+            return gone
+        objects: dict[str, str] = {}
+        for path, sha256 in self._objects_of(fragment, objects, error):
+            try:
+                data = self._storage.get(path)
+            except MissingObjectError:
+                objects[path] = "missing"
+            except DamagedError as broken:
+                objects[path] = broken.message
+            else:
+                if sha256 is not None and sha256_hex(data) != sha256:
+                    objects[path] = "damaged"
+        path = f"{self.data_path} (fragment {fragment})"
+        if objects:
+            named = ", ".join(f"{path} ({what})" for path, what in objects.items())
+            return DamagedError(f"the store {self._storage.url} is damaged: {named}", objects=tuple(objects))
+        if isinstance(error, DamagedError):
+            return DamagedError(f"{path} is damaged: {error}", objects=(path,))
+        return StoreError(f"{path} can't be read, though its objects are intact: {error}", path=path)
+
+    def _objects_of(
+        self, fragment: int, objects: dict[str, str], why: BaseException
+    ) -> Iterator[tuple[str, str | None]]:
+        """Yield the objects of a fragment with their hashes; without them where the record itself is damaged."""
+        try:
+            record = self.record(fragment)
+        except DamagedError as error:
+            record_path = self.address.record(self.manifest.plan_id, fragment)
+            objects[record_path] = "missing" if "missing" in str(error) else "damaged"
+            # Its values can't be read either, or nobody would ask: damaged, but for those that are missing.
+            objects[f"{self.data_path} (fragment {fragment})"] = f"can't be read: {why}"
+            full = self.manifest.fragments[fragment].nnz > 0
+            for name in (*(name for name, _ in self.layout.columns), "start", "check"):
+                if full or name not in {"index", "value"}:
+                    yield f"{self.data_path}/{name}/c/{fragment}", None
+            return
+        for entry in record.objects:
+            yield f"{self.data_path}/{entry.path}", entry.sha256
+
+    def _removed(self) -> StoreError | None:
+        """Return the error of a set that was removed, or removed and built again, after it was opened."""
+        what = "was removed from"
+        try:
+            manifest = Manifest.from_bytes(
+                self._storage.get(self.address.manifest), path=self.address.manifest
+            )
+            if manifest.plan == self.manifest.plan:
+                return None
+            what = "was built again, as another build, in"
+        except MissingObjectError:
+            pass
+        except StoreError:  # damaged: that explains nothing
+            return None
+        return MissingObjectError(
+            f"{self.address.folder} {what} {self._storage.url} while it was read: what was read before is right; build or "
+            "copy it again, and open it again",
+            path=self.address.manifest,
+        )

@@ -1,0 +1,1 @@
+"""Feature sets from one store to another."""

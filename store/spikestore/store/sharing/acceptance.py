@@ -1,0 +1,111 @@
+"""What must hold of a feature set that comes from elsewhere, before any of it is stored here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from spikestore.store.columns.digest import block_checks, block_digests, check_seed, set_digest
+from spikestore.store.columns.zarr_group import group_of
+from spikestore.store.columns.zarr_reader import ColumnReader
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store_schemas.documents.record import Record
+from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES, documents
+from spikestore.store_schemas.errors import ConflictError, DamagedError
+from spikestore.store_schemas.layout import BLOCK
+from spikestore.store_schemas.specs.canonical import canonical_json
+
+
+def refuse_giants(features: FeatureSet, record: Record) -> None:
+    """Raise `DamagedError` if a record claims more bytes for an object than its values can take."""
+    row = features.manifest.fragments[record.fragment]
+    counts = {"index": row.nnz, "value": row.nnz, "check": -(-row.samples // BLOCK)}
+    chunks = features.manifest.shard_values // CHUNK_VALUES
+    for entry in record.objects:
+        decoded = 8 * counts.get(entry.path.partition("/")[0], row.samples)
+        # No codec adds a quarter; behind the chunks of a shard comes its index, 16 bytes a chunk.
+        largest = decoded + decoded // 4 + 2**16 + 16 * chunks
+        if entry.size > largest:
+            path = features.address.record(features.manifest.plan_id, record.fragment)
+            raise DamagedError(
+                f"{path} in {features.storage.url} claims {entry.size:,} bytes for {entry.path}, which can have "
+                f"{largest:,} at most",
+                objects=(path,),
+            )
+
+
+def refuse_other_digest(features: FeatureSet, blocks: Iterable[str]) -> None:
+    """Raise `DamagedError` unless the block digests of all records give the manifest's digest.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    blocks : iterable of str
+        SHA-256 (hex) of every block, in order.
+    """
+    manifest = features.manifest
+    found = set_digest(manifest.layout, manifest.samples, [row.row for row in manifest.skipped], blocks)
+    if found != manifest.digest:
+        path = features.address.manifest
+        raise DamagedError(
+            f"{path} in {features.storage.url} says digest {manifest.digest[:12]}, its records give {found[:12]}",
+            objects=(path,),
+        )
+
+
+def refuse_other_content(
+    features: FeatureSet, record: Record, root: Mapping[str, Any], objects: Mapping[str, bytes]
+) -> None:
+    """Raise `DamagedError` unless the objects of a fragment decode to what its record and its place say.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    record : Record
+        Of the fragment.
+    root : mapping
+        From `checked_root`.
+    objects : mapping of str to bytes
+        Stored bytes by path below ``data.zarr``.
+    """
+    from zarr.core.buffer.cpu import Buffer
+    from zarr.storage import MemoryStore, StorePath
+
+    metadata = {path: canonical_json(document) for path, document in documents(dict(root)).items()}
+    memory: dict[str, Any] = {p: Buffer.from_bytes(d) for p, d in {**metadata, **objects}.items()}
+    reader = ColumnReader(
+        group_of(StorePath(MemoryStore(store_dict=memory)), metadata["zarr.json"]),
+        features.layout,
+        fragment_samples=features.manifest.fragment_samples,
+        shard_values=features.manifest.shard_values,
+    )
+    path = features.address.record(features.manifest.plan_id, record.fragment)
+    try:
+        columns, check = reader.read(record.fragment, 0, record.samples)
+    except Exception as error:
+        raise DamagedError(
+            f"fragment {record.fragment} of {features.data_path} in {features.storage.url} can't be decoded: {error}",
+            objects=(path,),
+        ) from error
+    first = record.fragment * features.manifest.fragment_samples // BLOCK
+    seeded = block_checks(columns, features.layout, check_seed(*features.address), first)
+    same = tuple(block_digests(columns, features.layout)) == record.blocks
+    if not same or not np.array_equal(seeded, check):
+        raise DamagedError(
+            f"fragment {record.fragment} of {features.data_path} in {features.storage.url} does not hold what its "
+            "record says, though its bytes are unharmed: do not trust that store",
+            objects=(path,),
+        )
+
+
+def other_digest(there: FeatureSet, features: FeatureSet) -> ConflictError:
+    """Return the error for two sets of one address that are not the same."""
+    return ConflictError(
+        f"{there.address.manifest} has digest {there.digest[:12]} in {there.storage.url} and {features.digest[:12]} in "
+        f"{features.storage.url}, under the same keys: one of the two is wrong, verify both with --deep",
+        path=there.address.manifest,
+    )

@@ -1,0 +1,397 @@
+"""Copies of feature sets from store to store: what ``push``, ``pull`` and upstreams do.
+
+1. All records are read, and compared with the manifest; their block digests must give its digest. Nothing is
+   written before that.
+2. Plan and Zarr metadata are put.
+3. Fragment by fragment its objects are put, then its record: what a record lists is there.
+4. All objects are listed with their sizes, and the manifest is put.
+
+That is the order of a build: an interrupted copy is an interrupted build, nobody sees half of it, and the next copy,
+or the next build, goes on with it. Every object is compared with its record (size and SHA-256) before it is put.
+
+The source may be anybody's: its documents go through the strict models, and nothing larger than it may be is read.
+A record at the destination is believed, because it was put after its objects, whose sizes come from one listing; in
+a folder, where that costs no transfer, they are hashed again (docs/decisions/0010-copies-are-builds.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, cast
+
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.parallel import ByteBudget, in_order, wait_for
+from spikestore.store.sharing.acceptance import (
+    other_digest,
+    refuse_giants,
+    refuse_other_content,
+    refuse_other_digest,
+)
+from spikestore.store.storage import FolderStorage, Storage
+from spikestore.store.storage.bounded_view import UntrustedStorage
+from spikestore.store.storage.staging import Staging
+from spikestore.store_schemas.documents.checked_root import checked_root
+from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.documents.record import ObjectEntry, Record
+from spikestore.store_schemas.documents.zarr_metadata import documents
+from spikestore.store_schemas.errors import (
+    ConflictError,
+    DamagedError,
+    MissingObjectError,
+    StorageFullError,
+    StoreError,
+)
+from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+"""Called as (bytes done, bytes in all, what is copied); never by two threads at once."""
+
+THREADS = 8
+"""Objects that are under way at once, if the budget allows."""
+
+BUDGET = 512 * 2**20
+"""Bytes of objects that are in memory at once; one that is larger goes alone."""
+
+_FRAGMENTS = 8
+"""Fragments that are under way at once: the record of one waits for its own objects only."""
+
+_KEPT = 64 * 2**20
+"""Bytes of records that are kept from the first look to the copy; beyond that they are read twice."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a copy did.
+
+    Attributes
+    ----------
+    features : FeatureSet
+        The set where it is now.
+    total : int
+        Bytes of the set; 0 if it was committed there already, and nobody looked.
+    there : int
+        Bytes of them that were there already.
+    """
+
+    features: FeatureSet
+    total: int
+    there: int
+
+
+def copy_set(
+    features: FeatureSet,
+    destination: Storage,
+    *,
+    label: str,
+    deep: bool = False,
+    progress: Progress | None = None,
+) -> Copied:
+    """Copy a feature set into another store, or go on with it.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set, opened in the store that it comes from. Of its builds only the committed one is copied.
+    destination : Storage
+        Where it goes.
+    label : str
+        What to call it in messages and progress.
+    deep : bool
+        Also decode what arrives, before it is stored: then the samples are those that the digest promises, whatever
+        the source is.
+    progress : callable, optional
+        Told about bytes.
+
+    Raises
+    ------
+    DamagedError
+        The source does not hold what was committed; nothing was committed at the destination.
+    ConflictError
+        The destination has another set, or other objects, under the same names.
+    StorageFullError
+        There is no room.
+    StoreError
+        One of the two can't be read or written to.
+    """
+    try:
+        there = FeatureSet.open(destination, features.address)
+    except MissingObjectError:
+        return _Copy(features, destination, label, deep, progress).run()
+    if there.digest != features.digest:
+        raise other_digest(there, features)
+    logger.info("%s is in %s already (digest %s)", label, destination.url, there.digest[:12])
+    return Copied(there, 0, 0)
+
+
+class _Copy:
+    """One copy under way; `run` is called once."""
+
+    def __init__(
+        self, features: FeatureSet, destination: Storage, label: str, deep: bool, progress: Progress | None
+    ) -> None:
+        storage = features.storage
+        self._source = storage if isinstance(storage, UntrustedStorage) else UntrustedStorage(storage)
+        self._features = FeatureSet(self._source, features.address, features.manifest)
+        self._destination = destination
+        self._build = features.address.build(features.manifest.plan_id)
+        self._label = label
+        self._deep = deep
+        self._progress = progress or (lambda done, total, label: None)
+        self._budget = ByteBudget(BUDGET)
+        self._lock = threading.Lock()
+        self._decoding = threading.Lock()
+        self._stopped = threading.Event()
+        self._have: dict[str, int] = {}
+        self._expected: dict[str, int] = {}
+        self._records: dict[int, bytes] = {}
+        self._done = self._total = 0
+
+    def run(self) -> Copied:
+        """Copy everything that is not there."""
+        self._have = {entry.path: entry.size for entry in self._destination.list(self._build)}
+        root = self._root()
+        self._survey()
+        there = sum(size for path, size in self._expected.items() if self._have.get(path) == size)
+        self._total = sum(self._expected.values())
+        self._refuse_full(self._total - there)
+        if there:
+            message = "%s: %s of %s bytes are in %s already"
+            logger.info(message, self._label, f"{there:,}", f"{self._total:,}", self._destination.url)
+        self._done = there
+        self._progress(self._done, self._total, self._label)
+        self._plan()
+        self._copy(root)
+        self._all_there()
+        return Copied(self._commit(), self._total, there)
+
+    def _root(self) -> dict[str, Any]:
+        path = f"{self._features.data_path}/zarr.json"
+        data = self._get(path)
+        if sha256_hex(data) != self._features.manifest.zarr:
+            raise self._damaged(path, "its SHA-256 is not what the manifest says")
+        root = checked_root(self._features.address, self._features.manifest, data)
+        for name, document in documents(root).items():
+            self._expected[f"{self._features.data_path}/{name}"] = len(canonical_json(document))
+        return root
+
+    def _survey(self) -> None:
+        """Look at all records, before anything is written."""
+        kept, blocks = 0, bytearray()
+        numbers = range(len(self._features.manifest.fragments))
+        for number, data in enumerate(in_order(self._record_bytes, numbers, threads=THREADS)):
+            record = self._features.parse_record(number, data)
+            refuse_giants(self._features, record)
+            self._expected[self._record_path(number)] = len(data)
+            self._expected |= {self._path(entry): entry.size for entry in record.objects}
+            blocks += b"".join(map(bytes.fromhex, record.blocks))
+            if kept + len(data) <= _KEPT:
+                self._records[number] = data
+                kept += len(data)
+        refuse_other_digest(self._features, (blocks[at : at + 32].hex() for at in range(0, len(blocks), 32)))
+
+    def _record_bytes(self, number: int) -> bytes:
+        path = self._record_path(number)
+        if path not in self._have:
+            return self._features.record_bytes(number)
+        data = self._destination.get(path)
+        if sha256_hex(data) != self._features.manifest.fragments[number].record:
+            raise self._other(path)
+        return data
+
+    def _refuse_full(self, needed: int) -> None:
+        free = self._destination.free_bytes()
+        if free is not None and needed > free:
+            url = self._destination.url
+            raise StorageFullError(
+                f"{self._label} takes {needed:,} bytes more, {url} has {free:,} free: make room and run again",
+                path=url,
+                needed=needed,
+                free=free,
+            )
+
+    def _plan(self) -> None:
+        """Copy the hint for builders: a build at the destination then joins what has been copied."""
+        path = self._features.address.plan
+        try:
+            data = self._source.get(path)
+        except MissingObjectError:
+            logger.warning("%s is not in %s: the copy has none either", path, self._source.url)
+            return
+        plan = Plan.from_bytes(data, path=path)
+        if (plan.transform_key, plan.source_key) != self._features.address:
+            raise self._damaged(path, "it belongs to another feature set")
+        self._destination.put_if_absent(path, data)  # another one that is there is as good a hint
+
+    def _document(self, name: str, document: dict[str, Any]) -> None:
+        path, data = f"{self._features.data_path}/{name}", canonical_json(document)
+        if path in self._have and self._destination.get(path) != data:
+            raise self._other(path)
+        self._put(path, data)
+
+    def _copy(self, root: dict[str, Any]) -> None:
+        numbers = range(len(self._features.manifest.fragments))
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="spikestore-object") as pool:
+
+            def stop() -> None:  # after an error, or Ctrl-C: objects that wait for their turn are left
+                self._stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+
+            small = [pool.submit(self._document, *named) for named in documents(root).items()]
+            work = functools.partial(self._fragment, pool=pool, root=root)
+            for _ in in_order(work, numbers, threads=_FRAGMENTS, stop=stop):
+                pass
+            wait_for(small)
+
+    def _fragment(self, number: int, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
+        data = self._records.pop(number, None) or self._record_bytes(number)
+        record = self._features.parse_record(number, data)
+        put = self._fragment_decoded if self._deep else self._fragment_as_it_is
+        put(record, pool, root)
+        self._put(self._record_path(number), data)
+
+    def _fragment_as_it_is(self, record: Record, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
+        folder = self._destination if isinstance(self._destination, FolderStorage) else None
+        with contextlib.nullcontext() if folder is None else Staging(folder) as staging:
+            wait_for(pool.submit(self._object, entry, record.fragment, staging) for entry in record.objects)
+            if staging is not None:
+                self._publish(staging, record)
+
+    def _object(self, entry: ObjectEntry, fragment: int, staging: Staging | None) -> None:
+        if self._stopped.is_set():
+            raise CancelledError  # and no return: the record would vouch for it
+        with self._budget.held(entry.size):
+            path = self._path(entry)
+            if path not in self._have and staging is not None:
+                staging.write(path, self._pieces(entry))
+                self._tell(entry.size)
+            elif path not in self._have:
+                self._put(path, self._from_source(entry))
+            # A record vouches for its objects; in a folder looking again is cheap.
+            elif self._record_path(fragment) not in self._have or isinstance(
+                self._destination, FolderStorage
+            ):
+                self._from_destination(entry)
+            elif self._have[path] != entry.size:
+                raise self._other(path)
+
+    def _fragment_decoded(self, record: Record, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
+        """Copy the objects of a fragment once they are seen to hold what the digest says."""
+        with self._budget.held(sum(entry.size for entry in record.objects)):
+            tasks = {entry: pool.submit(self._bytes, entry) for entry in record.objects}
+            objects = {entry.path: task.result() for entry, task in tasks.items()}
+            with self._decoding:  # decoded it is many times as large: one at a time
+                refuse_other_content(self._features, record, root, objects)
+            wait_for(pool.submit(self._put, self._path(entry), objects[entry.path]) for entry in tasks)
+
+    def _publish(self, staging: Staging, record: Record) -> None:
+        wanted = {self._path(entry): entry.sha256 for entry in record.objects}
+        for path in staging.publish():
+            self._refuse_other(path, wanted[path])
+
+    def _bytes(self, entry: ObjectEntry) -> bytes:
+        there = self._path(entry) in self._have
+        return self._from_destination(entry) if there else self._from_source(entry)
+
+    def _from_source(self, entry: ObjectEntry) -> bytes:
+        path = self._path(entry)
+        try:
+            # Hashing and storing take any buffer: not copied, it is a tenth faster.
+            data = cast("bytes", self._source.buffer_at_most(path, entry.size))
+        except MissingObjectError as error:
+            raise self._damaged(path, "it is missing") from error
+        if len(data) != entry.size or sha256_hex(data) != entry.sha256:
+            raise self._damaged(path, "it is not what its record says")
+        return data
+
+    def _pieces(self, entry: ObjectEntry) -> Iterator[memoryview]:
+        path, found = self._path(entry), hashlib.sha256()
+        try:
+            for piece in self._source.pieces_at_most(path, entry.size):
+                found.update(piece)
+                yield piece
+        except MissingObjectError as error:
+            raise self._damaged(path, "it is missing") from error
+        if found.hexdigest() != entry.sha256:
+            raise self._damaged(path, "it is not what its record says")
+
+    def _from_destination(self, entry: ObjectEntry) -> bytes:
+        path = self._path(entry)
+        data = self._destination.get(path) if self._have[path] == entry.size else b""
+        if sha256_hex(data) != entry.sha256:
+            raise self._other(path)
+        return data
+
+    def _put(self, path: str, data: bytes) -> None:
+        """Put an object, unless the listing had it; another one in its place is an error."""
+        if path in self._have:
+            if self._have[path] != len(data):
+                raise self._other(path)
+            return
+        if not self._destination.put_if_absent(path, data):
+            self._refuse_other(path, sha256_hex(data))
+        self._tell(len(data))
+
+    def _refuse_other(self, path: str, sha256: str) -> None:
+        if sha256_hex(self._destination.get(path)) != sha256:
+            raise self._other(path)  # somebody else copies, or builds, the same: fine if it is the same
+
+    def _tell(self, size: int) -> None:
+        with self._lock:
+            self._done += size
+            self._progress(self._done, self._total, self._label)
+
+    def _all_there(self) -> None:
+        sizes = {entry.path: entry.size for entry in self._destination.list(self._build)}
+        wrong = [path for path, size in self._expected.items() if sizes.get(path) != size]
+        if wrong:
+            raise StoreError(
+                f"{wrong[0]} did not stay in {self._destination.url} ({len(wrong)} such objects): does somebody clean "
+                "up there? Run again",
+                path=wrong[0],
+            )
+
+    def _commit(self) -> FeatureSet:
+        address = self._features.address
+        data = self._get(address.manifest)
+        if Manifest.from_store(data, path=address.manifest, **address._asdict()) != self._features.manifest:
+            raise StoreError(
+                f"{address.manifest} changed in {self._source.url} while it was copied: run again",
+                path=address.manifest,
+            )
+        self._destination.put_if_absent(address.manifest, data)
+        there = FeatureSet.open(self._destination, address)
+        if there.digest != self._features.digest:
+            raise other_digest(there, self._features)
+        return there
+
+    def _get(self, path: str) -> bytes:
+        try:
+            return self._source.get(path)
+        except MissingObjectError as error:
+            raise self._damaged(path, "it is missing") from error
+
+    def _path(self, entry: ObjectEntry) -> str:
+        return f"{self._features.data_path}/{entry.path}"
+
+    def _record_path(self, number: int) -> str:
+        return self._features.address.record(self._features.manifest.plan_id, number)
+
+    def _damaged(self, path: str, why: str) -> DamagedError:
+        return DamagedError(f"{path} in {self._source.url} is damaged: {why}", path=path, objects=(path,))
+
+    def _other(self, path: str) -> ConflictError:
+        return ConflictError(
+            f"{path} in {self._destination.url} is not what {self._source.url} has: another build is under way there, "
+            f"or it is damaged. Wait for that build, or delete {self._build} there, which no manifest names",
+            path=path,
+        )

@@ -1,0 +1,124 @@
+"""Push and pull: feature sets by name, or by key, from one store to another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Protocol
+
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.partitions import load_partition, partition_names, store_partition
+from spikestore.store.sharing.copy_set import Copied, Progress, copy_set
+from spikestore.store.storage import Storage
+from spikestore.store_schemas.documents.ref import Ref
+from spikestore.store_schemas.errors import ConflictError, UsageError
+from spikestore.store_schemas.specs.model import NAME
+
+logger = logging.getLogger(__name__)
+
+
+class NamedSets(Protocol):
+    """What is asked of a store here: `Store` has it."""
+
+    @property
+    def storage(self) -> Storage:
+        """Where it lies."""
+
+    def ref(self, name: str) -> Ref | None:
+        """Return the newest entry of a name."""
+
+    def splits(self, name: str) -> dict[str, FeatureSet]:
+        """Return all splits of a name."""
+
+    def resolve(self, text: str) -> FeatureSet:
+        """Return one feature set by name or key."""
+
+    def point(self, name: str, sets: Mapping[str, FeatureSet]) -> object:
+        """Let a name stand for these sets."""
+
+
+def copy_named(
+    source: NamedSets,
+    destination: NamedSets,
+    text: str,
+    *,
+    deep: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Copied]:
+    """Copy what a name or a key means, and let the same name stand for it at the destination.
+
+    Parameters
+    ----------
+    source, destination : NamedSets
+        From where, and where to.
+    text : str
+        ``NAME``: all splits; ``NAME:SPLIT``: one of them, the name's other splits are kept at the destination if
+        they have the same transform. Or the beginning of a key, as `Store.resolve` takes it: then there is no name.
+    deep : bool
+        Also decode what arrives and compare it with the digest, before it is stored.
+    progress : callable, optional
+        Told about (bytes done, bytes in all, what is copied).
+
+    Returns
+    -------
+    dict of str to Copied
+        By what each set is called: ``NAME:SPLIT``, or the beginning of its keys.
+
+    Raises
+    ------
+    UnknownNameError
+        The source has no such name.
+    UsageError
+        Both are the same store.
+    StoreError
+        As `copy_set`. Sets that were copied before the error stay, the name is not changed.
+    """
+    if source.storage.url == destination.storage.url:
+        raise UsageError(f"{source.storage.url} is the store itself: name another one")
+    name, sets = _meant(source, text)
+    done: dict[str, Copied] = {}
+    for split, features in sets.items():
+        label = f"{name}:{split}" if name is not None else split
+        done[label] = copy_set(features, destination.storage, label=label, deep=deep, progress=progress)
+        _copy_partitions(features, destination)
+    if name is not None:
+        _tell_changes(destination, name, sets)
+        there = dict(zip(sets, (one.features for one in done.values()), strict=True))
+        destination.point(name, there)
+    return done
+
+
+def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
+    """Copy the partitions of a set's source; one that the destination has otherwise stays as it is there."""
+    key = features.address.source_key
+    for name in partition_names(features.storage, key):
+        found = load_partition(features.storage, key, name)
+        parts = {part: found.rows(part) for part in found.parts}
+        try:
+            store_partition(destination.storage, key, name, found.samples, parts)
+        except ConflictError as error:
+            logger.warning("not copied: %s", error)
+
+
+def _meant(source: NamedSets, text: str) -> tuple[str | None, dict[str, FeatureSet]]:
+    name, _, split = text.partition(":")
+    if NAME.match(name) and source.ref(name) is not None:
+        if split:
+            return name, {split: source.resolve(text)}
+        return name, source.splits(name)
+    features = source.resolve(text)
+    return None, {f"{features.address.transform_key[:12]}/{features.address.source_key[:12]}": features}
+
+
+def _tell_changes(destination: NamedSets, name: str, sets: dict[str, FeatureSet]) -> None:
+    old = destination.ref(name)
+    for split, pin in old.splits.items() if old is not None else ():
+        if split in sets and sets[split].pin != pin:
+            logger.warning(
+                "%s:%s stood for digest %s in %s, now it stands for %s",
+                name,
+                split,
+                pin.digest[:12],
+                destination.storage.url,
+                sets[split].digest[:12],
+            )

@@ -1,0 +1,56 @@
+"""The one place that touches storage: objects in a bucket, or files in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from spikestore.store.storage.folder import FolderStorage
+from spikestore.store.storage.protocol import Storage, StoredObject
+from spikestore.store_schemas.errors import UsageError
+
+_S3 = {"s3", "s3a"}
+_BUCKETS = {*_S3, "gs", "az", "abfs", "abfss"}
+
+
+def open_storage(location: str | Path) -> Storage:
+    """Return the storage at a path or URL.
+
+    Parameters
+    ----------
+    location : str or Path
+        A folder, ``file://…``, or ``s3://bucket/prefix`` (also ``gs://``, ``az://``, untested).
+
+    Raises
+    ------
+    UsageError
+        The scheme is not known, the name is empty, or it holds credentials.
+    """
+    if not str(location).strip():
+        raise UsageError("the store's name is empty: give a folder or a URL (is a variable not set?)")
+    if isinstance(location, Path) or "://" not in location:
+        return FolderStorage(location)
+    parts = urlsplit(location)
+    if parts.scheme == "file":
+        return FolderStorage(unquote(parts.path))
+    if parts.scheme in _BUCKETS:
+        from spikestore.store.storage.aws_profiles import profile_options
+        from spikestore.store.storage.objects import ObjectStorage
+
+        _refuse_credentials(parts)
+        return ObjectStorage.from_url(location, **(profile_options() if parts.scheme in _S3 else {}))
+    raise UsageError(f"{location}: a store is a folder, file://…, s3://…, gs://… or az://…", url=location)
+
+
+def _refuse_credentials(parts: SplitResult) -> None:
+    """Raise `UsageError` for a URL with a password, a key or a signature: URLs end up in logs and histories."""
+    user, at, host = parts.netloc.rpartition("@")
+    container = parts.scheme.startswith("abfs") and ":" not in user  # abfss://container@account…
+    if (at and not container) or parts.query or parts.fragment:
+        raise UsageError(
+            f"{parts.scheme}://{host}{parts.path}: give a store's URL without user, password or query. Credentials come "
+            "from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE …)"
+        )
+
+
+__all__ = ["FolderStorage", "Storage", "StoredObject", "open_storage"]

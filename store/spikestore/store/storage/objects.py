@@ -1,0 +1,224 @@
+"""Storage in a bucket, through obstore: ``s3://`` (tested), ``gs://`` and ``az://`` (the same code, untested)."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from spikestore.store.storage.bounds import bound_of, refuse_larger
+from spikestore.store.storage.interruptible import interruptible
+from spikestore.store.storage.protocol import StoredObject, path_parts
+from spikestore.store_schemas.errors import (
+    MissingObjectError,
+    ReadOnlyStoreError,
+    SpikestoreError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore, RetryConfig
+    from zarr.storage import StorePath
+
+PROBE = ".probe"
+"""An object beside ``features`` and ``refs`` that shows whether the server honours a conditional put."""
+
+PROBE_CONTENT = b"spikestore tries to write this object twice: a server that lets it is not built into\n"
+
+RETRIES: RetryConfig = {
+    "max_retries": 6,
+    "retry_timeout": timedelta(seconds=30),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
+}
+"""How long a server may be busy or away before an error: obstore's own three minutes look like a hang."""
+
+
+class ObjectStorage:
+    """A bucket, or a prefix in one, as storage.
+
+    Credentials come from the environment and the standard profiles, as obstore reads them; they never appear in
+    an error or a document.
+
+    Parameters
+    ----------
+    store : obstore store
+        The bucket, with the prefix of the root already applied.
+    url : str
+        How to call it, without credentials.
+    """
+
+    def __init__(self, store: ObjectStore, url: str) -> None:
+        self._store = store
+        self.url = url
+        self._conditional = (
+            False  # known to refuse a second put of one name; travels to workers with the storage
+        )
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> ObjectStorage:
+        """Open ``s3://bucket/prefix`` and the like; `options` go to ``obstore.store.from_url``."""
+        import obstore.store
+
+        try:
+            return cls(obstore.store.from_url(url, **{"retry_config": RETRIES, **options}), url)
+        except (obstore.exceptions.BaseError, ValueError) as error:
+            raise StoreError(f"can't open the store {url}: {_first_line(error)}", path=url) from error
+
+    def get(self, path: str) -> bytes:
+        """Return an object's bytes."""
+
+        def whole() -> bytes:
+            answer = self._store.get(path)
+            refuse_larger(self.url, path, answer.meta["size"], bound_of(path))
+            return bytes(answer.bytes())
+
+        with self._clear_errors(path, "read"):
+            return interruptible(whole)
+
+    def get_range(self, path: str, start: int, stop: int) -> bytes:
+        """Return some of an object's bytes."""
+        import obstore
+
+        if stop <= start:
+            return b""
+        with self._clear_errors(path, "read"):
+            try:
+                return interruptible(lambda: bytes(self._store.get_range(path, start=start, end=stop)))
+            except (obstore.exceptions.BaseError, OSError):
+                # Servers and versions disagree about ranges that go beyond the end: ask for what there is.
+                size = int(self._store.head(path)["size"])
+                if stop <= size:
+                    raise
+                return bytes(self._store.get_range(path, start=start, end=size)) if start < size else b""
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        """Write an object unless there is one; tell whether it was written."""
+        import obstore
+
+        with self._clear_errors(path, "write"):
+            self._refuse_unconditional()
+            try:
+                # One put, never multipart: a multipart upload can't be conditional everywhere.
+                self._store.put(path, data, mode="create", use_multipart=False)
+            except obstore.exceptions.AlreadyExistsError:
+                return False
+        return True
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write an object over a damaged one."""
+        with self._clear_errors(path, "write"):
+            self._store.put(path, data, use_multipart=False)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield all objects below a folder, sorted by path."""
+        with self._clear_errors(prefix, "list"):
+            found = interruptible(
+                lambda: [
+                    StoredObject(entry["path"], entry["size"], entry["last_modified"])
+                    for batch in self._store.list(prefix)
+                    for entry in batch
+                ]
+            )
+        yield from sorted(found)
+
+    def folders(self, prefix: str) -> builtins.list[str]:  # `list` is a verb here
+        """Return the names of the folders directly below a folder, sorted."""
+        with self._clear_errors(prefix, "list"):
+            result = interruptible(lambda: self._store.list_with_delimiter(prefix))
+            return sorted(path.rstrip("/").rpartition("/")[2] for path in result["common_prefixes"])
+
+    def delete(self, path: str) -> None:
+        """Remove an object if it is there."""
+        with self._clear_errors(path, "delete"), contextlib.suppress(FileNotFoundError):
+            self._store.delete(path)
+
+    def zarr_store(self, prefix: str) -> StorePath:
+        """Return a prefix as a place in a read-only Zarr store."""
+        from zarr.storage import ObjectStore as ZarrObjectStore
+        from zarr.storage import StorePath
+
+        path_parts(prefix)
+        return StorePath(ZarrObjectStore(self._store, read_only=True), prefix)
+
+    def free_bytes(self) -> int | None:
+        """Return None: a bucket has no end."""
+        return None
+
+    def _refuse_unconditional(self) -> None:
+        """Before the first write, find out whether the server honours ``If-None-Match``; a few do not.
+
+        The probe is an object of its own that every process tries to put once more: one request where it is there, two
+        where it is new. Nothing is remembered in the store, which may be copied to another server.
+        """
+        import obstore
+
+        if self._conditional:
+            return
+        for _ in range(2):
+            try:
+                self._store.put(PROBE, PROBE_CONTENT, mode="create", use_multipart=False)
+            except obstore.exceptions.AlreadyExistsError:
+                self._conditional = True
+                return
+        raise StoreError(
+            f"the server of {self.url} ignores If-None-Match: it let {PROBE} be written twice, so that two builders "
+            "would overwrite each other's objects unnoticed. A store there can be read, and not built or pushed into: "
+            "use another server, or a folder",
+            path=PROBE,
+        )
+
+    @contextlib.contextmanager
+    def _clear_errors(self, path: str, verb: str) -> Iterator[None]:
+        import obstore
+
+        path_parts(path)
+        try:
+            yield
+        except SpikestoreError:
+            raise  # some are OSErrors too
+        except FileNotFoundError as error:
+            raise MissingObjectError(f"{path} is not in the store {self.url}", path=path) from error
+        except (obstore.exceptions.BaseError, OSError) as error:
+            if "NoSuchBucket" in str(error):
+                bucket = self.url.partition("://")[2].partition("/")[0]
+                raise StoreError(
+                    f"there is no bucket {bucket}: make it, or check {self.url}", path=path
+                ) from None
+            if _is_denied(error):
+                if verb in {"write", "delete"}:
+                    message = (
+                        f"the store {self.url} can't be written to: permission denied, or no credentials"
+                    )
+                    raise ReadOnlyStoreError(message, path=path) from None
+                raise StoreError(
+                    f"the store {self.url} can't be read: permission denied, or no credentials in the environment",
+                    path=path,
+                ) from None
+            if _is_unreachable(error):
+                raise StoreError(
+                    f"can't reach the store {self.url}, to {verb} {path}: {_first_line(error)}; check the address and the "
+                    "network, and run again",
+                    path=path,
+                ) from None
+            raise StoreError(f"can't {verb} {path} in {self.url}: {_first_line(error)}", path=path) from error
+
+
+def _is_denied(error: Exception) -> bool:
+    import obstore
+
+    # Only some operations turn a refusal into an error class of its own; lists and deletions do not.
+    classes = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
+    return isinstance(error, classes) or any(mark in str(error) for mark in ("AccessDenied", "403 Forbidden"))
+
+
+def _is_unreachable(error: Exception) -> bool:
+    return any(
+        mark in str(error) for mark in ("error sending request", "HttpError { kind: Connect", "dns error")
+    )
+
+
+def _first_line(error: Exception) -> str:
+    # obstore's errors go on for pages, with headers that need not be in anybody's log.
+    return str(error).strip().partition("\n")[0][:300]

@@ -1,0 +1,380 @@
+"""A store: feature sets under their keys, and names for them."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spikestore.store import refs
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.parallel import in_order
+from spikestore.store.storage import Storage, open_storage
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.documents.ref import Pin, Ref
+from spikestore.store_schemas.errors import (
+    DamagedError,
+    MissingObjectError,
+    NewerFormatError,
+    StoreError,
+    UnknownNameError,
+)
+from spikestore.store_schemas.specs.model import NAME
+
+if TYPE_CHECKING:
+    from spikestore.store.sharing.copy_set import Copied, Progress
+
+logger = logging.getLogger(__name__)
+
+STORE_VARIABLE = "SPIKESTORE_STORE"
+"""Environment variable that names the default store."""
+
+
+def default_location() -> str:
+    """Return the store that is used when none is named: ``$SPIKESTORE_STORE``, else the user's data directory."""
+    chosen = os.environ.get(STORE_VARIABLE)
+    if chosen:
+        return chosen
+    from platformdirs import user_data_dir
+
+    return str(Path(user_data_dir("spikestore", appauthor=False)) / "store")
+
+
+_KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")
+
+
+class Store:
+    """A root that holds feature sets and refs: a folder, or a prefix in a bucket.
+
+    Opening one touches nothing; a folder that does not exist is an empty store.
+
+    Parameters
+    ----------
+    location : str, Path or Storage
+        A folder, ``file://…``, or ``s3://bucket/prefix``.
+
+    Examples
+    --------
+    >>> store = Store("feature_store")
+    >>> store["demo:train"]                             # a name and a split # doctest: +SKIP
+    >>> store["952b94b4a748/2f1c0d6e55aa"]              # beginnings of both keys # doctest: +SKIP
+    """
+
+    def __init__(self, location: str | Path | Storage) -> None:
+        self.storage: Storage = open_storage(location) if isinstance(location, (str, Path)) else location
+
+    def __repr__(self) -> str:
+        return f"Store({self.storage.url!r})"
+
+    def __getitem__(self, name: str) -> FeatureSet:
+        return self.resolve(name)
+
+    def find(self, address: Address) -> FeatureSet | None:
+        """Return the feature set at an address, or None if none is committed there."""
+        try:
+            return FeatureSet.open(self.storage, address)
+        except MissingObjectError:
+            return None
+
+    def addresses(self) -> Iterator[Address]:
+        """Yield the addresses of all folders below ``features/``, committed or not, sorted."""
+        for transform_key in self.storage.folders("features"):
+            for source_key in self.storage.folders(f"features/{transform_key}"):
+                yield Address(transform_key, source_key)
+
+    def feature_sets(self) -> Iterator[FeatureSet]:
+        """Yield all committed feature sets; one that can't be opened is left out, with a warning that names it."""
+        for address in self.addresses():
+            try:
+                found = self.find(address)
+            except (DamagedError, NewerFormatError) as error:
+                logger.warning("left out: %s", error)
+                continue
+            if found is not None:
+                yield found
+
+    def names(self) -> list[str]:
+        """Return all names, sorted, also those whose entries are damaged."""
+        return [name for name, _ in refs.read_all(self.storage)]
+
+    def ref(self, name: str) -> Ref | None:
+        """Return what a name stands for now, or None."""
+        return refs.read(self.storage, name)
+
+    def refs(self) -> dict[str, Ref | StoreError]:
+        """Return what every name stands for, or what is wrong with it; one listing, and a request for each name."""
+        return dict(refs.read_all(self.storage))
+
+    def catalogue(self) -> Iterator[tuple[Address, FeatureSet | StoreError]]:
+        """Yield all committed feature sets, sorted by address, or what is wrong with one; several are read at once."""
+
+        def read(address: Address) -> FeatureSet | StoreError | None:
+            try:
+                return self.find(address)
+            except StoreError as error:
+                return error
+
+        addresses = [*self.addresses()]
+        for address, found in zip(addresses, in_order(read, addresses), strict=True):
+            if found is not None:
+                yield address, found
+
+    def point(self, name: str, splits: Mapping[str, FeatureSet]) -> Ref:
+        """Let `name` stand for these feature sets, one per split.
+
+        Other splits that the name has are kept if they were made by the same transform, else let go: a name never
+        mixes transforms.
+
+        Raises
+        ------
+        MissingObjectError
+            A set was removed meanwhile (``gc --unreferenced``): build or copy it again.
+        """
+        pins = {split: features.pin for split, features in splits.items()}
+        ref = refs.update(self.storage, name, pins)
+        # After the entry, as gc looks at the names after it removed a manifest: one of the two sees the other.
+        for split, features in splits.items():
+            self._refuse_removed(f"{name}:{split}", features.address)
+        return ref
+
+    def tag(self, name: str, new: str, *, force: bool = False) -> Ref:
+        """Give a second name to what a name (all its splits), ``NAME:SPLIT`` or a key stands for.
+
+        Raises
+        ------
+        UsageError
+            The new name breaks the rules, or stands for something else and `force` is not set.
+        UnknownNameError, DamagedError
+            There is nothing under the old name, or it is damaged.
+        """
+        sets = self.meant(name)
+        pins = {label.rpartition(":")[2]: features.pin for label, features in sets.items()}
+        ref = refs.assign(self.storage, new, pins, force=force)
+        for label, features in sets.items():
+            self._refuse_removed(label, features.address)
+        return ref
+
+    def forget(self, name: str) -> tuple[str, ...]:
+        """Forget ``NAME``, or ``NAME:SPLIT``; the sets stay, for other names and ``gc --unreferenced``.
+
+        Returns
+        -------
+        tuple of str
+            The splits that the name stood for.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such name or split.
+        """
+        text, _, split = name.partition(":")
+        lost = refs.forget(self.storage, text, split or None) if NAME.match(text) else ()
+        if not lost:
+            ref = self.ref(text) if NAME.match(text) else None
+            if ref is None:
+                raise self._unknown(name)
+            known = ", ".join(f"{text}:{one}" for one in ref.splits)
+            raise UnknownNameError(
+                f"{text} in {self.storage.url} has no split {split!r}: say {known}", name=name
+            )
+        return lost
+
+    def meant(self, text: str) -> dict[str, FeatureSet]:
+        """Return what a name (all its splits), ``NAME:SPLIT`` or a key means, by ``…:SPLIT``."""
+        ref = self.ref(text) if NAME.match(text) else None
+        if ref is not None:
+            return {f"{text}:{split}": self._pinned(text, split, pin) for split, pin in ref.splits.items()}
+        features = self.resolve(text)
+        name, _, split = text.partition(":")
+        return {f"{name}:{split or features.manifest.source.split}": features}
+
+    def push(
+        self, name: str, to: Store | str | Path, *, progress: Progress | None = None
+    ) -> dict[str, Copied]:
+        """Copy what a name or a key means into another store, and let the same name stand for it there.
+
+        Only what is not there is copied, checked object by object; an interrupted push goes on where it stopped.
+        Nobody sees half a set: manifests come last, and the name after them.
+
+        Parameters
+        ----------
+        name : str
+            ``NAME``, ``NAME:SPLIT``, or the beginning of a key.
+        to : Store, str or Path
+            The other store.
+        progress : callable, optional
+            Told about (bytes done, bytes in all, what is copied).
+
+        Returns
+        -------
+        dict of str to Copied
+            By ``NAME:SPLIT``, or the beginning of the keys.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such name here.
+        StoreError
+            What is here is damaged (`DamagedError`), the other store has something else under the same keys
+            (`ConflictError`), can't be written to (`ReadOnlyStoreError`), or has no room (`StorageFullError`).
+        """
+        from spikestore.store.sharing.push_pull import copy_named
+        from spikestore.store.storage.bounded_view import UntrustedStorage
+
+        # Parts of one's own store may lie on another disk, behind a link.
+        here = Store(UntrustedStorage(self.storage, follow_links=True))
+        return copy_named(here, to if isinstance(to, Store) else Store(to), name, progress=progress)
+
+    def pull(
+        self,
+        name: str,
+        source: Store | str | Path,
+        *,
+        deep: bool = False,
+        progress: Progress | None = None,
+    ) -> dict[str, Copied]:
+        """Copy what a name or a key means in another store into this one, and let the same name stand for it here.
+
+        As `push`, the other way round. The other store may be anybody's.
+
+        Parameters
+        ----------
+        name : str
+            ``NAME``, ``NAME:SPLIT``, or the beginning of a key.
+        source : Store, str or Path
+            The other store.
+        deep : bool
+            Also decode what arrives, and compare it with the digest before it is stored.
+        progress : callable, optional
+            Told about (bytes done, bytes in all, what is copied).
+        """
+        from spikestore.store.sharing.push_pull import copy_named
+        from spikestore.store.storage.bounded_view import UntrustedStorage
+
+        other = source if isinstance(source, Store) else Store(source)
+        untrusted = Store(UntrustedStorage(other.storage))
+        return copy_named(untrusted, self, name, deep=deep, progress=progress)
+
+    def splits(self, name: str) -> dict[str, FeatureSet]:
+        """Return all splits of a name.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such name.
+        DamagedError
+            A set that the name pins is gone, or has another digest.
+        """
+        ref = self.ref(name)
+        if ref is None:
+            raise self._unknown(name)
+        return {split: self._pinned(name, split, pin) for split, pin in ref.splits.items()}
+
+    def resolve(self, text: str) -> FeatureSet:
+        """Return one feature set by ``NAME:SPLIT``, ``NAME`` (if it has one split), or key prefixes.
+
+        Key prefixes have at least 4 digits: ``TRANSFORM/SOURCE``, or one of the two if it is unambiguous.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing, or more than one set, is meant.
+        """
+        name, _, split = text.partition(":")
+        ref = self.ref(name) if NAME.match(name) else None
+        if ref is not None:
+            if not split and len(ref.splits) == 1:
+                split = next(iter(ref.splits))
+            if split in ref.splits:
+                return self._pinned(name, split, ref.splits[split])
+            known = ", ".join(f"{name}:{one}" for one in ref.splits)
+            wrong = f"has no split {split!r}" if split else "has several splits"
+            raise UnknownNameError(f"{name} in {self.storage.url} {wrong}: say {known}", name=text)
+        match = _KEY_PREFIX.match(text)
+        if match is None:
+            raise self._unknown(text)
+        addresses = self._by_prefix(match[1], match[2])
+        found = [one for address in addresses if (one := self.find(address)) is not None]
+        self._only(text, [one.address for one in found])
+        return found[0]
+
+    def address_of(self, text: str) -> Address:
+        """Return the address of one set by beginnings of its keys, whole or damaged.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing, or more than one set, is meant.
+        """
+        match = _KEY_PREFIX.match(text)
+        if match is None:
+            raise self._unknown(text)
+        return self._only(text, self._by_prefix(match[1], match[2]))
+
+    def _only(self, text: str, found: list[Address]) -> Address:
+        if len(found) != 1:
+            several = ", ".join(f"{t[:12]}/{s[:12]}" for t, s in found)
+            message = (
+                f"{text} could be any of {several}"
+                if found
+                else f"no key in {self.storage.url} begins with {text}"
+            )
+            raise UnknownNameError(message, name=text)
+        return found[0]
+
+    def _refuse_removed(self, label: str, address: Address) -> None:
+        try:
+            self.storage.get(address.manifest)
+        except MissingObjectError as error:
+            raise MissingObjectError(
+                f"{label} was removed from {self.storage.url} while it got its name: build or copy it again",
+                path=address.manifest,
+            ) from error
+
+    def _by_prefix(self, first: str, second: str | None) -> list[Address]:
+        if second is not None:
+            if len(first) == len(second) == 64:
+                return [Address(first, second)]
+            return [
+                Address(transform_key, source_key)
+                for transform_key in self.storage.folders("features")
+                if transform_key.startswith(first)
+                for source_key in self.storage.folders(f"features/{transform_key}")
+                if source_key.startswith(second)
+            ]
+        return [a for a in self.addresses() if any(key.startswith(first) for key in a)]
+
+    def _pinned(self, name: str, split: str, pin: Pin) -> FeatureSet:
+        address = Address(pin.transform_key, pin.source_key)
+        features = self.find(address)
+        if features is None:
+            raise DamagedError(
+                f"{name}:{split} stands for {address.folder}, which is not in {self.storage.url}: "
+                "build or copy it again",
+                objects=(address.manifest,),
+            )
+        if features.digest != pin.digest:
+            raise DamagedError(
+                f"{name}:{split} was pinned with digest {pin.digest[:12]}, the set has {features.digest[:12]}",
+                objects=(address.manifest,),
+            )
+        return features
+
+    def _unknown(self, name: str) -> UnknownNameError:
+        wanted = name.partition(":")[0]
+        names = self.names()
+        near = difflib.get_close_matches(wanted, names, n=1)
+        hint = (
+            f", did you mean {near[0]!r}?"
+            if near
+            else f"; it has {', '.join(names)}"
+            if names
+            else "; it has no names: say the beginning of a key, as ls shows it"
+            if next(self.addresses(), None) is not None
+            else "; it is empty"
+        )
+        return UnknownNameError(f"there is no {name!r} in the store {self.storage.url}{hint}", name=name)

@@ -1,0 +1,1 @@
+"""Verify, repair, and remove what nothing refers to."""

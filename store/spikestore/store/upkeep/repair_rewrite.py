@@ -1,0 +1,73 @@
+"""Rows that were made again, and how they are stored where this installation encodes them as other bytes than before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from spikestore.store.build import Build
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.upkeep.repair_documents import Repaired
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
+from spikestore.store_schemas.errors import ConflictError
+
+LOSSY_SHARE = 0.05
+"""A sample that loses more than this share of its events, because no bin holds them, counts as lossy."""
+
+
+class Rows(NamedTuple):
+    """The rows of a fragment, made again."""
+
+    columns: SampleColumns
+    skipped: tuple[SkippedRow, ...]
+    """Rows that were skipped, and why."""
+    events: EventCounts
+    """What happened to the events."""
+
+
+def events_of(columns: SampleColumns) -> EventCounts:
+    """Return what happened to the events of some rows, as their columns tell (docs/format.md, "Manifest")."""
+    names = ("n_events", "n_cropped", "n_dropped")
+    totals = {name: int(columns.extras[name].sum(dtype=np.int64)) for name in names if name in columns.extras}
+    lossy = 0
+    if {"n_events", "n_dropped"} <= totals.keys():
+        events = columns.extras["n_events"].astype(np.float64)
+        lossy = int(np.count_nonzero(columns.extras["n_dropped"] > LOSSY_SHARE * events))
+    return EventCounts(**totals, lossy_samples=lossy)
+
+
+def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Rows]) -> list[Repaired]:
+    """Store fragments with other bytes, and a manifest of the same digest that promises them.
+
+    A crash after any step leaves a set that is committed and damaged as before, or an unfinished build that
+    preprocess finishes: records go first, and then nothing vouches for what follows.
+
+    Raises
+    ------
+    ConflictError
+        The digest is another one: the rows were not the committed ones.
+    """
+    storage, address, manifest = features.storage, features.address, features.manifest
+    for number in fragments:
+        storage.delete(address.record(manifest.plan_id, number))
+        for name in (*(name for name, _ in manifest.layout.columns), "start", "check"):
+            storage.delete(f"{features.data_path}/{name}/c/{number}")
+    storage.delete(address.manifest)
+    build = Build(storage, plan)
+    how = "written anew, as other bytes of the same values"
+    done = []
+    for number, rows in fragments.items():
+        record = build.put_fragment(number, rows.columns, skipped=rows.skipped, events=rows.events)
+        done += [Repaired(f"{features.data_path}/{entry.path}", how) for entry in record.objects]
+        done.append(Repaired(address.record(manifest.plan_id, number), how))
+    committed = build.commit(manifest.transform, manifest.source, manifest.provenance)
+    if committed.digest != manifest.digest:
+        raise ConflictError(
+            f"{address.folder} was written anew with digest {committed.digest[:12]}, it had {manifest.digest[:12]}",
+            path=address.manifest,
+        )
+    return [*done, Repaired(address.manifest, "written anew, of the same digest")]

@@ -1,0 +1,287 @@
+"""Verify: compare what is stored with what was committed.
+
+Three depths: `quick` looks at names and sizes; the normal one hashes every stored object, at the speed of
+SHA-256, and so finds every flipped bit; `deep` also decodes everything and recomputes the digest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from spikestore.store.columns.digest import block_digests, set_digest
+from spikestore.store.columns.fragment_decoder import FragmentDecoder
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.parallel import in_order
+from spikestore.store_schemas.documents.checked_root import checked_root
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.documents.record import ObjectEntry, Record
+from spikestore.store_schemas.documents.zarr_metadata import documents
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError
+from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
+
+Depth = Literal["quick", "normal", "deep"]
+
+
+class Damage(NamedTuple):
+    """One thing that is not as it was committed."""
+
+    path: str
+    """The object, below the store's root."""
+    what: str
+    """What is wrong with it."""
+
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all."""
+
+
+def verify(
+    features: FeatureSet,
+    *,
+    depth: Depth = "normal",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> list[Damage]:
+    """Compare a feature set with its manifest.
+
+    The manifest itself was checked when `features` was opened.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    depth : {"quick", "normal", "deep"}
+        How thorough.
+    workers : int, optional
+        Threads that read and hash, one per core by default; hashing and decoding hold no lock.
+    progress : callable, optional
+        Told about stored bytes, done and in all.
+
+    Returns
+    -------
+    list of Damage
+        Empty if all is well; every damaged, missing or unexpected object is named.
+    """
+    return list(_Verification(features, depth, workers, progress).run())
+
+
+MOST_WORKERS = 16
+_BATCH_BYTES, _BATCH_FRAGMENTS = 16 * 2**20, 64
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a look at some fragments found."""
+
+    damages: list[Damage] = field(default_factory=list)
+    expected: set[str] = field(default_factory=set)
+    blocks: list[str] = field(default_factory=list)
+    size: int = 0
+
+
+def _batches(fragments: range, size: int, depth: Depth) -> Iterator[range]:
+    """Cut fragments of `size` bytes into tasks that are worth a thread's while."""
+    most = _BATCH_BYTES // (4 if depth == "deep" else 1)
+    count = min(max(1, most // max(size, 1)), _BATCH_FRAGMENTS)
+    for start in range(0, len(fragments), count):
+        yield fragments[start : start + count]
+
+
+class _Verification:
+    def __init__(
+        self, features: FeatureSet, depth: Depth, workers: int | None, progress: Progress | None
+    ) -> None:
+        self._features = features
+        self._depth = depth
+        self._workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
+        self._progress = progress or (lambda done, total: None)
+        self._storage = features.storage
+        self._build = features.address.build(features.manifest.plan_id)
+        self._done = 0
+
+    def run(self) -> Iterator[Damage]:
+        self._sizes = {entry.path: entry.size for entry in self._storage.list(self._build)}
+        self._total = sum(self._sizes.values())
+        expected: set[str] = set()
+        broken = [*self._plan(), *self._metadata(expected)]
+        metadata_is_whole = not any(damage.path.endswith("zarr.json") for damage in broken)
+        blocks: list[str] = []
+        fragments = range(len(self._features.manifest.fragments))
+        look = self._look_and_decode if self._depth == "deep" and metadata_is_whole else self._look
+        for found in in_order(
+            look, _batches(fragments, self._mean_size(), self._depth), threads=self._workers
+        ):
+            broken += found.damages
+            expected |= found.expected
+            blocks += found.blocks
+            self._count(found.size)
+        broken += [
+            Damage(path, "does not belong to the set") for path in sorted(self._sizes.keys() - expected)
+        ]
+        yield from broken
+        if self._depth == "deep" and not broken:
+            yield from self._digest(blocks)
+
+    def _mean_size(self) -> int:
+        return self._total // len(self._features.manifest.fragments)
+
+    def _look(self, fragments: range) -> _Found:
+        """Compare some fragments with their records, object by object."""
+        found = _Found()
+        for fragment in fragments:
+            self._look_at(fragment, found)
+        return found
+
+    def _look_and_decode(self, fragments: range) -> _Found:
+        """Do the same, and decode them from the bytes that were hashed: everything is read once."""
+        found = _Found()
+        for fragment in fragments:
+            objects: dict[str, bytes] = {}
+            record = self._look_at(fragment, found, objects)
+            if record is None or len(objects) < len(record.objects):
+                continue
+            try:
+                columns, stored = self._decoder.read(fragment, objects)
+                self._features.compare_check(fragment, columns, stored)
+            except StoreError as error:
+                path = f"{self._features.data_path} (fragment {fragment})"
+                found.damages.append(Damage(path, str(error)))
+                continue
+            digests = block_digests(columns, self._features.layout)
+            found.blocks += digests
+            if tuple(digests) != record.blocks:
+                path = self._features.address.record(self._features.manifest.plan_id, fragment)
+                found.damages.append(Damage(path, "its block digests are not those of the stored values"))
+        return found
+
+    def _look_at(
+        self, fragment: int, found: _Found, objects: dict[str, bytes] | None = None
+    ) -> Record | None:
+        path = self._features.address.record(self._features.manifest.plan_id, fragment)
+        found.expected.add(path)
+        found.size += self._sizes.get(path, 0)
+        try:
+            record = self._features.record(fragment)
+        except DamagedError as error:
+            found.damages.append(damage_of(error, path))
+            # Without its record nobody can say which objects a fragment has: none of them is unexpected.
+            found.expected |= {one for one in self._candidates(fragment) if one in self._sizes}
+            found.size += sum(self._sizes.get(one, 0) for one in self._candidates(fragment))
+            if self._depth != "quick":
+                found.damages += self._without_record(fragment, path)
+            return None
+        for entry in record.objects:
+            place = f"{self._features.data_path}/{entry.path}"
+            found.expected.add(place)
+            data = self._object(entry, found)
+            if objects is not None and data is not None:
+                objects[entry.path] = data
+            found.size += self._sizes.get(place, 0)
+        return record
+
+    def _candidates(self, fragment: int) -> list[str]:
+        return [f"{self._features.data_path}/{name}/c/{fragment}" for name in self._array_names()]
+
+    def _without_record(self, fragment: int, record: str) -> Iterator[Damage]:
+        """Look at a fragment whose record is damaged: its values have their check all the same."""
+        rows = self._features.manifest.fragments[fragment]
+        start = fragment * self._features.manifest.fragment_samples
+        try:
+            self._features.read(start, start + rows.samples)
+        except DamagedError as error:
+            for path in error.details.get("objects", ()):
+                if path != record:
+                    yield Damage(path, str(error))
+
+    def _plan(self) -> Iterator[Damage]:
+        """Check the hint for builders: readers do not need it, but a damaged one would mislead the next build."""
+        path = self._features.address.plan
+        try:
+            plan = Plan.from_bytes(self._storage.get(path), path=path)
+        except MissingObjectError:
+            yield Damage(path, "missing")
+        except StoreError as error:
+            yield damage_of(error, path)
+        else:
+            if (plan.transform_key, plan.source_key) != self._features.address:
+                yield Damage(path, "belongs to another feature set")
+
+    def _metadata(self, expected: set[str]) -> Iterator[Damage]:
+        data = self._features.data_path
+        root_path = f"{data}/zarr.json"
+        expected |= {root_path, *(f"{data}/{name}/zarr.json" for name in self._array_names())}
+        try:
+            root = self._storage.get(root_path)
+        except MissingObjectError:
+            yield Damage(root_path, "missing")
+            return
+        except DamagedError as error:
+            yield damage_of(error, root_path)
+            return
+        if sha256_hex(root) != self._features.manifest.zarr:
+            yield Damage(root_path, "its SHA-256 is not what the manifest says")
+            return
+        try:
+            document_of = documents(checked_root(self._features.address, self._features.manifest, root))
+        except DamagedError as error:
+            yield damage_of(error, root_path)
+            return
+        for path, document in document_of.items():
+            try:
+                stored = self._storage.get(f"{data}/{path}")
+            except MissingObjectError:
+                yield Damage(f"{data}/{path}", "missing")
+                continue
+            except DamagedError as error:
+                yield damage_of(error, f"{data}/{path}")
+                continue
+            self._count(len(stored))
+            if stored != canonical_json(document):
+                yield Damage(f"{data}/{path}", "differs from the consolidated metadata")
+
+    def _array_names(self) -> Iterable[str]:
+        return [*(name for name, _ in self._features.layout.columns), "start", "check"]
+
+    def _object(self, entry: ObjectEntry, found: _Found) -> bytes | None:
+        """Compare an object with its record; return its bytes if they were looked at and are right."""
+        path = f"{self._features.data_path}/{entry.path}"
+        if path not in self._sizes:
+            found.damages.append(Damage(path, "missing"))
+        elif self._sizes[path] != entry.size:
+            found.damages.append(Damage(path, f"has {self._sizes[path]} bytes instead of {entry.size}"))
+        elif self._depth != "quick":
+            try:
+                data = self._storage.get(path)
+            except (MissingObjectError, DamagedError) as error:
+                found.damages.append(damage_of(error, path))
+                return None
+            if sha256_hex(data) == entry.sha256:
+                return data
+            found.damages.append(Damage(path, "its SHA-256 is not what its record says"))
+        return None
+
+    @cached_property
+    def _decoder(self) -> FragmentDecoder:
+        root = self._storage.get(f"{self._features.data_path}/zarr.json")
+        return FragmentDecoder(json.loads(root), self._features.manifest)
+
+    def _digest(self, blocks: list[str]) -> Iterator[Damage]:
+        features = self._features
+        skipped = [row.row for row in features.manifest.skipped]
+        if set_digest(features.layout, len(features), skipped, blocks) != features.digest:
+            yield Damage(features.data_path, "its content does not have the digest that the manifest says")
+
+    def _count(self, size: int) -> None:
+        self._done = min(self._done + size, self._total)
+        self._progress(self._done, self._total)
+
+
+def damage_of(error: Exception, path: str) -> Damage:
+    """Return the damage that an error tells of: the object that it names, else `path`."""
+    objects = getattr(error, "details", {}).get("objects") or (path,)
+    return Damage(objects[0], str(error))

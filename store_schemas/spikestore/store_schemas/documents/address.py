@@ -1,0 +1,39 @@
+"""Where a feature set lies in a store."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Address(NamedTuple):
+    """Where a feature set lies in a store."""
+
+    transform_key: str
+    source_key: str
+
+    @property
+    def folder(self) -> str:
+        """The set's folder."""
+        return f"features/{self.transform_key}/{self.source_key}"
+
+    @property
+    def manifest(self) -> str:
+        """Path of the manifest."""
+        return f"{self.folder}/manifest.json"
+
+    @property
+    def plan(self) -> str:
+        """Path of the plan."""
+        return f"{self.folder}/plan.json"
+
+    def build(self, plan_id: str) -> str:
+        """Return the folder of one build."""
+        return f"{self.folder}/builds/{plan_id}"
+
+    def record(self, plan_id: str, fragment: int) -> str:
+        """Return the path of a fragment's record."""
+        return f"{self.build(plan_id)}/records/{fragment:05d}.json"
+
+    def data(self, plan_id: str) -> str:
+        """Return the Zarr group of one build."""
+        return f"{self.build(plan_id)}/data.zarr"

@@ -1,0 +1,104 @@
+"""The manifest: the document whose existence commits a feature set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+
+from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
+from spikestore.store_schemas.errors import DamagedError
+from spikestore.store_schemas.layout import Layout, layout_of
+from spikestore.store_schemas.specs.canonical import FORMAT
+from spikestore.store_schemas.specs.model import AsTuple, Count, Document, Sha256, Size
+from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.specs.transform import Transform
+
+
+class FragmentRow(NamedTuple):
+    """A fragment, as the manifest lists it."""
+
+    samples: Size
+    nnz: Count
+    n_bins: Count
+    """Largest number of time bins."""
+    record: Sha256
+    """SHA-256 of the record's bytes."""
+
+
+class Manifest(Document):
+    """What a feature set is, and which build holds it."""
+
+    format: Literal[1] = FORMAT
+    transform: Transform
+    source: Source
+    layout: Layout
+    digest: Sha256
+    """Digest of the logical content."""
+    samples: Size
+    """Rows, skipped ones included."""
+    nnz: Count
+    """Non-zeros of all samples."""
+    n_bins: Count
+    """Largest number of time bins."""
+    max_index: Count
+    max_value: Annotated[float, Field(ge=0)]
+    plan: Sha256
+    """SHA-256 of the plan; its first 12 digits name the build's directory."""
+    zarr: Sha256
+    """SHA-256 of ``data.zarr/zarr.json``."""
+    fragment_samples: Size
+    """Rows of a fragment."""
+    shard_values: Size
+    """Length of a shard of ``index`` and ``value``: fragment k's values start at k times this."""
+    fragments: Annotated[tuple[Annotated[FragmentRow, AsTuple], ...], AsTuple, Field(min_length=1)]
+    skipped: Annotated[tuple[SkippedRow, ...], AsTuple] = ()
+    """Rows that were skipped, ascending; readers leave them out."""
+    events: EventCounts = EventCounts()
+    """What happened to the events of all recordings."""
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    """How the build came about; not part of the digest."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if sum(row.samples for row in self.fragments) != self.samples:
+            raise ValueError("the fragments' samples do not add up")
+        sizes = {row.samples for row in self.fragments[:-1]} | {self.fragment_samples}
+        if len(sizes) != 1 or self.fragments[-1].samples > self.fragment_samples:
+            raise ValueError("the fragments do not have the size that fragment_samples says")
+        if self.layout != layout_of(
+            self.transform,
+            has_y="y" in self.layout.axes,
+            classes=self.layout.classes,
+            extras=self.layout.extras,
+        ):
+            raise ValueError("the layout is not the one that the transform gives")
+        rows = [skipped.row for skipped in self.skipped]
+        if rows != sorted(set(rows)) or (rows and rows[-1] >= self.samples):
+            raise ValueError("skipped rows must ascend, and lie in the set")
+        if sum(row.nnz for row in self.fragments) != self.nnz:
+            raise ValueError("the fragments' non-zeros do not add up")
+        return self
+
+    @property
+    def plan_id(self) -> str:
+        """Name of the build's directory."""
+        return self.plan[:12]
+
+    @classmethod
+    def from_store(cls, data: bytes, *, path: str, transform_key: str, source_key: str) -> Self:
+        """Parse a manifest and check that its specs have the keys that its path claims.
+
+        Raises
+        ------
+        DamagedError
+            It is damaged, or belongs to another feature set.
+        """
+        manifest = cls.from_bytes(data, path=path)
+        if (manifest.transform.key, manifest.source.key) != (transform_key, source_key):
+            raise DamagedError(
+                f"{path} describes another feature set ({manifest.transform.key[:12]}/{manifest.source.key[:12]})",
+                path=path,
+                objects=(path,),
+            )
+        return manifest

@@ -1,0 +1,60 @@
+"""A partition: a named, immutable division of a source's rows into parts, such as train and valid.
+
+``partitions/<source key>/<name>.json``, put-if-absent. It belongs to the source, whose rows are recordings, so that one
+partition serves the feature sets of all transforms. Readers that know nothing of it see the store as before.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from spikestore.store_schemas.specs.canonical import FORMAT
+from spikestore.store_schemas.specs.model import AsTuple, Count, Document, Name, Sha256, Size
+
+Rows = npt.NDArray[np.int64]
+_Bounds = Annotated[tuple[Count, ...], AsTuple]
+
+
+class Partition(Document):
+    """The document."""
+
+    format: Literal[1] = FORMAT
+    name: Name
+    source_key: Sha256
+    samples: Size
+    """Rows of the source."""
+    parts: Annotated[dict[Name, _Bounds], Field(min_length=1)]
+    """Of each part the runs of its rows: start, stop, start, stop …, ascending; no row is in two parts."""
+
+    @model_validator(mode="after")
+    def _rows_are_distinct(self) -> Self:
+        taken = np.zeros(self.samples + 1, np.int64)
+        for name, bounds in self.parts.items():
+            edges = np.array(bounds, np.int64)
+            if len(edges) % 2 or (len(edges) and edges[-1] > self.samples) or (np.diff(edges) <= 0).any():
+                raise ValueError(f"the rows of {name} should be runs that ascend, up to row {self.samples}")
+            taken[edges[::2]] += 1
+            taken[edges[1::2]] -= 1
+        if (np.cumsum(taken) > 1).any():
+            raise ValueError("a row should be in one part only")
+        return self
+
+    def rows(self, part: str) -> Rows:
+        """Return the rows of a part: int64, ascending."""
+        edges = np.array(self.parts[part], np.int64).reshape(-1, 2)
+        lengths = edges[:, 1] - edges[:, 0]
+        before = np.cumsum(lengths) - lengths
+        found: Rows = np.repeat(edges[:, 0] - before, lengths) + np.arange(lengths.sum())
+        return found
+
+
+def runs_of(rows: Rows) -> tuple[int, ...]:
+    """Return ascending rows as runs: start, stop, start, stop and so on."""
+    breaks = np.flatnonzero(np.diff(rows) != 1)
+    starts = rows[np.concatenate([[0], breaks + 1])] if len(rows) else rows
+    stops = rows[np.concatenate([breaks, [len(rows) - 1]])] + 1 if len(rows) else rows
+    return tuple(np.stack([starts, stops], axis=1).ravel().tolist())

@@ -1,0 +1,168 @@
+"""The plan: how one build of a feature set is cut up. Written once by the first builder, joined by later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES, root_document
+from spikestore.store_schemas.errors import SpecError
+from spikestore.store_schemas.layout import BLOCK, Layout
+from spikestore.store_schemas.specs.canonical import FORMAT, sha256_hex
+from spikestore.store_schemas.specs.model import Count, Document, Sha256, Size
+from spikestore.store_schemas.specs.transform import Transform
+
+FRAGMENT_BYTES = 256 * 2**20
+"""Decoded bytes that a fragment aims at."""
+
+FRAGMENTS_PER_WORKER = 4
+"""Fragments that every worker should get at least, so that the last ones do not leave workers idle."""
+
+
+class Plan(Document):
+    """How one build is cut up: a hint for everybody who builds the same feature set, not part of its identity."""
+
+    format: Literal[1] = FORMAT
+    transform_key: Sha256
+    source_key: Sha256
+    samples: Size
+    """Rows of the set, skipped recordings included."""
+    fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)]
+    """Rows of a fragment, F; the last fragment may be shorter."""
+    shard_values: Annotated[Size, Field(multiple_of=CHUNK_VALUES)]
+    """Length of a shard of ``index`` and ``value``, R; no fragment can have more non-zeros."""
+    layout: Layout
+    """Columns, axes, classes."""
+    attempt: Count = 0
+    """Tells the plan of a restart from an equal one before it: each has a folder of its own."""
+    zarr: dict[str, Any]
+    """``data.zarr/zarr.json``, with the metadata of all arrays consolidated in it."""
+
+    @model_validator(mode="after")
+    def _documents_fit(self) -> Self:
+        # A plan of other codecs is welcome; one whose arrays do not fit its own numbers would lose data.
+        arrays = _member(self.zarr, "consolidated_metadata", "metadata")
+        dtypes = {**dict(self.layout.columns), "start": "uint64", "check": "uint64"}
+        if arrays.keys() != dtypes.keys():
+            raise ValueError("the Zarr metadata have other arrays than the plan")
+        for name, dtype in dtypes.items():
+            length, chunk = self.samples, self.fragment_samples
+            if name in {"index", "value"}:
+                length, chunk = self.fragments * self.shard_values, self.shard_values
+            elif name == "check":
+                length, chunk = -(-self.samples // BLOCK), self.fragment_samples // BLOCK
+            found = _member(arrays, name)
+            grid = _member(found, "chunk_grid", "configuration")
+            if (found.get("shape"), grid.get("chunk_shape"), found.get("data_type")) != (
+                [length],
+                [chunk],
+                dtype,
+            ):
+                raise ValueError(f"the Zarr metadata of {name} contradict the plan")
+        return self
+
+    @property
+    def fragments(self) -> int:
+        """Number of fragments, K."""
+        return -(-self.samples // self.fragment_samples)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of the plan's bytes; its first 12 digits are the plan id."""
+        return sha256_hex(self.to_bytes())
+
+    def rows(self, fragment: int) -> range:
+        """Return the rows of `fragment`."""
+        start = fragment * self.fragment_samples
+        return range(start, min(start + self.fragment_samples, self.samples))
+
+
+def make_plan(
+    transform: Transform,
+    source_key: str,
+    layout: Layout,
+    n_events: npt.NDArray[np.int64],
+    *,
+    workers: int = 1,
+    fragment_samples: int | None = None,
+) -> Plan:
+    """Plan a build from the number of events in each recording.
+
+    Parameters
+    ----------
+    transform : Transform
+        What is done to each recording.
+    source_key : str
+        Key of the source.
+    layout : Layout
+        Columns of the set.
+    n_events : int64 array, shape (recordings,)
+        Events of each recording, as read; they bound the number of non-zeros.
+    workers : int
+        Workers that will build; only a wish, never part of a key.
+    fragment_samples : int, optional
+        Wished rows of a fragment, rounded up to a multiple of 64.
+
+    Raises
+    ------
+    SpecError
+        There are no recordings, or no rows in a fragment.
+    """
+    if not len(n_events):
+        raise SpecError("the source has no recordings: there is nothing to build")
+    if fragment_samples is not None and fragment_samples < 1:
+        raise SpecError(f"a fragment has at least one row, {fragment_samples} were asked for")
+    frame = transform.to_frame
+    bins = frame.n_time_bins or frame.n_event_bins or transform.max_bins
+    places = min(bins, transform.max_bins) * layout.site_count
+    # float64 is exact as long as a fragment has fewer than 2^53 non-zeros, and none has more.
+    bound = np.minimum(n_events.astype(np.float64) * frame.windows_per_event, float(places))
+    rows = fragment_samples or _fragment_samples(bound, layout, workers)
+    rows = -(-rows // BLOCK) * BLOCK
+    largest = float(np.add.reduceat(bound, np.arange(0, len(bound), rows)).max())
+    shard = max(1, -(-int(largest) // CHUNK_VALUES)) * CHUNK_VALUES
+    samples = len(n_events)
+    return Plan(
+        transform_key=transform.key,
+        source_key=source_key,
+        samples=samples,
+        fragment_samples=rows,
+        shard_values=shard,
+        layout=layout,
+        zarr=root_document(
+            layout,
+            samples=samples,
+            fragment_samples=rows,
+            fragments=-(-samples // rows),
+            shard_values=shard,
+        ),
+    )
+
+
+def _fragment_samples(bound: npt.NDArray[np.float64], layout: Layout, workers: int) -> int:
+    per_value = layout.dtype("index").itemsize + layout.dtype("value").itemsize
+    per_sample = 4 * (len(layout.columns) + 2) + per_value * float(bound.mean())
+    by_size = int(FRAGMENT_BYTES / per_sample)
+    by_workers = len(bound) // (FRAGMENTS_PER_WORKER * max(workers, 1))
+    rows = max(BLOCK, min(by_size, by_workers) // BLOCK * BLOCK)
+    if workers > 1:
+        # As many for one worker as for another: everybody waits for the one that has one more.
+        rounds = -(-len(bound) // (rows * workers))
+        rows = -(-len(bound) // (rounds * workers * BLOCK)) * BLOCK
+    return rows
+
+
+def _member(document: dict[str, Any], *path: str) -> dict[str, Any]:
+    """Follow `path` through objects; an empty object where it leads nowhere."""
+    for name in path:
+        inner = document.get(name)
+        document = inner if isinstance(inner, dict) else {}
+    return document
+
+
+PlanMaker = Callable[[], Plan]
+"""Makes the plan that a builder would like; called only when there is none to join."""

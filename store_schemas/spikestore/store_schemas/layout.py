@@ -1,0 +1,139 @@
+"""The layout of a feature set: which columns there are, with which dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
+from spikestore.store_schemas.specs.transform import Transform
+
+BLOCK = 64
+"""Samples in a block, the unit that ``check`` and the digest hash."""
+
+
+EXTRAS: dict[str, str] = {
+    "speaker": "int32",
+    "n_events": "uint32",
+    "n_cropped": "uint32",
+    "n_dropped": "uint32",
+}
+"""Optional columns with their dtypes, in canonical order."""
+
+
+_FIXED: dict[str, tuple[str, ...]] = {
+    "nnz": ("uint32",),
+    "n_bins": ("uint32",),
+    "index": ("uint32", "uint64"),
+    "value": ("uint32", "float32"),
+    "label": ("int32",),
+}
+
+
+_AXES = (("time", "polarity", "y", "x"), ("time", "polarity", "x"))
+
+
+FILL: dict[str, int | str] = {
+    "uint32": 2**32 - 1,
+    "uint64": 2**53 - 1,
+    "int32": -(2**31),
+    "float32": "NaN",
+}
+"""Fill values: they cannot occur in data, so that a missing object never reads as zeros."""
+
+
+SKIPPED_LABEL = -1
+"""Label of a row whose recording was skipped."""
+
+
+Dtype = Literal["uint32", "uint64", "int32", "float32"]
+
+
+class ColumnDtype(NamedTuple):
+    """Name and dtype of a column that counts towards the digest."""
+
+    name: str
+    dtype: Dtype
+
+
+class Layout(Spec):
+    """What the columns of a feature set mean: equal for all builds of one key."""
+
+    axes: Annotated[tuple[str, ...], AsTuple]
+    """Axes of a sample's frames: time, polarity, y (where the events have it), x."""
+    sites: Annotated[tuple[Size, ...], AsTuple]
+    """Sizes of the axes behind time."""
+    classes: Annotated[tuple[str, ...], AsTuple]
+    """Class names; label i is the i-th."""
+    columns: Annotated[tuple[Annotated[ColumnDtype, AsTuple], ...], AsTuple, Field(min_length=5)]
+    """Columns in canonical order, with their dtypes on disk."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        # Layouts come from stores that anybody may have written: no other name or order ever reaches the readers.
+        names = [name for name, _ in self.columns]
+        if names != [*_FIXED, *(name for name in EXTRAS if name in names)]:
+            raise ValueError(
+                f"columns are {', '.join(_FIXED)}, then any of {', '.join(EXTRAS)}, in this order"
+            )
+        for name, dtype in self.columns:
+            known = _FIXED.get(name) or (EXTRAS[name],)
+            if dtype not in known:
+                raise ValueError(f"column {name} is {' or '.join(known)}, not {dtype}")
+        if self.axes not in _AXES or len(self.sites) != len(self.axes) - 1:
+            raise ValueError(
+                "axes are time, polarity, (y,) x, and sites has a size for each axis behind time"
+            )
+        return self
+
+    @property
+    def site_count(self) -> int:
+        """Number of sites: the product of `sites`."""
+        return int(np.prod(self.sites, dtype=object))
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of the optional columns that are present, in canonical order."""
+        return tuple(name for name, _ in self.columns if name in EXTRAS)
+
+    def dtype(self, column: str) -> np.dtype[Any]:
+        """Return the little-endian dtype of `column`."""
+        return np.dtype(dict(self.columns)[column]).newbyteorder("<")
+
+
+def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extras: Iterable[str]) -> Layout:
+    """Return the layout that `transform` gives to recordings with or without ``y``.
+
+    Dtypes follow from the spec alone, never from data: ``index`` is uint32 where ``max_bins`` times the number of
+    sites fits, else uint64; ``value`` is uint32, the width of a count.
+
+    Raises
+    ------
+    UsageError
+        The frames have more places than an index can name.
+    """
+    sites = transform.sites(has_y=has_y)
+    places = transform.max_bins * int(np.prod(sites, dtype=object))
+    if places > FILL["uint64"]:  # type: ignore[operator]
+        raise UsageError(f"max_bins × sites = {places:.3g} is beyond 2^53: lower max_bins or sensor_size")
+    index: Dtype = "uint32" if places <= 2**32 - 1 else "uint64"
+    fixed = [
+        ("nnz", "uint32"),
+        ("n_bins", "uint32"),
+        ("index", index),
+        ("value", "uint32"),
+        ("label", "int32"),
+    ]
+    present = set(extras)
+    columns = fixed + [(name, dtype) for name, dtype in EXTRAS.items() if name in present]
+    axes = ("time", "polarity", "y", "x") if has_y else ("time", "polarity", "x")
+    return Layout(
+        axes=axes,
+        sites=sites,
+        classes=tuple(classes),
+        columns=tuple(ColumnDtype(name, dtype) for name, dtype in columns),  # type: ignore[arg-type]
+    )

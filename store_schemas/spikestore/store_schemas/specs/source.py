@@ -1,0 +1,73 @@
+"""The source: one split of one dataset, identified by the content of its files and by how they are read."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from spikestore.store_schemas.specs.canonical import FORMAT, canonical_json, sha256_hex
+from spikestore.store_schemas.specs.model import AsTuple, Count, Name, Sha256, Size, Spec
+
+OnError = Literal["raise", "skip"]
+
+
+def _relative(name: str) -> str:
+    unsafe = any(ord(letter) < 32 or letter == "\\" for letter in name)
+    if unsafe or any(part in {"", ".", ".."} for part in name.split("/")):
+        raise ValueError(
+            f"{name!r} is no relative path: no leading /, no empty part, no . or .., no backslash"
+        )
+    return name
+
+
+class SourceFile(Spec):
+    """One file of a source."""
+
+    name: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_relative)]
+    """Path relative to the dataset's folder, with ``/``; never absolute, never with ``..``."""
+    size: Count
+    """Bytes."""
+    sha256: Sha256
+    """SHA-256 of the content."""
+
+
+class Source(Spec):
+    """One split of one dataset.
+
+    Nothing here depends on where the files lie or when they were written: a copy elsewhere is the same source.
+    """
+
+    reader: Name
+    """What turns the files into recordings."""
+    reader_version: Size
+    """Version of the reader's results."""
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    """The dataset's name, as in ``tonic.datasets``."""
+    split: Name
+    """The split's name: train, valid, test."""
+    sort: bool = False
+    """Sort each recording's events by time first (stable); without it unsorted times are an error."""
+    on_error: OnError = "raise"
+    """What a recording that can't be transformed does: ends the build, or is skipped and listed."""
+    limit: Size | None = None
+    """Read only this many recordings from the start."""
+    files: Annotated[tuple[SourceFile, ...], AsTuple, Field(min_length=1)]
+    """The files, sorted by name."""
+
+    @model_validator(mode="after")
+    def _files_in_order(self) -> Self:
+        names = [file.name for file in self.files]
+        if names != sorted(set(names)):
+            raise ValueError("files must be sorted by name, each listed once")
+        return self
+
+    def key_document(self) -> dict[str, Any]:
+        """Return what the source key hashes."""
+        return {"format": FORMAT, **self.to_mapping()}
+
+    @cached_property
+    def key(self) -> str:
+        """The source key: SHA-256 (hex) of the canonical JSON of `key_document`."""
+        return sha256_hex(canonical_json(self.key_document()))

@@ -1,0 +1,220 @@
+"""A batch as it travels: packed to the device, dense there.
+
+torch has almost no operations on unsigned 16 and 32 bit integers: such columns are carried as signed views of the
+same bytes, and widened with a mask on the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train.data.packed import PackedColumns
+
+
+class Batch(NamedTuple):
+    """Samples ready for a network.
+
+    Attributes
+    ----------
+    frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
+        Counts, zero behind the end of shorter samples; dense, or ``torch.sparse_coo`` on request.
+    labels : int64 Tensor, shape (batch,)
+        Class numbers.
+    lengths : int64 Tensor, shape (batch,)
+        Time bins of each sample before padding.
+    samples : int64 Tensor, shape (batch,)
+        Row of each sample in the feature set.
+    """
+
+    frames: Tensor
+    labels: Tensor
+    lengths: Tensor
+    samples: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SparseBatch:
+    """Samples in packed columns, on any device.
+
+    Attributes
+    ----------
+    index, value : Tensor, shape (non-zeros,)
+        As in `PackedColumns`; unsigned 16 and 32 bit columns as signed views.
+    offsets : int64 Tensor, shape (batch + 1,)
+        Where each sample starts in ``index``, and the end.
+    lengths, labels, samples : int64 Tensors, shape (batch,)
+        Time bins, class numbers, rows in the feature set.
+    sites : tuple of int
+        Sizes of the axes behind time.
+    longest : int, optional
+        Time bins of the longest sample, where the host knows it: asking a GPU would wait for it.
+    unique : bool
+        Whether no two non-zeros of a sample stand in one place; where they do, their values add up. Those of a
+        feature set never do, augmentation may move them together.
+    """
+
+    index: Tensor
+    value: Tensor
+    offsets: Tensor
+    lengths: Tensor
+    labels: Tensor
+    samples: Tensor
+    sites: tuple[int, ...]
+    longest: int | None = None
+    unique: bool = True
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> SparseBatch:
+        """Return the batch on `device`."""
+        moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in _TENSORS}
+        return replace(self, **moved)
+
+    def pin_memory(self) -> SparseBatch:
+        """Return the batch in page-locked memory, from which copies to a GPU can overlap work."""
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
+
+    def bins(self, pad_to: int | None = None) -> int:
+        """Return the time bins of the batch: `pad_to`, or those of its longest sample.
+
+        Raises
+        ------
+        UsageError
+            A sample is longer than `pad_to`.
+        """
+        longest = self.longest
+        if longest is None:
+            longest = int(self.lengths.max()) if len(self) else 0
+        if pad_to is None:
+            return longest
+        if longest > pad_to:
+            row = int(self.samples[int(self.lengths.argmax())])
+            raise UsageError(
+                f"sample {row} has {longest} time bins, more than pad_to = {pad_to}: raise it, or crop"
+            )
+        return pad_to
+
+    def dense(self, pad_to: int | None = None) -> Tensor:
+        """Return frames: float32, shape (batch, time, polarity, [y,] x), on the batch's device.
+
+        Each place is written at most once, or holds a sum of whole numbers, which is exact in any order: so the result
+        is the same on every device and in every run.
+        """
+        bins = self.bins(pad_to)
+        places, values = self._places(bins)
+        frames = torch.zeros(
+            len(self) * bins * self._site_count, dtype=torch.float32, device=self.index.device
+        )
+        frames = frames.scatter_(0, places, values) if self.unique else frames.scatter_add_(0, places, values)
+        return frames.view(len(self), bins, *self.sites)
+
+    def sparse_coo(self, pad_to: int | None = None) -> Tensor:
+        """Return frames as a coalesced ``torch.sparse_coo`` tensor of the same shape."""
+        shape = (len(self), self.bins(pad_to), *self.sites)
+        places, values = self._places(shape[1])
+        coordinates = torch.stack(torch.unravel_index(places, shape))
+        coo = torch.sparse_coo_tensor(
+            coordinates, values, shape, is_coalesced=self.unique, check_invariants=False
+        )
+        return coo.coalesce()
+
+    def batch(self, pad_to: int | None = None, *, sparse: bool = False) -> Batch:
+        """Return the batch with dense frames, or sparse ones."""
+        frames = self.sparse_coo(pad_to) if sparse else self.dense(pad_to)
+        return Batch(frames, self.labels, self.lengths, self.samples)
+
+    @property
+    def _site_count(self) -> int:
+        return int(np.prod(self.sites, dtype=np.int64))
+
+    def _places(self, bins: int) -> tuple[Tensor, Tensor]:
+        """Return (places in the flat dense batch, int64; values, float32), both of shape (non-zeros,)."""
+        counts = self.offsets.diff()
+        first = torch.arange(len(self), device=self.index.device) * (bins * self._site_count)
+        places = torch.repeat_interleave(first, counts, output_size=len(self.index))
+        return places.add_(widen(self.index)), widen(self.value).to(torch.float32)
+
+
+_TENSORS = ("index", "value", "offsets", "lengths", "labels", "samples")
+
+
+class TensorColumns:
+    """Packed columns as tensors on one device, from which batches are gathered.
+
+    Parameters
+    ----------
+    columns : PackedColumns
+        The set; on the CPU its memory is shared, not copied.
+    device : torch.device or str
+        Where the columns live.
+    """
+
+    def __init__(self, columns: PackedColumns, device: torch.device | str = "cpu") -> None:
+        self._index = signed_view(columns.index).to(device)
+        self._value = signed_view(columns.value).to(device)
+        self._offsets = torch.from_numpy(columns.offsets).to(device)
+        self._lengths = torch.from_numpy(columns.n_bins).to(device)
+        self._labels = torch.from_numpy(columns.label).to(device)
+        self._rows = torch.from_numpy(columns.rows).to(device)
+        self._sites = columns.sites
+        self._host = columns.offsets, columns.n_bins
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        columns = (self._index, self._value, self._offsets, self._lengths, self._labels, self._rows)
+        return sum(column.nbytes for column in columns)
+
+    def gather(self, positions: Tensor) -> SparseBatch:
+        """Return the samples at `positions` (int64, shape (batch,)), in that order."""
+        # What decides about sizes is known on the host, so that nothing waits for the device.
+        host_offsets, host_bins = self._host
+        wanted = positions.cpu().numpy()
+        total = int((host_offsets[wanted + 1] - host_offsets[wanted]).sum())
+        longest = int(host_bins[wanted].max(initial=0))
+        positions = positions.to(self._offsets.device)
+        starts = self._offsets[positions]
+        counts = self._offsets[positions + 1] - starts
+        offsets = torch.zeros(len(positions) + 1, dtype=torch.int64, device=positions.device)
+        torch.cumsum(counts, 0, out=offsets[1:])
+        # Position in the set = position in the batch + (start in the set - start in the batch).
+        taken = torch.repeat_interleave(starts - offsets[:-1], counts, output_size=total)
+        taken += torch.arange(total, device=positions.device)
+        return SparseBatch(
+            index=self._index[taken],
+            value=self._value[taken],
+            offsets=offsets,
+            lengths=self._lengths[positions].to(torch.int64),
+            labels=self._labels[positions],
+            samples=self._rows[positions],
+            sites=self._sites,
+            longest=longest,
+        )
+
+
+def widen(column: Tensor) -> Tensor:
+    """Return a column as int64, undoing the signed view of unsigned integers; floats as they are."""
+    if column.dtype.is_floating_point:
+        return column
+    wide = column.to(torch.int64)
+    if column.dtype in _MASKS:
+        wide &= _MASKS[column.dtype]
+    return wide
+
+
+# No column holds negative numbers, so a signed 16 or 32 bit tensor can only be a view of unsigned ones.
+_MASKS = {torch.int16: 0xFFFF, torch.int32: 0xFFFF_FFFF}
+
+
+def signed_view(column: npt.NDArray[Any]) -> Tensor:
+    """Return an array as a tensor over the same memory; unsigned 16 and 32 bit integers as signed ones."""
+    signed = {np.dtype(np.uint16): np.int16, np.dtype(np.uint32): np.int32}.get(column.dtype)
+    return torch.from_numpy(column if signed is None else column.view(signed))

@@ -1,0 +1,100 @@
+"""A map-style data set over packed columns, for scripts that have a DataLoader already."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from spikestore.store import FeatureSet
+from spikestore.train.data.packed import PackedColumns, Progress, pack, refuse_other_than_features
+
+
+class FeatureDataset(Dataset[tuple[Any, Any]]):
+    """What ``tonic.datasets.SSC(…, transform=dense_transform)`` is, from the store.
+
+    Items are (frames, label), as Tonic gives them: integer counts of shape (time, polarity, [y,] x), int16 unless
+    a count needs more, and an int64 class number. Recordings that were skipped are left out; `rows` tells which
+    row of the feature set an item is.
+
+    The whole set is loaded at once into packed arrays. Nothing else is alive in the object, no thread, lock or
+    Rust object, so it works under a DataLoader with any number of workers and any start method.
+
+    Parameters
+    ----------
+    features : FeatureSet or PackedColumns
+        The set.
+    transform : callable, optional
+        Applied to the frames of each item.
+    target_transform : callable, optional
+        Applied to the label of each item.
+    progress : callable, optional
+        Told about loading: (samples loaded, samples in all, what).
+
+    Raises
+    ------
+    DamagedError
+        What is stored is not what was committed; the message names the object.
+
+    Examples
+    --------
+    >>> features = Store("store")["ssc-100ch-4ms:train"]                     # doctest: +SKIP
+    >>> dense_dataset = FeatureDataset(features)                             # doctest: +SKIP
+    >>> loader = DataLoader(dense_dataset, **dataloader_kwargs)              # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        features: FeatureSet | PackedColumns,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        if not isinstance(features, PackedColumns):
+            refuse_other_than_features(features)
+            features = pack(features, progress)
+        self.columns = features
+        self._dtype = _frame_dtype(self.columns.value)
+        self.transform = transform
+        self.target_transform = target_transform
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; label i is the i-th."""
+        return self.columns.classes
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Row of each item in the feature set: int64, shape (items,)."""
+        return self.columns.rows
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __getitem__(self, item: int) -> tuple[Any, Any]:
+        columns, position = self.columns, operator.index(item)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"item {item} of {len(self)}")
+        position %= len(self)
+        non_zeros = slice(*columns.offsets[position : position + 2])
+        flat = np.zeros(int(columns.n_bins[position]) * columns.site_count, self._dtype)
+        flat[columns.index[non_zeros]] = columns.value[non_zeros]
+        frames: Any = flat.reshape(-1, *columns.sites)
+        label: Any = columns.label[position]
+        if self.transform is not None:
+            frames = self.transform(frames)
+        if self.target_transform is not None:
+            label = self.target_transform(label)
+        return frames, label
+
+
+def _frame_dtype(value: npt.NDArray[Any]) -> type[np.generic]:
+    """Return Tonic's int16 if it can hold all counts of the set: items of one set have one dtype."""
+    if value.dtype.kind == "f":
+        return np.float32
+    return np.int16 if value.max(initial=0) <= np.iinfo(np.int16).max else np.int64

@@ -1,0 +1,1 @@
+"""Dense frames, written by compiled loops."""

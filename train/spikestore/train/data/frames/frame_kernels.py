@@ -1,0 +1,141 @@
+"""Compiled loops over packed samples: make frames dense, or put samples side by side.
+
+A sample is given by addresses, so that one call serves samples that lie in different arrays: those of a whole set in
+memory, or those of many runs of a stream. Whoever calls keeps the arrays alive meanwhile. The loops free the
+interpreter; threads share a batch by its samples.
+
+All compiled functions live in this one file: numba keeps compiled code until *this* file changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from numba import types
+from numba.extending import intrinsic
+
+from spikestore.store.numba_cache import kept
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Int64s = npt.NDArray[np.int64]
+
+
+def _compiled(function: _Function) -> _Function:
+    """Compile at the first call, and keep the machine code for other processes where there is a place for it."""
+    made: Any = kept(numba.njit, function, nogil=True)
+    return made  # type: ignore[no-any-return]
+
+
+def _intrinsic(function: Any) -> Any:
+    return intrinsic(function)
+
+
+@_intrinsic
+def _array_at(_context: Any, address: Any, like: Any) -> Any:
+    """Memory at an address, as elements of the dtype of the array `like`."""
+    pointer: Any = types.CPointer
+    signature = pointer(like.dtype)(address, like)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return signature, generate
+
+
+@_compiled
+def fill_frames(
+    index_at: _Int64s,
+    value_at: _Int64s,
+    counts: _Int64s,
+    places: _Int64s,
+    index_like: npt.NDArray[Any],
+    value_like: npt.NDArray[Any],
+    frames: npt.NDArray[np.float32],
+    first: int,
+    last: int,
+) -> int:
+    """Write samples `first` to `last` - 1 of a batch into its dense frames, zeros included.
+
+    A sample's row is cleared and filled while it is in the second-level cache.
+
+    Parameters
+    ----------
+    index_at, value_at : int64 arrays, shape (batch,)
+        Addresses of each sample's first index and value.
+    counts : int64 array, shape (batch,)
+        Non-zeros of each sample.
+    places : int64 array, shape (batch,)
+        Places of each sample's own frames, at most those of a row of `frames`.
+    index_like, value_like : arrays
+        Of the dtypes of index and value; their content does not matter.
+    frames : float32 array, shape (batch, places)
+        Is filled.
+    first, last : int
+        Samples of this call.
+
+    Returns
+    -------
+    int
+        A sample with an index outside of its own frames, which is left out; -1 if there is none.
+    """
+    wrong = -1
+    for sample in range(first, last):
+        row = frames[sample]
+        for place in range(len(row)):
+            row[place] = 0.0
+        index = _array_at(index_at[sample], index_like)
+        value = _array_at(value_at[sample], value_like)
+        end = np.uint64(places[sample])
+        for k in range(counts[sample]):
+            at = np.uint64(index[k])
+            if at < end:
+                row[at] = value[k]
+            else:
+                wrong = sample
+    return wrong
+
+
+@_compiled
+def gather(
+    index_at: _Int64s,
+    value_at: _Int64s,
+    offsets: _Int64s,
+    index: npt.NDArray[Any],
+    value: npt.NDArray[Any],
+    first: int,
+    last: int,
+) -> None:
+    """Copy samples `first` to `last` - 1 of a batch side by side.
+
+    Parameters
+    ----------
+    index_at, value_at : int64 arrays, shape (batch,)
+        Addresses of each sample's first index and value.
+    offsets : int64 array, shape (batch + 1,)
+        Where each sample goes, and the end.
+    index, value : arrays, shape (non-zeros,)
+        Are filled; their dtypes are those of what is copied.
+    first, last : int
+        Samples of this call.
+    """
+    for sample in range(first, last):
+        from_index = _array_at(index_at[sample], index)
+        from_value = _array_at(value_at[sample], value)
+        start = offsets[sample]
+        for k in range(offsets[sample + 1] - start):
+            index[start + k] = from_index[k]
+            value[start + k] = from_value[k]
+
+
+@_compiled
+def narrow(wide: npt.NDArray[Any], out: npt.NDArray[Any]) -> Any:
+    """Copy a column into a narrower one of the same length, in one pass; return its largest value, at least 0."""
+    largest = wide.dtype.type(0)
+    for k in range(len(wide)):
+        largest = max(largest, wide[k])
+        out[k] = wide[k]
+    return largest

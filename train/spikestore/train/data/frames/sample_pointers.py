@@ -1,0 +1,152 @@
+"""Where the samples of a batch lie in host memory, and how they become one batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from spikestore.store_schemas.errors import DamagedError
+from spikestore.train.data.batch import SparseBatch, signed_view
+from spikestore.train.data.frames.frame_kernels import fill_frames, gather
+from spikestore.train.data.packed import PackedColumns
+
+_Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """The samples of a batch, each a piece of some packed columns.
+
+    Attributes
+    ----------
+    index_at, value_at : int64 arrays, shape (batch,)
+        Addresses of each sample's first index and value.
+    counts, lengths, labels, samples : int64 arrays, shape (batch,)
+        Non-zeros, time bins, class numbers, rows in the feature set.
+    like : tuple of two arrays
+        Of the dtypes of index and value.
+    sites : tuple of int
+        Sizes of the axes behind time.
+    owners : tuple
+        Whatever keeps the memory alive.
+    """
+
+    index_at: _Int64s
+    value_at: _Int64s
+    counts: _Int64s
+    lengths: _Int64s
+    labels: _Int64s
+    samples: _Int64s
+    like: tuple[npt.NDArray[Any], npt.NDArray[Any]]
+    sites: tuple[int, ...]
+    owners: tuple[object, ...]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def longest(self) -> int:
+        """Time bins of the longest sample."""
+        return int(self.lengths.max(initial=0))
+
+    def fill(self, frames: npt.NDArray[np.float32], split: Split) -> None:
+        """Write dense frames, shape (batch, places), zeros included.
+
+        Raises
+        ------
+        DamagedError
+            A sample has a non-zero outside of its frames.
+        """
+        places = self.lengths * int(np.prod(self.sites, dtype=np.int64))
+
+        def part(first: int, last: int) -> int:
+            return fill_frames(
+                self.index_at, self.value_at, self.counts, places, *self.like, frames, first, last
+            )
+
+        wrong = max(split(part, len(self)), default=-1)
+        if wrong >= 0:
+            raise DamagedError(f"row {self.samples[wrong]} has a non-zero outside of its frames")
+
+    def packed(self, split: Split, *, pin: bool = False) -> SparseBatch:
+        """Return the samples side by side, on the host; with `pin` in page-locked memory that torch goes round in."""
+        offsets = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(self.counts, out=offsets[1:])
+
+        def room(like: npt.NDArray[Any]) -> torch.Tensor:
+            return torch.empty(int(offsets[-1]), dtype=signed_view(like).dtype, pin_memory=pin)
+
+        index, value = (room(like) for like in self.like)
+        into = [
+            tensor.numpy().view(like.dtype) for tensor, like in zip((index, value), self.like, strict=True)
+        ]
+
+        def part(first: int, last: int) -> None:
+            gather(self.index_at, self.value_at, offsets, into[0], into[1], first, last)
+
+        split(part, len(self))
+
+        def tensor_of(array: _Int64s) -> torch.Tensor:
+            tensor = torch.from_numpy(array)
+            return tensor.pin_memory() if pin else tensor
+
+        return SparseBatch(
+            index=index,
+            value=value,
+            offsets=tensor_of(offsets),
+            lengths=tensor_of(self.lengths),
+            labels=tensor_of(self.labels),
+            samples=tensor_of(self.samples),
+            sites=self.sites,
+            longest=self.longest,
+        )
+
+
+class Split:
+    """Cuts work over the samples of a batch into parts, one for each thread.
+
+    Parameters
+    ----------
+    pool : Executor, optional
+        The threads; None for the caller's alone.
+    parts : int
+        Their number.
+    """
+
+    def __init__(self, pool: Executor | None, parts: int) -> None:
+        self._pool = pool
+        self._parts = parts
+
+    def __call__(self, part: Callable[[int, int], Any], samples: int) -> list[Any]:
+        """Call ``part(first, last)`` for parts that cover `samples`; return what they return."""
+        parts = min(self._parts, samples)
+        if self._pool is None or parts < 2:
+            return [part(0, samples)] if samples else []
+        edges = [samples * number // parts for number in range(parts + 1)]
+        others = [self._pool.submit(part, first, last) for first, last in itertools.pairwise(edges[1:])]
+        # The caller would only wait: handing its part over would cost more than that.
+        return [part(edges[0], edges[1]), *(future.result() for future in others)]
+
+
+def host_pieces(columns: PackedColumns, positions: _Int64s) -> Pieces:
+    """Return the samples at `positions` (shape (batch,)) of a whole set in memory."""
+    starts = columns.offsets[positions]
+    index, value = columns.index, columns.value
+    return Pieces(
+        index_at=index.ctypes.data + starts * index.itemsize,
+        value_at=value.ctypes.data + starts * value.itemsize,
+        counts=columns.offsets[positions + 1] - starts,
+        lengths=columns.n_bins[positions].astype(np.int64),
+        labels=columns.label[positions],
+        samples=columns.rows[positions],
+        like=(index[:0], value[:0]),
+        sites=columns.sites,
+        owners=(index, value),
+    )

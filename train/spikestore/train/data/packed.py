@@ -1,0 +1,169 @@
+"""Packed columns: a whole feature set in memory, as narrow as its largest index and value allow.
+
+On disk dtypes follow from the spec; in memory they follow from the manifest's ``max_index`` and ``max_value``:
+uint16 and uint8 for SSC at 100 channels and 250 bins, 3 bytes a non-zero against 20 in ``torch.sparse_coo``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store import FeatureSet
+from spikestore.store_schemas.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+"""Called as (samples loaded, samples in all, what is loaded)."""
+
+TELL_S = 5.0
+"""How often the log says how far a load is."""
+
+
+@dataclass(frozen=True, eq=False)
+class PackedColumns:
+    """All samples of a feature set; skipped rows are left out.
+
+    Attributes
+    ----------
+    index : uint16, uint32 or int64 array, shape (non-zeros,)
+        Places of the non-zeros, row-major over (time bin, polarity, [y,] x), strictly increasing in a sample.
+    value : uint8, uint16, uint32 or float32 array, shape (non-zeros,)
+        What stands there; never 0.
+    offsets : int64 array, shape (samples + 1,)
+        Where each sample starts in ``index``, and the end.
+    n_bins : int32 array, shape (samples,)
+        Time bins.
+    label : int64 array, shape (samples,)
+        Class numbers.
+    rows : int64 array, shape (samples,)
+        Row of each sample in the feature set.
+    sites : tuple of int
+        Sizes of the axes behind time.
+    classes : tuple of str
+        Class names.
+    digest : str
+        Digest of the feature set.
+    """
+
+    index: npt.NDArray[Any]
+    value: npt.NDArray[Any]
+    offsets: npt.NDArray[np.int64]
+    n_bins: npt.NDArray[np.int32]
+    label: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    sites: tuple[int, ...]
+    classes: tuple[str, ...]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def site_count(self) -> int:
+        """Number of sites: the product of ``sites``."""
+        return int(np.prod(self.sites, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        columns = (self.index, self.value, self.offsets, self.n_bins, self.label, self.rows)
+        return sum(column.nbytes for column in columns)
+
+
+def refuse_other_than_features(features: object) -> None:
+    """Raise `UsageError` unless `features` is a feature set; a name is the likeliest slip."""
+    if not isinstance(features, FeatureSet):
+        raise UsageError(
+            f'a FeatureSet is needed, not {features!r}: get one from a store, Store("store")["demo:train"]'
+        )
+
+
+def narrow_dtypes(features: FeatureSet) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """Return the dtypes that ``index`` and ``value`` need in memory."""
+    manifest = features.manifest
+    index = _narrowest(manifest.max_index, (np.uint16, np.uint32, np.int64))
+    if features.layout.dtype("value").kind == "f":
+        return index, np.dtype(np.float32)
+    return index, _narrowest(int(manifest.max_value), (np.uint8, np.uint16, np.uint32))
+
+
+def packed_bytes(features: FeatureSet) -> int:
+    """Return how much memory `pack` will take, from the manifest alone."""
+    index, value = narrow_dtypes(features)
+    per_sample = 8 + 4 + 8 + 8  # offsets, n_bins, label, rows
+    return features.manifest.nnz * (index.itemsize + value.itemsize) + (len(features) + 1) * per_sample
+
+
+def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumns:
+    """Load a feature set into packed columns, checked block by block; the log says how far a long load is.
+
+    Raises
+    ------
+    DamagedError
+        What is stored is not what was committed; the message names the object.
+    UsageError
+        Every row was skipped.
+    """
+    manifest = features.manifest
+    index_dtype, value_dtype = narrow_dtypes(features)
+    index = np.empty(manifest.nnz, index_dtype)
+    value = np.empty(manifest.nnz, value_dtype)
+    nnz = np.empty(manifest.samples, np.int64)
+    n_bins = np.empty(manifest.samples, np.int32)
+    label = np.empty(manifest.samples, np.int64)
+    row = place = 0
+    began = told = time.monotonic()
+    for columns in features.fragments():
+        rows, values = slice(row, row + len(columns)), slice(place, place + len(columns.index))
+        index[values], value[values] = columns.index, columns.value
+        nnz[rows], n_bins[rows], label[rows] = columns.nnz, columns.n_bins, columns.label
+        row, place = rows.stop, values.stop
+        if time.monotonic() - told >= TELL_S:
+            told = time.monotonic()
+            _tell(features, place * (index.itemsize + value.itemsize), row, told - began)
+        if progress is not None:
+            progress(row, manifest.samples, f"{manifest.source.dataset} {manifest.source.split}")
+    # Skipped rows have no non-zeros: leaving them out moves nothing in index and value.
+    kept = np.ones(manifest.samples, bool)
+    kept[[skipped.row for skipped in manifest.skipped]] = False
+    if not kept.any():
+        raise UsageError(f"every recording of {features!r} was skipped: there is nothing to load")
+    offsets = np.zeros(int(kept.sum()) + 1, np.int64)
+    np.cumsum(nnz[kept], out=offsets[1:])
+    return PackedColumns(
+        index=index,
+        value=value,
+        offsets=offsets,
+        n_bins=n_bins[kept],
+        label=label[kept],
+        rows=np.flatnonzero(kept).astype(np.int64),
+        sites=features.layout.sites,
+        classes=features.classes,
+        digest=features.digest,
+    )
+
+
+def _tell(features: FeatureSet, loaded: int, rows: int, seconds: float) -> None:
+    source, left = features.manifest.source, (len(features) - rows) * seconds / rows
+    logger.info(
+        "%s %s: %d of %d samples loaded, %.1f MB packed, %.1f MB/s, %.0f s left",
+        source.dataset,
+        source.split,
+        rows,
+        len(features),
+        loaded / 1e6,
+        loaded / 1e6 / max(seconds, 1e-9),
+        left,
+    )
+
+
+def _narrowest(largest: int, candidates: tuple[type[np.integer[Any]], ...]) -> np.dtype[Any]:
+    return np.dtype(next(one for one in candidates if largest <= np.iinfo(one).max))

@@ -1,0 +1,1 @@
+"""Batches that are read while a network trains."""

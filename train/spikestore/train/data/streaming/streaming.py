@@ -1,0 +1,317 @@
+"""A feed in bounded memory: runs are read ahead by threads, in the order in which they are needed, and let go."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store import FeatureSet
+from spikestore.store.ranged_reader import ChunkReader
+from spikestore.store.storage import FolderStorage
+from spikestore.store_schemas.errors import DamagedError, UsageError
+from spikestore.train.data.batch_source import Place
+from spikestore.train.data.epoch_order import share
+from spikestore.train.data.frames.frame_kernels import narrow
+from spikestore.train.data.frames.sample_pointers import Pieces
+from spikestore.train.data.packed import narrow_dtypes
+from spikestore.train.data.placement import set_label, size_text
+from spikestore.train.data.streaming.stream_order import (
+    RunCut,
+    covering,
+    cut_runs,
+    lane_order,
+    owned,
+    sample_bytes,
+)
+
+logger = logging.getLogger(__name__)
+
+_WAITING = 8
+"""Threads more for a bucket, where a read mostly waits."""
+
+_Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run in memory: narrow columns of whole blocks of rows."""
+
+    index: npt.NDArray[Any]
+    value: npt.NDArray[Any]
+    offsets: _Int64s
+    n_bins: npt.NDArray[Any]
+    label: npt.NDArray[Any]
+
+
+class Stream:
+    """Feeds from the store itself.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    rows : int64 array, shape (samples,)
+        Which rows of it, ascending.
+    shuffle : bool
+        In lanes and windows (`lanes`); otherwise rows ascend, and every rank reads all runs.
+    seed : int
+        Of the order.
+    window : int, optional
+        Samples among which to shuffle.
+    place : Place
+        Rank.
+    threads : int
+        Threads that read.
+
+    Raises
+    ------
+    UsageError
+        There are more ranks than lanes.
+    DamagedError
+        The metadata of the set are damaged.
+    """
+
+    def __init__(
+        self,
+        features: FeatureSet,
+        rows: _Int64s,
+        *,
+        shuffle: bool,
+        seed: int,
+        window: int | None,
+        place: Place,
+        threads: int,
+    ) -> None:
+        self._features = features
+        self._rows = rows
+        self._shuffle = shuffle
+        self._seed = seed
+        self._place = place
+        self._threads = threads
+        self._dtypes = narrow_dtypes(features)
+        self.waiting = 0 if isinstance(features.storage, FolderStorage) else _WAITING
+        self._reader = ChunkReader.of(features)
+        self._cut = cut_runs(features, rows, window if shuffle else 8 * 64)
+        if shuffle and self._cut.lanes < place.ranks:
+            window_is_short = len(self._cut.starts) > self._cut.lanes
+            raise UsageError(
+                f"{place.ranks} ranks share {self._cut.lanes} lanes of a streamed set: give a "
+                f"{'larger' if window_is_short else 'smaller'} window, fewer ranks, or use residence='host'"
+            )
+        self.samples = len(rows)
+        self.order_name = self._cut.name if shuffle else "rows"
+        among = self._cut.lanes * self._cut.together * self._cut.run_rows
+        self.window_samples = min(among, len(rows)) if shuffle else 1
+        self.window_bytes = int(self.window_samples * sample_bytes(features))
+        logger.info(
+            "%s: shuffled among %d samples (%s) at a time, at most %s held",
+            set_label(features),
+            self.window_samples,
+            size_text(self.window_bytes),
+            size_text(self.nbytes),
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        """Refuse to be pickled: what is open here can't be in another process."""
+        raise UsageError(
+            "a loader with residence='stream' can't be pickled or copied: make it in the process that uses it, or "
+            "use residence='host'"
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held at most: one window that is drawn from, one that is read ahead; more if samples vary."""
+        lanes = self._cut.lanes if self._shuffle else 2 * self._threads
+        held = min(2 * lanes * self._cut.together * self._cut.run_rows, self.samples)
+        return int(held * sample_bytes(self._features))
+
+    def batches(self, epoch: int, first: int, batch_size: int, pool: Executor) -> Iterator[Pieces]:
+        """Yield this rank's samples of each global batch of an epoch, from batch number `first` on.
+
+        Raises
+        ------
+        DamagedError, StoreError
+            A run could not be read; raised as soon as that is known.
+        """
+        rows, edges = self._plan(epoch, first, batch_size)
+        runs = covering(self._cut.starts, rows)
+        in_flight = max(2 * (self._threads + self.waiting), 2 * batch_size // self._cut.run_rows)
+        held = _HeldRuns(self, runs, self._cut, pool, in_flight)
+        try:
+            for start, stop in itertools.pairwise(edges):
+                yield held.take(rows[start:stop], runs[start:stop])
+        finally:
+            held.close()
+
+    def _plan(self, epoch: int, first: int, batch_size: int) -> tuple[_Int64s, _Int64s]:
+        """Return this rank's rows from batch `first` on, and where each batch begins among them, and the end."""
+        if not self._shuffle:
+            starts = range(first * batch_size, self.samples, batch_size)
+            parts = [
+                share(self._rows[start : start + batch_size], self._place.rank, self._place.ranks)
+                for start in starts
+            ]
+            ends = np.cumsum([0, *map(len, parts)])
+            rows = np.concatenate(parts) if parts else self._rows[:0]
+            return rows, ends
+        order = lane_order(self._cut, self._rows, seed=self._seed, epoch=epoch, digest=self._features.digest)
+        rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
+        mine = np.flatnonzero(owned(lanes, self._cut.lanes, self._place.rank, self._place.ranks))
+        batches = -(-len(rows) // batch_size)
+        edges = np.searchsorted(mine, np.arange(batches + 1) * batch_size)
+        return rows[mine], edges
+
+    @property
+    def run_rows(self) -> int:
+        """Rows of the longest run."""
+        return self._cut.run_rows
+
+    @property
+    def ahead(self) -> int:
+        """Runs that may be read ahead."""
+        lanes = owned(np.arange(self._cut.lanes), self._cut.lanes, self._place.rank, self._place.ranks)
+        return max(int(lanes.sum()) * self._cut.together if self._shuffle else 0, 2 * self._threads)
+
+    @property
+    def like(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Empty arrays of the dtypes of index and value."""
+        index, value = self._dtypes
+        return np.empty(0, index), np.empty(0, value)
+
+    @property
+    def sites(self) -> tuple[int, ...]:
+        """Sizes of the axes behind time."""
+        return self._features.layout.sites
+
+    def read(self, start: int, stop: int) -> Run:
+        """Read and check the run of rows `start` to `stop`."""
+        if self._reader is None:
+            columns = self._features.read(start, stop)
+        else:
+            columns = self._features.read_with(self._reader, start, stop)
+        narrowed = []
+        for column, dtype, most in (
+            (columns.index, self._dtypes[0], self._features.manifest.max_index),
+            (columns.value, self._dtypes[1], self._features.manifest.max_value),
+        ):
+            narrowed.append(np.empty(len(column), dtype))
+            if narrow(column, narrowed[-1]) > most:  # what is too wide was cut off
+                raise DamagedError(f"rows {start} to {stop - 1} hold more than the manifest of the set says")
+        return Run(
+            index=narrowed[0],
+            value=narrowed[1],
+            offsets=columns.offsets(),
+            n_bins=columns.n_bins,
+            label=columns.label,
+        )
+
+
+class _HeldRuns:
+    """The runs that are in memory or on their way, and where their samples lie."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        runs: _Int64s,
+        cut: RunCut,
+        pool: Executor,
+        in_flight: int,
+    ) -> None:
+        self._stream = stream
+        self._starts, self._stops = cut.starts, cut.stops
+        self._pool = pool
+        self._in_flight = in_flight
+        numbers, first, counts = np.unique(runs, return_index=True, return_counts=True)
+        self._wanted = deque(numbers[np.argsort(first)].tolist())
+        self._left = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        self._coming: dict[int, Future[Run]] = {}
+        self._runs: dict[int, Run] = {}
+        self._unused: set[int] = set()
+        self._slot_of = np.full(int(runs.max(initial=-1)) + 1, -1, np.int64)
+        self._free: list[int] = []
+        # A row for each slot: address of index, of value, non-zeros, bins, label of its samples.
+        self._where = np.zeros((5, 0, stream.run_rows), np.int64)
+
+    def take(self, rows: _Int64s, runs: _Int64s) -> Pieces:
+        """Wait until these samples are in memory; let go of runs that were used up by earlier batches."""
+        self._let_go()
+        self._read_ahead()
+        needed, counts = np.unique(runs, return_counts=True)
+        for run in needed.tolist():
+            if run not in self._runs:
+                self._arrive(run)
+        for run, count in zip(needed.tolist(), counts.tolist(), strict=True):
+            self._left[run] -= count
+            self._unused.discard(run)
+        within = rows - self._starts[runs]
+        index_at, value_at, nnz, lengths, labels = self._where[:, self._slot_of[runs], within]
+        return Pieces(
+            index_at=index_at,
+            value_at=value_at,
+            counts=nnz,
+            lengths=lengths,
+            labels=labels,
+            samples=rows,
+            like=self._stream.like,
+            sites=self._stream.sites,
+            owners=tuple(self._runs[run] for run in needed.tolist()),
+        )
+
+    def close(self) -> None:
+        """Give up what is on its way."""
+        for future in self._coming.values():
+            future.cancel()
+
+    def _let_go(self) -> None:
+        for run in [run for run in self._runs if not self._left[run]]:
+            del self._runs[run]
+            self._free.append(int(self._slot_of[run]))
+
+    def _read_ahead(self) -> None:
+        """Bring in what has been read, or its error, and start reads."""
+        for run in [run for run, future in self._coming.items() if future.done()]:
+            self._store(run, self._coming.pop(run).result())
+        while (
+            self._wanted
+            and len(self._coming) < self._in_flight
+            and len(self._coming) + len(self._unused) < self._stream.ahead
+        ):
+            self._start(self._wanted.popleft())
+
+    def _arrive(self, run: int) -> None:
+        """Wait for a run."""
+        while run not in self._runs:
+            if run not in self._coming:  # those before it in the queue fill the room
+                self._wanted.remove(run)
+                self._start(run)
+            wait(self._coming.values(), return_when=FIRST_COMPLETED)
+            self._read_ahead()
+
+    def _start(self, run: int) -> None:
+        start, stop = int(self._starts[run]), int(self._stops[run])
+        self._coming[run] = self._pool.submit(self._stream.read, start, stop)
+
+    def _store(self, run: int, columns: Run) -> None:
+        if not self._free:
+            slots = self._where.shape[1]
+            self._free = list(range(slots, 2 * slots + 8))
+            more = np.zeros((5, len(self._free), self._stream.run_rows), np.int64)
+            self._where = np.concatenate([self._where, more], axis=1)
+        slot = self._free.pop()
+        index, value, starts = columns.index, columns.value, columns.offsets[:-1]
+        where = self._where[:, slot, : len(starts)]
+        where[0] = index.ctypes.data + starts * index.itemsize
+        where[1] = value.ctypes.data + starts * value.itemsize
+        where[2] = np.diff(columns.offsets)
+        where[3], where[4] = columns.n_bins, columns.label
+        self._slot_of[run] = slot
+        self._runs[run] = columns
+        self._unused.add(run)

@@ -1,0 +1,204 @@
+"""Subsets of a feature set: rows by number, by column, or held out by seed or by speaker.
+
+A subset is an array of row numbers: pure functions of the set make it, so that everybody who calls them with the same
+arguments trains on the same samples. Under a name it can be kept in the store, for a team, and for all transforms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store import FeatureSet
+from spikestore.store.partitions import load_partition, store_partition
+from spikestore.store.ranged_reader import sample_columns
+from spikestore.store_schemas.errors import UnknownNameError, UsageError
+from spikestore.train.data.epoch_order import random_keys
+
+Rows = npt.NDArray[np.int64]
+
+
+def rows_where(features: FeatureSet, column: str, values: Iterable[int] | int) -> Rows:
+    """Return the rows whose `column` has one of `values`: int64, ascending, skipped rows left out.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    column : str
+        A column with one value a sample: ``label``, ``n_bins``, ``nnz``, ``speaker``, ``n_events`` …
+    values : int or iterable of int
+        Which values.
+
+    Raises
+    ------
+    UsageError
+        There is no such column, or no row has such a value.
+    DamagedError
+        What is stored is not what was committed.
+
+    Examples
+    --------
+    >>> FeatureLoader(features, 128, rows=rows_where(features, "speaker", [0, 2]))      # doctest: +SKIP
+    """
+    wanted = [values] if isinstance(values, int | np.integer) else list(values)
+    rows = subset_rows(features, None)
+    found = rows[np.isin(_column(features, column)[rows], wanted)]
+    if not len(found):
+        raise UsageError(f"no row of {features!r} has {column} in {wanted[:10]}")
+    return found
+
+
+def hold_out(
+    features: FeatureSet, part: float, *, seed: int = 0, by: Literal["sample", "speaker"] = "sample"
+) -> tuple[Rows, Rows]:
+    """Split a set deterministically, for sets that have no split to validate on.
+
+    A pure function of the arguments and the set's digest.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    part : float
+        Share of the samples, or of the speakers, that is held out; above 0 and below 1. At least one is held out and
+        one stays.
+    seed : int
+        Every seed gives another split.
+    by : {"sample", "speaker"}
+        Hold out samples, or all samples of some speakers.
+
+    Returns
+    -------
+    kept, held_out : int64 arrays
+        Rows of the set, ascending; skipped rows are in neither.
+
+    Raises
+    ------
+    UsageError
+        `part` is not between 0 and 1, there is no such column, or there is only one sample or speaker.
+    """
+    if not 0 < part < 1:
+        raise UsageError(f"part is {part!r}, should be above 0 and below 1")
+    rows = subset_rows(features, None)
+    groups = rows if by == "sample" else _column(features, by)[rows].astype(np.int64)
+    names = np.unique(groups)
+    if len(names) < 2:
+        raise UsageError(f"{features!r} has one {by}: there is nothing to hold out")
+    count = min(max(round(part * len(names)), 1), len(names) - 1)
+    text = f"hold out:{features.digest}:{seed}:{by}"
+    held = names[np.argsort(random_keys(names, text), kind="stable")[:count]]
+    mask = np.isin(groups, held)
+    return rows[~mask], rows[mask]
+
+
+def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.ArrayLike]) -> None:
+    """Keep a division of a set's rows in its store, under a name, for everybody who opens the store.
+
+    It belongs to the source: sets of the same recordings under other transforms have it too. It is never changed.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set, in a store that can be written to.
+    name : str
+        Of the partition.
+    parts : dict of str to int or bool array
+        Rows of each part, as `FeatureLoader` takes them; no row in two.
+
+    Raises
+    ------
+    UsageError, SpecError
+        The rows are none of the set, come twice, or a name breaks the rules.
+    ConflictError
+        The source has another partition of this name.
+
+    Examples
+    --------
+    >>> kept, held_out = hold_out(features, 0.1, by="speaker")                           # doctest: +SKIP
+    >>> keep_partition(features, "by-speaker", {"train": kept, "valid": held_out})       # doctest: +SKIP
+    >>> FeatureLoader(features, 128, rows="by-speaker:valid")                            # doctest: +SKIP
+    """
+    rows = {part: subset_rows(features, one) for part, one in parts.items()}
+    store_partition(features.storage, features.address.source_key, name, len(features), rows)
+
+
+def partition_rows(features: FeatureSet, text: str) -> Rows:
+    """Return the rows of ``PARTITION:PART``, from the store of the set: int64, ascending.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such partition or part; the message says which there are.
+    DamagedError
+        What is stored is no partition of this set.
+    """
+    name, _, part = text.partition(":")
+    found = load_partition(features.storage, features.address.source_key, name)
+    if part not in found.parts:
+        known = ", ".join(f"{name}:{one}" for one in found.parts)
+        raise UnknownNameError(f"the partition {name!r} has no part {part!r}: say {known}", name=text)
+    return found.rows(part)
+
+
+def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
+    """Return the rows that are meant: int64, ascending, without skipped ones; all of them for None.
+
+    Text means a part of a stored partition (`partition_rows`).
+
+    Raises
+    ------
+    UsageError
+        They are no rows of the set, come twice, or none is left.
+    """
+    if isinstance(rows, str):
+        rows = partition_rows(features, rows)
+    count = len(features)
+    skipped = [skipped.row for skipped in features.manifest.skipped]
+    asked: npt.NDArray[Any] = np.arange(count) if rows is None else np.asarray(rows)
+    if asked.dtype == bool:
+        if asked.shape != (count,):
+            raise UsageError(f"rows is a mask of shape {asked.shape}, the set has {count} rows")
+        asked = np.flatnonzero(asked)
+    if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
+        raise UsageError("rows should be row numbers, or a mask")
+    if asked.size and not 0 <= int(asked.min()) <= int(asked.max()) < count:
+        raise UsageError(
+            f"rows go from {asked.min()} to {asked.max()}, those of the set from 0 to {count - 1}"
+        )
+    distinct = np.unique(asked)
+    if len(distinct) != len(asked):
+        raise UsageError("rows has a row twice: to draw some more often than others, give weights")
+    kept = distinct[~np.isin(distinct, skipped)].astype(np.int64)
+    if not len(kept):
+        what = "none was asked for" if rows is not None and not len(asked) else "every one was skipped"
+        raise UsageError(f"no recording of {features!r} is left ({what}): there is nothing to load")
+    return kept
+
+
+def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the weights of `rows`: float64, shape (rows,).
+
+    Raises
+    ------
+    UsageError
+        There is not one for each row of the set, or they are negative, not finite, or all 0.
+    """
+    given = np.asarray(weights, np.float64)
+    if given.shape != (len(features),):
+        raise UsageError(f"weights has shape {given.shape}, should be ({len(features)},): one for each row")
+    chosen = given[rows]
+    if not np.isfinite(chosen).all() or (chosen < 0).any() or not chosen.any():
+        raise UsageError("weights should be finite, not negative, and not all 0")
+    relative: npt.NDArray[np.float64] = chosen / chosen.max()  # whose sum can't overflow
+    return relative
+
+
+def _column(features: FeatureSet, name: str) -> npt.NDArray[Any]:
+    known = [column for column, _ in features.layout.columns if column not in {"index", "value"}]
+    if name not in known:
+        raise UsageError(f"{features!r} has no column {name!r}, but {', '.join(known)}")
+    return sample_columns(features, name)

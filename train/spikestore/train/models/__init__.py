@@ -1,0 +1,1 @@
+"""Networks and the backends that run their neurons."""

@@ -1,0 +1,147 @@
+"""Backends of integrate-and-fire neurons: the same neurons and parameters, computed by different code."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from importlib import import_module
+from typing import Any, Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from spikestore.store_schemas.errors import MissingExtraError, UnknownNameError, UsageError
+from spikestore.train.neurons import (
+    IAF,
+    Gaussian,
+    Heaviside,
+    MultiGaussian,
+    PeriodicExponential,
+    SingleExponential,
+    Surrogate,
+)
+from spikestore.train.neurons.sequential import SpikingSequential
+
+Backend = Literal["fused", "sinabs", "exodus"]
+"""``fused``: one compiled pass over time, on CPU and GPU; ``sinabs``: the reference; ``exodus``: Sinabs with CUDA."""
+
+SpikeMode = Literal["multi", "single"]
+
+ResetMode = Literal["subtract", "zero"]
+
+SurrogateName = Literal[
+    "single_exponential", "multi_gaussian", "periodic_exponential", "heaviside", "gaussian"
+]
+
+SURROGATES: dict[str, Any] = {
+    "single_exponential": SingleExponential,
+    "multi_gaussian": MultiGaussian,
+    "periodic_exponential": PeriodicExponential,
+    "heaviside": Heaviside,
+    "gaussian": Gaussian,
+}
+"""By the name that configurations have."""
+
+_EXODUS_DEVICES = ("cuda",)
+
+
+def make_neurons(
+    backend: Backend,
+    threshold: float,
+    minimum: float | None,
+    spikes: SpikeMode,
+    reset: ResetMode,
+    surrogate: Surrogate,
+) -> nn.Module:
+    """Return a layer of neurons; parameters as in `IAF`.
+
+    Raises
+    ------
+    MissingExtraError
+        The backend is not installed.
+    UsageError
+        It computes something else than the others for these parameters.
+    """
+    fused = IAF(threshold, spikes, reset, surrogate, minimum)  # refuses the same numbers whatever the backend
+    if backend == "fused":
+        return fused
+    if backend == "exodus" and minimum is not None:
+        raise UsageError(
+            "the backend exodus bounds membrane potentials before neurons spike and not after, which gives other "
+            "gradients and may give other spikes: leave min_v_mem out, or take the backend fused",
+            field="min_v_mem",
+        )
+    if backend == "exodus" and reset != "subtract":
+        raise UsageError(
+            "the backend exodus can only subtract a threshold for each spike: leave reset out, or take the backend "
+            "fused",
+            field="reset",
+        )
+    layers = _import(backend)
+    activation = import_module("sinabs.activation")
+    return layers.IAF(  # type: ignore[no-any-return]
+        # A threshold of its own for each layer: Sinabs' default tensor is shared between all.
+        spike_threshold=torch.tensor(threshold),
+        spike_fn=activation.MultiSpike if spikes == "multi" else activation.SingleSpike,
+        reset_fn=activation.MembraneSubtract() if reset == "subtract" else activation.MembraneReset(),
+        surrogate_grad_fn=surrogate,
+        min_v_mem=minimum,
+    )
+
+
+def known_backend(name: str | None) -> Backend | None:
+    """Return a backend by its name, None for None.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such backend.
+    """
+    if name is not None and name not in get_args(Backend):
+        raise UnknownNameError(f"there is no backend {name!r}: it can be {', '.join(get_args(Backend))}")
+    return cast("Backend | None", name)
+
+
+def sequence_of(backend: Backend, layers: OrderedDict[str, nn.Module]) -> nn.Sequential:
+    """Return a network of these layers; that of `fused` runs linear layers together with the neurons behind."""
+    return SpikingSequential(layers) if backend == "fused" else nn.Sequential(layers)
+
+
+def _import(backend: Backend) -> Any:
+    try:
+        if backend == "sinabs":
+            return import_module("sinabs.layers")
+        layers: Any = import_module("sinabs.exodus.layers")
+    except ImportError as error:
+        if backend == "sinabs":
+            raise MissingExtraError(
+                "the backend sinabs needs Sinabs: pip install 'spikestore[train]', or take the backend fused",
+                extra="train",
+            ) from error
+        raise MissingExtraError(
+            f"the backend exodus is not installed ({error}): `make exodus`, or `python -m "
+            "spikestore.train.models.build_exodus`, builds it on a machine with a GPU; or take the backend fused",
+            extra="exodus",
+        ) from error
+    return _Guarded(layers)
+
+
+class _Guarded:
+    """EXODUS' layers; they crash the process if they are handed tensors of a CPU."""
+
+    def __init__(self, layers: Any) -> None:
+        class ExodusIAF(layers.IAF):  # type: ignore[misc]
+            def forward(self, x: Tensor) -> Tensor:
+                if torch.is_autocast_enabled(x.device.type):  # the layer in front gives half precision
+                    x = x.float()
+                if x.device.type not in _EXODUS_DEVICES or x.dtype != torch.float32:
+                    raise UsageError(
+                        f"the backend exodus takes float32 on a GPU, not {x.dtype} on {x.device.type}: "
+                        "take the backend fused"
+                    )
+                if x.numel() == 0:  # a rank's share of a short batch; no kernel can be started on nothing
+                    self.v_mem = x.new_zeros(x.shape[0], *x.shape[2:])
+                    return x
+                return super().forward(x)  # type: ignore[no-any-return]
+
+        ExodusIAF.__name__ = ExodusIAF.__qualname__ = "IAF"
+        self.IAF = ExodusIAF

@@ -1,0 +1,135 @@
+"""Builds sinabs-exodus against the torch and CUDA that are installed: ``python -m spikestore.train.models.build_exodus``.
+
+It comes as source only, and its ``setup.py`` imports torch, which pip's build isolation hides from it. With a CPU build
+of torch it fails and blames ``CUDA_HOME``, even where that is set. So what it needs is looked at first, and what is
+missing is said.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from spikestore.store_schemas.errors import MissingExtraError, SpikestoreError, UsageError
+
+EXODUS = "sinabs-exodus==2.0.0"
+
+
+def main() -> int:
+    """Build, unless it is there; return an exit status."""
+    try:
+        toolkit = find_toolkit()
+        if not works():
+            build(toolkit)
+    except SpikestoreError as error:
+        sys.stderr.write(f"spikestore: error: {error}\n")
+        return error.exit_code
+    sys.stderr.write("spikestore: the backend exodus works here\n")
+    return 0
+
+
+def find_toolkit() -> Path:
+    """Return the folder of the CUDA toolkit to build with.
+
+    Raises
+    ------
+    MissingExtraError
+        torch or Sinabs are not installed.
+    UsageError
+        torch is a CPU build, or there is no toolkit of the CUDA version that it was built with.
+    """
+    for name in ("torch", "sinabs"):
+        if find_spec(name) is None:
+            raise MissingExtraError(
+                f"exodus needs {name}: pip install 'spikestore[train]' first", extra="train", module=name
+            )
+    import torch
+
+    wanted = torch.version.cuda
+    if wanted is None:
+        raise UsageError(
+            f"exodus runs on CUDA alone, and this torch {torch.__version__} is a build without it: install a CUDA "
+            "build of torch, or take the backend fused"
+        )
+    major = wanted.partition(".")[0]
+    home = _home()
+    if home is None:
+        raise UsageError(
+            f"exodus is compiled with nvcc, and there is none in $CUDA_HOME, on the PATH or in /usr/local/cuda: "
+            f"install a CUDA toolkit {major}, as torch has it ({wanted}), or take the backend fused"
+        )
+    found = _version(home)
+    if found is None or found.partition(".")[0] != major:
+        raise UsageError(
+            f"torch was built with CUDA {wanted}, and {home} has {found or 'an nvcc that does not run'}: set CUDA_HOME "
+            f"to a toolkit {major}, or take the backend fused"
+        )
+    return home
+
+
+def works() -> bool:
+    """Return whether exodus can be imported, in a process of its own."""
+    code = "import torch, exodus_cuda, sinabs.exodus.layers"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)  # noqa: S603 our own words
+    return done.returncode == 0
+
+
+def build(toolkit: Path) -> None:
+    """Compile and install exodus; takes some minutes.
+
+    Raises
+    ------
+    SpikestoreError
+        It did not compile, or can't be imported; the compiler's own words were shown.
+    """
+    environment = {**os.environ, "CUDA_HOME": str(toolkit)}
+    import torch
+
+    if "TORCH_CUDA_ARCH_LIST" not in environment and torch.cuda.is_available():
+        environment["TORCH_CUDA_ARCH_LIST"] = "{}.{}".format(*torch.cuda.get_device_capability())
+    pip = [sys.executable, "-m", "pip", "install"]
+    steps = (
+        [*pip, "--quiet", "setuptools", "wheel", "ninja"],
+        [*pip, "--no-build-isolation", "--no-deps", "--no-cache-dir", EXODUS],
+    )
+    for step in steps:
+        if subprocess.run(step, env=environment, check=False).returncode != 0:  # noqa: S603 our own words
+            raise SpikestoreError(f"exodus could not be built: {' '.join(step[2:])} failed, see above")
+    if not works():
+        raise SpikestoreError(
+            "exodus was built and can't be imported: python -c 'import torch, exodus_cuda' says why"
+        )
+
+
+def _home() -> Path | None:
+    nvcc = shutil.which("nvcc")
+    candidates = [
+        os.environ.get("CUDA_HOME"),
+        os.environ.get("CUDA_PATH"),
+        nvcc and str(Path(nvcc).resolve().parents[1]),
+        "/usr/local/cuda",
+    ]
+    for one in candidates:
+        if one and (Path(one) / "bin" / "nvcc").is_file():
+            return Path(one)
+    return None
+
+
+def _version(home: Path) -> str | None:
+    """Return the version that nvcc tells, as in "13.0"."""
+    try:
+        command = [str(home / "bin" / "nvcc"), "--version"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 a compiler
+    except OSError:
+        return None
+    found = re.search(r"release (\d+\.\d+)", told.stdout)
+    return found and found[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Whether a network fits: the frames of a set, what is installed, and memory. Told with the field that is to blame."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from spikestore.store import FeatureSet
+from spikestore.store_schemas.errors import SpikestoreError, UsageError
+from spikestore.train.data.placement import free_device_bytes, free_host_bytes, size_text
+from spikestore.train.models.networks import NetworkSpec, build_network
+
+TRAINING = 4
+"""Copies of weights in training: themselves, their gradients, and AdamW's two moments."""
+
+
+def fitting_network(
+    spec: NetworkSpec, shape: dict[str, int], device: torch.device, origin: str, copies: int = TRAINING
+) -> nn.Sequential:
+    """Build a network on a device; what is wrong is told with the place that the spec came from.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        What to build.
+    shape : dict of str to int
+        From `network_shape`.
+    device : torch.device
+        Where it will train.
+    origin : str
+        Configuration or checkpoint, for messages.
+    copies : int
+        How often weights will be there.
+
+    Raises
+    ------
+    UsageError
+        A field makes no sense for these frames or in float32, or more neurons than memory holds; or a backend is not
+        installed (`MissingExtraError`).
+    """
+    _refuse_more_than_memory(spec, shape, device, origin, copies)
+    try:
+        return build_network(spec, **shape).to(device)
+    except SpikestoreError as error:
+        raise type(error)(f"{origin}: network: {error.message}", **error.details) from error
+    except (RuntimeError, MemoryError) as error:  # of convolutions that pass for small above
+        why = str(error).splitlines()[0] if str(error) else "no memory"
+        raise UsageError(f"{origin}: network: can't be built: {why}", path=origin) from error
+
+
+def _refuse_more_than_memory(
+    spec: NetworkSpec, shape: dict[str, int], device: torch.device, origin: str, copies: int
+) -> None:
+    """Name the largest layer, if there is no memory for all; an allocation that is granted may still kill the process."""
+    sizes: dict[str, int] = {}
+    channels = shape.get("polarities", 1)
+    for place, one in enumerate(spec.convolutions):
+        sizes[f"convolutions[{place}]"] = channels * one.channels * one.kernel**2
+        channels = one.channels
+    # Pixels behind convolutions are left out: what counts here are layers beyond all reason.
+    inputs = channels if spec.convolutions else shape["sites"]
+    for place, neurons in enumerate(spec.hidden):
+        sizes[f"hidden[{place}]"] = inputs * neurons
+        inputs = neurons
+    weights = 4 * sum(sizes.values())
+    free = {"host": (weights, free_host_bytes())}  # where they are made
+    free["host" if device.type == "cpu" else str(device)] = (copies * weights, free_device_bytes(device))
+    largest = max(sizes, key=lambda name: sizes[name])
+    for where, (needed, there) in free.items():
+        if needed > there:
+            raise UsageError(
+                f"{origin}: network.{largest}: is too large: the network needs {size_text(needed)} on the {where} for weights"
+                f"{', gradients and optimiser' if needed > weights else ''}, and {size_text(there)} are free",
+                path=origin,
+                field=f"network.{largest}",
+            )
+
+
+def network_shape(features: FeatureSet, spec: NetworkSpec) -> dict[str, int]:
+    """Return what `build_network` needs to know of a feature set: sites, classes, and frame axes for convolutions."""
+    shape = {"sites": features.layout.site_count, "classes": len(features.classes)}
+    if spec.convolutions and len(features.layout.sites) == 3:
+        shape |= dict(zip(("polarities", "height", "width"), features.layout.sites, strict=True))
+    return shape

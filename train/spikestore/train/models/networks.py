@@ -1,0 +1,197 @@
+"""Networks of integrate-and-fire neurons: linear stacks and convolutional ones, on any backend."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.specs.model import AsTuple, Count, Real, Size, Spec
+from spikestore.train.models.backends import (
+    SURROGATES,
+    Backend,
+    ResetMode,
+    SpikeMode,
+    SurrogateName,
+    make_neurons,
+    sequence_of,
+)
+from spikestore.train.models.folded import FoldedConv2d, SumPool2d
+from spikestore.train.neurons import IAF
+
+
+class ConvolutionSpec(Spec):
+    """A ``Conv2d``, an ``IAF`` layer and, if asked for, a pooling layer."""
+
+    channels: Size
+    """Output channels."""
+    kernel: Size = 3
+    """Side of the square kernel."""
+    stride: Size = 1
+    padding: Count = 0
+    pool: Literal["sum", "average"] | None = None
+    """Pooling of the spikes; none by default."""
+    pool_size: Size = 2
+    """Side and stride of the pooling window."""
+
+
+class NetworkSpec(Spec):
+    """A stack of ``Linear`` and ``IAF`` layers with a linear read-out, as in the seed; convolutions in front, if any."""
+
+    backend: Backend = "fused"
+    """What computes the neurons. Spikes and parameters are the same on all, gradients to rounding."""
+    convolutions: Annotated[tuple[ConvolutionSpec, ...], AsTuple] = ()
+    """Convolutional layers; frames must have the axis y."""
+    hidden: Annotated[tuple[Size, ...], AsTuple, Field(min_length=1)] = (128, 128, 128)
+    """Neurons of each hidden layer."""
+    spike_threshold: Annotated[Real, Field(gt=0)] = 1.0
+    """Membrane potential from which a neuron spikes."""
+    min_v_mem: Real | None = None
+    """Lower bound of the membrane potential; none by default."""
+    spikes: SpikeMode = "multi"
+    """As many spikes in a time bin as the threshold goes into the membrane potential, or at most a single one."""
+    reset: ResetMode = "subtract"
+    """Each spike takes the threshold off the membrane potential, or spikes set it to zero."""
+    surrogate: SurrogateName = "single_exponential"
+    """Derivative of spikes by membrane potential, with Sinabs' defaults."""
+    input_scale: Annotated[Real, Field(gt=0)] = 1.0
+    """Factor for the weights of the first layer at initialisation: counts are sparse, and a network whose first
+    layer never spikes does not learn."""
+
+
+def build_network(
+    spec: NetworkSpec,
+    *,
+    sites: int,
+    classes: int,
+    polarities: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+) -> nn.Sequential:
+    """Build a network. Parameters and ``state_dict`` are the same for every backend.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        Its shape.
+    sites : int
+        Inputs: the product of the frame axes behind time.
+    classes : int
+        Outputs.
+    polarities, height, width : int, optional
+        Frame axes behind time: needed with convolutions, and unused without.
+
+    Returns
+    -------
+    nn.Sequential
+        From frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes). Layers
+        are called ``conv1``, ``iaf1``, ``pool1`` …, ``flatten``, ``linear1``, ``iaf1`` …, ``readout``; numbers go on
+        from convolutions to linear layers.
+
+    Raises
+    ------
+    UsageError
+        Convolutions of frames without y, or larger than what is left of the frame; a backend that can't do what
+        the spec says.
+    MissingExtraError
+        The backend is not installed; says how to install it.
+    """
+
+    def neurons() -> nn.Module:
+        return make_neurons(
+            spec.backend,
+            spec.spike_threshold,
+            spec.min_v_mem,
+            spec.spikes,
+            spec.reset,
+            SURROGATES[spec.surrogate](),
+        )
+
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    inputs = sites
+    if spec.convolutions:
+        if polarities is None or height is None or width is None:
+            raise UsageError("convolutions need frames of (time, polarity, y, x): these have no y")
+        inputs = _convolutions(layers, spec, neurons, (polarities, height, width))
+    layers["flatten"] = nn.Flatten(start_dim=2)
+    for place, outputs in enumerate(spec.hidden, len(spec.convolutions) + 1):
+        layers[f"linear{place}"] = nn.Linear(inputs, outputs)
+        layers[f"iaf{place}"] = neurons()
+        inputs = outputs
+    layers["readout"] = nn.Linear(inputs, classes)
+    with torch.no_grad():
+        first: Any = next(layer for name, layer in layers.items() if name != "flatten")
+        first.weight.mul_(spec.input_scale)
+    return sequence_of(spec.backend, layers)
+
+
+def _convolutions(
+    layers: OrderedDict[str, nn.Module], spec: NetworkSpec, neurons: Any, frame: tuple[int, int, int]
+) -> int:
+    """Append convolutional layers; return the number of their outputs."""
+    channels, *sides = frame
+    for place, one in enumerate(spec.convolutions, 1):
+        sides = [(side + 2 * one.padding - one.kernel) // one.stride + 1 for side in sides]
+        if one.pool is not None:
+            sides = [side // one.pool_size for side in sides]
+        if min(sides) < 1:
+            raise UsageError(
+                f"convolutions[{place - 1}] leaves nothing of frames of {frame[1]} × {frame[2]}: "
+                "take fewer layers, smaller kernels or padding"
+            )
+        layers[f"conv{place}"] = FoldedConv2d(
+            channels, one.channels, one.kernel, stride=one.stride, padding=one.padding
+        )
+        layers[f"iaf{place}"] = neurons()
+        if one.pool is not None:
+            layers[f"pool{place}"] = SumPool2d(one.pool_size, average=one.pool == "average")
+        channels = one.channels
+    return channels * sides[0] * sides[1]
+
+
+def forget_states(network: nn.Module) -> None:
+    """Let every neuron start from rest at the next call.
+
+    Sinabs' own ``reset_states`` zeroes the states and keeps their shape; a smaller last batch then draws rows of
+    them by torch's global random numbers. States without a shape are made anew, as zeros.
+    """
+    for layer in _stateful_layers(network).values():
+        for name, state in list(layer.named_buffers(recurse=False)):
+            layer.register_buffer(name, torch.zeros(0, device=state.device, dtype=state.dtype))
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """Return the state dict without membrane states, whose shape is that of the last batch."""
+    states = {
+        f"{name}.{state}"
+        for name, layer in _stateful_layers(network).items()
+        for state, _ in layer.named_buffers()
+    }
+    return {name: value for name, value in network.state_dict().items() if name not in states}
+
+
+def load_weights(network: nn.Module, values: dict[str, Tensor]) -> None:
+    """Load what `weights` returned; every parameter must be there, and nothing else."""
+    forget_states(network)
+    missing, unexpected = network.load_state_dict(values, strict=False)
+    absent = set(missing) & set(weights(network))
+    if absent or unexpected:
+        names = ", ".join(sorted(absent | set(unexpected)))
+        raise ValueError(f"weights do not fit the network: {names}")
+
+
+def spiking_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers that spike, by name."""
+    return {name: layer for name, layer in _stateful_layers(network).items() if layer.does_spike}
+
+
+def _stateful_layers(network: nn.Module) -> dict[str, Any]:
+    kinds: tuple[type, ...] = (IAF,)
+    if "sinabs.layers" in sys.modules:  # else there are none of its layers
+        kinds = (IAF, sys.modules["sinabs.layers"].StatefulLayer)
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, kinds)}

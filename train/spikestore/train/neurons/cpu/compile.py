@@ -1,0 +1,125 @@
+"""How passes over time are compiled, and what their functions share.
+
+Compiled code is kept on disk until the file of the task changes. Whoever changes what is here, or in `tiles`, has to
+touch `cpu_kernels.py` and `cpu_linear_kernels.py` as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import numba
+import numba.extending
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+
+from spikestore.store.numba_cache import kept
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+STRIP = 1024
+"""Most neurons of a strip."""
+
+ZERO, ONE, LEAST = np.float32(0), np.float32(1), np.finfo(np.float32).min
+MOST_PACKED, UNPACKED = np.float32(254), np.float32(255)
+"""The largest count that is kept as a byte, and the byte that stands for all that is no such count."""
+TINY = np.float32(2.0**-100)
+"""Gradients below are 0: surrogates make many of them, and products that are no normal numbers any more slow the
+matrix products behind down, to less than half."""
+
+# exp(r) on ±ln(2)/2 as 1 + r + r² P(r), near-minimax; ln 2 in two parts, so that n · _LN2_HIGH is exact.
+_LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
+_ROUND = np.float32(1.5 * 2**23)
+"""Added and subtracted again it rounds to an integer, which is also left in the low bits of the sum."""
+_P5, _P4, _P3 = np.float32(1.9875691e-4), np.float32(1.3981999e-3), np.float32(8.3334519e-3)
+_P2, _P1, _P0 = np.float32(4.1665796e-2), np.float32(1.6666665e-1), np.float32(5.0000001e-1)
+_FAR = np.float32(87)
+"""exp(-87) is about the smallest normal float32; what is further is taken for 0."""
+
+
+def inner(function: _Function) -> _Function:
+    """Compile as part of the functions that call it."""
+    made: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    return made  # type: ignore[no-any-return]
+
+
+@inner
+def keep(rooms: Any) -> None:
+    """Do nothing. Arrays that are worked on by address live until numba sees their names for the last time."""
+
+
+def task(function: Callable[[Any], None]) -> Any:
+    """Compile a task; keep its machine code for other processes where there is a place for it."""
+    # Errors can't leave a task: a division by 0 gives what it gives in torch.
+    return kept(partial(numba.cfunc, types.void(types.voidptr)), function, error_model="numpy")
+
+
+def intrinsic(function: Any) -> Any:
+    """Make a function of LLVM's instructions callable from compiled ones."""
+    return numba.extending.intrinsic(function)
+
+
+@intrinsic
+def take(_context: Any, words: Any) -> Any:
+    """Add 1 to the first word; return what it was. Safe between threads."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
+        return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(words), generate
+
+
+@intrinsic
+def add_to(_context: Any, words: Any, place: Any, amount: Any) -> Any:
+    """Add to a word. Safe between threads."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
+        builder.atomic_rmw("add", builder.gep(array.data, [arguments[1]]), arguments[2], "monotonic")
+        return context.get_dummy_value()
+
+    return types.void(words, types.int64, types.int64), generate
+
+
+def _pointer_to(element: Any) -> Any:
+    @intrinsic
+    def pointer(_context: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(element)(types.int64), generate  # type: ignore[no-untyped-call]
+
+    return pointer
+
+
+floats, octets, places_at = _pointer_to(types.float32), _pointer_to(types.uint8), _pointer_to(types.int64)
+
+
+@intrinsic
+def _power_of_two(_context: Any, shifted: Any) -> Any:
+    """2^n as float32, for `_ROUND` + n."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        n = builder.bitcast(arguments[0], word)
+        bits = builder.add(builder.shl(n, ir.Constant(word, 23)), ir.Constant(word, 0x3F800000))
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(types.float32), generate
+
+
+@inner
+def exp_minus(y: Any) -> Any:
+    """exp(-y) for y ≥ 0, to 2 units in the last place; 0 behind 87, NaN for NaN."""
+    near = _FAR if y > _FAR else y
+    shifted = _ROUND - near * _LOG2_E
+    n = shifted - _ROUND
+    r = -near - n * _LN2_HIGH
+    r -= n * _LN2_LOW
+    p = ((((_P5 * r + _P4) * r + _P3) * r + _P2) * r + _P1) * r + _P0
+    p = p * r * r + r + ONE
+    return ZERO if y > _FAR else p * _power_of_two(shifted)

@@ -1,0 +1,223 @@
+"""Compiled passes over time for integrate-and-fire neurons, on the CPU.
+
+Tensors are (batch, time, neurons), float32, contiguous. A task is cut into strips: one row of the batch, up to
+`STRIP` neurons, all time steps. The membrane potentials of a strip stay in the first-level cache while its time
+passes by, the innermost loop runs over neighbouring neurons and has no branch, so that the compiler vectorises it.
+Any number of threads may call the same task at once: each takes the next strip from a counter until none is left.
+
+A task has one argument, the address of a block of 8-byte words, which `job` names: sizes, addresses of tensors, and
+numbers as float64. Variants that differ in what the innermost loop does are compiled when they are first asked
+for, and kept on disk.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import carray  # type: ignore[attr-defined]
+
+from spikestore.train.neurons.cpu.compile import (
+    LEAST,
+    MOST_PACKED,
+    ONE,
+    STRIP,
+    TINY,
+    UNPACKED,
+    ZERO,
+    add_to,
+    exp_minus,
+    floats,
+    keep,
+    octets,
+    take,
+    task,
+)
+from spikestore.train.neurons.cpu.job import (
+    BATCH,
+    FIRED,
+    GRADIENT,
+    INPUT_GRADIENT,
+    INVERSE,
+    KEPT,
+    MINIMUM,
+    NEURONS,
+    PACKED,
+    RECORD,
+    RESET,
+    SCALE,
+    SPIKES,
+    STATE,
+    SURROGATE,
+    THRESHOLD,
+    TIME,
+    UNPACKABLE,
+    WIDTH,
+    WORDS,
+    X,
+)
+from spikestore.train.neurons.cpu.simd import count_packed
+
+
+@cache
+def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -> Any:
+    """Return the forward pass.
+
+    Parameters
+    ----------
+    single : bool
+        At most one spike a step.
+    by_product : bool
+        ``v * inverse`` is exactly ``v / threshold``, because the threshold is a power of two.
+    bounded : bool
+        There is a minimum.
+    to_zero : bool
+        Spikes reset to zero, and ``reset`` is added; otherwise each takes off ``reset``.
+
+    Returns
+    -------
+    numba.core.ccallback.CFunc
+        Reads ``x`` and ``state``; writes ``spikes``, the last potentials to ``state`` and, where the address is
+        not 0, potentials before the reset to ``kept``, after it to ``record``, spikes as uint8 to ``packed``.
+        ``fired`` counts non-zero spikes and ``unpackable`` those that are no uint8, both only with ``packed``.
+        ``spikes`` may be ``x``.
+    """
+
+    def forward(data: Any) -> None:
+        job, numbers = carray(data, WORDS, np.int64), carray(data, WORDS, np.float64)
+        time, neurons = job[TIME], job[NEURONS]
+        threshold, inverse = np.float32(numbers[THRESHOLD]), np.float32(numbers[INVERSE])
+        reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
+        strips = (neurons + STRIP - 1) // STRIP
+        # Worked on by address: numba counts the references of its own arrays and their slices all the time.
+        rooms = np.empty(2 * STRIP, np.float32)
+        at = rooms.ctypes.data
+        fired: Any = 0
+        unpackable: Any = 0
+        while True:
+            strip = take(job)
+            if strip >= job[BATCH] * strips:
+                break
+            row, first = strip // strips, strip % strips * STRIP
+            count = min(STRIP, neurons - first)
+            state = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)
+            now = carray(floats(at), count)
+            for step in range(time):
+                place = (row * time + step) * neurons + first
+                x = carray(floats(job[X] + 4 * place), count)
+                spikes = carray(floats(job[SPIKES] + 4 * place), count)
+                kept = carray(floats(job[KEPT] + 4 * place if job[KEPT] != 0 else at + 4 * STRIP), count)
+                # To a place of its own first: loops whose input and output overlap are not vectorised.
+                for i in range(count):
+                    v = state[i] + x[i]
+                    kept[i] = v
+                    if single:
+                        spike = ONE if v - threshold >= ZERO else ZERO
+                    else:
+                        whole = np.trunc(v * inverse if by_product else v / threshold)
+                        # A product and no choice: NaN and -inf must come through as they do in Sinabs.
+                        spike = (ONE if v > ZERO else ZERO) * whole
+                    now[i] = spike
+                    if to_zero:
+                        v = v * (ONE if spike == ZERO else ZERO) + reset
+                    else:
+                        v -= spike * reset
+                    if bounded:
+                        above = v - minimum
+                        v = (ZERO if above <= ZERO else above) + minimum
+                    state[i] = v
+                for i in range(count):
+                    spikes[i] = now[i]
+                if job[PACKED] != 0:
+                    packed = carray(octets(job[PACKED] + place), count)
+                    for i in range(count):
+                        # What a neuron fires is a whole number and not below 0, or NaN.
+                        packed[i] = np.uint8(np.int32(now[i] if now[i] <= MOST_PACKED else UNPACKED))
+                    some, odd = count_packed(packed)
+                    fired += some
+                    unpackable += odd
+                if job[RECORD] != 0:
+                    record = carray(floats(job[RECORD] + 4 * place), count)
+                    for i in range(count):
+                        record[i] = state[i]
+        add_to(job, UNPACKABLE, unpackable)
+        add_to(job, FIRED, fired)
+        keep(rooms)
+
+    return task(forward)
+
+
+@cache
+def backward_task(
+    single: bool, by_product: bool, bounded: bool, to_zero: bool, given: bool, by_width: bool
+) -> Any:
+    """Return the backward pass.
+
+    Parameters
+    ----------
+    single, by_product, bounded, to_zero : bool
+        As for `forward_task`. The second matters only with the third, which does not matter with the last:
+        ``minimum`` may be -inf there.
+    given : bool
+        The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
+    by_width : bool
+        ``width`` holds its inverse, which is exact because the width is a power of two.
+
+    Returns
+    -------
+    numba.core.ccallback.CFunc
+        Reads ``kept`` and ``gradient``, that of the spikes; writes ``input_gradient``. ``state`` goes in as the
+        gradient of the last potentials and comes out as that of the first.
+    """
+
+    def backward(data: Any) -> None:
+        job, numbers = carray(data, WORDS, np.int64), carray(data, WORDS, np.float64)
+        time, neurons = job[TIME], job[NEURONS]
+        threshold, inverse = np.float32(numbers[THRESHOLD]), np.float32(numbers[INVERSE])
+        reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
+        scale, width = np.float32(numbers[SCALE]), np.float32(numbers[WIDTH])
+        strips = (neurons + STRIP - 1) // STRIP
+        while True:
+            strip = take(job)
+            if strip >= job[BATCH] * strips:
+                break
+            row, first = strip // strips, strip % strips * STRIP
+            count = min(STRIP, neurons - first)
+            state = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)
+            for step in range(time - 1, -1, -1):
+                place = (row * time + step) * neurons + first
+                kept = carray(floats(job[KEPT] + 4 * place), count)
+                gradient = carray(floats(job[GRADIENT] + 4 * place), count)
+                input_gradient = carray(floats(job[INPUT_GRADIENT] + 4 * place), count)
+                surrogate = carray(floats((job[SURROGATE] if given else job[KEPT]) + 4 * place), count)
+                for i in range(count):
+                    v = kept[i]
+                    if given:
+                        slope = surrogate[i]
+                    else:
+                        away = abs(v - threshold)
+                        slope = scale * exp_minus(away * width if by_width else away / width)
+                    later = state[i]
+                    if to_zero:
+                        # No quotient of a float below the threshold is rounded up to 1: it spikes from there on.
+                        # NaN and -inf have no whole number of thresholds.
+                        if single:
+                            silent = ZERO if v - threshold >= ZERO else ONE
+                        else:
+                            silent = ONE if LEAST <= v < threshold else ZERO
+                        later = ZERO if v * silent + reset - minimum <= ZERO else later
+                        later *= silent
+                    elif bounded:
+                        if single:
+                            spike = ONE if v - threshold >= ZERO else ZERO
+                        else:
+                            whole = np.trunc(v * inverse if by_product else v / threshold)
+                            spike = (ONE if v > ZERO else ZERO) * whole
+                        later = ZERO if v - spike * reset - minimum <= ZERO else later
+                    later += (gradient[i] if to_zero else gradient[i] - later * reset) * slope
+                    later = ZERO if abs(later) < TINY else later
+                    state[i] = later
+                    input_gradient[i] = later
+
+    return task(backward)

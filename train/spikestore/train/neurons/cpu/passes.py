@@ -1,0 +1,140 @@
+"""Passes over time on the CPU: hands tensors to the compiled kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train.neurons.cpu import kernels as cpu_kernels
+from spikestore.train.neurons.cpu.compile import STRIP
+from spikestore.train.neurons.cpu.job import JOB
+from spikestore.train.neurons.cpu.openmp import run_task
+from spikestore.train.neurons.neuron import Neuron, Pass
+from spikestore.train.neurons.surrogates import SingleExponential, as_single_exponential
+
+_PLACE = {name: place for place, name in enumerate(JOB)}
+_OCTETS = ("packed", "source")
+_BLOCK = 1 << 16
+"""Elements for which torch evaluates a surrogate at once, so that its intermediate results stay in the cache."""
+
+
+def forward(
+    x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool, record: bool
+) -> tuple[Pass, Tensor | None]:
+    """Return spikes and potentials, and what `backward` needs if `keep`; arguments as `integrate_and_fire`."""
+    x, v_mem = x.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
+    spikes = torch.empty_like(x)
+    kept = torch.empty_like(x) if keep else None
+    v_record = torch.empty_like(x) if record else None
+    run_job(
+        cpu_kernels.forward_task(*modes_of(neuron)),
+        x.shape,
+        neuron,
+        x=x,
+        state=v_mem,
+        spikes=spikes,
+        kept=kept,
+        record=v_record,
+    )
+    return Pass(spikes, v_mem, v_record), kept
+
+
+def backward(
+    kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron, out: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return gradients by input, written to `out` if given, and first potentials, from those by spikes and last ones."""
+    spikes, v_mem = spikes.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
+    x = torch.empty_like(kept) if out is None else out
+    exponential = as_single_exponential(neuron.surrogate)
+    given = _evaluate(neuron, kept) if exponential is None else None
+    numbers, by_width = exponential_numbers(neuron, exponential) if exponential is not None else ({}, False)
+    modes = modes_of(neuron)
+    if neuron.to_zero:
+        modes = (neuron.single, False, False, True)
+    elif neuron.minimum is None:
+        modes = (False, False, False, False)
+    run_job(
+        cpu_kernels.backward_task(*modes, given is not None, by_width),
+        kept.shape,
+        neuron,
+        numbers,
+        kept=kept,
+        gradient=spikes,
+        input_gradient=x,
+        state=v_mem,
+        surrogate=given,
+    )
+    return x, v_mem
+
+
+def word(job: Any, name: str) -> int:
+    """Return a word of a job."""
+    return int(job[_PLACE[name]])
+
+
+def exponential_numbers(neuron: Neuron, exponential: SingleExponential) -> tuple[dict[str, float], bool]:
+    """Return scale and width as torch computes them, and whether the width is given by its inverse."""
+    width = neuron.threshold * exponential.grad_width
+    by_width = _is_power_of_two(float(width))
+    numbers = {
+        "scale": float(exponential.grad_scale / width),
+        "width": 1 / float(width) if by_width else float(width),
+    }
+    return numbers, by_width
+
+
+def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
+    """Return the words of a job."""
+    job = np.zeros(len(JOB), np.int64)
+    job[_PLACE["batch"]], job[_PLACE["time"]], job[_PLACE["neurons"]] = shape
+    for name, word in words.items():
+        # Kernels read addresses: another dtype would be read as nonsense.
+        expected = torch.uint8 if name in _OCTETS else torch.float32
+        if isinstance(word, Tensor) and (word.dtype != expected or not word.is_contiguous()):
+            raise TypeError(f"{name} is {word.dtype}, should be contiguous {expected}")
+        job[_PLACE[name]] = word.data_ptr() if isinstance(word, Tensor) else word or 0
+    return job
+
+
+def run_job(
+    task: Any, shape: torch.Size, neuron: Neuron, more: dict[str, float] | None = None, **words: Any
+) -> Any:
+    """Run a task on a job, and return the job's words. The caller holds on to the tensors."""
+    job, threshold = new_job(shape, **words), float(neuron.threshold)
+    if not threshold > 0:
+        raise UsageError(f"spike_threshold should be above 0, found {threshold}")
+    numbers = {
+        "threshold": threshold,
+        "inverse": 1 / threshold,
+        "reset": threshold if neuron.reset is None else neuron.reset,
+        "minimum": -np.inf if neuron.minimum is None else float(neuron.minimum),
+        **(more or {}),
+    }
+    for name, number in numbers.items():
+        job.view(np.float64)[_PLACE[name]] = number
+    run_task(task, job.ctypes.data, shape[0] * -(-shape[2] // STRIP))
+    return job
+
+
+def modes_of(neuron: Neuron) -> tuple[bool, bool, bool, bool]:
+    """Return single, by_product, bounded and to_zero, as the tasks take them; where a mode changes nothing it is False."""
+    product = not neuron.single and _is_power_of_two(float(neuron.threshold))
+    return neuron.single, product, neuron.minimum is not None, neuron.to_zero
+
+
+def _is_power_of_two(value: float) -> bool:
+    # Not the extremes, whose inverse is no normal number.
+    return float(np.frexp(value)[0]) == 0.5 and 2.0**-100 < value < 2.0**100
+
+
+def _evaluate(neuron: Neuron, kept: Tensor) -> Tensor:
+    """Return the surrogate at each membrane potential."""
+    result, flat = torch.empty_like(kept), kept.view(-1)
+    for start in range(0, len(flat), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        result.view(-1)[block] = neuron.surrogate(flat[block], neuron.threshold)
+    return result

@@ -1,0 +1,186 @@
+"""Sums over the few rows of a matrix that count: vector by sparse matrix, in registers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.core import cgutils
+
+from spikestore.train.neurons.cpu.compile import UNPACKED, floats, inner, intrinsic
+
+TILE, PAD = 64, 16
+"""Neighbouring places that stay in registers at once; rows are padded to multiples of the second."""
+
+
+def _tiles(size: int) -> tuple[Any, Any]:
+    """Return `gather` and `scatter` for `size` neighbouring places, which stay in registers."""
+    vector = ir.VectorType(ir.FloatType(), size)
+
+    def at(builder: Any, pointer: Any) -> Any:
+        return builder.bitcast(pointer, vector.as_pointer())
+
+    def multiply_add(builder: Any, *factors_and_summand: Any) -> Any:
+        kind = ir.FunctionType(vector, [vector] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{size}f32")  # type: ignore[no-untyped-call]
+        return builder.call(function, factors_and_summand)
+
+    def data_of(context: Any, builder: Any, signature: Any, arguments: Any, place: int) -> Any:
+        return context.make_array(signature.args[place])(context, builder, value=arguments[place]).data
+
+    def each_active(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        """Loop over active rows: yield a tile full of the factor, and a pointer to the row's tile."""
+        active, factors = (data_of(context, builder, signature, arguments, place) for place in (0, 2))
+        with cgutils.for_range(builder, arguments[1]) as loop:
+            k = builder.load(builder.gep(active, [loop.index]))
+            factor = builder.uitofp(builder.load(builder.gep(factors, [k])), ir.FloatType())
+            undefined = ir.Constant(vector, ir.Undefined)
+            lane = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), size), None)
+            row = builder.gep(arguments[3], [builder.mul(k, arguments[4])])
+            yield builder.shuffle_vector(lane, undefined, zeros), at(builder, row)
+
+    def signature_of(active: Any, factors: Any, rows: Any, values: Any) -> Any:
+        return types.void(active, types.int64, factors, rows, types.int64, values, types.int64)
+
+    @intrinsic
+    def gather(
+        _context: Any, active: Any, some: Any, factors: Any, rows: Any, stride: Any, out: Any, first: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            total = cgutils.alloca_once_value(builder, ir.Constant(vector, None))  # type: ignore[no-untyped-call]
+            for factor, row in each_active(context, builder, signature, arguments):
+                loaded = builder.load(row)
+                loaded.align = 4
+                builder.store(multiply_add(builder, factor, loaded, builder.load(total)), total)
+            out = data_of(context, builder, signature, arguments, 5)
+            builder.store(builder.load(total), at(builder, builder.gep(out, [arguments[6]]))).align = 4
+            return context.get_dummy_value()
+
+        return signature_of(active, factors, rows, out), generate
+
+    @intrinsic
+    def scatter(
+        _context: Any, active: Any, some: Any, factors: Any, rows: Any, stride: Any, values: Any, first: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            values = data_of(context, builder, signature, arguments, 5)
+            tile = builder.load(at(builder, builder.gep(values, [arguments[6]])))
+            tile.align = 4
+            for factor, row in each_active(context, builder, signature, arguments):
+                loaded = builder.load(row)
+                loaded.align = 4
+                builder.store(multiply_add(builder, factor, tile, loaded), row).align = 4
+            return context.get_dummy_value()
+
+        return signature_of(active, factors, rows, values), generate
+
+    return gather, scatter
+
+
+_gather_wide, _scatter_wide = _tiles(TILE)
+_gather_narrow, _scatter_narrow = _tiles(PAD)
+
+
+def _compared(relation: str, octet: int) -> Any:
+    """Return a function that compares 64 bytes from `first` on: bit i of the mask stands for ``values[first + i]``."""
+
+    def compare(_context: Any, values: Any, first: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
+            vector = ir.VectorType(ir.IntType(8), 64)
+            loaded = builder.load(
+                builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
+            )
+            loaded.align = 1
+            compared = builder.icmp_unsigned(relation, loaded, ir.Constant(vector, [octet] * 64))
+            return builder.bitcast(compared, ir.IntType(64))
+
+        return types.uint64(values, types.int64), generate
+
+    return intrinsic(compare)
+
+
+_not_zero, _unpacked = _compared("!=", 0), _compared("==", int(UNPACKED))
+
+
+@intrinsic
+def _bits(_context: Any, mask: Any) -> Any:
+    """Return how many bits are set."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def _lowest(_context: Any, mask: Any) -> Any:
+    """Return the number of the lowest bit that is set."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+@inner
+def list_active(source: Any, active: Any) -> Any:
+    """Write the places of `source` that are not 0 to `active`; return how many there are."""
+    some: Any = 0
+    count = len(source)
+    if count < 64:
+        for k in range(count):
+            active[some] = k
+            some += np.int64(source[k] != 0)
+        return some
+    for begin in range(0, count, 64):
+        # The last word ends where the row does; what the word before it had is shifted out.
+        first = min(begin, count - 64)
+        mask = _not_zero(source, first) >> np.uint64(begin - first)
+        while mask != 0:
+            active[some] = begin + _lowest(mask)
+            some += 1
+            mask &= mask - np.uint64(1)
+    return some
+
+
+@inner
+def count_packed(packed: Any) -> Any:
+    """Return how many bytes are not 0, and how many are `UNPACKED`."""
+    some: Any = 0
+    odd: Any = 0
+    count = len(packed)
+    if count < 64:
+        for i in range(count):
+            some += np.int64(packed[i] != 0)
+            odd += np.int64(packed[i] == 255)
+        return some, odd
+    for begin in range(0, count, 64):
+        first = min(begin, count - 64)
+        twice = np.uint64(begin - first)
+        some += _bits(_not_zero(packed, first) >> twice)
+        odd += _bits(_unpacked(packed, first) >> twice)
+    return some, odd
+
+
+@inner
+def gather(active: Any, some: Any, source: Any, rows: Any, stride: Any, out: Any) -> None:
+    """``out[i]`` = Σ ``source[k] · rows[k · stride + i]`` over active k; `rows` is an address."""
+    whole = len(out) // TILE * TILE
+    for first in range(0, whole, TILE):
+        _gather_wide(active, some, source, floats(rows + 4 * first), stride, out, first)
+    for first in range(whole, len(out), PAD):
+        _gather_narrow(active, some, source, floats(rows + 4 * first), stride, out, first)
+
+
+@inner
+def scatter(active: Any, some: Any, source: Any, rows: Any, stride: Any, values: Any) -> None:
+    """``rows[k · stride + i]`` += ``source[k] · values[i]`` for active k; `rows` is an address."""
+    whole = len(values) // TILE * TILE
+    for first in range(0, whole, TILE):
+        _scatter_wide(active, some, source, floats(rows + 4 * first), stride, values, first)
+    for first in range(whole, len(values), PAD):
+        _scatter_narrow(active, some, source, floats(rows + 4 * first), stride, values, first)

@@ -1,0 +1,1 @@
+"""The passes on the GPU, compiled by Triton."""

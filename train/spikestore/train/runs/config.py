@@ -1,0 +1,82 @@
+"""The configuration of a training run, from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
+from spikestore.store_schemas.specs.model import AsTuple, Count, Location, Name, Real, Size, Spec
+from spikestore.train.data.placement import Residence
+from spikestore.train.models.networks import NetworkSpec
+from spikestore.train.runs.precision import Precision
+
+Positive = Annotated[Real, Field(gt=0)]
+NotNegative = Annotated[Real, Field(ge=0)]
+
+
+class DataConfig(Spec):
+    """The table ``[data]``: which feature sets, and how they are fed."""
+
+    name: Name
+    """Name of the feature sets in the store."""
+    train: Name = "train"
+    """Split to train on."""
+    valid: Name = "valid"
+    """Split to measure accuracy on."""
+    batch_size: Size = 128
+    pad_to: Size | None = None
+    """Time bins of every batch; those of its longest sample by default."""
+    residence: Residence = "auto"
+    """Where the packed columns live."""
+    window: Annotated[Size, Field(ge=64)] | None = None
+    """Samples among which a streamed set is shuffled; as many as 256 MiB hold, at most 8192, by default."""
+
+
+class OptimiserConfig(Spec):
+    """The table ``[optimiser]``: AdamW."""
+
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative = 0.01
+    clip_norm: Positive | None = 1.0
+    """Largest norm of the gradient of all parameters together; None for no clipping."""
+
+
+class TrainConfig(Spec):
+    """A training run."""
+
+    epochs: Size = 10
+    seed: Count = 0
+    """Seed of weights and order."""
+    precision: Precision = "float32"
+    """What linear layers and convolutions compute in; parameters and membrane potentials are float32 always."""
+    checkpoint_batches: Size | None = None
+    """Also keep a checkpoint every so many batches; at every epoch's end one is kept in any case."""
+    upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
+    """Stores to copy the feature sets from if the local one lacks them; a folder is relative to this file's own."""
+    data: DataConfig
+    network: NetworkSpec = NetworkSpec()
+    optimiser: OptimiserConfig = OptimiserConfig()
+
+
+def load_config(path: Path | str) -> TrainConfig:
+    """Read a configuration.
+
+    Raises
+    ------
+    SourceNotFoundError
+        There is no such file.
+    SpecError
+        It is no TOML, or not a configuration; every problem is listed with its path.
+    """
+    path = Path(path)
+    try:
+        mapping = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise SourceNotFoundError(f"there is no configuration {path}", path=str(path)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} is no TOML: {error}", path=str(path)) from None
+    return TrainConfig.from_mapping(mapping, origin=str(path))

@@ -1,0 +1,229 @@
+"""The training loop: feature sets in, a trained network and its checkpoints out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from spikestore.store import FeatureSet
+from spikestore.store_schemas import Pin
+from spikestore.store_schemas.errors import DamagedError
+from spikestore.train.data.loader import FeatureLoader
+from spikestore.train.models.memory_check import fitting_network, network_shape
+from spikestore.train.models.networks import weights
+from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, Position, random_states, save_checkpoint
+from spikestore.train.runs.checkpoint.restore import restore_run
+from spikestore.train.runs.config import DataConfig, OptimiserConfig, TrainConfig
+from spikestore.train.runs.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers
+from spikestore.train.runs.precision import Arithmetic, Precision
+from spikestore.train.runs.ranks import ALONE, Ranks
+from spikestore.train.runs.step import accuracy, training_step
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+"""Called as (samples done, samples in all, what is done)."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch gave.
+
+    Attributes
+    ----------
+    epoch : int
+        Its number, from 1.
+    loss : float
+        Mean loss over the train split.
+    accuracy : float
+        Share of the valid split that was classified right.
+    spike_rates : dict of str to float
+        Spikes per neuron and time bin of each layer while training.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    spike_rates: dict[str, float]
+
+
+def train(
+    config: TrainConfig,
+    features: dict[str, FeatureSet],
+    folder: Path,
+    *,
+    device: torch.device,
+    start: Checkpoint | None = None,
+    origin: str = "the configuration",
+    ranks: Ranks = ALONE,
+    progress: Progress,
+) -> list[EpochResult]:
+    """Train a network; return what each epoch gave.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+    features : dict of str to FeatureSet
+        Feature sets by split; the two that `config` names are used.
+    folder : Path
+        Gets ``last.pt``, ``best.pt`` and TensorBoard's scalars.
+    device : torch.device
+        Where to train.
+    start : Checkpoint, optional
+        Where to go on; the result equals that of a run that was never interrupted. With other feature sets than before
+        its epoch begins anew, and the best accuracy counts from here if it was that of another valid split.
+    origin : str
+        Where `config` came from, for messages.
+    ranks : Ranks
+        Processes that train together, each with its own `device`; all get the same results, and the first one writes.
+    progress : callable
+        Told about loading and training.
+
+    Raises
+    ------
+    UsageError
+        There can't be such a network, here or for such frames.
+    TrainingError
+        The loss is not finite; the layer is named.
+    DamagedError
+        A feature set is damaged, or `start` does not fit.
+    StoreError
+        A checkpoint can't be written.
+    """
+    torch.manual_seed(config.seed)
+    data = config.data
+
+    def loader(split: str, *, shuffle: bool) -> FeatureLoader:
+        return FeatureLoader(
+            features[split],
+            data.batch_size,
+            residence=data.residence,
+            shuffle=shuffle,
+            seed=config.seed,
+            device=device,
+            pad_to=data.pad_to,
+            window=data.window,
+            progress=progress,
+            rank=ranks.rank,
+            ranks=ranks.count,
+        )
+
+    shape = network_shape(features[data.train], config.network)
+    # Before sets are loaded, which may take long.
+    network = fitting_network(config.network, shape, device, origin)
+    batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
+    optimiser = make_optimiser(config.optimiser, network)
+    arithmetic = Arithmetic(config.precision, device)
+    pins = {split: features[split].pin for split in (data.train, data.valid)}
+    at = Position()
+    if start is not None:
+        restore_run(network, optimiser, arithmetic, start)
+        at = _position(start, pins, data, len(batches))
+    parallel = ranks.parallel(network)
+
+    def keep(name: str) -> None:
+        if ranks.first:
+            state = weights(network), optimiser.state_dict(), random_states(), arithmetic.state()
+            save_checkpoint(folder / name, Checkpoint(config, pins, shape, at, *state))
+
+    spikes, results = SpikeCounts(network, at.spikes, ranks), []
+    with _board(folder, at.epoch + 1) if ranks.first else nullcontext() as board:
+        for epoch in range(at.epoch, config.epochs):
+            network.train()
+            batches.set_epoch(epoch)
+            for number, batch in enumerate(batches.from_batch(at.batch), at.batch + 1):
+                loss = training_step(
+                    parallel, optimiser, batch, config.optimiser.clip_norm, arithmetic=arithmetic, ranks=ranks
+                )
+                if not torch.isfinite(loss):
+                    with arithmetic.cast():
+                        where = first_not_finite(network, batch.frames)
+                    raise _not_finite(ranks.from_all(where), epoch, number, config.precision)
+                seen = min(data.batch_size, batches.samples - at.samples)
+                at = replace(
+                    at, batch=number, loss_sum=at.loss_sum + float(loss) * seen, samples=at.samples + seen
+                )
+                progress(at.samples, batches.samples, f"epoch {epoch + 1}")
+                if (
+                    config.checkpoint_batches
+                    and number % config.checkpoint_batches == 0
+                    and number < len(batches)
+                ):
+                    at = replace(at, spikes=spikes.totals())
+                    keep("last.pt")
+            right = accuracy(network, valid, arithmetic=arithmetic, ranks=ranks)
+            result = EpochResult(epoch + 1, at.loss_sum / at.samples, right, spikes.rates())
+            spikes.clear()
+            results.append(result)
+            if board is not None:
+                _tell(result, board, data.valid)
+            better = result.accuracy > at.best
+            at = Position(epoch + 1, best=max(at.best, result.accuracy))
+            if better:
+                keep("best.pt")
+            keep("last.pt")
+    return results
+
+
+def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches: int) -> Position:
+    """Return where to go on: with other data at the start of the epoch, whose batches so far were of the old ones."""
+    at = start.position
+    if start.data[data.train].digest != pins[data.train].digest and at.batch > 0:
+        logger.info("%s has other data than before: epoch %d begins anew", data.train, at.epoch + 1)
+        at = Position(at.epoch, best=at.best)
+    if start.data[data.valid].digest != pins[data.valid].digest:
+        at = replace(at, best=-1.0)  # accuracies on two sets do not compare
+    if at.batch >= batches:
+        raise DamagedError(
+            f"{start.origin} is damaged: position.batch is {at.batch}, of {batches} batches",
+            objects=(start.origin,),
+        )
+    return at
+
+
+def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.AdamW:
+    """Return AdamW over all parameters of a network."""
+    return torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _board(folder: Path, first: int) -> AbstractContextManager[SummaryWriter]:
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first)
+
+
+def _not_finite(found: list[str], epoch: int, number: int, precision: Precision) -> TrainingError:
+    where = next((place for place in found if place != NOWHERE), NOWHERE)
+    if (epoch, number) == (0, 1):
+        advice = (
+            "before the first step, so the first weights are too large: lower input_scale under [network]"
+        )
+        advice += ", or take another precision" if precision == "float16" else ""
+    else:
+        advice = "lower learning_rate, or set clip_norm, under [optimiser]"
+    return TrainingError(
+        f"the loss of batch {number} in epoch {epoch + 1} is not finite, first in {where}: {advice}",
+        epoch=epoch + 1,
+        batch=number,
+        where=where,
+    )
+
+
+def _tell(result: EpochResult, board: SummaryWriter, valid: str) -> None:
+    board.add_scalar("loss/train", result.loss, result.epoch)
+    board.add_scalar("accuracy/valid", result.accuracy, result.epoch)
+    for name, rate in result.spike_rates.items():
+        board.add_scalar(f"spikes per neuron and bin/{name}", rate, result.epoch)
+    logger.info("epoch %d: loss %.4f, accuracy on %s %.3f", result.epoch, result.loss, valid, result.accuracy)
+    for name in silent_layers(result.spike_rates):
+        logger.warning(
+            "epoch %d: layer %s did not spike once; raise input_scale or lower spike_threshold under [network]",
+            result.epoch,
+            name,
+        )

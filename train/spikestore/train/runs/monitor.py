@@ -1,0 +1,114 @@
+"""Watches a network while it trains: layers that never spike, numbers that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikestore.store_schemas.errors import SpikestoreError
+from spikestore.train.models.networks import forget_states, spiking_layers
+from spikestore.train.neurons.sequential import watch_spikes
+from spikestore.train.runs.ranks import ALONE, Ranks
+
+NOWHERE = "the loss alone"
+"""What `first_not_finite` says of a network whose outputs are finite."""
+
+
+class TrainingError(SpikestoreError):
+    """Training can't go on."""
+
+    kind = "training"
+
+
+class SpikeCounts:
+    """Counts the spikes of each layer while a network trains, on the device, without waiting for it.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Counted in training mode only.
+    before : mapping of str to (spikes, neurons times bins), optional
+        What an earlier run had counted, from `totals`.
+    ranks : Ranks
+        Processes whose counts belong together; all of them ask for `totals` and `rates`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        before: Mapping[str, tuple[float, float]] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self._before = dict(before or {})
+        self._ranks = ranks
+        self._spikes: dict[str, Tensor] = {}
+        self._places: dict[str, int] = {}
+        for name, layer in spiking_layers(network).items():
+            watch_spikes(layer, self._counter(name))
+
+    def _counter(self, name: str) -> Callable[[nn.Module, Tensor], None]:
+        def count(layer: nn.Module, spikes: Tensor) -> None:
+            if layer.training:
+                total = spikes.detach().sum(dtype=torch.float64)
+                self._spikes[name] = self._spikes.get(name, torch.zeros_like(total)) + total
+                self._places[name] = self._places.get(name, 0) + spikes.numel()
+
+        return count
+
+    def totals(self) -> dict[str, tuple[float, float]]:
+        """Return (spikes, neurons times time bins) of each layer since `clear`."""
+        names = sorted(self._before.keys() | self._spikes.keys())
+        own = [[float(self._spikes.get(name, 0.0)), self._places.get(name, 0)] for name in names]
+        now = self._ranks.total(torch.tensor(own, dtype=torch.float64)).tolist()
+        zero = (0.0, 0.0)
+        return {
+            name: (self._before.get(name, zero)[0] + spikes, self._before.get(name, zero)[1] + places)
+            for name, (spikes, places) in zip(names, now, strict=True)
+        }
+
+    def rates(self) -> dict[str, float]:
+        """Return spikes per neuron and time bin of each layer since `clear`."""
+        return {name: spikes / max(places, 1.0) for name, (spikes, places) in self.totals().items()}
+
+    def clear(self) -> None:
+        """Count from zero."""
+        self._before, self._spikes, self._places = {}, {}, {}
+
+
+def silent_layers(rates: dict[str, float]) -> list[str]:
+    """Return the names of layers without a single spike."""
+    return [name for name, rate in rates.items() if rate == 0]
+
+
+def first_not_finite(network: nn.Module, frames: Tensor) -> str:
+    """Name the layer where numbers stop being finite: by its parameters, else by its output for `frames`."""
+    for name, parameter in network.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"the parameter {name}"
+    found: list[str] = []
+
+    def look(name: str) -> Any:
+        def hook(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+            if not torch.isfinite(output).all():
+                found.append(name)
+
+        return hook
+
+    with _hooks({layer: look(name) for name, layer in network.named_modules() if name}), torch.no_grad():
+        forget_states(network)
+        network(frames)
+    return f"the output of layer {found[0]}" if found else NOWHERE
+
+
+@contextmanager
+def _hooks(hooks: dict[nn.Module, Any]) -> Iterator[None]:
+    handles = [layer.register_forward_hook(hook) for layer, hook in hooks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

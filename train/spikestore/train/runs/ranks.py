@@ -1,0 +1,224 @@
+"""Processes that train one network together: torchrun starts them, and each is a rank.
+
+Every rank takes its share of each global batch, pads it as far as the whole batch is padded, and scales its loss so
+that the mean of all ranks' gradients, which ``DistributedDataParallel`` takes, is the gradient of the mean over the
+global batch, however unequal the shares. Whatever is counted is summed over ranks, so that all of them know the same
+and decide alike.
+
+When a rank fails, the first to fail says why; the others lose their connection, look whether somebody was first,
+and end in silence.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from spikestore.store_schemas.errors import SpikestoreError, UsageError
+from spikestore.train.data.placement import pick_device
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_PATIENCE = timedelta(minutes=30)
+"""How long ranks wait for each other in a step; those of one machine notice at once when one has ended."""
+_LONG = timedelta(days=7)
+"""How long they wait for the first one to copy feature sets."""
+_KNOWN = inspect.signature(DistributedDataParallel).parameters
+_OWN_BUFFERS: dict[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _KNOWN else "broadcast_buffers": False
+}
+"""The name that torch had for it before 2.13 is deprecated since."""
+
+
+class RankError(SpikestoreError):
+    """Ranks lost each other."""
+
+    kind = "rank"
+
+
+class AnotherRankError(RankError):
+    """A rank ends because another one failed, and has said why."""
+
+    kind = "another-rank"
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """A process among those that train one network.
+
+    Attributes
+    ----------
+    rank, count : int
+        Its number, and how many there are; 1 means that it is alone, and nothing is exchanged.
+    local : int
+        Its number on this machine.
+    store : torch.distributed.Store, optional
+        Keys and values that all ranks see.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local: int = 0
+    store: Any = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank writes checkpoints and logs."""
+        return self.rank == 0
+
+    def parallel(self, network: nn.Module) -> nn.Module:
+        """Return a network whose gradients are the mean over ranks; `network` itself if this process is alone.
+
+        Membrane potentials are buffers, and each rank has its own: they are not sent.
+        """
+        if self.count == 1:
+            return network
+        return DistributedDataParallel(network, gradient_as_bucket_view=True, **_OWN_BUFFERS)
+
+    def total(self, numbers: Tensor) -> Tensor:
+        """Return the sum of a tensor over ranks."""
+        if self.count > 1:
+            numbers = numbers.clone()
+            dist.all_reduce(numbers)
+        return numbers
+
+    def whole_batch(self, bins: int, samples: int) -> tuple[int, int]:
+        """Return time bins of the longest, and number of samples, of the batch of which this rank has a share."""
+        if self.count == 1:
+            return bins, samples
+        shares = [torch.zeros(2, dtype=torch.int64) for _ in range(self.count)]
+        dist.all_gather(shares, torch.tensor([bins, samples]))
+        return max(int(one[0]) for one in shares), sum(int(one[1]) for one in shares)
+
+    def padded(self, frames: Tensor, bins: int) -> Tensor:
+        """Return frames with zeros behind, so that they have so many time bins."""
+        missing = bins - frames.shape[1]
+        if missing == 0:
+            return frames
+        return nn.functional.pad(frames, (0, 0) * (frames.dim() - 2) + (0, missing))
+
+    def from_first(self, make: Callable[[], _T]) -> _T:
+        """Return what `make` gives on the first rank; it is not called on the others."""
+        if self.count == 1:
+            return make()
+        value = [make() if self.first else None]
+        dist.broadcast_object_list(value)
+        return value[0]  # type: ignore[return-value]
+
+    def from_all(self, value: _T) -> list[_T]:
+        """Return the values of all ranks."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def once_a_machine(self, name: str, action: Callable[[], Any]) -> None:
+        """Let one rank of each machine do something, while the others wait as long as it takes."""
+        if self.local == 0:
+            action()
+        if self.count > 1:
+            done = f"spikestore/{name}"
+            self.store.set(f"{done}/{self.rank}", b"")
+            self.store.wait([f"{done}/{rank}" for rank in range(self.count)], _LONG)
+
+
+ALONE = Ranks()
+"""The only process."""
+
+
+@contextmanager
+def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
+    """Meet the other ranks, if torchrun started this process; yield what it is among them, and its device.
+
+    They exchange through gloo on CPUs, and through NCCL on GPUs, of which each takes the one with its number.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu`` or ``cuda``; without torchrun also one GPU of several, as ``cuda:1``.
+
+    Raises
+    ------
+    UsageError
+        There is no such device, or there are more ranks than GPUs.
+    RankError
+        Another rank was ended from outside.
+    AnotherRankError
+        Another rank failed first.
+    """
+    if not dist.is_torchelastic_launched():
+        yield ALONE, pick_device(device)
+        return
+    store, rank, count = next(rendezvous("env://"))
+    ranks = Ranks(rank, count, dist.get_node_local_rank(0), store)
+    try:
+        place = _own_device(device, ranks)
+        backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
+        group = PrefixStore("spikestore/group", store)
+        dist.init_process_group(backend, timeout=_PATIENCE, store=group, rank=rank, world_size=count)
+        yield ranks, place
+    except BaseException as error:
+        told = _as_told(error, ranks)
+        if told is error:
+            raise
+        raise told from error
+    dist.destroy_process_group()
+
+
+def _own_device(asked: str, ranks: Ranks) -> torch.device:
+    found = pick_device(asked)
+    if ranks.count == 1 or found.type == "cpu":
+        return found
+    if found.type != "cuda":
+        raise UsageError(
+            f"{ranks.count} ranks can train on cpu and on cuda, not on {found.type}: say --device cpu"
+        )
+    if ":" in asked:
+        raise UsageError(f"{ranks.count} ranks take a GPU each: say --device cuda, not {asked}")
+    if ranks.local >= torch.cuda.device_count():
+        raise UsageError(
+            f"there are {torch.cuda.device_count()} GPUs for more ranks than that on this machine: give torchrun "
+            "--nproc-per-node gpu, or say --device cpu"
+        )
+    found = torch.device("cuda", ranks.local)
+    torch.cuda.set_device(found)
+    return found
+
+
+def _as_told(error: BaseException, ranks: Ranks) -> BaseException:
+    """Return the error that this rank ends with: its own, with its number, if it is the first to fail."""
+    try:
+        earlier = ranks.store.add("spikestore/failed", 1) > 1
+    except RuntimeError:  # the store went with the machine that had it
+        earlier = False
+    if earlier:
+        return AnotherRankError(f"rank {ranks.rank} of {ranks.count} ends because another rank failed")
+    if ranks.count > 1 and _is_connection(error):
+        return RankError(
+            f"rank {ranks.rank} of {ranks.count} lost the others: one was killed, perhaps for want of memory, or its "
+            "machine can't be reached; the same command goes on from the last checkpoint"
+        )
+    if ranks.count > 1 and isinstance(error, SpikestoreError):
+        error.message = f"rank {ranks.rank} of {ranks.count}: {error.message}"
+    return error
+
+
+def _is_connection(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and ("gloo" in text or "nccl" in text)
+    )

@@ -1,0 +1,204 @@
+"""A run in its folder: begin it, go on with it, or say that it is done."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spikestore.store import FeatureSet, Store
+from spikestore.store.upstreams import Upstreams
+from spikestore.store_schemas.errors import StoreError, UnknownNameError, UsageError
+from spikestore.train.data.loader import FeatureLoader
+from spikestore.train.data.placement import Residence, pick_device
+from spikestore.train.models.backends import Backend
+from spikestore.train.models.memory_check import fitting_network, network_shape
+from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, load_checkpoint, refuse_other_data
+from spikestore.train.runs.checkpoint.restore import restore_weights
+from spikestore.train.runs.config import TrainConfig
+from spikestore.train.runs.loop import EpochResult, Progress, train
+from spikestore.train.runs.precision import Arithmetic
+from spikestore.train.runs.ranks import ALONE, Ranks
+from spikestore.train.runs.step import accuracy
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave.
+
+    Attributes
+    ----------
+    epochs : list of EpochResult
+        Epochs that were trained now; empty if the run was finished before.
+    best : float
+        Best accuracy on the valid split, of all epochs.
+    """
+
+    epochs: list[EpochResult]
+    best: float
+
+
+def run(
+    config: TrainConfig,
+    store: Store,
+    folder: Path,
+    *,
+    device: str | torch.device = "auto",
+    restart: bool = False,
+    other_data: bool = False,
+    origin: str = "the configuration",
+    upstreams: Upstreams | None = None,
+    copy_progress: Progress | None = None,
+    ranks: Ranks = ALONE,
+    progress: Progress,
+) -> Outcome:
+    """Begin a run, or go on with the one in `folder`.
+
+    What `store` lacks is copied from the first of `upstreams` that has it. Of several `ranks` each has its own device;
+    one of each machine copies, and the first one alone reads and writes `folder`. Messages about `config` call it
+    `origin`.
+
+    Raises
+    ------
+    UsageError
+        The folder has a run of another configuration, or of other data; or the store lacks a set.
+    """
+    splits = (config.data.train, config.data.valid)
+    ranks.from_first(lambda: _refuse_folders(folder))
+
+    def copy() -> None:
+        if upstreams and not _has(store, config.data.name, splits):
+            upstreams.fetch_named(store, config.data.name, dict.fromkeys(splits), progress=copy_progress)
+
+    ranks.once_a_machine("copied", copy)
+    features = _features(store, config.data.name, splits)
+    last = folder / "last.pt"
+    start = ranks.from_first(lambda: load_checkpoint(last) if last.is_file() and not restart else None)
+    best = -1.0 if start is None else start.position.best
+    if start is not None:
+        _refuse_other_config(start.config, config, folder)
+        if not other_data:
+            for split in (config.data.train, config.data.valid):
+                refuse_other_data(start, split, features[split], path=last)
+        if start.position.epoch >= config.epochs:
+            logger.info("%s is trained already: %d epochs", folder, start.position.epoch)
+            return Outcome([], best)
+        _same_shape(start, features[config.data.train])
+        logger.info("going on with %s in epoch %d", folder, start.position.epoch + 1)
+    place = pick_device(device)
+    ranks.from_first(lambda: _make(folder))
+    logger.info("training on %s%s", place, "" if ranks.count == 1 else f" and {ranks.count - 1} more")
+    if start is not None and start.data[config.data.valid].digest != features[config.data.valid].digest:
+        best = -1.0  # of another set
+    results = train(
+        config, features, folder, device=place, start=start, origin=origin, ranks=ranks, progress=progress
+    )
+    return Outcome(results, max([best, *(result.accuracy for result in results)]))
+
+
+def evaluate(
+    path: Path,
+    store: Store,
+    *,
+    split: str,
+    name: str | None = None,
+    device: str = "auto",
+    residence: Residence = "auto",
+    other_data: bool = False,
+    backend: Backend | None = None,
+    progress: Progress,
+) -> tuple[float, int]:
+    """Return (accuracy, number of samples) of a checkpoint on one split.
+
+    With `backend`, another one than that of the run computes the neurons.
+
+    Raises
+    ------
+    UsageError
+        The split has another digest than when the network was trained with it, or does not fit the network.
+    """
+    checkpoint = load_checkpoint(path)
+    data = checkpoint.config.data
+    features = _features(store, name or data.name, (split,))[split]
+    if not other_data:
+        refuse_other_data(checkpoint, split, features, path=path)
+    spec = checkpoint.config.network
+    if backend is not None:
+        spec = spec.model_copy(update={"backend": backend})
+    shape = _same_shape(checkpoint, features)
+    place = pick_device(device)
+    network = fitting_network(spec, shape, place, str(path), copies=1)
+    restore_weights(network, checkpoint)
+    loader = FeatureLoader(
+        features, data.batch_size, residence=residence, device=place, pad_to=data.pad_to, progress=progress
+    )
+    arithmetic = Arithmetic(checkpoint.config.precision, place)
+    return accuracy(network, loader, arithmetic=arithmetic), loader.samples
+
+
+def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
+    """Return what the network must know of a set, which must be what it knew in training."""
+    shape = network_shape(features, checkpoint.config.network)
+    if shape != checkpoint.shape:
+        raise UsageError(
+            f"{checkpoint.origin} was trained for {checkpoint.shape}, {features!r} has {shape}",
+            path=checkpoint.origin,
+        )
+    return shape
+
+
+def _refuse_folders(folder: Path) -> None:
+    # Found out now, and not at the end of the first epoch.
+    for path in (folder / "last.pt", folder / "best.pt"):
+        if path.is_dir():
+            raise UsageError(
+                f"{path} is a folder, where a checkpoint will be written: move it away, or take another folder",
+                path=str(path),
+            )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"can't write to {folder}: {error.strerror}", path=str(folder)) from error
+
+
+def _has(store: Store, name: str, splits: tuple[str, ...]) -> bool:
+    ref = store.ref(name)
+    return ref is not None and set(splits) <= ref.splits.keys()
+
+
+def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, FeatureSet]:
+    known = store.splits(name)
+    for split in splits:
+        if split not in known:
+            raise UnknownNameError(
+                f"{name} in {store.storage.url} has no split {split!r}, it has {', '.join(known)}"
+            )
+    return known
+
+
+def _refuse_other_config(old: TrainConfig, new: TrainConfig, folder: Path) -> None:
+    # More epochs are the same run, longer; where data live and how often to keep a checkpoint change nothing.
+    before, after = _flat(old.to_mapping()), _flat(new.to_mapping())
+    free = {"epochs", "checkpoint_batches", "data.residence", "upstreams"}
+    changed = [name for name in after if name not in free and before.get(name) != after[name]]
+    if changed:
+        listing = "".join(f"\n  {name}: {before.get(name)} then, {after[name]} now" for name in changed)
+        raise UsageError(
+            f"{folder} has a run of another configuration: --restart begins anew, --folder goes elsewhere{listing}",
+            path=str(folder),
+        )
+
+
+def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in mapping.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

@@ -35,7 +35,7 @@ def main() -> None:
     """Print the table."""
     import numpy as np
 
-    from benchmarks.preprocess import Bench, build, demo_data, entropy, gaps_of, target
+    from benchmarks.bench import Bench, build, demo_data, entropy, gaps_of, target
     from spikestore.pipeline.execution.executors import InProcess
     from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
 

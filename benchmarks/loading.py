@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.alone import numbers_of
+from benchmarks.bench import Bench as Raw
+from benchmarks.bench import build, demo_data, target, tonic_dataset
 from benchmarks.form import PINNED, Row, arguments, compare, report
 from benchmarks.litdata_peer import litdata_loader
-from benchmarks.preprocess import Bench as Raw
-from benchmarks.preprocess import build, demo_data, target, tonic_dataset
 from benchmarks.stream_order import shuffle_quality
 
 os.environ.update(PINNED)
@@ -57,7 +57,7 @@ class Bench:
     @cached_property
     def remote(self) -> Any:
         """The same set on an S3 server on loopback; None if there is no server to run."""
-        from tests.store_schemas.s3_server import BUCKET, options, s3_server, weed
+        from tests.store.s3_server import BUCKET, options, s3_server, weed
 
         from spikestore.store import FeatureSet
         from spikestore.store.storage.objects import ObjectStorage

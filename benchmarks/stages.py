@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.preprocess import Bench, target
+from benchmarks.bench import Bench, target
 
 
 def stages(bench: Bench) -> dict[str, float]:

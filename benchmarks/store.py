@@ -42,7 +42,7 @@ class Bench:
 
     def bucket(self) -> str:
         """Return the URL of a place that does not exist yet."""
-        from tests.store_schemas.s3_server import BUCKET
+        from tests.store.s3_server import BUCKET
 
         self.copies += 1
         return f"s3://{BUCKET}/copy-{self.copies}"
@@ -72,7 +72,7 @@ class Bench:
 
 def main() -> None:
     """Run the rows that were asked for."""
-    from tests.store_schemas.s3_server import s3_server, variables, weed
+    from tests.store.s3_server import s3_server, variables, weed
 
     options = arguments(__doc__ or "")
     small = options.size == "small"
@@ -228,7 +228,7 @@ def verification(bench: Bench) -> list[Row]:
 
 def opening(bench: Bench) -> list[Row]:
     """Requests that opening takes, for the set and for one of 10^8 samples; its time and its memory."""
-    from tests.store_schemas.s3_server import requests
+    from tests.store.s3_server import requests
 
     from spikestore.store import Store
 
@@ -298,7 +298,7 @@ def put_large(store: Any, fragments: int) -> None:
 
 def listing(bench: Bench) -> list[Row]:
     """``ls`` of many sets under four names and transforms: requests beyond one a set."""
-    from tests.store_schemas.s3_server import requests
+    from tests.store.s3_server import requests
 
     from spikestore.store import FeatureSet, Store
     from spikestore.store_schemas import Manifest

@@ -34,7 +34,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL of an S3 server that lives as long as the tests run."""
-    from tests.store_schemas.s3_server import s3_server, weed
+    from tests.store.s3_server import s3_server, weed
 
     program = weed()
     if program is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.epochs import scaled_up
+from benchmarks.seed.epochs import scaled_up
 from tests.benchmarks.bench_runs import bench
 
 WAYS = ("naive", "disk_cached", "sparse_list", "stream", "host", "device", "nothing")

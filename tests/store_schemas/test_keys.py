@@ -273,7 +273,7 @@ for case in json.load(open(sys.argv[1], encoding="utf-8")):
 )
 def test_other_processes_locales_and_hash_seeds_have_the_same_keys(environment: dict[str, str]) -> None:
     """The golden keys come out of a fresh process, whatever its environment."""
-    golden = Path(__file__).parent / "golden" / "keys.json"
+    golden = Path(__file__).parents[1] / "golden" / "keys.json"
     finished = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(golden)],
         env={**os.environ, **environment},
@@ -287,7 +287,7 @@ def test_other_processes_locales_and_hash_seeds_have_the_same_keys(environment: 
 def test_golden_keys() -> None:
     """Keys that were written down once; golden/README.md says when they may change."""
     models: dict[str, type[Transform | Source]] = {"transform": Transform, "source": Source}
-    cases = json.loads((Path(__file__).parent / "golden" / "keys.json").read_text(encoding="utf-8"))
+    cases = json.loads((Path(__file__).parents[1] / "golden" / "keys.json").read_text(encoding="utf-8"))
     assert len(cases) >= 12
     for case in cases:
         what = case["what"]

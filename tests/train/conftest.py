@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.store_schemas.small_sets import SmallSet, small_set
+from tests.store.small_sets import SmallSet, small_set
 
 from spikestore.store import FeatureSet, SampleColumns, Store
 from spikestore.train.neurons import linear

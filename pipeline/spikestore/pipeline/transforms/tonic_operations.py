@@ -1,7 +1,7 @@
 """Which Tonic transforms have a spec, and why the others have none.
 
 Nothing here imports Tonic: whoever holds an object of Tonic's has imported it. Only exact classes are taken, since
-a subclass may compute anything. ``tests/pipeline/test_from_tonic.py`` fails when a later Tonic has a class that
+a subclass may compute anything. ``tests/pipeline/transforms/test_from_tonic.py`` fails when a later Tonic has a class that
 nobody has looked at.
 """
 

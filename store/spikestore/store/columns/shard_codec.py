@@ -1,7 +1,7 @@
 """One object of one column as bytes, without Zarr's machinery: for the codecs that this version's plans name.
 
 A plan may name any codecs, and Zarr reads and writes them all. Those of `zarr_metadata` are simple enough to do
-directly, byte for byte the same (``tests/store_schemas/test_packed_objects.py`` compares with Zarr):
+directly, byte for byte the same (``tests/store/columns/test_shard_codec.py`` compares with Zarr):
 
 - a column with one value a sample: PCodec, and the CRC32C of that behind it;
 - ``check``: its bytes, and their CRC32C;

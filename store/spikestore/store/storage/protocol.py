@@ -44,7 +44,7 @@ class Storage(Protocol):
 
     Paths are relative, with ``/``. Every method raises subclasses of `StoreError`: `ReadOnlyStoreError`,
     `StorageFullError`, `MissingObjectError`, or `StoreError` itself for what else can go wrong.
-    ``tests/store_schemas/test_storage.py`` is the contract, run against every adaptor.
+    ``tests/store/storage/test_storage.py`` is the contract, run against every adaptor.
     """
 
     url: str

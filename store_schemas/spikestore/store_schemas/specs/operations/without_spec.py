@@ -1,6 +1,6 @@
 """Transforms of Tonic's that are no operation here, by name: a user who writes one into a recipe is told why.
 
-Tonic itself is not imported. ``tests/pipeline/test_from_tonic.py`` fails when a later Tonic has a class that nobody
+Tonic itself is not imported. ``tests/pipeline/transforms/test_from_tonic.py`` fails when a later Tonic has a class that nobody
 has looked at.
 """
 

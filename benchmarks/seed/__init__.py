@@ -1,0 +1,1 @@
+"""The seed's experiment, whole: ``python -m benchmarks.seed``."""

@@ -1,0 +1,188 @@
+"""The ways of loading that the seed's table compares: each yields batches that are dense on the device.
+
+Peers are read as the seed reads them: a DataLoader with worker processes that stay and ``PadTensors``, or a list of
+sparse tensors on the device without workers. All give the same samples, shuffled, without a smaller last batch.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from benchmarks.bench import Bench as Raw
+from benchmarks.bench import build, target, tonic_dataset
+
+WORKERS = 2
+"""Worker processes of the peers, and threads of ours."""
+
+Batches = Callable[[], Iterator[tuple[Any, Any]]]
+"""Starts an epoch of (frames, labels)."""
+
+
+@dataclass
+class Loadings:
+    """Data as each way needs it, made once.
+
+    Attributes
+    ----------
+    raw : Raw
+        Where recordings and scratch are.
+    samples : int
+        The first so many recordings of the train split.
+    batch : int
+        Samples in a batch.
+    device : torch.device
+        Where batches go.
+    """
+
+    raw: Raw
+    samples: int
+    batch: int
+    device: Any
+    _made: dict[tuple[str, int], Batches] = field(default_factory=dict)
+
+    def batches(self, way: str, count: int) -> Batches:
+        """Return epochs of the first `count` batches' samples, in an order that changes."""
+        if (way, count) not in self._made:
+            samples = self.samples if count == self.samples // self.batch else count * self.batch
+            self._made[way, count] = WAYS[way](self, samples)
+        return self._made[way, count]
+
+    @cached_property
+    def features(self) -> Any:
+        """Our set, on local disk."""
+        from spikestore.pipeline.execution.executors import InProcess
+
+        return build(self.raw, target(self.raw, self.samples), InProcess())
+
+    @cached_property
+    def raw_dataset(self) -> Any:
+        """Tonic's data set, which makes frames of a recording whenever it is asked for."""
+        return tonic_dataset(self.raw)
+
+    @cached_property
+    def cache(self) -> Any:
+        """Tonic's cache on disk, filled."""
+        import tonic
+        from torch.utils.data import DataLoader, Subset
+
+        cached = tonic.DiskCachedDataset(self.raw_dataset, cache_path=tempfile.mkdtemp(dir=self.raw.scratch))
+        first = Subset(cached, range(self.samples))
+        for _ in DataLoader(first, batch_size=32, num_workers=WORKERS, collate_fn=lambda samples: None):
+            pass
+        return cached
+
+    @cached_property
+    def tensors(self) -> list[tuple[Any, Any]]:
+        """The seed's list: sparse tensors of (time, x) and labels, on the device."""
+        found = []
+        for frames, labels in self.workers(self.cache, self.samples, drop_last=False, shuffle=False):
+            found += [
+                (one.squeeze().to_sparse().coalesce().to(self.device), label.byte().to(self.device))
+                for one, label in zip(frames, labels, strict=True)
+            ]
+        return found
+
+    def workers(self, dataset: Any, samples: int, **more: Any) -> Any:
+        """Return the seed's DataLoader over the first samples, with workers that stay."""
+        import tonic
+        from torch.utils.data import DataLoader, Subset
+
+        return DataLoader(
+            Subset(dataset, range(samples)),
+            batch_size=self.batch,
+            collate_fn=tonic.collation.PadTensors(batch_first=True),
+            pin_memory=self.device.type == "cuda",
+            num_workers=WORKERS,
+            persistent_workers=True,
+            **{"shuffle": True, "drop_last": True, **more},
+        )
+
+
+def _from_workers(dataset: Callable[[Loadings], Any]) -> Callable[[Loadings, int], Batches]:
+    def way(all_ways: Loadings, samples: int) -> Batches:
+        loader = all_ways.workers(dataset(all_ways), samples)
+
+        def epoch() -> Iterator[tuple[Any, Any]]:
+            for frames, labels in loader:
+                yield frames.to(all_ways.device), labels.to(all_ways.device)
+
+        return epoch
+
+    return way
+
+
+def _sparse_list(all_ways: Loadings, samples: int) -> Batches:
+    import tonic
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(
+        all_ways.tensors[:samples],  # type: ignore[arg-type]
+        batch_size=all_ways.batch,
+        shuffle=True,
+        drop_last=True,
+        collate_fn=tonic.collation.PadTensors(batch_first=True),
+    )
+
+    def epoch() -> Iterator[tuple[Any, Any]]:
+        for frames, labels in loader:
+            yield frames.to_dense(), labels
+
+    return epoch
+
+
+def _from_store(residence: Any) -> Callable[[Loadings, int], Batches]:
+    def way(all_ways: Loadings, samples: int) -> Batches:
+        import numpy as np
+
+        from spikestore.train import FeatureLoader
+
+        loader = FeatureLoader(
+            all_ways.features,
+            all_ways.batch,
+            residence,
+            shuffle=True,
+            device=all_ways.device,
+            drop_last=True,
+            rows=np.arange(samples),
+            threads=WORKERS,
+        )
+
+        def epoch() -> Iterator[tuple[Any, Any]]:
+            for batch in loader:
+                yield batch.frames, batch.labels
+
+        return epoch
+
+    return way
+
+
+def _nothing(all_ways: Loadings, samples: int) -> Batches:
+    frames, labels = next(_from_store("host")(all_ways, all_ways.batch)())
+    frames = frames.clone()
+
+    def epoch() -> Iterator[tuple[Any, Any]]:
+        for _ in range(samples // all_ways.batch):
+            yield frames, labels
+
+    return epoch
+
+
+WAYS: dict[str, Callable[[Loadings, int], Batches]] = {
+    "naive": _from_workers(lambda all_ways: all_ways.raw_dataset),
+    "disk_cached": _from_workers(lambda all_ways: all_ways.cache),
+    "sparse_list": _sparse_list,
+    "stream": _from_store("stream"),
+    "host": _from_store("host"),
+    "device": _from_store("device"),
+    "nothing": _nothing,
+}
+"""By name; see `Loadings.batches`. ``nothing`` gives one batch that is there already, again and again: the network alone."""
+
+
+def at_once(way: str) -> int:
+    """Return how many batches are made at the same time when an epoch begins: one by each worker process."""
+    return WORKERS if way in ("naive", "disk_cached") else 1

@@ -1,0 +1,237 @@
+"""The page of the seed's experiment: tables, the seed's bar plot, and the plot of one dense sample."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from pathlib import Path
+from typing import Any
+
+from benchmarks.seed.loadings import WAYS
+
+TITLES = {
+    "naive": "Tonic's transforms on every access",
+    "disk_cached": "`DiskCachedDataset`, warm",
+    "sparse_list": "the seed's list of sparse tensors",
+    "stream": "spikestore, `stream`",
+    "host": "spikestore, `host`",
+    "device": "spikestore, `device`",
+    "nothing": "no loading: one batch again and again",
+}
+BACKENDS = {
+    "sinabs": "Sinabs",
+    "unbind": "Sinabs with `unbind`",
+    "exodus": "EXODUS",
+    "fused": "fused",
+}
+COLOURS = {"sinabs": "#b0413e", "unbind": "#e08e45", "exodus": "#6b7a8f", "fused": "#2a7f62"}
+PUBLISHED = {"naive": (194, 107), "disk_cached": (190, 19), "sparse_list": (192, 16)}
+"""Seconds an epoch in the post of 2022 on an RTX 2070: Sinabs, EXODUS."""
+
+PAGE = """# The seed's experiment
+
+How long an epoch takes: every way of loading with every backend of the network. The post of 2022 that this project
+grew from had three of the ways and two of the backends ("Training spiking neural networks, fast"). The network is
+the same (100 inputs, three layers of 128 neurons, 35 outputs, 250 time bins of 4 ms), and so is its loop: states from rest,
+forward, cross entropy of the outputs summed over time, backward, no optimiser step.
+
+`{command}` wrote this page{when}: {samples} recordings that `spikestore demo-data` makes ({nnz} non-zeros),
+batches of {batch}, {left_out}, on {cores} cores{device}, Python {python}, torch {torch};
+{rounds} rounds, load {load_before} before and {load_after} after, {seconds} s in all. Peers have {workers} worker processes
+that stay, we {workers} threads; the network has {threads} threads. Everything is warm in the page cache.
+
+![Bars of seconds an epoch]({bars})
+
+## Seconds an epoch
+
+The median of the rounds, and the best round in brackets. Below: how many times faster than Tonic with Sinabs (median of
+the rounds' ratios), and the share of time spent loading: {share}.
+
+{table}
+
+{cut}"unbind" is Sinabs with one line changed: its loop takes time steps from `x.unbind(1)` and not from `x[:, t]`, which
+is all that its backward pass needs to be several times faster.{overlap}{absent}
+
+{headline}
+
+## Against the seed's own cell
+
+How many times faster than the seed's fastest way ({seeds_cell}):
+
+{against}
+
+## What the seed had
+
+An RTX 2070, 75,466 recordings of SSC, 589 batches of 128, 4 workers, each measured once:
+
+{published}
+
+## One sample
+
+![One dense sample]({sample})
+"""
+
+
+def write_page(folder: Path, document: dict[str, Any], dataset: Any) -> None:
+    """Write ``seed.md``, ``seed-epochs.png`` and ``seed-sample.png``.
+
+    Parameters
+    ----------
+    folder : Path
+        Is made if it is not there.
+    document : dict
+        The benchmark's JSON.
+    dataset : tonic.Dataset
+        Its first sample is drawn.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cells = {row["name"]: row for row in document["rows"] if "batches run" in row.get("ours", {})}
+    bars, sample = "seed-epochs.png", "seed-sample.png"
+    draw_bars(cells, folder / bars)
+    draw_sample(dataset, folder / sample)
+    text = PAGE.format(**_facts(document), bars=bars, sample=sample, **_tables(cells, document))
+    (folder / "seed.md").write_text(text, encoding="utf-8")
+
+
+def _facts(document: dict[str, Any]) -> dict[str, Any]:
+    machine, data = document["machine"], document["data"]
+    facts = {**machine, **data, "nnz": f"{data['nnz']:,}", "samples": f"{data['samples']:,}"}
+    rest = data["samples"] % data["batch"]
+    facts["left_out"] = f"a smaller last one of {rest} left out" if rest else "none of them smaller"
+    facts["device"] = "" if machine["device"] == "cpu" else f" and a GPU ({_gpu()})"
+    facts["when"] = f" on {datetime.date.today().isoformat()}, {platform.machine()}"
+    facts["command"] = data["command"]
+    return facts
+
+
+def _gpu() -> str:
+    import torch
+
+    return str(torch.cuda.get_device_name())
+
+
+def _tables(cells: dict[str, Any], document: dict[str, Any]) -> dict[str, str]:
+    whole = document["data"]["batches"]
+    present = [one for one in BACKENDS if any(name.endswith(f"_{one}") for name in cells)]
+    on_cpu = document["machine"]["device"] == "cpu"
+    share = "share waiting" if on_cpu else "share above the network"
+    seeds = "exodus" if "sparse_list_exodus" in cells else "sinabs"
+
+    def cell(name: str) -> str:
+        if name not in cells:
+            return "-"
+        row = cells[name]
+        ours, star = row["ours"], "" if row["ours"]["batches run"] == whole else "*"
+        return (
+            f"{ours['s/epoch']:.3g} ({ours['s/epoch at best']:.3g}){star}<br>"
+            f"{row['value']:.3g}×, {ours.get(share, 0):.0%}"
+        )
+
+    def against(name: str) -> str:
+        found = cells.get(name, {}).get("ours", {}).get("times the seed's cell")
+        return "-" if found is None else f"{found:.3g}×"
+
+    def table(text: Any) -> str:
+        lines = [["loading", *(BACKENDS[one] for one in present)], ["---"] * (len(present) + 1)]
+        lines += [[title, *(text(f"{way}_{one}") for one in present)] for way, title in TITLES.items()]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    counts: dict[str, set[int]] = {}
+    for name, row in cells.items():
+        if row["ours"]["batches run"] != whole:
+            counts.setdefault(name.rpartition("_")[2], set()).add(row["ours"]["batches run"])
+    cut = ", ".join(
+        f"{' or '.join(map(str, sorted(some)))} with {BACKENDS[backend]}" for backend, some in counts.items()
+    )
+    absent = "".join(
+        f" {BACKENDS[row['name']]} was left out: {row['skipped'].split(':')[0]}."
+        for row in document["rows"]
+        if "skipped" in row and row["name"] in BACKENDS
+    )
+    last = document["rows"][-1]
+    return {
+        "table": table(cell),
+        "against": table(against),
+        "share": "that in which the network waits for a batch that is dense and on the device"
+        if on_cpu
+        else "that by which the epoch is longer than without loading",
+        "overlap": " Loaders work while the network does, on the same cores, so that a share of 0 does not mean that "
+        "loading costs nothing: compare with the last line."
+        if on_cpu
+        else "",
+        "seeds_cell": f"its list of sparse tensors with {BACKENDS[seeds]}",
+        "cut": f"*: not a whole epoch of {whole} batches, but {cut}; what each took after the first (after the "
+        f"first {document['data']['workers']} with worker processes, which make them at once) was scaled up.\n\n"
+        if cut
+        else "",
+        "absent": absent,
+        "headline": _headline(last),
+        "published": "| loading | Sinabs | EXODUS |\n|---|---|---|\n"
+        + "\n".join(
+            f"| {TITLES[way]} | {slow} s | {fast} s, {PUBLISHED['naive'][0] / fast:.3g}× |"
+            for way, (slow, fast) in PUBLISHED.items()
+        ),
+    }
+
+
+def _headline(row: dict[str, Any]) -> str:
+    if "skipped" in row:
+        return ""
+    missed = "" if row["value"] >= row["target"] else ", which is missed"
+    return (
+        f"Whole epochs, both run to the end: {row['peer']['s/epoch']:.3g} s with Tonic and Sinabs, "
+        f"{row['ours']['s/epoch']:.3g} s with the store and fused neurons: **{row['value']:.3g} times faster** (rounds: "
+        f"{row['low']:.3g} to {row['high']:.3g}; the target is {row['target']:g}{missed})."
+    )
+
+
+def _pyplot() -> Any:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def draw_bars(cells: dict[str, Any], path: Path) -> None:
+    """Draw the seed's plot: seconds an epoch, by way of loading and backend."""
+    plt = _pyplot()
+    present = [one for one in BACKENDS if any(name.endswith(f"_{one}") for name in cells)]
+    figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")
+    width = 0.84 / len(present)
+    for place, backend in enumerate(present):
+        bars = [
+            (x, cells[f"{way}_{backend}"]["ours"]["s/epoch"])
+            for x, way in enumerate(WAYS)
+            if f"{way}_{backend}" in cells
+        ]
+        shift = (place - (len(present) - 1) / 2) * width
+        drawn = axes.bar(
+            [x + shift for x, _ in bars],
+            [seconds for _, seconds in bars],
+            width,
+            color=COLOURS[backend],
+            label=BACKENDS[backend].replace("`", ""),
+        )
+        axes.bar_label(drawn, labels=[f"{seconds:.2g}" for _, seconds in bars], fontsize=7, padding=1)
+    axes.set_yscale("log")
+    axes.set_xticks(range(len(WAYS)), [way.replace("_", "\n") for way in WAYS])
+    axes.set_ylabel("s / epoch (log)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=len(present), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def draw_sample(dataset: Any, path: Path) -> None:
+    """Draw the first sample as the seed does: counts by time step and channel."""
+    plt = _pyplot()
+    frames, label = dataset[0]
+    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+    image = axes.imshow(frames.squeeze().T, aspect="auto", interpolation="nearest")
+    axes.set(xlabel="Time step", ylabel="Channel")
+    axes.set_title(f"Spoken digit label: {dataset.classes[label].decode('ascii')}")
+    figure.colorbar(image, label="events")
+    figure.savefig(path, dpi=100)
+    plt.close(figure)

@@ -1,0 +1,44 @@
+"""What the tests of failures share: the command line in this process, and what a refusal must look like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.scenarios.command_runs import manifests
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command answered."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> list[str]:
+        """What was said apart from progress."""
+        return [line for line in self.err.splitlines() if " samples" not in line]
+
+
+Run = Callable[..., Answer]
+
+
+def build(run: Run, recipe: Path | str, *more: str | Path) -> Answer:
+    """Preprocess what is in ``data`` into ``store``."""
+    return run("preprocess", recipe, "--data", "data", "--store", "store", "--workers", "0", *more)
+
+
+def refused(answer: Answer, status: int, *words: str) -> None:
+    """Assert status and key words of the one line, and that nothing was committed, named or locked."""
+    assert answer.status == status, answer.err
+    assert answer.out == ""
+    assert answer.said[0].startswith("spikestore: error: ")
+    assert sum(line.startswith("spikestore: ") for line in answer.said) == 1
+    for word in words:
+        assert word in answer.err
+    assert manifests(Path("store")) == []
+    assert not Path("store/refs").exists()
+    assert not list(Path().glob("*.lock"))

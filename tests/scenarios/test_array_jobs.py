@@ -1,0 +1,115 @@
+"""A build in parts: jobs that know nothing of each other, and one that commits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.pipeline.cochlea_files import draw, write_file
+from tests.scenarios.command_runs import write_recipe
+from tests.scenarios.refusals import Run, build
+
+from spikestore.pipeline.building.array_jobs import Part
+from spikestore.store import Store
+from spikestore.store_schemas.errors import UsageError
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, data: Path) -> Path:
+    """Return a recipe of 200 recordings in the train split: four fragments of 64."""
+    write_file(data / "SSC" / "ssc_train.h5", draw(200, seed=1))
+    return write_recipe(tmp_path / "r.toml", source='splits = ["train"]', build="fragment_samples = 64")
+
+
+def part(run: Run, recipe: Path, share: str, store: str = "store") -> str:
+    """Build one part."""
+    answer = run("preprocess", recipe, "--data", "data", "--store", store, "--workers", "0", "--part", share)
+    assert answer.status == 0, answer.err
+    return answer.err
+
+
+def test_parts_and_finalise_equal_one_build(run: Run, recipe: Path) -> None:
+    """Parts in any order, one of them twice, then --finalise: the digest of an undisturbed build, nothing earlier."""
+    assert "2 fragments in part 2/3, 2 built now" not in part(run, recipe, "2/3")
+    part(run, recipe, "3/3")
+    assert "1 fragment in part 3/3, 0 built now" in part(run, recipe, "3/3")
+    assert list(Store("store").feature_sets()) == []
+    assert not Path("store/refs").exists()
+    assert not Path("r.lock").exists()
+
+    early = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")
+    assert early.status == 1
+    assert "SSC train can't be finalised: 2 of 4 fragments are missing (0, 3)" in early.err
+    assert list(Store("store").feature_sets()) == []
+    listed = run("ls", "--store", "store")
+    assert (listed.status, listed.out) == (0, "")
+    assert listed.err.endswith("has no feature sets, but an unfinished build: preprocess goes on with it\n")
+
+    part(run, recipe, "1/3")
+    done = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")
+    assert done.status == 0, done.err
+    features = Store("store")["r:train"]
+    assert features.manifest.provenance["reused_fragments"] == 4
+    assert Path("r.lock").exists()
+    assert "nothing to compute" in part(run, recipe, "1/3")
+
+    Path("r.lock").unlink()
+    other = run("preprocess", recipe, "--data", "data", "--store", "other", "--workers", "0")
+    assert other.status == 0
+    assert Store("other")["r:train"].digest == features.digest
+
+
+def test_a_plain_run_takes_up_what_parts_left(run: Run, recipe: Path) -> None:
+    """Without --finalise what is missing is built, what is there is kept."""
+    part(run, recipe, "1/2")
+    assert build(run, recipe).status == 0
+    assert Store("store")["r:train"].manifest.provenance["reused_fragments"] == 2
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5"])
+def test_what_is_no_part(text: str) -> None:
+    """I/N with I from 1 to N, nothing else."""
+    with pytest.raises(UsageError, match=r"I/N with I from 1 to N"):
+        Part.parse(text)
+
+
+def test_every_fragment_is_in_one_part() -> None:
+    """The parts of any number cut the fragments without rest or overlap."""
+    for of in (1, 2, 3, 7, 50):
+        shares = [fragment for number in range(1, of + 1) for fragment in Part(number, of).fragments(23)]
+        assert sorted(shares) == list(range(23))
+
+
+def test_part_excludes_finalise(run: Run, recipe: Path) -> None:
+    """The two together are wrong use."""
+    answer = run("preprocess", recipe, "--data", "data", "--store", "s", "--part", "1/2", "--finalise")
+    assert answer.status == 2
+
+
+def test_parts_and_plans_ask_upstreams_first(
+    run: Run, recipe: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an upstream has is said to be pulled, and pulled by a part; with the lock, also where no recordings are."""
+    assert build(run, recipe).status == 0
+    text = recipe.read_text()
+    recipe.write_text('upstreams = ["store"]\n' + text)
+    for where in ("data", None):
+        given = () if where is None else ("--data", where)
+        there = f"desk-{where}"
+        answer = run("plan", recipe, "--store", there, *given, "--json")
+        assert answer.status == 0, answer.err
+        (row,) = json.loads(answer.out)["splits"]
+        assert row["state"] == f"would be pulled from {Path('store').resolve()}"
+        assert "nothing to compute" in run("plan", recipe, "--store", there, *given).err
+        assert not Path(there).exists()
+        answer = run("preprocess", recipe, *given, "--store", there, "--workers", "0", "--part", "2/3")
+        assert answer.status == 0, answer.err
+        assert "comes from the upstream" in answer.err
+        assert len([*Store(there).feature_sets()]) == 1
+        assert run("preprocess", recipe, *given, "--store", there, "--finalise").status == 0
+        assert Store(there)["r:train"].digest == Store("store")["r:train"].digest
+    recipe.write_text(text)
+    answer = run("plan", recipe, "--store", "nowhere")
+    assert "give --data, or upstreams" in answer.err
+    assert run("preprocess", recipe, "--store", "nowhere", "--part", "1/3").status == 2

@@ -1,0 +1,66 @@
+"""Two machines and a bucket: preprocess, push, pull elsewhere without recordings, train. All through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.scenarios.command_runs import Commands, digests, identities, write_recipe
+from tests.scenarios.conftest import Built
+from tests.scenarios.test_train_through_cli import write_config
+from tests.store.s3_server import BUCKET, variables
+
+
+@pytest.mark.s3
+def test_two_machines(built: Built, s3_endpoint: str, with_torch_commands: Commands, tmp_path: Path) -> None:
+    """What one computed the other one finds by its lock, in a bucket that it may only read, and trains on."""
+    bucket = f"s3://{BUCKET}/{tmp_path.name}"
+    writer, reader = variables(s3_endpoint), variables(s3_endpoint, key="reader", secret="reader")  # noqa: S106
+    run = with_torch_commands
+    pushed = json.loads(
+        run.well("push", "demo", "--to", bucket, "--store", built.store, "--json", environment=writer).out
+    )
+    assert set(pushed["feature_sets"]) == {"demo:train", "demo:valid", "demo:test"}
+
+    # The other machine: recipe and lock from version control, no recordings.
+    recipe = write_recipe(tmp_path / "demo.toml", source='data = "not here"', top=f'upstreams = ["{bucket}"]')
+    shutil.copy(built.recipe.with_suffix(".lock"), tmp_path)
+    done = run.well("preprocess", recipe, "--store", "store", environment=reader)
+    assert done.err.count(f"comes from the upstream {bucket}") == 3
+    assert digests(tmp_path / "store", "demo") == digests(built.store, "demo")
+    before = identities(sorted((tmp_path / "store").rglob("*.json")))
+    again = run.well("pull", "demo", "--from", bucket, "--store", "store", environment=reader)
+    assert again.err.count("was there already") == 3
+    assert identities(sorted((tmp_path / "store").rglob("*.json"))) == before
+    trained = run.well("train", write_config(tmp_path), "--store", "store", "--device", "cpu", "--json")
+    assert 0 < json.loads(trained.out)["best_accuracy"] <= 1
+    assert not [one for one in (done, again) if writer["AWS_SECRET_ACCESS_KEY"] in one.err]
+
+
+@pytest.mark.s3
+@pytest.mark.slow
+def test_a_run_straight_from_a_bucket(
+    built: Built, s3_endpoint: str, with_torch_commands: Commands, tmp_path: Path
+) -> None:
+    """It gives the loss of a run from the folder, to the last bit."""
+    bucket = f"s3://{BUCKET}/{tmp_path.name}"
+    run, config = with_torch_commands, write_config(tmp_path)
+    run.well("push", "demo", "--to", bucket, "--store", built.store, environment=variables(s3_endpoint))
+    reader = variables(s3_endpoint, key="reader", secret="reader")  # noqa: S106 - of the test server
+    losses = []
+    for folder, store in (("a", str(built.store)), ("b", bucket)):
+        arguments = ("train", config, "--store", store, "--device", "cpu", "--folder", folder, "--json")
+        losses.append(json.loads(run.well(*arguments, environment=reader).out)["epochs"][0]["loss"])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.slow
+def test_a_configuration_with_upstreams(built: Built, with_torch_commands: Commands, tmp_path: Path) -> None:
+    """`train` copies what its store lacks, and says from where."""
+    config = write_config(tmp_path)
+    config.write_text(f'upstreams = ["{built.store}"]\n{config.read_text()}')
+    done = with_torch_commands.well("train", config, "--store", "store", "--device", "cpu")
+    assert f"demo:train comes from the upstream {built.store}" in done.err
+    assert digests(tmp_path / "store", "demo").keys() == {"train", "valid"}

@@ -1,0 +1,76 @@
+"""Slips that a reviewer made: each is told, none looks like success."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.scenarios.command_runs import write_recipe
+from tests.scenarios.refusals import Run, build, refused
+
+from spikestore.pipeline import preprocess
+from spikestore.store import Store
+from spikestore.store_schemas.errors import UsageError
+
+
+@pytest.mark.parametrize("command", [("verify",), ("ls",), ("show", "x")])
+def test_a_store_that_is_not_there_is_not_fine(run: Run, command: tuple[str, ...]) -> None:
+    """Looking into a store that does not exist, or whose name is empty, is wrong use: a slip in CI must not pass."""
+    answer = run(*command, "--store", "nothing")
+    assert (answer.status, "there is no store at" in answer.err) == (2, True)
+    answer = run(*command, "--store", "")
+    assert (answer.status, "name is empty" in answer.err) == (2, True)
+
+
+def test_a_damaged_name_is_not_fine(run: Run, tmp_path: Path, data: Path) -> None:
+    """`ls` ends with status 1 when a name is damaged, and still lists what is there."""
+    build(run, write_recipe(tmp_path / "r.toml"))
+    next((tmp_path / "store/refs/r").iterdir()).write_bytes(b"half")
+    answer = run("ls", "--store", "store")
+    assert (answer.status, "refs/r/00000001.json" in answer.err) == (1, True)
+    assert "SSC train" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ('splits = ["train", "train"]', ("source.splits", "names train more than once")),
+        ("splits = []", ("source.splits", "at least one")),
+        ('sort = "yes"', ("source.sort",)),
+    ],
+)
+def test_wrong_splits(run: Run, tmp_path: Path, data: Path, source: str, words: tuple[str, ...]) -> None:
+    """A split that is named twice, or none at all, is told with its field."""
+    refused(build(run, write_recipe(tmp_path / "r.toml", source=source)), 2, *words)
+
+
+def test_recipes_that_are_none(run: Run, tmp_path: Path) -> None:
+    """A folder is called one; a mark that editors put in front is no error; numbers in quotes are no numbers."""
+    (tmp_path / "d.toml").mkdir()
+    refused(run("preprocess", "d.toml", "--store", "store"), 2, "d.toml is a folder")
+    plain = write_recipe(tmp_path / "r.toml").read_text()
+    (tmp_path / "marked.toml").write_text("\ufeff" + plain)
+    refused(run("preprocess", "marked.toml", "--store", "store", "--data", "no"), 2, "does not exist")
+    (tmp_path / "quoted.toml").write_text(plain.replace("time_window = 4000", 'time_window = "4000"'))
+    refused(run("preprocess", "quoted.toml", "--store", "store"), 2, "time_window", "fraction")
+    (tmp_path / "zero.toml").write_text(plain.replace("100/700", "100/0"))
+    refused(
+        run("preprocess", "zero.toml", "--store", "store"), 2, "1 problem\n", "transform[0].spatial_factor:"
+    )
+
+
+def test_another_result_under_a_lock_is_told(run: Run, tmp_path: Path, data: Path) -> None:
+    """When a recipe gives something else than its lock says, both digests are told."""
+    recipe = write_recipe(tmp_path / "r.toml")
+    build(run, recipe)
+    first = Store(tmp_path / "store")["r:train"].digest
+    recipe.write_text(recipe.read_text().replace("4000", "5000"))
+    answer = build(run, recipe)
+    second = Store(tmp_path / "store")["r:train"].digest
+    assert f"pinned train with digest {first[:12]}, this gave {second[:12]}" in answer.err
+
+
+def test_an_empty_store_name_in_python() -> None:
+    """The same from Python."""
+    with pytest.raises(UsageError, match="name is empty"):
+        preprocess("r.toml", store="")

@@ -1,0 +1,175 @@
+"""Objects that are encoded directly are, byte for byte, what Zarr writes; damaged ones never decode unnoticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from zarr.core.buffer.cpu import Buffer
+from zarr.storage import MemoryStore
+
+from spikestore.store.columns.shard_codec import PackedObject
+from spikestore.store_schemas.documents.zarr_metadata import (
+    CHUNK_VALUES,
+    CRC32C,
+    RAW_BYTES,
+    pcodec_codec,
+    sharding_codec,
+)
+from spikestore.store_schemas.errors import DamagedError
+from spikestore.store_schemas.specs.canonical import canonical_json
+
+FILL = 2**32 - 1
+
+
+def array(
+    values: int, codecs: list[Any], *, dtype: str = "uint32", fill: Any = FILL, objects: int = 2
+) -> dict[str, Any]:
+    """Return the ``zarr.json`` of an array with this many values an object."""
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [objects * values],
+        "data_type": dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [values]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill,
+        "codecs": codecs,
+        "attributes": {},
+        "dimension_names": ["nonzero"],
+        "storage_transformers": [],
+    }
+
+
+SHARDED = array(8 * 64, [sharding_codec([pcodec_codec(1), CRC32C], 64)])
+PLAIN = array(128, [pcodec_codec(0), CRC32C])
+RAW = array(128, [RAW_BYTES, CRC32C], dtype="uint64", fill=2**53 - 1)
+FLOATS = array(4 * 64, [sharding_codec([pcodec_codec(0), CRC32C], 64)], dtype="float32", fill="NaN")
+FORMS = pytest.mark.parametrize(
+    "document", [SHARDED, PLAIN, RAW, FLOATS], ids=["shard", "plain", "raw", "float"]
+)
+
+
+def packed(document: dict[str, Any]) -> PackedObject:
+    found = PackedObject.of(document)
+    assert found is not None
+    return found
+
+
+def by_zarr(document: dict[str, Any], values: np.ndarray[Any, Any]) -> bytes:
+    """Return what Zarr stores for the second object."""
+    memory: dict[str, Any] = {"zarr.json": Buffer.from_bytes(canonical_json(document))}
+    opened: Any = zarr.open_array(MemoryStore(store_dict=memory), mode="r+", zarr_format=3)
+    (start,) = document["chunk_grid"]["configuration"]["chunk_shape"]
+    opened[start : start + len(values)] = values
+    return bytes(memory["c/1"].to_bytes())
+
+
+@FORMS
+@given(data=st.data())
+def test_bytes_are_those_of_zarr(document: dict[str, Any], data: st.DataObject) -> None:
+    """Any number of values from one to a full object."""
+    one = packed(document)
+    length = data.draw(st.integers(1, one.values))
+    top = data.draw(st.sampled_from([1, 300, 2**32 - 2]))
+    values = np.random.default_rng(length).integers(0, top, length, endpoint=True).astype(one.dtype)
+    encoded = one.encode(values)
+    assert encoded == by_zarr(document, values)
+    assert np.array_equal(decoded(one, encoded, length), values)
+
+
+def decoded(one: PackedObject, encoded: bytes, length: int) -> np.ndarray[Any, Any]:
+    """Decode a whole object chunk by chunk."""
+    out = np.empty(length, one.dtype)
+    extents = [(0, len(encoded))]
+    if one.sharded:
+        extents = list(one.extents(encoded[-one.table_bytes :], len(encoded)))
+    for number, start in enumerate(range(0, length, one.chunk)):
+        offset, size = extents[number]
+        one.decode_chunk(encoded[offset : offset + size], out[start : start + one.chunk])
+    return out
+
+
+def test_a_shard_lists_what_was_not_written() -> None:
+    """Chunks behind the last value have no bytes."""
+    one = packed(SHARDED)
+    encoded = one.encode(np.arange(70, dtype="<u4"))
+    extents = one.extents(encoded[-one.table_bytes :], len(encoded))
+    assert [bool(extent.length) for extent in extents] == [True, True] + [False] * 6
+    assert extents[1].offset == extents[0].length
+
+
+@FORMS
+def test_every_flipped_bit_is_noticed(document: dict[str, Any]) -> None:
+    """In chunks and in the index of a shard."""
+    one = packed(document)
+    encoded = one.encode(np.arange(100).astype(one.dtype))
+    for place in range(len(encoded)):
+        broken = bytearray(encoded)
+        broken[place] ^= 1 << place % 8
+        with pytest.raises(DamagedError):
+            decoded(one, bytes(broken), 100)
+
+
+def test_a_chunk_never_decodes_to_more_than_it_may() -> None:
+    """A chunk of a million values where 64 are expected: the first 64, in memory for 64."""
+    small, large = packed(SHARDED), packed(array(2**20, [pcodec_codec(1), CRC32C]))
+    many = large.encode(np.arange(2**20, dtype="<u4"))
+    out = np.empty(64, "<u4")
+    small.decode_chunk(many, out)
+    assert np.array_equal(out, np.arange(64))
+    with pytest.raises(DamagedError, match="holds 64 values where 100"):
+        large.decode_chunk(
+            small.encode(np.arange(64, dtype="<u4"))[: -small.table_bytes], np.empty(100, "<u4")
+        )
+
+
+def test_an_index_that_points_outside_is_refused() -> None:
+    """Its checksum may be right all the same."""
+    import google_crc32c
+
+    one = packed(SHARDED)
+    encoded = one.encode(np.arange(70, dtype="<u4"))
+    for place, wrong in [(0, len(encoded)), (1, len(encoded)), (0, 2**64 - 2), (1, 2**64 - 1)]:
+        table = np.frombuffer(encoded[-one.table_bytes : -4], "<u8").copy()
+        table[place] = wrong
+        crc = google_crc32c.value(table.tobytes()).to_bytes(4, "little")
+        with pytest.raises(DamagedError, match="outside"):
+            one.extents(table.tobytes() + crc, len(encoded))
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [
+        [{"name": "bytes", "configuration": {"endian": "big"}}, CRC32C],
+        [pcodec_codec(0)],
+        [pcodec_codec(0) | {"configuration": {"level": 4}}, CRC32C],
+        [sharding_codec([pcodec_codec(0), CRC32C], 48)],
+        [sharding_codec([pcodec_codec(0), CRC32C], 64) | {"configuration": {"chunk_shape": [64]}}],
+        [sharding_codec([pcodec_codec(0), CRC32C], 64), CRC32C],
+        [],
+    ],
+)
+def test_other_codecs_are_left_to_zarr(codecs: list[Any]) -> None:
+    """Nothing but exactly what this version's plans say is taken for it."""
+    assert PackedObject.of(array(128, codecs)) is None
+
+
+def test_the_plans_own_arrays_are_all_known(small_documents: dict[str, dict[str, Any]]) -> None:
+    """So a build never falls back to Zarr without a test that notices."""
+    assert all(PackedObject.of(one) for path, one in small_documents.items() if path != "zarr.json")
+    assert packed(small_documents["index/zarr.json"]).chunk == CHUNK_VALUES
+
+
+@pytest.fixture
+def small_documents() -> dict[str, dict[str, Any]]:
+    """Return all zarr.json of a small set."""
+    from tests.store.small_sets import small_set
+
+    from spikestore.store_schemas.documents.zarr_metadata import documents
+
+    return documents(small_set().plan().zarr)

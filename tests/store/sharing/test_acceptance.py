@@ -1,0 +1,333 @@
+"""What a pull can meet in a store that somebody wrote to do harm: refused by name, nothing committed, nothing leaked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.store.forgery import Forgery, reseal
+from tests.store.small_sets import files_of, memory_storage, small_set
+
+from spikestore.store import Store
+from spikestore.store.storage import FolderStorage, bounds
+from spikestore.store.storage.bounded_view import UntrustedStorage
+from spikestore.store_schemas.errors import (
+    DamagedError,
+    MissingObjectError,
+    ReadOnlyStoreError,
+    SpikestoreError,
+    StoreError,
+)
+from spikestore.store_schemas.specs.canonical import seal
+
+
+def refused(forged: Forgery, tmp_path: Path, match: str, *, deep: bool = False) -> SpikestoreError:
+    """Assert that a pull fails, and leaves no set, no name and nothing outside its folder."""
+    before = files_of(tmp_path)
+    there = Store(tmp_path / "here")
+    with pytest.raises(SpikestoreError, match=match) as caught:
+        there.pull("small", forged.root, deep=deep)
+    assert [*there.feature_sets()] == []
+    assert there.names() == []
+    outside = {path for path in files_of(tmp_path) if not path.startswith("here/features/")}
+    assert outside == set(before)
+    return caught.value
+
+
+def entry(document: dict[str, Any], column: str = "label") -> dict[str, Any]:
+    """Return the entry of a column in a record."""
+    found = next(one for one in document["objects"] if one["path"].startswith(f"{column}/"))
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../../../../../escaped/c/0",
+        "/etc/passwd",
+        "label/c/../../../../x",
+        "label/c/0/../1",
+        "label\\c\\0",
+        "label/c/0\n",
+        "file:///etc/passwd",
+        "",
+    ],
+)
+def test_paths_in_records(forged: Forgery, tmp_path: Path, path: str) -> None:
+    """A record names only what the layout names; parts of a path never come from elsewhere."""
+    forged.change_record(lambda document: entry(document).update(path=path))
+    error = refused(forged, tmp_path, r"00000\.json is not a record of this format|other objects")
+    assert "objects[" in str(error)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: entry(document).update(path="label/c/1"),
+        lambda document: entry(document).update(path="secrets/c/0"),
+        lambda document: document["objects"].append(dict(entry(document))),
+        lambda document: document["objects"].append({**entry(document), "path": "label/c/00"}),
+        lambda document: document["objects"].remove(entry(document)),
+        lambda document: document["objects"].clear(),
+    ],
+    ids=["of another fragment", "no column", "twice", "two spellings", "one left out", "none"],
+)
+def test_other_objects_in_records(
+    forged: Forgery, tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    """The objects of a fragment follow from the layout, each once."""
+    forged.change_record(change)
+    refused(forged, tmp_path, "lists other objects than fragment 0 has")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.update(fragment=1),
+        lambda document: document.update(plan="0" * 64),
+        lambda document: document.update(samples=63),
+        lambda document: document.update(nnz=document["nnz"] + 1),
+    ],
+    ids=["fragment", "plan", "samples", "nnz"],
+)
+def test_records_of_something_else(
+    forged: Forgery, tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    """A record says what its manifest says."""
+    forged.change_record(change)
+    refused(forged, tmp_path, "contradicts the manifest")
+
+
+@pytest.mark.parametrize("size", [2**20, 2**40, 2**53 - 1])
+def test_giant_objects_in_records(forged: Forgery, tmp_path: Path, size: int) -> None:
+    """No object is larger than its values can make it; nothing of it is asked for."""
+    forged.change_record(lambda document: entry(document).update(size=size))
+    refused(forged, tmp_path, r"claims [0-9,]+ bytes for label/c/0, which can have [0-9,]+ at most")
+
+
+def test_objects_larger_than_said(forged: Forgery, tmp_path: Path) -> None:
+    """An object that is larger than its record says is not read, though the disk has room for all of it."""
+    os.truncate(forged.data / "label/c/0", 2**40)
+    refused(forged, tmp_path, r"label/c/0 in .* has 1,099,511,627,776 bytes, it can have [0-9,]+ at most")
+
+
+@pytest.mark.parametrize("name", ["manifest", "record", "root", "ref", "plan"])
+def test_giant_documents(forged: Forgery, tmp_path: Path, name: str) -> None:
+    """No document is read that is larger than any can be."""
+    place = {
+        "manifest": forged.manifest,
+        "record": forged.data.parent / "records/00000.json",
+        "root": forged.data / "zarr.json",
+        "ref": forged.root / "refs/small/00000001.json",
+        "plan": forged.manifest.with_name("plan.json"),
+    }[name]
+    os.truncate(place, 2**40)
+    refused(forged, tmp_path, rf"{place.name} in .* has 1,099,511,627,776 bytes")
+
+
+@pytest.mark.parametrize("name", ["manifest", "record", "root", "ref"])
+def test_deep_documents(forged: Forgery, tmp_path: Path, name: str) -> None:
+    """Nesting ends in an error that names the document, not in one of Python's."""
+    deep: Any = []
+    for _ in range(400):
+        deep = [deep]
+    text = b"[" * 100_000 + b"]" * 100_000
+
+    def nested(document: dict[str, Any]) -> None:
+        document["attributes"] = deep
+
+    if name == "root":
+        place = forged.data / "zarr.json"
+        place.write_bytes(b'{"a":' + text + b"}")
+        forged.vouch_for_root()
+    elif name == "record":
+        forged.change_record(nested)
+    elif name == "ref":
+        place = forged.root / "refs/small/00000001.json"
+        place.write_bytes(b'{"a":' + text + b',"self":"' + b"0" * 64 + b'"}')
+    else:
+        bare = b'{"a":' + text + b"}"
+        import hashlib
+
+        own = hashlib.sha256(bare).hexdigest().encode()
+        forged.manifest.write_bytes(bare[:-1] + b',"self":"' + own + b'"}')
+    refused(forged, tmp_path, r"\.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: arrays["index"].update(shape=[2**52]),
+        lambda arrays: arrays["label"]["chunk_grid"]["configuration"].update(chunk_shape=[2**40]),
+        lambda arrays: arrays["label"].update(data_type="float64"),
+        lambda arrays: arrays.pop("label"),
+        lambda arrays: arrays.update({"../../escaped": arrays["label"]}),
+    ],
+    ids=["giant shape", "giant chunk", "dtype", "one left out", "traversal"],
+)
+def test_arrays_that_do_not_fit(
+    forged: Forgery, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    """The metadata have the arrays, shapes and dtypes that follow from the manifest."""
+    forged.change_root(lambda root: change(root["consolidated_metadata"]["metadata"]))
+    refused(forged, tmp_path, r"data\.zarr/zarr\.json does not fit the manifest")
+
+
+def test_samples_that_are_not_the_digests(forged: Forgery, tmp_path: Path) -> None:
+    """Objects that decode to other samples, all documents vouching for them: a deep pull alone finds it, and does."""
+    other = small_set(140, seed=7)
+    liar = Forgery.build(tmp_path / "liar", other)
+    for column in ("index", "value", "nnz", "n_bins", "label", "start", "check", "n_events"):
+        forged.replace_object(f"{column}/c/0", (liar.data / f"{column}/c/0").read_bytes())
+    shutil.rmtree(liar.root)
+
+    def counts(document: dict[str, Any]) -> None:
+        document["nnz"] = int(other.truth.nnz[:64].sum())
+
+    forged.change_record(counts)
+    forged.change_manifest(
+        lambda document: (
+            document["fragments"][0].__setitem__(1, int(other.truth.nnz[:64].sum())),
+            document.update(nnz=sum(row[1] for row in document["fragments"])),
+        )
+    )
+    refused(forged, tmp_path, "does not hold what its record says", deep=True)
+
+
+def test_a_digest_that_the_records_do_not_give(forged: Forgery, tmp_path: Path) -> None:
+    """A manifest can't claim somebody else's digest: that is found before anything is written."""
+    forged.change_manifest(lambda document: document.update(digest="0" * 64))
+    refused(forged, tmp_path, "says digest 000000000000, its records give")
+    assert not (tmp_path / "here").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.update(name="../../escaped"),
+        lambda document: document.update(name="other"),
+        lambda document: document["splits"].update({"../up": document["splits"]["train"]}),
+        lambda document: document["splits"]["train"].update(transform_key="../../../../etc"),
+        lambda document: document.update(number=7),
+    ],
+    ids=["traversal", "another name", "split", "key", "number"],
+)
+def test_names_that_lead_elsewhere(
+    forged: Forgery, tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    """The parts of a ref follow the rules for names and keys, and it is the entry that its path says."""
+    reseal(forged.root / "refs/small/00000001.json", change)
+    refused(forged, tmp_path, r"00000001\.json is (damaged|not a ref)")
+
+
+@pytest.mark.parametrize("what", ["label/c/0", "zarr.json", "folder"])
+def test_links_out_of_a_folder(forged: Forgery, tmp_path: Path, what: str) -> None:
+    """A link to what only the reader may read is refused, even if the record vouches for its content."""
+    place = forged.data if what == "folder" else forged.data / what
+    secret = tmp_path / "secret"
+    place.rename(secret)
+    place.symlink_to(secret)
+    error = refused(forged, tmp_path, "is a link that leads out of the store|leads out of")
+    assert isinstance(error, StoreError)
+
+
+def test_links_inside_a_folder(forged: Forgery, tmp_path: Path) -> None:
+    """A link to another place in the same store harms nobody."""
+    place = forged.data / "label/c/0"
+    place.rename(forged.root / "elsewhere")
+    place.symlink_to(forged.root / "elsewhere")
+    Store(tmp_path / "here").pull("small", forged.root)
+    assert not (tmp_path / "here" / place.relative_to(forged.root)).is_symlink()
+
+
+def test_ones_own_store_may_lie_on_two_disks(forged: Forgery, tmp_path: Path) -> None:
+    """On request only: without, links that lead out of a store are never followed."""
+    (forged.root / "features").rename(tmp_path / "large disk")
+    (forged.root / "features").symlink_to(tmp_path / "large disk")
+    there = Store(memory_storage())
+    with pytest.raises(StoreError, match="a link that leads out of the store"):
+        Store(forged.root).push("small", there)
+    Store(FolderStorage(forged.root, follow_links=True)).push("small", there)
+    assert len(there["small:train"]) == 140
+
+
+def test_pipes(forged: Forgery, tmp_path: Path) -> None:
+    """What never ends is not opened."""
+    (forged.data / "label/c/0").unlink()
+    os.mkfifo(forged.data / "label/c/0")
+    refused(forged, tmp_path, "label/c/0 in .* is no plain file")
+
+
+class TestView:
+    """`UntrustedStorage` itself."""
+
+    @pytest.mark.parametrize("kind", ["folder", "bucket", "other"])
+    def test_bounds(self, kind: str, tmp_path: Path) -> None:
+        """An object of exactly the limit is read, one byte more is not."""
+        from tests.store.copies import Log
+        from tests.store.watched_storage import WatchedStorage
+
+        inner = FolderStorage(tmp_path) if kind == "folder" else memory_storage()
+        inner.put_if_absent("a/b", b"12345")
+        view = UntrustedStorage(inner if kind != "other" else WatchedStorage(inner, Log()))
+        assert view.get_at_most("a/b", 5) == b"12345"
+        with pytest.raises(DamagedError, match="has 5 bytes, it can have 4 at most"):
+            view.get_at_most("a/b", 4)
+        with pytest.raises(MissingObjectError):
+            view.get("a/c")
+        assert view.url == inner.url
+
+    def test_documents_have_a_bound_of_their_own(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What ends in .json is a document."""
+        monkeypatch.setattr(bounds, "LARGEST_DOCUMENT", 3)
+        inner = FolderStorage(tmp_path)
+        for path in ("a.json", "a"):
+            inner.put_if_absent(path, b"1234")
+        view = UntrustedStorage(inner)
+        assert view.get("a") == b"1234"
+        with pytest.raises(DamagedError, match=r"a\.json"):
+            view.get("a.json")
+
+    @pytest.mark.parametrize("kind", ["folder", "bucket"])
+    def test_ones_own_store_is_bounded_too(
+        self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before a byte is read: a sparse file of a terabyte takes no room on the disk."""
+        monkeypatch.setattr(bounds, "LARGEST_DOCUMENT", 3)
+        storage = FolderStorage(tmp_path) if kind == "folder" else memory_storage()
+        storage.put_if_absent("a.json", b"1234")
+        with pytest.raises(
+            DamagedError, match=r"a\.json in .* has 4 bytes, it can have 3 at most: it was not read"
+        ):
+            storage.get("a.json")
+
+    def test_it_only_reads(self, tmp_path: Path) -> None:
+        """Nothing is written or deleted through it."""
+        view = UntrustedStorage(FolderStorage(tmp_path))
+        for forbidden in (
+            lambda: view.put_if_absent("a", b""),
+            lambda: view.replace("a", b""),
+            lambda: view.delete("a"),
+        ):
+            with pytest.raises(ReadOnlyStoreError, match="only read here"):
+                forbidden()
+        assert files_of(tmp_path) == []
+
+
+def test_a_forger_is_believed_without_a_change(forged: Forgery, tmp_path: Path) -> None:
+    """The tests above refuse what they changed, and not the way they change it."""
+    forged.change_record(lambda document: None)
+    forged.change_root(lambda document: None)
+    forged.replace_object("label/c/0", (forged.data / "label/c/0").read_bytes())
+    assert json.loads(forged.manifest.read_bytes())["digest"]
+    assert seal({"a": 1})
+    Store(tmp_path / "here").pull("small", forged.root, deep=True)
+    assert len(Store(tmp_path / "here")["small:train"]) == 140

@@ -1,0 +1,264 @@
+"""Copies from store to store: whole, checked on the way, and refused where something is in it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.store.copies import (
+    SMALL,
+    VALID,
+    Log,
+    PowerCut,
+    Result,
+    assert_whole,
+    objects_of,
+)
+from tests.store.small_sets import SmallSet, files_of, memory_storage, small_set
+from tests.store.watched_storage import Crash, WatchedStorage
+
+from spikestore.store import Store, verify
+from spikestore.store.sharing import copy_set as transfer
+from spikestore.store.storage import Storage
+from spikestore.store_schemas.errors import (
+    ConflictError,
+    DamagedError,
+    StorageFullError,
+    StoreError,
+    UnknownNameError,
+    UsageError,
+)
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_a_copy_is_the_same_store(source: Store, destination: Storage, tmp_path: Path, verb: str) -> None:
+    """All objects, byte for byte, and the name; also back again."""
+    there = Store(destination)
+    done = source.push("demo", there) if verb == "push" else there.pull("demo", source)
+    assert list(done) == ["demo:train", "demo:valid"]
+    assert all(one.total > 0 and one.there == 0 for one in done.values())
+    assert_whole(there)
+    back = Store(tmp_path / "back")
+    back.pull("demo", there, deep=True)
+    assert files_of(tmp_path / "back") == files_of(tmp_path / "source")
+    for path in files_of(tmp_path / "back"):
+        assert (tmp_path / "back" / path).read_bytes() == (tmp_path / "source" / path).read_bytes(), path
+
+
+def test_only_the_committed_build_is_copied(tmp_path: Path, destination: Storage) -> None:
+    """What a restart left behind stays behind."""
+    store = Store(tmp_path / "source")
+    with pytest.raises(Crash):
+        SMALL.build(WatchedStorage(store.storage, PowerCut(20)))
+    store.point("demo", {"train": SMALL.build(store.storage, restart=True)})
+    builds = f"{SMALL.address.folder}/builds"
+    assert len(store.storage.folders(builds)) == 2
+    store.push("demo", Store(destination))
+    assert destination.folders(builds) == [store["demo:train"].manifest.plan_id]
+    assert verify(Store(destination)["demo:train"], depth="deep") == []
+
+
+def test_the_order_of_puts(source: Store, destination: Storage) -> None:
+    """The plan first, a record after its fragment's objects, the manifest after all of them, the name last."""
+    log = Log()
+    source.push("demo:train", Store(WatchedStorage(destination, log)))
+    puts = [path.removeprefix(SMALL.address.folder) for path in log.paths("put")]
+    assert puts[0] == "/plan.json"
+    assert puts[-2:] == ["/manifest.json", "refs/demo/00000001.json"]
+    for fragment in range(3):
+        record = next(at for at, path in enumerate(puts) if path.endswith(f"records/{fragment:05d}.json"))
+        assert all(at < record for at, path in enumerate(puts) if path.endswith(f"/c/{fragment}"))
+    commit = log.verbs.index(("put", SMALL.address.manifest))
+    build = source["demo:train"].address.build(source["demo:train"].manifest.plan_id)
+    assert log.verbs[commit - 1] == ("list", build)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("how", ["flipped", "cut", "longer", "missing"])
+def test_damage_at_the_source(source: Store, how: str, deep: bool) -> None:
+    """Each damaged object is named, and nothing is committed or named at the destination."""
+    root = Path(source.storage.url)
+    for path in [*objects_of(source), SMALL.address.plan][:: 7 if deep else 2]:
+        data = (root / path).read_bytes()
+        changed = {"flipped": bytes([data[0] ^ 1]) + data[1:], "cut": data[:-1], "longer": data + b"\0"}.get(
+            how
+        )
+        (root / path).unlink()
+        if changed is not None:
+            (root / path).write_bytes(changed)
+        there = Store(memory_storage())
+        if path == SMALL.address.plan and how == "missing":
+            continue  # a hint, without which a set is whole
+        with pytest.raises(DamagedError, match=re.escape(path)) as caught:
+            there.pull("demo:train", source, deep=deep)
+        assert caught.value.details["objects"] == (path,)
+        assert [*there.feature_sets()] == []
+        assert there.names() == []
+        (root / path).write_bytes(data)
+
+
+def test_a_source_that_changes_its_mind(source: Store, tmp_path: Path) -> None:
+    """A manifest that is another one at the end than at the beginning is not committed."""
+    other = SMALL.address.manifest
+
+    def watch(verb: str, path: str, effect: Callable[[], Result], /) -> Result:
+        if verb == "put" and path.endswith("/records/00002.json"):
+            (Path(source.storage.url) / other).write_bytes(foreign)
+        return effect()
+
+    stranger = Store(tmp_path / "stranger")
+    SMALL.build(stranger.storage, 128)
+    foreign = (tmp_path / "stranger" / other).read_bytes()
+    there = Store(WatchedStorage(memory_storage(), watch))
+    with pytest.raises(StoreError, match=r"changed in .* while it was copied"):
+        there.pull("demo:train", source)
+    assert [*there.feature_sets()] == []
+
+
+def test_somebody_cleans_up_meanwhile(source: Store) -> None:
+    """What was put and is gone before the manifest is noticed: no manifest promises it."""
+    destination = memory_storage()
+    lost = f"{source['demo:train'].data_path}/label/c/1"
+
+    def watch(verb: str, path: str, effect: Callable[[], Result], /) -> Result:
+        done = effect()
+        if verb == "put" and path.endswith("records/00001.json"):
+            destination.delete(lost)
+        return done
+
+    with pytest.raises(StoreError, match=re.escape(f"{lost} did not stay in memory://test (1 such objects)")):
+        Store(WatchedStorage(destination, watch)).pull("demo:train", source)
+    assert [*Store(destination).feature_sets()] == []
+
+
+def test_a_plan_of_another_set(source: Store) -> None:
+    """The hint for builders is checked, too: a wrong one would mislead the next build."""
+    root = Path(source.storage.url)
+    (root / SMALL.address.plan).write_bytes((root / VALID.address.plan).read_bytes())
+    with pytest.raises(DamagedError, match="belongs to another feature set"):
+        Store(memory_storage()).pull("demo:train", source)
+
+
+def test_another_set_under_the_same_keys(source: Store, destination: Storage) -> None:
+    """Two digests under one key: both stores and digests are named, neither set nor name changes."""
+    other = SmallSet(
+        SMALL.transform,
+        SMALL.source,
+        SMALL.layout,
+        SMALL.n_events,
+        small_set(140, seed=5).truth,
+        SMALL.skipped,
+    )
+    there = Store(destination)
+    there.point("demo", {"train": other.build(destination)})
+    with pytest.raises(ConflictError, match="under the same keys") as caught:
+        source.push("demo:train", there)
+    assert source.storage.url in str(caught.value)
+    assert destination.url in str(caught.value)
+    assert there["demo:train"].digest == other.build(destination).digest
+
+
+@pytest.mark.parametrize("column", ["label", "value"])
+def test_other_objects_in_the_way(source: Store, destination: Storage, column: str) -> None:
+    """An object that is there, of the same size or not, is not believed without its record."""
+    features = source["demo:train"]
+    path = f"{features.data_path}/{column}/c/0"
+    data = source.storage.get(path)
+    destination.put_if_absent(path, bytes([data[0] ^ 1]) + data[1:] if column == "label" else data[:-1])
+    with pytest.raises(ConflictError, match=re.escape(path)) as caught:
+        source.push("demo:train", Store(destination))
+    assert features.manifest.plan_id in str(caught.value)
+    assert [*Store(destination).feature_sets()] == []
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_a_race_for_one_object(source: Store, destination: Storage, equal: bool) -> None:
+    """Whoever comes second to a name looks at what is there: the same is fine, anything else ends the copy."""
+
+    def faster(verb: str, path: str, effect: Callable[[], Result], /) -> Result:
+        if verb == "put" and path.endswith("/label/c/0"):
+            destination.put_if_absent(path, source.storage.get(path)[: None if equal else -1])
+        return effect()
+
+    there = Store(WatchedStorage(destination, faster))
+    if equal:
+        there.pull("demo:train", source)
+        assert verify(Store(destination)["demo:train"], depth="deep") == []
+    else:
+        with pytest.raises(ConflictError, match=r"label/c/0 in .* is not what"):
+            there.pull("demo:train", source)
+        assert [*Store(destination).feature_sets()] == []
+
+
+def test_no_room(source: Store, destination: Storage) -> None:
+    """What does not fit is refused before anything is written, with both numbers."""
+    watched = WatchedStorage(destination, Log())
+    watched.free_bytes = lambda: 5000  # type: ignore[method-assign]
+    with pytest.raises(StorageFullError, match=r"takes [0-9,]+ bytes more, .* has 5,000 free") as caught:
+        source.push("demo:train", Store(watched))
+    assert caught.value.details["needed"] == sum(
+        one.size for one in source.storage.list(f"{SMALL.address.folder}/builds")
+    )
+    assert [*destination.list("features")] == []
+
+
+def test_names_at_the_destination(
+    source: Store, destination: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One split keeps the others; what the name stood for is told; a key brings no name."""
+    there = Store(destination)
+    source.push("demo:valid", there)
+    source.push("demo:train", there)
+    assert_whole(there)
+    other = small_set(64, split="train", seed=9)
+    source.point("demo", {"train": other.build(source.storage)})
+    source.push("demo", there)
+    assert "demo:train stood for digest" in caplog.text
+    assert len(there["demo:train"]) == 64
+    keyless = Store(memory_storage())
+    source.push(f"{SMALL.transform.key[:8]}/{SMALL.source.key[:8]}", keyless)
+    assert keyless.names() == []
+    assert len([*keyless.feature_sets()]) == 1
+
+
+def test_refusals(source: Store, destination: Storage) -> None:
+    """What can't be meant."""
+    there = Store(destination)
+    with pytest.raises(UnknownNameError, match="did you mean 'demo'"):
+        source.push("demmo", there)
+    with pytest.raises(UnknownNameError, match="has no split 'test'"):
+        source.push("demo:test", there)
+    with pytest.raises(UsageError, match="is the store itself"):
+        source.push("demo", source.storage.url)
+    assert [*destination.list("features")] == []
+
+
+def test_memory_is_bounded(source: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never are more bytes of objects under way than the budget; one that is larger goes alone."""
+    sizes = {one.path: one.size for one in source.storage.list("features") if "/c/" in one.path}
+    budget = sorted(sizes.values())[-3]
+    monkeypatch.setattr(transfer, "BUDGET", budget)
+    holding: list[int] = []
+    peaks: list[list[int]] = []
+    lock = threading.Lock()
+
+    def watch(verb: str, path: str, effect: Callable[[], Result], /) -> Result:
+        with lock:
+            if path in sizes and verb == "get":
+                holding.append(sizes[path])
+                peaks.append([*holding])
+        try:
+            return effect()
+        finally:
+            with lock:
+                if path in sizes and verb == "put":
+                    holding.remove(sizes[path])
+
+    there = Store(WatchedStorage(memory_storage(), watch))
+    there.pull("demo:train", Store(WatchedStorage(source.storage, watch)))
+    assert len(peaks) > 20
+    assert all(sum(peak) <= budget or len(peak) == 1 for peak in peaks)
+    assert any(len(peak) > 1 for peak in peaks)

@@ -1,0 +1,119 @@
+"""Reads of a committed set equal the truth, whatever rows are asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.store.small_sets import SITES, memory_storage, same, small_set
+from tests.store.watched_storage import Crashing, WatchedStorage
+
+from spikestore.store import FeatureSet
+from spikestore.store.columns.samples import concatenate
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError, NewerFormatError, UsageError
+from spikestore.store_schemas.specs.canonical import seal, unseal
+
+SMALL = small_set()
+STORAGE = memory_storage()
+SMALL.build(STORAGE)
+FEATURES = FeatureSet.open(STORAGE, SMALL.address)
+
+
+@given(
+    st.tuples(st.integers(0, len(SMALL)), st.integers(0, len(SMALL)))
+    .map(sorted)
+    .filter(lambda r: r[0] < r[1])
+)
+def test_any_rows(rows: list[int]) -> None:
+    """Any run of rows, across blocks and fragments, has the values and dtypes of the truth."""
+    start, stop = rows
+    assert same(FEATURES.read(start, stop), SMALL.truth, start, stop)
+
+
+def test_all_rows() -> None:
+    """Without bounds everything is read; fragments, one after the other, are the same."""
+    assert same(FEATURES.read(), SMALL.truth)
+    assert same(FEATURES.read(100), SMALL.truth, 100)
+    fragments = [*FEATURES.fragments()]
+    assert [len(one) for one in fragments] == [64, 64, 42]
+    assert same(concatenate(fragments), SMALL.truth)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 5), (5, 5), (6, 5), (0, 171), (170, 171)])
+def test_rows_outside(start: int, stop: int) -> None:
+    """Rows that are not there are wrong use, never a shorter or wrapped read."""
+    with pytest.raises(UsageError, match=f"rows {start} to {stop} are not in a set of 170 samples"):
+        FEATURES.read(start, stop)
+
+
+@pytest.mark.parametrize("row", [*range(12), 63, 64, 100, 127, 128, 130, 169])
+def test_frames(row: int) -> None:
+    """Frames hold every value at its (time, polarity, x), and zeros elsewhere; a skipped row has no bins."""
+    expected = np.zeros((int(SMALL.truth.n_bins[row]), 1, SITES), np.uint32)
+    sample = SMALL.truth.rows(row, row + 1)
+    for index, value in zip(sample.index, sample.value, strict=True):
+        time, x = divmod(int(index), SITES)
+        expected[time, 0, x] = value
+    frames = FEATURES.frames(row)
+    assert frames.shape == expected.shape
+    assert frames.dtype == np.uint32
+    assert np.array_equal(frames, expected)
+    assert (row in SMALL.skipped) == (len(frames) == 0)
+
+
+def test_what_it_says_of_itself() -> None:
+    """Length, classes, layout and digest are those of the manifest; the repr names split, size and store."""
+    assert len(FEATURES) == 170
+    assert FEATURES.classes == ("yes", "no")
+    assert FEATURES.layout == SMALL.layout
+    assert FEATURES.digest == FEATURES.manifest.digest
+    assert repr(FEATURES).startswith(
+        f"<FeatureSet SSC train: 170 samples, {len(SMALL.truth.index)} non-zeros, "
+    )
+    assert "memory://test" in repr(FEATURES)
+
+
+def test_records_belong_to_their_fragment() -> None:
+    """The record of each fragment lists its objects; a silent fragment lists no values."""
+    assert [FEATURES.record(number).fragment for number in range(3)] == [0, 1, 2]
+    assert {entry.path for entry in FEATURES.record(2).objects} >= {"index/c/2", "value/c/2", "check/c/2"}
+    assert "index/c/1" not in {entry.path for entry in FEATURES.record(1).objects}
+
+
+def test_opening_takes_two_requests() -> None:
+    """Manifest and root metadata are all that opening asks our storage for; records only after damage."""
+    watch = Crashing()
+    features = FeatureSet.open(WatchedStorage(STORAGE, watch), SMALL.address)
+    features.read()
+    assert [path.rpartition("/")[2] for _, path in watch.verbs] == ["manifest.json", "zarr.json"]
+
+
+def test_nothing_is_committed() -> None:
+    """Without a manifest there is nothing to open."""
+    with pytest.raises(MissingObjectError, match=r"manifest\.json is not in the store"):
+        FeatureSet.open(memory_storage(), SMALL.address)
+
+
+def test_a_newer_format() -> None:
+    """A newer format's manifest is refused with its number and what to do, even if nothing else is known of it."""
+    storage = memory_storage()
+    storage.put_if_absent(SMALL.address.manifest, seal({"format": 2, "all": "else is new"}))
+    message = (
+        r"manifest\.json is written in store format 2, this spikestore reads format 1: install a newer one"
+    )
+    with pytest.raises(NewerFormatError, match=message) as caught:
+        FeatureSet.open(storage, SMALL.address)
+    assert caught.value.details["format"] == 2
+
+
+@pytest.mark.parametrize(
+    "change", [{"samples": 171}, {"nnz": 1}, {"fragments": []}, {"zarr": "no hash"}, {"new": 1}]
+)
+def test_a_manifest_that_contradicts_itself(change: dict[str, object]) -> None:
+    """A well-sealed manifest that makes no sense is damage, and says where it is wrong."""
+    storage = memory_storage()
+    document = unseal(STORAGE.get(SMALL.address.manifest), path="manifest.json")
+    storage.put_if_absent(SMALL.address.manifest, seal({**document, **change}))
+    with pytest.raises(DamagedError, match="is not a manifest of this format:\n"):
+        FeatureSet.open(storage, SMALL.address)

@@ -1,0 +1,132 @@
+"""Finding sets in a store: by name and split, by keys, in listings."""
+
+from __future__ import annotations
+
+import pytest
+from tests.store.small_sets import SmallSet, memory_storage, same, small_set
+
+from spikestore.store import Build, FeatureSet, Store
+from spikestore.store_schemas import Address
+from spikestore.store_schemas.errors import DamagedError, UnknownNameError
+
+TRAIN = small_set(70)
+VALID = small_set(70, split="valid", seed=1)
+OTHER = small_set(70, time_window=5000.0)
+
+
+@pytest.fixture
+def store() -> Store:
+    """Return a store with a name of two splits, a name of one, and a build that is under way."""
+    store = Store(memory_storage())
+    store.point("demo", {"train": TRAIN.build(store.storage), "valid": VALID.build(store.storage)})
+    store.point("single", {"train": OTHER.build(store.storage)})
+    unfinished = small_set(70, split="test")
+    unfinished.put(Build.join_or_start(store.storage, unfinished.address, unfinished.plan), 0)
+    return store
+
+
+def is_set(features: FeatureSet, small: SmallSet) -> bool:
+    """Tell whether a set is the one that was built of `small`, and reads like it."""
+    return features.address == small.address and same(features.read(), small.truth)
+
+
+def test_by_name_and_split(store: Store) -> None:
+    """NAME:SPLIT is that split, NAME alone the only one."""
+    assert is_set(store["demo:train"], TRAIN)
+    assert is_set(store["demo:valid"], VALID)
+    assert is_set(store["single"], OTHER)
+    assert is_set(store.resolve("single:train"), OTHER)
+
+
+def test_by_keys(store: Store) -> None:
+    """Beginnings of both keys, or of one that is unambiguous, find a set; a single full key too."""
+    transform, source = (key[:12] for key in VALID.address)
+    assert is_set(store[f"{transform}/{source}"], VALID)
+    assert is_set(store[source], VALID)
+    assert is_set(store["/".join(VALID.address)], VALID)
+    assert is_set(store[OTHER.address.transform_key[:4]], OTHER)
+
+
+def test_ambiguous_keys(store: Store) -> None:
+    """A beginning that fits several committed sets lists them; the unfinished one is none of them."""
+    with pytest.raises(UnknownNameError, match="could be any of") as caught:
+        store[TRAIN.address.transform_key[:12]]
+    expected = {
+        f"{small.address.transform_key[:12]}/{small.address.source_key[:12]}" for small in (TRAIN, VALID)
+    }
+    assert {*str(caught.value).partition("any of ")[2].split(", ")} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("demo", "demo in memory://test has several splits: say demo:train, demo:valid"),
+        ("demo:test", "demo in memory://test has no split 'test': say demo:train, demo:valid"),
+        ("single:valid", "single in memory://test has no split 'valid': say single:train"),
+        ("dmo:train", "there is no 'dmo:train' in the store memory://test, did you mean 'demo'?"),
+        ("zzz", "there is no 'zzz' in the store memory://test; it has demo, single"),
+        ("0123", "no key in memory://test begins with 0123"),
+        ("012", "there is no '012' in the store memory://test; it has demo, single"),
+        ("../demo", "there is no '../demo' in the store memory://test, did you mean 'demo'?"),
+    ],
+)
+def test_what_does_not_exist(store: Store, text: str, message: str) -> None:
+    """The error names what was asked for, the store, and what is near."""
+    with pytest.raises(UnknownNameError) as caught:
+        store[text]
+    assert str(caught.value) == message
+
+
+def test_an_empty_store() -> None:
+    """An empty store says that it is empty, and lists nothing."""
+    store = Store(memory_storage())
+    with pytest.raises(UnknownNameError, match="there is no 'demo' in the store memory://test; it is empty"):
+        store["demo"]
+    with pytest.raises(UnknownNameError, match="there is no 'demo'"):
+        store.splits("demo")
+    assert store.names() == []
+    assert [*store.feature_sets()] == []
+    assert store.ref("demo") is None
+
+
+def test_listings(store: Store) -> None:
+    """Listings show committed sets only, names and splits as they were given."""
+    assert {one.address for one in store.feature_sets()} == {TRAIN.address, VALID.address, OTHER.address}
+    assert len([*store.addresses()]) == 4
+    assert [*store.addresses()] == sorted(store.addresses())
+    assert store.names() == ["demo", "single"]
+    assert {split: one.address for split, one in store.splits("demo").items()} == {
+        "train": TRAIN.address,
+        "valid": VALID.address,
+    }
+    assert store.find(Address("a" * 64, "b" * 64)) is None
+    assert repr(store) == "Store('memory://test')"
+
+
+def test_a_name_whose_set_is_gone(store: Store) -> None:
+    """A name that stands for a set that was removed says which one, and what to do."""
+    store.storage.delete(TRAIN.address.manifest)
+    for use in (lambda: store["demo:train"], lambda: store.splits("demo")):
+        with pytest.raises(
+            DamagedError, match=f"demo:train stands for {TRAIN.address.folder}, which is not in"
+        ):
+            use()
+    assert is_set(store["demo:valid"], VALID)
+
+
+def test_a_name_whose_set_was_exchanged(store: Store) -> None:
+    """A set with another digest than the name was given is refused: names pin content."""
+    store.storage.delete(TRAIN.address.manifest)
+    twin = SmallSet(TRAIN.transform, TRAIN.source, TRAIN.layout, VALID.n_events, VALID.truth, VALID.skipped)
+    twin.build(store.storage, restart=True)
+    with pytest.raises(DamagedError, match="demo:train was pinned with digest"):
+        store["demo:train"]
+
+
+def test_a_name_moves(store: Store) -> None:
+    """Pointing a name elsewhere changes what it finds; other splits stay if the transform does."""
+    store.point("single", {"valid": OTHER.build(store.storage)})
+    assert {*store.splits("single")} == {"train", "valid"}
+    store.point("single", {"train": store["demo:train"]})
+    assert {*store.splits("single")} == {"train"}
+    assert is_set(store["single"], TRAIN)

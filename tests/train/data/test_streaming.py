@@ -1,0 +1,310 @@
+"""Streaming: the same samples in bounded memory, in an order that is a pure function, with errors at the next batch."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import itertools
+import logging
+import multiprocessing
+import pickle
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from tests.store.small_sets import memory_storage
+from tests.train.conftest import learnable
+
+from spikestore.store import FeatureSet, SampleColumns, Store
+from spikestore.store.ranged_reader import ChunkReader
+from spikestore.store_schemas.errors import DamagedError, UsageError
+from spikestore.train import Batch, FeatureLoader, pack
+from spikestore.train.data import placement as residences
+from spikestore.train.data.streaming.stream_order import covering, cut_runs, lane_order, owned
+from spikestore.train.data.subsets import subset_rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with a set of 1500 rows in 8 fragments."""
+    folder = tmp_path_factory.mktemp("stream") / "store"
+    store = Store(folder)
+    store.point("many", {"train": learnable("train", 1500, 1).build(store.storage, 192)})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def many(folder: Path) -> FeatureSet:
+    """Return the set."""
+    return Store(folder)["many:train"]
+
+
+def rows_of(loader: FeatureLoader) -> list[int]:
+    """Return the rows of an epoch, in order."""
+    return [row for batch in loader for row in batch.samples.tolist()]
+
+
+def by_row(batches: list[Batch]) -> dict[int, tuple[int, int, bytes]]:
+    """Return label, length and frames of each row."""
+    return {
+        int(row): (int(label), int(length), frames[:length].numpy().tobytes())
+        for batch in batches
+        for frames, label, length, row in zip(*batch, strict=True)
+    }
+
+
+def test_the_same_batches_as_from_memory(many: FeatureSet) -> None:
+    """In the source's order stream and host give equal batches; shuffled, equal samples, each once."""
+    host = list(FeatureLoader(many, 100, "host"))
+    for mine, other in zip(FeatureLoader(many, 100, "stream"), host, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
+    shuffled = list(FeatureLoader(many, 100, "stream", shuffle=True, window=512))
+    assert by_row(shuffled) == by_row(host)
+    assert sum(len(batch.labels) for batch in shuffled) == len(many) - 1  # one was skipped
+
+
+def test_equal_on_any_threads_and_storage(many: FeatureSet) -> None:
+    """Threads and the kind of storage change nothing, nor does how the set is cut into fragments' objects."""
+    memory = memory_storage()
+    copied = learnable("train", 1500, 1).build(memory, 192)
+    loaders = [
+        FeatureLoader(features, 64, "stream", shuffle=True, seed=3, window=512, threads=threads)
+        for features, threads in ((many, 1), (many, 3), (copied, 2))
+    ]
+    for batches in zip(*loaders, strict=True):
+        for other in batches[1:]:
+            assert all(torch.equal(a, b) for a, b in zip(batches[0], other, strict=True))
+
+
+def test_the_reader_equals_zarrs(many: FeatureSet) -> None:
+    """Ranged reads and direct decoding give what Zarr gives, for runs of any blocks."""
+    reader = ChunkReader.of(many)
+    assert reader is not None
+    for start, stop in ((0, 64), (64, 192), (192, 384), (1472, 1500), (1344, 1500)):
+        mine, zarrs = many.read_with(reader, start, stop), many.read(start, stop)
+        for name in ("index", "value", "nnz", "n_bins", "label"):
+            assert np.array_equal(getattr(mine, name), getattr(zarrs, name))
+    for start, stop in ((0, 63), (1, 64), (128, 256), (1472, 1501), (64, 64), (-64, 64), (1536, 1600)):
+        with pytest.raises(UsageError, match="no whole blocks of one fragment"):
+            many.read_with(reader, start, stop)
+
+
+def test_other_codecs_are_read_by_zarr(many: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that only Zarr can read streams all the same."""
+    truth = rows_of(FeatureLoader(many, 100, "stream", shuffle=True, window=512))
+    monkeypatch.setattr(ChunkReader, "of", classmethod(lambda cls, features: None))
+    assert rows_of(FeatureLoader(many, 100, "stream", shuffle=True, window=512)) == truth
+
+
+def test_order_is_a_pure_function(many: FeatureSet) -> None:
+    """Seed and epoch decide; the number of lanes follows from the window and the set."""
+    rows = subset_rows(many, None)
+    cut = cut_runs(many, rows, 512)
+    assert (cut.run_rows, cut.lanes, cut.together) == (64, 8, 1)
+    orders = [
+        lane_order(cut, rows, seed=seed, epoch=epoch, digest=many.digest).rows
+        for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
+    ]
+    assert np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
+    assert not np.array_equal(orders[0], orders[3])
+    assert all(np.array_equal(np.sort(order), rows) for order in orders)
+    assert (
+        orders[0][:10].tolist() == rows_of(FeatureLoader(many, 64, "stream", shuffle=True, window=512))[:10]
+    )
+
+
+def test_an_epoch_is_drawn_from_a_window(many: FeatureSet) -> None:
+    """No more runs are open at any time than the window says, and positions of two epochs do not correlate."""
+    rows = subset_rows(many, None)
+    cut = cut_runs(many, rows, 512)
+    orders = [lane_order(cut, rows, seed=0, epoch=epoch, digest=many.digest).rows for epoch in range(100)]
+    runs = covering(cut.starts, orders[0])
+    begins = {run: int(np.flatnonzero(runs == run)[0]) for run in np.unique(runs)}
+    ends = {run: int(np.flatnonzero(runs == run)[-1]) for run in begins}
+    most = max(sum(begins[run] <= at <= ends[run] for run in begins) for at in range(0, len(runs), 7))
+    assert most <= 2 * cut.lanes
+    # 24 runs are placed anew in each epoch: one correlation spreads by 1/sqrt(24), their mean over 99 by a tenth of it.
+    places = [np.argsort(order) for order in orders]
+    between = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(places)]
+    assert abs(np.mean(between)) < 0.08
+    assert abs(np.mean([np.corrcoef(place, rows)[0, 1] for place in places])) < 0.08
+
+
+def test_no_rows_come_first_in_every_epoch(many: FeatureSet) -> None:
+    """Also where a lane has one run only, whose halves are read one after the other."""
+    rows = subset_rows(many, None)
+    cut = cut_runs(many, rows, 8192)
+    assert (cut.run_rows, cut.lanes, len(cut.starts)) == (128, 16, 16)
+    orders = [lane_order(cut, rows, seed=0, epoch=epoch, digest=many.digest).rows for epoch in range(50)]
+    places = [np.argsort(order) for order in orders]
+    between = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(places)]
+    assert abs(np.mean(between)) < 0.1
+
+
+def test_an_epoch_begins_early(many: FeatureSet) -> None:
+    """Lanes begin one after the other: the first batch needs few of them, and no run is read twice."""
+    rows = subset_rows(many, None)
+    cut = cut_runs(many, rows, 512)
+    assert (cut.lanes, cut.together) == (8, 1)
+    for epoch in range(20):
+        order = lane_order(cut, rows, seed=0, epoch=epoch, digest=many.digest)
+        assert len(set(order.lanes[:16])) <= 4
+        assert len(set(order.lanes[192:256])) == 8
+        for first in range(0, 1500, 256):
+            lanes = order.lanes[first : first + 256]
+            shares = [int(owned(lanes, 8, rank, 2).sum()) for rank in range(2)]
+            assert max(shares) - min(shares) <= 48, (first, shares)
+    read = []
+
+    class Counting(ChunkReader):
+        def read(self, fragment: int, start: int, stop: int) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
+            read.append((fragment, start, stop))
+            return super().read(fragment, start, stop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spikestore.train.data.streaming.streaming.ChunkReader", Counting)
+        list(FeatureLoader(many, 64, "stream", shuffle=True, window=512))
+    assert len(read) == len(set(read)) == len(cut.starts)
+
+
+def test_a_lanes_first_run_is_drawn_by_itself(many: FeatureSet) -> None:
+    """Where a lane shuffles several runs together, an epoch begins when one has been read."""
+    rows = subset_rows(many, None)
+    cut = replace(cut_runs(many, rows, 256), lanes=2, together=3)
+    order = lane_order(cut, rows, seed=0, epoch=0, digest=many.digest)
+    for lane in range(2):
+        runs = covering(cut.starts, order.rows[order.lanes == lane])
+        sizes = [len(set(runs[start : start + 64])) for start in (0, 64, 64 + 32)]
+        assert sizes[0] == 1
+        assert sizes[1:] == [3, 3]
+
+
+def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:
+    """In samples and bytes."""
+    with caplog.at_level(logging.INFO, "spikestore"):
+        loader = FeatureLoader(many, 64, "stream", shuffle=True, window=512)
+    assert "SSC train: shuffled among 512 samples (0.0 MB) at a time, at most 0.1 MB held" in caplog.text
+    assert loader.nbytes < pack(many).nbytes
+    with caplog.at_level(logging.INFO, "spikestore"):
+        loader = FeatureLoader(many, 16, "stream", shuffle=True, window=64_000)
+    assert (
+        f"shuffled among {len(rows_of(loader))} samples (0.1 MB) at a time, at most 0.1 MB held"
+        in caplog.text
+    )
+
+
+def test_memory_is_bounded(many: FeatureSet) -> None:
+    """Runs are let go when their samples have been drawn."""
+    loader = FeatureLoader(many, 16, "stream", shuffle=True, window=512, threads=1)
+    most = 0
+    for number, _ in enumerate(loader):
+        if number % 8:
+            continue
+        alive = [one for one in gc.get_objects() if type(one).__name__ == "Run"]
+        most = max(most, len(alive))
+        del alive
+    # A window that is drawn from, one that is ahead, and what is on its way.
+    assert 8 <= most <= 8 + 8 + 4
+    gc.collect()
+    assert not [one for one in gc.get_objects() if type(one).__name__ == "Run"]
+
+
+@pytest.mark.parametrize("column", ["index", "nnz", "check"])
+def test_a_fragment_lost_in_mid_epoch_is_an_error(folder: Path, tmp_path: Path, column: str) -> None:
+    """It comes at the next batch that is asked for once a read has failed, names the object and has its cause."""
+    copy = shutil.copytree(folder, tmp_path / "store")
+    features = Store(copy)["many:train"]
+    loader = FeatureLoader(features, 16, "stream", threads=1)
+    iterator = iter(loader)
+    for _ in range(10):
+        next(iterator)
+    lost = copy / features.data_path / column / "c" / "6"
+    lost.unlink()
+    with pytest.raises(DamagedError, match=rf"{column}/c/6 \(missing\)") as caught:
+        list(iterator)
+    assert caught.value.__cause__ is not None
+    assert caught.value.details["objects"] == (f"{features.data_path}/{column}/c/6",)
+    mine = ("spikestore-ahead", "spikestore-loader")
+    assert not [one for one in threading.enumerate() if one.name.startswith(mine)]
+
+
+@pytest.mark.parametrize("column", ["index", "value", "nnz", "n_bins", "label", "n_events", "start", "check"])
+def test_damage_is_named(folder: Path, tmp_path: Path, column: str) -> None:
+    """A flipped bit anywhere is an error that names the object."""
+    copy = shutil.copytree(folder, tmp_path / "store")
+    features = Store(copy)["many:train"]
+    path = copy / features.data_path / column / "c" / "3"
+    for at in (0.1, 0.5, 0.95):
+        data = bytearray(path.read_bytes())
+        data[int(len(data) * at)] ^= 4
+        path.write_bytes(data)
+        with pytest.raises(DamagedError, match=rf"{column}/c/3 \(damaged\)"):
+            list(FeatureLoader(features, 64, "stream", shuffle=True, window=512))
+        data[int(len(data) * at)] ^= 4
+        path.write_bytes(data)
+
+
+def test_exchanged_fragments_are_noticed(folder: Path, tmp_path: Path) -> None:
+    """Objects of another fragment have right checksums, and are refused."""
+    copy = shutil.copytree(folder, tmp_path / "store")
+    features = Store(copy)["many:train"]
+    for column in ("label", "n_bins"):
+        objects = copy / features.data_path / column / "c"
+        one, other = (objects / "1").read_bytes(), (objects / "2").read_bytes()
+        (objects / "1").write_bytes(other)
+        (objects / "2").write_bytes(one)
+        with pytest.raises(DamagedError, match=f"{column}/c/"):
+            list(FeatureLoader(features, 64, "stream"))
+
+
+def _iterate(loader: FeatureLoader, results: multiprocessing.Queue[str]) -> None:
+    try:
+        next(iter(loader))
+    except UsageError as error:
+        results.put(str(error))
+
+
+def test_fork_is_refused(many: FeatureSet) -> None:
+    """A forked child gets a clear error at once instead of a read that hangs."""
+    loader = FeatureLoader(many, 16, "stream")
+    results: multiprocessing.Queue[str] = multiprocessing.get_context("fork").Queue()
+    child = multiprocessing.get_context("fork").Process(target=_iterate, args=(loader, results))
+    child.start()
+    assert "can't be used in a forked process" in results.get(timeout=30)
+    child.join(30)
+    assert child.exitcode == 0
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
+def test_copies_are_refused(many: FeatureSet, copied: Callable[[object], object]) -> None:
+    """A reader of the store stays in its process, and says what to do; sets in memory travel."""
+    with pytest.raises(UsageError, match="can't be pickled or copied: make it in the process that uses it"):
+        copied(FeatureLoader(many, 16, "stream"))
+    copied(FeatureLoader(many, 16, "host", device="cpu"))
+
+
+def test_auto_streams_what_does_not_fit(
+    many: FeatureSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With too little memory on the host `auto` streams, and says why."""
+    monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
+    with caplog.at_level(logging.INFO, "spikestore"):
+        assert FeatureLoader(many, 16).residence == "stream"
+    assert "packed, 0.0 MB free on the host: streamed from the store" in caplog.text
+
+
+def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:
+    """What streaming can't do is said at construction."""
+    with pytest.raises(UsageError, match="weights need the whole set in memory"):
+        FeatureLoader(many, 16, "stream", weights=np.ones(1500))
+    with pytest.raises(UsageError, match="9 ranks share 8 lanes"):
+        FeatureLoader(many, 16, "stream", shuffle=True, window=512, ranks=9)
+    with pytest.raises(UsageError, match="window is 10"):
+        FeatureLoader(many, 16, "stream", window=10)

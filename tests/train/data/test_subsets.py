@@ -1,0 +1,106 @@
+"""Named partitions: kept in the store, opened by name from anywhere, never changed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.store.s3_server import BUCKET, options
+
+from spikestore.store import FeatureSet, Store
+from spikestore.store.storage.objects import ObjectStorage
+from spikestore.store_schemas.documents.partition import Partition, runs_of
+from spikestore.store_schemas.errors import ConflictError, DamagedError, SpecError, UnknownNameError
+from spikestore.train import FeatureLoader, hold_out, keep_partition, partition_rows
+
+
+@pytest.fixture
+def copied(store_folder: Path, tmp_path: Path) -> FeatureSet:
+    """Return the train split in a store of its own."""
+    return Store(shutil.copytree(store_folder, tmp_path / "store"))["small:train"]
+
+
+def rows_of(loader: FeatureLoader) -> list[int]:
+    """Return the rows of an epoch."""
+    return [row for batch in loader for row in batch.samples.tolist()]
+
+
+def test_a_team_opens_it_by_name(copied: FeatureSet, tmp_path: Path, s3_endpoint: str) -> None:
+    """From the same folder, from a bucket that it was pushed to, and pulled from there into another folder."""
+    kept, held = hold_out(copied, 0.2, seed=5)
+    keep_partition(copied, "tenth", {"train": kept, "valid": held})
+    keep_partition(copied, "tenth", {"train": kept, "valid": held})  # equal is success
+    remote = Store(ObjectStorage.from_url(f"s3://{BUCKET}/partition", **options(s3_endpoint)))
+    Store(tmp_path / "store").push("small", remote)
+    Store(tmp_path / "other").pull("small", remote)
+    for store in (Store(tmp_path / "store"), remote, Store(tmp_path / "other")):
+        features = store["small:train"]
+        for residence in ("host", "stream"):
+            for part, rows in (("train", kept), ("valid", held)):
+                assert rows_of(FeatureLoader(features, 16, residence, rows=f"tenth:{part}")) == rows.tolist()
+    with pytest.raises(UnknownNameError, match=r"no partition 'tenth' of this source .* has none"):
+        partition_rows(Store(tmp_path / "other")["small:valid"], "tenth:valid")
+
+
+def test_it_is_never_changed(copied: FeatureSet, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another one of the same name is refused, by whoever keeps it and by a copy, which says so."""
+    keep_partition(copied, "half", {"a": np.arange(10, 75), "b": np.arange(75, 150)})
+    with pytest.raises(ConflictError, match=r"another partition 'half' of this source.*take another name"):
+        keep_partition(copied, "half", {"a": np.arange(10, 76)})
+    other = Store(tmp_path / "other")
+    Store(tmp_path / "store").push("small", other)
+    keep_partition(copied, "third", {"a": [0, 1]})
+    keep_partition(other["small:train"], "third", {"a": [1, 2]})
+    Store(tmp_path / "store").push("small", other)
+    assert "not copied: " in caplog.text
+    assert partition_rows(other["small:train"], "third:a").tolist() == [1, 2]
+
+
+def test_wrong_names_and_parts(copied: FeatureSet) -> None:
+    """What there is is said."""
+    keep_partition(copied, "half", {"a": [1, 2], "b": np.arange(150) > 90})
+    for text, message in (
+        ("haff:a", "no partition 'haff' of this source in .*; it has half"),
+        ("half:c", "no part 'c': say half:a, half:b"),
+        ("half", "no part '': say half:a, half:b"),
+        ("../half:a", "no partition '../half'"),
+    ):
+        with pytest.raises(UnknownNameError, match=message):
+            FeatureLoader(copied, 16, rows=text)
+    with pytest.raises(SpecError, match="in one part only"):
+        keep_partition(copied, "both", {"a": [1, 2], "b": [2, 4]})
+    for wrong in ("A", "a/b", ""):
+        with pytest.raises(SpecError, match="1 to 63 of"):
+            keep_partition(copied, wrong, {"a": [1]})
+
+
+def test_damage_is_noticed(copied: FeatureSet, tmp_path: Path) -> None:
+    """A changed byte, and a document of another name or source."""
+    keep_partition(copied, "half", {"a": np.arange(75)})
+    folder = tmp_path / "store" / "partitions" / copied.address.source_key
+    shutil.copy(folder / "half.json", folder / "other.json")
+    with pytest.raises(DamagedError, match=r"other\.json is damaged: it is 'half' of the source"):
+        partition_rows(copied, "other:a")
+    data = (folder / "half.json").read_bytes()
+    (folder / "half.json").write_bytes(data.replace(b"75", b"76"))
+    with pytest.raises(DamagedError, match=r"half\.json"):
+        partition_rows(copied, "half:a")
+
+
+@given(rows=st.sets(st.integers(0, 60)))
+def test_runs_give_the_rows_back(rows: set[int]) -> None:
+    """Whatever they are, none included."""
+    found = np.array(sorted(rows), np.int64)
+    one = Partition(name="x", source_key="0" * 64, samples=61, parts={"a": runs_of(found)})
+    assert one.rows("a").tolist() == sorted(rows)
+
+
+def test_runs_that_do_not_ascend_are_refused() -> None:
+    """Nor those beyond the source, nor half a run."""
+    for bounds in ((3, 3), (5, 2), (0, 4, 2, 6), (0, 11), (1,)):
+        with pytest.raises(SpecError, match="runs that ascend"):
+            Partition(name="x", source_key="0" * 64, samples=10, parts={"a": bounds})

@@ -1,0 +1,125 @@
+"""Networks that can't be, and folders in the way: told with file and field before a set is loaded."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.train.runs.test_loop import config, silent
+
+from spikestore.store import Store
+from spikestore.store_schemas.errors import MissingExtraError, SpecError, UsageError
+from spikestore.train import NetworkSpec
+from spikestore.train.models.memory_check import fitting_network
+from spikestore.train.runs.config import load_config
+from spikestore.train.runs.monitor import TrainingError
+from spikestore.train.runs.run import run
+
+
+def told(network: dict[str, Any], store_folder: Path, folder: Path) -> UsageError:
+    """Return the error that a run with this network ends with; nothing was loaded by then."""
+    heard: list[str] = []
+    with pytest.raises(UsageError) as error:
+        run(
+            config(network=network),
+            Store(store_folder),
+            folder,
+            device="cpu",
+            origin="runs/a.toml",
+            progress=lambda done, total, label: heard.append(label),
+        )
+    assert heard == []
+    assert "\n" not in error.value.message
+    return error.value
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ({"convolutions": [{"channels": 4}]}, "runs/a.toml: network: convolutions need frames of"),
+        ({"spike_threshold": 1e-300}, "runs/a.toml: network: spike_threshold should be above 0"),
+        ({"min_v_mem": 1e300}, "runs/a.toml: network: min_v_mem should be one finite number"),
+        ({"hidden": [8, 100_000_000_000]}, "runs/a.toml: network.hidden[1]: is too large: the network needs 12800.00 GB"),
+        ({"hidden": [2**53 - 1]}, "runs/a.toml: network.hidden[0]: is too large"),
+    ],
+)  # fmt: skip
+def test_file_and_field_are_told_first(
+    store_folder: Path, tmp_path: Path, network: dict[str, Any], words: str
+) -> None:
+    """Before anything is loaded, which may take minutes."""
+    assert words in told(network, store_folder, tmp_path).message
+
+
+def test_a_backend_that_is_not_there_is_told_first(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays the error that says how to install it."""
+    monkeypatch.setitem(sys.modules, "sinabs.layers", None)
+    error = told({"backend": "sinabs"}, store_folder, tmp_path)
+    assert isinstance(error, MissingExtraError)
+    assert error.message.startswith("runs/a.toml: network: the backend sinabs needs Sinabs")
+
+
+def test_large_convolutions_are_told() -> None:
+    """A convolution's weights count too."""
+    spec = NetworkSpec.from_mapping({"convolutions": [{"channels": 10**12}], "hidden": [2]}, origin="test")
+    shape = {"sites": 200, "classes": 2, "polarities": 2, "height": 10, "width": 10}
+    with pytest.raises(UsageError, match=r"^a\.toml: network\.convolutions\[0\]: is too large"):
+        fitting_network(spec, shape, torch.device("cpu"), "a.toml")
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+def test_a_folder_in_the_way_is_told_first(store_folder: Path, tmp_path: Path, name: str) -> None:
+    """Where a checkpoint will go; the end of the first epoch would be late."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(UsageError, match=rf"{name} is a folder, where a checkpoint will be written"):
+        run(config(), Store(store_folder), tmp_path, device="cpu", progress=silent)
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+def test_first_weights_are_to_blame_for_the_first_loss(store_folder: Path, tmp_path: Path) -> None:
+    """No step was taken yet, so the learning rate is not at fault."""
+    wild = config(network={"input_scale": 1e300})
+    with pytest.raises(
+        TrainingError, match=r"linear1\.weight: before the first step.*lower input_scale"
+    ) as error:
+        run(wild, Store(store_folder), tmp_path, device="cpu", progress=silent)
+    assert "learning_rate" not in error.value.message
+
+
+def test_the_log_names_the_valid_split(
+    store_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the name that the configuration gives."""
+    plan = config(epochs=1, data={"name": "small", "batch_size": 16, "train": "valid", "valid": "train"})
+    with caplog.at_level(logging.INFO, "spikestore"):
+        run(plan, Store(store_folder), tmp_path, device="cpu", progress=silent)
+    assert "accuracy on train 0." in caplog.text
+
+
+def test_every_problem_of_a_configuration_is_listed(tmp_path: Path) -> None:
+    """A NaN, which JSON can't carry, does not hide the others."""
+    path = tmp_path / "a.toml"
+    path.write_text("""
+    epochs = 0
+    seed = -1
+    sede = 1
+    [data]
+    batch_size = "a"
+    [network]
+    hidden = []
+    spike_threshold = -inf
+    [optimiser]
+    learning_rate = nan
+    clip_norm = 0
+    """)
+    with pytest.raises(SpecError, match=r"a\.toml: 9 problems") as error:
+        load_config(path)
+    assert {one.path for one in error.value.problems} == {
+        "epochs", "seed", "sede", "data.name", "data.batch_size", "network.hidden", "network.spike_threshold",
+        "optimiser.learning_rate", "optimiser.clip_norm",
+    }  # fmt: skip

@@ -1,0 +1,127 @@
+"""Ctrl-C while a server is silent: the process ends at once, and leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.store.tiny_s3 import TinyS3, tiny_s3
+from tests.train.conftest import learnable
+
+from spikestore.store import Store
+from spikestore.store.storage.objects import ObjectStorage
+from spikestore.train.data.thread_pool import Threads
+
+SCRIPT = """
+import json, sys, threading
+from spikestore.store import Store
+from spikestore.store.storage.objects import ObjectStorage
+from spikestore.train import FeatureLoader
+try:
+    storage = ObjectStorage.from_url("s3://store/x", **json.loads(sys.argv[1]))
+    loader = FeatureLoader(Store(storage)["many:train"], 16, "stream", shuffle=sys.argv[2] == "shuffled", window=512)
+    for number, batch in enumerate(loader):
+        print("batch", number, flush=True)
+except KeyboardInterrupt:
+    waited_for = [one.name for one in threading.enumerate() if not one.daemon]
+    print("interrupted", waited_for, flush=True)
+    sys.exit(130)
+"""
+"""What a script of a user does."""
+
+SHARED = Path("/dev/shm")  # noqa: S108 - looked at, not written to
+FAR_BELOW_S = 20
+"""obstore gives a silent server 30 s, and tries again."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TinyS3]:
+    """Yield a server with a set of 1500 rows in 8 fragments."""
+    with tiny_s3(honours=True) as server:
+        store = Store(ObjectStorage.from_url("s3://store/x", **server.options()))
+        store.point("many", {"train": learnable("train", 1500, 1).build(store.storage, 192)})
+        yield server
+
+
+@pytest.mark.parametrize(("silent", "order"), [("refs", "shuffled"), ("index/c/6", "in order")])
+def test_a_silent_server_does_not_hold_ctrl_c(server: TinyS3, silent: str, order: str) -> None:
+    """While the main thread looks a name up, or waits for threads that read, in mid-epoch."""
+    shared = set(SHARED.iterdir()) if SHARED.is_dir() else None
+    server.silent = lambda key: silent in key
+    server.kept_waiting.clear()
+    if silent == "refs":  # a listing, which is asked of the bucket
+        server.silent = lambda key: key == "store"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, json.dumps(server.options()), order],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
+    try:
+        assert server.kept_waiting.wait(120)
+        children = psutil.Process(process.pid).children(recursive=True)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+        assert time.monotonic() - began < FAR_BELOW_S
+    finally:
+        server.silent = lambda key: False
+        process.kill()
+        process.wait(30)
+    assert process.returncode == 130, err
+    assert "interrupted ['MainThread']" in out
+    assert err == ""
+    assert children == []
+    assert shared is None or set(SHARED.iterdir()) <= shared
+
+
+def test_threads_are_left_in_the_middle_of_something() -> None:
+    """Whoever waits for a call that hangs is told, calls that have not begun never do, and nobody is waited for long."""
+    silence, begun = threading.Event(), threading.Event()
+    called: list[int] = []
+
+    def hang() -> None:
+        begun.set()
+        silence.wait()
+
+    pool = Threads(1, "spikestore-test")
+    hanging, next_one = pool.submit(hang), pool.submit(called.append, 1)
+    told: Future[bool] = Future()
+    waiter = threading.Thread(target=lambda: told.set_result(isinstance(hanging.exception(), CancelledError)))
+    waiter.start()
+    assert begun.wait(60)
+    pool.abandon()
+    assert told.result(60)
+    assert next_one.cancelled()
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(hang)
+    (thread,) = [one for one in threading.enumerate() if one.name.startswith("spikestore-test")]
+    assert thread.daemon
+    silence.set()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert called == []
+    waiter.join(60)
+
+
+def test_threads_do_their_work() -> None:
+    """In turn; as many threads as there is work for, and no more than were asked for; errors come to who waits."""
+    with Threads(3, "spikestore-test") as pool:
+        assert [future.result() for future in [pool.submit(pow, 2, k) for k in range(50)]] == [
+            2**k for k in range(50)
+        ]
+        assert 1 <= sum(one.name.startswith("spikestore-test") for one in threading.enumerate()) <= 3
+        with pytest.raises(ZeroDivisionError):
+            pool.submit(divmod, 1, 0).result()
+    assert not [one for one in threading.enumerate() if one.name.startswith("spikestore-test")]

@@ -1,0 +1,264 @@
+"""The training loop: equal to Tonic's way, resumable, and telling what goes wrong."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.store.small_sets import small_set
+from tests.train.conftest import learnable
+
+from spikestore.store import FeatureSet, Store
+from spikestore.store_schemas.errors import MissingExtraError, UsageError
+from spikestore.train import FeatureLoader, build_network, training_step
+from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint, save_checkpoint
+from spikestore.train.runs.config import TrainConfig
+from spikestore.train.runs.loop import make_optimiser, train
+from spikestore.train.runs.monitor import TrainingError
+from spikestore.train.runs.run import evaluate, run
+from spikestore.train.runs.step import accuracy
+
+
+def config(**changes: Any) -> TrainConfig:
+    """Return a small run."""
+    network = {"hidden": [12], "input_scale": 3.0, **changes.pop("network", {})}
+    optimiser = {"learning_rate": 0.01, **changes.pop("optimiser", {})}
+    mapping = {"epochs": 3, "data": {"name": "small", "batch_size": 16}, **changes}
+    return TrainConfig.from_mapping({**mapping, "network": network, "optimiser": optimiser}, origin="test")
+
+
+def silent(done: int, total: int, label: str) -> None:
+    """Show no progress."""
+
+
+@pytest.fixture(scope="module")
+def splits(store_folder: Path) -> dict[str, FeatureSet]:
+    """Return both splits."""
+    return Store(store_folder).splits("small")
+
+
+def go(config: TrainConfig, splits: dict[str, FeatureSet], folder: Path, **more: Any) -> Any:
+    """Train on the CPU."""
+    folder.mkdir(exist_ok=True)
+    return train(config, splits, folder, device=torch.device("cpu"), progress=silent, **more)
+
+
+def test_learns(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """On a set that can be told apart the loss falls, and accuracy on the valid split is far above chance."""
+    results = go(config(epochs=4), splits, tmp_path)
+    assert results[-1].loss < results[0].loss
+    assert results[-1].accuracy > 0.8
+    assert set(results[0].spike_rates) == {"iaf1"}
+
+
+def test_linear_layers_run_together_with_their_neurons(
+    splits: dict[str, FeatureSet], tmp_path: Path, joint_steps: list[int]
+) -> None:
+    """In a run too, which counts spikes: once a layer and step."""
+    go(config(epochs=1), splits, tmp_path)
+    assert len(joint_steps) == -(-len(splits["train"]) // 16)
+
+
+def test_same_seed_same_weights(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """Two runs of one seed end in equal weights, another seed in others; the residence changes nothing."""
+    runs = {
+        "a": config(epochs=1),
+        "b": config(epochs=1, data={"name": "small", "batch_size": 16, "residence": "device"}),
+        "c": config(epochs=1, seed=1),
+    }
+    ends = {}
+    for name, one in runs.items():
+        go(one, splits, tmp_path / name)
+        ends[name] = load_checkpoint(tmp_path / name / "last.pt").weights
+    assert all(torch.equal(ends["a"][name], ends["b"][name]) for name in ends["a"])
+    assert not torch.equal(ends["a"]["readout.weight"], ends["c"]["readout.weight"])
+
+
+class Stop(Exception):
+    """Ends a run in mid-epoch."""
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 10, 13])
+def test_resume_equals_an_uninterrupted_run(
+    splits: dict[str, FeatureSet], tmp_path: Path, stop_after: int
+) -> None:
+    """A run that is stopped anywhere and goes on has the weights, optimiser, loss and accuracy of one that was not."""
+    plan = config(epochs=2, checkpoint_batches=2)
+    whole = go(plan, splits, tmp_path / "whole")
+    batches = 0
+
+    def stopping(done: int, total: int, label: str) -> None:
+        nonlocal batches
+        batches += label.startswith("epoch")
+        if batches == stop_after:
+            raise Stop
+
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    with pytest.raises(Stop):
+        train(plan, splits, folder, device=torch.device("cpu"), progress=stopping)
+    torch.manual_seed(99)  # whatever else happened in between
+    last = folder / "last.pt"
+    parts = go(plan, splits, folder, start=load_checkpoint(last) if last.exists() else None)
+    assert parts[-1] == whole[-1]
+    one, other = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "parts"))
+    assert one.position == other.position
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+    for key, state in one.optimiser["state"].items():
+        assert all(torch.equal(value, other.optimiser["state"][key][name]) for name, value in state.items())
+
+
+def test_best_and_last_are_kept(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """best.pt has the accuracy that was best, last.pt the last epoch; no temporary file is left; scalars are written."""
+    results = go(config(epochs=3), splits, tmp_path)
+    best = load_checkpoint(tmp_path / "best.pt")
+    assert best.position.best == max(result.accuracy for result in results)
+    assert best.position.epoch == [result.accuracy for result in results].index(best.position.best) + 1
+    assert load_checkpoint(tmp_path / "last.pt").position.epoch == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "last.pt", "tensorboard"]
+    network = build_network(config().network, sites=10, classes=2)
+    network.load_state_dict(best.weights, strict=False)
+    assert accuracy(network, FeatureLoader(splits["valid"], 16)) == best.position.best
+    assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_silent_layer_is_named(
+    splits: dict[str, FeatureSet], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A layer without a spike in an epoch is reported by name; others are not."""
+    with caplog.at_level(logging.WARNING, "spikestore"):
+        go(config(epochs=1, network={"hidden": [8, 8], "spike_threshold": 50.0}), splits, tmp_path)
+    assert "epoch 1: layer iaf2 did not spike once" in caplog.text
+    with caplog.at_level(logging.WARNING, "spikestore"):
+        caplog.clear()
+        go(config(epochs=1), splits, tmp_path)
+    assert not caplog.records
+
+
+def test_a_loss_that_is_not_finite_is_an_error(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """The error names epoch, batch and layer, and no checkpoint of the broken weights is written."""
+    wild = config(epochs=1, optimiser={"learning_rate": 1e30, "clip_norm": None})
+    with pytest.raises(
+        TrainingError, match=r"batch \d+ in epoch 1 is not finite, first in .*(linear1|readout)"
+    ) as error:
+        go(wild, splits, tmp_path)
+    assert error.value.details["epoch"] == 1
+    assert not (tmp_path / "last.pt").exists()
+
+
+def test_clipping_bounds_the_gradient(splits: dict[str, FeatureSet]) -> None:
+    """After a step the gradient of all parameters together has at most the norm that was asked for."""
+    network = build_network(config().network, sites=10, classes=2)
+    batch = next(iter(FeatureLoader(splits["train"], 16)))
+    optimiser = make_optimiser(config().optimiser, network)
+    training_step(network, optimiser, batch, clip_norm=1e-3)
+    norms = [float(p.grad.norm()) for p in network.parameters() if p.grad is not None]
+    assert sum(norm**2 for norm in norms) ** 0.5 <= 1e-3 * 1.001
+
+
+def test_what_one_backend_trains_another_runs(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint of the fused backend has the same accuracy on Sinabs; a run does not change its backend."""
+    store = Store(store_folder)
+    plan = config(epochs=1)
+    best = run(plan, store, tmp_path / "run", device="cpu", progress=silent).best
+    found = [
+        evaluate(tmp_path / "run/best.pt", store, split="valid", device="cpu", backend=one, progress=silent)[
+            0
+        ]
+        for one in (None, "fused", "sinabs")
+    ]
+    assert found == [best] * 3
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "sinabs.layers", None)
+        with pytest.raises(MissingExtraError, match="backend sinabs needs Sinabs"):
+            evaluate(
+                tmp_path / "run/best.pt",
+                store,
+                split="valid",
+                device="cpu",
+                backend="sinabs",
+                progress=silent,
+            )
+    other = config(epochs=2, network={"hidden": [12], "backend": "sinabs"})
+    with pytest.raises(ValueError, match=r"network.backend: fused then, sinabs now"):
+        run(other, store, tmp_path / "run", device="cpu", progress=silent)
+
+
+def test_a_split_of_another_transform_is_not_evaluated(store_folder: Path, tmp_path: Path) -> None:
+    """Nothing is known of a split that the run did not use but its transform: another one is refused with both keys."""
+    store = Store(store_folder)
+    run(config(epochs=1), store, tmp_path / "run", device="cpu", progress=silent)
+    other = Store(tmp_path / "other")
+    small = {
+        bins: small_set(40, time_window=bins, split="test").build(other.storage) for bins in (4000.0, 9000.0)
+    }
+    measure = partial(evaluate, tmp_path / "run/best.pt", other, split="test", device="cpu", progress=silent)
+    other.point("small", {"test": small[4000.0]})
+    measure()
+    other.point("small", {"test": small[9000.0]})
+    keys = [one.pin.transform_key[:12] for one in (store["small:train"], small[9000.0])]
+    with pytest.raises(
+        UsageError, match=f"transform {keys[0]}, test in the store has the transform {keys[1]}"
+    ):
+        measure()
+    measure(other_data=True)
+
+
+def test_other_data_begin_the_epoch_anew(store_folder: Path, tmp_path: Path) -> None:
+    """A run stopped in mid-epoch that goes on with other data trains all of them, and its loss and best accuracy are theirs."""
+    plan, folder = config(epochs=1, checkpoint_batches=2), tmp_path / "run"
+
+    def stopping(done: int, total: int, label: str) -> None:
+        if label.startswith("epoch") and done >= 80:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(plan, Store(store_folder), folder, device="cpu", progress=stopping)
+    last = load_checkpoint(folder / "last.pt")
+    assert last.position.batch == 4
+    save_checkpoint(folder / "last.pt", replace(last, position=replace(last.position, best=1.0)))
+    other = Store(tmp_path / "other")
+    splits = {"train": learnable("train", 37, 5), "valid": learnable("valid", 30, 6)}
+    other.point("small", {split: one.build(other.storage) for split, one in splits.items()})
+    seen = []
+    done = run(
+        plan, other, folder, device="cpu", other_data=True,
+        progress=lambda done, total, label: seen.append((done, total)) if label.startswith("epoch") else None,
+    )  # fmt: skip
+    assert seen == [(16, 36), (32, 36), (36, 36)]
+    assert len(done.epochs) == 1
+    assert 0 < done.epochs[0].loss < 10
+    assert done.best == done.epochs[0].accuracy < 1
+
+
+def test_losses_are_those_of_sinabs(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """Two epochs of training give the same losses on fused and on Sinabs, to rounding."""
+    fused, sinabs = (
+        go(config(epochs=2, network={"backend": one}), splits, tmp_path / one) for one in ("fused", "sinabs")
+    )
+    for one, other in zip(fused, sinabs, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.spike_rates == pytest.approx(other.spike_rates, rel=1e-2)
+
+
+def test_a_finished_run_goes_on_when_asked_for_more(store_folder: Path, tmp_path: Path) -> None:
+    """A run that is done computes nothing; with more epochs it goes on; with another configuration it is refused."""
+    store = Store(store_folder)
+
+    def again(**changes: Any) -> Any:
+        return run(config(**changes), store, tmp_path / "run", device="cpu", progress=silent)
+
+    assert [result.epoch for result in again(epochs=1).epochs] == [1]
+    done = again(epochs=1)
+    assert done.epochs == []
+    assert [result.epoch for result in again(epochs=2).epochs] == [2]
+    with pytest.raises(ValueError, match=r"another configuration[\s\S]*learning_rate: 0.01 then, 0.02 now"):
+        again(epochs=3, optimiser={"learning_rate": 0.02})

@@ -9,53 +9,60 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.form import PINNED
+from benchmarks.recordings import Recordings
 
 os.environ.update(PINNED)
 
 WORKERS = 2
 
 
-SPLIT = "train"
-
-
 @dataclass(frozen=True)
 class Bench:
-    """What the rows share."""
+    """What the rows share.
 
-    data: Path
+    Attributes
+    ----------
+    data : Recordings
+        What is read.
+    scratch : Path
+        A folder for whatever rows write.
+    recordings : int
+        Recordings of most rows.
+    peers : int
+        Recordings that the peer fills its cache with.
+    many : int
+        Recordings of the row that counts from process start.
+    """
+
+    data: Recordings
     scratch: Path
     recordings: int
     peers: int
-    """Recordings that the peer fills its cache with."""
     many: int
-    """Recordings of the row that counts from process start."""
+
+    @classmethod
+    def of(cls, data: Recordings, scratch: Path, recordings: int, peers: int, many: int) -> Bench:
+        """Return a bench with these numbers, or as many recordings as there are."""
+        return cls(data, scratch, *(min(count, data.count) for count in (recordings, peers, many)))
 
     def store(self) -> Path:
         """Return a folder that does not exist yet."""
         return Path(tempfile.mkdtemp(dir=self.scratch)) / "store"
 
 
-def demo_data(folder: Path, recordings: int) -> Path:
-    """Write demo recordings."""
-    from spikestore.pipeline.demo.demo_data import write_demo_data
-
-    write_demo_data(folder, train=recordings, valid=1, test=1)
-    return folder
-
-
 def target(bench: Bench, limit: int) -> Any:
-    """Return the seed's transform on the first recordings."""
+    """Return the seed's transform on the first recordings, or on all if there are fewer."""
     from spikestore.pipeline import load_recipe
     from spikestore.pipeline.recipes.requested_sets import Target
     from spikestore.pipeline.sources.source_files import make_source
 
-    recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "ssc.toml")
-    return Target(SPLIT, make_source("SSC", SPLIT, bench.data, limit=limit), recipe.transform_spec())
+    data, transform = bench.data, load_recipe(bench.data.recipe).transform_spec()
+    source = make_source(data.dataset, data.split, data.folder, limit=min(limit, data.count))
+    return Target(data.split, source, transform)
 
 
 def tonic_dataset(bench: Bench) -> Any:
     """Return the seed's data set."""
-    import tonic
     from tonic import transforms
 
     chain = [
@@ -63,8 +70,7 @@ def tonic_dataset(bench: Bench) -> Any:
         transforms.CropTime(max=1e6),
         transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000, include_incomplete=True),
     ]
-    # Tonic looks for a folder of the data set's name, and for archives beside the files.
-    return tonic.datasets.SSC(str(bench.data), split=SPLIT, transform=transforms.Compose(chain))
+    return bench.data.tonic_dataset(bench.scratch, transforms.Compose(chain))
 
 
 def build(bench: Bench, what: Any, runs: Any, **wish: Any) -> Any:

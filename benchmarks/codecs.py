@@ -35,7 +35,9 @@ def main() -> None:
     """Print the table."""
     import numpy as np
 
-    from benchmarks.bench import Bench, build, demo_data, entropy, gaps_of, target
+    from benchmarks.bench import Bench, build, target
+    from benchmarks.preprocess import entropy, gaps_of
+    from benchmarks.recordings import recordings_of
     from spikestore.pipeline.execution.executors import InProcess
     from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
 
@@ -43,15 +45,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         recordings = 600 if options.size == "small" else 2000
-        data = options.data or demo_data(scratch / "demo", recordings)
-        bench = Bench(data, scratch, recordings, 0, 0)
+        data = recordings_of(options.data, scratch, recordings)
+        bench = Bench.of(data, scratch, recordings, 0, 0)
         columns = build(bench, target(bench, recordings), InProcess()).read()
+        if len(columns.index) == 0:
+            raise SystemExit("the recordings have no events: there is nothing to encode")
         floor = (entropy(gaps_of(columns)) + entropy(columns.value)) / 8
-        whole = len(columns.index) // CHUNK_VALUES * CHUNK_VALUES
+        chunk = min(CHUNK_VALUES, len(columns.index))  # small sets are one short chunk
+        whole = len(columns.index) // chunk * chunk
         chunks = {
-            name: list(
-                np.ascontiguousarray(getattr(columns, name)[:whole], np.uint32).reshape(-1, CHUNK_VALUES)
-            )
+            name: list(np.ascontiguousarray(getattr(columns, name)[:whole], np.uint32).reshape(-1, chunk))
             for name in ("index", "value")
         }
         rows = [

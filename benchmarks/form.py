@@ -142,7 +142,9 @@ def arguments(
         "--size", choices=("small", "full"), default="full", help="small: a minute, rough numbers"
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda, where it matters")
-    parser.add_argument("--data", type=Path, help="a folder in SSC's layout, instead of demo recordings")
+    parser.add_argument(
+        "--data", type=Path, help="a folder in the layout of SSC or SHD, instead of demo recordings"
+    )
     parser.add_argument("--rows", help="only rows whose name contains this")
     if more is not None:
         more(parser)

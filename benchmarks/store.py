@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.alone import numbers_of
 from benchmarks.form import PINNED, Row, arguments, compare, report, timed
+from benchmarks.recordings import find_recordings
 
 os.environ.update(PINNED)
 
@@ -145,13 +146,14 @@ def _address(transform: Any, source: Any) -> Any:
 
 
 def from_data(data: Path, scratch: Path) -> Any:
-    """Build the training split of recordings in SSC's layout."""
+    """Build a split of recordings, train if it is there."""
     from spikestore.pipeline import load_recipe, preprocess
     from spikestore.pipeline.sources.source_files import make_source
     from spikestore.store import Store
 
-    transform = load_recipe(ROOT / "recipes" / "ssc.toml").transform_spec()
-    located = make_source("SSC", "train", data)
+    recordings = find_recordings(data)
+    transform = load_recipe(recordings.recipe).transform_spec()
+    located = make_source(recordings.dataset, recordings.split, recordings.folder)
     return preprocess(located, transform, store=Store(scratch / "source"), name=NAME)
 
 

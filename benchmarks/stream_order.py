@@ -16,6 +16,10 @@ def shuffle_quality(bench: Any) -> Row:
     from spikestore.train.data.subsets import subset_rows
 
     features = bench.features
+    row = Row("stream_correlation_of_positions_between_epochs")
+    if len(features) < 3:
+        row.skipped = f"{len(features)} recordings have no correlation of positions"
+        return row
     rows = subset_rows(features, None)
     cut = cut_runs(features, rows, None)
     places = [
@@ -23,6 +27,6 @@ def shuffle_quality(bench: Any) -> Row:
         for epoch in range(21)
     ]
     found = [float(np.corrcoef(a, b)[0, 1]) for a, b in itertools.pairwise(places)]
-    row = Row("stream_correlation_of_positions_between_epochs", ratios=found)
+    row.ratios = found
     row.ours = {"runs": len(cut.starts), "lanes": cut.lanes, "rows_a_run": cut.run_rows}
     return row

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import Bench as Raw
-from benchmarks.bench import demo_data
 from benchmarks.form import Row, arguments, report
 from benchmarks.networks import seed_network
+from benchmarks.recordings import recordings_of
 from benchmarks.seed.epochs import Epoch, run_epoch, step
 from benchmarks.seed.loadings import WAYS, WORKERS, Batches, Loadings, at_once
 
@@ -76,11 +76,9 @@ def main() -> None:
 
     options = arguments(__doc__ or "", more=more)
     size = SIZES[options.size]
-    size = Size(
-        options.samples or size.samples, options.batch or size.batch, options.rounds or size.rounds, size.some
-    )
-    if size.samples < size.batch:
-        raise SystemExit(f"{size.samples} samples are no batch of {size.batch}: all would be left out")
+    samples, batch = options.samples or size.samples, options.batch or size.batch
+    if samples < batch:
+        raise SystemExit(f"{samples} samples are no batch of {batch}: all would be left out")
     import torch
 
     torch.set_num_threads(options.threads)
@@ -90,15 +88,17 @@ def main() -> None:
     before, began = os.getloadavg()[0], time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        data = options.data or demo_data(scratch / "demo", size.samples)
-        loadings = Loadings(
-            Raw(data, scratch, size.samples, size.samples, size.samples), size.samples, size.batch, device
-        )
+        data = recordings_of(options.data, scratch, samples)
+        samples = min(samples, data.count)
+        size = Size(samples, min(batch, samples), options.rounds or size.rounds, size.some)
+        raw = Raw.of(data, scratch, samples, samples, samples)
+        loadings = Loadings(raw, size.samples, size.batch, device)
         cells, absent = choose_cells(options.rows, device)
         found = run_cells(loadings, size, cells)
         rows = [*cell_rows(found, size, device), *absent, whole_epoch(found)]
         facts = {
             "command": _command(options),
+            "recordings": "spikestore demo-data" if options.data is None else data.dataset,
             "samples": size.samples,
             "batch": size.batch,
             "batches": size.samples // size.batch,

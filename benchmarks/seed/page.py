@@ -35,7 +35,7 @@ grew from had three of the ways and two of the backends ("Training spiking neura
 the same (100 inputs, three layers of 128 neurons, 35 outputs, 250 time bins of 4 ms), and so is its loop: states from rest,
 forward, cross entropy of the outputs summed over time, backward, no optimiser step.
 
-`{command}` wrote this page{when}: {samples} recordings that `spikestore demo-data` makes ({nnz} non-zeros),
+`{command}` wrote this page{when}: {samples} {recordings} ({nnz} non-zeros),
 batches of {batch}, {left_out}, on {cores} cores{device}, Python {python}, torch {torch};
 {rounds} rounds, load {load_before} before and {load_after} after, {seconds} s in all. Peers have {workers} worker processes
 that stay, we {workers} threads; the network has {threads} threads. Everything is warm in the page cache.
@@ -101,6 +101,10 @@ def _facts(document: dict[str, Any]) -> dict[str, Any]:
     facts["device"] = "" if machine["device"] == "cpu" else f" and a GPU ({_gpu()})"
     facts["when"] = f" on {datetime.date.today().isoformat()}, {platform.machine()}"
     facts["command"] = data["command"]
+    made = data["recordings"] == "spikestore demo-data"
+    facts["recordings"] = (
+        "recordings that `spikestore demo-data` makes" if made else f"recordings of {data['recordings']}"
+    )
     return facts
 
 

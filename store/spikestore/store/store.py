@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from spikestore.store import refs
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.machine import user_data_folder
 from spikestore.store.parallel import in_order
 from spikestore.store.storage import Storage, open_storage
 from spikestore.store_schemas.documents.address import Address
@@ -35,13 +36,17 @@ STORE_VARIABLE = "SPIKESTORE_STORE"
 
 
 def default_location() -> str:
-    """Return the store that is used when none is named: ``$SPIKESTORE_STORE``, else the user's data directory."""
+    """Return the store that is used when none is named: ``$SPIKESTORE_STORE``, else the user's data directory.
+
+    Raises
+    ------
+    UsageError
+        The variable is not set, and no home folder is known.
+    """
     chosen = os.environ.get(STORE_VARIABLE)
     if chosen:
         return chosen
-    from platformdirs import user_data_dir
-
-    return str(Path(user_data_dir("spikestore", appauthor=False)) / "store")
+    return str(user_data_folder() / "store")
 
 
 _KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.machine import expand_home
 from spikestore.store.sharing.copy_set import Progress, copy_set
 from spikestore.store.storage.bounded_view import UntrustedStorage
 from spikestore.store.store import Store
@@ -207,5 +208,5 @@ class Upstreams:
 
 def beside(folder: str, origin: Path | None) -> Path:
     """Return the folder that a file names: relative to the folder of that file, if there is one."""
-    named = Path(folder).expanduser()
+    named = expand_home(folder)
     return named if named.is_absolute() or origin is None else origin.parent / named

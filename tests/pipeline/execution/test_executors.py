@@ -22,7 +22,6 @@ from spikestore.pipeline.execution.executors import (
     InProcess,
     Threads,
     WorkerError,
-    available_cores,
     executor,
 )
 from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport
@@ -222,15 +221,6 @@ def test_no_scheduler_there(
     with pytest.raises(WorkerError, match=address), executor(scheduler=address):
         pass
     assert capfd.readouterr() == ("", "")
-
-
-def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job's allowance counts, not the machine."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
-    assert available_cores() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert available_cores() == 1
 
 
 def _environment() -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import threading
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.pipeline.hashed_sources import (
     write_content,
 )
 
+from spikestore.pipeline.sources import hash_cache
 from spikestore.pipeline.sources.hash_cache import HashCache
 from spikestore.pipeline.sources.source_files import make_source
 
@@ -107,15 +107,14 @@ def test_the_path_counts(data: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [damage_cut, damage_digit, damage_empty, damage_noise, damage_huge])
-def test_damaged_entries_are_ignored(
+def test_damaged_entries_are_dropped_with_a_warning_that_names_them(
     data: Path, cache: Path, reads: list[str], damage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = ssc(data, cache)
     (entry,) = entries(cache)
     entry.write_bytes(damage(entry.read_bytes()))
-    with caplog.at_level(logging.DEBUG, "spikestore"):
-        assert ssc(data, cache) == first
-    assert "hash cache entry ignored" in caplog.text
+    assert ssc(data, cache) == first
+    assert f"the cached hashes in {entry} are damaged and dropped" in caplog.text
     assert len(reads) == 2
     assert ssc(data, cache) == first  # and mended
     assert len(reads) == 2
@@ -138,11 +137,28 @@ def test_an_unwritable_cache_is_left_alone(
 ) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"not a folder")
-    with caplog.at_level(logging.DEBUG, "spikestore"):
-        assert ssc(data, file) == ssc(data, file)
+    assert ssc(data, file) == ssc(data, file)
     assert len(reads) == 2
-    assert "not cached" in caplog.text
-    assert all(record.levelno == logging.DEBUG for record in caplog.records)
+    messages = [record.message for record in caplog.records]
+    assert len(messages) == 2  # one for reading, one for writing; neither again
+    assert all(str(file) in one and "set XDG_CACHE_HOME to a folder" in one for one in messages)
+
+
+def test_without_a_home_folder_nothing_is_cached_and_one_warning_says_so(
+    data: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a container whose user has a number and nothing else."""
+    monkeypatch.setattr(hash_cache, "user_cache_folder", lambda: None)
+    hash_cache._warn_once.cache_clear()
+    assert make_source("SSC", "train", data).source == make_source("SSC", "train", data).source
+    with HashCache().table(data, "train") as table:
+        table.put(data / "x", data.stat(), "0" * 64, started_ns=data.stat().st_ctime_ns + LATER)
+    assert len(reads) == 2
+    (record,) = caplog.records
+    assert record.message == (
+        "hashes of files can't be kept, since this user has no home folder: they are hashed in every run; "
+        "set XDG_CACHE_HOME to a folder that can be written to"
+    )
 
 
 def test_a_failed_write_leaves_nothing(

@@ -113,7 +113,7 @@ def _row(
         return row | had
     # Only here: for what is in the store neither Tonic nor HDF5 is imported.
     from spikestore.pipeline.building.estimate import estimate
-    from spikestore.pipeline.execution.executors import available_cores
+    from spikestore.store.machine import available_cores
 
     cost = estimate(store.storage, target.located, target.transform, workers=workers or available_cores())
     return {

@@ -70,8 +70,8 @@ def repair(
     spikestore repair demo --from s3://team/features
     spikestore repair ssc-100ch-4ms:train --data ~/data/SSC
     """
-    from spikestore.pipeline.execution.executors import available_cores
     from spikestore.pipeline.recipes.repair_recipe import RepairRecipe
+    from spikestore.store.machine import available_cores
     from spikestore.store.storage import open_storage
     from spikestore.store.storage.bounded_view import UntrustedStorage
     from spikestore.store.upkeep.repair import Repair

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport, build_fragment
 from spikestore.pipeline.execution.worker_memory import keep_memory
+from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
 
 if TYPE_CHECKING:
@@ -213,11 +213,6 @@ def _build_in_worker(job: FragmentJob, fragment: int) -> FragmentReport:
 def threads_suffice(seconds: float, cores: int) -> bool:
     """Return whether threads do `seconds` of one core's work before workers of their own, once started, would."""
     return seconds / min(cores, THREADS_WORTH) < CLUSTER_START + seconds / cores
-
-
-def available_cores() -> int:
-    """Return the cores that this process may use (SLURM and containers give fewer than there are)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.split_files import FileTree, NamedFiles, SplitFiles
+from spikestore.store.machine import expand_home
 from spikestore.store_schemas.errors import (
     SourceChangedError,
     SourceNotFoundError,
@@ -239,9 +240,9 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
 
 def _existing(folder: Path | str) -> Path:
     try:
-        base = Path(folder).expanduser().absolute()
+        base = expand_home(folder).absolute()
         there, is_folder = base.exists(), base.is_dir()
-    except (OSError, RuntimeError) as error:  # no permission, too long a name; ~ of nobody
+    except (OSError, UsageError) as error:  # no permission, too long a name; ~ of nobody
         raise SourceNotFoundError(
             f"the data folder {folder} can't be looked at: {error}", path=str(folder)
         ) from error

@@ -12,6 +12,7 @@ the same time, at the granularity of some file systems ("racily clean").
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -22,8 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote_from_bytes
 
-import platformdirs
-
+from spikestore.store.machine import user_cache_folder
 from spikestore.store_schemas.errors import SpikestoreError
 from spikestore.store_schemas.specs.canonical import seal, sha256_hex, unseal
 
@@ -33,6 +33,7 @@ _VERSION = 1
 _LARGEST_ENTRY = 2**16
 _LARGEST_TABLE = 2**28
 _RACY_NS = 2 * 10**9
+_SET_A_FOLDER = "set XDG_CACHE_HOME to a folder that can be written to"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -54,16 +55,21 @@ class HashCache:
     Parameters
     ----------
     folder : pathlib.Path, optional
-        Where it lives; the user's cache folder if None. Made when it is first written to.
+        Where it lives; the user's cache folder if None. Made when it is first written to. Where no home folder is
+        known, nothing is remembered, and a warning says so.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        base = Path(platformdirs.user_cache_dir("spikestore")) if folder is None else folder
-        self._folder = base / "file-hashes"
+        base = user_cache_folder() if folder is None else folder
+        self._folder = base / "file-hashes" if base is not None else None
+        if base is None:
+            _warn_once("hashes of files can't be kept, since this user has no home folder", _SET_A_FOLDER)
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
         """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
-        document = _load(self._entry(path), _LARGEST_ENTRY)
+        if self._folder is None:
+            return None
+        document = _load(self._folder / _entry(path), _LARGEST_ENTRY)
         digest = document.pop("sha256", None)
         if document != _identity(path, status) or not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
             return None
@@ -83,9 +89,9 @@ class HashCache:
         started_ns : int
             Time of day when hashing began, ns since the epoch.
         """
-        if _is_new(path, status, started_ns):
+        if self._folder is None or _is_new(path, status, started_ns):
             return
-        _save(self._entry(path), {**_identity(path, status), "sha256": digest})
+        _save(self._folder / _entry(path), {**_identity(path, status), "sha256": digest})
 
     @contextlib.contextmanager
     def table(self, folder: Path, label: str) -> Iterator[HashTable]:
@@ -101,16 +107,13 @@ class HashCache:
             Which of its files, such as the split.
         """
         name = sha256_hex(os.fsencode(folder) + b"\0" + label.encode())[:40]
-        table = HashTable(self._folder / f"{name}.json", folder)
+        table = HashTable(None if self._folder is None else self._folder / f"{name}.json", folder)
         try:
             yield table
         except BaseException:
             table.save(complete=False)
             raise
         table.save(complete=True)
-
-    def _entry(self, path: Path) -> Path:
-        return self._folder / f"{sha256_hex(os.fsencode(path))[:40]}.json"
 
 
 class HashTable:
@@ -119,13 +122,13 @@ class HashTable:
     Processes that write it at the same time lose each other's entries and nothing else.
     """
 
-    def __init__(self, entry: Path, folder: Path) -> None:
+    def __init__(self, entry: Path | None, folder: Path) -> None:
         self._entry = entry
         self._header = {"version": _VERSION, "folder": os.fsencode(folder).hex()}
         self._prefix = os.path.join(os.fspath(folder), "")  # noqa: PTH118 - with the separator at its end
         self._old: dict[str, str] = {}
         self._used: dict[str, str] = {}
-        document = _load(entry, _LARGEST_TABLE)
+        document = {} if entry is None else _load(entry, _LARGEST_TABLE)
         lines = document.pop("files", None)
         if document == self._header and isinstance(lines, str):
             # One long text and not a list: canonical JSON of 60,000 members takes a second.
@@ -155,7 +158,7 @@ class HashTable:
             were other ones, and are dropped.
         """
         entries = self._used if complete else {**self._old, **self._used}
-        if entries != self._old:
+        if self._entry is not None and entries != self._old:
             lines = "\n".join(f"{key} {digest}" for key, digest in entries.items())
             _save(self._entry, {**self._header, "files": lines})
 
@@ -163,6 +166,10 @@ class HashTable:
         # Any name has bytes; percent signs keep spaces and line ends out of the text.
         name = quote_from_bytes(os.fsencode(os.fspath(path).removeprefix(self._prefix)))
         return f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+def _entry(path: Path) -> str:
+    return f"{sha256_hex(os.fsencode(path))[:40]}.json"
 
 
 def now_ns() -> int:
@@ -197,8 +204,12 @@ def _load(entry: Path, largest: int) -> dict[str, Any]:
         return unseal(data, path=str(entry))
     except FileNotFoundError:
         return {}
-    except (OSError, SpikestoreError) as error:
-        logger.debug("hash cache entry ignored: %s", error)
+    except SpikestoreError as error:
+        logger.warning("the cached hashes in %s are damaged and dropped: the files are hashed again", entry)
+        logger.debug("%s", error)
+        return {}
+    except OSError as error:
+        _warn_once(f"hashes of files can't be read from {entry.parent} ({error.strerror})", _SET_A_FOLDER)
         return {}
 
 
@@ -214,5 +225,12 @@ def _save(entry: Path, document: dict[str, Any]) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-    except (OSError, SpikestoreError) as error:
+    except SpikestoreError as error:
         logger.debug("hashes not cached in %s: %s", entry, error)
+    except OSError as error:
+        _warn_once(f"hashes of files can't be kept in {entry.parent} ({error.strerror})", _SET_A_FOLDER)
+
+
+@functools.cache
+def _warn_once(what: str, remedy: str) -> None:
+    logger.warning("%s: they are hashed in every run; %s", what, remedy)

@@ -21,7 +21,6 @@ import importlib.metadata
 import inspect
 import logging
 import os
-import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -31,6 +30,8 @@ import typer
 
 from spikestore.store.cli.console import logs_on_stderr, say
 from spikestore.store.cli.help import help_text
+from spikestore.store.cli.limits import limit_reached
+from spikestore.store.cli.streams import lenient_streams
 from spikestore.store_schemas.errors import MissingExtraError, SpecError, SpikestoreError
 
 __all__ = ["main"]
@@ -76,9 +77,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     # Every option before the command is a flag, so the first other word is the command.
     command = next((word for word in arguments if not word.startswith("-")), None)
+    with lenient_streams() as stdout:
+        status = _status(arguments, command)
+        stdout.flush()  # a full disk or a reader that has gone away shows itself here, not at interpreter exit
+        if stdout.lost is None:
+            return status
+        if not isinstance(stdout.lost, BrokenPipeError):  # a reader such as `head` has seen enough
+            say(f"spikestore: error: the output could not be written to stdout: {stdout.lost.strerror}")
+        return status or 1
+
+
+def _status(arguments: list[str], command: str | None) -> int:
+    """Run a command; return its exit status, also where it fails."""
     try:
-        status = _run(arguments, command)
-        sys.stdout.flush()  # a reader that has gone away shows itself here, not at interpreter exit
+        return _run(arguments, command)
     except typer.Exit as signal:
         return signal.exit_code
     except typer.Abort:
@@ -87,11 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted; run the same command again to resume")
         return 130
-    except BrokenPipeError as error:
-        return 1 if _reader_has_gone() else _report(error, command)
     except Exception as error:
         return _report(error, command)
-    return status
 
 
 def _run(arguments: list[str], command: str | None) -> int:
@@ -198,6 +207,9 @@ def _report(error: Exception, command: str | None) -> int:
         say(f"spikestore: error: {error.format_message()}")
         say(f"  see: spikestore {f'{command} ' if command in _entry_points() else ''}--help")
         return 2
+    if (limit := limit_reached(error)) is not None:
+        say(f"spikestore: error: {limit}")
+        return 1
     if isinstance(error, OSError) and error.strerror and error.filename:
         say(f"spikestore: error: {error.filename}: {error.strerror}")
         return 1
@@ -216,20 +228,3 @@ def _missing_extra(error: Exception, command: str | None) -> MissingExtraError |
         return None
     message = f"spikestore {command} needs the extra '{extra}': pip install 'spikestore[{extra}]'"
     return MissingExtraError(message, command=command, extra=extra, module=error.name)
-
-
-def _reader_has_gone() -> bool:
-    """Tell whether it was our stdout that broke; if so, keep the interpreter from complaining at exit."""
-    try:
-        stdout = sys.stdout.fileno()
-    except (OSError, ValueError):  # no file: somebody captures it
-        return False
-    # Not by another flush: what the failed one held is lost, so that one succeeds.
-    poll = select.poll()
-    poll.register(stdout, 0)
-    if not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0)):
-        return False
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stdout)
-    os.close(nowhere)
-    return True

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from spikestore.store.machine import expand_home
 from spikestore.store_schemas.errors import UsageError
 
 _OPTIONS = {
@@ -56,7 +57,13 @@ def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, s
         ("AWS_CONFIG_FILE", "config", name if name == "default" else f"profile {name}"),
         ("AWS_SHARED_CREDENTIALS_FILE", "credentials", name),
     ):
-        path = Path(given.get(variable) or Path("~/.aws") / file).expanduser()
+        named = given.get(variable)
+        try:
+            path = expand_home(named or f"~/.aws/{file}")
+        except UsageError:
+            if named:
+                raise
+            continue  # no home folder is known, so there are no profiles
         settings |= _section(path, section)
     if asked and not settings:
         raise UsageError(

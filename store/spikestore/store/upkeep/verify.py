@@ -7,7 +7,6 @@ SHA-256, and so finds every flipped bit; `deep` also decodes everything and reco
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Literal, NamedTuple
 from spikestore.store.columns.digest import block_digests, set_digest
 from spikestore.store.columns.fragment_decoder import FragmentDecoder
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.machine import available_cores
 from spikestore.store.parallel import in_order
 from spikestore.store_schemas.documents.checked_root import checked_root
 from spikestore.store_schemas.documents.plan import Plan
@@ -98,7 +98,7 @@ class _Verification:
     ) -> None:
         self._features = features
         self._depth = depth
-        self._workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
+        self._workers = workers or min(available_cores(), MOST_WORKERS)
         self._progress = progress or (lambda done, total: None)
         self._storage = features.storage
         self._build = features.address.build(features.manifest.plan_id)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from spikestore.store import FeatureSet
+from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.batch import Batch
 from spikestore.train.data.batch_source import Feed, Place, WholeSet
@@ -159,7 +160,7 @@ class FeatureLoader:
             steps,
             transform,
             reuse=reuse,
-            threads=threads or min(_MOST_THREADS, _cores()),
+            threads=threads or min(_MOST_THREADS, available_cores()),
         )
         place = Place(rank, ranks)
         if self.residence == "stream":
@@ -317,8 +318,3 @@ def _whole(name: str, number: object) -> int:
         return operator.index(number)  # type: ignore[arg-type]
     except TypeError:
         raise UsageError(f"{name} is {number!r}, should be a whole number") from None
-
-
-def _cores() -> int:
-    # Those this process may use, where the system tells.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,108 @@
+"""What this machine gives a process: home folders, cores, memory. Each may be unknown or limited, as in a container."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from spikestore.store_schemas.errors import UsageError
+
+__all__ = ["available_cores", "expand_home", "user_cache_folder", "user_data_folder"]
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+
+
+def expand_home(path: Path | str) -> Path:
+    """Return a path with ``~`` or ``~user`` at its beginning replaced by that home folder.
+
+    Raises
+    ------
+    UsageError
+        No such user is known, or the home folder of this one is not.
+    """
+    if not str(path).startswith("~"):  # pathlib would take ./~name for ~name
+        return Path(path)
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        whose = Path(path).parts[0]
+        why = "this user has no known home folder" if whose == "~" else f"no user {whose[1:]!r} is known here"
+        raise UsageError(
+            f"{path}: {why}: give the path without {whose} (./{whose}/… for a folder of that name)",
+            path=str(path),
+        ) from None
+
+
+def user_cache_folder() -> Path | None:
+    """Return spikestore's folder in the user's cache; None where no home folder is known, as for a container's user."""
+    import platformdirs
+
+    try:
+        folder = Path(platformdirs.user_cache_dir("spikestore"))
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None  # a release of platformdirs before 4.4 returns "~/.cache"
+
+
+def user_data_folder() -> Path:
+    """Return spikestore's folder among the user's data.
+
+    Raises
+    ------
+    UsageError
+        No home folder is known.
+    """
+    import platformdirs
+
+    try:
+        folder = Path(platformdirs.user_data_dir("spikestore", appauthor=False))
+    except RuntimeError:
+        folder = Path()
+    if not folder.is_absolute():
+        raise UsageError(
+            "no store is named, and this user has no home folder to look in: give --store or set SPIKESTORE_STORE"
+        )
+    return folder
+
+
+def available_cores() -> int:
+    """Return the cores that this process may use: SLURM, ``taskset`` and containers give fewer than there are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = _cgroup_cores()
+    return max(1, min(cores, math.ceil(limit))) if math.isfinite(limit) else cores
+
+
+def _cgroup_cores() -> float:
+    """Return the cores' worth of time that control groups allow, which ``docker run --cpus`` sets; infinite if none does."""
+    least = math.inf
+    for folder in _cgroup_folders():
+        try:
+            if (folder / "cpu.max").exists():
+                quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+            else:
+                quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+                period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+            if quota not in ("max", "-1"):
+                least = min(least, int(quota) / int(period))
+        except (OSError, ValueError, ZeroDivisionError):
+            continue  # not Linux, or no limit at this level
+    return least
+
+
+def _cgroup_folders() -> list[Path]:
+    """Return this process's control groups for time on cores and those above them, of version 2 and 1."""
+    try:
+        lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    folders = []
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0" or "cpu" in controllers.split(","):
+            root = _CGROUPS if number == "0" else _CGROUPS / "cpu"
+            own = root / path.lstrip("/")
+            # Inside a container the path may be the host's, and the root is the container's own group.
+            folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(root)]
+    return folders

@@ -247,7 +247,7 @@ def opening(bench: Bench) -> list[Row]:
     script = (
         "import sys, time\n"
         "from benchmarks.alone import peak_bytes\n"
-        "import zarr, obstore.store, spikestore.store.columns.zarr_reader, spikestore.store.columns.zarr_group\n"
+        "import zarr, obstore.store, spikestore.store.columns.reader\n"
         "from spikestore.store import Store\n"
         "before, began = peak_bytes(), time.perf_counter()\n"
         "features = Store(sys.argv[1])['large:train']; features._columns\n"

@@ -82,10 +82,10 @@ def test_records_belong_to_their_fragment() -> None:
 
 
 def test_opening_takes_two_requests() -> None:
-    """Manifest and root metadata are all that opening asks our storage for; records only after damage."""
+    """Manifest and root metadata are all that opening asks the storage for."""
     watch = Crashing()
     features = FeatureSet.open(WatchedStorage(STORAGE, watch), SMALL.address)
-    features.read()
+    assert features.root == FeatureSet.open(STORAGE, SMALL.address).root
     assert [path.rpartition("/")[2] for _, path in watch.verbs] == ["manifest.json", "zarr.json"]
 
 

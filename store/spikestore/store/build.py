@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from spikestore.store.columns.digest import block_checks, block_digests, check_seed, set_digest
+from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.columns.samples import SampleColumns
-from spikestore.store.columns.zarr_reader import ColumnReader, encode_fragment, open_group
+from spikestore.store.columns.zarr_reader import encode_fragment
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.storage import Storage
 from spikestore.store.storage.staging import put_together
@@ -30,7 +31,13 @@ from spikestore.store_schemas.documents.manifest import FragmentRow, Manifest
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, ObjectEntry, Record, SkippedRow
 from spikestore.store_schemas.documents.zarr_metadata import documents
-from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, UsageError
+from spikestore.store_schemas.errors import (
+    ConflictError,
+    DamagedError,
+    MissingObjectError,
+    StoreError,
+    UsageError,
+)
 from spikestore.store_schemas.layout import BLOCK, SKIPPED_LABEL, Layout
 from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
 from spikestore.store_schemas.specs.source import Source
@@ -276,15 +283,12 @@ class Build:
 
     def _compare(self, fragment: int, columns: SampleColumns, check: Any) -> None:
         path = f"{self.address.data(self._id)} (fragment {fragment})"
-        reader = ColumnReader(
-            open_group(self.storage.zarr_store(self.address.data(self._id))),
-            self.plan.layout,
-            fragment_samples=self.plan.fragment_samples,
-            shard_values=self.plan.shard_values,
-        )
+        stored = self.plan.layout.fragment_objects(fragment, len(columns.index))
+        data = self.address.data(self._id)
         try:
-            there, there_check = reader.read(fragment, 0, len(columns))
-        except Exception as error:
+            objects = {name: self.storage.get(f"{data}/{name}") for name in stored}
+            there, there_check = FragmentDecoder(self.plan, self.plan.zarr).read(fragment, objects)
+        except StoreError as error:
             raise DamagedError(
                 f"{path} can't be read: run again with --restart ({error})", path=path
             ) from error

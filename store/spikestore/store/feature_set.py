@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spikestore.store.columns.digest import block_checks, check_seed
 from spikestore.store.columns.limits import refuse_giant_fragment
+from spikestore.store.columns.reader import Apply, ColumnReader, DirectReader, column_reader
 from spikestore.store.columns.samples import SampleColumns, concatenate
-from spikestore.store.columns.zarr_group import group_of
-from spikestore.store.columns.zarr_reader import ColumnReader
+from spikestore.store.machine import available_cores
 from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.documents.checked_root import checked_root
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.record import Record
 from spikestore.store_schemas.documents.ref import Pin
@@ -23,18 +25,8 @@ from spikestore.store_schemas.errors import DamagedError, MissingObjectError, St
 from spikestore.store_schemas.layout import BLOCK, Layout
 from spikestore.store_schemas.specs.canonical import sha256_hex
 
-
-def fragment_objects(layout: Layout, fragment: int, nnz: int) -> list[str]:
-    """Return the paths below ``data.zarr`` of the objects that a fragment with `nnz` non-zeros has."""
-    names = [name for name, _ in layout.columns if nnz or name not in {"index", "value"}]
-    return [f"{name}/c/{fragment}" for name in (*names, "start", "check")]
-
-
-class RunReader(Protocol):
-    """Reads runs of rows of one fragment, unchecked, with the stored hashes of their blocks."""
-
-    def read(self, fragment: int, start: int, stop: int) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
-        """Read rows `start` to `stop` of `fragment`, counted from its first row; `start` begins a block."""
+if TYPE_CHECKING:
+    from zarr.storage import StorePath
 
 
 class FeatureSet:
@@ -112,7 +104,16 @@ class FeatureSet:
         return self.address.data(self.manifest.plan_id)
 
     @cached_property
-    def _columns(self) -> ColumnReader:
+    def root(self) -> dict[str, Any]:
+        """``data.zarr/zarr.json``, which says how every array is encoded; checked against the manifest.
+
+        Raises
+        ------
+        DamagedError
+            It is missing, or not what the manifest says.
+        MissingObjectError
+            The set was removed.
+        """
         path = f"{self.data_path}/zarr.json"
         try:
             data = self._storage.get(path)
@@ -120,21 +121,14 @@ class FeatureSet:
             gone = self._removed()
             if gone is not None:
                 raise gone from error
-            raise DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,)) from error
+            raise self._missing(path) from error
         if sha256_hex(data) != self.manifest.zarr:
-            raise DamagedError(
-                f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
-            )
-        from spikestore.store_schemas.documents.checked_root import checked_root
+            raise self._not_promised(path)
+        return checked_root(self.address, self.manifest, data)
 
-        checked_root(self.address, self.manifest, data)
-        return ColumnReader(
-            group_of(self._storage.zarr_store(self.data_path), data),
-            self.layout,
-            fragment_samples=self.manifest.fragment_samples,
-            shard_values=self.manifest.shard_values,
-            counts=[row.nnz for row in self.manifest.fragments],
-        )
+    @cached_property
+    def _columns(self) -> ColumnReader:
+        return column_reader(self.manifest, self.root, _StoredObjects(self))
 
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
         """Read rows `start` to `stop` (exclusive).
@@ -159,28 +153,37 @@ class FeatureSet:
         return concatenate(self._runs(start, stop))
 
     def fragments(self) -> Iterator[SampleColumns]:
-        """Yield all rows, a fragment at a time, each checked."""
-        for fragment, row in enumerate(self.manifest.fragments):
-            yield self._read_checked(fragment, 0, row.samples)
+        """Yield all rows, a fragment at a time, each checked; its chunks are decoded on all cores."""
+        with ThreadPoolExecutor(available_cores(), thread_name_prefix="spikestore-decode") as pool:
+            for fragment, row in enumerate(self.manifest.fragments):
+                yield self._read_checked(fragment, 0, row.samples, pool.map)
 
-    def read_with(self, reader: RunReader, start: int, stop: int) -> SampleColumns:
-        """Read rows `start` to `stop` of one fragment through another reader than Zarr's, checked all the same.
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return a column with one value a sample, of the whole set, without reading the non-zeros: shape (samples,).
 
-        `start` begins a block of 64, and `stop` ends one or the fragment.
+        Each object is compared with the SHA-256 in its fragment's record.
 
         Raises
         ------
-        UsageError
-            The rows are no whole blocks of one fragment.
         DamagedError
             What is stored is not what was committed; the message names the object.
         """
-        fragment, first = divmod(start, self.manifest.fragment_samples)
-        last = stop - start + first
-        size = self.manifest.fragments[fragment].samples if 0 <= start < len(self) else 0
-        if first % BLOCK or not first < last <= size or (last % BLOCK and last != size):
-            raise UsageError(f"rows {start} to {stop} are no whole blocks of one fragment")
-        return self._read_checked(fragment, first, last, reader)
+        reader = self._columns
+        if not isinstance(reader, DirectReader):
+            runs = (dict(run.in_order(self.layout)) for run in self.fragments())
+            return np.concatenate([run[name] for run in runs])
+        parts = []
+        for fragment in range(len(self.manifest.fragments)):
+            sha256 = {entry.path: entry.sha256 for entry in self.record(fragment).objects}
+            path = f"{self.data_path}/{name}/c/{fragment}"
+            try:
+                data = self._storage.get(path)
+            except MissingObjectError as error:
+                raise self._missing(path) from error
+            if sha256_hex(data) != sha256[f"{name}/c/{fragment}"]:
+                raise DamagedError(f"{path} in {self._storage.url} is damaged", objects=(path,))
+            parts.append(reader.column(name, fragment, data))
+        return np.concatenate(parts)
 
     def frames(self, row: int) -> npt.NDArray[Any]:
         """Return the dense frames of one row: integer counts, shape (n_bins, polarity, [y,] x)."""
@@ -208,7 +211,7 @@ class FeatureSet:
         if counts != (self.manifest.plan, fragment, row.samples, row.nnz, row.n_bins):
             raise DamagedError(f"{path} contradicts the manifest", objects=(path,))
         listed = [entry.path for entry in record.objects]
-        if sorted(listed) != sorted(fragment_objects(self.layout, fragment, row.nnz)):
+        if sorted(listed) != sorted(self.layout.fragment_objects(fragment, row.nnz)):
             raise DamagedError(f"{path} lists other objects than fragment {fragment} has", objects=(path,))
         return record
 
@@ -218,12 +221,17 @@ class FeatureSet:
         try:
             data = self._storage.get(path)
         except MissingObjectError as error:
-            raise DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,)) from error
+            raise self._missing(path) from error
         if sha256_hex(data) != self.manifest.fragments[fragment].record:
-            raise DamagedError(
-                f"{path} is damaged: its SHA-256 is not what the manifest says", objects=(path,)
-            )
+            raise self._not_promised(path)
         return data
+
+    def _missing(self, path: str) -> DamagedError:
+        return DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,), why="missing")
+
+    def _not_promised(self, path: str) -> DamagedError:
+        why = "its SHA-256 is not what the manifest says"
+        return DamagedError(f"{path} is damaged: {why}", objects=(path,), why=why)
 
     def _runs(self, start: int, stop: int) -> Iterator[SampleColumns]:
         size = self.manifest.fragment_samples
@@ -235,18 +243,16 @@ class FeatureSet:
             run = self._read_checked(fragment, block_start, block_stop)
             yield run.rows(first - block_start, last - block_start)
 
-    def _read_checked(
-        self, fragment: int, start: int, stop: int, reader: RunReader | None = None
-    ) -> SampleColumns:
+    def _read_checked(self, fragment: int, start: int, stop: int, decode: Apply = map) -> SampleColumns:
         try:
             refuse_giant_fragment(self.manifest, fragment)
         except DamagedError as error:
             raise DamagedError(
                 f"{self.address.manifest} in {self._storage.url}: {error}", objects=(self.address.manifest,)
             ) from None
-        columns = reader or self._columns  # outside: its own errors already name their object
+        reader = self._columns  # outside: its own errors already name their object
         try:
-            run, stored = columns.read(fragment, start, stop)
+            run, stored = reader.read(fragment, start, stop, decode)
         except Exception as error:
             raise self._diagnose(fragment, error) from error
         except BaseException as error:
@@ -303,13 +309,11 @@ class FeatureSet:
             record = self.record(fragment)
         except DamagedError as error:
             record_path = self.address.record(self.manifest.plan_id, fragment)
-            objects[record_path] = "missing" if "missing" in str(error) else "damaged"
+            objects[record_path] = "missing" if isinstance(error.__cause__, MissingObjectError) else "damaged"
             # Its values can't be read either, or nobody would ask: damaged, but for those that are missing.
             objects[f"{self.data_path} (fragment {fragment})"] = f"can't be read: {why}"
-            full = self.manifest.fragments[fragment].nnz > 0
-            for name in (*(name for name, _ in self.layout.columns), "start", "check"):
-                if full or name not in {"index", "value"}:
-                    yield f"{self.data_path}/{name}/c/{fragment}", None
+            for path in self.layout.fragment_objects(fragment, self.manifest.fragments[fragment].nnz):
+                yield f"{self.data_path}/{path}", None
             return
         for entry in record.objects:
             yield f"{self.data_path}/{entry.path}", entry.sha256
@@ -333,3 +337,25 @@ class FeatureSet:
             "copy it again, and open it again",
             path=self.address.manifest,
         )
+
+
+class _StoredObjects:
+    """The objects of a committed build, as an `ObjectSource`."""
+
+    def __init__(self, features: FeatureSet) -> None:
+        self._features = features
+
+    def get(self, path: str) -> bytes:
+        return self._features.storage.get(f"{self._features.data_path}/{path}")
+
+    def get_range(self, path: str, start: int, stop: int) -> bytes:
+        return self._features.storage.get_range(f"{self._features.data_path}/{path}", start, stop)
+
+    def sizes(self, fragment: int) -> Mapping[str, int]:
+        try:
+            return {entry.path: entry.size for entry in self._features.record(fragment).objects}
+        except DamagedError:  # the values have their check all the same
+            return {}
+
+    def zarr_store(self) -> StorePath:
+        return self._features.storage.zarr_store(self._features.data_path)

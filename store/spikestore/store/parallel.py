@@ -12,6 +12,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+
 _AHEAD = 4
 """Items per thread that are handed out before their results are taken: any number of items may come."""
 

@@ -100,6 +100,15 @@ class Layout(Spec):
         """Names of the optional columns that are present, in canonical order."""
         return tuple(name for name, _ in self.columns if name in EXTRAS)
 
+    @property
+    def array_names(self) -> tuple[str, ...]:
+        """Names of all arrays of a build: the columns, ``start`` and ``check``."""
+        return (*(name for name, _ in self.columns), "start", "check")
+
+    def fragment_objects(self, fragment: int, nnz: int) -> list[str]:
+        """Return the paths below ``data.zarr`` of the objects that a fragment with `nnz` non-zeros has."""
+        return [f"{name}/c/{fragment}" for name in self.array_names if nnz or name not in {"index", "value"}]
+
     def dtype(self, column: str) -> np.dtype[Any]:
         """Return the little-endian dtype of `column`."""
         return np.dtype(dict(self.columns)[column]).newbyteorder("<")

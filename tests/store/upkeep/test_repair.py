@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from tests.store.watched_storage import Crash, Crashing, WatchedStorage
 
 from spikestore.store import Build, Damage, FeatureSet, Store, verify
 from spikestore.store.columns.digest import block_checks, check_seed
-from spikestore.store.columns.fragment_decoder import FragmentDecoder
+from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.columns.zarr_reader import encode_fragment
 from spikestore.store.storage import FolderStorage, Storage
 from spikestore.store.storage.objects import ObjectStorage
@@ -119,13 +118,13 @@ def test_values_that_nobody_has() -> None:
     reason = (
         "its SHA-256 is not what its record says; name a store that has it (--from URL), or the recordings"
     )
-    assert done.left == (Damage(path, f"{reason} (--data FOLDER)"),)
+    assert done.left == (Damage(path, f"{reason} (--data FOLDER)", fragment=0),)
     assert done.repaired == ()
     assert contents(storage) == before
     for how in ("flip", "delete"):
         damaged(upstream := memory_storage_with(SMALL), path, how)
         (left,) = repair(features, upstream=upstream).left
-        assert "not encoded again from the rows upstream: the store memory" in left.what
+        assert "not encoded again from the rows upstream: the store memory" in left.detail
         assert contents(storage) == before
 
 
@@ -217,8 +216,8 @@ def test_equal_values_as_other_bytes() -> None:
     before = contents(storage)
     (left,) = repair(features, rows=truth()).left
     assert left.path == path
-    assert "encodes them as other bytes" in left.what
-    assert "--rewrite" in left.what
+    assert "encodes them as other bytes" in left.detail
+    assert "--rewrite" in left.detail
     assert contents(storage) == before
     assert repair(features, rows=truth(), rewrite=True).left == ()
     found = store["small"]
@@ -342,7 +341,7 @@ def test_decoding_other_bytes_of_one_fragment() -> None:
         for fragment in (0, 2)
         if name not in {"label"} or fragment == 0
     }
-    decoder = FragmentDecoder(json.loads(storage.get(f"{features.data_path}/zarr.json")), features.manifest)
+    decoder = FragmentDecoder(features.manifest, features.root)
     first, _ = decoder.read(0, objects)
     other = small_set(seed=1).build(memory_storage())
     objects["label/c/0"] = other.storage.get(f"{other.data_path}/label/c/0")

@@ -49,14 +49,16 @@ def test_depths_differ_in_what_they_find() -> None:
     replace(storage, path, data[:-1] + bytes([data[-1] ^ 1]))
     assert verify(features, depth="quick") == []
     for depth in DEPTHS[1:]:
-        assert verify(features, depth=depth) == [Damage(path, "its SHA-256 is not what its record says")]
+        assert verify(features, depth=depth) == [
+            Damage(path, "its SHA-256 is not what its record says", fragment=1)
+        ]
     replace(storage, path, data[:-1])
     for depth in DEPTHS:
         (found,) = verify(features, depth=depth)
-        assert found == Damage(path, f"has {len(data) - 1} bytes instead of {len(data)}")
+        assert found == Damage(path, f"has {len(data) - 1} bytes instead of {len(data)}", fragment=1)
     storage.delete(path)
     for depth in DEPTHS:
-        assert verify(features, depth=depth) == [Damage(path, "missing")]
+        assert verify(features, depth=depth) == [Damage.missing(path, 1)]
 
 
 def test_quick_reads_no_data() -> None:
@@ -85,7 +87,7 @@ def test_all_damage_is_found_at_once() -> None:
     extra = [f"{data}/nnz/c/9", f"{data}/other/zarr.json", f"{records}/00009.json"]
     for path in extra:
         storage.put_if_absent(path, b"?")
-    found = {one.path: one.what for one in verify(features)}
+    found = {one.path: one.detail for one in verify(features)}
     assert {path for path, what in found.items() if what == "does not belong to the set"} == {*extra}
     assert {*found} - {*extra} == {
         f"{data}/nnz/c/0",
@@ -123,7 +125,7 @@ def test_block_digests_of_a_record() -> None:
     forged = FeatureSet.open(storage, features.address)
     assert verify(forged) == []
     assert verify(forged, depth="deep") == [
-        Damage(path, "its block digests are not those of the stored values")
+        Damage(path, "its block digests are not those of the stored values", fragment=2)
     ]
 
 
@@ -144,7 +146,7 @@ def test_values_of_a_silent_fragment_are_unexpected() -> None:
     storage, features = built()
     storage.put_if_absent(f"{features.data_path}/index/c/1", storage.get(f"{features.data_path}/index/c/0"))
     (found,) = verify(features)
-    assert found == Damage(f"{features.data_path}/index/c/1", "does not belong to the set")
+    assert found == Damage(f"{features.data_path}/index/c/1", "does not belong to the set", "foreign")
 
 
 def test_other_builds_are_no_concern() -> None:
@@ -161,7 +163,7 @@ def test_damaged_root_metadata() -> None:
     replace(storage, path, storage.get(path).replace(b"170", b"171"))
     assert Damage(path, "its SHA-256 is not what the manifest says") in verify(features)
     storage.delete(path)
-    assert Damage(path, "missing") in verify(features)
+    assert Damage.missing(path) in verify(features)
 
 
 def test_deep_recomputes_the_digest() -> None:
@@ -193,7 +195,7 @@ def test_deep_decodes() -> None:
     forged = FeatureSet.open(storage, features.address)
     assert verify(forged) == []
     (found,) = verify(forged, depth="deep")
-    assert "do not match their check" in found.what
+    assert "do not match their check" in found.detail
     assert "(fragment 0)" in found.path
 
 

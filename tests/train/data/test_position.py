@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from tests.store.small_sets import memory_storage, small_set
 
 from spikestore.store import FeatureSet, Store
-from spikestore.store.ranged_reader import sample_columns
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.train import EventDrop, FeatureLoader, hold_out, rows_where
 from spikestore.train.data import placement as residences
@@ -224,7 +223,7 @@ def test_hold_out_by_speaker_and_by_seed() -> None:
     plain = small_set(640, extras=("speaker", "n_events"))
     plain.truth.extras["speaker"][:] = np.arange(640) % 10
     features = plain.build(memory_storage(), 128)
-    speaker = sample_columns(features, "speaker")
+    speaker = features.column("speaker")
     everyone = [row for row in range(640) if row not in plain.skipped]
     for by in ("sample", "speaker"):
         kept, held = hold_out(features, 0.2, seed=1, by=by)

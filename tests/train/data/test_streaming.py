@@ -15,15 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from tests.store.small_sets import memory_storage
+from tests.store.small_sets import memory_storage, same
 from tests.train.conftest import learnable
 
 from spikestore.store import FeatureSet, SampleColumns, Store
-from spikestore.store.ranged_reader import ChunkReader
+from spikestore.store.columns import reader as column_readers
+from spikestore.store.columns.zarr_reader import ZarrReader
 from spikestore.store_schemas.errors import DamagedError, UsageError
+from spikestore.store_schemas.specs.canonical import canonical_json
 from spikestore.train import Batch, FeatureLoader, pack
 from spikestore.train.data import placement as residences
 from spikestore.train.data.streaming.stream_order import covering, cut_runs, lane_order, owned
@@ -84,21 +85,19 @@ def test_equal_on_any_threads_and_storage(many: FeatureSet) -> None:
 
 def test_the_reader_equals_zarrs(many: FeatureSet) -> None:
     """Ranged reads and direct decoding give what Zarr gives, for runs of any blocks."""
-    reader = ChunkReader.of(many)
-    assert reader is not None
-    for start, stop in ((0, 64), (64, 192), (192, 384), (1472, 1500), (1344, 1500)):
-        mine, zarrs = many.read_with(reader, start, stop), many.read(start, stop)
-        for name in ("index", "value", "nnz", "n_bins", "label"):
-            assert np.array_equal(getattr(mine, name), getattr(zarrs, name))
-    for start, stop in ((0, 63), (1, 64), (128, 256), (1472, 1501), (64, 64), (-64, 64), (1536, 1600)):
-        with pytest.raises(UsageError, match="no whole blocks of one fragment"):
-            many.read_with(reader, start, stop)
+    zarrs = ZarrReader(many.manifest, canonical_json(many.root), many.storage.zarr_store(many.data_path))
+    for fragment, start, stop in ((0, 0, 64), (0, 64, 192), (1, 0, 192), (7, 128, 156), (7, 0, 156)):
+        first = fragment * 192
+        columns, check = zarrs.read(fragment, start, stop)
+        assert same(many.read(first + start, first + stop), columns)
+        many.compare_check(fragment, columns, check, start)
 
 
 def test_other_codecs_are_read_by_zarr(many: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan that only Zarr can read streams all the same."""
     truth = rows_of(FeatureLoader(many, 100, "stream", shuffle=True, window=512))
-    monkeypatch.setattr(ChunkReader, "of", classmethod(lambda cls, features: None))
+    monkeypatch.setattr(column_readers, "packed_objects", lambda build, root: None)
+    many = FeatureSet(many.storage, many.address, many.manifest)
     assert rows_of(FeatureLoader(many, 100, "stream", shuffle=True, window=512)) == truth
 
 
@@ -163,14 +162,13 @@ def test_an_epoch_begins_early(many: FeatureSet) -> None:
             assert max(shares) - min(shares) <= 48, (first, shares)
     read = []
 
-    class Counting(ChunkReader):
-        def read(self, fragment: int, start: int, stop: int) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
-            read.append((fragment, start, stop))
-            return super().read(fragment, start, stop)
+    class Counting(FeatureSet):
+        def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
+            read.append((start, stop))
+            return super().read(start, stop)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spikestore.train.data.streaming.streaming.ChunkReader", Counting)
-        list(FeatureLoader(many, 64, "stream", shuffle=True, window=512))
+    counting = Counting(many.storage, many.address, many.manifest)
+    list(FeatureLoader(counting, 64, "stream", shuffle=True, window=512))
     assert len(read) == len(set(read)) == len(cut.starts)
 
 

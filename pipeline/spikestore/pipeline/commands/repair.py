@@ -131,9 +131,9 @@ def _tell(results: dict[str, Repair]) -> None:
             say(f"{one.path}: {one.how}")
         for damage in result.left:
             say(
-                f"{damage.path}: still {damage.what}"
-                if damage.what == "missing"
-                else f"{damage.path}: {damage.what}"
+                f"{damage.path}: still missing"
+                if damage.detail == "missing"
+                else f"{damage.path}: {damage.detail}"
             )
         say(
             f"{label}: {plural(len(result.repaired), 'object')} repaired, {len(result.left)} still damaged"

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError
 
 LARGEST_SHARD = 2**40
@@ -27,3 +32,25 @@ def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
             f"fragment {fragment} of {manifest.source.dataset} {manifest.source.split} claims {needed:,} bytes of memory, "
             f"this machine has {memory:,}: it was made for another machine, or to do harm"
         )
+
+
+def checked_offsets(
+    build: Manifest | Plan, fragment: int, nnz: npt.NDArray[Any], start: npt.NDArray[Any]
+) -> npt.NDArray[np.int64]:
+    """Return where each sample's non-zeros start, counted from the fragment's first: int64, shape (samples + 1,).
+
+    Raises
+    ------
+    DamagedError
+        ``nnz`` and ``start`` contradict each other, or the manifest.
+    """
+    offsets = np.zeros(len(nnz) + 1, np.int64)
+    np.cumsum(nnz, out=offsets[1:])
+    expected = (fragment * build.shard_values + offsets[:-1]).astype(np.uint64)
+    if offsets[-1] > build.shard_values or not np.array_equal(start, expected):
+        raise DamagedError(f"the columns start and nnz of fragment {fragment} contradict each other")
+    if isinstance(build, Manifest) and offsets[-1] != build.fragments[fragment].nnz:
+        raise DamagedError(
+            f"fragment {fragment} has {offsets[-1]} non-zeros, the manifest says {build.fragments[fragment].nnz}"
+        )
+    return offsets

@@ -91,6 +91,8 @@ def concatenate(parts: Iterable[SampleColumns]) -> SampleColumns:
     runs = list(parts)
     if not runs:
         raise UsageError("there is nothing to concatenate")
+    if len(runs) == 1:
+        return runs[0]
     return SampleColumns(
         **{
             name: np.concatenate([getattr(run, name) for run in runs])

@@ -14,6 +14,7 @@ Chunks are always full on disk: what lies behind the last value is filled up wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -21,9 +22,17 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.store_schemas.documents.zarr_metadata import CRC32C, RAW_BYTES, pcodec_codec, sharding_codec
+from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.documents.zarr_metadata import (
+    CRC32C,
+    RAW_BYTES,
+    documents,
+    pcodec_codec,
+    sharding_codec,
+)
 from spikestore.store_schemas.errors import DamagedError
-from spikestore.store_schemas.layout import FILL
+from spikestore.store_schemas.layout import BLOCK, FILL
 
 CRC_BYTES = 4
 ENTRY_BYTES = 16
@@ -174,6 +183,29 @@ class PackedObject:
             raise DamagedError(f"a chunk can't be decoded: {error}") from error
         if progress.n_processed != len(out):
             raise DamagedError(f"a chunk holds {progress.n_processed} values where {len(out)} were stored")
+
+
+def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str, PackedObject] | None:
+    """Return how each array of a build is encoded, or None if only Zarr knows.
+
+    Parameters
+    ----------
+    build : Manifest or Plan
+        What its columns are, and how they are cut.
+    root : mapping
+        Its ``data.zarr/zarr.json``.
+    """
+    arrays, packed = documents(dict(root)), {}
+    for name in build.layout.array_names:
+        encoding = PackedObject.of(arrays[f"{name}/zarr.json"])
+        sharded = name in {"index", "value"}
+        # An array that does not fit the set would be read at wrong places.
+        values = build.shard_values if sharded else build.fragment_samples
+        values = values // BLOCK if name == "check" else values
+        if encoding is None or encoding.values != values or encoding.sharded is not sharded:
+            return None
+        packed[name] = encoding
+    return packed
 
 
 def _pcodec(delta_order: int) -> Any:

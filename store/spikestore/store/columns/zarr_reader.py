@@ -1,29 +1,24 @@
-"""Columns in and out of Zarr: encode a fragment's objects in memory, read runs of rows from any Zarr store.
-
-Reading goes through Zarr's own arrays; so does writing with other codecs than `packed_objects` knows. Opening a store
-never creates anything.
-"""
+"""A fragment's columns as objects: encoded in memory, and read through Zarr where `shard_codec` can't decode them."""
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.store.columns.limits import checked_offsets
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.columns.shard_codec import PackedObject
+from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.zarr_metadata import documents
-from spikestore.store_schemas.errors import DamagedError
-from spikestore.store_schemas.layout import BLOCK, Layout
+from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.canonical import canonical_json
 
 if TYPE_CHECKING:
-    import zarr
-    from zarr.abc.store import Store as ZarrStore
     from zarr.storage import StorePath
 
 
@@ -65,11 +60,11 @@ def encode_fragment(
 def _encode_by_zarr(plan: Plan, fragment: int, columns: dict[str, npt.NDArray[Any]]) -> dict[str, bytes]:
     """Encode with the codecs of a plan that another version wrote."""
     from zarr.core.buffer.cpu import Buffer
-    from zarr.storage import MemoryStore
+    from zarr.storage import MemoryStore, StorePath
 
     metadata = {path: canonical_json(document) for path, document in documents(plan.zarr).items()}
     memory: dict[str, Any] = {path: Buffer.from_bytes(data) for path, data in metadata.items()}
-    group = open_group(MemoryStore(store_dict=memory), mode="r+")
+    group = group_of(StorePath(MemoryStore(store_dict=memory)), metadata["zarr.json"])
     first_row = plan.rows(fragment).start
     starts = {
         "index": fragment * plan.shard_values,
@@ -83,99 +78,63 @@ def _encode_by_zarr(plan: Plan, fragment: int, columns: dict[str, npt.NDArray[An
     return {path: memory[path].to_bytes() for path in sorted(memory.keys() - metadata.keys())}
 
 
-def open_group(store: ZarrStore | StorePath, *, mode: str = "r") -> Any:
-    """Open a group that exists, without any create call. Typed Any: Zarr's items are array or group."""
+def group_of(place: StorePath, document: bytes) -> Any:
+    """Return the group at `place`, whose ``zarr.json`` is `document`. Typed Any: Zarr's items are array or group.
+
+    ``zarr.open_group`` would read the document again: one request more, and perhaps not the bytes that were checked.
+    """
     import zarr
 
     # numcodecs' codecs warn that they are not in the Zarr v3 specification. docs/format.md says which codec it is
     # and where it is described; a user can do nothing about it.
     warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3 specification")
-    return zarr.open_group(store, mode=mode, zarr_format=3)  # type: ignore[arg-type]
+    from spikestore.store.columns.bounded_pcodec import bounded
+
+    return zarr.Group(zarr.AsyncGroup.from_dict(place, bounded(json.loads(document))))
 
 
-class ColumnReader:
-    """Reads runs of rows of one build, unchecked: `FeatureSet` compares what comes out with ``check``.
+class ZarrReader:
+    """Reads rows of one build through Zarr's arrays, whatever their codecs; see `reader.ColumnReader`.
 
     Parameters
     ----------
-    group : zarr.Group
-        ``data.zarr``, from `open_group`.
-    layout : Layout
-        Columns.
-    fragment_samples, shard_values : int
-        F and R of the plan.
-    counts : sequence of int
-        Non-zeros of each fragment, if they are known: then no more are ever asked for.
+    build : Manifest or Plan
+        What its columns are, and how they are cut.
+    root : bytes
+        Its ``data.zarr/zarr.json``.
+    place : StorePath
+        ``data.zarr``.
     """
 
-    def __init__(
+    def __init__(self, build: Manifest | Plan, root: bytes, place: StorePath) -> None:
+        group = group_of(place, root)
+        self._build = build
+        self._arrays: dict[str, Any] = {name: group[name] for name in build.layout.array_names}
+
+    def read(
         self,
-        group: zarr.Group,
-        layout: Layout,
-        *,
-        fragment_samples: int,
-        shard_values: int,
-        counts: Sequence[int] = (),
-    ) -> None:
-        self._arrays: dict[str, Any] = {name: group[name] for name, _ in layout.columns}
-        self._arrays |= {name: group[name] for name in ("start", "check")}
-        self._layout = layout
-        self._fragment_samples = fragment_samples
-        self._shard_values = shard_values
-        self._counts = counts
-        self._samples = int(self._arrays["nnz"].shape[0])
-        self._last: tuple[int, dict[str, npt.NDArray[Any]]] | None = None
-
-    def read(self, fragment: int, start: int, stop: int) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
-        """Read rows `start` to `stop` of `fragment`, counted from its first row; `start` begins a block.
-
-        Returns
-        -------
-        columns : SampleColumns
-        check : uint64 array, shape (blocks,)
-            Stored hashes of the blocks that were read.
-
-        Raises
-        ------
-        DamagedError
-            ``start`` contradicts ``nnz``.
-        """
-        table = self._table(fragment)
-        first, last = int(table["offsets"][start]), int(table["offsets"][stop])
-        base = fragment * self._shard_values
-        # An empty run asks for nothing, so that an object which does not exist is not looked for.
-        values = {
-            name: self._arrays[name][base + first : base + last]
-            if last > first
-            else np.zeros(0, self._layout.dtype(name))
-            for name in ("index", "value")
+        fragment: int,
+        start: int,
+        stop: int,
+        decode: object = map,
+    ) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
+        """Read rows `start` to `stop` of `fragment`: see `reader.ColumnReader`."""
+        rows = self._build.rows(fragment)
+        columns = {
+            name: np.asarray(array[rows.start : rows.stop])
+            for name, array in self._arrays.items()
+            if name not in {"index", "value", "check"}
         }
-        columns = SampleColumns(
-            **values,
-            **{name: table[name][start:stop] for name in ("nnz", "n_bins", "label")},
-            extras={name: table[name][start:stop] for name in self._layout.extras},
-        )
-        return columns, table["check"][start // BLOCK : -(-stop // BLOCK)]
-
-    def _table(self, fragment: int) -> dict[str, npt.NDArray[Any]]:
-        """Read the per-sample columns of a fragment; the last ones are kept, for runs of small reads."""
-        last = self._last  # one attribute, read and set whole: threads need no lock
-        if last is not None and last[0] == fragment:
-            return last[1]
-        start = fragment * self._fragment_samples
-        stop = min(start + self._fragment_samples, self._samples)
-        names = ("nnz", "n_bins", "label", *self._layout.extras, "start")
-        table = {name: np.asarray(self._arrays[name][start:stop]) for name in names}
-        table["check"] = np.asarray(self._arrays["check"][start // BLOCK : -(-stop // BLOCK)])
-        offsets = np.zeros(stop - start + 1, np.int64)
-        np.cumsum(table["nnz"], out=offsets[1:])
-        expected = (fragment * self._shard_values + offsets[:-1]).astype(np.uint64)
-        if offsets[-1] > self._shard_values or not np.array_equal(table.pop("start"), expected):
-            raise DamagedError(f"the columns start and nnz of fragment {fragment} contradict each other")
-        if self._counts and offsets[-1] != self._counts[fragment]:
-            raise DamagedError(
-                f"fragment {fragment} has {offsets[-1]} non-zeros, the manifest says {self._counts[fragment]}"
-            )
-        table["offsets"] = offsets
-        self._last = (fragment, table)
-        return table
+        offsets = checked_offsets(self._build, fragment, columns["nnz"], columns.pop("start"))
+        first, last = int(offsets[start]), int(offsets[stop])
+        base = fragment * self._build.shard_values
+        for name in ("index", "value"):
+            # Without values nothing is asked for, so that an object which does not exist is not looked for.
+            values = self._arrays[name][base + first : base + last] if last > first else ()
+            columns[name] = np.asarray(values, self._build.layout.dtype(name))
+        for name in columns.keys() - {"index", "value"}:
+            columns[name] = columns[name][start:stop]
+        block = (rows.start + start) // BLOCK
+        check = np.asarray(self._arrays["check"][block : block - (start - stop) // BLOCK])
+        extras = {name: columns.pop(name) for name in self._build.layout.extras}
+        return SampleColumns(**columns, extras=extras), check

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 
 from spikestore.store.columns.digest import block_checks, block_digests, check_seed, set_digest
-from spikestore.store.columns.zarr_group import group_of
-from spikestore.store.columns.zarr_reader import ColumnReader
+from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store_schemas.documents.record import Record
-from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES, documents
+from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
 from spikestore.store_schemas.errors import ConflictError, DamagedError
 from spikestore.store_schemas.layout import BLOCK
-from spikestore.store_schemas.specs.canonical import canonical_json
 
 
 def refuse_giants(features: FeatureSet, record: Record) -> None:
@@ -72,24 +70,12 @@ def refuse_other_content(
     objects : mapping of str to bytes
         Stored bytes by path below ``data.zarr``.
     """
-    from zarr.core.buffer.cpu import Buffer
-    from zarr.storage import MemoryStore, StorePath
-
-    metadata = {path: canonical_json(document) for path, document in documents(dict(root)).items()}
-    memory: dict[str, Any] = {p: Buffer.from_bytes(d) for p, d in {**metadata, **objects}.items()}
-    reader = ColumnReader(
-        group_of(StorePath(MemoryStore(store_dict=memory)), metadata["zarr.json"]),
-        features.layout,
-        fragment_samples=features.manifest.fragment_samples,
-        shard_values=features.manifest.shard_values,
-    )
     path = features.address.record(features.manifest.plan_id, record.fragment)
     try:
-        columns, check = reader.read(record.fragment, 0, record.samples)
-    except Exception as error:
+        columns, check = FragmentDecoder(features.manifest, root).read(record.fragment, objects)
+    except DamagedError as error:
         raise DamagedError(
-            f"fragment {record.fragment} of {features.data_path} in {features.storage.url} can't be decoded: {error}",
-            objects=(path,),
+            f"{features.data_path} in {features.storage.url}: {error}", objects=(path,)
         ) from error
     first = record.fragment * features.manifest.fragment_samples // BLOCK
     seeded = block_checks(columns, features.layout, check_seed(*features.address), first)

@@ -37,7 +37,6 @@ from spikestore.store.sharing.acceptance import (
 from spikestore.store.storage import FolderStorage, Storage
 from spikestore.store.storage.bounded_view import UntrustedStorage
 from spikestore.store.storage.staging import Staging
-from spikestore.store_schemas.documents.checked_root import checked_root
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import ObjectEntry, Record
@@ -175,11 +174,7 @@ class _Copy:
         return Copied(self._commit(), self._total, there)
 
     def _root(self) -> dict[str, Any]:
-        path = f"{self._features.data_path}/zarr.json"
-        data = self._get(path)
-        if sha256_hex(data) != self._features.manifest.zarr:
-            raise self._damaged(path, "its SHA-256 is not what the manifest says")
-        root = checked_root(self._features.address, self._features.manifest, data)
+        root = self._features.root
         for name, document in documents(root).items():
             self._expected[f"{self._features.data_path}/{name}"] = len(canonical_json(document))
         return root

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from spikestore.store.build import Build
 from spikestore.store.columns.digest import block_digests, set_digest
-from spikestore.store.columns.fragment_decoder import FragmentDecoder
+from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.parallel import in_order
@@ -135,10 +135,10 @@ class _Repair:
             return Repair((), tuple(found))
         root, self._plan, self._repaired = documents_found
         for damage in found:
-            if damage.what == "does not belong to the set":
+            if damage.kind == "foreign":
                 self._storage.delete(damage.path)
                 self._repaired.append(Repaired(damage.path, "removed, it does not belong to the set"))
-        self._decoder = FragmentDecoder(root, self._manifest)
+        self._decoder = FragmentDecoder(self._manifest, root)
         reasons: dict[int, str] = {}
         rewritten: dict[int, Rows] = {}
         numbers = sorted(self._damaged_fragments(found))
@@ -156,16 +156,15 @@ class _Repair:
         elif rewritten:
             self._repaired += write_anew(self._features, self._plan, rewritten)
         left = [
-            Damage(damage.path, f"{damage.what}; {reasons[number]}")
-            if (number := _fragment_of(damage.path)) in reasons
+            damage._replace(detail=f"{damage.detail}; {reasons[damage.fragment]}")
+            if damage.fragment in reasons
             else damage
             for damage in verify(FeatureSet.open(self._storage, self._features.address))
         ]
         return Repair(tuple(self._repaired), tuple(left))
 
     def _damaged_fragments(self, found: list[Damage]) -> set[int]:
-        numbers = {_fragment_of(one.path) for one in found if one.what != "does not belong to the set"}
-        return {one for one in numbers if one is not None and one < len(self._manifest.fragments)}
+        return {damage.fragment for damage in found if damage.fragment is not None}
 
     def _fragment(self, number: int) -> _Fragment:
         done = _Fragment(number)
@@ -318,9 +317,8 @@ class _Repair:
         return made, memory.get(self._features.address.record(self._manifest.plan_id, number))
 
     def _objects(self, number: int) -> dict[str, bytes]:
-        names = (*(name for name, _ in self._manifest.layout.columns), "start", "check")
         found: dict[str, bytes] = {}
-        for name in names:
+        for name in self._manifest.layout.array_names:
             for data in _stored(self._storage, f"{self._features.data_path}/{name}/c/{number}"):
                 found[f"{name}/c/{number}"] = data
         return found
@@ -363,13 +361,3 @@ def _stored(storage: Storage | None, path: str) -> Iterator[bytes]:
     if storage is not None:
         with contextlib.suppress(MissingObjectError):
             yield storage.get(path)
-
-
-def _fragment_of(path: str) -> int | None:
-    """Return the number of the fragment that a path, or a message's name for it, belongs to."""
-    for text in (path.rpartition("/c/")[2], path.rpartition("/records/")[2].removesuffix(".json")):
-        if text != path and text.isdecimal():
-            return int(text)
-    if path.endswith(")") and " (fragment " in path:
-        return int(path.rpartition(" (fragment ")[2][:-1])
-    return None

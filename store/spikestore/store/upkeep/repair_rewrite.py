@@ -54,7 +54,7 @@ def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Rows]) 
     storage, address, manifest = features.storage, features.address, features.manifest
     for number in fragments:
         storage.delete(address.record(manifest.plan_id, number))
-        for name in (*(name for name, _ in manifest.layout.columns), "start", "check"):
+        for name in manifest.layout.array_names:
             storage.delete(f"{features.data_path}/{name}/c/{number}")
     storage.delete(address.manifest)
     build = Build(storage, plan)

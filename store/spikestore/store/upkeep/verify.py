@@ -6,18 +6,16 @@ SHA-256, and so finds every flipped bit; `deep` also decodes everything and reco
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 from spikestore.store.columns.digest import block_digests, set_digest
-from spikestore.store.columns.fragment_decoder import FragmentDecoder
+from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import available_cores
 from spikestore.store.parallel import in_order
-from spikestore.store_schemas.documents.checked_root import checked_root
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import ObjectEntry, Record
 from spikestore.store_schemas.documents.zarr_metadata import documents
@@ -27,13 +25,25 @@ from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
 Depth = Literal["quick", "normal", "deep"]
 
 
+DamageKind = Literal["missing", "damaged", "foreign"]
+
+
 class Damage(NamedTuple):
     """One thing that is not as it was committed."""
 
     path: str
     """The object, below the store's root."""
-    what: str
-    """What is wrong with it."""
+    detail: str
+    """What is wrong with it, in words."""
+    kind: DamageKind = "damaged"
+    """Not there; there, and not what was committed; or there, and not part of the set."""
+    fragment: int | None = None
+    """The fragment that it belongs to, if it belongs to one."""
+
+    @classmethod
+    def missing(cls, path: str, fragment: int | None = None) -> Damage:
+        """Return the damage of an object that is not there."""
+        return cls(path, "missing", "missing", fragment)
 
 
 Progress = Callable[[int, int], None]
@@ -121,7 +131,8 @@ class _Verification:
             blocks += found.blocks
             self._count(found.size)
         broken += [
-            Damage(path, "does not belong to the set") for path in sorted(self._sizes.keys() - expected)
+            Damage(path, "does not belong to the set", "foreign")
+            for path in sorted(self._sizes.keys() - expected)
         ]
         yield from broken
         if self._depth == "deep" and not broken:
@@ -150,13 +161,15 @@ class _Verification:
                 self._features.compare_check(fragment, columns, stored)
             except StoreError as error:
                 path = f"{self._features.data_path} (fragment {fragment})"
-                found.damages.append(Damage(path, str(error)))
+                found.damages.append(Damage(path, str(error), fragment=fragment))
                 continue
             digests = block_digests(columns, self._features.layout)
             found.blocks += digests
             if tuple(digests) != record.blocks:
                 path = self._features.address.record(self._features.manifest.plan_id, fragment)
-                found.damages.append(Damage(path, "its block digests are not those of the stored values"))
+                found.damages.append(
+                    Damage(path, "its block digests are not those of the stored values", fragment=fragment)
+                )
         return found
 
     def _look_at(
@@ -168,7 +181,7 @@ class _Verification:
         try:
             record = self._features.record(fragment)
         except DamagedError as error:
-            found.damages.append(damage_of(error, path))
+            found.damages.append(damage_of(error, path, fragment))
             # Without its record nobody can say which objects a fragment has: none of them is unexpected.
             found.expected |= {one for one in self._candidates(fragment) if one in self._sizes}
             found.size += sum(self._sizes.get(one, 0) for one in self._candidates(fragment))
@@ -178,14 +191,15 @@ class _Verification:
         for entry in record.objects:
             place = f"{self._features.data_path}/{entry.path}"
             found.expected.add(place)
-            data = self._object(entry, found)
+            data = self._object(entry, fragment, found)
             if objects is not None and data is not None:
                 objects[entry.path] = data
             found.size += self._sizes.get(place, 0)
         return record
 
     def _candidates(self, fragment: int) -> list[str]:
-        return [f"{self._features.data_path}/{name}/c/{fragment}" for name in self._array_names()]
+        names = self._features.layout.array_names
+        return [f"{self._features.data_path}/{name}/c/{fragment}" for name in names]
 
     def _without_record(self, fragment: int, record: str) -> Iterator[Damage]:
         """Look at a fragment whose record is damaged: its values have their check all the same."""
@@ -196,7 +210,7 @@ class _Verification:
         except DamagedError as error:
             for path in error.details.get("objects", ()):
                 if path != record:
-                    yield Damage(path, str(error))
+                    yield Damage(path, str(error), fragment=fragment)
 
     def _plan(self) -> Iterator[Damage]:
         """Check the hint for builders: readers do not need it, but a damaged one would mislead the next build."""
@@ -204,7 +218,7 @@ class _Verification:
         try:
             plan = Plan.from_bytes(self._storage.get(path), path=path)
         except MissingObjectError:
-            yield Damage(path, "missing")
+            yield Damage.missing(path)
         except StoreError as error:
             yield damage_of(error, path)
         else:
@@ -214,28 +228,18 @@ class _Verification:
     def _metadata(self, expected: set[str]) -> Iterator[Damage]:
         data = self._features.data_path
         root_path = f"{data}/zarr.json"
-        expected |= {root_path, *(f"{data}/{name}/zarr.json" for name in self._array_names())}
+        names = self._features.layout.array_names
+        expected |= {root_path, *(f"{data}/{name}/zarr.json" for name in names)}
         try:
-            root = self._storage.get(root_path)
-        except MissingObjectError:
-            yield Damage(root_path, "missing")
-            return
-        except DamagedError as error:
+            root = self._features.root
+        except StoreError as error:
             yield damage_of(error, root_path)
             return
-        if sha256_hex(root) != self._features.manifest.zarr:
-            yield Damage(root_path, "its SHA-256 is not what the manifest says")
-            return
-        try:
-            document_of = documents(checked_root(self._features.address, self._features.manifest, root))
-        except DamagedError as error:
-            yield damage_of(error, root_path)
-            return
-        for path, document in document_of.items():
+        for path, document in documents(root).items():
             try:
                 stored = self._storage.get(f"{data}/{path}")
             except MissingObjectError:
-                yield Damage(f"{data}/{path}", "missing")
+                yield Damage.missing(f"{data}/{path}")
                 continue
             except DamagedError as error:
                 yield damage_of(error, f"{data}/{path}")
@@ -244,31 +248,29 @@ class _Verification:
             if stored != canonical_json(document):
                 yield Damage(f"{data}/{path}", "differs from the consolidated metadata")
 
-    def _array_names(self) -> Iterable[str]:
-        return [*(name for name, _ in self._features.layout.columns), "start", "check"]
-
-    def _object(self, entry: ObjectEntry, found: _Found) -> bytes | None:
+    def _object(self, entry: ObjectEntry, fragment: int, found: _Found) -> bytes | None:
         """Compare an object with its record; return its bytes if they were looked at and are right."""
         path = f"{self._features.data_path}/{entry.path}"
         if path not in self._sizes:
-            found.damages.append(Damage(path, "missing"))
+            found.damages.append(Damage.missing(path, fragment))
         elif self._sizes[path] != entry.size:
-            found.damages.append(Damage(path, f"has {self._sizes[path]} bytes instead of {entry.size}"))
+            sizes = f"has {self._sizes[path]} bytes instead of {entry.size}"
+            found.damages.append(Damage(path, sizes, fragment=fragment))
         elif self._depth != "quick":
             try:
                 data = self._storage.get(path)
             except (MissingObjectError, DamagedError) as error:
-                found.damages.append(damage_of(error, path))
+                found.damages.append(damage_of(error, path, fragment))
                 return None
             if sha256_hex(data) == entry.sha256:
                 return data
-            found.damages.append(Damage(path, "its SHA-256 is not what its record says"))
+            wrong = "its SHA-256 is not what its record says"
+            found.damages.append(Damage(path, wrong, fragment=fragment))
         return None
 
     @cached_property
     def _decoder(self) -> FragmentDecoder:
-        root = self._storage.get(f"{self._features.data_path}/zarr.json")
-        return FragmentDecoder(json.loads(root), self._features.manifest)
+        return FragmentDecoder(self._features.manifest, self._features.root)
 
     def _digest(self, blocks: list[str]) -> Iterator[Damage]:
         features = self._features
@@ -281,7 +283,9 @@ class _Verification:
         self._progress(self._done, self._total)
 
 
-def damage_of(error: Exception, path: str) -> Damage:
-    """Return the damage that an error tells of: the object that it names, else `path`."""
-    objects = getattr(error, "details", {}).get("objects") or (path,)
-    return Damage(objects[0], str(error))
+def damage_of(error: StoreError, path: str, fragment: int | None = None) -> Damage:
+    """Return the damage that an error reports, at the object that it names, else at `path`."""
+    objects = error.details.get("objects") or (path,)
+    missing = isinstance(error, MissingObjectError) or isinstance(error.__cause__, MissingObjectError)
+    detail = error.details.get("why") or str(error)
+    return Damage(objects[0], detail, "missing" if missing else "damaged", fragment)

@@ -85,6 +85,11 @@ class Manifest(Document):
         """Name of the build's directory."""
         return self.plan[:12]
 
+    def rows(self, fragment: int) -> range:
+        """Return the rows of a fragment."""
+        start = fragment * self.fragment_samples
+        return range(start, min(start + self.fragment_samples, self.samples))
+
     @classmethod
     def from_store(cls, data: bytes, *, path: str, transform_key: str, source_key: str) -> Self:
         """Parse a manifest and check that its specs have the keys that its path claims.

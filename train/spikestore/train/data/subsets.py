@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from spikestore.store import FeatureSet
 from spikestore.store.partitions import load_partition, store_partition
-from spikestore.store.ranged_reader import sample_columns
 from spikestore.store_schemas.errors import UnknownNameError, UsageError
 from spikestore.train.data.epoch_order import random_keys
 
@@ -201,4 +200,4 @@ def _column(features: FeatureSet, name: str) -> npt.NDArray[Any]:
     known = [column for column, _ in features.layout.columns if column not in {"index", "value"}]
     if name not in known:
         raise UsageError(f"{features!r} has no column {name!r}, but {', '.join(known)}")
-    return sample_columns(features, name)
+    return features.column(name)

@@ -55,7 +55,7 @@ def verify(
         found = [damage._asdict() for damage in damages]
         print_json({"store": opened.storage.url, "feature_sets": list(sets), "damage": found})
     for damage in damages:
-        say(f"{damage.path}: {damage.what}")
+        say(f"{damage.path}: {damage.detail}")
     if damages:
         say(f"{plural(len(damages), 'damaged object')} in {opened.storage.url}")
         raise typer.Exit(1)

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.store import FeatureSet
-from spikestore.store.ranged_reader import ChunkReader
 from spikestore.store.storage import FolderStorage
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.train.data.batch_source import Place
@@ -98,7 +97,6 @@ class Stream:
         self._threads = threads
         self._dtypes = narrow_dtypes(features)
         self.waiting = 0 if isinstance(features.storage, FolderStorage) else _WAITING
-        self._reader = ChunkReader.of(features)
         self._cut = cut_runs(features, rows, window if shuffle else 8 * 64)
         if shuffle and self._cut.lanes < place.ranks:
             window_is_short = len(self._cut.starts) > self._cut.lanes
@@ -193,10 +191,7 @@ class Stream:
 
     def read(self, start: int, stop: int) -> Run:
         """Read and check the run of rows `start` to `stop`."""
-        if self._reader is None:
-            columns = self._features.read(start, stop)
-        else:
-            columns = self._features.read_with(self._reader, start, stop)
+        columns = self._features.read(start, stop)
         narrowed = []
         for column, dtype, most in (
             (columns.index, self._dtypes[0], self._features.manifest.max_index),

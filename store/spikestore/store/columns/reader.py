@@ -1,0 +1,298 @@
+"""The one way from the stored objects of a fragment to its rows: decoded directly, or by Zarr where only Zarr knows how.
+
+A shard is read by its index first, and then only the chunks that hold the rows that are asked for. What comes out is
+unchecked but for checksums: `FeatureSet` compares it with ``check``. Plans with other codecs than `shard_codec` knows
+are read by Zarr.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store.columns.limits import checked_offsets, refuse_giant_fragment
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.columns.shard_codec import Extent, PackedObject, packed_objects
+from spikestore.store.columns.zarr_reader import ZarrReader
+from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.errors import DamagedError
+from spikestore.store_schemas.layout import BLOCK
+from spikestore.store_schemas.specs.canonical import canonical_json
+
+if TYPE_CHECKING:
+    from zarr.storage import StorePath
+
+TABLE_BYTES = 64 * 2**20
+"""Bytes of per-sample columns that a reader keeps, of the fragments used last."""
+
+Rows = tuple[SampleColumns, npt.NDArray[np.uint64]]
+"""Rows of a fragment, and the stored hashes of their blocks."""
+
+
+Apply = Callable[..., Iterable[None]]
+"""Calls a function with the items of some lists, as `map` does."""
+
+
+class ObjectSource(Protocol):
+    """Where the objects of a build are read from; paths are below ``data.zarr``, such as ``index/c/3``."""
+
+    def get(self, path: str) -> bytes:
+        """Return an object's bytes."""
+
+    def get_range(self, path: str, start: int, stop: int) -> bytes | memoryview:
+        """Return bytes `start` to `stop` (exclusive) of an object."""
+
+    def sizes(self, fragment: int) -> Mapping[str, int]:
+        """Return the size in bytes of the objects of a fragment, of those that are known."""
+
+    def zarr_store(self) -> StorePath:
+        """Return ``data.zarr`` as a place in a read-only Zarr store."""
+
+
+class ColumnReader(Protocol):
+    """Reads rows of one build; any number of threads may share one."""
+
+    def read(self, fragment: int, start: int, stop: int, decode: Apply = map) -> Rows:
+        """Read rows `start` to `stop` of `fragment`, counted from its first row; `start` begins a block.
+
+        `decode` applies a function to chunks: ``ThreadPoolExecutor.map`` decodes several at once.
+
+        Raises
+        ------
+        DamagedError
+            An object is damaged, or ``start`` contradicts ``nnz``.
+        """
+
+
+def column_reader(build: Manifest | Plan, root: Mapping[str, Any], objects: ObjectSource) -> ColumnReader:
+    """Return the reader of a build.
+
+    Parameters
+    ----------
+    build : Manifest or Plan
+        What its columns are, and how they are cut. A manifest also says how many non-zeros each fragment has.
+    root : mapping
+        Its ``data.zarr/zarr.json``, checked (`checked_root`).
+    objects : ObjectSource
+        Where its objects are.
+    """
+    packed = packed_objects(build, root)
+    if packed is not None:
+        return DirectReader(build, packed, objects)
+    return ZarrReader(build, canonical_json(dict(root)), objects.zarr_store())
+
+
+@dataclass(frozen=True, eq=False)
+class FragmentTable:
+    """What is known of a fragment before its non-zeros are read.
+
+    Attributes
+    ----------
+    columns : dict of str to array
+        All columns with one value a sample, shape (samples,).
+    check : uint64 array, shape (blocks,)
+        Stored hashes.
+    offsets : int64 array, shape (samples + 1,)
+        Where each sample's non-zeros start, counted from the fragment's first.
+    extents : dict of str to list of Extent
+        The chunks of ``index`` and ``value``; empty where the fragment has no non-zeros.
+    """
+
+    columns: dict[str, npt.NDArray[Any]]
+    check: npt.NDArray[np.uint64]
+    offsets: npt.NDArray[np.int64]
+    extents: dict[str, list[Extent]]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes, about."""
+        arrays = [*self.columns.values(), self.check, self.offsets]
+        return sum(array.nbytes for array in arrays) + 128 * sum(map(len, self.extents.values()))
+
+
+class DirectReader:
+    """Reads rows without Zarr.
+
+    Parameters
+    ----------
+    build : Manifest or Plan
+        As in `column_reader`.
+    packed : dict of str to PackedObject
+        How each column is encoded.
+    objects : ObjectSource
+        Where the objects are.
+    """
+
+    def __init__(
+        self, build: Manifest | Plan, packed: dict[str, PackedObject], objects: ObjectSource
+    ) -> None:
+        self._build = build
+        self._packed = packed
+        self._objects = objects
+        self._tables: OrderedDict[int, FragmentTable] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, fragment: int, start: int, stop: int, decode: Apply = map) -> Rows:
+        """Read rows `start` to `stop` of `fragment`: see `ColumnReader`."""
+        table = self._table(fragment)
+        first, last = int(table.offsets[start]), int(table.offsets[stop])
+        values = {
+            name: self._values(fragment, table, name, (first, last), decode) for name in ("index", "value")
+        }
+        # Copies: who changes what was read must not change what others will read.
+        rows = {name: column[start:stop].copy() for name, column in table.columns.items()}
+        extras = {name: rows.pop(name) for name in self._build.layout.extras}
+        return SampleColumns(**values, **rows, extras=extras), table.check[start // BLOCK : -(-stop // BLOCK)]
+
+    def column(self, name: str, fragment: int, data: bytes) -> npt.NDArray[Any]:
+        """Decode a column with one value a sample from the bytes of its object: shape (samples of the fragment,)."""
+        values = np.empty(len(self._build.rows(fragment)), self._packed[name].dtype)
+        self._packed[name].decode_chunk(data, values)
+        return values
+
+    def _table(self, fragment: int) -> FragmentTable:
+        with self._lock:
+            table = self._tables.get(fragment)
+            if table is not None:
+                self._tables.move_to_end(fragment)
+                return table
+        table = self._read_table(fragment)
+        with self._lock:
+            self._tables[fragment] = table
+            while len(self._tables) > 1 and sum(kept.nbytes for kept in self._tables.values()) > TABLE_BYTES:
+                self._tables.popitem(last=False)
+        return table
+
+    def _read_table(self, fragment: int) -> FragmentTable:
+        samples = len(self._build.rows(fragment))
+        counts = dict.fromkeys(self._packed, samples) | {"check": -(-samples // BLOCK)}
+        columns = {}
+        for name, packed in self._packed.items():
+            if not packed.sharded:
+                columns[name] = np.empty(counts[name], packed.dtype)
+                packed.decode_chunk(self._objects.get(f"{name}/c/{fragment}"), columns[name])
+        offsets = checked_offsets(self._build, fragment, columns["nnz"], columns.pop("start"))
+        extents: dict[str, list[Extent]] = {"index": [], "value": []}
+        sizes = self._objects.sizes(fragment) if offsets[-1] else {}
+        for name in extents if offsets[-1] else ():
+            packed, path = self._packed[name], f"{name}/c/{fragment}"
+            size = sizes[path] if path in sizes else len(self._objects.get(path))
+            tail = self._objects.get_range(path, max(size - packed.table_bytes, 0), size)
+            extents[name] = packed.extents(tail, size)
+        return FragmentTable(columns, columns.pop("check"), offsets, extents)
+
+    def _values(
+        self, fragment: int, table: FragmentTable, name: str, span: tuple[int, int], decode: Apply
+    ) -> npt.NDArray[Any]:
+        """Read the values from the first to the second number of `span` of a fragment's shard."""
+        (first, last), packed = span, self._packed[name]
+        out = np.empty(last - first, packed.dtype)
+        if first == last:
+            return out
+        chunks = range(first // packed.chunk, (last - 1) // packed.chunk + 1)
+        extents = [table.extents[name][chunk] for chunk in chunks]
+        if not all(extent.length for extent in extents):
+            raise DamagedError(f"a chunk of {name} is missing")
+        data = self._chunks(f"{name}/c/{fragment}", extents)
+
+        def decode_into_place(chunk: int, part: memoryview) -> None:
+            begins = chunk * packed.chunk
+            if begins >= first:
+                packed.decode_chunk(part, out[begins - first : min(begins + packed.chunk, last) - first])
+                return
+            # The rows begin within this chunk, and a chunk can be decoded from its start only.
+            end = min(packed.chunk, last - begins)
+            head = np.empty(end, packed.dtype)
+            packed.decode_chunk(part, head)
+            out[: end - (first - begins)] = head[first - begins :]
+
+        for _ in decode(decode_into_place, chunks, data):
+            pass  # what a chunk raises is raised here
+        return out
+
+    def _chunks(self, path: str, extents: list[Extent]) -> list[memoryview]:
+        """Read chunks of one object: by one read, if they lie side by side."""
+        start = min(extent.offset for extent in extents)
+        stop = max(extent.offset + extent.length for extent in extents)
+        if stop - start > 2 * sum(extent.length for extent in extents):
+            return [
+                memoryview(self._objects.get_range(path, extent.offset, extent.offset + extent.length))
+                for extent in extents
+            ]
+        data = memoryview(self._objects.get_range(path, start, stop))
+        return [data[extent.offset - start : extent.offset - start + extent.length] for extent in extents]
+
+
+class FragmentDecoder:
+    """Decodes whole fragments of one build from bytes at hand; any number of threads may share one.
+
+    Parameters
+    ----------
+    build : Manifest or Plan
+        As in `column_reader`.
+    root : mapping
+        The build's ``data.zarr/zarr.json``, checked.
+    """
+
+    def __init__(self, build: Manifest | Plan, root: Mapping[str, Any]) -> None:
+        self._build = build
+        self._root = root
+
+    def read(self, fragment: int, objects: Mapping[str, bytes]) -> Rows:
+        """Decode all rows of a fragment.
+
+        Parameters
+        ----------
+        fragment : int
+            Its number.
+        objects : mapping of str to bytes
+            Its objects by path below ``data.zarr``.
+
+        Raises
+        ------
+        DamagedError
+            They can't be decoded.
+        """
+        try:
+            if isinstance(self._build, Manifest):
+                refuse_giant_fragment(self._build, fragment)
+            reader = column_reader(self._build, self._root, _Memory(objects))
+            return reader.read(fragment, 0, len(self._build.rows(fragment)))
+        except BaseException as error:
+            # A panic in a Rust codec derives from BaseException only.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise DamagedError(f"fragment {fragment} can't be decoded: {error}") from error
+
+
+class _Memory:
+    """Objects in memory, as an `ObjectSource`."""
+
+    def __init__(self, objects: Mapping[str, bytes]) -> None:
+        self._objects = objects
+
+    def get(self, path: str) -> bytes:
+        try:
+            return self._objects[path]
+        except KeyError:
+            raise DamagedError(f"{path} is missing") from None
+
+    def get_range(self, path: str, start: int, stop: int) -> memoryview:
+        return memoryview(self.get(path))[start:stop]
+
+    def sizes(self, fragment: int) -> Mapping[str, int]:
+        return {path: len(data) for path, data in self._objects.items()}
+
+    def zarr_store(self) -> StorePath:
+        from zarr.core.buffer.cpu import Buffer
+        from zarr.storage import MemoryStore, StorePath
+
+        memory: dict[str, Any] = {path: Buffer.from_bytes(data) for path, data in self._objects.items()}
+        return StorePath(MemoryStore(store_dict=memory, read_only=True))

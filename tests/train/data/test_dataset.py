@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from tests.store.small_sets import memory_storage, small_set
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from spikestore.store import FeatureSet, SampleColumns
-from spikestore.train import FeatureDataset
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train import FeatureDataset, hold_out, pack, rows_where
 
 
 def pad(batch: list[tuple[np.ndarray, np.int64]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,3 +88,78 @@ def test_can_be_pickled(features: FeatureSet) -> None:
     dataset = FeatureDataset(features)
     copy = pickle.loads(pickle.dumps(dataset))  # noqa: S301 our own bytes
     assert np.array_equal(copy[5][0], dataset[5][0])
+
+
+@pytest.mark.parametrize("whole", ["set", "packed columns"])
+def test_rows_choose_items(features: FeatureSet, whole: str) -> None:
+    """By number, mask or tensor, as in the loader: skipped rows are left out, items keep the order of the set."""
+    everything = pack(features)
+    source = features if whole == "set" else everything
+    wanted = [row for row in (90, 2, 3, 4, 149) if row != 3]
+    mask = np.zeros(150, bool)
+    mask[[*wanted, 3]] = True
+    for rows in ([90, 2, 3, 4, 149], mask, torch.tensor([90, 2, 4, 149]), mask.tolist()):
+        dataset = FeatureDataset(source, rows=rows)
+        assert dataset.rows.tolist() == sorted(wanted)
+        for item, row in enumerate(dataset.rows):
+            assert np.array_equal(dataset[item][0], features.frames(int(row)))
+            assert dataset[item][1] == dataset.targets[item] == features.read(int(row), int(row) + 1).label[0]
+    for wrong, message in (([1, 1], "a row twice"), ([150], "rows go from 150"), ([3], "every one was skipped"), ([0.5], "row numbers")):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            FeatureDataset(source, rows=wrong)
+
+
+def test_a_partition_chooses_items(features: FeatureSet) -> None:
+    """By its name, which packed columns can't look up."""
+    with pytest.raises(LookupError, match="no partition 'half'"):
+        FeatureDataset(features, rows="half:a")
+    with pytest.raises(UsageError, match=r"give partition_rows\(features, rows\)"):
+        FeatureDataset(pack(features), rows="half:a")
+
+
+def test_columns_are_those_of_items(features: FeatureSet) -> None:
+    """Labels, speakers and the like, for samplers and weights: one value for each item, whatever was skipped."""
+    dataset, stored = FeatureDataset(features), features.read()
+    assert len(dataset.targets) == len(dataset) == 149
+    for name in ("label", "nnz", "n_bins", *stored.extras):
+        truth = stored.extras[name] if name in stored.extras else getattr(stored, name)
+        assert np.array_equal(dataset.column(name), truth[dataset.rows])
+    with pytest.raises(UsageError, match="there is no column 'speakr', but label, n_bins, nnz"):
+        dataset.column("speakr")
+
+
+@pytest.mark.parametrize("by", ["sample", "label"])
+def test_hold_out_speaks_of_what_it_is_given(features: FeatureSet, by: Any) -> None:
+    """Rows of a set, items of a data set: the same recordings, none in both parts."""
+    dataset = FeatureDataset(features)
+    rows, items = hold_out(features, 0.25, seed=3, by=by), hold_out(dataset, 0.25, seed=3, by=by)
+    for some_rows, some_items in zip(rows, items, strict=True):
+        assert FeatureDataset(features, rows=some_rows).rows.tolist() == some_rows.tolist()
+        assert dataset.rows[some_items].tolist() == some_rows.tolist()
+        subset = Subset(dataset, some_items.tolist())
+        assert np.array_equal(subset[len(subset) - 1][0], features.frames(int(some_rows[-1])))
+    assert sorted(np.concatenate(items).tolist()) == list(range(149))
+
+
+def test_rows_where_takes_names_of_classes(features: FeatureSet) -> None:
+    """One or several, as numbers or names, for a set and for a data set."""
+    dataset, label = FeatureDataset(features), features.read().label
+    no = np.flatnonzero(label == 1).tolist()
+    given: Any = (1, [1], np.array([1]), np.int64(1), {1}, torch.tensor(1), "no", ["no"])
+    for values in given:
+        assert rows_where(features, "label", values).tolist() == no
+        assert dataset.rows[rows_where(dataset, "label", values)].tolist() == no
+    assert len(rows_where(features, "label", ("yes", "no"))) == 149
+    with pytest.raises(UsageError, match="no class 'class1': the set has yes, no"):
+        rows_where(features, "label", "class1")
+    with pytest.raises(UsageError, match="the column nnz has numbers, not '3'"):
+        rows_where(features, "nnz", "3")
+    with pytest.raises(UsageError, match="a FeatureSet or a FeatureDataset is needed, not 'demo'"):
+        rows_where("demo", "label", 1)  # type: ignore[arg-type]
+
+
+def test_transforms_that_are_none(features: FeatureSet) -> None:
+    """Are named at construction; a class such as int is a callable."""
+    assert isinstance(FeatureDataset(features, None, int)[0][1], int)
+    with pytest.raises(UsageError, match="transform is 'flip', should be a callable"):
+        FeatureDataset(features, "flip")  # type: ignore[arg-type]

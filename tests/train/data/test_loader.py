@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train import FeatureDataset, FeatureLoader
+from spikestore.train import FeatureDataset, FeatureLoader, TimeShift
 from spikestore.train.data import placement as residences
 
 
@@ -144,3 +146,85 @@ def test_slips_are_told(features: FeatureSet) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="sees no GPU"):
             FeatureLoader(features, 8, device="cuda")
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(features: FeatureSet) -> None:
+    """Whole numbers and flags of any library are taken, and leave a state of plain values."""
+    loader = FeatureLoader(
+        features,
+        np.int64(16),  # type: ignore[arg-type]
+        shuffle=np.bool_(True),  # type: ignore[arg-type]
+        seed=torch.tensor(7),  # type: ignore[arg-type]
+        pad_to=np.int32(features.manifest.n_bins),  # type: ignore[arg-type]
+        device=torch.device("cpu"),
+        drop_last=np.False_,  # type: ignore[arg-type]
+        threads=np.int8(1),  # type: ignore[arg-type]
+    )
+    plain = FeatureLoader(features, 16, shuffle=True, seed=7, pad_to=features.manifest.n_bins)
+    assert loader.state_dict() == plain.state_dict()
+    assert {type(value) for value in loader.state_dict().values()} == {int, str}
+    assert all(torch.equal(one.frames, other.frames) for one, other in zip(loader, plain, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 16.0}, "batch_size is 16.0, should be a whole number from 1 on"),
+        ({"batch_size": True}, "batch_size is True, should be a whole number"),
+        ({"shuffle": "False"}, "shuffle is 'False', should be True or False"),
+        ({"drop_last": 2}, "drop_last is 2, should be True or False"),
+        ({"pad_to": 1e4}, "pad_to is 10000.0, should be a whole number"),
+        ({"augment": "jitter"}, r"augment is 'jitter', should be a callable, such as TimeShift\(bins=5\)"),
+        ({"augment": [TimeShift(1), "jitter"]}, "augment is 'jitter'"),
+        ({"augment": TimeShift}, r"the class TimeShift, should be an object of it: TimeShift\(…\)"),
+        ({"transform": "flip"}, "transform is 'flip', should be a callable"),
+        ({"device": "mps"}, "mps was asked for, and torch can't use it here"),
+        ({"device": "meta"}, "a device 'meta' holds no numbers"),
+        ({"rows": [0, 0]}, "a row twice"),
+        ({"weights": np.ones(77)}, r"shape \(77,\), should be \(150,\): one for each row, or \(149,\)"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_named_at_once(
+    features: FeatureSet, arguments: dict[str, object], message: str
+) -> None:
+    """At construction, not in a thread at the first batch."""
+    with pytest.raises(UsageError, match=message):
+        FeatureLoader(features, **{"batch_size": 16, **arguments})  # type: ignore[arg-type]
+
+
+def test_weights_of_rows_and_of_items(features: FeatureSet) -> None:
+    """One for each row of the set, or for each sample, as a data set of the same rows counts them."""
+    dataset = FeatureDataset(features)
+    of_items = torch.from_numpy(1.0 + dataset.targets)
+    of_rows = np.ones(150)
+    of_rows[dataset.rows] = of_items.numpy()
+    one, other = (FeatureLoader(features, 16, weights=weights) for weights in (of_items, of_rows))
+    assert one.state_dict() == other.state_dict()
+    rows = dataset.rows[40:60]
+    one, other = (FeatureLoader(features, 16, rows=rows, weights=weights) for weights in (of_items[40:60], of_rows))  # fmt: skip
+    assert one.state_dict() == other.state_dict()
+
+
+@pytest.mark.parametrize("residence", ["host", "stream"])
+def test_what_scripts_ask_a_dataloader_for(features: FeatureSet, residence: residences.Residence) -> None:
+    """Sizes, labels and flags are there; what has no meaning says what takes its place."""
+    loader = FeatureLoader(features, 16, residence, drop_last=True)
+    truth = FeatureDataset(features)
+    assert (len(loader.dataset), loader.batch_size, loader.drop_last) == (149, 16, True)
+    assert np.array_equal(loader.dataset.targets, truth.targets)
+    assert np.array_equal(loader.dataset.rows, truth.rows)
+    assert loader.dataset.classes == truth.classes
+    assert getattr(loader, "sampler", None) is None
+    with pytest.raises(AttributeError, match="no attribute 'sampler': a loader makes its own order"):
+        loader.sampler  # noqa: B018
+    with pytest.raises(UsageError, match="FeatureDataset gives single ones"):
+        loader.dataset[0]
+
+
+def test_a_dataloader_around_it(features: FeatureSet) -> None:
+    """``DataLoader(loader, batch_size=None)`` hands out its batches."""
+    inner = FeatureLoader(features, 16)
+    batches = list(DataLoader(inner, batch_size=None))
+    truth = list(FeatureLoader(features, 16))
+    assert len(batches) == len(truth)
+    assert all(torch.equal(one.frames, other.frames) for one, other in zip(batches, truth, strict=True))

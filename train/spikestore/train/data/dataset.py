@@ -11,15 +11,18 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from spikestore.store import FeatureSet
+from spikestore.train.data.arguments import callables
 from spikestore.train.data.packed import PackedColumns, Progress, pack, refuse_other_than_features
+from spikestore.train.data.subsets import packed_positions, subset_rows
 
 
 class FeatureDataset(Dataset[tuple[Any, Any]]):
     """What ``tonic.datasets.SSC(…, transform=dense_transform)`` is, from the store.
 
     Items are (frames, label), as Tonic gives them: integer counts of shape (time, polarity, [y,] x), int16 unless
-    a count needs more, and an int64 class number. Recordings that were skipped are left out; `rows` tells which
-    row of the feature set an item is.
+    a count needs more, and an int64 class number. Recordings that were skipped are left out, so items and rows of the
+    set are two numberings: `rows` tells which row an item is, `targets` and `column` have one value for each item, and
+    `hold_out` and `rows_where` called with the data set give items.
 
     The whole set is loaded at once into packed arrays. Nothing else is alive in the object, no thread, lock or
     Rust object, so it works under a DataLoader with any number of workers and any start method.
@@ -32,11 +35,16 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         Applied to the frames of each item.
     target_transform : callable, optional
         Applied to the label of each item.
+    rows : integer or bool array or tensor, or str, optional
+        Which rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition
+        in the store, as in `FeatureLoader`. Items come in the order of the set.
     progress : callable, optional
         Told about loading: (samples loaded, samples in all, what).
 
     Raises
     ------
+    UsageError
+        `rows` are no rows of the set, come twice, or none is left; or a transform is no callable.
     DamagedError
         What is stored is not what was committed; the message names the object.
 
@@ -53,12 +61,16 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         transform: Callable[[Any], Any] | None = None,
         target_transform: Callable[[Any], Any] | None = None,
         *,
+        rows: npt.ArrayLike | None = None,
         progress: Progress | None = None,
     ) -> None:
+        callables("transform", transform, "a function of frames")
+        callables("target_transform", target_transform, "a function of the label")
         if not isinstance(features, PackedColumns):
             refuse_other_than_features(features)
+            rows = None if rows is None else subset_rows(features, rows)
             features = pack(features, progress)
-        self.columns = features
+        self.columns = features.take(packed_positions(features, rows))
         self._dtype = _frame_dtype(self.columns.value)
         self.transform = transform
         self.target_transform = target_transform
@@ -72,6 +84,21 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     def rows(self) -> npt.NDArray[np.int64]:
         """Row of each item in the feature set: int64, shape (items,)."""
         return self.columns.rows
+
+    @property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """Label of each item, before `target_transform`: int64, shape (items,)."""
+        return self.columns.label
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return a column with one value for each item, such as ``label``, ``speaker`` or ``n_events``.
+
+        Raises
+        ------
+        UsageError
+            There is none of that name.
+        """
+        return self.columns.column(name)
 
     def __len__(self) -> int:
         return len(self.columns)

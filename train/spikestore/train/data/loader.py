@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -12,13 +11,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import IterableDataset
 
 from spikestore.store import FeatureSet
 from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import UsageError
+from spikestore.train.data.arguments import augmentations, callables, true_or_false, whole_number
 from spikestore.train.data.batch import Batch
 from spikestore.train.data.batch_source import Feed, Place, WholeSet
 from spikestore.train.data.frames.collate import Assembly, Augmentation, Ready
+from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute
 from spikestore.train.data.packed import Progress, pack, refuse_other_than_features
 from spikestore.train.data.placement import Residence, choose_residence, pick_device
 from spikestore.train.data.prefetch import Ahead
@@ -31,7 +33,7 @@ DEPTH = 2
 _MOST_THREADS = 4
 
 
-class FeatureLoader:
+class FeatureLoader(IterableDataset[Batch]):
     """Yields batches of a feature set, dense on the device.
 
     With ``host`` and ``device`` the packed columns are loaded and checked once, at construction; with ``stream``
@@ -64,11 +66,13 @@ class FeatureLoader:
         What ``Batch.frames`` is.
     progress : callable, optional
         Told about loading: (samples loaded, samples in all, what).
-    rows : integer or bool array, or str, optional
+    rows : integer or bool array or tensor, or str, optional
         Which rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition
         in the store (`keep_partition`). See `subsets`.
-    weights : float array, shape (rows of the set,), optional
-        Draw as many samples as there are, with replacement, in proportion to these; not with ``stream``.
+    weights : float array, shape (rows of the set,) or (samples,), optional
+        Draw as many samples as there are, with replacement, in proportion to these; not with ``stream``. One weight for
+        each row of the set, or one for each sample of the loader, in the order of `rows`: as a `FeatureDataset` of the
+        same rows numbers its items.
     rank, ranks : int
         Number of this process and how many there are: each takes its share of every global batch.
     augment : callable or sequence of callables
@@ -123,17 +127,22 @@ class FeatureLoader:
         reuse: bool = True,
     ) -> None:
         refuse_other_than_features(features)
-        _refuse_below("batch_size", batch_size, 1)
-        _refuse_below("ranks", ranks, 1)
-        _refuse_below("rank", rank, 0)
+        batch_size = whole_number("batch_size", batch_size, 1)
+        ranks, rank = whole_number("ranks", ranks, 1), whole_number("rank", rank, 0)
         if rank >= ranks:
             raise UsageError(f"rank is {rank}, of {ranks} ranks it should be one of 0 to {ranks - 1}")
         if window is not None:
-            _refuse_below("window", window, 64)
+            window = whole_number("window", window, 64)
         if threads is not None:
-            _refuse_below("threads", threads, 1)
+            threads = whole_number("threads", threads, 1)
+        shuffle, drop_last = true_or_false("shuffle", shuffle), true_or_false("drop_last", drop_last)
+        steps = augmentations(augment)
+        if transform is not None:
+            callables("transform", [transform], "a function from Batch to Batch")
         if frames not in ("dense", "sparse_coo"):
             raise UsageError(f"frames is 'dense' or 'sparse_coo', not {frames!r}")
+        if pad_to is not None:
+            pad_to = whole_number("pad_to", pad_to, 1)
         if pad_to is not None and pad_to < features.manifest.n_bins:
             raise UsageError(
                 f"pad_to is {pad_to}, but the longest sample has {features.manifest.n_bins} time bins: "
@@ -143,23 +152,22 @@ class FeatureLoader:
         self.residence = choose_residence(features, residence, self.device)
         self.batch_size = batch_size
         self.shuffle = shuffle
-        self.seed = seed = _whole("seed", seed)
+        self.seed = seed = whole_number("seed", seed)
         self.epoch = 0
         chosen = subset_rows(features, rows)
         chances = None if weights is None else subset_weights(features, chosen, weights)
         self._batch = 0  # of this epoch, the next one to hand out
         self._resumed = False
         self._pass: object = None  # the newest, which alone moves the position
-        self._drop_last = drop_last
+        self.drop_last = drop_last
         self._process = os.getpid()
-        steps = (augment,) if callable(augment) else tuple(augment)
         self._assembly = Assembly(
             self.device,
             frames,
             pad_to,
             steps,
             transform,
-            reuse=reuse,
+            reuse=true_or_false("reuse", reuse),
             threads=threads or min(_MOST_THREADS, available_cores()),
         )
         place = Place(rank, ranks)
@@ -175,9 +183,11 @@ class FeatureLoader:
                 place=place,
                 threads=self._assembly.threads,
             )
+            labels: npt.NDArray[np.int64] | FeatureSet = features
         else:
             packed = pack(features, progress)
             positions = np.searchsorted(packed.rows, chosen)
+            labels = packed.label[positions]
             on_gpu = self.residence == "device" and self.device.type != "cpu"
             self._feed = WholeSet(
                 packed,
@@ -189,6 +199,7 @@ class FeatureLoader:
                 device=self.device if on_gpu else None,
             )
         self.samples = self._feed.samples
+        self._samples = LoaderSamples(features.classes, chosen, labels)
         self._identity = {
             "digest": features.digest,
             "order": self._feed.order_name,
@@ -200,11 +211,19 @@ class FeatureLoader:
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         whole, rest = divmod(self.samples, self.batch_size)
-        return whole + (rest > 0 and not self._drop_last)
+        return whole + (rest > 0 and not self.drop_last)
+
+    @property
+    def dataset(self) -> LoaderSamples:
+        """The samples of an epoch, as scripts ask a DataLoader for them: ``len(loader.dataset)``, ``.targets``."""
+        return self._samples
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(absent_attribute(name), name=name, obj=self)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next pass, from its start. A complete pass moves on to the next epoch by itself."""
-        epoch = _whole("epoch", epoch)
+        epoch = whole_number("epoch", epoch)
         if epoch != self.epoch or self._batch == len(self):
             self._batch, self._resumed, self._pass = 0, False, None
         self.epoch = epoch
@@ -306,15 +325,3 @@ class FeatureLoader:
             samples = self._feed.batches(epoch, first, self.batch_size, pool)
             for one in itertools.islice(samples, max(len(self) - first, 0)):
                 yield self._assembly.make(one, epoch, pool)
-
-
-def _refuse_below(name: str, number: object, least: int) -> None:
-    if type(number) is not int or number < least:
-        raise UsageError(f"{name} is {number!r}, should be a whole number from {least} on")
-
-
-def _whole(name: str, number: object) -> int:
-    try:
-        return operator.index(number)  # type: ignore[arg-type]
-    except TypeError:
-        raise UsageError(f"{name} is {number!r}, should be a whole number") from None

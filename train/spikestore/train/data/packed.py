@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,10 @@ class PackedColumns:
         Class numbers.
     rows : int64 array, shape (samples,)
         Row of each sample in the feature set.
+    extras : mapping of str to array, shape (samples,) each
+        The set's optional columns: speaker, n_events …
+    set_rows : int
+        Rows of the feature set, skipped ones included.
     sites : tuple of int
         Sizes of the axes behind time.
     classes : tuple of str
@@ -59,6 +63,8 @@ class PackedColumns:
     n_bins: npt.NDArray[np.int32]
     label: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
+    extras: Mapping[str, npt.NDArray[Any]]
+    set_rows: int
     sites: tuple[int, ...]
     classes: tuple[str, ...]
     digest: str
@@ -75,7 +81,52 @@ class PackedColumns:
     def nbytes(self) -> int:
         """Bytes of all columns."""
         columns = (self.index, self.value, self.offsets, self.n_bins, self.label, self.rows)
-        return sum(column.nbytes for column in columns)
+        return sum(column.nbytes for column in (*columns, *self.extras.values()))
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return a column with one value for each sample, such as ``label``, ``nnz`` or ``speaker``.
+
+        Raises
+        ------
+        UsageError
+            There is none of that name.
+        """
+        known: dict[str, npt.NDArray[Any]] = {
+            "label": self.label,
+            "n_bins": self.n_bins,
+            "nnz": np.diff(self.offsets),
+            **self.extras,
+        }
+        if name not in known:
+            raise UsageError(f"there is no column {name!r}, but {', '.join(known)}")
+        return known[name]
+
+    def take(self, positions: npt.NDArray[np.int64]) -> PackedColumns:
+        """Return some of the samples, in the order of the set; all of them without a copy.
+
+        Parameters
+        ----------
+        positions : int64 array
+            Which samples, ascending.
+        """
+        if len(positions) == len(self):
+            return self
+        counts = np.diff(self.offsets)
+        kept = np.zeros(len(self), bool)
+        kept[positions] = True
+        non_zeros = np.repeat(kept, counts)
+        offsets = np.zeros(len(positions) + 1, np.int64)
+        np.cumsum(counts[kept], out=offsets[1:])
+        return replace(
+            self,
+            index=self.index[non_zeros],
+            value=self.value[non_zeros],
+            offsets=offsets,
+            n_bins=self.n_bins[kept],
+            label=self.label[kept],
+            rows=self.rows[kept],
+            extras={name: column[kept] for name, column in self.extras.items()},
+        )
 
 
 def refuse_other_than_features(features: object) -> None:
@@ -98,7 +149,8 @@ def narrow_dtypes(features: FeatureSet) -> tuple[np.dtype[Any], np.dtype[Any]]:
 def packed_bytes(features: FeatureSet) -> int:
     """Return how much memory `pack` will take, from the manifest alone."""
     index, value = narrow_dtypes(features)
-    per_sample = 8 + 4 + 8 + 8  # offsets, n_bins, label, rows
+    extras = sum(features.layout.dtype(name).itemsize for name in features.layout.extras)
+    per_sample = 8 + 4 + 8 + 8 + extras  # offsets, n_bins, label, rows
     return features.manifest.nnz * (index.itemsize + value.itemsize) + (len(features) + 1) * per_sample
 
 
@@ -119,12 +171,16 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     nnz = np.empty(manifest.samples, np.int64)
     n_bins = np.empty(manifest.samples, np.int32)
     label = np.empty(manifest.samples, np.int64)
+    layout = features.layout
+    extras = {name: np.empty(manifest.samples, layout.dtype(name)) for name in layout.extras}
     row = place = 0
     began = told = time.monotonic()
     for columns in features.fragments():
         rows, values = slice(row, row + len(columns)), slice(place, place + len(columns.index))
         index[values], value[values] = columns.index, columns.value
         nnz[rows], n_bins[rows], label[rows] = columns.nnz, columns.n_bins, columns.label
+        for name, column in extras.items():
+            column[rows] = columns.extras[name]
         row, place = rows.stop, values.stop
         if time.monotonic() - told >= TELL_S:
             told = time.monotonic()
@@ -145,6 +201,8 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
         n_bins=n_bins[kept],
         label=label[kept],
         rows=np.flatnonzero(kept).astype(np.int64),
+        extras={name: column[kept] for name, column in extras.items()},
+        set_rows=manifest.samples,
         sites=features.layout.sites,
         classes=features.classes,
         digest=features.digest,

@@ -38,6 +38,14 @@ def pick_device(device: str | torch.device) -> torch.device:
         raise UsageError(f"{device!r} is no device: say cpu, cuda or cuda:1") from None
     if found.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"{device} was asked for, but torch {torch.__version__} sees no GPU here")
+    if found.type == "meta":
+        raise UsageError("a device 'meta' holds no numbers: say cpu, cuda or cuda:1")
+    if found.type != "cpu":
+        try:
+            torch.empty(0, device=found)
+        except (RuntimeError, NotImplementedError, AssertionError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UsageError(f"{device} was asked for, and torch can't use it here: {why}") from None
     return found
 
 

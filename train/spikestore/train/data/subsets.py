@@ -1,13 +1,15 @@
 """Subsets of a feature set: rows by number, by column, or held out by seed or by speaker.
 
 A subset is an array of row numbers: pure functions of the set make it, so that everybody who calls them with the same
-arguments trains on the same samples. Under a name it can be kept in the store, for a team, and for all transforms.
+arguments trains on the same samples. Where recordings were skipped, rows of a set and items of a `FeatureDataset` are two
+numberings: each function gives the numbers of what it is called with. Under a name it can be kept in the store, for a team, and for all transforms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,22 +17,34 @@ import numpy.typing as npt
 from spikestore.store import FeatureSet
 from spikestore.store.partitions import load_partition, store_partition
 from spikestore.store_schemas.errors import UnknownNameError, UsageError
+from spikestore.train.data.arguments import as_array, whole_number
 from spikestore.train.data.epoch_order import random_keys
+from spikestore.train.data.packed import PackedColumns
 
 Rows = npt.NDArray[np.int64]
 
 
-def rows_where(features: FeatureSet, column: str, values: Iterable[int] | int) -> Rows:
+class Items(Protocol):
+    """A data set of items, such as a `FeatureDataset`."""
+
+    @property
+    def columns(self) -> PackedColumns:
+        """Its samples."""
+
+
+def rows_where(
+    features: FeatureSet | Items, column: str, values: Iterable[int] | Iterable[str] | int | str
+) -> Rows:
     """Return the rows whose `column` has one of `values`: int64, ascending, skipped rows left out.
 
     Parameters
     ----------
-    features : FeatureSet
-        The set.
+    features : FeatureSet or FeatureDataset
+        The set, for rows of it; a data set, for its items.
     column : str
         A column with one value a sample: ``label``, ``n_bins``, ``nnz``, ``speaker``, ``n_events`` …
-    values : int or iterable of int
-        Which values.
+    values : int or str, or iterable of such
+        Which values. Labels may be given by the names of their classes.
 
     Raises
     ------
@@ -43,16 +57,16 @@ def rows_where(features: FeatureSet, column: str, values: Iterable[int] | int) -
     --------
     >>> FeatureLoader(features, 128, rows=rows_where(features, "speaker", [0, 2]))      # doctest: +SKIP
     """
-    wanted = [values] if isinstance(values, int | np.integer) else list(values)
-    rows = subset_rows(features, None)
-    found = rows[np.isin(_column(features, column)[rows], wanted)]
+    table = _table_of(features)
+    wanted = _numbers(table, column, values)
+    found = table.numbers[np.isin(table.column(column), wanted)]
     if not len(found):
         raise UsageError(f"no row of {features!r} has {column} in {wanted[:10]}")
     return found
 
 
 def hold_out(
-    features: FeatureSet, part: float, *, seed: int = 0, by: Literal["sample", "speaker"] = "sample"
+    features: FeatureSet | Items, part: float, *, seed: int = 0, by: Literal["sample", "speaker"] = "sample"
 ) -> tuple[Rows, Rows]:
     """Split a set deterministically, for sets that have no split to validate on.
 
@@ -60,8 +74,8 @@ def hold_out(
 
     Parameters
     ----------
-    features : FeatureSet
-        The set.
+    features : FeatureSet or FeatureDataset
+        The set, for rows of it; a data set, for its items. Both give the same division of the recordings.
     part : float
         Share of the samples, or of the speakers, that is held out; above 0 and below 1. At least one is held out and
         one stays.
@@ -73,7 +87,8 @@ def hold_out(
     Returns
     -------
     kept, held_out : int64 arrays
-        Rows of the set, ascending; skipped rows are in neither.
+        Rows of the set (`rows=` of `FeatureLoader` and `FeatureDataset`), or items of the data set
+        (``torch.utils.data.Subset``), ascending; skipped rows are in neither.
 
     Raises
     ------
@@ -82,16 +97,17 @@ def hold_out(
     """
     if not 0 < part < 1:
         raise UsageError(f"part is {part!r}, should be above 0 and below 1")
-    rows = subset_rows(features, None)
-    groups = rows if by == "sample" else _column(features, by)[rows].astype(np.int64)
+    seed = whole_number("seed", seed)
+    table = _table_of(features)
+    groups = table.rows if by == "sample" else table.column(by).astype(np.int64)
     names = np.unique(groups)
     if len(names) < 2:
         raise UsageError(f"{features!r} has one {by}: there is nothing to hold out")
     count = min(max(round(part * len(names)), 1), len(names) - 1)
-    text = f"hold out:{features.digest}:{seed}:{by}"
+    text = f"hold out:{table.digest}:{seed}:{by}"
     held = names[np.argsort(random_keys(names, text), kind="stable")[:count]]
     mask = np.isin(groups, held)
-    return rows[~mask], rows[mask]
+    return table.numbers[~mask], table.numbers[mask]
 
 
 def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.ArrayLike]) -> None:
@@ -155,9 +171,33 @@ def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
     """
     if isinstance(rows, str):
         rows = partition_rows(features, rows)
-    count = len(features)
     skipped = [skipped.row for skipped in features.manifest.skipped]
-    asked: npt.NDArray[Any] = np.arange(count) if rows is None else np.asarray(rows)
+    return _checked_rows(rows, len(features), np.array(skipped, np.int64), repr(features))
+
+
+def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows:
+    """Return which samples of packed columns are meant by rows of their set: int64, ascending; all of them for None.
+
+    Raises
+    ------
+    UsageError
+        As in `subset_rows`; or `rows` is the name of a partition, which is in the store of the set.
+    """
+    if rows is None:
+        return np.arange(len(columns))
+    if isinstance(rows, str):
+        raise UsageError(
+            f"rows is {rows!r}, a part of a partition: packed columns have no store to look it up in, give "
+            "partition_rows(features, rows)"
+        )
+    skipped = np.setdiff1d(np.arange(columns.set_rows), columns.rows)
+    return np.searchsorted(
+        columns.rows, _checked_rows(rows, columns.set_rows, skipped, "these packed columns")
+    )
+
+
+def _checked_rows(rows: npt.ArrayLike | None, count: int, left_out: Rows, name: str) -> Rows:
+    asked: npt.NDArray[Any] = np.arange(count) if rows is None else as_array(rows)
     if asked.dtype == bool:
         if asked.shape != (count,):
             raise UsageError(f"rows is a mask of shape {asked.shape}, the set has {count} rows")
@@ -171,10 +211,10 @@ def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
     distinct = np.unique(asked)
     if len(distinct) != len(asked):
         raise UsageError("rows has a row twice: to draw some more often than others, give weights")
-    kept = distinct[~np.isin(distinct, skipped)].astype(np.int64)
+    kept = distinct[~np.isin(distinct, left_out)].astype(np.int64)
     if not len(kept):
         what = "none was asked for" if rows is not None and not len(asked) else "every one was skipped"
-        raise UsageError(f"no recording of {features!r} is left ({what}): there is nothing to load")
+        raise UsageError(f"no recording of {name} is left ({what}): there is nothing to load")
     return kept
 
 
@@ -184,16 +224,57 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
     Raises
     ------
     UsageError
-        There is not one for each row of the set, or they are negative, not finite, or all 0.
+        There is not one for each row of the set, nor one for each of `rows`; or they are negative, not finite, or all 0.
     """
-    given = np.asarray(weights, np.float64)
-    if given.shape != (len(features),):
-        raise UsageError(f"weights has shape {given.shape}, should be ({len(features)},): one for each row")
-    chosen = given[rows]
+    given = as_array(weights).astype(np.float64)
+    if given.shape not in ((len(features),), (len(rows),)):
+        several = "" if len(rows) == len(features) else f", or ({len(rows)},): one for each sample"
+        raise UsageError(
+            f"weights has shape {given.shape}, should be ({len(features)},): one for each row{several}"
+        )
+    chosen = given if len(given) == len(rows) else given[rows]
     if not np.isfinite(chosen).all() or (chosen < 0).any() or not chosen.any():
         raise UsageError("weights should be finite, not negative, and not all 0")
     relative: npt.NDArray[np.float64] = chosen / chosen.max()  # whose sum can't overflow
     return relative
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Columns of the samples that are there: of a feature set without skipped rows, or of a data set."""
+
+    numbers: Rows
+    rows: Rows
+    classes: tuple[str, ...]
+    digest: str
+    column: Callable[[str], npt.NDArray[Any]]
+
+
+def _table_of(features: FeatureSet | Items) -> _Table:
+    if isinstance(features, FeatureSet):
+        rows = subset_rows(features, None)
+        return _Table(
+            rows, rows, features.classes, features.digest, lambda name: _column(features, name)[rows]
+        )
+    columns = getattr(features, "columns", None)
+    if not isinstance(columns, PackedColumns):
+        raise UsageError(f"a FeatureSet or a FeatureDataset is needed, not {features!r}")
+    numbers = np.arange(len(columns))
+    return _Table(numbers, columns.rows, columns.classes, columns.digest, columns.column)
+
+
+def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
+    """Return which numbers in a column are meant; names of classes are understood for labels."""
+    several = as_array(list(values) if isinstance(values, Set | range) else values)
+    wanted = several.reshape(-1).tolist()
+    if several.dtype.kind not in "USO":
+        return wanted
+    if column != "label":
+        raise UsageError(f"the column {column} has numbers, not {wanted[0]!r}")
+    for name in wanted:
+        if name not in table.classes:
+            raise UsageError(f"there is no class {name!r}: the set has {', '.join(table.classes)}")
+    return [table.classes.index(name) for name in wanted]
 
 
 def _column(features: FeatureSet, name: str) -> npt.NDArray[Any]:

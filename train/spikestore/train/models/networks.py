@@ -161,8 +161,9 @@ def forget_states(network: nn.Module) -> None:
     them by torch's global random numbers. States without a shape are made anew, as zeros.
     """
     for layer in _stateful_layers(network).values():
-        for name, state in list(layer.named_buffers(recurse=False)):
-            layer.register_buffer(name, torch.zeros(0, device=state.device, dtype=state.dtype))
+        for name in _state_names(layer):
+            state = getattr(layer, name)
+            setattr(layer, name, torch.zeros(0, device=state.device, dtype=state.dtype))
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
@@ -170,7 +171,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
     states = {
         f"{name}.{state}"
         for name, layer in _stateful_layers(network).items()
-        for state, _ in layer.named_buffers()
+        for state in _state_names(layer)
     }
     return {name: value for name, value in network.state_dict().items() if name not in states}
 
@@ -188,6 +189,11 @@ def load_weights(network: nn.Module, values: dict[str, Tensor]) -> None:
 def spiking_layers(network: nn.Module) -> dict[str, nn.Module]:
     """Return the layers that spike, by name."""
     return {name: layer for name, layer in _stateful_layers(network).items() if layer.does_spike}
+
+
+def _state_names(layer: nn.Module) -> list[str]:
+    """Return the names of a layer's membrane states; those of Sinabs' layers are their buffers."""
+    return ["v_mem"] if isinstance(layer, IAF) else [name for name, _ in layer.named_buffers(recurse=False)]
 
 
 def _stateful_layers(network: nn.Module) -> dict[str, Any]:

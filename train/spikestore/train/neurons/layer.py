@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +47,10 @@ class IAF(nn.Module):
     Attributes
     ----------
     v_mem : Tensor
-        Membrane potentials, float32, shape (batch, *neurons); (0,) before the first call. A buffer: set it for
-        another initial state.
+        Membrane potentials, float32, shape (batch, *neurons); (0,) before the first call. Set it for another initial
+        state. It is part of ``state_dict()`` and moves with the layer, but it is not in ``buffers()``: its shape
+        follows the batch, and code that pairs the buffers of two networks (``AveragedModel``,
+        ``DistributedDataParallel``) needs equal shapes. A state dict without it loads: the state stays as it is.
     """
 
     v_mem: Tensor
@@ -77,7 +79,7 @@ class IAF(nn.Module):
         self.surrogate_grad_fn = surrogate_grad_fn
         self.record_states = record_states
         self.recordings: dict[str, Tensor] = {}
-        self.register_buffer("v_mem", torch.zeros(0 if shape is None else tuple(shape)))
+        self.v_mem = torch.zeros(0 if shape is None else tuple(shape))
 
     def forward(self, x: Tensor, link: Link | None = None) -> Tensor:
         """Return spikes, shaped like `x`, (batch, time, *neurons), in its dtype.
@@ -164,16 +166,38 @@ class IAF(nn.Module):
             told += ", reset_fn=zero"
         return told if self.min_v_mem is None else f"{told}, min_v_mem={float(self.min_v_mem):g}"
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
-        # States have the shape of whatever batch came last: they load into a layer that has seen another, or none.
-        found = state_dict.get(f"{prefix}v_mem")
-        if isinstance(found, Tensor) and found.shape != self.v_mem.shape:
-            self.v_mem = self.v_mem.new_zeros(found.shape)
-        super()._load_from_state_dict(state_dict, prefix, *more)
+    def get_buffer(self, target: str) -> Tensor:
+        """Return a buffer by its name; the state counts as one, as in Sinabs' layers."""
+        return self.v_mem if target == "v_mem" else super().get_buffer(target)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.v_mem = fn(self.v_mem)
+        return self
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}v_mem"] = self.v_mem if keep_vars else self.v_mem.detach()
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: dict[str, Any], *more: Any
+    ) -> None:
+        # A state has the shape of whatever batch came last: it loads into a layer that has seen another, or none.
+        others = {name: value for name, value in state_dict.items() if name != f"{prefix}v_mem"}
+        state = state_dict.get(f"{prefix}v_mem")
+        if isinstance(state, Tensor):
+            assign = local_metadata.get("assign_to_params_buffers", False)
+            self.v_mem = state if assign else state.detach().to(self.v_mem, copy=True)
+        super()._load_from_state_dict(others, prefix, local_metadata, *more)
 
     def __getstate__(self) -> dict[str, Any]:
         # For copies and pickles: a tensor inside a graph can be neither.
-        return {**self.__dict__, "_buffers": {**self._buffers, "v_mem": self.v_mem.detach()}}
+        return {**self.__dict__, "v_mem": self.v_mem.detach()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if "v_mem" in self._buffers:  # pickled when the state was a buffer
+            self.v_mem = self._buffers.pop("v_mem")  # type: ignore[assignment]
 
 
 def _scalar(name: str, value: float | Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -57,6 +58,23 @@ def test_sparse_coo_is_coalesced(packed: PackedColumns) -> None:
     assert coo.is_coalesced()
     again = torch.sparse_coo_tensor(coo.indices(), coo.values(), coo.shape, check_invariants=True).coalesce()
     assert torch.equal(again.indices(), coo.indices())
+
+
+@pytest.mark.parametrize("unique", [True, False])
+def test_sparse_coo_decides_about_checks(packed: PackedColumns, unique: bool) -> None:
+    """torch never warns that nobody decided about checks of invariants, and its own setting stays as it is."""
+    sparse = dataclasses.replace(TensorColumns(packed).gather(torch.tensor([5, 3, 5])), unique=unique)
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # warnings are errors here, and torch would give this one once in a process
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "sparse_coo_tensor", None)  # warns in torch 2.11 and 2.12 whatever it is given
+            patch.setattr(torch.Tensor, "coalesce", None)
+            coo = sparse.sparse_coo()
+    finally:
+        torch.set_warn_always(before)
+    assert coo.is_coalesced()
+    assert torch.equal(coo.to_dense(), sparse.dense())
 
 
 def test_unsigned_columns_are_widened() -> None:

@@ -120,11 +120,23 @@ class SparseBatch:
         """Return frames as a coalesced ``torch.sparse_coo`` tensor of the same shape."""
         shape = (len(self), self.bins(pad_to), *self.sites)
         places, values = self._places(shape[1])
-        coordinates = torch.stack(torch.unravel_index(places, shape))
-        coo = torch.sparse_coo_tensor(
-            coordinates, values, shape, is_coalesced=self.unique, check_invariants=False
+        if not self.unique:
+            places, groups = torch.unique(places, return_inverse=True)
+            values = torch.zeros(len(places), device=values.device).scatter_add_(0, groups, values)
+        # torch.sparse_coo_tensor, and coalesce() on a GPU, warn from torch 2.11 on that nobody decided about checks of
+        # invariants, in 2.11 and 2.12 even if `check_invariants` is given; the operator below them makes no checks.
+        coo: Tensor = torch.ops.aten._sparse_coo_tensor_with_dims_and_tensors(
+            len(shape),
+            0,
+            shape,
+            torch.stack(torch.unravel_index(places, shape)),
+            values,
+            dtype=values.dtype,
+            layout=torch.sparse_coo,
+            device=values.device,
+            is_coalesced=True,
         )
-        return coo.coalesce()
+        return coo
 
     def batch(self, pad_to: int | None = None, *, sparse: bool = False) -> Batch:
         """Return the batch with dense frames, or sparse ones."""

@@ -62,13 +62,15 @@ def test_sparse_coo_is_coalesced(packed: PackedColumns) -> None:
 
 @pytest.mark.parametrize("unique", [True, False])
 def test_sparse_coo_decides_about_checks(packed: PackedColumns, unique: bool) -> None:
-    """torch never warns that nobody decided about checks of invariants, and its own setting stays as it is."""
+    """Nothing warns that nobody decided about checks of invariants, and its own setting stays as it is."""
     sparse = dataclasses.replace(TensorColumns(packed).gather(torch.tensor([5, 3, 5])), unique=unique)
     before = torch.is_warn_always_enabled()
     torch.set_warn_always(True)  # warnings are errors here, and torch would give this one once in a process
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch, "sparse_coo_tensor", None)  # warns in torch 2.11 and 2.12 whatever it is given
+            patch.setattr(
+                torch, "sparse_coo_tensor", None
+            )  # warns in torch 2.11 and 2.12 whatever it is given
             patch.setattr(torch.Tensor, "coalesce", None)
             coo = sparse.sparse_coo()
     finally:

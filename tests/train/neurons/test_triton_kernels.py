@@ -78,12 +78,15 @@ def test_compiles_without_fused_products(tmp_path: Any, monkeypatch: pytest.Monk
 
     constants = {"own_reset": True, "single": False, "bounded": True, "block": 128}
     kernels = (
-        (triton_kernels._forward, {"keep": True, "record": True}),
+        (triton_kernels._forward, {"keep": True, "record": True, "fire": True, "pack": True}),
         (triton_kernels._backward, {"given": False}),
     )
     for (kernel, more), to_zero in product(kernels, (False, True)):
         values = {**constants, **more, "to_zero": to_zero}
         kinds = {name: "*fp32" if name.endswith("_at") else "i32" for name in kernel.arg_names}
+        kinds |= (
+            {"packed_at": "*u8", "odd_count_at": "*i32", "odd_place_at": "*i64"} if "pack" in more else {}
+        )
         kinds |= {"reset_amount": "fp32"} | dict.fromkeys(values, "constexpr")
         made = compile(
             ASTSource(fn=kernel, signature=kinds, constexprs=values),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spikestore.train.data.subsets import hold_out, keep_partition, partition_rows, rows_where
     from spikestore.train.models.networks import ConvolutionSpec, NetworkSpec, build_network, forget_states
     from spikestore.train.neurons import IAF
+    from spikestore.train.runs.graphs import TrainingStep
     from spikestore.train.runs.step import training_step
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "SparseBatch",
     "SpatialFlip",
     "TimeShift",
+    "TrainingStep",
     "build_network",
     "epoch_order",
     "forget_states",
@@ -55,6 +57,7 @@ __getattr__, __dir__ = lazy_exports(
         "EventDrop": "data.augmentation",
         "SpatialFlip": "data.augmentation",
         "TimeShift": "data.augmentation",
+        "TrainingStep": "runs.graphs",
         "build_network": "models.networks",
         "epoch_order": "data.epoch_order",
         "forget_states": "models.networks",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from spikestore.train.neurons.gpu.passes import PackedSpikes
 
 
 class Counts(NamedTuple):
@@ -31,9 +34,9 @@ class Link:
     ----------
     linear : nn.Linear
         The layer in front, which does not run by itself.
-    counts : Counts or None
+    counts : Counts, PackedSpikes (on a GPU) or None
         Its input; after the call the neurons' spikes. None if they are no small integers.
     """
 
     linear: nn.Linear
-    counts: Counts | None
+    counts: Counts | PackedSpikes | None

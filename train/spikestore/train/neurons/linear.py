@@ -8,7 +8,7 @@ one to the last bit.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from torch.nn.functional import linear
 from spikestore.train.neurons.counts import Counts, Link
 from spikestore.train.neurons.neuron import Neuron, Pass
 from spikestore.train.neurons.surrogates import as_single_exponential
+
+if TYPE_CHECKING:
+    from spikestore.train.neurons.gpu.passes import PackedSpikes
 
 AGAIN, SPARSE = 0.15, 0.25
 """Shares of inputs that are not 0, up to which potentials are computed again rather than kept, and up to which the
@@ -29,7 +32,12 @@ have to fit into the second-level cache, and come from much more than they are."
 
 
 def pack(x: Tensor) -> Counts | None:
-    """Return a float32 tensor as counts; None if it holds something else than integers from 0 to 254."""
+    """Return a float32 tensor as counts; None if it holds something else than integers from 0 to 254, or is on a GPU.
+
+    To look what it holds would be to wait for the GPU.
+    """
+    if x.device.type != "cpu":
+        return None
     from spikestore.train.neurons.cpu import linear_passes as cpu_linear
 
     return cpu_linear.pack(x)
@@ -41,7 +49,7 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
     Parameters
     ----------
     x : Tensor
-        Input of the linear layer, float32 on the CPU, shape (batch, time, inputs).
+        Input of the linear layer, float32, shape (batch, time, inputs).
     v_mem : Tensor
         Membrane potentials before the first step, float32, shape (batch, neurons).
     neuron : Neuron
@@ -49,17 +57,27 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
     link : Link
         The linear layer; its ``counts`` are read, and set to those of the spikes.
     """
-    notes: list[Counts | None] = []
-    spikes, v_mem = _LinearIAF.apply(  # type: ignore[no-untyped-call]
+    notes: list[Counts | PackedSpikes | None] = []
+    spikes, v_mem = _joint_functions(x)[0].apply(
         x, link.linear.weight, link.linear.bias, v_mem, neuron, link.counts, notes
     )
     (link.counts,) = notes
     return Pass(spikes, v_mem)
 
 
-def linear_of_counts(x: Tensor, layer: nn.Linear, counts: Counts) -> Tensor:
+def linear_of_counts(x: Tensor, layer: nn.Linear, counts: Counts | PackedSpikes) -> Tensor:
     """Return ``layer(x)``, keeping `counts`, which are those of `x`, for the backward pass."""
-    return _LinearOfCounts.apply(x, layer.weight, layer.bias, counts)  # type: ignore[no-any-return, no-untyped-call]
+    output: Tensor = _joint_functions(x)[1].apply(x, layer.weight, layer.bias, counts)
+    return output
+
+
+def _joint_functions(x: Tensor) -> tuple[Any, Any]:
+    """Return the functions of a linear layer with neurons, and of one that reads counts, for a device."""
+    if x.device.type == "cpu":
+        return _LinearIAF, _LinearOfCounts
+    from spikestore.train.neurons.gpu import linear_passes as gpu_linear
+
+    return gpu_linear.LinearIAF, gpu_linear.LinearOfSpikes
 
 
 class _LinearIAF(torch.autograd.Function):

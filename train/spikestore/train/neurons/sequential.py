@@ -16,7 +16,7 @@ from spikestore.train.neurons.linear import linear_of_counts, pack
 
 
 class SpikingSequential(nn.Sequential):
-    """``nn.Sequential``, the same results, parameters and hooks; it trains faster on a CPU and keeps less.
+    """``nn.Sequential``, the same results, parameters and hooks; it keeps less, and trains faster on a CPU.
 
     Where `IAF` stands behind ``nn.Linear``, both run as one step; spikes are kept as bytes for the backward pass.
     Layers that have hooks, or a ``forward`` that somebody put in place of theirs, run by themselves; those of
@@ -43,7 +43,9 @@ class SpikingSequential(nn.Sequential):
         return x
 
 
-def watch_spikes(layer: nn.Module, watch: Callable[[nn.Module, Tensor], object]) -> RemovableHandle:
+def watch_spikes(
+    layer: nn.Module, watch: Callable[[nn.Module, Tensor], object], *, on_device: bool = False
+) -> RemovableHandle:
     """Have each call of a layer's neurons told, with their spikes.
 
     A forward hook would be handed their input as well, for which the linear layer in front has to run by itself.
@@ -54,21 +56,30 @@ def watch_spikes(layer: nn.Module, watch: Callable[[nn.Module, Tensor], object])
         Neurons of any backend.
     watch : callable
         Gets the layer and its spikes, which it must not change; what it returns does not count.
+    on_device : bool
+        `watch` only changes tensors in place, that stay the same, by operations on the device: a CUDA graph may
+        replay them without a call. Steps of a network with another watcher are not replayed.
 
     Returns
     -------
     RemovableHandle
         Its ``remove()`` ends that.
     """
-    return layer.register_forward_hook(_Watch(watch))
+    return layer.register_forward_hook(_Watch(watch, on_device=on_device))
 
 
 class _Watch:
-    def __init__(self, watch: Callable[[nn.Module, Tensor], object]) -> None:
-        self._watch = watch
+    def __init__(self, watch: Callable[[nn.Module, Tensor], object], *, on_device: bool) -> None:
+        self._watch, self.on_device = watch, on_device
 
     def __call__(self, layer: nn.Module, _inputs: object, spikes: Tensor) -> None:
         self._watch(layer, spikes)
+
+
+def is_replayable(layer: nn.Module) -> bool:
+    """Whether calling a layer runs its class' code and, in Python, nothing else that is more than work for the device."""
+    watches = [hook for hook in layer._forward_hooks.values() if isinstance(hook, _Watch)]
+    return _is_plain(layer) and all(watch.on_device for watch in watches)
 
 
 def _packs(layer: nn.Linear, x: Tensor) -> bool:
@@ -76,12 +87,12 @@ def _packs(layer: nn.Linear, x: Tensor) -> bool:
     return (
         type(layer) is nn.Linear
         and layer.weight.numel() > 0
-        and x.device.type == "cpu"
+        and x.device.type in ("cpu", "cuda")
         and x.dtype == layer.weight.dtype == torch.float32
         and x.dim() == 3
         and torch.is_grad_enabled()
         and (x.requires_grad or layer.weight.requires_grad)
-        and not torch.is_autocast_enabled("cpu")
+        and not torch.is_autocast_enabled(x.device.type)
         and _is_plain(layer)
     )
 

@@ -140,6 +140,15 @@ def _bell(x: Tensor, mu: float, sigma: float) -> Tensor:
     return torch.exp(-((x - mu) ** 2) / (2 * sigma**2)) / (sigma * torch.sqrt(2 * torch.tensor(math.pi)))
 
 
+def is_known(surrogate: Surrogate) -> bool:
+    """Whether a surrogate is one of this module's, or of Sinabs': a formula, and nothing else."""
+    kind = type(surrogate)
+    return kind in _KINDS or kind.__module__.startswith("sinabs.activation")
+
+
+_KINDS = (SingleExponential, PeriodicExponential, Heaviside, Gaussian, MultiGaussian)
+
+
 def as_single_exponential(surrogate: Surrogate) -> SingleExponential | None:
     """Return `surrogate` as our own `SingleExponential`, if it is one, ours or Sinabs'."""
     if isinstance(surrogate, SingleExponential):

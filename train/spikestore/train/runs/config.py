@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,9 @@ from spikestore.store_schemas.specs.model import AsTuple, Count, Location, Name,
 from spikestore.train.data.placement import Residence
 from spikestore.train.models.networks import NetworkSpec
 from spikestore.train.runs.precision import Precision
+
+CudaGraphs = Literal["auto"] | bool
+"""``"auto"``: where they can be; True: an error where they can't; False: never."""
 
 Positive = Annotated[Real, Field(gt=0)]
 NotNegative = Annotated[Real, Field(ge=0)]
@@ -53,6 +56,8 @@ class TrainConfig(Spec):
     """Seed of weights and order."""
     precision: Precision = "float32"
     """What linear layers and convolutions compute in; parameters and membrane potentials are float32 always."""
+    cuda_graphs: CudaGraphs = "auto"
+    """Whether steps on a GPU are replayed as CUDA graphs: where they can be, or true for an error where they can't."""
     checkpoint_batches: Size | None = None
     """Also keep a checkpoint every so many batches; at every epoch's end one is kept in any case."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()

@@ -21,10 +21,11 @@ from spikestore.train.models.networks import weights
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, Position, random_states, save_checkpoint
 from spikestore.train.runs.checkpoint.restore import restore_run
 from spikestore.train.runs.config import DataConfig, OptimiserConfig, TrainConfig
+from spikestore.train.runs.graphs import TrainingStep
 from spikestore.train.runs.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers
 from spikestore.train.runs.precision import Arithmetic, Precision
 from spikestore.train.runs.ranks import ALONE, Ranks
-from spikestore.train.runs.step import accuracy, training_step
+from spikestore.train.runs.step import accuracy, warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,23 @@ def train(
     if start is not None:
         restore_run(network, optimiser, arithmetic, start)
         at = _position(start, pins, data, len(batches))
-    parallel = ranks.parallel(network)
+    if device.type == "cuda":
+        logger.debug("compiling kernels for %s", device)
+        longest = data.pad_to or features[data.train].manifest.n_bins
+        share = -(-data.batch_size // ranks.count)
+        warm_up(
+            network,
+            torch.zeros(share, longest, *features[data.train].layout.sites, device=device),
+            arithmetic,
+        )
+    step = TrainingStep(
+        ranks.parallel(network),
+        optimiser,
+        config.optimiser.clip_norm,
+        arithmetic=arithmetic,
+        ranks=ranks,
+        cuda_graphs=config.cuda_graphs,
+    )
 
     def keep(name: str) -> None:
         if ranks.first:
@@ -140,9 +157,7 @@ def train(
             network.train()
             batches.set_epoch(epoch)
             for number, batch in enumerate(batches.from_batch(at.batch), at.batch + 1):
-                loss = training_step(
-                    parallel, optimiser, batch, config.optimiser.clip_norm, arithmetic=arithmetic, ranks=ranks
-                )
+                loss = step(batch)
                 if not torch.isfinite(loss):
                     with arithmetic.cast():
                         where = first_not_finite(network, batch.frames)
@@ -191,7 +206,12 @@ def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches
 
 def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.AdamW:
     """Return AdamW over all parameters of a network."""
-    return torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    # On a GPU one kernel for all parameters, which a CUDA graph may replay.
+    on_gpu = all(one.device.type == "cuda" for one in network.parameters())
+    how = {"fused": True, "capturable": True} if on_gpu else {}
+    return torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, **how
+    )
 
 
 def _board(folder: Path, first: int) -> AbstractContextManager[SummaryWriter]:

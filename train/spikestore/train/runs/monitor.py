@@ -45,30 +45,34 @@ class SpikeCounts:
     ) -> None:
         self._before = dict(before or {})
         self._ranks = ranks
-        self._spikes: dict[str, Tensor] = {}
-        self._places: dict[str, int] = {}
-        for name, layer in spiking_layers(network).items():
-            watch_spikes(layer, self._counter(name))
+        layers = spiking_layers(network)
+        device = next((one.device for one in network.parameters()), torch.device("cpu"))
+        self._names = list(layers)
+        # Spikes, and neurons times bins, of each layer; changed in place, so that a CUDA graph counts on.
+        self._counts = torch.zeros(len(layers), 2, dtype=torch.float64, device=device)
+        for layer, counts in zip(layers.values(), self._counts, strict=True):
+            watch_spikes(layer, self._counter(counts), on_device=True)
 
-    def _counter(self, name: str) -> Callable[[nn.Module, Tensor], None]:
+    def _counter(self, counts: Tensor) -> Callable[[nn.Module, Tensor], None]:
+        spikes_counted, places_counted = counts
+
         def count(layer: nn.Module, spikes: Tensor) -> None:
             if layer.training:
-                total = spikes.detach().sum(dtype=torch.float64)
-                self._spikes[name] = self._spikes.get(name, torch.zeros_like(total)) + total
-                self._places[name] = self._places.get(name, 0) + spikes.numel()
+                spikes_counted.add_(spikes.detach().sum(dtype=torch.float64))
+                places_counted.add_(spikes.numel())
 
         return count
 
     def totals(self) -> dict[str, tuple[float, float]]:
         """Return (spikes, neurons times time bins) of each layer since `clear`."""
-        names = sorted(self._before.keys() | self._spikes.keys())
-        own = [[float(self._spikes.get(name, 0.0)), self._places.get(name, 0)] for name in names]
-        now = self._ranks.total(torch.tensor(own, dtype=torch.float64)).tolist()
+        now = dict(zip(self._names, self._ranks.total(self._counts).tolist(), strict=True))
         zero = (0.0, 0.0)
-        return {
-            name: (self._before.get(name, zero)[0] + spikes, self._before.get(name, zero)[1] + places)
-            for name, (spikes, places) in zip(names, now, strict=True)
-        }
+        totals = {}
+        for name in sorted(self._before.keys() | now.keys()):
+            spikes, places = now.get(name, zero)
+            before = self._before.get(name, zero)
+            totals[name] = before[0] + spikes, before[1] + places
+        return totals
 
     def rates(self) -> dict[str, float]:
         """Return spikes per neuron and time bin of each layer since `clear`."""
@@ -76,7 +80,8 @@ class SpikeCounts:
 
     def clear(self) -> None:
         """Count from zero."""
-        self._before, self._spikes, self._places = {}, {}, {}
+        self._before = {}
+        self._counts.zero_()
 
 
 def silent_layers(rates: dict[str, float]) -> list[str]:

@@ -50,6 +50,11 @@ class Arithmetic:
             return nullcontext()
         return torch.autocast(self._kind, self._dtype)
 
+    @property
+    def scales(self) -> bool:
+        """Whether losses are scaled, and steps whose gradients overflow left out."""
+        return self._scaler.is_enabled()
+
     def backward(self, loss: Tensor) -> None:
         """Compute gradients; they are scaled until `step`."""
         self._scaler.scale(loss).backward()

@@ -185,9 +185,9 @@ def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, Fea
 
 
 def _refuse_other_config(old: TrainConfig, new: TrainConfig, folder: Path) -> None:
-    # More epochs are the same run, longer; where data live and how often to keep a checkpoint change nothing.
+    # More epochs are the same run, longer; where data live, how often to keep a checkpoint, and CUDA graphs change nothing.
     before, after = _flat(old.to_mapping()), _flat(new.to_mapping())
-    free = {"epochs", "checkpoint_batches", "data.residence", "upstreams"}
+    free = {"epochs", "checkpoint_batches", "cuda_graphs", "data.residence", "upstreams"}
     changed = [name for name in after if name not in free and before.get(name) != after[name]]
     if changed:
         listing = "".join(f"\n  {name}: {before.get(name)} then, {after[name]} now" for name in changed)

@@ -1,4 +1,4 @@
-"""What is done with one batch: a training step, or counting what was classified right."""
+"""What is done with one batch: a training step, or counting what was classified right; and a first one that counts nowhere."""
 
 from __future__ import annotations
 
@@ -50,19 +50,76 @@ def training_step(
     """
     forget_states(network)
     bins, samples = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))
-    with arithmetic.cast():
-        outputs = network(ranks.padded(batch.frames, bins))
-    outputs = outputs.float().sum(1)
-    if ranks.count == 1:
-        loss = cross_entropy(outputs, batch.labels)
-    else:  # gradients become the mean over ranks: together that of the mean over the global batch
-        loss = cross_entropy(outputs, batch.labels, reduction="sum") * (ranks.count / samples)
     optimiser.zero_grad(set_to_none=True)
-    arithmetic.backward(loss)
-    loss = ranks.total(loss.detach()) / ranks.count
+    # Gradients become the mean over ranks: together that of the mean over the global batch.
+    share = None if ranks.count == 1 else ranks.count / samples
+    loss = loss_and_gradients(network, ranks.padded(batch.frames, bins), batch.labels, arithmetic, share)
+    loss = ranks.total(loss) / ranks.count
     if torch.isfinite(loss):
         arithmetic.step(optimiser, network, clip_norm)
     return loss
+
+
+def loss_and_gradients(
+    network: nn.Module, frames: Tensor, labels: Tensor, arithmetic: Arithmetic, share: float | None = None
+) -> Tensor:
+    """Run a network whose neurons are at rest forward and backward; nothing in it waits for the device.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Gets gradients, which `arithmetic` may have scaled.
+    frames : Tensor, shape (batch, time, polarity, [y,] x)
+        Its input.
+    labels : int64 Tensor, shape (batch,)
+        Class numbers.
+    arithmetic : Arithmetic
+        Precision.
+    share : float, optional
+        Factor for the sum over samples; their mean by default.
+
+    Returns
+    -------
+    Tensor
+        The loss, detached, shape ().
+    """
+    with arithmetic.cast():
+        outputs = network(frames)
+    outputs = outputs.float().sum(1)
+    if share is None:
+        loss = cross_entropy(outputs, labels)
+    else:
+        loss = cross_entropy(outputs, labels, reduction="sum") * share
+    arithmetic.backward(loss)
+    return loss.detach()
+
+
+def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT32) -> None:
+    """Run a network forward and backward, so that kernels are compiled before anybody looks at a clock.
+
+    Weights, states and random numbers stay as they are; gradients are dropped.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In training mode afterwards.
+    frames : Tensor, shape (batch, time, polarity, [y,] x)
+        As those that will come; zeros will do.
+    arithmetic : Arithmetic
+        Precision.
+    """
+    network.train()
+    forget_states(network)
+    loss_and_gradients(
+        network, frames, torch.zeros(len(frames), dtype=torch.int64, device=frames.device), arithmetic
+    )
+    network.zero_grad(set_to_none=True)
+    forget_states(network)
+    with torch.no_grad(), arithmetic.cast():  # validation has kernels of its own
+        network(frames)
+    forget_states(network)
+    if frames.is_cuda:
+        torch.cuda.synchronize(frames.device)
 
 
 @torch.no_grad()

@@ -8,6 +8,8 @@ spikes are those of Sinabs, and of the CPU.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -25,7 +27,19 @@ except ImportError as error:  # CPU builds of torch bring none
     ) from error
 
 _BLOCK = 128
+_LEAST_ROOM, _SPIKES_PER_ROOM = 256, 512
+"""Length of the list beside packed spikes: at least so many numbers, or one for so many spikes."""
 
+
+# Sizes that Triton must not compile variants for: another length of the batch would stop training for a second.
+_SIZES = ["time", "neurons", "all_neurons", "room"]
+
+MOST_PACKED, UNPACKED = 254, 255
+"""Largest count that fits the byte of a spike, and the byte that says that the count is in a list beside."""
+
+_NAN = tl.constexpr(float("nan"))
+_MOST = tl.constexpr(float(MOST_PACKED))
+_ODD = tl.constexpr(float(UNPACKED))
 
 # No annotations but constexpr in kernels: Triton would take `Any` for a global variable.
 
@@ -47,12 +61,12 @@ def _reset(v, spike, reset, to_zero: tl.constexpr):
     return v * tl.where(spike == 0.0, 1.0, 0.0) + reset if to_zero else v - spike * reset
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=_SIZES)  # type: ignore[untyped-decorator]
 def _forward(
-    x_at, state_at, last_at, spikes_at, kept_at, record_at,
-    threshold_at, minimum_at, reset_amount, time, neurons, all_neurons,
+    x_at, state_at, last_at, spikes_at, kept_at, record_at, packed_at, odd_count_at, odd_place_at, odd_value_at,
+    threshold_at, minimum_at, reset_amount, time, neurons, all_neurons, room,
     own_reset: tl.constexpr, to_zero: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr,
-    keep: tl.constexpr, record: tl.constexpr, block: tl.constexpr,
+    fire: tl.constexpr, keep: tl.constexpr, record: tl.constexpr, pack: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     one = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = one < all_neurons
@@ -67,7 +81,15 @@ def _forward(
         if keep:
             tl.store(kept_at + place, v, mask=inside)
         spike = _fire(v, threshold, single)
-        tl.store(spikes_at + place, spike, mask=inside)
+        if fire:
+            tl.store(spikes_at + place, spike, mask=inside)
+        if pack:
+            plain = (spike >= 0.0) & (spike <= _MOST)  # not NaN either
+            tl.store(packed_at + place, tl.where(plain, spike, _ODD).to(tl.int32).to(tl.uint8), mask=inside)
+            odd = tl.where(plain, 0, inside.to(tl.int32)) != 0
+            slot = tl.atomic_add(odd_count_at + one * 0, 1, mask=odd, sem="relaxed")
+            tl.store(odd_place_at + slot, place, mask=odd & (slot < room))
+            tl.store(odd_value_at + slot, spike, mask=odd & (slot < room))
         v = _reset(v, spike, reset, to_zero)
         if bounded:
             minimum = tl.load(minimum_at)
@@ -79,7 +101,17 @@ def _forward(
     tl.store(last_at + one, v, mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(do_not_specialize=["room"])  # type: ignore[untyped-decorator]
+def _restore_odd(x_at, odd_count_at, odd_place_at, odd_value_at, room, block: tl.constexpr):
+    slot = tl.program_id(0) * block + tl.arange(0, block)
+    count = tl.load(odd_count_at)
+    there = slot < tl.minimum(count, room)
+    place = tl.load(odd_place_at + slot, mask=there, other=0)
+    tl.store(x_at + place, tl.load(odd_value_at + slot, mask=there, other=0.0), mask=there)
+    tl.store(x_at + slot, _NAN, mask=tl.where(count > room, slot, 1) == 0)
+
+
+@triton.jit(do_not_specialize=_SIZES[:3])  # type: ignore[untyped-decorator]
 def _backward(
     kept_at, gradient_at, slope_at, state_at, first_at, input_gradient_at,
     threshold_at, minimum_at, reset_amount, scale_at, width_at, time, neurons,
@@ -114,22 +146,97 @@ def _backward(
     tl.store(first_at + one, later, mask=inside)
 
 
+class PackedSpikes(NamedTuple):
+    """Spikes, a byte each.
+
+    Attributes
+    ----------
+    packed : Tensor
+        Uint8, shape (batch, time, neurons); `UNPACKED` where the number is in the list.
+    odd_count : Tensor
+        Int32, shape (1,): how many numbers are in the list, or would be if it were long enough.
+    odd_place, odd_value : Tensor
+        Int64 and float32: places in the flat spikes, and what stands there: numbers above `MOST_PACKED`, infinities, NaN.
+    """
+
+    packed: Tensor
+    odd_count: Tensor
+    odd_place: Tensor
+    odd_value: Tensor
+
+    def unpacked(self) -> Tensor:
+        """Return the spikes, float32. If there were more numbers for the list than it holds, the first spike is NaN."""
+        x, room = self.packed.to(torch.float32), len(self.odd_place)
+        if x.numel():
+            _restore_odd[(triton.cdiv(room, _BLOCK),)](
+                x, self.odd_count, self.odd_place, self.odd_value, room, _BLOCK
+            )
+        return x
+
+
 def forward(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool, record: bool
 ) -> tuple[Pass, Tensor | None]:
     """Return spikes and potentials, and what `backward` needs if `keep`; arguments as `integrate_and_fire`."""
     x, v_mem = x.contiguous(), v_mem.contiguous()
-    batch, time, neurons = x.shape
-    spikes, last = torch.empty_like(x), torch.empty_like(v_mem)
+    done = Pass(
+        torch.empty_like(x),
+        torch.empty_like(v_mem),
+        torch.empty_like(x, dtype=torch.float32) if record else None,
+    )
     kept = torch.empty_like(x, dtype=torch.float32) if keep else None
-    v_record = torch.empty_like(x, dtype=torch.float32) if record else None
+    _run_forward(x, v_mem, neuron, done.v_mem, spikes=done.spikes, kept=kept, record=done.v_record)
+    return done, kept
+
+
+def forward_packing(
+    x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
+) -> tuple[Pass, Tensor | None, PackedSpikes]:
+    """Return what `forward` does, and the spikes as bytes. `x`, float32 and contiguous, is overwritten."""
+    # What a linear layer gives may be a view, which nobody could change in place; this is none.
+    spikes = x.new_empty(0).set_(x)  # type: ignore[call-overload]
+    v_mem, last = v_mem.contiguous(), torch.empty_like(v_mem, memory_format=torch.contiguous_format)
+    kept = torch.empty_like(x) if keep else None
+    room = max(_LEAST_ROOM, x.numel() // _SPIKES_PER_ROOM)
+    packed = PackedSpikes(
+        torch.empty_like(x, dtype=torch.uint8),
+        torch.zeros(1, dtype=torch.int32, device=x.device),
+        torch.empty(room, dtype=torch.int64, device=x.device),
+        torch.empty(room, dtype=torch.float32, device=x.device),
+    )
+    _run_forward(spikes, v_mem, neuron, last, spikes=spikes, kept=kept, packed=packed)
+    return Pass(spikes, last), kept, packed
+
+
+def potentials(x: Tensor, v_mem: Tensor, neuron: Neuron) -> Tensor:
+    """Return potentials before resets, which `backward` needs, written over `x`, float32 and contiguous."""
+    v_mem = v_mem.contiguous()
+    _run_forward(x, v_mem, neuron, torch.empty_like(v_mem), kept=x)
+    return x
+
+
+def _run_forward(
+    x: Tensor,
+    v_mem: Tensor,
+    neuron: Neuron,
+    last: Tensor,
+    *,
+    spikes: Tensor | None = None,
+    kept: Tensor | None = None,
+    record: Tensor | None = None,
+    packed: PackedSpikes | None = None,
+) -> None:
+    """Write what is given; each element of `x` is read before anything is written in its place."""
+    _, time, neurons = x.shape
     if last.numel():
+        odd = (x, x, x, x) if packed is None else tuple(packed)
         _forward[_grid(last)](
-            x, v_mem, last, spikes, _or(kept, x), _or(v_record, x), *_parameters(neuron),
-            time, neurons, batch * neurons, neuron.reset is not None, neuron.to_zero, neuron.single,
-            neuron.minimum is not None, keep, record, _BLOCK, enable_fp_fusion=False,
+            x, v_mem, last, _or(spikes, x), _or(kept, x), _or(record, x), *odd, *_parameters(neuron),
+            time, neurons, last.numel(), 0 if packed is None else len(packed.odd_place),
+            neuron.reset is not None, neuron.to_zero, neuron.single, neuron.minimum is not None,
+            spikes is not None, kept is not None, record is not None, packed is not None, _BLOCK,
+            enable_fp_fusion=False,
         )  # fmt: skip
-    return Pass(spikes, last, v_record), kept
 
 
 def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:

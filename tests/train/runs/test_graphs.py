@@ -1,0 +1,389 @@
+"""Training steps as CUDA graphs: what is recorded, replayed and left alone; on a GPU, equal to plain steps.
+
+Without a GPU a recorder stands in for torch's, which has nothing but the two things that a CUDA graph has: what is recorded
+does not run, and what is replayed works on the tensors of the recording.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train import Batch, ConvolutionSpec, NetworkSpec, build_network, forget_states, training_step
+from spikestore.train.models.networks import spiking_layers
+from spikestore.train.neurons.sequential import watch_spikes
+from spikestore.train.runs import graphs
+from spikestore.train.runs.capturable import why_not_network, why_not_optimiser
+from spikestore.train.runs.graphs import MOST_SHAPES, WARM_UP, TrainingStep
+from spikestore.train.runs.monitor import SpikeCounts
+from spikestore.train.runs.precision import Arithmetic
+from spikestore.train.runs.ranks import Ranks
+from spikestore.train.runs.step import warm_up
+
+
+class StandIn:
+    """Records Python in place of kernels."""
+
+    def __init__(
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, counts: SpikeCounts | None
+    ) -> None:
+        self.network, self.optimiser, self.counts = network, optimiser, counts
+        self.recordings, self.replays = 0, 0
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        yield
+
+    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        self.recordings += 1
+        before = [(one, one.detach().clone()) for one in self._lasting()]
+        result = work()
+        with torch.no_grad():  # recording leaves no trace
+            for tensor, value in before:
+                tensor.copy_(value)
+        if result is None:
+            return None, self._counting(work)
+        gradients = {one: one.grad for one in self.network.parameters() if one.grad is not None}
+        states = {layer: layer.v_mem.detach() for layer in spiking_layers(self.network).values()}
+
+        def replay() -> None:
+            forget_states(self.network)
+            self.network.zero_grad(set_to_none=True)
+            again = work()
+            with torch.no_grad():
+                result.copy_(again)
+                for parameter, gradient in gradients.items():
+                    gradient.copy_(parameter.grad)
+                for layer, state in states.items():
+                    state.copy_(layer.v_mem)
+
+        return result, self._counting(replay)
+
+    def _counting(self, replay: Callable[[], None]) -> Callable[[], None]:
+        def counted() -> None:
+            self.replays += 1
+            replay()
+
+        return counted
+
+    def _lasting(self) -> list[Tensor]:
+        states = [value for one in self.optimiser.state.values() for value in one.values()]
+        return [*self.network.parameters(), *states, *([] if self.counts is None else [self.counts._counts])]
+
+
+def batches(bins: list[int], samples: int = 6, device: str = "cpu") -> list[Batch]:
+    """Return batches of so many time bins."""
+    generator = torch.Generator().manual_seed(5)
+    made = []
+    for count in bins:
+        frames = (torch.rand(samples, count, 2, 4, 4, generator=generator) < 0.3).float().to(device)
+        labels = torch.randint(0, 3, (samples,), generator=generator).to(device)
+        made.append(Batch(frames, labels, labels, labels))
+    return made
+
+
+def network_of(convolutional: bool = False, backend: str = "fused") -> nn.Sequential:
+    """Return a small network."""
+    torch.manual_seed(1)
+    more: dict[str, Any] = (
+        {"convolutions": (ConvolutionSpec(channels=3, pool="sum"),)} if convolutional else {}
+    )
+    spec = NetworkSpec(backend=backend, hidden=(16,), input_scale=3.0, **more)  # type: ignore[arg-type]
+    return build_network(spec, sites=32, classes=3, polarities=2, height=4, width=4)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[TrainingStep, StandIn]]:
+    """Return a function that makes training steps with a stand-in."""
+
+    def make(
+        network: nn.Module, optimiser: torch.optim.Optimizer, *more: Any, counts: Any = None, **options: Any
+    ) -> Any:
+        recorder = StandIn(network, optimiser, counts)
+        monkeypatch.setattr(graphs, "_why_not_device", lambda device, ranks: None)
+        monkeypatch.setattr(graphs, "_recorder_for", lambda device: recorder)
+        monkeypatch.setattr(graphs, "why_not_optimiser", lambda optimiser: None)  # capturable is for GPUs
+        return TrainingStep(network, optimiser, *more, **options), recorder
+
+    return make
+
+
+def assert_equal_training(
+    step: TrainingStep,
+    network: nn.Module,
+    optimiser: Any,
+    made: list[Batch],
+    plain: Callable[[], tuple[Any, ...]],
+) -> None:
+    """Assert that steps leave what plain steps of an equal network leave, to the bit, after each of them."""
+    other, other_optimiser, clip_norm = plain()
+    for batch in made:
+        loss, expected = step(batch), training_step(other, other_optimiser, batch, clip_norm)
+        assert torch.equal(loss, expected)
+        for one, another in zip(network.parameters(), other.parameters(), strict=True):
+            assert torch.equal(one, another)
+            assert (one.grad is None) == (another.grad is None)
+            assert one.grad is None or torch.equal(one.grad, another.grad)
+        for layer, same in zip(spiking_layers(network).values(), spiking_layers(other).values(), strict=True):
+            assert torch.equal(layer.v_mem, same.v_mem)
+
+
+@pytest.mark.parametrize("convolutional", [False, True])
+def test_steps_are_those_of_plain_steps(stand_in: Any, convolutional: bool) -> None:
+    """Losses, weights, gradients, potentials and spike counts, through warm-up, recording, replays and other shapes."""
+    network = network_of(convolutional)
+    other = copy.deepcopy(network)
+    ours, theirs = (torch.optim.AdamW(one.parameters(), lr=0.01) for one in (network, other))
+    counts, other_counts = SpikeCounts(network), SpikeCounts(other)
+    step, recorder = stand_in(network, ours, 0.5, counts=counts)
+    made = batches([7] * (WARM_UP + 4) + [9] + [7] * 2 + [9] * WARM_UP) + batches([7], samples=2)
+    assert_equal_training(step, network, ours, made, lambda: (other, theirs, 0.5))
+    assert step.graphs == 2
+    assert (
+        recorder.recordings == 2 + 1
+    )  # the optimiser's step, once its numbers stood still; for 9 bins too late
+    assert recorder.replays > 8
+    assert counts.totals() == other_counts.totals()
+
+
+def test_few_shapes_are_recorded(stand_in: Any) -> None:
+    """Memory is bounded: behind the first shapes all take plain steps."""
+    network = network_of()
+    optimiser = torch.optim.AdamW(network.parameters())
+    step, _ = stand_in(network, optimiser)
+    for bins in range(2, 2 + MOST_SHAPES + 3):
+        for batch in batches([bins] * (WARM_UP + 1)):
+            step(batch)
+    assert step.graphs == MOST_SHAPES
+
+
+def test_a_changed_learning_rate_counts(stand_in: Any) -> None:
+    """A scheduler's learning rate is used in the very next step, and one that stands still is recorded anew."""
+    network, other = network_of(), network_of()
+    ours, theirs = (torch.optim.SGD(one.parameters(), lr=0.1) for one in (network, other))
+    step, recorder = stand_in(network, ours)
+    for number, batch in enumerate(batches([5] * 12)):
+        for optimiser in (ours, theirs):
+            optimiser.param_groups[0]["lr"] = 0.1 if number < 8 else 0.02
+        step(batch)
+        training_step(other, theirs, batch)
+        assert all(torch.equal(*pair) for pair in zip(network.parameters(), other.parameters(), strict=True))
+    assert recorder.recordings == 3
+
+
+def test_frozen_and_moved_parameters_are_recorded_anew(stand_in: Any) -> None:
+    """A layer that is frozen in mid-run stays as it is, and one whose memory is another one's goes on learning."""
+    network = network_of()
+    step, _ = stand_in(network, torch.optim.SGD(network.parameters(), lr=0.1))
+    for batch in batches([5] * (WARM_UP + 2)):
+        step(batch)
+    network.linear1.requires_grad_(False)  # type: ignore[union-attr]
+    network.readout.weight.data = network.readout.weight.data.clone()  # type: ignore[union-attr]
+    before = [one.detach().clone() for one in network.parameters()]
+    step(batches([5])[0])
+    names = [name for name, _ in network.named_parameters()]
+    changed = {
+        name
+        for name, one, old in zip(names, network.parameters(), before, strict=True)
+        if not torch.equal(one, old)
+    }
+    assert changed == {"readout.weight", "readout.bias"}
+
+
+def test_a_loss_that_is_not_finite_takes_no_step(stand_in: Any) -> None:
+    """Weights stay as they are."""
+    network = network_of()
+    step, _ = stand_in(network, torch.optim.SGD(network.parameters(), lr=0.1))
+    made = batches([5] * (WARM_UP + 2))
+    for batch in made:
+        step(batch)
+    before = [one.detach().clone() for one in network.parameters()]
+    assert not torch.isfinite(step(made[0]._replace(frames=made[0].frames * float("nan"))))
+    assert all(torch.equal(*pair) for pair in zip(network.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_can_not_be_recorded_goes_on_plainly(
+    stand_in: Any, caplog: pytest.LogCaptureFixture, at: int
+) -> None:
+    """One warning, and the results of plain steps: whether passes or the optimiser's step fail."""
+    network, other = network_of(), network_of()
+    ours, theirs = (torch.optim.AdamW(one.parameters()) for one in (network, other))
+    step, recorder = stand_in(network, ours)
+    record = recorder.record
+
+    def failing(work: Any) -> Any:
+        if recorder.recordings + 1 == at:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+        return record(work)
+
+    recorder.record = failing
+    with caplog.at_level(logging.WARNING, "spikestore"):
+        assert_equal_training(step, network, ours, batches([5] * 9), lambda: (other, theirs, None))
+    (line,) = caplog.records
+    assert line.getMessage() == (
+        "training goes on without CUDA graphs, which this GPU or network does not allow: operation not permitted when "
+        "stream is capturing"
+    )
+    assert step.graphs == 0
+
+
+def test_a_hook_is_called_in_each_step(stand_in: Any) -> None:
+    """Also one that comes when steps are replayed already; steps are replayed again when it goes."""
+    network = network_of()
+    step, recorder = stand_in(network, torch.optim.AdamW(network.parameters()))
+    for batch in batches([5] * (WARM_UP + 2)):
+        step(batch)
+    calls: list[int] = []
+    handle = network.readout.register_forward_hook(lambda *them: calls.append(1))  # type: ignore[union-attr]
+    for batch in batches([5] * 3):
+        step(batch)
+    assert len(calls) == 3
+    handle.remove()
+    before = recorder.replays
+    step(batches([5])[0])
+    assert recorder.replays > before
+
+
+def with_states() -> nn.Module:
+    """Return a network that records states."""
+    network = network_of()
+    network.iaf1.record_states = True  # type: ignore[union-attr, assignment]
+    return network
+
+
+def with_watcher() -> nn.Module:
+    """Return a network whose spikes somebody looks at."""
+    network = network_of()
+    watch_spikes(network.iaf1, lambda layer, spikes: None)  # type: ignore[arg-type]
+    return network
+
+
+def with_parameter_hook() -> nn.Module:
+    """Return a network with a hook on a gradient."""
+    network = network_of()
+    network.readout.weight.register_hook(lambda gradient: gradient)  # type: ignore[union-attr]
+    return network
+
+
+def with_surrogate() -> nn.Module:
+    """Return a network with somebody's own surrogate."""
+    network = network_of()
+    network.iaf1.surrogate_grad_fn = lambda v_mem, threshold: torch.ones_like(v_mem)  # type: ignore[union-attr, assignment]
+    return network
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: network_of(backend="sinabs"), "layer iaf1 is a IAF, of which it is not known"),
+        (lambda: torch.compile(network_of()), "the network is a OptimizedModule"),
+        (lambda: nn.Sequential(network_of(), nn.Dropout()), "layer 1 is a Dropout"),
+        (with_states, "layer iaf1 records its states"),
+        (with_watcher, "layer iaf1 has hooks"),
+        (with_parameter_hook, "the parameter readout.weight has hooks"),
+        (with_surrogate, "layer iaf1 has a surrogate of its own"),
+    ],
+)
+def test_what_is_not_replayed(make: Callable[[], nn.Module], reason: str) -> None:
+    """Networks of which a replay would leave something out."""
+    assert reason in (why_not_network(make()) or "")
+
+
+def test_what_is_replayed() -> None:
+    """Networks of configurations, with our count of spikes."""
+    for convolutional in (False, True):
+        network = network_of(convolutional)
+        SpikeCounts(network)
+        assert why_not_network(network) is None
+
+
+def test_optimisers() -> None:
+    """Those that say that they can be captured, and call nobody."""
+    network = network_of()
+    assert "capturable=True" in (why_not_optimiser(torch.optim.AdamW(network.parameters())) or "")
+    capturable = torch.optim.AdamW(network.parameters(), capturable=True)
+    assert why_not_optimiser(capturable) is None
+    capturable.register_step_post_hook(lambda *them: None)
+    assert "has hooks" in (why_not_optimiser(capturable) or "")
+
+
+def test_graphs_that_were_asked_for_are_an_error_where_they_can_not_be() -> None:
+    """By name; "auto" and False say nothing."""
+    network = network_of()
+    optimiser = torch.optim.AdamW(network.parameters())
+    with pytest.raises(UsageError, match="cuda_graphs = true: the network is on cpu"):
+        TrainingStep(network, optimiser, cuda_graphs=True)
+    with pytest.raises(UsageError, match='"auto", true or false'):
+        TrainingStep(network, optimiser, cuda_graphs="yes")  # type: ignore[arg-type]
+    for setting in ("auto", False):
+        assert TrainingStep(network, optimiser, cuda_graphs=setting).graphs == 0  # type: ignore[arg-type]
+    assert (
+        graphs._why_not_device(torch.device("cuda"), Ranks(0, 2))
+        == "2 ranks wait for each other within a step"
+    )
+
+
+def test_warming_up_changes_nothing() -> None:
+    """Weights, gradients, states and random numbers are as before."""
+    network, frames = network_of(), batches([60])[0].frames
+    before, random = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    warm_up(network, torch.zeros_like(frames))
+    after = network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert all(one.grad is None for one in network.parameters())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("convolutional", [False, True])
+def test_replays_on_a_gpu(convolutional: bool, precision: Any) -> None:
+    """Losses, weights, gradients and potentials equal those of plain steps; two shapes that take turns, and a short batch."""
+    network = network_of(convolutional).cuda()
+    other = copy.deepcopy(network)
+    arithmetics = [Arithmetic(precision, "cuda") for _ in range(2)]
+    ours, theirs = (
+        torch.optim.AdamW(one.parameters(), lr=0.01, fused=True, capturable=True) for one in (network, other)
+    )
+    counts, other_counts = SpikeCounts(network), SpikeCounts(other)
+    step = TrainingStep(network, ours, 0.5, arithmetic=arithmetics[0], cuda_graphs=True)
+    made = batches([64, 80] * (WARM_UP + 4), device="cuda") + batches([64], samples=2, device="cuda")
+    with torch.backends.cudnn.flags(deterministic=True) if convolutional else nullcontext():
+        for batch in made:
+            expected = training_step(other, theirs, batch, 0.5, arithmetic=arithmetics[1])
+            assert torch.equal(step(batch), expected)
+            for one, another in zip(network.parameters(), other.parameters(), strict=True):
+                assert torch.equal(one, another)
+                assert one.grad is None or torch.equal(one.grad, another.grad)
+            for layer, same in zip(
+                spiking_layers(network).values(), spiking_layers(other).values(), strict=True
+            ):
+                assert torch.equal(layer.v_mem, same.v_mem)
+    assert step.graphs == 2
+    assert counts.totals() == other_counts.totals()
+
+
+@pytest.mark.gpu
+def test_a_failed_recording_on_a_gpu(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for the device within a step can't be recorded: one line, and plain steps."""
+    network = network_of().cuda()
+    optimiser = torch.optim.AdamW(network.parameters(), fused=True, capturable=True)
+    watch_spikes(network.iaf1, lambda layer, spikes: spikes.sum().item(), on_device=True)  # type: ignore[arg-type]
+    step = TrainingStep(network, optimiser, cuda_graphs=True)
+    with caplog.at_level(logging.WARNING, "spikestore"):
+        losses = [step(batch) for batch in batches([64] * (WARM_UP + 3), device="cuda")]
+    assert all(torch.isfinite(loss) for loss in losses)
+    assert len(caplog.records) == 1
+    assert step.graphs == 0

@@ -1,0 +1,98 @@
+"""A linear layer and the neurons behind it as one step on a GPU, which keeps a byte a spike for the backward pass.
+
+As on the CPU the layer's input is kept as bytes, which are also the spikes of the layer before, and membrane potentials
+are not kept: the backward pass takes the same matrix product once more, which gives the same bits on the same device,
+and lets the neurons integrate it again. What is computed again is there for one layer at a time.
+
+How many spikes are no bytes is known on the device only, and to ask would be to wait for it: numbers above 254 go to a list
+of fixed length. Only a network of which more than one neuron in 512 fires more than 254 times in a time bin outgrows it;
+its gradients become NaN, never silently wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+from spikestore.train.neurons.gpu import passes as triton_kernels
+from spikestore.train.neurons.gpu.passes import PackedSpikes
+
+RECOMPUTE = True
+"""Compute potentials again, rather than keep them: 1 byte instead of 5 for each neuron and time bin, and one pass more."""
+
+
+class LinearIAF(torch.autograd.Function):
+    """``neurons(linear(x))``: called with (x, weight, bias, v_mem, neuron, packed x or None, list for packed spikes)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        v_mem: Tensor,
+        neuron: Any,
+        source: PackedSpikes | None,
+        notes: list[PackedSpikes | None],
+    ) -> tuple[Tensor, Tensor]:
+        """Return spikes, and membrane potentials after the last step."""
+        x = x.contiguous()
+        current = linear(x, weight, bias).contiguous()
+        done, kept, packed = triton_kernels.forward_packing(current, v_mem, neuron, keep=not RECOMPUTE)
+        notes.append(packed)
+        ctx.neuron = neuron
+        ctx.save_for_backward(weight, bias, v_mem if kept is None else None, kept, *_kept_source(x, source))
+        return done.spikes, done.v_mem
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
+        """Return gradients by x, weight, bias and first potentials."""
+        weight, bias, initial, kept, *saved = ctx.saved_tensors
+        source = _source(saved)
+        if kept is None:
+            kept = triton_kernels.potentials(linear(source, weight, bias).contiguous(), initial, ctx.neuron)
+        current, first = triton_kernels.backward(kept, spikes, v_mem, ctx.neuron)
+        return (*_linear_gradients(ctx, source, weight, bias, current), first, None, None, None)
+
+
+class LinearOfSpikes(torch.autograd.Function):
+    """``linear(x)`` of packed spikes: called with (x, weight, bias, packed x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, source: PackedSpikes) -> Tensor:
+        """Return the layer's output."""
+        ctx.save_for_backward(weight, bias, *source)
+        return linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, output: Tensor) -> tuple[Tensor | None, ...]:
+        """Return gradients by x, weight and bias."""
+        weight, bias, *saved = ctx.saved_tensors
+        return (*_linear_gradients(ctx, _source(saved), weight, bias, output), None)
+
+
+def _kept_source(x: Tensor, source: PackedSpikes | None) -> tuple[Tensor, ...]:
+    return (x,) if source is None else tuple(source)
+
+
+def _source(saved: list[Tensor]) -> Tensor:
+    return saved[0] if len(saved) == 1 else PackedSpikes(*saved).unpacked()
+
+
+def _linear_gradients(
+    ctx: Any, source: Tensor, weight: Tensor, bias: Tensor | None, output: Tensor
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return gradients by input, weight and bias, where they are wanted, from those by the output."""
+    by_x, by_weight, by_bias = ctx.needs_input_grad[:3]
+    flat = output.reshape(-1, output.shape[2])
+    return (
+        flat.mm(weight).view(source.shape) if by_x else None,
+        flat.t().mm(source.view(-1, source.shape[2])) if by_weight else None,
+        flat.sum(0) if by_bias and bias is not None else None,
+    )

@@ -1,0 +1,77 @@
+"""Whether a training step can be replayed as a CUDA graph: what a replay would leave out, or do with old numbers.
+
+A replay starts the same kernels on the same memory, and runs no Python. So a step can be replayed as long as nothing but
+kernels belongs to it, and whatever Python decided in it stands still.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from spikestore.train.data.batch import Batch
+from spikestore.train.models.folded import FoldedConv2d, SumPool2d
+from spikestore.train.neurons import IAF
+from spikestore.train.neurons.sequential import SpikingSequential, is_replayable
+from spikestore.train.neurons.surrogates import is_known
+
+_KNOWN = (
+    nn.Linear,
+    nn.Conv2d,
+    nn.Flatten,
+    nn.Identity,
+    nn.Sequential,
+    IAF,
+    FoldedConv2d,
+    SumPool2d,
+    SpikingSequential,
+)
+"""Layers of which nothing but kernels runs."""
+
+
+def why_not_network(network: nn.Module) -> str | None:
+    """Return why the passes through a network can't be replayed, None if they can."""
+    for name, layer in network.named_modules():
+        label = f"layer {name}" if name else "the network"
+        if type(layer) not in _KNOWN:
+            return f"{label} is a {type(layer).__name__}, of which it is not known that a replay would do the same"
+        if not is_replayable(layer):
+            return f"{label} has hooks, or a forward of its own, which a replay would not call"
+        if isinstance(layer, IAF) and layer.record_states:
+            return f"{label} records its states"
+        if isinstance(layer, IAF) and not is_known(layer.surrogate_grad_fn):
+            return f"{label} has a surrogate of its own"
+    for name, parameter in network.named_parameters():
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            return f"the parameter {name} has hooks, which a replay would not call"
+    return None
+
+
+def why_not_optimiser(optimiser: torch.optim.Optimizer) -> str | None:
+    """Return why the steps of an optimiser can't be replayed, None if they can."""
+    if not all(group.get("capturable") for group in optimiser.param_groups):
+        return f"{type(optimiser).__name__} was not made with capturable=True"
+    if optimiser._optimizer_step_pre_hooks or optimiser._optimizer_step_post_hooks:
+        return f"{type(optimiser).__name__} has hooks, which a replay would not call"
+    return None
+
+
+def frozen_by_network(network: nn.Module, batch: Batch) -> tuple[Any, ...]:
+    """Return what a graph of the passes has written into it: another value needs another graph."""
+    parameters = tuple((one.data_ptr(), one.requires_grad) for one in network.parameters())
+    cast = torch.is_autocast_enabled(batch.frames.device.type)
+    return batch.frames.shape, batch.frames.dtype, batch.labels.shape, network.training, cast, parameters
+
+
+def frozen_by_optimiser(optimiser: torch.optim.Optimizer) -> tuple[Any, ...]:
+    """Return what a graph of an optimiser's step has written into it: numbers, and which tensors it works on."""
+    numbers = tuple(
+        (name, value.data_ptr() if isinstance(value, torch.Tensor) else value)
+        for group in optimiser.param_groups
+        for name, value in group.items()
+        if name != "params"
+    )
+    states = [state for one in optimiser.state.values() for state in one.values()]
+    return *numbers, *(state.data_ptr() for state in states if isinstance(state, torch.Tensor))

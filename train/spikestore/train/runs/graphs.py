@@ -1,0 +1,284 @@
+"""Training steps replayed as CUDA graphs: a few launches by the driver in place of a hundred by Python.
+
+Two graphs for each shape of a batch: one from frames to loss and gradients, and one of the optimiser's step, which is only
+taken if the loss is finite. Both run the kernels that a plain step runs, on the same numbers: results are equal to the bit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train.data.batch import Batch
+from spikestore.train.models.networks import forget_states, spiking_layers
+from spikestore.train.runs.capturable import (
+    frozen_by_network,
+    frozen_by_optimiser,
+    why_not_network,
+    why_not_optimiser,
+)
+from spikestore.train.runs.config import CudaGraphs
+from spikestore.train.runs.precision import Arithmetic
+from spikestore.train.runs.ranks import ALONE, Ranks
+from spikestore.train.runs.step import loss_and_gradients, training_step
+
+logger = logging.getLogger(__name__)
+
+MOST_SHAPES = 4
+"""Shapes of batches that have graphs; each keeps its gradients and a copy of its frames."""
+WARM_UP = 3
+"""Plain steps with a shape before it is recorded: kernels are compiled, and libraries choose theirs, in them."""
+
+_T = TypeVar("_T")
+
+
+class Recorder(Protocol):
+    """Records work on a device, so that it can be replayed."""
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let work in this context run on the stream on which will be recorded."""
+
+    def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], None]]:
+        """Record what `work` does, which does not run; return what it returned, and what replays it.
+
+        Tensors that it returned get their numbers at each replay.
+        """
+
+
+class CudaRecorder:
+    """Records CUDA graphs, all with one pool of memory.
+
+    Parameters
+    ----------
+    device : torch.device
+        A CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+        self._pool: Any = None
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let work in this context run on the stream on which will be recorded."""
+        before = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(before)
+        with torch.cuda.stream(self._stream):
+            yield
+        before.wait_stream(self._stream)
+
+    def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], None]]:
+        """Record what `work` does, which does not run; return what it returned, and what replays it."""
+        graph = torch.cuda.CUDAGraph()
+        # The loader's threads go on with their own streams meanwhile: only this thread must do nothing that waits.
+        with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+            result = work()
+        if self._pool is None:
+            self._pool = graph.pool()
+        return result, graph.replay
+
+
+@dataclass
+class _Recorded:
+    """Graphs for one shape; what is read or written by a replay is held here, since graphs share memory."""
+
+    frames: Tensor
+    labels: Tensor
+    loss: Tensor
+    gradients: list[tuple[nn.Parameter, Tensor]]
+    states: list[tuple[nn.Module, Tensor]]
+    passes: Callable[[], None]
+    step: Callable[[], None] | None = None
+    frozen: tuple[Any, ...] = ()
+    """What the recorded step of the optimiser, or the plain one before it, was taken with."""
+
+
+class TrainingStep:
+    """Takes training steps as `training_step` does, replayed as CUDA graphs where that gives the same.
+
+    A shape of batches is recorded at its fourth step; batches of other shapes, such as a shorter last one, and those
+    behind the first `MOST_SHAPES` shapes take plain steps. After a step losses, gradients, membrane potentials and
+    weights are where a plain step leaves them; gradients and membrane potentials are overwritten by the next one.
+
+    Parameters
+    ----------
+    network, optimiser, clip_norm, arithmetic, ranks
+        As for `training_step`, the same in every step.
+    cuda_graphs : "auto" or bool
+        Whether to replay: where it can be, or always, or never.
+
+    Raises
+    ------
+    UsageError
+        `cuda_graphs` is True, and steps can't be replayed; the message says why.
+
+    Examples
+    --------
+    >>> optimiser = torch.optim.AdamW(network.parameters(), fused=True, capturable=True)   # doctest: +SKIP
+    >>> step = TrainingStep(network, optimiser)                                            # doctest: +SKIP
+    >>> losses = [step(batch) for batch in loader]                                         # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        clip_norm: float | None = None,
+        *,
+        arithmetic: Arithmetic | None = None,
+        ranks: Ranks = ALONE,
+        cuda_graphs: CudaGraphs = "auto",
+    ) -> None:
+        if cuda_graphs not in ("auto", True, False):
+            raise UsageError(f'cuda_graphs is "auto", true or false, not {cuda_graphs!r}')
+        self._network, self._optimiser, self._clip_norm = network, optimiser, clip_norm
+        self._arithmetic = Arithmetic() if arithmetic is None else arithmetic
+        self._ranks = ranks
+        self._recorded: dict[tuple[Any, ...], _Recorded] = {}
+        self._seen: Counter[tuple[Any, ...]] = Counter()
+        self._said: set[str] = set()
+        self._recorder: Recorder | None = None
+        if cuda_graphs is False:
+            return
+        device = next((one.device for one in network.parameters()), torch.device("cpu"))
+        reason = _why_not_device(device, ranks) or self._why_not()
+        if reason is None:
+            self._recorder = _recorder_for(device)
+        elif cuda_graphs is True:
+            raise UsageError(f'cuda_graphs = true: {reason}; "auto" takes plain steps then')
+        elif device.type != "cpu":
+            self._say(reason)
+
+    @property
+    def graphs(self) -> int:
+        """Number of shapes that are replayed."""
+        return len(self._recorded)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Take a step; return the loss, mean over the batch, detached, shape ()."""
+        if self._recorder is None:
+            return self._plain(batch)
+        reason = self._why_not() or _why_not_batch(batch)
+        if reason is not None:
+            self._say(reason)
+            return self._plain(batch)
+        key = frozen_by_network(self._network, batch)
+        recorded = self._recorded.get(key)
+        if recorded is None:
+            if self._seen[key] < WARM_UP or len(self._recorded) == MOST_SHAPES:
+                self._seen[key] += 1
+                with self._recorder.aside():
+                    return self._plain(batch)
+            try:
+                recorded = self._recorded[key] = self._record(batch, self._recorder)
+            except RuntimeError as error:
+                self._give_up(error)
+                return self._plain(batch)
+        return self._replay(recorded, batch)
+
+    def _plain(self, batch: Batch) -> Tensor:
+        return training_step(
+            self._network,
+            self._optimiser,
+            batch,
+            self._clip_norm,
+            arithmetic=self._arithmetic,
+            ranks=self._ranks,
+        )
+
+    def _why_not(self) -> str | None:
+        return why_not_network(self._network) or why_not_optimiser(self._optimiser)
+
+    def _record(self, batch: Batch, recorder: Recorder) -> _Recorded:
+        frames, labels = batch.frames.clone(), batch.labels.clone()
+        forget_states(self._network)
+        # So that gradients, too, are in the memory of the graph.
+        self._optimiser.zero_grad(set_to_none=True)
+        loss, passes = recorder.record(
+            lambda: loss_and_gradients(self._network, frames, labels, self._arithmetic)
+        )
+        logger.debug("batches of %s frames are replayed as a CUDA graph from here on", tuple(frames.shape))
+        return _Recorded(
+            frames,
+            labels,
+            loss,
+            [(one, one.grad) for one in self._network.parameters() if one.grad is not None],
+            [(layer, layer.v_mem.detach()) for layer in spiking_layers(self._network).values()],
+            passes,
+        )
+
+    def _replay(self, recorded: _Recorded, batch: Batch) -> Tensor:
+        recorded.frames.copy_(batch.frames)
+        recorded.labels.copy_(batch.labels)
+        recorded.passes()
+        for parameter, gradient in recorded.gradients:
+            parameter.grad = gradient
+        for layer, state in recorded.states:
+            layer.v_mem = state
+        loss = recorded.loss.clone()
+        if torch.isfinite(loss):
+            self._step(recorded)
+        return loss
+
+    def _step(self, recorded: _Recorded) -> None:
+        """Take the optimiser's step along recorded gradients."""
+        frozen = frozen_by_optimiser(self._optimiser)
+        if (
+            recorded.frozen != frozen
+        ):  # a scheduler has another learning rate for each step, or for each epoch
+            recorded.frozen, recorded.step = frozen, None
+        elif recorded.step is None and self._recorder is not None and not self._arithmetic.scales:
+            try:
+                _, recorded.step = self._recorder.record(self._plain_step)
+            except RuntimeError as error:
+                self._give_up(error)
+        if recorded.step is None:
+            self._plain_step()
+        else:
+            recorded.step()
+
+    def _plain_step(self) -> None:
+        self._arithmetic.step(self._optimiser, self._network, self._clip_norm)
+
+    def _give_up(self, error: RuntimeError) -> None:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        logger.warning(
+            "training goes on without CUDA graphs, which this GPU or network does not allow: %s", why
+        )
+        self._recorder = None
+        self._recorded.clear()
+
+    def _say(self, reason: str) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            logger.debug("no CUDA graphs: %s", reason)
+
+
+def _recorder_for(device: torch.device) -> Recorder:
+    return CudaRecorder(device)
+
+
+def _why_not_device(device: torch.device, ranks: Ranks) -> str | None:
+    if device.type != "cuda":
+        return f"the network is on {device}, and not on a CUDA device"
+    if ranks.count > 1:
+        return f"{ranks.count} ranks wait for each other within a step"
+    return None
+
+
+def _why_not_batch(batch: Batch) -> str | None:
+    if batch.frames.layout is not torch.strided:
+        return "frames are sparse tensors, of which each has another number of non-zeros"
+    if batch.frames.requires_grad:
+        return "gradients by frames are wanted"
+    return "torch.autograd.set_detect_anomaly is on" if torch.is_anomaly_enabled() else None

@@ -79,6 +79,13 @@ def test_sparse_coo_decides_about_checks(packed: PackedColumns, unique: bool) ->
     assert torch.equal(coo.to_dense(), sparse.dense())
 
 
+def test_no_samples_are_a_batch_too(packed: PackedColumns) -> None:
+    """A rank's share of a short batch may be empty."""
+    batch = TensorColumns(packed).gather(torch.tensor([], dtype=torch.int64)).batch()
+    assert batch.frames.shape == (0, 0, *packed.sites)
+    assert [len(one) for one in batch] == [0, 0, 0, 0]
+
+
 def test_unsigned_columns_are_widened() -> None:
     """Values above the signed range of 16 and 32 bits come back as they were."""
     for dtype, values in ((np.uint16, [0, 32767, 32768, 65535]), (np.uint32, [0, 2**31, 2**32 - 1])):

@@ -76,6 +76,7 @@ class StandIn:
 
     def _lasting(self) -> list[Tensor]:
         states = [value for one in self.optimiser.state.values() for value in one.values()]
+        states += [one.grad for one in self.network.parameters() if one.grad is not None]
         return [*self.network.parameters(), *states, *([] if self.counts is None else [self.counts._counts])]
 
 
@@ -285,7 +286,6 @@ def with_surrogate() -> nn.Module:
     ("make", "reason"),
     [
         (lambda: network_of(backend="sinabs"), "layer iaf1 is a IAF, of which it is not known"),
-        (lambda: torch.compile(network_of()), "the network is a OptimizedModule"),
         (lambda: nn.Sequential(network_of(), nn.Dropout()), "layer 1 is a Dropout"),
         (with_states, "layer iaf1 records its states"),
         (with_watcher, "layer iaf1 has hooks"),

@@ -149,10 +149,11 @@ class SparseBatch:
 
     def _places(self, bins: int) -> tuple[Tensor, Tensor]:
         """Return (places in the flat dense batch, int64; values, float32), both of shape (non-zeros,)."""
-        counts = self.offsets.diff()
-        first = torch.arange(len(self), device=self.index.device) * (bins * self._site_count)
-        places = torch.repeat_interleave(first, counts, output_size=len(self.index))
-        return places.add_(widen(self.index)), widen(self.value).to(torch.float32)
+        places = torch.repeat_interleave(self.offsets.diff(), output_size=len(self.index))
+        places.mul_(bins * self._site_count).add_(widen(self.index))
+        # Bytes have no sign to be undone: a launch less on a GPU.
+        values = self.value if self.value.dtype == torch.uint8 else widen(self.value)
+        return places, values.to(torch.float32)
 
 
 _TENSORS = ("index", "value", "offsets", "lengths", "labels", "samples")
@@ -172,44 +173,46 @@ class TensorColumns:
     def __init__(self, columns: PackedColumns, device: torch.device | str = "cpu") -> None:
         self._index = signed_view(columns.index).to(device)
         self._value = signed_view(columns.value).to(device)
-        self._offsets = torch.from_numpy(columns.offsets).to(device)
-        self._lengths = torch.from_numpy(columns.n_bins).to(device)
-        self._labels = torch.from_numpy(columns.label).to(device)
-        self._rows = torch.from_numpy(columns.rows).to(device)
-        self._sites = columns.sites
-        self._host = columns.offsets, columns.n_bins
+        self._host = columns
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all columns."""
-        columns = (self._index, self._value, self._offsets, self._lengths, self._labels, self._rows)
-        return sum(column.nbytes for column in columns)
+        """Bytes of the columns on the device; what belongs to a sample and not to a non-zero stays on the host."""
+        return self._index.nbytes + self._value.nbytes
 
     def gather(self, positions: Tensor) -> SparseBatch:
         """Return the samples at `positions` (int64, shape (batch,)), in that order."""
-        # What decides about sizes is known on the host, so that nothing waits for the device.
-        host_offsets, host_bins = self._host
-        wanted = positions.cpu().numpy()
-        total = int((host_offsets[wanted + 1] - host_offsets[wanted]).sum())
-        longest = int(host_bins[wanted].max(initial=0))
-        positions = positions.to(self._offsets.device)
-        starts = self._offsets[positions]
-        counts = self._offsets[positions + 1] - starts
-        offsets = torch.zeros(len(positions) + 1, dtype=torch.int64, device=positions.device)
-        torch.cumsum(counts, 0, out=offsets[1:])
+        # Worked out on the host and sent as one table: nothing waits for the device, and little is started there.
+        host, wanted = self._host, positions.cpu().numpy()
+        starts = host.offsets[wanted]
+        table = np.zeros((6, len(wanted) + 1), np.int64)
+        offsets, counts, shifts = table[:3]
+        counts[:-1] = host.offsets[wanted + 1] - starts
+        np.cumsum(counts[:-1], out=offsets[1:])
         # Position in the set = position in the batch + (start in the set - start in the batch).
-        taken = torch.repeat_interleave(starts - offsets[:-1], counts, output_size=total)
-        taken += torch.arange(total, device=positions.device)
+        shifts[:-1] = starts - offsets[:-1]
+        for row, column in zip(table[3:], (host.n_bins, host.label, host.rows), strict=True):
+            row[:-1] = column[wanted]
+        total = int(offsets[-1])
+        sent = self._sent(table)
+        sample = torch.repeat_interleave(sent[1, :-1], output_size=total)
+        taken = sent[2][sample].add_(torch.arange(total, device=sent.device))
         return SparseBatch(
             index=self._index[taken],
             value=self._value[taken],
-            offsets=offsets,
-            lengths=self._lengths[positions].to(torch.int64),
-            labels=self._labels[positions],
-            samples=self._rows[positions],
-            sites=self._sites,
-            longest=longest,
+            offsets=sent[0],
+            lengths=sent[3, :-1],
+            labels=sent[4, :-1],
+            samples=sent[5, :-1],
+            sites=host.sites,
+            longest=int(table[3].max()),
         )
+
+    def _sent(self, table: npt.NDArray[np.int64]) -> Tensor:
+        device, tensor = self._index.device, torch.from_numpy(table)
+        if device.type == "cuda":  # from pageable memory a copy would wait
+            tensor = tensor.pin_memory()
+        return tensor.to(device, non_blocking=True)
 
 
 def widen(column: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ class Lifetimes(RuleBasedStateMachine):
         """Give a second name."""
         known = self.names[side]
         try:
-            self.stores[side].tag(name, new, force=force)
+            self.stores[side].tag(name, new, move=force)
         except UnknownNameError:
             assert name not in known
         except UsageError:

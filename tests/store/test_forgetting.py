@@ -139,7 +139,7 @@ def test_tag_over_something_else(store: Store) -> None:
         UsageError, match=r"'half' stands for something else \(valid\): take another name, or say"
     ):
         store.tag("demo:train", "half")
-    store.tag("demo:train", "half", force=True)
+    store.tag("demo:train", "half", move=True)
     assert {*store.splits("half")} == {"train"}
     with pytest.raises(UsageError, match="can't be a name"):
         store.tag("demo", "No Name")

@@ -25,6 +25,9 @@ _ATTEMPTS = 1000
 
 Pins = Mapping[str, Pin]
 
+Check = Callable[[Pins, Pins], None]
+"""Called with what a name stands for and what it shall stand for, before that is written; may raise."""
+
 
 def read(storage: Storage, name: str) -> Ref | None:
     """Return the newest entry of a name, or None if the name does not exist, or no longer."""
@@ -50,10 +53,11 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
             yield name, found
 
 
-def update(storage: Storage, name: str, pins: Pins) -> Ref:
+def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = None) -> Ref:
     """Add an entry that changes some splits of a name; without a change nothing is written.
 
-    Splits that `pins` does not mention are kept if they have the same transform, else let go.
+    Splits that `pins` does not mention are kept if they have the same transform, else let go. `check` sees each entry
+    that another writer puts first, so that what it allows is what happens.
 
     Raises
     ------
@@ -67,7 +71,10 @@ def update(storage: Storage, name: str, pins: Pins) -> Ref:
         kept = {split: pin for split, pin in before.items() if pin.transform_key == transform}
         dropped.clear()
         dropped.update(before.keys() - kept.keys() - pins.keys())
-        return {**kept, **pins}
+        after = {**kept, **pins}
+        if check is not None:
+            check(before, after)
+        return after
 
     ref = _change(storage, name, change)
     if dropped:
@@ -75,20 +82,21 @@ def update(storage: Storage, name: str, pins: Pins) -> Ref:
     return ref
 
 
-def assign(storage: Storage, name: str, pins: Pins, *, force: bool = False) -> Ref:
+def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Ref:
     """Let a name stand for these sets and no others.
 
     Raises
     ------
     UsageError
-        As `update`; or the name stands for something else, and `force` was not asked for.
+        As `update`; or the name stands for something else, and `move` was not asked for.
     """
     _transform(name, pins)
 
     def change(before: Pins) -> Pins:
-        if before and before != pins and not force:
+        if before and before != pins and not move:
             raise UsageError(
-                f"{name!r} stands for something else ({', '.join(before)}): take another name, or say --force",
+                f"{name!r} stands for something else ({', '.join(before)}): take another name, or move this one "
+                "(--move; move=True in Python)",
                 name=name,
             )
         return pins

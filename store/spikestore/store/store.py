@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikestore.store import refs
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.key_prefixes import addresses_by_prefix, all_addresses
 from spikestore.store.machine import user_data_folder
+from spikestore.store.names import NamedSet, moves, point, refuse_move, refuse_other_classes
 from spikestore.store.parallel import in_order
 from spikestore.store.storage import Storage, open_storage
 from spikestore.store_schemas.documents.address import Address
@@ -47,9 +48,6 @@ def default_location() -> str:
     if chosen:
         return chosen
     return str(user_data_folder() / "store")
-
-
-_KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")
 
 
 class Store:
@@ -87,9 +85,7 @@ class Store:
 
     def addresses(self) -> Iterator[Address]:
         """Yield the addresses of all folders below ``features/``, committed or not, sorted."""
-        for transform_key in self.storage.folders("features"):
-            for source_key in self.storage.folders(f"features/{transform_key}"):
-                yield Address(transform_key, source_key)
+        return all_addresses(self.storage)
 
     def feature_sets(self) -> Iterator[FeatureSet]:
         """Yield all committed feature sets; one that can't be opened is left out, with a warning that names it."""
@@ -128,37 +124,63 @@ class Store:
             if found is not None:
                 yield address, found
 
-    def point(self, name: str, splits: Mapping[str, FeatureSet]) -> Ref:
+    def point(self, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False) -> Ref:
         """Let `name` stand for these feature sets, one per split.
 
-        Other splits that the name has are kept if they were made by the same transform, else let go: a name never
-        mixes transforms.
+        A split that stands for another set moves by itself only if the new set has all files of the former one
+        (compared by content) and the same transform. Other splits that the name has are kept if they were made by the
+        same transform, else let go: a name never mixes transforms.
+
+        Parameters
+        ----------
+        name : str
+            The name.
+        splits : mapping of str to FeatureSet
+            What its splits shall stand for.
+        move : bool
+            Move the name whatever it stands for.
 
         Raises
         ------
+        UsageError
+            The name breaks the rules for names, the sets have several transforms, or list their classes in different
+            orders; or the name stands for something else, and `move` is not set.
         MissingObjectError
             A set was removed meanwhile (``gc --unreferenced``): build or copy it again.
         """
-        pins = {split: features.pin for split, features in splits.items()}
-        ref = refs.update(self.storage, name, pins)
+        ref = point(self.storage, self.find, name, splits, move=move)
         # After the entry, as gc looks at the names after it removed a manifest: one of the two sees the other.
         for split, features in splits.items():
             self._refuse_removed(f"{name}:{split}", features.address)
         return ref
 
-    def tag(self, name: str, new: str, *, force: bool = False) -> Ref:
+    def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
+        """Raise what `point` would raise for sets that need not be built yet: worth knowing before they are.
+
+        Raises
+        ------
+        UsageError
+            The name stands for something else than these sets, and would not move to them by itself.
+        """
+        ref = self.ref(name) if NAME.match(name) else None
+        if ref is not None:
+            refuse_move(name, self.storage.url, moves(self.find, ref.splits, sets))
+
+    def tag(self, name: str, new: str, *, move: bool = False) -> Ref:
         """Give a second name to what a name (all its splits), ``NAME:SPLIT`` or a key stands for.
 
         Raises
         ------
         UsageError
-            The new name breaks the rules, or stands for something else and `force` is not set.
+            The new name breaks the rules, or stands for something else and `move` is not set; or the sets list their
+            classes in different orders.
         UnknownNameError, DamagedError
             There is nothing under the old name, or it is damaged.
         """
         sets = self.meant(name)
         pins = {label.rpartition(":")[2]: features.pin for label, features in sets.items()}
-        ref = refs.assign(self.storage, new, pins, force=force)
+        refuse_other_classes({label: features.classes for label, features in sets.items()})
+        ref = refs.assign(self.storage, new, pins, move=move)
         for label, features in sets.items():
             self._refuse_removed(label, features.address)
         return ref
@@ -198,7 +220,7 @@ class Store:
         return {f"{name}:{split or features.manifest.source.split}": features}
 
     def push(
-        self, name: str, to: Store | str | Path, *, progress: Progress | None = None
+        self, name: str, to: Store | str | Path, *, move: bool = False, progress: Progress | None = None
     ) -> dict[str, Copied]:
         """Copy what a name or a key means into another store, and let the same name stand for it there.
 
@@ -211,6 +233,8 @@ class Store:
             ``NAME``, ``NAME:SPLIT``, or the beginning of a key.
         to : Store, str or Path
             The other store.
+        move : bool
+            Move the name there whatever it stands for, as `point`.
         progress : callable, optional
             Told about (bytes done, bytes in all, what is copied).
 
@@ -223,6 +247,8 @@ class Store:
         ------
         UnknownNameError
             There is no such name here.
+        UsageError
+            The name stands for something else there, and `move` is not set.
         StoreError
             What is here is damaged (`DamagedError`), the other store has something else under the same keys
             (`ConflictError`), can't be written to (`ReadOnlyStoreError`), or has no room (`StorageFullError`).
@@ -232,7 +258,9 @@ class Store:
 
         # Parts of one's own store may lie on another disk, behind a link.
         here = Store(UntrustedStorage(self.storage, follow_links=True))
-        return copy_named(here, to if isinstance(to, Store) else Store(to), name, progress=progress)
+        return copy_named(
+            here, to if isinstance(to, Store) else Store(to), name, move=move, progress=progress
+        )
 
     def pull(
         self,
@@ -240,6 +268,7 @@ class Store:
         source: Store | str | Path,
         *,
         deep: bool = False,
+        move: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, Copied]:
         """Copy what a name or a key means in another store into this one, and let the same name stand for it here.
@@ -254,6 +283,8 @@ class Store:
             The other store.
         deep : bool
             Also decode what arrives, and compare it with the digest before it is stored.
+        move : bool
+            Move the name here whatever it stands for, as `point`.
         progress : callable, optional
             Told about (bytes done, bytes in all, what is copied).
         """
@@ -262,7 +293,7 @@ class Store:
 
         other = source if isinstance(source, Store) else Store(source)
         untrusted = Store(UntrustedStorage(other.storage))
-        return copy_named(untrusted, self, name, deep=deep, progress=progress)
+        return copy_named(untrusted, self, name, deep=deep, move=move, progress=progress)
 
     def splits(self, name: str) -> dict[str, FeatureSet]:
         """Return all splits of a name.
@@ -299,10 +330,9 @@ class Store:
             known = ", ".join(f"{name}:{one}" for one in ref.splits)
             wrong = f"has no split {split!r}" if split else "has several splits"
             raise UnknownNameError(f"{name} in {self.storage.url} {wrong}: say {known}", name=text)
-        match = _KEY_PREFIX.match(text)
-        if match is None:
+        addresses = addresses_by_prefix(self.storage, text)
+        if addresses is None:
             raise self._unknown(text)
-        addresses = self._by_prefix(match[1], match[2])
         found = [one for address in addresses if (one := self.find(address)) is not None]
         self._only(text, [one.address for one in found])
         return found[0]
@@ -315,10 +345,10 @@ class Store:
         UnknownNameError
             Nothing, or more than one set, is meant.
         """
-        match = _KEY_PREFIX.match(text)
-        if match is None:
+        addresses = addresses_by_prefix(self.storage, text)
+        if addresses is None:
             raise self._unknown(text)
-        return self._only(text, self._by_prefix(match[1], match[2]))
+        return self._only(text, addresses)
 
     def _only(self, text: str, found: list[Address]) -> Address:
         if len(found) != 1:
@@ -339,19 +369,6 @@ class Store:
                 f"{label} was removed from {self.storage.url} while it got its name: build or copy it again",
                 path=address.manifest,
             ) from error
-
-    def _by_prefix(self, first: str, second: str | None) -> list[Address]:
-        if second is not None:
-            if len(first) == len(second) == 64:
-                return [Address(first, second)]
-            return [
-                Address(transform_key, source_key)
-                for transform_key in self.storage.folders("features")
-                if transform_key.startswith(first)
-                for source_key in self.storage.folders(f"features/{transform_key}")
-                if source_key.startswith(second)
-            ]
-        return [a for a in self.addresses() if any(key.startswith(first) for key in a)]
 
     def _pinned(self, name: str, split: str, pin: Pin) -> FeatureSet:
         address = Address(pin.transform_key, pin.source_key)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.names import NamedSet
 from spikestore.store.partitions import load_partition, partition_names, store_partition
 from spikestore.store.sharing.copy_set import Copied, Progress, copy_set
 from spikestore.store.storage import Storage
@@ -33,7 +34,10 @@ class NamedSets(Protocol):
     def resolve(self, text: str) -> FeatureSet:
         """Return one feature set by name or key."""
 
-    def point(self, name: str, sets: Mapping[str, FeatureSet]) -> object:
+    def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
+        """Raise if a name stands for something else than these sets."""
+
+    def point(self, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False) -> object:
         """Let a name stand for these sets."""
 
 
@@ -43,6 +47,7 @@ def copy_named(
     text: str,
     *,
     deep: bool = False,
+    move: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Copied]:
     """Copy what a name or a key means, and let the same name stand for it at the destination.
@@ -56,6 +61,8 @@ def copy_named(
         they have the same transform. Or the beginning of a key, as `Store.resolve` takes it: then there is no name.
     deep : bool
         Also decode what arrives and compare it with the digest, before it is stored.
+    move : bool
+        Move the name at the destination whatever it stands for there, as `Store.point`.
     progress : callable, optional
         Told about (bytes done, bytes in all, what is copied).
 
@@ -69,22 +76,24 @@ def copy_named(
     UnknownNameError
         The source has no such name.
     UsageError
-        Both are the same store.
+        Both are the same store; or the name stands for something else at the destination, and `move` is not set:
+        then nothing is copied.
     StoreError
         As `copy_set`. Sets that were copied before the error stay, the name is not changed.
     """
     if source.storage.url == destination.storage.url:
         raise UsageError(f"{source.storage.url} is the store itself: name another one")
     name, sets = _meant(source, text)
+    if name is not None and not move:
+        destination.refuse_move(name, {split: NamedSet.of(features) for split, features in sets.items()})
     done: dict[str, Copied] = {}
     for split, features in sets.items():
         label = f"{name}:{split}" if name is not None else split
         done[label] = copy_set(features, destination.storage, label=label, deep=deep, progress=progress)
         _copy_partitions(features, destination)
     if name is not None:
-        _tell_changes(destination, name, sets)
         there = dict(zip(sets, (one.features for one in done.values()), strict=True))
-        destination.point(name, there)
+        destination.point(name, there, move=move)
     return done
 
 
@@ -108,17 +117,3 @@ def _meant(source: NamedSets, text: str) -> tuple[str | None, dict[str, FeatureS
         return name, source.splits(name)
     features = source.resolve(text)
     return None, {f"{features.address.transform_key[:12]}/{features.address.source_key[:12]}": features}
-
-
-def _tell_changes(destination: NamedSets, name: str, sets: dict[str, FeatureSet]) -> None:
-    old = destination.ref(name)
-    for split, pin in old.splits.items() if old is not None else ():
-        if split in sets and sets[split].pin != pin:
-            logger.warning(
-                "%s:%s stood for digest %s in %s, now it stands for %s",
-                name,
-                split,
-                pin.digest[:12],
-                destination.storage.url,
-                sets[split].digest[:12],
-            )

@@ -20,6 +20,14 @@ StoreOption = Annotated[
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for programs.")]
 
+MoveOption = Annotated[
+    bool,
+    typer.Option(
+        "--move",
+        help="Move the name even if it stands for other recordings, or another transform, in the store that gets it.",
+    ),
+]
+
 
 def open_store(location: str | None, *, must_exist: bool = False) -> Store:
     """Return the store that ``--store`` means.

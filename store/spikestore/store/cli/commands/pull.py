@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.commands.options import JsonOption, MoveOption, StoreOption, open_store
 from spikestore.store.cli.commands.push import NamesArgument, tell
 from spikestore.store.cli.console import progress
 
@@ -24,6 +24,7 @@ def pull(
             "--deep", help="Also decode what arrives, and compare it with the digest before it is stored."
         ),
     ] = False,
+    move: MoveOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Copy feature sets and their names from another store: a folder, or a bucket. Reading rights are enough.
@@ -38,5 +39,5 @@ def pull(
     done: dict[str, Copied] = {}
     with progress("bytes") as report:
         for name in names:
-            done |= opened.pull(name, other, deep=deep, progress=report)
+            done |= opened.pull(name, other, deep=deep, move=move, progress=report)
     tell(done, opened.storage.url, as_json=as_json)

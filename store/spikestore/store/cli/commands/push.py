@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.commands.options import JsonOption, MoveOption, StoreOption, open_store
 from spikestore.store.cli.console import print_json, progress, say
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def push(
     names: NamesArgument,
     to: Annotated[str, typer.Option("--to", metavar="URL", help="The store to copy into.")],
     store: StoreOption = None,
+    move: MoveOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Copy feature sets and their names into another store: a folder, or a bucket.
@@ -37,7 +38,7 @@ def push(
     done: dict[str, Copied] = {}
     with progress("bytes") as report:
         for name in names:
-            done |= opened.push(name, other, progress=report)
+            done |= opened.push(name, other, move=move, progress=report)
     tell(done, other.storage.url, as_json=as_json)
 
 

@@ -16,8 +16,8 @@ def tag(
     ],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
     store: StoreOption = None,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Also if NEW stands for something else.")
+    move: Annotated[
+        bool, typer.Option("--move", "--force", "-f", help="Also if NEW stands for something else.")
     ] = False,
 ) -> None:
     """Give a second name to feature sets; nothing is copied.
@@ -28,5 +28,5 @@ def tag(
     spikestore tag 952b94b4a748/2f1c0d6e55aa rescued
     """
     opened = open_store(store, must_exist=True)
-    ref = opened.tag(name, new, force=force)
+    ref = opened.tag(name, new, move=move)
     say(f"{new} is {', '.join(f'{split} {pin.digest[:12]}' for split, pin in ref.splits.items())}")

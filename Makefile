@@ -11,6 +11,12 @@ STORE ?= ./feature_store
 TORCH ?= cpu
 VENV_ARGS ?=
 
+# Values reach the shell through the environment, letter by letter: no quote, space or dollar sign in a path breaks a line.
+# So recipes below say "$$DATA" where the value goes to a command, and conditions of make say $(DATA).
+SAID := PYTHON STORE TORCH VENV_ARGS RECIPE DATA NAME LOCK CONFIG EPOCHS SEED WORKERS SIZE PAGE DEVICE SLOW PYTEST_ARGS
+$(foreach name,$(SAID),$(eval override $(name) := $$(value $(name))))
+export $(SAID)
+
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := data/demo/SSC/ssc_test.h5
@@ -29,6 +35,8 @@ help: ## list the targets (this is what `make` alone does)
 	@echo
 	@echo "  RECIPE=FILE       what to build (default: recipes/demo.toml)"
 	@echo "  DATA=FOLDER       where the raw recordings are (default: what the recipe says)"
+	@echo "  NAME=NAME         what to call the feature sets (default: the recipe's name, and DATA's with a shipped recipe)"
+	@echo "  LOCK=FILE         where the recipe's lock is (default: beside your own recipe, nowhere for a shipped one)"
 	@echo "  STORE=URL         where feature sets go (default: ./feature_store)"
 	@echo "  CONFIG=FILE       what to train (default: configs/demo.toml); EPOCHS=N, SEED=N"
 	@echo "  WORKERS=N         processes that preprocess (default: one per core)"
@@ -43,14 +51,14 @@ help: ## list the targets (this is what `make` alone does)
 
 $(VENV)/.stamp-venv:
 	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
-	    command -v "$(PYTHON)" >/dev/null \
-	        || { echo "spikestore: no '$(PYTHON)' here: install Python 3.11 or newer, or say PYTHON=…" >&2; exit 1; }; \
-	    "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	        || { echo "spikestore: '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1), 3.11 or newer is needed: say PYTHON=…" >&2; exit 1; }; \
-	    "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
-	        || { echo "spikestore: '$(PYTHON)' has no venv module: install it (Debian, Ubuntu: python3-venv)" >&2; exit 1; }; \
+	    command -v "$$PYTHON" >/dev/null \
+	        || { echo "spikestore: no '$$PYTHON' here: install Python 3.11 or newer, or say PYTHON=…" >&2; exit 1; }; \
+	    "$$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	        || { echo "spikestore: '$$PYTHON' is $$("$$PYTHON" -V 2>&1), 3.11 or newer is needed: say PYTHON=…" >&2; exit 1; }; \
+	    "$$PYTHON" -c 'import ensurepip, venv' 2>/dev/null \
+	        || { echo "spikestore: '$$PYTHON' has no venv module: install it (Debian, Ubuntu: python3-venv)" >&2; exit 1; }; \
 	    echo "making $(VENV)" >&2; \
-	    "$(PYTHON)" -m venv $(VENV_ARGS) $(VENV); \
+	    "$$PYTHON" -m venv $$VENV_ARGS $(VENV); \
 	fi
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "spikestore: $(VENV) has $$($(BIN)/python -V), 3.11 or newer is needed: make distclean" >&2; exit 1; }
@@ -88,12 +96,12 @@ $(VENV)/.stamp-train: $(VENV)/.stamp-venv pyproject.toml constraints.txt
 # ---------------------------------------------------------------- the work
 
 # The demo recipe is what runs when nothing is said; its recordings are made, not downloaded.
-recipe := $(or $(RECIPE),$(if $(DATA),,recipes/demo.toml))
+export recipe := $(or $(RECIPE),$(if $(DATA),,recipes/demo.toml))
 demo_data := $(if $(DATA),,$(if $(filter recipes/demo.toml ./recipes/demo.toml,$(recipe)),$(DEMO)))
 
 preprocess: $(VENV)/.stamp-pipeline $(demo_data) ## raw events in, a committed feature set in the store out
-	@$(BIN)/spikestore preprocess $(if $(recipe),'$(recipe)') $(if $(DATA),--data '$(DATA)') \
-	    --store '$(STORE)' $(if $(WORKERS),--workers '$(WORKERS)')
+	@$(BIN)/spikestore preprocess $(if $(DATA),--data "$$DATA") --store "$$STORE" $(if $(NAME),--name "$$NAME") \
+	    $(if $(LOCK),--lock "$$LOCK") $(if $(WORKERS),--workers "$$WORKERS") $(if $(recipe),-- "$$recipe")
 
 demo: $(DEMO) ## make the demo recordings in data/demo (2,000 / 400 / 400)
 
@@ -101,30 +109,31 @@ $(DEMO): | $(VENV)/.stamp-pipeline
 	@$(BIN)/spikestore demo-data data/demo
 
 # The demo network wants the demo feature sets; another configuration says itself what it needs.
-config := $(or $(CONFIG),configs/demo.toml)
+export config := $(or $(CONFIG),configs/demo.toml)
 
 train: $(VENV)/.stamp-train $(if $(CONFIG),,preprocess) ## train the seed's network on the demo feature sets
-	@$(BIN)/spikestore train '$(config)' --store '$(STORE)' $(if $(EPOCHS),--epochs '$(EPOCHS)') \
-	    $(if $(SEED),--seed '$(SEED)' --folder 'runs/$(basename $(notdir $(config)))-seed$(SEED)')
+	@$(if $(SEED),run=$$(basename -- "$$config");) \
+	$(BIN)/spikestore train --store "$$STORE" $(if $(EPOCHS),--epochs "$$EPOCHS") \
+	    $(if $(SEED),--seed "$$SEED" --folder "runs/$${run%.*}-seed$$SEED") -- "$$config"
 
 exodus: $(VENV)/.stamp-train ## build the backend exodus against the installed torch and CUDA, or say what is missing
 	@$(BIN)/python -m spikestore.train.models.build_exodus
 
 bench: $(VENV)/.stamp-dev ## run all benchmarks, small: some minutes; SIZE=full for the real numbers
-	@$(BIN)/python -m benchmarks.preprocess --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
-	@$(BIN)/python -m benchmarks.store --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
-	@$(BIN)/python -m benchmarks.codecs --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
-	@$(BIN)/python -m benchmarks.loading --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
-	@$(BIN)/python -m benchmarks.iaf --size $(or $(SIZE),small)
-	@$(BIN)/python -m benchmarks.seed --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
-	@$(BIN)/python -m benchmarks.accuracy --size $(or $(SIZE),small) $(if $(DATA),--data '$(DATA)')
+	@$(BIN)/python -m benchmarks.preprocess --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m benchmarks.store --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m benchmarks.codecs --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m benchmarks.loading --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m benchmarks.iaf --size "$${SIZE:-small}"
+	@$(BIN)/python -m benchmarks.seed --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m benchmarks.accuracy --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
 
-page := $(or $(PAGE),runs/bench-seed)
+export page := $(or $(PAGE),runs/bench-seed)
 
 bench-seed: $(VENV)/.stamp-dev ## the seed's experiment, whole: every way of loading with every backend, in runs/bench-seed
-	@mkdir -p '$(page)'
-	@$(BIN)/python -m benchmarks.seed --size $(or $(SIZE),full) --device $(or $(DEVICE),cpu) \
-	    $(if $(DATA),--data '$(DATA)') --page '$(page)' --json '$(page)/seed.json'
+	@mkdir -p -- "$$page"
+	@$(BIN)/python -m benchmarks.seed --size "$${SIZE:-full}" --device "$${DEVICE:-cpu}" \
+	    $(if $(DATA),--data "$$DATA") --page "$$page" --json "$$page/seed.json"
 
 # ---------------------------------------------------------------- checks
 

@@ -16,7 +16,7 @@ from spikestore.store.store import Store
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let the shipped recipes lie in a folder of the test, for they get locks too."""
+    """Let the shipped recipes lie in a folder of the test."""
     folder = tmp_path / "shipped" / "recipes"
     shutil.copytree(Path(__file__).parents[2] / "recipes", folder, ignore=shutil.ignore_patterns("*.lock"))
     monkeypatch.setattr(shipped_recipes, "INSTALLED", folder)
@@ -31,7 +31,7 @@ def test_data_alone_find_their_recipe(
     write_dataset(tmp_path / "data", dataset)
     answer = run("preprocess", "--data", "data", "--store", "store", "--workers", "0")
     assert answer.status == 0, answer.err
-    splits = Store(tmp_path / "store").splits(name)
+    splits = Store(tmp_path / "store").splits(f"{name}-data")
     assert set(splits) == ({"train", "test"} | ({"valid"} if dataset == "SSC" else set()))
 
 
@@ -57,7 +57,7 @@ def test_a_lock_is_written_kept_and_brought_up_to_date(run: Run, tmp_path: Path,
     assert str(lock) not in build(run, recipe).err
     assert (lock.stat().st_ino, lock.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     write_file(data / "SSC" / "ssc_train.h5", draw(5, seed=9))
-    assert f"brought up to date {lock}" in build(run, recipe).err
+    assert f"brought up to date {lock}" in build(run, recipe, "--move").err
     assert Store(tmp_path / "store")["r:train"].digest in lock.read_text()
 
 

@@ -132,11 +132,11 @@ def test_tag(store: Store) -> None:
 
 
 def test_tag_over_something_else(store: Store) -> None:
-    """A name that is taken is refused, unless it means the same, or by force; then nothing of the old is left."""
+    """A name that is taken is refused, unless it means the same, or moved on request; then nothing of the old is left."""
     store.tag("demo:valid", "half")
     store.tag("demo:valid", "half")
     with pytest.raises(
-        UsageError, match=r"'half' stands for something else \(valid\): take another name, or say"
+        UsageError, match=r"'half' stands for something else \(valid\): take another name, or move"
     ):
         store.tag("demo:train", "half")
     store.tag("demo:train", "half", move=True)

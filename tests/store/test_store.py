@@ -7,7 +7,7 @@ from tests.store.small_sets import SmallSet, memory_storage, same, small_set
 
 from spikestore.store import Build, FeatureSet, Store
 from spikestore.store_schemas import Address
-from spikestore.store_schemas.errors import DamagedError, UnknownNameError
+from spikestore.store_schemas.errors import DamagedError, UnknownNameError, UsageError
 
 TRAIN = small_set(70)
 VALID = small_set(70, split="valid", seed=1)
@@ -124,9 +124,12 @@ def test_a_name_whose_set_was_exchanged(store: Store) -> None:
 
 
 def test_a_name_moves(store: Store) -> None:
-    """Pointing a name elsewhere changes what it finds; other splits stay if the transform does."""
+    """Moving a name changes what it finds; other splits stay if the transform does."""
     store.point("single", {"valid": OTHER.build(store.storage)})
     assert {*store.splits("single")} == {"train", "valid"}
-    store.point("single", {"train": store["demo:train"]})
+    with pytest.raises(UsageError, match="another transform made it"):
+        store.point("single", {"train": store["demo:train"]})
+    assert {*store.splits("single")} == {"train", "valid"}
+    store.point("single", {"train": store["demo:train"]}, move=True)
     assert {*store.splits("single")} == {"train"}
     assert is_set(store["single"], TRAIN)

@@ -205,10 +205,18 @@ class Build:
         self._put_or_equal(self.address.record(self._id, fragment), record.to_bytes())
         return record
 
-    def commit(self, transform: Transform, source: Source, provenance: Mapping[str, Any]) -> FeatureSet:
+    def commit(
+        self,
+        transform: Transform,
+        source: Source,
+        provenance: Mapping[str, Any],
+        *,
+        review: Callable[[Manifest], None] | None = None,
+    ) -> FeatureSet:
         """Commit the set, once every fragment has its record.
 
-        All objects are listed with their sizes immediately before the manifest is put.
+        All objects are listed with their sizes immediately before the manifest is put. `review` sees the manifest
+        before that; what it raises leaves the build unfinished, to be committed later.
 
         Raises
         ------
@@ -254,6 +262,8 @@ class Build:
             events=events,
             provenance=dict(provenance),
         )
+        if review is not None:
+            review(manifest)
         # A restart may have removed the plan while this build went on; a committed set has one.
         self.storage.put_if_absent(self.address.plan, self.plan.to_bytes())
         self._all_there(parsed)

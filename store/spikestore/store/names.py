@@ -48,6 +48,10 @@ class NamedSet(NamedTuple):
         """Return what is known of a committed set."""
         return cls(features.address, features.manifest.source, features.digest)
 
+    def has_keys_of(self, pin: Pin) -> bool:
+        """Tell whether a pin has the same keys."""
+        return self.address == (pin.transform_key, pin.source_key)
+
 
 class Move(NamedTuple):
     """A split of a name that will stand for another set than before.
@@ -114,7 +118,7 @@ def moves(find: Find, before: Mapping[str, Pin], sets: Mapping[str, NamedSet]) -
         one = sets.get(split)
         if pin.transform_key not in transforms:
             found.append(Move(split, pin, "another transform made it"))
-        elif one is None or (one.address == (pin.transform_key, pin.source_key) and _same(one.digest, pin)):
+        elif one is None or (one.has_keys_of(pin) and one.digest in (None, pin.digest)):
             continue
         else:
             found.append(Move(split, pin, _why_not(find, pin, one)))
@@ -127,10 +131,9 @@ def refuse_move(name: str, url: str, found: Iterable[Move]) -> None:
         f"{name}:{move.split} ({move.before.digest[:12]}: {move.refused})" for move in found if move.refused
     ]
     if refused:
+        why = f"{name!r} in {url} stands for something else: {', '.join(refused)}"
         raise UsageError(
-            f"{name!r} in {url} stands for something else: {', '.join(refused)}; take another name (--name), or move "
-            "this one (--move; move=True in Python)",
-            name=name,
+            f"{why}; use another name, or move this one (--move; move=True in Python)", name=name, why=why
         )
 
 
@@ -159,10 +162,6 @@ def other_classes(first: Sequence[str], second: Sequence[str]) -> str | None:
             order = ", the same names in another order" if sorted(first) == sorted(second) else ""
             return f"label {label} is {one!r} in the first and {other!r} in the second{order}"
     return None
-
-
-def _same(digest: str | None, pin: Pin) -> bool:
-    return digest is None or digest == pin.digest
 
 
 def _why_not(find: Find, pin: Pin, one: NamedSet) -> str | None:

@@ -164,7 +164,12 @@ class Store:
         """
         ref = self.ref(name) if NAME.match(name) else None
         if ref is not None:
-            refuse_move(name, self.storage.url, moves(self.find, ref.splits, sets))
+            # Other content under the same keys is for whoever builds or copies it to report.
+            same = {
+                split for split, pin in ref.splits.items() if split in sets and sets[split].has_keys_of(pin)
+            }
+            before = {split: pin for split, pin in ref.splits.items() if split not in same}
+            refuse_move(name, self.storage.url, moves(self.find, before, sets))
 
     def tag(self, name: str, new: str, *, move: bool = False) -> Ref:
         """Give a second name to what a name (all its splits), ``NAME:SPLIT`` or a key stands for.

@@ -16,7 +16,7 @@ from spikestore.store.sharing.copy_set import Progress, copy_set
 from spikestore.store.storage.bounded_view import UntrustedStorage
 from spikestore.store.store import Store
 from spikestore.store_schemas.documents.address import Address
-from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError
+from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +115,8 @@ class Upstreams:
 
         Raises
         ------
+        UsageError
+            The name stands for something else in `store`.
         StoreError
             `store` can't be written to, or is full.
         """
@@ -141,7 +143,11 @@ class Upstreams:
                     break
                 sets[split] = found
             if len(sets) == len(wanted):
-                store.point(name, sets)
+                try:
+                    store.point(name, sets)
+                except UsageError as error:
+                    advice = f"spikestore pull {name} --from {upstream.storage.url} --move moves it"
+                    raise UsageError(f"{error.details.get('why', error)}; {advice}", name=name) from error
                 return True
         return False
 

@@ -15,6 +15,7 @@ from spikestore.pipeline.building.preprocess import BuildOptions, had_already
 from spikestore.pipeline.execution.fragment_task import FragmentJob
 from spikestore.pipeline.recipes.recipe_lock import RecipeLock
 from spikestore.pipeline.recipes.requested_sets import Target
+from spikestore.store.names import refuse_other_classes
 from spikestore.store.store import Store
 from spikestore.store_schemas.errors import UsageError
 
@@ -80,13 +81,16 @@ def build_part(
     from spikestore.pipeline.execution.executors import executor
 
     done: dict[str, tuple[int, int]] = {}
-    missing = had_already(targets, store, options, lock)[1]
+    found, missing = had_already(targets, store, options, lock)
+    classes = {split: features.classes for split, features in found.items()}
     if not missing:
         return done
     with executor(workers, options.scheduler) as runs:
         for target in missing:
             wish = Wish(runs.workers * part.of, options.fragment_samples)
             build = open_build(store.storage, target.located, target.transform, wish)
+            classes[target.split] = build.plan.layout.classes
+            refuse_other_classes(classes)
             mine = part.fragments(build.plan.fragments)
             left = sorted(set(mine) & set(build.unfinished()))
             job = FragmentJob(build, target.located, target.transform, options.executor)

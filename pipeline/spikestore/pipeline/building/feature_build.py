@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from spikestore.pipeline.building.degenerate_sets import refuse_empty, report_degenerate
 from spikestore.pipeline.building.provenance import provenance
 from spikestore.pipeline.execution.executors import Executor
-from spikestore.pipeline.execution.fragment_task import LOSSY_SHARE, FragmentJob
+from spikestore.pipeline.execution.fragment_task import LOSSY_SHARE, FragmentContent, FragmentJob
 from spikestore.pipeline.readers.datasets import open_reader
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
@@ -131,6 +132,7 @@ def build_features(
     runs: Executor,
     *,
     executor: ExecutorName = "auto",
+    allow_empty: bool = False,
     progress: Progress,
 ) -> FeatureSet:
     """Run the unfinished fragments of a build, and commit it.
@@ -140,7 +142,8 @@ def build_features(
     Raises
     ------
     SourceError
-        The recordings can't be used.
+        The recordings can't be used; or no event of them is in a time bin, and `allow_empty` is not set: then the
+        fragments stay, and nothing is committed.
     StoreError
         The store can't be written to, is full, or holds something that contradicts this build.
     """
@@ -160,8 +163,11 @@ def build_features(
         )
     progress(done, plan.samples, label)
     job = FragmentJob(build, located, transform, executor)
+    contents: list[FragmentContent] = []
     for report in runs.run(job, unfinished):
         done += report.samples
+        if report.content is not None:
+            contents.append(report.content)
         progress(done, plan.samples, label)
     check_unchanged(located.stamps)
     features = build.commit(
@@ -173,8 +179,10 @@ def build_features(
             seconds=time.perf_counter() - began,
             reused_fragments=plan.fragments - len(unfinished),
         ),
+        review=lambda manifest: refuse_empty(manifest, label, located, allow_empty=allow_empty),
     )
     _tell(features, label)
+    report_degenerate(features.manifest, label, located, contents)
     return features
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
 from spikestore.pipeline.recipes.locked_sets import pinned_digest, pinned_sets
 from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
-from spikestore.pipeline.recipes.recipe_lock import RecipeLock, lock_path, read_lock, write_lock
+from spikestore.pipeline.recipes.recipe_lock import LockFile, RecipeLock
 from spikestore.pipeline.recipes.requested_sets import Target, dataset_target, recipe_targets
-from spikestore.pipeline.recipes.shipped import INSTALLED
+from spikestore.pipeline.recipes.shipped import result_name
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.names import NamedSet, refuse_other_classes
 from spikestore.store.store import Store, default_location
 from spikestore.store.upstreams import Upstreams, locate_upstreams
-from spikestore.store_schemas.errors import ConflictError, SourceNotFoundError, UsageError
+from spikestore.store_schemas.errors import SourceNotFoundError, UsageError
 from spikestore.store_schemas.specs.transform import ExecutorName
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class BuildOptions:
         Who runs the transform; the samples are the same. ``auto`` is the fused pass where it can.
     finalise : bool
         Compute nothing: commit what the jobs of ``--part`` have built, or say what is missing.
+    allow_empty : bool
+        Accept a set without any event in a time bin, which is an error otherwise.
     upstreams : tuple of str
         Stores that are asked before anything is computed; a recipe's own come after these.
     progress : callable, optional
@@ -51,6 +54,7 @@ class BuildOptions:
     restart: bool = False
     executor: ExecutorName = "auto"
     finalise: bool = False
+    allow_empty: bool = False
     upstreams: tuple[str, ...] = ()
     progress: Callable[[int, int, str], None] | None = None
     copy_progress: Callable[[int, int, str], None] | None = None
@@ -64,7 +68,9 @@ def preprocess(  # type: ignore[overload-overlap]
     *,
     store: Store | str | Path | None = None,
     name: str | None = None,
+    move: bool = False,
     data: str | Path | None = None,
+    lock: str | Path | None = None,
     workers: int | None = None,
     options: BuildOptions | None = None,
 ) -> dict[str, FeatureSet]: ...
@@ -77,7 +83,9 @@ def preprocess(
     *,
     store: Store | str | Path | None = None,
     name: str | None = None,
+    move: bool = False,
     data: None = None,
+    lock: None = None,
     workers: int | None = None,
     options: BuildOptions | None = None,
 ) -> FeatureSet: ...
@@ -89,7 +97,9 @@ def preprocess(
     *,
     store: Store | str | Path | None = None,
     name: str | None = None,
+    move: bool = False,
     data: str | Path | None = None,
+    lock: str | Path | None = None,
     workers: int | None = None,
     options: BuildOptions | None = None,
 ) -> FeatureSet | dict[str, FeatureSet]:
@@ -107,9 +117,14 @@ def preprocess(
     store : Store, str or Path, optional
         Where the result goes; by default ``$SPIKESTORE_STORE``, else the user's data directory.
     name : str, optional
-        Name for the result: a ref, with one feature set per split. A recipe has its own.
+        Name for the result: a ref, with one feature set per split. A recipe has its own; with a shipped one and `data`
+        the folder's name is added to it.
+    move : bool
+        Move the name even if it stands for other recordings or another transform.
     data : str or Path, optional
-        Folder with the recordings; only for recipes, goes before what the recipe says.
+        Folder with the recordings; only for recipes, takes precedence over what the recipe says.
+    lock : str or Path, optional
+        The lock of a recipe; by default it lies beside the recipe, and for a shipped recipe none is written.
     workers : int, optional
         Local worker processes, one per core by default; 0 works in this process.
     options : BuildOptions, optional
@@ -124,9 +139,10 @@ def preprocess(
     ------
     UsageError
         The recipe or a parameter is wrong (`SpecError`, `UnknownNameError`, `SourceNotFoundError`), or something
-        in the transform has no spec (`UnsupportedTransformError`).
+        in the transform has no spec (`UnsupportedTransformError`); the name stands for something else; or the splits
+        list their classes in different orders.
     SourceError
-        The recordings can't be used.
+        The recordings can't be used, or none of their events is in a time bin.
     StoreError
         The store can't be written to, is full, or damaged.
 
@@ -140,38 +156,41 @@ def preprocess(
     if not isinstance(source_or_dataset, (str, Path, Recipe)):
         if data is not None:
             raise UsageError("data= goes with a recipe; a dataset knows where its files are")
+        if lock is not None:
+            raise UsageError("lock= goes with a recipe: a dataset has no lock")
         target = dataset_target(source_or_dataset, transform)
+        if name is not None and not move:
+            place.refuse_move(name, named_sets([target]))
         features = build_targets([target], place, workers, options)[target.split]
         if name is not None:
-            place.point(name, {target.split: features})
+            place.point(name, {target.split: features}, move=move)
         return features
     if transform is not None:
         raise UsageError("a recipe has its own transform: leave out transform=")
     path = None if isinstance(source_or_dataset, Recipe) else Path(source_or_dataset)
     recipe = source_or_dataset if isinstance(source_or_dataset, Recipe) else load_recipe(source_or_dataset)
-    locked = _lockable(path)
-    lock = recipe_lock(path)
+    name = name or result_name(recipe, path, data)
+    lock_file = LockFile.of(path, lock)
+    locked = lock_file.read()
     options, workers = with_recipe(options, workers, recipe, origin=path)
     try:
         targets = recipe_targets(recipe, origin=path, data=data)
     except SourceNotFoundError as error:
-        found = had_pinned(recipe, lock, place, options, missing=error, data=data)
+        found = had_pinned(recipe, locked, place, options, missing=error, data=data)
     else:
-        found = build_targets(targets, place, workers, options, lock)
-    if locked is not None:
-        _keep_lock(lock_path(locked), lock, found)
-    place.point(name or recipe.name, found)
+        if not move:  # worth knowing before hours of work
+            place.refuse_move(name, named_sets(targets))
+        found = build_targets(targets, place, workers, options, locked)
+    pins = {split: features.pin for split, features in found.items()}
+    lock_file.refuse_other_digests(locked, pins)
+    place.point(name, found, move=move)
+    lock_file.update(locked, pins)
     return found
 
 
-def _lockable(path: Path | None) -> Path | None:
-    return path if path is not None and path.parent != INSTALLED else None  # the package is nobody's to lock
-
-
-def recipe_lock(path: Path | None) -> RecipeLock | None:
-    """Return the lock beside a recipe, if there is one."""
-    locked = _lockable(path)
-    return read_lock(lock_path(locked)) if locked is not None else None
+def named_sets(targets: list[Target]) -> dict[str, NamedSet]:
+    """Return by split what is about to get a name, for `Store.refuse_move`."""
+    return {target.split: NamedSet(target.address, target.located.source) for target in targets}
 
 
 def had_pinned(
@@ -198,6 +217,7 @@ def with_recipe(
         options,
         fragment_samples=options.fragment_samples or recipe.build.fragment_samples,
         executor=recipe.build.executor if options.executor == "auto" else options.executor,
+        allow_empty=options.allow_empty or recipe.build.allow_empty,
         upstreams=(*options.upstreams, *locate_upstreams(recipe.upstreams, origin)),
     )
     return options, workers if workers is not None or options.scheduler else recipe.build.workers
@@ -213,7 +233,7 @@ def build_targets(
     """Return the feature set of each target: from the store, from an upstream, or built now."""
     found, missing = had_already(targets, store, options, lock)
     if missing:
-        found |= _build(missing, store, workers, options)
+        found |= _build(missing, found, store, workers, options)
     return {target.split: found[target.split] for target in targets}
 
 
@@ -237,6 +257,10 @@ def had_already(
                 found[target.split] = copied
         else:
             found[target.split] = features
+            if not options.allow_empty and features.manifest.nnz == 0:
+                from spikestore.pipeline.building.degenerate_sets import refuse_empty
+
+                refuse_empty(features.manifest, target.label, target.located, allow_empty=False)
             logger.info(
                 "%s is in the store already (%d samples, digest %s): nothing to compute",
                 target.label,
@@ -247,7 +271,11 @@ def had_already(
 
 
 def _build(
-    targets: list[Target], store: Store, workers: int | None, options: BuildOptions
+    targets: list[Target],
+    had: Mapping[str, FeatureSet],
+    store: Store,
+    workers: int | None,
+    options: BuildOptions,
 ) -> dict[str, FeatureSet]:
     # Here and not above: a run with nothing to do imports neither Tonic, Dask nor HDF5.
     from spikestore.pipeline.building.feature_build import (
@@ -265,10 +293,13 @@ def _build(
 
     built: dict[str, FeatureSet] = {}
     seconds = 0.0
-    for target in targets:  # what is wrong with the last split is told before workers are started
+    classes = {split: features.classes for split, features in had.items()}
+    for target in targets:  # what is wrong with the last split is reported before workers are started
         layout, n_events = look_into(target.located, target.transform)
+        classes[target.split] = layout.classes
         who = executor_for(target.transform, options.executor, has_y="y" in layout.axes)
         seconds += n_events / EVENTS_PER_SECOND[who]
+    refuse_other_classes(classes)
     with executor(0 if options.finalise else workers, options.scheduler, seconds=seconds) as runs:
         wish = Wish(runs.workers, options.fragment_samples, options.restart)
         for target in targets:
@@ -281,40 +312,7 @@ def _build(
                 target.transform,
                 runs,
                 executor=options.executor,
+                allow_empty=options.allow_empty,
                 progress=options.progress or silent,
             )
     return built
-
-
-def _keep_lock(path: Path, lock: RecipeLock | None, found: dict[str, FeatureSet]) -> None:
-    pins = {split: one.pin for split, one in found.items()}
-    for split, pin in pins.items():
-        old = lock.splits.get(split) if lock is not None else None
-        same_keys = old is not None and (old.transform_key, old.source_key) == (
-            pin.transform_key,
-            pin.source_key,
-        )
-        if old is not None and same_keys and old.digest != pin.digest:
-            raise ConflictError(
-                f"{path} pins {split} with digest {old.digest[:12]}, the store has {pin.digest[:12]} under the same "
-                "keys: one of the two is wrong; verify the store, or delete the lock",
-                path=str(path),
-            )
-    if lock is not None and lock.splits == pins:
-        return
-    for split, old in lock.splits.items() if lock is not None else ():
-        if split in pins and pins[split] != old:
-            logger.warning(
-                "%s pinned %s with digest %s, this gave %s: other recordings or another transform; the lock is "
-                "rewritten, version control shows the change",
-                path,
-                split,
-                old.digest[:12],
-                pins[split].digest[:12],
-            )
-    try:
-        write_lock(path, RecipeLock(splits=pins))
-    except OSError as error:
-        logger.warning("%s could not be written (%s); nothing else is missing", path, error.strerror)
-    else:
-        logger.info("%s %s", "wrote" if lock is None else "brought up to date", path)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from spikestore.pipeline.commands.preprocess import DataOption, RecipeArgument, WorkersOption, _ask
+from spikestore.pipeline.commands.preprocess import (
+    DataOption,
+    LockOption,
+    NameOption,
+    RecipeArgument,
+    WorkersOption,
+    _ask,
+)
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store.cli.console import print_json, say, stdout_console
 
@@ -24,6 +31,8 @@ def plan(
     recipe: RecipeArgument = None,
     data: DataOption = None,
     store: StoreOption = None,
+    name: NameOption = None,
+    lock: LockOption = None,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,31 +44,31 @@ def plan(
     --------
     spikestore plan recipes/demo.toml --store ./feature_store
     """
-    from spikestore.pipeline.building.preprocess import recipe_lock
     from spikestore.pipeline.recipes.recipe import load_recipe
+    from spikestore.pipeline.recipes.recipe_lock import LockFile
     from spikestore.pipeline.recipes.requested_sets import recipe_targets
-    from spikestore.pipeline.recipes.shipped import choose_recipe
+    from spikestore.pipeline.recipes.shipped import choose_recipe, result_name
     from spikestore.store.upstreams import Upstreams, locate_upstreams
     from spikestore.store_schemas.errors import SourceNotFoundError
 
     path = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
     loaded = load_recipe(path)
     opened = open_store(store)
-    lock = recipe_lock(path)
+    locked = LockFile.of(path, lock).read()
     upstreams = Upstreams(locate_upstreams(loaded.upstreams, path))
     try:
         targets = recipe_targets(loaded, origin=path, data=data)
     except SourceNotFoundError:
-        if lock is None or data is not None:
+        if locked is None or data is not None:
             raise
-        rows = _pinned_rows(opened, loaded, lock, upstreams)
+        rows = _pinned_rows(opened, loaded, locked, upstreams)
     else:
-        rows = [_row(opened, target, workers, lock, upstreams) for target in targets]
+        rows = [_row(opened, target, workers, locked, upstreams) for target in targets]
     free = opened.storage.free_bytes()
     if as_json:
         print_json({"recipe": str(path), "store": opened.storage.url, "free_bytes": free, "splits": rows})
         return
-    _show(loaded.name, opened, rows, free)
+    _show(name or result_name(loaded, path, data), opened, rows, free)
 
 
 def _had(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +30,25 @@ RecipeArgument = Annotated[
 ]
 DataOption = Annotated[
     str | None,
-    typer.Option("--data", metavar="DIR", help="Folder with the recordings; goes before the recipe's."),
+    typer.Option(
+        "--data", metavar="DIR", help="Folder with the recordings; takes precedence over the recipe's."
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="What to call the result; the recipe's name by default, and with a shipped recipe and --data the folder's too.",
+    ),
+]
+LockOption = Annotated[
+    str | None,
+    typer.Option(
+        "--lock",
+        metavar="FILE",
+        help="The recipe's lock; beside the recipe by default, and none is written for a shipped recipe.",
+    ),
 ]
 WorkersOption = Annotated[
     int | None,
@@ -53,6 +72,14 @@ def preprocess(
     recipe: RecipeArgument = None,
     data: DataOption = None,
     store: StoreOption = None,
+    name: NameOption = None,
+    move: Annotated[
+        bool,
+        typer.Option(
+            "--move", help="Move the name even if it stands for other recordings or another transform."
+        ),
+    ] = False,
+    lock: LockOption = None,
     workers: WorkersOption = None,
     scheduler: Annotated[
         str | None,
@@ -73,6 +100,12 @@ def preprocess(
     finalise: Annotated[
         bool, typer.Option("--finalise", help="Compute nothing; commit what the parts have built.")
     ] = False,
+    allow_empty: Annotated[
+        bool,
+        typer.Option(
+            "--allow-empty", help="Accept a set without any event in a time bin, instead of an error."
+        ),
+    ] = False,
     executor: Annotated[
         Executor | None, typer.Option("--executor", help="Who runs the transform; the samples are the same.")
     ] = None,
@@ -90,10 +123,12 @@ def preprocess(
     """
     from spikestore.pipeline.building.preprocess import BuildOptions
     from spikestore.pipeline.building.preprocess import preprocess as run
-    from spikestore.pipeline.recipes.shipped import choose_recipe
+    from spikestore.pipeline.recipes.recipe import load_recipe
+    from spikestore.pipeline.recipes.shipped import choose_recipe, result_name
     from spikestore.store_schemas.errors import UsageError
 
     chosen = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
+    name = name or result_name(load_recipe(chosen), chosen, data)
     opened = open_store(store)
     if part is not None and (finalise or restart):
         raise UsageError(
@@ -106,55 +141,70 @@ def preprocess(
             restart=restart,
             executor="auto" if executor is None else executor.value,
             finalise=finalise,
+            allow_empty=allow_empty,
             progress=report,
             copy_progress=copy_lines(),
         )
         if part is not None:
-            _run_part(chosen, opened, data, part, workers, options)
+            request = _PartRequest(chosen, opened, name, data, lock, move)
+            _run_part(request, part, workers, options)
             return
-        found = run(chosen, store=opened, data=data, workers=workers, options=options)
-    _tell(chosen, opened.storage.url, found, as_json=as_json)
+        found = run(
+            chosen, store=opened, name=name, move=move, data=data, lock=lock, workers=workers, options=options
+        )
+    _tell(name, opened.storage.url, found, as_json=as_json)
 
 
-def _run_part(
-    recipe: Path, store: Store, data: str | None, part: str, workers: int | None, options: BuildOptions
-) -> None:
+@dataclass(frozen=True)
+class _PartRequest:
+    """What ``--part`` was asked to build, and the name that ``--finalise`` will give to it."""
+
+    recipe: Path
+    store: Store
+    name: str
+    data: str | None
+    lock: str | None
+    move: bool
+
+
+def _run_part(request: _PartRequest, part: str, workers: int | None, options: BuildOptions) -> None:
     from spikestore.pipeline.building.array_jobs import Part, build_part
-    from spikestore.pipeline.building.preprocess import had_pinned, recipe_lock, with_recipe
+    from spikestore.pipeline.building.preprocess import had_pinned, named_sets, with_recipe
     from spikestore.pipeline.recipes.recipe import load_recipe
+    from spikestore.pipeline.recipes.recipe_lock import LockFile
     from spikestore.pipeline.recipes.requested_sets import recipe_targets
     from spikestore.store_schemas.errors import SourceNotFoundError
 
+    recipe, store, data = request.recipe, request.store, request.data
     share, loaded = Part.parse(part), load_recipe(recipe)
     options, workers = with_recipe(options, workers, loaded, origin=recipe)
-    lock = recipe_lock(recipe)
+    lock = LockFile.of(recipe, request.lock).read()
     try:
         targets = recipe_targets(loaded, origin=recipe, data=data)
     except SourceNotFoundError as error:
         had_pinned(loaded, lock, store, options, missing=error, data=data)
         targets = []
+    if targets and not request.move:
+        store.refuse_move(request.name, named_sets(targets))
     done = build_part(targets, store, share, workers, options, lock)
     for split, (fragments, built) in done.items():
         logger.info(
             "%s:%s: %s in part %s, %d built now",
-            loaded.name,
+            request.name,
             split,
             plural(fragments, "fragment"),
             part,
             built,
         )
     if not done:
-        logger.info("%s is in the store already: nothing to compute", loaded.name)
+        logger.info("%s is in the store already: nothing to compute", request.name)
 
 
 def _ask(candidates: list[str]) -> str:
     return str(typer.prompt(f"Which dataset is it? ({', '.join(candidates)})", err=True))
 
 
-def _tell(recipe: Path, url: str, found: dict[str, FeatureSet], *, as_json: bool) -> None:
-    from spikestore.pipeline.recipes.recipe import load_recipe
-
-    name = load_recipe(recipe).name
+def _tell(name: str, url: str, found: dict[str, FeatureSet], *, as_json: bool) -> None:
     if as_json:
         sets = {
             split: {

@@ -68,6 +68,19 @@ class FragmentJob:
         return replace(self, located=self.located.part(self.plan.rows(fragment)))
 
 
+class FragmentContent(NamedTuple):
+    """What the samples of one fragment have in common; a look at whole columns, which no stored document has."""
+
+    recordings: int
+    """Recordings that were not skipped."""
+    without_events: int
+    """Those that have events, but none of them in a time bin."""
+    labels: tuple[int, int] | None
+    """Smallest and largest label; None if all recordings were skipped."""
+    sites: tuple[int, int] | None
+    """Smallest and largest site that has a count, None if none has; only exact where the two are the same."""
+
+
 class FragmentReport(NamedTuple):
     """What a task says when it is done."""
 
@@ -76,6 +89,8 @@ class FragmentReport(NamedTuple):
     nnz: int
     seconds: float
     """Spent in the task; about 0 if another builder had stored the fragment already."""
+    content: FragmentContent | None = None
+    """None if another builder had stored the fragment already."""
 
 
 def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
@@ -101,7 +116,30 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         columns, skipped, events = transform_rows(job, reader, rows)
     check_unchanged(job.located.stamps)
     record = build.put_fragment(fragment, columns, skipped=skipped, events=events)
-    return FragmentReport(fragment, len(rows), record.nnz, time.perf_counter() - began)
+    content = content_of(columns, job.plan.layout)
+    return FragmentReport(fragment, len(rows), record.nnz, time.perf_counter() - began, content)
+
+
+_FIRST_LOOK = 4096
+"""Non-zeros that nearly always show that there is more than one site."""
+
+
+def content_of(columns: SampleColumns, layout: Layout) -> FragmentContent:
+    """Return what the samples of a fragment have in common."""
+    label = np.asarray(columns.label)
+    labels = label[label != SKIPPED_LABEL]
+    silent = (label != SKIPPED_LABEL) & (columns.nnz == 0) & (columns.extras["n_events"] > 0)
+    sites: tuple[int, int] | None = None
+    for part in (columns.index[:_FIRST_LOOK], columns.index):
+        if len(part) and (sites is None or sites[0] == sites[1]):
+            site = part % layout.site_count
+            sites = int(site.min()), int(site.max())
+    return FragmentContent(
+        recordings=len(labels),
+        without_events=int(np.count_nonzero(silent)),
+        labels=(int(labels.min()), int(labels.max())) if len(labels) else None,
+        sites=sites,
+    )
 
 
 def transform_rows(

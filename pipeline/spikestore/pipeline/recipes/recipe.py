@@ -49,6 +49,8 @@ class RecipeBuild(Spec):
     """Processes; one per core by default, 0 works in the one that was started."""
     fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)] | None = None
     """Samples that one task writes."""
+    allow_empty: bool = False
+    """Accept a set without any event in a time bin, which is an error otherwise."""
     executor: ExecutorName = "auto"
     """Who runs the transform; which one it was is provenance."""
 

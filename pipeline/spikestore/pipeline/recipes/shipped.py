@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from spikestore.pipeline.readers.datasets import DATASETS, find_dataset
+from spikestore.pipeline.recipes.recipe import Recipe
+from spikestore.store.upstreams import beside
 from spikestore.store_schemas.errors import UsageError
 
 _HERE = Path(__file__).parent
@@ -20,6 +25,44 @@ def shipped_recipes() -> dict[str, Path]:
         if found := {path.stem: path for path in sorted(folder.glob("*.toml"))}:
             return found
     return {}
+
+
+def is_shipped(path: Path) -> bool:
+    """Tell whether a recipe is one that comes with spikestore, rather than somebody's own beside it."""
+    known = {"demo", *map(str.lower, DATASETS)}
+    place = path.parent.resolve() / path.name
+    return any(
+        place == one.parent.resolve() / one.name for name, one in shipped_recipes().items() if name in known
+    )
+
+
+def result_name(recipe: Recipe, origin: Path | None, data: str | Path | None) -> str:
+    """Return what to call the sets that a recipe gives, where nobody says so.
+
+    That is the recipe's own name; but a shipped recipe on somebody's own recordings gives sets that are called after
+    the folder too: ``ssc-100ch-4ms-birdsong``.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe.
+    origin : Path, optional
+        Its file.
+    data : str or Path, optional
+        Folder with recordings that takes precedence over the recipe's.
+    """
+    if data is None or origin is None or not is_shipped(origin):
+        return recipe.name
+    folder = Path(data).expanduser().resolve()
+    if recipe.source.data is not None:
+        own = beside(recipe.source.data, origin).resolve()
+        if folder in (own, own / recipe.source.dataset):
+            return recipe.name
+    plain = unicodedata.normalize("NFKD", folder.name).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if not plain:  # letters that no name may have
+        plain = hashlib.sha256(str(folder.name).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{recipe.name}-{plain}"[:63].rstrip("-")
 
 
 def choose_recipe(

@@ -20,6 +20,7 @@ from spikestore.train.models.memory_check import fitting_network, network_shape
 from spikestore.train.models.networks import weights
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, Position, random_states, save_checkpoint
 from spikestore.train.runs.checkpoint.restore import restore_run
+from spikestore.train.runs.class_names import check_sets
 from spikestore.train.runs.config import DataConfig, OptimiserConfig, TrainConfig
 from spikestore.train.runs.graphs import TrainingStep
 from spikestore.train.runs.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers
@@ -91,7 +92,8 @@ def train(
     Raises
     ------
     UsageError
-        There can't be such a network, here or for such frames.
+        There can't be such a network, here or for such frames; the two sets list their classes in different orders; or
+        the one to train on is empty.
     TrainingError
         The loss is not finite; the layer is named.
     DamagedError
@@ -99,6 +101,7 @@ def train(
     StoreError
         A checkpoint can't be written.
     """
+    check_sets(config.data, features)
     torch.manual_seed(config.seed)
     data = config.data
 
@@ -124,6 +127,7 @@ def train(
     optimiser = make_optimiser(config.optimiser, network)
     arithmetic = Arithmetic(config.precision, device)
     pins = {split: features[split].pin for split in (data.train, data.valid)}
+    classes = features[data.train].classes
     at = Position()
     if start is not None:
         restore_run(network, optimiser, arithmetic, start)
@@ -149,7 +153,7 @@ def train(
     def keep(name: str) -> None:
         if ranks.first:
             state = weights(network), optimiser.state_dict(), random_states(), arithmetic.state()
-            save_checkpoint(folder / name, Checkpoint(config, pins, shape, at, *state))
+            save_checkpoint(folder / name, Checkpoint(config, pins, shape, at, *state, classes=classes))
 
     spikes, results = SpikeCounts(network, at.spikes, ranks), []
     with _board(folder, at.epoch + 1) if ranks.first else nullcontext() as board:

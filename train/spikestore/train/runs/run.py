@@ -18,6 +18,7 @@ from spikestore.train.models.backends import Backend
 from spikestore.train.models.memory_check import fitting_network, network_shape
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, load_checkpoint, refuse_other_data
 from spikestore.train.runs.checkpoint.restore import restore_weights
+from spikestore.train.runs.class_names import refuse_other_labels
 from spikestore.train.runs.config import TrainConfig
 from spikestore.train.runs.loop import EpochResult, Progress, train
 from spikestore.train.runs.precision import Arithmetic
@@ -89,6 +90,8 @@ def run(
             logger.info("%s is trained already: %d epochs", folder, start.position.epoch)
             return Outcome([], best)
         _same_shape(start, features[config.data.train])
+        label = f"{config.data.name}:{config.data.train}"
+        refuse_other_labels(start, features[config.data.train], label, store, other_data=other_data)
         logger.info("going on with %s in epoch %d", folder, start.position.epoch + 1)
     place = pick_device(device)
     ranks.from_first(lambda: _make(folder))
@@ -120,13 +123,16 @@ def evaluate(
     Raises
     ------
     UsageError
-        The split has another digest than when the network was trained with it, or does not fit the network.
+        The split has another digest than when the network was trained with it, does not fit the network, or lists
+        its classes in another order.
     """
     checkpoint = load_checkpoint(path)
     data = checkpoint.config.data
     features = _features(store, name or data.name, (split,))[split]
     if not other_data:
         refuse_other_data(checkpoint, split, features, path=path)
+    label = f"{name or data.name}:{split}"
+    refuse_other_labels(checkpoint, features, label, store, other_data=other_data)
     spec = checkpoint.config.network
     if backend is not None:
         spec = spec.model_copy(update={"backend": backend})

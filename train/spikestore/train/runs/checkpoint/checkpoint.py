@@ -85,6 +85,9 @@ class Checkpoint:
         States of torch's random number generators.
     scaler : dict
         The scale of losses with precision float16; empty otherwise.
+    classes : tuple of str
+        Class names of the set that the network was trained on, label i means the i-th; empty in checkpoints that were
+        written before they held any.
     origin : str
         The file that it came from, for messages.
     """
@@ -97,6 +100,7 @@ class Checkpoint:
     optimiser: dict[str, Any]
     random: dict[str, Tensor]
     scaler: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
     origin: str = field(default="the checkpoint", compare=False)
 
 
@@ -120,6 +124,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "optimiser": checkpoint.optimiser,
         "random": checkpoint.random,
         "scaler": checkpoint.scaler,
+        "classes": [*checkpoint.classes],
     }
     content[_DIGEST] = content_digest(content)
     # In memory first: torch's own writer tells a full disk as an assertion that failed.
@@ -176,6 +181,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         optimiser=content["optimiser"],
         random=content["random"],
         scaler=content.get("scaler", {}),  # there was none before there were precisions
+        classes=plain.classes,
         origin=str(path),
     )
 

@@ -44,6 +44,7 @@ class PlainValues(Spec):
     data: dict[Name, Pin]
     shape: ShapeValues
     position: PositionValues
+    classes: Annotated[tuple[str, ...], AsTuple] = ()
 
 
 def plain_values(content: Mapping[str, Any]) -> PlainValues:

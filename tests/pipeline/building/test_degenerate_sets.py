@@ -1,0 +1,173 @@
+"""Sets that are legal and probably not meant: refused if empty, reported in one line otherwise."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.pipeline.cochlea_files import draw, write_file
+from tests.pipeline.event_files import write_nmnist
+from tests.pipeline.small_builds import write_recipe
+
+from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+from spikestore.pipeline.sources.source_files import make_source
+from spikestore.store import FeatureSet, Store
+from spikestore.store_schemas import ClipCounts, CropTime, Downsample, ToFrame, Transform
+from spikestore.store_schemas.errors import SourceError
+
+FRAMES = ToFrame(sensor_size=(700, 1, 1), time_window=4000.0, include_incomplete=True)
+
+
+def recordings(count: int = 70, *, seconds: float = 0.8, offset: float = 0.0, units: int = 700) -> list[Any]:
+    rng = np.random.default_rng(0)
+    return [
+        (np.sort(rng.uniform(0, seconds, 40)) + offset, rng.integers(0, units, 40).astype(np.uint16))
+        for _ in range(count)
+    ]
+
+
+def built(
+    tmp_path: Path,
+    data: list[Any],
+    *operations: Any,
+    frames: ToFrame = FRAMES,
+    labels: list[int] | None = None,
+    limit: int | None = None,
+    **options: Any,
+) -> FeatureSet:
+    write_file(tmp_path / "shd_train.h5", data, times_type=np.float64, labels=labels)
+    located = make_source("SHD", "train", tmp_path, limit=limit)
+    transform = Transform(operations=(*operations, frames))
+    store = tmp_path / "store"
+    return preprocess(located, transform, store=store, workers=0, options=BuildOptions(**options))
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+
+
+def test_all_cropped_is_refused_and_stored_on_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A clock that began at 5 s: nothing is committed; the message has the times, unit, offset and what to set."""
+    crop = CropTime(max=1e6)
+    with pytest.raises(SourceError) as caught:
+        built(tmp_path, recordings(offset=5.0), crop)
+    assert re.fullmatch(
+        r"SHD train is empty: all 2,800 events of 70 recordings are cropped: the times in 64 of the 70 recordings run "
+        r"from 5,00\d,\d{3} to 5,79\d,\d{3} µs, crop_time keeps 0 to 1,000,000 µs\. Is the unit of these times µs, and "
+        r"does every recording's clock begin at 0\? For an offset, set min and max of crop_time; for another unit, "
+        r"time_factor of downsample before it\. To store it all the same: --allow-empty, or allow_empty = true under "
+        r"\[build\]",
+        str(caught.value),
+    )
+    store = Store(tmp_path / "store")
+    assert [*store.feature_sets()] == []
+    features = built(tmp_path, recordings(offset=5.0), crop, allow_empty=True)
+    assert (features.manifest.nnz, len(features)) == (0, 70)
+    assert [one for one in warnings(caplog) if one.startswith("SHD train is empty: all 2,800 events")] != []
+    with pytest.raises(SourceError, match="is empty"):  # it is in the store now, and still not asked for
+        built(tmp_path, recordings(offset=5.0), crop)
+
+
+def test_the_recipe_can_allow_it(tmp_path: Path) -> None:
+    """`allow_empty` under ``[build]``, which is no part of the key."""
+    for split in ("train", "valid", "test"):
+        write_file(tmp_path / f"data/ssc_{split}.h5", recordings(offset=5.0), times_type=np.float64)
+    recipe = write_recipe(tmp_path)
+    store = Store(tmp_path / "store")
+    with pytest.raises(SourceError, match="SSC train is empty"):
+        preprocess(recipe, store=store, workers=0)
+    keys = {*store.addresses()}
+    assert (keys != set(), store.names()) == (True, [])
+    recipe.write_text(recipe.read_text() + "\n[build]\nallow_empty = true\n")
+    found = preprocess(recipe, store=store, workers=0)
+    assert keys <= {one.address for one in found.values()}
+    assert store.names() == ["speech"]
+
+
+def test_all_skipped_and_no_events_at_all(tmp_path: Path) -> None:
+    """Each kind of nothing says why."""
+    nothing = [(np.zeros(0), np.zeros(0, np.uint16))] * 3
+    with pytest.raises(SourceError, match="empty: its 3 recordings have no events"):
+        built(tmp_path, nothing)
+    backwards = [(np.array([0.5, 0.1]), np.array([1, 2], np.uint16))] * 3
+    write_file(tmp_path / "shd_train.h5", backwards, times_type=np.float64)
+    located = make_source("SHD", "train", tmp_path, on_error="skip")
+    with pytest.raises(SourceError, match="empty: all 3 recordings were skipped, the first because "):
+        preprocess(located, Transform(operations=(FRAMES,)), store=tmp_path / "store", workers=0)
+
+
+def test_nearly_all_cropped_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One line with the times and what is kept."""
+    built(tmp_path, recordings(), CropTime(max=20_000.0))
+    (line,) = warnings(caplog)
+    assert re.match(
+        r"SHD train: 2,7\d\d of 2,800 events are cropped: the times in 64 of the 70 recordings", line
+    )
+    assert "crop_time keeps 0 to 20,000 µs" in line
+    assert "offset" in line
+    assert "unit" in line
+
+
+def test_some_recordings_all_cropped_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A clock that ran on from one recording to the next."""
+    late = recordings(30) + recordings(5, offset=2.0)
+    built(tmp_path, late, CropTime(max=1e6))
+    (line,) = warnings(caplog)
+    assert line.startswith("SHD train: 5 of 35 recordings have events, but none in a time bin: the times in")
+
+
+def test_one_time_bin_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Times in another unit than µs fit into the first bin."""
+    built(tmp_path, recordings(seconds=0.0008), CropTime(max=1e6))
+    (line,) = warnings(caplog)
+    assert line.startswith(
+        "SHD train: every recording fits into one time bin of 4,000 µs: the times in 64 of the 70"
+    )
+    assert "Is the unit of these times µs?" in line
+
+
+def test_one_label_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A limit that takes the first recordings of a sorted file."""
+    built(tmp_path, recordings(), labels=[1] * 30 + [2] * 40, limit=20)
+    (line,) = warnings(caplog)
+    assert line.startswith(
+        "SHD train: all 20 recordings have the label 1 (one), of 3 classes: limit = 20 takes the"
+    )
+
+
+def test_one_channel_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A spatial factor that puts all channels into one of a hundred."""
+    frames = ToFrame(sensor_size=(100, 1, 1), time_window=4000.0)
+    built(tmp_path, recordings(), Downsample(spatial_factor=(1 / 700, 1.0)), frames=frames)
+    (line,) = warnings(caplog)
+    assert line.startswith(
+        "SHD train: all events are at one place of 100 (polarity 0, x 0): does spatial_factor"
+    )
+
+
+def test_what_is_meant_is_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Ordinary recordings, one bin that was asked for, one channel that was asked for, a mild crop: no line."""
+    built(tmp_path, recordings(), CropTime(max=5e5))
+    built(tmp_path, recordings(), frames=ToFrame(sensor_size=(700, 1, 1), n_time_bins=1))
+    one = ToFrame(sensor_size=(1, 1, 1), time_window=4000.0)
+    built(tmp_path, recordings(), Downsample(spatial_factor=(1 / 700, 1.0)), frames=one)
+    write_nmnist(tmp_path)
+    located = make_source("NMNIST", "train", tmp_path)
+    frames = ToFrame(sensor_size=(34, 34, 2), time_window=10_000.0)
+    preprocess(
+        located, Transform(operations=(frames, ClipCounts(max=1))), store=tmp_path / "store", workers=0
+    )
+    write_file(tmp_path / "shd_train.h5", draw(70))
+    preprocess(
+        make_source("SHD", "train", tmp_path),
+        Transform(operations=(FRAMES,)),
+        store=tmp_path / "store",
+        workers=0,
+    )
+    assert warnings(caplog) == []

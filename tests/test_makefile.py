@@ -1,0 +1,87 @@
+"""`make`: whatever a user says reaches the command as it was typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MAKEFILE = Path(__file__).parents[1] / "Makefile"
+ODD = "/some/o'brien's \"x\" $HOME $(shell false) `ls` \\ % # ü;&"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("make") is None or shutil.which("bash") is None, reason="make and bash are needed"
+)
+
+
+def arguments(folder: Path, *words: str, **variables: str) -> list[list[str]]:
+    """Run make with a `.venv` whose command only writes down its arguments; return those of each call."""
+    program = folder / ".venv/bin/spikestore"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    log = folder / "calls"
+    program.write_text(
+        f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]), file=open({str(log)!r}, 'a'))\n"
+    )
+    program.chmod(0o755)
+    for name in ("pyproject.toml", "constraints.txt"):
+        (folder / name).touch()
+    for number, name in enumerate(("venv", "train", "pipeline", "dev")):
+        stamp = folder / ".venv" / f".stamp-{name}"
+        stamp.touch()
+        os.utime(stamp, (2e9 + number, 2e9 + number))
+    log.unlink(missing_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(
+        [str(shutil.which("make")), "-f", str(MAKEFILE), *words],
+        cwd=folder,
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("said", ["on the command line", "in the environment"])
+def test_any_path_reaches_preprocess(tmp_path: Path, said: str) -> None:
+    """Quotes, spaces, dollar signs, calls of make's own functions: nothing is changed or run."""
+    values = {
+        "DATA": f"data{ODD}",
+        "STORE": f"store{ODD}",
+        "RECIPE": f"r{ODD}",
+        "NAME": "n",
+        "LOCK": f"l{ODD}",
+    }
+    words = [f"{name}={value}" for name, value in values.items()] if "line" in said else []
+    (call,) = arguments(tmp_path, "preprocess", *words, **({} if words else values))
+    assert call == [
+        "preprocess",
+        *("--data", values["DATA"]),
+        *("--store", values["STORE"]),
+        *("--name", "n"),
+        *("--lock", values["LOCK"]),
+        *("--", values["RECIPE"]),
+    ]
+
+
+def test_any_path_reaches_train(tmp_path: Path) -> None:
+    """The configuration too, and the folder that is called after it."""
+    (call,) = arguments(tmp_path, "train", f"CONFIG={ODD}/my net's.toml", "SEED=3", "STORE=s t")
+    assert call == [
+        *("train", "--store", "s t", "--seed", "3", "--folder", "runs/my net's-seed3"),
+        *("--", f"{ODD}/my net's.toml"),
+    ]
+
+
+def test_without_words_it_is_the_demo(tmp_path: Path) -> None:
+    """The demo's recordings are made, and its recipe is run."""
+    made, built = arguments(tmp_path, "preprocess")
+    assert made == ["demo-data", "data/demo"]
+    assert built == ["preprocess", "--store", "./feature_store", "--", "recipes/demo.toml"]

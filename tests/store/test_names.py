@@ -107,7 +107,7 @@ def test_a_set_that_cannot_be_opened_is_not_moved_from() -> None:
     store = Store(memory_storage())
     first = made_of("ab").build(store.storage)
     store.point("demo", {"train": first})
-    store.storage.put(first.address.manifest, b"{}")
+    store.storage.replace(first.address.manifest, b"{}")
     with pytest.raises(UsageError, match=r"can't be opened to compare the recordings: .*manifest"):
         store.point("demo", {"train": made_of("abc", seed=1).build(store.storage)})
 

@@ -143,7 +143,7 @@ def test_one_label_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 def test_one_channel_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A spatial factor that puts all channels into one of a hundred."""
-    frames = ToFrame(sensor_size=(100, 1, 1), time_window=4000.0)
+    frames = ToFrame(sensor_size=(100, 1, 1), time_window=4000.0, include_incomplete=True)
     built(tmp_path, recordings(), Downsample(spatial_factor=(1 / 700, 1.0)), frames=frames)
     (line,) = warnings(caplog)
     assert line.startswith(
@@ -155,11 +155,11 @@ def test_what_is_meant_is_not_reported(tmp_path: Path, caplog: pytest.LogCapture
     """Ordinary recordings, one bin that was asked for, one channel that was asked for, a mild crop: no line."""
     built(tmp_path, recordings(), CropTime(max=5e5))
     built(tmp_path, recordings(), frames=ToFrame(sensor_size=(700, 1, 1), n_time_bins=1))
-    one = ToFrame(sensor_size=(1, 1, 1), time_window=4000.0)
+    one = ToFrame(sensor_size=(1, 1, 1), time_window=4000.0, include_incomplete=True)
     built(tmp_path, recordings(), Downsample(spatial_factor=(1 / 700, 1.0)), frames=one)
     write_nmnist(tmp_path)
     located = make_source("NMNIST", "train", tmp_path)
-    frames = ToFrame(sensor_size=(34, 34, 2), time_window=10_000.0)
+    frames = ToFrame(sensor_size=(34, 34, 2), time_window=10_000.0, include_incomplete=True)
     preprocess(
         located, Transform(operations=(frames, ClipCounts(max=1))), store=tmp_path / "store", workers=0
     )

@@ -93,7 +93,7 @@ def report_degenerate(
             "%s: every recording fits into one time bin of %s µs: %s. Is the unit of these times µs? If not, scale them "
             "with time_factor of downsample, or set time_window of to_frame in their unit",
             label,
-            f"{frame.time_window:,g}",
+            f"{frame.time_window:,.12g}",
             _times(located),
         )
     _report_one_class(manifest, label, contents)
@@ -152,14 +152,14 @@ def _times_and_crop(manifest: Manifest, located: LocatedSource) -> str:
     times = _times(located)
     frame = manifest.transform.to_frame
     settings = ", ".join(
-        f"{name} = {value:,g}"
+        f"{name} = {value:,.12g}"
         for name in ("time_window", "start_time", "end_time")
         if (value := getattr(frame, name)) is not None
     )
     crops = [one for one in manifest.transform.operations if isinstance(one, CropTime)]
     if not crops:
         return f"{times}, to_frame has {settings or frame.mode}. Set these in the unit (µs) and with the offset of the times"
-    kept = " and then ".join(f"{crop.min:,g} to {crop.max:,g} µs" for crop in crops)
+    kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
     return (
         f"{times}, crop_time keeps {kept}. Is the unit of these times µs, and does every recording's clock begin at 0? "
         "For an offset, set min and max of crop_time; for another unit, time_factor of downsample before it"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.errors import UnknownNameError
 
 _KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")
 
@@ -41,3 +42,18 @@ def addresses_by_prefix(storage: Storage, text: str) -> list[Address] | None:
         for source_key in storage.folders(f"features/{transform_key}")
         if source_key.startswith(second)
     ]
+
+
+def only_address(storage: Storage, text: str, found: list[Address]) -> Address:
+    """Return the one address that was found for the beginning of a key.
+
+    Raises
+    ------
+    UnknownNameError
+        None was found, or several.
+    """
+    if len(found) == 1:
+        return found[0]
+    several = ", ".join(f"{transform_key[:12]}/{source_key[:12]}" for transform_key, source_key in found)
+    message = f"{text} could be any of {several}" if found else f"no key in {storage.url} begins with {text}"
+    raise UnknownNameError(message, name=text)

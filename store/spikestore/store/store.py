@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from spikestore.store import refs
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.key_prefixes import addresses_by_prefix, all_addresses
+from spikestore.store.key_prefixes import addresses_by_prefix, all_addresses, only_address
 from spikestore.store.machine import user_data_folder
 from spikestore.store.names import NamedSet, moves, point, refuse_move, refuse_other_classes
 from spikestore.store.parallel import in_order
@@ -339,7 +339,7 @@ class Store:
         if addresses is None:
             raise self._unknown(text)
         found = [one for address in addresses if (one := self.find(address)) is not None]
-        self._only(text, [one.address for one in found])
+        only_address(self.storage, text, [one.address for one in found])
         return found[0]
 
     def address_of(self, text: str) -> Address:
@@ -353,18 +353,7 @@ class Store:
         addresses = addresses_by_prefix(self.storage, text)
         if addresses is None:
             raise self._unknown(text)
-        return self._only(text, addresses)
-
-    def _only(self, text: str, found: list[Address]) -> Address:
-        if len(found) != 1:
-            several = ", ".join(f"{t[:12]}/{s[:12]}" for t, s in found)
-            message = (
-                f"{text} could be any of {several}"
-                if found
-                else f"no key in {self.storage.url} begins with {text}"
-            )
-            raise UnknownNameError(message, name=text)
-        return found[0]
+        return only_address(self.storage, text, addresses)
 
     def _refuse_removed(self, label: str, address: Address) -> None:
         try:

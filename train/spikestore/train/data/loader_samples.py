@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.store import FeatureSet
-from spikestore.store.ranged_reader import sample_columns
 from spikestore.store_schemas.errors import UsageError
 
 _INSTEAD = {
@@ -57,7 +56,7 @@ class LoaderSamples:
     def targets(self) -> npt.NDArray[np.int64]:
         """Label of each sample: int64, shape (samples,). With ``stream`` they are read from the store."""
         if isinstance(self._labels, FeatureSet):
-            self._labels = sample_columns(self._labels, "label")[self.rows].astype(np.int64)
+            self._labels = self._labels.column("label")[self.rows].astype(np.int64)
         return self._labels
 
     def __getitem__(self, item: Any) -> Any:

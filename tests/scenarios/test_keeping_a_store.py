@@ -175,8 +175,8 @@ def test_names(run: Run, store: Path) -> None:
     assert run("tag", "r", "paper", "--store", "store").status == 0
     assert run("show", "paper:train", "--store", "store").status == 0
     answer = run("tag", "r:test", "paper", "--store", "store")
-    assert (answer.status, "say --force" in answer.err) == (2, True)
-    assert run("tag", "r:test", "paper", "--store", "store", "--force").status == 0
+    assert (answer.status, "move this one (--move" in answer.err) == (2, True)
+    assert run("tag", "r:test", "paper", "--store", "store", "--move").status == 0
     assert run("rm", "r:test", "paper", "--store", "store").status == 0
     answer = run("rm", "paper", "--store", "store")
     assert (answer.status, "there is no 'paper'" in answer.err) == (2, True)

@@ -25,6 +25,17 @@ SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may become other users")
 
+# The checkout, and with it the virtual environment, may lie in a home that other users can't enter. So that this is
+# tested wherever the checkout lies, only the standard library can be imported from here on.
+CLOSED = """
+import sys
+class Closed:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in sys.stdlib_module_names:
+            raise ImportError(f"{name} is imported by a user who may not enter the checkout")
+sys.meta_path.insert(0, Closed())
+"""
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -46,7 +57,9 @@ def become(user: int, root: Path, code: str, *, umask: int = 0o077, member: bool
         "from spikestore.store.storage import FolderStorage\n"
         "import spikestore.store.storage.zarr_folder, encodings.idna\n"
         "SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))\n"
+        "from spikestore.store.storage.shared_folder import make_shared\n"
         "verify(SMALL.build(memory_storage()), depth='deep')\n"
+        f"{CLOSED}"
         f"os.setgroups([{TEAM}] if {member} else [])\n"
         f"os.setgid({user}); os.setuid({user}); os.umask({umask})\n"
         f"storage = FolderStorage({str(root)!r})\n"
@@ -134,8 +147,7 @@ def test_a_store_that_becomes_shared(folder: Path, capsys: pytest.CaptureFixture
     assert modes(root) == {("folder", "2775", TEAM), ("file", "644", TEAM)}
     with pytest.raises(UsageError, match="there is no group 'no-such-group'"):
         make_shared(FolderStorage(root), group="no-such-group")
-    share = "from spikestore.store.storage.shared_folder import make_shared\nmake_shared(storage)"
-    assert "can't be shared" in become(BOB, root, share)
+    assert "can't be shared" in become(BOB, root, "make_shared(storage)")
     assert main(["init", str(folder / "new"), "--private"]) == 2
     assert main(["init", "s3://bucket/x", "--shared", "group"]) == 2
     assert main(["init", str(folder / "new")]) == 0

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 _HOST = "127.0.0.1"
 
+_SIGKILL = getattr(signal, "SIGKILL", None)
+"""None on Windows, where a process ends with a status and never by a signal."""
+
 _REPLACEMENTS = 20
 """Dask gives up on a fragment whose workers died four times: this is for workers that can't even start."""
 
@@ -101,7 +104,7 @@ def how_it_ended(returncode: int) -> str:
     """Say in words how a process ended; the kernel kills with signal 9 whoever takes the last memory."""
     if returncode >= 0:
         return f"status {returncode}"
-    return f"signal {-returncode}{': out of memory?' if -returncode == signal.SIGKILL else ''}"
+    return f"signal {-returncode}{': out of memory?' if -returncode == _SIGKILL else ''}"
 
 
 @contextlib.contextmanager

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.store.machine_memory import physical_memory_bytes
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError
 
 LARGEST_SHARD = 2**40
 """Values that a shard can have room for: the index of its chunks then takes 64 MiB."""
+
+_ASSUMED_MEMORY = 2**40
+"""Bytes, where the system does not say how much memory it has."""
 
 
 def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
@@ -26,7 +29,7 @@ def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     sizes = {name: layout.dtype(name).itemsize for name, _ in layout.columns}
     a_value = sizes.pop("index") + sizes.pop("value")
     needed = manifest.fragment_samples * (sum(sizes.values()) + 8) + row.nnz * a_value
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = physical_memory_bytes() or _ASSUMED_MEMORY
     if needed > memory or manifest.shard_values > LARGEST_SHARD:
         raise DamagedError(
             f"fragment {fragment} of {manifest.source.dataset} {manifest.source.split} claims {needed:,} bytes of memory, "

@@ -12,8 +12,11 @@ import ctypes
 import errno
 import os
 import secrets
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+from spikestore.store.storage.system_calls import create_file, open_folder, set_mode
 
 NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
 """What ``link`` answers where a file system has no hard links; EPERM also where it may not be written to."""
@@ -33,10 +36,10 @@ def open_new(place: Path, mode: int | None = None) -> int:
     mode : int, optional
         Permissions, whatever the umask; by default what the umask leaves.
     """
-    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    handle = create_file(place)
     if mode is not None:
         try:
-            os.fchmod(handle, mode)
+            set_mode(handle, mode)
         except OSError:
             os.close(handle)
             raise
@@ -91,7 +94,10 @@ def name_if_free(temporary: Path, target: Path) -> bool:
 
 
 def _rename_if_free(temporary: Path, target: Path) -> bool:
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    # ctypes has no name for "this program" on Windows.
+    rename = (
+        getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    )
     number = errno.ENOSYS
     if rename is not None:
         places = [os.fsencode(place) for place in (temporary, target)]
@@ -107,7 +113,9 @@ def _rename_if_free(temporary: Path, target: Path) -> bool:
 
 def sync_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    handle = open_folder(folder)
+    if handle is None:
+        return
     try:
         os.fsync(handle)
     except OSError as error:

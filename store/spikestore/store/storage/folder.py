@@ -31,6 +31,7 @@ from spikestore.store.storage.durable_files import (
     write_synced,
 )
 from spikestore.store.storage.protocol import StoredObject, path_parts
+from spikestore.store.storage.system_calls import error_numbers, open_to_read, read_at
 from spikestore.store_schemas.errors import (
     DamagedError,
     MissingObjectError,
@@ -47,9 +48,9 @@ TEMPORARY = ".tmp"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
-_LOST = {
-    errno.ESTALE, errno.ENOTCONN, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EREMOTEIO
-}  # fmt: skip
+_LOST = error_numbers(
+    "ESTALE", "ENOTCONN", "EIO", "ENODEV", "ENXIO", "ETIMEDOUT", "EHOSTDOWN", "EREMOTEIO"
+)  # fmt: skip
 _NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 _ATTEMPTS = 20
 
@@ -92,8 +93,7 @@ class FolderStorage:
     def get(self, path: str) -> bytes:
         """Return an object's bytes."""
         with self._clear_errors(path, "read"):
-            # O_NONBLOCK: opening a pipe would wait for a writer.
-            handle = os.open(self._place(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = open_to_read(self._place(path))
             try:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
@@ -107,12 +107,12 @@ class FolderStorage:
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return some of an object's bytes."""
         with self._clear_errors(path, "read"):
-            handle = os.open(self._place(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = open_to_read(self._place(path))
             try:
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
                     raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
                 parts, at = [], start
-                while at < stop and (part := os.pread(handle, stop - at, at)):
+                while at < stop and (part := read_at(handle, stop - at, at)):
                     parts.append(part)
                     at += len(part)
                 return parts[0] if len(parts) == 1 else b"".join(parts)

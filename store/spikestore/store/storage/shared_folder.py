@@ -6,12 +6,12 @@ finds it, an administrator may set it with ``chgrp`` and ``chmod 2775``, and not
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 from pathlib import Path
 
 from spikestore.store.storage.folder import TEMPORARY, FolderStorage
+from spikestore.store.storage.system_calls import HAS_OWNERS, sync_all
 from spikestore.store_schemas.errors import StoreError, UsageError
 
 _FOLDER, _FILE = 0o2775, 0o644
@@ -37,10 +37,14 @@ def make_shared(storage: FolderStorage, *, group: str | None = None, private: bo
     Raises
     ------
     UsageError
-        There is no such group.
+        There is no such group, or the system has no groups (Windows).
     StoreError
         The folder itself is not ours, or we are no member of the group.
     """
+    if not HAS_OWNERS:
+        raise UsageError(
+            "a store is shared by a group of Unix users, and this system has none: leave out --shared"
+        )
     mask = 0o2770 if private else 0o7777
     storage.make()
     (storage.root / TEMPORARY).mkdir(exist_ok=True)
@@ -67,5 +71,5 @@ def make_shared(storage: FolderStorage, *, group: str | None = None, private: bo
     if not storage.root.stat().st_mode & stat.S_ISGID:  # cleared without a word for who is not in the group
         name = storage.root.stat().st_gid
         raise StoreError(f"{storage.url} can't be shared: you are not in its group {name}", path=storage.url)
-    os.sync()
+    sync_all()
     return left

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from spikestore.store import FeatureSet
+from spikestore.store.machine_memory import free_memory_bytes
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.packed import packed_bytes
 
@@ -20,6 +19,9 @@ Chosen = Literal["host", "device", "stream"]
 
 _SHARE = 0.8
 """Share of the free memory that a set may take; the rest is for batches and the network."""
+
+_ASSUMED_FREE = 4 * 2**30
+"""Bytes, where the system does not say how much memory is free."""
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -103,13 +105,8 @@ def free_device_bytes(device: torch.device) -> int:
 
 def free_host_bytes() -> int:
     """Return the memory that can be had without swapping."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        available = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(available.split()[1]) * 1024
-    except (OSError, StopIteration, ValueError):
-        # Not Linux: free pages alone, which leaves out what caches would give back.
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    free = free_memory_bytes()
+    return _ASSUMED_FREE if free is None else free
 
 
 def _name(chosen: str, device: torch.device) -> str:

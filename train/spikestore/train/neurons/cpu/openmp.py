@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -50,7 +49,7 @@ def run_task(task: Any, job: int, pieces: int) -> None:
 @cache
 def _openmp() -> Any:
     """``GOMP_parallel`` of an OpenMP library that is in this process already; None if there is none."""
-    if sys.platform == "win32":
+    if not hasattr(os, "RTLD_NOLOAD"):  # Windows can't ask for a library that is loaded already
         return None
     for name in _LIBRARIES:
         try:

@@ -26,7 +26,7 @@ ifeq ($(filter $(TORCH),cpu cuda),)
 $(error TORCH is '$(TORCH)': it can be cpu or cuda)
 endif
 
-.PHONY: help preprocess demo train exodus test lint format bench bench-seed clean distclean
+.PHONY: help preprocess demo train exodus test bits lint format bench bench-seed clean distclean
 
 help: ## list the targets (this is what `make` alone does)
 	@echo "make TARGET [VARIABLE=value …]"
@@ -151,6 +151,9 @@ $(VENV)/.stamp-triton: $(VENV)/.stamp-dev
 
 test: $(VENV)/.stamp-dev $(VENV)/.stamp-exodus-source $(if $(SLOW),$(VENV)/.stamp-triton) ## run the tests that need neither a GPU nor much time
 	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(if $(SLOW),-m 'not gpu') $(PYTEST_ARGS)
+
+bits: $(VENV)/.stamp-dev ## run the tests that compare bits, on simulated processors, with one thread and four
+	@.ci/bits $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev ## ruff, mypy, import rules
 	@$(BIN)/ruff check .

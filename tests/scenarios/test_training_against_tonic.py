@@ -29,6 +29,8 @@ from spikestore.train import (
     training_step,
 )
 
+pytestmark = pytest.mark.bits
+
 BATCH = 16
 STEPS = 4
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from spikestore.train.neurons import linear
 
 NAME = "small"
 
+THREADS = int(os.environ.get("TESTS_THREADS", "1"))
+"""Threads of torch; ``make bits`` sets another number."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     # OpenMP's threads wait by spinning: on a busy machine two of them are slower than one.
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
 
 
 def learnable(split: str, samples: int, seed: int) -> SmallSet:

@@ -20,6 +20,8 @@ from spikestore.pipeline.demo.demo_data import write_demo_data
 from spikestore.pipeline.demo.demo_voices import WORDS, draw_recording, draw_voice
 from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError, UsageError
 
+pytestmark = pytest.mark.bits
+
 COUNTS = {"train": 210, "valid": 35, "test": 35}
 
 

@@ -8,6 +8,7 @@ from unittest import mock
 
 import h5py
 import numpy as np
+import pytest
 from hypothesis import assume, event, given, reject, settings
 from hypothesis import strategies as st
 from tests.pipeline.fused_cases import TABLE, alone, assert_same, block_of, by_tonic, fused, name_of, rows
@@ -23,6 +24,8 @@ from spikestore.store_schemas.errors import RecordingError, UsageError
 from spikestore.store_schemas.layout import layout_of
 from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
+
+pytestmark = pytest.mark.bits
 
 SEED = Transform(
     operations=(

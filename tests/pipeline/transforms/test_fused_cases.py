@@ -21,6 +21,8 @@ from spikestore.store_schemas.layout import layout_of
 from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
+pytestmark = pytest.mark.bits
+
 # ------------------------------------------------------------------ particular recordings
 
 

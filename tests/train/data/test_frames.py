@@ -18,6 +18,8 @@ from spikestore.train.data.batch import TensorColumns
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.sample_pointers import Split, host_pieces
 
+pytestmark = pytest.mark.bits
+
 ALONE = Split(None, 1)
 
 

@@ -18,6 +18,8 @@ from spikestore.train.models import backends
 from spikestore.train.models.backends import Backend, SurrogateName
 from spikestore.train.models.networks import load_weights, weights
 
+pytestmark = pytest.mark.bits
+
 SPECS = {
     "linear": (NetworkSpec(hidden=(24, 16), input_scale=3.0), (1, 10), {}),
     "single": (NetworkSpec(hidden=(24, 16), input_scale=3.0, spikes="single", surrogate="heaviside"), (1, 10), {}),

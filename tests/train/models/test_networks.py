@@ -15,6 +15,8 @@ from spikestore.train import NetworkSpec, build_network, forget_states
 from spikestore.train.models.backends import Backend
 from spikestore.train.models.networks import load_weights, spiking_layers, weights
 
+pytestmark = pytest.mark.bits
+
 
 @pytest.mark.parametrize("backend", ["sinabs", "fused"])
 def test_is_the_seeds_network(backend: Backend) -> None:

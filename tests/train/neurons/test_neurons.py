@@ -23,6 +23,8 @@ from spikestore.train.neurons import IAF
 from spikestore.train.neurons.cpu import openmp as threads
 from spikestore.train.neurons.cpu.compile import STRIP
 
+pytestmark = pytest.mark.bits
+
 SURROGATES: list[tuple[Any, Any]] = [
     (neurons.SingleExponential(), reference.SingleExponential()),
     (neurons.SingleExponential(0.3, 2.0), reference.SingleExponential(0.3, 2.0)),
@@ -161,6 +163,7 @@ def test_strips_and_threads_change_nothing() -> None:
     """More neurons than a strip has, any number of threads of torch's or of our own: the same to the last bit."""
     x = torch.randn(3, 6, 2 * STRIP + 77)
     expected, wanted = gradients(sinabs_layers.IAF(min_v_mem=-0.5), [torch.zeros(3, x.shape[2]), x])
+    before = torch.get_num_threads()
     for count, pool in ((1, None), (2, None), (5, None), (4, threads._plain_threads)):
         torch.set_num_threads(count)
         patch = pytest.MonkeyPatch()
@@ -169,7 +172,7 @@ def test_strips_and_threads_change_nothing() -> None:
         try:
             outputs, found = gradients(IAF(min_v_mem=-0.5), [torch.zeros(3, x.shape[2]), x])
         finally:
-            torch.set_num_threads(1)
+            torch.set_num_threads(before)
             patch.undo()
         assert torch.equal(outputs[0], expected[0])
         assert float((found[1] - wanted[1]).abs().max()) <= 1e-6 * float(wanted[1].abs().max())

@@ -20,6 +20,8 @@ from spikestore.train.neurons import linear as linear_module
 from spikestore.train.neurons.counts import Counts
 from spikestore.train.neurons.sequential import SpikingSequential, watch_spikes
 
+pytestmark = pytest.mark.bits
+
 COUNTS = (torch.rand(6, 60, 30, generator=torch.Generator().manual_seed(0)) < 0.1).float()
 
 

@@ -65,6 +65,7 @@ def test_linear_layers_run_together_with_their_neurons(
     assert len(joint_steps) == -(-len(splits["train"]) // 16)
 
 
+@pytest.mark.bits
 def test_same_seed_same_weights(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
     """Two runs of one seed end in equal weights, another seed in others; the residence changes nothing."""
     runs = {
@@ -84,6 +85,7 @@ class Stop(Exception):
     """Ends a run in mid-epoch."""
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 10, 13])
 def test_resume_equals_an_uninterrupted_run(
     splits: dict[str, FeatureSet], tmp_path: Path, stop_after: int

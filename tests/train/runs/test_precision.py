@@ -21,6 +21,8 @@ from spikestore.train.runs.loop import train
 from spikestore.train.runs.precision import Arithmetic, Precision
 from spikestore.train.runs.run import evaluate, run
 
+pytestmark = pytest.mark.bits
+
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

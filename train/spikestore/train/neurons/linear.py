@@ -3,7 +3,7 @@
 Spikes are small integers and mostly 0. So a layer's input is kept as uint8, which is also the spikes of the layer
 before, and membrane potentials are not kept at all: the backward pass adds up once more the few columns of the
 weight that count. The forward pass is torch's own matrix product, so that outputs are those of the layers one by
-one to the last bit.
+one to the last bit, as far as torch repeats its own: on one processor, with one number of threads.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Settings shared by all tests: hypothesis profiles, and an environment without the user's settings.
-
-``HYPOTHESIS_PROFILE`` picks one: ``default``, ``ci`` (the same examples in every run, so that a red build is
-red for everybody) or ``nightly`` (many more examples).
-"""
+"""Settings shared by all tests: hypothesis profiles (`tests.hypothesis_profiles`), and an environment without the user's settings."""
 
 from __future__ import annotations
 
@@ -12,14 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.hypothesis_profiles import PROFILE, examples
 
 # Deadlines and speed checks measure the neighbours on a shared machine, not our code.
 _DEFAULT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-settings.register_profile("default", _DEFAULT)
+settings.register_profile("default", _DEFAULT, max_examples=examples())
 settings.register_profile("ci", _DEFAULT, derandomize=True, print_blob=True)
-settings.register_profile("nightly", _DEFAULT, max_examples=1000, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+settings.register_profile("nightly", _DEFAULT, max_examples=examples(), print_blob=True)
+settings.load_profile(PROFILE)
 
 # SPIKESTORE_STORE and its like belong to whoever runs the tests: no test may find their store, nor may any
 # command that a test starts.

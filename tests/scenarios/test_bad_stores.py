@@ -143,6 +143,7 @@ def test_a_plan_of_a_newer_format(run: Run, data: Path, tmp_path: Path) -> None:
     assert manifests(tmp_path / "store") == []
 
 
+@pytest.mark.slow
 def test_a_worker_reports_a_bad_recording_as_this_process_would(
     commands: Commands, data: Path, run: Run, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.store import damage
 from tests.store.damage import KINDS, NAME, OTHER_SOURCE, SMALL, Objects, flipped, make_store
 from tests.store.small_sets import memory_storage, same
@@ -39,7 +40,15 @@ def store(pristine: Path, tmp_path: Path) -> Path:
     return shutil.copytree(pristine, tmp_path / "store")
 
 
-@pytest.mark.parametrize(("kind", "at_least"), [("flip", 100), ("resize", 100), ("delete", 35), ("swap", 80)])
+@pytest.mark.parametrize(
+    ("kind", "at_least"),
+    [
+        ("flip", 100),
+        pytest.param("resize", 100, marks=pytest.mark.slow),
+        ("delete", 35),
+        pytest.param("swap", 80, marks=pytest.mark.slow),
+    ],
+)
 def test_every_object_damaged(pristine: Path, kind: str, at_least: int) -> None:
     """Whatever object is damaged: reads return the truth or name it, and verify (or opening) names it."""
     tried, wrong = damage.survey(pristine, kind)
@@ -47,16 +56,17 @@ def test_every_object_damaged(pristine: Path, kind: str, at_least: int) -> None:
     assert tried >= at_least
 
 
-def test_every_object_damaged_read_by_zarrs(pristine: Path) -> None:
+@pytest.mark.parametrize("kinds", [("flip",), pytest.param(tuple(KINDS), marks=pytest.mark.slow)])
+def test_every_object_damaged_read_by_zarrs(pristine: Path, kinds: tuple[str, ...]) -> None:
     """The same with the codec pipeline zarrs, which does not check all that Zarr's own does."""
     pytest.importorskip("zarrs")
-    command = [sys.executable, "-m", "tests.store.damage", str(pristine), *KINDS]
+    command = [sys.executable, "-m", "tests.store.damage", str(pristine), *kinds]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "read with ZarrsCodecPipeline"
-    assert [line.split(": ")[0] for line in lines[1:]] == [*KINDS], done.stdout
+    assert [line.split(": ")[0] for line in lines[1:]] == [*kinds], done.stdout
     assert all(int(line.split()[1]) > 20 for line in lines[1:])
 
 
@@ -69,7 +79,7 @@ def objects_in_memory() -> dict[str, bytes]:
 
 
 @given(st.data())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_any_bit(data: st.DataObject) -> None:
     """Any flipped bit anywhere: a read returns the truth or fails, and verify finds it."""
     objects = objects_in_memory()

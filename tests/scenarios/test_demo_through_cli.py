@@ -190,6 +190,7 @@ def cluster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
         yield json.loads((folder / "scheduler.json").read_text())["address"]
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_that_is_there_already(
     built: Built, demo: Path, commands: Commands, environment: dict[str, str], tmp_path: Path
 ) -> None:

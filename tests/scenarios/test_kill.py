@@ -25,7 +25,7 @@ from tests.scenarios.command_runs import (
 )
 from tests.scenarios.conftest import Built
 
-from spikestore.store.store import Store
+from spikestore.store import Store, verify
 
 FRAGMENTS = 7
 """Of 64 rows in the training split."""
@@ -94,7 +94,7 @@ def nothing_is_listed(commands: Commands) -> None:
     store = commands.folder / "store"
     assert manifests(store) == []
     assert len(records(store)) < FRAGMENTS
-    assert commands.well("ls", "--store", "store", "--json").json["feature_sets"] == []
+    assert list(Store(store).feature_sets()) == []
 
 
 def goes_on_to_the_same(commands: Commands, built: Built, command: tuple[str | Path, ...]) -> None:
@@ -116,8 +116,15 @@ def goes_on_to_the_same(commands: Commands, built: Built, command: tuple[str | P
 @pytest.mark.parametrize(
     ("count", "workers", "then", "more"),
     [
-        pytest.param(0, 0, 0, (), id="plan-only"),
-        pytest.param(1, 0, 0, ("--fragment-samples", "128"), id="one-record-then-other-fragments"),
+        pytest.param(0, 0, 0, (), id="plan-only", marks=pytest.mark.slow),
+        pytest.param(
+            1,
+            0,
+            0,
+            ("--fragment-samples", "128"),
+            id="one-record-then-other-fragments",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(3, 2, 0, (), id="workers-then-none"),
         pytest.param(5, 0, 2, ("--fragment-samples", "256"), id="late-then-workers", marks=pytest.mark.slow),
         pytest.param(0, 2, 1, (), id="workers-plan-only", marks=pytest.mark.slow),
@@ -148,7 +155,7 @@ def test_killed_again_and_again(commands: Commands, built: Built, recipe: Path) 
     goes_on_to_the_same(commands, built, build(recipe, 0))
 
 
-@pytest.mark.parametrize("killed", [1, 2])
+@pytest.mark.parametrize("killed", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_killed_workers_are_replaced(commands: Commands, built: Built, recipe: Path, killed: int) -> None:
     """One worker of two, or both, are killed in mid-build: the run itself goes on, and ends with the right digest."""
     with ending(started_to(commands, recipe, 2, 1)) as process:
@@ -219,7 +226,7 @@ def test_two_builders_at_once(commands: Commands, built: Built, recipe: Path) ->
     for err in said:
         assert "Traceback" not in err
         assert features.digest[:12] in err
-    assert commands.well("verify", "--deep", "--store", "store").status == 0
+    assert verify(features, depth="deep") == []
 
 
 @pytest.mark.slow

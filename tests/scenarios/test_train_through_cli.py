@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.scenarios.command_runs import Commands
 from tests.scenarios.conftest import Built
-from tests.scenarios.refusals import Run
+from tests.scenarios.refusals import Answer, Run
 
 from spikestore.store import Store
 
@@ -30,12 +30,18 @@ learning_rate = {learning_rate}
 """
 
 
-def badly(commands: Commands, *arguments: str | Path) -> str:
-    """Run a command that must end with exit status 2; return its one line on stderr."""
-    done = commands.run(*arguments)
-    assert done.status == 2, done
-    assert "Traceback" not in done.err
-    return done.err
+def well(run: Run, *arguments: str | Path) -> Answer:
+    """Run a command that must succeed, in this process."""
+    answer = run(*arguments)
+    assert answer.status == 0, answer.err
+    return answer
+
+
+def badly(run: Run, *arguments: str | Path) -> str:
+    """Run a command that must end with exit status 2, in this process; return its one line on stderr."""
+    answer = run(*arguments)
+    assert answer.status == 2, answer
+    return answer.err
 
 
 def write_config(folder: Path, *, epochs: int = 1, learning_rate: float = 2e-3, data: str = "") -> Path:
@@ -45,20 +51,19 @@ def write_config(folder: Path, *, epochs: int = 1, learning_rate: float = 2e-3, 
     return path
 
 
-def test_train_and_evaluate(built: Built, with_torch_commands: Commands, tmp_path: Path) -> None:
+def test_train_and_evaluate(built: Built, run: Run, tmp_path: Path) -> None:
     """A run trains, is done the second time, goes on for more epochs, and its checkpoint is evaluated as it was measured, by another backend too."""
     config = write_config(tmp_path)
-    first = json.loads(with_torch_commands.well("train", config, "--store", built.store, "--json").out)
+    first = json.loads(well(run, "train", config, "--store", built.store, "--json").out)
     assert [epoch["epoch"] for epoch in first["epochs"]] == [1]
     assert 0 < first["best_accuracy"] < 1
-    again = with_torch_commands.well("train", config, "--store", built.store)
+    again = well(run, "train", config, "--store", built.store)
     assert "trained already" in again.err
-    more = json.loads(
-        with_torch_commands.well("train", config, "--store", built.store, "--epochs", "2", "--json").out
-    )
+    more = json.loads(well(run, "train", config, "--store", built.store, "--epochs", "2", "--json").out)
     assert [epoch["epoch"] for epoch in more["epochs"]] == [2]
     found = json.loads(
-        with_torch_commands.well(
+        well(
+            run,
             "evaluate",
             "runs/small/best.pt",
             "--store",
@@ -96,36 +101,30 @@ def test_help_names_every_residence(run: Run) -> None:
     assert {"auto,", "host,", "device", "stream."} <= set(words)
 
 
-def test_what_is_wrong_is_one_clear_line(built: Built, with_torch_commands: Commands, tmp_path: Path) -> None:
+def test_what_is_wrong_is_one_clear_line(built: Built, run: Run, tmp_path: Path) -> None:
     """Wrong use ends with exit status 2 and a line that names what is wrong."""
     config = write_config(tmp_path, data='residense = "host"')
-    assert "data.residense: there is no such field, did you mean 'residence'?" in badly(
-        with_torch_commands, "train", config
-    )
+    assert "data.residense: there is no such field, did you mean 'residence'?" in badly(run, "train", config)
     config = write_config(tmp_path)
-    assert "there is no 'demo' in the store" in badly(
-        with_torch_commands, "train", config, "--store", "empty"
-    )
-    assert "there is no configuration" in badly(with_torch_commands, "train", "nothing.toml")
+    assert "there is no 'demo' in the store" in badly(run, "train", config, "--store", "empty")
+    assert "there is no configuration" in badly(run, "train", "nothing.toml")
     assert "backend: should be 'fused', 'sinabs' or 'exodus', found 'slayer'" in badly(
-        with_torch_commands, "train", config, "--backend", "slayer"
+        run, "train", config, "--backend", "slayer"
     )
-    assert "there is no checkpoint" in badly(with_torch_commands, "evaluate", "nothing.pt")
+    assert "there is no checkpoint" in badly(run, "evaluate", "nothing.pt")
     config.write_text(config.read_text().replace("[32]", "[100000000000]"))
     command = ("train", config, "--store", built.store)
-    assert f"{config}: network.hidden[0]: is too large" in badly(with_torch_commands, *command)
+    assert f"{config}: network.hidden[0]: is too large" in badly(run, *command)
 
 
-def test_other_data_are_refused_unless_asked_for(
-    built: Built, with_torch_commands: Commands, tmp_path: Path
-) -> None:
+def test_other_data_are_refused_unless_asked_for(built: Built, run: Run, tmp_path: Path) -> None:
     """A checkpoint does not go on with a set of another digest under the same name; a flag overrides that."""
     config = write_config(tmp_path)
-    with_torch_commands.well("train", config, "--store", built.store)
+    well(run, "train", config, "--store", built.store)
     store, other = Store(built.store), Store(tmp_path / "other")
     shutil.copytree(built.store, tmp_path / "other")
     splits = store.splits("demo")
     other.point("demo", {"train": splits["test"]})
     command = ("train", config, "--store", tmp_path / "other", "--epochs", "2")
-    assert "--other-data" in badly(with_torch_commands, *command)
-    with_torch_commands.well(*command, "--other-data")
+    assert "--other-data" in badly(run, *command)
+    well(run, *command, "--other-data")

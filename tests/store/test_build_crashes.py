@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.store.small_sets import SmallSet, memory_storage, same, small_set
 from tests.store.watched_storage import Crash, Crashing, WatchedStorage
 
@@ -66,8 +67,8 @@ def test_the_verbs_of_a_build() -> None:
     "resumption",
     [
         Resumption(),
-        Resumption(wish=OTHER_WISH),
-        Resumption(restart=True),
+        pytest.param(Resumption(wish=OTHER_WISH), marks=pytest.mark.slow),
+        pytest.param(Resumption(restart=True), marks=pytest.mark.slow),
         Resumption(OTHER_WISH, restart=True),
     ],
     ids=["same-wish", "other-wish", "restart", "restart-with-other-wish"],
@@ -118,7 +119,7 @@ def test_a_restart_reuses_nothing() -> None:
         max_size=5,
     )
 )
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 def test_crash_after_crash(crashes: list[tuple[int, Resumption]]) -> None:
     """Any series of runs, each crashing somewhere with a wish of its own, still ends in the same digest."""
     storage = memory_storage()

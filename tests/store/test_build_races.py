@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.store.small_sets import memory_storage, same, small_set
 from tests.store.watched_storage import Crashing, WatchedStorage, interleave
 
@@ -35,7 +36,7 @@ def builder(wish: int, *, restart: bool = False) -> Callable[[Storage], FeatureS
 
 
 @given(st.lists(st.integers(0, 1), max_size=80), st.booleans(), st.booleans())
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_any_interleaving_of_two_builders(
     order: list[int], first_restarts: bool, second_restarts: bool
 ) -> None:

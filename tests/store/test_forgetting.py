@@ -7,6 +7,7 @@ import functools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.store.small_sets import memory_storage, small_set
 from tests.store.test_refs import pin
 from tests.store.watched_storage import WatchedStorage, interleave
@@ -100,7 +101,7 @@ def test_a_damaged_entry_can_be_forgotten() -> None:
 
 
 @given(st.lists(st.integers(0, 2), max_size=24))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_any_interleaving(order: list[int]) -> None:
     """Two writers and one who forgets: what a writer adds after the forgetting is there, nothing older is."""
     storage = memory_storage()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 
 from spikestore.store import Build, FeatureSet, SampleColumns, Store
 from spikestore.store.testing.strategies import columns as column_sets
@@ -71,7 +72,7 @@ def test_the_reader_is_short_and_independent() -> None:
     assert modules == {"hashlib", "json", "re", "collections.abc", "pathlib", "typing", "numpy", "zarr"}
 
 
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 @given(made=column_sets(max_samples=140), fragment=st.sampled_from([64, 128, 192]))
 def test_both_readers_agree(
     tmp_path_factory: pytest.TempPathFactory,

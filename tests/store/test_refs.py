@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.store.small_sets import memory_storage
 from tests.store.watched_storage import Crash, Crashing, WatchedStorage, interleave
 
@@ -114,7 +115,7 @@ def test_eight_threads(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(0, 2), max_size=20))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_any_interleaving(order: list[int]) -> None:
     """Three writers in any order of storage operations: no split is lost."""
     storage = memory_storage()

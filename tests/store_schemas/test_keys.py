@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 
 from spikestore.store.testing.strategies import (
     VALUES,
@@ -36,7 +37,7 @@ from spikestore.store_schemas.specs.transform import Transform
 OPERATIONS = get_args(get_args(Operation)[0])
 FRAME = ToFrame(sensor_size=(4, 1, 1), time_window=4000.0)
 FILE = SourceFile(name="a.h5", size=1, sha256="0" * 64)
-FEW = settings(max_examples=25)
+FEW = settings(max_examples=examples(25))
 
 
 def key_of(spec: Spec) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 
 from spikestore.store.testing.strategies import to_frames
 from spikestore.store_schemas.errors import SpecError
@@ -123,7 +124,7 @@ def test_sensor_size_is_three_positive_whole_numbers(size: Any) -> None:
         ToFrame.from_mapping({"sensor_size": size, "time_window": 1}, origin="test")
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(to_frames())
 def test_windows_per_event_is_a_small_whole_number(frame: ToFrame) -> None:
     """Never more than the bins that there are; test_plan.py shows that it is a bound."""

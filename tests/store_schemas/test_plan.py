@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 
 from spikestore.store_schemas.documents.plan import FRAGMENT_BYTES, FRAGMENTS_PER_WORKER, Plan, make_plan
 from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
@@ -93,7 +94,7 @@ def frames(draw: st.DrawFn) -> ToFrame:
     return ToFrame(sensor_size=(10**6, 1, 1), **fields)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     frame=frames(),
     steps=st.lists(st.sampled_from([0, 0, 1, 1, 2, 3, 10, 50]), min_size=1, max_size=60),
@@ -123,7 +124,7 @@ def test_no_recording_can_have_more_non_zeros_than_were_planned(
     assert counted.max() <= frame.windows_per_event
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     n_events=st.lists(st.integers(0, 3_000_000), min_size=1, max_size=300),
     frame=frames(),
@@ -150,7 +151,7 @@ def test_a_shard_has_room_for_every_fragment(
         assert 0 <= made.fragment_samples - wish < 64
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.integers(1, 100_000), st.integers(1, 64))
 def test_every_worker_gets_four_fragments(samples: int, workers: int) -> None:
     """As long as there are four blocks for each; small sets are cut into blocks."""
@@ -161,7 +162,7 @@ def test_every_worker_gets_four_fragments(samples: int, workers: int) -> None:
         assert made.fragment_samples == 64
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.integers(1, 100_000), st.integers(2, 16))
 def test_workers_end_together(samples: int, workers: int) -> None:
     """No worker has a fragment more than its share, but for what whole blocks cost."""

@@ -46,6 +46,7 @@ def sealed(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_nowhere_to_keep_it(sealed: Path, tmp_path: Path) -> None:
     """Installation and user's cache read-only: spikes are right, and a line names NUMBA_CACHE_DIR; once."""
     done = spikes(sealed, "/dev/null/none")

@@ -15,6 +15,7 @@ import tonic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.hypothesis_profiles import examples
 from tests.pipeline.cochlea_files import CLASSES, SPLITS, draw, good, write_dataset, write_file
 
 from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
@@ -101,7 +102,7 @@ def recording_lists(draw_from: st.DrawFn) -> list[tuple[npt.NDArray[Any], npt.ND
 
 
 @given(recordings=recording_lists(), chunks=st.sampled_from([None, (1,), (5,)]))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_any_finite_times_are_tonics(
     recordings: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]], chunks: tuple[int] | None
 ) -> None:
@@ -152,7 +153,7 @@ def test_other_widths_are_read_as_tonic_reads_them(tmp_path: Path, times_type: A
 
 
 @given(data=st.data())
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_a_block_is_its_rows(data: st.DataObject, shared_file: Path) -> None:
     with CochleaReader(shared_file) as reader:
         start = data.draw(st.integers(0, len(reader)))
@@ -186,7 +187,7 @@ def shared_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(data=st.data(), wide=st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_block_has_the_errors_of_its_rows(data: st.DataObject, wide: bool) -> None:
     """Any mixture of good and ill-formed recordings; several faults in one, in any order."""
     times_type = np.float32 if wide else np.float16

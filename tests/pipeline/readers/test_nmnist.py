@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.pipeline.cochlea_files import bad, good
 from tests.pipeline.event_files import (
     OVERFLOW,
@@ -59,7 +60,7 @@ any_event = st.one_of(
 
 
 @given(recordings=st.lists(st.lists(any_event, min_size=1, max_size=12), min_size=1, max_size=6))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_any_files_are_tonics_whatever_they_are_read_with(recordings: list[list[tuple[int, ...]]]) -> None:
     """Overflow events anywhere, of any x, with any times; those of one file do not move another's."""
     with tempfile.TemporaryDirectory() as name:

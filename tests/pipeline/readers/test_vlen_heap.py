@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.pipeline.cochlea_files import draw, write_file
 from tests.pipeline.heap_files import NAMES, Damage, assert_as_h5py, opened, write_vlen
 
@@ -30,7 +31,7 @@ from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
     chunks=st.sampled_from([None, (1,), (5,), (64,)]),
     data=st.data(),
 )
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_any_lengths_are_read_as_h5py_reads_them(
     lengths: list[int], chunks: tuple[int] | None, data: st.DataObject
 ) -> None:

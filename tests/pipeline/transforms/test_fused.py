@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, event, given, reject, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.pipeline.fused_cases import TABLE, alone, assert_same, block_of, by_tonic, fused, name_of, rows
 from tests.pipeline.tonic_cases import legal_cases, recording
 from tonic import transforms
@@ -49,7 +50,7 @@ def made(transform: Transform, *, has_y: bool) -> FusedChain:
 # ------------------------------------------------------------------ Tonic itself is the reference
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(legal_cases())
 def test_every_legal_recording_gives_tonics_frames_integer_for_integer(
     case: tuple[list[Any], Events],
@@ -158,7 +159,7 @@ def blocks(draw: st.DrawFn) -> tuple[Transform, bool, list[Events], bool]:
     return transform, has_y, recordings, draw(st.sampled_from([False, False, True]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(blocks())
 def test_a_block_gives_what_its_recordings_give_one_by_one(
     case: tuple[Transform, bool, list[Events], bool],
@@ -202,7 +203,7 @@ def ordinary(draw: st.DrawFn) -> tuple[Transform, bool, list[Events]]:
     return transform, has_y, recordings
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(ordinary())
 def test_ordinary_recordings_are_never_left_to_tonic(case: tuple[Transform, bool, list[Events]]) -> None:
     transform, has_y, recordings = case
@@ -215,7 +216,7 @@ def test_ordinary_recordings_are_never_left_to_tonic(case: tuple[Transform, bool
 # ------------------------------------------------------------------ tables of times
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     st.lists(st.lists(st.integers(0, 2**16 - 1), max_size=30), min_size=1, max_size=4),
     st.booleans(),

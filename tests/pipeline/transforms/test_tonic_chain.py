@@ -7,6 +7,7 @@ from unittest import mock
 
 import numpy as np
 from hypothesis import event, given, settings
+from tests.hypothesis_profiles import examples
 from tests.pipeline.tonic_cases import NAME, assert_same, dense, legal_cases, recording, slices
 from tonic import transforms
 
@@ -16,7 +17,7 @@ from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
 from spikestore.pipeline.transforms.tonic_chain import TonicChain
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(legal_cases())
 def test_every_legal_recording_gives_tonics_frames_integer_for_integer(
     case: tuple[list[Any], Events],

@@ -12,6 +12,7 @@ import pytest
 import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 
 from spikestore.store.columns.digest import block_checks, block_digests, check_seed, set_digest
 from spikestore.store.columns.samples import SampleColumns
@@ -60,7 +61,7 @@ def naive_digest(columns: SampleColumns, layout: Layout, skipped: list[int]) -> 
     return hashlib.sha256(hashes).hexdigest()
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(
     made=column_sets(max_samples=140, max_bins=3), seed=st.integers(0, 2**64 - 1), first=st.integers(0, 2**40)
 )
@@ -78,7 +79,7 @@ def test_digest_and_check_are_what_the_format_says(made: Made, seed: int, first:
     assert digest == naive_digest(columns, layout, skipped)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(made=column_sets(max_samples=200), fragment=st.sampled_from([1, 2, 3]))
 def test_cutting_into_fragments_changes_no_digest(made: Made, fragment: int) -> None:
     """Blocks are counted from the start of the set, so runs of whole blocks give the same hashes."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 
 from spikestore.store.columns.samples import SampleColumns, concatenate
 from spikestore.store.testing.strategies import columns as column_sets
@@ -201,7 +202,7 @@ def test_a_set_of_empty_samples() -> None:
     assert len(empty) == 3
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(made=column_sets(max_samples=100), data=st.data())
 def test_cutting_and_joining_gives_the_same(made: Made, data: st.DataObject) -> None:
     """`rows` and `concatenate` are inverse, for all columns."""

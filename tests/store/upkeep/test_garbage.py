@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.store.small_sets import files_of, memory_storage, same, small_set
 from tests.store.watched_storage import Crash, Crashing, Result, WatchedStorage, interleave
 
@@ -181,7 +182,7 @@ def collected(storage: Storage) -> tuple[Garbage, ...]:
 
 
 @given(st.lists(st.integers(0, 1), max_size=120), st.integers(0, 2), st.booleans())
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 def test_any_interleaving_with_a_builder(order: list[int], fragments: int, restart: bool) -> None:
     """Even where no age protects it, a build ends in a whole set or a clear error, and the next one succeeds."""
     storage = memory_storage()
@@ -202,7 +203,7 @@ def test_any_interleaving_with_a_builder(order: list[int], fragments: int, resta
 
 
 @given(st.lists(st.integers(0, 1), max_size=60))
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 def test_any_interleaving_with_a_reader(order: list[int]) -> None:
     """A reader of a set that is removed gets right rows, or an error that says so."""
     storage = memory_storage()

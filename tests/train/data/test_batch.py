@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
@@ -29,7 +30,7 @@ def frames_of(features: FeatureSet) -> list[np.ndarray]:
     return [features.frames(row) for row in range(len(features))]
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     positions=st.lists(st.integers(0, 148), min_size=1, max_size=20), padding=st.integers(0, 5) | st.none()
 )

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import DamagedError
@@ -29,7 +30,7 @@ def packed(features: FeatureSet) -> PackedColumns:
     return pack(features)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     positions=st.lists(st.integers(0, 148), min_size=1, max_size=20),
     parts=st.integers(1, 5),

@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.store.small_sets import memory_storage, small_set
 
 from spikestore.store import FeatureSet, Store
@@ -33,7 +34,7 @@ LOADERS: dict[str, dict[str, Any]] = {
 }
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     kind=st.sampled_from([*LOADERS]),
     stops=st.lists(st.integers(0, 12), min_size=1, max_size=4),
@@ -164,7 +165,7 @@ def test_auto_that_chooses_otherwise_refuses_a_position(
     assert next(iter(streamed)).samples.tolist() == next(itertools.islice(rows, 1, None)).samples.tolist()
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_torchrun_covers_each_sample_once(store_folder: Path, tmp_path: Path, ranks: int) -> None:
     """Processes that torchrun starts, over gloo: each sample once an epoch, from memory and streamed."""
     script = Path(__file__).parents[3] / "docs" / "examples" / "torchrun_ranks.py"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
@@ -103,7 +104,7 @@ specs = st.builds(
 )
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(specs, st.integers(0, 99))
 def test_same_parameters_for_any_network(spec: NetworkSpec, seed: int) -> None:
     """Names, shapes, dtypes, order, what is learned and, for a seed, the values are the same on all backends."""

@@ -12,6 +12,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sinabs import layers as sinabs_layers
+from tests.hypothesis_profiles import examples
 from torch import Tensor, nn
 
 from spikestore.train.neurons import IAF, Heaviside, SingleExponential
@@ -94,7 +95,7 @@ def counts(shape: tuple[int, ...], density: float, most: int = 4, seed: int = 0)
     return (torch.rand(shape) < density).float() * torch.randint(1, most, shape)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     widths=st.lists(st.integers(1, 150), min_size=3, max_size=4),
     batch=st.integers(1, 5),

@@ -96,6 +96,7 @@ class Stop(Exception):
     """Ends a run in mid-epoch."""
 
 
+@pytest.mark.slow
 def test_another_number_of_ranks_goes_on(store_folder: Path, tmp_path: Path) -> None:
     """The command on two ranks goes on in mid-epoch where one process stopped, and ends as one that never did."""
     path = tmp_path / "small.toml"

@@ -1,0 +1,20 @@
+"""How many examples a property test draws, by profile (``HYPOTHESIS_PROFILE``).
+
+``default`` is for a run by hand: a quarter of the examples, so that `make test` is done in a few minutes. ``ci`` draws
+all of them, the same ones in every run, so that a red build is red for everybody. ``nightly`` draws many more.
+"""
+
+from __future__ import annotations
+
+import os
+
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+
+_USUAL, _FEWEST, _NIGHTLY = 100, 5, 1000
+
+
+def examples(count: int = _USUAL) -> int:
+    """Return how many examples to draw in this profile, of a test that draws `count` in CI."""
+    if PROFILE == "default":
+        return min(count, max(_FEWEST, count // 4))
+    return max(count, _NIGHTLY) if PROFILE == "nightly" else count

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from spikestore.store.numba_cache import kept
-
 ROOT = Path(__file__).parents[2]
 SPIKES = """
 import logging
@@ -57,13 +55,3 @@ def test_nowhere_to_keep_it(sealed: Path, tmp_path: Path) -> None:
     assert done.stdout.startswith("[0.0, 1.0, 0.0, 1.0]")
     assert done.stderr == ""
     assert list((tmp_path / "cache").rglob("*.forward-*.nbc"))
-
-
-def test_other_errors_come_through() -> None:
-    """An error of the compiler is not taken for a folder that can't be written to."""
-
-    def decorate(**options: bool) -> None:
-        raise RuntimeError("other")
-
-    with pytest.raises(RuntimeError, match="other"):
-        kept(decorate, print)

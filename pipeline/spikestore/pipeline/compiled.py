@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 import numba
 
-from spikestore.store.numba_cache import kept
+from spikestore.store.numba_cache import cached_njit
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(function: _Function) -> _Function:
     """Compile at the first call, and keep the machine code for other processes where there is a place for it."""
-    made: Any = kept(numba.njit, function, nogil=True)
+    made: Any = cached_njit(function, nogil=True)
     return made  # type: ignore[no-any-return]
 
 

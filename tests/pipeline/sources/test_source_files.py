@@ -232,3 +232,11 @@ def test_sizes_about_a_block(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     ((_, digest),) = hash_files([path], HashCache(tmp_path / "cache"), None)
     assert digest == hashlib.sha256(content).hexdigest()
+
+
+def test_a_pipe_among_the_files_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.bin")
+    with pytest.raises(
+        SourceError, match=r"pipe.bin is no plain file \(a pipe or a device\?\): move it away"
+    ):
+        hash_files([tmp_path / "pipe.bin"], HashCache(tmp_path), None)

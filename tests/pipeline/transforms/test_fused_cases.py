@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from tests.pipeline.fused_cases import alone, assert_same, block_of, by_tonic, fused, name_of
 from tests.pipeline.tonic_cases import recording
 
-from spikestore.pipeline.compiled import compiled
 from spikestore.pipeline.readers.event_block import NO_TIME
 from spikestore.pipeline.transforms.fused import FusedChain, can_run, kernels
 from spikestore.pipeline.transforms.tonic_chain import TonicChain
@@ -296,15 +294,3 @@ assert chain(block([3, 0]), name_of=str).errors
 assert "tonic" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)  # our own code
-
-
-def test_where_nothing_can_be_kept_code_is_compiled_all_the_same() -> None:
-    """Numba refuses ``cache=True`` where neither the installation nor the user's cache can be written to."""
-
-    def njit(*, nogil: bool, cache: bool = False) -> Any:
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: (function, nogil)
-
-    with mock.patch("numba.njit", njit):
-        assert compiled(len) == (len, True)  # type: ignore[comparison-overlap]

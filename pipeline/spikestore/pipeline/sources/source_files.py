@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -261,11 +262,14 @@ def _sha256(path: Path, tally: _Tally) -> str:
 
 def _stat(path: Path) -> os.stat_result:
     try:
-        return path.stat()
+        status = path.stat()
     except FileNotFoundError:
         raise SourceNotFoundError(f"{path} does not exist", path=str(path)) from None
     except OSError as error:
         raise SourceError(f"{path} can't be looked at: {error.strerror}", path=str(path)) from error
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for a writer
+        raise SourceError(f"{path} is no plain file (a pipe or a device?): move it away", path=str(path))
+    return status
 
 
 def _compare(stamp: FileStamp, status: os.stat_result) -> None:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from spikestore.pipeline.readers.cochlea_files.cochlea_block import CHANNELS, cochlea_block
 from spikestore.pipeline.readers.cochlea_files.cochlea_layout import DOWNLOAD, EXPECTED, CochleaLayout
-from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, one_line, open_hdf5
+from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, fault_of_system, one_line, open_hdf5
 from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, read_sequences
 from spikestore.pipeline.readers.cochlea_files.vlen import vlen_lengths
 from spikestore.pipeline.readers.cochlea_files.watched_file import WatchedFile
@@ -143,6 +143,12 @@ class CochleaReader(ClosesBehind):
 
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
+        if self._heap is None:
+            # Here, because it loads numba, half a second that `read` and planning can do without; and not where
+            # errors are taken for damage of the file.
+            from spikestore.pipeline.readers.cochlea_files.heap_kernels import compile_kernels
+
+            compile_kernels()
         return self._block(start, stop, self._from_heap)
 
     def _block(self, start: int, stop: int, sequences: _ReadSequences) -> EventBlock:
@@ -171,7 +177,6 @@ class CochleaReader(ClosesBehind):
 
     def _from_heap(self, start: int, stop: int) -> list[Sequences]:
         if self._heap is None:
-            # Here, because it loads numba, half a second that `read` and planning can do without.
             from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
 
             self._heap = VlenHeap(self._times, self._units)
@@ -199,6 +204,8 @@ class CochleaReader(ClosesBehind):
     def _damaged(self, why: Exception | str) -> NoReturn:
         self._watched.check()  # a file that changes, or is gone, looks damaged
         cause = why if isinstance(why, Exception) else None
+        if cause is not None and (fault := fault_of_system(self._path, cause)) is not None:
+            raise fault from cause
         raise LayoutError(
             f"{self._path} is damaged or truncated ({one_line(why)}): {DOWNLOAD}", path=str(self._path)
         ) from cause

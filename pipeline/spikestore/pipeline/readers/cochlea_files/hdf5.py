@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,10 +12,22 @@ from typing import Any
 import h5py
 import numpy as np
 
-from spikestore.store_schemas.errors import LayoutError, SourceNotFoundError
+from spikestore.store_schemas.errors import LayoutError, SourceError, SourceNotFoundError
 
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises on damaged files, as random changes of bytes showed."""
+
+_OF_WRONG_BYTES = {errno.EINVAL, errno.EFBIG, errno.EOVERFLOW}
+"""Errors of the system that wrong addresses and sizes in a file lead to."""
+
+_REMEDIES = {
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.EIO: "check the disk or the network file system",
+    errno.ESTALE: "the network file system lost it; run again",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",
+    errno.ENOMEM: "free memory, or use fewer workers",
+}
 
 
 def open_hdf5(path: Path, *, expected: str, remedy: str) -> Any:
@@ -36,7 +51,9 @@ def open_hdf5(path: Path, *, expected: str, remedy: str) -> Any:
     SourceNotFoundError
         There is no such file.
     LayoutError
-        The file is empty, compressed, truncated, not HDF5, or can't be opened.
+        The file is empty, compressed, truncated or not HDF5.
+    SourceError
+        It can't be read: locked by another process, no permission, too many open files.
     """
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
@@ -45,6 +62,8 @@ def open_hdf5(path: Path, *, expected: str, remedy: str) -> Any:
         # "best-effort": network file systems without locks refuse HDF5's default.
         return h5py.File(path, "r", locking="best-effort")
     except HDF5_ERRORS as error:
+        if (fault := fault_of_system(path, error)) is not None:
+            raise fault from error
         raise LayoutError(
             f"{path} {_what_is_wrong(path, error, expected, remedy)}", path=str(path)
         ) from error
@@ -56,12 +75,47 @@ def _what_is_wrong(path: Path, error: Exception, expected: str, remedy: str) -> 
     if "truncated" in str(error):
         return f"is truncated ({one_line(error)}): {remedy}"
     if "signature not found" not in str(error):
-        return f"can't be opened ({one_line(error)}): check its permissions, or {remedy}"
+        return f"can't be opened ({one_line(error)}): {remedy}"
     with path.open("rb") as file:
         gzip = file.read(2) == b"\x1f\x8b"
     if gzip or zipfile.is_zipfile(path):
         return f"is a compressed archive; {expected}: unpack it"
     return f"is not HDF5; {expected}: choose another file or {remedy}"
+
+
+def fault_of_system(path: Path, error: Exception) -> SourceError | None:
+    """Return the error for a file that the system does not let us read; None where the bytes that were read are wrong.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    error : Exception
+        Raised by h5py or by Python's own reading.
+    """
+    number = _error_number(error)
+    if number is None or number in _OF_WRONG_BYTES:
+        return None
+    if "unable to lock file" not in str(error):
+        remedy = _REMEDIES.get(number, "fix the cause and run again")
+        return SourceError(f"{path} can't be read ({os.strerror(number)}): {remedy}", path=str(path))
+    if number in (errno.EAGAIN, errno.EACCES):
+        why = "is locked: another process, such as a notebook, has it open for writing; close it there and run again"
+        otherwise = "If nothing writes to it, set"
+    else:
+        why = f"can't be locked ({os.strerror(number)}): its file system has no locks"
+        otherwise = "Set"
+    return SourceError(
+        f"{path} {why}. {otherwise} the environment variable HDF5_USE_FILE_LOCKING=FALSE", path=str(path)
+    )
+
+
+def _error_number(error: Exception) -> int | None:
+    """Return the system's number of an error; h5py gives some of them in the text only."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    match = re.search(r"errno = ([1-9][0-9]*)", str(error))
+    return None if match is None else int(match[1])
 
 
 def type_text(dataset: Any) -> str:

@@ -33,6 +33,12 @@ Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 
 
+def compile_kernels() -> None:
+    """Compile `copy_objects`, or load its machine code, now: for callers that tell errors of files from all others."""
+    octets, integers = np.zeros(0, np.uint8), np.zeros(0, np.int64)
+    copy_objects(octets, 0, 0, integers, integers, integers, integers, octets, 0, integers, integers)
+
+
 @compiled
 def _size(window: Bytes, at: int) -> Any:
     """Return 8 bytes as int64: sizes from 2^63 on come out negative."""

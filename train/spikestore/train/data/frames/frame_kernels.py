@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numba import types
 from numba.extending import intrinsic
 
-from spikestore.store.numba_cache import kept
+from spikestore.store.numba_cache import cached_njit
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Int64s = npt.NDArray[np.int64]
@@ -26,7 +25,7 @@ _Int64s = npt.NDArray[np.int64]
 
 def _compiled(function: _Function) -> _Function:
     """Compile at the first call, and keep the machine code for other processes where there is a place for it."""
-    made: Any = kept(numba.njit, function, nogil=True)
+    made: Any = cached_njit(function, nogil=True)
     return made  # type: ignore[no-any-return]
 
 

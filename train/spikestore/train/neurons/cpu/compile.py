@@ -1,13 +1,8 @@
-"""How passes over time are compiled, and what their functions share.
-
-Compiled code is kept on disk until the file of the task changes. Whoever changes what is here, or in `tiles`, has to
-touch `cpu_kernels.py` and `cpu_linear_kernels.py` as well.
-"""
+"""How passes over time are compiled, and what their functions share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 import numba
@@ -16,7 +11,7 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 
-from spikestore.store.numba_cache import kept
+from spikestore.store.numba_cache import cached_cfunc
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -54,7 +49,7 @@ def keep(rooms: Any) -> None:
 def task(function: Callable[[Any], None]) -> Any:
     """Compile a task; keep its machine code for other processes where there is a place for it."""
     # Errors can't leave a task: a division by 0 gives what it gives in torch.
-    return kept(partial(numba.cfunc, types.void(types.voidptr)), function, error_model="numpy")
+    return cached_cfunc(types.void(types.voidptr), function, error_model="numpy")
 
 
 def intrinsic(function: Any) -> Any:

@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numba
 from numba.core import caching, sigutils
@@ -95,7 +95,7 @@ class _Folder(caching.InTreeCacheLocator):
 
 
 class _Implementation(caching.CompileResultCacheImpl):
-    _locator_classes: ClassVar[Any] = (_Folder,)
+    _locator_classes = (_Folder,)  # type: ignore[assignment]
 
 
 class _CodeOnDisk(caching.FunctionCache):

@@ -133,7 +133,9 @@ def refuse_move(name: str, url: str, found: Iterable[Move]) -> None:
     if refused:
         why = f"{name!r} in {url} stands for something else: {', '.join(refused)}"
         raise UsageError(
-            f"{why}; use another name, or move this one (--move; move=True in Python)", name=name, why=why
+            f"{why}; use another name (preprocess --name), or move this one (--move; move=True in Python)",
+            name=name,
+            why=why,
         )
 
 

@@ -13,7 +13,7 @@ VENV_ARGS ?=
 
 # Values reach the shell through the environment, letter by letter: no quote, space or dollar sign in a path breaks a line.
 # So recipes below say "$$DATA" where the value goes to a command, and conditions of make say $(DATA).
-SAID := PYTHON STORE TORCH VENV_ARGS RECIPE DATA NAME LOCK CONFIG EPOCHS SEED WORKERS SIZE PAGE DEVICE SLOW PYTEST_ARGS
+SAID := PYTHON STORE TORCH VENV_ARGS RECIPE DATA NAME LOCK MOVE CONFIG EPOCHS SEED WORKERS SIZE PAGE DEVICE SLOW PYTEST_ARGS
 $(foreach name,$(SAID),$(eval override $(name) := $$(value $(name))))
 export $(SAID)
 
@@ -36,6 +36,7 @@ help: ## list the targets (this is what `make` alone does)
 	@echo "  RECIPE=FILE       what to build (default: recipes/demo.toml)"
 	@echo "  DATA=FOLDER       where the raw recordings are (default: what the recipe says)"
 	@echo "  NAME=NAME         what to call the feature sets (default: the recipe's name, and DATA's with a shipped recipe)"
+	@echo "  MOVE=1            move the name even if it stands for other recordings or another transform"
 	@echo "  LOCK=FILE         where the recipe's lock is (default: beside your own recipe, nowhere for a shipped one)"
 	@echo "  STORE=URL         where feature sets go (default: ./feature_store)"
 	@echo "  CONFIG=FILE       what to train (default: configs/demo.toml); EPOCHS=N, SEED=N"
@@ -100,7 +101,7 @@ export recipe := $(or $(RECIPE),$(if $(DATA),,recipes/demo.toml))
 demo_data := $(if $(DATA),,$(if $(filter recipes/demo.toml ./recipes/demo.toml,$(recipe)),$(DEMO)))
 
 preprocess: $(VENV)/.stamp-pipeline $(demo_data) ## raw events in, a committed feature set in the store out
-	@$(BIN)/spikestore preprocess $(if $(DATA),--data "$$DATA") --store "$$STORE" $(if $(NAME),--name "$$NAME") \
+	@$(BIN)/spikestore preprocess $(if $(DATA),--data "$$DATA") --store "$$STORE" $(if $(NAME),--name "$$NAME") $(if $(MOVE),--move) \
 	    $(if $(LOCK),--lock "$$LOCK") $(if $(WORKERS),--workers "$$WORKERS") $(if $(recipe),-- "$$recipe")
 
 demo: $(DEMO) ## make the demo recordings in data/demo (2,000 / 400 / 400)

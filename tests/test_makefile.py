@@ -57,6 +57,7 @@ def test_any_path_reaches_preprocess(tmp_path: Path, said: str) -> None:
         "STORE": f"store{ODD}",
         "RECIPE": f"r{ODD}",
         "NAME": "n",
+        "MOVE": "1",
         "LOCK": f"l{ODD}",
     }
     words = [f"{name}={value}" for name, value in values.items()] if "line" in said else []
@@ -65,7 +66,7 @@ def test_any_path_reaches_preprocess(tmp_path: Path, said: str) -> None:
         "preprocess",
         *("--data", values["DATA"]),
         *("--store", values["STORE"]),
-        *("--name", "n"),
+        *("--name", "n", "--move"),
         *("--lock", values["LOCK"]),
         *("--", values["RECIPE"]),
     ]

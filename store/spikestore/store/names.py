@@ -157,6 +157,14 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
             )
 
 
+def warn_of_other_classes(name: str, splits: Mapping[str, FeatureSet]) -> None:
+    """Warn if splits that are under one name already number their classes in several ways."""
+    try:
+        refuse_other_classes({f"{name}:{split}": features.classes for split, features in splits.items()})
+    except UsageError as error:
+        logger.warning("%s", error)
+
+
 def other_classes(first: Sequence[str], second: Sequence[str]) -> str | None:
     """Return how two lists of class names contradict each other, or None if every label means the same in both."""
     for label, (one, other) in enumerate(zip_longest(first, second)):

@@ -13,7 +13,14 @@ from spikestore.store import refs
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.key_prefixes import addresses_by_prefix, all_addresses, only_address
 from spikestore.store.machine import user_data_folder
-from spikestore.store.names import NamedSet, moves, point, refuse_move, refuse_other_classes
+from spikestore.store.names import (
+    NamedSet,
+    moves,
+    point,
+    refuse_move,
+    refuse_other_classes,
+    warn_of_other_classes,
+)
 from spikestore.store.parallel import in_order
 from spikestore.store.storage import Storage, open_storage
 from spikestore.store_schemas.documents.address import Address
@@ -313,7 +320,9 @@ class Store:
         ref = self.ref(name)
         if ref is None:
             raise self._unknown(name)
-        return {split: self._pinned(name, split, pin) for split, pin in ref.splits.items()}
+        found = {split: self._pinned(name, split, pin) for split, pin in ref.splits.items()}
+        warn_of_other_classes(name, found)
+        return found
 
     def resolve(self, text: str) -> FeatureSet:
         """Return one feature set by ``NAME:SPLIT``, ``NAME`` (if it has one split), or key prefixes.

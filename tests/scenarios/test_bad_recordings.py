@@ -115,7 +115,7 @@ def test_a_failure_leaves_a_name_and_its_sets_as_they_were(run: Run, tmp_path: P
     write_file(data / "SSC" / "ssc_train.h5", draw(5, seed=9))
     recordings, labels = spoiled("unit")
     write_file(data / "SSC" / "ssc_valid.h5", recordings, labels=labels)
-    answer = build(run, recipe)
+    answer = build(run, recipe, "--move")
     assert answer.status == 1
     assert "ssc_valid.h5: recording 2" in answer.err
     assert {path: path.read_bytes() for path in (tmp_path / "store/refs").rglob("*.json")} == refs

@@ -18,6 +18,7 @@ from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.ref import Pin, Ref
 from spikestore.store_schemas.errors import StoreError, UsageError
+from spikestore.store_schemas.specs.model import NAME
 from spikestore.store_schemas.specs.source import Source
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def point(
     def check(before: Mapping[str, Pin], after: Mapping[str, Pin]) -> None:
         changed[:] = moves(find, before, sets)
         if not move:
-            refuse_move(name, storage.url, changed)
+            _refuse(name, storage.url, changed)
         classes = {f"{name}:{split}": features.classes for split, features in splits.items()}
         for split, pin in after.items():
             if split not in splits:
@@ -98,6 +99,16 @@ def point(
             was, now = one.before.digest[:12], pins[one.split].digest[:12]
             logger.info("%s:%s moves from digest %s to %s in %s", name, one.split, was, now, storage.url)
     return ref
+
+
+def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, NamedSet]) -> None:
+    """Raise what `point` would raise for sets that need not be built yet; as `Store.refuse_move`."""
+    ref = refs.read(storage, name) if NAME.match(name) else None
+    if ref is not None:
+        # Other content under the same keys is for whoever builds or copies it to report.
+        same = {split for split, pin in ref.splits.items() if split in sets and sets[split].has_keys_of(pin)}
+        before = {split: pin for split, pin in ref.splits.items() if split not in same}
+        _refuse(name, storage.url, moves(find, before, sets))
 
 
 def moves(find: Find, before: Mapping[str, Pin], sets: Mapping[str, NamedSet]) -> list[Move]:
@@ -125,7 +136,7 @@ def moves(find: Find, before: Mapping[str, Pin], sets: Mapping[str, NamedSet]) -
     return found
 
 
-def refuse_move(name: str, url: str, found: Iterable[Move]) -> None:
+def _refuse(name: str, url: str, found: Iterable[Move]) -> None:
     """Raise `UsageError` if one of these moves is not allowed without a request."""
     refused = [
         f"{name}:{move.split} ({move.before.digest[:12]}: {move.refused})" for move in found if move.refused

@@ -13,14 +13,7 @@ from spikestore.store import refs
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.key_prefixes import addresses_by_prefix, all_addresses, only_address
 from spikestore.store.machine import user_data_folder
-from spikestore.store.names import (
-    NamedSet,
-    moves,
-    point,
-    refuse_move,
-    refuse_other_classes,
-    warn_of_other_classes,
-)
+from spikestore.store.names import NamedSet, point, refuse_move, refuse_other_classes, warn_of_other_classes
 from spikestore.store.parallel import in_order
 from spikestore.store.storage import Storage, open_storage
 from spikestore.store_schemas.documents.address import Address
@@ -169,14 +162,7 @@ class Store:
         UsageError
             The name stands for something else than these sets, and would not move to them by itself.
         """
-        ref = self.ref(name) if NAME.match(name) else None
-        if ref is not None:
-            # Other content under the same keys is for whoever builds or copies it to report.
-            same = {
-                split for split, pin in ref.splits.items() if split in sets and sets[split].has_keys_of(pin)
-            }
-            before = {split: pin for split, pin in ref.splits.items() if split not in same}
-            refuse_move(name, self.storage.url, moves(self.find, before, sets))
+        refuse_move(self.storage, self.find, name, sets)
 
     def tag(self, name: str, new: str, *, move: bool = False) -> Ref:
         """Give a second name to what a name (all its splits), ``NAME:SPLIT`` or a key stands for.

@@ -45,11 +45,13 @@ def as_an_earlier_version_named_it(store: Store, name: str, **splits: SmallSet) 
     refs.update(store.storage, name, {split: one.build(store.storage).pin for split, one in splits.items()})
 
 
-def test_training_refuses_another_order(tmp_path: Path) -> None:
-    """Splits that were put under one name before names were compared are found when a run begins."""
+def test_training_refuses_another_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Splits that came under one name before names were compared: a warning to whoever opens them, no training."""
     store = Store(memory_storage())
     valid = reordered(learnable("valid", 70, 2), "no", "yes")
     as_an_earlier_version_named_it(store, "old", train=learnable("train", 70, 1), valid=valid)
+    assert len(store.splits("old")) == 2
+    assert "old:train and old:valid list their classes differently: label 0 is 'yes'" in caplog.text
     with pytest.raises(
         UsageError, match=r"old:train and old:valid list their classes differently: label 0 is 'yes'"
     ):

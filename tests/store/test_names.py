@@ -118,7 +118,7 @@ def test_two_builders_at_once(tmp_path: Path) -> None:
         made_of("ab").build(FolderStorage(tmp_path)),
         made_of("cd", seed=1).build(FolderStorage(tmp_path)),
     ]
-    for name in (f"name{number}" for number in range(10)):
+    for name in (f"name{number}" for number in range(4)):
         start = threading.Barrier(2)
 
         def point(features: object, name: str = name, start: threading.Barrier = start) -> bool:

@@ -205,7 +205,7 @@ def test_a_split_of_another_transform_is_not_evaluated(store_folder: Path, tmp_p
     measure = partial(evaluate, tmp_path / "run/best.pt", other, split="test", device="cpu", progress=silent)
     other.point("small", {"test": small[4000.0]})
     measure()
-    other.point("small", {"test": small[9000.0]})
+    other.point("small", {"test": small[9000.0]}, move=True)
     keys = [one.pin.transform_key[:12] for one in (store["small:train"], small[9000.0])]
     with pytest.raises(
         UsageError, match=f"transform {keys[0]}, test in the store has the transform {keys[1]}"

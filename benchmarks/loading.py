@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from benchmarks.alone import numbers_of
 from benchmarks.bench import Bench as Raw
 from benchmarks.bench import build, target, tonic_dataset
 from benchmarks.form import PINNED, Row, arguments, compare, report
-from benchmarks.litdata_peer import litdata_loader
+from benchmarks.peers.process import PeerError, PeerProcess
 from benchmarks.recordings import recordings_of
 from benchmarks.stream_order import shuffle_quality
 
@@ -245,16 +244,26 @@ def device(bench: Bench) -> Row:
 
 
 def against_litdata(bench: Bench) -> Row:
-    """From local disk, against litdata's StreamingDataset with 2 persistent workers."""
+    """From local disk, against litdata's StreamingDataset with 2 persistent workers, in an environment of its own; on the CPU."""
     row = Row("stream_vs_litdata")
-    if find_spec("litdata") is None:
-        row.skipped = "litdata is not installed: pip install litdata"
-        return row
-    from spikestore.train import pack
+    import numpy as np
+
+    from spikestore.train import FeatureLoader, pack
 
     folder = Path(tempfile.mkdtemp(dir=bench.raw.scratch))
-    peer = litdata_loader(pack(bench.features), folder, batch_size=BATCH, workers=WORKERS)
-    return warm(row, several(bench.loader("stream"), 3), lambda: on_device(bench, peer))
+    columns = pack(bench.features)
+    names = ("index", "value", "offsets", "n_bins", "label", "sites")
+    np.savez(folder / "columns.npz", **{name: np.asarray(getattr(columns, name)) for name in names})
+    arguments = (folder / "columns.npz", folder / "chunks", str(BATCH), str(WORKERS))
+    try:
+        with PeerProcess("litdata", "benchmarks.peers.litdata_batches", *arguments) as peer:
+            loader = FeatureLoader(bench.features, BATCH, "stream", shuffle=True, threads=WORKERS)
+            ours = several(loader, 3)
+            rate(ours)
+            return compare(row, lambda: rate(ours), peer.rate, unit="samples/s")
+    except PeerError as error:
+        row.skipped = str(error)
+        return row
 
 
 def against_annbatch(bench: Bench) -> Row:

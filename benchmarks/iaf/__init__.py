@@ -1,0 +1,1 @@
+"""Networks of neurons against peers: ``python -m benchmarks.iaf``."""

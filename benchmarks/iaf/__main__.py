@@ -1,0 +1,96 @@
+"""Networks of neurons against peers: ``python -m benchmarks.iaf [--size small|full] [--device cpu|cuda] [--json FILE]``.
+
+The seed's network (100 inputs, three layers of 128 neurons, 35 outputs), batch 128, 250 time steps, float32, on frames as
+dense as those of cochlea recordings; and a convolutional network on frames of N-MNIST's shape. Against Sinabs forward and
+backward are timed; against EXODUS, SpikingJelly and jax whole training steps, AdamW included. Both sides have the same
+weights and frames, torch's threads are as many as there are cores, and nothing else should run: the load is printed. A
+round takes the best of three steps of each side.
+
+SpikingJelly and jax run in environments of their own, which ``python -m benchmarks.peers`` makes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.form import ROUNDS, arguments, report
+from benchmarks.iaf.against_peers import exodus, jax, spikingjelly
+from benchmarks.iaf.against_sinabs import (
+    conv_fused_vs_sinabs,
+    conv_fused_vs_unbind,
+    floor,
+    fused_vs_sinabs,
+    fused_vs_unbind,
+    kept,
+)
+from benchmarks.iaf.epoch import epoch
+from benchmarks.iaf.steps import Bench
+from benchmarks.networks import DENSITY, STEPS
+
+BATCH = 128
+SSC_SAMPLES = 75_466
+"""Recordings of SSC's train split."""
+
+
+def main() -> None:
+    """Run the rows that were asked for."""
+
+    def more(parser: Any) -> None:
+        parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"{ROUNDS} by default")
+
+    options = arguments(__doc__ or "", more=more)
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(cores)
+    small = options.size == "small"
+    device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("--device cuda: this torch sees no GPU")
+    full = SSC_SAMPLES if device.type == "cuda" else 2048
+    wanted = [row for row in ROWS if not options.rows or options.rows in row.__name__]
+    before = _load()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(
+            device,
+            batch=32 if small else BATCH,
+            conv_batch=4 if small else 16,
+            conv_steps=10 if small else 30,
+            rounds=options.rounds,
+            samples=64 if small else full,
+            scratch=Path(folder),
+        )
+        rows = [row(bench) for row in wanted]
+    data = {
+        "batch": bench.batch,
+        "steps": STEPS,
+        "density": DENSITY,
+        "threads": torch.get_num_threads(),
+        "load_before": before,
+        "load_after": _load(),
+    }
+    report("iaf", rows, data, options)
+
+
+def _load() -> float | None:
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+ROWS = [
+    fused_vs_sinabs,
+    fused_vs_unbind,
+    floor,
+    kept,
+    conv_fused_vs_sinabs,
+    conv_fused_vs_unbind,
+    exodus,
+    spikingjelly,
+    jax,
+    epoch,
+]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Rows of ``benchmarks.iaf`` against Sinabs, as shipped and with one line changed: forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.form import Row, compare
+from benchmarks.iaf.steps import Bench, stepper
+from benchmarks.networks import conv_network, frames, seed_network
+
+
+def _against(bench: Bench, row: Row, peer: str) -> Row:
+    x = frames(bench.device, bench.batch)
+    ours, theirs = (stepper(seed_network(bench.device, one), x) for one in ("fused", peer))
+    return compare(row, ours, theirs, unit="samples/s", rounds=bench.rounds)
+
+
+def fused_vs_sinabs(bench: Bench) -> Row:
+    """The seed's network, against Sinabs as shipped."""
+    return _against(bench, Row(f"fused_vs_sinabs_{bench.device.type}", 10, 13), "sinabs")
+
+
+def fused_vs_unbind(bench: Bench) -> Row:
+    """The same against Sinabs with one line changed."""
+    return _against(bench, Row(f"fused_vs_sinabs_unbind_{bench.device.type}", 3, 4), "unbind")
+
+
+def floor(bench: Bench) -> Row:
+    """Linear layers alone, the floor: their time as share of the whole network's. Single steps of both take turns."""
+    x = frames(bench.device, bench.batch)
+    ours, theirs = (stepper(seed_network(bench.device, one), x, best_of=1) for one in ("fused", "linear"))
+    row = Row(f"linear_layers_alone_vs_fused_{bench.device.type}", 0.65, 0.8)
+    return compare(row, ours, theirs, unit="samples/s", rounds=bench.rounds, turns=10)
+
+
+def kept(bench: Bench) -> Row:
+    """Bytes that the network keeps for the backward pass, parameters and all, frames included."""
+    row = Row("bytes_kept_for_backward_vs_sinabs", 1 / 3, better="lower")
+    x = frames(bench.device, bench.batch)
+    ours, peer = (_bytes_kept(seed_network(bench.device, one), x) for one in ("fused", "sinabs"))
+    row.ratios, row.ours, row.peer = [ours / peer], {"bytes": ours}, {"bytes": peer}
+    return row
+
+
+def _bytes_kept(network: Any, x: Any) -> int:
+    import torch
+
+    from spikestore.train import forget_states
+
+    storages: dict[int, tuple[int, Any]] = {}
+
+    def keep(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes(), tensor
+        return tensor
+
+    forget_states(network)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(x)
+    return sum(size for size, _ in storages.values())
+
+
+def conv_fused_vs_sinabs(bench: Bench) -> Row:
+    """A convolutional network on frames of N-MNIST's shape."""
+    return _conv(bench, Row(f"conv_fused_vs_sinabs_{bench.device.type}", 3), "sinabs")
+
+
+def conv_fused_vs_unbind(bench: Bench) -> Row:
+    """The same against Sinabs with one line changed."""
+    return _conv(bench, Row(f"conv_fused_vs_sinabs_unbind_{bench.device.type}"), "unbind")
+
+
+def _conv(bench: Bench, row: Row, peer: str) -> Row:
+    import torch
+
+    torch.manual_seed(1)
+    x = (torch.rand(bench.conv_batch, bench.conv_steps, 2, 34, 34) < 0.03).float().to(bench.device)
+    ours, theirs = (stepper(conv_network(bench.device, one), x) for one in ("fused", peer))
+    return compare(row, ours, theirs, unit="samples/s", rounds=bench.rounds)

@@ -1,0 +1,109 @@
+"""What rows of ``benchmarks.iaf`` share: the bench, and steps that are timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the rows share.
+
+    Attributes
+    ----------
+    device : torch.device
+        Where networks run.
+    batch : int
+        Samples in a batch of the seed's network.
+    conv_batch, conv_steps : int
+        Samples in a batch of the convolutional network, and time steps.
+    rounds : int
+        Of every comparison.
+    samples : int
+        Different rows of the epoch.
+    scratch : Path
+        A folder for whatever rows write.
+    """
+
+    device: Any
+    batch: int
+    conv_batch: int
+    conv_steps: int
+    rounds: int
+    samples: int
+    scratch: Path
+
+
+def wait(device: Any) -> None:
+    """Return when everything that was asked of a device is done."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def stepper(network: Any, x: Any, best_of: int = 3) -> Callable[[], float]:
+    """Return a function that gives samples/s of forward and backward, after a first step that is not timed."""
+    import torch
+
+    from spikestore.train import forget_states
+
+    def step() -> float:
+        forget_states(network)
+        network.zero_grad(set_to_none=True)
+        wait(x.device)
+        began = time.perf_counter()
+        network(x).backward(weights)
+        wait(x.device)
+        return time.perf_counter() - began
+
+    with torch.no_grad():
+        forget_states(network)
+        weights = torch.randn_like(network(x))
+    step()
+    return lambda: len(x) / min(step() for _ in range(best_of))
+
+
+def trainer(network: Any, x: Any, labels: Any, best_of: int = 3) -> tuple[Callable[[], float], float]:
+    """Return a function that gives samples/s of training steps, AdamW included, and the loss of the first step."""
+    import torch
+
+    from spikestore.train.data.batch import Batch
+
+    batch = Batch(x, labels, torch.full((len(x),), x.shape[1]), torch.arange(len(x)))
+    take = training_step_of(network)
+
+    def step() -> float:
+        wait(x.device)
+        began = time.perf_counter()
+        take(batch)
+        wait(x.device)
+        return time.perf_counter() - began
+
+    first = float(take(batch))
+    for _ in range(WARM_UP):
+        step()
+    return lambda: len(x) / min(step() for _ in range(best_of)), first
+
+
+WARM_UP = 5
+"""Training steps that are not timed: kernels are compiled and graphs recorded."""
+
+
+def training_step_of(network: Any) -> Callable[[Any], Any]:
+    """Return what takes a training step with a batch, as `spikestore train` takes it, and returns its loss.
+
+    On a GPU steps of fused networks are replayed as CUDA graphs; other networks take plain steps.
+    """
+    import torch
+
+    from spikestore.train.runs.graphs import TrainingStep
+
+    cuda = next(network.parameters()).is_cuda
+    trained = [one for one in network.parameters() if one.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1e-3, fused=cuda, capturable=cuda)
+    return TrainingStep(network, optimiser)

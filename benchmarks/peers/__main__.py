@@ -1,0 +1,35 @@
+"""Make the environments of peers: ``python -m benchmarks.peers [NAME …]``.
+
+They go into .peers at the top of the checkout, or into $SPIKESTORE_PEERS. EXODUS has none: it is built into the environment
+that runs the network (``make exodus``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+from benchmarks.peers.environments import ENVIRONMENTS, FOLDER, make
+
+
+def main() -> int:
+    """Make what was asked for, whatever the others give; return an exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", choices=[*ENVIRONMENTS, []], metavar="NAME", help=", ".join(ENVIRONMENTS)
+    )
+    failed = []
+    for name in parser.parse_args().names or ENVIRONMENTS:
+        try:
+            make(name)
+        except subprocess.CalledProcessError as error:
+            failed.append(name)
+            sys.stderr.write(f"{name}: exit status {error.returncode}, see above\n")
+        else:
+            sys.stdout.write(f"{name}: {FOLDER / name}\n")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Environments of peers: one each, on top of the packages that are here, so that none swaps torch or Zarr for another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from dataclasses import dataclass
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+FOLDER = Path(os.environ.get("SPIKESTORE_PEERS") or Path(__file__).parents[2] / ".peers")
+"""Where the environments are; $SPIKESTORE_PEERS may name another folder."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a peer needs.
+
+    Attributes
+    ----------
+    module : str
+        What is imported to see whether the peer is there.
+    requirements : tuple of str
+        For pip, with versions.
+    alone : tuple of str
+        Requirements whose own dependencies are left out: they would bring what the peer's steps don't need.
+    """
+
+    module: str
+    requirements: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+
+
+ENVIRONMENTS = {
+    "jax": Environment("jax", ("jax>=0.6,<0.13",)),
+    "litdata": Environment(
+        "litdata", ("lightning-utilities", "boto3", "requests", "tifffile", "filelock"), ("litdata==0.2.76",)
+    ),
+    "spikingjelly": Environment(
+        "spikingjelly.activation_based.neuron",
+        ("loguru>=0.7,<1", "scipy", "matplotlib", "tqdm", "packaging", "requests", "h5py"),
+        ("spikingjelly==2.0.0",),
+    ),
+}
+"""By the peer's name. On a GPU, jax has to be the build for its CUDA: ``pip install 'jax[cuda13]'`` in its environment."""
+
+
+def python_of(name: str) -> Path | str:
+    """Return the interpreter of a peer: that of its environment, or the one that runs this if it has none."""
+    folder = FOLDER / name
+    found = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    return found if found.exists() else sys.executable
+
+
+def make(name: str) -> None:
+    """Make a peer's environment, or bring it up to date.
+
+    It sees the packages of the interpreter that runs this, whose versions are held: pip adds what is missing, and
+    puts nothing in their place.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        pip did not find something; its words are shown.
+    """
+    environment = ENVIRONMENTS[name]
+    folder = FOLDER / name
+    venv.create(folder, with_pip=True, system_site_packages=sys.prefix == sys.base_prefix)
+    python = str(python_of(name))
+    site = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    # `addsitedir` follows the path files there too: the project itself, where it is installed for editing.
+    seen = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    text = "import site; " + "; ".join(f"site.addsitedir({path!r})" for path in seen)
+    (Path(site) / "_packages_here.pth").write_text(text + "\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory() as temporary:
+        held = Path(temporary) / "held.txt"
+        held.write_text("".join(f"{one.name}=={one.version}\n" for one in _installed()), encoding="utf-8")
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "-c", str(held), *environment.requirements], check=True)
+        if environment.alone:
+            subprocess.run([*pip, "--no-deps", *environment.alone], check=True)
+    subprocess.run([python, "-c", f"import {environment.module}"], check=True)
+
+
+def _installed() -> list[Distribution]:
+    """Return the distributions that are here, one of each name, without the project itself."""
+    found = {one.name.lower(): one for one in distributions() if one.name}
+    return [one for name, one in sorted(found.items()) if name not in ("spikestore", "pip", "setuptools")]

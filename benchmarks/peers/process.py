@@ -1,0 +1,107 @@
+"""A peer in a process of its own, which does its work whenever it is told to: rounds alternate across processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from benchmarks.peers.environments import ENVIRONMENTS, python_of
+
+ROOT = Path(__file__).parents[2]
+
+
+class PeerError(Exception):
+    """A peer can't be had; the message says why, in one line."""
+
+
+class PeerProcess:
+    """A peer that is ready: `rate` lets it work once.
+
+    Parameters
+    ----------
+    name : str
+        Of its environment.
+    module : str
+        What is run: it calls `benchmarks.peers.serve.serve`.
+    arguments : str or Path
+        For the module.
+
+    Attributes
+    ----------
+    facts : dict
+        What the peer says about itself.
+
+    Raises
+    ------
+    PeerError
+        It is not installed, or ended before it was ready.
+    """
+
+    def __init__(self, name: str, module: str, *arguments: str | Path) -> None:
+        self._name = name
+        refuse_missing(name)
+        self._process = subprocess.Popen(
+            [str(python_of(name)), "-m", module, *map(str, arguments)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.facts: dict[str, Any] = json.loads(self._answer())
+
+    def rate(self) -> float:
+        """Let the peer work once; return its rate.
+
+        Raises
+        ------
+        PeerError
+            It ended.
+        """
+        stdin: Any = self._process.stdin
+        stdin.write("go\n")
+        stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        stdout: Any = self._process.stdout
+        line: str = stdout.readline()
+        if not line:
+            status = self._process.wait()
+            raise PeerError(f"{self._name} ended with exit status {status}, see above")
+        return line
+
+    def __enter__(self) -> PeerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def refuse_missing(name: str) -> None:
+    """Raise unless a peer can be imported in its environment.
+
+    Raises
+    ------
+    PeerError
+        It can't; the message has the reason and the remedy.
+    """
+    code = f"import {ENVIRONMENTS[name].module}"
+    done = subprocess.run(
+        [str(python_of(name)), "-c", code],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise PeerError(f"{name} is not here ({last}): python -m benchmarks.peers {name}")

@@ -1,0 +1,25 @@
+"""The peer's side of `benchmarks.peers.process`. Imports nothing but the standard library."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def answers() -> Any:
+    """Return the stream that answers go to; whatever libraries print goes to stderr from here on."""
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return stream
+
+
+def serve(stream: Any, work: Callable[[], float], **facts: object) -> None:
+    """Say what this peer is, then do its work and give its rate for each line of stdin, until that ends."""
+    stream.write(json.dumps(facts) + "\n")
+    stream.flush()
+    for _ in sys.stdin:
+        stream.write(f"{work()}\n")
+        stream.flush()

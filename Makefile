@@ -26,7 +26,7 @@ ifeq ($(filter $(TORCH),cpu cuda),)
 $(error TORCH is '$(TORCH)': it can be cpu or cuda)
 endif
 
-.PHONY: help preprocess demo train exodus test bits lint format bench bench-seed clean distclean
+.PHONY: help preprocess demo train exodus test bits lint format bench bench-seed peers gpu clean distclean
 
 help: ## list the targets (this is what `make` alone does)
 	@echo "make TARGET [VARIABLE=value …]"
@@ -41,7 +41,7 @@ help: ## list the targets (this is what `make` alone does)
 	@echo "  STORE=URL         where feature sets go (default: ./feature_store)"
 	@echo "  CONFIG=FILE       what to train (default: configs/demo.toml); EPOCHS=N, SEED=N"
 	@echo "  WORKERS=N         processes that preprocess (default: one per core)"
-	@echo "  SIZE=small|full   how much to measure;  PAGE=FOLDER, DEVICE=cpu|cuda: of bench-seed"
+	@echo "  SIZE=small|full   how much to measure;  PAGE=FOLDER, DEVICE=cpu|cuda: of bench-seed and gpu"
 	@echo "  TORCH=cpu|cuda    which torch to install where one is needed and none is there (default: cpu)"
 	@echo "  PYTHON=COMMAND    the Python 3.11+ that .venv is made with (default: python3)"
 	@echo "  VENV_ARGS=ARGS    e.g. --system-site-packages, to use the machine's torch"
@@ -135,6 +135,13 @@ bench-seed: $(VENV)/.stamp-dev ## the seed's experiment, whole: every way of loa
 	@mkdir -p -- "$$page"
 	@$(BIN)/python -m benchmarks.seed --size "$${SIZE:-full}" --device "$${DEVICE:-cpu}" \
 	    $(if $(DATA),--data "$$DATA") --page "$$page" --json "$$page/seed.json"
+
+peers: $(VENV)/.stamp-dev ## make the environments of peers that benchmarks compare with, in .peers
+	@$(BIN)/python -m benchmarks.peers
+
+# Nothing is installed here: a borrowed GPU has no registry, perhaps. `.venv` is used if it is there.
+gpu: ## everything that needs a GPU, in 8 minutes: python3 -m benchmarks.gpu; DEVICE=cpu tries it without one
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu --device $(or $(DEVICE),cuda)
 
 # ---------------------------------------------------------------- checks
 

@@ -1,10 +1,12 @@
 """Fetches the Python side of sinabs-exodus, so that the backend is tested where its kernels can't be built.
 
 python tests/train/exodus_source.py FOLDER
+python tests/train/exodus_source.py --archive FOLDER
 
 `make test` runs it once, at set-up; tests use no network. The source distribution's ``setup.py`` imports torch and wants
 a CUDA toolkit, only to tell its name to pip. So it is shown, in place of torch, a module that has the few names it asks
-for, and nothing of it is built or installed.
+for, and nothing of it is built or installed. With ``--archive`` the folder gets the source distribution itself, which
+``benchmarks/gpu/wheels.sh`` packs.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ def get_compiler_abi_compatibility_and_version(compiler):
 """
 
 
-def fetch(folder: Path) -> None:
-    """Put ``sinabs/exodus`` into a folder.
+def download(folder: Path) -> Path:
+    """Put the source distribution into a folder; return its path.
 
     Raises
     ------
@@ -68,28 +70,40 @@ def fetch(folder: Path) -> None:
             "15",
         ]
         subprocess.run(
-            [*pip, *options, "-d", name, "-r", str(temporary / "requirement.txt")],
+            [*pip, *options, "-d", str(folder), "-r", str(temporary / "requirement.txt")],
             env={**os.environ, "PYTHONPATH": str(temporary / "shown")},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             check=True,
         )
-        (archive,) = temporary.glob("*.tar.gz")
-        with tarfile.open(archive) as packed:
-            for member in packed:
-                path = PurePosixPath(*PurePosixPath(member.name).parts[1:])
-                if path.suffix == ".py" and path.parts[:2] == ("sinabs", "exodus"):
-                    packed.extract(member.replace(name=str(path), deep=False), folder, filter="data")
+    (archive,) = folder.glob("*.tar.gz")
+    return archive
 
 
-def main(folder: str) -> int:
+def fetch(folder: Path) -> None:
+    """Put ``sinabs/exodus`` into a folder.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        pip did not get it.
+    """
+    with tempfile.TemporaryDirectory() as name, tarfile.open(download(Path(name))) as packed:
+        for member in packed:
+            path = PurePosixPath(*PurePosixPath(member.name).parts[1:])
+            if path.suffix == ".py" and path.parts[:2] == ("sinabs", "exodus"):
+                packed.extract(member.replace(name=str(path), deep=False), folder, filter="data")
+
+
+def main(*arguments: str) -> int:
     """Fetch, and say what happened; return an exit status."""
+    *archive, folder = arguments
     try:
-        fetch(Path(folder))
+        (download if archive else fetch)(Path(folder))
     except subprocess.CalledProcessError as error:
         last = error.stderr.strip().splitlines()[-1:] or ["pip did not say why"]
-        sys.stderr.write(f"sinabs-exodus could not be fetched, its tests will be skipped: {last[0]}\n")
+        sys.stderr.write(f"sinabs-exodus could not be fetched, and will be left out: {last[0]}\n")
         return 1
     return 0
 

@@ -1,0 +1,152 @@
+"""Everything that needs a GPU, by one command: ``python3 -m benchmarks.gpu [--device cuda|cpu] [--out FOLDER] [--parts NAMES]``.
+
+Sanity (outputs, gradients and states against the CPU's), the tests marked ``gpu``, EXODUS built and compared, then
+``benchmarks.iaf``, ``.loading`` and ``.seed`` on the device. Each part is a process with a time limit of its own; when
+one fails the others go on. All together take 8 minutes at most. ``gpu.json`` and ``gpu.md`` in the output folder
+($OUT, or runs/gpu) are written anew after every part.
+
+It needs neither make, a virtual environment, a registry nor Dask. Where no registry is within reach, bring along what
+``benchmarks/gpu/wheels.sh`` packs into .kit. ``--device cpu`` runs the same parts small: everything but the card.
+
+Exit status: 0 if all parts ran, 1 if one failed or ran out of time, 2 for wrong options, 3 if there is no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.kit import KIT, environment_of_parts, unpack
+from benchmarks.gpu.page import write_results
+from benchmarks.gpu.parts import ROOT, Outcome, Part, all_parts, run_part
+
+LIMIT_S = 470.0
+"""Seconds for all parts together."""
+NO_GPU = 3
+
+_PROBE = """
+import json
+import torch
+there = torch.cuda.is_available()
+print(json.dumps({
+    "torch": torch.__version__,
+    "CUDA of torch": torch.version.cuda,
+    "GPU": torch.cuda.get_device_name() if there else None,
+    "GPUs": torch.cuda.device_count() if there else 0,
+}))
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the parts that were asked for; return an exit status."""
+    options = _options(argv)
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    out = out.resolve()
+    began = time.monotonic()
+    site = ROOT / ".site"
+    if problem := unpack(ROOT / KIT, site):
+        sys.stderr.write(f"benchmarks.gpu: {KIT} could not be installed into {site}: {problem}\n")
+    environment = environment_of_parts(site)
+    machine, problem = _machine(environment)
+    parts = [part for part in all_parts(options.device) if not options.parts or part.name in options.parts]
+    outcomes = [Outcome(part.name, part.what) for part in parts]
+    if options.device == "cuda" and not machine.get("GPU"):
+        reason = problem or _no_gpu(machine)
+        for outcome in outcomes:
+            outcome.status, outcome.reason = "skipped", f"no GPU: {reason}"
+            sys.stdout.write(f"{outcome.name}: skipped: {outcome.reason}\n")
+        write_results(out, machine, outcomes)
+        sys.stderr.write(f"benchmarks.gpu: {reason}; --device cpu runs the same parts without one\n")
+        return NO_GPU
+
+    writing = threading.Lock()
+
+    def run(place: int) -> None:
+        done = run_part(parts[place], out, began + options.limit - time.monotonic(), environment)
+        with writing:
+            outcomes[place] = done
+            _tell(done)
+            write_results(out, machine, outcomes)
+
+    write_results(out, machine, outcomes)
+    _run_all(parts, run)
+    for name in ("gpu.md", "gpu.json"):
+        sys.stdout.write(f"{out / name}\n")
+    return int(any(one.status in ("failed", "out of time", "waiting") for one in outcomes))
+
+
+def _run_all(parts: list[Part], run: Any) -> None:
+    """Run the parts in their order; the first, which compiles, runs beside those that measure nothing.
+
+    The part that compares EXODUS waits for its build, and everything that measures waits for all others.
+    """
+    places = {part.name: place for place, part in enumerate(parts)}
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(run, places["exodus-build"]) if "exodus-build" in places else None
+        for name, place in places.items():
+            if name == "exodus-build":
+                continue
+            if building is not None and (name == "exodus" or parts[place].measures):
+                building.result()
+            run(place)
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m benchmarks.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = Path(os.environ.get("OUT") or ROOT / "runs" / "gpu")
+    names = [part.name for part in all_parts("cuda")]
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--out", type=Path, default=default, help="where JSON, page and logs go")
+    parser.add_argument("--parts", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for all parts together")
+    return parser.parse_args(argv)
+
+
+def _machine(environment: dict[str, str]) -> tuple[dict[str, Any], str | None]:
+    """Return what runs the parts, and why torch can't be asked."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    machine: dict[str, Any] = {"cores": cores, "Python": platform.python_version()}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return machine, "torch did not answer within 90 s"
+    if done.returncode != 0:
+        return machine, (done.stderr.strip().splitlines() or ["torch ended without a word"])[-1]
+    return machine | json.loads(done.stdout.splitlines()[-1]), None
+
+
+def _no_gpu(machine: dict[str, Any]) -> str:
+    if machine["CUDA of torch"] is None:
+        return f"torch {machine['torch']} is a build without CUDA"
+    return f"torch {machine['torch']} sees no GPU here"
+
+
+def _tell(outcome: Outcome) -> None:
+    reason = f": {outcome.reason}" if outcome.reason else ""
+    sys.stdout.write(f"{outcome.name}: {outcome.status} in {outcome.seconds:.0f} s{reason}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

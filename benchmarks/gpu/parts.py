@@ -1,0 +1,222 @@
+"""The parts of ``benchmarks.gpu``, and one of them run: a process of its own, with a time limit and a log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SKIPPED = 77
+"""Exit status of a part that can't run here and says why, as in Automake's tests."""
+PYTEST_NO_TESTS = 5
+_TAIL = 12
+"""Lines of a log that are repeated on the page."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command with a time limit.
+
+    Attributes
+    ----------
+    name : str
+        As it is called on the page, and its files.
+    what : str
+        One line for the page.
+    arguments : tuple of str
+        Behind the interpreter.
+    limit_s : float
+        Seconds after which it is ended.
+    has_json : bool
+        Whether it takes ``--json FILE`` and writes a benchmark's document there.
+    measures : bool
+        Whether it measures time, so that nothing may run beside it.
+    """
+
+    name: str
+    what: str
+    arguments: tuple[str, ...]
+    limit_s: float
+    has_json: bool = False
+    measures: bool = False
+
+
+@dataclass
+class Outcome:
+    """How a part ended.
+
+    Attributes
+    ----------
+    name, what : str
+        Of the part.
+    status : {"waiting", "ok", "failed", "out of time", "skipped"}
+        ``skipped``: it can't run here.
+    reason : str
+        Why it did not end well, one line; empty if it did.
+    seconds : float
+        Time that it took.
+    command : str
+        To run it alone.
+    tail : list of str
+        The last lines of its output.
+    document : dict, optional
+        The JSON that it wrote.
+    """
+
+    name: str
+    what: str
+    status: str = "waiting"
+    reason: str = ""
+    seconds: float = 0.0
+    command: str = ""
+    tail: list[str] = field(default_factory=list)
+    document: dict[str, Any] | None = None
+
+
+def all_parts(device: str) -> list[Part]:
+    """Return the parts in their order; together their limits are what `benchmarks.gpu` takes at most.
+
+    Parameters
+    ----------
+    device : {"cuda", "cpu"}
+        ``cpu`` runs the same parts small: everything but the card.
+    """
+    on, size = ("--device", device), ("--size", "full" if device == "cuda" else "small")
+    dry = device == "cpu"
+    # In a dry run the GPU tests are collected, which imports all that they import.
+    collect = ("--collect-only", "-q") if dry else ("--durations=0",)
+    iaf = ("--rounds", "1") if dry else ()
+    loading = (
+        ("--size", "small", "--rows", "device")
+        if dry
+        else ("--size", "small", "--rows", "host,stream,device")
+    )
+    seed = ("--samples", "16", "--batch", "8", "--rounds", "1", "--rows", "host_fused")
+    return [
+        Part(
+            "exodus-build",
+            "EXODUS from its source, against this torch and CUDA",
+            ("-m", "benchmarks.gpu.exodus", "build", *on),
+            150,
+        ),
+        Part(
+            "sanity",
+            "outputs, gradients and states against the CPU; half precision; two ranks",
+            ("-m", "benchmarks.gpu.sanity", *on),
+            75,
+            has_json=True,
+        ),
+        Part(
+            "tests",
+            "`pytest -m gpu`",
+            ("-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *collect, "tests/train"),
+            75,
+        ),
+        Part(
+            "exodus",
+            "EXODUS against Sinabs: outputs and gradients",
+            ("-m", "benchmarks.gpu.exodus", "compare", *on),
+            30,
+            has_json=True,
+        ),
+        Part(
+            "iaf",
+            "neurons against peers",
+            ("-m", "benchmarks.iaf", *on, *size, *iaf),
+            150,
+            has_json=True,
+            measures=True,
+        ),
+        Part(
+            "loading",
+            "loading onto the device",
+            ("-m", "benchmarks.loading", *on, *loading),
+            60,
+            has_json=True,
+            measures=True,
+        ),
+        Part(
+            "seed",
+            "the seed's experiment",
+            ("-m", "benchmarks.seed", *on, *(seed if dry else ("--samples", "512", "--rounds", "3"))),
+            90,
+            has_json=True,
+            measures=True,
+        ),
+    ]
+
+
+def run_part(part: Part, folder: Path, limit_s: float, environment: dict[str, str]) -> Outcome:
+    """Run a part to its end or its time limit, whichever comes first.
+
+    Parameters
+    ----------
+    part : Part
+        What to run.
+    folder : Path
+        Where its log and its JSON go: ``NAME.log``, ``NAME.json``.
+    limit_s : float
+        Seconds that it may take, at most its own limit.
+    environment : dict of str to str
+        Its environment variables.
+    """
+    result, log = folder / f"{part.name}.json", folder / f"{part.name}.log"
+    more = ("--json", str(result)) if part.has_json else ()
+    outcome = Outcome(part.name, part.what, command=" ".join(["python3", *part.arguments]))
+    limit = min(part.limit_s, limit_s)
+    if limit <= 0:
+        outcome.status, outcome.reason = "out of time", "no time was left for it"
+        return outcome
+    result.unlink(missing_ok=True)
+    began = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *part.arguments, *more],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # its children end with it
+        )
+        try:
+            status: int | None = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            status = None
+        finally:
+            _end(process)
+    outcome.seconds = time.monotonic() - began
+    outcome.tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
+    with contextlib.suppress(OSError, ValueError):
+        outcome.document = json.loads(result.read_text(encoding="utf-8"))
+    outcome.status, outcome.reason = _judge(status, limit, outcome.tail)
+    return outcome
+
+
+def _judge(status: int | None, limit: float, tail: list[str]) -> tuple[str, str]:
+    last = next((line.strip() for line in reversed(tail) if line.strip()), "it said nothing")
+    if status is None:
+        return "out of time", f"ended after {limit:.0f} s; its last line: {last}"
+    if status == 0:
+        return "ok", ""
+    if status in (SKIPPED, PYTEST_NO_TESTS):
+        return "skipped", last
+    return "failed", f"exit status {status}: {last}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a process and of those it started."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    elif process.poll() is None:
+        process.kill()
+    process.wait()

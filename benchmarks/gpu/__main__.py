@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.gpu.kit import KIT, environment_of_parts, unpack
 from benchmarks.gpu.page import write_results
-from benchmarks.gpu.parts import ROOT, Outcome, Part, all_parts, run_part
+from benchmarks.gpu.parts import DRY, ROOT, Outcome, Part, all_parts, run_part
 
 LIMIT_S = 470.0
 """Seconds for all parts together."""
@@ -112,8 +112,11 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--out", type=Path, default=default, help="where JSON, page and logs go")
     parser.add_argument("--parts", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
-    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for all parts together")
-    return parser.parse_args(argv)
+    parser.add_argument("--limit", type=float, help=f"seconds for all parts together; {LIMIT_S:.0f} on a GPU")
+    options = parser.parse_args(argv)
+    if options.limit is None:
+        options.limit = LIMIT_S if options.device == "cuda" else DRY * LIMIT_S
+    return options
 
 
 def _machine(environment: dict[str, str]) -> tuple[dict[str, Any], str | None]:

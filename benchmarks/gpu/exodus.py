@@ -47,7 +47,7 @@ def build(sources: Path) -> int:
     if build_exodus.works():
         sys.stderr.write("exodus is built\n")
         return 0
-    archives = sorted(sources.glob("sinabs_exodus-*.tar.gz"))
+    archives = sorted(sources.glob("sinabs?exodus-*.tar.gz"))
     if not archives:
         return build_exodus.main()
     import sinabs

@@ -124,7 +124,7 @@ def test_other_data_are_refused_unless_asked_for(built: Built, run: Run, tmp_pat
     store, other = Store(built.store), Store(tmp_path / "other")
     shutil.copytree(built.store, tmp_path / "other")
     splits = store.splits("demo")
-    other.point("demo", {"train": splits["test"]})
+    other.point("demo", {"train": splits["test"]}, move=True)
     command = ("train", config, "--store", tmp_path / "other", "--epochs", "2")
     assert "--other-data" in badly(run, *command)
     well(run, *command, "--other-data")

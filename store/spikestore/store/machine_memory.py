@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from pathlib import Path
+from typing import Any
 
 
 def physical_memory_bytes() -> int | None:
@@ -54,9 +54,8 @@ class _MemoryStatus(ctypes.Structure):
 
 def _of_windows() -> tuple[int | None, int | None]:
     """Return physical and free memory by ``GlobalMemoryStatusEx``; None for both elsewhere."""
-    if sys.platform != "win32" or not hasattr(ctypes, "windll"):
-        return None, None
+    windll: Any = getattr(ctypes, "windll", None)
     status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+    if windll is None or not windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
         return None, None
     return int(status.physical), int(status.free_physical)

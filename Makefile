@@ -80,8 +80,11 @@ $(VENV)/.stamp-pipeline: $(VENV)/.stamp-venv pyproject.toml constraints.txt
 	$(call install,pipeline)
 	@touch $@
 
+# Tonic goes in without what it requires (pyproject.toml says why); the extra `tonic` has what it imports.
 $(VENV)/.stamp-dev: $(VENV)/.stamp-train pyproject.toml constraints.txt
-	$(call install,pipeline$(comma)train$(comma)dev)
+	$(call install,pipeline$(comma)tonic$(comma)train$(comma)dev)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps \
+	    tonic importRosbag
 	@touch $@ $(VENV)/.stamp-pipeline
 
 # Which build of torch pip finds depends on the indexes it is set up with; TORCH=cuda insists on what it means.

@@ -1,7 +1,8 @@
-"""Who runs a transform on a block of recordings: the fused pass, or Tonic itself. The samples are the same."""
+"""Who runs a transform on a block of recordings: the fused pass, plain NumPy, or Tonic. The samples are the same."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -10,13 +11,18 @@ import numpy as np
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.recording import Sample
 from spikestore.pipeline.transforms.fused import FusedChain, FusedSamples, can_run
-from spikestore.pipeline.transforms.fused.samples import events_of
-from spikestore.store_schemas.errors import RecordingError, UsageError
+from spikestore.pipeline.transforms.fused.samples import RecordingChain, sample_of
+from spikestore.pipeline.transforms.numpy_chain import NumpyChain
+from spikestore.store_schemas.errors import MissingExtraError, RecordingError, UsageError
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
-EVENTS_PER_SECOND = {"fused": 25e6, "tonic": 4e6}
+EVENTS_PER_SECOND = {"fused": 25e6, "numpy": 8e6, "tonic": 4e6}
 """About how many events one core reads, bins and stores in a second (``python -m benchmarks.preprocess``): by this it
 is decided whether workers are worth their start, nothing else."""
+
+INSTALL_TONIC = "pip install 'spikestore[tonic]' && pip install --no-deps tonic importRosbag"
+"""The remedy where Tonic is missing. An extra can't name Tonic: what Tonic requires, and never imports here, has no
+wheels for Python 3.12 and newer."""
 
 
 class BlockChain(Protocol):
@@ -28,21 +34,30 @@ class BlockChain(Protocol):
         """Return the samples of a block; what is wrong with a recording is in ``errors``, by row."""
 
 
-def executor_for(transform: Transform, wish: ExecutorName, *, has_y: bool) -> Literal["fused", "tonic"]:
+def executor_for(
+    transform: Transform, wish: ExecutorName, *, has_y: bool
+) -> Literal["fused", "numpy", "tonic"]:
     """Return who will run `transform`.
 
     Raises
     ------
     UsageError
         The fused pass was asked for, and can't run this transform.
+    MissingExtraError
+        Tonic was asked for, and is not installed.
     """
-    fused = can_run(transform, has_y=has_y)
-    if wish == "fused" and not fused:
+    if wish == "tonic":
+        if importlib.util.find_spec("tonic") is None:
+            raise _missing_tonic("tonic")
+        return "tonic"
+    if can_run(transform, has_y=has_y):
+        return "fused"
+    if wish == "fused":
         raise UsageError(
             f"the fused executor runs frames by time_window or n_time_bins, not by {transform.to_frame.mode}: "
-            'leave executor out, or say "tonic"'
+            "leave executor out"
         )
-    return "fused" if fused and wish != "tonic" else "tonic"
+    return "numpy"
 
 
 def block_chain(transform: Transform, wish: ExecutorName, *, has_y: bool) -> BlockChain:
@@ -52,20 +67,41 @@ def block_chain(transform: Transform, wish: ExecutorName, *, has_y: bool) -> Blo
     ------
     UsageError
         The transform can't fit these recordings, or not this executor.
+    MissingExtraError
+        Tonic was asked for, and it or a package that it imports is not installed.
     """
-    if executor_for(transform, wish, has_y=has_y) == "fused":
+    chosen = executor_for(transform, wish, has_y=has_y)
+    if chosen == "fused":
         return FusedChain(transform, has_y=has_y)
-    return TonicBlocks(transform, has_y=has_y)
-
-
-class TonicBlocks:
-    """Runs a transform through Tonic, one recording after another."""
-
-    def __init__(self, transform: Transform, *, has_y: bool) -> None:
-        # Not before it is needed: Tonic takes seconds to import.
+    if chosen == "numpy":
+        return OneByOne(NumpyChain(transform, has_y=has_y))
+    try:  # Not before it is asked for: Tonic takes seconds to import.
         from spikestore.pipeline.transforms.tonic_chain import TonicChain
+    except ModuleNotFoundError as error:
+        raise _missing_tonic(error.name or "tonic") from error
+    return OneByOne(TonicChain(transform, has_y=has_y))
 
-        self._chain = TonicChain(transform, has_y=has_y)
+
+def _missing_tonic(module: str) -> MissingExtraError:
+    return MissingExtraError(
+        f'executor = "tonic" needs {module}, which is not installed: {INSTALL_TONIC}; or leave executor out, the '
+        "samples are the same",
+        extra="tonic",
+        module=module,
+    )
+
+
+class OneByOne:
+    """Runs a chain on one recording of a block after another.
+
+    Parameters
+    ----------
+    chain : RecordingChain
+        What makes a sample of a recording.
+    """
+
+    def __init__(self, chain: RecordingChain) -> None:
+        self._chain = chain
 
     def __call__(
         self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
@@ -79,7 +115,7 @@ class TonicBlocks:
             sample = nothing
             if row not in errors:
                 try:
-                    sample = self._chain(events_of(block, place), name=name_of(row), sort=sort)
+                    sample = sample_of(self._chain, block, place, name=name_of(row), sort=sort)
                 except RecordingError as error:
                     errors[row] = error
             samples.append(sample)

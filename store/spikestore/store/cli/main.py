@@ -44,7 +44,6 @@ _EXTRA_OF_MODULE = {
     "distributed": "pipeline",
     "h5py": "pipeline",
     "sinabs": "train",
-    "tonic": "pipeline",
     "torch": "train",
 }
 

@@ -1,25 +1,25 @@
-"""Downsample, CropTime and ToFrame by time in one compiled pass, with `TonicChain` for whatever is unusual.
+"""Downsample, CropTime and ToFrame by time in one compiled pass, with `NumpyChain` for whatever is unusual.
 
 The pass knows nothing of errors: it does the recordings for which it is sure to give Tonic's frames, and leaves
-the others, by number. Those go through `TonicChain` one by one, which makes the frames or says what is wrong. So
-the two executors can't differ in what they refuse nor in how they say it.
+the others, by number. Those go through `NumpyChain` one by one, which makes the frames or says what is wrong. So
+executors can't differ in what they refuse nor in how they say it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
+from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.recording import Sample
 from spikestore.pipeline.transforms.fused.columns import Columns, frozen, prepare
 from spikestore.pipeline.transforms.fused.order import in_order
 from spikestore.pipeline.transforms.fused.plan import Plan
-from spikestore.pipeline.transforms.fused.samples import FusedSamples, events_of, insert
+from spikestore.pipeline.transforms.fused.samples import FusedSamples, insert, sample_of
 from spikestore.pipeline.transforms.fused.tables import (
     EXACT,
     coordinate_table,
@@ -28,11 +28,9 @@ from spikestore.pipeline.transforms.fused.tables import (
     time_factors,
     time_span,
 )
+from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import RecordingError
 from spikestore.store_schemas.specs.transform import Transform
-
-if TYPE_CHECKING:
-    from spikestore.pipeline.transforms.tonic_chain import TonicChain
 
 MOST_SITES = 2**24
 """Sites for which the pass keeps a count each, in 64 MiB."""
@@ -61,9 +59,9 @@ class _TimeTable(NamedTuple):
 
 
 class FusedChain:
-    """Turns blocks of recordings into samples, bit for bit like `TonicChain`.
+    """Turns blocks of recordings into samples, bit for bit like `NumpyChain`, and so like Tonic.
 
-    Any number of threads may call one object at the same time. Tonic is not imported before a recording needs it.
+    Any number of threads may call one object at the same time.
 
     Parameters
     ----------
@@ -75,21 +73,19 @@ class FusedChain:
     Raises
     ------
     UsageError
-        The transform can't fit any recording of this kind, as `TonicChain` says it.
+        The transform can't fit any recording of this kind, as `NumpyChain` says it.
     ValueError
         `can_run` is false.
     """
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
         if not can_run(transform, has_y=has_y):
-            raise ValueError("this transform can't be fused: ask can_run first, and take TonicChain")
+            raise ValueError("this transform can't be fused: ask can_run first, and take NumpyChain")
         self.transform = transform
         self.has_y = has_y
-        self._chain: TonicChain | None = None
+        self._chain = NumpyChain(transform, has_y=has_y)  # refuses what fits no recording
         x_size, y_size, polarities = transform.to_frame.sensor_size
         bins = empty_bins(transform.to_frame)
-        if (not has_y and y_size != 1) or bins > transform.max_bins:
-            self._tonic_chain()  # says why not
         self._factors = time_factors(transform)
         self._span = time_span(transform)
         self._x_table, x_last = coordinate_table(transform, 0, size=x_size, step=1)
@@ -147,7 +143,7 @@ class FusedChain:
         state = np.full(recordings, kernels.TODO, np.uint8)
         state[[row - block.first_row for row in errors]] = kernels.SKIP
         about = np.zeros((4, recordings), np.int64)
-        # What is left to Tonic comes from the block as it was read, whose events its messages number.
+        # What is left to `NumpyChain` comes from the block as it was read: its messages number those events.
         ordered = in_order(block) if sort else block
         columns = prepare(ordered, has_y=self.has_y)
         if columns is None:
@@ -162,7 +158,7 @@ class FusedChain:
         for place in unusual:
             row = block.first_row + place
             try:
-                sample = self._by_tonic(block, place, name=name_of(row), sort=sort)
+                sample = sample_of(self._chain, block, place, name=name_of(row), sort=sort)
             except RecordingError as error:
                 errors[row] = error
                 n_events[place] = about[:, place] = 0
@@ -223,19 +219,3 @@ class FusedChain:
             known = _TimeTable(raw, frozen(scaled_times(raw, self._span, self._factors)), rising)
             self._times = known
         return known
-
-    def _by_tonic(self, block: EventBlock, place: int, *, name: str, sort: bool) -> Sample:
-        events = events_of(block, place)
-        if block.time_table is not None and (bad := events["t"] == NO_TIME).any():
-            event = int(np.argmax(bad))
-            raise RecordingError(
-                f"{name}, event {event}: t is not a time", recording=name, event=event, field="t"
-            )
-        return self._tonic_chain()(events, name=name, sort=sort)
-
-    def _tonic_chain(self) -> TonicChain:
-        if self._chain is None:
-            from spikestore.pipeline.transforms.tonic_chain import TonicChain
-
-            self._chain = TonicChain(self.transform, has_y=self.has_y)
-        return self._chain

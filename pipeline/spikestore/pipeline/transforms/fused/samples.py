@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
 from spikestore.pipeline.readers.recording import Events, Sample
 from spikestore.store_schemas.errors import RecordingError
 
@@ -43,7 +43,43 @@ class FusedSamples:
     errors: dict[int, RecordingError]
 
 
-def events_of(block: EventBlock, place: int) -> Events:
+class RecordingChain(Protocol):
+    """A transform, ready to run on single recordings."""
+
+    def __call__(self, events: Events, *, name: str, sort: bool = False) -> Sample:
+        """Return the sample of one recording, or raise the `RecordingError` that says what is wrong with it."""
+
+
+def sample_of(chain: RecordingChain, block: EventBlock, place: int, *, name: str, sort: bool) -> Sample:
+    """Return what `chain` makes of one recording of a block.
+
+    Parameters
+    ----------
+    chain : RecordingChain
+        What runs the transform.
+    block : EventBlock
+        Has the recording.
+    place : int
+        Number of the recording within the block.
+    name : str
+        How to call it in messages.
+    sort : bool
+        Sort events by time first, instead of refusing what is not sorted.
+
+    Raises
+    ------
+    RecordingError
+        The recording is ill-formed, or has a code that stands for no time.
+    """
+    events = _events_of(block, place)
+    if block.time_table is not None and (bad := events["t"] == NO_TIME).any():
+        event = int(np.argmax(bad))
+        problem = f"{name}, event {event}: t is not a time"
+        raise RecordingError(problem, recording=name, event=event, field="t")
+    return chain(events, name=name, sort=sort)
+
+
+def _events_of(block: EventBlock, place: int) -> Events:
     """Return one recording of a block as a structured array, with the types of its columns."""
     some = slice(int(block.offsets[place]), int(block.offsets[place + 1]))
     t = block.t[some] if block.time_table is None else block.time_table[block.t[some]]

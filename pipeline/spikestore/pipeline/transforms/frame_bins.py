@@ -1,0 +1,158 @@
+"""The bins of ``to_frame``: how many a recording has, and which of its events each one holds.
+
+The formulas are those of tonic 1.7.0 ``slicers``, in the same order of operations and in the type of the times, so
+that rounding is the same too. The number of bins is known before anything of that size is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.transforms.frame_counts import Ints
+from spikestore.store_schemas.errors import RecordingError
+from spikestore.store_schemas.specs.operations import ToFrame
+
+
+class FrameBins:
+    """The bins of one ``to_frame``.
+
+    Parameters
+    ----------
+    spec : ToFrame
+        Says how recordings are cut into bins.
+    sites : tuple of int
+        Sizes of the axes after time: (P, Y, X) or (P, X).
+    max_bins : int
+        Most bins that a recording may have.
+    """
+
+    def __init__(self, spec: ToFrame, sites: tuple[int, ...], *, max_bins: int) -> None:
+        self.spec = spec
+        self.sites = sites
+        self.max_bins = max_bins
+        self.has_fixed_span = spec.start_time is not None and spec.end_time is not None
+        self._overlap = exact(spec.overlap)
+        self._window = optional(spec.time_window)
+        self._start = optional(spec.start_time)
+        self._end = optional(spec.end_time)
+
+    def count(self, times: npt.NDArray[Any] | None, *, name: str) -> int:
+        """Return the number of bins.
+
+        Parameters
+        ----------
+        times : array, shape (n_events,), or None
+            Sorted times in µs, at least one; or None for a recording without events, whose duration is 0.
+        name : str
+            How to call the recording in messages.
+
+        Raises
+        ------
+        RecordingError
+            More than `max_bins`, more than a 64-bit index reaches, or not to be computed in the type of the times.
+        """
+        n_bins = self._formula(times)
+        if times is not None and not math.isfinite(n_bins):
+            raise RecordingError(f"{name}: its time bins can't be computed in {times.dtype}", recording=name)
+        if n_bins > self.max_bins:
+            many = f"{n_bins:,}" if n_bins <= 10**15 else f"{n_bins:.0e}"
+            problem = f"would get {many} time bins, more than max_bins = {self.max_bins:,}"
+            raise RecordingError(f"{name} {problem}", recording=name, n_bins=n_bins, max_bins=self.max_bins)
+        if n_bins * math.prod(self.sites) >= 2**63:
+            problem = f"{n_bins:,} bins of {self.sites} have no 64-bit index"
+            raise RecordingError(f"{name}: {problem}", recording=name)
+        return int(n_bins)
+
+    def ranges(self, times: npt.NDArray[Any]) -> tuple[Ints, Ints]:
+        """Return where each bin's events start and end.
+
+        `times` has shape (n_events,): sorted, at least one, and `count` has accepted them. The result are two
+        int64 arrays of shape (n_bins,): bin i holds the events ``starts[i]`` to ``ends[i]`` (exclusive).
+        """
+        spec = self.spec
+        with np.errstate(all="ignore"):
+            if self._window is not None:
+                starts, ends = self._by_time_window(times, self._window)
+            elif spec.event_count is not None:
+                starts, ends = self._by_event_count(len(times), spec.event_count)
+            elif spec.n_time_bins is not None:
+                starts, ends = self._by_time_bins(times, spec.n_time_bins)
+            else:
+                assert spec.n_event_bins is not None  # noqa: S101 - the spec has exactly one mode
+                starts, ends = self._by_event_bins(len(times), spec.n_event_bins)
+        # A range of event bins may start or end after the last event.
+        return np.minimum(starts, len(times)), np.minimum(ends, len(times))
+
+    def _formula(self, times: npt.NDArray[Any] | None) -> float:
+        spec = self.spec
+        n_events = 0 if times is None else len(times)
+        with np.errstate(all="ignore"):
+            if self._window is not None:
+                strides = self._strides(times, self._window)
+                return max(_rounded(strides, up=spec.include_incomplete) + 1, 1)
+            if spec.event_count is not None:
+                strides = (n_events - min(spec.event_count, n_events)) / (spec.event_count - self._overlap)
+                return _rounded(strides, up=spec.include_incomplete) + 1
+            n_bins: float = spec.n_time_bins or spec.n_event_bins or 0
+            if times is not None and spec.n_time_bins is not None:
+                width = float((times[-1] - times[0]) // spec.n_time_bins * (1 + self._overlap))
+                n_bins = n_bins if math.isfinite(width) else math.inf
+            return n_bins
+
+    def _strides(self, times: npt.NDArray[Any] | None, window: float) -> float:
+        """Return how many strides fit between the first window and the end."""
+        # NumPy's scalars, not Python's: Tonic divides in the type of the times.
+        first = times[0] if times is not None else 0
+        last = times[-1] if times is not None else 0
+        start = first if self._start is None else self._start
+        end = last if self._end is None else self._end
+        if times is None and not self.has_fixed_span:
+            start = end = 0
+        return float((end - start - window) / (window - self._overlap))
+
+    def _by_time_window(self, times: npt.NDArray[Any], window: float) -> tuple[Ints, Ints]:
+        n_bins = int(self._formula(times))
+        start = times[0] if self._start is None else self._start
+        starts = np.arange(n_bins) * (window - self._overlap) + start
+        return np.searchsorted(times, starts), np.searchsorted(times, starts + window)
+
+    def _by_time_bins(self, times: npt.NDArray[Any], n_bins: int) -> tuple[Ints, Ints]:
+        width = (times[-1] - times[0]) // n_bins * (1 + self._overlap)
+        starts = np.arange(n_bins) * (width * (1 - self._overlap)) + times[0]
+        return np.searchsorted(times, starts), np.searchsorted(times, starts + width)
+
+    def _by_event_count(self, n_events: int, count: int) -> tuple[Ints, Ints]:
+        taken = min(count, n_events)
+        n_bins = int(
+            _rounded((n_events - taken) / (count - self._overlap), up=self.spec.include_incomplete) + 1
+        )
+        starts = (np.arange(n_bins) * (count - self._overlap)).astype(np.int64)
+        return starts, starts + taken
+
+    def _by_event_bins(self, n_events: int, n_bins: int) -> tuple[Ints, Ints]:
+        taken = int(n_events // n_bins * (1 + self._overlap))
+        starts = np.arange(n_bins, dtype=np.int64) * int(taken * (1 - self._overlap))
+        return starts, starts + taken
+
+
+def exact(value: float) -> int | float:
+    """Return a whole number as int, anything else as it is.
+
+    Integer arithmetic is exact beyond 2^53, and below the two agree.
+    """
+    return int(value) if value.is_integer() and abs(value) <= 2**53 else value
+
+
+def optional(value: float | None) -> int | float | None:
+    """Return `exact` of a number, and None for None."""
+    return None if value is None else exact(value)
+
+
+def _rounded(strides: float, *, up: bool) -> float:
+    if not math.isfinite(strides):
+        return math.inf
+    return math.ceil(strides) if up else math.floor(strides)

@@ -1,0 +1,146 @@
+"""A transform in plain NumPy, one recording at a time, with guards where Tonic is ill-defined.
+
+For legal recordings the frames are Tonic's, integer for integer; for ill-formed ones the error says what is wrong.
+`FusedChain` hands over what is unusual, and frames by event counts are made here altogether. One call goes so:
+
+1. Guard and widen the events (`event_guards`); no array of the caller's is written to.
+2. Apply each operation before ``to_frame``. An empty recording goes on to the end: it has frames too. Positive
+   factors keep times sorted, and a crop keeps one run of them.
+3. Compute the number of bins (`frame_bins`), before anything of that size is allocated.
+4. Find which events each bin holds; those in no bin are counted.
+5. Count the events of each cell, in int64 and without a dense frame (`frame_counts`).
+
+`TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. Whole parameters are integers and other ones floats:
+integer arithmetic is exact beyond 2^53, and below the two agree.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikestore.pipeline.readers.recording import Events, Sample
+from spikestore.pipeline.transforms import event_guards as guards
+from spikestore.pipeline.transforms.frame_bins import FrameBins, exact
+from spikestore.pipeline.transforms.frame_counts import Ints, count_covered, count_sparsely
+from spikestore.store_schemas.errors import RecordingError, UsageError
+from spikestore.store_schemas.specs.operations import CropTime, Downsample
+from spikestore.store_schemas.specs.transform import Transform
+
+
+class NumpyChain:
+    """Turns recordings into samples, one by one.
+
+    Parameters
+    ----------
+    transform : Transform
+        The operations, ``to_frame`` last.
+    has_y : bool
+        Whether events have a field ``y``. Frames are (T, P, Y, X) with it and (T, P, X) without.
+
+    Raises
+    ------
+    UsageError
+        The transform can't fit any recording of this kind: a sensor with rows for events without ``y``, or more
+        bins than ``max_bins`` whatever the recording.
+    """
+
+    def __init__(self, transform: Transform, *, has_y: bool) -> None:
+        x, y, p = transform.to_frame.sensor_size
+        if not has_y and y != 1:
+            raise UsageError(
+                f"sensor_size ({x}, {y}, {p}): events without y need a sensor with one row, ({x}, 1, {p})"
+            )
+        self.transform = transform
+        self.has_y = has_y
+        self._sites = transform.sites(has_y=has_y)
+        self._bins = FrameBins(transform.to_frame, self._sites, max_bins=transform.max_bins)
+        if transform.to_frame.mode.startswith("n_") or self._bins.has_fixed_span:
+            try:
+                self._bins.count(None, name="every recording")
+            except RecordingError as error:
+                raise UsageError(error.message) from None
+
+    def __call__(self, events: Events, *, name: str, sort: bool = False) -> Sample:
+        """Return the sample of one recording.
+
+        Parameters
+        ----------
+        events : structured array, shape (n_events,)
+            Fields ``t`` (µs), ``x``, ``y`` (where the chain has it) and ``p``, integers of any width; ``t`` may be
+            floating point.
+        name : str
+            How to call the recording in messages, such as ``recording 17 of ssc_train.h5``.
+        sort : bool
+            Sort events by time first (stable), instead of refusing what is not sorted.
+
+        Raises
+        ------
+        RecordingError
+            The recording is ill-formed or would get more than ``max_bins`` bins.
+        """
+        framed, origin = self._before_frames(events, name=name, sort=sort)
+        n_events, n_framed = len(events), len(framed)
+        if n_framed == 0:
+            n_bins = self._bins.count(None, name=name)
+            empty = np.empty(0, np.int64)
+            return Sample(empty, empty, n_bins, n_events, n_cropped=n_events, n_dropped=0)
+        to_frame = self.transform.to_frame
+        guards.check_frameable(framed, to_frame.sensor_size, origin=origin)
+        if to_frame.sensor_size[2] == 1:
+            framed["p"] = 0  # as Tonic does, in our copy
+        n_bins = self._bins.count(framed["t"], name=name)
+        starts, ends = self._ranges(framed)
+        index, value = self._counted(framed, starts, ends)
+        if self.transform.max_count is not None:
+            value = np.minimum(value, self.transform.max_count)
+        dropped = n_framed - count_covered(starts, ends, n_framed)
+        return Sample(index, value, n_bins, n_events, n_cropped=n_events - n_framed, n_dropped=dropped)
+
+    def _before_frames(self, events: Events, *, name: str, sort: bool) -> tuple[Events, guards.Origin]:
+        """Apply all operations before ``to_frame``; return a private array and where its events come from."""
+        now = guards.widen(events, name=name, has_y=self.has_y)
+        now, order = guards.put_in_order(now, name=name, sort=sort)
+        origin = guards.Origin(name, events, order)
+        guards.check_not_negative(now, origin=origin)
+        for operation in self.transform.on_events:
+            if len(now) == 0:
+                break
+            if isinstance(operation, Downsample):
+                x, y = operation.spatial_factor
+                factors = {"t": exact(operation.time_factor), "x": x, "y": y}
+                guards.check_scaling(now, factors, origin=origin)
+                now = self._downsampled(now, operation)
+            else:
+                # Times are sorted: what is cropped in front moves the numbers of all that follow.
+                with np.errstate(all="ignore"):
+                    in_front = int(np.count_nonzero(now["t"] < exact(operation.min)))
+                now = self._cropped(now, operation)
+                origin = guards.Origin(name, events, order, origin.first + in_front)
+        return now, origin
+
+    # What follows is all that Tonic has an own version of.
+
+    def _downsampled(self, events: Events, operation: Downsample) -> Events:
+        """Return events with their times and coordinates multiplied and truncated."""
+        scaled = events.copy()
+        x, y = operation.spatial_factor
+        with np.errstate(all="ignore"):  # floating-point times may become infinite, which a guard finds
+            scaled["t"] = events["t"] * exact(operation.time_factor)
+            scaled["x"] = events["x"] * x
+            if self.has_y:
+                scaled["y"] = events["y"] * y
+        return scaled
+
+    def _cropped(self, events: Events, operation: CropTime) -> Events:
+        """Return the events from ``min`` to ``max``, both included."""
+        t = events["t"]
+        with np.errstate(all="ignore"):
+            return events[(t >= exact(operation.min)) & (t <= exact(operation.max))]
+
+    def _ranges(self, events: Events) -> tuple[Ints, Ints]:
+        """Return where each bin's events start and end; int64, shape (n_bins,) each."""
+        return self._bins.ranges(events["t"])
+
+    def _counted(self, events: Events, starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
+        """Return the place and the count of each non-zero cell; int64, shape (nnz,) each."""
+        return count_sparsely(events, starts, ends, self._sites)

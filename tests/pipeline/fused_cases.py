@@ -12,6 +12,7 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
 from spikestore.pipeline.readers.recording import Events, Sample
 from spikestore.pipeline.transforms.fused import FusedChain, FusedSamples
+from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.pipeline.transforms.tonic_chain import TonicChain
 from spikestore.store_schemas.errors import RecordingError
 from spikestore.store_schemas.specs.operations import Operation
@@ -93,8 +94,8 @@ def by_tonic(
 
 
 def alone(chain: FusedChain, block: EventBlock, **options: Any) -> FusedSamples:
-    """Run the compiled pass, and fail if any recording is left to Tonic."""
-    with mock.patch.object(FusedChain, "_by_tonic", side_effect=AssertionError("left to Tonic")):
+    """Run the compiled pass, and fail if any recording is left to `NumpyChain`."""
+    with mock.patch.object(NumpyChain, "__call__", side_effect=AssertionError("left to NumPy")):
         return chain(block, name_of=name_of, **options)
 
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tonic import transforms
 
 from spikestore.pipeline.readers.recording import Events, Sample
+from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.pipeline.transforms.tonic_chain import TonicChain
+from spikestore.store_schemas.errors import RecordingError
 from spikestore.store_schemas.specs.canonical import LARGEST_INTEGER
 from spikestore.store_schemas.specs.operations import Operation
 from spikestore.store_schemas.specs.transform import Transform
@@ -31,8 +33,35 @@ def recording(t: Any, x: Any = 0, p: Any = 1, y: Any = None, *, t_dtype: str = "
     return events
 
 
-def chain(*operations: Operation, has_y: bool = False, **fields: Any) -> TonicChain:
-    return TonicChain(Transform(operations=operations, **fields), has_y=has_y)
+class BothChains:
+    """Runs `NumpyChain` and `TonicChain`, and fails where their samples, errors or messages differ."""
+
+    def __init__(self, transform: Transform, *, has_y: bool) -> None:
+        self.tonic = TonicChain(transform, has_y=has_y)  # which refuses by `NumpyChain`'s own constructor
+        self.numpy = NumpyChain(transform, has_y=has_y)
+
+    def __call__(self, events: Events, *, name: str, sort: bool = False) -> Sample:
+        before = events.tobytes()
+        outcomes: list[Sample | RecordingError] = []
+        for chain in (self.numpy, self.tonic):
+            try:
+                outcomes.append(chain(events, name=name, sort=sort))
+            except RecordingError as error:
+                outcomes.append(error)
+        assert events.tobytes() == before
+        ours, theirs = outcomes
+        if isinstance(ours, RecordingError):
+            assert isinstance(theirs, RecordingError), f"NumpyChain alone refuses: {ours}"
+            assert (str(ours), ours.details) == (str(theirs), theirs.details)
+            raise ours
+        assert isinstance(theirs, Sample), f"TonicChain alone refuses: {theirs}"
+        assert_same(ours, theirs)
+        assert ours.index.dtype == ours.value.dtype == np.int64
+        return ours
+
+
+def chain(*operations: Operation, has_y: bool = False, **fields: Any) -> BothChains:
+    return BothChains(Transform(operations=operations, **fields), has_y=has_y)
 
 
 def dense(sample: Sample, *sites: int) -> npt.NDArray[np.int64]:

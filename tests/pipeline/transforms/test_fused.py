@@ -1,4 +1,4 @@
-"""FusedChain gives the samples of TonicChain, number for number, and leaves to it what is unusual."""
+"""FusedChain gives the samples of TonicChain, number for number, whether it runs them or NumpyChain does."""
 
 from __future__ import annotations
 
@@ -169,13 +169,13 @@ def test_a_block_gives_what_its_recordings_give_one_by_one(
     before = [column.tobytes() for column in (block.t, block.x, block.y, block.p) if column is not None]
     chain = made(transform, has_y=has_y)
     expected = by_tonic(transform, recordings, has_y=has_y, sort=sort, first_row=64)
-    with mock.patch.object(chain, "_by_tonic", wraps=chain._by_tonic) as left:
+    with mock.patch.object(chain, "_chain", wraps=chain._chain) as left:
         found = chain(block, name_of=name_of, sort=sort)
     assert_same(found, expected, 64)
     assert before == [c.tobytes() for c in (block.t, block.x, block.y, block.p) if c is not None]
     layout = layout_of(transform, has_y=has_y, classes=["a"], extras=[])
     assert (found.index.dtype, found.value.dtype) == (layout.dtype("index"), layout.dtype("value"))
-    event(f"{left.call_count} of {len(recordings)} left to Tonic, {len(found.errors)} wrong")
+    event(f"{left.call_count} of {len(recordings)} left to NumPy, {len(found.errors)} wrong")
 
 
 @st.composite
@@ -205,7 +205,7 @@ def ordinary(draw: st.DrawFn) -> tuple[Transform, bool, list[Events]]:
 
 @settings(max_examples=examples(200))
 @given(ordinary())
-def test_ordinary_recordings_are_never_left_to_tonic(case: tuple[Transform, bool, list[Events]]) -> None:
+def test_ordinary_recordings_are_never_left_to_numpy(case: tuple[Transform, bool, list[Events]]) -> None:
     transform, has_y, recordings = case
     chain = made(transform, has_y=has_y)
     expected = by_tonic(transform, recordings, has_y=has_y)

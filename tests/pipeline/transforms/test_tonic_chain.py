@@ -1,4 +1,4 @@
-"""TonicChain gives Tonic's frames for every legal recording."""
+"""NumpyChain and TonicChain give Tonic's frames for every legal recording."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from unittest import mock
 import numpy as np
 from hypothesis import event, given, settings
 from tests.hypothesis_profiles import examples
-from tests.pipeline.tonic_cases import NAME, assert_same, dense, legal_cases, recording, slices
+from tests.pipeline.tonic_cases import NAME, BothChains, assert_same, dense, legal_cases, recording, slices
 from tonic import transforms
 
 from spikestore.pipeline.readers.recording import Events
 from spikestore.pipeline.transforms import frame_counts, tonic_chain
 from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
+from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.pipeline.transforms.tonic_chain import TonicChain
 
 
@@ -26,9 +27,10 @@ def test_every_legal_recording_gives_tonics_frames_integer_for_integer(
     spec = transform_from_tonic(transforms.Compose(parts))
     has_y = "y" in (events.dtype.names or ())
     before = events.tobytes()
-    sample = TonicChain(spec, has_y=has_y)(events, name=NAME)
+    sample = BothChains(spec, has_y=has_y)(events, name=NAME)
     with mock.patch.object(tonic_chain, "DENSE_LIMIT", -1), mock.patch.object(frame_counts, "_BLOCK", 3):
-        assert_same(TonicChain(spec, has_y=has_y)(events, name=NAME), sample)
+        for chain in (NumpyChain, TonicChain):
+            assert_same(chain(spec, has_y=has_y)(events, name=NAME), sample)
     assert events.tobytes() == before
 
     now = events.copy()
@@ -67,6 +69,6 @@ def test_the_seeds_transform_on_speech_like_events() -> None:
     for n in (1, 2, 8000):
         seconds = np.sort(random.uniform(0, 1.2, n)).astype(np.float16)
         events = recording((seconds.astype(np.float64) * 1e6).astype(int), random.integers(0, 700, n))
-        sample = TonicChain(spec, has_y=False)(events, name=NAME)
+        sample = BothChains(spec, has_y=False)(events, name=NAME)
         frames = compose(events.copy())
         np.testing.assert_array_equal(dense(sample, 1, 100), frames)

@@ -1,4 +1,7 @@
-"""What TonicChain does where Tonic is ill-defined: a test for each row of docs/tonic.md."""
+"""What NumpyChain and TonicChain do where Tonic is ill-defined: a test for each row of docs/tonic.md.
+
+`chain` runs both, and fails where they differ.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from tests.pipeline.tonic_cases import NAME, chain, dense, recording
+from tests.pipeline.tonic_cases import NAME, BothChains, chain, dense, recording
 from tonic import transforms
 
-from spikestore.pipeline.transforms import frame_counts, tonic_chain
+from spikestore.pipeline.transforms import frame_counts
 from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
-from spikestore.pipeline.transforms.tonic_chain import TonicChain
+from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import RecordingError, UsageError
 from spikestore.store_schemas.specs.operations import CropTime, Downsample, Operation, ToFrame
 
@@ -143,8 +146,8 @@ def test_counts_beyond_int16_are_counted(n: int) -> None:
 
 def test_tonics_dense_frames_are_used_where_they_can_hold_the_result() -> None:
     """The reference stays Tonic's own code, not ours."""
-    frames = chain(ToFrame(sensor_size=(2, 1, 1), event_count=4))
-    with mock.patch.object(tonic_chain, "count_sparsely") as ours:
+    frames = chain(ToFrame(sensor_size=(2, 1, 1), event_count=4)).tonic
+    with mock.patch.object(NumpyChain, "_counted") as ours:
         frames(recording([5] * 4), name=NAME)
         ours.assert_not_called()
 
@@ -182,7 +185,7 @@ def test_narrow_floating_point_times_are_computed_as_tonic_computes_them() -> No
     parts = [transforms.Downsample(time_factor=1.1), transforms.ToFrame((1, 1, 1), n_time_bins=1)]
     spec = transform_from_tonic(transforms.Compose(parts))
     frames = parts[1](parts[0](events.copy()))
-    np.testing.assert_array_equal(dense(TonicChain(spec, has_y=False)(events, name=NAME), 1, 1), frames)
+    np.testing.assert_array_equal(dense(BothChains(spec, has_y=False)(events, name=NAME), 1, 1), frames)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +289,7 @@ def test_events_with_and_without_y_are_not_mixed() -> None:
 
 
 def test_what_tonic_raises_is_a_recording_error_that_names_the_recording() -> None:
-    frames = chain(ToFrame(sensor_size=(1, 1, 1), event_count=1))
+    frames = chain(ToFrame(sensor_size=(1, 1, 1), event_count=1)).tonic
     broken = mock.Mock(event_count=1, overlap=0)
     broken.get_slice_metadata.side_effect = AssertionError("stride")
     with (
@@ -298,7 +301,7 @@ def test_what_tonic_raises_is_a_recording_error_that_names_the_recording() -> No
 
 def test_too_little_memory_is_not_the_recordings_fault() -> None:
     """Otherwise ``on_error = "skip"`` would leave a good recording out for good."""
-    frames = chain(ToFrame(sensor_size=(1, 1, 1), event_count=1))
+    frames = chain(ToFrame(sensor_size=(1, 1, 1), event_count=1)).tonic
     broken = mock.Mock(event_count=1, overlap=0)
     broken.get_slice_metadata.side_effect = MemoryError
     with mock.patch.object(frames, "_slicer", broken), pytest.raises(MemoryError):

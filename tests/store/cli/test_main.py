@@ -53,7 +53,7 @@ def fake_fail(how: str) -> int:
     if how == "late":
         import dask_that_is_not_there
     if how == "late-extra":
-        raise ModuleNotFoundError("No module named 'tonic.io'", name="tonic.io")
+        raise ModuleNotFoundError("No module named 'h5py.h5d'", name="h5py.h5d")
     if how == "exit":
         raise typer.Exit(1)
     if how == "abort":

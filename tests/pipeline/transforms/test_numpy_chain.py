@@ -1,0 +1,51 @@
+"""NumpyChain gives what TonicChain gives for any recording: samples, refusals, and the words that are stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from tests.pipeline.tonic_cases import NAME, BothChains, legal_cases
+from tonic import transforms
+
+from spikestore.pipeline.readers.recording import Events
+from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
+from spikestore.store_schemas.errors import RecordingError, UsageError
+
+_WILD = st.one_of(
+    st.sampled_from(
+        [-1, 0, 1, 255, 2**15, 2**31, 2**53, 2**62, 2**63 - 1, -(2**63), 1e300, float("nan"), float("inf")]
+    ),
+    st.integers(-10, 100),
+)
+
+
+@settings(max_examples=150)
+@given(legal_cases(), st.data())
+def test_any_recording_gives_tonics_sample_or_its_words(
+    case: tuple[list[Any], Events], data: st.DataObject
+) -> None:
+    """A legal recording, of which some values are changed, in every mode of frames, sorted or not."""
+    parts, events = case
+    fields = events.dtype.names or ()
+    spec = transform_from_tonic(transforms.Compose(parts)).model_copy(
+        update={"max_bins": data.draw(st.sampled_from([10**6, 20]))}
+    )
+    for _ in range(data.draw(st.integers(0, 3)) if len(events) else 0):
+        place = data.draw(st.integers(0, len(events) - 1))
+        field, value = data.draw(st.sampled_from(fields)), data.draw(_WILD)
+        with np.errstate(all="ignore"):
+            events[field][place] = np.float64(value).astype(events.dtype[field])
+    if data.draw(st.integers(0, 5)) == 0:
+        events = events[data.draw(st.permutations(range(len(events))))]
+    mode = spec.to_frame.mode
+    try:
+        sample = BothChains(spec, has_y="y" in fields)(events, name=NAME, sort=data.draw(st.booleans()))
+    except UsageError:
+        event(f"{mode}, fits no recording")
+    except RecordingError as error:
+        event(f"{mode}, refused: {error.details.get('field', 'bins')}")  # BothChains has compared the words
+    else:
+        event(f"{mode}, {'some' if len(sample.index) else 'no'} counts")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
 from tests.pipeline.tonic_cases import NAME, BothChains, legal_cases
 from tonic import transforms
 
@@ -22,7 +23,7 @@ _WILD = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(400))
 @given(legal_cases(), st.data())
 def test_any_recording_gives_tonics_sample_or_its_words(
     case: tuple[list[Any], Events], data: st.DataObject

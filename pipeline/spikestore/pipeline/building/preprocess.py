@@ -36,7 +36,7 @@ class BuildOptions:
     restart : bool
         Begin anew instead of going on with an unfinished build.
     executor : {"auto", "fused", "tonic"}
-        Who runs the transform; the samples are the same. ``auto`` is the fused pass where it can.
+        Who runs the transform; the samples are the same. ``auto`` is the fused pass where it can, else plain NumPy.
     finalise : bool
         Compute nothing: commit what the jobs of ``--part`` have built, or say what is missing.
     allow_empty : bool
@@ -277,7 +277,7 @@ def _build(
     workers: int | None,
     options: BuildOptions,
 ) -> dict[str, FeatureSet]:
-    # Here and not above: a run with nothing to do imports neither Tonic, Dask nor HDF5.
+    # Here and not above: a run with nothing to do imports neither Dask nor HDF5.
     from spikestore.pipeline.building.feature_build import (
         Wish,
         build_features,

@@ -65,4 +65,4 @@ class Transform(Spec):
 
 
 ExecutorName = Literal["auto", "fused", "tonic"]
-"""Who runs a transform: the fused pass, Tonic, or whichever is faster and can. The samples are the same."""
+"""Who runs a transform: the fused pass; Tonic; or the fused pass where it can, else NumPy. The samples are the same."""

@@ -17,8 +17,8 @@ from spikestore.store_schemas.errors import MissingExtraError, RecordingError, U
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 EVENTS_PER_SECOND = {"fused": 25e6, "numpy": 8e6, "tonic": 4e6}
-"""About how many events one core reads, bins and stores in a second (``python -m benchmarks.preprocess``): by this it
-is decided whether workers are worth their start, nothing else."""
+"""About how many events one core reads, bins and stores in a second (``python -m benchmarks.preprocess``; NumPy takes
+half of Tonic's time for a recording): by this it is decided whether workers are worth their start, nothing else."""
 
 INSTALL_TONIC = "pip install 'spikestore[tonic]' && pip install --no-deps tonic importRosbag"
 """The remedy where Tonic is missing. An extra can't name Tonic: what Tonic requires, and never imports here, has no

@@ -85,7 +85,7 @@ def block_chain(transform: Transform, wish: ExecutorName, *, has_y: bool) -> Blo
 def _missing_tonic(module: str) -> MissingExtraError:
     return MissingExtraError(
         f'executor = "tonic" needs {module}, which is not installed: {INSTALL_TONIC}; or leave executor out, the '
-        "samples are the same",
+        "frames are the same",
         extra="tonic",
         module=module,
     )

@@ -54,7 +54,7 @@ def test_only_the_newest_pass_moves_the_position(features: FeatureSet) -> None:
     next(new)
     for _ in old:
         pass
-    assert (loader.state_dict()["epoch"], loader.state_dict()["batch"]) == (0, 2)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["batch"]) == (1, 2)
     loader.set_epoch(4)
     next(new)
     assert (loader.state_dict()["epoch"], loader.state_dict()["batch"]) == (4, 0)

@@ -65,16 +65,33 @@ def test_who_counts_batches_gets_new_epochs_too(features: FeatureSet) -> None:
     loader.set_epoch(2)
     assert rows(loader, 10) == truth[2]
     assert rows(loader, 9) != truth[2][: 9 * 16]
-    loader.set_epoch(0)
-    assert [rows(loader, 4), rows(loader, 4)] == [truth[0][:64]] * 2  # broken off: the same epoch again
 
 
-def test_an_epoch_can_begin_in_the_middle(features: FeatureSet) -> None:
-    """From batch k on the batches are those of a whole epoch."""
-    loader = FeatureLoader(features, 16, shuffle=True)
-    whole = [batch.samples.tolist() for batch in loader]
-    loader.set_epoch(0)
-    assert [batch.samples.tolist() for batch in loader.from_batch(4)] == whole[4:]
+def test_a_pass_that_was_left_counts_as_an_epoch(features: FeatureSet) -> None:
+    """Each pass has the order of its own epoch, wherever the one before ended; `set_epoch` chooses one again."""
+    loader, whole = (FeatureLoader(features, 16, shuffle=True, seed=7) for _ in range(2))
+    truth = [[row for batch in whole for row in batch.samples.tolist()] for _ in range(10)]
+
+    def rows(batches: int) -> list[int]:
+        return [row for batch in itertools.islice(loader, batches) for row in batch.samples.tolist()]
+
+    passes = [rows(3) for _ in range(8)]
+    assert passes == [truth[epoch][:48] for epoch in range(8)]
+    assert len({row for one in passes for row in one}) > 130  # of 149; always the same 48 would be a third
+    assert loader.epoch == 7
+    loader.set_epoch(2)
+    assert rows(4) == truth[2][:64]
+    loader.set_epoch(2)
+    assert rows(4) == truth[2][:64]
+    assert rows(10) == truth[3]  # a whole one after one that was left
+    iter(loader)  # nothing was asked of it: no pass
+    assert rows(1) == truth[4][:16]
+    one, other = iter(loader), iter(loader)
+    assert next(one).samples.tolist() == truth[5][:16]
+    assert next(other).samples.tolist() == truth[6][:16]
+    assert next(one).samples.tolist() == truth[5][16:32]
+    state = loader.state_dict()  # of the newer pass
+    assert (state["epoch"], state["batch"]) == (6, 1)
 
 
 def test_length_and_drop_last(features: FeatureSet) -> None:

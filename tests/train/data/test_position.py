@@ -89,7 +89,6 @@ def test_a_foreign_state_is_refused(features: FeatureSet) -> None:
         (FeatureLoader(features, 16, shuffle=True, seed=1), "seed"),
         (FeatureLoader(features, 8, shuffle=True), "batch_size"),
         (FeatureLoader(features, 16), "a position in the order 'rows'"),
-        (FeatureLoader(features, 16, "stream", shuffle=True), "a position in the order 'delayed"),
         (FeatureLoader(features, 16, shuffle=True, rows=range(10)), "rows"),
     ):
         with pytest.raises(UsageError, match=f"the state has {name}"):
@@ -132,37 +131,89 @@ def test_more_ranks_than_samples_in_the_last_batch(features: FeatureSet) -> None
     assert batches[-1].frames.shape == (0, 0, 1, 10)
 
 
-def test_auto_that_chooses_otherwise_refuses_a_position(
+def test_auto_that_chooses_otherwise_finishes_the_epoch(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A position in the order of `host` is none in that of `stream`; host and device have one order."""
+    """On a machine with less memory the epoch ends with the batches that are left of it; then streams have their order."""
 
     def made(residence: Residence) -> FeatureLoader:
         return FeatureLoader(features, 16, residence, shuffle=True)
 
-    before = made("auto")
+    def rows(loader: FeatureLoader) -> list[list[int]]:
+        return [batch.samples.tolist() for batch in loader]
+
+    before, truth = made("auto"), rows(made("host"))
     next(iter(before))
-    state = before.state_dict()
-    device = made("device")
-    device.load_state_dict(state)
-    host = made("host")
-    host.load_state_dict(state)
-    assert next(iter(device)).samples.tolist() == next(iter(host)).samples.tolist()
     with monkeypatch.context() as patch:
         patch.setattr(residences, "free_host_bytes", lambda: 1000)
         after = made("auto")
     assert (before.residence, after.residence) == ("host", "stream")
-    with pytest.raises(
-        UsageError, match=r"order 'uniform', and this loader, with residence='stream', has 'delayed"
-    ):
-        after.load_state_dict(state)
-    assert after.state_dict()["batch"] == 0
-    # In the source's order all residences agree, and a position holds.
-    rows = FeatureLoader(features, 16, "host")
-    next(iter(rows))
-    streamed = FeatureLoader(features, 16, "stream")
-    streamed.load_state_dict(rows.state_dict())
-    assert next(iter(streamed)).samples.tolist() == next(itertools.islice(rows, 1, None)).samples.tolist()
+    after.load_state_dict(before.state_dict())
+    assert rows(after) == truth[1:]
+    streamed = made("stream")
+    streamed.set_epoch(1)
+    assert rows(after) == rows(streamed)
+    # At the start of an epoch nothing has to be finished.
+    after.load_state_dict({**before.state_dict(), "batch": 0})
+    assert rows(after) == rows(made("stream"))
+    # In the source's order all residences agree.
+    ascending = FeatureLoader(features, 16, "host")
+    next(iter(ascending))
+    also = FeatureLoader(features, 16, "stream")
+    also.load_state_dict(ascending.state_dict())
+    assert rows(also) == rows(FeatureLoader(features, 16))[1:]
+
+
+@settings(max_examples=8)
+@given(
+    stages=st.lists(
+        st.tuples(
+            st.sampled_from(["host", "device", "stream"]),
+            st.integers(1, 2),  # ranks
+            st.integers(1, 2),  # threads
+            st.sampled_from([None, 128]),  # window
+            st.integers(1, 5),  # batches until the next stop
+        ),
+        min_size=2,
+        max_size=3,
+    ),
+    mixed=st.booleans(),
+)
+def test_any_residence_finishes_any_epoch(
+    features: FeatureSet, stages: list[tuple[Any, ...]], mixed: bool
+) -> None:
+    """Each recording comes once, in the batches of the order that began; ranks may differ in residence by then."""
+    truth = [
+        batch.samples.tolist()
+        for batch in FeatureLoader(features, 16, stages[0][0], shuffle=True, window=stages[0][3])
+    ]
+    drawn: list[list[int]] = []
+    state = None
+    for residence, ranks, threads, window, batches in [*stages, ("host", 1, 1, None, 99)]:
+        loaders = [
+            FeatureLoader(
+                features,
+                16,
+                "host" if rank and mixed and drawn else residence,
+                shuffle=True,
+                window=window,
+                rank=rank,
+                ranks=ranks,
+                threads=threads,
+            )
+            for rank in range(ranks)
+        ]
+        for loader in loaders:
+            if state is not None:
+                loader.load_state_dict(json.loads(json.dumps(state)))
+        left = min(batches, len(truth) - len(drawn))
+        together = itertools.islice(zip(*loaders, strict=True), left)
+        drawn += [sorted(row for share in shares for row in share.samples.tolist()) for shares in together]
+        state = loaders[0].state_dict()
+        assert all(loader.state_dict() == state for loader in loaders)
+        if len(drawn) == len(truth):
+            break
+    assert drawn == [sorted(batch) for batch in truth]
 
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])

@@ -1,44 +1,24 @@
-"""What a loader draws from: the samples of each batch of an epoch, in an order that is a pure function."""
+"""What a loader draws from: the samples of each batch, for rows that an order names."""
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from spikestore.train.data.batch import SparseBatch, TensorColumns
-from spikestore.train.data.epoch_order import epoch_order, share, weighted_order
+from spikestore.train.data.epoch_order import BatchOrder, Place
 from spikestore.train.data.frames.sample_pointers import Pieces, host_pieces
 from spikestore.train.data.packed import PackedColumns
 
 
-@dataclass(frozen=True)
-class Place:
-    """Which part of a job a loader serves.
-
-    Attributes
-    ----------
-    rank, ranks : int
-        Number of this process, and how many there are.
-    """
-
-    rank: int = 0
-    ranks: int = 1
-
-
 class Feed(Protocol):
-    """Samples in order."""
+    """Samples in any order."""
 
-    samples: int
-    """Samples of an epoch, on all ranks together."""
-    order_name: str
-    """Tells orders apart: a position in one order means nothing in another."""
     waiting: int
     """Threads that it needs in the pool for reads that wait."""
 
@@ -47,53 +27,28 @@ class Feed(Protocol):
         """Bytes of packed columns that are held at most."""
 
     def batches(
-        self, epoch: int, first: int, batch_size: int, pool: Executor
+        self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
     ) -> Iterator[Pieces | SparseBatch]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on."""
 
 
 class WholeSet:
-    """A set in memory, on the host or on a device, shuffled uniformly.
+    """A set in memory, on the host or on a device.
 
     Parameters
     ----------
     columns : PackedColumns
         The set.
-    positions : int64 array, shape (samples,)
-        Which samples of it.
-    weights : float64 array, shape (samples,), optional
-        Draw with replacement, in proportion to these.
-    shuffle : bool
-        Otherwise samples come as in `positions`.
-    seed : int
-        Of the order.
     place : Place
         Rank.
     device : torch.device, optional
         A GPU on which the columns live; None for host memory.
     """
 
-    def __init__(
-        self,
-        columns: PackedColumns,
-        positions: npt.NDArray[np.int64],
-        weights: npt.NDArray[np.float64] | None,
-        *,
-        shuffle: bool,
-        seed: int,
-        place: Place,
-        device: torch.device | None,
-    ) -> None:
-        self.samples = len(positions)
+    def __init__(self, columns: PackedColumns, *, place: Place, device: torch.device | None) -> None:
         self.waiting = 0
-        self.order_name = "uniform" if shuffle else "rows"
-        if weights is not None:
-            self.order_name = f"weighted {hashlib.sha256(weights.astype('<f8').tobytes()).hexdigest()[:16]}"
-        self._positions = positions
-        self._weights = weights
-        self._seed = seed
         self._place = place
-        self._digest = columns.digest
+        self._packed_rows = columns.rows
         self._tensors = None if device is None else TensorColumns(columns, device)
         self._host = columns if device is None else None
 
@@ -104,23 +59,14 @@ class WholeSet:
             return self._tensors.nbytes
         return 0 if self._host is None else self._host.nbytes
 
-    def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Return the positions of an epoch in the packed set: int64, shape (samples,)."""
-        seeds = {"seed": self._seed, "epoch": epoch}
-        if self._weights is not None:
-            return self._positions[weighted_order(self._weights, **seeds, digest=self._digest)]
-        if self.order_name == "rows":
-            return self._positions
-        return self._positions[epoch_order(self.samples, **seeds, digest=self._digest)]
-
     def batches(
-        self, epoch: int, first: int, batch_size: int, pool: Executor
+        self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
     ) -> Iterator[Pieces | SparseBatch]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on."""
-        order = self.order(epoch)
-        for start in range(first * batch_size, self.samples, batch_size):
-            mine = share(order[start : start + batch_size], self._place.rank, self._place.ranks)
+        rows, edges = order.batches(epoch, first, batch_size, self._place)
+        for start, stop in itertools.pairwise(edges):
+            positions = np.searchsorted(self._packed_rows, rows[start:stop])
             if self._tensors is not None:
-                yield self._tensors.gather(torch.from_numpy(mine))
+                yield self._tensors.gather(torch.from_numpy(positions))
             elif self._host is not None:
-                yield host_pieces(self._host, mine)
+                yield host_pieces(self._host, positions)

@@ -9,12 +9,80 @@ stream, which may change between versions.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which part of a job a loader serves.
+
+    Attributes
+    ----------
+    rank, ranks : int
+        Number of this process, and how many there are.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+
+
+class BatchOrder(Protocol):
+    """The rows of every batch of every epoch, and each rank's share of them: a pure function.
+
+    Where the columns live does not enter, so that every residence can hand out every order.
+    """
+
+    name: str
+    """Tells orders apart: a position in one order means nothing in another."""
+    scattered: bool
+    """Whether the rows of a batch lie anywhere in the set, so that reading ahead of the batches gains nothing."""
+
+    def batches(self, epoch: int, first: int, batch_size: int, place: Place) -> tuple[Rows, Rows]:
+        """Return the rows of a rank from global batch number `first` on, and the edges of its batches.
+
+        Returns
+        -------
+        rows : int64 array, shape (samples of this rank,)
+            Rows of the feature set.
+        edges : int64 array, shape (batches + 1,)
+            Where each batch begins in `rows`, and the end of the last one.
+        """
+
+
+class SlicedOrder:
+    """An order in which rank r of R takes the r-th of R slices of each global batch.
+
+    Parameters
+    ----------
+    name : str
+        Tells orders apart.
+    rows_of : callable
+        Returns all rows of an epoch in order: int to int64 array, shape (samples,).
+    scattered : bool
+        Whether neighbours in this order lie anywhere in the set.
+    """
+
+    def __init__(self, name: str, rows_of: Callable[[int], Rows], *, scattered: bool) -> None:
+        self.name = name
+        self.scattered = scattered
+        self._rows_of = rows_of
+
+    def batches(self, epoch: int, first: int, batch_size: int, place: Place) -> tuple[Rows, Rows]:
+        """Return the rows of a rank from global batch number `first` on, and the edges of its batches."""
+        rows = self._rows_of(epoch)
+        starts = range(first * batch_size, len(rows), batch_size)
+        shares = [share(rows[start : start + batch_size], place.rank, place.ranks) for start in starts]
+        edges = np.cumsum([0, *map(len, shares)])
+        return (np.concatenate(shares) if shares else rows[:0]), edges
 
 
 def epoch_order(samples: int, *, seed: int, epoch: int, digest: str) -> npt.NDArray[np.int64]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,15 +20,19 @@ from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.arguments import augmentations, callables, true_or_false, whole_number
 from spikestore.train.data.batch import Batch
-from spikestore.train.data.batch_source import Feed, Place, WholeSet
+from spikestore.train.data.batch_source import Feed, WholeSet
+from spikestore.train.data.epoch_order import BatchOrder, Place
 from spikestore.train.data.frames.collate import Assembly, Augmentation, Ready
 from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute
+from spikestore.train.data.order_choice import OrderChoice
 from spikestore.train.data.packed import Progress, pack, refuse_other_than_features
-from spikestore.train.data.placement import Residence, choose_residence, pick_device
+from spikestore.train.data.placement import Chosen, Residence, choose_residence, pick_device
 from spikestore.train.data.prefetch import Ahead
 from spikestore.train.data.streaming.streaming import Stream
 from spikestore.train.data.subsets import subset_rows, subset_weights
 from spikestore.train.data.thread_pool import Threads
+
+logger = logging.getLogger(__name__)
 
 DEPTH = 2
 """Batches that are made ahead."""
@@ -41,6 +47,9 @@ class FeatureLoader(IterableDataset[Batch]):
     is needed: threads make the next batches while the last one is used.
 
     A batch is valid as long as anything of it is held; its memory is used again when nothing is.
+
+    Each pass over the loader is an epoch with an order of its own, also after a pass that was left before its end
+    (``break``, `itertools.islice`, Lightning's ``limit_train_batches``); `set_epoch` chooses another one.
 
     Parameters
     ----------
@@ -154,10 +163,11 @@ class FeatureLoader(IterableDataset[Batch]):
         self.shuffle = shuffle
         self.seed = seed = whole_number("seed", seed)
         self.epoch = 0
+        """The epoch of the newest pass, or of the next one if that has ended."""
         chosen = subset_rows(features, rows)
         chances = None if weights is None else subset_weights(features, chosen, weights)
         self._batch = 0  # of this epoch, the next one to hand out
-        self._resumed = False
+        self._under_way = False  # a pass has handed out batches of it: the next pass begins another one
         self._pass: object = None  # the newest, which alone moves the position
         self.drop_last = drop_last
         self._process = os.getpid()
@@ -171,38 +181,26 @@ class FeatureLoader(IterableDataset[Batch]):
             threads=threads or min(_MOST_THREADS, available_cores()),
         )
         place = Place(rank, ranks)
+        if self.residence == "stream" and chances is not None:
+            raise UsageError("weights need the whole set in memory: use residence 'host' or 'device'")
+        self._orders = OrderChoice(
+            features, chosen, shuffle=shuffle, weights=chances, seed=seed, window=window
+        )
+        self._own_order = self._orders.of(self.residence)
+        self._order = self._own_order  # of this epoch: another one if it began elsewhere
         if self.residence == "stream":
-            if chances is not None:
-                raise UsageError("weights need the whole set in memory: use residence 'host' or 'device'")
-            self._feed: Feed = Stream(
-                features,
-                chosen,
-                shuffle=shuffle,
-                seed=seed,
-                window=window,
-                place=place,
-                threads=self._assembly.threads,
-            )
+            threads = self._assembly.threads
+            self._feed: Feed = Stream(features, chosen, self._own_order, place=place, threads=threads)
             labels: npt.NDArray[np.int64] | FeatureSet = features
         else:
-            packed = pack(features, progress)
-            positions = np.searchsorted(packed.rows, chosen)
-            labels = packed.label[positions]
             on_gpu = self.residence == "device" and self.device.type != "cpu"
-            self._feed = WholeSet(
-                packed,
-                positions,
-                chances,
-                shuffle=shuffle,
-                seed=seed,
-                place=place,
-                device=self.device if on_gpu else None,
-            )
-        self.samples = self._feed.samples
+            packed = pack(features, progress)
+            labels = packed.label[np.searchsorted(packed.rows, chosen)]
+            self._feed = WholeSet(packed, place=place, device=self.device if on_gpu else None)
+        self.samples = len(chosen)
         self._samples = LoaderSamples(features.classes, chosen, labels)
         self._identity = {
             "digest": features.digest,
-            "order": self._feed.order_name,
             "rows": hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest(),
             "seed": seed,
             "batch_size": batch_size,
@@ -222,11 +220,15 @@ class FeatureLoader(IterableDataset[Batch]):
         raise AttributeError(absent_attribute(name), name=name, obj=self)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass, from its start. A complete pass moves on to the next epoch by itself."""
+        """Choose the epoch of the next pass, from its start, or from where `load_state_dict` went in the same epoch."""
         epoch = whole_number("epoch", epoch)
-        if epoch != self.epoch or self._batch == len(self):
-            self._batch, self._resumed, self._pass = 0, False, None
-        self.epoch = epoch
+        if epoch != self.epoch or self._under_way:
+            self._go_to(epoch, 0, self._own_order)
+
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        """What Lightning looks for to call `set_epoch`, as it does on a ``DistributedSampler``: its ``sampler`` is the loader."""
+        return SimpleNamespace(sampler=self)
 
     @property
     def nbytes(self) -> int:
@@ -234,15 +236,9 @@ class FeatureLoader(IterableDataset[Batch]):
         return self._feed.nbytes
 
     def __iter__(self) -> Iterator[Batch]:
-        # Who counts batches, as Lightning does, never asks for the one behind the last.
-        if self._batch == len(self):
-            self.epoch, self._batch = self.epoch + 1, 0
-        first = self._batch if self._resumed else 0
-        self._resumed = False
-        return self.from_batch(first)
+        """Yield the batches of an epoch: of the next one, or what is left of the one that `load_state_dict` went to.
 
-    def from_batch(self, first: int) -> Iterator[Batch]:
-        """Yield the batches of this epoch from batch number `first` on, as if those before had been taken.
+        The pass begins, and the epoch is decided, when its first batch is asked for.
 
         Raises
         ------
@@ -262,10 +258,12 @@ class FeatureLoader(IterableDataset[Batch]):
                 "a loader with residence='stream' can't be used in a forked process, where reads would hang: make it in "
                 "the process that uses it, without DataLoader workers (its threads do their work)"
             )
-        epoch, self._batch, process = self.epoch, first, os.getpid()
+        if self._under_way:
+            self._go_to(self.epoch + 1, 0, self._own_order)
+        epoch, first, process = self.epoch, self._batch, os.getpid()
         self._pass = current = object()
         pool = Threads(self._assembly.threads + self._feed.waiting, "spikestore-loader")
-        ahead = Ahead(self._make(epoch, first, pool), DEPTH, pool.abandon)
+        ahead = Ahead(self._make(self._order, epoch, first, pool), DEPTH, pool.abandon)
         try:
             # No name holds a batch while the next one is made: its memory may be wanted again.
             for number in range(first, len(self)):
@@ -277,51 +275,70 @@ class FeatureLoader(IterableDataset[Batch]):
         finally:
             ahead.close()
         if self._pass is current:
-            self.epoch, self._batch = epoch + 1, 0
+            self._go_to(epoch + 1, 0, self._own_order)
 
     def _take(self, ahead: Ahead[Ready], number: int, current: object) -> Batch:
         batch = next(ahead).taken()
         if self._pass is current:  # only now: after an error, or Ctrl-C, the batch was not handed out
-            self._batch = number + 1
+            self._batch, self._under_way = number + 1, True
         return batch
+
+    def _go_to(self, epoch: int, batch: int, order: BatchOrder) -> None:
+        """Let the next pass begin there."""
+        self.epoch, self._batch, self._order = epoch, batch, order
+        self._under_way, self._pass = False, None
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader is: what `load_state_dict` needs to hand out the very next batch.
 
         torchdata's ``Stateful`` protocol. The position counts global batches, so that it holds for any number of
-        threads and ranks.
+        threads and ranks; it is one in the order that the state names.
         """
-        return {"epoch": self.epoch, "batch": self._batch, **self._identity}
+        return {"epoch": self.epoch, "batch": self._batch, "order": self._order.name, **self._identity}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def state_at(self, epoch: int, batch: int, residence: Chosen) -> dict[str, Any]:
+        """Return the state of a loader like this one with `residence`, before it hands out a batch of an epoch."""
+        order = self._orders.of(residence).name
+        return {**self.state_dict(), "epoch": epoch, "batch": batch, "order": order}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to where another loader was; the next pass goes on from there.
+
+        An epoch that began in the order of another residence or window is finished in that order, so that each sample
+        comes once; epochs after it have this loader's order. ``stream`` finishes an epoch of ``host`` and ``device`` in
+        bounded memory too, but slowly: it reads 64 samples for each one.
 
         Raises
         ------
         UsageError
-            The state is of another set, order, seed or batch size, or no state at all.
+            The state is of another set, subset, seed, batch size or kind of shuffling, or no state at all.
         """
         if not isinstance(state, Mapping):
             raise UsageError(f"{type(state).__name__} is no state of a loader")
         for name, mine in self._identity.items():
-            same = type(state.get(name)) is type(mine) and state[name] == mine
-            if not same and name == "order":
-                raise UsageError(
-                    f"the state has a position in the order {state.get(name)!r}, and this loader, with residence="
-                    f"{self.residence!r}, has {mine!r}: give it the residence, shuffle, weights and window of the one that "
-                    "made the state ('auto' may choose otherwise than it did)"
-                )
-            if not same:
+            if type(state.get(name)) is not type(mine) or state[name] != mine:
                 raise UsageError(f"the state has {name} = {state.get(name)!r}, this loader {mine!r}")
         epoch, batch = state.get("epoch"), state.get("batch")
         if type(epoch) is not int or type(batch) is not int or not 0 <= batch <= len(self) or epoch >= 2**62:
             raise UsageError(f"the state has epoch = {epoch!r}, batch = {batch!r}, of {len(self)} batches")
+        order = self._orders.named(state.get("order"))
+        if order is None:
+            raise UsageError(
+                f"the state has a position in the order {state.get('order')!r}, and this loader has "
+                f"{self._own_order.name!r}: give it the shuffle and weights of the one that made the state"
+            )
         if batch == len(self):  # stopped between the last batch and the end of the pass
             epoch, batch = epoch + 1, 0
-        self.epoch, self._batch, self._resumed, self._pass = epoch, batch, True, None
+        if batch == 0 or order.name == self._own_order.name:
+            order = self._own_order
+        else:
+            logger.info("epoch %d began in the order %r and is finished in it", epoch + 1, order.name)
+            if self.residence == "stream" and order.scattered:
+                logger.info("until then 64 samples are read for each one, which is slow")
+        self._go_to(epoch, batch, order)
 
-    def _make(self, epoch: int, first: int, pool: Threads) -> Iterator[Ready]:
+    def _make(self, order: BatchOrder, epoch: int, first: int, pool: Threads) -> Iterator[Ready]:
         with pool:
-            samples = self._feed.batches(epoch, first, self.batch_size, pool)
+            samples = self._feed.batches(order, epoch, first, self.batch_size, pool)
             for one in itertools.islice(samples, max(len(self) - first, 0)):
                 yield self._assembly.make(one, epoch, pool)

@@ -12,7 +12,6 @@ from spikestore.store_schemas.errors import UsageError
 
 _INSTEAD = {
     "sampler": "a loader makes its own order: set_epoch is a method of the loader itself, rows and weights are arguments",
-    "batch_sampler": "a loader makes its own order: set_epoch is a method of the loader itself",
     "num_workers": "its threads do the work of workers, see the argument threads",
     "collate_fn": "batches are made by the loader: give transform= a function from Batch to Batch",
     "pin_memory": "batches are on the loader's device already",

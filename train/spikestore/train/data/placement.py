@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -94,6 +95,14 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
                 free=free,
             )
     return residence
+
+
+def agreed_residence(chosen: Iterable[Chosen]) -> Chosen:
+    """Return the residence that all ranks can have, of those that each chose for itself: the one of least memory.
+
+    Ranks whose orders differ would train some samples twice, and others never.
+    """
+    return max(chosen, key=("device", "host", "stream").index)
 
 
 def free_device_bytes(device: torch.device) -> int:

@@ -16,10 +16,11 @@ from spikestore.store import FeatureSet
 from spikestore.store_schemas import Pin
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.train.data.loader import FeatureLoader
+from spikestore.train.data.placement import agreed_residence, choose_residence
 from spikestore.train.models.memory_check import fitting_network, network_shape
 from spikestore.train.models.networks import weights
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, Position, random_states, save_checkpoint
-from spikestore.train.runs.checkpoint.restore import restore_run
+from spikestore.train.runs.checkpoint.restore import restore_position, restore_run
 from spikestore.train.runs.class_names import check_sets
 from spikestore.train.runs.config import DataConfig, OptimiserConfig, TrainConfig
 from spikestore.train.runs.graphs import TrainingStep
@@ -80,8 +81,8 @@ def train(
     device : torch.device
         Where to train.
     start : Checkpoint, optional
-        Where to go on; the result equals that of a run that was never interrupted. With other feature sets than before
-        its epoch begins anew, and the best accuracy counts from here if it was that of another valid split.
+        Where to go on; the result equals that of a run that was never interrupted. An epoch that began with another
+        residence is finished in its order. With other feature sets than before its epoch begins anew, and the best accuracy counts from here if it was that of another valid split.
     origin : str
         Where `config` came from, for messages.
     ranks : Ranks
@@ -106,10 +107,13 @@ def train(
     data = config.data
 
     def loader(split: str, *, shuffle: bool) -> FeatureLoader:
+        residence = data.residence
+        if ranks.count > 1:
+            residence = agreed_residence(ranks.from_all(choose_residence(features[split], residence, device)))
         return FeatureLoader(
             features[split],
             data.batch_size,
-            residence=data.residence,
+            residence=residence,
             shuffle=shuffle,
             seed=config.seed,
             device=device,
@@ -132,6 +136,8 @@ def train(
     if start is not None:
         restore_run(network, optimiser, arithmetic, start)
         at = _position(start, pins, data, len(batches))
+        if start.data[data.train].digest == pins[data.train].digest:
+            restore_position(batches, start, data.residence)
     if device.type == "cuda":
         logger.debug("compiling kernels for %s", device)
         longest = data.pad_to or features[data.train].manifest.n_bins
@@ -153,14 +159,16 @@ def train(
     def keep(name: str) -> None:
         if ranks.first:
             state = weights(network), optimiser.state_dict(), random_states(), arithmetic.state()
-            save_checkpoint(folder / name, Checkpoint(config, pins, shape, at, *state, classes=classes))
+            where = batches.state_dict()
+            checkpoint = Checkpoint(config, pins, shape, at, *state, classes=classes, loader=where)
+            save_checkpoint(folder / name, checkpoint)
 
     spikes, results = SpikeCounts(network, at.spikes, ranks), []
     with _board(folder, at.epoch + 1) if ranks.first else nullcontext() as board:
         for epoch in range(at.epoch, config.epochs):
             network.train()
             batches.set_epoch(epoch)
-            for number, batch in enumerate(batches.from_batch(at.batch), at.batch + 1):
+            for number, batch in enumerate(batches, at.batch + 1):
                 loss = step(batch)
                 if not torch.isfinite(loss):
                     with arithmetic.cast():

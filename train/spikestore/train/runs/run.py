@@ -17,7 +17,7 @@ from spikestore.train.data.placement import Residence, pick_device
 from spikestore.train.models.backends import Backend
 from spikestore.train.models.memory_check import fitting_network, network_shape
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, load_checkpoint, refuse_other_data
-from spikestore.train.runs.checkpoint.restore import restore_weights
+from spikestore.train.runs.checkpoint.restore import began_with, restore_weights
 from spikestore.train.runs.class_names import refuse_other_labels
 from spikestore.train.runs.config import TrainConfig
 from spikestore.train.runs.loop import EpochResult, Progress, train
@@ -86,6 +86,9 @@ def run(
         if not other_data:
             for split in (config.data.train, config.data.valid):
                 refuse_other_data(start, split, features[split], path=last)
+        same_data = start.data[config.data.train].digest == features[config.data.train].digest
+        if start.loader is None and start.position.batch and same_data:
+            began_with(start, config.data.residence)  # raises before anything is loaded
         if start.position.epoch >= config.epochs:
             logger.info("%s is trained already: %d epochs", folder, start.position.epoch)
             return Outcome([], best)
@@ -191,7 +194,8 @@ def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, Fea
 
 
 def _refuse_other_config(old: TrainConfig, new: TrainConfig, folder: Path) -> None:
-    # More epochs are the same run, longer; where data live, how often to keep a checkpoint, and CUDA graphs change nothing.
+    # More epochs are the same run, longer; how often to keep a checkpoint, and CUDA graphs, change nothing. Where data
+    # live decides the order of later epochs; one that is under way is finished in the order in which it began.
     before, after = _flat(old.to_mapping()), _flat(new.to_mapping())
     free = {"epochs", "checkpoint_batches", "cuda_graphs", "data.residence", "upstreams"}
     changed = [name for name in after if name not in free and before.get(name) != after[name]]

@@ -14,6 +14,7 @@ runs; the order itself knows nothing of ranks.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy.typing as npt
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.layout import BLOCK
-from spikestore.train.data.epoch_order import epoch_order, random_keys
+from spikestore.train.data.epoch_order import Place, epoch_order, random_keys
 from spikestore.train.data.packed import packed_bytes
 
 LANES = 64
@@ -49,6 +50,8 @@ class RunCut:
         Number of lanes.
     together : int
         Runs of a lane that are shuffled together.
+    fragment_samples : int
+        Rows of a fragment, over whose edge no run goes.
     """
 
     starts: _Int64s
@@ -56,11 +59,12 @@ class RunCut:
     run_rows: int
     lanes: int
     together: int
+    fragment_samples: int
 
     @property
     def name(self) -> str:
-        """Tells orders apart."""
-        return f"delayed {self.run_rows}x{self.lanes}x{self.together}"
+        """Tells orders apart: with the set and the subset, everything that the order depends on (`named_runs`)."""
+        return f"delayed {self.run_rows}x{self.lanes}x{self.together} of {self.fragment_samples}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +104,49 @@ def cut_runs(features: FeatureSet, rows: _Int64s, window: int | None) -> RunCut:
     window = max(window, BLOCK)
     run_rows = min(max(window // LANES // BLOCK, 1) * BLOCK, _MOST_RUN_ROWS)
     size = features.manifest.fragment_samples
-    # A run begins at every run_rows-th row of each fragment.
+    starts, stops = _used_runs(len(features), rows, run_rows, size)
+    lanes = max(1, min(LANES, window // run_rows, len(starts)))
+    return RunCut(starts, stops, run_rows, lanes, max(1, window // (run_rows * lanes)), size)
+
+
+_NAME = re.compile(r"delayed (\d{1,9})x(\d{1,9})x(\d{1,9})(?: of (\d{1,9}))?")
+
+
+def named_runs(samples: int, fragment_samples: int, rows: _Int64s, name: str) -> RunCut | None:
+    """Return the cut that has a name; None if no cut can have it.
+
+    The set may lie in fragments of another size than when the name was given; names of 0.1.0.dev0 say no size, and mean
+    that of the set.
+
+    Parameters
+    ----------
+    samples, fragment_samples : int
+        Rows of the set, and of one of its fragments.
+    rows : int64 array
+        Rows that are used, ascending.
+    name : str
+        From `RunCut.name`.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    run_rows, lanes, together = (int(number) for number in found.groups()[:3])
+    size = int(found[4] or fragment_samples)
+    if not (run_rows and lanes and together and size) or run_rows % BLOCK or size % BLOCK or lanes > LANES:
+        return None
+    starts, stops = _used_runs(samples, rows, run_rows, size)
+    return RunCut(starts, stops, run_rows, lanes, together, size)
+
+
+def _used_runs(samples: int, rows: _Int64s, run_rows: int, size: int) -> tuple[_Int64s, _Int64s]:
+    """Return start and stop of each run that has one of `rows`: one begins at every run_rows-th row of each fragment."""
     in_fragment = np.arange(0, size, run_rows)
-    fragments = np.arange(len(features.manifest.fragments)) * size
+    fragments = np.arange(-(-samples // size)) * size
     starts = (fragments[:, None] + in_fragment[None, :]).ravel()
-    starts = starts[starts < len(features)]
-    stops = np.append(starts[1:], len(features))
-    used = np.diff(np.searchsorted(rows, np.append(starts, len(features)))) > 0
-    lanes = max(1, min(LANES, window // run_rows, int(used.sum())))
-    return RunCut(starts[used], stops[used], run_rows, lanes, max(1, window // (run_rows * lanes)))
+    starts = starts[starts < samples]
+    stops = np.append(starts[1:], samples)
+    used = np.diff(np.searchsorted(rows, np.append(starts, samples))) > 0
+    return starts[used], stops[used]
 
 
 def lane_order(cut: RunCut, rows: _Int64s, *, seed: int, epoch: int, digest: str) -> LaneOrder:
@@ -156,3 +194,38 @@ def covering(starts: _Int64s, rows: _Int64s) -> _Int64s:
 def owned(lanes: _Int64s, count: int, rank: int, ranks: int) -> npt.NDArray[np.bool_]:
     """Tell which samples belong to a rank: it owns lanes r·L/R to (r + 1)·L/R of all L = `count`."""
     return (lanes >= count * rank // ranks) & (lanes < count * (rank + 1) // ranks)
+
+
+class WindowOrder:
+    """Runs shuffled, then samples within a window; ranks own lanes.
+
+    Parameters
+    ----------
+    rows : int64 array, shape (samples,)
+        Rows that are used, ascending.
+    cut : RunCut
+        Of the same rows.
+    seed : int
+        Of the order.
+    digest : str
+        Digest of the feature set.
+    fragment_samples : int
+        Rows of a fragment of the set. If the cut is one of other fragments, its runs can't be read one by one.
+    """
+
+    def __init__(self, rows: _Int64s, cut: RunCut, *, seed: int, digest: str, fragment_samples: int) -> None:
+        self.name = cut.name
+        self.cut = cut
+        self.scattered = cut.fragment_samples != fragment_samples
+        self._rows = rows
+        self._seed = seed
+        self._digest = digest
+
+    def batches(self, epoch: int, first: int, batch_size: int, place: Place) -> tuple[_Int64s, _Int64s]:
+        """Return the rows of a rank from global batch number `first` on, and the edges of its batches."""
+        order = lane_order(self.cut, self._rows, seed=self._seed, epoch=epoch, digest=self._digest)
+        rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
+        mine = np.flatnonzero(owned(lanes, self.cut.lanes, place.rank, place.ranks))
+        batches = -(-len(rows) // batch_size)
+        edges = np.searchsorted(mine, np.arange(batches + 1) * batch_size)
+        return rows[mine], edges

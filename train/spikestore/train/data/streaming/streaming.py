@@ -16,17 +16,17 @@ import numpy.typing as npt
 from spikestore.store import FeatureSet
 from spikestore.store.storage import FolderStorage
 from spikestore.store_schemas.errors import DamagedError, UsageError
-from spikestore.train.data.batch_source import Place
-from spikestore.train.data.epoch_order import share
+from spikestore.store_schemas.layout import BLOCK
+from spikestore.train.data.epoch_order import BatchOrder, Place
 from spikestore.train.data.frames.frame_kernels import narrow
 from spikestore.train.data.frames.sample_pointers import Pieces
 from spikestore.train.data.packed import narrow_dtypes
 from spikestore.train.data.placement import set_label, size_text
 from spikestore.train.data.streaming.stream_order import (
     RunCut,
+    WindowOrder,
     covering,
     cut_runs,
-    lane_order,
     owned,
     sample_bytes,
 )
@@ -50,6 +50,18 @@ class Run:
     label: npt.NDArray[Any]
 
 
+@dataclass(frozen=True, eq=False)
+class _Reads:
+    """What is read for a pass, in no order: rows `starts` to `stops`, and which of these reads has each sample."""
+
+    starts: _Int64s
+    stops: _Int64s
+    of_sample: _Int64s
+    """int64, shape (samples,)"""
+    ahead: int
+    """Reads that may be held before a batch needs them."""
+
+
 class Stream:
     """Feeds from the store itself.
 
@@ -59,12 +71,8 @@ class Stream:
         The set.
     rows : int64 array, shape (samples,)
         Which rows of it, ascending.
-    shuffle : bool
-        In lanes and windows (`lanes`); otherwise rows ascend, and every rank reads all runs.
-    seed : int
-        Of the order.
-    window : int, optional
-        Samples among which to shuffle.
+    order : BatchOrder
+        The order in which most epochs come; memory is planned for it.
     place : Place
         Rank.
     threads : int
@@ -79,35 +87,25 @@ class Stream:
     """
 
     def __init__(
-        self,
-        features: FeatureSet,
-        rows: _Int64s,
-        *,
-        shuffle: bool,
-        seed: int,
-        window: int | None,
-        place: Place,
-        threads: int,
+        self, features: FeatureSet, rows: _Int64s, order: BatchOrder, *, place: Place, threads: int
     ) -> None:
         self._features = features
-        self._rows = rows
-        self._shuffle = shuffle
-        self._seed = seed
         self._place = place
         self._threads = threads
         self._dtypes = narrow_dtypes(features)
         self.waiting = 0 if isinstance(features.storage, FolderStorage) else _WAITING
-        self._cut = cut_runs(features, rows, window if shuffle else 8 * 64)
-        if shuffle and self._cut.lanes < place.ranks:
+        self._blocks = cut_runs(features, rows, 8 * BLOCK)
+        self._shuffle = isinstance(order, WindowOrder)
+        self._cut = order.cut if isinstance(order, WindowOrder) else self._blocks
+        if self._shuffle and self._cut.lanes < place.ranks:
             window_is_short = len(self._cut.starts) > self._cut.lanes
             raise UsageError(
                 f"{place.ranks} ranks share {self._cut.lanes} lanes of a streamed set: give a "
                 f"{'larger' if window_is_short else 'smaller'} window, fewer ranks, or use residence='host'"
             )
         self.samples = len(rows)
-        self.order_name = self._cut.name if shuffle else "rows"
         among = self._cut.lanes * self._cut.together * self._cut.run_rows
-        self.window_samples = min(among, len(rows)) if shuffle else 1
+        self.window_samples = min(among, len(rows)) if self._shuffle else 1
         self.window_bytes = int(self.window_samples * sample_bytes(features))
         logger.info(
             "%s: shuffled among %d samples (%s) at a time, at most %s held",
@@ -131,7 +129,9 @@ class Stream:
         held = min(2 * lanes * self._cut.together * self._cut.run_rows, self.samples)
         return int(held * sample_bytes(self._features))
 
-    def batches(self, epoch: int, first: int, batch_size: int, pool: Executor) -> Iterator[Pieces]:
+    def batches(
+        self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
+    ) -> Iterator[Pieces]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on.
 
         Raises
@@ -139,44 +139,32 @@ class Stream:
         DamagedError, StoreError
             A run could not be read; raised as soon as that is known.
         """
-        rows, edges = self._plan(epoch, first, batch_size)
-        runs = covering(self._cut.starts, rows)
+        rows, edges = order.batches(epoch, first, batch_size, self._place)
+        reads = self._reads(order, rows, edges)
         in_flight = max(2 * (self._threads + self.waiting), 2 * batch_size // self._cut.run_rows)
-        held = _HeldRuns(self, runs, self._cut, pool, in_flight)
+        held = _HeldRuns(self, reads, pool, in_flight)
         try:
             for start, stop in itertools.pairwise(edges):
-                yield held.take(rows[start:stop], runs[start:stop])
+                yield held.take(rows[start:stop], reads.of_sample[start:stop])
         finally:
             held.close()
 
-    def _plan(self, epoch: int, first: int, batch_size: int) -> tuple[_Int64s, _Int64s]:
-        """Return this rank's rows from batch `first` on, and where each batch begins among them, and the end."""
-        if not self._shuffle:
-            starts = range(first * batch_size, self.samples, batch_size)
-            parts = [
-                share(self._rows[start : start + batch_size], self._place.rank, self._place.ranks)
-                for start in starts
-            ]
-            ends = np.cumsum([0, *map(len, parts)])
-            rows = np.concatenate(parts) if parts else self._rows[:0]
-            return rows, ends
-        order = lane_order(self._cut, self._rows, seed=self._seed, epoch=epoch, digest=self._features.digest)
-        rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
-        mine = np.flatnonzero(owned(lanes, self._cut.lanes, self._place.rank, self._place.ranks))
-        batches = -(-len(rows) // batch_size)
-        edges = np.searchsorted(mine, np.arange(batches + 1) * batch_size)
-        return rows[mine], edges
-
-    @property
-    def run_rows(self) -> int:
-        """Rows of the longest run."""
-        return self._cut.run_rows
-
-    @property
-    def ahead(self) -> int:
-        """Runs that may be read ahead."""
-        lanes = owned(np.arange(self._cut.lanes), self._cut.lanes, self._place.rank, self._place.ranks)
-        return max(int(lanes.sum()) * self._cut.together if self._shuffle else 0, 2 * self._threads)
+    def _reads(self, order: BatchOrder, rows: _Int64s, edges: _Int64s) -> _Reads:
+        cut: RunCut = self._blocks
+        if not order.scattered:
+            ahead = 2 * self._threads
+            if isinstance(order, WindowOrder):
+                cut = order.cut
+                lanes = owned(np.arange(cut.lanes), cut.lanes, self._place.rank, self._place.ranks)
+                ahead = max(int(lanes.sum()) * cut.together, ahead)
+            return _Reads(cut.starts, cut.stops, covering(cut.starts, rows), ahead)
+        # Each batch reads its blocks for itself: held until all their samples are used, they would soon be the whole set.
+        batch_of_row = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+        key = batch_of_row * len(cut.starts) + covering(cut.starts, rows)
+        keys, of_sample = np.unique(key, return_inverse=True)
+        batch_of_read, block = np.divmod(keys, len(cut.starts))
+        in_a_batch = int(np.bincount(batch_of_read).max(initial=0))
+        return _Reads(cut.starts[block], cut.stops[block], of_sample, in_a_batch + 2 * self._threads)
 
     @property
     def like(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -212,16 +200,12 @@ class Stream:
 class _HeldRuns:
     """The runs that are in memory or on their way, and where their samples lie."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        runs: _Int64s,
-        cut: RunCut,
-        pool: Executor,
-        in_flight: int,
-    ) -> None:
+    def __init__(self, stream: Stream, reads: _Reads, pool: Executor, in_flight: int) -> None:
         self._stream = stream
-        self._starts, self._stops = cut.starts, cut.stops
+        self._starts, self._stops = reads.starts, reads.stops
+        self._ahead = reads.ahead
+        self._run_rows = int((reads.stops - reads.starts).max(initial=0))
+        runs = reads.of_sample
         self._pool = pool
         self._in_flight = in_flight
         numbers, first, counts = np.unique(runs, return_index=True, return_counts=True)
@@ -233,7 +217,7 @@ class _HeldRuns:
         self._slot_of = np.full(int(runs.max(initial=-1)) + 1, -1, np.int64)
         self._free: list[int] = []
         # A row for each slot: address of index, of value, non-zeros, bins, label of its samples.
-        self._where = np.zeros((5, 0, stream.run_rows), np.int64)
+        self._where = np.zeros((5, 0, self._run_rows), np.int64)
 
     def take(self, rows: _Int64s, runs: _Int64s) -> Pieces:
         """Wait until these samples are in memory; let go of runs that were used up by earlier batches."""
@@ -277,7 +261,7 @@ class _HeldRuns:
         while (
             self._wanted
             and len(self._coming) < self._in_flight
-            and len(self._coming) + len(self._unused) < self._stream.ahead
+            and len(self._coming) + len(self._unused) < self._ahead
         ):
             self._start(self._wanted.popleft())
 
@@ -298,7 +282,7 @@ class _HeldRuns:
         if not self._free:
             slots = self._where.shape[1]
             self._free = list(range(slots, 2 * slots + 8))
-            more = np.zeros((5, len(self._free), self._stream.run_rows), np.int64)
+            more = np.zeros((5, len(self._free), self._run_rows), np.int64)
             self._where = np.concatenate([self._where, more], axis=1)
         slot = self._free.pop()
         index, value, starts = columns.index, columns.value, columns.offsets[:-1]

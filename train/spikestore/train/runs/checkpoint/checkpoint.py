@@ -88,6 +88,8 @@ class Checkpoint:
     classes : tuple of str
         Class names of the set that the network was trained on, label i means the i-th; empty in checkpoints that were
         written before they held any.
+    loader : dict, optional
+        State of the loader of the train split; None in what 0.1.0.dev0 wrote.
     origin : str
         The file that it came from, for messages.
     """
@@ -101,6 +103,7 @@ class Checkpoint:
     random: dict[str, Tensor]
     scaler: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    loader: dict[str, Any] | None = None
     origin: str = field(default="the checkpoint", compare=False)
 
 
@@ -126,6 +129,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "scaler": checkpoint.scaler,
         "classes": [*checkpoint.classes],
     }
+    if checkpoint.loader is not None:
+        content["loader"] = checkpoint.loader
     content[_DIGEST] = content_digest(content)
     # In memory first: torch's own writer tells a full disk as an assertion that failed.
     buffer = io.BytesIO()
@@ -182,6 +187,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         random=content["random"],
         scaler=content.get("scaler", {}),  # there was none before there were precisions
         classes=plain.classes,
+        loader=plain.loader,
         origin=str(path),
     )
 

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikestore.store_schemas.errors import DamagedError, SpikestoreError
+from spikestore.store_schemas.errors import DamagedError, SpikestoreError, UsageError
+from spikestore.train.data.loader import FeatureLoader
+from spikestore.train.data.placement import Chosen, Residence
 from spikestore.train.models.networks import load_weights, weights
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, restore_random_states
 from spikestore.train.runs.precision import Arithmetic
@@ -59,6 +61,64 @@ def restore_run(
         arithmetic.restore(checkpoint.scaler)
     with _naming(checkpoint, "random: "):
         restore_random_states(checkpoint.random)
+
+
+def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: Residence) -> None:
+    """Let a loader of the run's train split go on where the run stopped, in the order in which its epoch began.
+
+    Parameters
+    ----------
+    loader : FeatureLoader
+        Of the same feature set.
+    checkpoint : Checkpoint
+        Where to go on.
+    residence : {"auto", "host", "device", "stream"}
+        What the configuration says now; see `began_with`.
+
+    Raises
+    ------
+    UsageError
+        0.1.0.dev0 wrote the checkpoint, and the order is not known.
+    DamagedError
+        The loader's state is not one of this run.
+    """
+    at, state = checkpoint.position, checkpoint.loader
+    if state is None:
+        residence_then = began_with(checkpoint, residence) if at.batch else "host"
+        state = loader.state_at(at.epoch, at.batch, residence_then)
+    try:
+        if (state.get("epoch"), state.get("batch")) != (at.epoch, at.batch):
+            raise UsageError(f"not at epoch {at.epoch}, batch {at.batch} as position")
+        loader.load_state_dict(state)
+    except UsageError as error:
+        raise DamagedError(
+            f"{checkpoint.origin} is damaged, or not a checkpoint of this run: loader: {error}",
+            objects=(checkpoint.origin,),
+        ) from error
+
+
+def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
+    """Return the residence with which the epoch of a checkpoint without a loader's state began.
+
+    What 0.1.0.dev0 wrote has none. The order is known if its configuration named a residence. If that was ``auto``, the
+    one that the configuration names now is taken, because only the user can tell.
+
+    Raises
+    ------
+    UsageError
+        Both are ``auto``.
+    """
+    then = checkpoint.config.data.residence
+    named = then if then != "auto" else residence
+    if named == "auto":
+        raise UsageError(
+            f"{checkpoint.origin} was written in mid-epoch by an early version, with residence 'auto', and does not say "
+            "which order the epoch has. If the log of that run says 'streamed from the store', resume with --residence "
+            "stream, if it says 'kept on the host' or 'kept on the device', with --residence host; or begin anew with "
+            "--restart",
+            path=checkpoint.origin,
+        )
+    return named
 
 
 def _restore_optimiser(optimiser: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:

@@ -45,6 +45,8 @@ class PlainValues(Spec):
     shape: ShapeValues
     position: PositionValues
     classes: Annotated[tuple[str, ...], AsTuple] = ()
+    loader: dict[str, int | str] | None = None
+    """What `FeatureLoader.state_dict` gave; `restore_position` compares it with the run."""
 
 
 def plain_values(content: Mapping[str, Any]) -> PlainValues:

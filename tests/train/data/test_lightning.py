@@ -82,7 +82,7 @@ def test_a_fit_goes_on_where_it_stopped(
     features: FeatureSet, tmp_path: Path, limit: float, batches: int, stop: int
 ) -> None:
     """In mid-epoch with the next batch, at an epoch's end with the next epoch: each as if nothing had happened."""
-    options = {"epochs": 3, "limit_train_batches": limit}
+    options: dict[str, Any] = {"epochs": 3, "limit_train_batches": limit}
     before = fit(made(features), tmp_path, stop=stop, **options)
     after = fit(made(features), tmp_path, **options)
     expected = [rows[: batches * 16] for rows in truth(features, 3)]

@@ -48,7 +48,8 @@ def gradients(outputs: tuple[Tensor, Tensor], by: dict[str, Tensor]) -> dict[str
 
 def compare(device: str) -> None:
     """Assert that joint steps of the GPU give what single layers give on the CPU, however many spikes there are."""
-    passes, joint = import_module("spikestore.train.neurons.gpu.passes"), triton_linear()
+    passes: Any = import_module("spikestore.train.neurons.gpu.passes")
+    joint = triton_linear()
     passes._LEAST_ROOM = 2000
     for number, case in enumerate(CASES):
         some = number < 3  # in the interpreter each takes a second
@@ -112,14 +113,14 @@ def network_and_frames(backend: str, device: str) -> tuple[nn.Module, Tensor]:
 
 def whole_network() -> None:
     """Assert that a network keeps a third of what it keeps with Sinabs, with the CPU's outputs and gradients."""
-    dynamics, functions, joint = (
-        import_module(f"spikestore.train.neurons.{name}")
-        for name in ("dynamics", "linear", "gpu.linear_passes")
-    )
+    dynamics: Any = import_module("spikestore.train.neurons.dynamics")
+    functions: Any = import_module("spikestore.train.neurons.linear")
+    sequential: Any = import_module("spikestore.train.neurons.sequential")
+    joint = triton_linear()
     theirs, on_cpu = (kept_bytes(*network_and_frames(one, "cpu")) for one in ("sinabs", "fused"))
     # As if this were a GPU.
     functions._joint_functions = lambda x: (joint.LinearIAF, joint.LinearOfSpikes)
-    import_module("spikestore.train.neurons.sequential").pack = lambda x: None
+    sequential.pack = lambda x: None
     dynamics._kernels = lambda x: import_module("spikestore.train.neurons.gpu.passes")
     ours = kept_bytes(*network_and_frames("fused", "cpu"))
     assert ours[0] <= theirs[0] / 3

@@ -191,8 +191,11 @@ class TensorColumns:
         np.cumsum(counts[:-1], out=offsets[1:])
         # Position in the set = position in the batch + (start in the set - start in the batch).
         shifts[:-1] = starts - offsets[:-1]
-        for row, column in zip(table[3:], (host.n_bins, host.label, host.rows), strict=True):
-            row[:-1] = column[wanted]
+        table[3, :-1], table[4, :-1], table[5, :-1] = (
+            host.n_bins[wanted],
+            host.label[wanted],
+            host.rows[wanted],
+        )
         total = int(offsets[-1])
         sent = self._sent(table)
         sample = torch.repeat_interleave(sent[1, :-1], output_size=total)

@@ -213,7 +213,7 @@ class TrainingStep:
             labels,
             loss,
             [(one, one.grad) for one in self._network.parameters() if one.grad is not None],
-            [(layer, layer.v_mem.detach()) for layer in spiking_layers(self._network).values()],
+            [(layer, layer.get_buffer("v_mem").detach()) for layer in spiking_layers(self._network).values()],
             passes,
         )
 

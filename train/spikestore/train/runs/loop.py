@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -220,7 +221,7 @@ def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.A
     """Return AdamW over all parameters of a network."""
     # On a GPU one kernel for all parameters, which a CUDA graph may replay.
     on_gpu = all(one.device.type == "cuda" for one in network.parameters())
-    how = {"fused": True, "capturable": True} if on_gpu else {}
+    how: dict[str, Any] = {"fused": True, "capturable": True} if on_gpu else {}
     return torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, **how
     )

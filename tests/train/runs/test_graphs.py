@@ -256,6 +256,20 @@ def test_a_hook_is_called_in_each_step(stand_in: Any) -> None:
     assert recorder.replays > before
 
 
+def test_autocast_around_a_step_is_not_replayed(stand_in: Any) -> None:
+    """Its copies of weights would be those of the recording; the precision of a run is another matter."""
+    network = network_of()
+    step, recorder = stand_in(network, torch.optim.SGD(network.parameters(), lr=0.1))
+    made = batches([5] * (WARM_UP + 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        for batch in made:
+            step(batch)
+    assert recorder.recordings == 0
+    for batch in made:
+        step(batch)
+    assert recorder.recordings > 0
+
+
 def with_states() -> Any:
     """Return a network that records states."""
     network = network_of()

@@ -61,8 +61,7 @@ def why_not_optimiser(optimiser: torch.optim.Optimizer) -> str | None:
 def frozen_by_network(network: nn.Module, batch: Batch) -> tuple[Any, ...]:
     """Return what a graph of the passes has written into it: another value needs another graph."""
     parameters = tuple((one.data_ptr(), one.requires_grad) for one in network.parameters())
-    cast = torch.is_autocast_enabled(batch.frames.device.type)
-    return batch.frames.shape, batch.frames.dtype, batch.labels.shape, network.training, cast, parameters
+    return batch.frames.shape, batch.frames.dtype, batch.labels.shape, network.training, parameters
 
 
 def frozen_by_optimiser(optimiser: torch.optim.Optimizer) -> tuple[Any, ...]:

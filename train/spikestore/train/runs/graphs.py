@@ -281,4 +281,7 @@ def _why_not_batch(batch: Batch) -> str | None:
         return "frames are sparse tensors, of which each has another number of non-zeros"
     if batch.frames.requires_grad:
         return "gradients by frames are wanted"
+    if torch.is_autocast_enabled(batch.frames.device.type):
+        # It keeps weights in half precision for as long as it lasts: a replay would use those of the recording.
+        return "torch.autocast is on around the step; precision is what a step is recorded with"
     return "torch.autograd.set_detect_anomaly is on" if torch.is_anomaly_enabled() else None

@@ -1,0 +1,77 @@
+"""What can be replayed as a CUDA graph, and the reason where something can't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tests.train.runs.test_graphs import network_of
+from torch import nn
+
+from spikestore.train.neurons.sequential import watch_spikes
+from spikestore.train.runs.capturable import why_not_network, why_not_optimiser
+from spikestore.train.runs.monitor import SpikeCounts
+
+
+def with_states() -> Any:
+    """Return a network that records states."""
+    network = network_of()
+    network.iaf1.record_states = True
+    return network
+
+
+def with_watcher() -> Any:
+    """Return a network whose spikes somebody looks at."""
+    network = network_of()
+    watch_spikes(network.iaf1, lambda layer, spikes: None)
+    return network
+
+
+def with_parameter_hook() -> Any:
+    """Return a network with a hook on a gradient."""
+    network = network_of()
+    network.readout.weight.register_hook(lambda gradient: gradient)
+    return network
+
+
+def with_surrogate() -> Any:
+    """Return a network with somebody's own surrogate."""
+    network = network_of()
+    network.iaf1.surrogate_grad_fn = lambda v_mem, threshold: torch.ones_like(v_mem)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: network_of(backend="sinabs"), "layer iaf1 is a IAF, of which it is not known"),
+        (lambda: nn.Sequential(network_of(), nn.Dropout()), "layer 1 is a Dropout"),
+        (with_states, "layer iaf1 records its states"),
+        (with_watcher, "layer iaf1 has hooks"),
+        (with_parameter_hook, "the parameter readout.weight has hooks"),
+        (with_surrogate, "layer iaf1 has a surrogate of its own"),
+    ],
+)
+def test_what_is_not_replayed(make: Callable[[], nn.Module], reason: str) -> None:
+    """Networks of which a replay would leave something out."""
+    assert reason in (why_not_network(make()) or "")
+
+
+def test_what_is_replayed() -> None:
+    """Networks of configurations, with our count of spikes."""
+    for convolutional in (False, True):
+        network = network_of(convolutional)
+        SpikeCounts(network)
+        assert why_not_network(network) is None
+
+
+def test_optimisers() -> None:
+    """Those that say that they can be captured, and call nobody."""
+    network = network_of()
+    assert "capturable=True" in (why_not_optimiser(torch.optim.AdamW(network.parameters())) or "")
+    capturable = torch.optim.AdamW(network.parameters(), capturable=True)
+    assert why_not_optimiser(capturable) is None
+    capturable.register_step_post_hook(lambda *them: None)
+    assert "has hooks" in (why_not_optimiser(capturable) or "")

@@ -34,9 +34,17 @@ class WatchedStorage:
         self._watch = watch
         self.url = inner.url
 
-    def get(self, path: str) -> bytes:
+    def get(self, path: str, *, limit: int | None = None) -> bytes:
         """Watched."""
-        return self._watch("get", path, lambda: self._inner.get(path))
+        return self._watch("get", path, lambda: self._inner.get(path, limit=limit))
+
+    def buffer(self, path: str, *, limit: int | None = None) -> memoryview:
+        """Watched."""
+        return self._watch("get", path, lambda: self._inner.buffer(path, limit=limit))
+
+    def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
+        """Watched, and read whole before the first piece is handed on."""
+        return iter(self._watch("get", path, lambda: [*self._inner.pieces(path, limit=limit)]))
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Watched."""

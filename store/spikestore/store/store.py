@@ -252,12 +252,9 @@ class Store:
             (`ConflictError`), can't be written to (`ReadOnlyStoreError`), or has no room (`StorageFullError`).
         """
         from spikestore.store.sharing.push_pull import copy_named
-        from spikestore.store.storage.bounded_view import UntrustedStorage
 
-        # Parts of one's own store may lie on another disk, behind a link.
-        here = Store(UntrustedStorage(self.storage, follow_links=True))
         return copy_named(
-            here, to if isinstance(to, Store) else Store(to), name, move=move, progress=progress
+            self, to if isinstance(to, Store) else Store(to), name, move=move, progress=progress
         )
 
     def pull(
@@ -287,11 +284,9 @@ class Store:
             Told about (bytes done, bytes in all, what is copied).
         """
         from spikestore.store.sharing.push_pull import copy_named
-        from spikestore.store.storage.bounded_view import UntrustedStorage
 
         other = source if isinstance(source, Store) else Store(source)
-        untrusted = Store(UntrustedStorage(other.storage))
-        return copy_named(untrusted, self, name, deep=deep, move=move, progress=progress)
+        return copy_named(other, self, name, deep=deep, move=move, progress=progress)
 
     def splits(self, name: str) -> dict[str, FeatureSet]:
         """Return all splits of a name.

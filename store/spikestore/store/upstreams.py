@@ -13,7 +13,7 @@ from pathlib import Path
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import expand_home
 from spikestore.store.sharing.copy_set import Progress, copy_set
-from spikestore.store.storage.bounded_view import UntrustedStorage
+from spikestore.store.storage import FolderStorage
 from spikestore.store.store import Store
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError, UsageError
@@ -49,7 +49,7 @@ class Upstreams:
     """
 
     def __init__(self, locations: Iterable[str]) -> None:
-        self._stores = [Store(UntrustedStorage(Store(location).storage)) for location in locations]
+        self._stores = [Store(location) for location in locations]
         self._away: set[str] = set()
 
     def __bool__(self) -> bool:
@@ -156,7 +156,7 @@ class Upstreams:
             url, inner = upstream.storage.url, upstream.storage
             if url in self._away or url == store.storage.url:
                 continue
-            if isinstance(inner, UntrustedStorage) and inner.is_absent():
+            if isinstance(inner, FolderStorage) and not inner.root.exists():
                 self._give_up(upstream, None, "there is no such folder")
                 continue
             yield upstream

@@ -14,12 +14,10 @@ from tests.store.forgery import Forgery, reseal
 from tests.store.small_sets import files_of, memory_storage, small_set
 
 from spikestore.store import Store
-from spikestore.store.storage import FolderStorage, bounds
-from spikestore.store.storage.bounded_view import UntrustedStorage
+from spikestore.store.storage import FolderStorage, Storage, bounds
 from spikestore.store_schemas.errors import (
     DamagedError,
     MissingObjectError,
-    ReadOnlyStoreError,
     SpikestoreError,
     StoreError,
 )
@@ -264,62 +262,42 @@ def test_pipes(forged: Forgery, tmp_path: Path) -> None:
     refused(forged, tmp_path, "label/c/0 in .* is no plain file")
 
 
-class TestView:
-    """`UntrustedStorage` itself."""
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+class TestBounds:
+    """What any storage gives is bounded, one's own too."""
 
-    @pytest.mark.parametrize("kind", ["folder", "bucket", "other"])
-    def test_bounds(self, kind: str, tmp_path: Path) -> None:
-        """An object of exactly the limit is read, one byte more is not."""
-        from tests.store.copies import Log
-        from tests.store.watched_storage import WatchedStorage
+    @staticmethod
+    def storage(kind: str, tmp_path: Path) -> Storage:
+        return FolderStorage(tmp_path) if kind == "folder" else memory_storage()
 
-        inner = FolderStorage(tmp_path) if kind == "folder" else memory_storage()
-        inner.put_if_absent("a/b", b"12345")
-        view = UntrustedStorage(inner if kind != "other" else WatchedStorage(inner, Log()))
-        assert view.get_at_most("a/b", 5) == b"12345"
-        with pytest.raises(DamagedError, match="has 5 bytes, it can have 4 at most"):
-            view.get_at_most("a/b", 4)
-        with pytest.raises(MissingObjectError):
-            view.get("a/c")
-        assert view.url == inner.url
+    def test_a_limit(self, kind: str, tmp_path: Path) -> None:
+        """An object of exactly the limit is read, one byte more is not, whole or in pieces."""
+        storage = self.storage(kind, tmp_path)
+        storage.put_if_absent("a/b", b"12345")
+        for read in (
+            storage.get,
+            storage.buffer,
+            lambda path, limit: b"".join(storage.pieces(path, limit=limit)),
+        ):
+            assert bytes(read("a/b", limit=5)) == b"12345"
+            with pytest.raises(DamagedError, match="has 5 bytes, it can have 4 at most"):
+                read("a/b", limit=4)
+            with pytest.raises(MissingObjectError):
+                read("a/c", limit=5)
 
     def test_documents_have_a_bound_of_their_own(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """What ends in .json is a document."""
-        monkeypatch.setattr(bounds, "LARGEST_DOCUMENT", 3)
-        inner = FolderStorage(tmp_path)
-        for path in ("a.json", "a"):
-            inner.put_if_absent(path, b"1234")
-        view = UntrustedStorage(inner)
-        assert view.get("a") == b"1234"
-        with pytest.raises(DamagedError, match=r"a\.json"):
-            view.get("a.json")
-
-    @pytest.mark.parametrize("kind", ["folder", "bucket"])
-    def test_ones_own_store_is_bounded_too(
         self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Before a byte is read: a sparse file of a terabyte takes no room on the disk."""
+        """What ends in .json is a document; its size is looked at before a byte is read."""
         monkeypatch.setattr(bounds, "LARGEST_DOCUMENT", 3)
-        storage = FolderStorage(tmp_path) if kind == "folder" else memory_storage()
-        storage.put_if_absent("a.json", b"1234")
+        storage = self.storage(kind, tmp_path)
+        for path in ("a.json", "a"):
+            storage.put_if_absent(path, b"1234")
+        assert storage.get("a") == b"1234"
         with pytest.raises(
             DamagedError, match=r"a\.json in .* has 4 bytes, it can have 3 at most: it was not read"
         ):
             storage.get("a.json")
-
-    def test_it_only_reads(self, tmp_path: Path) -> None:
-        """Nothing is written or deleted through it."""
-        view = UntrustedStorage(FolderStorage(tmp_path))
-        for forbidden in (
-            lambda: view.put_if_absent("a", b""),
-            lambda: view.replace("a", b""),
-            lambda: view.delete("a"),
-        ):
-            with pytest.raises(ReadOnlyStoreError, match="only read here"):
-                forbidden()
-        assert files_of(tmp_path) == []
 
 
 def test_a_forger_is_believed_without_a_change(forged: Forgery, tmp_path: Path) -> None:

@@ -73,13 +73,12 @@ def repair(
     from spikestore.pipeline.recipes.repair_recipe import RepairRecipe
     from spikestore.store.machine import available_cores
     from spikestore.store.storage import open_storage
-    from spikestore.store.storage.bounded_view import UntrustedStorage
     from spikestore.store.upkeep.repair import Repair
     from spikestore.store.upkeep.repair import repair as repair_set
     from spikestore.store_schemas.errors import UsageError
 
     opened = open_store(store, must_exist=True)
-    other = None if upstream is None else UntrustedStorage(open_storage(upstream))
+    other = None if upstream is None else open_storage(upstream)
     if other is not None and other.url == opened.storage.url:
         raise UsageError(f"{other.url} can't be repaired from itself")
     known = RepairRecipe.load(Path(recipe)) if recipe is not None else RepairRecipe()

@@ -35,7 +35,6 @@ from spikestore.store.sharing.acceptance import (
     refuse_other_digest,
 )
 from spikestore.store.storage import FolderStorage, Storage
-from spikestore.store.storage.bounded_view import UntrustedStorage
 from spikestore.store.storage.staging import Staging
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.plan import Plan
@@ -138,9 +137,8 @@ class _Copy:
     def __init__(
         self, features: FeatureSet, destination: Storage, label: str, deep: bool, progress: Progress | None
     ) -> None:
-        storage = features.storage
-        self._source = storage if isinstance(storage, UntrustedStorage) else UntrustedStorage(storage)
-        self._features = FeatureSet(self._source, features.address, features.manifest)
+        self._source = features.storage
+        self._features = features
         self._destination = destination
         self._build = features.address.build(features.manifest.plan_id)
         self._label = label
@@ -301,7 +299,7 @@ class _Copy:
         path = self._path(entry)
         try:
             # Hashing and storing take any buffer: not copied, it is a tenth faster.
-            data = cast("bytes", self._source.buffer_at_most(path, entry.size))
+            data = cast("bytes", self._source.buffer(path, limit=entry.size))
         except MissingObjectError as error:
             raise self._damaged(path, "it is missing") from error
         if len(data) != entry.size or sha256_hex(data) != entry.sha256:
@@ -311,7 +309,7 @@ class _Copy:
     def _pieces(self, entry: ObjectEntry) -> Iterator[memoryview]:
         path, found = self._path(entry), hashlib.sha256()
         try:
-            for piece in self._source.pieces_at_most(path, entry.size):
+            for piece in self._source.pieces(path, limit=entry.size):
                 found.update(piece)
                 yield piece
         except MissingObjectError as error:

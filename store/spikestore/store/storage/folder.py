@@ -30,7 +30,7 @@ from spikestore.store.storage.durable_files import (
     sync_folder,
     write_synced,
 )
-from spikestore.store.storage.protocol import StoredObject, path_parts
+from spikestore.store.storage.protocol import PIECE, StoredObject, path_parts
 from spikestore.store.storage.system_calls import error_numbers, open_to_read, read_at
 from spikestore.store_schemas.errors import (
     DamagedError,
@@ -90,19 +90,31 @@ class FolderStorage:
         self.__dict__.update(state)
         self._begin()
 
-    def get(self, path: str) -> bytes:
+    def get(self, path: str, *, limit: int | None = None) -> bytes:
         """Return an object's bytes."""
+        limit = bound_of(path) if limit is None else limit
         with self._clear_errors(path, "read"):
             handle = open_to_read(self._place(path))
             try:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
                     raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
-                refuse_larger(self.url, path, status.st_size, bound_of(path))
-                with os.fdopen(handle, "rb", buffering=0, closefd=False) as file:
-                    return bytes(file.readall())
+                refuse_larger(self.url, path, status.st_size, limit)
+                with os.fdopen(handle, "rb", closefd=False) as file:
+                    data = file.read(status.st_size + 1)
             finally:
                 os.close(handle)
+        refuse_larger(self.url, path, len(data), limit)  # it may have grown
+        return data
+
+    def buffer(self, path: str, *, limit: int | None = None) -> memoryview:
+        """Return an object's bytes, as `get` does."""
+        return memoryview(self.get(path, limit=limit))
+
+    def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
+        """Yield an object's bytes, piece by piece."""
+        whole = self.buffer(path, limit=limit)
+        yield from (whole[at : at + PIECE] for at in range(0, len(whole), PIECE))
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return some of an object's bytes."""

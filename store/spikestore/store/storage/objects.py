@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikestore.store.storage.bounds import bound_of, refuse_larger
 from spikestore.store.storage.interruptible import interruptible
-from spikestore.store.storage.protocol import StoredObject, path_parts
+from spikestore.store.storage.protocol import PIECE, StoredObject, path_parts
 from spikestore.store_schemas.errors import (
     MissingObjectError,
     ReadOnlyStoreError,
@@ -19,6 +19,7 @@ from spikestore.store_schemas.errors import (
 )
 
 if TYPE_CHECKING:
+    from obstore import GetResult
     from obstore.store import ObjectStore, RetryConfig
     from zarr.storage import StorePath
 
@@ -66,16 +67,26 @@ class ObjectStorage:
         except (obstore.exceptions.BaseError, ValueError) as error:
             raise StoreError(f"can't open the store {url}: {_first_line(error)}", path=url) from error
 
-    def get(self, path: str) -> bytes:
+    def get(self, path: str, *, limit: int | None = None) -> bytes:
         """Return an object's bytes."""
+        return bytes(self.buffer(path, limit=limit))
 
-        def whole() -> bytes:
-            answer = self._store.get(path)
-            refuse_larger(self.url, path, answer.meta["size"], bound_of(path))
-            return bytes(answer.bytes())
-
+    def buffer(self, path: str, *, limit: int | None = None) -> memoryview:
+        """Return an object's bytes where obstore has put them."""
         with self._clear_errors(path, "read"):
-            return interruptible(whole)
+            return interruptible(lambda: memoryview(self._answer(path, limit).bytes()))
+
+    def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
+        """Yield an object's bytes as they arrive."""
+        with self._clear_errors(path, "read"):
+            for piece in self._answer(path, limit).stream(min_chunk_size=PIECE):
+                yield memoryview(piece)
+
+    def _answer(self, path: str, limit: int | None) -> GetResult:
+        """Ask for an object; its size comes before its bytes, and what is too large is not read."""
+        answer = self._store.get(path)
+        refuse_larger(self.url, path, answer.meta["size"], bound_of(path) if limit is None else limit)
+        return answer
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return some of an object's bytes."""

@@ -1,4 +1,4 @@
-"""What a store needs of its storage: seven verbs, the only ones that any module may use."""
+"""What a store needs of its storage: the verbs that modules may use, and no others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from spikestore.store_schemas.errors import StoreError
 
 if TYPE_CHECKING:
     from zarr.storage import StorePath
+
+PIECE = 2**18
+"""Bytes that come at once, at least: they are hashed and written while they are in the processor's cache."""
 
 
 def path_parts(path: str) -> list[str]:
@@ -50,8 +53,18 @@ class Storage(Protocol):
     url: str
     """Where the root is, without credentials."""
 
-    def get(self, path: str) -> bytes:
-        """Return an object's bytes; `MissingObjectError` if there is none."""
+    def get(self, path: str, *, limit: int | None = None) -> bytes:
+        """Return an object's bytes; `MissingObjectError` if there is none.
+
+        `DamagedError` if it has more than `limit` bytes (by default, what its kind can have at most): then none of
+        them was read; in a folder also if it is no plain file, or a link that leads out of the store.
+        """
+
+    def buffer(self, path: str, *, limit: int | None = None) -> memoryview:
+        """Return an object's bytes where they are, as `get` does, and not copied once more: shards are large."""
+
+    def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
+        """Yield an object's bytes as they come, so that few of them are in memory at once; errors as `get`."""
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop` (exclusive) of an object, fewer where it ends; `MissingObjectError`."""

@@ -1,4 +1,4 @@
-"""Processes that train one network together: torchrun starts them, and each is a rank.
+"""Processes that train one network together: a launcher starts them, and each is a rank.
 
 Every rank takes its share of each global batch, pads it as far as the whole batch is padded, and scales its loss so
 that the mean of all ranks' gradients, which ``DistributedDataParallel`` takes, is the gradient of the mean over the
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,12 +29,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
 from spikestore.train.data.placement import pick_device
+from spikestore.train.runs.launchers import Launched, launched
 
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _PATIENCE = timedelta(minutes=30)
 """How long ranks wait for each other in a step; those of one machine notice at once when one has ended."""
+_MEETING = timedelta(minutes=10)
+"""How long they wait for all to be there: a launcher may start them one after another."""
 _LONG = timedelta(days=7)
 """How long they wait for the first one to copy feature sets."""
 _KNOWN = inspect.signature(DistributedDataParallel).parameters
@@ -82,7 +86,7 @@ class Ranks:
     def parallel(self, network: nn.Module) -> nn.Module:
         """Return a network whose gradients are the mean over ranks; `network` itself if this process is alone.
 
-        Membrane potentials are buffers, and each rank has its own: they are not sent.
+        Each rank has membrane potentials of its own, which Sinabs keeps as buffers: buffers are not sent.
         """
         if self.count == 1:
             return network
@@ -142,29 +146,36 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
-    """Meet the other ranks, if torchrun started this process; yield what it is among them, and its device.
+    """Meet the other ranks, if a launcher started several; yield what this process is among them, and its device.
 
     They exchange through gloo on CPUs, and through NCCL on GPUs, of which each takes the one with its number.
 
     Parameters
     ----------
     device : str
-        ``auto``, ``cpu`` or ``cuda``; without torchrun also one GPU of several, as ``cuda:1``.
+        ``auto``, ``cpu`` or ``cuda``; for a single process also one GPU of several, as ``cuda:1``.
 
     Raises
     ------
     UsageError
-        There is no such device, or there are more ranks than GPUs.
+        There is no such device, or there are more ranks than GPUs; or variables say that there are several processes,
+        and not where they meet (`launched`).
     RankError
-        Another rank was ended from outside.
+        Another rank was ended from outside, or did not come.
     AnotherRankError
         Another rank failed first.
     """
-    if not dist.is_torchelastic_launched():
+    by_torchrun = dist.is_torchelastic_launched()
+    process = None if by_torchrun else launched(os.environ)
+    if by_torchrun:
+        store, rank, count = next(rendezvous("env://"))
+        ranks = Ranks(rank, count, dist.get_node_local_rank(0), store)
+    elif process is not None:
+        ranks = _meet(process, device)
+    else:
         yield ALONE, pick_device(device)
         return
-    store, rank, count = next(rendezvous("env://"))
-    ranks = Ranks(rank, count, dist.get_node_local_rank(0), store)
+    store, rank, count = ranks.store, ranks.rank, ranks.count
     try:
         place = _own_device(device, ranks)
         backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
@@ -177,6 +188,31 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
             raise
         raise told from error
     dist.destroy_process_group()
+
+
+def _meet(process: Launched, device: str) -> Ranks:
+    """Wait for the other processes at the place that their variables name."""
+    local = process.local
+    if local is None:
+        if pick_device(device).type == "cuda" and torch.cuda.device_count() > 1:
+            raise UsageError(
+                f"rank {process.rank} of {process.count} can't know which of {torch.cuda.device_count()} GPUs is its own: set "
+                "LOCAL_RANK to its number on this machine, or start with torchrun"
+            )
+        local = 0
+    if process.rank == 0:
+        logger.info("%d processes meet at %s", process.count, process.meeting_point)
+    try:
+        store, _, _ = next(
+            rendezvous("env://", process.rank, process.count, timeout=_MEETING)  # type: ignore[no-untyped-call]
+        )
+    except (RuntimeError, ValueError, OSError) as error:  # torch's errors of stores are RuntimeErrors
+        why = " ".join(str(error).split())[:200]
+        raise RankError(
+            f"rank {process.rank} of {process.count} could not meet the others at {process.meeting_point}, which "
+            f"MASTER_ADDR and MASTER_PORT name: {why}"
+        ) from error
+    return Ranks(process.rank, process.count, local, store)
 
 
 def _own_device(asked: str, ranks: Ranks) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 
 from spikestore.store import FeatureSet, Store
 from spikestore.store.upstreams import Upstreams
-from spikestore.store_schemas.errors import StoreError, UnknownNameError, UsageError
+from spikestore.store_schemas.errors import UnknownNameError, UsageError
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import Residence, pick_device
 from spikestore.train.models.backends import Backend
@@ -23,6 +24,7 @@ from spikestore.train.runs.config import TrainConfig
 from spikestore.train.runs.loop import EpochResult, Progress, train
 from spikestore.train.runs.precision import Arithmetic
 from spikestore.train.runs.ranks import ALONE, Ranks
+from spikestore.train.runs.run_folder import only_writer, refuse_unwritable
 from spikestore.train.runs.step import accuracy
 
 logger = logging.getLogger(__name__)
@@ -67,10 +69,54 @@ def run(
     Raises
     ------
     UsageError
-        The folder has a run of another configuration, or of other data; or the store lacks a set.
+        The folder has a run of another configuration, or of other data; another process writes there; or the store
+        lacks a set.
+    StoreError
+        The folder can't be written to.
     """
+    with ExitStack() as held:
+
+        def begin() -> bool:
+            """Return whether there is something to train, and hold the folder if so."""
+            begun = None if restart else _last_checkpoint(folder)
+            if begun is not None and begun.position.epoch >= config.epochs:
+                return False
+            refuse_unwritable(folder)
+            held.enter_context(only_writer(folder))
+            return True
+
+        # Before anything is copied or loaded.
+        ranks.from_first(begin)
+        return _run(
+            config,
+            store,
+            folder,
+            device=pick_device(device),
+            restart=restart,
+            other_data=other_data,
+            origin=origin,
+            upstreams=upstreams,
+            copy_progress=copy_progress,
+            ranks=ranks,
+            progress=progress,
+        )
+
+
+def _run(
+    config: TrainConfig,
+    store: Store,
+    folder: Path,
+    *,
+    device: torch.device,
+    restart: bool,
+    other_data: bool,
+    origin: str,
+    upstreams: Upstreams | None,
+    copy_progress: Progress | None,
+    ranks: Ranks,
+    progress: Progress,
+) -> Outcome:
     splits = (config.data.train, config.data.valid)
-    ranks.from_first(lambda: _refuse_folders(folder))
 
     def copy() -> None:
         if upstreams and not _has(store, config.data.name, splits):
@@ -78,14 +124,13 @@ def run(
 
     ranks.once_a_machine("copied", copy)
     features = _features(store, config.data.name, splits)
-    last = folder / "last.pt"
-    start = ranks.from_first(lambda: load_checkpoint(last) if last.is_file() and not restart else None)
+    start = ranks.from_first(lambda: None if restart else _last_checkpoint(folder))
     best = -1.0 if start is None else start.position.best
     if start is not None:
         _refuse_other_config(start.config, config, folder)
         if not other_data:
             for split in (config.data.train, config.data.valid):
-                refuse_other_data(start, split, features[split], path=last)
+                refuse_other_data(start, split, features[split], path=folder / "last.pt")
         same_data = start.data[config.data.train].digest == features[config.data.train].digest
         if start.loader is None and start.position.batch and same_data:
             began_with(start, config.data.residence)  # raises before anything is loaded
@@ -96,15 +141,18 @@ def run(
         label = f"{config.data.name}:{config.data.train}"
         refuse_other_labels(start, features[config.data.train], label, store, other_data=other_data)
         logger.info("going on with %s in epoch %d", folder, start.position.epoch + 1)
-    place = pick_device(device)
-    ranks.from_first(lambda: _make(folder))
-    logger.info("training on %s%s", place, "" if ranks.count == 1 else f" and {ranks.count - 1} more")
+    logger.info("training on %s%s", device, "" if ranks.count == 1 else f" and {ranks.count - 1} more")
     if start is not None and start.data[config.data.valid].digest != features[config.data.valid].digest:
         best = -1.0  # of another set
     results = train(
-        config, features, folder, device=place, start=start, origin=origin, ranks=ranks, progress=progress
+        config, features, folder, device=device, start=start, origin=origin, ranks=ranks, progress=progress
     )
     return Outcome(results, max([best, *(result.accuracy for result in results)]))
+
+
+def _last_checkpoint(folder: Path) -> Checkpoint | None:
+    path = folder / "last.pt"
+    return load_checkpoint(path) if path.is_file() else None
 
 
 def evaluate(
@@ -159,23 +207,6 @@ def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
             path=checkpoint.origin,
         )
     return shape
-
-
-def _refuse_folders(folder: Path) -> None:
-    # Found out now, and not at the end of the first epoch.
-    for path in (folder / "last.pt", folder / "best.pt"):
-        if path.is_dir():
-            raise UsageError(
-                f"{path} is a folder, where a checkpoint will be written: move it away, or take another folder",
-                path=str(path),
-            )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"can't write to {folder}: {error.strerror}", path=str(folder)) from error
 
 
 def _has(store: Store, name: str, splits: tuple[str, ...]) -> bool:

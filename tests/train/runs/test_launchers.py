@@ -1,0 +1,152 @@
+"""Launchers' variables: joined as torchrun's are, or refused by name."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint
+from spikestore.train.runs.launchers import Launched, launched
+
+MEET = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+POINT = "127.0.0.1:29500"
+
+STARTED = {
+    "script": {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"},
+    "srun": {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1"},
+    "Open MPI": {
+        "OMPI_COMM_WORLD_RANK": "1",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    },
+    "MPICH": {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1"},
+}
+
+
+@pytest.mark.parametrize("name", STARTED)
+def test_one_of_several(name: str) -> None:
+    """With a place to meet it joins; without one it is refused, with the variables and what to do."""
+    variables = STARTED[name]
+    assert launched({**variables, **MEET}) == Launched(1, 2, 1, POINT)
+    with pytest.raises(UsageError) as caught:
+        launched(variables)
+    text = str(caught.value)
+    assert "\n" not in text
+    for word in (next(iter(variables)), "started 2 processes", "number 1", "MASTER_ADDR and MASTER_PORT are not set"):  # fmt: skip
+        assert word in text
+    with pytest.raises(UsageError, match="MASTER_PORT is not set"):
+        launched({**variables, "MASTER_ADDR": "a"})
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"RANK": "0", "WORLD_SIZE": "1"},
+        {"RANK": "0"},
+        {"WORLD_SIZE": "4"},  # a notebook that exports it for later
+        {"RANK": "", "WORLD_SIZE": ""},
+        {
+            "SLURM_PROCID": "0",
+            "SLURM_NTASKS": "8",
+        },  # a batch script of eight tasks, in which one process runs
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "1"},
+        {"PMI_RANK": "0", "PMI_SIZE": "1"},
+    ],
+)
+def test_the_only_process(variables: dict[str, str]) -> None:
+    """One process is alone, whatever else a cluster sets."""
+    assert launched(variables) is None
+
+
+def test_a_task_above_zero_is_one_of_several() -> None:
+    """Also where the step's own variable is missing."""
+    with pytest.raises(UsageError, match="srun started 8 processes"):
+        launched({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"})
+
+
+def test_numbers_that_are_none() -> None:
+    """Are named with their variable."""
+    for variables, message in (
+        ({"RANK": "a", "WORLD_SIZE": "2"}, "the variable RANK is 'a'"),
+        ({"RANK": "0", "WORLD_SIZE": "-2"}, "the variable WORLD_SIZE is '-2'"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK = 2 is no number of WORLD_SIZE = 2 processes"),
+        ({**MEET, "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "x"}, "LOCAL_RANK is 'x'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            launched(variables)
+
+
+CONFIG = """
+epochs = 1
+
+[data]
+name = "small"
+batch_size = 64
+
+[network]
+hidden = [12]
+"""
+
+
+def start(folder: Path, store: Path, variables: dict[str, str]) -> subprocess.Popen[str]:
+    """Start ``spikestore train`` with a launcher's variables."""
+    (folder / "small.toml").write_text(CONFIG)
+    where = ["--store", str(store), "--folder", str(folder / "run"), "--device", "cpu"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "spikestore.store", "train", str(folder / "small.toml"), *where],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_refused_before_anything_is_done(store_folder: Path, tmp_path: Path) -> None:
+    """One line, and no folder."""
+    out, err = start(tmp_path, store_folder, {"RANK": "0", "WORLD_SIZE": "2"}).communicate(timeout=240)
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert "MASTER_ADDR and MASTER_PORT are not set" in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_processes_of_a_launcher_train_together(store_folder: Path, tmp_path: Path) -> None:
+    """As srun starts them: one network, one set of files, and the weights of a single process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = [
+        start(
+            tmp_path,
+            store_folder,
+            {
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "SLURM_PROCID": str(rank),
+                "SLURM_STEP_NUM_TASKS": "2",
+                "SLURM_LOCALID": str(rank),
+            },
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=240)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert "training on cpu and 1 more" in said[0]
+    assert said[1] == ""
+    assert len(list((tmp_path / "run/tensorboard").iterdir())) == 1
+    together = load_checkpoint(tmp_path / "run/last.pt").weights
+    (tmp_path / "alone").mkdir()
+    process = start(tmp_path / "alone", store_folder, {})
+    assert "best accuracy" in process.communicate(timeout=240)[1]
+    alone = load_checkpoint(tmp_path / "alone/run/last.pt").weights
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name], value, rtol=0, atol=2e-5)

@@ -1,0 +1,173 @@
+"""The folder of a run: one writer at a time, and what can't be written is told before anything is loaded."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.train.runs.test_loop import config, silent
+
+from spikestore.store import Store
+from spikestore.store_schemas.errors import StorageFullError, StoreError, UsageError
+from spikestore.train.data import loader
+from spikestore.train.runs.run import run
+from spikestore.train.runs.run_folder import LOCK, only_writer, refuse_unwritable
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from spikestore.train.runs.run_folder import only_writer
+
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail if a feature set is loaded."""
+
+    def loaded(*_: object) -> None:
+        pytest.fail("was loaded")
+
+    monkeypatch.setattr(loader, "pack", loaded)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Any:
+    """Return a process that holds a folder."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.mark.usefixtures("not_loaded")
+def test_a_second_writer_is_refused(held: Any, store_folder: Path, tmp_path: Path) -> None:
+    """With who it is, since when, and how to go on; before anything is loaded. A killed one holds nothing."""
+    with pytest.raises(UsageError) as caught:
+        run(config(), Store(store_folder), tmp_path, device="cpu", progress=silent)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert f"{tmp_path} is being written by process {held.pid} of " in text
+    assert f"on {socket.gethostname()}, since 20" in text
+    assert "--folder" in text
+    assert not (tmp_path / "last.pt").exists()
+    held.send_signal(signal.SIGKILL)
+    held.wait()
+    with only_writer(tmp_path):
+        pass
+
+
+def test_in_one_process_too(tmp_path: Path) -> None:
+    """Two runs of a notebook; and the folder is free again when a run ends, by an error too."""
+    with only_writer(tmp_path):  # noqa: SIM117
+        with pytest.raises(UsageError, match="is being written by process"), only_writer(tmp_path):
+            pass
+    with pytest.raises(KeyError), only_writer(tmp_path):
+        raise KeyError
+    with only_writer(tmp_path):
+        pass
+    assert (tmp_path / LOCK).read_text() == ""
+
+
+def test_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the file says counts: this machine's processes are looked up, those of another are believed to run."""
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    writer = {
+        "host": socket.gethostname(),
+        "process": ended.pid,
+        "user": "ann",
+        "since": "2026-01-01 10:00:00",
+    }
+    (tmp_path / LOCK).write_text(json.dumps(writer))
+    with only_writer(tmp_path):  # noqa: SIM117
+        with (
+            pytest.raises(UsageError, match=rf"process {os.getpid()} .* remove .*{LOCK}"),
+            only_writer(tmp_path),
+        ):
+            pass
+    (tmp_path / LOCK).write_text(json.dumps({**writer, "host": "elsewhere"}))
+    with pytest.raises(UsageError, match="of ann on elsewhere, since 2026-01-01"), only_writer(tmp_path):
+        pass
+    for rubbish in ("{", "[1]", '{"process": "x"}', "\x00"):
+        (tmp_path / LOCK).write_text(rubbish)
+        if rubbish != '{"process": "x"}':
+            with only_writer(tmp_path):
+                pass
+
+
+@pytest.mark.usefixtures("not_loaded")
+@pytest.mark.parametrize("where", ["parent", "folder", "tensorboard", "nobody's"])
+def test_what_cannot_be_written_is_told_first(store_folder: Path, tmp_path: Path, where: str) -> None:
+    """A file in the way of a folder; what belongs to somebody else (which root can write all the same)."""
+    folder = tmp_path / "runs/a"
+    if where == "parent":
+        (tmp_path / "runs").write_text("")
+    elif where == "folder":
+        folder.parent.mkdir()
+        folder.write_text("")
+    elif where == "tensorboard":
+        folder.mkdir(parents=True)
+        (folder / "tensorboard").write_text("")
+    else:
+        folder = Path("/proc/spikestore")
+    with pytest.raises(StoreError, match=r"can't write to .*--folder") as caught:
+        run(config(), Store(store_folder), folder, device="cpu", progress=silent)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+def test_the_folder_of_another_user(tmp_path: Path) -> None:
+    """Its scalars alone can be out of reach, where somebody else began the run in a shared folder."""
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    (tmp_path / "shared/tensorboard").mkdir(parents=True)
+    (tmp_path / "shared").chmod(0o777)
+    source = "import sys, os; from pathlib import Path; from spikestore.train.runs.run_folder import refuse_unwritable as r\nos.setgid(65534); os.setuid(65534); r(Path(sys.argv[1]))"  # fmt: skip
+    for folder in ("shared", "."):
+        done = subprocess.run(
+            [sys.executable, "-c", source, tmp_path / folder], capture_output=True, text=True, check=False
+        )
+        assert "StoreError: can't write to" in done.stderr
+        assert ("/tensorboard (" in done.stderr) is (folder == "shared")
+        assert "Permission denied" in done.stderr
+
+
+def test_a_full_disk_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make room."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageFullError, match="make room"):
+        refuse_unwritable(tmp_path)
+
+
+def test_a_finished_run_needs_no_right_to_write(store_folder: Path, tmp_path: Path) -> None:
+    """It is only looked at."""
+    store, plan = Store(store_folder), config(epochs=1)
+    first = run(plan, store, tmp_path, device="cpu", progress=silent)
+    with only_writer(tmp_path):
+        again = run(plan, store, tmp_path, device="cpu", progress=silent)
+    assert (again.epochs, again.best) == ([], first.best)

@@ -1,0 +1,122 @@
+"""Which of several processes this one is, by the variables that launchers set.
+
+torchrun is told apart by torch itself. Of the other launchers only the numbers are taken: srun, mpirun and Kubernetes'
+PyTorchJob start the processes, and where these meet must be in MASTER_ADDR and MASTER_PORT. A process that is one of
+several and can't know where they meet is refused: alone it would train the same network as the others, into the same
+files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spikestore.store_schemas.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Launched:
+    """One process of several.
+
+    Attributes
+    ----------
+    rank, count : int
+        Its number, and how many there are.
+    local : int, optional
+        Its number on its machine, where the launcher says so.
+    meeting_point : str
+        ``address:port`` where they meet, for messages.
+    """
+
+    rank: int
+    count: int
+    local: int | None
+    meeting_point: str
+
+
+@dataclass(frozen=True)
+class _Launcher:
+    name: str
+    rank: str
+    count: str
+    local: str
+    first_host: str
+    """Shell text for the machine of rank 0."""
+
+
+_HOST_OF_RANK_0 = "HOST_OF_RANK_0"
+_LAUNCHERS = (
+    # What a script exports itself, PyTorchJob sets, and torchrun too.
+    _Launcher("the launcher", "RANK", "WORLD_SIZE", "LOCAL_RANK", _HOST_OF_RANK_0),
+    # SLURM_NTASKS is also set in a batch script, where one process runs: the number of tasks of this step counts.
+    _Launcher(
+        "srun",
+        "SLURM_PROCID",
+        "SLURM_STEP_NUM_TASKS",
+        "SLURM_LOCALID",
+        '$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+    ),
+    _Launcher(
+        "mpirun",
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        _HOST_OF_RANK_0,
+    ),
+    _Launcher("mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", _HOST_OF_RANK_0),
+)
+
+
+def launched(environment: Mapping[str, str]) -> Launched | None:
+    """Return which of several processes this one is; None if it is the only one.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        Variables of the process.
+
+    Raises
+    ------
+    UsageError
+        It is one of several, and a variable that they need to meet is missing or makes no sense.
+    """
+    for launcher in _LAUNCHERS:
+        rank, count = _numbers(environment, launcher)
+        if count < 2:
+            continue
+        missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
+        if missing:
+            raise UsageError(
+                f"{launcher.name} started {count} processes ({launcher.count} = {count}), this is number {rank} "
+                f"({launcher.rank}), and they can't meet because {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} "
+                f"not set. To train together: export MASTER_ADDR={launcher.first_host} MASTER_PORT=29500, or start them "
+                f"with torchrun. To train in one process: start one, or unset {launcher.rank} and {launcher.count}",
+                launcher=launcher.name,
+            )
+        local = environment.get(launcher.local) or environment.get("LOCAL_RANK")
+        return Launched(
+            rank,
+            count,
+            None if local is None else _whole(launcher.local, local),
+            f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}",
+        )
+    return None
+
+
+def _numbers(environment: Mapping[str, str], launcher: _Launcher) -> tuple[int, int]:
+    """Return rank and count; count 1 where the launcher is not there."""
+    rank, count = environment.get(launcher.rank), environment.get(launcher.count)
+    if count is None and launcher.name == "srun" and _whole(launcher.rank, rank or "0") > 0:
+        count = environment.get("SLURM_NTASKS")  # no batch script has a number above 0
+    if not rank or not count:
+        return 0, 1
+    numbers = _whole(launcher.rank, rank), _whole(launcher.count, count)
+    if numbers[0] >= numbers[1]:
+        raise UsageError(f"{launcher.rank} = {rank} is no number of {launcher.count} = {count} processes")
+    return numbers
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.strip().isdecimal():
+        raise UsageError(f"the variable {name} is {text!r}, should be a whole number", variable=name)
+    return int(text)

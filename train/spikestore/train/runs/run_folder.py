@@ -1,0 +1,172 @@
+"""The folder of a training run: whether it can be written, and that one process at a time does."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import getpass
+import json
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from spikestore.store_schemas.errors import StorageFullError, StoreError, UsageError
+
+LOCK = ".writer"
+"""Name of the file that the writer of a folder holds locked; it says who that is."""
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Make the folder of a run if there is none, and make sure that checkpoints and scalars can be written there.
+
+    Raises
+    ------
+    UsageError
+        A folder is where a checkpoint will go.
+    StoreError
+        The folder, or the folder ``tensorboard`` in it, can't be made or written to.
+    StorageFullError
+        There is no room.
+    """
+    for path in (folder / "last.pt", folder / "best.pt"):
+        if path.is_dir():
+            raise UsageError(
+                f"{path} is a folder, where a checkpoint will be written: move it away, or take another folder",
+                path=str(path),
+            )
+    for place in (folder, folder / "tensorboard"):
+        probe = place / f".probe.{secrets.token_hex(4)}"
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"\0")  # a byte: on a full disk an empty file can still be made
+        except OSError as error:
+            kind, advice = (
+                (StorageFullError, "make room, or take another folder with --folder")
+                if error.errno in _FULL
+                else (StoreError, "get the right to write there, or take another folder with --folder")
+            )
+            raise kind(f"can't write to {place} ({error.strerror}): {advice}", path=str(place)) from error
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in the same folder for as long as the context lasts.
+
+    The file ``.writer`` is locked with the system (``flock``; on NFS the server keeps the lock), so a process that
+    was killed holds nothing any more. Where a file system has no locks, what the file says counts: a process of this
+    machine that no longer runs is ignored, one of another machine is not, because nothing tells whether it runs.
+
+    Raises
+    ------
+    UsageError
+        Another process writes there; the message says which, since when, and how to go on.
+    StoreError
+        The file can't be written.
+    """
+    path = folder / LOCK
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"can't write {path} ({error.strerror}): remove it, or take another folder with --folder",
+            path=str(path),
+        ) from error
+    with file:
+        locked = _lock(file)
+        writer = _read(file)
+        if locked is False or (locked is None and writer and not _has_ended(writer)):
+            raise _in_use(path, writer, with_locks=locked is not None)
+        _write(file, _myself())
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a full disk must not hide what ended the run
+                _write(file, None)
+
+
+def _lock(file: IO[str]) -> bool | None:
+    """Lock a file until it is closed; False if another has it, None if the file system has no locks."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(2**20)  # Windows keeps others from reading what is locked: nothing is written that far
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        if error.errno in _NO_LOCKS:
+            return None
+        raise StoreError(f"can't lock {file.name}: {error.strerror}", path=str(file.name)) from error
+    return True
+
+
+def _myself() -> dict[str, Any]:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a user without a name, as in containers
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    since = datetime.now().astimezone().isoformat(" ", "seconds")
+    return {"host": socket.gethostname(), "process": os.getpid(), "user": user, "since": since}
+
+
+def _read(file: IO[str]) -> dict[str, Any]:
+    """Return who a file names, nothing if it names nobody."""
+    try:
+        file.seek(0)
+        found = json.loads(file.read(4096) or "{}")
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(file: IO[str], writer: dict[str, Any] | None) -> None:
+    file.seek(0)
+    file.truncate()
+    if writer is not None:
+        json.dump(writer, file)
+    file.flush()
+
+
+def _has_ended(writer: dict[str, Any]) -> bool:
+    """Whether the process that a file names is one of this machine that no longer runs."""
+    process = writer.get("process")
+    if writer.get("host") != socket.gethostname() or type(process) is not int or sys.platform == "win32":
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _in_use(path: Path, writer: dict[str, Any], *, with_locks: bool) -> UsageError:
+    who = "another process"
+    if {"host", "process", "user", "since"} <= writer.keys():
+        who = f"process {writer['process']} of {writer['user']} on {writer['host']}, since {writer['since']}"
+    advice = (
+        "wait until it ends or end it, then the same command goes on; or take another folder with --folder"
+    )
+    if not with_locks:
+        advice += (
+            f" (if it does not run any more, remove {path}: this file system has no locks that would tell)"
+        )
+    return UsageError(f"{path.parent} is being written by {who}: {advice}", path=str(path.parent))

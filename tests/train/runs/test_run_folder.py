@@ -171,3 +171,11 @@ def test_a_finished_run_needs_no_right_to_write(store_folder: Path, tmp_path: Pa
     with only_writer(tmp_path):
         again = run(plan, store, tmp_path, device="cpu", progress=silent)
     assert (again.epochs, again.best) == ([], first.best)
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(store_folder: Path, tmp_path: Path) -> None:
+    """A slip in the configuration, for one."""
+    plan = config(data={"name": "smaal"})
+    with pytest.raises(LookupError, match="smaal"):
+        run(plan, Store(store_folder), tmp_path / "run", device="cpu", progress=silent)
+    assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from spikestore.train.neurons import IAF
     from spikestore.train.runs.graphs import TrainingStep
     from spikestore.train.runs.step import training_step
+    from spikestore.train.runs.trained import TrainedNetwork, load_network
 
 __all__ = [
     "IAF",
@@ -30,12 +31,14 @@ __all__ = [
     "SparseBatch",
     "SpatialFlip",
     "TimeShift",
+    "TrainedNetwork",
     "TrainingStep",
     "build_network",
     "epoch_order",
     "forget_states",
     "hold_out",
     "keep_partition",
+    "load_network",
     "pack",
     "partition_rows",
     "rows_where",
@@ -67,5 +70,7 @@ __getattr__, __dir__ = lazy_exports(
         "pack": "data.packed",
         "rows_where": "data.subsets",
         "training_step": "runs.step",
+        "TrainedNetwork": "runs.trained",
+        "load_network": "runs.trained",
     },
 )

@@ -23,6 +23,7 @@ from spikestore.train.models.networks import weights
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, Position, random_states, save_checkpoint
 from spikestore.train.runs.checkpoint.restore import restore_position, restore_run
 from spikestore.train.runs.class_names import check_sets
+from spikestore.train.runs.checkpoint.schema import FrameValues
 from spikestore.train.runs.config import DataConfig, OptimiserConfig, TrainConfig
 from spikestore.train.runs.graphs import TrainingStep
 from spikestore.train.runs.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers
@@ -131,6 +132,7 @@ def train(
     batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
     optimiser = make_optimiser(config.optimiser, network)
     arithmetic = Arithmetic(config.precision, device)
+    frames = FrameValues.of(features[data.train])
     pins = {split: features[split].pin for split in (data.train, data.valid)}
     classes = features[data.train].classes
     at = Position()
@@ -161,7 +163,9 @@ def train(
         if ranks.first:
             state = weights(network), optimiser.state_dict(), random_states(), arithmetic.state()
             where = batches.state_dict()
-            checkpoint = Checkpoint(config, pins, shape, at, *state, classes=classes, loader=where)
+            checkpoint = Checkpoint(
+                config, pins, shape, at, *state, classes=classes, loader=where, frames=frames
+            )
             save_checkpoint(folder / name, checkpoint)
 
     spikes, results = SpikeCounts(network, at.spikes, ranks), []

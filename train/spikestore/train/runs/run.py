@@ -24,7 +24,7 @@ from spikestore.train.runs.config import TrainConfig
 from spikestore.train.runs.loop import EpochResult, Progress, train
 from spikestore.train.runs.precision import Arithmetic
 from spikestore.train.runs.ranks import ALONE, Ranks
-from spikestore.train.runs.run_folder import only_writer, refuse_unwritable
+from spikestore.train.runs.run_folder import only_writer, refuse_unwritable, remove_unused
 from spikestore.train.runs.step import accuracy
 
 logger = logging.getLogger(__name__)
@@ -81,8 +81,11 @@ def run(
             begun = None if restart else _last_checkpoint(folder)
             if begun is not None and begun.position.epoch >= config.epochs:
                 return False
+            is_new = not folder.exists()
             refuse_unwritable(folder)
             held.enter_context(only_writer(folder))
+            if is_new:
+                held.callback(remove_unused, folder)
             return True
 
         # Before anything is copied or loaded.

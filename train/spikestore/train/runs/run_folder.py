@@ -96,6 +96,15 @@ def only_writer(folder: Path) -> Iterator[None]:
                 _write(file, None)
 
 
+def remove_unused(folder: Path) -> None:
+    """Remove a folder in which a run has written nothing, because something else was wrong."""
+    with contextlib.suppress(OSError):
+        if {one.name for one in folder.iterdir()} <= {LOCK, "tensorboard"}:
+            (folder / "tensorboard").rmdir()
+            (folder / LOCK).unlink()
+            folder.rmdir()
+
+
 def _lock(file: IO[str]) -> bool | None:
     """Lock a file until it is closed; False if another has it, None if the file system has no locks."""
     try:

@@ -26,7 +26,7 @@ from spikestore.store_schemas.errors import (
     UsageError,
 )
 from spikestore.train.runs.checkpoint.digest import content_digest
-from spikestore.train.runs.checkpoint.schema import plain_values
+from spikestore.train.runs.checkpoint.schema import FrameValues, plain_values
 from spikestore.train.runs.config import TrainConfig
 
 CHECKPOINT_FORMAT = 1
@@ -90,6 +90,8 @@ class Checkpoint:
         written before they held any.
     loader : dict, optional
         State of the loader of the train split; None in what 0.1.0.dev0 wrote.
+    frames : FrameValues, optional
+        Transform and axes of the train split; None in checkpoints of before they were kept.
     origin : str
         The file that it came from, for messages.
     """
@@ -104,6 +106,7 @@ class Checkpoint:
     scaler: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     loader: dict[str, Any] | None = None
+    frames: FrameValues | None = None
     origin: str = field(default="the checkpoint", compare=False)
 
 
@@ -131,6 +134,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     if checkpoint.loader is not None:
         content["loader"] = checkpoint.loader
+    if checkpoint.frames is not None:
+        content["frames"] = checkpoint.frames.to_mapping()
     content[_DIGEST] = content_digest(content)
     # In memory first: torch's own writer tells a full disk as an assertion that failed.
     buffer = io.BytesIO()
@@ -188,6 +193,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         scaler=content.get("scaler", {}),  # there was none before there were precisions
         classes=plain.classes,
         loader=plain.loader,
+        frames=plain.frames,
         origin=str(path),
     )
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from spikestore.store import FeatureSet
 from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import SpecError
 from spikestore.store_schemas.specs.model import AsTuple, Count, Name, Real, Size, Spec
+from spikestore.store_schemas.specs.transform import Transform
 from spikestore.train.runs.config import TrainConfig
 
 
@@ -24,6 +26,23 @@ class ShapeValues(Spec):
     polarities: Size | None = None
     height: Size | None = None
     width: Size | None = None
+
+
+class FrameValues(Spec):
+    """Where the frames of the train split came from."""
+
+    axes: Annotated[tuple[str, ...], AsTuple]
+    """Axes of a sample's frames: time, polarity, y (where the events have it), x."""
+    sites: Annotated[tuple[Size, ...], AsTuple]
+    """Sizes of the axes behind time."""
+    transform: Transform
+    """From recordings to frames."""
+
+    @classmethod
+    def of(cls, features: FeatureSet) -> Self:
+        """Return those of a feature set."""
+        layout = features.layout
+        return cls(axes=layout.axes, sites=layout.sites, transform=features.manifest.transform)
 
 
 class PositionValues(Spec):
@@ -47,6 +66,8 @@ class PlainValues(Spec):
     classes: Annotated[tuple[str, ...], AsTuple] = ()
     loader: dict[str, int | str] | None = None
     """What `FeatureLoader.state_dict` gave; `restore_position` compares it with the run."""
+    frames: FrameValues | None = None
+    """None in checkpoints of before there was one."""
 
 
 def plain_values(content: Mapping[str, Any]) -> PlainValues:

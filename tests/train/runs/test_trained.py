@@ -1,0 +1,101 @@
+"""From a checkpoint, or the folder of a run, to a network in one's own script."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.train.runs.test_loop import config, silent
+
+from spikestore.store import FeatureSet, Store
+from spikestore.store_schemas.errors import DamagedError, SourceNotFoundError, SpikestoreError
+from spikestore.train import FeatureLoader, forget_states, load_network
+from spikestore.train.runs.checkpoint.digest import content_digest
+from spikestore.train.runs.run import run
+from spikestore.train.runs.step import accuracy
+
+
+@pytest.fixture(scope="module")
+def folder(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    run(config(epochs=2), Store(store_folder), folder, device="cpu", progress=silent)
+    return folder
+
+
+def rewritten(folder: Path, to: Path, **changes: Any) -> Path:
+    """Write a checkpoint with other members, None to leave one out, and the digest of them."""
+    content = {**torch.load(folder / "best.pt"), **changes}
+    content = {name: value for name, value in content.items() if value is not None and name != "sha256"}
+    torch.save({**content, "sha256": content_digest(content)}, to)
+    return to
+
+
+def test_the_network_of_a_run(folder: Path, store_folder: Path, features: FeatureSet) -> None:
+    """From the file or the folder: the accuracy of the run, its classes, transform and shape of frames."""
+    valid = FeatureLoader(Store(store_folder)["small:valid"], 64)
+    network = load_network(folder)
+    assert not network.training
+    assert network.classes == features.classes == ("yes", "no")
+    assert network.transform == features.manifest.transform
+    assert network.frame_shape == features.layout.sites
+    assert network.config == config(epochs=2)
+    assert network.best_accuracy is not None
+    assert accuracy(network, valid) == network.best_accuracy > 0.5
+    again = load_network(str(folder / "best.pt"), backend="sinabs")
+    assert accuracy(again, valid) == network.best_accuracy
+    assert load_network(folder / "last.pt").epochs == 2
+    frames = next(iter(valid)).frames
+    forget_states(network)
+    outputs = network(frames)
+    twin = copy.deepcopy(network)
+    forget_states(twin)
+    assert torch.equal(twin(frames), outputs)
+    assert twin.classes == network.classes
+    assert outputs.shape == (*frames.shape[:2], 2)
+    assert len(network[:2]) == 2  # as any nn.Sequential
+
+
+def test_a_run_of_a_gpu_loads_here(folder: Path, tmp_path: Path) -> None:
+    """States of its generators are left out."""
+    random = {**torch.load(folder / "best.pt")["random"], "cuda:0": torch.zeros(16, dtype=torch.uint8)}
+    assert load_network(rewritten(folder, tmp_path / "gpu.pt", random=random)).classes == ("yes", "no")
+
+
+def test_a_run_of_before(folder: Path, tmp_path: Path) -> None:
+    """Loads, without classes, transform and shape."""
+    network = load_network(rewritten(folder, tmp_path / "old.pt", frames=None, classes=None))
+    assert (network.classes, network.transform, network.frame_shape) == (None, None, None)
+
+
+def test_a_folder_of_a_run_that_has_just_begun(folder: Path, tmp_path: Path) -> None:
+    """Has last.pt alone."""
+    (tmp_path / "last.pt").write_bytes((folder / "last.pt").read_bytes())
+    assert load_network(tmp_path).epochs == 2
+
+
+def test_what_is_no_network_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+    """Nothing there, an empty folder, a damaged file, somebody else's, and frames that are none."""
+    whole = (folder / "best.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[:-100])
+    torch.save({"state_dict": {}}, tmp_path / "foreign.pt")
+    torch.save(load_network(folder).state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "empty").mkdir()
+    rewritten(folder, tmp_path / "frames.pt", frames={"axes": ["time"]})
+    cases: dict[str, tuple[type[SpikestoreError], str]] = {
+        "nothing.pt": (SourceNotFoundError, "there is no checkpoint {}"),
+        "empty": (SourceNotFoundError, "neither best.pt nor last.pt in {}"),
+        "cut.pt": (DamagedError, "{} is no checkpoint of spikestore, or damaged"),
+        "foreign.pt": (DamagedError, "{} is no checkpoint of spikestore"),
+        "weights.pt": (DamagedError, "{} is no checkpoint of spikestore"),
+        "frames.pt": (DamagedError, "{} is damaged: frames.sites: is required"),
+    }
+    for name, (kind, message) in cases.items():
+        with pytest.raises(kind, match=re.escape(message.format(tmp_path / name))):
+            load_network(tmp_path / name)
+    with pytest.raises(LookupError, match="there is no backend 'slow'"):
+        load_network(folder, backend="slow")  # type: ignore[arg-type]

@@ -1,0 +1,121 @@
+"""The network of a run in one's own script."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+
+from spikestore.store_schemas.errors import SourceNotFoundError
+from spikestore.store_schemas.specs.transform import Transform
+from spikestore.train.data.placement import pick_device
+from spikestore.train.models.backends import Backend, known_backend
+from spikestore.train.models.memory_check import fitting_network
+from spikestore.train.neurons.sequential import SpikingSequential
+from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint
+from spikestore.train.runs.checkpoint.restore import restore_weights
+from spikestore.train.runs.config import TrainConfig
+
+logger = logging.getLogger(__name__)
+
+
+class TrainedNetwork(SpikingSequential):
+    """A network of `build_network` with the weights of a run, and what the run knew.
+
+    Layers, parameters and ``state_dict`` are those of `build_network`; slices and copies of layers lose the attributes.
+
+    Attributes
+    ----------
+    config : TrainConfig
+        Configuration of the run.
+    epochs : int
+        Whole epochs that it was trained.
+    best_accuracy : float or None
+        Best accuracy on the valid split until then, that of ``best.pt``; None before the first epoch's end.
+    classes : tuple of str or None
+        Class names: output i is the i-th. None, as the next two, if the run is older than they are.
+    frame_shape : tuple of int or None
+        Sizes of the axes behind time: (polarity, [y,] x).
+    transform : Transform or None
+        From recordings to frames, for `spikestore.pipeline.preprocess`.
+    """
+
+    config: TrainConfig
+    epochs: int
+    best_accuracy: float | None
+    classes: tuple[str, ...] | None
+    frame_shape: tuple[int, ...] | None
+    transform: Transform | None
+
+
+def load_network(
+    path: Path | str, *, device: torch.device | str = "cpu", backend: Backend | None = None
+) -> TrainedNetwork:
+    """Return the network that a run has trained, ready to evaluate.
+
+    Nothing in the file is executed. A run of a GPU loads on a CPU.
+
+    Parameters
+    ----------
+    path : Path or str
+        A checkpoint, or the folder of a run: ``best.pt`` in it, or ``last.pt`` before the first epoch's end.
+    device : torch.device or str
+        Where the network goes; ``auto`` is a GPU if there is one.
+    backend : {"fused", "sinabs", "exodus"}, optional
+        What computes the neurons, instead of the run's.
+
+    Returns
+    -------
+    TrainedNetwork
+        From frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes); in ``eval()``
+        mode. The class of a sample is that of the largest output summed over time. Membrane potentials stay from
+        call to call: call `forget_states` before each batch.
+
+    Raises
+    ------
+    SourceNotFoundError
+        There is no such file, or no checkpoint in the folder.
+    DamagedError
+        The file is no checkpoint of spikestore, or damaged.
+    NewerFormatError
+        A newer version wrote it.
+    UsageError
+        The device or the backend is not there.
+
+    Examples
+    --------
+    >>> network = load_network("runs/demo")                                               # doctest: +SKIP
+    >>> forget_states(network)                                                            # doctest: +SKIP
+    >>> network.classes[int(network(frames).sum(1)[0].argmax())]                          # doctest: +SKIP
+    """
+    checkpoint = load_checkpoint(_checkpoint_path(Path(path).expanduser()))
+    spec = checkpoint.config.network
+    if backend is not None:
+        spec = spec.model_copy(update={"backend": known_backend(backend)})
+    built = fitting_network(spec, checkpoint.shape, pick_device(device), checkpoint.origin, copies=1)
+    restore_weights(built, checkpoint)
+    network = TrainedNetwork(OrderedDict(built.named_children()))
+    frames, position = checkpoint.frames, checkpoint.position
+    network.config, network.epochs = checkpoint.config, position.epoch
+    network.best_accuracy = None if position.best < 0 else position.best
+    network.classes = checkpoint.classes or None
+    network.frame_shape = None if frames is None else frames.sites
+    network.transform = None if frames is None else frames.transform
+    network.eval()
+    return network
+
+
+def _checkpoint_path(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for name in ("best.pt", "last.pt"):
+        if (path / name).exists():
+            if name == "last.pt":
+                logger.info("%s has no best.pt yet: taking last.pt", path)
+            return path / name
+    raise SourceNotFoundError(
+        f"there is neither best.pt nor last.pt in {path}: give a checkpoint, or the folder of a run",
+        path=str(path),
+    )

@@ -22,8 +22,8 @@ from spikestore.train.models.memory_check import fitting_network, network_shape
 from spikestore.train.models.networks import weights
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, Position, random_states, save_checkpoint
 from spikestore.train.runs.checkpoint.restore import restore_position, restore_run
-from spikestore.train.runs.class_names import check_sets
 from spikestore.train.runs.checkpoint.schema import FrameValues
+from spikestore.train.runs.class_names import check_sets
 from spikestore.train.runs.config import DataConfig, OptimiserConfig, TrainConfig
 from spikestore.train.runs.graphs import TrainingStep
 from spikestore.train.runs.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers

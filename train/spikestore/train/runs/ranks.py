@@ -203,9 +203,7 @@ def _meet(process: Launched, device: str) -> Ranks:
     if process.rank == 0:
         logger.info("%d processes meet at %s", process.count, process.meeting_point)
     try:
-        store, _, _ = next(
-            rendezvous("env://", process.rank, process.count, timeout=_MEETING)  # type: ignore[no-untyped-call]
-        )
+        store, _, _ = next(rendezvous("env://", process.rank, process.count, timeout=_MEETING))
     except (RuntimeError, ValueError, OSError) as error:  # torch's errors of stores are RuntimeErrors
         why = " ".join(str(error).split())[:200]
         raise RankError(

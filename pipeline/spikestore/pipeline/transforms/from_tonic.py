@@ -69,7 +69,7 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
 
     Parameters
     ----------
-    transform : tonic.transforms.Compose or tonic.transforms.ToFrame
+    transform : tonic.transforms.Compose or tonic.transforms.ToFrame, or sequence of transforms
         Left as it is.
     max_bins : int
         A recording that would get more time bins is an error.
@@ -98,10 +98,12 @@ def dataset_from_tonic(dataset: object) -> TonicDataset:
     Raises
     ------
     UnsupportedTransformError
-        Another class, a subclass, a cached or sliced data set, one with options that change its events, one that
+        A class in place of an object, another class, a subclass, a cached or sliced data set, one with options that change its events, one that
         transforms its targets, or one whose list of files was changed.
     """
     name = class_name(dataset)
+    if isinstance(dataset, type):
+        raise unsupported(name, f"is a class: give an object of it, {dataset.__name__}(folder, …)")
     cached = getattr(sys.modules.get("tonic.cached_dataset"), "__dict__", {})
     wrappers = tuple(cached[one] for one in ("DiskCachedDataset", "MemoryCachedDataset") if one in cached)
     if isinstance(dataset, wrappers):
@@ -159,6 +161,8 @@ def _split_of_files(dataset: Any, name: str) -> str:
 
 def _flat(transform: object) -> list[object]:
     """Return the parts of nested ``Compose`` objects in order of application."""
+    if isinstance(transform, (list, tuple)):  # the parts of a Compose
+        return [inner for part in transform for inner in _flat(part)]
     if not is_exactly(transform, "Compose"):
         return [transform]
     parts = transform.transforms  # type: ignore[attr-defined]

@@ -50,6 +50,8 @@ def operation_of(part: object) -> Operation:
 def _why_not(part: object) -> str:
     """Say why a transform has no spec."""
     known = getattr(sys.modules.get("tonic.transforms"), "__dict__", {})
+    if isinstance(part, type):
+        return f"is a class: give an object of it, {part.__name__}(…)"
     kind = type(part)
     if kind is not known.get(kind.__name__):
         bases = [base.__name__ for base in kind.__mro__[1:] if base is known.get(base.__name__)]
@@ -96,7 +98,7 @@ def _crop_time(part: Any) -> CropTime:
 
 
 def _to_frame(part: Any) -> ToFrame:
-    if part.sensor_size is None or part.sensor_size == ():
+    if part.sensor_size is None or (hasattr(part.sensor_size, "__len__") and len(part.sensor_size) == 0):
         why = "without sensor_size infers it from each recording, so that frames differ in shape: give sensor_size"
         raise unsupported(class_name(part), why)
     given: dict[str, Any] = {}

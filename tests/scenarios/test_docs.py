@@ -1,4 +1,4 @@
-"""The Python blocks of README and docs run as they stand."""
+"""The Python blocks of README and docs run as they stand, and what their comments say is compared with what there is."""
 
 from __future__ import annotations
 
@@ -13,8 +13,56 @@ import pytest
 from tests.scenarios.command_runs import Commands
 from tests.scenarios.conftest import Built
 
+from spikestore.store import Store
+from spikestore.train.runs.config import TrainConfig
+from spikestore.train.runs.run import run
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINE = re.compile(r"^(?P<indent> *)(?:(?P<target>\w+) = .*|.*?) +# (?P<comment>.*)$")
+SHOWN = re.compile(r"(?:(?P<name>\w+): )?(?P<dtype>u?int\d+|float\d+) \((?P<axes>[\w, ]+)\)")
+COMPARE = """
+def _is_array(value, dtype, axes):
+    found = str(value.dtype).rpartition(".")[2], value.ndim
+    assert found == (dtype, axes), f"the page says {dtype} with {axes} axes, there is {found}"
+
+"""
+
+
+def compared(block: str) -> str:
+    """Return a block with an assertion behind each line that has a comment; a comment that says nothing to compare fails.
+
+    Understood are ``# float32 (batch, time, x)`` behind an assignment, with ``name: `` in front of it for a name of the
+    line, and ``# columns: index, value`` for attributes.
+    """
+    lines = []
+    for line in block.splitlines():
+        lines.append(line)
+        match = LINE.match(line)
+        if match is None:
+            assert "#" not in line, f"nothing compares this comment: {line}"
+            continue
+        comment = match["comment"]
+        if shown := SHOWN.fullmatch(comment):
+            check = f"_is_array({shown['name'] or match['target']}, {shown['dtype']!r}, {shown['axes'].count(',') + 1})"
+        else:
+            assert comment.startswith("columns: "), f"nothing compares this comment: {line}"
+            names = comment.removeprefix("columns: ").split(", ")
+            check = f"assert all(hasattr({match['target']}, name) for name in {names})"
+        lines.append(f"{match['indent']}{check}")
+    return "\n".join(lines) + "\n"
+
+
+def test_comments_are_compared() -> None:
+    """A wrong one is noticed, and so is one that nobody can compare."""
+    wrong = ("x = np.zeros(3, np.int16)  # int32 (samples)", "x = np.zeros(3)  # float64 (samples, bins)", "x = np.zeros(3)  # columns: dtype, nothing", "for x in [np.zeros(3)]:\n    ...  # x: float32 (samples)")  # fmt: skip
+    for text in wrong:
+        with pytest.raises(AssertionError):
+            exec(f"import numpy as np\n{COMPARE}{compared(text)}", {})  # noqa: S102 our own text
+    for right in ("x = np.zeros(3)  # float64 (samples)", "x = np.zeros(3)  # columns: dtype, ndim"):
+        exec(f"import numpy as np\n{COMPARE}{compared(right)}", {})  # noqa: S102
+    with pytest.raises(AssertionError, match="nothing compares this comment"):
+        compared("x = 3  # the third")
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/training.md", "docs/loading.md"])
@@ -23,8 +71,10 @@ def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, page: str) 
     blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     assert len(blocks) >= 2
     script = tmp_path / "page.py"
-    script.write_text("\n".join(blocks), encoding="utf-8")
+    script.write_text(COMPARE + "\n".join(map(compared, blocks)), encoding="utf-8")
     shutil.copytree(built.store, tmp_path / "feature_store")
+    if "runs/demo" in "".join(blocks):
+        _train(tmp_path)
     (tmp_path / "data").symlink_to(demo)
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:spikestore", script],
@@ -36,6 +86,13 @@ def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, page: str) 
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def _train(folder: Path) -> None:
+    """Train what the page loads."""
+    plan = {"epochs": 1, "data": {"name": "demo"}, "network": {"hidden": [8]}}
+    config = TrainConfig.from_mapping(plan, origin="test")
+    run(config, Store(folder / "feature_store"), folder / "runs/demo", device="cpu", progress=lambda *_: None)
 
 
 @pytest.mark.slow

@@ -240,3 +240,14 @@ def test_a_pipe_among_the_files_is_named_and_not_waited_for(tmp_path: Path) -> N
         SourceError, match=r"pipe.bin is no plain file \(a pipe or a device\?\): move it away"
     ):
         hash_files([tmp_path / "pipe.bin"], HashCache(tmp_path), None)
+
+
+def test_a_name_that_is_not_utf8_is_shown_escaped(tmp_path: Path) -> None:
+    """The names of files are part of what is stored, so one of them can't stay as it is."""
+    for digit in range(10):
+        (tmp_path / "NMNIST" / "Train" / str(digit)).mkdir(parents=True)
+        (tmp_path / "NMNIST" / "Train" / str(digit) / "0.bin").write_bytes(bytes(5))
+    path = os.fsdecode(bytes(tmp_path / "NMNIST" / "Train" / "3") + b"/a\xff.bin")
+    Path(path).write_bytes(bytes(5))
+    with pytest.raises(SourceError, match=r"/3/a.+\.bin has a name that is not UTF-8: rename it"):
+        make_source("NMNIST", "train", tmp_path, cache=tmp_path / "cache")

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import math
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, Protocol
@@ -38,6 +39,12 @@ Measured with two; with more they wait longer for each other where Python itself
 """
 
 _SCHEDULER_TIMEOUT = 20
+_LOCAL_TIMEOUT = 120
+_MOST_EARLY_ENDS = 4
+"""Ends of local workers before the first one is ready."""
+_LOOK_EVERY = 0.05
+"""Seconds between looks at workers; tasks take seconds."""
+
 _NOISY = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 
 
@@ -115,10 +122,12 @@ class DaskExecutor:
         Connected.
     coming : int
         Workers that have been started; they need not be there yet.
+    processes : WorkerProcesses, optional
+        Those of local workers, to see when none of them is left.
     """
 
-    def __init__(self, client: Any, coming: int = 0) -> None:
-        self._client, self._coming = client, coming
+    def __init__(self, client: Any, coming: int = 0, processes: WorkerProcesses | None = None) -> None:
+        self._client, self._coming, self._processes = client, coming, processes
 
     @property
     def workers(self) -> int:
@@ -132,14 +141,14 @@ class DaskExecutor:
         from distributed.comm import CommClosedError
 
         if self._coming:
-            _wait_for_a_worker(self._client)
+            _wait_for_a_worker(self._client, self._processes)
         # pure=False: Dask must not take two builds of one fragment for one.
         futures = [
             self._client.submit(_build_in_worker, job.only(fragment), fragment, pure=False)
             for fragment in fragments
         ]
         try:
-            for future in distributed.as_completed(futures, loop=self._client.loop):
+            for future in self._finished(futures):
                 try:
                     yield future.result()
                 except distributed.KilledWorker as error:
@@ -156,6 +165,21 @@ class DaskExecutor:
             # Without this an error would leave the other tasks running.
             with contextlib.suppress(Exception):
                 self._client.cancel(futures)
+
+    def _finished(self, futures: list[Any]) -> Iterator[Any]:
+        """Yield futures as they finish, as long as there are workers: without any, Dask itself waits for ever."""
+        import distributed
+
+        finished = distributed.as_completed(futures, loop=self._client.loop)
+        if self._processes is None:  # others may start workers at any time
+            yield from finished
+            return
+        while not finished.is_empty():
+            while not finished.has_ready():
+                if self._processes.given_up >= self._coming:
+                    raise _workers_end(self._processes)
+                time.sleep(_LOOK_EVERY)
+            yield next(finished)
 
 
 @contextlib.contextmanager
@@ -202,7 +226,7 @@ def executor(
             _local_cluster(count, processes) as cluster,
             _client(cluster) as client,
         ):
-            yield DaskExecutor(client, count)
+            yield DaskExecutor(client, count, processes)
 
 
 def _build_in_worker(job: FragmentJob, fragment: int) -> FragmentReport:
@@ -254,11 +278,23 @@ def _client(address: Any) -> Iterator[Any]:
         yield client
 
 
-def _wait_for_a_worker(client: Any) -> None:
-    try:
-        client.wait_for_workers(1, timeout=_SCHEDULER_TIMEOUT)
-    except TimeoutError as error:
-        raise WorkerError(f"the Dask scheduler has no worker after {_SCHEDULER_TIMEOUT} s") from error
+def _wait_for_a_worker(client: Any, processes: WorkerProcesses | None = None) -> None:
+    """Wait until there is a worker. Local ones may take long on a busy machine, but not end one after the other."""
+    timeout = _SCHEDULER_TIMEOUT if processes is None else _LOCAL_TIMEOUT
+    deadline = time.monotonic() + timeout
+    while not client.nthreads():
+        if processes is not None and len(processes.ends) >= _MOST_EARLY_ENDS:
+            raise _workers_end(processes)
+        if time.monotonic() > deadline:
+            raise WorkerError(f"the Dask scheduler has no worker after {timeout} s")
+        time.sleep(_LOOK_EVERY)
+
+
+def _workers_end(processes: WorkerProcesses) -> WorkerError:
+    return WorkerError(
+        f"local workers end again and again ({processes.ends[-1]}): is too little memory, or are too few processes or "
+        "open files allowed (ulimit -a)? Give --workers 0, or fewer workers; --verbose shows what they say"
+    )
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import itertools
 import json
 import logging
 import os
@@ -55,11 +56,20 @@ class WorkerProcesses:
     ----------
     environment : mapping of str to str
         Variables that are set in them only.
+
+    Attributes
+    ----------
+    ends : list of str
+        How processes ended that nobody asked to end, in order.
+    given_up : int
+        Workers that ended too often to be replaced again.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = {**os.environ, **environment, **_FOR_LONG_TASKS}
         self._waiting: list[subprocess.Popen[bytes]] = []
+        self.ends: list[str] = []
+        self.given_up = 0
 
     def prepare(self, count: int) -> None:
         """Start processes that load what a worker needs."""
@@ -171,12 +181,17 @@ def local_cluster(workers: int, processes: WorkerProcesses) -> Any:
             self.process = processes.worker(self.scheduler, spec)
 
         async def _replace(self) -> None:
-            for before in range(_REPLACEMENTS):
+            for before in itertools.count():
                 while self.process is not None and self.process.poll() is None:
                     await asyncio.sleep(0.2)
                 if self.process is not None:
                     level = logging.WARNING if before < _TOLD else logging.DEBUG
                     why = how_it_ended(self.process.returncode)
+                    processes.ends.append(why)
+                    end(self.process)  # its pipe is still open
+                    if before == _REPLACEMENTS:
+                        processes.given_up += 1
+                        return
                     logger.log(level, "a worker ended unexpectedly (%s) and is replaced", why)
                 self._launch()
 

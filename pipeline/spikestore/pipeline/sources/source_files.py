@@ -146,6 +146,9 @@ def make_source(
     """
     registered = dataset_named(dataset)
     root, names = dataset_files(dataset, split, folder)
+    for name in names:
+        if not _is_text(name):  # names are stored, as text
+            raise SourceError(f"{root / name} has a name that is not UTF-8: rename it", path=str(root / name))
 
     def source_of(files: list[dict[str, Any]]) -> Source:
         return Source.from_mapping(
@@ -176,6 +179,14 @@ def make_source(
         for name, (stamp, digest) in zip(names, stamped, strict=True)
     ]
     return LocatedSource(source_of(files), root, tuple(stamp for stamp, _ in stamped))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_unchanged(stamps: tuple[FileStamp, ...]) -> None:

@@ -1,0 +1,51 @@
+"""Local workers that end: each is replaced, and none is waited for that never comes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import cast
+
+import pytest
+
+from spikestore.pipeline.execution import executors, local_cluster
+from spikestore.pipeline.execution.executors import WorkerError, executor
+from spikestore.pipeline.execution.fragment_task import FragmentJob
+
+
+class Job:
+    """Stands for a job: no worker looks at it."""
+
+    def only(self, fragment: int) -> str:
+        """Return what a fragment needs."""
+        return f"job for {fragment}"
+
+
+JOB = cast("FragmentJob", Job())
+
+
+def test_workers_that_end_as_they_start_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with too little memory allowed: one line, with how they end."""
+
+    def launch(_: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(3)"], stdin=subprocess.PIPE)
+
+    monkeypatch.setattr(local_cluster.WorkerProcesses, "_launch", launch)
+    with (
+        pytest.raises(WorkerError, match=r"end again and again \(status 3\).*Give --workers 0"),
+        executor(1) as runs,
+    ):
+        list(runs.run(JOB, [0]))
+
+
+def test_the_last_worker_that_is_given_up_ends_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask itself would wait for another one for ever."""
+
+    def die(job: object, fragment: int) -> None:
+        os._exit(3)
+
+    monkeypatch.setattr(executors, "_build_in_worker", die)
+    monkeypatch.setattr(local_cluster, "_REPLACEMENTS", 0)
+    with pytest.raises(WorkerError, match=r"end again and again \(status 3\)"), executor(1) as runs:
+        list(runs.run(JOB, [0]))

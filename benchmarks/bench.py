@@ -73,11 +73,11 @@ def tonic_dataset(bench: Bench) -> Any:
     return bench.data.tonic_dataset(bench.scratch, transforms.Compose(chain))
 
 
-def build(bench: Bench, what: Any, runs: Any, **wish: Any) -> Any:
+def build(bench: Bench, what: Any, runs: Any, **request: Any) -> Any:
     """Build a set in a fresh store, from the first task to the manifest."""
-    from spikestore.pipeline.building.feature_build import Wish, build_features, open_build
+    from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
     from spikestore.store import Store
 
     store = Store(bench.store())
-    begun = open_build(store.storage, what.located, what.transform, Wish(runs.workers, **wish))
+    begun = open_build(store.storage, what.located, what.transform, BuildRequest(runs.workers, **request))
     return build_features(begun, what.located, what.transform, runs, progress=lambda *_: None)

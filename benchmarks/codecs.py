@@ -38,7 +38,7 @@ def main() -> None:
     from benchmarks.bench import Bench, build, target
     from benchmarks.preprocess import entropy, gaps_of
     from benchmarks.recordings import recordings_of
-    from spikestore.pipeline.execution.executors import InProcess
+    from spikestore.pipeline.execution.schedulers import InProcess
     from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
 
     options = arguments(__doc__ or "")

@@ -50,7 +50,7 @@ class Bench:
 
     def set_of(self, samples: int) -> Any:
         """Build a set of the first samples, on local disk."""
-        from spikestore.pipeline.execution.executors import InProcess
+        from spikestore.pipeline.execution.schedulers import InProcess
 
         return build(self.raw, target(self.raw, samples), InProcess())
 
@@ -289,19 +289,19 @@ def densify(bench: Bench) -> Row:
     import numpy as np
 
     from spikestore.train import pack
-    from spikestore.train.data.frames.sample_pointers import Split, host_pieces
+    from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
 
     columns = pack(bench.features)
     places = int(columns.n_bins.max()) * columns.site_count
     ring = [np.zeros((BATCH, places), np.float32) for _ in range(4)]
-    rng, alone = np.random.default_rng(0), Split(None, 1)
+    rng, alone = np.random.default_rng(0), ParallelFor(None, 1)
     batches = 200
 
     def ours() -> float:
         began = time.perf_counter()
         for number in range(batches):
             positions = rng.integers(0, len(columns), BATCH)
-            host_pieces(columns, positions).fill(ring[number % len(ring)], alone)
+            host_pointers(columns, positions).fill(ring[number % len(ring)], alone)
         return batches * BATCH / (time.perf_counter() - began)
 
     def memset() -> float:

@@ -47,9 +47,9 @@ def main() -> None:
 @contextmanager
 def warm(workers: int, bench: Bench) -> Iterator[Any]:
     """Start workers, and let each build something, so that kernels are loaded."""
-    from spikestore.pipeline.execution.executors import executor
+    from spikestore.pipeline.execution.schedulers import open_scheduler
 
-    with executor(workers) as runs:
+    with open_scheduler(workers) as runs:
         for _ in range(2):
             build(bench, target(bench, 64 * 4 * workers), runs, fragment_samples=64)
         yield runs
@@ -143,7 +143,7 @@ def from_start(bench: Bench) -> Row:
 
 def index_and_value_bytes(bench: Bench) -> Row:
     """Stored bytes of index and value a non-zero, against the order-0 entropy of (gap, value)."""
-    from spikestore.pipeline.execution.executors import InProcess
+    from spikestore.pipeline.execution.schedulers import InProcess
 
     features = build(bench, target(bench, bench.recordings), InProcess())
     columns = features.read()
@@ -182,7 +182,7 @@ def entropy(symbols: Any) -> float:
 
 def set_bytes(bench: Bench) -> Row:
     """All files of the feature set, against Tonic's cache of the same samples."""
-    from spikestore.pipeline.execution.executors import InProcess
+    from spikestore.pipeline.execution.schedulers import InProcess
 
     features = build(bench, target(bench, bench.peers), InProcess())
     cache = Path(tempfile.mkdtemp(dir=bench.scratch))
@@ -199,7 +199,7 @@ def dask_against_bare(bench: Bench) -> Row:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from spikestore.pipeline.building.feature_build import Wish, open_build
+    from spikestore.pipeline.building.feature_build import BuildRequest, open_build
     from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment
     from spikestore.store import Store
 
@@ -207,7 +207,7 @@ def dask_against_bare(bench: Bench) -> Row:
 
     def job() -> FragmentJob:
         storage = Store(bench.store()).storage
-        begun = open_build(storage, what.located, what.transform, Wish(WORKERS))
+        begun = open_build(storage, what.located, what.transform, BuildRequest(WORKERS))
         return FragmentJob(begun, what.located, what.transform)
 
     with warm(WORKERS, bench) as runs, ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
@@ -243,8 +243,8 @@ def two_against_one(bench: Bench) -> Row:
 
 
 def threads_against_one(bench: Bench) -> Row:
-    """As many threads of one process as there are workers, against one: what `executors.THREADS_WORTH` stands for."""
-    from spikestore.pipeline.execution.executors import InProcess, Threads
+    """As many threads of one process as there are workers, against one: what `schedulers.THREADS_WORTH` stands for."""
+    from spikestore.pipeline.execution.schedulers import InProcess, Threads
 
     what = target(bench, bench.recordings)
 
@@ -269,7 +269,7 @@ def memory(bench: Bench) -> Row:
             "from benchmarks.alone import peak_bytes\n"
             "from benchmarks.bench import Bench, build, target\n"
             "from benchmarks.recordings import find_recordings\n"
-            "from spikestore.pipeline.execution.executors import InProcess\n"
+            "from spikestore.pipeline.execution.schedulers import InProcess\n"
             f"data = find_recordings(Path({str(bench.data.folder)!r}))\n"
             f"bench = Bench(data, Path({str(bench.scratch)!r}), 0, 0, 0)\n"
             f"features = build(bench, target(bench, {count}), InProcess(), fragment_samples={max(64, small // 4 // 64 * 64)})\n"

@@ -54,9 +54,9 @@ def main() -> None:
 def built(scratch: Path, data: Path | None, samples: int) -> dict[str, Any]:
     """Build all splits under the demo recipe's transform."""
     from spikestore.pipeline import load_recipe
-    from spikestore.pipeline.building.feature_build import Wish, build_features, open_build
+    from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
     from spikestore.pipeline.demo.demo_data import write_demo_data
-    from spikestore.pipeline.execution.executors import InProcess
+    from spikestore.pipeline.execution.schedulers import InProcess
     from spikestore.pipeline.recipes.requested_sets import Target
     from spikestore.pipeline.sources.source_files import make_source
     from spikestore.store import Store
@@ -76,7 +76,7 @@ def built(scratch: Path, data: Path | None, samples: int) -> dict[str, Any]:
         limit = min(samples, recordings.count) if split == "train" else None
         source = make_source(recordings.dataset, split, recordings.folder, limit=limit)
         what = Target(split, source, transform)
-        begun = open_build(store.storage, what.located, transform, Wish(runs.workers))
+        begun = open_build(store.storage, what.located, transform, BuildRequest(runs.workers))
         found[split] = build_features(begun, what.located, transform, runs, progress=lambda *_: None)
     return found
 

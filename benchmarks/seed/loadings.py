@@ -54,7 +54,7 @@ class Loadings:
     @cached_property
     def features(self) -> Any:
         """Our set, on local disk."""
-        from spikestore.pipeline.execution.executors import InProcess
+        from spikestore.pipeline.execution.schedulers import InProcess
 
         return build(self.raw, target(self.raw, self.samples), InProcess())
 

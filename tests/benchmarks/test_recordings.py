@@ -14,7 +14,7 @@ from benchmarks.recordings import find_recordings
 from tests.benchmarks.bench_runs import bench
 from tests.benchmarks.tiny_recordings import write_layout
 
-from spikestore.pipeline.execution.executors import InProcess
+from spikestore.pipeline.execution.schedulers import InProcess
 from spikestore.train import FeatureDataset, pack
 
 

@@ -9,8 +9,8 @@ import pytest
 from tests.pipeline.cochlea_files import draw, write_dataset, write_file
 
 from spikestore.pipeline.building.estimate import SAMPLED, estimate
-from spikestore.pipeline.building.feature_build import Wish, build_features, open_build
-from spikestore.pipeline.execution.executors import InProcess
+from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
+from spikestore.pipeline.execution.schedulers import InProcess
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.storage.folder import FolderStorage
 from spikestore.store_schemas.errors import LayoutError, RecordingError
@@ -40,7 +40,7 @@ def test_size_and_fragments_are_those_of_the_build(folder: Path) -> None:
     storage = FolderStorage(folder / "store")
     cost = estimate(storage, located, TRANSFORM, workers=2)
     assert not (folder / "store").exists()
-    build = open_build(storage, located, TRANSFORM, Wish(workers=2))
+    build = open_build(storage, located, TRANSFORM, BuildRequest(workers=2))
     features = build_features(build, located, TRANSFORM, InProcess(), progress=lambda *_: None)
     stored = sum(entry.size for entry in storage.list(features.data_path) if "/c/" in entry.path)
     assert (cost.recordings, cost.fragments) == (520, build.plan.fragments)

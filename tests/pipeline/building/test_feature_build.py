@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.pipeline.cochlea_files import CLASSES, draw, write_dataset, write_file
 
 from spikestore.pipeline.building.feature_build import (
     EVENT_COLUMNS,
+    BuildRequest,
     Progress,
-    Wish,
     build_features,
     layout_of_source,
     open_build,
 )
-from spikestore.pipeline.execution.executors import Executor, InProcess, Threads
 from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport, build_fragment
+from spikestore.pipeline.execution.schedulers import InProcess, Scheduler, Threads
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.build import Build
 from spikestore.store.feature_set import FeatureSet
@@ -69,15 +70,16 @@ class Lazy(InProcess):
         return iter(())
 
 
-def opened(folder: Path, located: LocatedSource, **wish: int | bool) -> Build:
-    return open_build(FolderStorage(folder), located, TRANSFORM, Wish(**{"fragment_samples": 64, **wish}))  # type: ignore[arg-type]
+def opened(folder: Path, located: LocatedSource, **request: Any) -> Build:
+    build = BuildRequest(**{"fragment_samples": 64, **request})
+    return open_build(FolderStorage(folder), located, TRANSFORM, build)
 
 
 def silent(done: int, total: int, label: str) -> None:
     """Show nothing."""
 
 
-def built(build: Build, located: LocatedSource, runs: Executor, progress: Progress = silent) -> FeatureSet:
+def built(build: Build, located: LocatedSource, runs: Scheduler, progress: Progress = silent) -> FeatureSet:
     return build_features(build, located, TRANSFORM, runs, progress=progress)
 
 
@@ -155,6 +157,6 @@ def test_a_plan_for_other_columns_is_refused(tmp_path: Path, located: LocatedSou
 def test_an_error_of_a_recording_ends_the_build(tmp_path: Path, located: LocatedSource) -> None:
     """It arrives as it was raised."""
     few = TRANSFORM.model_copy(update={"max_bins": 5})
-    build = open_build(FolderStorage(tmp_path / "store"), located, few, Wish())
+    build = open_build(FolderStorage(tmp_path / "store"), located, few, BuildRequest())
     with pytest.raises(RecordingError, match="max_bins"):
         build_features(build, located, few, InProcess(), progress=silent)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.pipeline.cochlea_files import draw, write_dataset, write_file
 
-from spikestore.pipeline.building.feature_build import Wish, open_build
+from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.execution import fragment_task
 from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment, transform_rows
 from spikestore.pipeline.readers.datasets import open_reader
@@ -37,7 +37,9 @@ def file(tmp_path: Path) -> Path:
 def job(tmp_path: Path, transform: Transform = TRANSFORM, **source: str) -> tuple[FragmentJob, Build]:
     """Return the job of a build with fragments of 64 rows."""
     located = make_source("SSC", "train", tmp_path / "data", cache=tmp_path / "cache", **source)  # type: ignore[arg-type]
-    build = open_build(FolderStorage(tmp_path / "store"), located, transform, Wish(fragment_samples=64))
+    build = open_build(
+        FolderStorage(tmp_path / "store"), located, transform, BuildRequest(fragment_samples=64)
+    )
     return FragmentJob(build, located, transform), build
 
 

@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from spikestore.pipeline.execution import executors, local_cluster
-from spikestore.pipeline.execution.executors import WorkerError, executor
+from spikestore.pipeline.execution import local_cluster, schedulers
 from spikestore.pipeline.execution.fragment_task import FragmentJob
+from spikestore.pipeline.execution.schedulers import WorkerError, open_scheduler
 
 
 class Job:
@@ -34,7 +34,7 @@ def test_workers_that_end_as_they_start_are_not_waited_for(monkeypatch: pytest.M
     monkeypatch.setattr(local_cluster.WorkerProcesses, "_launch", launch)
     with (
         pytest.raises(WorkerError, match=r"end again and again \(status 3\).*Give --workers 0"),
-        executor(1) as runs,
+        open_scheduler(1) as runs,
     ):
         list(runs.run(JOB, [0]))
 
@@ -45,7 +45,7 @@ def test_the_last_worker_that_is_given_up_ends_the_build(monkeypatch: pytest.Mon
     def die(job: object, fragment: int) -> None:
         os._exit(3)
 
-    monkeypatch.setattr(executors, "_build_in_worker", die)
+    monkeypatch.setattr(schedulers, "_build_in_worker", die)
     monkeypatch.setattr(local_cluster, "_REPLACEMENTS", 0)
-    with pytest.raises(WorkerError, match=r"end again and again \(status 3\)"), executor(1) as runs:
+    with pytest.raises(WorkerError, match=r"end again and again \(status 3\)"), open_scheduler(1) as runs:
         list(runs.run(JOB, [0]))

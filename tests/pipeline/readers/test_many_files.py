@@ -21,7 +21,7 @@ from tests.pipeline.hashed_sources import (
     ssc,
 )
 
-from spikestore.pipeline.building.feature_build import Wish, open_build
+from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment
 from spikestore.pipeline.sources import source_files
 from spikestore.pipeline.sources.hash_cache import HashCache
@@ -200,7 +200,9 @@ def test_a_task_looks_at_its_own_files_only(digits: Path, cache: Path, tmp_path:
     """Each of many tasks would look at all 60,000 otherwise. The job as it is sent builds the same fragment."""
     located = nmnist(digits, cache)
     transform = Transform(operations=(ToFrame(sensor_size=(34, 34, 2), time_window=1e4),))
-    build = open_build(FolderStorage(tmp_path / "store"), located, transform, Wish(fragment_samples=64))
+    build = open_build(
+        FolderStorage(tmp_path / "store"), located, transform, BuildRequest(fragment_samples=64)
+    )
     job = FragmentJob(build, located, transform)
     in_place(located.stamps[0].path)
     sent = pickle.loads(pickle.dumps(job.only(1)))  # noqa: S301 - our own bytes

@@ -20,7 +20,7 @@ BY_COUNT = Transform(operations=(ToFrame(sensor_size=(2, 1, 1), event_count=2),)
 
 
 @pytest.mark.parametrize(
-    ("transform", "wish", "expected"),
+    ("transform", "requested", "expected"),
     [
         (BY_TIME, "auto", "fused"),
         (BY_TIME, "fused", "fused"),
@@ -29,8 +29,8 @@ BY_COUNT = Transform(operations=(ToFrame(sensor_size=(2, 1, 1), event_count=2),)
         (BY_COUNT, "tonic", "tonic"),
     ],
 )
-def test_who_runs_a_transform(transform: Transform, wish: ExecutorName, expected: str) -> None:
-    assert executor_for(transform, wish, has_y=False) == expected
+def test_who_runs_a_transform(transform: Transform, requested: ExecutorName, expected: str) -> None:
+    assert executor_for(transform, requested, has_y=False) == expected
 
 
 def test_what_the_fused_pass_cannot_run_is_wrong_use() -> None:

@@ -17,11 +17,11 @@ from spikestore.store_schemas.errors import DamagedError
 from spikestore.train import FeatureLoader, PackedColumns, pack
 from spikestore.train.data.batch import TensorColumns
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
-from spikestore.train.data.frames.sample_pointers import Split, host_pieces
+from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
 
 pytestmark = pytest.mark.bits
 
-ALONE = Split(None, 1)
+ALONE = ParallelFor(None, 1)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +46,12 @@ def test_equals_torch_bit_for_bit(
     }
     wide = PackedColumns(**{**vars(packed), **narrow})
     truth = TensorColumns(wide).gather(torch.tensor(positions))
-    pieces = host_pieces(wide, np.array(positions))
+    pieces = host_pointers(wide, np.array(positions))
     frames = np.full((len(positions), truth.bins() * packed.site_count), np.nan, np.float32)
     with ThreadPoolExecutor(parts) as pool:
-        split = Split(pool, parts)
-        pieces.fill(frames, split)
-        side_by_side = pieces.packed(split)
+        parallel = ParallelFor(pool, parts)
+        pieces.fill(frames, parallel)
+        side_by_side = pieces.packed(parallel)
     assert np.array_equal(frames, truth.dense().numpy().reshape(frames.shape))
     assert torch.equal(side_by_side.dense(), truth.dense())
     for name in ("index", "value", "offsets", "lengths", "labels", "samples"):
@@ -65,7 +65,7 @@ def test_large_counts_are_rounded_as_torch_does(packed: PackedColumns) -> None:
     value[::2] = 2**24 + 3
     wide = PackedColumns(**{**vars(packed), "value": value})
     frames = np.empty((1, int(packed.n_bins[1]) * packed.site_count), np.float32)
-    host_pieces(wide, np.array([1])).fill(frames, ALONE)
+    host_pointers(wide, np.array([1])).fill(frames, ALONE)
     truth = TensorColumns(wide).gather(torch.tensor([1])).dense().numpy().ravel()
     assert truth.any()
     assert np.array_equal(frames[0], truth)
@@ -79,7 +79,7 @@ def test_an_index_outside_of_its_sample_is_refused(packed: PackedColumns) -> Non
     wrong = PackedColumns(**{**vars(packed), "index": index})
     frames = np.zeros((2, 30 * packed.site_count), np.float32)
     with pytest.raises(DamagedError, match=f"row {packed.rows[filled]} has a non-zero outside of its frames"):
-        host_pieces(wrong, np.array([0, filled])).fill(frames, ALONE)
+        host_pointers(wrong, np.array([0, filled])).fill(frames, ALONE)
     assert not frames[1, index[packed.offsets[filled + 1] - 1] :].any()
 
 

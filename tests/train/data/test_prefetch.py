@@ -12,7 +12,7 @@ import pytest
 
 from spikestore.store import FeatureSet
 from spikestore.train import FeatureLoader
-from spikestore.train.data.prefetch import Ahead
+from spikestore.train.data.prefetch import Prefetcher
 
 
 def threads() -> list[str]:
@@ -23,7 +23,7 @@ def threads() -> list[str]:
 
 def test_items_come_in_order_and_end() -> None:
     """All of them, once; and then it has ended for good."""
-    ahead = Ahead(iter(range(100)), 3)
+    ahead = Prefetcher(iter(range(100)), 3)
     assert list(ahead) == list(range(100))
     assert list(ahead) == []
     ahead.close()
@@ -41,7 +41,7 @@ def test_no_more_than_depth_are_made_ahead() -> None:
                 room.set()
             yield number
 
-    ahead = Ahead(items(), 2)
+    ahead = Prefetcher(items(), 2)
     assert next(ahead) == 0
     assert next(ahead) == 1
     assert room.wait(10)
@@ -65,7 +65,7 @@ def test_an_error_comes_at_the_next_item_with_its_cause() -> None:
         finally:
             failed.set()
 
-    ahead = Ahead(items(), 5)
+    ahead = Prefetcher(items(), 5)
     assert failed.wait(10)
     ahead._thread.join(10)
     with pytest.raises(ValueError, match="can't read") as caught:
@@ -105,8 +105,8 @@ def test_a_process_ends_with_iterators_alive() -> None:
     """An iterator in a global does not keep the interpreter from ending, quietly."""
     script = """
 import itertools
-from spikestore.train.data.prefetch import Ahead
-ahead = Ahead(itertools.count(), 2)
+from spikestore.train.data.prefetch import Prefetcher
+ahead = Prefetcher(itertools.count(), 2)
 print(next(ahead))
 """
     done = subprocess.run(

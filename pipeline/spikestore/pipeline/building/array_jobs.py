@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from spikestore.pipeline.building.feature_build import Wish, open_build
+from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.building.preprocess import BuildOptions, had_already
 from spikestore.pipeline.execution.fragment_task import FragmentJob
 from spikestore.pipeline.recipes.recipe_lock import RecipeLock
@@ -78,17 +78,17 @@ def build_part(
     UsageError, SourceError, StoreError
         As `spikestore.pipeline.preprocess`.
     """
-    from spikestore.pipeline.execution.executors import executor
+    from spikestore.pipeline.execution.schedulers import open_scheduler
 
     done: dict[str, tuple[int, int]] = {}
     found, missing = had_already(targets, store, options, lock)
     classes = {split: features.classes for split, features in found.items()}
     if not missing:
         return done
-    with executor(workers, options.scheduler) as runs:
+    with open_scheduler(workers, options.scheduler) as runs:
         for target in missing:
-            wish = Wish(runs.workers * part.of, options.fragment_samples)
-            build = open_build(store.storage, target.located, target.transform, wish)
+            request = BuildRequest(runs.workers * part.of, options.fragment_samples)
+            build = open_build(store.storage, target.located, target.transform, request)
             classes[target.split] = build.plan.layout.classes
             refuse_other_classes(classes)
             mine = part.fragments(build.plan.fragments)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from spikestore.pipeline.building.degenerate_sets import refuse_empty, report_degenerate
 from spikestore.pipeline.building.provenance import provenance
-from spikestore.pipeline.execution.executors import Executor
 from spikestore.pipeline.execution.fragment_task import LOSSY_SHARE, FragmentContent, FragmentJob
+from spikestore.pipeline.execution.schedulers import Scheduler
 from spikestore.pipeline.readers.datasets import open_reader
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
@@ -33,7 +33,7 @@ Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class BuildRequest:
     """How somebody would like to build; the plan that is joined may differ.
 
     Attributes
@@ -70,7 +70,9 @@ def look_into(located: LocatedSource, transform: Transform) -> tuple[Layout, int
         return _layout(reader, located, transform), int(reader.n_events().sum())
 
 
-def open_build(storage: Storage, located: LocatedSource, transform: Transform, wish: Wish) -> Build:
+def open_build(
+    storage: Storage, located: LocatedSource, transform: Transform, request: BuildRequest
+) -> Build:
     """Join the build of a feature set, or start it.
 
     Raises
@@ -90,11 +92,13 @@ def open_build(storage: Storage, located: LocatedSource, transform: Transform, w
                 source.key,
                 layout,
                 reader.n_events(),
-                workers=wish.workers,
-                fragment_samples=wish.fragment_samples,
+                workers=request.workers,
+                fragment_samples=request.fragment_samples,
             )
 
-        build = Build.join_or_start(storage, Address(transform.key, source.key), plan, restart=wish.restart)
+        build = Build.join_or_start(
+            storage, Address(transform.key, source.key), plan, restart=request.restart
+        )
         build.refuse_other_shape(layout, len(reader))
     return build
 
@@ -129,7 +133,7 @@ def build_features(
     build: Build,
     located: LocatedSource,
     transform: Transform,
-    runs: Executor,
+    runs: Scheduler,
     *,
     executor: ExecutorName = "auto",
     allow_empty: bool = False,

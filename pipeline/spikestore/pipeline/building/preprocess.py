@@ -279,13 +279,13 @@ def _build(
 ) -> dict[str, FeatureSet]:
     # Here and not above: a run with nothing to do imports neither Dask nor HDF5.
     from spikestore.pipeline.building.feature_build import (
-        Wish,
+        BuildRequest,
         build_features,
         look_into,
         open_build,
         refuse_unfinished,
     )
-    from spikestore.pipeline.execution.executors import executor
+    from spikestore.pipeline.execution.schedulers import open_scheduler
     from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, executor_for
 
     def silent(done: int, total: int, label: str) -> None:
@@ -300,10 +300,10 @@ def _build(
         who = executor_for(target.transform, options.executor, has_y="y" in layout.axes)
         seconds += n_events / EVENTS_PER_SECOND[who]
     refuse_other_classes(classes)
-    with executor(0 if options.finalise else workers, options.scheduler, seconds=seconds) as runs:
-        wish = Wish(runs.workers, options.fragment_samples, options.restart)
+    with open_scheduler(0 if options.finalise else workers, options.scheduler, seconds=seconds) as runs:
+        request = BuildRequest(runs.workers, options.fragment_samples, options.restart)
         for target in targets:
-            build = open_build(store.storage, target.located, target.transform, wish)
+            build = open_build(store.storage, target.located, target.transform, request)
             if options.finalise:
                 refuse_unfinished(build, target.label)
             built[target.split] = build_features(

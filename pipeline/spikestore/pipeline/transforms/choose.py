@@ -35,7 +35,7 @@ class BlockChain(Protocol):
 
 
 def executor_for(
-    transform: Transform, wish: ExecutorName, *, has_y: bool
+    transform: Transform, requested: ExecutorName, *, has_y: bool
 ) -> Literal["fused", "numpy", "tonic"]:
     """Return who will run `transform`.
 
@@ -46,13 +46,13 @@ def executor_for(
     MissingExtraError
         Tonic was asked for, and is not installed.
     """
-    if wish == "tonic":
+    if requested == "tonic":
         if importlib.util.find_spec("tonic") is None:
             raise _missing_tonic("tonic")
         return "tonic"
     if can_run(transform, has_y=has_y):
         return "fused"
-    if wish == "fused":
+    if requested == "fused":
         raise UsageError(
             f"the fused executor runs frames by time_window or n_time_bins, not by {transform.to_frame.mode}: "
             "leave executor out"
@@ -60,7 +60,7 @@ def executor_for(
     return "numpy"
 
 
-def block_chain(transform: Transform, wish: ExecutorName, *, has_y: bool) -> BlockChain:
+def block_chain(transform: Transform, requested: ExecutorName, *, has_y: bool) -> BlockChain:
     """Return what runs `transform`.
 
     Raises
@@ -70,7 +70,7 @@ def block_chain(transform: Transform, wish: ExecutorName, *, has_y: bool) -> Blo
     MissingExtraError
         Tonic was asked for, and it or a package that it imports is not installed.
     """
-    chosen = executor_for(transform, wish, has_y=has_y)
+    chosen = executor_for(transform, requested, has_y=has_y)
     if chosen == "fused":
         return FusedChain(transform, has_y=has_y)
     if chosen == "numpy":

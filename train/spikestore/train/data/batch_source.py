@@ -12,11 +12,11 @@ import torch
 
 from spikestore.train.data.batch import SparseBatch, TensorColumns
 from spikestore.train.data.epoch_order import BatchOrder, Place
-from spikestore.train.data.frames.sample_pointers import Pieces, host_pieces
+from spikestore.train.data.frames.sample_pointers import SamplePointers, host_pointers
 from spikestore.train.data.packed import PackedColumns
 
 
-class Feed(Protocol):
+class BatchSource(Protocol):
     """Samples in any order."""
 
     waiting: int
@@ -28,7 +28,7 @@ class Feed(Protocol):
 
     def batches(
         self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
-    ) -> Iterator[Pieces | SparseBatch]:
+    ) -> Iterator[SamplePointers | SparseBatch]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on."""
 
 
@@ -61,7 +61,7 @@ class WholeSet:
 
     def batches(
         self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
-    ) -> Iterator[Pieces | SparseBatch]:
+    ) -> Iterator[SamplePointers | SparseBatch]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on."""
         rows, edges = order.batches(epoch, first, batch_size, self._place)
         for start, stop in itertools.pairwise(edges):
@@ -69,4 +69,4 @@ class WholeSet:
             if self._tensors is not None:
                 yield self._tensors.gather(torch.from_numpy(positions))
             elif self._host is not None:
-                yield host_pieces(self._host, positions)
+                yield host_pointers(self._host, positions)

@@ -20,14 +20,14 @@ from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.arguments import augmentations, callables, true_or_false, whole_number
 from spikestore.train.data.batch import Batch
-from spikestore.train.data.batch_source import Feed, WholeSet
+from spikestore.train.data.batch_source import BatchSource, WholeSet
 from spikestore.train.data.epoch_order import BatchOrder, Place
-from spikestore.train.data.frames.collate import Assembly, Augmentation, Ready
+from spikestore.train.data.frames.collate import Assembly, Augmentation, PendingBatch
 from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute
 from spikestore.train.data.order_choice import OrderChoice
 from spikestore.train.data.packed import Progress, pack, refuse_other_than_features
 from spikestore.train.data.placement import Chosen, Residence, choose_residence, pick_device
-from spikestore.train.data.prefetch import Ahead
+from spikestore.train.data.prefetch import Prefetcher
 from spikestore.train.data.streaming.streaming import Stream
 from spikestore.train.data.subsets import subset_rows, subset_weights
 from spikestore.train.data.thread_pool import Threads
@@ -190,13 +190,15 @@ class FeatureLoader(IterableDataset[Batch]):
         self._order = self._own_order  # of this epoch: another one if it began elsewhere
         if self.residence == "stream":
             threads = self._assembly.threads
-            self._feed: Feed = Stream(features, chosen, self._own_order, place=place, threads=threads)
+            self._source: BatchSource = Stream(
+                features, chosen, self._own_order, place=place, threads=threads
+            )
             labels: npt.NDArray[np.int64] | FeatureSet = features
         else:
             on_gpu = self.residence == "device" and self.device.type != "cpu"
             packed = pack(features, progress)
             labels = packed.label[np.searchsorted(packed.rows, chosen)]
-            self._feed = WholeSet(packed, place=place, device=self.device if on_gpu else None)
+            self._source = WholeSet(packed, place=place, device=self.device if on_gpu else None)
         self.samples = len(chosen)
         self._samples = LoaderSamples(features.classes, chosen, labels)
         self._identity = {
@@ -233,7 +235,7 @@ class FeatureLoader(IterableDataset[Batch]):
     @property
     def nbytes(self) -> int:
         """Bytes of the packed columns that are held, at most."""
-        return self._feed.nbytes
+        return self._source.nbytes
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of an epoch: of the next one, or what is left of the one that `load_state_dict` went to.
@@ -262,8 +264,8 @@ class FeatureLoader(IterableDataset[Batch]):
             self._go_to(self.epoch + 1, 0, self._own_order)
         epoch, first, process = self.epoch, self._batch, os.getpid()
         self._pass = current = object()
-        pool = Threads(self._assembly.threads + self._feed.waiting, "spikestore-loader")
-        ahead = Ahead(self._make(self._order, epoch, first, pool), DEPTH, pool.abandon)
+        pool = Threads(self._assembly.threads + self._source.waiting, "spikestore-loader")
+        ahead = Prefetcher(self._make(self._order, epoch, first, pool), DEPTH, pool.abandon)
         try:
             # No name holds a batch while the next one is made: its memory may be wanted again.
             for number in range(first, len(self)):
@@ -277,7 +279,7 @@ class FeatureLoader(IterableDataset[Batch]):
         if self._pass is current:
             self._go_to(epoch + 1, 0, self._own_order)
 
-    def _take(self, ahead: Ahead[Ready], number: int, current: object) -> Batch:
+    def _take(self, ahead: Prefetcher[PendingBatch], number: int, current: object) -> Batch:
         batch = next(ahead).taken()
         if self._pass is current:  # only now: after an error, or Ctrl-C, the batch was not handed out
             self._batch, self._under_way = number + 1, True
@@ -337,8 +339,8 @@ class FeatureLoader(IterableDataset[Batch]):
                 logger.info("until then 64 samples are read for each one, which is slow")
         self._go_to(epoch, batch, order)
 
-    def _make(self, order: BatchOrder, epoch: int, first: int, pool: Threads) -> Iterator[Ready]:
+    def _make(self, order: BatchOrder, epoch: int, first: int, pool: Threads) -> Iterator[PendingBatch]:
         with pool:
-            samples = self._feed.batches(order, epoch, first, self.batch_size, pool)
+            samples = self._source.batches(order, epoch, first, self.batch_size, pool)
             for one in itertools.islice(samples, max(len(self) - first, 0)):
                 yield self._assembly.make(one, epoch, pool)

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Ahead(Generic[Item]):
+class Prefetcher(Generic[Item]):
     """An iterator whose items are made ahead in a thread of its own, `depth` of them at most.
 
     An error while making an item is raised at the next one that is asked for, before items that are ready. The

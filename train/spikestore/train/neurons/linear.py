@@ -126,7 +126,7 @@ class _LinearIAF(torch.autograd.Function):
                 source, weight, saved[0], gradients, ctx.neuron, sparse=ctx.sparse, needs_x=needs_x
             )
         else:
-            again = cpu_linear.Again(*saved)
+            again = cpu_linear.Recomputed(*saved)
             found = cpu_linear.backward_again(
                 source, (weight, bias), again, gradients, ctx.neuron, needs_x=needs_x
             )

@@ -11,14 +11,14 @@ import torch
 
 from spikestore.train.data.batch import Batch, SparseBatch
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
-from spikestore.train.data.frames.sample_pointers import Pieces, Split
+from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers
 
 Augmentation = Callable[[SparseBatch, int], SparseBatch]
 """Called as (batch on the device, epoch)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Ready:
+class PendingBatch:
     """A batch, and the event on a GPU after which it is there."""
 
     batch: Batch
@@ -76,12 +76,12 @@ class Assembly:
         self._buffers = FrameBuffers(reuse=reuse)
         self._stream: Any = None
 
-    def make(self, samples: Pieces | SparseBatch, epoch: int, pool: Executor | None) -> Ready:
+    def make(self, samples: SamplePointers | SparseBatch, epoch: int, pool: Executor | None) -> PendingBatch:
         """Make the batch of these samples.
 
         Parameters
         ----------
-        samples : Pieces or SparseBatch
+        samples : SamplePointers or SparseBatch
             In host memory, or on the device already.
         epoch : int
             For the augmentation.
@@ -89,19 +89,21 @@ class Assembly:
             Threads that share the work.
         """
         if self._device.type == "cuda":
-            return self._on_gpu(samples, epoch, Split(pool, self.threads))
-        split = Split(pool, self.threads)
-        if isinstance(samples, Pieces):
+            return self._on_gpu(samples, epoch, ParallelFor(pool, self.threads))
+        parallel = ParallelFor(pool, self.threads)
+        if isinstance(samples, SamplePointers):
             if self._device.type == "cpu" and not self._sparse and not self._augment:
-                return Ready(self._finished(self._dense(samples, split)))
-            samples = samples.packed(split)
-        return Ready(self._finished(self._from_packed(samples.to(self._device), epoch)))
+                return PendingBatch(self._finished(self._dense(samples, parallel)))
+            samples = samples.packed(parallel)
+        return PendingBatch(self._finished(self._from_packed(samples.to(self._device), epoch)))
 
-    def _dense(self, samples: Pieces, split: Split) -> Batch:
+    def _dense(self, samples: SamplePointers, parallel: ParallelFor) -> Batch:
         bins = samples.longest if self._pad_to is None else self._pad_to
         shape = (len(samples), bins, *samples.sites)
         lease = self._buffers.take(int(torch.Size(shape).numel()))
-        samples.fill(lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), split)
+        samples.fill(
+            lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel
+        )
         # Over the lease itself: whoever holds any tensor of this memory holds the lease.
         small = (torch.from_numpy(one) for one in (samples.labels, samples.lengths, samples.samples))
         return Batch(torch.from_numpy(lease).view(shape), *small)
@@ -111,16 +113,18 @@ class Assembly:
             batch = augmentation(batch, epoch)
         return batch.batch(self._pad_to, sparse=self._sparse)
 
-    def _on_gpu(self, samples: Pieces | SparseBatch, epoch: int, split: Split) -> Ready:
+    def _on_gpu(
+        self, samples: SamplePointers | SparseBatch, epoch: int, parallel: ParallelFor
+    ) -> PendingBatch:
         if self._stream is None:
             self._stream = torch.cuda.Stream(self._device)
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            if isinstance(samples, Pieces):
-                samples = samples.packed(split, pin=True).to(self._device, non_blocking=True)
+            if isinstance(samples, SamplePointers):
+                samples = samples.packed(parallel, pin=True).to(self._device, non_blocking=True)
             batch = self._finished(self._from_packed(samples, epoch))
             event = torch.cuda.Event()
             event.record(self._stream)
-        return Ready(batch, event)
+        return PendingBatch(batch, event)
 
     def _finished(self, batch: Batch) -> Batch:
         return batch if self._transform is None else self._transform(batch)

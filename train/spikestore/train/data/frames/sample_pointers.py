@@ -21,7 +21,7 @@ _Int64s = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class SamplePointers:
     """The samples of a batch, each a piece of some packed columns.
 
     Attributes
@@ -56,7 +56,7 @@ class Pieces:
         """Time bins of the longest sample."""
         return int(self.lengths.max(initial=0))
 
-    def fill(self, frames: npt.NDArray[np.float32], split: Split) -> None:
+    def fill(self, frames: npt.NDArray[np.float32], parallel: ParallelFor) -> None:
         """Write dense frames, shape (batch, places), zeros included.
 
         Raises
@@ -71,11 +71,11 @@ class Pieces:
                 self.index_at, self.value_at, self.counts, places, *self.like, frames, first, last
             )
 
-        wrong = max(split(part, len(self)), default=-1)
+        wrong = max(parallel(part, len(self)), default=-1)
         if wrong >= 0:
             raise DamagedError(f"row {self.samples[wrong]} has a non-zero outside of its frames")
 
-    def packed(self, split: Split, *, pin: bool = False) -> SparseBatch:
+    def packed(self, parallel: ParallelFor, *, pin: bool = False) -> SparseBatch:
         """Return the samples side by side, on the host; with `pin` in page-locked memory that torch goes round in."""
         offsets = np.zeros(len(self) + 1, np.int64)
         np.cumsum(self.counts, out=offsets[1:])
@@ -91,7 +91,7 @@ class Pieces:
         def part(first: int, last: int) -> None:
             gather(self.index_at, self.value_at, offsets, into[0], into[1], first, last)
 
-        split(part, len(self))
+        parallel(part, len(self))
 
         def tensor_of(array: _Int64s) -> torch.Tensor:
             tensor = torch.from_numpy(array)
@@ -109,7 +109,7 @@ class Pieces:
         )
 
 
-class Split:
+class ParallelFor:
     """Cuts work over the samples of a batch into parts, one for each thread.
 
     Parameters
@@ -135,11 +135,11 @@ class Split:
         return [part(edges[0], edges[1]), *(future.result() for future in others)]
 
 
-def host_pieces(columns: PackedColumns, positions: _Int64s) -> Pieces:
+def host_pointers(columns: PackedColumns, positions: _Int64s) -> SamplePointers:
     """Return the samples at `positions` (shape (batch,)) of a whole set in memory."""
     starts = columns.offsets[positions]
     index, value = columns.index, columns.value
-    return Pieces(
+    return SamplePointers(
         index_at=index.ctypes.data + starts * index.itemsize,
         value_at=value.ctypes.data + starts * value.itemsize,
         counts=columns.offsets[positions + 1] - starts,

@@ -19,7 +19,7 @@ from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.store_schemas.layout import BLOCK
 from spikestore.train.data.epoch_order import BatchOrder, Place
 from spikestore.train.data.frames.frame_kernels import narrow
-from spikestore.train.data.frames.sample_pointers import Pieces
+from spikestore.train.data.frames.sample_pointers import SamplePointers
 from spikestore.train.data.packed import narrow_dtypes
 from spikestore.train.data.placement import set_label, size_text
 from spikestore.train.data.streaming.stream_order import (
@@ -131,7 +131,7 @@ class Stream:
 
     def batches(
         self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
-    ) -> Iterator[Pieces]:
+    ) -> Iterator[SamplePointers]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on.
 
         Raises
@@ -219,7 +219,7 @@ class _HeldRuns:
         # A row for each slot: address of index, of value, non-zeros, bins, label of its samples.
         self._where = np.zeros((5, 0, self._run_rows), np.int64)
 
-    def take(self, rows: _Int64s, runs: _Int64s) -> Pieces:
+    def take(self, rows: _Int64s, runs: _Int64s) -> SamplePointers:
         """Wait until these samples are in memory; let go of runs that were used up by earlier batches."""
         self._let_go()
         self._read_ahead()
@@ -232,7 +232,7 @@ class _HeldRuns:
             self._unused.discard(run)
         within = rows - self._starts[runs]
         index_at, value_at, nnz, lengths, labels = self._where[:, self._slot_of[runs], within]
-        return Pieces(
+        return SamplePointers(
             index_at=index_at,
             value_at=value_at,
             counts=nnz,

@@ -26,7 +26,7 @@ _EDGE, _MIDDLE = 32, 64
 """Rows at either end of a matrix product that are looked at, and rows between."""
 
 
-class Again(NamedTuple):
+class Recomputed(NamedTuple):
     """From what membrane potentials are computed again: the first ones, float32, and the spikes, uint8."""
 
     initial: Tensor
@@ -116,7 +116,7 @@ def _looked_at(rows: int) -> Tensor:
 def backward_again(
     source: Tensor,
     layer: tuple[Tensor, Tensor | None],
-    again: Again,
+    recomputed: Recomputed,
     gradients: tuple[Tensor, Tensor],
     neuron: Neuron,
     *,
@@ -130,7 +130,7 @@ def backward_again(
         The linear layer's input, uint8, shape (batch, time, inputs).
     layer : tuple of Tensor
         Its weight, and its bias or None.
-    again : Again
+    recomputed : Recomputed
         From what to compute potentials.
     gradients : tuple of Tensor
         By spikes, shape (batch, time, neurons), and last potentials.
@@ -148,8 +148,8 @@ def backward_again(
     pieces = _Pieces(source, spikes)
     by_row = {
         "source": source,
-        "kept": again.initial.contiguous(),
-        "packed": again.fired,
+        "kept": recomputed.initial.contiguous(),
+        "packed": recomputed.fired,
         "gradient": spikes.contiguous(),
         "state": v_mem,
         "sums": torch.empty_like(v_mem),

@@ -16,15 +16,15 @@ import pytest
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
-from spikestore.pipeline.execution import executors
-from spikestore.pipeline.execution.executors import (
-    DaskExecutor,
+from spikestore.pipeline.execution import schedulers
+from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport
+from spikestore.pipeline.execution.schedulers import (
+    DaskScheduler,
     InProcess,
     Threads,
     WorkerError,
-    executor,
+    open_scheduler,
 )
-from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport
 from spikestore.store_schemas.errors import RecordingError, SpikestoreError, StorageFullError, UsageError
 
 
@@ -99,8 +99,8 @@ def test_in_process_builds_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
         done.append(fragment)
         return report(fragment)
 
-    monkeypatch.setattr(executors, "build_fragment", build)
-    with executor(0) as runs:
+    monkeypatch.setattr(schedulers, "build_fragment", build)
+    with open_scheduler(0) as runs:
         assert isinstance(runs, InProcess)
         assert runs.workers == 1
         reports = runs.run(JOB, [3, 5, 7])
@@ -118,7 +118,7 @@ def test_threads_build_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
         together.wait()
         return report(fragment)
 
-    monkeypatch.setattr(executors, "build_fragment", build)
+    monkeypatch.setattr(schedulers, "build_fragment", build)
     assert {one.fragment for one in Threads(2).run(JOB, [3, 5, 7, 8])} == {3, 5, 7, 8}
 
 
@@ -130,7 +130,7 @@ def test_after_an_error_no_thread_begins_anything(monkeypatch: pytest.MonkeyPatc
         begun.append(fragment)
         raise RecordingError("bad")
 
-    monkeypatch.setattr(executors, "build_fragment", build)
+    monkeypatch.setattr(schedulers, "build_fragment", build)
     threads = threading.active_count()
     with pytest.raises(RecordingError, match="bad"):
         list(Threads(1).run(JOB, range(1000)))
@@ -146,29 +146,29 @@ def test_small_sets_start_no_workers(
     cores: int, seconds: float, suffice: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Workers must save more than they take to start; one core has nothing to gain from them."""
-    assert executors.threads_suffice(seconds, cores) is suffice
+    assert schedulers.threads_suffice(seconds, cores) is suffice
     if suffice:
-        monkeypatch.setattr(executors, "available_cores", lambda: cores)
-        with executor(seconds=seconds) as runs:
+        monkeypatch.setattr(schedulers, "available_cores", lambda: cores)
+        with open_scheduler(seconds=seconds) as runs:
             assert isinstance(runs, Threads)
             assert runs.workers == cores
 
 
 def test_whoever_asks_for_workers_gets_them() -> None:
     """However small the set is."""
-    with executor(1, seconds=0) as runs:
-        assert isinstance(runs, DaskExecutor)
+    with open_scheduler(1, seconds=0) as runs:
+        assert isinstance(runs, DaskScheduler)
 
 
 def test_one_task_a_fragment() -> None:
     """Every fragment is submitted once, never taken for an equal task of another build."""
     client = Client([report(4), report(6)])
-    runs = DaskExecutor(client)
+    runs = DaskScheduler(client)
     assert runs.workers == 3
     assert [one.fragment for one in runs.run(JOB, [4, 6])] == [4, 6]
     assert client.submitted == [
-        (executors._build_in_worker, "job for 4", 4, False),
-        (executors._build_in_worker, "job for 6", 6, False),
+        (schedulers._build_in_worker, "job for 4", 4, False),
+        (schedulers._build_in_worker, "job for 6", 6, False),
     ]
 
 
@@ -189,7 +189,7 @@ def test_errors_arrive_as_ours_and_the_rest_is_cancelled(
     """What a task raised on purpose comes as it is, what happened to the cluster as a `WorkerError`."""
     client = Client([raised, report(1)])
     with pytest.raises(kind, match=words) as caught:
-        list(DaskExecutor(client).run(JOB, [0, 1]))
+        list(DaskScheduler(client).run(JOB, [0, 1]))
     assert type(caught.value) is kind
     assert len(client.cancelled) == 2
     assert caught.value.exit_code == 1
@@ -198,7 +198,7 @@ def test_errors_arrive_as_ours_and_the_rest_is_cancelled(
 def test_a_fault_of_ours_is_not_taken_for_the_clusters() -> None:
     """Any other exception of a task stays what it is."""
     with pytest.raises(ZeroDivisionError):
-        list(DaskExecutor(Client([ZeroDivisionError()])).run(JOB, [0]))
+        list(DaskScheduler(Client([ZeroDivisionError()])).run(JOB, [0]))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_fault_of_ours_is_not_taken_for_the_clusters() -> None:
 )
 def test_arguments_that_exclude_each_other(workers: int, scheduler: str | None) -> None:
     """Nothing is started."""
-    with pytest.raises(UsageError, match="workers"), executor(workers, scheduler):
+    with pytest.raises(UsageError, match="workers"), open_scheduler(workers, scheduler):
         pass
 
 
@@ -217,8 +217,8 @@ def test_no_scheduler_there(
     address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The address is named after a limited time, and Dask says nothing itself."""
-    monkeypatch.setattr(executors, "_SCHEDULER_TIMEOUT", 0.5)
-    with pytest.raises(WorkerError, match=address), executor(scheduler=address):
+    monkeypatch.setattr(schedulers, "_SCHEDULER_TIMEOUT", 0.5)
+    with pytest.raises(WorkerError, match=address), open_scheduler(scheduler=address):
         pass
     assert capfd.readouterr() == ("", "")
 
@@ -234,12 +234,12 @@ def _children() -> set[psutil.Process]:
 def test_local_workers() -> None:
     """They have one thread each, pinned pools and a session of their own; all listen on loopback only."""
     before, others = _environment(), _children()
-    with executor(1) as runs:
-        assert isinstance(runs, DaskExecutor)
+    with open_scheduler(1) as runs:
+        assert isinstance(runs, DaskScheduler)
         assert runs.workers == 1
         there = runs._client.submit(_environment, pure=False).result()
         assert _environment() == before
-        assert all(there[name] == "1" for name in executors._PINNED)
+        assert all(there[name] == "1" for name in schedulers._PINNED)
         processes = _children() - others
         assert len(processes) == 1
         assert all(os.getsid(process.pid) != os.getsid(0) for process in processes)
@@ -264,19 +264,19 @@ def _scipy_after_kernels() -> tuple[bool, bool]:
 
 def test_local_workers_do_not_load_scipy() -> None:
     """Numba would, for a fifth of a second, at the first kernel; whoever wants it still gets it."""
-    with executor(1) as runs:
-        assert isinstance(runs, DaskExecutor)
+    with open_scheduler(1) as runs:
+        assert isinstance(runs, DaskScheduler)
         assert runs._client.submit(_scipy_after_kernels, pure=False).result() == (False, True)
 
 
 def test_nothing_is_left_of_local_workers(capfd: pytest.CaptureFixture[str]) -> None:
     """After an error inside no process is left, log levels are as before, and nothing was said."""
-    levels = {name: logging.getLogger(name).level for name in executors._NOISY}
+    levels = {name: logging.getLogger(name).level for name in schedulers._NOISY}
     others = _children()
     processes: set[psutil.Process] = set()
 
     def fail() -> None:
-        with executor(1):
+        with open_scheduler(1):
             processes.update(_children() - others)
             raise ZeroDivisionError
 
@@ -287,5 +287,5 @@ def test_nothing_is_left_of_local_workers(capfd: pytest.CaptureFixture[str]) -> 
     while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert {name: logging.getLogger(name).level for name in executors._NOISY} == levels
+    assert {name: logging.getLogger(name).level for name in schedulers._NOISY} == levels
     assert capfd.readouterr() == ("", "")

@@ -54,7 +54,7 @@ class WorkerError(SpikestoreError):
     kind = "worker"
 
 
-class Executor(Protocol):
+class Scheduler(Protocol):
     """Runs the fragments of a build, in any order."""
 
     @property
@@ -113,7 +113,7 @@ class Threads:
                 ended.set()
 
 
-class DaskExecutor:
+class DaskScheduler:
     """Runs fragments as tasks of a Dask client.
 
     Parameters
@@ -183,9 +183,9 @@ class DaskExecutor:
 
 
 @contextlib.contextmanager
-def executor(
+def open_scheduler(
     workers: int | None = None, scheduler: str | None = None, *, seconds: float = math.inf
-) -> Iterator[Executor]:
+) -> Iterator[Scheduler]:
     """Start, or connect to, what runs the tasks; end what was started.
 
     Parameters
@@ -216,7 +216,7 @@ def executor(
     elif scheduler is not None:
         with _quiet(), _client(scheduler) as client:
             _wait_for_a_worker(client)
-            yield DaskExecutor(client)
+            yield DaskScheduler(client)
     else:
         count = workers or available_cores()
         # Processes first: they load while this one imports Dask.
@@ -226,7 +226,7 @@ def executor(
             _local_cluster(count, processes) as cluster,
             _client(cluster) as client,
         ):
-            yield DaskExecutor(client, count, processes)
+            yield DaskScheduler(client, count, processes)
 
 
 def _build_in_worker(job: FragmentJob, fragment: int) -> FragmentReport:

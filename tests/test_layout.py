@@ -58,3 +58,47 @@ def test_modules_are_short() -> None:
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
     }
     assert long == {}
+
+
+MAX_MODULES = 15
+
+
+def test_folders_are_small() -> None:
+    full = {
+        str(folder.relative_to(ROOT)): len(names)
+        for top in (*PORTIONS, "benchmarks")
+        for folder in sorted({path.parent for path in (ROOT / top).rglob("*.py")})
+        if len(names := [path for path in folder.glob("*.py") if path.name != "__init__.py"]) > MAX_MODULES
+    }
+    assert full == {}
+
+
+def test_benchmarks_have_no_circle_of_imports() -> None:
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (ROOT / "benchmarks").rglob("*.py")
+    }
+    statement = re.compile(r"^\s*from (benchmarks[\w.]*) import \(?([\w\s,]+)", re.MULTILINE)
+    imports = {
+        name: {
+            found
+            for base, names in statement.findall(path.read_text(encoding="utf-8"))
+            for found in [base, *(f"{base}.{each.split()[0]}" for each in names.split(",") if each.split())]
+            if found in modules and found != name
+        }
+        for name, path in modules.items()
+    }
+    while free := {name for name, needed in imports.items() if not needed}:
+        imports = {name: needed - free for name, needed in imports.items() if name not in free}
+    assert imports == {}
+
+
+def test_decisions_have_one_number_each_and_are_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    pages = sorted(folder.glob("[0-9]*.md"))
+    assert len({page.name[:4] for page in pages}) == len(pages)
+    for page in pages:
+        number, title = int(page.name[:4]), page.read_text(encoding="utf-8").partition("\n")[0]
+        assert title.startswith(f"# {number}. ")
+        assert f"| [{number}]({page.name}) | {title.partition('. ')[2]} |" in index

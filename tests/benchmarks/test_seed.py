@@ -13,6 +13,9 @@ from tests.benchmarks.bench_runs import bench
 WAYS = ("naive", "disk_cached", "sparse_list", "stream", "host", "device", "nothing")
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the page and the JSON of two batches of 8, and 4 recordings left out."""

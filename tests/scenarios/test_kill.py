@@ -155,7 +155,8 @@ def test_killed_again_and_again(commands: Commands, built: Built, recipe: Path) 
     goes_on_to_the_same(commands, built, build(recipe, 0))
 
 
-@pytest.mark.parametrize("killed", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [1, 2])
 def test_killed_workers_are_replaced(commands: Commands, built: Built, recipe: Path, killed: int) -> None:
     """One worker of two, or both, are killed in mid-build: the run itself goes on, and ends with the right digest."""
     with ending(started_to(commands, recipe, 2, 1)) as process:
@@ -178,7 +179,7 @@ def test_killed_workers_are_replaced(commands: Commands, built: Built, recipe: P
     assert Store(commands.folder / "store")["r:train"].digest == digests(built.store, "demo")["train"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_ctrl_c(commands: Commands, built: Built, recipe: Path, workers: int) -> None:
     """SIGINT to the whole group, as a terminal sends it: exit 130, one line, no process left, and a run resumes."""
     with ending(started_to(commands, recipe, workers, 1)) as process:

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from tests.scenarios.command_runs import Commands
 from tests.scenarios.conftest import Built
 from tests.scenarios.refusals import Answer, Run
@@ -83,6 +84,7 @@ def test_train_and_evaluate(built: Built, run: Run, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_neither_dask_nor_tonic_is_imported(built: Built, with_torch: dict[str, str], tmp_path: Path) -> None:
     """A training node needs nothing of the pipeline extra: the commands work where its packages can't be imported."""
     blocked = tmp_path / "blocked"

@@ -65,7 +65,7 @@ def test_another_result_under_a_lock_is_told(run: Run, tmp_path: Path, data: Pat
     build(run, recipe)
     first = Store(tmp_path / "store")["r:train"].digest
     recipe.write_text(recipe.read_text().replace("4000", "5000"))
-    answer = build(run, recipe)
+    answer = build(run, recipe, "--move")
     second = Store(tmp_path / "store")["r:train"].digest
     assert f"pinned train with digest {first[:12]}, this gave {second[:12]}" in answer.err
 

@@ -67,6 +67,7 @@ def run(probe: Path, *, first: str = "") -> tuple[list[int], str]:
     return [int(word) for word in done.stdout.split()], done.stderr
 
 
+@pytest.mark.slow
 def test_code_follows_all_sources_that_it_is_made_of(probe: Path) -> None:
     assert run(probe) == ([2, 2, 0], "")
     assert run(probe) == ([2, 2, 2], "")
@@ -76,6 +77,7 @@ def test_code_follows_all_sources_that_it_is_made_of(probe: Path) -> None:
     assert len(list(folder.glob("*.nbc"))) == 2
 
 
+@pytest.mark.slow
 def test_damaged_code_is_dropped_with_a_warning_that_names_it(probe: Path) -> None:
     """Index or code."""
     run(probe)

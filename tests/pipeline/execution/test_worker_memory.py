@@ -10,7 +10,9 @@ import sys
 import pytest
 
 SCRIPT = """
-import resource, sys
+import ctypes, resource, sys
+
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page would be one fault for 512 pages
 import numpy as np
 from spikestore.pipeline.execution.worker_memory import keep_memory
 

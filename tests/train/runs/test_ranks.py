@@ -19,6 +19,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from spikestore.store import Store
 from spikestore.store_schemas.errors import UsageError
+from spikestore.train.data import placement
 from spikestore.train.runs import ranks as ranks_module
 from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint
 from spikestore.train.runs.config import load_config
@@ -184,14 +185,17 @@ def test_the_first_to_fail_speaks() -> None:
 
 
 def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its number on the machine; more ranks than GPUs, and one GPU for all, are refused."""
+    """By its number on the machine, and touches no other; more ranks than GPUs, and one GPU for all, are refused."""
     taken: list[torch.device] = []
+    tried: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for module in (ranks_module, placement):
+        monkeypatch.setattr(module, "try_device", tried.append)
     for asked in ("auto", "cuda"):
         assert ranks_module._own_device(asked, Ranks(3, 4, local=1)) == torch.device("cuda:1")
-    assert taken == [torch.device("cuda:1")] * 2
+    assert taken == tried == [torch.device("cuda:1")] * 2
     assert ranks_module._own_device("cpu", Ranks(3, 4, local=3)) == torch.device("cpu")
     assert ranks_module._own_device("cuda:1", Ranks()) == torch.device("cuda:1")
     with pytest.raises(UsageError, match=r"there are 2 GPUs .*--nproc-per-node gpu"):

@@ -33,6 +33,20 @@ def pick_device(device: str | torch.device) -> torch.device:
     UsageError
         There is no such device here.
     """
+    found = named_device(device)
+    if device != "auto":
+        try_device(found)
+    return found
+
+
+def named_device(device: str | torch.device) -> torch.device:
+    """Return the device that is meant, as `pick_device` does, without work on it: a GPU keeps memory for each process.
+
+    Raises
+    ------
+    UsageError
+        It is no device on which a network can train, or there is no GPU at all.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -43,13 +57,24 @@ def pick_device(device: str | torch.device) -> torch.device:
         raise UsageError(f"{device} was asked for, but torch {torch.__version__} sees no GPU here")
     if found.type == "meta":
         raise UsageError("a device 'meta' holds no numbers: say cpu, cuda or cuda:1")
-    if found.type != "cpu":
-        try:
-            torch.empty(0, device=found)
-        except (RuntimeError, NotImplementedError, AssertionError) as error:
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UsageError(f"{device} was asked for, and torch can't use it here: {why}") from None
     return found
+
+
+def try_device(device: torch.device) -> None:
+    """Make a tensor on a device.
+
+    Raises
+    ------
+    UsageError
+        That is not possible; the message has torch's first line.
+    """
+    if device.type == "cpu":
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{device} was asked for, and torch can't use it here: {why}") from None
 
 
 def choose_residence(features: FeatureSet, residence: Residence, device: torch.device) -> Chosen:

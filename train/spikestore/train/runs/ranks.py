@@ -28,7 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
-from spikestore.train.data.placement import pick_device
+from spikestore.train.data.placement import named_device, pick_device, try_device
 from spikestore.train.runs.launchers import Launched, launched
 
 logger = logging.getLogger(__name__)
@@ -194,7 +194,7 @@ def _meet(process: Launched, device: str) -> Ranks:
     """Wait for the other processes at the place that their variables name."""
     local = process.local
     if local is None:
-        if pick_device(device).type == "cuda" and torch.cuda.device_count() > 1:
+        if named_device(device).type == "cuda" and torch.cuda.device_count() > 1:
             raise UsageError(
                 f"rank {process.rank} of {process.count} can't know which of {torch.cuda.device_count()} GPUs is its own: set "
                 "LOCAL_RANK to its number on this machine, or start with torchrun"
@@ -214,13 +214,15 @@ def _meet(process: Launched, device: str) -> Ranks:
 
 
 def _own_device(asked: str, ranks: Ranks) -> torch.device:
-    found = pick_device(asked)
-    if ranks.count == 1 or found.type == "cpu":
-        return found
-    if found.type != "cuda":
+    if ranks.count == 1:
+        return pick_device(asked)
+    found = named_device(asked)  # of GPUs only the own one is touched: each process takes memory on those it touches
+    if found.type not in ("cpu", "cuda"):
         raise UsageError(
             f"{ranks.count} ranks can train on cpu and on cuda, not on {found.type}: say --device cpu"
         )
+    if found.type == "cpu":
+        return found
     if ":" in asked:
         raise UsageError(f"{ranks.count} ranks take a GPU each: say --device cuda, not {asked}")
     if ranks.local >= torch.cuda.device_count():
@@ -230,6 +232,7 @@ def _own_device(asked: str, ranks: Ranks) -> torch.device:
         )
     found = torch.device("cuda", ranks.local)
     torch.cuda.set_device(found)
+    try_device(found)
     return found
 
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
+
+STEPS, BATCH = 5, 7
+"""The batch is odd, so that the shares of two ranks differ."""
 
 
 def main(device: str, out: str) -> None:
-    """Train the seed's network on the same global batches; the first rank writes its weights, flat, on the CPU."""
+    """Train the seed's network on the same global batches; the first rank writes how its weights moved, flat, on the CPU.
+
+    Gradients are clipped: at this learning rate the loss would explode, and rounding with it.
+    """
     import torch
 
     from benchmarks.networks import CLASSES, frames, seed_network
@@ -19,15 +26,21 @@ def main(device: str, out: str) -> None:
         network = seed_network(place, "fused")
         optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
         parallel = ranks.parallel(network)
-        x = frames("cpu", 30)
-        for number in range(5):
-            rows = torch.from_numpy(
-                share(torch.arange(6 * number, 6 * number + 6).numpy(), ranks.rank, ranks.count)
-            )
+        before = _flat(network)
+        x = frames("cpu", STEPS * BATCH)
+        for number in range(STEPS):
+            batch_rows = torch.arange(BATCH * number, BATCH * (number + 1))
+            rows = torch.from_numpy(share(batch_rows.numpy(), ranks.rank, ranks.count))
             batch = Batch(x[rows], rows % CLASSES, torch.full((len(rows),), x.shape[1]), rows)
-            training_step(parallel, optimiser, Batch(*(one.to(place) for one in batch)), ranks=ranks)
+            training_step(parallel, optimiser, Batch(*(one.to(place) for one in batch)), 1.0, ranks=ranks)
         if ranks.first:
-            torch.save(torch.cat([one.detach().flatten().cpu() for one in network.parameters()]), out)
+            torch.save(_flat(network) - before, out)
+
+
+def _flat(network: Any) -> Any:
+    import torch
+
+    return torch.cat([one.detach().flatten().cpu() for one in network.parameters()])
 
 
 if __name__ == "__main__":

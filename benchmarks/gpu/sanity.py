@@ -220,9 +220,8 @@ def ranks(device: Any) -> list[Row]:
     """Two ranks, over NCCL where there are two GPUs, take the steps of one process."""
     import torch
 
-    row = Row(
-        "two ranks: weights after 5 steps against one process, share of the largest", 1e-3, better="lower"
-    )
+    # A spike that two orders of summation put on different sides of a threshold is a whole one.
+    row = Row("two ranks: change of weights in 5 steps against one process's", 1e-2, better="lower")
     if device.type == "cuda" and torch.cuda.device_count() < 2:
         row.skipped = "one GPU: NCCL wants a GPU for each rank"
         return [row]

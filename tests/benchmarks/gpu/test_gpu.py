@@ -145,4 +145,4 @@ def test_everything_but_the_card(tmp_path: Path) -> None:
     rows = {row["name"]: row for one in document["parts"] for row in (one["document"] or {}).get("rows", [])}
     assert rows["cpu_epoch_s"]["value"] > 0
     assert rows["neurons: spikes and states that differ from the CPU's"]["value"] == 0
-    assert rows["two ranks: weights after 5 steps against one process, share of the largest"]["value"] <= 1e-3
+    assert rows["two ranks: change of weights in 5 steps against one process's"]["value"] <= 1e-2

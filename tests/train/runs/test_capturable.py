@@ -43,9 +43,26 @@ def with_surrogate() -> Any:
     return network
 
 
+def compiled_in_place() -> Any:
+    """Return a network whose calls are compiled."""
+    network = network_of()
+    network.compile(backend="eager")
+    return network
+
+
+def with_compiled_layer() -> Any:
+    """Return a network of which a layer is compiled."""
+    network = network_of()
+    network.iaf1.compile(backend="eager")
+    return network
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (lambda: torch.compile(network_of(), backend="eager"), "the network is compiled by torch.compile"),
+        (compiled_in_place, "the network is compiled by torch.compile"),
+        (with_compiled_layer, "layer iaf1 is compiled by torch.compile"),
         (lambda: network_of(backend="sinabs"), "layer iaf1 is a IAF, of which it is not known"),
         (lambda: nn.Sequential(network_of(), nn.Dropout()), "layer 1 is a Dropout"),
         (with_states, "layer iaf1 records its states"),

@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import HashStore  # type: ignore[attr-defined]
+from torch.nn.parallel import DistributedDataParallel
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import Batch, ConvolutionSpec, NetworkSpec, build_network, forget_states, training_step
@@ -284,6 +287,47 @@ def test_graphs_that_were_asked_for_are_an_error_where_they_can_not_be() -> None
         graphs._why_not_device(torch.device("cuda"), Ranks(0, 2))
         == "2 ranks wait for each other within a step"
     )
+
+
+@pytest.fixture
+def alone_in_a_group() -> Iterator[None]:
+    """Be the only process of a group, so that `DistributedDataParallel` can be made."""
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    ("wrap", "reason"),
+    [
+        (DistributedDataParallel, "the network is a DistributedDataParallel"),
+        pytest.param(
+            lambda network: torch.compile(network, backend="eager"),
+            "the network is compiled by torch.compile",
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["parallel", "compiled"],
+)
+@pytest.mark.usefixtures("alone_in_a_group")
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::DeprecationWarning"
+)  # of Dynamo, about our kernels
+def test_networks_in_wrappers_take_plain_steps(
+    wrap: Callable[[nn.Module], nn.Module], reason: str, stand_in: Any
+) -> None:
+    """And learn what the bare network learns; graphs that were asked for are an error that names the wrapper."""
+    network, other = network_of(), network_of()
+    wrapped = wrap(network)
+    ours, theirs = (torch.optim.SGD(one.parameters(), lr=0.1) for one in (network, other))
+    step, recorder = stand_in(wrapped, ours)
+    for batch in batches([5] * (WARM_UP + 2)):
+        torch.testing.assert_close(step(batch), training_step(other, theirs, batch))
+    assert recorder.recordings == step.graphs == 0
+    for one, another in zip(network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one, another)
+    with pytest.raises(UsageError, match=reason):
+        TrainingStep(wrapped, ours, cuda_graphs=True)
 
 
 def test_warming_up_changes_nothing() -> None:

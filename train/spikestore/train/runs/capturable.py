@@ -35,6 +35,8 @@ def why_not_network(network: nn.Module) -> str | None:
     """Return why the passes through a network can't be replayed, None if they can."""
     for name, layer in network.named_modules():
         label = f"layer {name}" if name else "the network"
+        if hasattr(layer, "_orig_mod") or layer._compiled_call_impl is not None:
+            return f"{label} is compiled by torch.compile, which may compile anew at any step"
         if type(layer) not in _KNOWN:
             return f"{label} is a {type(layer).__name__}, of which it is not known that a replay would do the same"
         if not is_replayable(layer):

@@ -216,7 +216,9 @@ def _meet(process: Launched, device: str) -> Ranks:
 def _own_device(asked: str, ranks: Ranks) -> torch.device:
     if ranks.count == 1:
         return pick_device(asked)
-    found = named_device(asked)  # of GPUs only the own one is touched: each process takes memory on those it touches
+    found = named_device(
+        asked
+    )  # of GPUs only the own one is touched: each process takes memory on those it touches
     if found.type not in ("cpu", "cuda"):
         raise UsageError(
             f"{ranks.count} ranks can train on cpu and on cuda, not on {found.type}: say --device cpu"

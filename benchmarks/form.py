@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROUNDS = 5
 
@@ -145,10 +145,33 @@ def arguments(
     parser.add_argument(
         "--data", type=Path, help="a folder in the layout of SSC or SHD, instead of demo recordings"
     )
-    parser.add_argument("--rows", help="only rows whose name contains this")
+    parser.add_argument("--rows", help="only rows whose name contains this, or one of these: NAME,NAME")
     if more is not None:
         more(parser)
     return parser.parse_args(argv)
+
+
+def is_wanted(name: str, rows: str | None) -> bool:
+    """Return whether ``--rows`` asks for a row; all are asked for without it."""
+    return not rows or any(part in name for part in rows.split(",") if part)
+
+
+_Measure = TypeVar("_Measure", bound=Callable[..., Any])
+
+
+def wanted_rows(measures: Sequence[_Measure], options: argparse.Namespace) -> list[_Measure]:
+    """Return the functions whose rows were asked for.
+
+    Raises
+    ------
+    SystemExit
+        A part of ``--rows`` fits none.
+    """
+    names = [measure.__name__ for measure in measures]
+    for part in (options.rows or "").split(","):
+        if part and not any(part in name for name in names):
+            raise SystemExit(f"--rows: no row's name contains {part!r}; they are {', '.join(names)}")
+    return [measure for measure in measures if is_wanted(measure.__name__, options.rows)]
 
 
 def report(

@@ -1,4 +1,4 @@
-"""Loading against peers: ``python -m benchmarks.loading [--size small|full] [--data DIR] [--json FILE] [--rows NAME]``.
+"""Loading against peers: ``python -m benchmarks.loading [--size small|full] [--data DIR] [--json FILE] [--rows NAMES]``.
 
 Batches of 128, dense float32, padded to the longest; 2 threads or 2 persistent workers; everything warm in the page
 cache. Peers get the same samples: as Tonic's cache files, or as the seed's list of sparse tensors.
@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.alone import numbers_of
 from benchmarks.bench import Bench as Raw
 from benchmarks.bench import build, target, tonic_dataset
-from benchmarks.form import PINNED, Row, arguments, compare, report
+from benchmarks.form import PINNED, Row, arguments, compare, report, wanted_rows
 from benchmarks.peers.process import PeerError, PeerProcess
 from benchmarks.recordings import recordings_of
 from benchmarks.stream_order import shuffle_quality
@@ -112,6 +112,7 @@ class Bench:
 def main() -> None:
     """Run the rows that were asked for."""
     options = arguments(__doc__ or "")
+    wanted = wanted_rows(ROWS, options)
     import torch
 
     torch.set_num_threads(1)
@@ -123,7 +124,6 @@ def main() -> None:
         raw = Raw.of(data, scratch, samples, cached, samples)
         bench = Bench(raw, options.device, raw.recordings, raw.peers)
         with bench.stack:
-            wanted = [row for row in ROWS if not options.rows or options.rows in row.__name__]
             rows = [row(bench) for row in wanted]
             nnz = bench.features.manifest.nnz
             facts = {"samples": bench.samples, "cached_by_tonic": bench.cached, "nnz": nnz}

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.alone import numbers_of
 from benchmarks.bench import WORKERS, Bench, build, target, tonic_dataset
-from benchmarks.form import PINNED, Row, arguments, compare, report, timed
+from benchmarks.form import PINNED, Row, arguments, compare, report, timed, wanted_rows
 from benchmarks.recordings import recordings_of
 
 os.environ.update(PINNED)
@@ -31,13 +31,13 @@ LEAST = 8
 def main() -> None:
     """Run the rows that were asked for."""
     options = arguments(__doc__ or "")
+    wanted = wanted_rows(ROWS, options)
     small = options.size == "small"
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         recordings, peers, many = (600, 100, 1000) if small else (8000, 1000, 20_000)
         data = recordings_of(options.data, scratch, max(recordings, many))
         bench = Bench.of(data, scratch, recordings, peers, many)
-        wanted = [row for row in ROWS if not options.rows or options.rows in row.__name__]
         rows = [row(bench) for row in wanted]
         from benchmarks.stages import stages
 

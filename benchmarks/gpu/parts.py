@@ -96,11 +96,7 @@ def all_parts(device: str) -> list[Part]:
     # In a dry run the GPU tests are collected, which imports all that they import.
     collect = ("--collect-only", "-q") if dry else ("--durations=0",)
     iaf = ("--rounds", "1") if dry else ()
-    loading = (
-        ("--size", "small", "--rows", "device")
-        if dry
-        else ("--size", "small", "--rows", "host,stream,device")
-    )
+    loading = ("--size", "small", "--rows", "host,stream,device")
     seed = ("--samples", "16", "--batch", "8", "--rounds", "1", "--rows", "host_fused")
     parts = [
         Part(

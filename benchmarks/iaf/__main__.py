@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.form import ROUNDS, arguments, report
+from benchmarks.form import ROUNDS, arguments, report, wanted_rows
 from benchmarks.iaf.against_peers import exodus, jax, spikingjelly
 from benchmarks.iaf.against_sinabs import (
     conv_fused_vs_sinabs,
@@ -51,7 +51,7 @@ def main() -> None:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--device cuda: this torch sees no GPU")
     full = SSC_SAMPLES if device.type == "cuda" else 2048
-    wanted = [row for row in ROWS if not options.rows or options.rows in row.__name__]
+    wanted = wanted_rows(ROWS, options)
     before = _load()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import Bench as Raw
-from benchmarks.form import Row, arguments, report
+from benchmarks.form import Row, arguments, is_wanted, report
 from benchmarks.networks import seed_network
 from benchmarks.recordings import recordings_of
 from benchmarks.seed.epochs import Epoch, run_epoch, step
@@ -148,7 +148,7 @@ def choose_cells(wanted: str | None, device: Any) -> tuple[list[Cell], list[Row]
         absent.append(Row("exodus", skipped="it runs on a GPU: --device cuda"))
     gone = {row.name for row in absent}
     cells = [(way, backend) for backend in BACKENDS if backend not in gone for way in WAYS]
-    return [cell for cell in cells if not wanted or cell == BASE or wanted in "_".join(cell)], absent
+    return [cell for cell in cells if cell == BASE or is_wanted("_".join(cell), wanted)], absent
 
 
 def run_cells(loadings: Loadings, size: Size, cells: list[Cell]) -> dict[Cell, list[Epoch]]:

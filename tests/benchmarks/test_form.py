@@ -1,0 +1,48 @@
+"""`benchmarks.form`: which rows are run."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+import pytest
+from benchmarks.form import wanted_rows
+from tests.benchmarks.bench_runs import bench
+
+
+def host(bench: Any) -> None:
+    """Measure nothing."""
+
+
+def stream(bench: Any) -> None:
+    """Measure nothing."""
+
+
+def stream_s3(bench: Any) -> None:
+    """Measure nothing."""
+
+
+ROWS = [host, stream, stream_s3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [
+        (None, ROWS),
+        ("ho", [host]),
+        ("s3", [stream_s3]),
+        ("s3,host", [host, stream_s3]),
+        ("stream,", ROWS[1:]),
+    ],
+)
+def test_rows_that_were_asked_for(rows: str | None, wanted: list[Any]) -> None:
+    """By a part of their names, or by several."""
+    assert wanted_rows(ROWS, Namespace(rows=rows)) == wanted
+
+
+def test_a_name_that_fits_no_row_is_an_error_at_once() -> None:
+    """A table without rows would look like a benchmark that has run."""
+    done = bench("loading", "--rows", "device,gpu")
+    assert done.returncode == 1
+    assert done.stderr.startswith("--rows: no row's name contains 'gpu'; they are host, ")
+    assert done.stdout == ""

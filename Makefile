@@ -22,6 +22,11 @@ BIN := $(VENV)/bin
 DEMO := data/demo/SSC/ssc_test.h5
 comma := ,
 
+# ./store was the default once; now it is a package of the code.
+ifneq ($(wildcard store/features),)
+$(info spikestore: ./store holds feature sets; the default is ./feature_store now: move its folders features, refs and partitions there)
+endif
+
 ifeq ($(filter $(TORCH),cpu cuda),)
 $(error TORCH is '$(TORCH)': it can be cpu or cuda)
 endif

@@ -86,3 +86,18 @@ def test_without_words_it_is_the_demo(tmp_path: Path) -> None:
     made, built = arguments(tmp_path, "preprocess")
     assert made == ["demo-data", "data/demo"]
     assert built == ["preprocess", "--store", "./feature_store", "--", "recipes/demo.toml"]
+
+
+def test_an_old_store_is_named(tmp_path: Path) -> None:
+    """`./store` was the default store once, and is a package of the code now."""
+    (tmp_path / "store" / "features").mkdir(parents=True)
+    done = subprocess.run(
+        [str(shutil.which("make")), "-f", str(MAKEFILE), "help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(
+        "spikestore: ./store holds feature sets; the default is ./feature_store now"
+    )

@@ -99,7 +99,7 @@ def test_ls_show_and_verify_agree_with_the_store(built: Built, commands: Command
     verified = commands.well("verify", "--deep", *store, "--json")
     assert verified.json["damage"] == []
     assert len(verified.json["feature_sets"]) == 3
-    assert "3 feature sets are what was committed" in verified.err
+    assert "verified 3 feature sets: no damage" in verified.err
 
 
 def test_a_second_run_computes_nothing_says_so_and_imports_nothing_heavy(

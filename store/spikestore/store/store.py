@@ -234,7 +234,7 @@ class Store:
         move : bool
             Move the name there whatever it stands for, as `point`.
         progress : callable, optional
-            Told about (bytes done, bytes in all, what is copied).
+            Called during the copy as ``progress(bytes_done, bytes_total, label)``.
 
         Returns
         -------
@@ -281,7 +281,7 @@ class Store:
         move : bool
             Move the name here whatever it stands for, as `point`.
         progress : callable, optional
-            Told about (bytes done, bytes in all, what is copied).
+            Called during the copy as ``progress(bytes_done, bytes_total, label)``.
         """
         from spikestore.store.sharing.push_pull import copy_named
 

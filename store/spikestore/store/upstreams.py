@@ -35,7 +35,7 @@ def locate_upstreams(upstreams: Iterable[str], origin: Path | None) -> tuple[str
 
 
 class Upstreams:
-    """Stores to ask, in order. One that can't be reached is told of once, and not asked again.
+    """Stores to ask, in order. An unreachable store is reported once and then skipped.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Upstreams:
         digest : str, optional
             What its digest must be, where a lock or a name pins it.
         progress : callable, optional
-            Told about (bytes done, bytes in all, label).
+            Called during copies as ``progress(bytes_done, bytes_total, label)``.
 
         Returns
         -------

@@ -1,6 +1,6 @@
 """Exports that are imported when they are first used (PEP 562), so that ``spikestore --help`` stays quick.
 
-``tests/store_schemas/test_public_api.py`` compares the tables with what type checkers see.
+Each table repeats the names that the package imports for type checkers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What commands share to speak."""
+"""Console output shared by all commands."""
 
 from __future__ import annotations
 

@@ -130,7 +130,10 @@ def test_somebody_cleans_up_meanwhile(source: Store) -> None:
             destination.delete(lost)
         return done
 
-    with pytest.raises(StoreError, match=re.escape(f"{lost} did not stay in memory://test (1 such objects)")):
+    with pytest.raises(
+        StoreError,
+        match=re.escape(f"{lost} disappeared from memory://test after it was written (1 such objects)"),
+    ):
         Store(WatchedStorage(destination, watch)).pull("demo:train", source)
     assert [*Store(destination).feature_sets()] == []
 
@@ -245,13 +248,17 @@ def test_memory_is_bounded(source: Store, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(transfer, "BUDGET", budget)
     holding: list[int] = []
     peaks: list[list[int]] = []
-    lock = threading.Lock()
+    lock, second = threading.Lock(), threading.Event()
 
     def watch(verb: str, path: str, effect: Callable[[], Result], /) -> Result:
         with lock:
             if path in sizes and verb == "get":
                 holding.append(sizes[path])
                 peaks.append([*holding])
+        if len(peaks) == 2:
+            second.set()
+        if peaks:
+            second.wait(10)  # so that two objects are under way at once, however fast each is
         try:
             return effect()
         finally:

@@ -66,7 +66,7 @@ def test_a_failed_save_keeps_the_old_one(features: FeatureSet, tmp_path: Path) -
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
     try:
-        with pytest.raises(StorageFullError, match=r"can't write .*last\.pt \(File too large\): make room"):
+        with pytest.raises(StorageFullError, match=r"cannot write .*last\.pt \(File too large\): make room"):
             save_checkpoint(path, checkpoint(features))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -77,10 +77,10 @@ def test_a_failed_save_keeps_the_old_one(features: FeatureSet, tmp_path: Path) -
 def test_what_can_not_be_written_is_named(features: FeatureSet, tmp_path: Path) -> None:
     """A folder in the way, or a folder that is gone, is told with the path of the checkpoint, not the temporary one."""
     (tmp_path / "last.pt").mkdir()
-    with pytest.raises(StoreError, match=r"can't write .*/last\.pt \(Is a directory\)"):
+    with pytest.raises(StoreError, match=r"cannot write .*/last\.pt \(Is a directory\)"):
         save_checkpoint(tmp_path / "last.pt", checkpoint(features))
     assert [one.name for one in tmp_path.iterdir()] == ["last.pt"]
-    with pytest.raises(StoreError, match=r"can't write .*/gone/last\.pt \(No such file"):
+    with pytest.raises(StoreError, match=r"cannot write .*/gone/last\.pt \(No such file"):
         save_checkpoint(tmp_path / "gone/last.pt", checkpoint(features))
 
 

@@ -155,7 +155,7 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
     needed = sum(row.get("stored_bytes", 0) for row in rows)
     if _NOWHERE["state"] in {row["state"] for row in rows}:
         say(
-            "there are no recordings, and what the lock pins is not everywhere to be had: give --data, or upstreams"
+            "no recordings were found, and some locked feature sets are in neither the store nor an upstream: pass --data or add upstreams"
         )
         return
     if not needed:

@@ -137,7 +137,7 @@ def _tell(results: dict[str, Repair]) -> None:
         say(
             f"{label}: {plural(len(result.repaired), 'object')} repaired, {len(result.left)} still damaged"
             if result.repaired or result.left
-            else f"{label}: is what was committed, nothing to repair"
+            else f"{label}: verified, no damage: nothing to repair"
         )
     if any(result.left for result in results.values()):
         raise typer.Exit(1)

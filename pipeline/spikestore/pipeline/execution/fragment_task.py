@@ -168,7 +168,7 @@ def transform_rows(
             samples = chain(block, name_of=reader.name_of, sort=source.sort)
             if samples.errors and source.on_error != "skip":
                 first = samples.errors[min(samples.errors)]
-                hint = 'mend it, or say on_error = "skip" under [source] to leave such recordings out'
+                hint = 'fix it, or set on_error = "skip" under [source] to leave such recordings out'
                 raise RecordingError(f"{first.message}: {hint}", **first.details) from first
             errors |= samples.errors
             parts.append(_columns(block, samples, layout))

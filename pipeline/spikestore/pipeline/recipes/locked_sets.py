@@ -47,7 +47,7 @@ def pinned_sets(
     missing : SourceNotFoundError
         Why nothing can be computed.
     progress : callable, optional
-        Told about copies: (bytes done, bytes in all, label).
+        Called during copies as ``progress(bytes_done, bytes_total, label)``.
 
     Raises
     ------

@@ -31,7 +31,7 @@ class RecipeSource(Spec):
     dataset: str
     """Name of the dataset, as in ``tonic.datasets``: SSC, SHD."""
     data: str | None = None
-    """Folder with the recordings, relative to the recipe's own folder; ``--data`` goes before it."""
+    """Folder with the recordings, relative to the recipe's own folder; ``--data`` takes precedence."""
     splits: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_once_each)] | None = None
     """Splits to build; all that the dataset has by default."""
     sort: bool = False

@@ -1,4 +1,4 @@
-"""What commands share to speak: results on stdout, everything else on stderr.
+"""Console output shared by all commands: results on stdout, everything else on stderr.
 
 Library code takes a :data:`Progress` callback and logs; it never prints. Commands make the callback with
 :func:`progress`, and write their results with :func:`print_json` or on :func:`stdout_console`.

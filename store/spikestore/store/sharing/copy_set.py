@@ -108,7 +108,7 @@ def copy_set(
         Also decode what arrives, before it is stored: then the samples are those that the digest promises, whatever
         the source is.
     progress : callable, optional
-        Told about bytes.
+        Called as ``progress(bytes_done, bytes_total, label)``.
 
     Raises
     ------
@@ -348,8 +348,8 @@ class _Copy:
         wrong = [path for path, size in self._expected.items() if sizes.get(path) != size]
         if wrong:
             raise StoreError(
-                f"{wrong[0]} did not stay in {self._destination.url} ({len(wrong)} such objects): does somebody clean "
-                "up there? Run again",
+                f"{wrong[0]} disappeared from {self._destination.url} after it was written ({len(wrong)} such objects). Is "
+                "another process deleting objects there? Run the command again",
                 path=wrong[0],
             )
 

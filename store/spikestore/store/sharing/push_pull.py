@@ -64,7 +64,7 @@ def copy_named(
     move : bool
         Move the name at the destination whatever it stands for there, as `Store.point`.
     progress : callable, optional
-        Told about (bytes done, bytes in all, what is copied).
+        Called during the copy as ``progress(bytes_done, bytes_total, label)``.
 
     Returns
     -------

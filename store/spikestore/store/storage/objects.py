@@ -175,7 +175,7 @@ class ObjectStorage:
                 return
         raise StoreError(
             f"the server of {self.url} ignores If-None-Match: it let {PROBE} be written twice, so that two builders "
-            "would overwrite each other's objects unnoticed. A store there can be read, and not built or pushed into: "
+            "would overwrite each other's objects unnoticed. The store is read-only there: "
             "use another server, or a folder",
             path=PROBE,
         )

@@ -164,7 +164,7 @@ def collect(
     age, now : timedelta, datetime
         As in `find_garbage`: every age is looked at again.
     progress : callable, optional
-        Told about objects, done and in all.
+        Called as ``progress(objects_done, objects_total)``.
 
     Raises
     ------

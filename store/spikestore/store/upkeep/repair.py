@@ -86,7 +86,7 @@ def repair(
     threads : int
         Fragments that are computed again at once; each takes the memory of a task of a build.
     progress : callable, optional
-        Told about stored bytes while the set is verified, and about fragments (done, in all) after that.
+        Called as ``progress(done, total)``: with stored bytes while the set is verified, with fragments after that.
 
     Raises
     ------

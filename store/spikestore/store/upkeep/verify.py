@@ -70,7 +70,7 @@ def verify(
     workers : int, optional
         Threads that read and hash, one per core by default; hashing and decoding hold no lock.
     progress : callable, optional
-        Told about stored bytes, done and in all.
+        Called as ``progress(bytes_done, bytes_total)``.
 
     Returns
     -------

@@ -39,7 +39,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         Which rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition
         in the store, as in `FeatureLoader`. Items come in the order of the set.
     progress : callable, optional
-        Told about loading: (samples loaded, samples in all, what).
+        Called during loading as ``progress(samples_done, samples_total, label)``.
 
     Raises
     ------

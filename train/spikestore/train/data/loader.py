@@ -46,7 +46,7 @@ class FeatureLoader(IterableDataset[Batch]):
     they are read, checked and decoded while an epoch goes on, in bounded memory (docs/loading.md). No worker process
     is needed: threads make the next batches while the last one is used.
 
-    A batch is valid as long as anything of it is held; its memory is used again when nothing is.
+    A batch stays valid while any reference to it or to a view of it exists; then its buffer is reused.
 
     Each pass over the loader is an epoch with an order of its own, also after a pass that was left before its end
     (``break``, `itertools.islice`, Lightning's ``limit_train_batches``); `set_epoch` chooses another one.
@@ -74,7 +74,7 @@ class FeatureLoader(IterableDataset[Batch]):
     frames : {"dense", "sparse_coo"}
         What ``Batch.frames`` is.
     progress : callable, optional
-        Told about loading: (samples loaded, samples in all, what).
+        Called during loading as ``progress(samples_done, samples_total, label)``.
     rows : integer or bool array or tensor, or str, optional
         Which rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition
         in the store (`keep_partition`). See `subsets`.

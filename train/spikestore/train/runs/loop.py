@@ -39,7 +39,7 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What an epoch gave.
+    """Metrics of one epoch.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ def train(
     ranks : Ranks
         Processes that train together, each with its own `device`; all get the same results, and the first one writes.
     progress : callable
-        Told about loading and training.
+        Called during loading and training as ``progress(done, total, label)``.
 
     Raises
     ------

@@ -62,7 +62,7 @@ def verify(
     if not sets and not names:
         say(f"the store {opened.storage.url} is empty")
     else:
-        say(f"{len(sets)} feature {'set is' if len(sets) == 1 else 'sets are'} what was committed")
+        say(f"verified {plural(len(sets), 'feature set')}: no damage")
 
 
 def _chosen(store: Store, names: list[str], damages: list[Any]) -> dict[str, FeatureSet]:

@@ -255,7 +255,7 @@ class _HeldRuns:
             self._free.append(int(self._slot_of[run]))
 
     def _read_ahead(self) -> None:
-        """Bring in what has been read, or its error, and start reads."""
+        """Collect finished reads, re-raise their errors, submit new ones."""
         for run in [run for run, future in self._coming.items() if future.done()]:
             self._store(run, self._coming.pop(run).result())
         while (

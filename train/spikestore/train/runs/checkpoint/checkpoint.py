@@ -148,9 +148,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        kind, what = (StorageFullError, "make room") if error.errno in _FULL else (StoreError, "mend that")
+        kind, what = (
+            (StorageFullError, "make room") if error.errno in _FULL else (StoreError, "fix the cause")
+        )
         raise kind(
-            f"can't write {path} ({error.strerror}): {what} and run the same command again, which goes on from the "
+            f"cannot write {path} ({error.strerror}): {what} and run the same command again; training resumes from the "
             "last checkpoint",
             path=str(path),
         ) from error

@@ -54,10 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     out = out.resolve()
     began = time.monotonic()
     site = ROOT / ".site"
-    if problem := unpack(ROOT / KIT, site):
-        sys.stderr.write(f"benchmarks.gpu: {KIT} could not be installed into {site}: {problem}\n")
-    environment = environment_of_parts(site)
-    machine, problem = _machine(environment)
+    machine, problem = _machine(environment_of_parts(site))
     parts = [part for part in all_parts(options.device) if not options.parts or part.name in options.parts]
     outcomes = [Outcome(part.name, part.what) for part in parts]
     if options.device == "cuda" and not machine.get("GPU"):
@@ -69,6 +66,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"benchmarks.gpu: {reason}; --device cpu runs the same parts without one\n")
         return NO_GPU
 
+    if problem := unpack(ROOT / KIT, site):
+        sys.stderr.write(f"benchmarks.gpu: {KIT} could not be installed into {site}: {problem}\n")
+    environment = environment_of_parts(site)
     writing = threading.Lock()
 
     def run(place: int) -> None:

@@ -10,8 +10,8 @@ anybody else's, without importing them:
    use, 130 interrupted.
 
 A command says that its work failed by raising a :class:`~spikestore.store_schemas.errors.SpikestoreError`, or
-``typer.Exit(1)`` where it has said why already. Only this module reads environment variables and configures
-logging; commands declare theirs with ``typer.Option(envvar=…)``.
+``typer.Exit(1)`` where it has said why already. Only this module configures logging; commands declare the environment
+variables that they read with ``typer.Option(envvar=…)``.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Lifetimes(RuleBasedStateMachine):
         store, small = self.stores[side], SETS[key]
         found = store.find(small.address) or small.build(store.storage, wish)
         self.committed[side].add(key)
-        store.point(name, {SPLIT[key]: found})
+        store.point(name, {SPLIT[key]: found}, move=True)
         self.point(side, name, {SPLIT[key]: key})
 
     @rule(side=sides, key=sets, at=st.integers(1, 40), restart=st.booleans())
@@ -108,7 +108,9 @@ class Lifetimes(RuleBasedStateMachine):
             return
         if crash_at is not None:
             try:
-                source.push(name, Store(WatchedStorage(self.stores[to].storage, Crashing(crash_at))))
+                source.push(
+                    name, Store(WatchedStorage(self.stores[to].storage, Crashing(crash_at))), move=True
+                )
             except Crash:
                 there = {key for key in meant.values() if self.stores[to].find(SETS[key].address) is not None}
                 self.committed[to] |= there
@@ -121,9 +123,9 @@ class Lifetimes(RuleBasedStateMachine):
                 if found != self.pointed(to, name, meant):
                     return
         elif side == "here":
-            source.push(name, self.stores[to])
+            source.push(name, self.stores[to], move=True)
         else:
-            self.stores[to].pull(name, source)
+            self.stores[to].pull(name, source, move=True)
         self.committed[to] |= {*meant.values()}
         self.point(to, name, meant)
 

@@ -128,6 +128,7 @@ def test_another_number_of_ranks_goes_on(store_folder: Path, tmp_path: Path) -> 
     for name, value in one.weights.items():
         torch.testing.assert_close(other.weights[name], value, rtol=0, atol=2e-5)
     assert sorted(each.name for each in (tmp_path / "parts").iterdir()) == [
+        ".writer",
         "best.pt",
         "last.pt",
         "tensorboard",

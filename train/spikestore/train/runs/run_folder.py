@@ -123,6 +123,8 @@ def _lock(file: IO[str]) -> bool | None:
         if error.errno in _NO_LOCKS:
             return None
         raise StoreError(f"can't lock {file.name}: {error.strerror}", path=str(file.name)) from error
+    except ImportError:  # a Python that was built without these modules
+        return None
     return True
 
 

@@ -74,3 +74,20 @@ def test_an_empty_store_name_in_python() -> None:
     """The same from Python."""
     with pytest.raises(UsageError, match="name is empty"):
         preprocess("r.toml", store="")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("preprocess", "ssc", "--data", "~nosuchuser/d", "--store", "store"),
+        ("preprocess", "ssc", "--data", "data", "--lock", "~nosuchuser/l", "--store", "store"),
+        ("evaluate", "~nosuchuser/best.pt", "--store", "data"),
+    ],
+    ids=["data", "lock", "checkpoint"],
+)
+def test_a_home_that_is_not_there(run: Run, data: Path, words: tuple[str, ...]) -> None:
+    """Every path of the command line says which user is not known."""
+    assert data.exists()
+    answer = run(*words)
+    assert (answer.status, answer.err.count("\n")) == (2, 1)
+    assert "no user 'nosuchuser' is known here" in answer.err

@@ -77,7 +77,7 @@ def test_numbers_that_are_none() -> None:
     for variables, message in (
         ({"RANK": "a", "WORLD_SIZE": "2"}, "the variable RANK is 'a'"),
         ({"RANK": "0", "WORLD_SIZE": "-2"}, "the variable WORLD_SIZE is '-2'"),
-        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK = 2 is no number of WORLD_SIZE = 2 processes"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2, but WORLD_SIZE is 2: ranks go from 0 to 1"),
         ({**MEET, "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "x"}, "LOCAL_RANK is 'x'"),
     ):
         with pytest.raises(UsageError, match=message):

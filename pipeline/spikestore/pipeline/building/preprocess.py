@@ -17,7 +17,7 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import NamedSet, refuse_other_classes
 from spikestore.store.store import Store, default_location
 from spikestore.store.upstreams import Upstreams, locate_upstreams
-from spikestore.store_schemas.errors import SourceNotFoundError, UsageError
+from spikestore.store_schemas.errors import SourceError, SourceNotFoundError, UsageError
 from spikestore.store_schemas.specs.transform import ExecutorName
 
 logger = logging.getLogger(__name__)
@@ -258,9 +258,10 @@ def had_already(
         else:
             found[target.split] = features
             if not options.allow_empty and features.manifest.nnz == 0:
-                from spikestore.pipeline.building.degenerate_sets import refuse_empty
-
-                refuse_empty(features.manifest, target.label, target.located, allow_empty=False)
+                raise SourceError(
+                    f"{target.label} is in the store already and is empty: it was stored on request. To use it all the same: "
+                    "--allow-empty, or allow_empty = true under [build]"
+                )
             logger.info(
                 "%s is in the store already (%d samples, digest %s): nothing to compute",
                 target.label,

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from spikestore.pipeline.recipes.shipped import is_shipped
+from spikestore.store.machine import expand_home
 from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import ConflictError, SpecError, UsageError
 from spikestore.store_schemas.specs.canonical import FORMAT, refuse_newer_format
@@ -68,7 +69,7 @@ class LockFile:
             `chosen` can't be written: it is a folder, or its folder does not exist.
         """
         if chosen is not None:
-            path = Path(chosen).expanduser()
+            path = expand_home(chosen)
             if path.is_dir() or not path.parent.is_dir():
                 what = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
                 raise UsageError(

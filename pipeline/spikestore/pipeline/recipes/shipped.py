@@ -10,6 +10,7 @@ from pathlib import Path
 
 from spikestore.pipeline.readers.datasets import DATASETS, find_dataset
 from spikestore.pipeline.recipes.recipe import Recipe
+from spikestore.store.machine import expand_home
 from spikestore.store.upstreams import beside
 from spikestore.store_schemas.errors import UsageError
 
@@ -53,7 +54,7 @@ def result_name(recipe: Recipe, origin: Path | None, data: str | Path | None) ->
     """
     if data is None or origin is None or not is_shipped(origin):
         return recipe.name
-    folder = Path(data).expanduser().resolve()
+    folder = expand_home(data).resolve()
     if recipe.source.data is not None:
         own = beside(recipe.source.data, origin).resolve()
         if folder in (own, own / recipe.source.dataset):

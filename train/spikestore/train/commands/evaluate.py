@@ -30,13 +30,16 @@ def evaluate(
     --------
     spikestore evaluate runs/demo/best.pt --split test --store ./feature_store
     """
+    from spikestore.store.machine import expand_home
     from spikestore.train.models.backends import known_backend
     from spikestore.train.runs.run import evaluate as measure
 
+    path = expand_home(checkpoint)
+    opened = open_store(store, must_exist=path.exists())  # a missing checkpoint is reported first
     with progress("samples") as report:
         found, samples = measure(
-            checkpoint,
-            open_store(store),
+            path,
+            opened,
             split=split,
             name=name,
             device=device,

@@ -62,6 +62,7 @@ def train(
     torchrun --standalone --nproc-per-node 2 --no-python spikestore train configs/demo.toml --store ./feature_store
     tensorboard --logdir runs
     """
+    from spikestore.store.machine import expand_home
     from spikestore.store.upstreams import Upstreams, locate_upstreams
     from spikestore.train.runs.ranks import AnotherRankError, joined
     from spikestore.train.runs.run import run
@@ -71,11 +72,11 @@ def train(
             if not ranks.first:  # the first one speaks for all
                 logging.getLogger("spikestore").setLevel(logging.ERROR)
             loaded = _configured(config, epochs=epochs, seed=seed, residence=residence, backend=backend)
-            runs = folder or Path("runs") / config.stem
+            runs = expand_home(folder or Path("runs") / config.stem)
             with progress("samples") as report:
                 outcome = run(
                     loaded,
-                    open_store(store),
+                    open_store(store, must_exist=not loaded.upstreams),
                     runs,
                     device=place,
                     restart=restart,

@@ -334,7 +334,7 @@ class FeatureLoader(IterableDataset[Batch]):
         if batch == 0 or order.name == self._own_order.name:
             order = self._own_order
         else:
-            logger.info("epoch %d began in the order %r and is finished in it", epoch + 1, order.name)
+            logger.info("epoch %d is finished in the order in which it began, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
                 logger.info("until then 64 samples are read for each one, which is slow")
         self._go_to(epoch, batch, order)

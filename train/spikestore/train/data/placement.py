@@ -73,7 +73,9 @@ def try_device(device: torch.device) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, NotImplementedError, AssertionError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = (
+            str(error).partition(". ")[0].partition("\n")[0] or type(error).__name__
+        )  # torch goes on for a page
         raise UsageError(f"{device} was asked for, and torch can't use it here: {why}") from None
 
 

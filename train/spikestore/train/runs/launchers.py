@@ -112,7 +112,9 @@ def _numbers(environment: Mapping[str, str], launcher: _Launcher) -> tuple[int, 
         return 0, 1
     numbers = _whole(launcher.rank, rank), _whole(launcher.count, count)
     if numbers[0] >= numbers[1]:
-        raise UsageError(f"{launcher.rank} = {rank} is no number of {launcher.count} = {count} processes")
+        raise UsageError(
+            f"{launcher.rank} is {rank}, but {launcher.count} is {count}: ranks go from 0 to {int(count) - 1}"
+        )
     return numbers
 
 

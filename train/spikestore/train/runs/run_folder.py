@@ -173,9 +173,7 @@ def _in_use(path: Path, writer: dict[str, Any], *, with_locks: bool) -> UsageErr
     who = "another process"
     if {"host", "process", "user", "since"} <= writer.keys():
         who = f"process {writer['process']} of {writer['user']} on {writer['host']}, since {writer['since']}"
-    advice = (
-        "wait until it ends or end it, then the same command goes on; or take another folder with --folder"
-    )
+    advice = "wait for it or stop it, then run the same command again; or take another folder with --folder"
     if not with_locks:
         advice += (
             f" (if it does not run any more, remove {path}: this file system has no locks that would tell)"

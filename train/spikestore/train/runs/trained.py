@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from spikestore.store.machine import expand_home
 from spikestore.store_schemas.errors import SourceNotFoundError
 from spikestore.store_schemas.specs.transform import Transform
 from spikestore.train.data.placement import pick_device
@@ -90,7 +91,7 @@ def load_network(
     >>> forget_states(network)                                                            # doctest: +SKIP
     >>> network.classes[int(network(frames).sum(1)[0].argmax())]                          # doctest: +SKIP
     """
-    checkpoint = load_checkpoint(_checkpoint_path(Path(path).expanduser()))
+    checkpoint = load_checkpoint(_checkpoint_path(expand_home(path)))
     spec = checkpoint.config.network
     if backend is not None:
         spec = spec.model_copy(update={"backend": known_backend(backend)})

@@ -111,5 +111,5 @@ def test_parts_and_plans_ask_upstreams_first(
         assert Store(there)["r:train"].digest == Store("store")["r:train"].digest
     recipe.write_text(text)
     answer = run("plan", recipe, "--store", "nowhere")
-    assert "give --data, or upstreams" in answer.err
+    assert "pass --data or add upstreams" in answer.err
     assert run("preprocess", recipe, "--store", "nowhere", "--part", "1/3").status == 2

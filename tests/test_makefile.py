@@ -94,6 +94,7 @@ def test_an_old_store_is_named(tmp_path: Path) -> None:
     done = subprocess.run(
         [str(shutil.which("make")), "-f", str(MAKEFILE), "help"],
         cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
         capture_output=True,
         text=True,
         check=True,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +15,7 @@ from tests.store.watched_storage import Crashing, WatchedStorage
 
 from spikestore.store import FeatureSet
 from spikestore.store.columns.samples import concatenate
+from spikestore.store.storage import FolderStorage
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, NewerFormatError, UsageError
 from spikestore.store_schemas.specs.canonical import seal, unseal
 
@@ -117,3 +122,11 @@ def test_a_manifest_that_contradicts_itself(change: dict[str, object]) -> None:
     storage.put_if_absent(SMALL.address.manifest, seal({**document, **change}))
     with pytest.raises(DamagedError, match="is not a manifest of this format:\n"):
         FeatureSet.open(storage, SMALL.address)
+
+
+def test_a_set_that_was_read_can_be_copied_and_pickled(tmp_path: Path) -> None:
+    """As a data set's workers need it. A copy opens a reader of its own: the one here holds a lock."""
+    features = SMALL.build(FolderStorage(tmp_path))
+    features.read(0, 64)
+    for other in (pickle.loads(pickle.dumps(features)), copy.deepcopy(features)):  # noqa: S301 - our own bytes
+        assert same(other.read(), SMALL.truth)

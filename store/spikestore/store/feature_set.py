@@ -63,6 +63,10 @@ class FeatureSet:
         data = storage.get(address.manifest)
         return cls(storage, address, Manifest.from_store(data, path=address.manifest, **address._asdict()))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what was opened: a reader holds a lock, and whoever gets a copy opens one of its own.
+        return {"_storage": self._storage, "address": self.address, "manifest": self.manifest}
+
     def __len__(self) -> int:
         return self.manifest.samples
 

@@ -66,16 +66,15 @@ def try_device(device: torch.device) -> None:
     Raises
     ------
     UsageError
-        That is not possible; the message has torch's first line.
+        That is not possible; the message has torch's first sentence.
     """
     if device.type == "cpu":
         return
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, NotImplementedError, AssertionError) as error:
-        why = (
-            str(error).partition(". ")[0].partition("\n")[0] or type(error).__name__
-        )  # torch goes on for a page
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        sentence = str(error).partition(". ")[0].partition("\n")[0]  # torch goes on for a page
+        why = sentence or type(error).__name__
         raise UsageError(f"{device} was asked for, and torch can't use it here: {why}") from None
 
 

@@ -11,6 +11,7 @@ and end in silence.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import os
@@ -22,6 +23,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# DistributedDataParallel imports this, and its functions have the process group of that moment as a default argument:
+# imported only then, they keep gloo's threads until the interpreter ends, which ends now and then by SIGABRT.
+import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
@@ -187,6 +192,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
         if told is error:
             raise
         raise told from error
+    gc.collect()  # what holds the group would keep its threads beyond its end
     dist.destroy_process_group()
 
 

@@ -19,7 +19,7 @@ def test_a_store_that_is_not_there_is_not_fine(run: Run, command: tuple[str, ...
     answer = run(*command, "--store", "nothing")
     assert (answer.status, "there is no store at" in answer.err) == (2, True)
     answer = run(*command, "--store", "")
-    assert (answer.status, "name is empty" in answer.err) == (2, True)
+    assert (answer.status, "the value of --store is empty" in answer.err) == (2, True)
 
 
 def test_a_damaged_name_is_not_fine(run: Run, tmp_path: Path, data: Path) -> None:
@@ -68,6 +68,25 @@ def test_another_result_under_a_lock_is_told(run: Run, tmp_path: Path, data: Pat
     answer = build(run, recipe, "--move")
     second = Store(tmp_path / "store")["r:train"].digest
     assert f"pinned train with digest {first[:12]}, this gave {second[:12]}" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("train", "", "--store", "store"), "argument 1 of train"),
+        (("evaluate", "", "--store", "store"), "argument 1 of evaluate"),
+        (("plan", ""), "argument 1 of plan"),
+        (("preprocess", "ssc", "--data", ""), "the value of --data"),
+        (("preprocess", "ssc", "--data="), "the value of --data"),
+        (("train", "c.toml", "--folder", ""), "the value of --folder"),
+        (("demo-data", ""), "argument 1 of demo-data"),
+        (("show", "--store", "store", ""), "argument 3 of show"),
+    ],
+)
+def test_an_empty_argument(run: Run, tmp_path: Path, words: tuple[str, ...], named: str) -> None:
+    """A variable that is not set does not mean the current folder, and nothing is done."""
+    refused(run(*words), 2, f"{named} is empty (is a variable not set?)")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_empty_store_name_in_python() -> None:

@@ -163,3 +163,22 @@ def test_transforms_that_are_none(features: FeatureSet) -> None:
     assert isinstance(FeatureDataset(features, None, int)[0][1], int)
     with pytest.raises(UsageError, match="transform is 'flip', should be a callable"):
         FeatureDataset(features, "flip")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name", ["batch_size", "shuffle", "num_workers", "collate_fn", "sampler", "pin_memory"]
+)
+def test_arguments_of_a_dataloader(features: FeatureSet, name: str) -> None:
+    """One line says to whom they belong."""
+    with pytest.raises(
+        UsageError, match=f"FeatureDataset takes no {name}=: give it to the DataLoader around"
+    ):
+        FeatureDataset(features, **{name: 1})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"FeatureDataset takes no argument 'row'; did you mean 'rows'\?"):
+        FeatureDataset(features, row=[1])  # type: ignore[arg-type]
+
+
+def test_what_a_data_set_is_in_a_notebook(features: FeatureSet) -> None:
+    """Items, their frames and classes."""
+    dataset = FeatureDataset(features, rows=range(5))
+    assert repr(dataset) == f"<FeatureDataset: {len(dataset)} items of frames int16 (time, 1, 10), 2 classes>"

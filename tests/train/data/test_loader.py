@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,7 +234,7 @@ def test_what_scripts_ask_a_dataloader_for(features: FeatureSet, residence: resi
     assert np.array_equal(loader.dataset.rows, truth.rows)
     assert loader.dataset.classes == truth.classes
     assert getattr(loader, "sampler", None) is None
-    with pytest.raises(AttributeError, match="no attribute 'sampler': a loader makes its own order"):
+    with pytest.raises(AttributeError, match="no attribute 'sampler': it makes its own order"):
         loader.sampler  # noqa: B018
     with pytest.raises(UsageError, match="FeatureDataset gives single ones"):
         loader.dataset[0]
@@ -245,3 +247,56 @@ def test_a_dataloader_around_it(features: FeatureSet) -> None:
     truth = list(FeatureLoader(features, 16))
     assert len(batches) == len(truth)
     assert all(torch.equal(one.frames, other.frames) for one, other in zip(batches, truth, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("argument", "instead"),
+    [
+        ({"num_workers": 4}, "threads"),
+        ({"sampler": object()}, "rows= and weights="),
+        ({"batch_sampler": object()}, "rows= and weights="),
+        ({"collate_fn": list}, "transform="),
+        ({"pin_memory": True}, "already"),
+        ({"generator": None}, "seed="),
+        ({"worker_init_fn": print}, "threads"),
+        ({"persistent_workers": True}, "threads"),
+        ({"prefetch_factor": 2}, "threads"),
+        ({"multiprocessing_context": "spawn"}, "threads"),
+        ({"timeout": 10}, "threads"),
+    ],
+)
+def test_arguments_of_a_dataloader(features: FeatureSet, argument: dict[str, Any], instead: str) -> None:
+    """One line at construction names the argument and what takes its place; the attribute says the same."""
+    (name,) = argument
+    with pytest.raises(UsageError) as caught:
+        FeatureLoader(features, 64, **argument)
+    text = str(caught.value)
+    assert text.startswith(f"FeatureLoader takes no {name}=: ")
+    assert instead in text
+    assert "\n" not in text
+    if name != "batch_sampler":  # which Lightning looks for
+        with pytest.raises(AttributeError, match=re.escape(text.partition(": ")[2])):
+            getattr(FeatureLoader(features, 64), name)
+
+
+def test_arguments_that_nobody_knows(features: FeatureSet) -> None:
+    """Stay Python's own error."""
+    with pytest.raises(
+        TypeError, match=r"FeatureLoader takes no argument 'shufle'; did you mean 'shuffle'\?"
+    ):
+        FeatureLoader(features, 64, shufle=True)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"FeatureLoader takes no argument 'xyz'$"):
+        FeatureLoader(features, 64, xyz=True)  # type: ignore[arg-type]
+
+
+def test_what_a_loader_is_in_a_notebook(features: FeatureSet) -> None:
+    """The set, samples and batches, the order, where the columns are and where batches go."""
+    loader = FeatureLoader(features, 64, "host", shuffle=True, seed=3)
+    assert repr(loader) == (
+        f"<FeatureLoader of {features!r}: {len(loader.dataset)} samples in {len(loader)} batches of 64, shuffle=True, seed=3, "
+        "residence='host', device='cpu', next epoch 0>"
+    )
+    next(iter(loader))
+    assert repr(FeatureLoader(features, 64, "stream")).endswith(
+        "shuffle=False, seed=0, residence='stream', device='cpu', next epoch 0>"
+    )

@@ -123,3 +123,18 @@ def test_every_problem_of_a_configuration_is_listed(tmp_path: Path) -> None:
         "epochs", "seed", "sede", "data.name", "data.batch_size", "network.hidden", "network.spike_threshold",
         "optimiser.learning_rate", "optimiser.clip_norm",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ['"on"', "2", '"true"'])
+def test_a_choice_of_several_kinds_is_one_problem(tmp_path: Path, value: str) -> None:
+    """Words and truth values are told in one line, spelled as in TOML."""
+    path = tmp_path / "a.toml"
+    path.write_text(f'cuda_graphs = {value}\n[data]\nname = "a"\n')
+    with pytest.raises(SpecError) as error:
+        load_config(path)
+    (problem,) = error.value.problems
+    found = value.replace('"', "'")
+    assert problem.path == "cuda_graphs"
+    assert problem.message.startswith(f"should be 'auto', true or false, found {found}")
+    path.write_text('cuda_graphs = true\n[data]\nname = "a"\n')
+    assert load_config(path).cuda_graphs is True

@@ -50,8 +50,7 @@ def test_one_of_several(name: str) -> None:
     [
         {},
         {"RANK": "0", "WORLD_SIZE": "1"},
-        {"RANK": "0"},
-        {"WORLD_SIZE": "4"},  # a notebook that exports it for later
+        {"WORLD_SIZE": "1"},
         {"RANK": "", "WORLD_SIZE": ""},
         {
             "SLURM_PROCID": "0",
@@ -70,6 +69,34 @@ def test_a_task_above_zero_is_one_of_several() -> None:
     """Also where the step's own variable is missing."""
     with pytest.raises(UsageError, match="srun started 8 processes"):
         launched({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"})
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "0"}, "RANK is 0, but WORLD_SIZE is not set"),
+        ({"RANK": "1"}, "RANK is 1, but WORLD_SIZE is not set"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, but RANK is not set"),
+        ({"WORLD_SIZE": "2", **MEET}, "WORLD_SIZE is 2, but RANK is not set"),
+        ({"OMPI_COMM_WORLD_RANK": "1"}, "OMPI_COMM_WORLD_RANK is 1, but OMPI_COMM_WORLD_SIZE is not set"),
+        ({"PMI_SIZE": "3"}, "PMI_SIZE is 3, but PMI_RANK is not set"),
+    ],
+)
+def test_half_of_the_numbers(variables: dict[str, str], message: str) -> None:
+    """A process that may be one of several does not train alone in silence; the line names what to set or unset."""
+    with pytest.raises(UsageError) as caught:
+        launched(variables)
+    text = str(caught.value)
+    assert message in text
+    assert "\n" not in text
+    unset = next(iter(variables))
+    assert f"unset {unset}" in text
+    assert launched({name: value for name, value in variables.items() if name != unset}) is None  # the advice
+
+
+def test_half_of_the_numbers_beside_another_launcher() -> None:
+    """A launcher that sets both numbers counts: mpirun hands RANK or WORLD_SIZE of a shell to its processes."""
+    assert launched({**STARTED["Open MPI"], **MEET, "WORLD_SIZE": "2"}) == Launched(1, 2, 1, POINT)
 
 
 def test_numbers_that_are_none() -> None:

@@ -12,7 +12,7 @@ import torch
 from tests.train.runs.test_loop import config, silent
 
 from spikestore.store import FeatureSet, Store
-from spikestore.store_schemas.errors import DamagedError, SourceNotFoundError, SpikestoreError
+from spikestore.store_schemas.errors import DamagedError, SourceNotFoundError, SpikestoreError, UsageError
 from spikestore.train import FeatureLoader, forget_states, load_network
 from spikestore.train.runs.checkpoint.digest import content_digest
 from spikestore.train.runs.run import run
@@ -97,5 +97,7 @@ def test_what_is_no_network_is_refused_by_name(folder: Path, tmp_path: Path) -> 
     for name, (kind, message) in cases.items():
         with pytest.raises(kind, match=re.escape(message.format(tmp_path / name))):
             load_network(tmp_path / name)
+    with pytest.raises(UsageError, match="the path of a checkpoint is empty"):  # and not the current folder
+        load_network("")
     with pytest.raises(LookupError, match="there is no backend 'slow'"):
         load_network(folder, backend="slow")  # type: ignore[arg-type]

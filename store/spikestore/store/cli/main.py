@@ -32,7 +32,7 @@ from spikestore.store.cli.console import logs_on_stderr, say
 from spikestore.store.cli.help import help_text
 from spikestore.store.cli.limits import limit_reached
 from spikestore.store.cli.streams import lenient_streams
-from spikestore.store_schemas.errors import MissingExtraError, SpecError, SpikestoreError
+from spikestore.store_schemas.errors import MissingExtraError, SpecError, SpikestoreError, UsageError
 
 __all__ = ["main"]
 
@@ -103,11 +103,30 @@ def _status(arguments: list[str], command: str | None) -> int:
 
 
 def _run(arguments: list[str], command: str | None) -> int:
+    _refuse_empty(arguments, command)
     # Not Command.main(), which turns errors into exits of its own; these two calls are its core.
     root = typer.main.get_command(_application(command))
     with root.make_context("spikestore", arguments) as context:
         status = root.invoke(context)
     return status if type(status) is int else 0
+
+
+def _refuse_empty(arguments: list[str], command: str | None) -> None:
+    """Refuse an empty argument: as a path it would be the current folder."""
+    for position, word in enumerate(arguments):
+        option, is_joined, value = word.partition("=")
+        if word and not (option.startswith("--") and is_joined and not value):
+            continue
+        before = arguments[position - 1] if position else ""
+        if word:
+            which = f"the value of {option}"
+        elif before.startswith("--") and before != "--" and "=" not in before:
+            which = f"the value of {before}"
+        elif command in arguments[:position]:
+            which = f"argument {position - arguments.index(command)} of {command}"
+        else:
+            which = f"argument {position + 1}"
+        raise UsageError(f"{which} is empty (is a variable not set?)")
 
 
 def _application(command: str | None) -> typer.Typer:

@@ -209,10 +209,11 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     elif kind == "union_tag_not_found":
         message = f"the field {discriminator} is required and was left out"
     elif kind == "literal_error":
-        options = [
-            option.strip("' ") for option in str(context.get("expected", "")).replace(" or ", ", ").split(",")
-        ]
-        message = f"should be {context.get('expected')}, found {found!r}{_nearest(str(found), options)}"
+        expected = (
+            str(context.get("expected", "")).replace("True", "true").replace("False", "false")
+        )  # as in TOML
+        options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
+        message = f"should be {expected}, found {found!r}{_nearest(str(found), options)}"
     elif kind in {"value_error", "fraction"}:
         message = detail["msg"].removeprefix("Value error, ")
     elif kind == "string_pattern_mismatch" and context.get("pattern") == _NAME_PATTERN:

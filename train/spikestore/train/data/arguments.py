@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,36 @@ def augmentations(value: object) -> tuple[Callable[..., Any], ...]:
                 f"augment is the class {one.__name__}, should be an object of it: {one.__name__}(…)"
             )
     return found
+
+
+def refuse_arguments(
+    kind: str, others: Mapping[str, object], instead: Mapping[str, str], known: Iterable[str]
+) -> None:
+    """Refuse keyword arguments that a class does not take.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the class.
+    others : mapping of str to object
+        The arguments.
+    instead : mapping of str to str
+        Those of torch's DataLoader, with what takes their place.
+    known : iterable of str
+        What the class takes, to suggest the nearest.
+
+    Raises
+    ------
+    UsageError
+        One is in `instead`.
+    TypeError
+        One is not.
+    """
+    for name in others:
+        if name in instead:
+            raise UsageError(f"{kind} takes no {name}=: {instead[name]}", field=name)
+        near = difflib.get_close_matches(name, list(known), n=1)
+        raise TypeError(f"{kind} takes no argument {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
 
 
 def as_array(values: Any) -> npt.NDArray[Any]:

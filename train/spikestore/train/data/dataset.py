@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from spikestore.store import FeatureSet
-from spikestore.train.data.arguments import callables
+from spikestore.train.data.arguments import callables, refuse_arguments
 from spikestore.train.data.packed import PackedColumns, Progress, pack, refuse_other_than_features
 from spikestore.train.data.subsets import packed_positions, subset_rows
+
+_OF_THE_DATALOADER = {
+    name: "give it to the DataLoader around"
+    for name in inspect.signature(DataLoader).parameters
+    if name != "dataset"
+}
+"""Arguments of torch's DataLoader."""
 
 
 class FeatureDataset(Dataset[tuple[Any, Any]]):
@@ -44,7 +52,8 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     Raises
     ------
     UsageError
-        `rows` are no rows of the set, come twice, or none is left; or a transform is no callable.
+        `rows` are no rows of the set, come twice, or none is left; a transform is no callable; or an argument is one of
+        torch's DataLoader.
     DamagedError
         What is stored is not what was committed; the message names the object.
 
@@ -63,7 +72,11 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         *,
         rows: npt.ArrayLike | None = None,
         progress: Progress | None = None,
+        **others: Never,
     ) -> None:
+        refuse_arguments(
+            "FeatureDataset", others, _OF_THE_DATALOADER, inspect.signature(FeatureDataset).parameters
+        )
         callables("transform", transform, "a function of frames")
         callables("target_transform", target_transform, "a function of the label")
         if not isinstance(features, PackedColumns):
@@ -99,6 +112,10 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
             There is none of that name.
         """
         return self.columns.column(name)
+
+    def __repr__(self) -> str:
+        frames = f"{np.dtype(self._dtype).name} (time, {', '.join(map(str, self.columns.sites))})"
+        return f"<FeatureDataset: {len(self)} items of frames {frames}, {len(self.classes)} classes>"
 
     def __len__(self) -> int:
         return len(self.columns)

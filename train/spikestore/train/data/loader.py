@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, Never
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from spikestore.train.data.batch import Batch
 from spikestore.train.data.batch_source import BatchSource, WholeSet
 from spikestore.train.data.epoch_order import BatchOrder, Place
 from spikestore.train.data.frames.collate import Assembly, Augmentation, PendingBatch
-from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute
+from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute, refuse_loader_arguments
 from spikestore.train.data.order_choice import OrderChoice
 from spikestore.train.data.packed import Progress, pack, refuse_other_than_features
 from spikestore.train.data.placement import Chosen, Residence, choose_residence, pick_device
@@ -99,7 +100,8 @@ class FeatureLoader(IterableDataset[Batch]):
     Raises
     ------
     UsageError
-        A parameter makes no sense, or the set does not fit; the message has an estimate.
+        A parameter makes no sense, or is one of torch's DataLoader that has no meaning here; or the set does not fit, and
+        the message has an estimate.
     DamagedError
         What is stored is not what was committed; the message names the object.
 
@@ -134,7 +136,9 @@ class FeatureLoader(IterableDataset[Batch]):
         window: int | None = None,
         threads: int | None = None,
         reuse: bool = True,
+        **others: Never,
     ) -> None:
+        refuse_loader_arguments(others, inspect.signature(FeatureLoader).parameters)
         refuse_other_than_features(features)
         batch_size = whole_number("batch_size", batch_size, 1)
         ranks, rank = whole_number("ranks", ranks, 1), whole_number("rank", rank, 0)
@@ -200,6 +204,7 @@ class FeatureLoader(IterableDataset[Batch]):
             labels = packed.label[np.searchsorted(packed.rows, chosen)]
             self._source = WholeSet(packed, place=place, device=self.device if on_gpu else None)
         self.samples = len(chosen)
+        self._set = repr(features)
         self._samples = LoaderSamples(features.classes, chosen, labels)
         self._identity = {
             "digest": features.digest,
@@ -207,6 +212,13 @@ class FeatureLoader(IterableDataset[Batch]):
             "seed": seed,
             "batch_size": batch_size,
         }
+
+    def __repr__(self) -> str:
+        return (
+            f"<FeatureLoader of {self._set}: {self.samples} samples in {len(self)} batches of {self.batch_size}, "
+            f"shuffle={self.shuffle}, seed={self.seed}, residence={self.residence!r}, device={str(self.device)!r}, "
+            f"next epoch {self.epoch + self._under_way}>"
+        )
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

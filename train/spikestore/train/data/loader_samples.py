@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,22 +10,47 @@ import numpy.typing as npt
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
+from spikestore.train.data.arguments import refuse_arguments
 
+_ORDER = (
+    "it makes its own order: rows= and weights= choose samples, set_epoch is a method of the loader itself"
+)
+_THREADS = "threads do the work of worker processes, see threads="
 _INSTEAD = {
-    "sampler": "a loader makes its own order: set_epoch is a method of the loader itself, rows and weights are arguments",
-    "num_workers": "its threads do the work of workers, see the argument threads",
-    "collate_fn": "batches are made by the loader: give transform= a function from Batch to Batch",
-    "pin_memory": "batches are on the loader's device already",
-    "generator": "the order depends on seed and epoch alone",
-    "worker_init_fn": "its threads do the work of workers",
+    "sampler": _ORDER,
+    "batch_sampler": _ORDER,
+    "num_workers": _THREADS,
+    "worker_init_fn": _THREADS,
+    "persistent_workers": _THREADS,
+    "prefetch_factor": _THREADS,
+    "multiprocessing_context": _THREADS,
+    "timeout": _THREADS,
+    "in_order": _THREADS,
+    "collate_fn": "it makes the batches: give transform= a function from Batch to Batch",
+    "pin_memory": "batches are on the loader's device= already",
+    "pin_memory_device": "batches are on the loader's device= already",
+    "generator": "the order depends on seed= and the epoch alone",
 }
-"""Attributes of a DataLoader that a `FeatureLoader` has not, with what takes their place."""
+"""Arguments and attributes of a DataLoader that a `FeatureLoader` has not, with what takes their place."""
 
 
 def absent_attribute(name: str) -> str:
     """Return the text of the `AttributeError` for an attribute that a loader does not have."""
     instead = _INSTEAD.get(name)
     return f"FeatureLoader has no attribute {name!r}" + ("" if instead is None else f": {instead}")
+
+
+def refuse_loader_arguments(others: Mapping[str, object], known: Iterable[str]) -> None:
+    """Refuse arguments that a `FeatureLoader` does not take, those of a DataLoader by what takes their place.
+
+    Raises
+    ------
+    UsageError
+        One is an argument of torch's DataLoader.
+    TypeError
+        One is nobody's.
+    """
+    refuse_arguments("FeatureLoader", others, _INSTEAD, known)
 
 
 class LoaderSamples:

@@ -14,7 +14,7 @@ from spikestore.train.data.placement import Residence
 from spikestore.train.models.networks import NetworkSpec
 from spikestore.train.runs.precision import Precision
 
-CudaGraphs = Literal["auto"] | bool
+CudaGraphs = Literal["auto", True, False]  # one type, so that what is none is one problem
 """``"auto"``: where they can be; True: an error where they can't; False: never."""
 
 Positive = Annotated[Real, Field(gt=0)]

@@ -2,8 +2,8 @@
 
 torchrun is told apart by torch itself. Of the other launchers only the numbers are taken: srun, mpirun and Kubernetes'
 PyTorchJob start the processes, and where these meet must be in MASTER_ADDR and MASTER_PORT. A process that is one of
-several and can't know where they meet is refused: alone it would train the same network as the others, into the same
-files.
+several and can't know where they meet, or which one it is, is refused: alone it would train the same network as the
+others, into the same files.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
     Raises
     ------
     UsageError
-        It is one of several, and a variable that they need to meet is missing or makes no sense.
+        It is one of several, or may be, and a variable that they need to meet is missing or makes no sense.
     """
     for launcher in _LAUNCHERS:
         rank, count = _numbers(environment, launcher)
@@ -100,7 +100,32 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
             None if local is None else _whole(launcher.local, local),
             f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}",
         )
+    for launcher in _LAUNCHERS:
+        _refuse_half(environment, launcher)
     return None
+
+
+def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
+    """Refuse a number without the other one, unless it says that this process is alone.
+
+    srun's are left alone: SLURM sets them one by one, in batch scripts and interactive allocations too. Number 0 of another
+    launcher than a script is no sign of several.
+    """
+    rank, count = environment.get(launcher.rank), environment.get(launcher.count)
+    if launcher.name == "srun" or bool(rank) == bool(count):
+        return
+    if rank and (launcher.rank == "RANK" or _whole(launcher.rank, rank) > 0):
+        is_set, value, absent = launcher.rank, rank, launcher.count
+    elif count and _whole(launcher.count, count) > 1:
+        is_set, value, absent = launcher.count, count, launcher.rank
+    else:
+        return
+    raise UsageError(
+        f"{is_set} is {value}, but {absent} is not set: is this one of several processes? To train together: set "
+        f"{launcher.rank} (0, 1, …), {launcher.count} (how many), MASTER_ADDR and MASTER_PORT for each process, or start them "
+        f"with torchrun. To train in one process: unset {is_set}",
+        variable=is_set,
+    )
 
 
 def _numbers(environment: Mapping[str, str], launcher: _Launcher) -> tuple[int, int]:

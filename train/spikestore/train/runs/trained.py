@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from spikestore.store.machine import expand_home
-from spikestore.store_schemas.errors import SourceNotFoundError
+from spikestore.store_schemas.errors import SourceNotFoundError, UsageError
 from spikestore.store_schemas.specs.transform import Transform
 from spikestore.train.data.placement import pick_device
 from spikestore.train.models.backends import Backend, known_backend
@@ -83,7 +83,7 @@ def load_network(
     NewerFormatError
         A newer version wrote it.
     UsageError
-        The device or the backend is not there.
+        The path is empty; the device or the backend is not there.
 
     Examples
     --------
@@ -91,6 +91,10 @@ def load_network(
     >>> forget_states(network)                                                            # doctest: +SKIP
     >>> network.classes[int(network(frames).sum(1)[0].argmax())]                          # doctest: +SKIP
     """
+    if not str(path):  # pathlib would take it for the current folder
+        raise UsageError(
+            "the path of a checkpoint is empty: give a file, or the folder of a run (is a variable not set?)"
+        )
     checkpoint = load_checkpoint(_checkpoint_path(expand_home(path)))
     spec = checkpoint.config.network
     if backend is not None:

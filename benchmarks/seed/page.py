@@ -16,7 +16,7 @@ TITLES = {
     "stream": "spikestore, `stream`",
     "host": "spikestore, `host`",
     "device": "spikestore, `device`",
-    "nothing": "no loading: one batch again and again",
+    "nothing": "no loading: the same batch every time",
 }
 BACKENDS = {
     "sinabs": "Sinabs",
@@ -28,41 +28,41 @@ COLOURS = {"sinabs": "#b0413e", "unbind": "#e08e45", "exodus": "#6b7a8f", "fused
 PUBLISHED = {"naive": (194, 107), "disk_cached": (190, 19), "sparse_list": (192, 16)}
 """Seconds an epoch in the post of 2022 on an RTX 2070: Sinabs, EXODUS."""
 
-PAGE = """# The seed's experiment
+PAGE = """# The seed experiment
 
-How long an epoch takes: every way of loading with every backend of the network. The post of 2022 that this project
-grew from had three of the ways and two of the backends ("Training spiking neural networks, fast"). The network is
-the same (100 inputs, three layers of 128 neurons, 35 outputs, 250 time bins of 4 ms), and so is its loop: states from rest,
-forward, cross entropy of the outputs summed over time, backward, no optimiser step.
+How long does an epoch take? This page compares every way of loading with every backend of the network. spikestore grew from a
+blog post of 2022, "Training spiking neural networks, fast" (the *seed*), which compared three of the ways and two of the backends.
+The network is the same: 100 inputs, three layers of 128 neurons, 35 outputs, 250 time bins of 4 ms. The loop is the same: states
+start at 0, forward pass, cross entropy of the outputs summed over time, backward pass, no optimiser step.
 
 `{command}` wrote this page{when}: {samples} {recordings} ({nnz} non-zeros),
 batches of {batch}, {left_out}, on {cores} cores{device}, Python {python}, torch {torch};
-{rounds} rounds, load {load_before} before and {load_after} after, {seconds} s in all. Peers have {workers} worker processes
-that stay, we {workers} threads; the network has {threads} threads. Everything is warm in the page cache.
+{rounds} rounds, load {load_before} before and {load_after} after, {seconds} s in all. Peers use {workers} persistent worker
+processes, spikestore uses {workers} threads; the network uses {threads} threads. Everything is warm in the page cache.
 
-![Bars of seconds an epoch]({bars})
+![Bars of seconds per epoch]({bars})
 
-## Seconds an epoch
+## Seconds per epoch
 
-The median of the rounds, and the best round in brackets. Below: how many times faster than Tonic with Sinabs (median of
-the rounds' ratios), and the share of time spent loading: {share}.
+First line of a cell: the median of the rounds, and the best round in brackets. Second line: how many times faster than Tonic with
+Sinabs (median of the rounds' ratios), and the share of time spent loading: {share}.
 
 {table}
 
-{cut}"unbind" is Sinabs with one line changed: its loop takes time steps from `x.unbind(1)` and not from `x[:, t]`, which
-is all that its backward pass needs to be several times faster.{overlap}{absent}
+{cut}"unbind" is Sinabs with one line changed: its loop reads time steps from `x.unbind(1)` instead of `x[:, t]`. This
+alone makes its backward pass several times faster.{overlap}{absent}
 
 {headline}
 
-## Against the seed's own cell
+## Compared with the seed's fastest way
 
-How many times faster than the seed's fastest way ({seeds_cell}):
+How many times faster than the fastest way of the seed ({seeds_cell}):
 
 {against}
 
-## What the seed had
+## Results of the seed
 
-An RTX 2070, 75,466 recordings of SSC, 589 batches of 128, 4 workers, each measured once:
+On an RTX 2070, with 75,466 recordings of SSC, 589 batches of 128 and 4 workers, each measured once:
 
 {published}
 
@@ -97,7 +97,7 @@ def _facts(document: dict[str, Any]) -> dict[str, Any]:
     machine, data = document["machine"], document["data"]
     facts = {**machine, **data, "nnz": f"{data['nnz']:,}", "samples": f"{data['samples']:,}"}
     rest = data["samples"] % data["batch"]
-    facts["left_out"] = f"a smaller last one of {rest} left out" if rest else "none of them smaller"
+    facts["left_out"] = f"without the smaller last one of {rest}" if rest else "all full"
     facts["device"] = "" if machine["device"] == "cpu" else f" and a GPU ({_gpu()})"
     facts["when"] = f" on {datetime.date.today().isoformat()}, {platform.machine()}"
     facts["command"] = data["command"]
@@ -156,16 +156,16 @@ def _tables(cells: dict[str, Any], document: dict[str, Any]) -> dict[str, str]:
     return {
         "table": table(cell),
         "against": table(against),
-        "share": "that in which the network waits for a batch that is dense and on the device"
+        "share": "the time in which the network waits for a dense batch on the device"
         if on_cpu
-        else "that by which the epoch is longer than without loading",
-        "overlap": " Loaders work while the network does, on the same cores, so that a share of 0 does not mean that "
-        "loading costs nothing: compare with the last line."
+        else "the time by which the epoch is longer than without loading",
+        "overlap": " Loaders and the network work at the same time on the same cores. A share of 0 therefore does not mean "
+        "that loading costs nothing: compare with the last row."
         if on_cpu
         else "",
         "seeds_cell": f"its list of sparse tensors with {BACKENDS[seeds]}",
-        "cut": f"*: not a whole epoch of {whole} batches, but {cut}; what each took after the first (after the "
-        f"first {document['data']['workers']} with worker processes, which make them at once) was scaled up.\n\n"
+        "cut": f"*: not a whole epoch of {whole} batches, but {cut}; the time after the first batch (with worker "
+        f"processes, after the first {document['data']['workers']}, which they load at the same time) was scaled up.\n\n"
         if cut
         else "",
         "absent": absent,

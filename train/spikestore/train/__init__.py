@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from spikestore.train.data.packed import PackedColumns, pack
     from spikestore.train.data.subsets import hold_out, keep_partition, partition_rows, rows_where
     from spikestore.train.models.networks import ConvolutionSpec, NetworkSpec, build_network, forget_states
+    from spikestore.train.models.nir_graph import to_nir
     from spikestore.train.neurons import IAF
     from spikestore.train.runs.graphs import TrainingStep
     from spikestore.train.runs.step import training_step
@@ -42,6 +43,7 @@ __all__ = [
     "pack",
     "partition_rows",
     "rows_where",
+    "to_nir",
     "training_step",
 ]
 
@@ -69,6 +71,7 @@ __getattr__, __dir__ = lazy_exports(
         "partition_rows": "data.subsets",
         "pack": "data.packed",
         "rows_where": "data.subsets",
+        "to_nir": "models.nir_graph",
         "training_step": "runs.step",
         "TrainedNetwork": "runs.trained",
         "load_network": "runs.trained",

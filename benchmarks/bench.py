@@ -53,12 +53,12 @@ class Bench:
 def target(bench: Bench, limit: int) -> Any:
     """Return the seed's transform on the first recordings, or on all if there are fewer."""
     from spikestore.pipeline import load_recipe
-    from spikestore.pipeline.recipes.requested_sets import Target
+    from spikestore.pipeline.recipes.requested_sets import RequestedSet
     from spikestore.pipeline.sources.source_files import make_source
 
     data, transform = bench.data, load_recipe(bench.data.recipe).transform_spec()
     source = make_source(data.dataset, data.split, data.folder, limit=min(limit, data.count))
-    return Target(data.split, source, transform)
+    return RequestedSet(data.split, source, transform)
 
 
 def tonic_dataset(bench: Bench) -> Any:

@@ -57,7 +57,7 @@ def built(scratch: Path, data: Path | None, samples: int) -> dict[str, Any]:
     from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
     from spikestore.pipeline.demo.demo_data import write_demo_data
     from spikestore.pipeline.execution.schedulers import InProcess
-    from spikestore.pipeline.recipes.requested_sets import Target
+    from spikestore.pipeline.recipes.requested_sets import RequestedSet
     from spikestore.pipeline.sources.source_files import make_source
     from spikestore.store import Store
 
@@ -75,7 +75,7 @@ def built(scratch: Path, data: Path | None, samples: int) -> dict[str, Any]:
     for split in recordings.splits:
         limit = min(samples, recordings.count) if split == "train" else None
         source = make_source(recordings.dataset, split, recordings.folder, limit=limit)
-        what = Target(split, source, transform)
+        what = RequestedSet(split, source, transform)
         begun = open_build(store.storage, what.located, transform, BuildRequest(runs.workers))
         found[split] = build_features(begun, what.located, transform, runs, progress=lambda *_: None)
     return found

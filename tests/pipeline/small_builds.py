@@ -10,7 +10,8 @@ from tests.pipeline.cochlea_files import draw, write_dataset, write_file
 from tests.seeds_recipe import SEEDS_TRANSFORM
 from tonic import transforms
 
-from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+from spikestore.pipeline.building.options import BuildOptions
+from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.store.store import Store
 
 RECIPE = (
@@ -52,6 +53,6 @@ def ssc(data: Path, split: str = "train", **fields: Any) -> Any:
     return tonic.datasets.SSC(str(data), split=split, **{"transform": seeds_transform(), **fields})
 
 
-def built(dataset: object, store: Path | Store, transform: object = None, **options: Any) -> Any:
+def built(dataset: Any, store: Path | Store, transform: object = None, **options: Any) -> Any:
     name = options.pop("name", None)
     return preprocess(dataset, transform, store=store, workers=0, name=name, options=BuildOptions(**options))

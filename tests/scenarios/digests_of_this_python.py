@@ -14,7 +14,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+from spikestore.pipeline.building.options import BuildOptions
+from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.pipeline.demo.demo_data import write_demo_data
 from spikestore.store_schemas.specs.transform import ExecutorName
 

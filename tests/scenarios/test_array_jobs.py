@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.pipeline.cochlea_files import draw, write_file
 from tests.scenarios.command_runs import write_recipe
 from tests.scenarios.refusals import Run, build
 
-from spikestore.pipeline.building.array_jobs import Part
+from spikestore.pipeline import BuildOptions, preprocess
+from spikestore.pipeline.building.array_jobs import fragments_of_part
+from spikestore.pipeline.building.options import parse_part
+from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store import Store
 from spikestore.store_schemas.errors import UsageError
 
@@ -71,14 +75,55 @@ def test_a_plain_run_takes_up_what_parts_left(run: Run, recipe: Path) -> None:
 def test_what_is_no_part(text: str) -> None:
     """I/N with I from 1 to N, nothing else."""
     with pytest.raises(UsageError, match=r"I/N with I from 1 to N"):
-        Part.parse(text)
+        parse_part(text)
 
 
 def test_every_fragment_is_in_one_part() -> None:
     """The parts of any number cut the fragments without rest or overlap."""
     for of in (1, 2, 3, 7, 50):
-        shares = [fragment for number in range(1, of + 1) for fragment in Part(number, of).fragments(23)]
+        shares = [fragment for number in range(1, of + 1) for fragment in fragments_of_part((number, of), 23)]
         assert sorted(shares) == list(range(23))
+
+
+def test_an_array_from_python(
+    tmp_path: Path, recipe: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs return what was complete before, and set neither name nor lock; the last one gives the digest of one build."""
+    monkeypatch.chdir(tmp_path)
+    for number in (2, 1):
+        options = BuildOptions(workers=0, part=(number, 2))
+        assert preprocess(recipe, data=data, store="store", options=options) == {}
+    assert (Store("store").names(), Path("r.lock").exists()) == ([], False)
+    final = preprocess(recipe, data=data, store="store", options=BuildOptions(finalise=True))["train"]
+    assert final.manifest.provenance["reused_fragments"] == 4
+    assert (Store("store").names(), Path("r.lock").exists()) == (["r"], True)
+    again = preprocess(
+        recipe, data=data, store="store", options=BuildOptions(part=(1, 2), fragment_samples=64)
+    )
+    assert again["train"].digest == final.digest
+
+    transform, source = final.manifest.transform, make_source("SSC", "train", data)
+    part = BuildOptions(workers=0, part=(1, 1), fragment_samples=64)
+    assert preprocess(source, transform, store="other", name="x", options=part) is None
+    assert Store("other").names() == []
+    built = preprocess(source, transform, store="other", name="x", options=BuildOptions(finalise=True))
+    assert (built.digest, Store("other").names()) == (final.digest, ["x"])
+    assert preprocess(source, transform, store="other", options=part).digest == final.digest
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"part": (0, 2)}, "there is no part 0 of 2: parts are 1 to 2"),
+        ({"part": (3, 2)}, "there is no part 3 of 2"),
+        ({"part": (1, 2), "finalise": True}, "--part goes with neither"),
+        ({"part": (1, 2), "restart": True}, "--part goes with neither"),
+    ],
+)
+def test_parts_that_are_refused_in_python(wrong: dict[str, Any], why: str) -> None:
+    """Before anything is read."""
+    with pytest.raises(UsageError, match=why):
+        BuildOptions(**wrong)
 
 
 def test_part_excludes_finalise(run: Run, recipe: Path) -> None:

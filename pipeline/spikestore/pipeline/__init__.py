@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+    from spikestore.pipeline.building.options import BuildOptions
+    from spikestore.pipeline.building.preprocess import preprocess
     from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
     from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 
@@ -14,7 +15,7 @@ __all__ = ["BuildOptions", "LocatedSource", "Recipe", "load_recipe", "make_sourc
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "BuildOptions": "building.preprocess",
+        "BuildOptions": "building.options",
         "LocatedSource": "sources.source_files",
         "Recipe": "recipes.recipe",
         "load_recipe": "recipes.recipe",

@@ -13,7 +13,8 @@ from tests.pipeline.cochlea_files import draw, write_file
 from tests.pipeline.event_files import write_nmnist
 from tests.pipeline.small_builds import write_recipe
 
-from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+from spikestore.pipeline.building.options import BuildOptions
+from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store import FeatureSet, Store
 from spikestore.store_schemas import ClipCounts, CropTime, Downsample, ToFrame, Transform

@@ -20,9 +20,10 @@ from tests.pipeline.cochlea_files import SPLITS, write_dataset
 from tests.pipeline.small_builds import built, seeds_transform, ssc, write_recipe, write_ssc
 
 from spikestore.pipeline.building import preprocess as preprocessing
-from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+from spikestore.pipeline.building.options import BuildOptions
+from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.pipeline.recipes.recipe import load_recipe
-from spikestore.pipeline.recipes.requested_sets import Target
+from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.store import Store
@@ -153,7 +154,7 @@ def test_what_the_store_has_is_returned_at_once(
     wanted: list[str] = []
     build = preprocessing._build
 
-    def noted(targets: list[Target], *rest: Any) -> dict[str, FeatureSet]:
+    def noted(targets: list[RequestedSet], *rest: Any) -> dict[str, FeatureSet]:
         wanted.extend(target.split for target in targets)
         return build(targets, *rest)
 

@@ -14,7 +14,8 @@ from tests.pipeline.cochlea_files import write_dataset
 from tests.pipeline.small_builds import RECIPE, built, ssc
 
 from spikestore.pipeline.building import preprocess as preprocessing
-from spikestore.pipeline.building.preprocess import BuildOptions, preprocess
+from spikestore.pipeline.building.options import BuildOptions
+from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.store import Store, verify
 from spikestore.store_schemas.errors import ConflictError, SourceNotFoundError, SpecError, UsageError
 

@@ -9,7 +9,7 @@ import pytest
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
 
 from spikestore.pipeline.recipes.recipe import Recipe
-from spikestore.pipeline.recipes.requested_sets import dataset_target, recipe_targets
+from spikestore.pipeline.recipes.requested_sets import set_of_dataset, sets_of_recipe
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError, UsageError
 from spikestore.store_schemas.specs.operations import ToFrame
 from spikestore.store_schemas.specs.transform import Transform
@@ -31,25 +31,25 @@ def recipe(dataset: str = "SSC", max_bins: int = 500, **source: Any) -> Recipe:
 def test_all_splits_of_the_data_set_by_default(tmp_path: Path, dataset: str) -> None:
     """In the data set's own order, each with the recipe's transform and its own address."""
     root = write_dataset(tmp_path, dataset)
-    targets = recipe_targets(recipe(dataset), origin=None, data=tmp_path)
-    assert [target.split for target in targets] == list(SPLITS[dataset])
-    assert [target.label for target in targets] == [f"{dataset} {split}" for split in SPLITS[dataset]]
+    requested = sets_of_recipe(recipe(dataset), origin=None, data=tmp_path)
+    assert [wanted.split for wanted in requested] == list(SPLITS[dataset])
+    assert [wanted.label for wanted in requested] == [f"{dataset} {split}" for split in SPLITS[dataset]]
     expected = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1000.0),), max_bins=500)
-    for target in targets:
-        assert target.transform == expected
-        assert target.located.root == root
-        assert target.address == (expected.key, target.located.source.key)
-    assert len({target.address for target in targets}) == len(targets)
+    for wanted in requested:
+        assert wanted.transform == expected
+        assert wanted.located.root == root
+        assert wanted.address == (expected.key, wanted.located.source.key)
+    assert len({wanted.address for wanted in requested}) == len(requested)
 
 
 def test_chosen_splits_and_options_reach_the_source(tmp_path: Path) -> None:
     """splits, sort, on_error and limit of the recipe are those of the source."""
     write_dataset(tmp_path, "SSC")
-    wanted = recipe(splits=["test", "train"], sort=True, on_error="skip", limit=3)
-    targets = recipe_targets(wanted, origin=None, data=tmp_path)
-    assert [target.split for target in targets] == ["test", "train"]
-    for target in targets:
-        source = target.located.source
+    chosen = recipe(splits=["test", "train"], sort=True, on_error="skip", limit=3)
+    requested = sets_of_recipe(chosen, origin=None, data=tmp_path)
+    assert [wanted.split for wanted in requested] == ["test", "train"]
+    for wanted in requested:
+        source = wanted.located.source
         assert (source.sort, source.on_error, source.limit) == (True, "skip", 3)
 
 
@@ -67,18 +67,18 @@ def test_where_the_data_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ({}, str(root)),
     ]
     for source, data in places:
-        targets = recipe_targets(recipe(**source), origin=origin, data=data)
-        assert {target.located.root.resolve() for target in targets} == {root.resolve()}
+        requested = sets_of_recipe(recipe(**source), origin=origin, data=data)
+        assert {wanted.located.root.resolve() for wanted in requested} == {root.resolve()}
     monkeypatch.chdir(tmp_path / "here")
-    assert recipe_targets(recipe(data="data"), origin=None)[0].located.root == root
+    assert sets_of_recipe(recipe(data="data"), origin=None)[0].located.root == root
 
 
 def test_no_folder_at_all() -> None:
     """Neither recipe nor caller: the message has both remedies."""
     with pytest.raises(UsageError, match=r"r\.toml does not say .* --data FOLDER, or data under \[source\]"):
-        recipe_targets(recipe(), origin=Path("r.toml"))
+        sets_of_recipe(recipe(), origin=Path("r.toml"))
     with pytest.raises(UsageError, match="the recipe does not say"):
-        recipe_targets(recipe(), origin=None)
+        sets_of_recipe(recipe(), origin=None)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_unknown_names_are_problems_of_the_recipe(
     for dataset in SPLITS:
         write_dataset(tmp_path, dataset)
     with pytest.raises(SpecError) as caught:
-        recipe_targets(recipe(**source), origin=Path("r.toml"), data=tmp_path)
+        sets_of_recipe(recipe(**source), origin=Path("r.toml"), data=tmp_path)
     (problem,) = caught.value.problems
     assert problem.path == path
     assert str(caught.value).startswith("r.toml: 1 problem\n")
@@ -109,13 +109,13 @@ def test_missing_files(tmp_path: Path) -> None:
     root = write_dataset(tmp_path, "SSC")
     (root / "ssc_test.h5").unlink()
     with pytest.raises(SourceNotFoundError, match=r"ssc_test\.h5"):
-        recipe_targets(recipe(), origin=None, data=tmp_path)
+        sets_of_recipe(recipe(), origin=None, data=tmp_path)
 
 
 def test_a_spec_is_taken_as_a_transform(tmp_path: Path) -> None:
-    """`dataset_target` takes a located source with a spec, and leaves both as they are."""
+    """`set_of_dataset` takes a located source with a spec, and leaves both as they are."""
     write_dataset(tmp_path, "SSC")
-    located = recipe_targets(recipe(), origin=None, data=tmp_path)[2].located
+    located = sets_of_recipe(recipe(), origin=None, data=tmp_path)[2].located
     transform = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=5.0),))
-    target = dataset_target(located, transform)
-    assert (target.split, target.located, target.transform) == ("test", located, transform)
+    wanted = set_of_dataset(located, transform)
+    assert (wanted.split, wanted.located, wanted.transform) == ("test", located, transform)

@@ -17,12 +17,9 @@ from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_
 from spikestore.store.cli.console import print_json, say, stdout_console
 
 if TYPE_CHECKING:
-    from spikestore.pipeline.recipes.recipe import Recipe
-    from spikestore.pipeline.recipes.recipe_lock import RecipeLock
-    from spikestore.pipeline.recipes.requested_sets import Target
+    from spikestore.pipeline.recipes.requested_sets import RequestedSet
+    from spikestore.pipeline.recipes.resolve import LockedSet, Resolution
     from spikestore.store.store import Store
-    from spikestore.store.upstreams import Upstreams
-    from spikestore.store_schemas.documents.address import Address
 
 _NOWHERE = {"state": "no recordings, and nowhere to be had", "recordings": 0}
 
@@ -44,91 +41,52 @@ def plan(
     --------
     spikestore plan recipes/demo.toml --store ./feature_store
     """
-    from spikestore.pipeline.recipes.recipe import load_recipe
-    from spikestore.pipeline.recipes.recipe_lock import LockFile
-    from spikestore.pipeline.recipes.requested_sets import recipe_targets
-    from spikestore.pipeline.recipes.shipped import choose_recipe, result_name
-    from spikestore.store.upstreams import Upstreams, locate_upstreams
-    from spikestore.store_schemas.errors import SourceNotFoundError
+    from spikestore.pipeline.recipes.resolve import OpenedRecipe, resolve
+    from spikestore.pipeline.recipes.shipped import choose_recipe
+    from spikestore.store.upstreams import Upstreams
 
     path = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
-    loaded = load_recipe(path)
+    loaded = OpenedRecipe.open(path, data=data, lock=lock)
     opened = open_store(store)
-    locked = LockFile.of(path, lock).read()
-    upstreams = Upstreams(locate_upstreams(loaded.upstreams, path))
-    try:
-        targets = recipe_targets(loaded, origin=path, data=data)
-    except SourceNotFoundError:
-        if locked is None or data is not None:
-            raise
-        rows = _pinned_rows(opened, loaded, locked, upstreams)
-    else:
-        rows = [_row(opened, target, workers, locked, upstreams) for target in targets]
+    requested = loaded.requested_sets()
+    resolution = resolve(requested, opened, Upstreams(loaded.upstreams), copy=False)
+    rows = [_row(opened, wanted, resolution, workers) for wanted in requested]
     free = opened.storage.free_bytes()
     if as_json:
         print_json({"recipe": str(path), "store": opened.storage.url, "free_bytes": free, "splits": rows})
         return
-    _show(name or result_name(loaded, path, data), opened, rows, free)
-
-
-def _had(
-    store: Store, upstreams: Upstreams, address: Address, label: str, digest: str | None
-) -> dict[str, Any]:
-    """Return what a row says of a set that need not be computed; nothing if it must."""
-    features = store.find(address)
-    if features is not None:
-        return {"state": "in the store", "recordings": len(features), "digest": features.digest}
-    features = upstreams.look(store, address, label=label, digest=digest)
-    if features is None:
-        return {}
-    url = features.storage.url
-    return {
-        "state": f"would be pulled from {url}",
-        "recordings": len(features),
-        "digest": features.digest,
-        "from": url,
-    }
-
-
-def _pinned_rows(
-    store: Store, recipe: Recipe, lock: RecipeLock, upstreams: Upstreams
-) -> list[dict[str, Any]]:
-    """Return the rows of what a lock pins, where there are no recordings."""
-    from spikestore.store_schemas.documents.address import Address
-
-    rows = []
-    for split in recipe.source.splits or tuple(lock.splits):
-        pin = lock.splits.get(split)
-        if pin is None or pin.transform_key != recipe.transform_spec().key:
-            rows.append(
-                {"split": split, "transform_key": recipe.transform_spec().key, "source_key": ""} | _NOWHERE
-            )
-            continue
-        address = Address(pin.transform_key, pin.source_key)
-        had = _had(store, upstreams, address, f"{recipe.source.dataset} {split}", pin.digest)
-        rows.append({"split": split, **address._asdict()} | (had or _NOWHERE))
-    return rows
+    _show(name or loaded.result_name, opened, rows, free)
 
 
 def _row(
-    store: Store, target: Target, workers: int | None, lock: RecipeLock | None, upstreams: Upstreams
+    store: Store, wanted: RequestedSet | LockedSet, resolution: Resolution, workers: int | None
 ) -> dict[str, Any]:
-    from spikestore.pipeline.recipes.locked_sets import pinned_digest
+    from spikestore.pipeline.recipes.requested_sets import RequestedSet
 
-    address = target.address
-    row: dict[str, Any] = {"split": target.split, **address._asdict()}
-    had = _had(store, upstreams, address, target.label, pinned_digest(lock, target.split, address))
-    if had:
-        return row | had
+    split, address = wanted.split, wanted.address
+    keys = {
+        "transform_key": wanted.transform.key,
+        "source_key": "" if address is None else address.source_key,
+    }
+    row: dict[str, Any] = {"split": split, **keys}
+    features = resolution.found.get(split)
+    if features is not None:
+        url = features.storage.url
+        counts = {"recordings": len(features), "digest": features.digest}
+        if url == store.storage.url:
+            return row | {"state": "in the store"} | counts
+        return row | {"state": f"would be pulled from {url}"} | counts | {"from": url}
+    if not isinstance(wanted, RequestedSet):
+        return row | _NOWHERE
     # Only here: for what is in the store neither Tonic nor HDF5 is imported.
     from spikestore.pipeline.building.estimate import estimate
     from spikestore.store.machine import available_cores
 
-    cost = estimate(store.storage, target.located, target.transform, workers=workers or available_cores())
+    cost = estimate(store.storage, wanted.located, wanted.transform, workers=workers or available_cores())
     return {
         **row,
         "state": "begun"
-        if any(True for _ in store.storage.list(f"{address.folder}/builds"))
+        if any(True for _ in store.storage.list(f"{wanted.address.folder}/builds"))
         else "to compute",
         "recordings": cost.recordings,
         "fragments": cost.fragments,

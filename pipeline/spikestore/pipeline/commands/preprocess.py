@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store.cli.console import copy_lines, plural, print_json, progress
+from spikestore.store.cli.console import copy_lines, print_json, progress
 
 if TYPE_CHECKING:
-    from spikestore.pipeline.building.preprocess import BuildOptions
     from spikestore.store.feature_set import FeatureSet
-    from spikestore.store.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -121,105 +117,53 @@ def preprocess(
     spikestore preprocess --data ~/data/SSC --store s3://team/features
     spikestore preprocess ssc --part 3/16       # in job 3 of 16, then once --finalise
     """
-    from spikestore.pipeline.building.preprocess import BuildOptions
+    from spikestore.pipeline.building.options import BuildOptions, parse_part
     from spikestore.pipeline.building.preprocess import preprocess as run
     from spikestore.pipeline.recipes.recipe import load_recipe
     from spikestore.pipeline.recipes.shipped import choose_recipe, result_name
-    from spikestore.store_schemas.errors import UsageError
 
     chosen = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
     name = name or result_name(load_recipe(chosen), chosen, data)
     opened = open_store(store)
-    if part is not None and (finalise or restart):
-        raise UsageError(
-            "--part goes with neither --finalise nor --restart: begin anew before the parts start"
-        )
+    share = None if part is None else parse_part(part)
     with progress("samples") as report:
         options = BuildOptions(
+            workers=workers,
             scheduler=scheduler,
             fragment_samples=fragment_samples,
             restart=restart,
             executor="auto" if executor is None else executor.value,
+            part=share,
             finalise=finalise,
             allow_empty=allow_empty,
             progress=report,
             copy_progress=copy_lines(),
         )
-        if part is not None:
-            request = _PartRequest(chosen, opened, name, data, lock, move)
-            _run_part(request, part, workers, options)
-            return
-        found = run(
-            chosen, store=opened, name=name, move=move, data=data, lock=lock, workers=workers, options=options
-        )
-    _tell(name, opened.storage.url, found, as_json=as_json)
-
-
-@dataclass(frozen=True)
-class _PartRequest:
-    """What ``--part`` was asked to build, and the name that ``--finalise`` will give to it."""
-
-    recipe: Path
-    store: Store
-    name: str
-    data: str | None
-    lock: str | None
-    move: bool
-
-
-def _run_part(request: _PartRequest, part: str, workers: int | None, options: BuildOptions) -> None:
-    from spikestore.pipeline.building.array_jobs import Part, build_part
-    from spikestore.pipeline.building.preprocess import had_pinned, named_sets, with_recipe
-    from spikestore.pipeline.recipes.recipe import load_recipe
-    from spikestore.pipeline.recipes.recipe_lock import LockFile
-    from spikestore.pipeline.recipes.requested_sets import recipe_targets
-    from spikestore.store_schemas.errors import SourceNotFoundError
-
-    recipe, store, data = request.recipe, request.store, request.data
-    share, loaded = Part.parse(part), load_recipe(recipe)
-    options, workers = with_recipe(options, workers, loaded, origin=recipe)
-    lock = LockFile.of(recipe, request.lock).read()
-    try:
-        targets = recipe_targets(loaded, origin=recipe, data=data)
-    except SourceNotFoundError as error:
-        had_pinned(loaded, lock, store, options, missing=error, data=data)
-        targets = []
-    if targets and not request.move:
-        store.refuse_move(request.name, named_sets(targets))
-    done = build_part(targets, store, share, workers, options, lock)
-    for split, (fragments, built) in done.items():
-        logger.info(
-            "%s:%s: %s in part %s, %d built now",
-            request.name,
-            split,
-            plural(fragments, "fragment"),
-            part,
-            built,
-        )
-    if not done:
-        logger.info("%s is in the store already: nothing to compute", request.name)
+        sets = run(chosen, store=opened, name=name, move=move, data=data, lock=lock, options=options)
+    if share is None:
+        _tell(name, opened.storage.url, sets, as_json=as_json)
 
 
 def _ask(candidates: list[str]) -> str:
     return str(typer.prompt(f"Which dataset is it? ({', '.join(candidates)})", err=True))
 
 
-def _tell(name: str, url: str, found: dict[str, FeatureSet], *, as_json: bool) -> None:
+def _tell(name: str, url: str, sets: dict[str, FeatureSet], *, as_json: bool) -> None:
     if as_json:
-        sets = {
+        rows = {
             split: {
-                **one.address._asdict(),
-                "digest": one.digest,
-                "samples": len(one),
-                "nnz": one.manifest.nnz,
+                **features.address._asdict(),
+                "digest": features.digest,
+                "samples": len(features),
+                "nnz": features.manifest.nnz,
             }
-            for split, one in found.items()
+            for split, features in sets.items()
         }
-        print_json({"store": url, "name": name, "feature_sets": sets})
+        print_json({"store": url, "name": name, "feature_sets": rows})
         return
-    width = max(len(f"{name}:{split}") for split in found)
+    width = max(len(f"{name}:{split}") for split in sets)
     logger.info("in %s:", url)
-    for split, one in found.items():
+    for split, features in sets.items():
         label = f"{name}:{split}".ljust(width)
-        counts = f"{len(one):>7,} samples  {one.manifest.nnz:>13,} non-zeros"
-        logger.info("  %s  %s  digest %s", label, counts, one.digest[:12])
+        counts = f"{len(features):>7,} samples  {features.manifest.nnz:>13,} non-zeros"
+        logger.info("  %s  %s  digest %s", label, counts, features.digest[:12])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from spikestore.store.store import Store
     from spikestore.store.upkeep.repair import Repair
     from spikestore.store.upkeep.repair_documents import Repaired
+    from spikestore.store.upstreams import Upstreams
     from spikestore.store_schemas.documents.address import Address
 
 
@@ -70,30 +70,32 @@ def repair(
     spikestore repair demo --from s3://team/features
     spikestore repair ssc-100ch-4ms:train --data ~/data/SSC
     """
-    from spikestore.pipeline.recipes.repair_recipe import RepairRecipe
+    from spikestore.pipeline.recipes.resolve import OpenedRecipe
     from spikestore.store.machine import available_cores
     from spikestore.store.storage import open_storage
     from spikestore.store.upkeep.repair import Repair
     from spikestore.store.upkeep.repair import repair as repair_set
+    from spikestore.store.upstreams import Upstreams
     from spikestore.store_schemas.errors import UsageError
 
     opened = open_store(store, must_exist=True)
     other = None if upstream is None else open_storage(upstream)
     if other is not None and other.url == opened.storage.url:
         raise UsageError(f"{other.url} can't be repaired from itself")
-    known = RepairRecipe.load(Path(recipe)) if recipe is not None else RepairRecipe()
+    known = OpenedRecipe.open(recipe, data=data) if recipe is not None else None
+    upstreams = Upstreams(() if known is None else known.upstreams)
+    folder = data if known is None or data is not None else known.data_folder
     threads = available_cores() if workers is None else max(1, workers)
     results: dict[str, Repair] = {}
     with progress("bytes") as report:
         for label, address, digest in _chosen(opened, names):
-            pinned = digest or known.digest(address)
-            source = other or known.upstream(opened, address, label, pinned)
+            pinned = digest or (None if known is None else known.pinned_digest(address))
+            source = other or _upstream(upstreams, opened, address, label, pinned)
             features, mended = _opened(opened, address, pinned, source, uncommit=uncommit)
             if features is None:
                 say(f"{label}: removed the damaged manifest; preprocess commits the build again")
                 continue
             rows = None
-            folder = data if data is not None else known.data
             if folder is not None:
                 from spikestore.pipeline.building.recompute import rows_from_recordings
 
@@ -118,6 +120,14 @@ def repair(
             }
         )
     _tell(results)
+
+
+def _upstream(
+    upstreams: Upstreams, store: Store, address: Address, label: str, digest: str | None
+) -> Storage | None:
+    """Return the first upstream that has a set, with the digest if one is pinned."""
+    features = upstreams.look(store, address, label=label, digest=digest)
+    return None if features is None else features.storage
 
 
 def _labelled(report: Progress, label: str) -> Callable[[int, int], None]:

@@ -1,4 +1,4 @@
-"""From what somebody asks for to the feature sets that are wanted."""
+"""Feature sets that a recipe or a data set asks for, identified by their recordings."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from spikestore.store_schemas.specs.transform import Transform
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """One feature set that is wanted.
+class RequestedSet:
+    """A feature set that is asked for, and whose recordings are there.
 
     Attributes
     ----------
@@ -33,11 +33,14 @@ class Target:
         The recordings.
     transform : Transform
         What to do to them.
+    digest : str, optional
+        Digest that a lock pins for this set.
     """
 
     split: str
     located: LocatedSource
     transform: Transform
+    digest: str | None = None
 
     @property
     def address(self) -> Address:
@@ -50,7 +53,9 @@ class Target:
         return f"{self.located.source.dataset} {self.split}"
 
 
-def recipe_targets(recipe: Recipe, *, origin: Path | None, data: str | Path | None = None) -> list[Target]:
+def sets_of_recipe(
+    recipe: Recipe, *, origin: Path | None, data: str | Path | None = None
+) -> list[RequestedSet]:
     """Return the feature sets that a recipe describes, one per split.
 
     Parameters
@@ -65,7 +70,7 @@ def recipe_targets(recipe: Recipe, *, origin: Path | None, data: str | Path | No
     Raises
     ------
     SpecError
-        The dataset or a split does not exist; the nearest valid name is told.
+        The dataset or a split does not exist; the message has the nearest valid name.
     SourceNotFoundError
         The data are not there, or neither the recipe nor the caller says where they are.
     """
@@ -75,8 +80,12 @@ def recipe_targets(recipe: Recipe, *, origin: Path | None, data: str | Path | No
         known = splits_of(source.dataset)
     except UnknownNameError as error:
         raise _wrong(where, "source.dataset", error) from None
-    folder = _folder(recipe, origin, data, where)
-    targets = []
+    folder = data_folder(recipe, origin=origin, data=data)
+    if folder is None:
+        raise SourceNotFoundError(
+            f"{where} does not say where the recordings are: give --data FOLDER, or data under [source]"
+        )
+    requested = []
     for split in source.splits or known:
         if split not in known:
             message = f"unknown split {split!r} of {source.dataset}, it has {', '.join(known)}"
@@ -84,11 +93,11 @@ def recipe_targets(recipe: Recipe, *, origin: Path | None, data: str | Path | No
         located = make_source(
             source.dataset, split, folder, sort=source.sort, on_error=source.on_error, limit=source.limit
         )
-        targets.append(Target(split, located, recipe.transform_spec()))
-    return targets
+        requested.append(RequestedSet(split, located, recipe.transform_spec()))
+    return requested
 
 
-def dataset_target(dataset: object, transform: object) -> Target:
+def set_of_dataset(dataset: object, transform: object) -> RequestedSet:
     """Return the feature set that a Tonic dataset, or a located source, describes.
 
     Raises
@@ -101,7 +110,7 @@ def dataset_target(dataset: object, transform: object) -> Target:
     if isinstance(dataset, LocatedSource):
         if transform is None:
             raise UsageError("a source has no transform of its own: give transform=")
-        return Target(dataset.source.split, dataset, _spec(transform))
+        return RequestedSet(dataset.source.split, dataset, _spec(transform))
     known = dataset_from_tonic(dataset)
     if transform is not None and known.transform is not None:
         raise UsageError(
@@ -112,21 +121,18 @@ def dataset_target(dataset: object, transform: object) -> Target:
         raise UsageError(
             f"there is no transform: give {known.dataset}(transform=…) or preprocess(transform=…)"
         )
-    return Target(known.split, make_source(known.dataset, known.split, known.folder), _spec(chosen))
+    return RequestedSet(known.split, make_source(known.dataset, known.split, known.folder), _spec(chosen))
 
 
 def _spec(transform: object) -> Transform:
     return transform if isinstance(transform, Transform) else transform_from_tonic(transform)
 
 
-def _folder(recipe: Recipe, origin: Path | None, data: str | Path | None, where: str) -> Path:
+def data_folder(recipe: Recipe, *, origin: Path | None, data: str | Path | None = None) -> Path | None:
+    """Return the folder with a recipe's recordings, which need not exist: `data`, else the recipe's own; None if neither."""
     if data is not None:
         return Path(data)
-    if recipe.source.data is None:
-        raise SourceNotFoundError(
-            f"{where} does not say where the recordings are: give --data FOLDER, or data under [source]"
-        )
-    return beside(recipe.source.data, origin)
+    return None if recipe.source.data is None else beside(recipe.source.data, origin)
 
 
 def _wrong(where: str, field: str, error: UnknownNameError) -> SpecError:

@@ -42,7 +42,7 @@ help: ## list the targets (the default target)
 	@echo "  DATA=FOLDER       folder with the recordings (default: that of the recipe)"
 	@echo "  NAME=NAME         name of the feature sets (default: the recipe's; a shipped recipe with DATA adds the folder's name)"
 	@echo "  MOVE=1            move the name even if it refers to other recordings or another transform"
-	@echo "  LOCK=FILE         lock of the recipe (default: beside your own recipe; none for a shipped recipe)"
+	@echo "  LOCK=FILE         lock of the recipe (default: next to your own recipe; none for a shipped recipe)"
 	@echo "  STORE=URL         store of the feature sets (default: ./feature_store)"
 	@echo "  CONFIG=FILE       training configuration (default: configs/demo.toml);  EPOCHS=N, SEED=N override it"
 	@echo "  WORKERS=N         worker processes for preprocessing (default: one per core)"

@@ -155,13 +155,13 @@ def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dataset", "split", "message"),
     [
-        ("ssc", "train", f"no dataset is called 'ssc', did you mean SSC? known: {KNOWN}"),
-        ("SDH", "train", f"no dataset is called 'SDH', did you mean SHD? known: {KNOWN}"),
+        ("ssc", "train", f"no dataset is called 'ssc', did you mean 'SSC'? known: {KNOWN}"),
+        ("SDH", "train", f"no dataset is called 'SDH', did you mean 'SHD'? known: {KNOWN}"),
         ("POKERDVS", "train", f"no dataset is called 'POKERDVS'; known: {KNOWN}"),
         (
             "SSC",
             "validation",
-            "no split of SSC is called 'validation', did you mean valid? known: train, valid, test",
+            "no split of SSC is called 'validation', did you mean 'valid'? known: train, valid, test",
         ),
         ("SHD", "valid", "no split of SHD is called 'valid'; known: train, test"),
     ],

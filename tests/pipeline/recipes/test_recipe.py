@@ -194,7 +194,7 @@ def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError, match=r"there is no recipe .*speech\.toml$"):
         load_recipe(tmp_path / "speech.toml")
     path = written(tmp_path, TEXT)
-    with pytest.raises(SourceNotFoundError, match=r"did you mean .*speech\.toml\?$"):
+    with pytest.raises(SourceNotFoundError, match=r"did you mean .*speech\.toml'\?$"):
         load_recipe(tmp_path / "spech.toml")
     for wrong in (tmp_path, path / "speech.toml", tmp_path / ("x" * 300)):
         with pytest.raises(SourceNotFoundError, match="recipe") as caught:

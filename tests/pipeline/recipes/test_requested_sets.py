@@ -85,7 +85,7 @@ def test_no_folder_at_all() -> None:
     ("source", "path", "words"),
     [
         ({"dataset": "POKERDVS"}, "source.dataset", ["POKERDVS", "DVSGesture, NMNIST, SHD, SSC"]),
-        ({"dataset": "ssc"}, "source.dataset", ["did you mean SSC?"]),
+        ({"dataset": "ssc"}, "source.dataset", ["did you mean 'SSC'?"]),
         ({"splits": ["valdi"]}, "source.splits", ["valdi", "train, valid, test"]),
         ({"dataset": "SHD", "splits": ["train", "valid"]}, "source.splits", ["valid", "train, test"]),
     ],

@@ -113,7 +113,7 @@ def test_wrong_options_are_told_before_anything_is_hashed(
 def test_missing_data(data: Path, cache: Path) -> None:
     with pytest.raises(SourceNotFoundError, match=r"no ssc_test\.h5 for SSC/test: looked in"):
         make_source("SSC", "test", data, cache=cache)
-    with pytest.raises(UnknownNameError, match="did you mean train"):
+    with pytest.raises(UnknownNameError, match="did you mean 'train'"):
         make_source("SSC", "trian", data, cache=cache)
 
 

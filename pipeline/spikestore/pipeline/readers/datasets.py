@@ -5,7 +5,6 @@ Imports no reader and no HDF5 before `open_reader`: a run that finds everything 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from spikestore.store_schemas.errors import (
     UsageError,
 )
 from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.spelling import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +264,7 @@ def _archive_hint(roots: Iterable[Path], splits: Iterable[SplitFiles]) -> str:
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownNameError:
     names = list(known)
-    by_lower = {one.lower(): one for one in names}
-    near = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
-    hint = f", did you mean {by_lower[near[0]]}?" if near else ";"
+    hint = did_you_mean(name, names) or ";"
     return UnknownNameError(
         f"no {what} is called {name!r}{hint} known: {', '.join(names)}", name=name, known=tuple(names)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.model import AsTuple, Count, Location, Name, Size, Spec
 from spikestore.store_schemas.specs.source import OnError
 from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Chain, ExecutorName, Transform
+from spikestore.store_schemas.spelling import did_you_mean
 
 
 def _once_each(splits: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,5 +108,4 @@ def load_recipe(path: Path | str) -> Recipe:
 
 def _near(path: Path) -> str:
     there = [str(one) for one in sorted(path.parent.glob("*.toml"))] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(str(path), there, n=1, cutoff=0.0)
-    return f", did you mean {near[0]}?" if near else ""
+    return did_you_mean(str(path), there, cutoff=0.0)

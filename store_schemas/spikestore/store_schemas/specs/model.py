@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -14,6 +13,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from spikestore.store_schemas.errors import DamagedError, Problem, SpecError
 from spikestore.store_schemas.specs.canonical import LARGEST_INTEGER, seal, unseal
+from spikestore.store_schemas.spelling import did_you_mean
 
 
 def fraction(value: object) -> object:
@@ -197,15 +197,13 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     context = detail.get("ctx", {})
     discriminator = str(context.get("discriminator")).strip("'")
     if kind == "extra_forbidden":
-        message = (
-            f"there is no such field{_nearest(path.rpartition('.')[2], names)}; fields are {', '.join(names)}"
-        )
+        message = f"there is no such field{did_you_mean(path.rpartition('.')[2], names)}; fields are {', '.join(names)}"
     elif kind == "missing":
         message = "is required and was left out"
     elif kind == "union_tag_invalid":
         tags = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",")]
         message = f"unknown {discriminator} '{context.get('tag')}'"
-        message += f"{_nearest(str(context.get('tag')), tags)}; known are {', '.join(tags)}"
+        message += f"{did_you_mean(str(context.get('tag')), tags)}; known are {', '.join(tags)}"
     elif kind == "union_tag_not_found":
         message = f"the field {discriminator} is required and was left out"
     elif kind == "literal_error":
@@ -213,7 +211,7 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
             str(context.get("expected", "")).replace("True", "true").replace("False", "false")
         )  # as in TOML
         options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
-        message = f"should be {expected}, found {found!r}{_nearest(str(found), options)}"
+        message = f"should be {expected}, found {found!r}{did_you_mean(str(found), options)}"
     elif kind in {"value_error", "fraction"}:
         message = detail["msg"].removeprefix("Value error, ")
     elif kind == "string_pattern_mismatch" and context.get("pattern") == _NAME_PATTERN:
@@ -228,11 +226,6 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _nearest(word: str, words: list[str]) -> str:
-    match = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f", did you mean '{match[0]}'?" if match and match[0] != word else ""  # "1" is not the number 1
 
 
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[str]]:

@@ -1,0 +1,25 @@
+"""What somebody meant who misspelt a word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.5) -> str:
+    """Return ``", did you mean 'WORD'?"`` with the most similar of the known words, or an empty text.
+
+    Parameters
+    ----------
+    word : str
+        What was written; upper and lower case count as equal.
+    words : iterable of str
+        What could have been meant.
+    cutoff : float
+        How similar a word must be, from 0 (any) to 1 (equal).
+    """
+    by_lower = {known.lower(): known for known in words}
+    for match in difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=cutoff):
+        if by_lower[match] != word:  # an equal word is no misspelling: "1" is not the number 1
+            return f", did you mean {by_lower[match]!r}?"
+    return ""

@@ -104,7 +104,7 @@ def test_unknown_names(run: Run, tmp_path: Path, data: Path) -> None:
     assert build(run, write_recipe(tmp_path / "speech.toml")).status == 0
     for command, name, word in (
         ("show", "speach", "did you mean 'speech'"),
-        ("verify", "speech:tset", "speech:test"),
+        ("verify", "speech:tset", "did you mean 'test'"),
         ("show", "0123456789ab", "no key"),
     ):
         answer = run(command, name, "--store", "store")

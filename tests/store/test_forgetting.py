@@ -151,7 +151,7 @@ def test_tag_over_something_else(store: Store) -> None:
 def test_forget_in_a_store(store: Store) -> None:
     """Unknown names and splits are told with what there is; the sets stay."""
     with pytest.raises(
-        UnknownNameError, match="demo in memory://test has no split 'test': say demo:train, demo:valid"
+        UnknownNameError, match="demo in memory://test has no split 'test'; it has train, valid"
     ):
         store.forget("demo:test")
     for name in ("dmo", "../demo", ""):

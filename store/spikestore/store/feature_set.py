@@ -74,7 +74,7 @@ class FeatureSet:
         source = self.manifest.source
         return (
             f"<FeatureSet {source.dataset} {source.split}: {len(self)} samples, {self.manifest.nnz} non-zeros, "
-            f"{self.address.transform_key[:12]}/{self.address.source_key[:12]} in {self._storage.url}>"
+            f"{self.address.short} in {self._storage.url}>"
         )
 
     @property

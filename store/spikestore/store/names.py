@@ -168,10 +168,10 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
             )
 
 
-def warn_of_other_classes(name: str, splits: Mapping[str, FeatureSet]) -> None:
-    """Warn if splits that are under one name already number their classes in several ways."""
+def warn_of_other_classes(sets: Mapping[str, FeatureSet]) -> None:
+    """Warn if sets that are under one name already, by label, number their classes in several ways."""
     try:
-        refuse_other_classes({f"{name}:{split}": features.classes for split, features in splits.items()})
+        refuse_other_classes({label: features.classes for label, features in sets.items()})
     except UsageError as error:
         logger.warning("%s", error)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -11,20 +10,14 @@ from typing import TYPE_CHECKING
 
 from spikestore.store import refs
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.key_prefixes import addresses_by_prefix, all_addresses, only_address
 from spikestore.store.machine import user_data_folder
-from spikestore.store.names import NamedSet, point, refuse_move, refuse_other_classes, warn_of_other_classes
+from spikestore.store.names import NamedSet, point, refuse_move, refuse_other_classes
 from spikestore.store.parallel import in_order
+from spikestore.store.selection import Selection, all_addresses, no_such_name, no_such_split, select
 from spikestore.store.storage import Storage, open_storage
 from spikestore.store_schemas.documents.address import Address
-from spikestore.store_schemas.documents.ref import Pin, Ref
-from spikestore.store_schemas.errors import (
-    DamagedError,
-    MissingObjectError,
-    NewerFormatError,
-    StoreError,
-    UnknownNameError,
-)
+from spikestore.store_schemas.documents.ref import Ref
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError, NewerFormatError, StoreError
 from spikestore.store_schemas.specs.model import NAME
 
 if TYPE_CHECKING:
@@ -73,8 +66,23 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.storage.url!r})"
 
-    def __getitem__(self, name: str) -> FeatureSet:
-        return self.resolve(name)
+    def __getitem__(self, text: str) -> FeatureSet:
+        """Return the one feature set that `select` finds; `UnknownNameError` if it finds several."""
+        return self.select(text).only()
+
+    def select(self, text: str) -> Selection:
+        """Return what ``NAME``, ``NAME:SPLIT``, a key or the beginning of one means; nothing of it is opened yet.
+
+        The beginning of a key has at least 4 digits: ``TRANSFORM/SOURCE``, or one of the two if it is unambiguous.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such name, split or key, or several keys begin so; the message says what there is.
+        DamagedError
+            The newest entry of the name is damaged.
+        """
+        return select(self.storage, text)
 
     def find(self, address: Address) -> FeatureSet | None:
         """Return the feature set at an address, or None if none is committed there."""
@@ -175,12 +183,13 @@ class Store:
         UnknownNameError, DamagedError
             There is nothing under the old name, or it is damaged.
         """
-        sets = self.meant(name)
-        pins = {label.rpartition(":")[2]: features.pin for label, features in sets.items()}
-        refuse_other_classes({label: features.classes for label, features in sets.items()})
-        ref = refs.assign(self.storage, new, pins, move=move)
-        for label, features in sets.items():
-            self._refuse_removed(label, features.address)
+        sets = self.splits(name)
+        refuse_other_classes({f"{new}:{split}": features.classes for split, features in sets.items()})
+        ref = refs.assign(
+            self.storage, new, {split: features.pin for split, features in sets.items()}, move=move
+        )
+        for split, features in sets.items():
+            self._refuse_removed(f"{new}:{split}", features.address)
         return ref
 
     def forget(self, name: str) -> tuple[str, ...]:
@@ -200,22 +209,12 @@ class Store:
         lost = refs.forget(self.storage, text, split or None) if NAME.match(text) else ()
         if not lost:
             ref = self.ref(text) if NAME.match(text) else None
-            if ref is None:
-                raise self._unknown(name)
-            known = ", ".join(f"{text}:{one}" for one in ref.splits)
-            raise UnknownNameError(
-                f"{text} in {self.storage.url} has no split {split!r}: say {known}", name=name
+            raise (
+                no_such_name(self.storage, name)
+                if ref is None
+                else no_such_split(self.storage, text, split, ref.splits)
             )
         return lost
-
-    def meant(self, text: str) -> dict[str, FeatureSet]:
-        """Return what a name (all its splits), ``NAME:SPLIT`` or a key means, by ``…:SPLIT``."""
-        ref = self.ref(text) if NAME.match(text) else None
-        if ref is not None:
-            return {f"{text}:{split}": self._pinned(text, split, pin) for split, pin in ref.splits.items()}
-        features = self.resolve(text)
-        name, _, split = text.partition(":")
-        return {f"{name}:{split or features.manifest.source.split}": features}
 
     def push(
         self, name: str, to: Store | str | Path, *, move: bool = False, progress: Progress | None = None
@@ -289,7 +288,7 @@ class Store:
         return copy_named(other, self, name, deep=deep, move=move, progress=progress)
 
     def splits(self, name: str) -> dict[str, FeatureSet]:
-        """Return all splits of a name.
+        """Open what `select` finds, by split: all splits of a name.
 
         Raises
         ------
@@ -298,52 +297,8 @@ class Store:
         DamagedError
             A set that the name pins is gone, or has another digest.
         """
-        ref = self.ref(name)
-        if ref is None:
-            raise self._unknown(name)
-        found = {split: self._pinned(name, split, pin) for split, pin in ref.splits.items()}
-        warn_of_other_classes(name, found)
-        return found
-
-    def resolve(self, text: str) -> FeatureSet:
-        """Return one feature set by ``NAME:SPLIT``, ``NAME`` (if it has one split), or key prefixes.
-
-        Key prefixes have at least 4 digits: ``TRANSFORM/SOURCE``, or one of the two if it is unambiguous.
-
-        Raises
-        ------
-        UnknownNameError
-            Nothing, or more than one set, is meant.
-        """
-        name, _, split = text.partition(":")
-        ref = self.ref(name) if NAME.match(name) else None
-        if ref is not None:
-            if not split and len(ref.splits) == 1:
-                split = next(iter(ref.splits))
-            if split in ref.splits:
-                return self._pinned(name, split, ref.splits[split])
-            known = ", ".join(f"{name}:{one}" for one in ref.splits)
-            wrong = f"has no split {split!r}" if split else "has several splits"
-            raise UnknownNameError(f"{name} in {self.storage.url} {wrong}: say {known}", name=text)
-        addresses = addresses_by_prefix(self.storage, text)
-        if addresses is None:
-            raise self._unknown(text)
-        found = [one for address in addresses if (one := self.find(address)) is not None]
-        only_address(self.storage, text, [one.address for one in found])
-        return found[0]
-
-    def address_of(self, text: str) -> Address:
-        """Return the address of one set by beginnings of its keys, whole or damaged.
-
-        Raises
-        ------
-        UnknownNameError
-            Nothing, or more than one set, is meant.
-        """
-        addresses = addresses_by_prefix(self.storage, text)
-        if addresses is None:
-            raise self._unknown(text)
-        return only_address(self.storage, text, addresses)
+        opened = self.select(name).open()
+        return {one.split or features.manifest.source.split: features for one, features in opened.items()}
 
     def _refuse_removed(self, label: str, address: Address) -> None:
         try:
@@ -353,34 +308,3 @@ class Store:
                 f"{label} was removed from {self.storage.url} while it got its name: build or copy it again",
                 path=address.manifest,
             ) from error
-
-    def _pinned(self, name: str, split: str, pin: Pin) -> FeatureSet:
-        address = Address(pin.transform_key, pin.source_key)
-        features = self.find(address)
-        if features is None:
-            raise DamagedError(
-                f"{name}:{split} stands for {address.folder}, which is not in {self.storage.url}: "
-                "build or copy it again",
-                objects=(address.manifest,),
-            )
-        if features.digest != pin.digest:
-            raise DamagedError(
-                f"{name}:{split} was pinned with digest {pin.digest[:12]}, the set has {features.digest[:12]}",
-                objects=(address.manifest,),
-            )
-        return features
-
-    def _unknown(self, name: str) -> UnknownNameError:
-        wanted = name.partition(":")[0]
-        names = self.names()
-        near = difflib.get_close_matches(wanted, names, n=1)
-        hint = (
-            f", did you mean {near[0]!r}?"
-            if near
-            else f"; it has {', '.join(names)}"
-            if names
-            else "; it has no names: say the beginning of a key, as ls shows it"
-            if next(self.addresses(), None) is not None
-            else "; it is empty"
-        )
-        return UnknownNameError(f"there is no {name!r} in the store {self.storage.url}{hint}", name=name)

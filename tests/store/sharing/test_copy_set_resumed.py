@@ -67,7 +67,7 @@ def test_what_is_there_is_not_fetched_again(
     log.verbs.clear()
     again = Store(destination).pull("demo:train", Store(WatchedStorage(source.storage, log)))
     assert again["demo:train"].total == 0
-    assert log.paths("get") == ["refs/demo/00000001.json"] * 2 + [SMALL.address.manifest]
+    assert log.paths("get") == ["refs/demo/00000001.json", SMALL.address.manifest]
 
 
 def test_a_build_goes_on_with_an_interrupted_copy(source: Store, destination: Storage) -> None:

@@ -88,7 +88,7 @@ def repair(
     threads = available_cores() if workers is None else max(1, workers)
     results: dict[str, Repair] = {}
     with progress("bytes") as report:
-        for label, address, digest in _chosen(opened, names):
+        for label, address, _, digest in (one for name in names for one in opened.select(name).sets):
             pinned = digest or (None if known is None else known.pinned_digest(address))
             source = other or _upstream(upstreams, opened, address, label, pinned)
             features, mended = _opened(opened, address, pinned, source, uncommit=uncommit)
@@ -151,27 +151,6 @@ def _tell(results: dict[str, Repair]) -> None:
         )
     if any(result.left for result in results.values()):
         raise typer.Exit(1)
-
-
-def _chosen(store: Store, names: list[str]) -> list[tuple[str, Address, str | None]]:
-    """Return label, address and promised digest of what is meant; nothing of it need be whole."""
-    from spikestore.store_schemas.documents.address import Address
-    from spikestore.store_schemas.specs.model import NAME
-
-    chosen: list[tuple[str, Address, str | None]] = []
-    for text in names:
-        name, _, split = text.partition(":")
-        ref = store.ref(name) if NAME.match(name) else None
-        if ref is None or (split and split not in ref.splits):
-            address = store.address_of(text)
-            chosen.append((text, address, None))
-            continue
-        chosen += [
-            (f"{name}:{one}", Address(pin.transform_key, pin.source_key), pin.digest)
-            for one, pin in ref.splits.items()
-            if split in ("", one)
-        ]
-    return chosen
 
 
 def _opened(

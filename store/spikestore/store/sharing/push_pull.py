@@ -9,11 +9,10 @@ from typing import Protocol
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import NamedSet
 from spikestore.store.partitions import load_partition, partition_names, store_partition
+from spikestore.store.selection import Selection
 from spikestore.store.sharing.copy_set import Copied, Progress, copy_set
 from spikestore.store.storage import Storage
-from spikestore.store_schemas.documents.ref import Ref
 from spikestore.store_schemas.errors import ConflictError, UsageError
-from spikestore.store_schemas.specs.model import NAME
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +24,8 @@ class NamedSets(Protocol):
     def storage(self) -> Storage:
         """Where it lies."""
 
-    def ref(self, name: str) -> Ref | None:
-        """Return the newest entry of a name."""
-
-    def splits(self, name: str) -> dict[str, FeatureSet]:
-        """Return all splits of a name."""
-
-    def resolve(self, text: str) -> FeatureSet:
-        """Return one feature set by name or key."""
+    def select(self, text: str) -> Selection:
+        """Return what a name or a key means."""
 
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
         """Raise if a name stands for something else than these sets."""
@@ -58,7 +51,7 @@ def copy_named(
         From where, and where to.
     text : str
         ``NAME``: all splits; ``NAME:SPLIT``: one of them, the name's other splits are kept at the destination if
-        they have the same transform. Or the beginning of a key, as `Store.resolve` takes it: then there is no name.
+        they have the same transform. Or the beginning of a key, as `Store.select` takes it: then there is no name.
     deep : bool
         Also decode what arrives and compare it with the digest, before it is stored.
     move : bool
@@ -83,17 +76,18 @@ def copy_named(
     """
     if source.storage.url == destination.storage.url:
         raise UsageError(f"{source.storage.url} is the store itself: name another one")
-    name, sets = _meant(source, text)
+    selection = source.select(text)
+    name, sets = selection.name, selection.open()
     if name is not None and not move:
-        destination.refuse_move(name, {split: NamedSet.of(features) for split, features in sets.items()})
+        destination.refuse_move(name, {one.split: NamedSet.of(features) for one, features in sets.items()})
     done: dict[str, Copied] = {}
-    for split, features in sets.items():
-        label = f"{name}:{split}" if name is not None else split
-        done[label] = copy_set(features, destination.storage, label=label, deep=deep, progress=progress)
+    for one, features in sets.items():
+        done[one.label] = copy_set(
+            features, destination.storage, label=one.label, deep=deep, progress=progress
+        )
         _copy_partitions(features, destination)
     if name is not None:
-        there = dict(zip(sets, (one.features for one in done.values()), strict=True))
-        destination.point(name, there, move=move)
+        destination.point(name, {one.split: done[one.label].features for one in sets}, move=move)
     return done
 
 
@@ -107,13 +101,3 @@ def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
             store_partition(destination.storage, key, name, found.samples, parts)
         except ConflictError as error:
             logger.warning("not copied: %s", error)
-
-
-def _meant(source: NamedSets, text: str) -> tuple[str | None, dict[str, FeatureSet]]:
-    name, _, split = text.partition(":")
-    if NAME.match(name) and source.ref(name) is not None:
-        if split:
-            return name, {split: source.resolve(text)}
-        return name, source.splits(name)
-    features = source.resolve(text)
-    return None, {f"{features.address.transform_key[:12]}/{features.address.source_key[:12]}": features}

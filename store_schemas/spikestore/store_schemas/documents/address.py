@@ -12,6 +12,11 @@ class Address(NamedTuple):
     source_key: str
 
     @property
+    def short(self) -> str:
+        """The beginnings of both keys, as ``ls`` shows them."""
+        return f"{self.transform_key[:12]}/{self.source_key[:12]}"
+
+    @property
     def folder(self) -> str:
         """The set's folder."""
         return f"features/{self.transform_key}/{self.source_key}"

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from spikestore.store import FeatureSet, Store
+from spikestore.store.selection import no_such_split
 from spikestore.store.upstreams import Upstreams
-from spikestore.store_schemas.errors import UnknownNameError, UsageError
+from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import Residence, pick_device
 from spikestore.train.models.backends import Backend
@@ -221,9 +222,7 @@ def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, Fea
     known = store.splits(name)
     for split in splits:
         if split not in known:
-            raise UnknownNameError(
-                f"{name} in {store.storage.url} has no split {split!r}, it has {', '.join(known)}"
-            )
+            raise no_such_split(store.storage, name, split, known)
     return known
 
 

@@ -32,7 +32,7 @@ def show(
     spikestore show demo:train --store s3://team/features --provenance
     """
     opened = open_store(store, must_exist=True)
-    sets = _meant(opened, name)
+    sets = [*opened.splits(name).values()]
     if as_json:
         print_json([_document(features) for features in sets])
         return
@@ -42,12 +42,6 @@ def show(
             console.print()
         for line in [*_lines(features), *(_provenance(features) if provenance else ())]:
             console.print(_visible(line), markup=False)
-
-
-def _meant(store: Any, name: str) -> list[FeatureSet]:
-    if ":" not in name and name in store.names():
-        return list(store.splits(name).values())
-    return [store.resolve(name)]
 
 
 def _document(features: FeatureSet) -> dict[str, Any]:
@@ -63,7 +57,7 @@ def _lines(features: FeatureSet) -> list[str]:
     operations = [_operation(operation.to_mapping()) for operation in manifest.transform.operations]
     lines = [
         f"{source.dataset} {source.split}, read by {source.reader} version {source.reader_version}",
-        f"  keys        {features.address.transform_key[:12]}/{features.address.source_key[:12]}",
+        f"  keys        {features.address.short}",
         f"  digest      {manifest.digest}",
         f"  transform   {operations[0]}",
         *(f"              {operation}" for operation in operations[1:]),

@@ -73,10 +73,7 @@ def _chosen(store: Store, names: list[str], damages: list[Any]) -> dict[str, Fea
     sets: dict[str, FeatureSet] = {}
     for name in names:
         try:
-            if ":" not in name and name in store.names():
-                sets |= {f"{name}:{split}": one for split, one in store.splits(name).items()}
-            else:
-                sets[name] = store.resolve(name)
+            sets |= {one.label: features for one, features in store.select(name).open().items()}
         except StoreError as error:
             damages.append(damage_of(error, name))
     if names:
@@ -88,7 +85,7 @@ def _chosen(store: Store, names: list[str], damages: list[Any]) -> dict[str, Fea
             damages.append(damage_of(error, address.manifest))
             continue
         if features is not None:
-            sets[f"{address.transform_key[:12]}/{address.source_key[:12]}"] = features
+            sets[address.short] = features
     for name in store.names():
         try:
             store.splits(name)

@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from spikestore.store.parallel import in_order
+from spikestore.store.concurrency import in_order
 from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.ref import Pin, Ref
 from spikestore.store_schemas.errors import DamagedError, NewerFormatError, StoreError, UsageError

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spikestore.store import refs
+from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import user_data_folder
 from spikestore.store.names import NamedSet, point, refuse_move, refuse_other_classes
-from spikestore.store.parallel import in_order
 from spikestore.store.selection import Selection, all_addresses, no_such_name, no_such_split, select
 from spikestore.store.storage import Storage, open_storage
 from spikestore.store_schemas.documents.address import Address

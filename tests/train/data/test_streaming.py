@@ -229,7 +229,7 @@ def test_a_fragment_lost_in_mid_epoch_is_an_error(folder: Path, tmp_path: Path, 
         list(iterator)
     assert caught.value.__cause__ is not None
     assert caught.value.details["objects"] == (f"{features.data_path}/{column}/c/6",)
-    mine = ("spikestore-ahead", "spikestore-loader")
+    mine = ("spikestore-prefetch", "spikestore-loader")
     assert not [one for one in threading.enumerate() if one.name.startswith(mine)]
 
 

@@ -6,10 +6,8 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
 import psutil
@@ -19,7 +17,6 @@ from tests.train.conftest import learnable
 
 from spikestore.store import Store
 from spikestore.store.storage.objects import ObjectStorage
-from spikestore.train.data.thread_pool import Threads
 
 SCRIPT = """
 import json, sys, threading
@@ -83,45 +80,3 @@ def test_a_silent_server_does_not_hold_ctrl_c(server: TinyS3, silent: str, order
     assert err == ""
     assert children == []
     assert shared is None or set(SHARED.iterdir()) <= shared
-
-
-def test_threads_are_left_in_the_middle_of_something() -> None:
-    """Whoever waits for a call that hangs is told, calls that have not begun never do, and nobody is waited for long."""
-    silence, begun = threading.Event(), threading.Event()
-    called: list[int] = []
-
-    def hang() -> None:
-        begun.set()
-        silence.wait()
-
-    pool = Threads(1, "spikestore-test")
-    hanging, next_one = pool.submit(hang), pool.submit(called.append, 1)
-    told: Future[bool] = Future()
-    waiter = threading.Thread(target=lambda: told.set_result(isinstance(hanging.exception(), CancelledError)))
-    waiter.start()
-    assert begun.wait(60)
-    pool.abandon()
-    assert told.result(60)
-    assert next_one.cancelled()
-    pool.shutdown()
-    with pytest.raises(RuntimeError, match="closed"):
-        pool.submit(hang)
-    (thread,) = [one for one in threading.enumerate() if one.name.startswith("spikestore-test")]
-    assert thread.daemon
-    silence.set()
-    thread.join(60)
-    assert not thread.is_alive()
-    assert called == []
-    waiter.join(60)
-
-
-def test_threads_do_their_work() -> None:
-    """In turn; as many threads as there is work for, and no more than were asked for; errors come to who waits."""
-    with Threads(3, "spikestore-test") as pool:
-        assert [future.result() for future in [pool.submit(pow, 2, k) for k in range(50)]] == [
-            2**k for k in range(50)
-        ]
-        assert 1 <= sum(one.name.startswith("spikestore-test") for one in threading.enumerate()) <= 3
-        with pytest.raises(ZeroDivisionError):
-            pool.submit(divmod, 1, 0).result()
-    assert not [one for one in threading.enumerate() if one.name.startswith("spikestore-test")]

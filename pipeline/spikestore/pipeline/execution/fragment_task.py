@@ -7,6 +7,7 @@ fragment that has its record already costs one look.
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,13 +15,13 @@ import numpy as np
 
 from spikestore.pipeline.readers.datasets import open_reader
 from spikestore.pipeline.readers.event_block import EventBlock
-from spikestore.pipeline.readers.prefetch import blocks
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import block_chain
 from spikestore.pipeline.transforms.fused import FusedSamples
 from spikestore.store.build import Build
 from spikestore.store.columns.samples import SampleColumns, concatenate
+from spikestore.store.concurrency import Prefetcher
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import RecordingError
@@ -163,7 +164,12 @@ def transform_rows(
     n_events = reader.n_events()
     per_recording = max(1.0, float(n_events.mean())) if len(n_events) else 1.0
     size = max(1, min(READ_BLOCK, int(READ_EVENTS / per_recording)))
-    with blocks(reader, rows, size) as stream:
+    blocks = (
+        reader.read_block(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size)
+    )
+    # One block ahead, so that memory stays bounded: it pays where reading waits for a disk or, as in `vlen_heap`, lets
+    # the interpreter's lock go.
+    with closing(Prefetcher(blocks, 1)) as stream:
         for block in stream:
             samples = chain(block, name_of=reader.name_of, sort=source.sort)
             if samples.errors and source.on_error != "skip":

@@ -26,8 +26,8 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
+from spikestore.store.concurrency import ByteBudget, in_order, wait_for
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.parallel import ByteBudget, in_order, wait_for
 from spikestore.store.sharing.acceptance import (
     other_digest,
     refuse_giants,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from spikestore.store.concurrency import interruptible
 from spikestore.store.storage.bounds import bound_of, refuse_larger
-from spikestore.store.storage.interruptible import interruptible
 from spikestore.store.storage.protocol import PIECE, StoredObject, path_parts
 from spikestore.store_schemas.errors import (
     MissingObjectError,

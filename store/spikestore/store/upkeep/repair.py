@@ -25,8 +25,8 @@ from spikestore.store.build import Build
 from spikestore.store.columns.digest import block_digests, set_digest
 from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.parallel import in_order
 from spikestore.store.storage import Storage
 from spikestore.store.upkeep.repair_documents import Repaired, put_right, repair_documents
 from spikestore.store.upkeep.repair_rewrite import Rows, events_of, write_anew

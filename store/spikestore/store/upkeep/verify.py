@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 
 from spikestore.store.columns.digest import block_digests, set_digest
 from spikestore.store.columns.reader import FragmentDecoder
+from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import available_cores
-from spikestore.store.parallel import in_order
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import ObjectEntry, Record
 from spikestore.store_schemas.documents.zarr_metadata import documents

@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from spikestore.store import FeatureSet
+from spikestore.store.concurrency import DaemonThreads, Prefetcher
 from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.arguments import augmentations, callables, true_or_false, whole_number
@@ -28,10 +29,8 @@ from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute
 from spikestore.train.data.order_choice import OrderChoice
 from spikestore.train.data.packed import Progress, pack, refuse_other_than_features
 from spikestore.train.data.placement import Chosen, Residence, choose_residence, pick_device
-from spikestore.train.data.prefetch import Prefetcher
 from spikestore.train.data.streaming.streaming import Stream
 from spikestore.train.data.subsets import subset_rows, subset_weights
-from spikestore.train.data.thread_pool import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -276,8 +275,8 @@ class FeatureLoader(IterableDataset[Batch]):
             self._go_to(self.epoch + 1, 0, self._own_order)
         epoch, first, process = self.epoch, self._batch, os.getpid()
         self._pass = current = object()
-        pool = Threads(self._assembly.threads + self._source.waiting, "spikestore-loader")
-        ahead = Prefetcher(self._make(self._order, epoch, first, pool), DEPTH, pool.abandon)
+        pool = DaemonThreads(self._assembly.threads + self._source.waiting, "spikestore-loader")
+        ahead = Prefetcher(self._make(self._order, epoch, first, pool), DEPTH, pool.abandon, errors="first")
         try:
             # No name holds a batch while the next one is made: its memory may be wanted again.
             for number in range(first, len(self)):
@@ -351,7 +350,7 @@ class FeatureLoader(IterableDataset[Batch]):
                 logger.info("until then 64 samples are read for each one, which is slow")
         self._go_to(epoch, batch, order)
 
-    def _make(self, order: BatchOrder, epoch: int, first: int, pool: Threads) -> Iterator[PendingBatch]:
+    def _make(self, order: BatchOrder, epoch: int, first: int, pool: DaemonThreads) -> Iterator[PendingBatch]:
         with pool:
             samples = self._source.batches(order, epoch, first, self.batch_size, pool)
             for one in itertools.islice(samples, max(len(self) - first, 0)):

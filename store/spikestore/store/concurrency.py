@@ -1,0 +1,323 @@
+"""Background work: calls in threads and in order, items made ahead, waits that can be left.
+
+A thread that may wait for a slow disk or a silent server as long as that likes is a daemon: it keeps no process alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Executor, Future, InvalidStateError, ThreadPoolExecutor
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_Parameters = ParamSpec("_Parameters")
+_Work = tuple[Future[Any], Callable[[], Any]]
+
+PATIENCE_S = 1.0
+"""How long `DaemonThreads` waits at its end for threads in the middle of something: many times what a read takes."""
+
+_AHEAD = 4
+"""Items per thread that are handed out before their results are taken: any number of items may come."""
+
+
+def in_order(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    threads: int = 8,
+    stop: Callable[[], object] = lambda: None,
+) -> Iterator[Result]:
+    """Yield the result of `work` for each item, in order, some of them worked on at once.
+
+    After an error, Ctrl-C, or when the caller stops taking results, nothing new begins; what is under way is told by
+    `stop`, and waited for.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="spikestore")
+    try:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads * _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BaseException:
+        stop()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def wait_for(tasks: Iterable[Future[None]]) -> None:
+    """Wait for tasks that are under way together; raise what the first of them raised that failed."""
+    for task in [*tasks]:
+        task.result()
+
+
+def interruptible(call: Callable[[], Result]) -> Result:
+    """Return ``call()``; in the main thread, which alone gets interrupts, in such a way that one ends the wait at once.
+
+    Compiled code does not look for signals while it waits: obstore gives a silent server half a minute, and tries again.
+    The call itself goes on in a daemon thread until the server or its own time limit ends it, and nobody waits for that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    done: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:  # raised in the thread that asked
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="spikestore-storage", daemon=True).start()
+    return done.result()
+
+
+class ByteBudget:
+    """Lets threads hold so many bytes together. Who asks for more than all of them gets them alone.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """Wait until there is room for `size` bytes, and hold them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._held == 0 or self._held + size <= self._size)
+            self._held += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= size
+                self._changed.notify_all()
+
+
+class Prefetcher(Generic[Item]):
+    """An iterator whose items are made ahead in a thread of its own, `depth` of them at most.
+
+    The thread ends when the items end, at `close`, when nobody holds the iterator, and at the interpreter's exit.
+    After `close` it is a `ValueError` to ask for more: no loop ends early in silence.
+
+    Parameters
+    ----------
+    items : generator
+        Runs in the thread; closed there.
+    depth : int
+        Items that are ready or being made; at least 1.
+    abandon : callable, optional
+        Ends whatever the generator waits for; called when the thread is to end early. Without it, the interpreter does
+        not wait for the thread at its exit.
+    errors : {"in order", "first"}
+        Whether an error while making an item is raised after the items before it, or at the next that is asked for.
+    """
+
+    def __init__(
+        self,
+        items: Iterator[Item],
+        depth: int,
+        abandon: Callable[[], object] | None = None,
+        *,
+        errors: Literal["in order", "first"] = "in order",
+    ) -> None:
+        self._channel: _Channel[Item] = _Channel(depth, errors_first=errors == "first")
+        # The thread knows the channel and not this object, whose end can so be noticed.
+        self._thread = threading.Thread(
+            target=_make, args=(items, self._channel), name="spikestore-prefetch", daemon=True
+        )
+        self._end = weakref.finalize(self, _stop, self._channel, self._thread, abandon)
+        self._end.atexit = abandon is not None  # else a slow disk would keep a process that wants to end
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        return self._channel.take()
+
+    def close(self) -> None:
+        """End the thread and wait for it."""
+        self._end()
+
+
+class _Channel(Generic[Item]):
+    def __init__(self, depth: int, *, errors_first: bool) -> None:
+        self._depth = depth
+        self._errors_first = errors_first
+        self._items: deque[Item] = deque()
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+        self._ended = False
+        self._stopped = False
+
+    def put(self, item: Item) -> bool:
+        """Hand an item over when there is room; tell whether more are wanted."""
+        with self._changed:
+            self._items.append(item)
+            del item  # its memory may be wanted again while this waits
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._stopped or len(self._items) < self._depth)
+            return not self._stopped
+
+    def take(self) -> Item:
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._error or self._ended or self._stopped)
+            if self._stopped:
+                raise ValueError("this iterator was closed")
+            if self._error is not None and (self._errors_first or not self._items):
+                error, self._error, self._ended = self._error, None, True
+                self._items.clear()
+                raise error
+            if not self._items:
+                raise StopIteration
+            self._changed.notify_all()
+            return self._items.popleft()
+
+    def end(self, error: BaseException | None = None) -> None:
+        with self._changed:
+            self._error, self._ended = error, True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._items.clear()
+            self._changed.notify_all()
+
+
+def _make(items: Iterator[Item], channel: _Channel[Item]) -> None:
+    error = None
+    try:
+        while True:
+            # No name holds an item that was handed over: its memory may be wanted again.
+            if not channel.put(next(items)):
+                break
+    except StopIteration:
+        pass
+    except BaseException as caught:  # raised where it can be handled
+        error = caught
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+        channel.end(error)
+
+
+def _stop(channel: _Channel[Item], thread: threading.Thread, abandon: Callable[[], object] | None) -> None:
+    channel.stop()
+    if abandon is not None:
+        abandon()
+    if thread is not threading.current_thread():
+        thread.join()
+
+
+class DaemonThreads(Executor):
+    """A thread pool that can be left while its threads still wait for a server.
+
+    The standard one is waited for at its end and at the interpreter's exit, for as long as a silent server likes.
+
+    Parameters
+    ----------
+    count : int
+        Threads at most; each starts when there is work for it.
+    name : str
+        What their names begin with.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._count = count
+        self._name = name
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._unfinished: set[Future[Any]] = set()
+        self._closed = False
+
+    def submit(
+        self, fn: Callable[_Parameters, Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> Future[Result]:
+        """Have a thread call ``fn(*args, **kwargs)``.
+
+        Raises
+        ------
+        RuntimeError
+            The pool is closed.
+        """
+        future: Future[Result] = Future()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the pool is closed")
+            self._unfinished.add(future)
+            if len(self._threads) < min(self._count, len(self._unfinished)):
+                number = len(self._threads)
+                thread = threading.Thread(
+                    target=_serve, args=(self._work,), name=f"{self._name}_{number}", daemon=True
+                )
+                self._threads.append(thread)
+                thread.start()
+        future.add_done_callback(self._finished)
+        self._work.put((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def _finished(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._unfinished.discard(future)
+
+    def abandon(self) -> None:
+        """End all waiting for results: what has not begun never does, what runs is cancelled for whoever waits for it."""
+        with self._lock:
+            self._closed = True
+            left = [*self._unfinished]
+        for future in left:
+            if not future.cancel():
+                with contextlib.suppress(InvalidStateError):  # it has just finished
+                    future.set_exception(CancelledError())
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; with `wait` give the threads a moment to end, and leave those that do not.
+
+        What has not begun is cancelled in any case.
+        """
+        del cancel_futures
+        self.abandon()
+        for _ in self._threads:
+            self._work.put(None)
+        until = time.monotonic() + PATIENCE_S
+        for thread in self._threads if wait else ():
+            thread.join(max(until - time.monotonic(), 0))
+
+
+def _serve(work: queue.SimpleQueue[_Work | None]) -> None:
+    while (item := work.get()) is not None:
+        future, call = item
+        del item
+        if future.set_running_or_notify_cancel():
+            try:
+                result = call()
+            except BaseException as error:  # raised where it is waited for
+                _settle(future.set_exception, error)
+            else:
+                _settle(future.set_result, result)
+                del result
+        del future, call  # an idle thread holds nothing
+
+
+def _settle(settle: Callable[[Any], None], outcome: Any) -> None:
+    with contextlib.suppress(InvalidStateError):  # nobody waits any more
+        settle(outcome)

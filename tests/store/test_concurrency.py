@@ -1,0 +1,265 @@
+"""Background work: in order, bounded, with errors where they belong, and no thread left behind."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
+from typing import Literal
+
+import pytest
+
+from spikestore.store.concurrency import ByteBudget, DaemonThreads, Prefetcher, in_order
+
+
+def test_results_come_in_order() -> None:
+    """Whoever is done first."""
+    turn = threading.Barrier(4)
+
+    def work(number: int) -> int:
+        turn.wait(60)  # four at once, or never
+        return number * number
+
+    assert [*in_order(work, range(8), threads=4)] == [number * number for number in range(8)]
+    assert [*in_order(str, ())] == []
+
+
+def test_items_are_asked_for_as_they_are_needed() -> None:
+    """Any number may come; who stops taking leaves the rest."""
+    asked = itertools.count()
+    results = in_order(lambda number: number, asked, threads=2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    results.close()  # type: ignore[attr-defined]
+    assert next(asked) < 20
+
+
+def test_an_error_ends_it() -> None:
+    """It is told before what is under way is waited for, and nothing new begins."""
+    begun: list[int] = []
+    over = threading.Event()
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 1:
+            raise ValueError("one")
+        assert over.wait(60)
+
+    with pytest.raises(ValueError, match="one"):
+        # The second item fails while the first one waits for `stop`, which comes only if nobody waits for the first.
+        for _ in in_order(work, [1, 2, 3, 4, 5, 6], threads=2, stop=over.set):
+            pass
+    assert len(begun) <= 3
+
+
+def test_the_budget_is_shared() -> None:
+    """Small ones go together, one that is larger than all goes alone, and what is held comes back after an error."""
+    budget = ByteBudget(10)
+    with budget.held(4), budget.held(6):
+        waiting = threading.Thread(target=lambda: _hold(budget, 1), daemon=True)
+        waiting.start()
+        waiting.join(0.05)
+        assert waiting.is_alive()
+    waiting.join(60)
+    assert not waiting.is_alive()
+    with pytest.raises(ValueError, match="held"), budget.held(1000):
+        raise ValueError("held")
+    with budget.held(10):
+        pass
+
+
+def _hold(budget: ByteBudget, size: int) -> None:
+    with budget.held(size):
+        pass
+
+
+def test_threads_are_left_in_the_middle_of_something() -> None:
+    """Whoever waits for a call that hangs is told, calls that have not begun never do, and nobody is waited for long."""
+    silence, begun = threading.Event(), threading.Event()
+    called: list[int] = []
+
+    def hang() -> None:
+        begun.set()
+        silence.wait()
+
+    pool = DaemonThreads(1, "spikestore-test")
+    hanging, next_one = pool.submit(hang), pool.submit(called.append, 1)
+    told: Future[bool] = Future()
+    waiter = threading.Thread(target=lambda: told.set_result(isinstance(hanging.exception(), CancelledError)))
+    waiter.start()
+    assert begun.wait(60)
+    pool.abandon()
+    assert told.result(60)
+    assert next_one.cancelled()
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(hang)
+    (thread,) = [one for one in threading.enumerate() if one.name.startswith("spikestore-test")]
+    assert thread.daemon
+    silence.set()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert called == []
+    waiter.join(60)
+
+
+def test_threads_do_their_work() -> None:
+    """In turn; as many threads as there is work for, and no more than were asked for; errors come to who waits."""
+    with DaemonThreads(3, "spikestore-test") as pool:
+        assert [future.result() for future in [pool.submit(pow, 2, k) for k in range(50)]] == [
+            2**k for k in range(50)
+        ]
+        assert 1 <= sum(one.name.startswith("spikestore-test") for one in threading.enumerate()) <= 3
+        with pytest.raises(ZeroDivisionError):
+            pool.submit(divmod, 1, 0).result()
+    assert not [one for one in threading.enumerate() if one.name.startswith("spikestore-test")]
+
+
+def prefetching() -> list[str]:
+    """Return the names of threads that make items ahead."""
+    return [one.name for one in threading.enumerate() if one.name == "spikestore-prefetch"]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 9])
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_items_come_in_order_and_end(count: int, depth: int) -> None:
+    """All of them, once, made by one other thread; and then it has ended for good."""
+    makers: set[int] = set()
+
+    def items() -> Iterator[int]:
+        for number in range(count):
+            makers.add(threading.get_ident())
+            yield number
+
+    ahead = Prefetcher(items(), depth)
+    assert list(ahead) == list(range(count))
+    assert list(ahead) == []
+    ahead.close()
+    assert prefetching() == []
+    assert threading.get_ident() not in makers
+    assert len(makers) <= 1
+
+
+class Gate:
+    """Items that wait until they may be made."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self._allowed = threading.Semaphore(0)
+        self._changed = threading.Condition()
+
+    def items(self) -> Iterator[int]:
+        """Yield 0, 1, 2 …, each when it is allowed."""
+        for number in itertools.count():
+            with self._changed:
+                self.begun.append(number)
+                self._changed.notify_all()
+            self._allowed.acquire()
+            yield number
+
+    def allow(self, count: int = 1) -> None:
+        """Let items be made."""
+        self._allowed.release(count)
+
+    def has_begun(self, count: int) -> bool:
+        """Wait until so many items are ready or being made."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.begun) >= count, 60)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_no_more_than_depth_are_made_ahead(depth: int) -> None:
+    """Items that are ready or being made: the thread waits for its consumer."""
+    gate = Gate()
+    ahead = Prefetcher(gate.items(), depth)
+    gate.allow(100)
+    for taken in range(5):
+        assert gate.has_begun(depth + taken)
+        ahead._thread.join(0.05)
+        assert len(gate.begun) == depth + taken
+        assert next(ahead) == taken
+    ahead.close()
+
+
+def fails_at_two() -> Iterator[int]:
+    yield 0
+    yield 1
+    try:
+        raise OSError("the disk is gone")
+    except OSError as error:
+        raise ValueError("can't read") from error
+
+
+@pytest.mark.parametrize(("errors", "before"), [("in order", [0, 1]), ("first", [])])
+def test_an_error_comes_where_it_was_asked_for(
+    errors: Literal["in order", "first"], before: list[int]
+) -> None:
+    """After the items before it, or before those that are ready; with its cause, and then there is nothing more."""
+    ahead = Prefetcher(fails_at_two(), 5, errors=errors)
+    ahead._thread.join(60)
+    assert [next(ahead) for _ in before] == before
+    with pytest.raises(ValueError, match="can't read") as caught:
+        next(ahead)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert "fails_at_two" in [entry.name for entry in caught.traceback]
+    assert list(ahead) == []
+    ahead.close()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), SystemExit()])
+def test_errors_of_every_kind_reach_the_consumer(error: BaseException) -> None:
+    """Nothing ends the thread in silence."""
+
+    def fail() -> int:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        next(Prefetcher((fail() for _ in range(1)), 1))
+    assert caught.value is error
+
+
+def test_a_closed_one_gives_no_more() -> None:
+    """It waits for the item that is being made, drops it, and ends no loop in silence."""
+    gate = Gate()
+    ahead = Prefetcher(gate.items(), 2)
+    assert gate.has_begun(1)
+    closing = threading.Thread(target=ahead.close)
+    closing.start()
+    closing.join(0.05)
+    assert closing.is_alive()
+    gate.allow()
+    closing.join(60)
+    assert gate.begun == [0]
+    with pytest.raises(ValueError, match="was closed"):
+        next(ahead)
+    assert prefetching() == []
+
+
+def test_one_that_nobody_holds_ends() -> None:
+    """Also when the loop over it is broken off."""
+    for _ in Prefetcher(itertools.count(), 2):
+        break
+    gc.collect()
+    assert prefetching() == []
+
+
+@pytest.mark.parametrize("wait", ["pass", "threading.Event().wait()"])
+def test_a_process_ends_with_iterators_alive(wait: str) -> None:
+    """An iterator in a global, even one that waits for a silent disk, does not keep the interpreter from ending."""
+    script = f"""
+import threading
+from spikestore.store.concurrency import Prefetcher
+def items():
+    yield 0
+    {wait}
+    yield 1
+ahead = Prefetcher(items(), 2)
+print(next(ahead))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")

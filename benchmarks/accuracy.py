@@ -85,7 +85,7 @@ def fill_store(scratch: Path, data: Path | None) -> Any:
 
     if data is None:
         data = scratch / "data"
-        write_demo_data(data, **COUNTS)
+        write_demo_data(data, train=COUNTS["train"], valid=COUNTS["valid"], test=COUNTS["test"])
     # A copy, whose lock is its own.
     recipe = Path(shutil.copy(ROOT / "recipes" / "demo.toml", scratch))
     preprocess(recipe, data=data, store=scratch / "store", workers=0)

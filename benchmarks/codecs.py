@@ -12,7 +12,8 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,14 +91,8 @@ def measure(index: Candidate, value: Candidate, chunks: dict[str, list[Any]], fl
             if not np.array_equal(one.decode(data), chunk):
                 raise ValueError(f"{one.name} does not give back {name}")
         sizes[name] = sum(map(len, encoded)) / sum(map(len, chunks[name]))
-        encoding += statistics.median(
-            timed(lambda one=one, name=name: [one.encode(chunk) for chunk in chunks[name]])
-            for _ in range(ROUNDS)
-        )
-        decoding += statistics.median(
-            timed(lambda one=one, encoded=encoded: [one.decode(data) for data in encoded])
-            for _ in range(ROUNDS)
-        )
+        encoding += statistics.median(timed(partial(_each, one.encode, chunks[name])) for _ in range(ROUNDS))
+        decoding += statistics.median(timed(partial(_each, one.decode, encoded)) for _ in range(ROUNDS))
     values = 2 * sum(map(len, chunks["index"]))
     return {
         "codec": index.name,
@@ -107,6 +102,11 @@ def measure(index: Candidate, value: Candidate, chunks: dict[str, list[Any]], fl
         "encodes": values / encoding / 1e6,
         "decodes": values / decoding / 1e6,
     }
+
+
+def _each(work: Callable[[Any], object], values: Iterable[Any]) -> None:
+    for value in values:
+        work(value)
 
 
 def candidates(column: str) -> list[Candidate]:

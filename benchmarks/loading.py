@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.alone import numbers_of
 from benchmarks.bench import Bench as Raw
@@ -24,6 +24,9 @@ from benchmarks.form import PINNED, Row, arguments, compare, report, wanted_rows
 from benchmarks.peers.process import PeerError, PeerProcess
 from benchmarks.recordings import recordings_of
 from benchmarks.stream_order import shuffle_quality
+
+if TYPE_CHECKING:
+    from spikestore.train.data.placement import Residence
 
 os.environ.update(PINNED)
 
@@ -99,7 +102,7 @@ class Bench:
             for i in range(min(2000, len(dataset)))
         ]
 
-    def loader(self, residence: str, **more: Any) -> Any:
+    def loader(self, residence: Residence, **more: Any) -> Any:
         """Return our loader."""
         from spikestore.train import FeatureLoader
 
@@ -182,7 +185,7 @@ def on_device(bench: Bench, batches: Any) -> Iterator[Any]:
         yield frames.to(bench.device), labels.to(bench.device)
 
 
-def against_cache(bench: Bench, row: Row, residence: str) -> Row:
+def against_cache(bench: Bench, row: Row, residence: Residence) -> Row:
     """Compare one of our residences with Tonic's warm cache."""
     peer = cached_loader(bench)
     return warm(row, several(bench.loader(residence), 3), lambda: on_device(bench, peer))
@@ -253,7 +256,8 @@ def against_litdata(bench: Bench) -> Row:
     folder = Path(tempfile.mkdtemp(dir=bench.raw.scratch))
     columns = pack(bench.features)
     names = ("index", "value", "offsets", "n_bins", "label", "sites")
-    np.savez(folder / "columns.npz", **{name: np.asarray(getattr(columns, name)) for name in names})
+    arrays: dict[str, Any] = {name: np.asarray(getattr(columns, name)) for name in names}
+    np.savez(folder / "columns.npz", **arrays)
     arguments = (folder / "columns.npz", folder / "chunks", str(BATCH), str(WORKERS))
     try:
         with PeerProcess("litdata", "benchmarks.peers.litdata_batches", *arguments) as peer:

@@ -16,10 +16,13 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.form import PINNED, Row, arguments, report
 from benchmarks.recordings import find_recordings
+
+if TYPE_CHECKING:
+    from spikestore.train.data.placement import Chosen
 
 os.environ.update(PINNED)
 
@@ -96,22 +99,23 @@ def mix(path: Path) -> None:
                 file[name][...] = file[name][...][order]
 
 
-def trained(bench: Bench, residence: str, seed: int) -> float:
+def trained(bench: Bench, residence: Chosen, seed: int) -> float:
     """Train once; return the accuracy in percent."""
     import torch
 
     from spikestore.train import FeatureLoader, build_network, training_step
     from spikestore.train.models.memory_check import network_shape
     from spikestore.train.runs.config import load_config
-    from spikestore.train.runs.loop import accuracy, make_optimiser
+    from spikestore.train.runs.loop import make_optimiser
+    from spikestore.train.runs.step import accuracy
 
     config = load_config(Path(__file__).parents[1] / "configs" / "demo.toml")
     size, features = config.data.batch_size, bench.splits["train"]
     torch.manual_seed(seed)
     network = build_network(config.network, **network_shape(features, config.network))
     optimiser = make_optimiser(config.optimiser, network)
-    window = {"window": WINDOW} if residence == "stream" else {}
-    loader = FeatureLoader(features, size, residence, shuffle=True, seed=seed, threads=1, **window)
+    window = WINDOW if residence == "stream" else None
+    loader = FeatureLoader(features, size, residence, shuffle=True, seed=seed, threads=1, window=window)
     for _ in range(bench.epochs):
         for batch in loader:
             training_step(network, optimiser, batch, config.optimiser.clip_norm)

@@ -152,7 +152,7 @@ def half_precision(device: Any) -> list[Row]:
         network, x, labels = _network(device, "fused")
         optimiser = torch.optim.AdamW(network.parameters())
         batch = Batch(x, labels, torch.full((len(x),), x.shape[1]), torch.arange(len(x)))
-        arithmetic = Arithmetic(precision, device)  # type: ignore[arg-type]
+        arithmetic = Arithmetic(precision, device)
         losses[precision] = float(training_step(network, optimiser, batch, arithmetic=arithmetic))
     worst = max(abs(loss / losses["float32"] - 1) for loss in losses.values())
     return [*rows, _row("half precision: loss of a training step against float32's", 0.05, worst)]
@@ -206,7 +206,7 @@ def loaders(device: Any) -> list[Row]:
         features = small_set(170).build(Store(Path(folder) / "store").storage)
         truth = list(FeatureLoader(features, 32, "host", reuse=False))
         for residence in ("host", "device", "stream"):
-            found = list(FeatureLoader(features, 32, residence, device=device, reuse=False))  # type: ignore[arg-type]
+            found = list(FeatureLoader(features, 32, residence, device=device, reuse=False))
             differing = sum(
                 _differing(a, b)
                 for pair in zip(found, truth, strict=True)

@@ -54,11 +54,11 @@ def _steps(jax: Any, layers: Any, x: Any, labels: Any, unroll: int) -> tuple[Cal
     """Return what takes a step and returns its seconds, compiled, and the loss of the first step."""
     jnp, lax = jax.numpy, jax.lax
 
-    @jax.custom_jvp
+    @jax.custom_jvp  # type: ignore[untyped-decorator]
     def fire(v: Any) -> Any:
         return jnp.where(v > 0, jnp.trunc(v), 0.0)
 
-    @fire.defjvp
+    @fire.defjvp  # type: ignore[untyped-decorator]
     def _surrogate(values: Any, tangents: Any) -> Any:
         (v,), (tangent,) = values, tangents
         return fire(v), SCALE / WIDTH * jnp.exp(-jnp.abs(v - 1.0) / WIDTH) * tangent
@@ -84,10 +84,10 @@ def _steps(jax: Any, layers: Any, x: Any, labels: Any, unroll: int) -> tuple[Cal
         change = first / (1 - 0.9**step) / (jnp.sqrt(second / (1 - 0.999**step)) + 1e-8)
         return weight * (1 - 1e-3 * 1e-2) - 1e-3 * change, first, second
 
-    @jax.jit
+    @jax.jit  # type: ignore[untyped-decorator]
     def update(weights: Any, first: Any, second: Any, step: Any) -> Any:
         loss, gradients = jax.value_and_grad(loss_of)(weights)
-        changed = jax.tree.map(lambda *them: adamw(*them, step), weights, gradients, first, second)
+        changed = jax.tree.map(lambda w, g, m, v: adamw(w, g, m, v, step), weights, gradients, first, second)
         shape = jax.tree.structure(weights)
         parts = zip(
             *jax.tree.leaves(changed, is_leaf=lambda one: isinstance(one, tuple) and len(one) == 3),

@@ -119,7 +119,7 @@ def _sparse_list(all_ways: Loadings, samples: int) -> Batches:
     import tonic
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         all_ways.tensors[:samples],  # type: ignore[arg-type]
         batch_size=all_ways.batch,
         shuffle=True,

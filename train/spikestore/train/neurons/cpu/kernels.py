@@ -19,15 +19,11 @@ import numpy as np
 from numba import carray  # type: ignore[attr-defined]
 
 from spikestore.train.neurons.cpu.compile import (
-    LEAST,
     MOST_PACKED,
-    ONE,
     STRIP,
-    TINY,
     UNPACKED,
     ZERO,
     add_to,
-    exp_minus,
     floats,
     keep,
     octets,
@@ -56,6 +52,15 @@ from spikestore.train.neurons.cpu.job import (
     WIDTH,
     WORDS,
     X,
+)
+from spikestore.train.neurons.cpu.neuron_step import (
+    after_reset,
+    does_fire,
+    fire,
+    not_below,
+    slope_at,
+    through_reset,
+    through_spike,
 )
 from spikestore.train.neurons.cpu.simd import count_packed
 
@@ -112,21 +117,10 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
                 for i in range(count):
                     v = state[i] + x[i]
                     kept[i] = v
-                    if single:
-                        spike = ONE if v - threshold >= ZERO else ZERO
-                    else:
-                        whole = np.trunc(v * inverse if by_product else v / threshold)
-                        # A product and no choice: NaN and -inf must come through as they do in Sinabs.
-                        spike = (ONE if v > ZERO else ZERO) * whole
+                    spike = fire(v, threshold, inverse, single, by_product)
                     now[i] = spike
-                    if to_zero:
-                        v = v * (ONE if spike == ZERO else ZERO) + reset
-                    else:
-                        v -= spike * reset
-                    if bounded:
-                        above = v - minimum
-                        v = (ZERO if above <= ZERO else above) + minimum
-                    state[i] = v
+                    v = after_reset(v, spike, reset, to_zero)
+                    state[i] = not_below(v, minimum) if bounded else v
                 for i in range(count):
                     spikes[i] = now[i]
                 if job[PACKED] != 0:
@@ -157,8 +151,8 @@ def backward_task(
     Parameters
     ----------
     single, by_product, bounded, to_zero : bool
-        As for `forward_task`. The second matters only with the third, which does not matter with the last:
-        ``minimum`` may be -inf there.
+        As for `forward_task`. `single` matters only with one of the last two, `by_product` only with `bounded` and
+        without `to_zero`.
     given : bool
         The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
     by_width : bool
@@ -193,30 +187,13 @@ def backward_task(
                 surrogate = carray(floats((job[SURROGATE] if given else job[KEPT]) + 4 * place), count)
                 for i in range(count):
                     v = kept[i]
-                    if given:
-                        slope = surrogate[i]
-                    else:
-                        away = abs(v - threshold)
-                        slope = scale * exp_minus(away * width if by_width else away / width)
-                    later = state[i]
+                    slope = surrogate[i] if given else slope_at(v, threshold, scale, width, by_width)
                     if to_zero:
-                        # No quotient of a float below the threshold is rounded up to 1: it spikes from there on.
-                        # NaN and -inf have no whole number of thresholds.
-                        if single:
-                            silent = ZERO if v - threshold >= ZERO else ONE
-                        else:
-                            silent = ONE if LEAST <= v < threshold else ZERO
-                        later = ZERO if v * silent + reset - minimum <= ZERO else later
-                        later *= silent
-                    elif bounded:
-                        if single:
-                            spike = ONE if v - threshold >= ZERO else ZERO
-                        else:
-                            whole = np.trunc(v * inverse if by_product else v / threshold)
-                            spike = (ONE if v > ZERO else ZERO) * whole
-                        later = ZERO if v - spike * reset - minimum <= ZERO else later
-                    later += (gradient[i] if to_zero else gradient[i] - later * reset) * slope
-                    later = ZERO if abs(later) < TINY else later
+                        spike = does_fire(v, threshold, single)
+                    else:
+                        spike = fire(v, threshold, inverse, single, by_product) if bounded else ZERO
+                    later = through_reset(state[i], v, spike, reset, minimum, bounded, to_zero)
+                    later = through_spike(later, gradient[i], slope, reset, to_zero)
                     state[i] = later
                     input_gradient[i] = later
 

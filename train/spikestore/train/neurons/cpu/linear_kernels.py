@@ -14,13 +14,10 @@ from numba import carray  # type: ignore[attr-defined]
 
 from spikestore.train.neurons.cpu.compile import (
     MOST_PACKED,
-    ONE,
     STRIP,
-    TINY,
     UNPACKED,
     ZERO,
     add_to,
-    exp_minus,
     floats,
     inner,
     keep,
@@ -54,6 +51,13 @@ from spikestore.train.neurons.cpu.job import (
     WIDTH,
     WORDS,
     X,
+)
+from spikestore.train.neurons.cpu.neuron_step import (
+    after_reset,
+    not_below,
+    slope_at,
+    through_reset,
+    through_spike,
 )
 from spikestore.train.neurons.cpu.simd import PAD, count_packed, gather, list_active, scatter
 
@@ -243,14 +247,8 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
                     for i in range(count):
                         before = current[i] + (v[i] + bias[i])
                         v[i] = before
-                        if to_zero:
-                            after = before * (ONE if packed[i] == 0 else ZERO) + reset
-                        else:
-                            after = before - np.float32(packed[i]) * reset
-                        if bounded:
-                            above = after - minimum
-                            after = (ZERO if above <= ZERO else above) + minimum
-                        current[i] = after
+                        after = after_reset(before, np.float32(packed[i]), reset, to_zero)
+                        current[i] = not_below(after, minimum) if bounded else after
                 state = carray(floats(job[STATE] + 4 * one), count)
                 sums = carray(floats(job[SUMS] + 4 * one), count)
                 for i in range(count):
@@ -263,23 +261,13 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
                     source = carray(octets(job[SOURCE] + (row * time + step) * inputs), inputs)
                     v = carray(floats(at_v + 4 * room * step), wide)
                     # Three loops: of one with more tensors the compiler does not see that they don't overlap.
-                    if to_zero:
+                    if to_zero or bounded:
                         for i in range(count):
-                            silent = ONE if packed[i] == 0 else ZERO
-                            later = state[i]
-                            if bounded:
-                                later = ZERO if v[i] * silent + reset - minimum <= ZERO else later
-                            state[i] = later * silent
-                    elif bounded:
-                        for i in range(count):
-                            after = v[i] - np.float32(packed[i]) * reset
-                            state[i] = ZERO if after - minimum <= ZERO else state[i]
+                            spike = np.float32(packed[i])
+                            state[i] = through_reset(state[i], v[i], spike, reset, minimum, bounded, to_zero)
                     for i in range(count):
-                        away = abs(v[i] - threshold)
-                        slope = scale * exp_minus(away * width if by_width else away / width)
-                        later = state[i]
-                        later += (gradient[i] if to_zero else gradient[i] - later * reset) * slope
-                        later = ZERO if abs(later) < TINY else later
+                        slope = slope_at(v[i], threshold, scale, width, by_width)
+                        later = through_spike(state[i], gradient[i], slope, reset, to_zero)
                         state[i] = later
                         input_gradient[i] = later
                     for i in range(count):

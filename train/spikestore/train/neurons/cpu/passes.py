@@ -54,7 +54,7 @@ def backward(
     numbers, by_width = exponential_numbers(neuron, exponential) if exponential is not None else ({}, False)
     modes = modes_of(neuron)
     if neuron.to_zero:
-        modes = (neuron.single, False, False, True)
+        modes = (neuron.single, False, neuron.minimum is not None, True)
     elif neuron.minimum is None:
         modes = (False, False, False, False)
     run_job(

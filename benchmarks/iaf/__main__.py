@@ -27,6 +27,7 @@ from benchmarks.iaf.against_sinabs import (
     kept,
 )
 from benchmarks.iaf.epoch import epoch
+from benchmarks.iaf.linear_layers import joint_vs_apart, kept_vs_apart
 from benchmarks.iaf.steps import Bench
 from benchmarks.networks import DENSITY, STEPS
 
@@ -84,6 +85,8 @@ ROWS = [
     fused_vs_unbind,
     floor,
     kept,
+    joint_vs_apart,
+    kept_vs_apart,
     conv_fused_vs_sinabs,
     conv_fused_vs_unbind,
     exodus,

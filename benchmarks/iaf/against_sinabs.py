@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.form import Row, compare
-from benchmarks.iaf.steps import Bench, stepper
+from benchmarks.iaf.steps import Bench, bytes_kept, stepper
 from benchmarks.networks import conv_network, frames, seed_network
 
 
@@ -37,27 +35,9 @@ def kept(bench: Bench) -> Row:
     """Bytes that the network keeps for the backward pass, parameters and all, frames included."""
     row = Row("bytes_kept_for_backward_vs_sinabs", 1 / 3, better="lower")
     x = frames(bench.device, bench.batch)
-    ours, peer = (_bytes_kept(seed_network(bench.device, one), x) for one in ("fused", "sinabs"))
+    ours, peer = (bytes_kept(seed_network(bench.device, one), x) for one in ("fused", "sinabs"))
     row.ratios, row.ours, row.peer = [ours / peer], {"bytes": ours}, {"bytes": peer}
     return row
-
-
-def _bytes_kept(network: Any, x: Any) -> int:
-    import torch
-
-    from spikestore.train import forget_states
-
-    storages: dict[int, tuple[int, Any]] = {}
-
-    def keep(tensor: Any) -> Any:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes(), tensor
-        return tensor
-
-    forget_states(network)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network(x)
-    return sum(size for size, _ in storages.values())
 
 
 def conv_fused_vs_sinabs(bench: Bench) -> Row:

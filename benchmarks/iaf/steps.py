@@ -68,6 +68,25 @@ def stepper(network: Any, x: Any, best_of: int = 3) -> Callable[[], float]:
     return lambda: len(x) / min(step() for _ in range(best_of))
 
 
+def bytes_kept(network: Any, x: Any) -> int:
+    """Return the bytes that a network keeps for the backward pass, its parameters and `x` included."""
+    import torch
+
+    from spikestore.train import forget_states
+
+    storages: dict[int, tuple[int, Any]] = {}
+
+    def keep(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes(), tensor
+        return tensor
+
+    forget_states(network)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(x)
+    return sum(size for size, _ in storages.values())
+
+
 def trainer(network: Any, x: Any, labels: Any, best_of: int = 3) -> tuple[Callable[[], float], float]:
     """Return a function that gives samples/s of training steps, AdamW included, and the loss of the first step."""
     import torch

@@ -1,0 +1,38 @@
+"""Rows of ``benchmarks.iaf`` on linear layers and neurons that run as one step, against the same layers one by one.
+
+Both sides have the same kernels for the neurons; the peer is ``nn.Sequential`` in place of ``SpikingSequential``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from benchmarks.form import Row, compare
+from benchmarks.iaf.steps import Bench, bytes_kept, stepper
+from benchmarks.networks import frames, seed_network
+
+
+def joint_vs_apart(bench: Bench) -> Row:
+    """Forward and backward of the seed's network. Single steps of both take turns."""
+    x = frames(bench.device, bench.batch)
+    ours, apart = (stepper(network, x, best_of=1) for network in _networks(bench))
+    row = Row(f"joint_vs_apart_{bench.device.type}")
+    return compare(row, ours, apart, unit="samples/s", rounds=bench.rounds, turns=10)
+
+
+def kept_vs_apart(bench: Bench) -> Row:
+    """Bytes that the network keeps for the backward pass, parameters and frames included."""
+    row = Row("bytes_kept_joint_vs_apart", better="lower")
+    x = frames(bench.device, bench.batch)
+    ours, apart = (bytes_kept(network, x) for network in _networks(bench))
+    row.ratios, row.ours, row.peer = [ours / apart], {"bytes": ours}, {"bytes": apart}
+    return row
+
+
+def _networks(bench: Bench) -> tuple[Any, Any]:
+    """Return the network that is built by default, and its layers one by one; both have the same weights."""
+    from torch import nn
+
+    joint, apart = (seed_network(bench.device, "fused") for _ in range(2))
+    return joint, nn.Sequential(OrderedDict(apart.named_children()))

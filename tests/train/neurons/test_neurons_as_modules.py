@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.neurons import IAF, Heaviside, SingleExponential
 from spikestore.train.neurons import linear as linear_module
-from spikestore.train.neurons.counts import Counts
+from spikestore.train.neurons.linear.counts import Counts
 from spikestore.train.neurons.sequential import SpikingSequential, watch_spikes
 
 pytestmark = pytest.mark.bits

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from spikestore.train.neurons import IAF, Heaviside, SingleExponential
 from spikestore.train.neurons import linear as linear_module
-from spikestore.train.neurons.cpu import linear_passes as cpu_linear
-from spikestore.train.neurons.linear import pack
+from spikestore.train.neurons.linear import cpu_passes as cpu_linear
+from spikestore.train.neurons.linear.functions import pack
 from spikestore.train.neurons.sequential import SpikingSequential
 
 pytestmark = pytest.mark.bits

@@ -24,7 +24,7 @@ MANY = 3000.0
 
 def triton_linear() -> Any:
     """Return the module with the functions of the GPU."""
-    return import_module("spikestore.train.neurons.gpu.linear_passes")
+    return import_module("spikestore.train.neurons.linear.gpu_autograd")
 
 
 def leaves(scale: float, device: str) -> dict[str, Tensor]:
@@ -114,7 +114,7 @@ def network_and_frames(backend: str, device: str) -> tuple[nn.Module, Tensor]:
 def whole_network() -> None:
     """Assert that a network keeps a third of what it keeps with Sinabs, with the CPU's outputs and gradients."""
     dynamics: Any = import_module("spikestore.train.neurons.dynamics")
-    functions: Any = import_module("spikestore.train.neurons.linear")
+    functions: Any = import_module("spikestore.train.neurons.linear.functions")
     sequential: Any = import_module("spikestore.train.neurons.sequential")
     joint = triton_linear()
     theirs, on_cpu = (kept_bytes(*network_and_frames(one, "cpu")) for one in ("sinabs", "fused"))

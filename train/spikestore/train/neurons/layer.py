@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train.neurons.counts import Link
 from spikestore.train.neurons.dynamics import integrate_and_fire
-from spikestore.train.neurons.linear import linear_integrate_and_fire
+from spikestore.train.neurons.linear.counts import Link
+from spikestore.train.neurons.linear.functions import linear_integrate_and_fire
 from spikestore.train.neurons.neuron import Neuron
 from spikestore.train.neurons.surrogates import SingleExponential, Surrogate
 

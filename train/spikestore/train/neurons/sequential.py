@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 from torch.utils.hooks import RemovableHandle
 
-from spikestore.train.neurons.counts import Link
 from spikestore.train.neurons.layer import IAF
-from spikestore.train.neurons.linear import linear_of_counts, pack
+from spikestore.train.neurons.linear.counts import Link
+from spikestore.train.neurons.linear.functions import linear_of_counts, pack
 
 
 class SpikingSequential(nn.Sequential):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from spikestore.train.neurons.counts import Counts, Link
+from spikestore.train.neurons.linear.counts import Counts, Link
 from spikestore.train.neurons.neuron import Neuron, Pass
 from spikestore.train.neurons.surrogates import as_single_exponential
 
@@ -38,7 +38,7 @@ def pack(x: Tensor) -> Counts | None:
     """
     if x.device.type != "cpu":
         return None
-    from spikestore.train.neurons.cpu import linear_passes as cpu_linear
+    from spikestore.train.neurons.linear import cpu_passes as cpu_linear
 
     return cpu_linear.pack(x)
 
@@ -75,7 +75,7 @@ def _joint_functions(x: Tensor) -> tuple[Any, Any]:
     """Return the functions of a linear layer with neurons, and of one that reads counts, for a device."""
     if x.device.type == "cpu":
         return _LinearIAF, _LinearOfCounts
-    from spikestore.train.neurons.gpu import linear_passes as gpu_linear
+    from spikestore.train.neurons.linear import gpu_autograd as gpu_linear
 
     return gpu_linear.LinearIAF, gpu_linear.LinearOfSpikes
 
@@ -92,7 +92,7 @@ class _LinearIAF(torch.autograd.Function):
         counts: Counts | None,
         notes: list[Counts | None],
     ) -> tuple[Tensor, Tensor]:
-        from spikestore.train.neurons.cpu import linear_passes as cpu_linear
+        from spikestore.train.neurons.linear import cpu_passes as cpu_linear
 
         current = linear(x, weight, bias)
         sparse = _are_summed(counts, weight)
@@ -117,7 +117,7 @@ class _LinearIAF(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
-        from spikestore.train.neurons.cpu import linear_passes as cpu_linear
+        from spikestore.train.neurons.linear import cpu_passes as cpu_linear
 
         source, weight, bias, *saved = ctx.saved_tensors
         gradients, needs_x = (spikes, v_mem), ctx.needs_input_grad[0]
@@ -164,7 +164,7 @@ def _input_gradient(weight: Tensor, output: Tensor) -> Tensor:
 
 
 def _weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
-    from spikestore.train.neurons.cpu import linear_passes as cpu_linear
+    from spikestore.train.neurons.linear import cpu_passes as cpu_linear
 
     if sparse:
         return cpu_linear.weight_gradient(source, output)

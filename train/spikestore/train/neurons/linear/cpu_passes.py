@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikestore.train.neurons.counts import Counts
 from spikestore.train.neurons.cpu import kernels as cpu_kernels
-from spikestore.train.neurons.cpu import linear_kernels as cpu_linear_kernels
 from spikestore.train.neurons.cpu import passes as cpu
 from spikestore.train.neurons.cpu.openmp import run_task
 from spikestore.train.neurons.cpu.simd import PAD
+from spikestore.train.neurons.linear import cpu_kernels as cpu_linear_kernels
+from spikestore.train.neurons.linear.counts import Counts
 from spikestore.train.neurons.neuron import Neuron, Pass
 from spikestore.train.neurons.surrogates import SingleExponential, as_single_exponential
 

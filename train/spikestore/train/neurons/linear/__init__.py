@@ -1,0 +1,1 @@
+"""A linear layer and the neurons behind it as one step."""

@@ -12,7 +12,7 @@ import torch
 from tests.store.small_sets import SmallSet, small_set
 
 from spikestore.store import FeatureSet, SampleColumns, Store
-from spikestore.train.neurons import linear
+from spikestore.train.neurons.linear import cpu_autograd
 
 NAME = "small"
 
@@ -73,11 +73,11 @@ def features(store_folder: Path) -> FeatureSet:
 def joint_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count how often a linear layer and its neurons run as one step."""
     calls: list[int] = []
-    apply: Any = linear._LinearIAF.apply
+    apply: Any = cpu_autograd.LinearIAF.apply
 
     def counting(*them: Any) -> Any:
         calls.append(1)
         return apply(*them)
 
-    monkeypatch.setattr(linear._LinearIAF, "apply", counting)
+    monkeypatch.setattr(cpu_autograd.LinearIAF, "apply", counting)
     return calls

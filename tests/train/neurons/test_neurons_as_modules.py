@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.neurons import IAF, Heaviside, SingleExponential
-from spikestore.train.neurons import linear as linear_module
+from spikestore.train.neurons.linear import cpu_autograd
 from spikestore.train.neurons.linear.counts import Counts
 from spikestore.train.neurons.sequential import SpikingSequential, watch_spikes
 
@@ -256,7 +256,7 @@ def test_numbers_that_divide_by_nothing(capfd: pytest.CaptureFixture[str]) -> No
 def test_sums_only_where_they_pay(inputs: int, time: int, density: float, pays: bool) -> None:
     """Large weights and short recordings take matrix products: sums would need a copy of the weight for each group."""
     counts = Counts(torch.zeros(2, time, inputs, dtype=torch.uint8), density)
-    assert linear_module._are_summed(counts, torch.zeros(128, inputs)) is pays
+    assert cpu_autograd._is_summed(counts, torch.zeros(128, inputs)) is pays
     torch.manual_seed(0)
     x = (torch.rand(2, time, inputs) < density).float()
     net = SpikingSequential(nn.Linear(inputs, 8), IAF(), nn.Linear(8, 3))

@@ -16,8 +16,7 @@ from tests.hypothesis_profiles import examples
 from torch import Tensor, nn
 
 from spikestore.train.neurons import IAF, Heaviside, SingleExponential
-from spikestore.train.neurons import linear as linear_module
-from spikestore.train.neurons.linear import cpu_passes as cpu_linear
+from spikestore.train.neurons.linear import cpu_autograd, cpu_passes
 from spikestore.train.neurons.linear.functions import pack
 from spikestore.train.neurons.sequential import SpikingSequential
 
@@ -36,8 +35,8 @@ SURROGATES: list[Any] = [SingleExponential(), SingleExponential(0.3, 0.5), refer
 @pytest.fixture(autouse=True)
 def _small_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sum over what is not 0 in networks of any size."""
-    monkeypatch.setattr(linear_module, "FEWEST_STEPS", 1)
-    monkeypatch.setattr(linear_module, "LARGEST", 1 << 40)
+    monkeypatch.setattr(cpu_autograd, "FEWEST_STEPS", 1)
+    monkeypatch.setattr(cpu_autograd, "LARGEST", 1 << 40)
 
 
 def neurons_of_sinabs(**options: Any) -> sinabs_layers.IAF:
@@ -160,11 +159,11 @@ def test_potentials_are_computed_again_only_if_they_are_the_same() -> None:
             (source[..., k : k + 1].double() * weight[:, k] + in_order).float().numpy()
         )
     in_order += bias
-    assert cpu_linear.is_repeatable(packed, weight, bias, in_order)
+    assert cpu_passes.is_repeatable(packed, weight, bias, in_order)
     for place in (0, -1):
         other = in_order.clone()
         other.view(-1, 20)[place, 3] = other.view(-1, 20)[place, 3].nextafter(torch.tensor(9e9))
-        assert not cpu_linear.is_repeatable(packed, weight, bias, other)
+        assert not cpu_passes.is_repeatable(packed, weight, bias, other)
 
 
 def test_a_product_in_another_order_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,9 +178,9 @@ def test_a_product_in_another_order_is_noticed(monkeypatch: pytest.MonkeyPatch) 
         return found[-1]
 
     found: list[bool] = []
-    linear, repeatable = nn.functional.linear, cpu_linear.is_repeatable
-    monkeypatch.setattr(linear_module, "linear", in_halves)
-    monkeypatch.setattr(cpu_linear, "is_repeatable", told)
+    linear, repeatable = nn.functional.linear, cpu_passes.is_repeatable
+    monkeypatch.setattr(cpu_autograd, "linear", in_halves)
+    monkeypatch.setattr(cpu_passes, "is_repeatable", told)
     results(network(SpikingSequential, (40, 30, 5)), counts((8, 30, 1, 40), 0.1))
     assert found == [False]
 

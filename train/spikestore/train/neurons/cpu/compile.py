@@ -42,8 +42,8 @@ def inner(function: _Function) -> _Function:
 
 
 @inner
-def keep(rooms: Any) -> None:
-    """Do nothing. Arrays that are worked on by address live until numba sees their names for the last time."""
+def keep(memory: Any) -> None:
+    """Do nothing. An array whose address is used lives until numba sees its name for the last time."""
 
 
 def task(function: Callable[[Any], None]) -> Any:
@@ -91,7 +91,7 @@ def _pointer_to(element: Any) -> Any:
     return pointer
 
 
-floats, octets, places_at = _pointer_to(types.float32), _pointer_to(types.uint8), _pointer_to(types.int64)
+floats, octets, int64s = _pointer_to(types.float32), _pointer_to(types.uint8), _pointer_to(types.int64)
 
 
 @intrinsic

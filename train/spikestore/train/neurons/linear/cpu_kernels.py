@@ -1,7 +1,10 @@
 """Compiled passes for linear layers whose input is counts, alone and together with the neurons behind.
 
-Strips and jobs are as in `cpu_kernels`; where sums go over the batch, a strip has a group of its rows, so that the
-order of sums does not depend on the number of threads.
+The package's docstring has the equations. Strips and jobs are as in `spikestore.train.neurons.cpu.kernels`; where sums go over
+the batch, a strip has a group of its rows, so that the order of sums does not depend on the number of threads.
+
+Kernels work on memory by address: numba counts the references of its own arrays all the time, and of their slices the
+compiler knows too little to vectorise. ``active`` lists the inputs that are not 0 in a time step.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ from spikestore.train.neurons.cpu.compile import (
     add_to,
     floats,
     inner,
+    int64s,
     keep,
     octets,
-    places_at,
     take,
     task,
 )
@@ -71,24 +74,24 @@ def pack_task() -> Any:
 
     def pack(data: Any) -> None:
         job = carray(data, WORDS, np.int64)
-        neurons, rows = job[NEURONS], job[TIME]
+        time, neurons = job[TIME], job[NEURONS]
         fired: Any = 0
         unpackable: Any = 0
         while True:
             row = take(job)
             if row >= job[BATCH]:
                 break
-            for step in range(rows):
-                place = (row * rows + step) * neurons
-                x = carray(floats(job[X] + 4 * place), neurons)
-                packed = carray(octets(job[PACKED] + place), neurons)
+            for step in range(time):
+                offset = (row * time + step) * neurons
+                x = carray(floats(job[X] + 4 * offset), neurons)
+                packed = carray(octets(job[PACKED] + offset), neurons)
                 for i in range(neurons):
                     value = x[i]
                     fits = (ZERO <= value <= MOST_PACKED) and np.trunc(value) == value
                     packed[i] = np.uint8(np.int32(value if fits else UNPACKED))
-                some, odd = count_packed(packed)
-                fired += some
-                unpackable += odd
+                not_zero, too_large = count_packed(packed)
+                fired += not_zero
+                unpackable += too_large
         add_to(job, UNPACKABLE, unpackable)
         add_to(job, FIRED, fired)
 
@@ -116,8 +119,8 @@ def linear_task() -> Any:
         job = carray(data, WORDS, np.int64)
         neurons, inputs = job[NEURONS], job[INPUTS]
         width = padded(neurons)
-        places = np.empty(inputs + 1, np.int64)
-        active = carray(places_at(places.ctypes.data), inputs + 1)
+        numbers = np.empty(inputs + 1, np.int64)
+        active = carray(int64s(numbers.ctypes.data), inputs + 1)
         bias = carray(floats(job[BIAS]), neurons)
         while True:
             row = take(job)
@@ -125,22 +128,22 @@ def linear_task() -> Any:
                 break
             source = carray(octets(job[SOURCE] + row * inputs), inputs)
             x = carray(floats(job[X] + 4 * row * width), width)
-            some = list_active(source, active)
-            gather(active, some, source, job[WEIGHT], width, x)
+            count = list_active(source, active)
+            gather(active, count, source, job[WEIGHT], width, x)
             for i in range(neurons):
                 x[i] += bias[i]
-        keep(places)
+        keep(numbers)
 
     return task(add_up)
 
 
 @inner
-def _pour(values: Any, into: Any) -> None:
-    """Add `values` to `into`, and set them to 0."""
-    for i in range(len(values)):
-        into[i] += values[i]
-    for i in range(len(values)):
-        values[i] = ZERO
+def _move_sums(sums: Any, into: Any) -> None:
+    """Add `sums` to `into`, and set them to 0."""
+    for i in range(len(sums)):
+        into[i] += sums[i]
+    for i in range(len(sums)):
+        sums[i] = ZERO
 
 
 @cache
@@ -158,11 +161,11 @@ def weight_gradient_task() -> Any:
         job = carray(data, WORDS, np.int64)
         time, neurons, inputs = job[TIME], job[NEURONS], job[INPUTS]
         width = padded(neurons)
-        # Worked on by address: numba counts the references of its own arrays all the time.
-        rooms, places = np.zeros((inputs + 1) * width, np.float32), np.empty(inputs + 1, np.int64)
-        at = rooms.ctypes.data
-        totals, active = carray(floats(at), inputs * width), carray(places_at(places.ctypes.data), inputs + 1)
-        values = carray(floats(at + 4 * inputs * width), width)
+        memory, numbers = np.zeros((inputs + 1) * width, np.float32), np.empty(inputs + 1, np.int64)
+        row_sums_at = memory.ctypes.data
+        row_sums = carray(floats(row_sums_at), inputs * width)
+        active = carray(int64s(numbers.ctypes.data), inputs + 1)
+        padded_gradient = carray(floats(row_sums_at + 4 * inputs * width), width)
         while True:
             group = take(job)
             if group * job[GROUP] >= job[BATCH]:
@@ -171,16 +174,16 @@ def weight_gradient_task() -> Any:
             for row in range(group * job[GROUP], min((group + 1) * job[GROUP], job[BATCH])):
                 for step in range(row * time, (row + 1) * time):
                     source = carray(octets(job[SOURCE] + step * inputs), inputs)
-                    some = list_active(source, active)
-                    if some > 0:
+                    count = list_active(source, active)
+                    if count > 0:
                         gradient = carray(floats(job[GRADIENT] + 4 * step * neurons), neurons)
                         for i in range(neurons):
-                            values[i] = gradient[i]
-                        scatter(active, some, source, at, width, values)
+                            padded_gradient[i] = gradient[i]
+                        scatter(active, count, source, row_sums_at, width, padded_gradient)
                 # In two steps, so that rounding errors stay small.
-                _pour(totals, sums)
-        keep(rooms)
-        keep(places)
+                _move_sums(row_sums, sums)
+        keep(memory)
+        keep(numbers)
 
     return task(weight_gradient)
 
@@ -188,9 +191,6 @@ def weight_gradient_task() -> Any:
 @cache
 def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     """Return the backward pass of neurons behind a linear layer, from counts alone.
-
-    Membrane potentials are computed again: the linear layer's input is mostly zeros, so that adding up the few
-    columns of its weight that count costs less than reading potentials back would.
 
     Parameters
     ----------
@@ -213,75 +213,76 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
         reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
         scale, width = np.float32(numbers[SCALE]), np.float32(numbers[WIDTH])
         strips = (neurons + STRIP - 1) // STRIP
-        # What is worked on is made from addresses, like tensors: numba's own arrays count their references all the
-        # time, and of slices the compiler knows too little.
-        room = min(STRIP, padded(neurons))
-        rooms = np.zeros((time + 3) * room, np.float32), np.zeros(inputs * room, np.float32)
-        places = np.empty(inputs + 1, np.int64)
-        at_v, at_totals = rooms[0].ctypes.data, rooms[1].ctypes.data
-        active = carray(places_at(places.ctypes.data), inputs + 1)
+        row_bytes = 4 * min(STRIP, padded(neurons))  # of one row of a strip of neurons
+        memory = (
+            np.zeros((time + 3) * row_bytes // 4, np.float32),
+            np.zeros(inputs * row_bytes // 4, np.float32),
+        )
+        numbers = np.empty(inputs + 1, np.int64)
+        potentials_at, weight_sums_at = memory[0].ctypes.data, memory[1].ctypes.data
+        active = carray(int64s(numbers.ctypes.data), inputs + 1)
         while True:
-            piece = take(job)
-            group, first = piece // strips, piece % strips * STRIP
+            strip = take(job)
+            group, first = strip // strips, strip % strips * STRIP
             if group * job[GROUP] >= job[BATCH]:
                 break
             count = min(STRIP, neurons - first)
             wide = padded(count)
-            bias, current = (
-                carray(floats(job[BIAS] + 4 * first), count),
-                carray(floats(at_v + 4 * room * time), count),
-            )
-            values = carray(floats(at_v + 4 * room * (time + 1)), wide)
-            few = carray(floats(at_v + 4 * room * (time + 2)), count)
+            bias = carray(floats(job[BIAS] + 4 * first), count)
+            state = carray(floats(potentials_at + row_bytes * time), count)  # v'
+            padded_gradient = carray(floats(potentials_at + row_bytes * (time + 1)), wide)
+            recent_sums = carray(floats(potentials_at + row_bytes * (time + 2)), count)
             for row in range(group * job[GROUP], min((group + 1) * job[GROUP], job[BATCH])):
-                one = row * neurons + first
-                initial = carray(floats(job[KEPT] + 4 * one), count)
+                # 1. Potentials of all steps, from the first to the last.
+                initial = carray(floats(job[KEPT] + 4 * (row * neurons + first)), count)
                 for i in range(count):
-                    current[i] = initial[i]
+                    state[i] = initial[i]
                 for step in range(time):
                     packed = carray(octets(job[PACKED] + (row * time + step) * neurons + first), count)
                     source = carray(octets(job[SOURCE] + (row * time + step) * inputs), inputs)
-                    v = carray(floats(at_v + 4 * room * step), wide)
-                    some = list_active(source, active)
-                    gather(active, some, source, job[WEIGHT] + 4 * first, padded(neurons), v)
+                    v = carray(floats(potentials_at + row_bytes * step), wide)
+                    active_count = list_active(source, active)
+                    gather(active, active_count, source, job[WEIGHT] + 4 * first, padded(neurons), v)
                     for i in range(count):
-                        before = current[i] + (v[i] + bias[i])
+                        before = state[i] + (v[i] + bias[i])
                         v[i] = before
                         after = after_reset(before, np.float32(packed[i]), reset, to_zero)
-                        current[i] = not_below(after, minimum) if bounded else after
-                state = carray(floats(job[STATE] + 4 * one), count)
-                sums = carray(floats(job[SUMS] + 4 * one), count)
+                        state[i] = not_below(after, minimum) if bounded else after
+                # 2. Gradients, from the last step to the first; the weight's is summed on the way.
+                later = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)  # d(t + 1)
+                sums = carray(floats(job[SUMS] + 4 * (row * neurons + first)), count)
                 for i in range(count):
                     sums[i] = ZERO
                 for step in range(time - 1, -1, -1):
-                    place = (row * time + step) * neurons + first
-                    gradient = carray(floats(job[GRADIENT] + 4 * place), count)
-                    input_gradient = carray(floats(job[INPUT_GRADIENT] + 4 * place), count)
-                    packed = carray(octets(job[PACKED] + place), count)
+                    offset = (row * time + step) * neurons + first
+                    gradient = carray(floats(job[GRADIENT] + 4 * offset), count)
+                    input_gradient = carray(floats(job[INPUT_GRADIENT] + 4 * offset), count)
+                    packed = carray(octets(job[PACKED] + offset), count)
                     source = carray(octets(job[SOURCE] + (row * time + step) * inputs), inputs)
-                    v = carray(floats(at_v + 4 * room * step), wide)
+                    v = carray(floats(potentials_at + row_bytes * step), wide)
                     # Three loops: of one with more tensors the compiler does not see that they don't overlap.
                     if to_zero or bounded:
                         for i in range(count):
                             spike = np.float32(packed[i])
-                            state[i] = through_reset(state[i], v[i], spike, reset, minimum, bounded, to_zero)
+                            later[i] = through_reset(later[i], v[i], spike, reset, minimum, bounded, to_zero)
                     for i in range(count):
                         slope = slope_at(v[i], threshold, scale, width, by_width)
-                        later = through_spike(state[i], gradient[i], slope, reset, to_zero)
-                        state[i] = later
-                        input_gradient[i] = later
+                        d = through_spike(later[i], gradient[i], slope, reset, to_zero)
+                        later[i] = d
+                        input_gradient[i] = d
                     for i in range(count):
-                        few[i] += input_gradient[i]
-                        values[i] = input_gradient[i]
+                        recent_sums[i] += input_gradient[i]
+                        padded_gradient[i] = input_gradient[i]
                     if step % FEW == 0:
-                        _pour(few, sums)
-                    some = list_active(source, active)
-                    scatter(active, some, source, at_totals, wide, values)
+                        _move_sums(recent_sums, sums)
+                    active_count = list_active(source, active)
+                    scatter(active, active_count, source, weight_sums_at, wide, padded_gradient)
+                # 3. The row's sums go to those of its group.
                 for k in range(inputs):
                     into = job[WEIGHT_GRADIENT] + 4 * ((group * inputs + k) * padded(neurons) + first)
-                    mine = carray(floats(at_totals + 4 * k * wide), wide)
-                    _pour(mine, carray(floats(into), wide))
-        keep(rooms)
-        keep(places)
+                    weight_sums = carray(floats(weight_sums_at + 4 * k * wide), wide)
+                    _move_sums(weight_sums, carray(floats(into), wide))
+        keep(memory)
+        keep(numbers)
 
     return task(backward)

@@ -1,4 +1,7 @@
-"""Linear layers and the neurons behind them on the CPU: hands tensors to the compiled kernels."""
+"""Linear layers and the neurons behind them on the CPU: hands tensors to the compiled kernels.
+
+Names of arrays, with shapes and dtypes, are in the package's docstring.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,50 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from spikestore.train.neurons.cpu import kernels as cpu_kernels
 from spikestore.train.neurons.cpu import passes as cpu
+from spikestore.train.neurons.cpu.kernels import forward_task
 from spikestore.train.neurons.cpu.openmp import run_task
 from spikestore.train.neurons.cpu.simd import PAD
-from spikestore.train.neurons.linear import cpu_kernels as cpu_linear_kernels
+from spikestore.train.neurons.linear import cpu_kernels
 from spikestore.train.neurons.linear.counts import Counts
 from spikestore.train.neurons.neuron import Neuron, Pass
 from spikestore.train.neurons.surrogates import SingleExponential, as_single_exponential
 
 _MOST_GROUPS = 64
-_PIECE = 1 << 21
+_SLICE_ELEMENTS = 1 << 21
 """Elements of a gradient that kernels and torch's matrix products pass on at once (measured). More is fresh memory,
 which is slow; of less, overheads show."""
 _EDGE, _MIDDLE = 32, 64
-"""Rows at either end of a matrix product that are looked at, and rows between."""
+"""Rows at either end of a matrix product that are compared, and rows between."""
 
 
 class Recomputed(NamedTuple):
-    """From what membrane potentials are computed again: the first ones, float32, and the spikes, uint8."""
+    """From what membrane potentials are computed again.
+
+    Attributes
+    ----------
+    initial : Tensor
+        Potentials before the first step, float32, shape (batch, neurons).
+    fired : Tensor
+        Spikes, uint8, shape (batch, time, neurons).
+    """
 
     initial: Tensor
     fired: Tensor
 
 
 class Gradients(NamedTuple):
-    """Gradients of a linear layer and the neurons behind: by its input, weight and bias, and by first potentials."""
+    """Gradients of a linear layer and the neurons behind.
+
+    Attributes
+    ----------
+    x : Tensor or None
+        By the layer's input, shape (batch, time, inputs); None if it is not wanted.
+    weight, bias : Tensor
+        By its weight, shape (neurons, inputs), and its bias, shape (neurons,).
+    v_mem : Tensor
+        By the potentials before the first step, shape (batch, neurons).
+    """
 
     x: Tensor | None
     weight: Tensor
@@ -47,7 +68,7 @@ def pack(x: Tensor) -> Counts | None:
     x = x.detach().contiguous()
     packed = torch.empty_like(x, dtype=torch.uint8)
     job = cpu.new_job(x.shape, x=x, packed=packed)
-    run_task(cpu_linear_kernels.pack_task(), job.ctypes.data, len(x))
+    run_task(cpu_kernels.pack_task(), job.ctypes.data, len(x))
     return _counts(job, packed)
 
 
@@ -64,7 +85,7 @@ def forward_counting(
     packed = torch.empty_like(spikes, dtype=torch.uint8)
     kept = torch.empty_like(spikes) if keep else None
     tensors: dict[str, Any] = {"x": spikes, "state": v_mem, "spikes": spikes, "kept": kept, "packed": packed}
-    job = cpu.run_job(cpu_kernels.forward_task(*cpu.modes_of(neuron)), x.shape, neuron, {}, **tensors)
+    job = cpu.run_job(forward_task(*cpu.modes_of(neuron)), x.shape, neuron, {}, **tensors)
     return Pass(spikes, v_mem), kept, _counts(job, packed)
 
 
@@ -91,29 +112,29 @@ def is_repeatable(source: Tensor, weight: Tensor, bias: Tensor | None, output: T
     """
     source, output = source.view(-1, source.shape[2]), output.view(-1, output.shape[2])
     if len(source) > 2 * _EDGE + _MIDDLE:
-        places = _looked_at(len(source))
-        source, output = source[places], output[places]
-    columns, offsets = _columns(weight), _bias(bias, weight)
-    again = output.new_empty(len(source), columns.shape[1])
+        rows = _compared_rows(len(source))
+        source, output = source[rows], output[rows]
+    columns, biases = _columns(weight), _bias(bias, weight)
+    summed = output.new_empty(len(source), columns.shape[1])
     job = cpu.new_job(
         torch.Size([len(source), 1, output.shape[1]]),
         inputs=source.shape[1],
         source=source,
         weight=columns,
-        bias=offsets,
-        x=again,
+        bias=biases,
+        x=summed,
     )
-    cpu_linear_kernels.linear_task().ctypes(job.ctypes.data)
-    return torch.equal(again[:, : output.shape[1]], output)
+    cpu_kernels.linear_task().ctypes(job.ctypes.data)
+    return torch.equal(summed[:, : output.shape[1]], output)
 
 
 @lru_cache(maxsize=64)
-def _looked_at(rows: int) -> Tensor:
+def _compared_rows(rows: int) -> Tensor:
     between = torch.linspace(_EDGE, rows - 1 - _EDGE, _MIDDLE).long()
     return torch.cat([torch.arange(_EDGE), between, torch.arange(rows - _EDGE, rows)])
 
 
-def backward_again(
+def backward_recomputed(
     source: Tensor,
     layer: tuple[Tensor, Tensor | None],
     recomputed: Recomputed,
@@ -143,9 +164,9 @@ def backward_again(
     numbers, by_width = cpu.exponential_numbers(
         neuron, as_single_exponential(neuron.surrogate) or SingleExponential()
     )
-    task = cpu_linear_kernels.linear_backward_task(neuron.minimum is not None, neuron.to_zero, by_width)
+    task = cpu_kernels.linear_backward_task(neuron.minimum is not None, neuron.to_zero, by_width)
     v_mem = v_mem.clone(memory_format=torch.contiguous_format)
-    pieces = _Pieces(source, spikes)
+    slices = _BatchSlices(source, spikes)
     by_row = {
         "source": source,
         "kept": recomputed.initial.contiguous(),
@@ -158,10 +179,10 @@ def backward_again(
         "inputs": source.shape[2],
         "weight": _columns(weight),
         "bias": _bias(bias, weight),
-        "group": pieces.group,
+        "group": slices.group,
     }
-    weights, x = pieces.weights(), weight.new_empty(source.shape) if needs_x else None
-    for rows, groups, current in pieces:
+    weights, x = slices.weights(), weight.new_empty(source.shape) if needs_x else None
+    for rows, groups, current in slices:
         cpu.run_job(
             task,
             current.shape,
@@ -169,7 +190,7 @@ def backward_again(
             numbers,
             input_gradient=current,
             weight_gradient=weights[groups],
-            **{name: one[rows] for name, one in by_row.items()},
+            **{name: tensor[rows] for name, tensor in by_row.items()},
             **shared,
         )
         if x is not None:
@@ -198,20 +219,20 @@ def backward_kept(
     kept : Tensor
         Potentials before resets, shape (batch, time, neurons).
     gradients, neuron, needs_x
-        As for `backward_again`, with any surrogate.
+        As for `backward_recomputed`, with any surrogate.
     sparse : bool
         The input is uint8 and mostly 0: the weight's gradient is summed over what is not.
     """
     spikes, v_mem = gradients
     first, sums = torch.empty_like(v_mem), torch.empty_like(v_mem)
-    pieces = _Pieces(source, kept)
-    weights = pieces.weights() if sparse else torch.zeros_like(weight)
+    slices = _BatchSlices(source, kept)
+    weights = slices.weights() if sparse else torch.zeros_like(weight)
     x = weight.new_empty(source.shape) if needs_x else None
-    for rows, groups, current in pieces:
+    for rows, groups, current in slices:
         first[rows] = cpu.backward(kept[rows], spikes[rows], v_mem[rows], neuron, current)[1]
         sums[rows] = current.sum(1)
         if sparse:
-            _add_weights(source[rows], current, pieces.group, weights[groups])
+            _add_weights(source[rows], current, slices.group, weights[groups])
         else:
             weights.addmm_(_flat(current).t(), _flat(source[rows]).to(weight.dtype))
         if x is not None:
@@ -219,33 +240,49 @@ def backward_kept(
     return Gradients(x, _unpadded(weights, len(weight)) if sparse else weights, sums.sum(0), first)
 
 
-def weight_gradient(source: Tensor, output: Tensor) -> Tensor:
-    """Return the gradient by a linear layer's weight, (outputs, inputs).
+def input_gradient(weight: Tensor, output: Tensor) -> Tensor:
+    """Return the gradient by a linear layer's input from that by its output, shape (batch, time, neurons)."""
+    return _flat(output).mm(weight).view(*output.shape[:2], weight.shape[1])
+
+
+def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
+    """Return the gradient by a linear layer's weight, shape (neurons, inputs).
 
     Parameters
     ----------
     source : Tensor
         Its input, uint8, shape (batch, time, inputs).
     output : Tensor
-        Gradient by its output, float32, shape (batch, time, outputs).
+        Gradient by its output, float32, shape (batch, time, neurons).
+    sparse : bool
+        Sum over what is not 0 in the input; otherwise multiply matrices.
     """
-    pieces = _Pieces(source, output)
-    weights = pieces.weights()
-    _add_weights(source, output.contiguous(), pieces.group, weights)
+    if not sparse:
+        return _flat(output).t().mm(_flat(source).to(output.dtype))
+    slices = _BatchSlices(source, output)
+    weights = slices.weights()
+    _add_weights(source, output.contiguous(), slices.group, weights)
     return _unpadded(weights, output.shape[2])
 
 
-class _Pieces:
-    """A batch in pieces: rows, the groups of rows that are summed at once, and room for a gradient.
+class _BatchSlices:
+    """Cuts a batch into slices of rows: their gradients are made by a kernel and read by a matrix product at once.
 
-    Groups are the same for any number of threads, and so are sums.
+    The weight's gradient is summed in groups of rows, which are the same for any number of threads, and so are sums.
+
+    Parameters
+    ----------
+    source : Tensor
+        The linear layer's input, shape (batch, time, inputs).
+    output : Tensor
+        Any tensor of the shape and dtype of its output, (batch, time, neurons).
     """
 
     def __init__(self, source: Tensor, output: Tensor) -> None:
         self.group = max(1, -(-len(source) // _MOST_GROUPS))
         self._inputs, self._like = source.shape[2], output
         row = output.shape[1] * max(self._inputs, output.shape[2])
-        rows = max(_PIECE // max(1, row), 2 * torch.get_num_threads())
+        rows = max(_SLICE_ELEMENTS // max(1, row), 2 * torch.get_num_threads())
         self._rows = -(-rows // self.group) * self.group
 
     def weights(self) -> Tensor:
@@ -254,10 +291,11 @@ class _Pieces:
         return self._like.new_zeros(-(-batch // self.group), self._inputs, -(-neurons // PAD) * PAD)
 
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
-        room = torch.empty_like(self._like[: self._rows], memory_format=torch.contiguous_format)
+        """Yield rows, their groups, and memory for the gradient by the layer's output: the same for all slices."""
+        memory = torch.empty_like(self._like[: self._rows], memory_format=torch.contiguous_format)
         for start in range(0, len(self._like), self._rows):
             rows = slice(start, min(start + self._rows, len(self._like)))
-            yield rows, slice(start // self.group, -(-rows.stop // self.group)), room[: rows.stop - start]
+            yield rows, slice(start // self.group, -(-rows.stop // self.group)), memory[: rows.stop - start]
 
 
 def _add_weights(source: Tensor, output: Tensor, group: int, weights: Tensor) -> None:
@@ -269,7 +307,7 @@ def _add_weights(source: Tensor, output: Tensor, group: int, weights: Tensor) ->
         group=group,
         weight_gradient=weights,
     )
-    run_task(cpu_linear_kernels.weight_gradient_task(), job.ctypes.data, len(weights))
+    run_task(cpu_kernels.weight_gradient_task(), job.ctypes.data, len(weights))
 
 
 def _unpadded(weights: Tensor, neurons: int) -> Tensor:

@@ -1,0 +1,106 @@
+"""Forward and backward of a linear layer with neurons on the CPU, and the choice of what is kept between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+
+from spikestore.train.neurons.linear import cpu_passes
+from spikestore.train.neurons.linear.counts import Counts
+from spikestore.train.neurons.neuron import Neuron
+from spikestore.train.neurons.surrogates import as_single_exponential
+
+RECOMPUTED, SPARSE = 0.15, 0.25
+"""Shares of inputs that are not 0, up to which potentials are computed again rather than kept, and up to which the
+weight's gradient is summed over what is not 0 rather than by a matrix product (measured)."""
+
+FEWEST_STEPS, LARGEST = 50, 100_000
+"""Time steps from which on, and elements of a weight up to which, the one or the other is worth it (measured): sums
+have to fit into the second-level cache, and come from much more than they are."""
+
+
+class LinearIAF(torch.autograd.Function):
+    """``neurons(linear(x))``: called with (x, weight, bias, v_mem, neuron, counts of x or None, list for those of spikes)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        v_mem: Tensor,
+        neuron: Neuron,
+        counts: Counts | None,
+        fired_counts: list[Counts | None],
+    ) -> tuple[Tensor, Tensor]:
+        """Return spikes, and membrane potentials after the last step."""
+        current = linear(x, weight, bias)
+        sparse = _is_summed(counts, weight)
+        recomputes = (
+            counts is not None
+            and sparse
+            and counts.density <= RECOMPUTED
+            and as_single_exponential(neuron.surrogate) is not None
+            and cpu_passes.is_repeatable(counts.packed, weight, bias, current)
+        )
+        done, kept, fired = cpu_passes.forward_counting(current, v_mem, neuron, keep=not recomputes)
+        if recomputes and fired is None:  # a neuron that spiked more than 254 times in a step: rare
+            current = linear(x, weight, bias)  # spikes stand in the place of the first one
+            done, kept, fired = cpu_passes.forward_counting(current, v_mem, neuron, keep=True)
+        ctx.neuron, ctx.has_bias, ctx.sparse = neuron, bias is not None, sparse
+        source = x if counts is None else counts.packed
+        potentials = (v_mem, fired.packed) if kept is None and fired is not None else (kept,)
+        ctx.save_for_backward(source, weight, bias, *potentials)
+        fired_counts.append(fired)
+        return done.spikes, done.v_mem
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
+        """Return gradients by x, weight, bias and first potentials."""
+        source, weight, bias, *potentials = ctx.saved_tensors
+        outputs, needs_x = (spikes, v_mem), ctx.needs_input_grad[0]
+        if len(potentials) == 1:
+            by = cpu_passes.backward_kept(
+                source, weight, potentials[0], outputs, ctx.neuron, sparse=ctx.sparse, needs_x=needs_x
+            )
+        else:
+            recomputed = cpu_passes.Recomputed(*potentials)
+            by = cpu_passes.backward_recomputed(
+                source, (weight, bias), recomputed, outputs, ctx.neuron, needs_x=needs_x
+            )
+        return by.x, by.weight, by.bias if ctx.has_bias else None, by.v_mem, None, None, None
+
+
+class LinearOfCounts(torch.autograd.Function):
+    """``linear(x)`` of counts: called with (x, weight, bias, counts of x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, counts: Counts) -> Tensor:
+        """Return the layer's output."""
+        ctx.save_for_backward(counts.packed, weight)
+        ctx.has_bias, ctx.sparse = bias is not None, _is_summed(counts, weight)
+        return linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, output: Tensor) -> tuple[Tensor | None, ...]:
+        """Return gradients by x, weight and bias."""
+        source, weight = ctx.saved_tensors
+        x = cpu_passes.input_gradient(weight, output) if ctx.needs_input_grad[0] else None
+        by_bias = output.sum((0, 1)) if ctx.has_bias else None
+        return x, cpu_passes.weight_gradient(source, output, sparse=ctx.sparse), by_bias, None
+
+
+def _is_summed(counts: Counts | None, weight: Tensor) -> bool:
+    """Whether the weight's gradient is summed over what is not 0."""
+    return (
+        counts is not None
+        and counts.density <= SPARSE
+        and counts.packed.shape[1] >= FEWEST_STEPS
+        and weight.numel() <= LARGEST
+    )

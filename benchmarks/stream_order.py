@@ -12,6 +12,7 @@ def shuffle_quality(bench: Any) -> Row:
     """Mean correlation of a row's position in one epoch with that in the next, over 20 pairs; near 0 is good."""
     import numpy as np
 
+    from spikestore.train.data.epoch_order import EpochSamples
     from spikestore.train.data.streaming.stream_order import cut_runs, lane_order
     from spikestore.train.data.subsets import subset_rows
 
@@ -23,8 +24,7 @@ def shuffle_quality(bench: Any) -> Row:
     rows = subset_rows(features, None)
     cut = cut_runs(features, rows, None)
     places = [
-        np.argsort(lane_order(cut, rows, seed=0, epoch=epoch, digest=features.digest).rows)
-        for epoch in range(21)
+        np.argsort(lane_order(cut, EpochSamples(rows, 0, features.digest), epoch).rows) for epoch in range(21)
     ]
     found = [float(np.corrcoef(a, b)[0, 1]) for a, b in itertools.pairwise(places)]
     row.ratios = found

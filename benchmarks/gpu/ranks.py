@@ -19,7 +19,7 @@ def main(device: str, out: str) -> None:
     from benchmarks.networks import CLASSES, frames, seed_network
     from spikestore.train import training_step
     from spikestore.train.data.batch import Batch
-    from spikestore.train.data.epoch_order import share
+    from spikestore.train.data.epoch_order import RankShare
     from spikestore.train.runs.ranks import joined
 
     with joined(device) as (ranks, place):
@@ -30,7 +30,9 @@ def main(device: str, out: str) -> None:
         x = frames("cpu", STEPS * BATCH)
         for number in range(STEPS):
             batch_rows = torch.arange(BATCH * number, BATCH * (number + 1))
-            rows = torch.from_numpy(share(batch_rows.numpy(), ranks.rank, ranks.count))
+            rows = torch.from_numpy(
+                batch_rows.numpy()[RankShare(ranks.rank, ranks.count).of(len(batch_rows))]
+            )
             batch = Batch(x[rows], rows % CLASSES, torch.full((len(rows),), x.shape[1]), rows)
             training_step(parallel, optimiser, Batch(*(one.to(place) for one in batch)), 1.0, ranks=ranks)
         if ranks.first:

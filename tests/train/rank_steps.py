@@ -16,7 +16,7 @@ from torch import Tensor
 from spikestore.store import Store
 from spikestore.train import ConvolutionSpec, FeatureLoader, NetworkSpec, build_network, training_step
 from spikestore.train.data.batch import Batch
-from spikestore.train.data.epoch_order import share
+from spikestore.train.data.epoch_order import RankShare
 from spikestore.train.data.placement import Residence
 from spikestore.train.models.networks import weights
 from spikestore.train.runs.monitor import SpikeCounts
@@ -49,7 +49,9 @@ def case(name: str, store: Path, ranks: Ranks = ALONE) -> dict[str, Any]:
     if residence is not None:
         network = build_network(spec, sites=10, classes=2)
         batches = _repeated(
-            FeatureLoader(splits["train"], batch_size, residence, True, rank=ranks.rank, ranks=ranks.count)
+            FeatureLoader(
+                splits["train"], batch_size, residence, shuffle=True, rank=ranks.rank, ranks=ranks.count
+            )
         )
     else:
         network = build_network(spec, sites=162, classes=2, polarities=2, height=9, width=9)
@@ -86,7 +88,7 @@ def _made(batch_size: int, ranks: Ranks) -> Iterator[Batch]:
         for one, length in zip(frames, lengths, strict=True):
             one[length:] = 0
         labels = torch.randint(0, 2, (batch_size,), generator=generator)
-        mine: Tensor = torch.from_numpy(share(torch.arange(batch_size).numpy(), ranks.rank, ranks.count))
+        mine: Tensor = torch.arange(batch_size)[RankShare(ranks.rank, ranks.count).of(batch_size)]
         longest = int((lengths if ranks.count == 1 else lengths[mine]).max())
         yield Batch(frames[mine, :longest], labels[mine], lengths[mine], mine)
 

@@ -27,7 +27,7 @@ def test_every_residence_gives_the_samples_of_the_data_set(
     dataset = FeatureDataset(features)
     place = {int(row): item for item, row in enumerate(dataset.rows)}
     seen = []
-    for frames, labels, lengths, samples in FeatureLoader(features, 16, residence, shuffle):
+    for frames, labels, lengths, samples in FeatureLoader(features, 16, residence, shuffle=shuffle):
         for one in range(len(labels)):
             truth, label = dataset[place[int(samples[one])]]
             length = int(lengths[one])

@@ -13,7 +13,7 @@ from tests.store.small_sets import memory_storage
 from tests.train.conftest import learnable
 
 from spikestore.store import FeatureSet
-from spikestore.train.data.epoch_order import BatchOrder, Place
+from spikestore.train.data.epoch_order import BatchOrder, EpochSamples, RankShare
 from spikestore.train.data.order_choice import OrderChoice
 from spikestore.train.data.placement import Chosen, agreed_residence
 from spikestore.train.data.subsets import subset_rows
@@ -33,8 +33,8 @@ def drawn(order: BatchOrder, first: int, last: int, size: int, ranks: int) -> li
     """Return the rows of batches `first` to `last` of epoch 2, of all ranks together, sorted in each batch."""
     batches: list[list[int]] = [[] for _ in range(first, last)]
     for rank in range(ranks):
-        rows, edges = order.batches(2, first, size, Place(rank, ranks))
-        assert len(edges) == len(order.batches(2, first, size, Place())[1])
+        rows, edges = order.batches(2, first, size, RankShare(rank, ranks))
+        assert len(edges) == len(order.batches(2, first, size, RankShare())[1])
         for batch, (start, stop) in zip(batches, pairwise(edges), strict=False):
             batch.extend(rows[start:stop].tolist())
     return [sorted(batch) for batch in batches]
@@ -65,7 +65,8 @@ def test_each_recording_comes_once_across_stops(
     """Whoever goes on, with other ranks, windows and fragments: the batches are those of the order that began."""
 
     def choice(fragment: int, window: int | None) -> OrderChoice:
-        return OrderChoice(built[fragment], rows, shuffle=True, weights=None, seed=5, window=window)
+        samples = EpochSamples(rows, 5, built[fragment].digest)
+        return OrderChoice(built[fragment], samples, shuffle=True, weights=None, window=window)
 
     rows = subset_rows(built[64], SUBSETS[subset])
     first = choice(*stages[0][2:]).of(began)
@@ -85,11 +86,10 @@ def test_each_recording_comes_once_across_stops(
 def test_names_that_no_order_has(built: dict[int, FeatureSet]) -> None:
     """Of another kind of shuffling, or of runs that can't be; a name without a fragment's size means the set's own."""
     rows = subset_rows(built[64], None)
+    samples = EpochSamples(rows, 0, built[64].digest)
 
     def choice(**changes: Any) -> OrderChoice:
-        return OrderChoice(
-            built[64], rows, **{"shuffle": True, "weights": None, "seed": 0, "window": 192, **changes}
-        )
+        return OrderChoice(built[64], samples, **{"shuffle": True, "weights": None, "window": 192, **changes})
 
     assert choice().named("rows") is None
     assert choice(shuffle=False).named("uniform") is None

@@ -244,7 +244,7 @@ def test_subsets(features: FeatureSet) -> None:
         expected = [row for row in ascending.tolist() if row != 3]
         for residence in ("host", "stream"):
             for shuffle in (False, True):
-                loader = FeatureLoader(features, 16, residence, shuffle, rows=rows)
+                loader = FeatureLoader(features, 16, residence, shuffle=shuffle, rows=rows)
                 found = [row for batch in loader for row in batch.samples.tolist()]
                 assert sorted(found) == expected
                 assert shuffle or found == expected

@@ -27,6 +27,7 @@ from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.store_schemas.specs.canonical import canonical_json
 from spikestore.train import Batch, FeatureLoader, pack
 from spikestore.train.data import placement as residences
+from spikestore.train.data.epoch_order import EpochSamples, RankShare
 from spikestore.train.data.streaming.stream_order import covering, cut_runs, lane_order, owned
 from spikestore.train.data.subsets import subset_rows
 
@@ -107,7 +108,7 @@ def test_order_is_a_pure_function(many: FeatureSet) -> None:
     cut = cut_runs(many, rows, 512)
     assert (cut.run_rows, cut.lanes, cut.together) == (64, 8, 1)
     orders = [
-        lane_order(cut, rows, seed=seed, epoch=epoch, digest=many.digest).rows
+        lane_order(cut, EpochSamples(rows, seed, many.digest), epoch).rows
         for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
     ]
     assert np.array_equal(orders[0], orders[1])
@@ -123,7 +124,7 @@ def test_an_epoch_is_drawn_from_a_window(many: FeatureSet) -> None:
     """No more runs are open at any time than the window says, and positions of two epochs do not correlate."""
     rows = subset_rows(many, None)
     cut = cut_runs(many, rows, 512)
-    orders = [lane_order(cut, rows, seed=0, epoch=epoch, digest=many.digest).rows for epoch in range(100)]
+    orders = [lane_order(cut, EpochSamples(rows, 0, many.digest), epoch).rows for epoch in range(100)]
     runs = covering(cut.starts, orders[0])
     begins = {run: int(np.flatnonzero(runs == run)[0]) for run in np.unique(runs)}
     ends = {run: int(np.flatnonzero(runs == run)[-1]) for run in begins}
@@ -141,7 +142,7 @@ def test_no_rows_come_first_in_every_epoch(many: FeatureSet) -> None:
     rows = subset_rows(many, None)
     cut = cut_runs(many, rows, 8192)
     assert (cut.run_rows, cut.lanes, len(cut.starts)) == (128, 16, 16)
-    orders = [lane_order(cut, rows, seed=0, epoch=epoch, digest=many.digest).rows for epoch in range(50)]
+    orders = [lane_order(cut, EpochSamples(rows, 0, many.digest), epoch).rows for epoch in range(50)]
     places = [np.argsort(order) for order in orders]
     between = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(places)]
     assert abs(np.mean(between)) < 0.1
@@ -153,12 +154,12 @@ def test_an_epoch_begins_early(many: FeatureSet) -> None:
     cut = cut_runs(many, rows, 512)
     assert (cut.lanes, cut.together) == (8, 1)
     for epoch in range(20):
-        order = lane_order(cut, rows, seed=0, epoch=epoch, digest=many.digest)
+        order = lane_order(cut, EpochSamples(rows, 0, many.digest), epoch)
         assert len(set(order.lanes[:16])) <= 4
         assert len(set(order.lanes[192:256])) == 8
         for first in range(0, 1500, 256):
             lanes = order.lanes[first : first + 256]
-            shares = [int(owned(lanes, 8, rank, 2).sum()) for rank in range(2)]
+            shares = [int(owned(lanes, 8, RankShare(rank, 2)).sum()) for rank in range(2)]
             assert max(shares) - min(shares) <= 48, (first, shares)
     read = []
 
@@ -176,7 +177,7 @@ def test_a_lanes_first_run_is_drawn_by_itself(many: FeatureSet) -> None:
     """Where a lane shuffles several runs together, an epoch begins when one has been read."""
     rows = subset_rows(many, None)
     cut = replace(cut_runs(many, rows, 256), lanes=2, together=3)
-    order = lane_order(cut, rows, seed=0, epoch=0, digest=many.digest)
+    order = lane_order(cut, EpochSamples(rows, 0, many.digest), 0)
     for lane in range(2):
         runs = covering(cut.starts, order.rows[order.lanes == lane])
         sizes = [len(set(runs[start : start + 64])) for start in (0, 64, 64 + 32)]

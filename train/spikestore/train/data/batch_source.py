@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from spikestore.train.data.batch import SparseBatch, TensorColumns
-from spikestore.train.data.epoch_order import BatchOrder, Place
+from spikestore.train.data.epoch_order import BatchOrder, RankShare
 from spikestore.train.data.frames.sample_pointers import SamplePointers, host_pointers
 from spikestore.train.data.packed import PackedColumns
 
@@ -39,15 +39,15 @@ class WholeSet:
     ----------
     columns : PackedColumns
         The set.
-    place : Place
-        Rank.
+    share : RankShare
+        What of each batch this process takes.
     device : torch.device, optional
         A GPU on which the columns live; None for host memory.
     """
 
-    def __init__(self, columns: PackedColumns, *, place: Place, device: torch.device | None) -> None:
+    def __init__(self, columns: PackedColumns, *, share: RankShare, device: torch.device | None) -> None:
         self.waiting = 0
-        self._place = place
+        self._share = share
         self._packed_rows = columns.rows
         self._tensors = None if device is None else TensorColumns(columns, device)
         self._host = columns if device is None else None
@@ -63,7 +63,7 @@ class WholeSet:
         self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
     ) -> Iterator[SamplePointers | SparseBatch]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on."""
-        rows, edges = order.batches(epoch, first, batch_size, self._place)
+        rows, edges = order.batches(epoch, first, batch_size, self._share)
         for start, stop in itertools.pairwise(edges):
             positions = np.searchsorted(self._packed_rows, rows[start:stop])
             if self._tensors is not None:

@@ -22,8 +22,8 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Which part of a job a loader serves.
+class RankShare:
+    """Which share of every batch a process takes.
 
     Attributes
     ----------
@@ -33,6 +33,41 @@ class Place:
 
     rank: int = 0
     ranks: int = 1
+
+    def of(self, count: int) -> slice:
+        """Return which of `count` things in a row are this process': those from r·n/R to (r + 1)·n/R."""
+        return slice(count * self.rank // self.ranks, count * (self.rank + 1) // self.ranks)
+
+
+@dataclass(frozen=True, eq=False)
+class EpochSamples:
+    """The samples of every epoch, and what shuffles them: with the epoch's number, all that an order depends on.
+
+    Attributes
+    ----------
+    rows : int64 array, shape (samples,)
+        Rows of the feature set that are used, ascending.
+    seed : int
+        Any integer; each gives other orders.
+    digest : str
+        Digest of the feature set.
+    """
+
+    rows: Rows
+    seed: int
+    digest: str
+
+    def ascending(self, epoch: int) -> Rows:
+        """Return all rows in the order of the set."""
+        return self.rows
+
+    def shuffled(self, epoch: int) -> Rows:
+        """Return all rows in a uniform order: see `epoch_order`."""
+        return self.rows[epoch_order(len(self.rows), seed=self.seed, epoch=epoch, digest=self.digest)]
+
+    def drawn(self, weights: npt.NDArray[np.float64], epoch: int) -> Rows:
+        """Return as many rows, drawn in proportion to `weights`, shape (samples,): see `weighted_order`."""
+        return self.rows[weighted_order(weights, seed=self.seed, epoch=epoch, digest=self.digest)]
 
 
 class BatchOrder(Protocol):
@@ -46,7 +81,7 @@ class BatchOrder(Protocol):
     scattered: bool
     """Whether the rows of a batch lie anywhere in the set, so that reading ahead of the batches gains nothing."""
 
-    def batches(self, epoch: int, first: int, batch_size: int, place: Place) -> tuple[Rows, Rows]:
+    def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[Rows, Rows]:
         """Return the rows of a rank from global batch number `first` on, and the edges of its batches.
 
         Returns
@@ -76,11 +111,12 @@ class SlicedOrder:
         self.scattered = scattered
         self._rows_of = rows_of
 
-    def batches(self, epoch: int, first: int, batch_size: int, place: Place) -> tuple[Rows, Rows]:
+    def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[Rows, Rows]:
         """Return the rows of a rank from global batch number `first` on, and the edges of its batches."""
         rows = self._rows_of(epoch)
         starts = range(first * batch_size, len(rows), batch_size)
-        shares = [share(rows[start : start + batch_size], place.rank, place.ranks) for start in starts]
+        batches = [rows[start : start + batch_size] for start in starts]
+        shares = [batch[share.of(len(batch))] for batch in batches]
         edges = np.cumsum([0, *map(len, shares)])
         return (np.concatenate(shares) if shares else rows[:0]), edges
 
@@ -92,10 +128,8 @@ def epoch_order(samples: int, *, seed: int, epoch: int, digest: str) -> npt.NDAr
     ----------
     samples : int
         Number of samples.
-    seed, epoch : int
-        Any integers; every pair gives another order.
-    digest : str
-        Digest of the feature set.
+    seed, epoch, digest
+        As in `EpochSamples`; `epoch` is any integer.
 
     Returns
     -------
@@ -115,10 +149,8 @@ def weighted_order(
     ----------
     weights : float64 array, shape (samples,)
         Not negative, not all 0.
-    seed, epoch : int
-        Any integers; every pair gives other draws.
-    digest : str
-        Digest of the feature set.
+    seed, epoch, digest
+        As in `EpochSamples`; `epoch` is any integer.
 
     Returns
     -------
@@ -151,8 +183,3 @@ def random_keys(numbers: npt.NDArray[np.integer[Any]], text: str) -> npt.NDArray
         key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         key ^= key >> np.uint64(31)
     return key
-
-
-def share(rows: npt.NDArray[Any], rank: int, ranks: int) -> npt.NDArray[Any]:
-    """Return the rows of a global batch that a rank takes: those from r·B/R to (r + 1)·B/R."""
-    return rows[len(rows) * rank // ranks : len(rows) * (rank + 1) // ranks]

@@ -23,7 +23,7 @@ from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.arguments import augmentations, callables, true_or_false, whole_number
 from spikestore.train.data.batch import Batch
 from spikestore.train.data.batch_source import BatchSource, WholeSet
-from spikestore.train.data.epoch_order import BatchOrder, Place
+from spikestore.train.data.epoch_order import BatchOrder, EpochSamples, RankShare
 from spikestore.train.data.frames.collate import Assembly, Augmentation, PendingBatch
 from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute, refuse_loader_arguments
 from spikestore.train.data.order_choice import OrderChoice
@@ -118,6 +118,7 @@ class FeatureLoader(IterableDataset[Batch]):
         features: FeatureSet,
         batch_size: int,
         residence: Residence = "auto",
+        *,
         shuffle: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -125,7 +126,6 @@ class FeatureLoader(IterableDataset[Batch]):
         drop_last: bool = False,
         frames: Literal["dense", "sparse_coo"] = "dense",
         progress: Progress | None = None,
-        *,
         rows: npt.ArrayLike | None = None,
         weights: npt.ArrayLike | None = None,
         rank: int = 0,
@@ -139,77 +139,64 @@ class FeatureLoader(IterableDataset[Batch]):
     ) -> None:
         refuse_loader_arguments(others, inspect.signature(FeatureLoader).parameters)
         refuse_other_than_features(features)
-        batch_size = whole_number("batch_size", batch_size, 1)
-        ranks, rank = whole_number("ranks", ranks, 1), whole_number("rank", rank, 0)
-        if rank >= ranks:
-            raise UsageError(f"rank is {rank}, of {ranks} ranks it should be one of 0 to {ranks - 1}")
+        self.batch_size = whole_number("batch_size", batch_size, 1)
+        self.shuffle, self.drop_last = (
+            true_or_false("shuffle", shuffle),
+            true_or_false("drop_last", drop_last),
+        )
+        self.seed = whole_number("seed", seed)
+        share = _rank_share(rank, ranks)
         if window is not None:
             window = whole_number("window", window, 64)
         if threads is not None:
             threads = whole_number("threads", threads, 1)
-        shuffle, drop_last = true_or_false("shuffle", shuffle), true_or_false("drop_last", drop_last)
-        steps = augmentations(augment)
         if transform is not None:
             callables("transform", [transform], "a function from Batch to Batch")
         if frames not in ("dense", "sparse_coo"):
             raise UsageError(f"frames is 'dense' or 'sparse_coo', not {frames!r}")
-        if pad_to is not None:
-            pad_to = whole_number("pad_to", pad_to, 1)
-        if pad_to is not None and pad_to < features.manifest.n_bins:
-            raise UsageError(
-                f"pad_to is {pad_to}, but the longest sample has {features.manifest.n_bins} time bins: "
-                "raise it, or crop in the transform"
-            )
         self.device = pick_device(device)
-        self.residence = choose_residence(features, residence, self.device)
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed = whole_number("seed", seed)
-        self.epoch = 0
-        """The epoch of the newest pass, or of the next one if that has ended."""
-        chosen = subset_rows(features, rows)
-        chances = None if weights is None else subset_weights(features, chosen, weights)
-        self._batch = 0  # of this epoch, the next one to hand out
-        self._under_way = False  # a pass has handed out batches of it: the next pass begins another one
-        self._pass: object = None  # the newest, which alone moves the position
-        self.drop_last = drop_last
-        self._process = os.getpid()
         self._assembly = Assembly(
             self.device,
             frames,
-            pad_to,
-            steps,
+            _pad_to(pad_to, features),
+            augmentations(augment),
             transform,
             reuse=true_or_false("reuse", reuse),
             threads=threads or min(_MOST_THREADS, available_cores()),
         )
-        place = Place(rank, ranks)
+        self.residence = choose_residence(features, residence, self.device)
+        chosen = subset_rows(features, rows)
+        chances = None if weights is None else subset_weights(features, chosen, weights)
         if self.residence == "stream" and chances is not None:
             raise UsageError("weights need the whole set in memory: use residence 'host' or 'device'")
-        self._orders = OrderChoice(
-            features, chosen, shuffle=shuffle, weights=chances, seed=seed, window=window
-        )
+        self.epoch = 0
+        """The epoch of the newest pass, or of the next one if that has ended."""
+        self._batch = 0  # of this epoch, the next one to hand out
+        self._under_way = False  # a pass has handed out batches of it: the next pass begins another one
+        self._pass: object = None  # the newest, which alone moves the position
+        self._process = os.getpid()
+        samples = EpochSamples(chosen, self.seed, features.digest)
+        self._orders = OrderChoice(features, samples, shuffle=self.shuffle, weights=chances, window=window)
         self._own_order = self._orders.of(self.residence)
         self._order = self._own_order  # of this epoch: another one if it began elsewhere
         if self.residence == "stream":
-            threads = self._assembly.threads
             self._source: BatchSource = Stream(
-                features, chosen, self._own_order, place=place, threads=threads
+                features, chosen, self._own_order, share=share, threads=self._assembly.threads
             )
             labels: npt.NDArray[np.int64] | FeatureSet = features
         else:
             on_gpu = self.residence == "device" and self.device.type != "cpu"
             packed = pack(features, progress)
             labels = packed.label[np.searchsorted(packed.rows, chosen)]
-            self._source = WholeSet(packed, place=place, device=self.device if on_gpu else None)
+            self._source = WholeSet(packed, share=share, device=self.device if on_gpu else None)
         self.samples = len(chosen)
         self._set = repr(features)
         self._samples = LoaderSamples(features.classes, chosen, labels)
         self._identity = {
             "digest": features.digest,
             "rows": hashlib.sha256(chosen.astype("<i8").tobytes()).hexdigest(),
-            "seed": seed,
-            "batch_size": batch_size,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
         }
 
     def __repr__(self) -> str:
@@ -353,5 +340,24 @@ class FeatureLoader(IterableDataset[Batch]):
     def _make(self, order: BatchOrder, epoch: int, first: int, pool: DaemonThreads) -> Iterator[PendingBatch]:
         with pool:
             samples = self._source.batches(order, epoch, first, self.batch_size, pool)
-            for one in itertools.islice(samples, max(len(self) - first, 0)):
-                yield self._assembly.make(one, epoch, pool)
+            for batch in itertools.islice(samples, max(len(self) - first, 0)):
+                yield self._assembly.make(batch, epoch, pool)
+
+
+def _rank_share(rank: int, ranks: int) -> RankShare:
+    ranks, rank = whole_number("ranks", ranks, 1), whole_number("rank", rank, 0)
+    if rank >= ranks:
+        raise UsageError(f"rank is {rank}, of {ranks} ranks it should be one of 0 to {ranks - 1}")
+    return RankShare(rank, ranks)
+
+
+def _pad_to(pad_to: int | None, features: FeatureSet) -> int | None:
+    if pad_to is None:
+        return None
+    pad_to = whole_number("pad_to", pad_to, 1)
+    if pad_to < features.manifest.n_bins:
+        raise UsageError(
+            f"pad_to is {pad_to}, but the longest sample has {features.manifest.n_bins} time bins: "
+            "raise it, or crop in the transform"
+        )
+    return pad_to

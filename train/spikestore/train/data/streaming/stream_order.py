@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.layout import BLOCK
-from spikestore.train.data.epoch_order import Place, epoch_order, random_keys
+from spikestore.train.data.epoch_order import EpochSamples, RankShare, epoch_order, random_keys
 from spikestore.train.data.packed import packed_bytes
 
 LANES = 64
@@ -127,11 +127,11 @@ def named_runs(samples: int, fragment_samples: int, rows: _Int64s, name: str) ->
     name : str
         From `RunCut.name`.
     """
-    found = _NAME.fullmatch(name)
-    if found is None:
+    numbers = _NAME.fullmatch(name)
+    if numbers is None:
         return None
-    run_rows, lanes, together = (int(number) for number in found.groups()[:3])
-    size = int(found[4] or fragment_samples)
+    run_rows, lanes, together = (int(number) for number in numbers.groups()[:3])
+    size = int(numbers[4] or fragment_samples)
     if not (run_rows and lanes and together and size) or run_rows % BLOCK or size % BLOCK or lanes > LANES:
         return None
     starts, stops = _used_runs(samples, rows, run_rows, size)
@@ -149,26 +149,15 @@ def _used_runs(samples: int, rows: _Int64s, run_rows: int, size: int) -> tuple[_
     return starts[used], stops[used]
 
 
-def lane_order(cut: RunCut, rows: _Int64s, *, seed: int, epoch: int, digest: str) -> LaneOrder:
-    """Return the order of an epoch.
-
-    Parameters
-    ----------
-    cut : RunCut
-        From `cut_runs`, with the same rows.
-    rows : int64 array, shape (samples,)
-        Rows that are used, ascending.
-    seed, epoch : int
-        Any integers; every pair gives another order.
-    digest : str
-        Digest of the feature set.
-    """
+def lane_order(cut: RunCut, samples: EpochSamples, epoch: int) -> LaneOrder:
+    """Return the order of an epoch; `cut` is that of the same rows, from `cut_runs`."""
+    rows, seed, digest = samples.rows, samples.seed, samples.digest
     runs = len(cut.starts)
     turn = np.empty(runs, np.int64)
     turn[epoch_order(runs, seed=seed, epoch=epoch, digest=f"runs:{digest}")] = np.arange(runs)
     run_of_row = covering(cut.starts, rows)
-    lane, place = (turn % cut.lanes)[run_of_row], (turn // cut.lanes)[run_of_row]
-    group = (place + cut.together - 1) // cut.together
+    lane, run_in_lane = (turn % cut.lanes)[run_of_row], (turn // cut.lanes)[run_of_row]
+    group = (run_in_lane + cut.together - 1) // cut.together
     keys = random_keys(rows, f"window:{digest}:{seed}:{epoch}")
     by_lane = np.lexsort((keys, group, lane))
     sizes = np.bincount(lane, minlength=cut.lanes)
@@ -191,9 +180,10 @@ def covering(starts: _Int64s, rows: _Int64s) -> _Int64s:
     return np.searchsorted(starts, rows, side="right") - 1
 
 
-def owned(lanes: _Int64s, count: int, rank: int, ranks: int) -> npt.NDArray[np.bool_]:
-    """Tell which samples belong to a rank: it owns lanes r·L/R to (r + 1)·L/R of all L = `count`."""
-    return (lanes >= count * rank // ranks) & (lanes < count * (rank + 1) // ranks)
+def owned(lanes: _Int64s, count: int, share: RankShare) -> npt.NDArray[np.bool_]:
+    """Return whether each of `lanes`, shape (samples,), is one of this rank's, of `count` in all."""
+    mine = share.of(count)
+    return np.asarray((lanes >= mine.start) & (lanes < mine.stop))
 
 
 class WindowOrder:
@@ -201,31 +191,25 @@ class WindowOrder:
 
     Parameters
     ----------
-    rows : int64 array, shape (samples,)
-        Rows that are used, ascending.
+    samples : EpochSamples
+        Rows that are used, and the seed.
     cut : RunCut
         Of the same rows.
-    seed : int
-        Of the order.
-    digest : str
-        Digest of the feature set.
     fragment_samples : int
         Rows of a fragment of the set. If the cut is one of other fragments, its runs can't be read one by one.
     """
 
-    def __init__(self, rows: _Int64s, cut: RunCut, *, seed: int, digest: str, fragment_samples: int) -> None:
+    def __init__(self, samples: EpochSamples, cut: RunCut, *, fragment_samples: int) -> None:
         self.name = cut.name
         self.cut = cut
         self.scattered = cut.fragment_samples != fragment_samples
-        self._rows = rows
-        self._seed = seed
-        self._digest = digest
+        self._samples = samples
 
-    def batches(self, epoch: int, first: int, batch_size: int, place: Place) -> tuple[_Int64s, _Int64s]:
+    def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[_Int64s, _Int64s]:
         """Return the rows of a rank from global batch number `first` on, and the edges of its batches."""
-        order = lane_order(self.cut, self._rows, seed=self._seed, epoch=epoch, digest=self._digest)
+        order = lane_order(self.cut, self._samples, epoch)
         rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
-        mine = np.flatnonzero(owned(lanes, self.cut.lanes, place.rank, place.ranks))
+        mine = np.flatnonzero(owned(lanes, self.cut.lanes, share))
         batches = -(-len(rows) // batch_size)
         edges = np.searchsorted(mine, np.arange(batches + 1) * batch_size)
         return rows[mine], edges

@@ -1,4 +1,4 @@
-"""A feed in bounded memory: runs are read ahead by threads, in the order in which they are needed, and let go."""
+"""A batch source in bounded memory: threads read runs ahead, in the order in which they are needed, and drop them after use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spikestore.store import FeatureSet
 from spikestore.store.storage import FolderStorage
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.store_schemas.layout import BLOCK
-from spikestore.train.data.epoch_order import BatchOrder, Place
+from spikestore.train.data.epoch_order import BatchOrder, RankShare
 from spikestore.train.data.frames.frame_kernels import narrow
 from spikestore.train.data.frames.sample_pointers import SamplePointers
 from spikestore.train.data.packed import narrow_dtypes
@@ -63,7 +63,7 @@ class _Reads:
 
 
 class Stream:
-    """Feeds from the store itself.
+    """Draws samples from the store itself.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ class Stream:
         Which rows of it, ascending.
     order : BatchOrder
         The order in which most epochs come; memory is planned for it.
-    place : Place
-        Rank.
+    share : RankShare
+        What of each batch this process takes.
     threads : int
         Threads that read.
 
@@ -87,20 +87,20 @@ class Stream:
     """
 
     def __init__(
-        self, features: FeatureSet, rows: _Int64s, order: BatchOrder, *, place: Place, threads: int
+        self, features: FeatureSet, rows: _Int64s, order: BatchOrder, *, share: RankShare, threads: int
     ) -> None:
         self._features = features
-        self._place = place
+        self._share = share
         self._threads = threads
         self._dtypes = narrow_dtypes(features)
         self.waiting = 0 if isinstance(features.storage, FolderStorage) else _WAITING
         self._blocks = cut_runs(features, rows, 8 * BLOCK)
         self._shuffle = isinstance(order, WindowOrder)
         self._cut = order.cut if isinstance(order, WindowOrder) else self._blocks
-        if self._shuffle and self._cut.lanes < place.ranks:
+        if self._shuffle and self._cut.lanes < share.ranks:
             window_is_short = len(self._cut.starts) > self._cut.lanes
             raise UsageError(
-                f"{place.ranks} ranks share {self._cut.lanes} lanes of a streamed set: give a "
+                f"{share.ranks} ranks share {self._cut.lanes} lanes of a streamed set: give a "
                 f"{'larger' if window_is_short else 'smaller'} window, fewer ranks, or use residence='host'"
             )
         self.samples = len(rows)
@@ -139,7 +139,7 @@ class Stream:
         DamagedError, StoreError
             A run could not be read; raised as soon as that is known.
         """
-        rows, edges = order.batches(epoch, first, batch_size, self._place)
+        rows, edges = order.batches(epoch, first, batch_size, self._share)
         reads = self._reads(order, rows, edges)
         in_flight = max(2 * (self._threads + self.waiting), 2 * batch_size // self._cut.run_rows)
         held = _HeldRuns(self, reads, pool, in_flight)
@@ -155,7 +155,7 @@ class Stream:
             ahead = 2 * self._threads
             if isinstance(order, WindowOrder):
                 cut = order.cut
-                lanes = owned(np.arange(cut.lanes), cut.lanes, self._place.rank, self._place.ranks)
+                lanes = owned(np.arange(cut.lanes), cut.lanes, self._share)
                 ahead = max(int(lanes.sum()) * cut.together, ahead)
             return _Reads(cut.starts, cut.stops, covering(cut.starts, rows), ahead)
         # Each batch reads its blocks for itself: held until all their samples are used, they would soon be the whole set.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import zipfile
 from pathlib import Path
@@ -71,6 +72,33 @@ def test_folders_are_small() -> None:
         if len(names := [path for path in folder.glob("*.py") if path.name != "__init__.py"]) > MAX_MODULES
     }
     assert full == {}
+
+
+MAX_PARAMETERS = 8
+# FeatureLoader: decision 54. The others are records whose fields are their data.
+MANY_PARAMETERS = {"FeatureLoader", "PackedColumns", "SparseBatch", "SamplePointers", "Checkpoint"}
+
+
+def test_constructors_have_few_parameters() -> None:
+    many = {
+        f"{path.relative_to(ROOT)}: {node.name}": count
+        for path in (ROOT / "train").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name not in MANY_PARAMETERS
+        if (count := _parameters(node)) > MAX_PARAMETERS
+    }
+    assert many == {}
+
+
+def _parameters(kind: ast.ClassDef) -> int:
+    """Return how many parameters a constructor has; a dataclass' or named tuple's are its fields."""
+    for part in kind.body:
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            return len(part.args.posonlyargs + part.args.args + part.args.kwonlyargs) - 1
+    is_record = any("dataclass" in ast.dump(each) for each in kind.decorator_list) or any(
+        "NamedTuple" in ast.dump(each) for each in kind.bases
+    )
+    return sum(isinstance(part, ast.AnnAssign) for part in kind.body) if is_record else 0
 
 
 def test_benchmarks_have_no_circle_of_imports() -> None:

@@ -300,3 +300,10 @@ def test_what_a_loader_is_in_a_notebook(features: FeatureSet) -> None:
     assert repr(FeatureLoader(features, 64, "stream")).endswith(
         "shuffle=False, seed=0, residence='stream', device='cpu', next epoch 0>"
     )
+
+
+def test_parameters_behind_residence_have_names(features: FeatureSet) -> None:
+    """A bare True says nothing about what it switches on."""
+    loader: Any = FeatureLoader
+    with pytest.raises(TypeError, match="positional"):
+        loader(features, 16, "host", True)

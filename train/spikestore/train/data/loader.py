@@ -51,6 +51,9 @@ class FeatureLoader(IterableDataset[Batch]):
     Each pass over the loader is an epoch with an order of its own, also after a pass that was left before its end
     (``break``, `itertools.islice`, Lightning's ``limit_train_batches``); `set_epoch` chooses another one.
 
+    Parameters are flat keywords, as those of a DataLoader. They come in groups: which samples and in which order (`rows` to
+    `drop_last`), the share of this process, what a batch is (`device` to `transform`), and how it is made.
+
     Parameters
     ----------
     features : FeatureSet
@@ -60,41 +63,41 @@ class FeatureLoader(IterableDataset[Batch]):
     residence : {"auto", "host", "device", "stream"}
         Where the columns live. ``auto`` takes the device if it is a GPU and they fit there, else the host, and streams
         what fits neither.
+    rows : integer or bool array or tensor, or str, optional
+        Which rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition
+        in the store (`keep_partition`). See `subsets`.
     shuffle : bool
         Shuffle anew in each epoch: all samples alike with ``host`` and ``device``, within a window with ``stream``.
         Otherwise they come in the source's order.
     seed : int
         Seed of the order; augmentations have seeds of their own.
-    device : torch.device or str
-        Where batches go.
-    pad_to : int, optional
-        Time bins of every batch; by default those of its longest sample.
-    drop_last : bool
-        Leave out a smaller last batch.
-    frames : {"dense", "sparse_coo"}
-        What ``Batch.frames`` is.
-    progress : callable, optional
-        Called during loading as ``progress(samples_done, samples_total, label)``.
-    rows : integer or bool array or tensor, or str, optional
-        Which rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition
-        in the store (`keep_partition`). See `subsets`.
     weights : float array, shape (rows of the set,) or (samples,), optional
         Draw as many samples as there are, with replacement, in proportion to these; not with ``stream``. One weight for
         each row of the set, or one for each sample of the loader, in the order of `rows`: as a `FeatureDataset` of the
         same rows numbers its items.
+    window : int, optional
+        Samples among which ``stream`` shuffles at any time.
+    drop_last : bool
+        Leave out a smaller last batch.
     rank, ranks : int
         Number of this process and how many there are: each takes its share of every global batch.
+    device : torch.device or str
+        Where batches go.
+    frames : {"dense", "sparse_coo"}
+        What ``Batch.frames`` is.
+    pad_to : int, optional
+        Time bins of every batch; by default those of its longest sample.
     augment : callable or sequence of callables
         Applied in turn to the packed batch on the device: (SparseBatch, epoch) to SparseBatch. See `augmentation`.
     transform : callable, optional
         Applied to each batch when it is dense: Batch to Batch. Runs ahead, in a thread of the loader: torch's own random
         numbers come there in no fixed order, and the caller's ``no_grad`` is not seen.
-    window : int, optional
-        Samples among which ``stream`` shuffles at any time.
     threads : int, optional
         Threads that read and make batches; 4 at most by default, and no more than there are cores.
     reuse : bool
         False gives each batch fresh memory, for whoever keeps bare addresses of it.
+    progress : callable, optional
+        Called during loading as ``progress(samples_done, samples_total, label)``.
 
     Raises
     ------
@@ -119,31 +122,29 @@ class FeatureLoader(IterableDataset[Batch]):
         batch_size: int,
         residence: Residence = "auto",
         *,
+        rows: npt.ArrayLike | None = None,
         shuffle: bool = False,
         seed: int = 0,
-        device: torch.device | str = "cpu",
-        pad_to: int | None = None,
-        drop_last: bool = False,
-        frames: Literal["dense", "sparse_coo"] = "dense",
-        progress: Progress | None = None,
-        rows: npt.ArrayLike | None = None,
         weights: npt.ArrayLike | None = None,
+        window: int | None = None,
+        drop_last: bool = False,
         rank: int = 0,
         ranks: int = 1,
+        device: torch.device | str = "cpu",
+        frames: Literal["dense", "sparse_coo"] = "dense",
+        pad_to: int | None = None,
         augment: Augmentation | Sequence[Augmentation] = (),
         transform: Callable[[Batch], Batch] | None = None,
-        window: int | None = None,
         threads: int | None = None,
         reuse: bool = True,
+        progress: Progress | None = None,
         **others: Never,
     ) -> None:
         refuse_loader_arguments(others, inspect.signature(FeatureLoader).parameters)
         refuse_other_than_features(features)
         self.batch_size = whole_number("batch_size", batch_size, 1)
-        self.shuffle, self.drop_last = (
-            true_or_false("shuffle", shuffle),
-            true_or_false("drop_last", drop_last),
-        )
+        self.shuffle = true_or_false("shuffle", shuffle)
+        self.drop_last = true_or_false("drop_last", drop_last)
         self.seed = whole_number("seed", seed)
         share = _rank_share(rank, ranks)
         if window is not None:

@@ -24,7 +24,7 @@ MANY = 3000.0
 
 def triton_linear() -> Any:
     """Return the module with the functions of the GPU."""
-    return import_module("spikestore.train.neurons.linear.gpu_autograd")
+    return import_module("spikestore.train.neurons.gpu.linear_autograd")
 
 
 def leaves(scale: float, device: str) -> dict[str, Tensor]:

@@ -37,7 +37,8 @@ fired                 (batch, time, neurons)  uint8      s as counts
 weight                (neurons, inputs)       float32    W; ``cpu_kernels`` read it as (inputs, padded neurons)
 ====================  ======================  =========  ================================================================
 
-Read the modules in this order: `functions` (called by layers; selects the device), ``cpu_autograd`` and ``gpu_autograd``
-(torch's forward and backward), ``cpu_passes`` (from tensors to kernels), ``cpu_kernels`` (compiled loops; those for a GPU
-are in `spikestore.train.neurons.gpu.passes`). `counts` has the objects that layers pass to each other.
+Read the modules in this order: `functions` (called by layers; selects the device), ``cpu_autograd`` (torch's forward and
+backward), ``cpu_passes`` (from tensors to kernels), ``cpu_kernels`` (compiled loops). On a GPU the second is
+``spikestore.train.neurons.gpu.linear_autograd``, with the kernels of ``gpu.passes``. `counts` has the objects that layers pass to
+each other.
 """

@@ -59,6 +59,6 @@ def _joint_functions(x: Tensor) -> tuple[Any, Any]:
         from spikestore.train.neurons.linear import cpu_autograd
 
         return cpu_autograd.LinearIAF, cpu_autograd.LinearOfCounts
-    from spikestore.train.neurons.linear import gpu_autograd
+    from spikestore.train.neurons.gpu import linear_autograd
 
-    return gpu_autograd.LinearIAF, gpu_autograd.LinearOfSpikes
+    return linear_autograd.LinearIAF, linear_autograd.LinearOfSpikes

@@ -52,6 +52,24 @@ class Future:
         return self._result
 
 
+class Finished:
+    """Tasks that have ended, in their order."""
+
+    def __init__(self, futures: list[Future]) -> None:
+        self._futures = list(futures)
+
+    def is_empty(self) -> bool:
+        """Return whether all were handed out."""
+        return not self._futures
+
+    def has_ready(self) -> bool:
+        """Return whether one has ended."""
+        return True
+
+    def __next__(self) -> Future:
+        return self._futures.pop(0)
+
+
 class Client:
     """As much of a Dask client as is used, with results made up."""
 
@@ -78,7 +96,7 @@ class Client:
 
 @pytest.fixture(autouse=True)
 def _completed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "as_completed", lambda futures, loop: list(futures))
+    monkeypatch.setattr(distributed, "as_completed", lambda futures, loop: Finished(futures))
 
 
 def report(fragment: int) -> FragmentReport:

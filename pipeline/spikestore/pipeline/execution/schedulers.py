@@ -44,6 +44,10 @@ _MOST_EARLY_ENDS = 4
 """Ends of local workers before the first one is ready."""
 _LOOK_EVERY = 0.05
 """Seconds between looks at workers; tasks take seconds."""
+_WITHOUT_WORKERS = 600.0
+"""Seconds that a cluster may have no worker in the middle of a build: a batch system may be about to start others."""
+_LOOK_AT_CLUSTER_EVERY = 1.0
+"""Seconds between questions to the scheduler of a cluster."""
 
 _NOISY = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 
@@ -171,15 +175,59 @@ class DaskScheduler:
         import distributed
 
         finished = distributed.as_completed(futures, loop=self._client.loop)
-        if self._processes is None:  # others may start workers at any time
-            yield from finished
-            return
+        absence = _Absence(self._client)
         while not finished.is_empty():
             while not finished.has_ready():
-                if self._processes.given_up >= self._coming:
+                if self._processes is None:  # others may start workers at any time
+                    absence.look()
+                elif self._processes.given_up >= self._coming:
                     raise _workers_end(self._processes)
                 time.sleep(_LOOK_EVERY)
             yield next(finished)
+
+
+class _Absence:
+    """Notices when a cluster has had no worker for too long.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of a cluster that others started.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._since = client, math.inf
+        self._next_look = time.monotonic() + _LOOK_AT_CLUSTER_EVERY
+
+    def look(self) -> None:
+        """Ask the scheduler now and then; say when the last worker is lost.
+
+        Raises
+        ------
+        WorkerError
+            None came back in time.
+        """
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_AT_CLUSTER_EVERY
+        try:
+            workers = self._client.nthreads()
+        except OSError:  # the scheduler is lost: Dask's client cancels the tasks when it gives up
+            return
+        if workers:
+            self._since = math.inf
+        elif self._since == math.inf:
+            self._since = now
+            logger.warning(
+                "the Dask cluster has no worker left: waiting %g s for others; finished fragments are stored",
+                _WITHOUT_WORKERS,
+            )
+        elif now - self._since > _WITHOUT_WORKERS:
+            raise WorkerError(
+                f"the Dask cluster lost all its workers, and none came back within {_WITHOUT_WORKERS:g} s: start workers, and "
+                "run the same command again: it builds only what is missing"
+            )
 
 
 @contextlib.contextmanager

@@ -139,7 +139,10 @@ def arguments(
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write the result here too")
     parser.add_argument(
-        "--size", choices=("small", "full"), default="full", help="small: a minute, rough numbers"
+        "--size",
+        choices=("small", "full"),
+        default="full",
+        help="small: minutes, rough numbers; rows that start processes take as long with a few recordings",
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda, where it matters")
     parser.add_argument(
@@ -172,6 +175,19 @@ def wanted_rows(measures: Sequence[_Measure], options: argparse.Namespace) -> li
         if part and not any(part in name for name in names):
             raise SystemExit(f"--rows: no row's name contains {part!r}; they are {', '.join(names)}")
     return [measure for measure in measures if is_wanted(measure.__name__, options.rows)]
+
+
+_Result = TypeVar("_Result")
+
+
+def measured(measures: Sequence[_Measure], run: Callable[[_Measure], _Result]) -> list[_Result]:
+    """Return what `run` returns for each row's function, and say on stderr which one is next: rows may take minutes."""
+    results = []
+    for number, measure in enumerate(measures, 1):
+        sys.stderr.write(f"row {number} of {len(measures)}: {measure.__name__}\n")
+        sys.stderr.flush()
+        results.append(run(measure))
+    return results
 
 
 def report(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.alone import numbers_of
 from benchmarks.bench import Bench as Raw
 from benchmarks.bench import build, target, tonic_dataset
-from benchmarks.form import PINNED, Row, arguments, compare, report, wanted_rows
+from benchmarks.form import PINNED, Row, arguments, compare, measured, report, wanted_rows
 from benchmarks.peers.process import PeerError, PeerProcess
 from benchmarks.recordings import recordings_of
 from benchmarks.stream_order import shuffle_quality
@@ -127,7 +127,7 @@ def main() -> None:
         raw = Raw.of(data, scratch, samples, cached, samples)
         bench = Bench(raw, options.device, raw.recordings, raw.peers)
         with bench.stack:
-            rows = [row(bench) for row in wanted]
+            rows = measured(wanted, lambda row: row(bench))
             nnz = bench.features.manifest.nnz
             facts = {"samples": bench.samples, "cached_by_tonic": bench.cached, "nnz": nnz}
             report("loading", rows, facts, options)

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.alone import numbers_of
 from benchmarks.bench import WORKERS, Bench, build, target, tonic_dataset
-from benchmarks.form import PINNED, Row, arguments, compare, report, timed, wanted_rows
+from benchmarks.form import PINNED, Row, arguments, compare, measured, report, timed, wanted_rows
 from benchmarks.recordings import recordings_of
 
 os.environ.update(PINNED)
@@ -38,7 +38,7 @@ def main() -> None:
         recordings, peers, many = (600, 100, 1000) if small else (8000, 1000, 20_000)
         data = recordings_of(options.data, scratch, max(recordings, many))
         bench = Bench.of(data, scratch, recordings, peers, many)
-        rows = [row(bench) for row in wanted]
+        rows = measured(wanted, lambda row: row(bench))
         from benchmarks.stages import stages
 
         report("preprocess", rows, {"recordings": bench.recordings, **stages(bench)}, options)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.alone import numbers_of
-from benchmarks.form import PINNED, Row, arguments, compare, report, timed, wanted_rows
+from benchmarks.form import PINNED, Row, arguments, compare, measured, report, timed, wanted_rows
 from benchmarks.recordings import find_recordings
 
 os.environ.update(PINNED)
@@ -89,7 +89,7 @@ def main() -> None:
         with s3_server(program, Path(served), volumes=200) as endpoint:
             os.environ.update(variables(endpoint))
             bench = Bench(scratch, endpoint, features, 100 if small else 1000, 25_000)
-            rows = [row for make in wanted for row in make(bench)]
+            rows = [row for rows in measured(wanted, lambda make: make(bench)) for row in rows]
             data = {"samples": len(features), "nnz": features.manifest.nnz, "stored_bytes": bench.stored}
             report("store", rows, data, options)
 

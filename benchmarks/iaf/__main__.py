@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.form import ROUNDS, arguments, report, wanted_rows
+from benchmarks.form import ROUNDS, arguments, measured, report, wanted_rows
 from benchmarks.iaf.against_peers import exodus, jax, spikingjelly
 from benchmarks.iaf.against_sinabs import (
     conv_fused_vs_sinabs,
@@ -64,7 +64,7 @@ def main() -> None:
             samples=64 if small else full,
             scratch=Path(folder),
         )
-        rows = [row(bench) for row in wanted]
+        rows = measured(wanted, lambda row: row(bench))
     data = {
         "batch": bench.batch,
         "steps": STEPS,

@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 import pytest
-from benchmarks.form import wanted_rows
+from benchmarks.form import measured, wanted_rows
 from tests.benchmarks.bench_runs import bench
 
 
@@ -38,6 +38,18 @@ ROWS = [host, stream, stream_s3]
 def test_rows_that_were_asked_for(rows: str | None, wanted: list[Any]) -> None:
     """By a part of their names, or by several."""
     assert wanted_rows(ROWS, Namespace(rows=rows)) == wanted
+
+
+def test_rows_are_announced(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before each is measured, on stderr: a benchmark that takes minutes does not look like one that hangs."""
+    shown: list[str] = []
+
+    def run(row: Any) -> str:
+        shown.append(capsys.readouterr().err)
+        return str(row.__name__)
+
+    assert measured(ROWS, run) == ["host", "stream", "stream_s3"]
+    assert shown == ["row 1 of 3: host\n", "row 2 of 3: stream\n", "row 3 of 3: stream_s3\n"]
 
 
 def test_a_name_that_fits_no_row_is_an_error_at_once() -> None:

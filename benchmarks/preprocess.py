@@ -83,7 +83,7 @@ def timed_on_clean_disk(work: Callable[[], object]) -> float:
 
 def transform_only(bench: Bench) -> Row:
     """One core, recordings in memory: the fused pass against Tonic's Compose."""
-    from spikestore.pipeline.readers.datasets import open_reader
+    from spikestore.pipeline.readers.registry import open_reader
     from spikestore.pipeline.transforms.fused import FusedChain
 
     what = target(bench, min(256, bench.recordings))

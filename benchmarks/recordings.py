@@ -85,7 +85,7 @@ def find_recordings(data: Path) -> Recordings:
     SystemExit
         Nothing there can be read; says why in one line.
     """
-    from spikestore.pipeline.readers.datasets import dataset_files, find_dataset, splits_of
+    from spikestore.pipeline.readers.registry import dataset_files, find_dataset, splits_of
     from spikestore.store_schemas.errors import SourceNotFoundError, SpikestoreError
 
     try:

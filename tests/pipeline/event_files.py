@@ -116,4 +116,4 @@ def dvsgesture_reader(folder: Path, *arrays: Any, **options: Any) -> Any:
             path.write_bytes(array)
         else:
             np.save(path, array, **options)
-    return reader_of_files(DVSGestureReader, folder)
+    return reader_of_files(DVSGestureReader, folder, columns=("user",))

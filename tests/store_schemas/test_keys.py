@@ -28,6 +28,7 @@ from spikestore.store.testing.strategies import (
     transforms,
 )
 from spikestore.store_schemas.documents.plan import make_plan
+from spikestore.store_schemas.errors import SpecError
 from spikestore.store_schemas.layout import layout_of
 from spikestore.store_schemas.specs.model import Spec
 from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
@@ -222,6 +223,28 @@ def test_keys_survive_the_round_trip_through_json(transform: Transform, source: 
 def test_what_a_transform_key_hashes_is_pinned() -> None:
     """Nothing but format, operations and max_bins: no plan, codec, path, host or number of workers."""
     assert Transform(operations=(FRAME,)).key_document().keys() == {"format", "operations", "max_bins"}
+
+
+def test_columns_enter_a_source_key_only_if_there_are_any() -> None:
+    """Keys from before there were columns stay."""
+    fields: dict[str, Any] = {
+        "reader": "r",
+        "reader_version": 1,
+        "dataset": "D",
+        "split": "s",
+        "files": (FILE,),
+    }
+    plain, empty = Source(**fields), Source(**fields, columns=())
+    assert plain.key == empty.key
+    assert "columns" not in plain.to_mapping()
+    assert "columns" not in plain.model_dump_json()
+    assert Source(**fields, columns=("age", "user")).key_document() == {
+        **plain.key_document(),
+        "columns": ["age", "user"],
+    }
+    for wrong in (("user", "age"), ("user", "user")):
+        with pytest.raises(SpecError, match="columns must be sorted by name, each listed once"):
+            Source(**fields, columns=wrong)
 
 
 def test_what_a_source_key_hashes_is_pinned() -> None:

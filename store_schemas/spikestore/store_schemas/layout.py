@@ -21,6 +21,7 @@ EXTRAS: dict[str, str] = {
     "n_events": "uint32",
     "n_cropped": "uint32",
     "n_dropped": "uint32",
+    "user": "int32",
 }
 """Optional columns with their dtypes, in canonical order."""
 

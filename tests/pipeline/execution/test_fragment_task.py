@@ -13,7 +13,7 @@ from tests.pipeline.cochlea_files import draw, write_dataset, write_file
 from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.execution import fragment_task
 from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment, transform_rows
-from spikestore.pipeline.readers.datasets import open_reader
+from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store.build import Build
 from spikestore.store.columns.samples import SampleColumns

@@ -21,9 +21,10 @@ from tests.pipeline.event_files import (
 )
 from tonic.datasets import DVSGesture
 
-from spikestore.pipeline.readers.datasets import open_reader
 from spikestore.pipeline.readers.event_files.dvsgesture import DVSGestureReader
-from spikestore.store_schemas.errors import LayoutError
+from spikestore.pipeline.readers.registry import open_reader
+from spikestore.pipeline.sources.source_files import make_source
+from spikestore.store_schemas.errors import LayoutError, UnknownNameError
 
 FINE = np.array([[1, 2, 1, 3], [127, 0, 0, 32]])
 
@@ -39,7 +40,7 @@ def test_recordings_are_tonics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     """Every item, matched by file: events with their dtype, labels and users; rows are sorted by name."""
     root = write_dvsgesture(tmp_path)
     theirs = tonic_dataset("DVSGesture", split, tmp_path, monkeypatch)
-    source = located("DVSGesture", split, tmp_path)
+    source = located("DVSGesture", split, tmp_path, columns=["user"])
     with open_reader(source.source, source.root) as reader:
         assert len(reader) == len(theirs) == 6
         names = [reader.name_of(row) for row in range(6)]
@@ -216,10 +217,31 @@ def test_a_file_that_says_no_class_or_user_is_refused(tmp_path: Path, name: str)
         reader_of_files(DVSGestureReader, tmp_path)
 
 
+def test_users_are_read_on_request_only(tmp_path: Path) -> None:
+    """Without columns key and reader are as before there were any; with them the key is another one."""
+    write_dvsgesture(tmp_path)
+    plain = located("DVSGesture", "train", tmp_path)
+    asked = located("DVSGesture", "train", tmp_path, columns=["user", "user"])
+    assert "columns" not in plain.source.key_document()
+    assert asked.source.key_document() == plain.source.key_document() | {"columns": ["user"]}
+    with open_reader(plain.source, plain.root) as reader:
+        assert (reader.extras, dict(reader.read_block(0, 6).extras)) == ((), {})
+    with open_reader(asked.source, asked.root) as reader:
+        assert (reader.extras, reader.read_block(0, 6).extras["user"].tolist()) == (
+            ("user",),
+            [2, 2, 2, 10, 10, 10],
+        )
+    for dataset, known in (("DVSGesture", "it has user"), ("NMNIST", "it has none")):
+        with pytest.raises(
+            UnknownNameError, match=f"{dataset} has no column 'age' that can be asked for: {known}"
+        ):
+            make_source(dataset, "train", tmp_path, columns=["age"])
+
+
 def test_limit_and_part(tmp_path: Path) -> None:
     """A part has the files and users of its rows, under their own numbers."""
     write_dvsgesture(tmp_path)
-    source = located("DVSGesture", "train", tmp_path, limit=5)
+    source = located("DVSGesture", "train", tmp_path, limit=5, columns=["user"])
     whole = open_reader(source.source, source.root).read(0, 5)
     part = source.part(range(2, 4))
     with open_reader(part.source, part.root, first_row=part.first_row) as reader:

@@ -24,8 +24,8 @@ from tests.pipeline.event_files import (
 from tonic.datasets import NMNIST
 from tonic.io import read_mnist_file
 
-from spikestore.pipeline.readers.datasets import open_reader
 from spikestore.pipeline.readers.event_files.nmnist import NMNISTReader
+from spikestore.pipeline.readers.registry import open_reader
 from spikestore.store_schemas.errors import LayoutError, SourceChangedError, SourceError
 
 FINE = pack([(1, 2, 1, 3), (33, 33, 0, 2**23 - 1)])

@@ -11,7 +11,7 @@ from tests.pipeline.event_files import write_dvsgesture
 from tonic import transforms
 
 from spikestore.pipeline.commands.preprocess import RecipeArgument
-from spikestore.pipeline.readers.datasets import DATASETS
+from spikestore.pipeline.readers.registry import DATASETS
 from spikestore.pipeline.recipes.recipe import load_recipe
 from spikestore.pipeline.recipes.shipped import choose_recipe, shipped_recipes
 from spikestore.pipeline.transforms.from_tonic import transform_from_tonic

@@ -23,7 +23,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 Made = tuple[Transform, Layout, SampleColumns, list[int]]
 CODES = {"uint32": "<I", "uint64": "<Q", "int32": "<i", "float32": "<f"}
-ORDER = ("nnz", "n_bins", "index", "value", "label", "speaker", "n_events", "n_cropped", "n_dropped")
+ORDER = ("nnz", "n_bins", "index", "value", "label", "speaker", "n_events", "n_cropped", "n_dropped", "user")
 
 
 def naive_block(columns: SampleColumns, layout: Layout, block: int) -> bytes:

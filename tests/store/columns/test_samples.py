@@ -46,8 +46,9 @@ def example(**changed: Any) -> SampleColumns:
 
 def test_columns_stand_in_canonical_order_whatever_order_was_asked() -> None:
     """nnz, n_bins, index, value, label, then extras in their own order."""
-    made = layout(("n_dropped", "n_events", "speaker", "n_cropped"))
-    names = ["nnz", "n_bins", "index", "value", "label", "speaker", "n_events", "n_cropped", "n_dropped"]
+    made = layout(("n_dropped", "user", "n_events", "speaker", "n_cropped"))
+    extras = ["speaker", "n_events", "n_cropped", "n_dropped", "user"]
+    names = ["nnz", "n_bins", "index", "value", "label", *extras]
     assert [name for name, _ in made.columns] == names
     assert made.extras == tuple(EXTRAS) == tuple(names[5:])
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spikestore.pipeline.execution.fragment_task import FragmentContent
-from spikestore.pipeline.readers.datasets import open_reader
+from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import SourceError

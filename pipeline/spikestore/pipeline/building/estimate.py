@@ -9,7 +9,7 @@ import numpy as np
 
 from spikestore.pipeline.building.feature_build import layout_of_source
 from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
-from spikestore.pipeline.readers.datasets import open_reader
+from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store.build import Build
 from spikestore.store.columns.digest import block_checks

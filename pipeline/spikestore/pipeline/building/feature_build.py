@@ -11,8 +11,9 @@ from spikestore.pipeline.building.degenerate_sets import refuse_empty, report_de
 from spikestore.pipeline.building.provenance import provenance
 from spikestore.pipeline.execution.fragment_task import LOSSY_SHARE, FragmentContent, FragmentJob
 from spikestore.pipeline.execution.schedulers import Scheduler
-from spikestore.pipeline.readers.datasets import open_reader
+from spikestore.pipeline.readers.dataset import refuse_other_columns
 from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import executor_for
 from spikestore.store.build import Build
@@ -119,6 +120,7 @@ def _layout(reader: Reader, located: LocatedSource, transform: Transform) -> Lay
     if len(reader) == 0:
         path = located.stamps[0].path
         raise LayoutError(f"{path} has no recordings", path=str(path))
+    refuse_other_columns(f"the reader {reader.name}", reader.extras)
     x, y, p = transform.to_frame.sensor_size
     if not reader.has_y and y != 1:  # every task would say so, but only after the plan is stored
         raise UsageError(

@@ -33,7 +33,13 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
     """
     source = features.manifest.source
     located = make_source(
-        source.dataset, source.split, data, sort=source.sort, on_error=source.on_error, limit=source.limit
+        source.dataset,
+        source.split,
+        data,
+        sort=source.sort,
+        on_error=source.on_error,
+        limit=source.limit,
+        columns=source.columns,
     )
     if located.source.key != source.key:
         raise SourceError(
@@ -51,7 +57,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
 def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: int) -> Rows:
     # Here and not above: who only fetches needs neither numba nor HDF5.
     from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
-    from spikestore.pipeline.readers.datasets import open_reader
+    from spikestore.pipeline.readers.registry import open_reader
 
     job = FragmentJob(Build(features.storage, plan), located, features.manifest.transform).only(fragment)
     check_unchanged(job.located.stamps)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spikestore.pipeline.readers.datasets import open_reader
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import block_chain
 from spikestore.pipeline.transforms.fused import FusedSamples

@@ -40,6 +40,8 @@ class RecipeSource(Spec):
     """``"skip"`` lists recordings that can't be transformed instead of ending the build."""
     limit: Size | None = None
     """Read only this many recordings of each split."""
+    columns: Annotated[tuple[Name, ...], AsTuple] = ()
+    """Columns to store besides those that the dataset always has."""
 
 
 class RecipeBuild(Spec):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikestore.pipeline.readers.datasets import splits_of
+from spikestore.pipeline.readers.registry import dataset_named, splits_of
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.pipeline.transforms.from_tonic import dataset_from_tonic, transform_from_tonic
@@ -86,12 +86,23 @@ def sets_of_recipe(
             f"{where} does not say where the recordings are: give --data FOLDER, or data under [source]"
         )
     requested = []
+    for column in source.columns:
+        try:
+            dataset_named(source.dataset).refuse_unknown_column(column)
+        except UnknownNameError as error:
+            raise _wrong(where, "source.columns", error) from None
     for split in source.splits or known:
         if split not in known:
             message = f"unknown split {split!r} of {source.dataset}, it has {', '.join(known)}"
             raise _wrong(where, "source.splits", UnknownNameError(message))
         located = make_source(
-            source.dataset, split, folder, sort=source.sort, on_error=source.on_error, limit=source.limit
+            source.dataset,
+            split,
+            folder,
+            sort=source.sort,
+            on_error=source.on_error,
+            limit=source.limit,
+            columns=source.columns,
         )
         requested.append(RequestedSet(split, located, recipe.transform_spec()))
     return requested

@@ -90,8 +90,10 @@ class LockedSet:
                 f"{features.digest[:12]} under the same keys: one of the two is wrong; verify the store, or delete the lock"
             )
         source = features.manifest.source
-        for field in ("dataset", "sort", "on_error", "limit"):
+        for field in ("dataset", "sort", "on_error", "limit", "columns"):
             locked, asked = getattr(source, field), getattr(self.recipe.source, field)
+            if field == "columns":
+                asked = tuple(sorted(set(asked)))
             if locked != asked:
                 raise UsageError(
                     f"the lock pins {self.label} with {field} = {locked!r}, the recipe says {asked!r}: without the "

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from spikestore.pipeline.readers.datasets import DATASETS, find_dataset
+from spikestore.pipeline.readers.registry import DATASETS, find_dataset
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.store.machine import expand_home
 from spikestore.store.upstreams import beside

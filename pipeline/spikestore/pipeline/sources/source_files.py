@@ -13,13 +13,13 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spikestore.pipeline.readers.datasets import dataset_files, dataset_named
+from spikestore.pipeline.readers.registry import dataset_files, dataset_named
 from spikestore.pipeline.sources.hash_cache import HashCache, Hashes, now_ns
 from spikestore.store_schemas.errors import SourceChangedError, SourceError, SourceNotFoundError
 from spikestore.store_schemas.specs.source import OnError, Source
@@ -109,6 +109,7 @@ def make_source(
     sort: bool = False,
     on_error: OnError = "raise",
     limit: int | None = None,
+    columns: Iterable[str] = (),
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> LocatedSource:
@@ -117,7 +118,7 @@ def make_source(
     Parameters
     ----------
     dataset, split : str
-        Names, as `spikestore.pipeline.readers.datasets` knows them.
+        Names, as `spikestore.pipeline.readers.registry` knows them.
     folder : pathlib.Path or str
         Tonic's ``save_to``, or the folder with the files themselves.
     sort : bool
@@ -126,6 +127,8 @@ def make_source(
         What a recording that can't be transformed does.
     limit : int, optional
         Read only this many recordings from the start.
+    columns : iterable of str
+        Columns to store besides those that the data set always has, such as ``user`` of DVSGesture; part of the key.
     cache : pathlib.Path, optional
         Folder of the hash cache; the user's cache folder if None. It need not exist nor be writable.
     progress : callable, optional
@@ -134,7 +137,7 @@ def make_source(
     Raises
     ------
     UnknownNameError
-        No such dataset or split.
+        No such dataset, split or column.
     SourceNotFoundError
         The folder or a file is not there.
     SourceChangedError
@@ -145,6 +148,9 @@ def make_source(
         An option has no legal value.
     """
     registered = dataset_named(dataset)
+    asked = sorted(set(columns))
+    for column in asked:
+        registered.refuse_unknown_column(column)
     root, names = dataset_files(dataset, split, folder)
     for name in names:
         if not _is_text(name):  # names are stored, as text
@@ -161,6 +167,7 @@ def make_source(
                 "on_error": on_error,
                 "limit": limit,
                 "files": files,
+                **({"columns": asked} if asked else {}),
             },
             origin=f"source {dataset}/{split}",
         )

@@ -12,32 +12,17 @@ of Tonic's has imported it.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spikestore.pipeline.readers.datasets import dataset_files
-from spikestore.pipeline.readers.event_files.dvsgesture import DVSGestureReader
-from spikestore.pipeline.readers.event_files.nmnist import NMNISTReader
+from spikestore.pipeline.readers.dataset import Dataset
+from spikestore.pipeline.readers.registry import dataset_files, readable_datasets
+from spikestore.pipeline.readers.split_files import NamedFiles
 from spikestore.pipeline.transforms.tonic_operations import class_name, is_exactly, operation_of, unsupported
 from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Transform
-
-_MODULES = {"SSC": "hsd", "SHD": "hsd", "NMNIST": "nmnist", "DVSGesture": "dvsgesture"}
-
-READABLE_DATASETS = tuple(_MODULES)
-"""Classes of ``tonic.datasets`` that have a reader."""
-
-_OPTIONS = {"NMNIST": ("first_saccade_only", "stabilize")}
-"""What changes the events that a class reads; has to have its default, False."""
-
-_LABELS: dict[str, Callable[[str], int]] = {
-    "NMNIST": NMNISTReader.label_of,
-    "DVSGesture": DVSGestureReader.label_of,
-}
-"""Label of a file, for those with one a recording."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +32,7 @@ class TonicDataset:
     Attributes
     ----------
     dataset : str
-        Name of its class, one of `READABLE_DATASETS`.
+        Name of its class.
     split : str
         ``train``, ``valid`` or ``test``.
     folder : Path
@@ -111,49 +96,53 @@ def dataset_from_tonic(dataset: object) -> TonicDataset:
             name,
             "caches another data set: hand over the inner one (its .dataset), the store replaces the cache",
         )
-    known = {one: _class_of(one) for one in READABLE_DATASETS}
-    readable = [one for one, kind in known.items() if type(dataset) is kind]
-    if not readable:
-        derived = any(isinstance(dataset, kind) for kind in known.values() if kind is not None)
+    readable = {known.name: known for known in readable_datasets() if known.tonic is not None}
+    classes = {name: _class_of(known) for name, known in readable.items()}
+    known = next((readable[name] for name, kind in classes.items() if type(dataset) is kind), None)
+    if known is None or known.tonic is None:
+        derived = any(isinstance(dataset, kind) for kind in classes.values() if kind is not None)
         why = "is a subclass, which may read anything" if derived else "has no reader"
-        raise unsupported(name, f"{why}; data sets that have one: {', '.join(READABLE_DATASETS)}")
+        raise unsupported(class_name(dataset), f"{why}; data sets that have one: {', '.join(readable)}")
     for attribute in ("target_transform", "transforms"):
         value = getattr(dataset, attribute, None)
         if value is not None:
             why = f"{attribute} {class_name(value)} has no spec: the store keeps the labels of the files, map them in training"
             raise unsupported(name, why, attribute=attribute)
-    (chosen,) = readable
-    split = _split_of_files(dataset, chosen) if chosen in _LABELS else _split_of_file(dataset, chosen)
+    if known.tonic.label_of is None:
+        split = _split_of_file(dataset, known)
+    else:
+        split = _split_of_files(dataset, known, known.tonic.label_of)
     folder = Path(dataset.location_on_system)  # type: ignore[attr-defined]
-    return TonicDataset(chosen, split, folder, dataset.transform)  # type: ignore[attr-defined]
+    return TonicDataset(known.name, split, folder, dataset.transform)  # type: ignore[attr-defined]
 
 
-def _class_of(dataset: str) -> type | None:
-    """Return Tonic's class of that name, if its module has been imported."""
-    kind = getattr(sys.modules.get(f"tonic.datasets.{_MODULES[dataset]}"), dataset, None)
+def _class_of(dataset: Dataset) -> type | None:
+    """Return Tonic's class of a data set, if its module has been imported."""
+    module = "" if dataset.tonic is None else dataset.tonic.module
+    kind = getattr(sys.modules.get(f"tonic.datasets.{module}"), dataset.name, None)
     return kind if isinstance(kind, type) else None
 
 
-def _split_of_file(dataset: Any, name: str) -> str:
+def _split_of_file(dataset: Any, known: Dataset) -> str:
     file_name = str(dataset.data_filename)
-    match = re.fullmatch(rf"{name.lower()}_(train|valid|test)\.h5", file_name)
-    if match is None:
-        raise unsupported(class_name(dataset), f"reads {file_name!r}, which is none of its splits")
-    return match[1]
+    for split, files in known.splits.items():
+        if isinstance(files, NamedFiles) and files.names == (file_name,):
+            return split
+    raise unsupported(class_name(dataset), f"reads {file_name!r}, which is none of its splits")
 
 
-def _split_of_files(dataset: Any, name: str) -> str:
+def _split_of_files(dataset: Any, known: Dataset, label_of: Callable[[str], int]) -> str:
     """Return the split of a data set with one file a recording, if it has the files and labels of the folder."""
-    for option in _OPTIONS.get(name, ()):
+    for option in () if known.tonic is None else known.tonic.options:
         if getattr(dataset, option):
             why = f"with {option}=True has no reader: only its default, False"
             raise unsupported(class_name(dataset), why, attribute=option)
     split = "train" if dataset.train else "test"
-    root, names = dataset_files(name, split, Path(dataset.location_on_system))
-    files = {os.path.normpath(root / one): _LABELS[name](one) for one in names}
+    root, names = dataset_files(known.name, split, Path(dataset.location_on_system))
+    expected = {os.path.normpath(root / name): label_of(name) for name in names}
     paths, labels = list(dataset.data), list(dataset.targets)
-    theirs = {os.path.abspath(path): label for path, label in zip(paths, labels, strict=False)}  # noqa: PTH100
-    if files != theirs or not len(paths) == len(labels) == len(files):
+    listed = {os.path.abspath(path): label for path, label in zip(paths, labels, strict=False)}  # noqa: PTH100
+    if expected != listed or not len(paths) == len(labels) == len(expected):
         why = f"has another list of files or labels than its folder {root}: make it anew (a recipe's limit reads less)"
         raise unsupported(class_name(dataset), why)
     return split

@@ -62,6 +62,7 @@ source_files = st.builds(SourceFile, name=file_names, size=counts, sha256=sha256
 _file_lists = st.lists(source_files, min_size=1, max_size=3, unique_by=lambda file: file.name).map(
     lambda files: tuple(sorted(files, key=lambda file: file.name))
 )
+_column_names = st.lists(names, max_size=3, unique=True).map(sorted).map(tuple)
 """Real parameters, counts, names and files: whatever their types allow."""
 
 sources = st.builds(
@@ -74,6 +75,7 @@ sources = st.builds(
     on_error=st.sampled_from(["raise", "skip"]),
     limit=st.none() | sizes,
     files=_file_lists,
+    columns=_column_names,
 )
 """Any source."""
 
@@ -167,6 +169,7 @@ VALUES: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
         "on_error": st.sampled_from(["raise", "skip"]),
         "limit": st.none() | sizes,
         "files": _file_lists,
+        "columns": _column_names,
     },
 }
 """Values of each field that may vary; ``op`` and ``version`` may not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from spikestore.store_schemas.specs.canonical import FORMAT, canonical_json, sha256_hex
 from spikestore.store_schemas.specs.model import AsTuple, Count, Name, Sha256, Size, Spec
@@ -20,6 +20,12 @@ def _relative(name: str) -> str:
             f"{name!r} is no relative path: no leading /, no empty part, no . or .., no backslash"
         )
     return name
+
+
+def _sorted_once(columns: tuple[str, ...]) -> tuple[str, ...]:
+    if list(columns) != sorted(set(columns)):
+        raise ValueError("columns must be sorted by name, each listed once")
+    return columns
 
 
 class SourceFile(Spec):
@@ -55,6 +61,8 @@ class Source(Spec):
     """Read only this many recordings from the start."""
     files: Annotated[tuple[SourceFile, ...], AsTuple, Field(min_length=1)]
     """The files, sorted by name."""
+    columns: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_sorted_once)] = ()
+    """Columns that were asked for besides those that the reader always gives, sorted; a member of documents only if there are any."""
 
     @model_validator(mode="after")
     def _files_in_order(self) -> Self:
@@ -62,6 +70,14 @@ class Source(Spec):
         if names != sorted(set(names)):
             raise ValueError("files must be sorted by name, each listed once")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_columns(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Sources had no columns once: without them keys and bytes stay what they were.
+        mapping: dict[str, Any] = handler(self)
+        if not self.columns:
+            mapping.pop("columns", None)
+        return mapping
 
     def key_document(self) -> dict[str, Any]:
         """Return what the source key hashes."""

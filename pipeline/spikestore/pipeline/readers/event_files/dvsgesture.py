@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.pipeline.readers.dataset import Dataset, TonicClass
 from spikestore.pipeline.readers.event_files.file_per_recording import Decoded, FilePerRecording, misplaced
+from spikestore.pipeline.readers.split_files import FileTree
 from spikestore.store_schemas.specs.source import SourceFile
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("p", np.bool_), ("t", np.int64)])
@@ -40,11 +42,10 @@ Columns = tuple[npt.NDArray[np.int64], npt.NDArray[np.int16], npt.NDArray[np.int
 
 
 class DVSGestureReader(FilePerRecording):
-    """The recordings of one split of DVSGesture, in the order of their relative names."""
+    """The recordings of one split of DVSGesture, in the order of their relative names; the column `user` on request."""
 
     name = "dvsgesture-npy"
     version = 1
-    extras = ("user",)
     sensor_size = (_PIXELS, _PIXELS, 2)
     event = EVENT
     classes = (
@@ -60,15 +61,18 @@ class DVSGestureReader(FilePerRecording):
             raise misplaced(name, "a number from 0 to 10, such as ibmGestureTrain/user01_fluorescent/0.npy")
         return int(match["label"])
 
-    def _extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
+    def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
+        """Return the column `user` if it was asked for."""
+        if "user" not in self.extras:
+            return {}
         # label_of has matched all names
         users = [int(match["user"]) for file in files if (match := _NAME.fullmatch(file.name))]
         return {"user": np.array(users, np.int64)}
 
     def n_events(self) -> npt.NDArray[np.int64]:
         """Return the number of events of each recording, from the headers of the files; 0 where it has none."""
-        counts = np.zeros(len(self._files), np.int64)
-        for place, file in enumerate(self._files):
+        counts = np.zeros(len(self.files), np.int64)
+        for place, file in enumerate(self.files):
             try:
                 with (self._root / file.name).open("rb") as opened:
                     counts[place] = _header(opened.read(_LONGEST_HEADER), file.size)[0]
@@ -76,7 +80,8 @@ class DVSGestureReader(FilePerRecording):
                 continue  # told when it is read
         return counts
 
-    def _decode(self, contents: Sequence[bytes]) -> Decoded:
+    def decode(self, contents: Sequence[bytes]) -> Decoded:
+        """Return the events of some files."""
         problems: dict[int, str] = {}
         parts: list[Columns] = []
         for place, content in enumerate(contents):
@@ -156,3 +161,20 @@ def _refuse(wrong: npt.NDArray[np.bool_], field: str, values: npt.NDArray[Any], 
     if wrong.any():
         event = int(np.argmax(wrong))
         raise ValueError(f"event {event}: {field} = {values[event]} {problem}")
+
+
+def _gestures(folder: str) -> FileTree:
+    return FileTree(folder, ".npy", (f"{folder}.tar.gz",))
+
+
+DVSGESTURE = Dataset(
+    name="DVSGesture",
+    reader=DVSGestureReader.name,
+    reader_version=DVSGestureReader.version,
+    splits={"train": _gestures("ibmGestureTrain"), "test": _gestures("ibmGestureTest")},
+    open=DVSGestureReader.open,
+    licence="CC BY 4.0",
+    citation="Amir et al., A Low Power, Fully Event-Based Gesture Recognition System, CVPR 2017, doi:10.1109/CVPR.2017.781",
+    columns=("user",),  # older keys have no columns, and sets of these keys no user
+    tonic=TonicClass("dvsgesture", DVSGestureReader.label_of),
+)

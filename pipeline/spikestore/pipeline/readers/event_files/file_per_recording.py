@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.reader import ClosesBehind
 from spikestore.pipeline.readers.recording import Recording
 from spikestore.store_schemas.errors import LayoutError, RecordingError, SourceChangedError, SourceError
-from spikestore.store_schemas.specs.source import SourceFile
+from spikestore.store_schemas.specs.source import Source, SourceFile
 
 
 class Decoded(NamedTuple):
@@ -56,6 +56,15 @@ class FilePerRecording(ClosesBehind, ABC):
         Row of the first of them.
     limit : int, optional
         Read only this many recordings from the start.
+    columns : tuple of str
+        Columns that are asked for besides events and labels; none is read otherwise.
+
+    Attributes
+    ----------
+    extras : tuple of str
+        The same columns.
+    files : tuple of SourceFile
+        The files of the rows that are read.
 
     Raises
     ------
@@ -66,19 +75,25 @@ class FilePerRecording(ClosesBehind, ABC):
     name: ClassVar[str]
     version: ClassVar[int]
     classes: ClassVar[tuple[str, ...]]
-    extras: ClassVar[tuple[str, ...]] = ()
     has_y: ClassVar[bool] = True
     sensor_size: ClassVar[tuple[int, int, int]]
     event: ClassVar[np.dtype[np.void]]
     """Tonic's dtype of events."""
 
     def __init__(
-        self, root: Path, files: Sequence[SourceFile], *, first_row: int = 0, limit: int | None = None
+        self,
+        root: Path,
+        files: Sequence[SourceFile],
+        *,
+        first_row: int = 0,
+        limit: int | None = None,
+        columns: tuple[str, ...] = (),
     ) -> None:
         self._root = root
+        self.extras = columns
         self._first = first_row
-        self._files = tuple(files if limit is None else files[: max(limit - first_row, 0)])
-        self._labels = np.array([self.label_of(file.name) for file in self._files], np.int64)
+        self.files = tuple(files if limit is None else files[: max(limit - first_row, 0)])
+        self._labels = np.array([self.label_of(file.name) for file in self.files], np.int64)
 
     @staticmethod
     @abstractmethod
@@ -92,26 +107,31 @@ class FilePerRecording(ClosesBehind, ABC):
         """
 
     @abstractmethod
-    def _decode(self, contents: Sequence[bytes]) -> Decoded:
+    def decode(self, contents: Sequence[bytes]) -> Decoded:
         """Return the events of some files."""
 
-    def _extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
+    def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
         """Return the columns that `extras` names, shape (files,) each."""
         return {}
 
+    @classmethod
+    def open(cls, source: Source, root: Path, first_row: int) -> Self:
+        """Return a reader of a source; see `spikestore.pipeline.readers.dataset.OpenReader`."""
+        return cls(root, source.files, first_row=first_row, limit=source.limit, columns=source.columns)
+
     def __len__(self) -> int:
-        return self._first + len(self._files)
+        return self._first + len(self.files)
 
     def name_of(self, row: int) -> str:
         """Return the recording's file, relative to the dataset's folder."""
-        return self._files[row - self._first].name
+        return self.files[row - self._first].name
 
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
         if not self._first <= start <= stop <= len(self):
             raise IndexError(f"rows {start} to {stop} of the recordings {self._first} to {len(self) - 1}")
-        files = self._files[start - self._first : stop - self._first]
-        decoded = self._decode([self._content(file) for file in files])
+        files = self.files[start - self._first : stop - self._first]
+        decoded = self.decode([self._content(file) for file in files])
         return EventBlock(
             first_row=start,
             offsets=decoded.offsets,
@@ -121,7 +141,7 @@ class FilePerRecording(ClosesBehind, ABC):
             y=decoded.y,
             p=decoded.p,
             labels=self._labels[start - self._first : stop - self._first],
-            extras=self._extras_of(files),
+            extras=self.extras_of(files),
             errors={start + place: self._bad(start + place, why) for place, why in decoded.problems.items()},
         )
 

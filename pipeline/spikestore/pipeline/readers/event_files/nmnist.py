@@ -16,7 +16,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.pipeline.readers.dataset import Dataset, TonicClass
 from spikestore.pipeline.readers.event_files.file_per_recording import Decoded, FilePerRecording, misplaced
+from spikestore.pipeline.readers.split_files import FileTree
 
 EVENT = np.dtype([("x", np.int64), ("y", np.int64), ("t", np.int64), ("p", np.int64)])
 """Tonic's dtype; ``t`` in µs."""
@@ -49,9 +51,10 @@ class NMNISTReader(FilePerRecording):
 
     def n_events(self) -> npt.NDArray[np.int64]:
         """Return the number of events of each recording from its file's size, overflow events included."""
-        return np.array([file.size // _BYTES for file in self._files], np.int64)
+        return np.array([file.size // _BYTES for file in self.files], np.int64)
 
-    def _decode(self, contents: Sequence[bytes]) -> Decoded:
+    def decode(self, contents: Sequence[bytes]) -> Decoded:
+        """Return the events of some files."""
         problems = {place: why for place, content in enumerate(contents) if (why := _problem(content))}
         decoded = _decode_all(contents, problems)
         outside = (decoded.x >= self.sensor_size[0]) | (decoded.y >= self.sensor_size[1])
@@ -91,3 +94,24 @@ def _problem(content: bytes) -> str | None:
     if len(content) % _BYTES:
         return f"{len(content)} bytes are no whole number of events, which have {_BYTES}: {_DAMAGED}"
     return None
+
+
+def _digits(folder: str) -> FileTree:
+    # Tonic calls the download train.zip, its authors Train.zip.
+    downloads = (f"{folder.lower()}.zip", f"{folder}.zip")
+    return FileTree(folder, ".bin", downloads, tuple(str(digit) for digit in range(10)))
+
+
+NMNIST = Dataset(
+    name="NMNIST",
+    reader=NMNISTReader.name,
+    reader_version=NMNISTReader.version,
+    splits={"train": _digits("Train"), "test": _digits("Test")},
+    open=NMNISTReader.open,
+    licence="CC BY-SA 4.0",
+    citation=(
+        "Orchard, Jayawant, Cohen and Thakor, Converting Static Image Datasets to Spiking Neuromorphic Datasets Using "
+        "Saccades, Frontiers in Neuroscience 9, 2015, doi:10.3389/fnins.2015.00437"
+    ),
+    tonic=TonicClass("nmnist", NMNISTReader.label_of, options=("first_saccade_only", "stabilize")),
+)

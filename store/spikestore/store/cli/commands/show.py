@@ -93,6 +93,8 @@ def _provenance(features: FeatureSet) -> list[str]:
     lines += [f"  transform   {operation.to_mapping()}" for operation in manifest.transform.operations]
     lines.append(f"  bounds      max_bins = {manifest.transform.max_bins:,}")
     options = {name: getattr(source, name) for name in ("sort", "on_error", "limit")}
+    if source.columns:
+        options["columns"] = ", ".join(source.columns)
     lines.append(f"  source      {', '.join(f'{name} = {value}' for name, value in options.items())}")
     lines += [f"  file        {file.sha256}  {file.size:>14,}  {file.name}" for file in source.files]
     lines += [f"  package     {name} {version}" for name, version in packages.items()]

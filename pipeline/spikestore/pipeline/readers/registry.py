@@ -1,19 +1,27 @@
-"""Datasets by name: which files each split has, where they may lie, and which reader opens them.
+"""Data sets by name, ours and those of other packages: find their files, open their readers.
 
-Imports no reader and no HDF5 before `open_reader`: a run that finds everything in the store needs neither.
+A data set is one module; see `spikestore.pipeline.readers.dataset`. HDF5 is imported by `open_reader` only: a run that finds
+everything in the store does without.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import logging
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from spikestore.pipeline.readers.cochlea_files.datasets import SHD, SSC
+from spikestore.pipeline.readers.dataset import Dataset
+from spikestore.pipeline.readers.event_files.dvsgesture import DVSGESTURE
+from spikestore.pipeline.readers.event_files.nmnist import NMNIST
 from spikestore.pipeline.readers.reader import Reader
-from spikestore.pipeline.readers.split_files import FileTree, NamedFiles, SplitFiles
+from spikestore.pipeline.readers.split_files import SplitFiles
 from spikestore.store.machine import expand_home
 from spikestore.store_schemas.errors import (
-    SourceChangedError,
     SourceNotFoundError,
     UnknownNameError,
     UsageError,
@@ -21,69 +29,83 @@ from spikestore.store_schemas.errors import (
 from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.spelling import did_you_mean
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """A dataset that can be read.
+GROUP = "spikestore.datasets"
+"""Entry points of this group, each a `Dataset` under its own name, add data sets of other packages."""
 
-    Attributes
-    ----------
-    reader : str
-        Name of the reader, as in ``Source.reader``.
-    reader_version : int
-        Version of its results.
-    splits : mapping of str to SplitFiles
-        Where the files of each split are.
-    """
-
-    reader: str
-    reader_version: int
-    splits: Mapping[str, SplitFiles]
-
-    @property
-    def file_per_recording(self) -> bool:
-        """Whether recording i is file i of the source."""
-        return all(isinstance(files, FileTree) for files in self.splits.values())
-
-
-def _cochlea(*names: str) -> Dataset:
-    splits = {name.split("_")[1]: NamedFiles((f"{name}.h5",)) for name in names}
-    return Dataset("cochlea-hdf5", 1, splits)
-
-
-def _digits(folder: str) -> FileTree:
-    # Tonic calls the download train.zip, its authors Train.zip.
-    return FileTree(
-        folder, ".bin", (f"{folder.lower()}.zip", f"{folder}.zip"), tuple(str(digit) for digit in range(10))
-    )
-
-
-def _gestures(folder: str) -> FileTree:
-    return FileTree(folder, ".npy", (f"{folder}.tar.gz",))
-
-
-DATASETS: Mapping[str, Dataset] = {
-    "DVSGesture": Dataset(
-        "dvsgesture-npy", 1, {"train": _gestures("ibmGestureTrain"), "test": _gestures("ibmGestureTest")}
-    ),
-    "NMNIST": Dataset("nmnist-bin", 1, {"train": _digits("Train"), "test": _digits("Test")}),
-    "SHD": _cochlea("shd_train", "shd_test"),
-    "SSC": _cochlea("ssc_train", "ssc_valid", "ssc_test"),
-}
-"""The known datasets under their names in `tonic.datasets`."""
+DATASETS: Mapping[str, Dataset] = {dataset.name: dataset for dataset in (DVSGESTURE, NMNIST, SHD, SSC)}
+"""Our own data sets, under their names in `tonic.datasets`."""
 
 
 def dataset_named(name: str) -> Dataset:
-    """Return the dataset of that name.
+    """Return the data set of that name.
 
     Raises
     ------
     UnknownNameError
         There is none; the message has the nearest and all names.
+    UsageError
+        A package registers it, and it can't be loaded; or two packages do.
     """
-    if name not in DATASETS:
-        raise _unknown("dataset", name, DATASETS)
-    return DATASETS[name]
+    if name in DATASETS:
+        return DATASETS[name]
+    registered = _entry_points()
+    if name not in registered:
+        raise _unknown("dataset", name, [*DATASETS, *registered])
+    return _load(name)
+
+
+def readable_datasets() -> list[Dataset]:
+    """Return all data sets that can be read; one of another package that can't be loaded is reported and left out."""
+    found = list(DATASETS.values())
+    for name in _entry_points():
+        try:
+            found.append(_load(name))
+        except UsageError as error:
+            logger.warning("%s", error)
+    return found
+
+
+@functools.cache
+def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
+    """Return what other packages register, by name; what has the name of one of ours is reported and left out."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for entry in entry_points(group=GROUP):
+        if entry.name in DATASETS:
+            logger.warning(
+                "the package %s registers a data set %s, which spikestore reads itself: its own is used",
+                _package(entry),
+                entry.name,
+            )
+        else:
+            found[entry.name] = (*found.get(entry.name, ()), entry)
+    return dict(sorted(found.items()))
+
+
+@functools.cache
+def _load(name: str) -> Dataset:
+    """Return a data set of another package, whose reader is called after the package: two packages can't share a key."""
+    entry, *others = _entry_points()[name]
+    package = _package(entry)
+    if others:
+        packages = " and ".join(_package(one) for one in (entry, *others))
+        raise UsageError(f"the packages {packages} both register a data set {name}: uninstall one of them")
+    try:
+        dataset = entry.load()
+        if not isinstance(dataset, Dataset) or dataset.name != name:
+            raise TypeError(f"{entry.value} is no spikestore.pipeline.readers.Dataset of that name")
+        return dataclasses.replace(dataset, reader=f"{package}.{dataset.reader}")
+    except Exception as error:
+        raise UsageError(
+            f"the data set {name} of the package {package} can't be loaded ({type(error).__name__}: {error}): "
+            "update or uninstall the package"
+        ) from error
+
+
+def _package(entry: EntryPoint) -> str:
+    name = "unknown" if entry.dist is None else entry.dist.name
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def splits_of(dataset: str) -> tuple[str, ...]:
@@ -114,17 +136,18 @@ def find_dataset(folder: Path | str) -> str:
     """
     base = _existing(folder)
     found: dict[str, list[Path]] = {}
-    for name, dataset in DATASETS.items():
-        splits = dataset.splits.values()
-        there = [path for root in _roots(name, base) for files in splits for path in files.present(root)]
-        if there:
-            found[name] = there
+    datasets = sorted(readable_datasets(), key=lambda dataset: dataset.name)
+    for dataset in datasets:
+        roots, splits = _roots(dataset.name, base), dataset.splits.values()
+        paths = [path for root in roots for files in splits for path in files.present(root)]
+        if paths:
+            found[dataset.name] = paths
     if not found:
-        wanted = [(name, list(dataset.splits.values())) for name, dataset in DATASETS.items()]
+        wanted = [(dataset.name, list(dataset.splits.values())) for dataset in datasets]
         names = "; ".join(f"{name} has {', '.join(map(str, splits))}" for name, splits in wanted)
         hint = "".join(_archive_hint(_roots(name, base), splits) for name, splits in wanted)
         raise SourceNotFoundError(
-            f"no files of a known dataset in {base}, nor in {' or '.join(DATASETS)} below it ({names}){hint}",
+            f"no files of a known dataset in {base}, nor in {' or '.join(name for name, _ in wanted)} below it ({names}){hint}",
             path=str(base),
         )
     if len(found) > 1:
@@ -215,39 +238,19 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
             f"{source.dataset}/{source.split} is to be read by {source.reader} version {source.reader_version}, "
             f"this spikestore has {here[0]} version {here[1]}: make the source again with it"
         )
-    # Imported here, because a run with nothing to read needs none of them.
-    if dataset.reader == "nmnist-bin":
-        from spikestore.pipeline.readers.event_files.nmnist import NMNISTReader
-
-        return NMNISTReader(root, source.files, first_row=first_row, limit=source.limit)
-    if dataset.reader == "dvsgesture-npy":
-        from spikestore.pipeline.readers.event_files.dvsgesture import DVSGestureReader
-
-        return DVSGestureReader(root, source.files, first_row=first_row, limit=source.limit)
-    from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
-
-    (file,) = source.files
-    path = root / file.name
-    if not path.is_file():
-        raise SourceNotFoundError(f"{path} does not exist", path=str(path))
-    if (size := path.stat().st_size) != file.size:
-        raise SourceChangedError(
-            f"{path} has {size} bytes, the source says {file.size}: it changed since it was hashed, run again",
-            path=str(path),
-        )
-    return CochleaReader(path, limit=source.limit)
+    return dataset.open(source, root, first_row)
 
 
 def _existing(folder: Path | str) -> Path:
     try:
         base = expand_home(folder).absolute()
-        there, is_folder = base.exists(), base.is_dir()
+        exists, is_folder = base.exists(), base.is_dir()
     except (OSError, UsageError) as error:  # no permission, too long a name; ~ of nobody
         raise SourceNotFoundError(
             f"the data folder {folder} can't be looked at: {error}", path=str(folder)
         ) from error
     if not is_folder:
-        what = "is not a folder: give the folder that it lies in" if there else "does not exist"
+        what = "is not a folder: give the folder that it lies in" if exists else "does not exist"
         raise SourceNotFoundError(f"the data folder {base} {what}", path=str(base))
     return base
 
@@ -258,8 +261,8 @@ def _roots(dataset: str, base: Path) -> tuple[Path, Path]:
 
 def _archive_hint(roots: Iterable[Path], splits: Iterable[SplitFiles]) -> str:
     """Say what to unpack."""
-    there = [str(archive) for root in roots for files in splits for archive in files.archives(root)]
-    return f"; unpack {', '.join(there)} first" if there else ""
+    archives = [str(archive) for root in roots for files in splits for archive in files.archives(root)]
+    return f"; unpack {', '.join(archives)} first" if archives else ""
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownNameError:

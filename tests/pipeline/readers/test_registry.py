@@ -22,9 +22,9 @@ from tests.pipeline.event_files import (
 )
 
 from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
-from spikestore.pipeline.readers.datasets import DATASETS, dataset_files, find_dataset, open_reader, splits_of
 from spikestore.pipeline.readers.event_files.dvsgesture import DVSGestureReader
 from spikestore.pipeline.readers.event_files.nmnist import NMNISTReader
+from spikestore.pipeline.readers.registry import DATASETS, dataset_files, find_dataset, open_reader, splits_of
 from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store_schemas.errors import (
     SourceChangedError,
@@ -323,7 +323,7 @@ def test_finding_and_hashing_import_neither_h5py_nor_tonic(tmp_path: Path) -> No
     write_dataset(tmp_path, "SHD")
     code = (
         "import sys; from pathlib import Path\n"
-        "from spikestore.pipeline.readers.datasets import find_dataset\n"
+        "from spikestore.pipeline.readers.registry import find_dataset\n"
         "from spikestore.pipeline.sources.source_files import make_source, check_unchanged\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "found = make_source(find_dataset(folder), 'train', folder, cache=folder / 'cache')\n"

@@ -106,11 +106,11 @@ def test_help_names_every_residence(run: Run) -> None:
 def test_what_is_wrong_is_one_clear_line(built: Built, run: Run, tmp_path: Path) -> None:
     """Wrong use ends with exit status 2 and a line that names what is wrong."""
     config = write_config(tmp_path, data='residense = "host"')
-    assert "data.residense: there is no such field, did you mean 'residence'?" in badly(run, "train", config)
+    assert "data.residense: unknown field, did you mean 'residence'?" in badly(run, "train", config)
     config = write_config(tmp_path)
     assert "there is no store at" in badly(run, "train", config, "--store", "empty")
     assert "there is no configuration" in badly(run, "train", "nothing.toml")
-    assert "backend: should be 'fused', 'sinabs' or 'exodus', found 'slayer'" in badly(
+    assert "backend: must be 'fused', 'sinabs' or 'exodus', got 'slayer'" in badly(
         run, "train", config, "--backend", "slayer"
     )
     assert "there is no checkpoint" in badly(run, "evaluate", "nothing.pt")

@@ -159,7 +159,7 @@ def test_a_source_of_no_recordings() -> None:
     """Nothing to build is an error that says so."""
     with pytest.raises(SpecError, match="the source has no recordings"):
         make_plan(SMALL.transform, SMALL.source.key, SMALL.layout, np.zeros(0, np.int64))
-    with pytest.raises(SpecError, match="at least one row"):
+    with pytest.raises(SpecError, match="fragment_samples must be at least 1, got -1"):
         SMALL.plan(fragment_samples=-1)
 
 
@@ -311,7 +311,8 @@ def test_a_plan_of_a_newer_format() -> None:
     document = unseal(SMALL.plan().to_bytes(), path="plan.json")
     storage.put_if_absent(SMALL.address.plan, seal({**document, "format": 2}))
     with pytest.raises(
-        NewerFormatError, match="store format 2, this spikestore reads format 1: install a newer"
+        NewerFormatError,
+        match="store format 2, but this version of spikestore reads format 1: install a newer",
     ):
         SMALL.build(storage)
 

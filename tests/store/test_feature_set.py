@@ -104,9 +104,7 @@ def test_a_newer_format() -> None:
     """A newer format's manifest is refused with its number and what to do, even if nothing else is known of it."""
     storage = memory_storage()
     storage.put_if_absent(SMALL.address.manifest, seal({"format": 2, "all": "else is new"}))
-    message = (
-        r"manifest\.json is written in store format 2, this spikestore reads format 1: install a newer one"
-    )
+    message = r"manifest\.json has store format 2, but this version of spikestore reads format 1: install a newer version"
     with pytest.raises(NewerFormatError, match=message) as caught:
         FeatureSet.open(storage, SMALL.address)
     assert caught.value.details["format"] == 2

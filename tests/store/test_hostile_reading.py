@@ -274,12 +274,12 @@ def test_absolute_paths_in_a_ref(forged: Forgery) -> None:
     [
         (
             "2.1",
-            "version 2.1 wrote it, install that or a newer one (pip install --upgrade 'spikestore>=2.1')",
+            "install version 2.1, which wrote it, or a newer one (pip install --upgrade 'spikestore>=2.1')",
         ),
         ("2.0rc1", "'spikestore>=2.0rc1'"),
-        ("2'; rm -rf ~'", "install a newer one (pip install --upgrade spikestore)"),
-        (["2"], "install a newer one (pip install --upgrade spikestore)"),
-        (None, "install a newer one (pip install --upgrade spikestore)"),
+        ("2'; rm -rf ~'", "install a newer version (pip install --upgrade spikestore)"),
+        (["2"], "install a newer version (pip install --upgrade spikestore)"),
+        (None, "install a newer version (pip install --upgrade spikestore)"),
     ],
 )
 def test_a_newer_format(forged: Forgery, version: object, words: str) -> None:

@@ -175,5 +175,5 @@ def test_an_entry_of_a_newer_format() -> None:
     storage = memory_storage()
     document = unseal(refs.update(storage, "demo", {"train": pin(1)}).to_bytes(), path="ref")
     storage.put_if_absent("refs/demo/00000002.json", seal({**document, "number": 2, "format": 3}))
-    with pytest.raises(NewerFormatError, match=r"00000002\.json is written in store format 3"):
+    with pytest.raises(NewerFormatError, match=r"00000002\.json has store format 3"):
         refs.read(storage, "demo")

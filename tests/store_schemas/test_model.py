@@ -74,14 +74,12 @@ def test_all_problems_are_told_each_with_its_path() -> None:
         "switch",
         "cuont",
     }
-    assert found["inner.factor"] == "should be a number or a fraction such as \"100/700\", not 'x/2'"
-    assert found["cuont"].startswith(
-        "there is no such field, did you mean 'count'?; fields are inner, many, count"
-    )
-    assert found["colour"] == "should be 'red' or 'green', found 'gren', did you mean 'green'?"
+    assert found["inner.factor"] == "must be a number or a fraction such as \"100/700\", got 'x/2'"
+    assert found["cuont"].startswith("unknown field, did you mean 'count'?; fields are inner, many, count")
+    assert found["colour"] == "must be 'red' or 'green', got 'gren', did you mean 'green'?"
     same = problems({"version": "1", "max": 1}, CropTime)
-    assert same == {"version": "should be 1, found '1'"}
-    assert found["count"] == "input should be greater than or equal to 0, found -1"
+    assert same == {"version": "must be 1, got '1'"}
+    assert found["count"] == "must be greater than or equal to 0, got -1"
 
 
 def test_problems_inside_a_chain_of_operations_are_told_where_the_user_wrote_them() -> None:
@@ -112,8 +110,8 @@ def test_problems_inside_a_chain_of_operations_are_told_where_the_user_wrote_the
     assert found["operations[1]"].startswith(
         "unknown op 'crop_tme', did you mean 'crop_time'?; known are downsample"
     )
-    assert found["operations[2]"] == "the field op is required and was left out"
-    assert found["operations[3]"] == "overlap must be smaller than 1 with time_window, found 1"
+    assert found["operations[2]"] == "required field op is missing"
+    assert found["operations[3]"] == "overlap must be below 1 with time_window, got 1"
 
 
 def test_python_and_recipes_get_the_same_messages() -> None:
@@ -127,7 +125,7 @@ def test_python_and_recipes_get_the_same_messages() -> None:
 
 def test_a_required_field_that_is_left_out_is_named() -> None:
     """`max` and `sensor_size`, which Tonic guesses."""
-    assert problems({}, CropTime) == {"max": "is required and was left out"}
+    assert problems({}, CropTime) == {"max": "required field is missing"}
     assert "sensor_size" in problems({"time_window": 1}, ToFrame)
 
 
@@ -183,8 +181,8 @@ def test_what_json_can_not_carry_hides_nothing_else() -> None:
             "nothing": 1,
         }
     )
-    assert found["inner.factor"] == "should be a finite number, found nan"
-    assert found["many[0].factor"].endswith("found datetime.date(2026, 1, 1)")
+    assert found["inner.factor"] == "must be a finite number, got nan"
+    assert found["many[0].factor"].endswith("got datetime.date(2026, 1, 1)")
     assert set(found) == {"inner.factor", "inner.facter", "many[0].factor", "many[1]", "nothing"}
     assert set(problems({"inner": datetime.date(2026, 1, 1), "nothing": 1})) == {"inner", "nothing"}
 
@@ -193,8 +191,8 @@ def test_what_json_can_not_carry_hides_nothing_else() -> None:
 def test_nan_and_infinity_are_refused_with_their_path(value: float) -> None:
     """TOML can write them, JSON can't carry them."""
     assert problems({"inner": {"factor": value}, "many": [{}, {"factor": value}]}) == {
-        "inner.factor": f"should be a finite number, found {value}",
-        "many[1].factor": f"should be a finite number, found {value}",
+        "inner.factor": f"must be a finite number, got {value}",
+        "many[1].factor": f"must be a finite number, got {value}",
     }
     for text in (f"{value}/1", "1e308/1e-308"):
         assert "finite number" in problems({"factor": text}, Inner)["factor"]
@@ -207,7 +205,7 @@ def test_nan_and_infinity_are_refused_with_their_path(value: float) -> None:
 def test_values_that_json_does_not_have_are_named() -> None:
     """A date in a recipe is an error with a path, not a traceback."""
     found = problems({"inner": {"factor": datetime.date(2026, 1, 1)}, "name": "a"})
-    message = "should be text, a number, a truth value, a list or a table, found datetime.date(2026, 1, 1)"
+    message = "must be a string, a number, a boolean, a list or a table, got datetime.date(2026, 1, 1)"
     assert found == {"inner.factor": message}
 
 

@@ -37,14 +37,14 @@ def test_one_spatial_factor_stands_for_both(factor: Any, wanted: float) -> None:
 )
 def test_target_size_needs_a_whole_sensor_size(fields: dict[str, Any]) -> None:
     """One message for all of it."""
-    with pytest.raises(SpecError, match="two and three positive whole numbers"):
+    with pytest.raises(SpecError, match="2 and 3 positive integers"):
         Downsample.from_mapping(fields, origin="test")
 
 
 def test_two_ways_to_say_the_factor_are_one_too_many() -> None:
     """Even if they agree."""
     fields = {"spatial_factor": 1, "target_size": [1, 1], "sensor_size": [1, 1, 1]}
-    with pytest.raises(SpecError, match="not both"):
+    with pytest.raises(SpecError, match="use one or the other"):
         Downsample.from_mapping(fields, origin="test")
 
 
@@ -61,16 +61,18 @@ def test_factors_are_positive_and_not_random(fields: dict[str, Any]) -> None:
 def test_crop_time_needs_an_ordered_span() -> None:
     """Both ends are inclusive, so they may be equal."""
     assert CropTime(min=5, max=5).min == 5
-    with pytest.raises(SpecError, match=r"max \(1 µs\) lies before min \(2 µs\)"):
+    with pytest.raises(SpecError, match=r"max \(1 µs\) must not be below min \(2 µs\)"):
         CropTime(min=2, max=1)
 
 
 def test_exactly_one_way_of_slicing() -> None:
     """None and two are both errors that list the four."""
     assert len(SLICING_MODES) == 4
-    with pytest.raises(SpecError, match="time_window, event_count, n_time_bins, n_event_bins; found none"):
+    with pytest.raises(
+        SpecError, match="time_window, event_count, n_time_bins, n_event_bins must be set, got none"
+    ):
         ToFrame(sensor_size=SIZE)
-    with pytest.raises(SpecError, match="found time_window and n_time_bins"):
+    with pytest.raises(SpecError, match="got time_window and n_time_bins"):
         ToFrame(sensor_size=SIZE, time_window=1, n_time_bins=1)
     for mode in SLICING_MODES:
         assert ToFrame.from_mapping({"sensor_size": [4, 3, 2], mode: 7}, origin="test").mode == mode
@@ -93,7 +95,7 @@ def test_parameters_without_effect_are_refused(mode: str) -> None:
 
 def test_start_and_end_are_ordered() -> None:
     """An end before the start has no frames."""
-    with pytest.raises(SpecError, match="end_time lies before start_time"):
+    with pytest.raises(SpecError, match="end_time .* must not be below start_time"):
         ToFrame(sensor_size=SIZE, time_window=1, start_time=2, end_time=1)
 
 
@@ -113,7 +115,7 @@ def test_overlap_leaves_a_stride(mode: str, size: int, most: float) -> None:
 
 def test_overlap_of_events_is_whole() -> None:
     """Half an event has no meaning."""
-    with pytest.raises(SpecError, match="whole number of events"):
+    with pytest.raises(SpecError, match="must be an integer with event_count"):
         ToFrame(sensor_size=SIZE, event_count=5, overlap=0.5)
 
 

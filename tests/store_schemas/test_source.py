@@ -59,7 +59,7 @@ def test_ordinary_names_are_taken(name: str) -> None:
 @pytest.mark.parametrize("names", [("b", "a"), ("a", "a"), ("B", "a", "C")])
 def test_files_are_sorted_and_listed_once(names: tuple[str, ...]) -> None:
     """So that the order in which a file system lists them plays no part."""
-    with pytest.raises(SpecError, match="sorted by name, each listed once"):
+    with pytest.raises(SpecError, match="sorted by name, without duplicates"):
         Source.from_mapping(files(*names), origin="test")
 
 

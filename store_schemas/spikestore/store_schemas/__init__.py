@@ -1,6 +1,6 @@
-"""What a store is, on paper: specs, keys and documents.
+"""Schemas of a store: specs, keys and documents.
 
-Needs pydantic and numpy, and no storage; imports nothing at all before it is used.
+Depends on pydantic and numpy only, never on storage. A name is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING

@@ -1,28 +1,28 @@
 """Every error that spikestore raises on purpose.
 
-The tree is cut by what a handler would do::
+Classes are grouped by what a handler does about them::
 
     SpikestoreError
-    ├── UsageError                also ValueError    change what was asked for
-    │   ├── SpecError                                a recipe or spec is wrong; ``problems`` lists all of it
+    ├── UsageError                also ValueError    change the request
+    │   ├── SpecError                                a recipe or spec is wrong; ``problems`` lists every fault
     │   ├── UnsupportedTransformError                a transform that has no spec
     │   ├── UnknownNameError      also LookupError   no such feature set, ref, split or command
     │   ├── SourceNotFoundError   also FileNotFoundError
     │   └── MissingExtraError     also ImportError   install an extra
-    ├── SourceError               also ValueError    mend the raw data
-    │   ├── LayoutError                              a file is not what its name says
-    │   ├── RecordingError                           one recording is ill-formed
+    ├── SourceError               also ValueError    fix the raw data
+    │   ├── LayoutError                              a file does not have the layout that its reader expects
+    │   ├── RecordingError                           one recording is invalid
     │   └── SourceChangedError                       a file changed while it was read
-    └── StoreError                also OSError       look at the store
+    └── StoreError                also OSError       check the store
         ├── MissingObjectError    also FileNotFoundError
-        ├── DamagedError                             stored bytes are not what was committed
+        ├── DamagedError                             stored bytes differ from the committed ones
         ├── NewerFormatError                         install a newer spikestore
         ├── ConflictError                            two builds of one key differ
-        ├── StorageFullError                         make room, run again
-        └── ReadOnlyStoreError                       ask for the right to write
+        ├── StorageFullError                         free some space and rerun
+        └── ReadOnlyStoreError                       get write permission
 
-``kind`` is stable and machine readable; ``details`` holds the names that the message mentions. Errors survive
-pickling, because Dask workers send them home. ``tests/store_schemas/test_errors.py`` pins the tree.
+``kind`` is stable and machine-readable; ``details`` holds the names that the message mentions. Errors can be
+pickled, because Dask workers return them. ``tests/store_schemas/test_errors.py`` checks the tree.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class SpikestoreError(Exception):
     Parameters
     ----------
     message : str
-        One clear line (lists may follow on lines of their own): what is wrong, where, and what to do.
+        One line: what is wrong, where, and what to do. Lists follow on further lines.
     **details
-        The names that the message mentions, for programs: ``path``, ``recording``, ``field``, ``key`` …
+        The names in the message, for programs: ``path``, ``recording``, ``field``, ``key`` …
     """
 
     kind: ClassVar[str] = "error"
@@ -71,13 +71,13 @@ class SpikestoreError(Exception):
     """Exit status of the command line: 1 the work failed, 2 wrong use."""
 
     def __init__(self, message: str, **details: Any) -> None:
-        message = redacted(message)  # what a library below says may quote a URL with a password
+        message = redacted(message)  # a library's message may quote a URL with a password
         super().__init__(message)
         self.message = message
         self.details = details
 
     def __str__(self) -> str:
-        # KeyError and OSError among the bases would quote or rearrange the message.
+        # LookupError and OSError among the bases would quote or rearrange the message.
         return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -89,21 +89,21 @@ def _rebuild(cls: type[SpikestoreError], message: str, details: dict[str, Any]) 
 
 
 class UsageError(SpikestoreError, ValueError):
-    """What was asked for makes no sense; nothing was done."""
+    """The request is invalid; nothing was done."""
 
     kind = "usage"
     exit_code = 2
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong in a document.
+    """One fault in a document.
 
     Attributes
     ----------
     path : str
-        Where, as in ``transform[0].spatial_factor``.
+        Path of the field, such as ``transform[0].spatial_factor``.
     message : str
-        What was expected, and what was found.
+        The expected and the actual value.
     """
 
     path: str
@@ -113,7 +113,7 @@ class Problem(NamedTuple):
 class SpecError(UsageError):
     """A recipe, spec or stored document does not fit its model.
 
-    ``problems`` lists everything that is wrong, not only the first find.
+    ``problems`` lists every fault, not only the first.
     """
 
     kind = "spec"
@@ -137,31 +137,31 @@ class UnknownNameError(UsageError, LookupError):
 
 
 class SourceNotFoundError(UsageError, FileNotFoundError):
-    """The folder or file with the raw recordings is not there."""
+    """The folder or file with the raw recordings does not exist."""
 
     kind = "source-not-found"
 
 
 class MissingExtraError(UsageError, ImportError):
-    """A part of spikestore is used whose extra is not installed."""
+    """An optional package that the call needs is not installed; the message names the extra."""
 
     kind = "missing-extra"
 
 
 class SourceError(SpikestoreError, ValueError):
-    """The raw data can't be used as they are."""
+    """The raw data cannot be used as they are."""
 
     kind = "source"
 
 
 class LayoutError(SourceError):
-    """A source file is damaged, truncated, or not in the layout that its reader expects."""
+    """A source file is damaged or truncated, or lacks the layout that its reader expects."""
 
     kind = "layout"
 
 
 class RecordingError(SourceError):
-    """One recording is ill-formed: unsorted, outside the sensor, not finite, too long."""
+    """One recording is invalid: unsorted, outside the sensor, not finite, or too long."""
 
     kind = "recording"
 
@@ -173,7 +173,7 @@ class SourceChangedError(SourceError):
 
 
 class StoreError(SpikestoreError, OSError):
-    """The store can't do what was asked."""
+    """An operation on the store failed."""
 
     kind = "store"
 
@@ -185,13 +185,13 @@ class MissingObjectError(StoreError, FileNotFoundError):
 
 
 class DamagedError(StoreError):
-    """Stored bytes are not what was committed; ``details["objects"]`` names them."""
+    """Stored bytes differ from the committed ones; ``details["objects"]`` lists the objects."""
 
     kind = "damaged"
 
 
 class NewerFormatError(StoreError):
-    """The store was written by a newer format than this version reads."""
+    """A document has a newer format than this version reads."""
 
     kind = "newer-format"
 
@@ -203,12 +203,12 @@ class ConflictError(StoreError):
 
 
 class StorageFullError(StoreError):
-    """No space is left, or a quota is used up."""
+    """No space is left, or a quota is exhausted."""
 
     kind = "storage-full"
 
 
 class ReadOnlyStoreError(StoreError):
-    """The store can't be written to."""
+    """The store is not writable."""
 
     kind = "read-only"

@@ -1,4 +1,4 @@
-"""The layout of a feature set: which columns there are, with which dtypes."""
+"""The layout of a feature set: its columns and their dtypes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
 from spikestore.store_schemas.specs.transform import Transform
 
 BLOCK = 64
-"""Samples in a block, the unit that ``check`` and the digest hash."""
+"""Samples per block, the unit of ``check`` and of the digest."""
 
 
 EXTRAS: dict[str, str] = {
@@ -44,7 +44,7 @@ FILL: dict[str, int | str] = {
     "int32": -(2**31),
     "float32": "NaN",
 }
-"""Fill values: they cannot occur in data, so that a missing object never reads as zeros."""
+"""Fill values; they cannot occur in data, so a missing object never reads as zeros."""
 
 
 SKIPPED_LABEL = -1
@@ -62,12 +62,12 @@ class ColumnDtype(NamedTuple):
 
 
 class Layout(Spec):
-    """What the columns of a feature set mean: equal for all builds of one key."""
+    """Axes, classes and columns of a feature set; equal for all builds of one key."""
 
     axes: Annotated[tuple[str, ...], AsTuple]
-    """Axes of a sample's frames: time, polarity, y (where the events have it), x."""
+    """Axes of a sample's frames: time, polarity, y (if the events have it), x."""
     sites: Annotated[tuple[Size, ...], AsTuple]
-    """Sizes of the axes behind time."""
+    """Sizes of the axes after time."""
     classes: Annotated[tuple[str, ...], AsTuple]
     """Class names; label i is the i-th."""
     columns: Annotated[tuple[Annotated[ColumnDtype, AsTuple], ...], AsTuple, Field(min_length=5)]
@@ -75,19 +75,19 @@ class Layout(Spec):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        # Layouts come from stores that anybody may have written: no other name or order ever reaches the readers.
+        # Layouts come from stores that anybody may have written: readers rely on these names and this order.
         names = [name for name, _ in self.columns]
         if names != [*_FIXED, *(name for name in EXTRAS if name in names)]:
             raise ValueError(
-                f"columns are {', '.join(_FIXED)}, then any of {', '.join(EXTRAS)}, in this order"
+                f"columns must be {', '.join(_FIXED)}, then any of {', '.join(EXTRAS)}, in this order"
             )
         for name, dtype in self.columns:
             known = _FIXED.get(name) or (EXTRAS[name],)
             if dtype not in known:
-                raise ValueError(f"column {name} is {' or '.join(known)}, not {dtype}")
+                raise ValueError(f"column {name} must be {' or '.join(known)}, got {dtype}")
         if self.axes not in _AXES or len(self.sites) != len(self.axes) - 1:
             raise ValueError(
-                "axes are time, polarity, (y,) x, and sites has a size for each axis behind time"
+                "axes must be time, polarity, (y,) x, and sites must have a size for each axis after time"
             )
         return self
 
@@ -107,7 +107,7 @@ class Layout(Spec):
         return (*(name for name, _ in self.columns), "start", "check")
 
     def fragment_objects(self, fragment: int, nnz: int) -> list[str]:
-        """Return the paths below ``data.zarr`` of the objects that a fragment with `nnz` non-zeros has."""
+        """Return the paths, below ``data.zarr``, of the objects of a fragment with `nnz` non-zeros."""
         return [f"{name}/c/{fragment}" for name in self.array_names if nnz or name not in {"index", "value"}]
 
     def dtype(self, column: str) -> np.dtype[Any]:
@@ -116,20 +116,20 @@ class Layout(Spec):
 
 
 def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extras: Iterable[str]) -> Layout:
-    """Return the layout that `transform` gives to recordings with or without ``y``.
+    """Return the layout of a feature set that `transform` produces.
 
-    Dtypes follow from the spec alone, never from data: ``index`` is uint32 where ``max_bins`` times the number of
-    sites fits, else uint64; ``value`` is uint32, the width of a count.
+    Dtypes follow from the spec alone, never from data: ``index`` is uint32 if ``max_bins`` times the number of
+    sites fits, else uint64; ``value`` is uint32.
 
     Raises
     ------
     UsageError
-        The frames have more places than an index can name.
+        The frames have more elements than an index can address.
     """
     sites = transform.sites(has_y=has_y)
     places = transform.max_bins * int(np.prod(sites, dtype=object))
     if places > FILL["uint64"]:  # type: ignore[operator]
-        raise UsageError(f"max_bins × sites = {places:.3g} is beyond 2^53: lower max_bins or sensor_size")
+        raise UsageError(f"max_bins × sites = {places:.3g} exceeds 2^53: lower max_bins or sensor_size")
     index: Dtype = "uint32" if places <= 2**32 - 1 else "uint64"
     fixed = [
         ("nnz", "uint32"),

@@ -1,4 +1,4 @@
-"""Exports that are imported when they are first used (PEP 562), so that ``spikestore --help`` stays quick.
+"""Exports that are imported when they are first used (PEP 562), so that ``spikestore --help`` stays fast.
 
 Each table repeats the names that the package imports for type checkers.
 """
@@ -13,12 +13,12 @@ from typing import Any
 def lazy_exports(
     package: str, modules: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` for a package.
+    """Return ``__getattr__`` and ``__dir__`` of a package.
 
     Parameters
     ----------
     package : str
-        Its ``__name__``.
+        ``__name__`` of the package.
     modules : mapping of str to str
         Module below the package that defines each exported name.
     """

@@ -1,4 +1,4 @@
-"""Credentials out of texts that people and logs see."""
+"""Removal of credentials from messages and logs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PARAMETER = re.compile(
 
 
 def redacted(text: str) -> str:
-    """Return `text` without what stands before ``@`` in its URLs, and without signatures and tokens in their queries.
+    """Return `text` without the user part of its URLs, and without signatures and tokens in their queries.
 
     Examples
     --------

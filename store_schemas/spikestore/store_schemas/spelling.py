@@ -1,4 +1,4 @@
-"""What somebody meant who misspelt a word."""
+"""Suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 
 
 def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.5) -> str:
-    """Return ``", did you mean 'WORD'?"`` with the most similar of the known words, or an empty text.
+    """Return ``", did you mean 'WORD'?"`` with the most similar known word, or an empty text.
 
     Parameters
     ----------
     word : str
-        What was written; upper and lower case count as equal.
+        The unknown word; case is ignored.
     words : iterable of str
-        What could have been meant.
+        The known words.
     cutoff : float
-        How similar a word must be, from 0 (any) to 1 (equal).
+        Required similarity, from 0 (any) to 1 (equal).
     """
     by_lower = {known.lower(): known for known in words}
     for match in difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=cutoff):

@@ -99,10 +99,10 @@ def test_fractions(tmp_path: Path, factor: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("op", "words"),
     [
-        ("drop_event", ("random, as Tonic's DropEvent", "at training time", "docs/loading.md")),
-        ("TimeJitter", ("random, as Tonic's TimeJitter",)),
-        ("denoise", ("op 'denoise', Tonic's Denoise, has no spec yet: only downsample",)),
-        ("to_voxel_grid", ("Tonic's ToVoxelGrid, has no spec yet",)),
+        ("drop_event", ("(Tonic's DropEvent) is random", "during training", "docs/loading.md")),
+        ("TimeJitter", ("(Tonic's TimeJitter) is random",)),
+        ("denoise", ("op 'denoise' (Tonic's Denoise) has no spec: use downsample",)),
+        ("to_voxel_grid", ("(Tonic's ToVoxelGrid) has no spec",)),
         ("crop_tme", ("unknown op 'crop_tme', did you mean 'crop_time'?",)),
     ],
 )

@@ -236,10 +236,10 @@ def test_subclasses_are_not_taken_for_their_base(part: Any, base: str) -> None:
     [
         (
             transforms.ToFrame(SIZE, time_window=3, overlap=4),
-            "overlap must be smaller than 3 with time_window",
+            "overlap must be below 3 with time_window",
         ),
         (transforms.ToFrame(SIZE, time_window=3, event_count=4), "exactly one of"),
-        (transforms.ToFrame(SIZE), "exactly one of .* found none"),
+        (transforms.ToFrame(SIZE), "exactly one of .* got none"),
         (transforms.ToFrame(SIZE, event_count=2.5), "event_count that is no whole number but 2.5"),
         (transforms.ToFrame((8, 8), event_count=2), "sensor_size"),
         (transforms.ToFrame(8, event_count=2), "sensor_size"),
@@ -258,7 +258,7 @@ def test_frames_that_no_spec_describes(part: Any, message: str) -> None:
     ("part", "message"),
     [
         (transforms.CropTime(max=float("inf")), "max: .*finite"),
-        (transforms.CropTime(min=5, max=3), "lies before min"),
+        (transforms.CropTime(min=5, max=3), "must not be below min"),
         (transforms.Downsample(spatial_factor=[0.5, 0.5]), "spatial_factor that is no number"),
         (transforms.Downsample(target_size=(1, 1)), "target_size without the sensor_size"),
         (transforms.Downsample(time_factor=-1), "time_factor: .*greater than 0"),

@@ -135,6 +135,6 @@ def test_a_choice_of_several_kinds_is_one_problem(tmp_path: Path, value: str) ->
     (problem,) = error.value.problems
     found = value.replace('"', "'")
     assert problem.path == "cuda_graphs"
-    assert problem.message.startswith(f"should be 'auto', true or false, found {found}")
+    assert problem.message.startswith(f"must be 'auto', true or false, got {found}")
     path.write_text('cuda_graphs = true\n[data]\nname = "a"\n')
     assert load_config(path).cuda_graphs is True

@@ -90,9 +90,9 @@ def test_specs_of_before_there_were_backends() -> None:
     """A configuration without a backend is valid, and means the fused one."""
     old = {"hidden": [8], "spike_threshold": 1.0, "min_v_mem": None, "input_scale": 1.0}
     assert NetworkSpec.from_mapping(old, origin="test") == NetworkSpec(backend="fused", hidden=(8,))
-    with pytest.raises(SpecError, match=r"backend: should be 'fused', 'sinabs' or 'exodus', found 'fusd'"):
+    with pytest.raises(SpecError, match=r"backend: must be 'fused', 'sinabs' or 'exodus', got 'fusd'"):
         NetworkSpec.from_mapping({"backend": "fusd"}, origin="test")
-    with pytest.raises(SpecError, match=r"reset: should be 'subtract' or 'zero', found 'one'"):
+    with pytest.raises(SpecError, match=r"reset: must be 'subtract' or 'zero', got 'one'"):
         NetworkSpec.from_mapping({"reset": "one"}, origin="test")
 
 

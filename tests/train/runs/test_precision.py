@@ -190,9 +190,7 @@ def test_checkpoints_of_before_there_were_precisions(splits: dict[str, FeatureSe
 
 def test_what_is_refused() -> None:
     """Other names, and devices without half precision."""
-    with pytest.raises(
-        SpecError, match="precision: should be 'float32', 'bfloat16' or 'float16', found 'half'"
-    ):
+    with pytest.raises(SpecError, match="precision: must be 'float32', 'bfloat16' or 'float16', got 'half'"):
         config(precision="half")
     with pytest.raises(UsageError, match="bfloat16 does not work on meta: take float32"):
         Arithmetic("bfloat16", "meta")

@@ -1,1 +1,1 @@
-"""The documents of a store, as models."""
+"""Pydantic models of the documents in a store."""

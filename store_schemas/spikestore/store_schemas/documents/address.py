@@ -1,4 +1,4 @@
-"""Where a feature set lies in a store."""
+"""Paths of a feature set in a store."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import NamedTuple
 
 
 class Address(NamedTuple):
-    """Where a feature set lies in a store."""
+    """Keys of a feature set, and the paths in a store that follow from them."""
 
     transform_key: str
     source_key: str
 
     @property
     def short(self) -> str:
-        """The beginnings of both keys, as ``ls`` shows them."""
+        """First 12 digits of both keys, as ``ls`` shows them."""
         return f"{self.transform_key[:12]}/{self.source_key[:12]}"
 
     @property
     def folder(self) -> str:
-        """The set's folder."""
+        """Path of the set's folder."""
         return f"features/{self.transform_key}/{self.source_key}"
 
     @property
@@ -32,7 +32,7 @@ class Address(NamedTuple):
         return f"{self.folder}/plan.json"
 
     def build(self, plan_id: str) -> str:
-        """Return the folder of one build."""
+        """Return the path of a build's folder."""
         return f"{self.folder}/builds/{plan_id}"
 
     def record(self, plan_id: str, fragment: int) -> str:
@@ -40,5 +40,5 @@ class Address(NamedTuple):
         return f"{self.build(plan_id)}/records/{fragment:05d}.json"
 
     def data(self, plan_id: str) -> str:
-        """Return the Zarr group of one build."""
+        """Return the path of a build's Zarr group."""
         return f"{self.build(plan_id)}/data.zarr"

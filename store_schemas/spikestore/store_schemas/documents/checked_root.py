@@ -1,4 +1,4 @@
-"""The root document of a feature set, checked against its manifest."""
+"""Check of a feature set's ``zarr.json`` against its manifest."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from spikestore.store_schemas.specs.canonical import canonical_json
 
 
 def checked_root(address: Address, manifest: Manifest, data: bytes) -> dict[str, Any]:
-    """Return ``data.zarr/zarr.json`` if its arrays are those that the manifest implies.
+    """Return the parsed ``data.zarr/zarr.json`` after a check against the manifest.
 
     Raises
     ------
     DamagedError
-        They are not, or the document is not canonical.
+        The document is not canonical JSON, or its arrays differ from the manifest's.
     """
     path = f"{address.data(manifest.plan_id)}/zarr.json"
     try:
         root = json.loads(data)
         if not isinstance(root, dict) or canonical_json(root) != data:
-            raise DamagedError(f"{path} is no canonical JSON object", objects=(path,))
-        # A plan holds the same documents, and checks that they fit its numbers.
+            raise DamagedError(f"{path} is not a canonical JSON object", objects=(path,))
+        # A plan holds the same document and checks it against the same numbers.
         Plan(
             **address._asdict(),
             samples=manifest.samples,

@@ -16,7 +16,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 
 class FragmentRow(NamedTuple):
-    """A fragment, as the manifest lists it."""
+    """One fragment in the manifest's list."""
 
     samples: Size
     nnz: Count
@@ -27,7 +27,7 @@ class FragmentRow(NamedTuple):
 
 
 class Manifest(Document):
-    """What a feature set is, and which build holds it."""
+    """Description of a committed feature set: its specs, sizes, digest and build."""
 
     format: Literal[1] = FORMAT
     transform: Transform
@@ -36,7 +36,7 @@ class Manifest(Document):
     digest: Sha256
     """Digest of the logical content."""
     samples: Size
-    """Rows, skipped ones included."""
+    """Rows, including skipped ones."""
     nnz: Count
     """Non-zeros of all samples."""
     n_bins: Count
@@ -44,45 +44,45 @@ class Manifest(Document):
     max_index: Count
     max_value: Annotated[float, Field(ge=0)]
     plan: Sha256
-    """SHA-256 of the plan; its first 12 digits name the build's directory."""
+    """SHA-256 of the plan; its first 12 digits name the build's folder."""
     zarr: Sha256
     """SHA-256 of ``data.zarr/zarr.json``."""
     fragment_samples: Size
     """Rows of a fragment."""
     shard_values: Size
-    """Length of a shard of ``index`` and ``value``: fragment k's values start at k times this."""
+    """Length of a shard of ``index`` and ``value``, R: the values of fragment k start at k·R."""
     fragments: Annotated[tuple[Annotated[FragmentRow, AsTuple], ...], AsTuple, Field(min_length=1)]
     skipped: Annotated[tuple[SkippedRow, ...], AsTuple] = ()
-    """Rows that were skipped, ascending; readers leave them out."""
+    """Skipped rows, ascending; readers leave them out."""
     events: EventCounts = EventCounts()
-    """What happened to the events of all recordings."""
+    """Events read, cropped and dropped in all recordings."""
     provenance: dict[str, Any] = Field(default_factory=dict)
-    """How the build came about; not part of the digest."""
+    """When and with what the set was built; not part of the digest."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
         if sum(row.samples for row in self.fragments) != self.samples:
-            raise ValueError("the fragments' samples do not add up")
+            raise ValueError("the samples of the fragments do not add up to the samples of the set")
         sizes = {row.samples for row in self.fragments[:-1]} | {self.fragment_samples}
         if len(sizes) != 1 or self.fragments[-1].samples > self.fragment_samples:
-            raise ValueError("the fragments do not have the size that fragment_samples says")
+            raise ValueError("the sizes of the fragments contradict fragment_samples")
         if self.layout != layout_of(
             self.transform,
             has_y="y" in self.layout.axes,
             classes=self.layout.classes,
             extras=self.layout.extras,
         ):
-            raise ValueError("the layout is not the one that the transform gives")
+            raise ValueError("the layout does not follow from the transform")
         rows = [skipped.row for skipped in self.skipped]
         if rows != sorted(set(rows)) or (rows and rows[-1] >= self.samples):
-            raise ValueError("skipped rows must ascend, and lie in the set")
+            raise ValueError("skipped rows must ascend and be below the number of samples")
         if sum(row.nnz for row in self.fragments) != self.nnz:
-            raise ValueError("the fragments' non-zeros do not add up")
+            raise ValueError("the non-zeros of the fragments do not add up to the non-zeros of the set")
         return self
 
     @property
     def plan_id(self) -> str:
-        """Name of the build's directory."""
+        """Name of the build's folder."""
         return self.plan[:12]
 
     def rows(self, fragment: int) -> range:
@@ -92,12 +92,12 @@ class Manifest(Document):
 
     @classmethod
     def from_store(cls, data: bytes, *, path: str, transform_key: str, source_key: str) -> Self:
-        """Parse a manifest and check that its specs have the keys that its path claims.
+        """Parse a manifest and compare the keys of its specs with those in its path.
 
         Raises
         ------
         DamagedError
-            It is damaged, or belongs to another feature set.
+            The manifest is damaged, or belongs to another feature set.
         """
         manifest = cls.from_bytes(data, path=path)
         if (manifest.transform.key, manifest.source.key) != (transform_key, source_key):

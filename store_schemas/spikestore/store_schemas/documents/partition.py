@@ -1,7 +1,7 @@
-"""A partition: a named, immutable division of a source's rows into parts, such as train and valid.
+"""The partition: a named, immutable division of a source's rows into parts, such as train and valid.
 
-``partitions/<source key>/<name>.json``, put-if-absent. It belongs to the source, whose rows are recordings, so that one
-partition serves the feature sets of all transforms. Readers that know nothing of it see the store as before.
+``partitions/<source key>/<name>.json``, put-if-absent. It belongs to the source, whose rows are recordings: one
+partition serves the feature sets of all transforms. Readers without partitions ignore it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _Bounds = Annotated[tuple[Count, ...], AsTuple]
 
 
 class Partition(Document):
-    """The document."""
+    """Stored division of a source's rows into named parts."""
 
     format: Literal[1] = FORMAT
     name: Name
@@ -28,7 +28,7 @@ class Partition(Document):
     samples: Size
     """Rows of the source."""
     parts: Annotated[dict[Name, _Bounds], Field(min_length=1)]
-    """Of each part the runs of its rows: start, stop, start, stop …, ascending; no row is in two parts."""
+    """Row ranges of each part: start, stop, start, stop …, ascending; no row is in two parts."""
 
     @model_validator(mode="after")
     def _rows_are_distinct(self) -> Self:
@@ -36,11 +36,11 @@ class Partition(Document):
         for name, bounds in self.parts.items():
             edges = np.array(bounds, np.int64)
             if len(edges) % 2 or (len(edges) and edges[-1] > self.samples) or (np.diff(edges) <= 0).any():
-                raise ValueError(f"the rows of {name} should be runs that ascend, up to row {self.samples}")
+                raise ValueError(f"the rows of {name} must be ascending ranges, up to row {self.samples}")
             taken[edges[::2]] += 1
             taken[edges[1::2]] -= 1
         if (np.cumsum(taken) > 1).any():
-            raise ValueError("a row should be in one part only")
+            raise ValueError("a row must be in one part only")
         return self
 
     def rows(self, part: str) -> Rows:
@@ -48,12 +48,12 @@ class Partition(Document):
         edges = np.array(self.parts[part], np.int64).reshape(-1, 2)
         lengths = edges[:, 1] - edges[:, 0]
         before = np.cumsum(lengths) - lengths
-        found: Rows = np.repeat(edges[:, 0] - before, lengths) + np.arange(lengths.sum())
-        return found
+        rows: Rows = np.repeat(edges[:, 0] - before, lengths) + np.arange(lengths.sum())
+        return rows
 
 
 def runs_of(rows: Rows) -> tuple[int, ...]:
-    """Return ascending rows as runs: start, stop, start, stop and so on."""
+    """Return ascending rows as ranges: start, stop, start, stop and so on."""
     breaks = np.flatnonzero(np.diff(rows) != 1)
     starts = rows[np.concatenate([[0], breaks + 1])] if len(rows) else rows
     stops = rows[np.concatenate([breaks, [len(rows) - 1]])] + 1 if len(rows) else rows

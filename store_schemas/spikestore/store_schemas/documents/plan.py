@@ -1,4 +1,4 @@
-"""The plan: how one build of a feature set is cut up. Written once by the first builder, joined by later ones."""
+"""The plan: how one build is divided into fragments. The first builder writes it, later ones join it."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from spikestore.store_schemas.specs.model import Count, Document, Sha256, Size
 from spikestore.store_schemas.specs.transform import Transform
 
 FRAGMENT_BYTES = 256 * 2**20
-"""Decoded bytes that a fragment aims at."""
+"""Target size of a fragment, in decoded bytes."""
 
 FRAGMENTS_PER_WORKER = 4
-"""Fragments that every worker should get at least, so that the last ones do not leave workers idle."""
+"""Minimum of fragments per worker, so that the last ones do not leave workers idle."""
 
 
 class Plan(Document):
-    """How one build is cut up: a hint for everybody who builds the same feature set, not part of its identity."""
+    """Division of one build into fragments; not part of the feature set's identity."""
 
     format: Literal[1] = FORMAT
     transform_key: Sha256
     source_key: Sha256
     samples: Size
-    """Rows of the set, skipped recordings included."""
+    """Rows of the set, including skipped recordings."""
     fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)]
     """Rows of a fragment, F; the last fragment may be shorter."""
     shard_values: Annotated[Size, Field(multiple_of=CHUNK_VALUES)]
-    """Length of a shard of ``index`` and ``value``, R; no fragment can have more non-zeros."""
+    """Length of a shard of ``index`` and ``value``, R; no fragment has more non-zeros."""
     layout: Layout
-    """Columns, axes, classes."""
+    """Axes, classes and columns."""
     attempt: Count = 0
-    """Tells the plan of a restart from an equal one before it: each has a folder of its own."""
+    """Number of the restart; it distinguishes otherwise equal plans, so each has its own folder."""
     zarr: dict[str, Any]
-    """``data.zarr/zarr.json``, with the metadata of all arrays consolidated in it."""
+    """``data.zarr/zarr.json``, with the consolidated metadata of all arrays."""
 
     @model_validator(mode="after")
     def _documents_fit(self) -> Self:
-        # A plan of other codecs is welcome; one whose arrays do not fit its own numbers would lose data.
+        # Other codecs are accepted; arrays that contradict the plan's own numbers would lose data.
         arrays = _member(self.zarr, "consolidated_metadata", "metadata")
         dtypes = {**dict(self.layout.columns), "start": "uint64", "check": "uint64"}
         if arrays.keys() != dtypes.keys():
-            raise ValueError("the Zarr metadata have other arrays than the plan")
+            raise ValueError("the Zarr metadata and the plan list different arrays")
         for name, dtype in dtypes.items():
             length, chunk = self.samples, self.fragment_samples
             if name in {"index", "value"}:
                 length, chunk = self.fragments * self.shard_values, self.shard_values
             elif name == "check":
                 length, chunk = -(-self.samples // BLOCK), self.fragment_samples // BLOCK
-            found = _member(arrays, name)
-            grid = _member(found, "chunk_grid", "configuration")
-            if (found.get("shape"), grid.get("chunk_shape"), found.get("data_type")) != (
+            array = _member(arrays, name)
+            grid = _member(array, "chunk_grid", "configuration")
+            if (array.get("shape"), grid.get("chunk_shape"), array.get("data_type")) != (
                 [length],
                 [chunk],
                 dtype,
@@ -72,7 +72,7 @@ class Plan(Document):
 
     @property
     def hash(self) -> str:
-        """SHA-256 (hex) of the plan's bytes; its first 12 digits are the plan id."""
+        """SHA-256 (hex) of the plan's bytes; the first 12 digits are the plan id."""
         return sha256_hex(self.to_bytes())
 
     def rows(self, fragment: int) -> range:
@@ -90,32 +90,32 @@ def make_plan(
     workers: int = 1,
     fragment_samples: int | None = None,
 ) -> Plan:
-    """Plan a build from the number of events in each recording.
+    """Return a plan for a build, from the number of events in each recording.
 
     Parameters
     ----------
     transform : Transform
-        What is done to each recording.
+        Transform of each recording.
     source_key : str
         Key of the source.
     layout : Layout
         Columns of the set.
     n_events : int64 array, shape (recordings,)
-        Events of each recording, as read; they bound the number of non-zeros.
+        Events of each recording, as read; they limit the number of non-zeros.
     workers : int
-        Workers that will build; only a wish, never part of a key.
+        Expected number of workers; a hint, never part of a key.
     fragment_samples : int, optional
-        Wished rows of a fragment, rounded up to a multiple of 64.
+        Requested rows per fragment, rounded up to a multiple of 64.
 
     Raises
     ------
     SpecError
-        There are no recordings, or no rows in a fragment.
+        `n_events` is empty, or `fragment_samples` is below 1.
     """
     if not len(n_events):
-        raise SpecError("the source has no recordings: there is nothing to build")
+        raise SpecError("the source has no recordings, so nothing can be built")
     if fragment_samples is not None and fragment_samples < 1:
-        raise SpecError(f"a fragment has at least one row, {fragment_samples} were asked for")
+        raise SpecError(f"fragment_samples must be at least 1, got {fragment_samples}")
     frame = transform.to_frame
     bins = frame.n_time_bins or frame.n_event_bins or transform.max_bins
     places = min(bins, transform.max_bins) * layout.site_count
@@ -150,14 +150,14 @@ def _fragment_samples(bound: npt.NDArray[np.float64], layout: Layout, workers: i
     by_workers = len(bound) // (FRAGMENTS_PER_WORKER * max(workers, 1))
     rows = max(BLOCK, min(by_size, by_workers) // BLOCK * BLOCK)
     if workers > 1:
-        # As many for one worker as for another: everybody waits for the one that has one more.
+        # Equal numbers of fragments per worker: otherwise all wait for the worker with one more.
         rounds = -(-len(bound) // (rows * workers))
         rows = -(-len(bound) // (rounds * workers * BLOCK)) * BLOCK
     return rows
 
 
 def _member(document: dict[str, Any], *path: str) -> dict[str, Any]:
-    """Follow `path` through objects; an empty object where it leads nowhere."""
+    """Return the object at `path`, or an empty one if the path does not exist."""
     for name in path:
         inner = document.get(name)
         document = inner if isinstance(inner, dict) else {}
@@ -165,4 +165,4 @@ def _member(document: dict[str, Any], *path: str) -> dict[str, Any]:
 
 
 PlanMaker = Callable[[], Plan]
-"""Makes the plan that a builder would like; called only when there is none to join."""
+"""Returns a builder's own plan; called only if the store has no plan to join."""

@@ -1,4 +1,4 @@
-"""The record: what one finished fragment leaves, after its objects are stored."""
+"""The record: the document that marks one fragment as complete."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class SkippedRow(Spec):
     row: Count
     """Row in the whole set."""
     reason: Annotated[str, Field(max_length=2000)]
-    """Why, as the error said."""
+    """Message of the error."""
 
 
 class EventCounts(Spec):
-    """What happened to the events of some samples."""
+    """Numbers of events read, cropped and dropped in some samples."""
 
     n_events: Count = 0
     """Events as read."""
     n_cropped: Count = 0
     """Events removed before framing."""
     n_dropped: Count = 0
-    """Events in no time bin."""
+    """Events outside every time bin."""
     lossy_samples: Count = 0
-    """Samples that lost more than 5 % of their events because these lay in no time bin."""
+    """Samples of whose events more than 5 % are outside every time bin."""
 
     def plus(self, other: EventCounts) -> EventCounts:
         """Return the sums."""
@@ -50,7 +50,7 @@ class EventCounts(Spec):
 
 
 class Record(Document):
-    """What one finished fragment consists of. Equal builds leave equal records, byte for byte."""
+    """Objects, sizes and hashes of one complete fragment. Equal builds write equal bytes."""
 
     format: Literal[1] = FORMAT
     plan: Sha256
@@ -58,7 +58,7 @@ class Record(Document):
     fragment: Count
     """Number of the fragment."""
     objects: Annotated[tuple[ObjectEntry, ...], AsTuple]
-    """Objects of the fragment; without non-zeros there are none of ``index`` and ``value``."""
+    """Objects of the fragment; a fragment without non-zeros has none of ``index`` and ``value``."""
     samples: Size
     nnz: Count
     n_bins: Count
@@ -68,6 +68,6 @@ class Record(Document):
     blocks: Annotated[tuple[Sha256, ...], AsTuple, Field(min_length=1)]
     """SHA-256 of the canonical bytes of each block."""
     skipped: Annotated[tuple[SkippedRow, ...], AsTuple] = ()
-    """Rows that were skipped, ascending."""
+    """Skipped rows, ascending."""
     events: EventCounts = EventCounts()
-    """What happened to the events."""
+    """Events read, cropped and dropped."""

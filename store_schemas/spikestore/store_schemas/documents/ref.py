@@ -11,34 +11,34 @@ from spikestore.store_schemas.specs.model import Document, Name, Sha256, Spec
 
 
 class Pin(Spec):
-    """One feature set, by its keys and its content."""
+    """Keys and digest of one feature set."""
 
     transform_key: Sha256
     source_key: Sha256
     digest: Sha256
-    """Digest of the content: what the name promises."""
+    """Digest of the content."""
 
 
 NOTHING = Pin(transform_key="0" * 64, source_key="0" * 64, digest="0" * 64)
-"""Stands for no feature set: nothing is known that has these hashes."""
+"""Placeholder for no feature set; no content has these hashes."""
 
 
 class Ref(Document):
-    """One entry of the log ``refs/<name>/``; the entry with the highest number is the name's value."""
+    """One entry of the log ``refs/<name>/``; the entry with the highest number is the name's current value."""
 
     format: Literal[1] = FORMAT
     name: Name
     number: Annotated[int, Field(ge=1, le=99_999_999)]
-    """Place of the entry in the log: an old entry can't stand in for a newer one."""
+    """Position of the entry in the log, so that an old entry cannot replace a newer one."""
     splits: Annotated[dict[Name, Pin], Field(min_length=1)]
     """The feature set of each split."""
 
     @property
     def forgotten(self) -> bool:
-        """Whether the entry says that the name stands for nothing any more."""
+        """Whether this entry deletes the name."""
         return all(pin == NOTHING for pin in self.splits.values())
 
     @classmethod
     def tombstone(cls, name: str, number: int) -> Self:
-        """Return the entry that forgets a name: a split that stands for nothing, because an entry must have one."""
+        """Return the entry that deletes a name: one split of `NOTHING`, because an entry must have a split."""
         return cls(name=name, number=number, splits={"forgotten": NOTHING})

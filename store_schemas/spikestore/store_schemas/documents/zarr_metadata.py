@@ -1,7 +1,7 @@
 """The zarr.json documents of a feature set, made without Zarr: the plan holds them before any array exists.
 
-No code here or elsewhere calls Zarr's ``create_*`` on a store: concurrent creations race, and mode "w" deletes
-shards. ``tests/store_schemas/test_zarr_metadata.py`` compares these documents with what Zarr itself would write.
+No code calls Zarr's ``create_*`` on a store: concurrent creations race, and mode "w" deletes shards.
+``tests/store_schemas/test_zarr_metadata.py`` compares these documents with those that Zarr writes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from spikestore.store_schemas.layout import BLOCK, FILL, Layout
 from spikestore.store_schemas.specs.canonical import FORMAT
 
 CHUNK_VALUES = 262_144
-"""Values in an inner chunk of ``index`` and ``value``."""
+"""Values per inner chunk of ``index`` and ``value``."""
 
 PCODEC_LEVEL = 8
 
@@ -23,7 +23,7 @@ RAW_BYTES: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "littl
 def root_document(
     layout: Layout, *, samples: int, fragment_samples: int, fragments: int, shard_values: int
 ) -> dict[str, Any]:
-    """Return ``data.zarr/zarr.json``: the group, with the metadata of every array consolidated in it.
+    """Return ``data.zarr/zarr.json``: the group with the consolidated metadata of all arrays.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def root_document(
     fragments : int
         Number of fragments, K.
     shard_values : int
-        Length of a shard of ``index`` and ``value``, R: fragment k's values start at k·R.
+        Length of a shard of ``index`` and ``value``, R: the values of fragment k start at k·R.
     """
     arrays = {}
     for name, dtype in layout.columns:
@@ -60,7 +60,7 @@ def root_document(
 
 
 def documents(root: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return all zarr.json documents that `root` implies, by their path below ``data.zarr``."""
+    """Return the zarr.json documents of the group and its arrays, by path below ``data.zarr``."""
     arrays = root["consolidated_metadata"]["metadata"]
     return {"zarr.json": root, **{f"{name}/zarr.json": document for name, document in arrays.items()}}
 
@@ -82,8 +82,8 @@ def _array(length: int, chunk: int, dtype: str, codecs: list[Any], dimension: st
 
 
 def pcodec_codec(delta_order: int) -> dict[str, Any]:
-    """Return PCodec as a Zarr codec, with deltas of this order."""
-    # The delta is spelled out: "auto" searches, and "none" does not exist in pcodec 1.1 under numcodecs' name.
+    """Return the configuration of the PCodec codec, with deltas of this order."""
+    # An explicit delta: "auto" searches, and pcodec 1.1 does not accept "none" under numcodecs' name.
     configuration = {
         "level": PCODEC_LEVEL,
         "mode_spec": "auto",
@@ -96,7 +96,7 @@ def pcodec_codec(delta_order: int) -> dict[str, Any]:
 
 
 def sharding_codec(codecs: list[Any], chunk: int = CHUNK_VALUES) -> dict[str, Any]:
-    """Return sharding with inner chunks of `chunk` values, each encoded by `codecs`."""
+    """Return the configuration of the sharding codec: inner chunks of `chunk` values, encoded by `codecs`."""
     configuration = {
         "chunk_shape": [chunk],
         "codecs": codecs,

@@ -1,1 +1,1 @@
-"""What enters a key: sources, transforms, recipes."""
+"""Specs that are hashed into keys: sources and transforms."""

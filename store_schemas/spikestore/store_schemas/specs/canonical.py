@@ -1,8 +1,8 @@
-"""Canonical bytes: RFC 8785 JSON, SHA-256, and documents that carry their own hash.
+"""Canonical bytes: RFC 8785 JSON, SHA-256, and documents that contain their own hash.
 
 A stored document is the RFC 8785 form of a JSON object with one more member, ``self``: the SHA-256 (hex) of the
-same document without it. A flipped bit anywhere in it, in a name, a number or the hash, is then noticed before any
-member is believed (docs/format.md, "Documents").
+same document without it. A flipped bit in a name, a number or the hash is therefore detected before any member is
+used (docs/format.md, "Documents").
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def canonical_json(document: Any) -> bytes:
     Raises
     ------
     SpecError
-        The value has no canonical form: NaN, infinity, an integer beyond 2^53, or something that is not JSON.
+        The value has no canonical form: NaN, infinity, an integer above 2^53 - 1, or no JSON value.
     """
     try:
         return rfc8785.dumps(document)
     except rfc8785.CanonicalizationError as error:
-        raise SpecError(f"no canonical JSON form: {error}") from error
+        raise SpecError(f"the value has no canonical JSON form: {error}") from error
 
 
 def sha256_hex(data: bytes) -> str:
@@ -51,12 +51,12 @@ def seal(document: dict[str, Any]) -> bytes:
     Raises
     ------
     SpecError
-        The document has no canonical form, or something inside it looks like a second ``self``.
+        The document has no canonical form, or a member inside it looks like a second ``self``.
     """
     own_hash = sha256_hex(canonical_json(document))
     sealed = canonical_json({**document, "self": own_hash})
-    if len(_SELF.findall(sealed)) != 1:  # `unseal` could not tell which one counts
-        raise SpecError("no member inside a stored document may be called self and hold a SHA-256")
+    if len(_SELF.findall(sealed)) != 1:  # ambiguous for `unseal`
+        raise SpecError("a member of a stored document must not be called 'self' and hold a SHA-256")
     return sealed
 
 
@@ -66,25 +66,25 @@ def unseal(data: bytes, *, path: str) -> dict[str, Any]:
     Parameters
     ----------
     data : bytes
-        What the store holds.
+        The stored bytes.
     path : str
-        Name of the object, for error messages.
+        Path of the object, for error messages.
 
     Raises
     ------
     DamagedError
         The bytes are not JSON, or do not match their own hash.
     NewerFormatError
-        The document says that a newer format wrote it.
+        The document has a newer format.
     """
-    # Cutting the member out of the bytes spares canonicalising megabytes again. A quote inside a JSON string is
-    # escaped, so this pattern can only be a member's name; more than one is refused.
-    found = list(_SELF.finditer(data))
-    if len(found) != 1:
+    # Cutting the member out of the bytes avoids canonicalising megabytes again. A quote inside a JSON string is
+    # escaped, so this pattern matches only names of members; more than one match is rejected.
+    matches = list(_SELF.finditer(data))
+    if len(matches) != 1:
         raise _damaged(path, "it is not a sealed JSON document")
-    member = found[0]
+    member = matches[0]
     rest = data[: member.start()] + data[member.end() :]
-    if member.start() == 1:  # the first member: the comma behind it goes too
+    if member.start() == 1:  # the first member: remove the comma after it too
         rest = rest[:1] + rest[2:] if rest[1:2] == b"," else rest
     if sha256_hex(rest) != member.group(1).decode("ascii"):
         raise _damaged(path, "its content does not match its own hash")
@@ -99,17 +99,17 @@ def unseal(data: bytes, *, path: str) -> dict[str, Any]:
 
 
 def refuse_newer_format(document: dict[str, Any], *, path: str) -> None:
-    """Raise `NewerFormatError` if `document` names a format above `FORMAT`."""
+    """Raise `NewerFormatError` if the format of `document` is above `FORMAT`."""
     number = document.get("format")
     if isinstance(number, int) and number > FORMAT:
         writer = _version_of_writer(document)
-        what = (
-            f"version {writer} wrote it, install that or a newer one (pip install --upgrade 'spikestore>={writer}')"
+        advice = (
+            f"install version {writer}, which wrote it, or a newer one (pip install --upgrade 'spikestore>={writer}')"
             if writer
-            else "install a newer one (pip install --upgrade spikestore)"
+            else "install a newer version (pip install --upgrade spikestore)"
         )
         raise NewerFormatError(
-            f"{path} is written in store format {number}, this spikestore reads format {FORMAT}: {what}",
+            f"{path} has store format {number}, but this version of spikestore reads format {FORMAT}: {advice}",
             path=path,
             format=number,
             version=writer,
@@ -117,11 +117,11 @@ def refuse_newer_format(document: dict[str, Any], *, path: str) -> None:
 
 
 def _version_of_writer(document: dict[str, Any]) -> str | None:
-    """Return the version of spikestore that a manifest says wrote it; of other documents none is known."""
+    """Return the version of spikestore in a manifest's provenance; None for other documents."""
     version: Any = document
     for name in ("provenance", "packages", "spikestore"):
         version = version.get(name) if isinstance(version, dict) else None
-    # It goes into a command that somebody may paste into a shell.
+    # Users may paste the command that contains it into a shell.
     return version if isinstance(version, str) and _VERSION.fullmatch(version) else None
 
 

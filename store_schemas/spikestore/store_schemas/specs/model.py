@@ -1,4 +1,4 @@
-"""The base of all specs and stored documents: frozen, strict, and telling everything that is wrong at once."""
+"""Base classes of specs and stored documents: frozen and strict models that report every fault at once."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from spikestore.store_schemas.spelling import did_you_mean
 
 
 def fraction(value: object) -> object:
-    """Turn ``"100/700"`` into the float that Python's ``100 / 700`` is; leave everything else alone."""
+    """Return the quotient of a fraction such as ``"100/700"`` as a float, any other value unchanged."""
     if not isinstance(value, str):
         return value
-    numerator, _, denominator = value.partition("/")  # a number in quotes, without a slash, is no fraction
+    numerator, _, denominator = value.partition("/")  # a quoted number without a slash is rejected
     try:
         return float(numerator) / float(denominator)
     except (ValueError, ZeroDivisionError):
         raise PydanticCustomError(
             "fraction",
-            "should be a number or a fraction such as \"100/700\", not '{value}'",
+            "must be a number or a fraction such as \"100/700\", got '{value}'",
             {"value": value},
         ) from None
 
@@ -53,23 +53,23 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 _NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # where `$` is the end: pydantic's engine is Rust's
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}\Z")
-"""What a name for people looks like."""
+"""Pattern of a valid `Name`."""
 
 Name = Annotated[str, Field(pattern=_NAME_PATTERN)]
-"""A name for people (refs, splits, readers): lower-case letters, digits, ``.``, ``_``, ``-``."""
+"""A name of a ref, split or reader: lower-case letters, digits, ``.``, ``_``, ``-``."""
 
 Location = Annotated[str, Field(min_length=1)]
 """A folder or URL of a store."""
 
 AsTuple = BeforeValidator(_tuple)
-"""Lets a list stand for a tuple, as it does in TOML and JSON."""
+"""Accepts a list for a tuple, as TOML and JSON have only lists."""
 
 
 class Spec(BaseModel):
-    """Base of all specs: frozen, strict, unknown fields refused.
+    """Base of all specs: frozen and strict; unknown fields are rejected.
 
-    Make one from Python with keyword arguments, from TOML or JSON with `from_mapping`. Both raise `SpecError`
-    with every problem and its path.
+    Create one with keyword arguments, or from TOML or JSON with `from_mapping`. Both raise `SpecError` with every
+    fault and its path.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=True)
@@ -80,25 +80,25 @@ class Spec(BaseModel):
         except ValidationError as error:
             raise spec_error(error, type(self), type(self).__name__) from None
 
-    # Without this mark pydantic takes the method above for a custom constructor and calls it for nested models
-    # too, in Python mode, where a list is no tuple (tests/store_schemas/test_model.py has the case).
+    # Without this mark pydantic treats the method above as a custom constructor and calls it for nested models
+    # too, in Python mode, where a list is not a tuple (tested in tests/store_schemas/test_model.py).
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], *, origin: str) -> Self:
-        """Validate a mapping of plain TOML or JSON values.
+        """Return the model of a mapping of plain TOML or JSON values.
 
         Parameters
         ----------
         mapping : mapping
-            As a TOML or JSON parser returns it.
+            The result of a TOML or JSON parser.
         origin : str
-            What the mapping was read from; stands in front of every error message.
+            File or object that the mapping was read from; every error message begins with it.
 
         Raises
         ------
         SpecError
-            The mapping does not fit; all problems are listed.
+            The mapping does not fit the model; all faults are listed.
         """
         foreign: list[Problem] = []
         try:
@@ -110,20 +110,22 @@ class Spec(BaseModel):
             model = cls.model_validate_json(text)
         except ValidationError as error:
             problems = spec_error(error, cls, origin).problems
-            # What stood in for a foreign value is no problem of its own, nor is a table that lacks it.
-            rest = [one for one in problems if not any(_within(bad.path, one.path) for bad in foreign)]
+            # The null that replaces a foreign value causes further problems: they are dropped.
+            rest = [
+                problem for problem in problems if not any(_within(bad.path, problem.path) for bad in foreign)
+            ]
             raise _spec_error(foreign + rest, origin) from None
         if foreign:
             raise _spec_error(foreign, origin)
         return model
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return plain JSON values, defaults spelled out; shares nothing with the model."""
+        """Return plain JSON values, including defaults; they share no objects with the model."""
         return self.model_dump(mode="json")
 
 
 class Document(Spec):
-    """Base of the JSON documents in a store."""
+    """Base of all JSON documents in a store."""
 
     def to_bytes(self) -> bytes:
         """Return the sealed RFC 8785 bytes of this document."""
@@ -131,29 +133,29 @@ class Document(Spec):
 
     @classmethod
     def from_bytes(cls, data: bytes, *, path: str) -> Self:
-        """Check and parse a stored document.
+        """Return the document in `data` after checking its hash and its fields.
 
         Raises
         ------
         DamagedError
-            The bytes do not match their own hash, or are no such document.
+            The bytes do not match their own hash, or do not fit the model.
         NewerFormatError
-            A newer format wrote it.
+            The document has a newer format.
         """
         document = unseal(data, path=path)
         try:
             return cls.model_validate_json(json.dumps(document))
         except ValidationError as error:
-            wrong = spec_error(error, cls, path)
+            faults = spec_error(error, cls, path)
             raise DamagedError(
-                f"{path} is not a {cls.__name__.lower()} of this format:\n" + str(wrong).partition("\n")[2],
+                f"{path} is not a {cls.__name__.lower()} of this format:\n" + str(faults).partition("\n")[2],
                 path=path,
                 objects=(path,),
             ) from None
 
 
 def spec_error(error: ValidationError, model: type[BaseModel], origin: str) -> SpecError:
-    """Turn pydantic's error into one `SpecError` that lists every problem with its path."""
+    """Return a `SpecError` that lists every fault of pydantic's error with its path."""
     return _spec_error([_problem(detail, model) for detail in error.errors(include_url=False)], origin)
 
 
@@ -164,7 +166,7 @@ def _spec_error(problems: list[Problem], origin: str) -> SpecError:
 
 
 def _as_json(value: object) -> object:
-    """Return a value with null for all that `_not_json` finds, so that the rest can be looked at."""
+    """Return a value with null for everything that `_not_json` reports, so that the rest can be validated."""
     if isinstance(value, Mapping):
         return {str(name): _as_json(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
@@ -177,49 +179,52 @@ def _within(path: str, outer: str) -> bool:
 
 
 def _not_json(value: object, path: str) -> Iterator[Problem]:
-    """Find what JSON can't carry: TOML's dates, infinities and NaN, and objects of Python's."""
+    """Yield a problem for each value that JSON lacks: TOML's dates, infinity, NaN, Python objects."""
     if isinstance(value, Mapping):
         for name, member in value.items():
             yield from _not_json(member, f"{path}.{name}" if path else str(name))
     elif isinstance(value, list | tuple):
-        for place, item in enumerate(value):
-            yield from _not_json(item, f"{path}[{place}]")
+        for index, item in enumerate(value):
+            yield from _not_json(item, f"{path}[{index}]")
     elif isinstance(value, float) and not math.isfinite(value):
-        yield Problem(path or "(top)", f"should be a finite number, found {value}")
+        yield Problem(path or "(top)", f"must be a finite number, got {value}")
     elif not isinstance(value, str | int | float | None):
-        message = f"should be text, a number, a truth value, a list or a table, found {_short(value)}"
+        message = f"must be a string, a number, a boolean, a list or a table, got {_short(value)}"
         yield Problem(path or "(top)", message)
 
 
 def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
-    kind, found = detail["type"], detail["input"]
+    kind, value = detail["type"], detail["input"]
     path, names = _walk(detail["loc"], model)
     context = detail.get("ctx", {})
     discriminator = str(context.get("discriminator")).strip("'")
     if kind == "extra_forbidden":
-        message = f"there is no such field{did_you_mean(path.rpartition('.')[2], names)}; fields are {', '.join(names)}"
+        message = (
+            f"unknown field{did_you_mean(path.rpartition('.')[2], names)}; fields are {', '.join(names)}"
+        )
     elif kind == "missing":
-        message = "is required and was left out"
+        message = "required field is missing"
     elif kind == "union_tag_invalid":
         tags = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",")]
         message = f"unknown {discriminator} '{context.get('tag')}'"
         message += f"{did_you_mean(str(context.get('tag')), tags)}; known are {', '.join(tags)}"
     elif kind == "union_tag_not_found":
-        message = f"the field {discriminator} is required and was left out"
+        message = f"required field {discriminator} is missing"
     elif kind == "literal_error":
         expected = (
             str(context.get("expected", "")).replace("True", "true").replace("False", "false")
         )  # as in TOML
         options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
-        message = f"should be {expected}, found {found!r}{did_you_mean(str(found), options)}"
+        message = f"must be {expected}, got {value!r}{did_you_mean(str(value), options)}"
     elif kind in {"value_error", "fraction"}:
         message = detail["msg"].removeprefix("Value error, ")
     elif kind == "string_pattern_mismatch" and context.get("pattern") == _NAME_PATTERN:
         message = (
-            f"should be 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit, found {found!r}"
+            f"must be 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit, got {value!r}"
         )
     else:
-        message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {_short(found)}"
+        message = re.sub(r"^\w+ should ", "must ", detail["msg"])
+        message = f"{message[0].lower()}{message[1:]}, got {_short(value)}"
     return Problem(path or "(top)", message)
 
 
@@ -231,23 +236,23 @@ def _short(value: object) -> str:
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[str]]:
     """Return the path in the user's document, and the names of the fields at its last step.
 
-    pydantic puts the tag of a discriminated union into the path, which no user wrote: it is left out.
+    pydantic's path contains the tag of a discriminated union, which the document's path does not: it is removed.
     """
     path, models = "", [model]
     for step in location:
         if isinstance(step, int):
             path += f"[{step}]"
             continue
-        tagged = [one for one in models if step in _tags(one)]
-        if tagged and not any(step in one.model_fields for one in models):
+        tagged = [m for m in models if step in _tags(m)]
+        if tagged and not any(step in m.model_fields for m in models):
             models = tagged
             continue
         path += f".{step}" if path else step
         inner = [
-            one for m in models if step in m.model_fields for one in _models(m.model_fields[step].annotation)
+            n for m in models if step in m.model_fields for n in _models(m.model_fields[step].annotation)
         ]
         models = inner or models
-    return path, [name for one in models for name in one.model_fields]
+    return path, [name for m in models for name in m.model_fields]
 
 
 def _tags(model: type[BaseModel]) -> set[Any]:

@@ -1,4 +1,4 @@
-"""The source: one split of one dataset, identified by the content of its files and by how they are read."""
+"""The source: one split of one dataset, identified by the content of its files and by its reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _relative(name: str) -> str:
     unsafe = any(ord(letter) < 32 or letter == "\\" for letter in name)
     if unsafe or any(part in {"", ".", ".."} for part in name.split("/")):
         raise ValueError(
-            f"{name!r} is no relative path: no leading /, no empty part, no . or .., no backslash"
+            f"{name!r} must be a relative path without a leading /, empty parts, . or .., or backslashes"
         )
     return name
 
@@ -42,11 +42,11 @@ class SourceFile(Spec):
 class Source(Spec):
     """One split of one dataset.
 
-    Nothing here depends on where the files lie or when they were written: a copy elsewhere is the same source.
+    The location and the times of the files do not matter: a copy elsewhere is the same source.
     """
 
     reader: Name
-    """What turns the files into recordings."""
+    """Name of the reader that returns the files' recordings."""
     reader_version: Size
     """Version of the reader's results."""
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -54,11 +54,11 @@ class Source(Spec):
     split: Name
     """The split's name: train, valid, test."""
     sort: bool = False
-    """Sort each recording's events by time first (stable); without it unsorted times are an error."""
+    """Sort each recording's events by time first (stable); otherwise unsorted times are an error."""
     on_error: OnError = "raise"
-    """What a recording that can't be transformed does: ends the build, or is skipped and listed."""
+    """A recording that cannot be transformed ends the build ("raise"), or is skipped and listed ("skip")."""
     limit: Size | None = None
-    """Read only this many recordings from the start."""
+    """Read only the first `limit` recordings."""
     files: Annotated[tuple[SourceFile, ...], AsTuple, Field(min_length=1)]
     """The files, sorted by name."""
     columns: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_sorted_once)] = ()
@@ -68,7 +68,7 @@ class Source(Spec):
     def _files_in_order(self) -> Self:
         names = [file.name for file in self.files]
         if names != sorted(set(names)):
-            raise ValueError("files must be sorted by name, each listed once")
+            raise ValueError("files must be sorted by name, without duplicates")
         return self
 
     @model_serializer(mode="wrap")
@@ -80,7 +80,7 @@ class Source(Spec):
         return mapping
 
     def key_document(self) -> dict[str, Any]:
-        """Return what the source key hashes."""
+        """Return the document that the source key hashes."""
         return {"format": FORMAT, **self.to_mapping()}
 
     @cached_property

@@ -15,24 +15,24 @@ DEFAULT_MAX_BINS = 1_000_000
 
 
 def _ends_in_frames(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
-    frames = [place for place, operation in enumerate(operations) if isinstance(operation, ToFrame)]
-    clips = [place for place, operation in enumerate(operations) if isinstance(operation, ClipCounts)]
+    frames = [index for index, operation in enumerate(operations) if isinstance(operation, ToFrame)]
+    clips = [index for index, operation in enumerate(operations) if isinstance(operation, ClipCounts)]
     if len(frames) != 1 or frames + clips != list(range(frames[0], len(operations))) or len(clips) > 1:
-        raise ValueError("a transform has exactly one to_frame, and it comes last but for one clip_counts")
+        raise ValueError("a transform must end with its only to_frame, or with one clip_counts after it")
     return operations
 
 
 Chain = Annotated[tuple[Operation, ...], AsTuple, AfterValidator(_ends_in_frames)]
-"""Operations in the order in which they are applied, ending in ``to_frame``, or in ``clip_counts`` after it."""
+"""Operations in order of application; the last is ``to_frame``, or ``clip_counts`` after it."""
 
 
 class Transform(Spec):
-    """Operations in the order in which they are applied; ``to_frame`` is the last one, but for ``clip_counts``."""
+    """Ordered chain of operations that turns a recording into frames."""
 
     operations: Chain
-    """The chain."""
+    """Operations in order of application."""
     max_bins: Size = DEFAULT_MAX_BINS
-    """A recording that would get more time bins than this is an error that names it."""
+    """Limit of time bins per recording; more are an error that names the recording."""
 
     @property
     def to_frame(self) -> ToFrame:
@@ -42,20 +42,20 @@ class Transform(Spec):
     @property
     def on_events(self) -> tuple[Downsample | CropTime, ...]:
         """The operations before ``to_frame``."""
-        return tuple(one for one in self.operations if isinstance(one, (Downsample, CropTime)))
+        return tuple(step for step in self.operations if isinstance(step, (Downsample, CropTime)))
 
     @property
     def max_count(self) -> int | None:
-        """Largest count that is kept, or None."""
-        return next((one.max for one in self.operations if isinstance(one, ClipCounts)), None)
+        """Largest count after ``clip_counts``; None without it."""
+        return next((step.max for step in self.operations if isinstance(step, ClipCounts)), None)
 
     def sites(self, *, has_y: bool) -> tuple[int, ...]:
-        """Return the sizes of the frame axes behind time: (polarity, y, x), or (polarity, x) without `has_y`."""
+        """Return the sizes of the frame axes after time: (polarity, y, x), or (polarity, x) without `has_y`."""
         x, y, p = self.to_frame.sensor_size
         return (p, y, x) if has_y else (p, x)
 
     def key_document(self) -> dict[str, Any]:
-        """Return what the transform key hashes: format, bounds, and every parameter with defaults spelled out."""
+        """Return the document that the transform key hashes: format, limits, all parameters including defaults."""
         return {"format": FORMAT, **self.to_mapping()}
 
     @cached_property
@@ -65,4 +65,7 @@ class Transform(Spec):
 
 
 ExecutorName = Literal["auto", "fused", "tonic"]
-"""Who runs a transform: the fused pass; Tonic; or the fused pass where it can, else NumPy. The samples are the same."""
+"""Code that computes a transform: the fused pass, Tonic, or (auto) the fused pass if possible, else NumPy.
+
+All give the same samples.
+"""

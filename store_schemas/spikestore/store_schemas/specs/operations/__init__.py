@@ -1,4 +1,4 @@
-"""The operations that a transform is made of, one module each."""
+"""The operations of a transform, one module each."""
 
 from typing import Annotated
 
@@ -13,6 +13,6 @@ from spikestore.store_schemas.specs.operations.without_spec import not_of_tonic
 Operation = Annotated[
     Downsample | CropTime | ToFrame | ClipCounts, Field(discriminator="op"), BeforeValidator(not_of_tonic)
 ]
-"""Any operation; the field ``op`` tells which."""
+"""Any operation; the field ``op`` selects the class."""
 
 __all__ = ["SLICING_MODES", "ClipCounts", "CropTime", "Downsample", "Operation", "ToFrame"]

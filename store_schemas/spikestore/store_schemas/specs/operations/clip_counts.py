@@ -1,4 +1,4 @@
-"""ClipCounts: bound the counts of a frame."""
+"""ClipCounts: limit the counts of a frame."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from spikestore.store_schemas.specs.model import Spec
 
 
 class ClipCounts(Spec):
-    """Bound counts from above, after ``to_frame``: with ``max = 1`` frames are binary.
+    """Limit counts to ``max``, after ``to_frame``; with ``max = 1`` frames are binary.
 
     Tonic has no such transform; scripts apply ``frames.clip(max=…)`` themselves.
     """
 
     op: Literal["clip_counts"] = "clip_counts"
     version: Literal[1] = 1
-    """Version of the results, whoever executes the operation."""
+    """Version of the results, the same for all executors."""
     max: Annotated[int, Field(ge=1, le=2**32 - 2)]
-    """Largest count that is kept; larger ones become this."""
+    """Largest count; larger counts are set to it."""

@@ -1,4 +1,4 @@
-"""CropTime: keep the events of one span of time."""
+"""CropTime: keep the events of one interval of time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from spikestore.store_schemas.specs.model import Real, Spec
 class CropTime(Spec):
     """Keep events with ``min <= t <= max`` (µs, both ends inclusive), as ``tonic.transforms.CropTime``.
 
-    ``max`` is required: Tonic takes it from the first recording that it sees, and cuts all later ones with it.
+    ``max`` is required: Tonic's default is the last time stamp of the first recording, applied to all later ones.
     """
 
     op: Literal["crop_time"] = "crop_time"
     version: Literal[1] = 1
-    """Version of the results, whoever executes the operation."""
+    """Version of the results, the same for all executors."""
     min: Real = 0.0
     """Earliest time stamp that is kept, in µs, inclusive."""
     max: Real
@@ -26,5 +26,5 @@ class CropTime(Spec):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.max < self.min:
-            raise ValueError(f"max ({self.max:g} µs) lies before min ({self.min:g} µs)")
+            raise ValueError(f"max ({self.max:g} µs) must not be below min ({self.min:g} µs)")
         return self

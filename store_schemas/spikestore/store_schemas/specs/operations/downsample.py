@@ -14,26 +14,26 @@ _Factor = Annotated[Real, Field(gt=0)]
 class Downsample(Spec):
     """Multiply time stamps and coordinates by factors, truncating integers, as ``tonic.transforms.Downsample``.
 
-    A tuple as Tonic's ``time_factor`` means *random*, and is refused: random operations belong in training.
-    Instead of ``spatial_factor`` a recipe may give ``sensor_size`` (x, y, p) and ``target_size`` (x, y); what is
-    kept is their quotient, so that both ways of writing have one key.
+    A tuple as Tonic's ``time_factor`` means *random* and is rejected: random operations belong in training.
+    Instead of ``spatial_factor``, a recipe may contain ``sensor_size`` (x, y, p) and ``target_size`` (x, y); their
+    quotient is stored, so that both forms have the same key.
     """
 
     op: Literal["downsample"] = "downsample"
     version: Literal[1] = 1
-    """Version of the results, whoever executes the operation."""
+    """Version of the results, the same for all executors."""
     time_factor: _Factor = 1.0
     """Factor for time stamps."""
     spatial_factor: Annotated[tuple[_Factor, _Factor], AsTuple] = (1.0, 1.0)
-    """Factors for x and y; one number stands for both."""
+    """Factors for x and y; a single number applies to both."""
 
     @field_validator("spatial_factor", mode="before")
     @classmethod
     def _one_for_both(cls, factor: Any) -> Any:
-        factor = fraction(factor)  # here and not in each of the two: a wrong one is one problem, not two
+        factor = fraction(factor)  # before it is repeated, so that one wrong number is one problem
         if isinstance(factor, (int, float)) and not isinstance(factor, bool):
             if not factor > 0:
-                raise ValueError(f"should be greater than 0, found {factor}")
+                raise ValueError(f"must be greater than 0, got {factor}")
             return (factor, factor)
         return factor
 
@@ -47,13 +47,13 @@ class Downsample(Spec):
         if "target_size" in fields or "sensor_size" in fields:
             target, sensor = fields.pop("target_size", None), fields.pop("sensor_size", None)
             if factor is not None:
-                raise ValueError("give either spatial_factor, or target_size with sensor_size, not both")
+                raise ValueError("spatial_factor excludes target_size and sensor_size: use one or the other")
             fields["spatial_factor"] = _quotient(target, sensor)
         return fields
 
 
 def _quotient(target: object, sensor: object) -> tuple[float, float]:
-    message = "target_size (x, y) and sensor_size (x, y, p) go together, two and three positive whole numbers"
+    message = "target_size (x, y) and sensor_size (x, y, p) must both be given, as 2 and 3 positive integers"
     if not isinstance(target, (list, tuple)) or not isinstance(sensor, (list, tuple)):
         raise ValueError(message)  # noqa: TRY004 pydantic reports ValueError, not TypeError
     if len(target) != 2 or len(sensor) != 3 or not all(type(n) is int and n > 0 for n in (*target, *sensor)):

@@ -10,21 +10,21 @@ from pydantic import Field, model_validator
 from spikestore.store_schemas.specs.model import AsTuple, Real, Size, Spec
 
 SLICING_MODES = ("time_window", "event_count", "n_time_bins", "n_event_bins")
-"""Tonic's four ways to slice a recording; a spec names exactly one."""
+"""Tonic's four ways to slice a recording; a spec sets exactly one."""
 
 
 class ToFrame(Spec):
     """Count events per (time bin, polarity, y, x), as ``tonic.transforms.ToFrame``.
 
-    ``sensor_size`` is required: Tonic infers it from each recording by itself. A parameter that the chosen way
-    of slicing ignores is refused, so that no two specs mean the same.
+    ``sensor_size`` is required: Tonic infers it from each recording separately. A parameter without effect is
+    rejected, so that no two specs mean the same.
     """
 
     op: Literal["to_frame"] = "to_frame"
     version: Literal[1] = 1
-    """Version of the results, whoever executes the operation."""
+    """Version of the results, the same for all executors."""
     sensor_size: Annotated[tuple[Size, Size, Size], AsTuple]
-    """Size (x, y, p) after all operations before this one."""
+    """Size (x, y, p) after the preceding operations."""
     time_window: Annotated[Real, Field(gt=0)] | None = None
     """Length of a bin, in µs."""
     event_count: Size | None = None
@@ -32,38 +32,41 @@ class ToFrame(Spec):
     n_time_bins: Size | None = None
     """Bins of equal time in a recording."""
     n_event_bins: Size | None = None
-    """Bins of equally many events in a recording."""
+    """Bins of equal numbers of events in a recording."""
     overlap: Annotated[Real, Field(ge=0)] = 0.0
-    """Overlap of neighbouring bins: µs with ``time_window``, events with ``event_count``, else a share of a bin."""
+    """Overlap of adjacent bins: in µs with ``time_window``, in events with ``event_count``, else as a fraction."""
     include_incomplete: bool = False
-    """Keep a last bin that is shorter; only with ``time_window`` and ``event_count``."""
+    """Keep a shorter last bin; only with ``time_window`` and ``event_count``."""
     start_time: Real | None = None
-    """Start of the first bin in µs, instead of the first event; only with ``time_window``."""
+    """Start of the first bin in µs, by default at the first event; only with ``time_window``."""
     end_time: Real | None = None
-    """End of the recording in µs, instead of the last event; only with ``time_window``."""
+    """End of the recording in µs, by default at the last event; only with ``time_window``."""
 
     @model_validator(mode="after")
     def _one_way_of_slicing(self) -> Self:
         modes = [mode for mode in SLICING_MODES if getattr(self, mode) is not None]
         if len(modes) != 1:
-            found = " and ".join(modes) or "none"
-            raise ValueError(f"give exactly one of {', '.join(SLICING_MODES)}; found {found}")
+            raise ValueError(
+                f"exactly one of {', '.join(SLICING_MODES)} must be set, got {' and '.join(modes) or 'none'}"
+            )
         mode = modes[0]
         if mode != "time_window" and (self.start_time is not None or self.end_time is not None):
-            raise ValueError(f"start_time and end_time have no effect with {mode}: leave them out")
+            raise ValueError(f"start_time and end_time have no effect with {mode}: remove them")
         if mode.startswith("n_") and self.include_incomplete:
-            raise ValueError(f"include_incomplete has no effect with {mode}: leave it out")
+            raise ValueError(f"include_incomplete has no effect with {mode}: remove it")
         if self.start_time is not None and self.end_time is not None and self.end_time < self.start_time:
-            raise ValueError("end_time lies before start_time")
+            raise ValueError(
+                f"end_time ({self.end_time:g} µs) must not be below start_time ({self.start_time:g} µs)"
+            )
         self._check_overlap(mode)
         return self
 
     def _check_overlap(self, mode: str) -> None:
         limit: float = {"time_window": self.time_window, "event_count": self.event_count}.get(mode) or 1.0
         if self.overlap >= limit:
-            raise ValueError(f"overlap must be smaller than {limit:g} with {mode}, found {self.overlap:g}")
+            raise ValueError(f"overlap must be below {limit:g} with {mode}, got {self.overlap:g}")
         if mode == "event_count" and self.overlap != int(self.overlap):
-            raise ValueError("overlap is a whole number of events with event_count")
+            raise ValueError(f"overlap must be an integer with event_count, got {self.overlap:g}")
 
     @property
     def mode(self) -> str:
@@ -72,10 +75,10 @@ class ToFrame(Spec):
 
     @property
     def windows_per_event(self) -> int:
-        """Upper bound of how many bins one event can fall into."""
+        """Upper bound of the number of bins that contain one event."""
         if self.overlap == 0:
             # Tonic rounds a window's end and the next one's start differently: with windows of 0.4 µs both can
-            # hold the same event. Whole numbers are exact.
+            # contain the same event. Integers are exact.
             edges = (self.time_window or 0.0, self.start_time or 0.0)
             return 1 if all(edge.is_integer() for edge in edges) else 2
         if self.time_window is not None:
@@ -84,5 +87,5 @@ class ToFrame(Spec):
             return math.ceil(self.event_count / (self.event_count - self.overlap))
         if self.n_time_bins is not None:
             return min(self.n_time_bins, math.ceil(1 / (1 - self.overlap)) + 1)
-        # Tonic rounds the stride down, to 0 for few events: then all bins hold the same events.
+        # Tonic rounds the stride down, to 0 for few events: then all bins contain the same events.
         return self.n_event_bins or 1

@@ -1,7 +1,7 @@
-"""Transforms of Tonic's that are no operation here, by name: a user who writes one into a recipe is told why.
+"""Names of Tonic's transforms without a spec, for clear errors when a recipe contains one.
 
-Tonic itself is not imported. ``tests/pipeline/transforms/test_from_tonic.py`` fails when a later Tonic has a class that nobody
-has looked at.
+Tonic itself is not imported. ``tests/pipeline/transforms/test_from_tonic.py`` fails when a later Tonic has a class that
+is not listed here.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ RANDOM = frozenset({
     "DropEvent", "DropEventByArea", "DropEventByTime", "EventDrop", "RandomCrop", "RandomDropPixel", "RandomFlipLR",
     "RandomFlipPolarity", "RandomFlipUD", "RandomTimeReversal", "SpatialJitter", "TimeJitter", "UniformNoise",
 })  # fmt: skip
-"""Classes of ``tonic.transforms`` 1.7.0 that draw random numbers whatever their parameters."""
+"""Classes of ``tonic.transforms`` 1.7.0 that draw random numbers with any parameters."""
 
 UNSUPPORTED = frozenset({
     "CenterCrop", "Decimation", "Denoise", "DropPixel", "EventDownsampling", "MergePolarities", "NumpyAsType",
     "RefractoryPeriod", "Repeat", "TimeAlignment", "TimeSkew", "ToAveragedTimesurface", "ToBinaRep", "ToImage",
     "ToOneHotEncoding", "ToSparseTensor", "ToTimesurface", "ToVoxelGrid",
 })  # fmt: skip
-"""Its other classes without a spec."""
+"""Other classes of ``tonic.transforms`` 1.7.0 without a spec."""
 
 _BY_PLAIN_NAME = {name.lower(): name for name in RANDOM | UNSUPPORTED}
 
 
 def not_of_tonic(operation: object) -> object:
-    """Refuse an operation that is a transform of Tonic's without a spec, ``drop_event`` or ``DropEvent``; pass all else.
+    """Return an operation unless it is one of Tonic's transforms without a spec (``drop_event`` or ``DropEvent``).
 
     Raises
     ------
     ValueError
-        It is one; the message says why it has none.
+        The operation has no spec; the message says why.
     """
     op = operation.get("op") if isinstance(operation, Mapping) else None
     name = _BY_PLAIN_NAME.get(op.replace("_", "").lower()) if isinstance(op, str) else None
@@ -40,9 +40,9 @@ def not_of_tonic(operation: object) -> object:
         return operation
     if name in RANDOM:
         raise ValueError(
-            f"op '{op}' is random, as Tonic's {name}: it would be frozen into the store; leave it out, and augment "
-            "at training time (augment= of FeatureLoader, docs/loading.md)"
+            f"op '{op}' (Tonic's {name}) is random, and a store would freeze its result: remove it and augment during "
+            "training (augment= of FeatureLoader, docs/loading.md)"
         )
     raise ValueError(
-        f"op '{op}', Tonic's {name}, has no spec yet: only downsample, crop_time, to_frame and clip_counts have one"
+        f"op '{op}' (Tonic's {name}) has no spec: use downsample, crop_time, to_frame and clip_counts"
     )

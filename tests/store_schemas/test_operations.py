@@ -95,7 +95,7 @@ def test_parameters_without_effect_are_refused(mode: str) -> None:
 
 def test_start_and_end_are_ordered() -> None:
     """An end before the start has no frames."""
-    with pytest.raises(SpecError, match="end_time .* must not be below start_time"):
+    with pytest.raises(SpecError, match=r"end_time .* must not be below start_time"):
         ToFrame(sensor_size=SIZE, time_window=1, start_time=2, end_time=1)
 
 

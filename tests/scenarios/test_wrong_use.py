@@ -110,3 +110,16 @@ def test_a_home_that_is_not_there(run: Run, data: Path, words: tuple[str, ...]) 
     answer = run(*words)
     assert (answer.status, answer.err.count("\n")) == (2, 1)
     assert "no user 'nosuchuser' is known here" in answer.err
+
+
+def test_messages_have_plain_paths(run: Run, tmp_path: Path, data: Path) -> None:
+    """Of the store, and of recordings that a recipe names relative to its own folder."""
+    (tmp_path / "recipes").mkdir()
+    recipe = write_recipe(tmp_path / "recipes/r.toml")
+    recipe.write_text(recipe.read_text().replace("[source]", '[source]\ndata = "../nothing"'))
+    refused(run("ls", "--store", "recipes/..//nowhere"), 2, f"there is no store at {tmp_path / 'nowhere'}")
+    refused(
+        run("plan", str(recipe), "--store", "store"),
+        2,
+        f"the data folder {tmp_path / 'nothing'} does not exist",
+    )

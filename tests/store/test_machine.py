@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spikestore.store import machine
-from spikestore.store.machine import available_cores, expand_home, user_cache_folder
+from spikestore.store.machine import absolute_path, available_cores, expand_home, user_cache_folder
 from spikestore.store.storage.aws_profiles import profile_options
 from spikestore.store.store import Store, default_location
 from spikestore.store_schemas.errors import UsageError
@@ -91,3 +91,16 @@ def test_control_groups_limit_cores(cgroups: Path, own: str, limits: dict[str, s
         (cgroups / name).parent.mkdir(parents=True, exist_ok=True)
         (cgroups / name).write_text(f"{text}\n")
     assert available_cores() == cores
+
+
+def test_absolute_paths_are_plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No ``..`` and no doubled slash in messages; a link is followed only where ``..`` comes after it, as the system does it."""
+    (tmp_path / "far" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "inner")
+    monkeypatch.chdir(tmp_path)
+    assert absolute_path("a/..//store/./x") == tmp_path.resolve() / "store" / "x"
+    assert absolute_path("link/../store") == tmp_path.resolve() / "far" / "store"
+    assert absolute_path("link/store") == tmp_path / "link" / "store"
+    assert Store("a/../store").storage.url == str(tmp_path.resolve() / "store")
+    (tmp_path / "loop").symlink_to("loop")
+    assert absolute_path("loop/../store").name == "store"

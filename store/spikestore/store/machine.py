@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spikestore.store_schemas.errors import UsageError
 
-__all__ = ["available_cores", "expand_home", "user_cache_folder", "user_data_folder"]
+__all__ = ["absolute_path", "available_cores", "expand_home", "user_cache_folder", "user_data_folder"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -33,6 +33,18 @@ def expand_home(path: Path | str) -> Path:
             f"{path}: {why}: give the path without {whose} (./{whose}/… for a folder of that name)",
             path=str(path),
         ) from None
+
+
+def absolute_path(path: Path | str) -> Path:
+    """Return an absolute path without ``~``, ``.`` and ``..``; links are followed only where ``..`` comes after them.
+
+    Raises
+    ------
+    UsageError
+        As `expand_home`.
+    """
+    absolute = expand_home(path).absolute()
+    return Path(os.path.realpath(absolute)) if ".." in absolute.parts else absolute
 
 
 def user_cache_folder() -> Path | None:

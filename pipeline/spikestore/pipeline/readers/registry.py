@@ -20,7 +20,7 @@ from spikestore.pipeline.readers.event_files.dvsgesture import DVSGESTURE
 from spikestore.pipeline.readers.event_files.nmnist import NMNIST
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.split_files import SplitFiles
-from spikestore.store.machine import expand_home
+from spikestore.store.machine import absolute_path
 from spikestore.store_schemas.errors import (
     SourceNotFoundError,
     UnknownNameError,
@@ -243,7 +243,7 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
 
 def _existing(folder: Path | str) -> Path:
     try:
-        base = expand_home(folder).absolute()
+        base = absolute_path(folder)
         exists, is_folder = base.exists(), base.is_dir()
     except (OSError, UsageError) as error:  # no permission, too long a name; ~ of nobody
         raise SourceNotFoundError(

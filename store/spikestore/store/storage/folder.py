@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from spikestore.store.machine import expand_home
+from spikestore.store.machine import absolute_path
 from spikestore.store.storage.bounds import bound_of, refuse_larger
 from spikestore.store.storage.durable_files import (
     make_folder,
@@ -73,7 +73,7 @@ class FolderStorage:
     """
 
     def __init__(self, root: Path | str, *, follow_links: bool = False) -> None:
-        self.root = expand_home(root).absolute()
+        self.root = absolute_path(root)
         self.follow_links = follow_links
         self.url = str(self.root)
         self._begin()

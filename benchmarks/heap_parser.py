@@ -1,0 +1,118 @@
+"""What reading the HDF5 heap by ourselves is worth (decision 52): the same recordings through it and through plain h5py.
+
+    python -m benchmarks.heap_parser                        # demo recordings, 2,000 and 8,000 of them
+    python -m benchmarks.heap_parser --data ~/data/SSC      # the first recordings of real files
+
+Rounds are interleaved. For each way the least and the median of CPU time (all threads) and of wall time are shown, with the
+ratios h5py / heap of each. CPU time says little of waiting, wall time little on a machine that does other work:
+
+- read: all blocks, one thread
+- read in 2 threads: each half of the recordings, as threads of one process build a small set
+- build: a whole feature set in this process, and in two threads
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from benchmarks.bench import Bench, build, target
+from benchmarks.recordings import find_recordings
+
+ROUNDS = 5
+BLOCK = 256
+
+
+@contextmanager
+def plain_h5py() -> Iterator[None]:
+    """Let readers leave every block to h5py."""
+    from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
+
+    with mock.patch.object(CochleaReader, "_from_heap", CochleaReader._through_h5py):
+        yield
+
+
+def read(wanted: Any, threads: int) -> None:
+    """Read all recordings of a source in blocks."""
+    from spikestore.pipeline.readers.registry import open_reader
+
+    def span(start: int, stop: int) -> None:
+        with open_reader(wanted.located.source, wanted.located.root) as reader:
+            for first in range(start, stop, BLOCK):
+                reader.read_block(first, min(first + BLOCK, stop))
+
+    count = wanted.located.source.limit
+    bounds = [count * number // threads for number in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(span, bounds[:-1], bounds[1:]))
+
+
+def measure(bench: Bench, recordings: int) -> None:
+    """Print the table of one number of recordings."""
+    from spikestore.pipeline.execution.schedulers import InProcess, Threads
+
+    wanted = target(bench, recordings)
+    ways: dict[str, Callable[[], object]] = {
+        "read": lambda: read(wanted, 1),
+        "read in 2 threads": lambda: read(wanted, 2),
+        "build": lambda: build(bench, wanted, InProcess()),
+        "build in 2 threads": lambda: build(bench, wanted, Threads(2)),
+    }
+    print(f"\n{recordings:,} recordings, ms a thousand, least and median of {ROUNDS} interleaved rounds")
+    print(f"{'':<20}{'':<6}{'heap':>8}{'median':>8}{'h5py':>8}{'median':>8}{'ratio':>7}{'median':>8}")
+    for name, run in ways.items():
+        run()
+        heap: list[tuple[float, float]] = []
+        h5py: list[tuple[float, float]] = []
+        for _ in range(ROUNDS):
+            heap.append(seconds(run))
+            with plain_h5py():
+                h5py.append(seconds(run))
+        for clock, ours, theirs in zip(
+            ("CPU", "wall"), zip(*heap, strict=True), zip(*h5py, strict=True), strict=True
+        ):
+            times = (min(ours), statistics.median(ours), min(theirs), statistics.median(theirs))
+            shown = "".join(f"{1e6 * each / recordings:>8.0f}" for each in times)
+            print(
+                f"{name:<20}{clock:<6}{shown}{times[2] / times[0]:>7.2f}{times[3] / times[1]:>8.2f}",
+                flush=True,
+            )
+
+
+def seconds(run: Callable[[], object]) -> tuple[float, float]:
+    """Return CPU time and wall time of a call."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    run()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def main() -> None:
+    """Measure with the demo's recordings, or those of ``--data``."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder with files of SSC or SHD")
+    parser.add_argument("--recordings", type=int, nargs="+", default=[2000, 8000])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.data
+        if folder is None:
+            from spikestore.pipeline.demo.demo_data import write_demo_data
+
+            folder = Path(scratch) / "data"
+            write_demo_data(folder, train=max(arguments.recordings), valid=1, test=1)
+        data = find_recordings(folder)
+        for recordings in sorted({min(count, data.count) for count in arguments.recordings}):
+            measure(Bench.of(data, Path(scratch), recordings, 1, recordings), recordings)
+
+
+if __name__ == "__main__":
+    main()

@@ -73,11 +73,13 @@ def tonic_dataset(bench: Bench) -> Any:
     return bench.data.tonic_dataset(bench.scratch, transforms.Compose(chain))
 
 
-def build(bench: Bench, what: Any, runs: Any, **request: Any) -> Any:
+def build(bench: Bench, what: Any, scheduler: Any, **request: Any) -> Any:
     """Build a set in a fresh store, from the first task to the manifest."""
     from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
     from spikestore.store import Store
 
     store = Store(bench.store())
-    begun = open_build(store.storage, what.located, what.transform, BuildRequest(runs.workers, **request))
-    return build_features(begun, what.located, what.transform, runs, progress=lambda *_: None)
+    begun = open_build(
+        store.storage, what.located, what.transform, BuildRequest(scheduler.workers, **request)
+    )
+    return build_features(begun, what.located, what.transform, scheduler, progress=lambda *_: None)

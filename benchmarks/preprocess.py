@@ -49,10 +49,10 @@ def warm(workers: int, bench: Bench) -> Iterator[Any]:
     """Start workers, and let each build something, so that kernels are loaded."""
     from spikestore.pipeline.execution.schedulers import open_scheduler
 
-    with open_scheduler(workers) as runs:
+    with open_scheduler(workers) as scheduler:
         for _ in range(2):
-            build(bench, target(bench, 64 * 4 * workers), runs, fragment_samples=64)
-        yield runs
+            build(bench, target(bench, 64 * 4 * workers), scheduler, fragment_samples=64)
+        yield scheduler
 
 
 def fill_cache(bench: Bench, folder: Path) -> float:
@@ -106,10 +106,10 @@ def transform_only(bench: Bench) -> Row:
 def build_warm(bench: Bench) -> Row:
     """First task to committed manifest with warm workers, against filling DiskCachedDataset."""
     what = target(bench, bench.recordings)
-    with warm(WORKERS, bench) as runs:
+    with warm(WORKERS, bench) as scheduler:
         return compare(
             Row("build_2_warm_workers_vs_disk_cached", 18, 30),
-            lambda: bench.recordings / timed_on_clean_disk(lambda: build(bench, what, runs)),
+            lambda: bench.recordings / timed_on_clean_disk(lambda: build(bench, what, scheduler)),
             lambda: fill_cache(bench, Path(tempfile.mkdtemp(dir=bench.scratch))),
             unit="recordings/s",
         )
@@ -210,11 +210,11 @@ def dask_against_bare(bench: Bench) -> Row:
         begun = open_build(storage, what.located, what.transform, BuildRequest(WORKERS))
         return FragmentJob(begun, what.located, what.transform)
 
-    with warm(WORKERS, bench) as runs, ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
+    with warm(WORKERS, bench) as scheduler, ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
 
         def dask() -> float:
             one = job()
-            return bench.recordings / timed(lambda: list(runs.run(one, range(one.plan.fragments))))
+            return bench.recordings / timed(lambda: list(scheduler.run(one, range(one.plan.fragments))))
 
         def bare() -> float:
             one = job()
@@ -231,13 +231,13 @@ def two_against_one(bench: Bench) -> Row:
     """Two workers against one, each on a core of its own: the thread that reads ahead would take the other's."""
     what = target(bench, bench.many)
     with warm(2, bench) as two, warm(1, bench) as one:
-        for runs in (two, one):
-            workers = runs._client.scheduler_info()["workers"]
+        for scheduler in (two, one):
+            workers = scheduler._client.scheduler_info()["workers"]
             for core, worker in zip(sorted(os.sched_getaffinity(0)), workers, strict=False):
-                runs._client.run(os.sched_setaffinity, 0, {core}, workers=[worker])
+                scheduler._client.run(os.sched_setaffinity, 0, {core}, workers=[worker])
 
-        def rate(runs: Any) -> Callable[[], float]:
-            return lambda: bench.many / timed_on_clean_disk(lambda: build(bench, what, runs))
+        def rate(scheduler: Any) -> Callable[[], float]:
+            return lambda: bench.many / timed_on_clean_disk(lambda: build(bench, what, scheduler))
 
         return compare(Row("2_workers_vs_1", 1.8), rate(two), rate(one), unit="recordings/s")
 
@@ -248,8 +248,8 @@ def threads_against_one(bench: Bench) -> Row:
 
     what = target(bench, bench.recordings)
 
-    def rate(runs: Any) -> Callable[[], float]:
-        return lambda: bench.recordings / timed_on_clean_disk(lambda: build(bench, what, runs))
+    def rate(scheduler: Any) -> Callable[[], float]:
+        return lambda: bench.recordings / timed_on_clean_disk(lambda: build(bench, what, scheduler))
 
     build(bench, target(bench, 256), InProcess())
     return compare(Row("2_threads_vs_1"), rate(Threads(WORKERS)), rate(InProcess()), unit="recordings/s")

@@ -74,13 +74,13 @@ def built(scratch: Path, data: Path | None, samples: int) -> dict[str, Any]:
             f"{' and '.join(recordings.splits)}"
         )
     transform = load_recipe(Path(__file__).parents[1] / "recipes" / "demo.toml").transform_spec()
-    store, found, runs = Store(scratch / "store"), {}, InProcess()
+    store, found, scheduler = Store(scratch / "store"), {}, InProcess()
     for split in recordings.splits:
         limit = min(samples, recordings.count) if split == "train" else None
         source = make_source(recordings.dataset, split, recordings.folder, limit=limit)
         what = RequestedSet(split, source, transform)
-        begun = open_build(store.storage, what.located, transform, BuildRequest(runs.workers))
-        found[split] = build_features(begun, what.located, transform, runs, progress=lambda *_: None)
+        begun = open_build(store.storage, what.located, transform, BuildRequest(scheduler.workers))
+        found[split] = build_features(begun, what.located, transform, scheduler, progress=lambda *_: None)
     return found
 
 

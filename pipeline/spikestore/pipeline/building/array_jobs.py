@@ -31,7 +31,7 @@ def fragments_of_part(part: tuple[int, int], count: int) -> range:
 def build_part(
     part: tuple[int, int],
     missing: Sequence[RequestedSet],
-    found: Mapping[str, FeatureSet],
+    existing: Mapping[str, FeatureSet],
     store: Store,
     options: BuildOptions,
 ) -> None:
@@ -45,7 +45,7 @@ def build_part(
         Which share, from 1, and how many there are.
     missing : sequence of RequestedSet
         What to build.
-    found : mapping of str to FeatureSet
+    existing : mapping of str to FeatureSet
         The other splits, whose classes must be the same.
     store : Store
         Where fragments go.
@@ -58,7 +58,7 @@ def build_part(
         As `spikestore.pipeline.preprocess`.
     """
     number, of = part
-    classes = {split: features.classes for split, features in found.items()}
+    classes = {split: features.classes for split, features in existing.items()}
     with open_scheduler(options.workers, options.scheduler) as scheduler:
         for wanted in missing:
             request = BuildRequest(scheduler.workers * of, options.fragment_samples)

@@ -135,7 +135,7 @@ def build_features(
     build: Build,
     located: LocatedSource,
     transform: Transform,
-    runs: Scheduler,
+    scheduler: Scheduler,
     *,
     executor: ExecutorName = "auto",
     allow_empty: bool = False,
@@ -170,7 +170,7 @@ def build_features(
     progress(done, plan.samples, label)
     job = FragmentJob(build, located, transform, executor)
     contents: list[FragmentContent] = []
-    for report in runs.run(job, unfinished):
+    for report in scheduler.run(job, unfinished):
         done += report.samples
         if report.content is not None:
             contents.append(report.content)
@@ -181,7 +181,7 @@ def build_features(
         source,
         provenance(
             executor=executor_for(transform, executor, has_y="y" in plan.layout.axes),
-            workers=runs.workers,
+            workers=scheduler.workers,
             seconds=time.perf_counter() - began,
             reused_fragments=plan.fragments - len(unfinished),
         ),

@@ -184,28 +184,28 @@ def build_sets(
     """
     resolution = resolve(requested, store, Upstreams(options.upstreams), progress=options.copy_progress)
     resolution.refuse_unavailable()
-    found, missing = resolution.found, resolution.missing
+    existing, missing = resolution.existing, resolution.missing
     for wanted in requested:
-        if wanted.split in found and not options.allow_empty and not found[wanted.split].manifest.nnz:
+        if wanted.split in existing and not options.allow_empty and not existing[wanted.split].manifest.nnz:
             raise SourceError(
                 f"{wanted.label} is in the store already and is empty: it was stored on request. To use it all the same: "
                 "--allow-empty, or allow_empty = true under [build]"
             )
     if not missing:
-        return found
+        return existing
     if options.part is not None:
         # Here and not above, as in `_build`: a run with nothing to do imports neither Dask nor HDF5.
         from spikestore.pipeline.building.array_jobs import build_part
 
-        build_part(options.part, missing, found, store, options)
-        return found
-    built = _build(missing, found, store, options)
-    return {wanted.split: (found | built)[wanted.split] for wanted in requested}
+        build_part(options.part, missing, existing, store, options)
+        return existing
+    built = _build(missing, existing, store, options)
+    return {wanted.split: (existing | built)[wanted.split] for wanted in requested}
 
 
 def _build(
     missing: Sequence[RequestedSet],
-    found: Mapping[str, FeatureSet],
+    existing: Mapping[str, FeatureSet],
     store: Store,
     options: BuildOptions,
 ) -> dict[str, FeatureSet]:
@@ -225,7 +225,7 @@ def _build(
 
     built: dict[str, FeatureSet] = {}
     seconds = 0.0
-    classes = {split: features.classes for split, features in found.items()}
+    classes = {split: features.classes for split, features in existing.items()}
     for wanted in missing:  # what is wrong with the last split is reported before workers are started
         layout, n_events = look_into(wanted.located, wanted.transform)
         classes[wanted.split] = layout.classes

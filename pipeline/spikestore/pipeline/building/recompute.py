@@ -67,13 +67,13 @@ def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: in
     return Rows(columns, tuple(skipped), events)
 
 
-def _difference(found: Source, wanted: Source) -> str:
-    files = {file.name: file for file in found.files}
-    for file in wanted.files:
+def _difference(located: Source, recorded: Source) -> str:
+    files = {file.name: file for file in located.files}
+    for file in recorded.files:
         if file.name not in files:
             return f"{file.name} is missing"
         if files[file.name] != file:
             return f"{file.name} has another content"
-    if found.reader_version != wanted.reader_version:
-        return f"version {found.reader_version} of the reader reads them, not {wanted.reader_version}"
+    if located.reader_version != recorded.reader_version:
+        return f"version {located.reader_version} of the reader reads them, not {recorded.reader_version}"
     return "there are more files"

@@ -69,7 +69,7 @@ def _row(
         "source_key": "" if address is None else address.source_key,
     }
     row: dict[str, Any] = {"split": split, **keys}
-    features = resolution.found.get(split)
+    features = resolution.existing.get(split)
     if features is not None:
         url = features.storage.url
         counts = {"recordings": len(features), "digest": features.digest}

@@ -113,8 +113,8 @@ def repair(
         print_json(
             {
                 label: {
-                    "repaired": [one._asdict() for one in result.repaired],
-                    "left": [one._asdict() for one in result.left],
+                    "repaired": [repaired._asdict() for repaired in result.repaired],
+                    "left": [damage._asdict() for damage in result.left],
                 }
                 for label, result in results.items()
             }
@@ -136,8 +136,8 @@ def _labelled(report: Progress, label: str) -> Callable[[int, int], None]:
 
 def _tell(results: dict[str, Repair]) -> None:
     for label, result in results.items():
-        for one in result.repaired:
-            say(f"{one.path}: {one.how}")
+        for repaired in result.repaired:
+            say(f"{repaired.path}: {repaired.how}")
         for damage in result.left:
             say(
                 f"{damage.path}: still missing"

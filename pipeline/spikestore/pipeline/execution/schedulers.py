@@ -351,11 +351,11 @@ def _quiet() -> Iterator[None]:
     import distributed  # noqa: F401 - it sets levels when it is imported
 
     loggers = [logging.getLogger(name) for name in _NOISY]
-    before = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.CRITICAL + 1)
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        for one, level in zip(loggers, before, strict=True):
-            one.setLevel(level)
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)

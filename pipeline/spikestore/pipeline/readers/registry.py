@@ -58,19 +58,19 @@ def dataset_named(name: str) -> Dataset:
 
 def readable_datasets() -> list[Dataset]:
     """Return all data sets that can be read; one of another package that can't be loaded is reported and left out."""
-    found = list(DATASETS.values())
+    datasets = list(DATASETS.values())
     for name in _entry_points():
         try:
-            found.append(_load(name))
+            datasets.append(_load(name))
         except UsageError as error:
             logger.warning("%s", error)
-    return found
+    return datasets
 
 
 @functools.cache
 def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
     """Return what other packages register, by name; what has the name of one of ours is reported and left out."""
-    found: dict[str, tuple[EntryPoint, ...]] = {}
+    registered: dict[str, tuple[EntryPoint, ...]] = {}
     for entry in entry_points(group=GROUP):
         if entry.name in DATASETS:
             logger.warning(
@@ -79,8 +79,8 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
                 entry.name,
             )
         else:
-            found[entry.name] = (*found.get(entry.name, ()), entry)
-    return dict(sorted(found.items()))
+            registered[entry.name] = (*registered.get(entry.name, ()), entry)
+    return dict(sorted(registered.items()))
 
 
 @functools.cache
@@ -89,7 +89,7 @@ def _load(name: str) -> Dataset:
     entry, *others = _entry_points()[name]
     package = _package(entry)
     if others:
-        packages = " and ".join(_package(one) for one in (entry, *others))
+        packages = " and ".join(map(_package, (entry, *others)))
         raise UsageError(f"the packages {packages} both register a data set {name}: uninstall one of them")
     try:
         dataset = entry.load()
@@ -135,14 +135,14 @@ def find_dataset(folder: Path | str) -> str:
         Files of more than one are; the message lists them.
     """
     base = _existing(folder)
-    found: dict[str, list[Path]] = {}
+    present: dict[str, list[Path]] = {}
     datasets = sorted(readable_datasets(), key=lambda dataset: dataset.name)
     for dataset in datasets:
         roots, splits = _roots(dataset.name, base), dataset.splits.values()
         paths = [path for root in roots for files in splits for path in files.present(root)]
         if paths:
-            found[dataset.name] = paths
-    if not found:
+            present[dataset.name] = paths
+    if not present:
         wanted = [(dataset.name, list(dataset.splits.values())) for dataset in datasets]
         names = "; ".join(f"{name} has {', '.join(map(str, splits))}" for name, splits in wanted)
         hint = "".join(_archive_hint(_roots(name, base), splits) for name, splits in wanted)
@@ -150,15 +150,15 @@ def find_dataset(folder: Path | str) -> str:
             f"no files of a known dataset in {base}, nor in {' or '.join(name for name, _ in wanted)} below it ({names}){hint}",
             path=str(base),
         )
-    if len(found) > 1:
-        listing = "".join(f"\n  {name}: {', '.join(map(str, files))}" for name, files in found.items())
+    if len(present) > 1:
+        listing = "".join(f"\n  {name}: {', '.join(map(str, files))}" for name, files in present.items())
         raise UsageError(
-            f"{base} holds files of {' and '.join(found)}: name the folder of the one you mean, "
+            f"{base} holds files of {' and '.join(present)}: name the folder of the one you mean, "
             f"or the dataset in a recipe{listing}",
             path=str(base),
-            candidates=tuple(found),
+            candidates=tuple(present),
         )
-    return next(iter(found))
+    return next(iter(present))
 
 
 def dataset_files(dataset: str, split: str, folder: Path | str) -> tuple[Path, list[str]]:
@@ -232,11 +232,11 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
         A file is not in the expected layout.
     """
     dataset = dataset_named(source.dataset)
-    here = (dataset.reader, dataset.reader_version)
-    if (source.reader, source.reader_version) != here:
+    installed = (dataset.reader, dataset.reader_version)
+    if (source.reader, source.reader_version) != installed:
         raise UsageError(
             f"{source.dataset}/{source.split} is to be read by {source.reader} version {source.reader_version}, "
-            f"this spikestore has {here[0]} version {here[1]}: make the source again with it"
+            f"this spikestore has {installed[0]} version {installed[1]}: make the source again with it"
         )
     return dataset.open(source, root, first_row)
 

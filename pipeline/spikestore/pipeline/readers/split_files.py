@@ -93,8 +93,8 @@ class FileTree:
         """
         top = root / self.folder
         names = sorted(self._names(top)) if top.is_dir() else []
-        there = {name.split("/", 2)[1] for name in names}
-        missing = [name for name in self.folders if name not in there]
+        present = {name.split("/", 2)[1] for name in names}
+        missing = [name for name in self.folders if name not in present]
         if names and missing:
             raise SourceNotFoundError(
                 f"{top} is not complete: no {self.suffix} file in {', '.join(missing)}; unpack it again",

@@ -109,5 +109,5 @@ def load_recipe(path: Path | str) -> Recipe:
 
 
 def _near(path: Path) -> str:
-    there = [str(one) for one in sorted(path.parent.glob("*.toml"))] if path.parent.is_dir() else []
-    return did_you_mean(str(path), there, cutoff=0.0)
+    recipes = [str(recipe) for recipe in sorted(path.parent.glob("*.toml"))] if path.parent.is_dir() else []
+    return did_you_mean(str(path), recipes, cutoff=0.0)

@@ -215,7 +215,7 @@ class Resolution:
 
     Attributes
     ----------
-    found : dict of str to FeatureSet
+    existing : dict of str to FeatureSet
         Sets that need no computation, by split: in the store; in an upstream, where nothing is copied.
     missing : list of RequestedSet
         Sets that have to be computed.
@@ -223,7 +223,7 @@ class Resolution:
         Why sets can be neither found nor computed, by split.
     """
 
-    found: dict[str, FeatureSet]
+    existing: dict[str, FeatureSet]
     missing: list[RequestedSet]
     unavailable: dict[str, SourceNotFoundError]
 
@@ -271,7 +271,7 @@ def resolve(
         if features is not None:
             if isinstance(wanted, LockedSet):
                 wanted.refuse_other_set(features)
-            resolution.found[wanted.split] = features
+            resolution.existing[wanted.split] = features
         elif isinstance(wanted, RequestedSet):
             resolution.missing.append(wanted)
         else:

@@ -23,17 +23,19 @@ INSTALLED = _HERE
 def shipped_recipes() -> dict[str, Path]:
     """Return the shipped recipes by name: those in the package, or in the checkout of an editable install."""
     for folder in (INSTALLED, _HERE.parents[3] / "recipes"):
-        if found := {path.stem: path for path in sorted(folder.glob("*.toml"))}:
-            return found
+        if recipes := {path.stem: path for path in sorted(folder.glob("*.toml"))}:
+            return recipes
     return {}
 
 
 def is_shipped(path: Path) -> bool:
     """Tell whether a recipe is one that comes with spikestore, rather than somebody's own beside it."""
     known = {"demo", *map(str.lower, DATASETS)}
-    place = path.parent.resolve() / path.name
+    resolved = path.parent.resolve() / path.name
     return any(
-        place == one.parent.resolve() / one.name for name, one in shipped_recipes().items() if name in known
+        resolved == recipe.parent.resolve() / recipe.name
+        for name, recipe in shipped_recipes().items()
+        if name in known
     )
 
 
@@ -102,7 +104,7 @@ def choose_recipe(
         if ask is None or not candidates:
             raise
         answer = ask(list(candidates)).strip()
-        by_lower = {one.lower(): one for one in candidates}
+        by_lower = {name.lower(): name for name in candidates}
         if answer.lower() not in by_lower:
             raise UsageError(f"{answer!r} is none of {', '.join(candidates)}") from None
         dataset = by_lower[answer.lower()]

@@ -227,7 +227,7 @@ def hash_files(paths: list[Path], cache: Hashes, progress: Progress | None) -> l
         return batch(0)
     pool = ThreadPoolExecutor(min(len(paths), _THREADS), thread_name_prefix="spikestore-hash")
     try:
-        return [found for batched in pool.map(batch, range(0, len(paths), size)) for found in batched]
+        return [stamped for batched in pool.map(batch, range(0, len(paths), size)) for stamped in batched]
     finally:
         pool.shutdown(cancel_futures=True)
 

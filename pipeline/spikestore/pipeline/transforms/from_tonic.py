@@ -90,7 +90,7 @@ def dataset_from_tonic(dataset: object) -> TonicDataset:
     if isinstance(dataset, type):
         raise unsupported(name, f"is a class: give an object of it, {dataset.__name__}(folder, …)")
     cached = getattr(sys.modules.get("tonic.cached_dataset"), "__dict__", {})
-    wrappers = tuple(cached[one] for one in ("DiskCachedDataset", "MemoryCachedDataset") if one in cached)
+    wrappers = tuple(cached[name] for name in ("DiskCachedDataset", "MemoryCachedDataset") if name in cached)
     if isinstance(dataset, wrappers):
         raise unsupported(
             name,

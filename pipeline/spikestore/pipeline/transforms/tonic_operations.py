@@ -86,7 +86,7 @@ def _downsample(part: Any) -> Downsample:
         return Downsample(time_factor=time_factor, target_size=target, sensor_size=sensor)  # type: ignore[call-arg]
     factor = part.spatial_factor
     pair = factor if isinstance(factor, tuple) else (factor, factor)
-    factors: Any = tuple(_number(part, "spatial_factor", one) for one in pair)
+    factors: Any = tuple(_number(part, "spatial_factor", factor) for factor in pair)
     return Downsample(time_factor=time_factor, spatial_factor=factors)
 
 
@@ -150,7 +150,7 @@ def _sizes(part: object, parameter: str) -> Any:
     # How many sizes there should be is the spec's to say.
     value = getattr(part, parameter)
     sizes = value if isinstance(value, (list, tuple, np.ndarray)) else (value,)
-    return tuple(_whole(part, parameter, one) for one in sizes)
+    return tuple(_whole(part, parameter, size) for size in sizes)
 
 
 def class_name(value: object) -> str:

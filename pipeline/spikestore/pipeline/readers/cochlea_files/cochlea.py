@@ -180,19 +180,19 @@ class CochleaReader(ClosesBehind):
             from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
 
             self._heap = VlenHeap(self._times, self._units)
-        found = self._heap.read(start, stop)
-        if found is not None:
-            return found
+        sequences = self._heap.read(start, stop)
+        if sequences is not None:
+            return sequences
         self._watched.check()
         return self._through_h5py(start, stop)
 
     def _recording(self, block: EventBlock, row: int) -> Recording:
         place = row - block.first_row
-        here = slice(block.offsets[place], block.offsets[place + 1])
-        t = block.t[here]
+        events_of_row = slice(block.offsets[place], block.offsets[place + 1])
+        t = block.t[events_of_row]
         events: Events = np.empty(len(t), EVENT)
         events["t"] = t if block.time_table is None else block.time_table[t]
-        events["x"] = block.x[here]
+        events["x"] = block.x[events_of_row]
         events["p"] = 1
         extras = {name: int(column[place]) for name, column in block.extras.items()}
         return Recording(row, events, int(block.labels[place]), extras)

@@ -39,19 +39,19 @@ class CochleaLayout:
             There is no such dataset. So for the other methods.
         """
         requirement = f"variable-length {noun} sequences, little-endian"
-        found = self._dataset(name, requirement)
-        base = h5py.check_vlen_dtype(found.dtype)
+        dataset = self._dataset(name, requirement)
+        base = h5py.check_vlen_dtype(dataset.dtype)
         # h5py 3.16 hands out sequences of the other byte order unswapped: wrong numbers, without a word.
         if base is None or np.dtype(base).kind not in kinds or not np.dtype(base).isnative:
-            self.refuse(f"{name} holds {type_text(found)}, should hold {requirement}")
-        return found
+            self.refuse(f"{name} holds {type_text(dataset)}, should hold {requirement}")
+        return dataset
 
     def integers(self, name: str) -> npt.NDArray[np.int64]:
         """Return the values of a dataset of integers, as int64, shape (n,)."""
-        found = self._dataset(name, "integers")
-        if found.dtype.kind not in "iu":
-            self.refuse(f"{name} holds {type_text(found)}, should hold integers")
-        values = found[()]
+        dataset = self._dataset(name, "integers")
+        if dataset.dtype.kind not in "iu":
+            self.refuse(f"{name} holds {type_text(dataset)}, should hold integers")
+        values = dataset[()]
         limits = np.iinfo(np.int32)  # what the store's columns hold
         if len(values) and (values.max() > limits.max or values.min() < limits.min):
             self.refuse(f"{name} has values beyond int32")
@@ -59,11 +59,11 @@ class CochleaLayout:
 
     def names(self, name: str) -> tuple[str, ...]:
         """Return the values of a dataset of strings."""
-        found = self._dataset(name, "class names")
-        if h5py.check_string_dtype(found.dtype) is None:
-            self.refuse(f"{name} holds {type_text(found)}, should hold class names")
+        dataset = self._dataset(name, "class names")
+        if h5py.check_string_dtype(dataset.dtype) is None:
+            self.refuse(f"{name} holds {type_text(dataset)}, should hold class names")
         try:
-            return tuple(value.decode() for value in found[()].tolist())
+            return tuple(value.decode() for value in dataset[()].tolist())
         except UnicodeDecodeError:
             self.refuse(f"{name} has a class name that is not UTF-8 text")
 
@@ -74,12 +74,12 @@ class CochleaLayout:
         )
 
     def _dataset(self, name: str, requirement: str) -> Any:
-        found = self._file.get(name)
-        if not isinstance(found, h5py.Dataset):
+        dataset = self._file.get(name)
+        if not isinstance(dataset, h5py.Dataset):
             self.refuse(f"no dataset {name}")
-        if found.ndim != 1:
-            self.refuse(f"{name} has shape {found.shape}, should have one axis ({requirement})")
-        if found.external or found.is_virtual or found.file.filename != self._file.filename:
+        if dataset.ndim != 1:
+            self.refuse(f"{name} has shape {dataset.shape}, should have one axis ({requirement})")
+        if dataset.external or dataset.is_virtual or dataset.file.filename != self._file.filename:
             # The source key hashes this file only.
             self.refuse(f"{name} is stored in another file")
-        return found
+        return dataset

@@ -56,7 +56,7 @@ def read_sequences(dataset: Any, start: int, stop: int) -> Sequences:
     OSError, RuntimeError, ValueError, TypeError
         The file is damaged.
     """
-    found = dataset[start:stop].tolist()
-    lengths = np.fromiter(map(len, found), np.int64, stop - start)
+    sequences = dataset[start:stop].tolist()
+    lengths = np.fromiter(map(len, sequences), np.int64, stop - start)
     # The empty one gives the type where nothing else is there.
-    return Sequences(lengths, np.concatenate([np.empty(0, element_type(dataset)), *found]))
+    return Sequences(lengths, np.concatenate([np.empty(0, element_type(dataset)), *sequences]))

@@ -37,8 +37,8 @@ def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:
     OSError
         The file is damaged.
     """
-    found = stored_lengths(dataset, count)
-    return lengths_by_reading(dataset, count) if found is None else found
+    lengths = stored_lengths(dataset, count)
+    return lengths_by_reading(dataset, count) if lengths is None else lengths
 
 
 def stored_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64] | None:

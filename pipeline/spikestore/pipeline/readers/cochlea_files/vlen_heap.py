@@ -90,30 +90,29 @@ class VlenHeap:
         if os.fstat(self._file.descriptor).st_size != self._file.size:
             raise OSError("the file changed its size")
         try:
-            found = [_descriptors(dataset, start, stop, self._file) for dataset in self._datasets]
+            descriptors = [_descriptors(dataset, start, stop, self._file) for dataset in self._datasets]
         except HDF5_ERRORS:
             return None  # h5py will say it again, or not
-        blocks = [one for one in found if one is not None]
-        if len(blocks) < len(found):
+        blocks = [block for block in descriptors if block is not None]
+        if len(blocks) < len(descriptors):
             return None
         lengths = [block["length"].astype(np.int64) for block in blocks]
         sizes = [n * dtype.itemsize for n, dtype in zip(lengths, self._types, strict=True)]
         # No two sequences share an object: more than the file holds can't be, and no memory is taken for it.
-        if sum(int(one.sum()) for one in sizes) > self._file.end:
+        if sum(int(size.sum()) for size in sizes) > self._file.end:
             raise OSError(f"sequences {start} to {stop - 1} would be larger than the file")
         targets, total = [], 0
-        for one in sizes:
+        for size in sizes:
             total = -(-total // _ALIGNMENT) * _ALIGNMENT
-            targets.append(total + offsets_of(one))
+            targets.append(total + offsets_of(size))
             total = int(targets[-1][-1])
         out = np.empty(total, np.uint8)
-        descriptors = np.concatenate(blocks)
-        places = np.concatenate([one[:-1] for one in targets])
-        if not self._copy(descriptors, np.concatenate(sizes), places, out, self._file):
+        places = np.concatenate([target[:-1] for target in targets])
+        if not self._copy(np.concatenate(blocks), np.concatenate(sizes), places, out, self._file):
             return None
         return [
-            Sequences(n, out[one[0] : one[-1]].view(dtype))
-            for n, one, dtype in zip(lengths, targets, self._types, strict=True)
+            Sequences(n, out[target[0] : target[-1]].view(dtype))
+            for n, target, dtype in zip(lengths, targets, self._types, strict=True)
         ]
 
     def _copy(
@@ -232,5 +231,5 @@ def _descriptors(dataset: Any, start: int, stop: int, file: _Bytes) -> npt.NDArr
         if mask or len(data) != size * width:
             return None
         parts.append(data)
-    found = np.frombuffer(b"".join(parts), _DESCRIPTOR)
-    return found[start % size : start % size + stop - start]
+    descriptors = np.frombuffer(b"".join(parts), _DESCRIPTOR)
+    return descriptors[start % size : start % size + stop - start]

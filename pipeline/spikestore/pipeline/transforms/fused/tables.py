@@ -50,7 +50,9 @@ class TimeSpan:
 
 def time_factors(transform: Transform) -> tuple[float, ...]:
     """Return the factors of time in the order in which they are applied."""
-    return tuple(one.time_factor for one in transform.on_events if isinstance(one, Downsample))
+    return tuple(
+        operation.time_factor for operation in transform.on_events if isinstance(operation, Downsample)
+    )
 
 
 def time_span(transform: Transform) -> TimeSpan:

@@ -131,7 +131,7 @@ def preprocess(
         if transform is not None:
             raise UsageError("a recipe has its own transform: leave out transform=")
         recipe = OpenedRecipe.open(source_or_dataset, data=data, lock=lock)
-        return _preprocess_recipe(recipe, opened_store, name or recipe.result_name, move, options)
+        return preprocess_recipe(recipe, opened_store, name or recipe.result_name, options, move=move)
     if data is not None:
         raise UsageError("data= goes with a recipe; a dataset knows where its files are")
     if lock is not None:
@@ -145,9 +145,10 @@ def preprocess(
     return sets.get(wanted.split)
 
 
-def _preprocess_recipe(
-    recipe: OpenedRecipe, store: Store, name: str, move: bool, options: BuildOptions
+def preprocess_recipe(
+    recipe: OpenedRecipe, store: Store, name: str, options: BuildOptions, *, move: bool = False
 ) -> dict[str, FeatureSet]:
+    """Return the feature sets of a recipe by split, under a name; see `preprocess`."""
     options = options.with_recipe(recipe)
     requested = recipe.requested_sets()
     named = _named_sets(requested)

@@ -118,12 +118,13 @@ def preprocess(
     spikestore preprocess ssc --part 3/16       # in job 3 of 16, then once --finalise
     """
     from spikestore.pipeline.building.options import BuildOptions, parse_part
-    from spikestore.pipeline.building.preprocess import preprocess as run
-    from spikestore.pipeline.recipes.recipe import load_recipe
-    from spikestore.pipeline.recipes.shipped import choose_recipe, result_name
+    from spikestore.pipeline.building.preprocess import preprocess_recipe
+    from spikestore.pipeline.recipes.resolve import OpenedRecipe
+    from spikestore.pipeline.recipes.shipped import choose_recipe
 
     chosen = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
-    name = name or result_name(load_recipe(chosen), chosen, data)
+    loaded = OpenedRecipe.open(chosen, data=data, lock=lock)
+    name = name or loaded.result_name
     opened = open_store(store)
     share = None if part is None else parse_part(part)
     with progress("samples") as report:
@@ -139,7 +140,7 @@ def preprocess(
             progress=report,
             copy_progress=copy_lines(),
         )
-        sets = run(chosen, store=opened, name=name, move=move, data=data, lock=lock, options=options)
+        sets = preprocess_recipe(loaded, opened, name, options, move=move)
     if share is None:
         _tell(name, opened.storage.url, sets, as_json=as_json)
 

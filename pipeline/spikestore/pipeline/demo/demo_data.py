@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.demo.demo_voices import WORDS, Voice, draw_recording, draw_voice
+from spikestore.store.storage.durable_files import replacing
 from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError, UsageError
 
 __all__ = ["write_demo_data"]
@@ -140,17 +139,9 @@ def _check_space(folder: Path, count: int) -> None:
 
 def _write_split(path: Path, split: str, count: int, seed: int, report: Callable[[int], None]) -> None:
     """Write one file and the empty archive beside it."""
-    # The name must not end in .h5: Tonic counts those.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        # A fixed range of HDF5 formats and no time stamps: the same bytes on every run.
-        with h5py.File(temporary, "w", libver=("earliest", "v108")) as file:
-            _fill(file, split, count, seed, report)
-        with temporary.open("rb") as finished:
-            os.fsync(finished.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # A fixed range of HDF5 formats and no time stamps: the same bytes on every run.
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v108")) as file:
+        _fill(file, split, count, seed, report)
     _archive(path).touch()
 
 

@@ -6,10 +6,8 @@ lock: beside it none is written, unless somebody says where.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from pydantic import Field
 
 from spikestore.pipeline.recipes.shipped import is_shipped
 from spikestore.store.machine import expand_home
+from spikestore.store.storage.durable_files import replacing
 from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import ConflictError, SpecError, UsageError
 from spikestore.store_schemas.specs.canonical import FORMAT, refuse_newer_format
@@ -142,10 +141,5 @@ def read_lock(path: Path) -> RecipeLock | None:
 
 def write_lock(path: Path, lock: RecipeLock) -> None:
     """Write a lock, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(lock.to_text(), encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()

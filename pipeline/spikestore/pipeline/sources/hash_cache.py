@@ -17,13 +17,13 @@ import logging
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote_from_bytes
 
 from spikestore.store.machine import user_cache_folder
+from spikestore.store.storage.durable_files import replacing
 from spikestore.store_schemas.errors import SpikestoreError
 from spikestore.store_schemas.specs.canonical import seal, sha256_hex, unseal
 
@@ -215,16 +215,10 @@ def _load(entry: Path, largest: int) -> dict[str, Any]:
 
 def _save(entry: Path, document: dict[str, Any]) -> None:
     """Replace a document as a whole, so that no reader sees half of it."""
-    temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}.part")
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(entry, sync=False) as temporary:
             temporary.write_bytes(seal(document))
-            temporary.replace(entry)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
     except SpikestoreError as error:
         logger.debug("hashes not cached in %s: %s", entry, error)
     except OSError as error:

@@ -13,7 +13,7 @@ import errno
 import os
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spikestore.store.storage.system_calls import create_file, open_folder, set_mode
@@ -24,6 +24,25 @@ NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _CANT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP}
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """Give a path (``….part``) to write a file to, which then takes the place of `path` in one step; after an error it is removed.
+
+    For files outside of a store, such as locks and checkpoints. With `sync` the file is on the disk before it gets its
+    name.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        if sync:
+            with temporary.open("r+b") as written:
+                os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def open_new(place: Path, mode: int | None = None) -> int:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spikestore.store import FeatureSet
+from spikestore.store.storage.durable_files import replacing
 from spikestore.store_schemas import Pin
 from spikestore.store_schemas.errors import (
     DamagedError,
@@ -140,13 +138,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     # In memory first: torch's own writer tells a full disk as an assertion that failed.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
     except OSError as error:
         kind, what = (
             (StorageFullError, "make room") if error.errno in _FULL else (StoreError, "fix the cause")
@@ -156,9 +150,6 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             "last checkpoint",
             path=str(path),
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -15,7 +15,7 @@ from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, UnknownNameError
 from spikestore.store_schemas.specs.model import NAME
-from spikestore.store_schemas.spelling import did_you_mean
+from spikestore.store_schemas.wording import did_you_mean
 
 _KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")
 

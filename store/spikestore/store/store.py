@@ -21,7 +21,8 @@ from spikestore.store_schemas.errors import DamagedError, MissingObjectError, Ne
 from spikestore.store_schemas.specs.model import NAME
 
 if TYPE_CHECKING:
-    from spikestore.store.sharing.copy_set import Copied, Progress
+    from spikestore.store.progress import Progress
+    from spikestore.store.sharing.copy_set import Copied
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import expand_home
-from spikestore.store.sharing.copy_set import Progress, copy_set
+from spikestore.store.progress import Progress
+from spikestore.store.sharing.copy_set import copy_set
 from spikestore.store.storage import FolderStorage
 from spikestore.store.store import Store
 from spikestore.store_schemas.documents.address import Address

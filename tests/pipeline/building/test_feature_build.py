@@ -12,7 +12,6 @@ from tests.pipeline.cochlea_files import CLASSES, draw, write_dataset, write_fil
 from spikestore.pipeline.building.feature_build import (
     EVENT_COLUMNS,
     BuildRequest,
-    Progress,
     build_features,
     layout_of_source,
     open_build,
@@ -22,6 +21,7 @@ from spikestore.pipeline.execution.schedulers import InProcess, Scheduler, Threa
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.build import Build
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.progress import Progress
 from spikestore.store.storage.folder import FolderStorage
 from spikestore.store.store import Store
 from spikestore.store_schemas.errors import ConflictError, LayoutError, RecordingError, StoreError, UsageError

@@ -252,7 +252,7 @@ def test_too_little_space_is_told_before_anything_is_written(
         free: int
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free=10**8))
-    with pytest.raises(StorageFullError, match="need about 101 MB, 100 MB are free"):
+    with pytest.raises(StorageFullError, match="need about 100\\.8 MB, 100\\.0 MB are free"):
         write_demo_data(tmp_path)
     assert contents(tmp_path) == {}
 

@@ -129,7 +129,7 @@ def test_refuses_what_does_not_fit(features: FeatureSet, monkeypatch: pytest.Mon
     """A set that is too large is refused before it is loaded, with an estimate."""
     monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
     for residence in ("host", "device"):
-        with pytest.raises(UsageError, match=r"needs 0\.0 MB packed, and 0\.0 MB are free"):
+        with pytest.raises(UsageError, match=r"needs [0-9.]+ kB packed, and 1\.0 kB are free"):
             FeatureLoader(features, 16, residence)
 
 

@@ -189,12 +189,12 @@ def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) ->
     """In samples and bytes."""
     with caplog.at_level(logging.INFO, "spikestore"):
         loader = FeatureLoader(many, 64, "stream", shuffle=True, window=512)
-    assert "SSC train: shuffled among 512 samples (0.0 MB) at a time, at most 0.1 MB held" in caplog.text
+    assert "SSC train: shuffled among 512 samples (49.8 kB) at a time, at most 99.7 kB held" in caplog.text
     assert loader.nbytes < pack(many).nbytes
     with caplog.at_level(logging.INFO, "spikestore"):
         loader = FeatureLoader(many, 16, "stream", shuffle=True, window=64_000)
     assert (
-        f"shuffled among {len(rows_of(loader))} samples (0.1 MB) at a time, at most 0.1 MB held"
+        f"shuffled among {len(rows_of(loader))} samples (145.9 kB) at a time, at most 145.9 kB held"
         in caplog.text
     )
 
@@ -296,7 +296,7 @@ def test_auto_streams_what_does_not_fit(
     monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
     with caplog.at_level(logging.INFO, "spikestore"):
         assert FeatureLoader(many, 16).residence == "stream"
-    assert "packed, 0.0 MB free on the host: streamed from the store" in caplog.text
+    assert "packed, 1.0 kB free on the host: streamed from the store" in caplog.text
 
 
 def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:

@@ -43,7 +43,7 @@ def told(network: dict[str, Any], store_folder: Path, folder: Path) -> UsageErro
         ({"convolutions": [{"channels": 4}]}, "runs/a.toml: network: convolutions need frames of"),
         ({"spike_threshold": 1e-300}, "runs/a.toml: network: spike_threshold should be above 0"),
         ({"min_v_mem": 1e300}, "runs/a.toml: network: min_v_mem should be one finite number"),
-        ({"hidden": [8, 100_000_000_000]}, "runs/a.toml: network.hidden[1]: is too large: the network needs 12800.00 GB"),
+        ({"hidden": [8, 100_000_000_000]}, "runs/a.toml: network.hidden[1]: is too large: the network needs 12,800.0 GB"),
         ({"hidden": [2**53 - 1]}, "runs/a.toml: network.hidden[0]: is too large"),
     ],
 )  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from spikestore.pipeline.building.degenerate_sets import refuse_empty, report_degenerate
@@ -18,6 +17,7 @@ from spikestore.pipeline.sources.source_files import LocatedSource, check_unchan
 from spikestore.pipeline.transforms.choose import executor_for
 from spikestore.store.build import Build
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.progress import Progress
 from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan, make_plan
@@ -28,9 +28,6 @@ from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 logger = logging.getLogger(__name__)
 
 EVENT_COLUMNS = ("n_events", "n_cropped", "n_dropped")
-
-Progress = Callable[[int, int, str], None]
-"""Called as (samples done, samples in all, what is built)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.specs.transform import ExecutorName
 
@@ -61,8 +61,8 @@ class BuildOptions:
     finalise: bool = False
     allow_empty: bool = False
     upstreams: tuple[str, ...] = ()
-    progress: Callable[[int, int, str], None] | None = None
-    copy_progress: Callable[[int, int, str], None] | None = None
+    progress: Progress | None = None
+    copy_progress: Progress | None = None
 
     def __post_init__(self) -> None:
         if self.part is None:

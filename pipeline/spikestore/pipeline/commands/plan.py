@@ -15,6 +15,7 @@ from spikestore.pipeline.commands.preprocess import (
 )
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store.cli.console import print_json, say, stdout_console
+from spikestore.store_schemas.wording import size_text
 
 if TYPE_CHECKING:
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
@@ -107,7 +108,7 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
             row["state"],
             f"{row['recordings']:,}",
             _duration(row["seconds"]) if "seconds" in row else "-",
-            f"about {row['stored_bytes'] / 1e6:,.1f} MB" if "seconds" in row else "-",
+            f"about {size_text(row['stored_bytes'])}" if "seconds" in row else "-",
         )
     stdout_console().print(table)
     needed = sum(row.get("stored_bytes", 0) for row in rows)
@@ -122,9 +123,9 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
         return
     seconds = sum(row.get("seconds", 0.0) for row in rows)
     workers = max(row.get("workers", 0) for row in rows)
-    say(f"{store.storage.url}: {_duration(seconds)} with {workers} workers, {needed / 1e6:,.1f} MB")
+    say(f"{store.storage.url}: {_duration(seconds)} with {workers} workers, {size_text(needed)}")
     if free is not None:
-        say(f"{free / 1e9:,.1f} GB are free there{'' if free > needed else ': NOT ENOUGH'}")
+        say(f"{size_text(free)} are free there{'' if free > needed else ': NOT ENOUGH'}")
 
 
 def _duration(seconds: float) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store.cli.console import Progress, plural, print_json, progress, say
+from spikestore.store.cli.console import plural, print_json, progress, say
+from spikestore.store.progress import labelled
 
 if TYPE_CHECKING:
     from spikestore.store.feature_set import FeatureSet
@@ -106,7 +106,7 @@ def repair(
                 rows=rows,
                 rewrite=rewrite,
                 threads=threads,
-                progress=_labelled(report, label),
+                progress=labelled(report, label),
             )
             results[label] = Repair((*mended, *result.repaired), result.left)
     if as_json:
@@ -128,10 +128,6 @@ def _upstream(
     """Return the first upstream that has a set, with the digest if one is pinned."""
     features = upstreams.look(store, address, label=label, digest=digest)
     return None if features is None else features.storage
-
-
-def _labelled(report: Progress, label: str) -> Callable[[int, int], None]:
-    return lambda done, total: report(done, total, label)
 
 
 def _tell(results: dict[str, Repair]) -> None:

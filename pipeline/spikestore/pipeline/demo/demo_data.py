@@ -22,8 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.demo.demo_voices import WORDS, Voice, draw_recording, draw_voice
+from spikestore.store.progress import UnlabelledProgress
 from spikestore.store.storage.durable_files import replacing
 from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError, UsageError
+from spikestore.store_schemas.wording import size_text
 
 __all__ = ["write_demo_data"]
 
@@ -50,7 +52,7 @@ def write_demo_data(
     valid: int = 400,
     test: int = 400,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: UnlabelledProgress | None = None,
 ) -> dict[str, Path]:
     """Write deterministic speech-like recordings that `tonic.datasets.SSC` loads.
 
@@ -132,7 +134,7 @@ def _check_space(folder: Path, count: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageFullError(
-            f"{folder}: demo data need about {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free",
+            f"{folder}: demo data need about {size_text(needed)}, {size_text(free)} are free",
             path=str(folder),
         )
 

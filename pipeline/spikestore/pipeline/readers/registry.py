@@ -27,7 +27,7 @@ from spikestore.store_schemas.errors import (
     UsageError,
 )
 from spikestore.store_schemas.specs.source import Source
-from spikestore.store_schemas.spelling import did_you_mean
+from spikestore.store_schemas.wording import did_you_mean
 
 logger = logging.getLogger(__name__)
 

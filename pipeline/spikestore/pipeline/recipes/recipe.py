@@ -13,7 +13,7 @@ from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.model import AsTuple, Count, Location, Name, Size, Spec
 from spikestore.store_schemas.specs.source import OnError
 from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Chain, ExecutorName, Transform
-from spikestore.store_schemas.spelling import did_you_mean
+from spikestore.store_schemas.wording import did_you_mean
 
 
 def _once_each(splits: tuple[str, ...]) -> tuple[str, ...]:

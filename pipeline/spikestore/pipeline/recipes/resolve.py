@@ -19,7 +19,7 @@ from spikestore.pipeline.recipes.recipe_lock import LockFile, RecipeLock
 from spikestore.pipeline.recipes.requested_sets import RequestedSet, data_folder, sets_of_recipe
 from spikestore.pipeline.recipes.shipped import result_name
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.sharing.copy_set import Progress
+from spikestore.store.progress import Progress
 from spikestore.store.store import Store
 from spikestore.store.upstreams import Upstreams, locate_upstreams
 from spikestore.store_schemas.documents.address import Address

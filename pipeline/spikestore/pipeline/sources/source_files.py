@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +21,9 @@ from typing import Any
 
 from spikestore.pipeline.readers.registry import dataset_files, dataset_named
 from spikestore.pipeline.sources.hash_cache import HashCache, Hashes, now_ns
+from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import SourceChangedError, SourceError, SourceNotFoundError
 from spikestore.store_schemas.specs.source import OnError, Source
-
-Progress = Callable[[int, int, str], None]
-"""Called with (bytes done, bytes in all, name of a file). May be called from several threads, never two at once."""
 
 _BLOCK = 2**20
 _THREADS = 8

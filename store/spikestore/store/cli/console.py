@@ -1,6 +1,6 @@
 """Console output shared by all commands: results on stdout, everything else on stderr.
 
-Library code takes a :data:`Progress` callback and logs; it never prints. Commands make the callback with
+Library code takes a `Progress` callback and logs; it never prints. Commands make the callback with
 :func:`progress`, and write their results with :func:`print_json` or on :func:`stdout_console`.
 """
 
@@ -12,15 +12,16 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from spikestore.store.progress import Progress
 from spikestore.store_schemas.redaction import redacted
+from spikestore.store_schemas.wording import size_text
 
 if TYPE_CHECKING:
     from rich.console import Console  # 20 ms, and most commands that fail early need none
 
 __all__ = [
-    "Progress",
     "copy_lines",
     "logs_on_stderr",
     "plural",
@@ -31,9 +32,6 @@ __all__ = [
     "stderr_console",
     "stdout_console",
 ]
-
-Progress: TypeAlias = Callable[[int, int, str], None]
-"""Called as ``(done, total, label)``: how many of how many are done of what the label names, from now on."""
 
 _WIDTH_OF_PIPES = 1000
 
@@ -177,7 +175,7 @@ def progress_lines(
         # Fragments of several workers end in bursts: what the first one says of the rate is nothing.
         steady = now - since >= every / 2 or done >= total
         rate = (done - first) / (now - since) if steady and now > since else 0.0
-        amount = _size if unit == "bytes" else "{:,.0f}".format
+        amount = size_text if unit == "bytes" else "{:,.0f}".format
         noun = "" if unit == "bytes" else f" {unit}"
         line = f"{label}: {amount(done)} of {amount(total)}{noun}"
         if rate:
@@ -195,13 +193,6 @@ def progress_lines(
 def plural(count: int, noun: str) -> str:
     """Return a count and its noun: ``1 recording``, ``2,000 recordings``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _size(count: float) -> str:
-    for power, name in ((3, "GB"), (2, "MB"), (1, "kB")):
-        if count >= 1000**power:
-            return f"{count / 1000**power:,.1f} {name}"
-    return f"{count:,.0f} bytes"
 
 
 def _duration(seconds: float) -> str:

@@ -21,13 +21,14 @@ import functools
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
 from spikestore.store.concurrency import ByteBudget, in_order, wait_for
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.progress import Progress
 from spikestore.store.sharing.acceptance import (
     other_digest,
     refuse_giants,
@@ -50,9 +51,6 @@ from spikestore.store_schemas.errors import (
 from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called as (bytes done, bytes in all, what is copied); never by two threads at once."""
 
 THREADS = 8
 """Objects that are under way at once, if the budget allows."""

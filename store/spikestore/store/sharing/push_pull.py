@@ -9,8 +9,9 @@ from typing import Protocol
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import NamedSet
 from spikestore.store.partitions import load_partition, partition_names, store_partition
+from spikestore.store.progress import Progress
 from spikestore.store.selection import Selection
-from spikestore.store.sharing.copy_set import Copied, Progress, copy_set
+from spikestore.store.sharing.copy_set import Copied, copy_set
 from spikestore.store.storage import Storage
 from spikestore.store_schemas.errors import ConflictError, UsageError
 

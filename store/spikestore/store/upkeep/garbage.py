@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from typing import Literal
 
 from spikestore.store import refs
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.progress import UnlabelledProgress
 from spikestore.store.storage import Storage, StoredObject
 from spikestore.store.upkeep.verify import verify
 from spikestore.store_schemas.documents.address import Address
@@ -151,7 +152,7 @@ def collect(
     *,
     age: timedelta = AGE,
     now: datetime | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: UnlabelledProgress | None = None,
 ) -> tuple[Garbage, ...]:
     """Remove garbage, and return what was removed: less than was found where somebody came to need it.
 
@@ -198,7 +199,7 @@ def collect(
 
 
 class _Tally:
-    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+    def __init__(self, total: int, progress: UnlabelledProgress | None) -> None:
         self.done, self._total, self._progress = 0, total, progress or (lambda done, total: None)
 
     def catch_up(self, done: int) -> None:

@@ -27,10 +27,11 @@ from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.progress import UnlabelledProgress
 from spikestore.store.storage import Storage
 from spikestore.store.upkeep.repair_documents import Repaired, put_right, repair_documents
 from spikestore.store.upkeep.repair_rewrite import Rows, events_of, write_anew
-from spikestore.store.upkeep.verify import Damage, Progress, verify
+from spikestore.store.upkeep.verify import Damage, verify
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, Record, SkippedRow
 from spikestore.store_schemas.documents.zarr_metadata import documents
@@ -69,7 +70,7 @@ def repair(
     rows: RowSource | None = None,
     rewrite: bool = False,
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: UnlabelledProgress | None = None,
 ) -> Repair:
     """Put right what is damaged or missing in a feature set.
 
@@ -129,7 +130,7 @@ class _Repair:
         self._threads = _THREADS if rows is None else threads  # who fetches waits, and needs little memory
         self._repaired: list[Repaired] = []
 
-    def run(self, found: list[Damage], progress: Progress | None) -> Repair:
+    def run(self, found: list[Damage], progress: UnlabelledProgress | None) -> Repair:
         documents_found = repair_documents(self._features, self._upstream_storage)
         if documents_found is None:
             return Repair((), tuple(found))

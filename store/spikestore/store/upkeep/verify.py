@@ -6,7 +6,7 @@ SHA-256, and so finds every flipped bit; `deep` also decodes everything and reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -16,6 +16,7 @@ from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import available_cores
+from spikestore.store.progress import UnlabelledProgress
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import ObjectEntry, Record
 from spikestore.store_schemas.documents.zarr_metadata import documents
@@ -46,16 +47,12 @@ class Damage(NamedTuple):
         return cls(path, "missing", "missing", fragment)
 
 
-Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all."""
-
-
 def verify(
     features: FeatureSet,
     *,
     depth: Depth = "normal",
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: UnlabelledProgress | None = None,
 ) -> list[Damage]:
     """Compare a feature set with its manifest.
 
@@ -104,7 +101,7 @@ def _batches(fragments: range, size: int, depth: Depth) -> Iterator[range]:
 
 class _Verification:
     def __init__(
-        self, features: FeatureSet, depth: Depth, workers: int | None, progress: Progress | None
+        self, features: FeatureSet, depth: Depth, workers: int | None, progress: UnlabelledProgress | None
     ) -> None:
         self._features = features
         self._depth = depth

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from spikestore.store_schemas.errors import DamagedError, Problem, SpecError
 from spikestore.store_schemas.specs.canonical import LARGEST_INTEGER, seal, unseal
-from spikestore.store_schemas.spelling import did_you_mean
+from spikestore.store_schemas.wording import did_you_mean
 
 
 def fraction(value: object) -> object:

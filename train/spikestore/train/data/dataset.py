@@ -12,8 +12,9 @@ import numpy.typing as npt
 from torch.utils.data import DataLoader, Dataset
 
 from spikestore.store import FeatureSet
+from spikestore.store.progress import Progress
 from spikestore.train.data.arguments import callables, refuse_arguments
-from spikestore.train.data.packed import PackedColumns, Progress, pack, refuse_other_than_features
+from spikestore.train.data.packed import PackedColumns, pack, refuse_other_than_features
 from spikestore.train.data.subsets import packed_positions, subset_rows
 
 _OF_THE_DATALOADER = {

@@ -19,6 +19,7 @@ from torch.utils.data import IterableDataset
 from spikestore.store import FeatureSet
 from spikestore.store.concurrency import DaemonThreads, Prefetcher
 from spikestore.store.machine import available_cores
+from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.arguments import augmentations, callables, true_or_false, whole_number
 from spikestore.train.data.batch import Batch
@@ -27,7 +28,7 @@ from spikestore.train.data.epoch_order import BatchOrder, EpochSamples, RankShar
 from spikestore.train.data.frames.collate import Assembly, Augmentation, PendingBatch
 from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute, refuse_loader_arguments
 from spikestore.train.data.order_choice import OrderChoice
-from spikestore.train.data.packed import Progress, pack, refuse_other_than_features
+from spikestore.train.data.packed import pack, refuse_other_than_features
 from spikestore.train.data.placement import Chosen, Residence, choose_residence, pick_device
 from spikestore.train.data.streaming.streaming import Stream
 from spikestore.train.data.subsets import subset_rows, subset_weights

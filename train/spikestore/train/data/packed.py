@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.store import FeatureSet
+from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import UsageError
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called as (samples loaded, samples in all, what is loaded)."""
 
 TELL_S = 5.0
 """How often the log says how far a load is."""

@@ -11,6 +11,7 @@ import torch
 from spikestore.store import FeatureSet
 from spikestore.store.machine_memory import free_memory_bytes
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.wording import size_text
 from spikestore.train.data.packed import packed_bytes
 
 logger = logging.getLogger(__name__)
@@ -151,8 +152,3 @@ def _name(chosen: str, device: torch.device) -> str:
 def set_label(features: FeatureSet) -> str:
     """Return what a message calls a set."""
     return f"{features.manifest.source.dataset} {features.manifest.source.split}"
-
-
-def size_text(count: float) -> str:
-    """Return bytes as a message says them."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -7,7 +7,8 @@ from torch import nn
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
-from spikestore.train.data.placement import free_device_bytes, free_host_bytes, size_text
+from spikestore.store_schemas.wording import size_text
+from spikestore.train.data.placement import free_device_bytes, free_host_bytes
 from spikestore.train.models.networks import NetworkSpec, build_network
 
 TRAINING = 4

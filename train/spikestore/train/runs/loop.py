@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from spikestore.store import FeatureSet
+from spikestore.store.progress import Progress
 from spikestore.store_schemas import Pin
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.train.data.loader import FeatureLoader
@@ -32,9 +32,6 @@ from spikestore.train.runs.ranks import ALONE, Ranks
 from spikestore.train.runs.step import accuracy, warm_up
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called as (samples done, samples in all, what is done)."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from spikestore.store import FeatureSet, Store
+from spikestore.store.progress import Progress
 from spikestore.store.selection import no_such_split
 from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.errors import UsageError
@@ -22,7 +23,7 @@ from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, load_checkpo
 from spikestore.train.runs.checkpoint.restore import began_with, restore_weights
 from spikestore.train.runs.class_names import refuse_other_labels
 from spikestore.train.runs.config import TrainConfig
-from spikestore.train.runs.loop import EpochResult, Progress, train
+from spikestore.train.runs.loop import EpochResult, train
 from spikestore.train.runs.precision import Arithmetic
 from spikestore.train.runs.ranks import ALONE, Ranks
 from spikestore.train.runs.run_folder import only_writer, refuse_unwritable, remove_unused

@@ -8,6 +8,7 @@ import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store.cli.console import plural, print_json, progress, say
+from spikestore.store.progress import labelled
 
 if TYPE_CHECKING:
     from spikestore.store.upkeep.garbage import Garbage
@@ -56,9 +57,7 @@ def gc(
     removed: tuple[Garbage, ...] = ()
     if not dry_run and found.garbage:
         with progress("objects") as report:
-            removed = collect(
-                storage, found.garbage, age=age, progress=lambda done, total: report(done, total, "gc")
-            )
+            removed = collect(storage, found.garbage, age=age, progress=labelled(report, "gc"))
     spared = [] if dry_run else [one for one in found.garbage if one not in removed]
     if as_json:
         print_json(

@@ -8,6 +8,7 @@ import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store.cli.console import plural, print_json, progress, say
+from spikestore.store.progress import labelled
 
 if TYPE_CHECKING:
     from spikestore.store.feature_set import FeatureSet
@@ -49,7 +50,7 @@ def verify(
             damages += verify_set(
                 features,
                 depth="deep" if deep else "quick" if quick else "normal",
-                progress=lambda done, total, label=label: report(done, total, label),  # type: ignore[misc]
+                progress=labelled(report, label),
             )
     if as_json:
         found = [damage._asdict() for damage in damages]

@@ -17,11 +17,12 @@ from spikestore.store import FeatureSet
 from spikestore.store.storage import FolderStorage
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.store_schemas.layout import BLOCK
+from spikestore.store_schemas.wording import size_text
 from spikestore.train.data.epoch_order import BatchOrder, RankShare
 from spikestore.train.data.frames.frame_kernels import narrow
 from spikestore.train.data.frames.sample_pointers import SamplePointers
 from spikestore.train.data.packed import narrow_dtypes
-from spikestore.train.data.placement import set_label, size_text
+from spikestore.train.data.placement import set_label
 from spikestore.train.data.streaming.stream_order import (
     RunCut,
     WindowOrder,

@@ -1,10 +1,10 @@
-"""Suggestions for misspelt words."""
+"""Suggestions for misspelt words, and sizes."""
 
 from __future__ import annotations
 
 import pytest
 
-from spikestore.store_schemas.spelling import did_you_mean
+from spikestore.store_schemas.wording import did_you_mean, size_text
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,12 @@ def test_a_lower_bound() -> None:
     """Where one of a few must be meant, however it was written."""
     assert did_you_mean("zzz", ["train"], cutoff=0.0) == ", did you mean 'train'?"
     assert did_you_mean("zzz", [], cutoff=0.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (12_800_000, "12.8 MB"), (1.28e13, "12,800.0 GB")],
+)
+def test_sizes(count: float, text: str) -> None:
+    """Powers of 1,000, one decimal."""
+    assert size_text(count) == text

@@ -1,4 +1,4 @@
-"""Suggestions for misspelt names."""
+"""What messages of all packages have in common."""
 
 from __future__ import annotations
 
@@ -23,3 +23,11 @@ def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.5) -> str
         if by_lower[match] != word:  # an equal word is no misspelling: "1" is not the number 1
             return f", did you mean {by_lower[match]!r}?"
     return ""
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes as messages write it: ``500 bytes``, ``1.2 GB``."""
+    for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
+        if count >= 1000**power:
+            return f"{count / 1000**power:,.1f} {unit}"
+    return f"{count:,.0f} bytes"

@@ -1,0 +1,17 @@
+"""How work reports what is done of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Called as ``progress(done, total, label)`` with bytes, samples or objects; never by two threads at once."""
+
+UnlabelledProgress: TypeAlias = Callable[[int, int], None]
+"""Called as ``progress(done, total)`` by work on one thing; `labelled` makes one."""
+
+
+def labelled(progress: Progress, label: str) -> UnlabelledProgress:
+    """Return a callback that adds the label."""
+    return lambda done, total: progress(done, total, label)

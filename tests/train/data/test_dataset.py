@@ -174,7 +174,7 @@ def test_arguments_of_a_dataloader(features: FeatureSet, name: str) -> None:
         UsageError, match=f"FeatureDataset takes no {name}=: give it to the DataLoader around"
     ):
         FeatureDataset(features, **{name: 1})  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"FeatureDataset takes no argument 'row'; did you mean 'rows'\?"):
+    with pytest.raises(TypeError, match=r"FeatureDataset takes no argument 'row', did you mean 'rows'\?"):
         FeatureDataset(features, row=[1])  # type: ignore[arg-type]
 
 

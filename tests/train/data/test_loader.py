@@ -282,7 +282,7 @@ def test_arguments_of_a_dataloader(features: FeatureSet, argument: dict[str, Any
 def test_arguments_that_nobody_knows(features: FeatureSet) -> None:
     """Stay Python's own error."""
     with pytest.raises(
-        TypeError, match=r"FeatureLoader takes no argument 'shufle'; did you mean 'shuffle'\?"
+        TypeError, match=r"FeatureLoader takes no argument 'shufle', did you mean 'shuffle'\?"
     ):
         FeatureLoader(features, 64, shufle=True)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"FeatureLoader takes no argument 'xyz'$"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.wording import did_you_mean
 
 
 def whole_number(name: str, value: object, least: int | None = None) -> int:
@@ -106,8 +106,7 @@ def refuse_arguments(
     for name in others:
         if name in instead:
             raise UsageError(f"{kind} takes no {name}=: {instead[name]}", field=name)
-        near = difflib.get_close_matches(name, list(known), n=1)
-        raise TypeError(f"{kind} takes no argument {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
+        raise TypeError(f"{kind} takes no argument {name!r}{did_you_mean(name, known)}")
 
 
 def as_array(values: Any) -> npt.NDArray[Any]:

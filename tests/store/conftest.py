@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.faults.forger import Forgery
 from tests.store.copies import filled
-from tests.store.forgery import Forgery
 from tests.store.small_sets import memory_storage
 
 from spikestore.store import Store

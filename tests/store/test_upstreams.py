@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from tests.store.forgery import Forgery
+from tests.faults.forger import Forgery
 from tests.store.small_sets import files_of, memory_storage, same, small_set
 
 from spikestore.store import FeatureSet, Store, verify

@@ -26,6 +26,7 @@ from spikestore.store.columns.zarr_reader import encode_fragment
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.storage import Storage
 from spikestore.store.storage.staging import put_together
+from spikestore.store.trust.documents import plan_of, record_of_build
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import FragmentRow, Manifest
 from spikestore.store_schemas.documents.plan import Plan
@@ -104,12 +105,7 @@ class Build:
                 storage.put_if_absent(address.plan, wished.to_bytes())
                 continue
             with _said("run again with --restart"):
-                plan = Plan.from_bytes(data, path=address.plan)
-        if (plan.transform_key, plan.source_key) != address:
-            raise DamagedError(
-                f"{address.plan} belongs to another feature set: run again with --restart",
-                objects=(address.plan,),
-            )
+                plan = plan_of(address, data)
         build = cls(storage, plan)
         build._put_metadata()
         return build
@@ -316,11 +312,7 @@ class Build:
         path = self.address.record(self._id, fragment)
         data = self.storage.get(path)
         with _said("run again with --restart"):
-            record = Record.from_bytes(data, path=path)
-        if (record.plan, record.fragment) != (self._hash, fragment):
-            raise DamagedError(
-                f"{path} is the record of another fragment: run again with --restart", objects=(path,)
-            )
+            record = record_of_build(self.address, self.plan, fragment, data)
         return record, sha256_hex(data)
 
     def _all_there(self, records: list[Record]) -> None:

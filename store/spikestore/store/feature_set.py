@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.store.columns.digest import block_checks, check_seed
-from spikestore.store.columns.limits import refuse_giant_fragment
+from spikestore.store.columns.limits import (
+    frame_byte_limit,
+    refuse_giant_fragment,
+    refuse_giant_frames,
+    refuse_giant_set,
+)
 from spikestore.store.columns.reader import Apply, ColumnReader, DirectReader, column_reader
 from spikestore.store.columns.samples import SampleColumns, concatenate
 from spikestore.store.machine import available_cores
 from spikestore.store.storage import Storage
+from spikestore.store.trust.documents import manifest_of, record_of, root_of
+from spikestore.store.trust.rows import refuse_untrue_column, refuse_untrue_rows
 from spikestore.store_schemas.documents.address import Address
-from spikestore.store_schemas.documents.checked_root import checked_root
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.record import Record
 from spikestore.store_schemas.documents.ref import Pin
@@ -61,7 +66,7 @@ class FeatureSet:
             A newer format wrote it.
         """
         data = storage.get(address.manifest)
-        return cls(storage, address, Manifest.from_store(data, path=address.manifest, **address._asdict()))
+        return cls(storage, address, manifest_of(address, data))
 
     def __getstate__(self) -> dict[str, Any]:
         # Without what was opened: a reader holds a lock, and whoever gets a copy opens one of its own.
@@ -126,9 +131,7 @@ class FeatureSet:
             if gone is not None:
                 raise gone from error
             raise self._missing(path) from error
-        if sha256_hex(data) != self.manifest.zarr:
-            raise self._not_promised(path)
-        return checked_root(self.address, self.manifest, data)
+        return root_of(self.address, self.manifest, data)
 
     @cached_property
     def _columns(self) -> ColumnReader:
@@ -172,6 +175,7 @@ class FeatureSet:
         DamagedError
             What is stored is not what was committed; the message names the object.
         """
+        refuse_giant_set(self.manifest)
         reader = self._columns
         if not isinstance(reader, DirectReader):
             runs = (dict(run.in_order(self.layout)) for run in self.fragments())
@@ -186,16 +190,38 @@ class FeatureSet:
                 raise self._missing(path) from error
             if sha256_hex(data) != sha256[f"{name}/c/{fragment}"]:
                 raise DamagedError(f"{path} in {self._storage.url} is damaged", objects=(path,))
-            parts.append(reader.column(name, fragment, data))
+            values = reader.column(name, fragment, data)
+            try:
+                refuse_untrue_column(self.manifest, fragment, name, values)
+            except DamagedError as error:
+                raise DamagedError(f"{path} in {self._storage.url}: {error}", objects=(path,)) from error
+            parts.append(values)
         return np.concatenate(parts)
 
-    def frames(self, row: int) -> npt.NDArray[Any]:
-        """Return the dense frames of one row: integer counts, shape (n_bins, polarity, [y,] x)."""
+    def frames(self, row: int, *, max_frame_bytes: int | None = None) -> npt.NDArray[Any]:
+        """Return the dense frames of one row: integer counts, shape (n_bins, polarity, [y,] x).
+
+        Parameters
+        ----------
+        row : int
+            The row.
+        max_frame_bytes : int, optional
+            Bytes that the frames may take; 4 GiB by default, or half of this machine's memory where that is less.
+
+        Raises
+        ------
+        UsageError
+            The row is not in the set, or its frames would take more memory than they may.
+        DamagedError
+            What is stored is not what was committed.
+        """
         columns = self.read(row, row + 1)
-        shape = (int(columns.n_bins[0]), *self.layout.sites)
-        dense = np.zeros(int(np.prod(shape, dtype=object)), columns.value.dtype)
+        n_bins, dtype = int(columns.n_bins[0]), columns.value.dtype
+        places = n_bins * self.layout.site_count
+        refuse_giant_frames(row, n_bins, places * dtype.itemsize, frame_byte_limit(max_frame_bytes))
+        dense = np.zeros(places, dtype)
         dense[columns.index] = columns.value
-        return dense.reshape(shape)
+        return dense.reshape(n_bins, *self.layout.sites)
 
     def record(self, fragment: int) -> Record:
         """Read the record of a fragment, checked against the manifest."""
@@ -207,17 +233,9 @@ class FeatureSet:
         Raises
         ------
         DamagedError
-            It is no record, is of another fragment, or lists other objects than the fragment has.
+            It is no record, or contradicts the manifest.
         """
-        path = self.address.record(self.manifest.plan_id, fragment)
-        record, row = Record.from_bytes(data, path=path), self.manifest.fragments[fragment]
-        counts = (record.plan, record.fragment, record.samples, record.nnz, record.n_bins)
-        if counts != (self.manifest.plan, fragment, row.samples, row.nnz, row.n_bins):
-            raise DamagedError(f"{path} contradicts the manifest", objects=(path,))
-        listed = [entry.path for entry in record.objects]
-        if sorted(listed) != sorted(self.layout.fragment_objects(fragment, row.nnz)):
-            raise DamagedError(f"{path} lists other objects than fragment {fragment} has", objects=(path,))
-        return record
+        return record_of(self.address, self.manifest, fragment, data)
 
     def record_bytes(self, fragment: int) -> bytes:
         """Return the bytes of a fragment's record, which have the SHA-256 that the manifest says."""
@@ -265,21 +283,10 @@ class FeatureSet:
                 raise
             raise self._diagnose(fragment, error) from error
         try:
-            self.compare_check(fragment, run, stored, start)
+            refuse_untrue_rows(self.address, self.manifest, fragment, run, stored, start)
         except DamagedError as error:
             raise self._diagnose(fragment, error) from error
         return run
-
-    def compare_check(
-        self, fragment: int, run: SampleColumns, stored: npt.NDArray[np.uint64], start: int = 0
-    ) -> None:
-        """Raise `DamagedError` unless rows of a fragment, from row `start` of it on, match the stored hashes."""
-        first_block = (fragment * self.manifest.fragment_samples + start) // BLOCK
-        found = block_checks(run, self.layout, check_seed(*self.address), first_block)
-        wrong = np.flatnonzero(found != stored) if found.shape == stored.shape else np.arange(len(found))
-        if len(wrong):
-            rows = (first_block + int(wrong[0])) * BLOCK
-            raise DamagedError(f"rows {rows} to {min(rows + BLOCK, len(self)) - 1} do not match their check")
 
     def _diagnose(self, fragment: int, error: BaseException) -> StoreError:
         """Find the object that is to blame for a failed read."""
@@ -326,9 +333,7 @@ class FeatureSet:
         """Return the error of a set that was removed, or removed and built again, after it was opened."""
         what = "was removed from"
         try:
-            manifest = Manifest.from_bytes(
-                self._storage.get(self.address.manifest), path=self.address.manifest
-            )
+            manifest = manifest_of(self.address, self._storage.get(self.address.manifest))
             if manifest.plan == self.manifest.plan:
                 return None
             what = "was built again, as another build, in"

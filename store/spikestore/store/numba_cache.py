@@ -82,6 +82,8 @@ class _Folder(caching.InTreeCacheLocator):
         """Return one whose folder can be written to, or None."""
         source = Path(file)
         name = f"{source.stem}-{_hash_of_sources(function.__module__)}"
+        if numba.config.BOUNDSCHECK:  # type: ignore[attr-defined]
+            name += "-checked"  # numba's own cache would run unchecked code
         for parent in _parents(source):
             locator = cls(function, file)
             locator._cache_path = str(parent / name)

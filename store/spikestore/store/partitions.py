@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from spikestore.store.storage import Storage
+from spikestore.store.trust.documents import partition_of, partition_path
 from spikestore.store_schemas.documents.partition import Partition, Rows, runs_of
-from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, UnknownNameError
+from spikestore.store_schemas.errors import ConflictError, MissingObjectError, StoreError, UnknownNameError
 from spikestore.store_schemas.specs.model import NAME
+
+_PATH = re.compile(r"^partitions/([0-9a-f]{64})/([^/]+)\.json$")
 
 
 def store_partition(
@@ -28,13 +32,28 @@ def store_partition(
     """
     bounds = {part: runs_of(np.asarray(rows, np.int64)) for part, rows in parts.items()}
     new = Partition(name=name, source_key=source_key, samples=samples, parts=bounds)
-    path = _path(source_key, name)
-    if not storage.put_if_absent(path, new.to_bytes()) and _read(storage, source_key, name) != new:
+    put_partition(storage, new)
+    return new
+
+
+def put_partition(storage: Storage, new: Partition) -> None:
+    """Store a partition; where an equal one is there already, that is success.
+
+    Raises
+    ------
+    ConflictError
+        Another partition of the source has this name.
+    DamagedError
+        So has one that is damaged.
+    ReadOnlyStoreError
+        The store can't be written to.
+    """
+    path = partition_path(new.source_key, new.name)
+    if not storage.put_if_absent(path, new.to_bytes()) and _read(storage, new.source_key, new.name) != new:
         raise ConflictError(
-            f"{storage.url} has another partition {name!r} of this source, and none is ever changed: take another name",
+            f"{storage.url} has another partition {new.name!r} of this source, and none is ever changed: take another name",
             path=path,
         )
-    return new
 
 
 def load_partition(storage: Storage, source_key: str, name: str) -> Partition:
@@ -59,20 +78,25 @@ def load_partition(storage: Storage, source_key: str, name: str) -> Partition:
 
 
 def partition_names(storage: Storage, source_key: str) -> list[str]:
-    """Return the names of a source's partitions, sorted."""
-    folder = f"partitions/{source_key}"
-    names = (one.path.removeprefix(f"{folder}/").removesuffix(".json") for one in storage.list(folder))
-    return [name for name in names if NAME.match(name)]
+    """Return the names of a source's partitions, sorted; whole or damaged."""
+    return [name for _, name in _listed(storage, f"partitions/{source_key}")]
 
 
-def _path(source_key: str, name: str) -> str:
-    return f"partitions/{source_key}/{name}.json"
+def all_partitions(
+    storage: Storage, source_key: str | None = None
+) -> Iterator[tuple[str, str, Partition | StoreError]]:
+    """Yield the partitions of a source, or of all sources: source key, name, and the document or what is wrong with it."""
+    for key, name in _listed(storage, "partitions" if source_key is None else f"partitions/{source_key}"):
+        try:
+            yield key, name, _read(storage, key, name)
+        except StoreError as error:
+            yield key, name, error
+
+
+def _listed(storage: Storage, folder: str) -> list[tuple[str, str]]:
+    matches = (_PATH.match(one.path) for one in storage.list(folder))
+    return sorted((match[1], match[2]) for match in matches if match and NAME.match(match[2]))
 
 
 def _read(storage: Storage, source_key: str, name: str) -> Partition:
-    path = _path(source_key, name)
-    found = Partition.from_bytes(storage.get(path), path=path)
-    if (found.source_key, found.name) != (source_key, name):
-        message = f"{path} is damaged: it is {found.name!r} of the source {found.source_key[:12]}"
-        raise DamagedError(message, path=path, objects=(path,))
-    return found
+    return partition_of(source_key, name, storage.get(partition_path(source_key, name)))

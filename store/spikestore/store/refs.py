@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from spikestore.store.concurrency import in_order
 from spikestore.store.storage import Storage
+from spikestore.store.trust.documents import ref_of, ref_path
 from spikestore.store_schemas.documents.ref import Pin, Ref
 from spikestore.store_schemas.errors import DamagedError, NewerFormatError, StoreError, UsageError
 from spikestore.store_schemas.specs.model import NAME
@@ -156,7 +157,7 @@ def _change(storage: Storage, name: str, change: Callable[[Pins], Pins]) -> Ref:
 
 
 def _put(storage: Storage, ref: Ref) -> bool:
-    return storage.put_if_absent(f"refs/{ref.name}/{ref.number:08d}.json", ref.to_bytes())
+    return storage.put_if_absent(ref_path(ref.name, ref.number), ref.to_bytes())
 
 
 def _last(storage: Storage, name: str) -> int:
@@ -168,10 +169,4 @@ def _last(storage: Storage, name: str) -> int:
 def _entry(storage: Storage, name: str, number: int) -> Ref | None:
     if number == 0:
         return None
-    path = f"refs/{name}/{number:08d}.json"
-    ref = Ref.from_bytes(storage.get(path), path=path)
-    if (ref.name, ref.number) != (name, number):
-        raise DamagedError(
-            f"{path} is damaged: it is entry {ref.number} of {ref.name!r}", path=path, objects=(path,)
-        )
-    return ref
+    return ref_of(name, number, storage.get(ref_path(name, number)))

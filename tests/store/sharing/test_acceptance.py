@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.store.forgery import Forgery, reseal
+from tests.faults.forger import Forgery, reseal
 from tests.store.small_sets import files_of, memory_storage, small_set
 
 from spikestore.store import Store

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.store.forgery import Forgery, reseal
+from tests.faults.forger import Forgery, reseal
 from tests.store.small_sets import small_set
 
 from spikestore.store import Store, verify
@@ -92,7 +92,7 @@ def test_damage_ends_with_status_1(store: Path, tmp_path: Path, capsys: pytest.C
 
 def test_provenance(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Everything in the manifest that says how a set came about; and what a hostile one says moves no cursor."""
-    forgery = Forgery(store, SMALL)
+    forgery = Forgery(store, SMALL.address)
     forgery.change_manifest(
         lambda document: document.update(
             provenance={

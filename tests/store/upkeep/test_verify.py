@@ -113,7 +113,7 @@ def test_a_damaged_record_hides_no_other_damage() -> None:
 
 
 def test_block_digests_of_a_record() -> None:
-    """A record whose block digests are not those of the values is found by the deep look alone."""
+    """A record whose block digests are not those of the values: the manifest's digest tells, a deep look says where."""
     storage, features = built()
     path = features.address.record(features.manifest.plan_id, 2)
     record = unseal(storage.get(path), path="record")
@@ -123,9 +123,12 @@ def test_block_digests_of_a_record() -> None:
     document["fragments"][2][3] = sha256_hex(storage.get(path))
     replace(storage, features.address.manifest, seal(document))
     forged = FeatureSet.open(storage, features.address)
-    assert verify(forged) == []
+    (digest,) = verify(forged)
+    assert digest.path == features.address.manifest
+    assert digest.detail.startswith(f"says digest {features.digest[:12]}, its records give ")
     assert verify(forged, depth="deep") == [
-        Damage(path, "its block digests are not those of the stored values", fragment=2)
+        Damage(path, "its block digests are not those of the stored values", fragment=2),
+        digest,
     ]
 
 
@@ -166,15 +169,16 @@ def test_damaged_root_metadata() -> None:
     assert Damage.missing(path) in verify(features)
 
 
-def test_deep_recomputes_the_digest() -> None:
-    """A set whose objects all match their records, but not the digest, is found by the deep look alone."""
+def test_the_digest_is_recomputed() -> None:
+    """A set whose objects all match their records, but not the digest, is found by any look at the records."""
     storage, features = built()
     document = unseal(storage.get(features.address.manifest), path="manifest.json")
     replace(storage, features.address.manifest, seal({**document, "digest": "ab" * 32}))
     forged = FeatureSet.open(storage, features.address)
-    assert verify(forged) == []
-    (found,) = verify(forged, depth="deep")
-    assert found == Damage(features.data_path, "its content does not have the digest that the manifest says")
+    for depth in DEPTHS:
+        (found,) = verify(forged, depth=depth)
+        assert found.path == features.address.manifest
+        assert found.detail == f"says digest abababababab, its records give {features.digest[:12]}"
 
 
 def test_deep_decodes() -> None:

@@ -73,6 +73,7 @@ def repair(
     from spikestore.pipeline.recipes.resolve import OpenedRecipe
     from spikestore.store.machine import available_cores
     from spikestore.store.storage import open_storage
+    from spikestore.store.upkeep.partition_damage import repair_partitions
     from spikestore.store.upkeep.repair import Repair
     from spikestore.store.upkeep.repair import repair as repair_set
     from spikestore.store.upstreams import Upstreams
@@ -108,7 +109,8 @@ def repair(
                 threads=threads,
                 progress=labelled(report, label),
             )
-            results[label] = Repair((*mended, *result.repaired), result.left)
+            parts, left = repair_partitions(opened.storage, address.source_key, len(features), source)
+            results[label] = Repair((*mended, *result.repaired, *parts), (*result.left, *left))
     if as_json:
         print_json(
             {

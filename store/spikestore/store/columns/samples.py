@@ -9,13 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.layout import EXTRAS, FILL, Layout
+
+
+class Fault(NamedTuple):
+    """Why columns are none that the format allows."""
+
+    what: str
+    """In words."""
+    row: int | None = None
+    """The row with the fault, counted from the first of the columns, where it is in one row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +87,9 @@ class SampleColumns:
             Lengths disagree; an index is not strictly increasing within its sample or outside its frames; a value
             is 0, not finite, or beyond its dtype.
         """
-        _check(self, layout)
+        fault = first_fault(self, layout)
+        if fault is not None:
+            raise UsageError(fault.what)
         stored = {
             name: np.ascontiguousarray(column, layout.dtype(name)) for name, column in self.in_order(layout)
         }
@@ -102,47 +113,63 @@ def concatenate(parts: Iterable[SampleColumns]) -> SampleColumns:
     )
 
 
-def _check(columns: SampleColumns, layout: Layout) -> None:
+def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
+    """Return what the format forbids in some rows, or None.
+
+    A builder calls it on what it is about to store, a reader on what it has decoded.
+    """
     samples, values = len(columns.nnz), len(columns.index)
     if int(columns.nnz.sum(dtype=np.int64)) != values or len(columns.value) != values:
-        raise UsageError("index, value and nnz disagree about the number of non-zeros")
+        return Fault("index, value and nnz disagree about the number of non-zeros")
     for name, column in columns.in_order(layout):
         if name not in {"index", "value"} and len(column) != samples:
-            raise UsageError(f"column {name} has {len(column)} rows, expected {samples}")
-        _check_range(name, column, layout.dtype(name))
-    if not values:
-        return
-    if not columns.value.all():
-        raise UsageError("a stored value is 0")
+            return Fault(f"column {name} has {len(column)} rows, expected {samples}")
+        problem = range_problem(name, column, layout.dtype(name))
+        if problem is not None:
+            return Fault(problem)
+    return _place_fault(columns, layout.site_count) if values else None
+
+
+def _place_fault(columns: SampleColumns, site_count: int) -> Fault | None:
+    """Return the first row whose non-zeros do not ascend within its frames, or hold a 0."""
     offsets = columns.offsets()
+    if not columns.value.all():
+        zero = int(np.flatnonzero(columns.value == 0)[0])
+        return Fault("a stored value is 0", int(np.searchsorted(offsets, zero, "right")) - 1)
     # Within a sample it increases: so it may fall only where a sample begins, and its last place is its largest.
     falls = np.flatnonzero(columns.index[1:] <= columns.index[:-1]) + 1
     begins = np.searchsorted(offsets, falls)
-    if not (offsets[begins] == falls).all():
-        raise UsageError("index does not strictly increase within a sample")
+    wrong = np.flatnonzero(offsets[begins] != falls)
+    if len(wrong):
+        return Fault("index does not strictly increase within a sample", int(begins[wrong[0]]) - 1)
     filled = np.flatnonzero(columns.nnz)
     last = columns.index[offsets[filled + 1] - 1].astype(np.uint64)
-    if not (last < columns.n_bins[filled].astype(np.uint64) * np.uint64(layout.site_count)).all():
-        raise UsageError("an index lies outside its sample's frames")
+    # Divided, as a product of numbers that anybody may have written could wrap around.
+    wrong = np.flatnonzero(last // np.uint64(site_count) >= columns.n_bins[filled].astype(np.uint64))
+    if len(wrong):
+        return Fault("an index lies outside its sample's frames", int(filled[wrong[0]]))
+    return None
 
 
-def _check_range(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
+def range_problem(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> str | None:
+    """Return in words why a column can't be stored with its dtype, or None."""
     if not len(column):
-        return
+        return None
     if dtype.kind == "f":
         with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
             stored = column.astype(dtype)
         if not np.isfinite(stored).all():
-            raise UsageError(f"column {name} holds NaN, infinity or what is infinite as {dtype.name}")
+            return f"column {name} holds NaN, infinity or what is infinite as {dtype.name}"
         if not stored.all():
-            raise UsageError(f"column {name} holds 0 or what is 0 as {dtype.name}")
-        return
+            return f"column {name} holds 0 or what is 0 as {dtype.name}"
+        return None
     if column.dtype.kind not in "iu":
-        raise UsageError(f"column {name} is {column.dtype.name}, it holds whole numbers ({dtype.name})")
+        return f"column {name} is {column.dtype.name}, it holds whole numbers ({dtype.name})"
     low = 0 if column.dtype.kind == "u" else int(column.min())
     high = int(column.max())
     fill = int(FILL[dtype.name])
     lowest, highest = (0, fill - 1) if dtype.kind == "u" else (fill + 1, 2**31 - 1)
     if low < lowest or high > highest:
         found = high if high > highest else low
-        raise UsageError(f"column {name} holds {found}, {dtype.name} here goes from {lowest} to {highest}")
+        return f"column {name} holds {found}, {dtype.name} here goes from {lowest} to {highest}"
+    return None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
-
-from spikestore.store.columns.digest import block_checks, block_digests, check_seed, set_digest
-from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.trust.documents import RecordTotals
+from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store_schemas.documents.record import Record
 from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
 from spikestore.store_schemas.errors import ConflictError, DamagedError
@@ -34,28 +31,16 @@ def refuse_giants(features: FeatureSet, record: Record) -> None:
             )
 
 
-def refuse_other_digest(features: FeatureSet, blocks: Iterable[str]) -> None:
-    """Raise `DamagedError` unless the block digests of all records give the manifest's digest.
-
-    Parameters
-    ----------
-    features : FeatureSet
-        The set.
-    blocks : iterable of str
-        SHA-256 (hex) of every block, in order.
-    """
-    manifest = features.manifest
-    found = set_digest(manifest.layout, manifest.samples, [row.row for row in manifest.skipped], blocks)
-    if found != manifest.digest:
+def refuse_other_totals(features: FeatureSet, totals: RecordTotals) -> None:
+    """Raise `DamagedError` unless all records of a set give what its manifest says: digest, largest index and value."""
+    contradiction = totals.contradiction(features.manifest)
+    if contradiction is not None:
         path = features.address.manifest
-        raise DamagedError(
-            f"{path} in {features.storage.url} says digest {manifest.digest[:12]}, its records give {found[:12]}",
-            objects=(path,),
-        )
+        raise DamagedError(f"{path} in {features.storage.url} {contradiction}", objects=(path,))
 
 
 def refuse_other_content(
-    features: FeatureSet, record: Record, root: Mapping[str, Any], objects: Mapping[str, bytes]
+    features: FeatureSet, checker: FragmentChecker, record: Record, objects: Mapping[str, bytes]
 ) -> None:
     """Raise `DamagedError` unless the objects of a fragment decode to what its record and its place say.
 
@@ -63,27 +48,23 @@ def refuse_other_content(
     ----------
     features : FeatureSet
         The set.
+    checker : FragmentChecker
+        Of the set.
     record : Record
         Of the fragment.
-    root : mapping
-        From `checked_root`.
     objects : mapping of str to bytes
         Stored bytes by path below ``data.zarr``.
     """
     path = features.address.record(features.manifest.plan_id, record.fragment)
+    contradiction: str | None
     try:
-        columns, check = FragmentDecoder(features.manifest, root).read(record.fragment, objects)
+        contradiction = checker.contradiction(record, checker.read(record.fragment, objects))
     except DamagedError as error:
-        raise DamagedError(
-            f"{features.data_path} in {features.storage.url}: {error}", objects=(path,)
-        ) from error
-    first = record.fragment * features.manifest.fragment_samples // BLOCK
-    seeded = block_checks(columns, features.layout, check_seed(*features.address), first)
-    same = tuple(block_digests(columns, features.layout)) == record.blocks
-    if not same or not np.array_equal(seeded, check):
+        contradiction = str(error)
+    if contradiction is not None:
         raise DamagedError(
             f"fragment {record.fragment} of {features.data_path} in {features.storage.url} does not hold what its "
-            "record says, though its bytes are unharmed: do not trust that store",
+            f"record says, though its bytes are unharmed ({contradiction}): do not trust that store",
             objects=(path,),
         )
 

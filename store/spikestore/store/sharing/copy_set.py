@@ -33,12 +33,12 @@ from spikestore.store.sharing.acceptance import (
     other_digest,
     refuse_giants,
     refuse_other_content,
-    refuse_other_digest,
+    refuse_other_totals,
 )
 from spikestore.store.storage import FolderStorage, Storage
 from spikestore.store.storage.staging import Staging
-from spikestore.store_schemas.documents.manifest import Manifest
-from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store.trust.documents import RecordTotals, manifest_of, plan_of
+from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store_schemas.documents.record import ObjectEntry, Record
 from spikestore.store_schemas.documents.zarr_metadata import documents
 from spikestore.store_schemas.errors import (
@@ -145,6 +145,7 @@ class _Copy:
         self._budget = ByteBudget(BUDGET)
         self._lock = threading.Lock()
         self._decoding = threading.Lock()
+        self._checker = FragmentChecker(features.address, features.manifest, features.root)
         self._stopped = threading.Event()
         self._have: dict[str, int] = {}
         self._expected: dict[str, int] = {}
@@ -154,7 +155,7 @@ class _Copy:
     def run(self) -> Copied:
         """Copy everything that is not there."""
         self._have = {entry.path: entry.size for entry in self._destination.list(self._build)}
-        root = self._root()
+        self._count_documents()
         self._survey()
         there = sum(size for path, size in self._expected.items() if self._have.get(path) == size)
         self._total = sum(self._expected.values())
@@ -165,30 +166,28 @@ class _Copy:
         self._done = there
         self._progress(self._done, self._total, self._label)
         self._plan()
-        self._copy(root)
+        self._copy()
         self._all_there()
         return Copied(self._commit(), self._total, there)
 
-    def _root(self) -> dict[str, Any]:
-        root = self._features.root
-        for name, document in documents(root).items():
+    def _count_documents(self) -> None:
+        for name, document in documents(self._features.root).items():
             self._expected[f"{self._features.data_path}/{name}"] = len(canonical_json(document))
-        return root
 
     def _survey(self) -> None:
         """Look at all records, before anything is written."""
-        kept, blocks = 0, bytearray()
+        kept, totals = 0, RecordTotals()
         numbers = range(len(self._features.manifest.fragments))
         for number, data in enumerate(in_order(self._record_bytes, numbers, threads=THREADS)):
             record = self._features.parse_record(number, data)
             refuse_giants(self._features, record)
             self._expected[self._record_path(number)] = len(data)
             self._expected |= {self._path(entry): entry.size for entry in record.objects}
-            blocks += b"".join(map(bytes.fromhex, record.blocks))
+            totals.add(record)
             if kept + len(data) <= _KEPT:
                 self._records[number] = data
                 kept += len(data)
-        refuse_other_digest(self._features, (blocks[at : at + 32].hex() for at in range(0, len(blocks), 32)))
+        refuse_other_totals(self._features, totals)
 
     def _record_bytes(self, number: int) -> bytes:
         path = self._record_path(number)
@@ -218,9 +217,7 @@ class _Copy:
         except MissingObjectError:
             logger.warning("%s is not in %s: the copy has none either", path, self._source.url)
             return
-        plan = Plan.from_bytes(data, path=path)
-        if (plan.transform_key, plan.source_key) != self._features.address:
-            raise self._damaged(path, "it belongs to another feature set")
+        plan_of(self._features.address, data)
         self._destination.put_if_absent(path, data)  # another one that is there is as good a hint
 
     def _document(self, name: str, document: dict[str, Any]) -> None:
@@ -229,7 +226,7 @@ class _Copy:
             raise self._other(path)
         self._put(path, data)
 
-    def _copy(self, root: dict[str, Any]) -> None:
+    def _copy(self) -> None:
         numbers = range(len(self._features.manifest.fragments))
         with ThreadPoolExecutor(THREADS, thread_name_prefix="spikestore-object") as pool:
 
@@ -237,20 +234,20 @@ class _Copy:
                 self._stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
 
-            small = [pool.submit(self._document, *named) for named in documents(root).items()]
-            work = functools.partial(self._fragment, pool=pool, root=root)
+            small = [pool.submit(self._document, *named) for named in documents(self._features.root).items()]
+            work = functools.partial(self._fragment, pool=pool)
             for _ in in_order(work, numbers, threads=_FRAGMENTS, stop=stop):
                 pass
             wait_for(small)
 
-    def _fragment(self, number: int, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
+    def _fragment(self, number: int, pool: ThreadPoolExecutor) -> None:
         data = self._records.pop(number, None) or self._record_bytes(number)
         record = self._features.parse_record(number, data)
         put = self._fragment_decoded if self._deep else self._fragment_as_it_is
-        put(record, pool, root)
+        put(record, pool)
         self._put(self._record_path(number), data)
 
-    def _fragment_as_it_is(self, record: Record, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
+    def _fragment_as_it_is(self, record: Record, pool: ThreadPoolExecutor) -> None:
         folder = self._destination if isinstance(self._destination, FolderStorage) else None
         with contextlib.nullcontext() if folder is None else Staging(folder) as staging:
             wait_for(pool.submit(self._object, entry, record.fragment, staging) for entry in record.objects)
@@ -275,13 +272,13 @@ class _Copy:
             elif self._have[path] != entry.size:
                 raise self._other(path)
 
-    def _fragment_decoded(self, record: Record, pool: ThreadPoolExecutor, root: dict[str, Any]) -> None:
+    def _fragment_decoded(self, record: Record, pool: ThreadPoolExecutor) -> None:
         """Copy the objects of a fragment once they are seen to hold what the digest says."""
         with self._budget.held(sum(entry.size for entry in record.objects)):
             tasks = {entry: pool.submit(self._bytes, entry) for entry in record.objects}
             objects = {entry.path: task.result() for entry, task in tasks.items()}
             with self._decoding:  # decoded it is many times as large: one at a time
-                refuse_other_content(self._features, record, root, objects)
+                refuse_other_content(self._features, self._checker, record, objects)
             wait_for(pool.submit(self._put, self._path(entry), objects[entry.path]) for entry in tasks)
 
     def _publish(self, staging: Staging, record: Record) -> None:
@@ -354,7 +351,7 @@ class _Copy:
     def _commit(self) -> FeatureSet:
         address = self._features.address
         data = self._get(address.manifest)
-        if Manifest.from_store(data, path=address.manifest, **address._asdict()) != self._features.manifest:
+        if manifest_of(address, data) != self._features.manifest:
             raise StoreError(
                 f"{address.manifest} changed in {self._source.url} while it was copied: run again",
                 path=address.manifest,

@@ -8,12 +8,18 @@ from typing import Protocol
 
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import NamedSet
-from spikestore.store.partitions import load_partition, partition_names, store_partition
+from spikestore.store.partitions import all_partitions, put_partition
 from spikestore.store.progress import Progress
 from spikestore.store.selection import Selection
 from spikestore.store.sharing.copy_set import Copied, copy_set
 from spikestore.store.storage import Storage
-from spikestore.store_schemas.errors import ConflictError, UsageError
+from spikestore.store_schemas.errors import (
+    ConflictError,
+    DamagedError,
+    NewerFormatError,
+    StoreError,
+    UsageError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +100,12 @@ def copy_named(
 
 def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
     """Copy the partitions of a set's source; one that the destination has otherwise stays as it is there."""
-    key = features.address.source_key
-    for name in partition_names(features.storage, key):
-        found = load_partition(features.storage, key, name)
-        parts = {part: found.rows(part) for part in found.parts}
+    for _, name, found in all_partitions(features.storage, features.address.source_key):
         try:
-            store_partition(destination.storage, key, name, found.samples, parts)
-        except ConflictError as error:
-            logger.warning("not copied: %s", error)
+            if isinstance(found, StoreError):
+                raise found
+            if found.samples != len(features):
+                raise DamagedError(f"it divides {found.samples} rows, the source has {len(features)}")
+            put_partition(destination.storage, found)
+        except (ConflictError, DamagedError, NewerFormatError) as error:
+            logger.warning("the partition %r is not copied: %s", name, error)

@@ -25,10 +25,10 @@ from spikestore.store import refs
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.progress import UnlabelledProgress
 from spikestore.store.storage import Storage, StoredObject
+from spikestore.store.trust.documents import manifest_of, plan_of
 from spikestore.store.upkeep.verify import verify
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
-from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, NewerFormatError, StoreError
 
 logger = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ def _collect_build(storage: Storage, address: Address, folder: str, oldest: date
 def _collect_set(storage: Storage, address: Address, oldest: datetime, tally: _Tally) -> bool:
     try:
         data = storage.get(address.manifest)
-        plan_id = Manifest.from_store(data, path=address.manifest, **address._asdict()).plan_id
+        plan_id = manifest_of(address, data).plan_id
     except StoreError:
         return False
     objects = [one for one in storage.list(address.folder) if not _of_other_build(one.path, address, plan_id)]
@@ -249,7 +249,7 @@ def _collect_set(storage: Storage, address: Address, oldest: datetime, tally: _T
 
 def _remove_plan(storage: Storage, address: Address, plan_id: str) -> None:
     with contextlib.suppress(StoreError):
-        plan = Plan.from_bytes(storage.get(address.plan), path=address.plan)
+        plan = plan_of(address, storage.get(address.plan))
         if plan.hash[:12] == plan_id:  # else it is the plan of a younger build
             storage.delete(address.plan)
 
@@ -311,7 +311,7 @@ def _manifest(storage: Storage, address: Address) -> Manifest | None:
         data = storage.get(address.manifest)
     except MissingObjectError:
         return None
-    return Manifest.from_store(data, path=address.manifest, **address._asdict())
+    return manifest_of(address, data)
 
 
 def _has_manifest(storage: Storage, address: Address) -> bool:
@@ -325,7 +325,7 @@ def _has_manifest(storage: Storage, address: Address) -> bool:
 def _has_build(storage: Storage, address: Address, builds: Container[str]) -> bool:
     """Tell whether the plan's build has any objects; one that can't be read might be anybody's."""
     try:
-        return Plan.from_bytes(storage.get(address.plan), path=address.plan).hash[:12] in builds
+        return plan_of(address, storage.get(address.plan)).hash[:12] in builds
     except StoreError:
         return True
 

@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 
 from spikestore.store.build import Build
 from spikestore.store.columns.digest import block_digests, set_digest
-from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.progress import UnlabelledProgress
 from spikestore.store.storage import Storage
+from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store.upkeep.repair_documents import Repaired, put_right, repair_documents
 from spikestore.store.upkeep.repair_rewrite import Rows, events_of, write_anew
 from spikestore.store.upkeep.verify import Damage, verify
@@ -139,7 +139,7 @@ class _Repair:
             if damage.kind == "foreign":
                 self._storage.delete(damage.path)
                 self._repaired.append(Repaired(damage.path, "removed, it does not belong to the set"))
-        self._decoder = FragmentDecoder(self._manifest, root)
+        self._checker = FragmentChecker(self._features.address, self._manifest, root)
         reasons: dict[int, str] = {}
         rewritten: dict[int, Rows] = {}
         numbers = sorted(self._damaged_fragments(found))
@@ -156,13 +156,16 @@ class _Repair:
             reasons |= dict.fromkeys(rewritten, why)
         elif rewritten:
             self._repaired += write_anew(self._features, self._plan, rewritten)
-        left = [
-            damage._replace(detail=f"{damage.detail}; {reasons[damage.fragment]}")
-            if damage.fragment in reasons
-            else damage
-            for damage in verify(FeatureSet.open(self._storage, self._features.address))
-        ]
+        damages = verify(FeatureSet.open(self._storage, self._features.address))
+        left = [damage._replace(detail=self._with_reason(damage, reasons)) for damage in damages]
         return Repair(tuple(self._repaired), tuple(left))
+
+    def _with_reason(self, damage: Damage, reasons: dict[int, str]) -> str:
+        if damage.path == self._features.address.manifest:
+            return f"{damage.detail}; delete this object, then run preprocess or pull, which reuses the rest"
+        if damage.fragment in reasons:
+            return f"{damage.detail}; {reasons[damage.fragment]}"
+        return damage.detail
 
     def _damaged_fragments(self, found: list[Damage]) -> set[int]:
         return {damage.fragment for damage in found if damage.fragment is not None}
@@ -200,14 +203,14 @@ class _Repair:
         for data in _stored(self._upstream_storage, path):
             if sha256_hex(data) == promised:
                 self._put(path, data, promised, "from upstream", done)
-                return Record.from_bytes(data, path=path)
+                return self._features.parse_record(number, data)
         with contextlib.suppress(StoreError):
             columns = self._decoded(number)
             for events in (events_of(columns), EventCounts()):
                 data = self._build(number, columns, self._skipped(number), events, self._objects(number))[1]
                 if sha256_hex(data) == promised:
                     self._put(path, data, promised, "from the fragment's objects", done)
-                    return Record.from_bytes(data, path=path)
+                    return self._features.parse_record(number, data)
         return None
 
     def _from_same_build(self, record: Record, done: _Fragment) -> bool:
@@ -252,7 +255,7 @@ class _Repair:
                 break
             if sha256_hex(data) == manifest.fragments[done.number].record:
                 path = self._features.address.record(manifest.plan_id, done.number)
-                record = Record.from_bytes(data, path=path)
+                record = self._features.parse_record(done.number, data)
                 self._put(path, data, sha256_hex(data), how, done)
         if record is not None:
             if tuple(block_digests(columns.as_stored(manifest.layout), manifest.layout)) != record.blocks:
@@ -325,9 +328,7 @@ class _Repair:
         return found
 
     def _decoded(self, number: int) -> SampleColumns:
-        columns, stored = self._decoder.read(number, self._objects(number))
-        self._features.compare_check(number, columns, stored)
-        return columns
+        return self._checker.read(number, self._objects(number))
 
     def _skipped(self, number: int) -> tuple[SkippedRow, ...]:
         rows = self._plan.rows(number)

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from spikestore.store.columns.digest import block_digests, set_digest
-from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import available_cores
 from spikestore.store.progress import UnlabelledProgress
-from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store.trust.documents import RecordTotals, plan_of
+from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store_schemas.documents.record import ObjectEntry, Record
 from spikestore.store_schemas.documents.zarr_metadata import documents
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError
@@ -87,7 +86,7 @@ class _Found:
 
     damages: list[Damage] = field(default_factory=list)
     expected: set[str] = field(default_factory=set)
-    blocks: list[str] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     size: int = 0
 
 
@@ -117,7 +116,7 @@ class _Verification:
         expected: set[str] = set()
         broken = [*self._plan(), *self._metadata(expected)]
         metadata_is_whole = not any(damage.path.endswith("zarr.json") for damage in broken)
-        blocks: list[str] = []
+        totals = RecordTotals()
         fragments = range(len(self._features.manifest.fragments))
         look = self._look_and_decode if self._depth == "deep" and metadata_is_whole else self._look
         for found in in_order(
@@ -125,15 +124,18 @@ class _Verification:
         ):
             broken += found.damages
             expected |= found.expected
-            blocks += found.blocks
+            for record in found.records:
+                totals.add(record)
             self._count(found.size)
         broken += [
             Damage(path, "does not belong to the set", "foreign")
             for path in sorted(self._sizes.keys() - expected)
         ]
+        if totals.records == len(fragments):
+            contradiction = totals.contradiction(self._features.manifest)
+            if contradiction is not None:
+                broken.append(Damage(self._features.address.manifest, contradiction))
         yield from broken
-        if self._depth == "deep" and not broken:
-            yield from self._digest(blocks)
 
     def _mean_size(self) -> int:
         return self._total // len(self._features.manifest.fragments)
@@ -154,19 +156,15 @@ class _Verification:
             if record is None or len(objects) < len(record.objects):
                 continue
             try:
-                columns, stored = self._decoder.read(fragment, objects)
-                self._features.compare_check(fragment, columns, stored)
+                columns = self._checker.read(fragment, objects)
             except StoreError as error:
                 path = f"{self._features.data_path} (fragment {fragment})"
                 found.damages.append(Damage(path, str(error), fragment=fragment))
                 continue
-            digests = block_digests(columns, self._features.layout)
-            found.blocks += digests
-            if tuple(digests) != record.blocks:
+            contradiction = self._checker.contradiction(record, columns)
+            if contradiction is not None:
                 path = self._features.address.record(self._features.manifest.plan_id, fragment)
-                found.damages.append(
-                    Damage(path, "its block digests are not those of the stored values", fragment=fragment)
-                )
+                found.damages.append(Damage(path, contradiction, fragment=fragment))
         return found
 
     def _look_at(
@@ -185,6 +183,7 @@ class _Verification:
             if self._depth != "quick":
                 found.damages += self._without_record(fragment, path)
             return None
+        found.records.append(record)
         for entry in record.objects:
             place = f"{self._features.data_path}/{entry.path}"
             found.expected.add(place)
@@ -213,14 +212,11 @@ class _Verification:
         """Check the hint for builders: readers do not need it, but a damaged one would mislead the next build."""
         path = self._features.address.plan
         try:
-            plan = Plan.from_bytes(self._storage.get(path), path=path)
+            plan_of(self._features.address, self._storage.get(path))
         except MissingObjectError:
             yield Damage.missing(path)
         except StoreError as error:
             yield damage_of(error, path)
-        else:
-            if (plan.transform_key, plan.source_key) != self._features.address:
-                yield Damage(path, "belongs to another feature set")
 
     def _metadata(self, expected: set[str]) -> Iterator[Damage]:
         data = self._features.data_path
@@ -266,14 +262,8 @@ class _Verification:
         return None
 
     @cached_property
-    def _decoder(self) -> FragmentDecoder:
-        return FragmentDecoder(self._features.manifest, self._features.root)
-
-    def _digest(self, blocks: list[str]) -> Iterator[Damage]:
-        features = self._features
-        skipped = [row.row for row in features.manifest.skipped]
-        if set_digest(features.layout, len(features), skipped, blocks) != features.digest:
-            yield Damage(features.data_path, "its content does not have the digest that the manifest says")
+    def _checker(self) -> FragmentChecker:
+        return FragmentChecker(self._features.address, self._features.manifest, self._features.root)
 
     def _count(self, size: int) -> None:
         self._done = min(self._done + size, self._total)

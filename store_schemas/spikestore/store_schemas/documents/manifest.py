@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import DamagedError
-from spikestore.store_schemas.layout import Layout, layout_of
+from spikestore.store_schemas.layout import FILL, Layout, layout_of
 from spikestore.store_schemas.specs.canonical import FORMAT
 from spikestore.store_schemas.specs.model import AsTuple, Count, Document, Sha256, Size
 from spikestore.store_schemas.specs.source import Source
@@ -78,12 +81,41 @@ class Manifest(Document):
             raise ValueError("skipped rows must ascend and be below the number of samples")
         if sum(row.nnz for row in self.fragments) != self.nnz:
             raise ValueError("the non-zeros of the fragments do not add up to the non-zeros of the set")
+        self._refuse_impossible_numbers()
         return self
+
+    def _refuse_impossible_numbers(self) -> None:
+        """Raise `ValueError` for numbers that no rows of this layout have: readers plan memory and choose dtypes by them."""
+        if self.n_bins != max(row.n_bins for row in self.fragments):
+            raise ValueError("n_bins is not that of the longest fragment")
+        if self.n_bins > self.transform.max_bins:
+            raise ValueError(f"n_bins is {self.n_bins}, the transform allows {self.transform.max_bins}")
+        places = self.n_bins * self.layout.site_count
+        if any(row.nnz > min(self.shard_values, row.samples * places) for row in self.fragments):
+            raise ValueError("a fragment has more non-zeros than there is room for")
+        if self.max_index >= max(places, 1):
+            raise ValueError(
+                f"max_index is {self.max_index}, frames of n_bins time bins have {places} places"
+            )
+        most = FILL[self.layout.dtype("value").name]
+        if isinstance(most, int) and (self.max_value >= most or not self.max_value.is_integer()):
+            raise ValueError(f"max_value is {self.max_value:.16g}, a value is a whole number below {most}")
+        if (self.max_value > 0) != (self.nnz > 0) or (self.max_index > 0 and not self.nnz):
+            raise ValueError("max_index and max_value contradict the number of non-zeros")
 
     @property
     def plan_id(self) -> str:
         """Name of the build's folder."""
         return self.plan[:12]
+
+    def skipped_rows(self, rows: range) -> npt.NDArray[np.int64]:
+        """Return which of some consecutive rows were skipped: int64, ascending, numbered in the whole set."""
+        skipped = self._all_skipped
+        return skipped[slice(*np.searchsorted(skipped, [rows.start, rows.stop]))]
+
+    @cached_property
+    def _all_skipped(self) -> npt.NDArray[np.int64]:
+        return np.array([one.row for one in self.skipped], np.int64)
 
     def rows(self, fragment: int) -> range:
         """Return the rows of a fragment."""

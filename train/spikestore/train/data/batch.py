@@ -93,14 +93,7 @@ class SparseBatch:
         longest = self.longest
         if longest is None:
             longest = int(self.lengths.max()) if len(self) else 0
-        if pad_to is None:
-            return longest
-        if longest > pad_to:
-            row = int(self.samples[int(self.lengths.argmax())])
-            raise UsageError(
-                f"sample {row} has {longest} time bins, more than pad_to = {pad_to}: raise it, or crop"
-            )
-        return pad_to
+        return padded_bins(longest, pad_to, self.lengths, self.samples)
 
     def dense(self, pad_to: int | None = None) -> Tensor:
         """Return frames: float32, shape (batch, time, polarity, [y,] x), on the batch's device.
@@ -154,6 +147,29 @@ class SparseBatch:
         # Bytes have no sign to be undone: a launch less on a GPU.
         values = self.value if self.value.dtype == torch.uint8 else widen(self.value)
         return places, values.to(torch.float32)
+
+
+def padded_bins(
+    longest: int,
+    pad_to: int | None,
+    lengths: Tensor | npt.NDArray[np.int64],
+    rows: Tensor | npt.NDArray[np.int64],
+) -> int:
+    """Return the time bins of a batch: `pad_to`, or those of its longest sample.
+
+    Raises
+    ------
+    UsageError
+        A sample is longer than `pad_to`.
+    """
+    if pad_to is None:
+        return longest
+    if longest > pad_to:
+        row = int(rows[int(lengths.argmax())])
+        raise UsageError(
+            f"sample {row} has {longest} time bins, more than pad_to = {pad_to}: raise it, or crop"
+        )
+    return pad_to
 
 
 _TENSORS = ("index", "value", "offsets", "lengths", "labels", "samples")

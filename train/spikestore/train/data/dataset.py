@@ -12,8 +12,9 @@ import numpy.typing as npt
 from torch.utils.data import DataLoader, Dataset
 
 from spikestore.store import FeatureSet
+from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.store.progress import Progress
-from spikestore.train.data.arguments import callables, refuse_arguments
+from spikestore.train.data.arguments import callables, refuse_arguments, whole_number
 from spikestore.train.data.packed import PackedColumns, pack, refuse_other_than_features
 from spikestore.train.data.subsets import packed_positions, subset_rows
 
@@ -49,6 +50,8 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         in the store, as in `FeatureLoader`. Items come in the order of the set.
     progress : callable, optional
         Called during loading as ``progress(samples_done, samples_total, label)``.
+    max_frame_bytes : int, optional
+        Bytes that the frames of an item may take; 4 GiB by default, or half of this machine's memory where that is less.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         *,
         rows: npt.ArrayLike | None = None,
         progress: Progress | None = None,
+        max_frame_bytes: int | None = None,
         **others: Never,
     ) -> None:
         refuse_arguments(
@@ -86,6 +90,9 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
             features = pack(features, progress)
         self.columns = features.take(packed_positions(features, rows))
         self._dtype = _frame_dtype(self.columns.value)
+        if max_frame_bytes is not None:
+            max_frame_bytes = whole_number("max_frame_bytes", max_frame_bytes, 1)
+        self._most_bytes = frame_byte_limit(max_frame_bytes)
         self.transform = transform
         self.target_transform = target_transform
 
@@ -127,9 +134,12 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
             raise IndexError(f"item {item} of {len(self)}")
         position %= len(self)
         non_zeros = slice(*columns.offsets[position : position + 2])
-        flat = np.zeros(int(columns.n_bins[position]) * columns.site_count, self._dtype)
+        n_bins = int(columns.n_bins[position])
+        needed = n_bins * columns.site_count * np.dtype(self._dtype).itemsize
+        refuse_giant_frames(int(columns.rows[position]), n_bins, needed, self._most_bytes)
+        flat = np.zeros(n_bins * columns.site_count, self._dtype)
         flat[columns.index[non_zeros]] = columns.value[non_zeros]
-        frames: Any = flat.reshape(-1, *columns.sites)
+        frames: Any = flat.reshape(n_bins, *columns.sites)
         label: Any = columns.label[position]
         if self.transform is not None:
             frames = self.transform(frames)

@@ -97,6 +97,9 @@ class FeatureLoader(IterableDataset[Batch]):
         Threads that read and make batches; 4 at most by default, and no more than there are cores.
     reuse : bool
         False gives each batch fresh memory, for whoever keeps bare addresses of it.
+    max_frame_bytes : int, optional
+        Bytes that the dense frames of a batch may take: a row can ask for any amount. 4 GiB by default, or half of this
+        machine's memory where that is less.
     progress : callable, optional
         Called during loading as ``progress(samples_done, samples_total, label)``.
 
@@ -138,6 +141,7 @@ class FeatureLoader(IterableDataset[Batch]):
         transform: Callable[[Batch], Batch] | None = None,
         threads: int | None = None,
         reuse: bool = True,
+        max_frame_bytes: int | None = None,
         progress: Progress | None = None,
         **others: Never,
     ) -> None:
@@ -152,6 +156,8 @@ class FeatureLoader(IterableDataset[Batch]):
             window = whole_number("window", window, 64)
         if threads is not None:
             threads = whole_number("threads", threads, 1)
+        if max_frame_bytes is not None:
+            max_frame_bytes = whole_number("max_frame_bytes", max_frame_bytes, 1)
         if transform is not None:
             callables("transform", [transform], "a function from Batch to Batch")
         if frames not in ("dense", "sparse_coo"):
@@ -165,6 +171,7 @@ class FeatureLoader(IterableDataset[Batch]):
             transform,
             reuse=true_or_false("reuse", reuse),
             threads=threads or min(_MOST_THREADS, available_cores()),
+            max_frame_bytes=max_frame_bytes,
         )
         self.residence = choose_residence(features, residence, self.device)
         chosen = subset_rows(features, rows)

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.store import FeatureSet
+from spikestore.store.columns.limits import refuse_giant_set
+from spikestore.store.machine_memory import physical_memory_bytes
 from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import UsageError
 
@@ -160,9 +162,16 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     DamagedError
         What is stored is not what was committed; the message names the object.
     UsageError
-        Every row was skipped.
+        Every row was skipped, or the set is larger than this machine's memory.
     """
     manifest = features.manifest
+    refuse_giant_set(manifest)
+    needed, memory = packed_bytes(features), physical_memory_bytes()
+    if memory is not None and needed > memory:
+        raise UsageError(
+            f"{features!r} needs {needed:,} bytes packed, this machine has {memory:,}: use FeatureLoader with "
+            "residence='stream'"
+        )
     index_dtype, value_dtype = narrow_dtypes(features)
     index = np.empty(manifest.nnz, index_dtype)
     value = np.empty(manifest.nnz, value_dtype)

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.store import FeatureSet
+from spikestore.store.columns.limits import refuse_giant_set
 from spikestore.store.partitions import load_partition, store_partition
-from spikestore.store_schemas.errors import UnknownNameError, UsageError
+from spikestore.store.trust.documents import partition_path
+from spikestore.store_schemas.errors import DamagedError, UnknownNameError, UsageError
 from spikestore.train.data.arguments import as_array, whole_number
 from spikestore.train.data.epoch_order import random_keys
 from spikestore.train.data.packed import PackedColumns
@@ -153,6 +155,12 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
     """
     name, _, part = text.partition(":")
     found = load_partition(features.storage, features.address.source_key, name)
+    if found.samples != len(features):
+        path = partition_path(features.address.source_key, name)
+        raise DamagedError(
+            f"{path} in {features.storage.url} divides {found.samples} rows, the set has {len(features)}",
+            objects=(path,),
+        )
     if part not in found.parts:
         known = ", ".join(f"{name}:{one}" for one in found.parts)
         raise UnknownNameError(f"the partition {name!r} has no part {part!r}: say {known}", name=text)
@@ -169,6 +177,7 @@ def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
     UsageError
         They are no rows of the set, come twice, or none is left.
     """
+    refuse_giant_set(features.manifest)
     if isinstance(rows, str):
         rows = partition_rows(features, rows)
     skipped = [skipped.row for skipped in features.manifest.skipped]

@@ -37,6 +37,8 @@ class DataConfig(Spec):
     """Where the packed columns live."""
     window: Annotated[Size, Field(ge=64)] | None = None
     """Samples among which a streamed set is shuffled; as many as 256 MiB hold, at most 8192, by default."""
+    max_frame_bytes: Size | None = None
+    """Bytes that the dense frames of a batch may take; 4 GiB, or half of the machine's memory, by default."""
 
 
 class OptimiserConfig(Spec):

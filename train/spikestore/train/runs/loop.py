@@ -118,6 +118,7 @@ def train(
             device=device,
             pad_to=data.pad_to,
             window=data.window,
+            max_frame_bytes=data.max_frame_bytes,
             progress=progress,
             rank=ranks.rank,
             ranks=ranks.count,

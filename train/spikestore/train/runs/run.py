@@ -197,7 +197,13 @@ def evaluate(
     network = fitting_network(spec, shape, place, str(path), copies=1)
     restore_weights(network, checkpoint)
     loader = FeatureLoader(
-        features, data.batch_size, residence=residence, device=place, pad_to=data.pad_to, progress=progress
+        features,
+        data.batch_size,
+        residence=residence,
+        device=place,
+        pad_to=data.pad_to,
+        max_frame_bytes=data.max_frame_bytes,
+        progress=progress,
     )
     arithmetic = Arithmetic(checkpoint.config.precision, place)
     return accuracy(network, loader, arithmetic=arithmetic), loader.samples

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """List the feature sets of a store, by name where they have one; exit status 1 if something is damaged.
+    """List the feature sets of a store, by name where they have one, and its partitions; exit status 1 if something is damaged.
 
     Examples
     --------
@@ -23,8 +23,9 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     opened = open_store(store, must_exist=True)
     broken_names: list[str] = []
     rows = _rows(opened, broken_names)
+    partitions = _partitions(opened)
     if as_json:
-        print_json({"store": opened.storage.url, "feature_sets": rows})
+        print_json({"store": opened.storage.url, "feature_sets": rows, "partitions": partitions})
     elif rows:
         _show(rows)
     else:
@@ -33,7 +34,9 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
         )
         more = ", but an unfinished build: preprocess goes on with it" if begun else ""
         say(f"the store {opened.storage.url} has no feature sets{more}")
-    if broken_names or any(row["damaged"] for row in rows):
+    if partitions and not as_json:
+        _show_partitions(partitions)
+    if broken_names or any(row["damaged"] for row in [*rows, *partitions]):
         raise typer.Exit(1)
 
 
@@ -59,6 +62,35 @@ def _show(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["damaged"]:  # not in the table: a column as wide as this would pad all rows
             console.print(f"{row['name'] or _short_key(row)}: {row['damaged']}", markup=False, emoji=False)
+
+
+def _show_partitions(partitions: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table("partition", "source", "parts", box=None, pad_edge=False)
+    for one in partitions:
+        parts = ", ".join(f"{part} {count:,}" for part, count in one["parts"].items())
+        table.add_row(one["name"], one["source_key"][:12], "damaged" if one["damaged"] else parts)
+    console = stdout_console()
+    console.print()
+    console.print(table)
+    for one in partitions:
+        if one["damaged"]:
+            console.print(f"{one['name']}: {one['damaged']}", markup=False, emoji=False)
+
+
+def _partitions(store: Store) -> list[dict[str, Any]]:
+    from spikestore.store.partitions import all_partitions
+    from spikestore.store_schemas.errors import StoreError
+
+    rows = []
+    for source_key, name, found in all_partitions(store.storage):
+        row: dict[str, Any] = {"source_key": source_key, "name": name, "parts": {}, "damaged": ""}
+        if isinstance(found, StoreError):
+            rows.append({**row, "damaged": str(found)})
+        else:
+            rows.append({**row, "parts": {part: found.count(part) for part in found.parts}})
+    return rows
 
 
 def _short_key(row: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ def verify(
     spikestore verify --store ./feature_store
     spikestore verify --deep demo:train --store ./feature_store
     """
+    from spikestore.store.upkeep.partition_damage import verify_partitions
     from spikestore.store.upkeep.verify import Damage
     from spikestore.store.upkeep.verify import verify as verify_set
     from spikestore.store_schemas.errors import UsageError
@@ -52,6 +53,8 @@ def verify(
                 depth="deep" if deep else "quick" if quick else "normal",
                 progress=labelled(report, label),
             )
+    rows = {features.address.source_key: len(features) for features in sets.values()}
+    damages += verify_partitions(opened.storage, rows, source_keys=rows if names else None)
     if as_json:
         found = [damage._asdict() for damage in damages]
         print_json({"store": opened.storage.url, "feature_sets": list(sets), "damage": found})

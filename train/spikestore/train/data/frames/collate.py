@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.train.data.batch import Batch, SparseBatch
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers
@@ -54,6 +56,8 @@ class Assembly:
         Whether memory is used again when nobody holds the batch.
     threads : int
         Threads that share a batch.
+    max_frame_bytes : int, optional
+        Bytes that the dense frames of a batch may take (`frame_byte_limit`).
     """
 
     def __init__(
@@ -66,8 +70,10 @@ class Assembly:
         *,
         reuse: bool,
         threads: int,
+        max_frame_bytes: int | None = None,
     ) -> None:
         self.threads = threads
+        self._most_bytes = frame_byte_limit(max_frame_bytes)
         self._device = device
         self._sparse = frames == "sparse_coo"
         self._pad_to = pad_to
@@ -87,7 +93,14 @@ class Assembly:
             For the augmentation.
         pool : Executor, optional
             Threads that share the work.
+
+        Raises
+        ------
+        UsageError
+            The dense frames would take more memory than they may; the message names the longest sample.
         """
+        if not self._sparse and len(samples):
+            self._refuse_giant(samples)
         if self._device.type == "cuda":
             return self._on_gpu(samples, epoch, ParallelFor(pool, self.threads))
         parallel = ParallelFor(pool, self.threads)
@@ -97,8 +110,16 @@ class Assembly:
             samples = samples.packed(parallel)
         return PendingBatch(self._finished(self._from_packed(samples.to(self._device), epoch)))
 
+    def _refuse_giant(self, samples: SamplePointers | SparseBatch) -> None:
+        bins = samples.bins(self._pad_to)
+        needed = len(samples) * bins * math.prod(samples.sites) * 4  # float32
+        if needed > self._most_bytes:
+            longest = int(samples.lengths.argmax())
+            row, n_bins = int(samples.samples[longest]), max(bins, int(samples.lengths[longest]))
+            refuse_giant_frames(row, n_bins, needed, self._most_bytes, samples=len(samples))
+
     def _dense(self, samples: SamplePointers, parallel: ParallelFor) -> Batch:
-        bins = samples.longest if self._pad_to is None else self._pad_to
+        bins = samples.bins(self._pad_to)
         shape = (len(samples), bins, *samples.sites)
         lease = self._buffers.take(int(torch.Size(shape).numel()))
         samples.fill(

@@ -1,8 +1,9 @@
 """Compiled loops over packed samples: make frames dense, or put samples side by side.
 
 A sample is given by addresses, so that one call serves samples that lie in different arrays: those of a whole set in
-memory, or those of many runs of a stream. Whoever calls keeps the arrays alive meanwhile. The loops free the
-interpreter; threads share a batch by its samples.
+memory, or those of many runs of a stream. With an address goes the number of elements up to the end of its array: no
+loop reads behind that, none writes outside of the buffer that it was given, and a sample that asks for it is named.
+Whoever calls keeps the arrays alive meanwhile. The loops free the interpreter; threads share a batch by its samples.
 
 All compiled functions live in this one file: numba keeps compiled code until *this* file changes.
 """
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from spikestore.store.numba_cache import cached_njit
@@ -34,8 +35,8 @@ def _intrinsic(function: Any) -> Any:
 
 
 @_intrinsic
-def _array_at(_context: Any, address: Any, like: Any) -> Any:
-    """Memory at an address, as elements of the dtype of the array `like`."""
+def _pointer(_context: Any, address: Any, like: Any) -> Any:
+    """Return an address as a pointer to elements of the dtype of the array `like`."""
     pointer: Any = types.CPointer
     signature = pointer(like.dtype)(address, like)
 
@@ -50,6 +51,7 @@ def fill_frames(
     index_at: _Int64s,
     value_at: _Int64s,
     counts: _Int64s,
+    room: _Int64s,
     places: _Int64s,
     index_like: npt.NDArray[Any],
     value_like: npt.NDArray[Any],
@@ -67,8 +69,10 @@ def fill_frames(
         Addresses of each sample's first index and value.
     counts : int64 array, shape (batch,)
         Non-zeros of each sample.
+    room : int64 array, shape (batch,)
+        Elements from a sample's addresses to the end of the arrays that hold it.
     places : int64 array, shape (batch,)
-        Places of each sample's own frames, at most those of a row of `frames`.
+        Places of each sample's own frames.
     index_like, value_like : arrays
         Of the dtypes of index and value; their content does not matter.
     frames : float32 array, shape (batch, places)
@@ -79,17 +83,21 @@ def fill_frames(
     Returns
     -------
     int
-        A sample with an index outside of its own frames, which is left out; -1 if there is none.
+        A sample with an index outside of its own frames, or of a row of `frames`, or with more non-zeros than there is
+        room for; what is outside is left out. -1 if there is none.
     """
     wrong = -1
     for sample in range(first, last):
         row = frames[sample]
         for place in range(len(row)):
             row[place] = 0.0
-        index = _array_at(index_at[sample], index_like)
-        value = _array_at(value_at[sample], value_like)
-        end = np.uint64(places[sample])
-        for k in range(counts[sample]):
+        if counts[sample] < 0 or counts[sample] > room[sample]:
+            wrong = sample
+            continue
+        index = carray(_pointer(index_at[sample], index_like), counts[sample])
+        value = carray(_pointer(value_at[sample], value_like), counts[sample])
+        end = np.uint64(max(min(places[sample], len(row)), 0))
+        for k in range(len(index)):
             at = np.uint64(index[k])
             if at < end:
                 row[at] = value[k]
@@ -102,39 +110,50 @@ def fill_frames(
 def gather(
     index_at: _Int64s,
     value_at: _Int64s,
+    room: _Int64s,
     offsets: _Int64s,
     index: npt.NDArray[Any],
     value: npt.NDArray[Any],
     first: int,
     last: int,
-) -> None:
+) -> int:
     """Copy samples `first` to `last` - 1 of a batch side by side.
 
     Parameters
     ----------
     index_at, value_at : int64 arrays, shape (batch,)
         Addresses of each sample's first index and value.
+    room : int64 array, shape (batch,)
+        Elements from a sample's addresses to the end of the arrays that hold it.
     offsets : int64 array, shape (batch + 1,)
         Where each sample goes, and the end.
     index, value : arrays, shape (non-zeros,)
         Are filled; their dtypes are those of what is copied.
     first, last : int
         Samples of this call.
+
+    Returns
+    -------
+    int
+        A sample with more non-zeros than there is room for, which is left out; -1 if there is none.
     """
+    wrong = -1
+    most = min(len(index), len(value))
     for sample in range(first, last):
-        from_index = _array_at(index_at[sample], index)
-        from_value = _array_at(value_at[sample], value)
-        start = offsets[sample]
-        for k in range(offsets[sample + 1] - start):
+        start, end = offsets[sample], offsets[sample + 1]
+        if start < 0 or end < start or end > most or end - start > room[sample]:
+            wrong = sample
+            continue
+        from_index = carray(_pointer(index_at[sample], index), end - start)
+        from_value = carray(_pointer(value_at[sample], value), end - start)
+        for k in range(end - start):
             index[start + k] = from_index[k]
             value[start + k] = from_value[k]
+    return wrong
 
 
 @_compiled
-def narrow(wide: npt.NDArray[Any], out: npt.NDArray[Any]) -> Any:
-    """Copy a column into a narrower one of the same length, in one pass; return its largest value, at least 0."""
-    largest = wide.dtype.type(0)
-    for k in range(len(wide)):
-        largest = max(largest, wide[k])
+def narrow(wide: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    """Copy a column into a narrower one of the same length; what does not fit was refused when it was read."""
+    for k in range(min(len(wide), len(out))):
         out[k] = wide[k]
-    return largest

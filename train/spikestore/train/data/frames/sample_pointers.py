@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from spikestore.store_schemas.errors import DamagedError
-from spikestore.train.data.batch import SparseBatch, signed_view
+from spikestore.train.data.batch import SparseBatch, padded_bins, signed_view
 from spikestore.train.data.frames.frame_kernels import fill_frames, gather
 from spikestore.train.data.packed import PackedColumns
 
@@ -30,6 +30,8 @@ class SamplePointers:
         Addresses of each sample's first index and value.
     counts, lengths, labels, samples : int64 arrays, shape (batch,)
         Non-zeros, time bins, class numbers, rows in the feature set.
+    room : int64 array, shape (batch,)
+        Elements from a sample's addresses to the end of the arrays that hold it.
     like : tuple of two arrays
         Of the dtypes of index and value.
     sites : tuple of int
@@ -44,6 +46,7 @@ class SamplePointers:
     lengths: _Int64s
     labels: _Int64s
     samples: _Int64s
+    room: _Int64s
     like: tuple[npt.NDArray[Any], npt.NDArray[Any]]
     sites: tuple[int, ...]
     owners: tuple[object, ...]
@@ -55,6 +58,16 @@ class SamplePointers:
     def longest(self) -> int:
         """Time bins of the longest sample."""
         return int(self.lengths.max(initial=0))
+
+    def bins(self, pad_to: int | None = None) -> int:
+        """Return the time bins of the batch: `pad_to`, or those of its longest sample.
+
+        Raises
+        ------
+        UsageError
+            A sample is longer than `pad_to`.
+        """
+        return padded_bins(self.longest, pad_to, self.lengths, self.samples)
 
     def fill(self, frames: npt.NDArray[np.float32], parallel: ParallelFor) -> None:
         """Write dense frames, shape (batch, places), zeros included.
@@ -68,12 +81,10 @@ class SamplePointers:
 
         def part(first: int, last: int) -> int:
             return fill_frames(
-                self.index_at, self.value_at, self.counts, places, *self.like, frames, first, last
+                self.index_at, self.value_at, self.counts, self.room, places, *self.like, frames, first, last
             )
 
-        wrong = max(parallel(part, len(self)), default=-1)
-        if wrong >= 0:
-            raise DamagedError(f"row {self.samples[wrong]} has a non-zero outside of its frames")
+        self._refuse(max(parallel(part, len(self)), default=-1))
 
     def packed(self, parallel: ParallelFor, *, pin: bool = False) -> SparseBatch:
         """Return the samples side by side, on the host; with `pin` in page-locked memory that torch goes round in."""
@@ -88,10 +99,10 @@ class SamplePointers:
             tensor.numpy().view(like.dtype) for tensor, like in zip((index, value), self.like, strict=True)
         ]
 
-        def part(first: int, last: int) -> None:
-            gather(self.index_at, self.value_at, offsets, into[0], into[1], first, last)
+        def part(first: int, last: int) -> int:
+            return gather(self.index_at, self.value_at, self.room, offsets, into[0], into[1], first, last)
 
-        parallel(part, len(self))
+        self._refuse(max(parallel(part, len(self)), default=-1))
 
         def tensor_of(array: _Int64s) -> torch.Tensor:
             tensor = torch.from_numpy(array)
@@ -107,6 +118,12 @@ class SamplePointers:
             sites=self.sites,
             longest=self.longest,
         )
+
+    def _refuse(self, sample: int) -> None:
+        if sample >= 0:
+            raise DamagedError(
+                f"row {self.samples[sample]} has a non-zero outside of its frames, or more of them than were read"
+            )
 
 
 class ParallelFor:
@@ -146,6 +163,7 @@ def host_pointers(columns: PackedColumns, positions: _Int64s) -> SamplePointers:
         lengths=columns.n_bins[positions].astype(np.int64),
         labels=columns.label[positions],
         samples=columns.rows[positions],
+        room=min(len(index), len(value)) - starts,
         like=(index[:0], value[:0]),
         sites=columns.sites,
         owners=(index, value),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from spikestore.store import FeatureSet
 from spikestore.store.storage import FolderStorage
-from spikestore.store_schemas.errors import DamagedError, UsageError
+from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.wording import size_text
 from spikestore.train.data.epoch_order import BatchOrder, RankShare
@@ -181,17 +181,12 @@ class Stream:
     def read(self, start: int, stop: int) -> Run:
         """Read and check the run of rows `start` to `stop`."""
         columns = self._features.read(start, stop)
-        narrowed = []
-        for column, dtype, most in (
-            (columns.index, self._dtypes[0], self._features.manifest.max_index),
-            (columns.value, self._dtypes[1], self._features.manifest.max_value),
-        ):
-            narrowed.append(np.empty(len(column), dtype))
-            if narrow(column, narrowed[-1]) > most:  # what is too wide was cut off
-                raise DamagedError(f"rows {start} to {stop - 1} hold more than the manifest of the set says")
+        index, value = (np.empty(len(columns.index), dtype) for dtype in self._dtypes)
+        narrow(columns.index, index)
+        narrow(columns.value, value)
         return Run(
-            index=narrowed[0],
-            value=narrowed[1],
+            index=index,
+            value=value,
             offsets=columns.offsets(),
             n_bins=columns.n_bins,
             label=columns.label,
@@ -217,8 +212,8 @@ class _HeldRuns:
         self._unused: set[int] = set()
         self._slot_of = np.full(int(runs.max(initial=-1)) + 1, -1, np.int64)
         self._free: list[int] = []
-        # A row for each slot: address of index, of value, non-zeros, bins, label of its samples.
-        self._where = np.zeros((5, 0, self._run_rows), np.int64)
+        # A row for each slot: address of index, of value, non-zeros, bins, label of its samples, room behind the addresses.
+        self._where = np.zeros((6, 0, self._run_rows), np.int64)
 
     def take(self, rows: _Int64s, runs: _Int64s) -> SamplePointers:
         """Wait until these samples are in memory; let go of runs that were used up by earlier batches."""
@@ -232,7 +227,7 @@ class _HeldRuns:
             self._left[run] -= count
             self._unused.discard(run)
         within = rows - self._starts[runs]
-        index_at, value_at, nnz, lengths, labels = self._where[:, self._slot_of[runs], within]
+        index_at, value_at, nnz, lengths, labels, room = self._where[:, self._slot_of[runs], within]
         return SamplePointers(
             index_at=index_at,
             value_at=value_at,
@@ -240,6 +235,7 @@ class _HeldRuns:
             lengths=lengths,
             labels=labels,
             samples=rows,
+            room=room,
             like=self._stream.like,
             sites=self._stream.sites,
             owners=tuple(self._runs[run] for run in needed.tolist()),
@@ -283,7 +279,7 @@ class _HeldRuns:
         if not self._free:
             slots = self._where.shape[1]
             self._free = list(range(slots, 2 * slots + 8))
-            more = np.zeros((5, len(self._free), self._run_rows), np.int64)
+            more = np.zeros((6, len(self._free), self._run_rows), np.int64)
             self._where = np.concatenate([self._where, more], axis=1)
         slot = self._free.pop()
         index, value, starts = columns.index, columns.value, columns.offsets[:-1]
@@ -292,6 +288,7 @@ class _HeldRuns:
         where[1] = value.ctypes.data + starts * value.itemsize
         where[2] = np.diff(columns.offsets)
         where[3], where[4] = columns.n_bins, columns.label
+        where[5] = len(index) - starts
         self._slot_of[run] = slot
         self._runs[run] = columns
         self._unused.add(run)

@@ -1,0 +1,195 @@
+"""The documents of a store on their way in: each is parsed here, and compared with its place and with those before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spikestore.store.columns.digest import set_digest
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.documents.checked_root import checked_root
+from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.documents.partition import Partition
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.documents.record import EventCounts, Record
+from spikestore.store_schemas.documents.ref import Ref
+from spikestore.store_schemas.errors import DamagedError
+from spikestore.store_schemas.layout import BLOCK, Layout
+from spikestore.store_schemas.specs.canonical import sha256_hex
+
+
+def manifest_of(address: Address, data: bytes) -> Manifest:
+    """Return the manifest of a set, whose specs have the keys of its path.
+
+    Raises
+    ------
+    DamagedError
+        It is damaged, contradicts itself, or belongs to another set.
+    NewerFormatError
+        A newer format wrote it.
+    """
+    return Manifest.from_store(data, path=address.manifest, **address._asdict())
+
+
+def plan_of(address: Address, data: bytes) -> Plan:
+    """Return the plan of a set's builders.
+
+    Raises
+    ------
+    DamagedError
+        It is damaged, contradicts itself, or belongs to another set.
+    """
+    plan = Plan.from_bytes(data, path=address.plan)
+    if (plan.transform_key, plan.source_key) != address:
+        why = "belongs to another feature set"
+        raise DamagedError(f"{address.plan} {why}", path=address.plan, objects=(address.plan,), why=why)
+    return plan
+
+
+def root_of(address: Address, manifest: Manifest, data: bytes) -> dict[str, Any]:
+    """Return ``data.zarr/zarr.json``, which has the SHA-256 that the manifest says and the arrays that it implies.
+
+    Raises
+    ------
+    DamagedError
+        It has not.
+    """
+    path = f"{address.data(manifest.plan_id)}/zarr.json"
+    if sha256_hex(data) != manifest.zarr:
+        why = "its SHA-256 is not what the manifest says"
+        raise DamagedError(f"{path} is damaged: {why}", objects=(path,), why=why)
+    return checked_root(address, manifest, data)
+
+
+def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) -> Record:
+    """Return the record of a fragment, which says nothing that the manifest does not allow.
+
+    Raises
+    ------
+    DamagedError
+        It is no record, is of another fragment, lists other objects than the fragment has, or has numbers beyond those
+        of the manifest.
+    """
+    path = address.record(manifest.plan_id, fragment)
+    record, row = Record.from_bytes(data, path=path), manifest.fragments[fragment]
+    counts = (record.plan, record.fragment, record.samples, record.nnz, record.n_bins)
+    if counts != (manifest.plan, fragment, row.samples, row.nnz, row.n_bins):
+        raise DamagedError(f"{path} contradicts the manifest", objects=(path,))
+    _refuse_other_objects(record, manifest.layout, path)
+    rows = manifest.rows(fragment)
+    if [one.row for one in record.skipped] != manifest.skipped_rows(rows).tolist():
+        raise DamagedError(f"{path} contradicts the manifest: other rows are skipped", objects=(path,))
+    for name in ("max_index", "max_value"):
+        said, most = getattr(record, name), getattr(manifest, name)
+        if said > most:
+            raise DamagedError(
+                f"{path} contradicts the manifest: {name} is {said:.16g}, and of the whole set {most:.16g}",
+                objects=(path,),
+            )
+    return record
+
+
+def record_of_build(address: Address, plan: Plan, fragment: int, data: bytes) -> Record:
+    """Return the record of a fragment of a build that is under way, perhaps another builder's.
+
+    Raises
+    ------
+    DamagedError
+        It is no record, is of another fragment or plan, or lists other objects than the fragment has.
+    """
+    path = address.record(plan.hash[:12], fragment)
+    record = Record.from_bytes(data, path=path)
+    if (record.plan, record.fragment) != (plan.hash, fragment):
+        raise DamagedError(f"{path} is the record of another fragment", objects=(path,))
+    if record.samples != len(plan.rows(fragment)) or record.nnz > plan.shard_values:
+        raise DamagedError(f"{path} contradicts the plan", objects=(path,))
+    _refuse_other_objects(record, plan.layout, path)
+    return record
+
+
+def _refuse_other_objects(record: Record, layout: Layout, path: str) -> None:
+    listed = [entry.path for entry in record.objects]
+    if sorted(listed) != sorted(layout.fragment_objects(record.fragment, record.nnz)):
+        raise DamagedError(f"{path} lists other objects than fragment {record.fragment} has", objects=(path,))
+    if len(record.blocks) != -(-record.samples // BLOCK):
+        why = f"{len(record.blocks)} block digests for {record.samples} rows"
+        raise DamagedError(f"{path} contradicts itself: {why}", objects=(path,))
+
+
+def partition_of(source_key: str, name: str, data: bytes) -> Partition:
+    """Return a partition of a source.
+
+    Raises
+    ------
+    DamagedError
+        It is damaged, or that of another source or name.
+    """
+    path = partition_path(source_key, name)
+    found = Partition.from_bytes(data, path=path)
+    if (found.source_key, found.name) != (source_key, name):
+        raise _damaged(path, f"it is {found.name!r} of the source {found.source_key[:12]}")
+    return found
+
+
+def partition_path(source_key: str, name: str) -> str:
+    """Return where a partition lies, below the store's root."""
+    return f"partitions/{source_key}/{name}.json"
+
+
+def ref_of(name: str, number: int, data: bytes) -> Ref:
+    """Return an entry of a name.
+
+    Raises
+    ------
+    DamagedError
+        It is damaged, or another entry.
+    """
+    path = ref_path(name, number)
+    ref = Ref.from_bytes(data, path=path)
+    if (ref.name, ref.number) != (name, number):
+        raise _damaged(path, f"it is entry {ref.number} of {ref.name!r}")
+    return ref
+
+
+def ref_path(name: str, number: int) -> str:
+    """Return where an entry of a name lies, below the store's root."""
+    return f"refs/{name}/{number:08d}.json"
+
+
+class RecordTotals:
+    """What the records of a set add up to, to be compared with what its manifest says.
+
+    Readers choose dtypes by ``max_index`` and ``max_value``, which no digest covers.
+    """
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._max_index, self._max_value, self._events = 0, 0.0, EventCounts()
+        self._blocks = bytearray()
+
+    def add(self, record: Record) -> None:
+        """Count a record in; in the order of fragments."""
+        self.records += 1
+        self._max_index = max(self._max_index, record.max_index)
+        self._max_value = max(self._max_value, record.max_value)
+        self._events = self._events.plus(record.events)
+        self._blocks += b"".join(map(bytes.fromhex, record.blocks))
+
+    def contradiction(self, manifest: Manifest) -> str | None:
+        """Return in words where the manifest says something else than all of its records, or None."""
+        blocks = (self._blocks[at : at + 32].hex() for at in range(0, len(self._blocks), 32))
+        skipped = [row.row for row in manifest.skipped]
+        digest = set_digest(manifest.layout, manifest.samples, skipped, blocks)
+        found = {
+            "digest": (manifest.digest[:12], digest[:12]),
+            "max_index": (manifest.max_index, self._max_index),
+            "max_value": (manifest.max_value, self._max_value),
+            "events": (manifest.events, self._events),
+        }
+        for name, (said, given) in found.items():
+            if said != given:
+                return f"says {name} {said}, its records give {given}"
+        return None
+
+
+def _damaged(path: str, why: str) -> DamagedError:
+    return DamagedError(f"{path} is damaged: {why}", path=path, objects=(path,), why=why)

@@ -1,0 +1,48 @@
+"""Nothing of a store reaches other code but through the trust boundary."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from spikestore.store_schemas.specs.model import Document
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = {"Manifest", "Partition", "Plan", "Record", "Ref"}
+# Who decodes rows: the boundary itself, the reader of a set, which passes on what the boundary lets through, and a
+# builder, which compares what another one stored with the rows that it has made itself.
+DECODES = {"columns/reader.py", "trust/fragments.py", "feature_set.py", "build.py"}
+
+
+def calls() -> Iterator[tuple[str, str, str]]:
+    """Yield (file, object, function) of each call in the product, such as ("store.py", "Ref", "from_bytes")."""
+    for portion in ("store", "pipeline", "train"):
+        root = ROOT / portion / "spikestore" / portion
+        for path in sorted(root.rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Call):
+                    continue
+                name, called = path.relative_to(root).as_posix(), node.func
+                if isinstance(called, ast.Name):
+                    yield name, "", called.id
+                elif isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
+                    yield name, called.value.id, called.attr
+
+
+def test_documents_are_parsed_in_one_module() -> None:
+    assert {cls.__name__ for cls in Document.__subclasses__()} == DOCUMENTS
+    parse = {"from_bytes", "from_store"}
+    places = {
+        file
+        for file, what, called in calls()
+        if (what in DOCUMENTS and called in parse) or called == "checked_root"
+    }
+    assert places == {"trust/documents.py"}
+
+
+def test_rows_are_decoded_in_few_places() -> None:
+    found = {
+        file for file, _, called in calls() if called in {"FragmentDecoder", "column_reader", "ZarrReader"}
+    }
+    assert found == DECODES

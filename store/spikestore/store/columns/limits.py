@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.store.machine_memory import physical_memory_bytes
+from spikestore.store.machine import physical_memory_bytes
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError, UsageError

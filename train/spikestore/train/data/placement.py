@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from spikestore.store import FeatureSet
-from spikestore.store.machine_memory import free_memory_bytes
+from spikestore.store.machine import free_memory_bytes
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.wording import size_text
 from spikestore.train.data.packed import packed_bytes

@@ -10,7 +10,8 @@ import shutil
 import stat
 from pathlib import Path
 
-from spikestore.store.storage.folder import TEMPORARY, FolderStorage
+from spikestore.store.storage.folder import FolderStorage
+from spikestore.store.storage.publishing import TEMPORARY
 from spikestore.store.storage.system_calls import HAS_OWNERS, sync_all
 from spikestore.store_schemas.errors import StoreError, UsageError
 

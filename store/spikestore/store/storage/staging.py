@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from spikestore.store.storage.durable_files import name_if_free, sync_and_close, sync_folder, write_pieces
 from spikestore.store.storage.folder import FolderStorage
+from spikestore.store.storage.folder_errors import clear_errors
 from spikestore.store.storage.protocol import Storage
 
 
@@ -67,8 +68,8 @@ class Staging:
             All of it, in order. What it raises is raised here, and the object is left out.
         """
         storage = self._storage
-        with storage._clear_errors(path, "write"):
-            staged = _Staged(path, storage._place(path), *storage._temporary())
+        with clear_errors(storage.url, path, "write"):
+            staged = _Staged(path, storage.place(path), *storage.publisher.temporary())
             try:
                 write_pieces(staged.handle, pieces)
             except BaseException:
@@ -92,15 +93,15 @@ class Staging:
         while self._open:
             staged = self._open.pop()
             self._written.append(staged)
-            with storage._clear_errors(staged.path, "write"):
+            with clear_errors(storage.url, staged.path, "write"):
                 sync_and_close(staged.handle)
         for staged in self._written:
-            with storage._clear_errors(staged.path, "write"):
-                if not storage._give_name(staged.temporary, staged.target, name_if_free, sync=False):
+            with clear_errors(storage.url, staged.path, "write"):
+                if not storage.publisher.give_name(staged.temporary, staged.target, name_if_free, sync=False):
                     taken.append(staged.path)
                 folders[staged.target.parent] = staged.path
         for folder, path in folders.items():
-            with storage._clear_errors(path, "write"):
+            with clear_errors(storage.url, path, "write"):
                 sync_folder(folder)
         return taken
 

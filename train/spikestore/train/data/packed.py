@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spikestore.store import FeatureSet
 from spikestore.store.columns.limits import refuse_giant_set
-from spikestore.store.machine_memory import physical_memory_bytes
+from spikestore.store.machine import physical_memory_bytes
 from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import UsageError
 

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.store.s3_server import BUCKET, options
+from tests.store.small_sets import small_set
 
 from spikestore.store import FeatureSet, Store
+from spikestore.store.storage import FolderStorage
 from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store_schemas.documents.partition import Partition, runs_of
 from spikestore.store_schemas.errors import ConflictError, DamagedError, SpecError, UnknownNameError
@@ -44,6 +46,15 @@ def test_a_team_opens_it_by_name(copied: FeatureSet, tmp_path: Path, s3_endpoint
                 assert rows_of(FeatureLoader(features, 16, residence, rows=f"tenth:{part}")) == rows.tolist()
     with pytest.raises(UnknownNameError, match=r"no partition 'tenth' of this source .* has none"):
         partition_rows(Store(tmp_path / "other")["small:valid"], "tenth:valid")
+
+
+def test_users_are_held_out_whole(tmp_path: Path) -> None:
+    """As speakers are: a column on request divides a set too."""
+    made = small_set(60, extras=("n_events", "user"), skipped=())
+    made.truth.extras["user"][:] = np.arange(60) % 5
+    kept, held = hold_out(made.build(FolderStorage(tmp_path / "store")), 0.4, by="user")
+    assert (len(set(kept % 5)), len(set(held % 5)), len(held)) == (3, 2, 24)
+    assert not set(kept % 5) & set(held % 5)
 
 
 def test_it_is_never_changed(copied: FeatureSet, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -42,7 +42,7 @@ class SampleColumns:
     label : int32 array, shape (samples,)
         Class numbers; -1 for a skipped row.
     extras : mapping of str to array, shape (samples,) each
-        Optional columns: speaker, n_events, n_cropped, n_dropped.
+        Optional columns: speaker, n_events, n_cropped, n_dropped, user.
     """
 
     index: npt.NDArray[Any]

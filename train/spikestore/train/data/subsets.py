@@ -68,7 +68,11 @@ def rows_where(
 
 
 def hold_out(
-    features: FeatureSet | Items, part: float, *, seed: int = 0, by: Literal["sample", "speaker"] = "sample"
+    features: FeatureSet | Items,
+    part: float,
+    *,
+    seed: int = 0,
+    by: Literal["sample", "speaker", "user"] = "sample",
 ) -> tuple[Rows, Rows]:
     """Split a set deterministically, for sets that have no split to validate on.
 
@@ -79,12 +83,12 @@ def hold_out(
     features : FeatureSet or FeatureDataset
         The set, for rows of it; a data set, for its items. Both give the same division of the recordings.
     part : float
-        Share of the samples, or of the speakers, that is held out; above 0 and below 1. At least one is held out and
+        Share of the samples, or of the speakers or users, that is held out; above 0 and below 1. At least one is held out and
         one stays.
     seed : int
         Every seed gives another split.
-    by : {"sample", "speaker"}
-        Hold out samples, or all samples of some speakers.
+    by : {"sample", "speaker", "user"}
+        Hold out samples, or all samples of some speakers or users.
 
     Returns
     -------
@@ -95,7 +99,7 @@ def hold_out(
     Raises
     ------
     UsageError
-        `part` is not between 0 and 1, there is no such column, or there is only one sample or speaker.
+        `part` is not between 0 and 1, there is no such column, or there is only one sample, speaker or user.
     """
     if not 0 < part < 1:
         raise UsageError(f"part is {part!r}, should be above 0 and below 1")

@@ -247,10 +247,10 @@ def bin_recordings(
         if state[row] == SKIP:
             continue
         # Views from 0 on: of other indices the compiler does not know that they are not negative.
-        mine = slice(offsets[row], offsets[row + 1])
-        t, x = all_t[mine], all_x[mine]
-        y = None if all_y is None else all_y[mine]
-        p = None if all_p is None else all_p[mine]
+        events_of_row = slice(offsets[row], offsets[row + 1])
+        t, x = all_t[events_of_row], all_x[events_of_row]
+        y = None if all_y is None else all_y[events_of_row]
+        p = None if all_p is None else all_p[events_of_row]
         low, high = 0, len(t)
         if high > 0:
             if (
@@ -279,8 +279,8 @@ def bin_recordings(
         row_begins = filled
         behind, until, edge_until = low, low, math.nan  # of the bin before
         seen, covered = low, 0
-        for one in range(n_bins):
-            edge = np.float64(one) * stride + start
+        for time_bin in range(n_bins):
+            edge = np.float64(time_bin) * stride + start
             if edge == edge_until:
                 behind = until
             else:
@@ -297,7 +297,7 @@ def bin_recordings(
             events = until - behind
             if filled + min(events, plan.sites) + SLACK > len(index):
                 return row, row_begins
-            base = _U64(one) * sites
+            base = _U64(time_bin) * sites
             scan = words <= _SCAN_ALWAYS or plan.sites <= _SCAN_SITES * events
             for i in range(_U64(behind), _U64(until)):
                 site = x_table[x[i]] + first_site

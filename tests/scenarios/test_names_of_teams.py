@@ -30,7 +30,9 @@ def taken(answer: Answer, *words: str) -> None:
     """Assert that a name was refused in one line with these words."""
     assert answer.status == 2, answer.err
     (line,) = [line for line in answer.said if line.startswith("spikestore: error: ")]
-    assert [word for word in (*words, "stands for something else", "--move") if word not in line] == []
+    assert [
+        word for word in (*words, "already stands for other feature sets", "--move") if word not in line
+    ] == []
 
 
 def test_the_same_recipe_on_other_recordings(run: Run, tmp_path: Path, data: Path) -> None:

@@ -114,6 +114,7 @@ def test_what_is_wrong_is_one_clear_line(built: Built, run: Run, tmp_path: Path)
         run, "train", config, "--backend", "slayer"
     )
     assert "there is no checkpoint" in badly(run, "evaluate", "nothing.pt")
+    assert "there is neither best.pt nor last.pt in ." in badly(run, "evaluate", ".")
     config.write_text(config.read_text().replace("[32]", "[100000000000]"))
     command = ("train", config, "--store", built.store)
     assert f"{config}: network.hidden[0]: is too large" in badly(run, *command)

@@ -137,7 +137,8 @@ def test_tag_over_something_else(store: Store) -> None:
     store.tag("demo:valid", "half")
     store.tag("demo:valid", "half")
     with pytest.raises(
-        UsageError, match=r"'half' stands for something else \(valid\): take another name, or move"
+        UsageError,
+        match=r"'half' already stands for other feature sets \(valid\): choose another name, or move",
     ):
         store.tag("demo:train", "half")
     store.tag("demo:train", "half", move=True)

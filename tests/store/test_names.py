@@ -63,7 +63,9 @@ def test_other_recordings_are_refused(before: SmallSet, after: SmallSet, why: st
     store = Store(memory_storage())
     first, second = before.build(store.storage), after.build(store.storage)
     store.point("demo", {"train": first})
-    with pytest.raises(UsageError, match=f"'demo' in memory://test stands for something else.*{why}.*--move"):
+    with pytest.raises(
+        UsageError, match=f"'demo' in memory://test already stands for other feature sets.*{why}.*--move"
+    ):
         store.point("demo", {"train": second})
     with pytest.raises(UsageError, match=why):
         store.refuse_move("demo", {"train": NamedSet(after.address, after.source)})
@@ -86,7 +88,7 @@ def test_another_transform_is_refused_before_anything_is_built() -> None:
     store = Store(memory_storage())
     store.point("demo", {"train": made_of("ab").build(store.storage)})
     other = small_set(70, time_window=5000.0)
-    with pytest.raises(UsageError, match=r"demo:train \([0-9a-f]{12}: another transform made it\)"):
+    with pytest.raises(UsageError, match=r"demo:train \(digest [0-9a-f]{12}: another transform made it\)"):
         store.refuse_move("demo", {"valid": NamedSet(other.address, other.source)})
     store.refuse_move("new", {"valid": NamedSet(other.address, other.source)})
 
@@ -140,14 +142,14 @@ def test_copies_keep_to_the_same_rule() -> None:
     mine, team = Store(memory_storage("mine")), Store(memory_storage("team"))
     team.point("demo", {"train": made_of("ab").build(team.storage)})
     mine.point("demo", {"train": made_of("cd", seed=1).build(mine.storage)})
-    with pytest.raises(UsageError, match=r"'demo' in memory://team stands for something else"):
+    with pytest.raises(UsageError, match=r"'demo' in memory://team already stands for other feature sets"):
         mine.push("demo", team)
     assert len([*team.feature_sets()]) == 1
     mine.push("demo", team, move=True)
     assert team["demo"].digest == mine["demo"].digest
     third = Store(memory_storage("third"))
     third.point("demo", {"train": made_of("e", seed=2).build(third.storage)})
-    with pytest.raises(UsageError, match="memory://third stands for something else"):
+    with pytest.raises(UsageError, match="memory://third already"):
         third.pull("demo", team)
     third.pull("demo", team, move=True)
 

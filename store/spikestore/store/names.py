@@ -139,12 +139,15 @@ def moves(find: Find, before: Mapping[str, Pin], sets: Mapping[str, NamedSet]) -
 def _refuse(name: str, url: str, found: Iterable[Move]) -> None:
     """Raise `UsageError` if one of these moves is not allowed without a request."""
     refused = [
-        f"{name}:{move.split} ({move.before.digest[:12]}: {move.refused})" for move in found if move.refused
+        f"{name}:{move.split} (digest {move.before.digest[:12]}: {move.refused})"
+        for move in found
+        if move.refused
     ]
     if refused:
-        why = f"{name!r} in {url} stands for something else: {', '.join(refused)}"
+        why = f"the name {name!r} in {url} already stands for other feature sets: {', '.join(refused)}"
         raise UsageError(
-            f"{why}; use another name (preprocess --name), or move this one (--move; move=True in Python)",
+            f"{why}; choose another name (preprocess --name, or spikestore tag {name} NEW before push), or move this one "
+            "(--move; move=True in Python)",
             name=name,
             why=why,
         )
@@ -162,8 +165,8 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
     for label, classes in others:
         if why := other_classes(known, classes):
             raise UsageError(
-                f"{first} and {label} list their classes differently: {why}; write the class names of both in one "
-                "order, number the labels after it, and build again",
+                f"{first} and {label} list their classes differently: {why}; give the recordings of both one "
+                "order of class names, with labels that count in this order, and build again",
                 field="classes",
             )
 

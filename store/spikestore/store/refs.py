@@ -96,7 +96,7 @@ def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Re
     def change(before: Pins) -> Pins:
         if before and before != pins and not move:
             raise UsageError(
-                f"{name!r} stands for something else ({', '.join(before)}): take another name, or move this one "
+                f"the name {name!r} already stands for other feature sets ({', '.join(before)}): choose another name, or move this one "
                 "(--move; move=True in Python)",
                 name=name,
             )

@@ -81,6 +81,15 @@ def test_a_folder_in_the_way_is_told_first(store_folder: Path, tmp_path: Path, n
     assert [one.name for one in tmp_path.iterdir()] == [name]
 
 
+def test_a_file_in_the_way_is_told(store_folder: Path, tmp_path: Path) -> None:
+    """The right to write there would not help."""
+    (tmp_path / "run").touch()
+    with pytest.raises(
+        UsageError, match="run is a file, where a folder of the run will be: take another folder"
+    ):
+        run(config(), Store(store_folder), tmp_path / "run", device="cpu", progress=silent)
+
+
 def test_first_weights_are_to_blame_for_the_first_loss(store_folder: Path, tmp_path: Path) -> None:
     """No step was taken yet, so the learning rate is not at fault."""
     wild = config(network={"input_scale": 1e300})

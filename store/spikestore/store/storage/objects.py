@@ -195,16 +195,23 @@ class ObjectStorage:
             if "NoSuchBucket" in str(error):
                 bucket = self.url.partition("://")[2].partition("/")[0]
                 raise StoreError(
-                    f"there is no bucket {bucket}: make it, or check {self.url}", path=path
+                    f"there is no bucket {bucket}: create it, or check the URL {self.url} and AWS_ENDPOINT_URL",
+                    path=path,
                 ) from None
             if _is_denied(error):
                 if verb in {"write", "delete"}:
                     message = (
-                        f"the store {self.url} can't be written to: permission denied, or no credentials"
+                        f"the store {self.url} can't be written to: permission denied, or {_CREDENTIALS}"
                     )
                     raise ReadOnlyStoreError(message, path=path) from None
                 raise StoreError(
-                    f"the store {self.url} can't be read: permission denied, or no credentials in the environment",
+                    f"the store {self.url} can't be read: permission denied, or {_CREDENTIALS}",
+                    path=path,
+                ) from None
+            if "builder error" in str(error) and "http://" in str(error):
+                raise StoreError(
+                    f"the server of {self.url} has an http:// address, which is not encrypted: use https://, or set "
+                    "AWS_ALLOW_HTTP=true",
                     path=path,
                 ) from None
             if _is_unreachable(error):
@@ -214,6 +221,9 @@ class ObjectStorage:
                     path=path,
                 ) from None
             raise StoreError(f"can't {verb} {path} in {self.url}: {_first_line(error)}", path=path) from error
+
+
+_CREDENTIALS = "no valid credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 
 def _is_denied(error: Exception) -> bool:

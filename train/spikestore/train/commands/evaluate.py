@@ -13,7 +13,12 @@ from spikestore.train.commands.train import DeviceOption, OtherDataOption
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt or last.pt of a run.")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="A checkpoint, or the folder of a run, of which best.pt is taken."
+        ),
+    ],
     store: StoreOption = None,
     split: Annotated[str, typer.Option("--split", help="Split to evaluate on.")] = "test",
     name: Annotated[str | None, typer.Option("--name", help="Feature sets, instead of the run's.")] = None,
@@ -33,8 +38,9 @@ def evaluate(
     from spikestore.store.machine import expand_home
     from spikestore.train.models.backends import known_backend
     from spikestore.train.runs.run import evaluate as measure
+    from spikestore.train.runs.trained import checkpoint_path
 
-    path = expand_home(checkpoint)
+    path = checkpoint_path(expand_home(checkpoint))
     opened = open_store(store, must_exist=path.exists())  # a missing checkpoint is reported first
     with progress("samples") as report:
         found, samples = measure(

@@ -44,6 +44,11 @@ def refuse_unwritable(folder: Path) -> None:
                 path=str(path),
             )
     for place in (folder, folder / "tensorboard"):
+        if place.exists() and not place.is_dir():
+            raise UsageError(
+                f"{place} is a file, where a folder of the run will be: take another folder with --folder",
+                path=str(place),
+            )
         probe = place / f".probe.{secrets.token_hex(4)}"
         try:
             place.mkdir(parents=True, exist_ok=True)

@@ -95,7 +95,7 @@ def load_network(
         raise UsageError(
             "the path of a checkpoint is empty: give a file, or the folder of a run (is a variable not set?)"
         )
-    checkpoint = load_checkpoint(_checkpoint_path(expand_home(path)))
+    checkpoint = load_checkpoint(checkpoint_path(expand_home(path)))
     spec = checkpoint.config.network
     if backend is not None:
         spec = spec.model_copy(update={"backend": known_backend(backend)})
@@ -112,7 +112,14 @@ def load_network(
     return network
 
 
-def _checkpoint_path(path: Path) -> Path:
+def checkpoint_path(path: Path) -> Path:
+    """Return the checkpoint that a path means: the file itself, or ``best.pt`` of the folder of a run, else its ``last.pt``.
+
+    Raises
+    ------
+    SourceNotFoundError
+        The folder has neither.
+    """
     if not path.is_dir():
         return path
     for name in ("best.pt", "last.pt"):

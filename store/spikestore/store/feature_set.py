@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +18,18 @@ from spikestore.store.columns.limits import (
 )
 from spikestore.store.columns.reader import Apply, ColumnReader, DirectReader, column_reader
 from spikestore.store.columns.samples import SampleColumns, concatenate
+from spikestore.store.committed_build import CommittedBuild
 from spikestore.store.machine import available_cores
 from spikestore.store.storage import Storage
-from spikestore.store.trust.documents import manifest_of, record_of, root_of
+from spikestore.store.trust.documents import manifest_of
 from spikestore.store.trust.rows import refuse_untrue_column, refuse_untrue_rows
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.record import Record
 from spikestore.store_schemas.documents.ref import Pin
-from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError, UsageError
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError, UsageError
 from spikestore.store_schemas.layout import BLOCK, Layout
 from spikestore.store_schemas.specs.canonical import sha256_hex
-
-if TYPE_CHECKING:
-    from zarr.storage import StorePath
 
 
 class FeatureSet:
@@ -51,6 +49,7 @@ class FeatureSet:
         self._storage = storage
         self.address = address
         self.manifest = manifest
+        self._build = CommittedBuild(storage, address, manifest)
 
     @classmethod
     def open(cls, storage: Storage, address: Address) -> FeatureSet:
@@ -70,7 +69,12 @@ class FeatureSet:
 
     def __getstate__(self) -> dict[str, Any]:
         # Without what was opened: a reader holds a lock, and whoever gets a copy opens one of its own.
-        return {"_storage": self._storage, "address": self.address, "manifest": self.manifest}
+        return {
+            "_storage": self._storage,
+            "address": self.address,
+            "manifest": self.manifest,
+            "_build": self._build,
+        }
 
     def __len__(self) -> int:
         return self.manifest.samples
@@ -110,7 +114,7 @@ class FeatureSet:
     @property
     def data_path(self) -> str:
         """Path of the Zarr group in the storage."""
-        return self.address.data(self.manifest.plan_id)
+        return self._build.data_path
 
     @cached_property
     def root(self) -> dict[str, Any]:
@@ -123,19 +127,11 @@ class FeatureSet:
         MissingObjectError
             The set was removed.
         """
-        path = f"{self.data_path}/zarr.json"
-        try:
-            data = self._storage.get(path)
-        except MissingObjectError as error:
-            gone = self._removed()
-            if gone is not None:
-                raise gone from error
-            raise self._missing(path) from error
-        return root_of(self.address, self.manifest, data)
+        return self._build.root()
 
     @cached_property
     def _columns(self) -> ColumnReader:
-        return column_reader(self.manifest, self.root, _StoredObjects(self))
+        return column_reader(self.manifest, self.root, self._build)
 
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
         """Read rows `start` to `stop` (exclusive).
@@ -157,7 +153,15 @@ class FeatureSet:
         stop = len(self) if stop is None else stop
         if not 0 <= start < stop <= len(self):
             raise UsageError(f"rows {start} to {stop} are not in a set of {len(self)} samples")
-        return concatenate(self._runs(start, stop))
+        size, runs = self.manifest.fragment_samples, []
+        for fragment in range(start // size, (stop - 1) // size + 1):
+            base = fragment * size
+            first, last = max(start - base, 0), min(stop - base, size)
+            block_start = first // BLOCK * BLOCK
+            block_stop = min(-(-last // BLOCK) * BLOCK, self.manifest.fragments[fragment].samples)
+            run = self._read_checked(fragment, block_start, block_stop)
+            runs.append(run.rows(first - block_start, last - block_start))
+        return concatenate(runs)
 
     def fragments(self) -> Iterator[SampleColumns]:
         """Yield all rows, a fragment at a time, each checked; its chunks are decoded on all cores."""
@@ -187,7 +191,7 @@ class FeatureSet:
             try:
                 data = self._storage.get(path)
             except MissingObjectError as error:
-                raise self._missing(path) from error
+                raise self._build.missing(path) from error
             if sha256_hex(data) != sha256[f"{name}/c/{fragment}"]:
                 raise DamagedError(f"{path} in {self._storage.url} is damaged", objects=(path,))
             values = reader.column(name, fragment, data)
@@ -225,45 +229,11 @@ class FeatureSet:
 
     def record(self, fragment: int) -> Record:
         """Read the record of a fragment, checked against the manifest."""
-        return self.parse_record(fragment, self.record_bytes(fragment))
-
-    def parse_record(self, fragment: int, data: bytes) -> Record:
-        """Parse the record of a fragment and check that it says what the manifest says.
-
-        Raises
-        ------
-        DamagedError
-            It is no record, or contradicts the manifest.
-        """
-        return record_of(self.address, self.manifest, fragment, data)
+        return self._build.record(fragment)
 
     def record_bytes(self, fragment: int) -> bytes:
         """Return the bytes of a fragment's record, which have the SHA-256 that the manifest says."""
-        path = self.address.record(self.manifest.plan_id, fragment)
-        try:
-            data = self._storage.get(path)
-        except MissingObjectError as error:
-            raise self._missing(path) from error
-        if sha256_hex(data) != self.manifest.fragments[fragment].record:
-            raise self._not_promised(path)
-        return data
-
-    def _missing(self, path: str) -> DamagedError:
-        return DamagedError(f"{path} is missing from {self._storage.url}", objects=(path,), why="missing")
-
-    def _not_promised(self, path: str) -> DamagedError:
-        why = "its SHA-256 is not what the manifest says"
-        return DamagedError(f"{path} is damaged: {why}", objects=(path,), why=why)
-
-    def _runs(self, start: int, stop: int) -> Iterator[SampleColumns]:
-        size = self.manifest.fragment_samples
-        for fragment in range(start // size, (stop - 1) // size + 1):
-            base = fragment * size
-            first, last = max(start - base, 0), min(stop - base, size)
-            block_start = first // BLOCK * BLOCK
-            block_stop = min(-(-last // BLOCK) * BLOCK, self.manifest.fragments[fragment].samples)
-            run = self._read_checked(fragment, block_start, block_stop)
-            yield run.rows(first - block_start, last - block_start)
+        return self._build.record_bytes(fragment)
 
     def _read_checked(self, fragment: int, start: int, stop: int, decode: Apply = map) -> SampleColumns:
         try:
@@ -276,95 +246,14 @@ class FeatureSet:
         try:
             run, stored = reader.read(fragment, start, stop, decode)
         except Exception as error:
-            raise self._diagnose(fragment, error) from error
+            raise self._build.diagnose(fragment, error) from error
         except BaseException as error:
             # A panic in a Rust codec derives from BaseException only.
             if type(error).__name__ != "PanicException":
                 raise
-            raise self._diagnose(fragment, error) from error
+            raise self._build.diagnose(fragment, error) from error
         try:
             refuse_untrue_rows(self.address, self.manifest, fragment, run, stored, start)
         except DamagedError as error:
-            raise self._diagnose(fragment, error) from error
+            raise self._build.diagnose(fragment, error) from error
         return run
-
-    def _diagnose(self, fragment: int, error: BaseException) -> StoreError:
-        """Find the object that is to blame for a failed read."""
-        gone = self._removed()
-        if gone is not None:
-            return gone
-        objects: dict[str, str] = {}
-        for path, sha256 in self._objects_of(fragment, objects, error):
-            try:
-                data = self._storage.get(path)
-            except MissingObjectError:
-                objects[path] = "missing"
-            except DamagedError as broken:
-                objects[path] = broken.message
-            else:
-                if sha256 is not None and sha256_hex(data) != sha256:
-                    objects[path] = "damaged"
-        path = f"{self.data_path} (fragment {fragment})"
-        if objects:
-            named = ", ".join(f"{path} ({what})" for path, what in objects.items())
-            return DamagedError(f"the store {self._storage.url} is damaged: {named}", objects=tuple(objects))
-        if isinstance(error, DamagedError):
-            return DamagedError(f"{path} is damaged: {error}", objects=(path,))
-        return StoreError(f"{path} can't be read, though its objects are intact: {error}", path=path)
-
-    def _objects_of(
-        self, fragment: int, objects: dict[str, str], why: BaseException
-    ) -> Iterator[tuple[str, str | None]]:
-        """Yield the objects of a fragment with their hashes; without them where the record itself is damaged."""
-        try:
-            record = self.record(fragment)
-        except DamagedError as error:
-            record_path = self.address.record(self.manifest.plan_id, fragment)
-            objects[record_path] = "missing" if isinstance(error.__cause__, MissingObjectError) else "damaged"
-            # Its values can't be read either, or nobody would ask: damaged, but for those that are missing.
-            objects[f"{self.data_path} (fragment {fragment})"] = f"can't be read: {why}"
-            for path in self.layout.fragment_objects(fragment, self.manifest.fragments[fragment].nnz):
-                yield f"{self.data_path}/{path}", None
-            return
-        for entry in record.objects:
-            yield f"{self.data_path}/{entry.path}", entry.sha256
-
-    def _removed(self) -> StoreError | None:
-        """Return the error of a set that was removed, or removed and built again, after it was opened."""
-        what = "was removed from"
-        try:
-            manifest = manifest_of(self.address, self._storage.get(self.address.manifest))
-            if manifest.plan == self.manifest.plan:
-                return None
-            what = "was built again, as another build, in"
-        except MissingObjectError:
-            pass
-        except StoreError:  # damaged: that explains nothing
-            return None
-        return MissingObjectError(
-            f"{self.address.folder} {what} {self._storage.url} while it was read: what was read before is right; build or "
-            "copy it again, and open it again",
-            path=self.address.manifest,
-        )
-
-
-class _StoredObjects:
-    """The objects of a committed build, as an `ObjectSource`."""
-
-    def __init__(self, features: FeatureSet) -> None:
-        self._features = features
-
-    def get(self, path: str) -> bytes:
-        return self._features.storage.get(f"{self._features.data_path}/{path}")
-
-    def get_range(self, path: str, start: int, stop: int) -> bytes:
-        return self._features.storage.get_range(f"{self._features.data_path}/{path}", start, stop)
-
-    def sizes(self, fragment: int) -> Mapping[str, int]:
-        try:
-            return {entry.path: entry.size for entry in self._features.record(fragment).objects}
-        except DamagedError:  # the values have their check all the same
-            return {}
-
-    def zarr_store(self) -> StorePath:
-        return self._features.storage.zarr_store(self._features.data_path)

@@ -37,7 +37,7 @@ from spikestore.store.sharing.acceptance import (
 )
 from spikestore.store.storage import FolderStorage, Storage
 from spikestore.store.storage.staging import Staging
-from spikestore.store.trust.documents import RecordTotals, manifest_of, plan_of
+from spikestore.store.trust.documents import RecordTotals, manifest_of, plan_of, record_of
 from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store_schemas.documents.record import ObjectEntry, Record
 from spikestore.store_schemas.documents.zarr_metadata import documents
@@ -179,7 +179,7 @@ class _Copy:
         kept, totals = 0, RecordTotals()
         numbers = range(len(self._features.manifest.fragments))
         for number, data in enumerate(in_order(self._record_bytes, numbers, threads=THREADS)):
-            record = self._features.parse_record(number, data)
+            record = record_of(self._features.address, self._features.manifest, number, data)
             refuse_giants(self._features, record)
             self._expected[self._record_path(number)] = len(data)
             self._expected |= {self._path(entry): entry.size for entry in record.objects}
@@ -242,7 +242,7 @@ class _Copy:
 
     def _fragment(self, number: int, pool: ThreadPoolExecutor) -> None:
         data = self._records.pop(number, None) or self._record_bytes(number)
-        record = self._features.parse_record(number, data)
+        record = record_of(self._features.address, self._features.manifest, number, data)
         put = self._fragment_decoded if self._deep else self._fragment_as_it_is
         put(record, pool)
         self._put(self._record_path(number), data)

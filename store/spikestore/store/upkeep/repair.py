@@ -28,6 +28,7 @@ from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.progress import UnlabelledProgress
 from spikestore.store.storage import Storage
+from spikestore.store.trust.documents import record_of
 from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store.upkeep.repair_documents import Repaired, put_right, repair_documents
 from spikestore.store.upkeep.repair_rewrite import Rows, events_of, write_anew
@@ -203,14 +204,14 @@ class _Repair:
         for data in _stored(self._upstream_storage, path):
             if sha256_hex(data) == promised:
                 self._put(path, data, promised, "from upstream", done)
-                return self._features.parse_record(number, data)
+                return record_of(self._features.address, self._features.manifest, number, data)
         with contextlib.suppress(StoreError):
             columns = self._decoded(number)
             for events in (events_of(columns), EventCounts()):
                 data = self._build(number, columns, self._skipped(number), events, self._objects(number))[1]
                 if sha256_hex(data) == promised:
                     self._put(path, data, promised, "from the fragment's objects", done)
-                    return self._features.parse_record(number, data)
+                    return record_of(self._features.address, self._features.manifest, number, data)
         return None
 
     def _from_same_build(self, record: Record, done: _Fragment) -> bool:
@@ -255,7 +256,7 @@ class _Repair:
                 break
             if sha256_hex(data) == manifest.fragments[done.number].record:
                 path = self._features.address.record(manifest.plan_id, done.number)
-                record = self._features.parse_record(done.number, data)
+                record = record_of(self._features.address, self._features.manifest, done.number, data)
                 self._put(path, data, sha256_hex(data), how, done)
         if record is not None:
             if tuple(block_digests(columns.as_stored(manifest.layout), manifest.layout)) != record.blocks:

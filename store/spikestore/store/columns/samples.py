@@ -124,16 +124,19 @@ def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
     for name, column in columns.in_order(layout):
         if name not in {"index", "value"} and len(column) != samples:
             return Fault(f"column {name} has {len(column)} rows, expected {samples}")
+        if name == "index" and column.dtype == layout.dtype(name):
+            continue  # ascends within a row: the last place of each is looked at below
         problem = range_problem(name, column, layout.dtype(name))
         if problem is not None:
             return Fault(problem)
-    return _place_fault(columns, layout.site_count) if values else None
+    return _place_fault(columns, layout) if values else None
 
 
-def _place_fault(columns: SampleColumns, site_count: int) -> Fault | None:
+def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
     """Return the first row whose non-zeros do not ascend within its frames, or hold a 0."""
     offsets = columns.offsets()
-    if not columns.value.all():
+    no_zero = columns.value.min() > 0 if columns.value.dtype.kind == "u" else columns.value.all()
+    if not no_zero:  # the minimum is twice as fast
         zero = int(np.flatnonzero(columns.value == 0)[0])
         return Fault("a stored value is 0", int(np.searchsorted(offsets, zero, "right")) - 1)
     # Within a sample it increases: so it may fall only where a sample begins, and its last place is its largest.
@@ -143,9 +146,14 @@ def _place_fault(columns: SampleColumns, site_count: int) -> Fault | None:
     if len(wrong):
         return Fault("index does not strictly increase within a sample", int(begins[wrong[0]]) - 1)
     filled = np.flatnonzero(columns.nnz)
-    last = columns.index[offsets[filled + 1] - 1].astype(np.uint64)
+    last = columns.index[offsets[filled + 1] - 1]
+    problem = range_problem("index", last, layout.dtype("index"))
+    if problem is not None:
+        return Fault(problem)
     # Divided, as a product of numbers that anybody may have written could wrap around.
-    wrong = np.flatnonzero(last // np.uint64(site_count) >= columns.n_bins[filled].astype(np.uint64))
+    wrong = np.flatnonzero(
+        last.astype(np.uint64) // np.uint64(layout.site_count) >= columns.n_bins[filled].astype(np.uint64)
+    )
     if len(wrong):
         return Fault("an index lies outside its sample's frames", int(filled[wrong[0]]))
     return None

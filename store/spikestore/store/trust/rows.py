@@ -121,18 +121,21 @@ def _dtype_fault(columns: SampleColumns, manifest: Manifest) -> Fault | None:
 
 def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, first: int) -> Fault | None:
     """Return the first row that the manifest contradicts."""
-    for name, column, most in (
-        ("index", columns.index, manifest.max_index),
-        ("value", columns.value, manifest.max_value),
-    ):
-        if len(column) and int(column.max()) > most:
-            place = int(np.flatnonzero(column > most)[0])
-            row = int(np.searchsorted(columns.offsets(), place, "right")) - 1
-            return Fault(f"{name} {column[place]}, the manifest says at most {most:.16g}", row)
+    offsets = columns.offsets()
+    filled = np.flatnonzero(columns.nnz)
+    last = columns.index[offsets[filled + 1] - 1]  # which is a row's largest
+    above = np.flatnonzero(last > manifest.max_index)
+    if len(above):
+        what = f"index {last[above[0]]}, the manifest says at most {manifest.max_index}"
+        return Fault(what, int(filled[above[0]]))
+    if len(columns.value) and float(columns.value.max()) > manifest.max_value:
+        place = int(np.flatnonzero(columns.value > manifest.max_value)[0])
+        what = f"value {columns.value[place]}, the manifest says at most {manifest.max_value:.16g}"
+        return Fault(what, int(np.searchsorted(offsets, place, "right")) - 1)
     skipped = _skipped(manifest, len(columns), first)
-    filled = np.flatnonzero(skipped & ((columns.nnz != 0) | (columns.n_bins != 0)))
-    if len(filled):
-        return Fault("a skipped row has non-zeros or time bins", int(filled[0]))
+    wrong = np.flatnonzero(skipped & ((columns.nnz != 0) | (columns.n_bins != 0)))
+    if len(wrong):
+        return Fault("a skipped row has non-zeros or time bins", int(wrong[0]))
     return _bins_fault(manifest, fragment, columns.n_bins) or _label_fault(manifest, columns.label, first)
 
 

@@ -178,16 +178,16 @@ def test_the_first_to_fail_speaks() -> None:
     """It is told with its number; whoever fails behind it ends in silence; a lost connection is told as that."""
     store = HashStore()
     first, second = (Ranks(rank, 2, rank, store) for rank in (1, 0))
-    told = ranks_module._as_told(UsageError("no such file"), first)
+    told = ranks_module._with_rank(UsageError("no such file"), first)
     assert isinstance(told, UsageError)
     assert str(told) == "rank 1 of 2: no such file"
-    assert isinstance(ranks_module._as_told(UsageError("no such file"), second), AnotherRankError)
+    assert isinstance(ranks_module._with_rank(UsageError("no such file"), second), AnotherRankError)
     lost = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:7")
-    told = ranks_module._as_told(lost, Ranks(0, 2, 0, HashStore()))
+    told = ranks_module._with_rank(lost, Ranks(0, 2, 0, HashStore()))
     assert isinstance(told, RankError)
     assert "rank 0 of 2 lost the others" in str(told)
     own = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    assert ranks_module._as_told(own, Ranks(0, 2, 0, HashStore())) is own
+    assert ranks_module._with_rank(own, Ranks(0, 2, 0, HashStore())) is own
 
 
 def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def evaluate(
     path = checkpoint_path(expand_home(checkpoint))
     opened = open_store(store, must_exist=path.exists())  # a missing checkpoint is reported first
     with progress("samples") as report:
-        found, samples = measure(
+        measured, samples = measure(
             path,
             opened,
             split=split,
@@ -54,6 +54,6 @@ def evaluate(
             progress=report,
         )
     if as_json:
-        print_json({"checkpoint": str(checkpoint), "split": split, "accuracy": found, "samples": samples})
+        print_json({"checkpoint": str(checkpoint), "split": split, "accuracy": measured, "samples": samples})
     else:
-        typer.echo(f"accuracy on {split}: {found:.3f} ({samples} samples)")
+        typer.echo(f"accuracy on {split}: {measured:.3f} ({samples} samples)")

@@ -68,7 +68,7 @@ def train(
     from spikestore.train.runs.run import run
 
     try:
-        with joined(device) as (ranks, place):
+        with joined(device) as (ranks, own_device):
             if not ranks.first:  # the first one speaks for all
                 logging.getLogger("spikestore").setLevel(logging.ERROR)
             loaded = _configured(config, epochs=epochs, seed=seed, residence=residence, backend=backend)
@@ -78,7 +78,7 @@ def train(
                     loaded,
                     open_store(store, must_exist=not loaded.upstreams),
                     runs,
-                    device=place,
+                    device=own_device,
                     restart=restart,
                     other_data=other_data,
                     origin=str(config),
@@ -94,15 +94,20 @@ def train(
         return
     if as_json:
         epoch_list = [
-            {"epoch": one.epoch, "loss": one.loss, "accuracy": one.accuracy, "spike_rates": one.spike_rates}
-            for one in outcome.epochs
+            {
+                "epoch": epoch.epoch,
+                "loss": epoch.loss,
+                "accuracy": epoch.accuracy,
+                "spike_rates": epoch.spike_rates,
+            }
+            for epoch in outcome.epochs
         ]
         summary = {
             "folder": str(runs),
             "best_accuracy": outcome.best,
             "backend": loaded.network.backend,
             "precision": loaded.precision,
-            "device": str(place),
+            "device": str(own_device),
             "ranks": ranks.count,
             "epochs": epoch_list,
         }

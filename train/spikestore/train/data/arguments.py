@@ -56,11 +56,11 @@ def callables(name: str, value: object, example: str) -> tuple[Callable[..., Any
     if value is None:
         return ()
     several = isinstance(value, Iterable) and not isinstance(value, str | bytes) and not callable(value)
-    found: tuple[Any, ...] = tuple(value) if several else (value,)  # type: ignore[arg-type]
-    for one in found:
-        if not callable(one):
-            raise UsageError(f"{name} is {one!r}, should be a callable, such as {example}", field=name)
-    return found
+    functions: tuple[Any, ...] = tuple(value) if several else (value,)  # type: ignore[arg-type]
+    for function in functions:
+        if not callable(function):
+            raise UsageError(f"{name} is {function!r}, should be a callable, such as {example}", field=name)
+    return functions
 
 
 def augmentations(value: object) -> tuple[Callable[..., Any], ...]:
@@ -71,13 +71,13 @@ def augmentations(value: object) -> tuple[Callable[..., Any], ...]:
     UsageError
         Something is no callable, or a class in place of an object of it.
     """
-    found = callables("augment", value, "TimeShift(bins=5)")
-    for one in found:
-        if isinstance(one, type):
+    functions = callables("augment", value, "TimeShift(bins=5)")
+    for function in functions:
+        if isinstance(function, type):
             raise UsageError(
-                f"augment is the class {one.__name__}, should be an object of it: {one.__name__}(…)"
+                f"augment is the class {function.__name__}, should be an object of it: {function.__name__}(…)"
             )
-    return found
+    return functions
 
 
 def refuse_arguments(

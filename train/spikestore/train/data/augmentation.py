@@ -139,8 +139,8 @@ class SpatialFlip:
         flipped = ((bits >> 11) & (2**53 - 1) < int(self.probability * 2**53))[_owner(batch)]
         index, width = widen(batch.index), batch.sites[-1]
         step, size = (1, width) if self.axis == "x" else (width, batch.sites[-2])
-        at = index // step % size
-        mirrored = index + (size - 1 - 2 * at) * step
+        coordinate = index // step % size
+        mirrored = index + (size - 1 - 2 * coordinate) * step
         # Places are distinct as before, but no longer ascend, which a coalesced tensor needs.
         return replace(
             batch, index=torch.where(flipped, mirrored, index), value=widen(batch.value), unique=False

@@ -161,8 +161,8 @@ def weighted_order(
     ends = np.cumsum(weights)
     # 53 bits, as many as a float64 holds, so that the draw stays below the end.
     draws = (key >> np.uint64(11)) * 2.0**-53 * ends[-1]
-    found = np.searchsorted(ends, draws, side="right")
-    drawn: npt.NDArray[np.int64] = np.minimum(found, np.flatnonzero(weights)[-1]).astype(np.int64)
+    numbers = np.searchsorted(ends, draws, side="right")
+    drawn: npt.NDArray[np.int64] = np.minimum(numbers, np.flatnonzero(weights)[-1]).astype(np.int64)
     return drawn
 
 

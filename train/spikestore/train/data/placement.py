@@ -34,10 +34,10 @@ def pick_device(device: str | torch.device) -> torch.device:
     UsageError
         There is no such device here.
     """
-    found = named_device(device)
+    chosen = named_device(device)
     if device != "auto":
-        try_device(found)
-    return found
+        try_device(chosen)
+    return chosen
 
 
 def named_device(device: str | torch.device) -> torch.device:
@@ -51,14 +51,14 @@ def named_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        found = torch.device(device)
+        chosen = torch.device(device)
     except (RuntimeError, TypeError):
         raise UsageError(f"{device!r} is no device: say cpu, cuda or cuda:1") from None
-    if found.type == "cuda" and not torch.cuda.is_available():
+    if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"{device} was asked for, but torch {torch.__version__} sees no GPU here")
-    if found.type == "meta":
+    if chosen.type == "meta":
         raise UsageError("a device 'meta' holds no numbers: say cpu, cuda or cuda:1")
-    return found
+    return chosen
 
 
 def try_device(device: torch.device) -> None:
@@ -75,8 +75,8 @@ def try_device(device: torch.device) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
         sentence = str(error).partition(". ")[0].partition("\n")[0]  # torch goes on for a page
-        why = sentence or type(error).__name__
-        raise UsageError(f"{device} was asked for, and torch can't use it here: {why}") from None
+        reason = sentence or type(error).__name__
+        raise UsageError(f"{device} was asked for, and torch can't use it here: {reason}") from None
 
 
 def choose_residence(features: FeatureSet, residence: Residence, device: torch.device) -> Chosen:

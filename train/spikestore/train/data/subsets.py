@@ -61,10 +61,10 @@ def rows_where(
     """
     table = _table_of(features)
     wanted = _numbers(table, column, values)
-    found = table.numbers[np.isin(table.column(column), wanted)]
-    if not len(found):
+    numbers = table.numbers[np.isin(table.column(column), wanted)]
+    if not len(numbers):
         raise UsageError(f"no row of {features!r} has {column} in {wanted[:10]}")
-    return found
+    return numbers
 
 
 def hold_out(
@@ -143,7 +143,7 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
     >>> keep_partition(features, "by-speaker", {"train": kept, "valid": held_out})       # doctest: +SKIP
     >>> FeatureLoader(features, 128, rows="by-speaker:valid")                            # doctest: +SKIP
     """
-    rows = {part: subset_rows(features, one) for part, one in parts.items()}
+    rows = {part: subset_rows(features, selection) for part, selection in parts.items()}
     store_partition(features.storage, features.address.source_key, name, len(features), rows)
 
 
@@ -158,17 +158,17 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
         What is stored is no partition of this set.
     """
     name, _, part = text.partition(":")
-    found = load_partition(features.storage, features.address.source_key, name)
-    if found.samples != len(features):
+    partition = load_partition(features.storage, features.address.source_key, name)
+    if partition.samples != len(features):
         path = partition_path(features.address.source_key, name)
         raise DamagedError(
-            f"{path} in {features.storage.url} divides {found.samples} rows, the set has {len(features)}",
+            f"{path} in {features.storage.url} divides {partition.samples} rows, the set has {len(features)}",
             objects=(path,),
         )
-    if part not in found.parts:
-        known = ", ".join(f"{name}:{one}" for one in found.parts)
+    if part not in partition.parts:
+        known = ", ".join(f"{name}:{existing}" for existing in partition.parts)
         raise UnknownNameError(f"the partition {name!r} has no part {part!r}: say {known}", name=text)
-    return found.rows(part)
+    return partition.rows(part)
 
 
 def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
@@ -226,8 +226,8 @@ def _checked_rows(rows: npt.ArrayLike | None, count: int, left_out: Rows, name: 
         raise UsageError("rows has a row twice: to draw some more often than others, give weights")
     kept = distinct[~np.isin(distinct, left_out)].astype(np.int64)
     if not len(kept):
-        what = "none was asked for" if rows is not None and not len(asked) else "every one was skipped"
-        raise UsageError(f"no recording of {name} is left ({what}): there is nothing to load")
+        reason = "none was asked for" if rows is not None and not len(asked) else "every one was skipped"
+        raise UsageError(f"no recording of {name} is left ({reason}): there is nothing to load")
     return kept
 
 
@@ -239,13 +239,13 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
     UsageError
         There is not one for each row of the set, nor one for each of `rows`; or they are negative, not finite, or all 0.
     """
-    given = as_array(weights).astype(np.float64)
-    if given.shape not in ((len(features),), (len(rows),)):
+    array = as_array(weights).astype(np.float64)
+    if array.shape not in ((len(features),), (len(rows),)):
         several = "" if len(rows) == len(features) else f", or ({len(rows)},): one for each sample"
         raise UsageError(
-            f"weights has shape {given.shape}, should be ({len(features)},): one for each row{several}"
+            f"weights has shape {array.shape}, should be ({len(features)},): one for each row{several}"
         )
-    chosen = given if len(given) == len(rows) else given[rows]
+    chosen = array if len(array) == len(rows) else array[rows]
     if not np.isfinite(chosen).all() or (chosen < 0).any() or not chosen.any():
         raise UsageError("weights should be finite, not negative, and not all 0")
     relative: npt.NDArray[np.float64] = chosen / chosen.max()  # whose sum can't overflow

@@ -63,10 +63,10 @@ def find_toolkit() -> Path:
             f"exodus is compiled with nvcc, and there is none in $CUDA_HOME, on the PATH or in /usr/local/cuda: "
             f"install a CUDA toolkit {major}, as torch has it ({wanted}), or take the backend fused"
         )
-    found = _version(home)
-    if found is None or found.partition(".")[0] != major:
+    toolkit = _version(home)
+    if toolkit is None or toolkit.partition(".")[0] != major:
         raise UsageError(
-            f"torch was built with CUDA {wanted}, and {home} has {found or 'an nvcc that does not run'}: set CUDA_HOME "
+            f"torch was built with CUDA {wanted}, and {home} has {toolkit or 'an nvcc that does not run'}: set CUDA_HOME "
             f"to a toolkit {major}, or take the backend fused"
         )
     return home
@@ -114,9 +114,9 @@ def _home() -> Path | None:
         nvcc and str(Path(nvcc).resolve().parents[1]),
         "/usr/local/cuda",
     ]
-    for one in candidates:
-        if one and (Path(one) / "bin" / "nvcc").is_file():
-            return Path(one)
+    for candidate in candidates:
+        if candidate and (Path(candidate) / "bin" / "nvcc").is_file():
+            return Path(candidate)
     return None
 
 
@@ -124,11 +124,11 @@ def _version(home: Path) -> str | None:
     """Return the version that nvcc tells, as in "13.0"."""
     try:
         command = [str(home / "bin" / "nvcc"), "--version"]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 a compiler
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 a compiler
     except OSError:
         return None
-    found = re.search(r"release (\d+\.\d+)", told.stdout)
-    return found and found[1]
+    release = re.search(r"release (\d+\.\d+)", answer.stdout)
+    return release and release[1]
 
 
 if __name__ == "__main__":

@@ -59,11 +59,11 @@ class _SumWindows(torch.autograd.Function):
         ctx.shape, ctx.size = x.shape, size
         height, width = (side // size * size for side in x.shape[-2:])
         rows = x[..., 0:height:size, :width].clone()
-        for place in range(1, size):
-            rows += x[..., place:height:size, :width]
+        for index in range(1, size):
+            rows += x[..., index:height:size, :width]
         sums = rows[..., ::size].clone()
-        for place in range(1, size):
-            sums += rows[..., place::size]
+        for index in range(1, size):
+            sums += rows[..., index::size]
         return sums
 
     @staticmethod
@@ -78,6 +78,6 @@ class _SumWindows(torch.autograd.Function):
             if (height, width) == ctx.shape[-2:]
             else gradient.new_zeros(ctx.shape)
         )
-        for place in range(size):
-            x[..., place:height:size, :width] = wide
+        for index in range(size):
+            x[..., index:height:size, :width] = wide
         return x, None

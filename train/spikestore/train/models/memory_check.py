@@ -45,8 +45,8 @@ def fitting_network(
     except SpikestoreError as error:
         raise type(error)(f"{origin}: network: {error.message}", **error.details) from error
     except (RuntimeError, MemoryError) as error:  # of convolutions that pass for small above
-        why = str(error).splitlines()[0] if str(error) else "no memory"
-        raise UsageError(f"{origin}: network: can't be built: {why}", path=origin) from error
+        reason = str(error).splitlines()[0] if str(error) else "no memory"
+        raise UsageError(f"{origin}: network: can't be built: {reason}", path=origin) from error
 
 
 def _refuse_more_than_memory(
@@ -55,23 +55,23 @@ def _refuse_more_than_memory(
     """Name the largest layer, if there is no memory for all; an allocation that is granted may still kill the process."""
     sizes: dict[str, int] = {}
     channels = shape.get("polarities", 1)
-    for place, one in enumerate(spec.convolutions):
-        sizes[f"convolutions[{place}]"] = channels * one.channels * one.kernel**2
-        channels = one.channels
+    for number, convolution in enumerate(spec.convolutions):
+        sizes[f"convolutions[{number}]"] = channels * convolution.channels * convolution.kernel**2
+        channels = convolution.channels
     # Pixels behind convolutions are left out: what counts here are layers beyond all reason.
     inputs = channels if spec.convolutions else shape["sites"]
-    for place, neurons in enumerate(spec.hidden):
-        sizes[f"hidden[{place}]"] = inputs * neurons
+    for number, neurons in enumerate(spec.hidden):
+        sizes[f"hidden[{number}]"] = inputs * neurons
         inputs = neurons
     weights = 4 * sum(sizes.values())
     free = {"host": (weights, free_host_bytes())}  # where they are made
     free["host" if device.type == "cpu" else str(device)] = (copies * weights, free_device_bytes(device))
     largest = max(sizes, key=lambda name: sizes[name])
-    for where, (needed, there) in free.items():
-        if needed > there:
+    for memory, (needed, free_bytes) in free.items():
+        if needed > free_bytes:
             raise UsageError(
-                f"{origin}: network.{largest}: is too large: the network needs {size_text(needed)} on the {where} for weights"
-                f"{', gradients and optimiser' if needed > weights else ''}, and {size_text(there)} are free",
+                f"{origin}: network.{largest}: is too large: the network needs {size_text(needed)} on the {memory} for weights"
+                f"{', gradients and optimiser' if needed > weights else ''}, and {size_text(free_bytes)} are free",
                 path=origin,
                 field=f"network.{largest}",
             )

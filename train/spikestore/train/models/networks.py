@@ -119,9 +119,9 @@ def build_network(
             raise UsageError("convolutions need frames of (time, polarity, y, x): these have no y")
         inputs = _convolutions(layers, spec, neurons, (polarities, height, width))
     layers["flatten"] = nn.Flatten(start_dim=2)
-    for place, outputs in enumerate(spec.hidden, len(spec.convolutions) + 1):
-        layers[f"linear{place}"] = nn.Linear(inputs, outputs)
-        layers[f"iaf{place}"] = neurons()
+    for number, outputs in enumerate(spec.hidden, len(spec.convolutions) + 1):
+        layers[f"linear{number}"] = nn.Linear(inputs, outputs)
+        layers[f"iaf{number}"] = neurons()
         inputs = outputs
     layers["readout"] = nn.Linear(inputs, classes)
     with torch.no_grad():
@@ -135,22 +135,28 @@ def _convolutions(
 ) -> int:
     """Append convolutional layers; return the number of their outputs."""
     channels, *sides = frame
-    for place, one in enumerate(spec.convolutions, 1):
-        sides = [(side + 2 * one.padding - one.kernel) // one.stride + 1 for side in sides]
-        if one.pool is not None:
-            sides = [side // one.pool_size for side in sides]
+    for number, convolution in enumerate(spec.convolutions, 1):
+        sides = [
+            (side + 2 * convolution.padding - convolution.kernel) // convolution.stride + 1 for side in sides
+        ]
+        if convolution.pool is not None:
+            sides = [side // convolution.pool_size for side in sides]
         if min(sides) < 1:
             raise UsageError(
-                f"convolutions[{place - 1}] leaves nothing of frames of {frame[1]} × {frame[2]}: "
+                f"convolutions[{number - 1}] leaves nothing of frames of {frame[1]} × {frame[2]}: "
                 "take fewer layers, smaller kernels or padding"
             )
-        layers[f"conv{place}"] = FoldedConv2d(
-            channels, one.channels, one.kernel, stride=one.stride, padding=one.padding
+        layers[f"conv{number}"] = FoldedConv2d(
+            channels,
+            convolution.channels,
+            convolution.kernel,
+            stride=convolution.stride,
+            padding=convolution.padding,
         )
-        layers[f"iaf{place}"] = neurons()
-        if one.pool is not None:
-            layers[f"pool{place}"] = SumPool2d(one.pool_size, average=one.pool == "average")
-        channels = one.channels
+        layers[f"iaf{number}"] = neurons()
+        if convolution.pool is not None:
+            layers[f"pool{number}"] = SumPool2d(convolution.pool_size, average=convolution.pool == "average")
+        channels = convolution.channels
     return channels * sides[0] * sides[1]
 
 

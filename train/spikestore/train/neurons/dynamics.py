@@ -69,7 +69,7 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
 
 def _has_tangent(*tensors: Tensor) -> bool:
     """Whether forward-mode differentiation is under way, which `torch.autograd.Function` refuses by name."""
-    return any(forward_ad.unpack_dual(one).tangent is not None for one in tensors)
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def _kernels(x: Tensor) -> Any:

@@ -161,10 +161,10 @@ class IAF(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the parameters that differ from layer to layer."""
-        told = f"spike_threshold={float(self.spike_threshold):g}, spike_fn={'single' if self._single else 'multi'}"
+        text = f"spike_threshold={float(self.spike_threshold):g}, spike_fn={'single' if self._single else 'multi'}"
         if self._to_zero:
-            told += ", reset_fn=zero"
-        return told if self.min_v_mem is None else f"{told}, min_v_mem={float(self.min_v_mem):g}"
+            text += ", reset_fn=zero"
+        return text if self.min_v_mem is None else f"{text}, min_v_mem={float(self.min_v_mem):g}"
 
     def get_buffer(self, target: str) -> Tensor:
         """Return a buffer by its name; the state counts as one, as in Sinabs' layers."""

@@ -62,7 +62,7 @@ def why_not_optimiser(optimiser: torch.optim.Optimizer) -> str | None:
 
 def frozen_by_network(network: nn.Module, batch: Batch) -> tuple[Any, ...]:
     """Return what a graph of the passes has written into it: another value needs another graph."""
-    parameters = tuple((one.data_ptr(), one.requires_grad) for one in network.parameters())
+    parameters = tuple((parameter.data_ptr(), parameter.requires_grad) for parameter in network.parameters())
     return batch.frames.shape, batch.frames.dtype, batch.labels.shape, network.training, parameters
 
 
@@ -74,5 +74,5 @@ def frozen_by_optimiser(optimiser: torch.optim.Optimizer) -> tuple[Any, ...]:
         for name, value in group.items()
         if name != "params"
     )
-    states = [state for one in optimiser.state.values() for state in one.values()]
+    states = [state for tensors in optimiser.state.values() for state in tensors.values()]
     return *numbers, *(state.data_ptr() for state in states if isinstance(state, torch.Tensor))

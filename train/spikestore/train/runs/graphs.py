@@ -150,7 +150,7 @@ class TrainingStep:
         self._recorder: Recorder | None = None
         if cuda_graphs is False:
             return
-        device = next((one.device for one in network.parameters()), torch.device("cpu"))
+        device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         reason = _why_not_device(device, ranks) or self._why_not()
         if reason is None:
             self._recorder = _recorder_for(device)
@@ -212,7 +212,11 @@ class TrainingStep:
             frames,
             labels,
             loss,
-            [(one, one.grad) for one in self._network.parameters() if one.grad is not None],
+            [
+                (parameter, parameter.grad)
+                for parameter in self._network.parameters()
+                if parameter.grad is not None
+            ],
             [(layer, layer.get_buffer("v_mem").detach()) for layer in spiking_layers(self._network).values()],
             passes,
         )
@@ -251,9 +255,9 @@ class TrainingStep:
         self._arithmetic.step(self._optimiser, self._network, self._clip_norm)
 
     def _give_up(self, error: RuntimeError) -> None:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         logger.warning(
-            "training goes on without CUDA graphs, which this GPU or network does not allow: %s", why
+            "training goes on without CUDA graphs, which this GPU or network does not allow: %s", reason
         )
         self._recorder = None
         self._recorded.clear()

@@ -133,10 +133,10 @@ def train(
     frames = FrameValues.of(features[data.train])
     pins = {split: features[split].pin for split in (data.train, data.valid)}
     classes = features[data.train].classes
-    at = Position()
+    position = Position()
     if start is not None:
         restore_run(network, optimiser, arithmetic, start)
-        at = _position(start, pins, data, len(batches))
+        position = _position(start, pins, data, len(batches))
         if start.data[data.train].digest == pins[data.train].digest:
             restore_position(batches, start, data.residence)
     if device.type == "cuda":
@@ -160,43 +160,46 @@ def train(
     def keep(name: str) -> None:
         if ranks.first:
             state = weights(network), optimiser.state_dict(), random_states(), arithmetic.state()
-            where = batches.state_dict()
+            loader_state = batches.state_dict()
             checkpoint = Checkpoint(
-                config, pins, shape, at, *state, classes=classes, loader=where, frames=frames
+                config, pins, shape, position, *state, classes=classes, loader=loader_state, frames=frames
             )
             save_checkpoint(folder / name, checkpoint)
 
-    spikes, results = SpikeCounts(network, at.spikes, ranks), []
-    with _board(folder, at.epoch + 1) if ranks.first else nullcontext() as board:
-        for epoch in range(at.epoch, config.epochs):
+    spikes, results = SpikeCounts(network, position.spikes, ranks), []
+    with _board(folder, position.epoch + 1) if ranks.first else nullcontext() as board:
+        for epoch in range(position.epoch, config.epochs):
             network.train()
             batches.set_epoch(epoch)
-            for number, batch in enumerate(batches, at.batch + 1):
+            for number, batch in enumerate(batches, position.batch + 1):
                 loss = step(batch)
                 if not torch.isfinite(loss):
                     with arithmetic.cast():
-                        where = first_not_finite(network, batch.frames)
-                    raise _not_finite(ranks.from_all(where), epoch, number, config.precision)
-                seen = min(data.batch_size, batches.samples - at.samples)
-                at = replace(
-                    at, batch=number, loss_sum=at.loss_sum + float(loss) * seen, samples=at.samples + seen
+                        layer = first_not_finite(network, batch.frames)
+                    raise _not_finite(ranks.from_all(layer), epoch, number, config.precision)
+                seen = min(data.batch_size, batches.samples - position.samples)
+                position = replace(
+                    position,
+                    batch=number,
+                    loss_sum=position.loss_sum + float(loss) * seen,
+                    samples=position.samples + seen,
                 )
-                progress(at.samples, batches.samples, f"epoch {epoch + 1}")
+                progress(position.samples, batches.samples, f"epoch {epoch + 1}")
                 if (
                     config.checkpoint_batches
                     and number % config.checkpoint_batches == 0
                     and number < len(batches)
                 ):
-                    at = replace(at, spikes=spikes.totals())
+                    position = replace(position, spikes=spikes.totals())
                     keep("last.pt")
             right = accuracy(network, valid, arithmetic=arithmetic, ranks=ranks)
-            result = EpochResult(epoch + 1, at.loss_sum / at.samples, right, spikes.rates())
+            result = EpochResult(epoch + 1, position.loss_sum / position.samples, right, spikes.rates())
             spikes.clear()
             results.append(result)
             if board is not None:
                 _tell(result, board, data.valid)
-            better = result.accuracy > at.best
-            at = Position(epoch + 1, best=max(at.best, result.accuracy))
+            better = result.accuracy > position.best
+            position = Position(epoch + 1, best=max(position.best, result.accuracy))
             if better:
                 keep("best.pt")
             keep("last.pt")
@@ -205,24 +208,24 @@ def train(
 
 def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches: int) -> Position:
     """Return where to go on: with other data at the start of the epoch, whose batches so far were of the old ones."""
-    at = start.position
-    if start.data[data.train].digest != pins[data.train].digest and at.batch > 0:
-        logger.info("%s has other data than before: epoch %d begins anew", data.train, at.epoch + 1)
-        at = Position(at.epoch, best=at.best)
+    position = start.position
+    if start.data[data.train].digest != pins[data.train].digest and position.batch > 0:
+        logger.info("%s has other data than before: epoch %d begins anew", data.train, position.epoch + 1)
+        position = Position(position.epoch, best=position.best)
     if start.data[data.valid].digest != pins[data.valid].digest:
-        at = replace(at, best=-1.0)  # accuracies on two sets do not compare
-    if at.batch >= batches:
+        position = replace(position, best=-1.0)  # accuracies on two sets do not compare
+    if position.batch >= batches:
         raise DamagedError(
-            f"{start.origin} is damaged: position.batch is {at.batch}, of {batches} batches",
+            f"{start.origin} is damaged: position.batch is {position.batch}, of {batches} batches",
             objects=(start.origin,),
         )
-    return at
+    return position
 
 
 def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.AdamW:
     """Return AdamW over all parameters of a network."""
     # On a GPU one kernel for all parameters, which a CUDA graph may replay.
-    on_gpu = all(one.device.type == "cuda" for one in network.parameters())
+    on_gpu = all(parameter.device.type == "cuda" for parameter in network.parameters())
     how: dict[str, Any] = {"fused": True, "capturable": True} if on_gpu else {}
     return torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, **how
@@ -233,8 +236,8 @@ def _board(folder: Path, first: int) -> AbstractContextManager[SummaryWriter]:
     return SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
 
-def _not_finite(found: list[str], epoch: int, number: int, precision: Precision) -> TrainingError:
-    where = next((place for place in found if place != NOWHERE), NOWHERE)
+def _not_finite(layers: list[str], epoch: int, number: int, precision: Precision) -> TrainingError:
+    first = next((layer for layer in layers if layer != NOWHERE), NOWHERE)
     if (epoch, number) == (0, 1):
         advice = (
             "before the first step, so the first weights are too large: lower input_scale under [network]"
@@ -243,10 +246,10 @@ def _not_finite(found: list[str], epoch: int, number: int, precision: Precision)
     else:
         advice = "lower learning_rate, or set clip_norm, under [optimiser]"
     return TrainingError(
-        f"the loss of batch {number} in epoch {epoch + 1} is not finite, first in {where}: {advice}",
+        f"the loss of batch {number} in epoch {epoch + 1} is not finite, first in {first}: {advice}",
         epoch=epoch + 1,
         batch=number,
-        where=where,
+        first=first,
     )
 
 

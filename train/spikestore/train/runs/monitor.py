@@ -46,7 +46,7 @@ class SpikeCounts:
         self._before = dict(before or {})
         self._ranks = ranks
         layers = spiking_layers(network)
-        device = next((one.device for one in network.parameters()), torch.device("cpu"))
+        device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         self._names = list(layers)
         # Spikes, and neurons times bins, of each layer; changed in place, so that a CUDA graph counts on.
         self._counts = torch.zeros(len(layers), 2, dtype=torch.float64, device=device)
@@ -94,19 +94,19 @@ def first_not_finite(network: nn.Module, frames: Tensor) -> str:
     for name, parameter in network.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"the parameter {name}"
-    found: list[str] = []
+    layers: list[str] = []
 
     def look(name: str) -> Any:
         def hook(layer: nn.Module, inputs: Any, output: Tensor) -> None:
             if not torch.isfinite(output).all():
-                found.append(name)
+                layers.append(name)
 
         return hook
 
     with _hooks({layer: look(name) for name, layer in network.named_modules() if name}), torch.no_grad():
         forget_states(network)
         network(frames)
-    return f"the output of layer {found[0]}" if found else NOWHERE
+    return f"the output of layer {layers[0]}" if layers else NOWHERE
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class Ranks:
             return bins, samples
         shares = [torch.zeros(2, dtype=torch.int64) for _ in range(self.count)]
         dist.all_gather(shares, torch.tensor([bins, samples]))
-        return max(int(one[0]) for one in shares), sum(int(one[1]) for one in shares)
+        return max(int(share[0]) for share in shares), sum(int(share[1]) for share in shares)
 
     def padded(self, frames: Tensor, bins: int) -> Tensor:
         """Return frames with zeros behind, so that they have so many time bins."""
@@ -182,16 +182,16 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
         return
     store, rank, count = ranks.store, ranks.rank, ranks.count
     try:
-        place = _own_device(device, ranks)
-        backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
+        own_device = _own_device(device, ranks)
+        backend = "cpu:gloo,cuda:nccl" if own_device.type == "cuda" else "gloo"
         group = PrefixStore("spikestore/group", store)
         dist.init_process_group(backend, timeout=_PATIENCE, store=group, rank=rank, world_size=count)
-        yield ranks, place
+        yield ranks, own_device
     except BaseException as error:
-        told = _as_told(error, ranks)
-        if told is error:
+        raised = _with_rank(error, ranks)
+        if raised is error:
             raise
-        raise told from error
+        raise raised from error
     gc.collect()  # what holds the group would keep its threads beyond its end
     dist.destroy_process_group()
 
@@ -222,15 +222,15 @@ def _meet(process: Launched, device: str) -> Ranks:
 def _own_device(asked: str, ranks: Ranks) -> torch.device:
     if ranks.count == 1:
         return pick_device(asked)
-    found = named_device(
+    chosen = named_device(
         asked
     )  # of GPUs only the own one is touched: each process takes memory on those it touches
-    if found.type not in ("cpu", "cuda"):
+    if chosen.type not in ("cpu", "cuda"):
         raise UsageError(
-            f"{ranks.count} ranks can train on cpu and on cuda, not on {found.type}: say --device cpu"
+            f"{ranks.count} ranks can train on cpu and on cuda, not on {chosen.type}: say --device cpu"
         )
-    if found.type == "cpu":
-        return found
+    if chosen.type == "cpu":
+        return chosen
     if ":" in asked:
         raise UsageError(f"{ranks.count} ranks take a GPU each: say --device cuda, not {asked}")
     if ranks.local >= torch.cuda.device_count():
@@ -238,13 +238,13 @@ def _own_device(asked: str, ranks: Ranks) -> torch.device:
             f"there are {torch.cuda.device_count()} GPUs for more ranks than that on this machine: give torchrun "
             "--nproc-per-node gpu, or say --device cpu"
         )
-    found = torch.device("cuda", ranks.local)
-    torch.cuda.set_device(found)
-    try_device(found)
-    return found
+    chosen = torch.device("cuda", ranks.local)
+    torch.cuda.set_device(chosen)
+    try_device(chosen)
+    return chosen
 
 
-def _as_told(error: BaseException, ranks: Ranks) -> BaseException:
+def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
     """Return the error that this rank ends with: its own, with its number, if it is the first to fail."""
     try:
         earlier = ranks.store.add("spikestore/failed", 1) > 1

@@ -193,19 +193,19 @@ def evaluate(
     if backend is not None:
         spec = spec.model_copy(update={"backend": backend})
     shape = _same_shape(checkpoint, features)
-    place = pick_device(device)
-    network = fitting_network(spec, shape, place, str(path), copies=1)
+    torch_device = pick_device(device)
+    network = fitting_network(spec, shape, torch_device, str(path), copies=1)
     restore_weights(network, checkpoint)
     loader = FeatureLoader(
         features,
         data.batch_size,
         residence=residence,
-        device=place,
+        device=torch_device,
         pad_to=data.pad_to,
         max_frame_bytes=data.max_frame_bytes,
         progress=progress,
     )
-    arithmetic = Arithmetic(checkpoint.config.precision, place)
+    arithmetic = Arithmetic(checkpoint.config.precision, torch_device)
     return accuracy(network, loader, arithmetic=arithmetic), loader.samples
 
 

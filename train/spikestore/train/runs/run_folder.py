@@ -43,15 +43,15 @@ def refuse_unwritable(folder: Path) -> None:
                 f"{path} is a folder, where a checkpoint will be written: move it away, or take another folder",
                 path=str(path),
             )
-    for place in (folder, folder / "tensorboard"):
-        if place.exists() and not place.is_dir():
+    for path in (folder, folder / "tensorboard"):
+        if path.exists() and not path.is_dir():
             raise UsageError(
-                f"{place} is a file, where a folder of the run will be: take another folder with --folder",
-                path=str(place),
+                f"{path} is a file, where a folder of the run will be: take another folder with --folder",
+                path=str(path),
             )
-        probe = place / f".probe.{secrets.token_hex(4)}"
+        probe = path / f".probe.{secrets.token_hex(4)}"
         try:
-            place.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"\0")  # a byte: on a full disk an empty file can still be made
         except OSError as error:
             kind, advice = (
@@ -59,7 +59,7 @@ def refuse_unwritable(folder: Path) -> None:
                 if error.errno in _FULL
                 else (StoreError, "get the right to write there, or take another folder with --folder")
             )
-            raise kind(f"can't write to {place} ({error.strerror}): {advice}", path=str(place)) from error
+            raise kind(f"can't write to {path} ({error.strerror}): {advice}", path=str(path)) from error
         finally:
             with contextlib.suppress(OSError):
                 probe.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 def remove_unused(folder: Path) -> None:
     """Remove a folder in which a run has written nothing, because something else was wrong."""
     with contextlib.suppress(OSError):
-        if {one.name for one in folder.iterdir()} <= {LOCK, "tensorboard"}:
+        if {path.name for path in folder.iterdir()} <= {LOCK, "tensorboard"}:
             (folder / "tensorboard").rmdir()
             (folder / LOCK).unlink()
             folder.rmdir()
@@ -146,10 +146,10 @@ def _read(file: IO[str]) -> dict[str, Any]:
     """Return who a file names, nothing if it names nobody."""
     try:
         file.seek(0)
-        found = json.loads(file.read(4096) or "{}")
+        writer = json.loads(file.read(4096) or "{}")
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return writer if isinstance(writer, dict) else {}
 
 
 def _write(file: IO[str], writer: dict[str, Any] | None) -> None:
@@ -175,12 +175,14 @@ def _has_ended(writer: dict[str, Any]) -> bool:
 
 
 def _in_use(path: Path, writer: dict[str, Any], *, with_locks: bool) -> UsageError:
-    who = "another process"
+    holder = "another process"
     if {"host", "process", "user", "since"} <= writer.keys():
-        who = f"process {writer['process']} of {writer['user']} on {writer['host']}, since {writer['since']}"
+        holder = (
+            f"process {writer['process']} of {writer['user']} on {writer['host']}, since {writer['since']}"
+        )
     advice = "wait for it or stop it, then run the same command again; or take another folder with --folder"
     if not with_locks:
         advice += (
             f" (if it does not run any more, remove {path}: this file system has no locks that would tell)"
         )
-    return UsageError(f"{path.parent} is being written by {who}: {advice}", path=str(path.parent))
+    return UsageError(f"{path.parent} is being written by {holder}: {advice}", path=str(path.parent))

@@ -126,7 +126,7 @@ class Assembly:
             lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel
         )
         # Over the lease itself: whoever holds any tensor of this memory holds the lease.
-        small = (torch.from_numpy(one) for one in (samples.labels, samples.lengths, samples.samples))
+        small = (torch.from_numpy(array) for array in (samples.labels, samples.lengths, samples.samples))
         return Batch(torch.from_numpy(lease).view(shape), *small)
 
     def _from_packed(self, batch: SparseBatch, epoch: int) -> Batch:

@@ -164,8 +164,8 @@ def lane_order(cut: RunCut, samples: EpochSamples, epoch: int) -> LaneOrder:
     ordered = lane[by_lane]
     number = np.arange(len(rows)) - (np.cumsum(sizes) - sizes)[ordered]
     mean = len(rows) / cut.lanes
-    at = (number + 0.5) * (mean / sizes[ordered]) + _delays(cut, mean)[ordered]
-    merged = by_lane[np.argsort(at, kind="stable")]
+    merge_position = (number + 0.5) * (mean / sizes[ordered]) + _delays(cut, mean)[ordered]
+    merged = by_lane[np.argsort(merge_position, kind="stable")]
     return LaneOrder(rows[merged], lane[merged])
 
 

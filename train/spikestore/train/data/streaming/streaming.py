@@ -283,12 +283,12 @@ class _HeldRuns:
             self._where = np.concatenate([self._where, more], axis=1)
         slot = self._free.pop()
         index, value, starts = columns.index, columns.value, columns.offsets[:-1]
-        where = self._where[:, slot, : len(starts)]
-        where[0] = index.ctypes.data + starts * index.itemsize
-        where[1] = value.ctypes.data + starts * value.itemsize
-        where[2] = np.diff(columns.offsets)
-        where[3], where[4] = columns.n_bins, columns.label
-        where[5] = len(index) - starts
+        pointers = self._where[:, slot, : len(starts)]
+        pointers[0] = index.ctypes.data + starts * index.itemsize
+        pointers[1] = value.ctypes.data + starts * value.itemsize
+        pointers[2] = np.diff(columns.offsets)
+        pointers[3], pointers[4] = columns.n_bins, columns.label
+        pointers[5] = len(index) - starts
         self._slot_of[run] = slot
         self._runs[run] = columns
         self._unused.add(run)

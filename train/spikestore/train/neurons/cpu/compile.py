@@ -69,7 +69,7 @@ def take(_context: Any, words: Any) -> Any:
 
 
 @intrinsic
-def add_to(_context: Any, words: Any, place: Any, amount: Any) -> Any:
+def add_to(_context: Any, words: Any, word: Any, amount: Any) -> Any:
     """Add to a word. Safe between threads."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

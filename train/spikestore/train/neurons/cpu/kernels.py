@@ -96,8 +96,8 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
         reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
         strips = (neurons + STRIP - 1) // STRIP
         # Worked on by address: numba counts the references of its own arrays and their slices all the time.
-        rooms = np.empty(2 * STRIP, np.float32)
-        at = rooms.ctypes.data
+        memory = np.empty(2 * STRIP, np.float32)
+        memory_at = memory.ctypes.data
         fired: Any = 0
         unpackable: Any = 0
         while True:
@@ -107,12 +107,14 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
             row, first = strip // strips, strip % strips * STRIP
             count = min(STRIP, neurons - first)
             state = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)
-            now = carray(floats(at), count)
+            now = carray(floats(memory_at), count)
             for step in range(time):
-                place = (row * time + step) * neurons + first
-                x = carray(floats(job[X] + 4 * place), count)
-                spikes = carray(floats(job[SPIKES] + 4 * place), count)
-                kept = carray(floats(job[KEPT] + 4 * place if job[KEPT] != 0 else at + 4 * STRIP), count)
+                offset = (row * time + step) * neurons + first
+                x = carray(floats(job[X] + 4 * offset), count)
+                spikes = carray(floats(job[SPIKES] + 4 * offset), count)
+                kept = carray(
+                    floats(job[KEPT] + 4 * offset if job[KEPT] != 0 else memory_at + 4 * STRIP), count
+                )
                 # To a place of its own first: loops whose input and output overlap are not vectorised.
                 for i in range(count):
                     v = state[i] + x[i]
@@ -124,20 +126,20 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
                 for i in range(count):
                     spikes[i] = now[i]
                 if job[PACKED] != 0:
-                    packed = carray(octets(job[PACKED] + place), count)
+                    packed = carray(octets(job[PACKED] + offset), count)
                     for i in range(count):
                         # What a neuron fires is a whole number and not below 0, or NaN.
                         packed[i] = np.uint8(np.int32(now[i] if now[i] <= MOST_PACKED else UNPACKED))
-                    some, odd = count_packed(packed)
-                    fired += some
-                    unpackable += odd
+                    not_zero, too_large = count_packed(packed)
+                    fired += not_zero
+                    unpackable += too_large
                 if job[RECORD] != 0:
-                    record = carray(floats(job[RECORD] + 4 * place), count)
+                    record = carray(floats(job[RECORD] + 4 * offset), count)
                     for i in range(count):
                         record[i] = state[i]
         add_to(job, UNPACKABLE, unpackable)
         add_to(job, FIRED, fired)
-        keep(rooms)
+        keep(memory)
 
     return task(forward)
 
@@ -180,11 +182,11 @@ def backward_task(
             count = min(STRIP, neurons - first)
             state = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)
             for step in range(time - 1, -1, -1):
-                place = (row * time + step) * neurons + first
-                kept = carray(floats(job[KEPT] + 4 * place), count)
-                gradient = carray(floats(job[GRADIENT] + 4 * place), count)
-                input_gradient = carray(floats(job[INPUT_GRADIENT] + 4 * place), count)
-                surrogate = carray(floats((job[SURROGATE] if given else job[KEPT]) + 4 * place), count)
+                offset = (row * time + step) * neurons + first
+                kept = carray(floats(job[KEPT] + 4 * offset), count)
+                gradient = carray(floats(job[GRADIENT] + 4 * offset), count)
+                input_gradient = carray(floats(job[INPUT_GRADIENT] + 4 * offset), count)
+                surrogate = carray(floats((job[SURROGATE] if given else job[KEPT]) + 4 * offset), count)
                 for i in range(count):
                     v = kept[i]
                     slope = surrogate[i] if given else slope_at(v, threshold, scale, width, by_width)

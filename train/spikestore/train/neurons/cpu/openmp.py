@@ -20,7 +20,7 @@ _TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _LIBRARIES = ("libgomp.so.1", "libomp.so", "libiomp5.so", "libomp.dylib", "libiomp5.dylib")
 
 
-def run_task(task: Any, job: int, pieces: int) -> None:
+def run_task(task: Any, job: int, parts: int) -> None:
     """Call a task on several threads at once, and wait for all.
 
     Parameters
@@ -32,7 +32,7 @@ def run_task(task: Any, job: int, pieces: int) -> None:
     pieces : int
         Pieces of the job: more threads than that are not started.
     """
-    threads = min(torch.get_num_threads(), pieces)
+    threads = min(torch.get_num_threads(), parts)
     if threads <= 1:
         task.ctypes(job)
         return
@@ -40,10 +40,10 @@ def run_task(task: Any, job: int, pieces: int) -> None:
     if parallel is not None:
         parallel(task.address, job, threads, 0)
         return
-    others = [_plain_threads(os.getpid()).submit(task.ctypes, job) for _ in range(threads - 1)]
+    futures = [_plain_threads(os.getpid()).submit(task.ctypes, job) for _ in range(threads - 1)]
     task.ctypes(job)
-    for other in others:
-        other.result()
+    for future in futures:
+        future.result()
 
 
 @cache

@@ -50,7 +50,7 @@ def backward(
     spikes, v_mem = spikes.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
     x = torch.empty_like(kept) if out is None else out
     exponential = as_single_exponential(neuron.surrogate)
-    given = _evaluate(neuron, kept) if exponential is None else None
+    slopes = _evaluate(neuron, kept) if exponential is None else None
     numbers, by_width = exponential_numbers(neuron, exponential) if exponential is not None else ({}, False)
     modes = modes_of(neuron)
     if neuron.to_zero:
@@ -58,7 +58,7 @@ def backward(
     elif neuron.minimum is None:
         modes = (False, False, False, False)
     run_job(
-        cpu_kernels.backward_task(*modes, given is not None, by_width),
+        cpu_kernels.backward_task(*modes, slopes is not None, by_width),
         kept.shape,
         neuron,
         numbers,
@@ -66,7 +66,7 @@ def backward(
         gradient=spikes,
         input_gradient=x,
         state=v_mem,
-        surrogate=given,
+        surrogate=slopes,
     )
     return x, v_mem
 

@@ -19,7 +19,7 @@ def _tiles(size: int) -> tuple[Any, Any]:
     """Return `gather` and `scatter` for `size` neighbouring places, which stay in registers."""
     vector = ir.VectorType(ir.FloatType(), size)
 
-    def at(builder: Any, pointer: Any) -> Any:
+    def vector_at(builder: Any, pointer: Any) -> Any:
         return builder.bitcast(pointer, vector.as_pointer())
 
     def multiply_add(builder: Any, *factors_and_summand: Any) -> Any:
@@ -40,14 +40,21 @@ def _tiles(size: int) -> tuple[Any, Any]:
             lane = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
             zeros = ir.Constant(ir.VectorType(ir.IntType(32), size), None)
             row = builder.gep(arguments[3], [builder.mul(k, arguments[4])])
-            yield builder.shuffle_vector(lane, undefined, zeros), at(builder, row)
+            yield builder.shuffle_vector(lane, undefined, zeros), vector_at(builder, row)
 
     def signature_of(active: Any, factors: Any, rows: Any, values: Any) -> Any:
         return types.void(active, types.int64, factors, rows, types.int64, values, types.int64)
 
     @intrinsic
     def gather(
-        _context: Any, active: Any, some: Any, factors: Any, rows: Any, stride: Any, out: Any, first: Any
+        _context: Any,
+        active: Any,
+        active_count: Any,
+        factors: Any,
+        rows: Any,
+        stride: Any,
+        out: Any,
+        first: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             total = cgutils.alloca_once_value(builder, ir.Constant(vector, None))  # type: ignore[no-untyped-call]
@@ -56,18 +63,25 @@ def _tiles(size: int) -> tuple[Any, Any]:
                 loaded.align = 4
                 builder.store(multiply_add(builder, factor, loaded, builder.load(total)), total)
             out = data_of(context, builder, signature, arguments, 5)
-            builder.store(builder.load(total), at(builder, builder.gep(out, [arguments[6]]))).align = 4
+            builder.store(builder.load(total), vector_at(builder, builder.gep(out, [arguments[6]]))).align = 4
             return context.get_dummy_value()
 
         return signature_of(active, factors, rows, out), generate
 
     @intrinsic
     def scatter(
-        _context: Any, active: Any, some: Any, factors: Any, rows: Any, stride: Any, values: Any, first: Any
+        _context: Any,
+        active: Any,
+        active_count: Any,
+        factors: Any,
+        rows: Any,
+        stride: Any,
+        values: Any,
+        first: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             values = data_of(context, builder, signature, arguments, 5)
-            tile = builder.load(at(builder, builder.gep(values, [arguments[6]])))
+            tile = builder.load(vector_at(builder, builder.gep(values, [arguments[6]])))
             tile.align = 4
             for factor, row in each_active(context, builder, signature, arguments):
                 loaded = builder.load(row)
@@ -129,58 +143,58 @@ def _lowest(_context: Any, mask: Any) -> Any:
 @inner
 def list_active(source: Any, active: Any) -> Any:
     """Write the places of `source` that are not 0 to `active`; return how many there are."""
-    some: Any = 0
+    active_count: Any = 0
     count = len(source)
     if count < 64:
         for k in range(count):
-            active[some] = k
-            some += np.int64(source[k] != 0)
-        return some
+            active[active_count] = k
+            active_count += np.int64(source[k] != 0)
+        return active_count
     for begin in range(0, count, 64):
         # The last word ends where the row does; what the word before it had is shifted out.
         first = min(begin, count - 64)
         mask = _not_zero(source, first) >> np.uint64(begin - first)
         while mask != 0:
-            active[some] = begin + _lowest(mask)
-            some += 1
+            active[active_count] = begin + _lowest(mask)
+            active_count += 1
             mask &= mask - np.uint64(1)
-    return some
+    return active_count
 
 
 @inner
 def count_packed(packed: Any) -> Any:
     """Return how many bytes are not 0, and how many are `UNPACKED`."""
-    some: Any = 0
-    odd: Any = 0
+    not_zero: Any = 0
+    too_large: Any = 0
     count = len(packed)
     if count < 64:
         for i in range(count):
-            some += np.int64(packed[i] != 0)
-            odd += np.int64(packed[i] == 255)
-        return some, odd
+            not_zero += np.int64(packed[i] != 0)
+            too_large += np.int64(packed[i] == 255)
+        return not_zero, too_large
     for begin in range(0, count, 64):
         first = min(begin, count - 64)
         twice = np.uint64(begin - first)
-        some += _bits(_not_zero(packed, first) >> twice)
-        odd += _bits(_unpacked(packed, first) >> twice)
-    return some, odd
+        not_zero += _bits(_not_zero(packed, first) >> twice)
+        too_large += _bits(_unpacked(packed, first) >> twice)
+    return not_zero, too_large
 
 
 @inner
-def gather(active: Any, some: Any, source: Any, rows: Any, stride: Any, out: Any) -> None:
+def gather(active: Any, active_count: Any, source: Any, rows: Any, stride: Any, out: Any) -> None:
     """``out[i]`` = Σ ``source[k] · rows[k · stride + i]`` over active k; `rows` is an address."""
     whole = len(out) // TILE * TILE
     for first in range(0, whole, TILE):
-        _gather_wide(active, some, source, floats(rows + 4 * first), stride, out, first)
+        _gather_wide(active, active_count, source, floats(rows + 4 * first), stride, out, first)
     for first in range(whole, len(out), PAD):
-        _gather_narrow(active, some, source, floats(rows + 4 * first), stride, out, first)
+        _gather_narrow(active, active_count, source, floats(rows + 4 * first), stride, out, first)
 
 
 @inner
-def scatter(active: Any, some: Any, source: Any, rows: Any, stride: Any, values: Any) -> None:
+def scatter(active: Any, active_count: Any, source: Any, rows: Any, stride: Any, values: Any) -> None:
     """``rows[k · stride + i]`` += ``source[k] · values[i]`` for active k; `rows` is an address."""
     whole = len(values) // TILE * TILE
     for first in range(0, whole, TILE):
-        _scatter_wide(active, some, source, floats(rows + 4 * first), stride, values, first)
+        _scatter_wide(active, active_count, source, floats(rows + 4 * first), stride, values, first)
     for first in range(whole, len(values), PAD):
-        _scatter_narrow(active, some, source, floats(rows + 4 * first), stride, values, first)
+        _scatter_narrow(active, active_count, source, floats(rows + 4 * first), stride, values, first)

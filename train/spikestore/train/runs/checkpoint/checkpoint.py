@@ -211,10 +211,10 @@ def _refuse_other_content(content: dict[str, Any], path: Path) -> None:
     if _DIGEST not in content:
         return
     try:
-        found = content_digest({name: value for name, value in content.items() if name != _DIGEST})
+        digest = content_digest({name: value for name, value in content.items() if name != _DIGEST})
     except (TypeError, ValueError, RuntimeError) as error:
         raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
-    if found != content[_DIGEST]:
+    if digest != content[_DIGEST]:
         raise DamagedError(
             f"{path} is damaged: its content is not what was saved; take the other one of best.pt and last.pt, or "
             "begin the run anew with --restart",
@@ -249,7 +249,7 @@ def random_states() -> dict[str, Tensor]:
     """Return the states of torch's random number generators."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        states |= {f"cuda:{place}": state for place, state in enumerate(torch.cuda.get_rng_state_all())}
+        states |= {f"cuda:{number}": state for number, state in enumerate(torch.cuda.get_rng_state_all())}
     return states
 
 

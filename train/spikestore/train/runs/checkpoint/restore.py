@@ -29,12 +29,12 @@ def restore_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
         They are not those of a network of the checkpoint's configuration.
     """
     with _naming(checkpoint):
-        saved, own = checkpoint.weights, weights(network)
-        odd = min(own.keys() ^ saved.keys(), default=None)
+        saved, current = checkpoint.weights, weights(network)
+        odd = min(current.keys() ^ saved.keys(), default=None)
         if odd is not None:
-            raise ValueError(f"weights: {odd} is {'missing' if odd in own else 'not of this network'}")
-        trained = {name for name, one in network.named_parameters() if one.requires_grad}
-        for name, value in own.items():
+            raise ValueError(f"weights: {odd} is {'missing' if odd in current else 'not of this network'}")
+        trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+        for name, value in current.items():
             _refuse_other_shape(f"weights: {name}", saved[name], value)
             if name not in trained and not torch.equal(saved[name].cpu(), value.cpu()):
                 raise ValueError(
@@ -82,13 +82,13 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
     DamagedError
         The loader's state is not one of this run.
     """
-    at, state = checkpoint.position, checkpoint.loader
+    position, state = checkpoint.position, checkpoint.loader
     if state is None:
-        residence_then = began_with(checkpoint, residence) if at.batch else "host"
-        state = loader.state_at(at.epoch, at.batch, residence_then)
+        residence_then = began_with(checkpoint, residence) if position.batch else "host"
+        state = loader.state_at(position.epoch, position.batch, residence_then)
     try:
-        if (state.get("epoch"), state.get("batch")) != (at.epoch, at.batch):
-            raise UsageError(f"not at epoch {at.epoch}, batch {at.batch} as position")
+        if (state.get("epoch"), state.get("batch")) != (position.epoch, position.batch):
+            raise UsageError(f"not at epoch {position.epoch}, batch {position.batch} as position")
         loader.load_state_dict(state)
     except UsageError as error:
         raise DamagedError(
@@ -127,8 +127,10 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, checkpoint: Checkpoint)
     same = isinstance(groups, list) and [*map(_numbers, groups)] == [*map(_numbers, fresh["param_groups"])]
     if not same or not isinstance(states, dict):
         raise ValueError("optimiser: param_groups are not those of this network, or there is no state")
-    parameters = dict(enumerate(one for group in optimiser.param_groups for one in group["params"]))
-    trained = {number for number, one in parameters.items() if one.requires_grad}
+    parameters = dict(
+        enumerate(parameter for group in optimiser.param_groups for parameter in group["params"])
+    )
+    trained = {number for number, parameter in parameters.items() if parameter.requires_grad}
     # With float16 the first steps may have been left out, while the scale of losses was too large.
     if states.keys() != trained and (states or checkpoint.config.precision != "float16"):
         raise ValueError("optimiser: state is not that of the parameters of this network")

@@ -82,20 +82,22 @@ def plain_values(content: Mapping[str, Any]) -> PlainValues:
     try:
         values = PlainValues.from_mapping(mapping, origin="checkpoint")
     except SpecError as error:
-        raise ValueError("; ".join(f"{one.path}: {one.message}" for one in error.problems)) from error
+        raise ValueError(
+            "; ".join(f"{problem.path}: {problem.message}" for problem in error.problems)
+        ) from error
     _look_at(values, content)
     return values
 
 
 def _look_at(values: PlainValues, content: Mapping[str, Any]) -> None:
     """Raise at the first thing that makes no sense."""
-    data, at = values.config.data, values.position
+    data, position = values.config.data, values.position
     for split in (data.train, data.valid):
         if split not in values.data:
             raise ValueError(f"data: the split {split} is missing")
-    if at.samples != at.batch * data.batch_size:
+    if position.samples != position.batch * data.batch_size:
         raise ValueError(
-            f"position: {at.samples} samples do not make {at.batch} batches of {data.batch_size}"
+            f"position: {position.samples} samples do not make {position.batch} batches of {data.batch_size}"
         )
     for part in ("weights", "optimiser", "random"):
         if not isinstance(content.get(part), dict) or not content[part]:

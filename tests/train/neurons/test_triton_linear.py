@@ -50,7 +50,7 @@ def compare(device: str) -> None:
     """Assert that joint steps of the GPU give what single layers give on the CPU, however many spikes there are."""
     passes: Any = import_module("spikestore.train.neurons.gpu.passes")
     joint = triton_linear()
-    passes._LEAST_ROOM = 2000
+    passes._LEAST_LENGTH = 2000
     for number, case in enumerate(CASES):
         some = number < 3  # in the interpreter each takes a second
         for scale, recompute in ((1.0, True), (MANY, True), (1.0, False))[: 3 if some else 1]:
@@ -75,7 +75,7 @@ def compare(device: str) -> None:
                         case,
                         name,
                     )
-    passes._LEAST_ROOM, joint.RECOMPUTE = 16, True
+    passes._LEAST_LENGTH, joint.RECOMPUTE = 16, True
     notes = []
     x, weight, bias, v_mem, readout = leaves(MANY, device).values()
     spikes, last = joint.LinearIAF.apply(x, weight, bias, v_mem, IAF().to(device).neuron, None, notes)

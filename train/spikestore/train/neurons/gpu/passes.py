@@ -27,12 +27,12 @@ except ImportError as error:  # CPU builds of torch bring none
     ) from error
 
 _BLOCK = 128
-_LEAST_ROOM, _SPIKES_PER_ROOM = 256, 512
+_LEAST_LENGTH, _SPIKES_PER_ENTRY = 256, 512
 """Length of the list beside packed spikes: at least so many numbers, or one for so many spikes."""
 
 
 # Sizes that Triton must not compile variants for: another length of the batch would stop training for a second.
-_SIZES = ["time", "neurons", "all_neurons", "room"]
+_SIZES = ["time", "neurons", "all_neurons", "list_length"]
 
 MOST_PACKED, UNPACKED = 254, 255
 """Largest count that fits the byte of a spike, and the byte that says that the count is in a list beside."""
@@ -64,51 +64,51 @@ def _reset(v, spike, reset, to_zero: tl.constexpr):
 @triton.jit(do_not_specialize=_SIZES)  # type: ignore[untyped-decorator]
 def _forward(
     x_at, state_at, last_at, spikes_at, kept_at, record_at, packed_at, odd_count_at, odd_place_at, odd_value_at,
-    threshold_at, minimum_at, reset_amount, time, neurons, all_neurons, room,
+    threshold_at, minimum_at, reset_amount, time, neurons, all_neurons, list_length,
     own_reset: tl.constexpr, to_zero: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr,
     fire: tl.constexpr, keep: tl.constexpr, record: tl.constexpr, pack: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    one = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    inside = one < all_neurons
-    place = one // neurons * time * neurons + one % neurons
+    neuron_index = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    inside = neuron_index < all_neurons
+    offset = neuron_index // neurons * time * neurons + neuron_index % neurons
     threshold = tl.load(threshold_at)
     reset = threshold
     if own_reset:
         reset = reset_amount
-    v = tl.load(state_at + one, mask=inside, other=0.0)
+    v = tl.load(state_at + neuron_index, mask=inside, other=0.0)
     for _ in range(time):
-        v += tl.load(x_at + place, mask=inside, other=0.0).to(tl.float32)
+        v += tl.load(x_at + offset, mask=inside, other=0.0).to(tl.float32)
         if keep:
-            tl.store(kept_at + place, v, mask=inside)
+            tl.store(kept_at + offset, v, mask=inside)
         spike = _fire(v, threshold, single)
         if fire:
-            tl.store(spikes_at + place, spike, mask=inside)
+            tl.store(spikes_at + offset, spike, mask=inside)
         if pack:
             plain = (spike >= 0.0) & (spike <= _MOST)  # not NaN either
-            tl.store(packed_at + place, tl.where(plain, spike, _ODD).to(tl.int32).to(tl.uint8), mask=inside)
+            tl.store(packed_at + offset, tl.where(plain, spike, _ODD).to(tl.int32).to(tl.uint8), mask=inside)
             odd = tl.where(plain, 0, inside.to(tl.int32)) != 0
-            slot = tl.atomic_add(odd_count_at + one * 0, 1, mask=odd, sem="relaxed")
-            tl.store(odd_place_at + slot, place, mask=odd & (slot < room))
-            tl.store(odd_value_at + slot, spike, mask=odd & (slot < room))
+            slot = tl.atomic_add(odd_count_at + neuron_index * 0, 1, mask=odd, sem="relaxed")
+            tl.store(odd_place_at + slot, offset, mask=odd & (slot < list_length))
+            tl.store(odd_value_at + slot, spike, mask=odd & (slot < list_length))
         v = _reset(v, spike, reset, to_zero)
         if bounded:
             minimum = tl.load(minimum_at)
             above = v - minimum
             v = tl.where(above <= 0.0, 0.0, above) + minimum
         if record:
-            tl.store(record_at + place, v, mask=inside)
-        place += neurons
-    tl.store(last_at + one, v, mask=inside)
+            tl.store(record_at + offset, v, mask=inside)
+        offset += neurons
+    tl.store(last_at + neuron_index, v, mask=inside)
 
 
-@triton.jit(do_not_specialize=["room"])  # type: ignore[untyped-decorator]
-def _restore_odd(x_at, odd_count_at, odd_place_at, odd_value_at, room, block: tl.constexpr):
+@triton.jit(do_not_specialize=["list_length"])  # type: ignore[untyped-decorator]
+def _restore_odd(x_at, odd_count_at, odd_place_at, odd_value_at, list_length, block: tl.constexpr):
     slot = tl.program_id(0) * block + tl.arange(0, block)
     count = tl.load(odd_count_at)
-    there = slot < tl.minimum(count, room)
-    place = tl.load(odd_place_at + slot, mask=there, other=0)
-    tl.store(x_at + place, tl.load(odd_value_at + slot, mask=there, other=0.0), mask=there)
-    tl.store(x_at + slot, _NAN, mask=tl.where(count > room, slot, 1) == 0)
+    listed = slot < tl.minimum(count, list_length)
+    offset = tl.load(odd_place_at + slot, mask=listed, other=0)
+    tl.store(x_at + offset, tl.load(odd_value_at + slot, mask=listed, other=0.0), mask=listed)
+    tl.store(x_at + slot, _NAN, mask=tl.where(count > list_length, slot, 1) == 0)
 
 
 @triton.jit(do_not_specialize=_SIZES[:3])  # type: ignore[untyped-decorator]
@@ -118,19 +118,19 @@ def _backward(
     all_neurons, own_reset: tl.constexpr, to_zero: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr,
     given: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    one = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    inside = one < all_neurons
-    place = one // neurons * time * neurons + one % neurons + (time - 1) * neurons
+    neuron_index = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+    inside = neuron_index < all_neurons
+    offset = neuron_index // neurons * time * neurons + neuron_index % neurons + (time - 1) * neurons
     threshold = tl.load(threshold_at)
     reset = threshold
     if own_reset:
         reset = reset_amount
-    later = tl.load(state_at + one, mask=inside, other=0.0)
+    later = tl.load(state_at + neuron_index, mask=inside, other=0.0)
     for _ in range(time):
-        v = tl.load(kept_at + place, mask=inside, other=0.0)
-        gradient = tl.load(gradient_at + place, mask=inside, other=0.0).to(tl.float32)
+        v = tl.load(kept_at + offset, mask=inside, other=0.0)
+        gradient = tl.load(gradient_at + offset, mask=inside, other=0.0).to(tl.float32)
         if given:
-            slope = tl.load(slope_at + place, mask=inside, other=0.0)
+            slope = tl.load(slope_at + offset, mask=inside, other=0.0)
         else:
             slope = tl.load(scale_at) * tl.exp(-tl.div_rn(tl.abs(v - threshold), tl.load(width_at)))
         spike = _fire(v, threshold, single)
@@ -141,9 +141,9 @@ def _backward(
             later = later * tl.where(spike == 0.0, 1.0, 0.0) + gradient * slope
         else:
             later = later + (gradient - later * reset) * slope
-        tl.store(input_gradient_at + place, later, mask=inside)
-        place -= neurons
-    tl.store(first_at + one, later, mask=inside)
+        tl.store(input_gradient_at + offset, later, mask=inside)
+        offset -= neurons
+    tl.store(first_at + neuron_index, later, mask=inside)
 
 
 class PackedSpikes(NamedTuple):
@@ -166,10 +166,10 @@ class PackedSpikes(NamedTuple):
 
     def unpacked(self) -> Tensor:
         """Return the spikes, float32. If there were more numbers for the list than it holds, the first spike is NaN."""
-        x, room = self.packed.to(torch.float32), len(self.odd_place)
+        x, list_length = self.packed.to(torch.float32), len(self.odd_place)
         if x.numel():
-            _restore_odd[(triton.cdiv(room, _BLOCK),)](
-                x, self.odd_count, self.odd_place, self.odd_value, room, _BLOCK
+            _restore_odd[(triton.cdiv(list_length, _BLOCK),)](
+                x, self.odd_count, self.odd_place, self.odd_value, list_length, _BLOCK
             )
         return x
 
@@ -197,12 +197,12 @@ def forward_packing(
     spikes = x.new_empty(0).set_(x)  # type: ignore[call-overload]
     v_mem, last = v_mem.contiguous(), torch.empty_like(v_mem, memory_format=torch.contiguous_format)
     kept = torch.empty_like(x) if keep else None
-    room = max(_LEAST_ROOM, x.numel() // _SPIKES_PER_ROOM)
+    list_length = max(_LEAST_LENGTH, x.numel() // _SPIKES_PER_ENTRY)
     packed = PackedSpikes(
         torch.empty_like(x, dtype=torch.uint8),
         torch.zeros(1, dtype=torch.int32, device=x.device),
-        torch.empty(room, dtype=torch.int64, device=x.device),
-        torch.empty(room, dtype=torch.float32, device=x.device),
+        torch.empty(list_length, dtype=torch.int64, device=x.device),
+        torch.empty(list_length, dtype=torch.float32, device=x.device),
     )
     _run_forward(spikes, v_mem, neuron, last, spikes=spikes, kept=kept, packed=packed)
     return Pass(spikes, last), kept, packed

@@ -113,5 +113,5 @@ def test_runs_give_the_rows_back(rows: set[int]) -> None:
 def test_runs_that_do_not_ascend_are_refused() -> None:
     """Nor those beyond the source, nor half a run."""
     for bounds in ((3, 3), (5, 2), (0, 4, 2, 6), (0, 11), (1,)):
-        with pytest.raises(SpecError, match="runs that ascend"):
+        with pytest.raises(SpecError, match="must be ascending ranges"):
             Partition(name="x", source_key="0" * 64, samples=10, parts={"a": bounds})

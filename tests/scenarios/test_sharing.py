@@ -32,7 +32,7 @@ def test_two_machines(built: Built, s3_endpoint: str, with_torch_commands: Comma
     assert digests(tmp_path / "store", "demo") == digests(built.store, "demo")
     before = identities(sorted((tmp_path / "store").rglob("*.json")))
     again = run.well("pull", "demo", "--from", bucket, "--store", "store", environment=reader)
-    assert again.err.count("was there already") == 3
+    assert again.err.count("exists already") == 3
     assert identities(sorted((tmp_path / "store").rglob("*.json"))) == before
     trained = run.well("train", write_config(tmp_path), "--store", "store", "--device", "cpu", "--json")
     assert 0 < json.loads(trained.out)["best_accuracy"] <= 1

@@ -108,7 +108,7 @@ def test_what_is_wrong_is_one_clear_line(built: Built, run: Run, tmp_path: Path)
     config = write_config(tmp_path, data='residense = "host"')
     assert "data.residense: unknown field, did you mean 'residence'?" in badly(run, "train", config)
     config = write_config(tmp_path)
-    assert "there is no store at" in badly(run, "train", config, "--store", "empty")
+    assert "no store at" in badly(run, "train", config, "--store", "empty")
     assert "there is no configuration" in badly(run, "train", "nothing.toml")
     assert "backend: must be 'fused', 'sinabs' or 'exodus', got 'slayer'" in badly(
         run, "train", config, "--backend", "slayer"

@@ -17,7 +17,7 @@ from spikestore.store_schemas.errors import UsageError
 def test_a_store_that_is_not_there_is_not_fine(run: Run, command: tuple[str, ...]) -> None:
     """Looking into a store that does not exist, or whose name is empty, is wrong use: a slip in CI must not pass."""
     answer = run(*command, "--store", "nothing")
-    assert (answer.status, "there is no store at" in answer.err) == (2, True)
+    assert (answer.status, "no store at" in answer.err) == (2, True)
     answer = run(*command, "--store", "")
     assert (answer.status, "the value of --store is empty" in answer.err) == (2, True)
 

@@ -1,6 +1,6 @@
-"""The store itself: open, read, build, commit, share and look after.
+"""The store: open, read, build, commit, share, verify and repair feature sets.
 
-Imports neither Dask, Tonic nor torch; and nothing at all before it is used.
+Imports neither Dask, Tonic nor torch. A name is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING

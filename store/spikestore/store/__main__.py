@@ -1,4 +1,4 @@
-"""``python -m spikestore.store`` is the command ``spikestore``."""
+"""``python -m spikestore.store`` runs the command ``spikestore``."""
 
 from __future__ import annotations
 

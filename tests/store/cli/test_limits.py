@@ -20,7 +20,10 @@ from spikestore.store.cli.limits import limit_reached
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
         (OSError(errno.EMFILE, "Too many open files", "a.h5"), "a.h5: Too many open files: raise the limit"),
         (OSError(errno.EIO, "Input/output error"), "Input/output error: the disk or"),
-        (OSError(errno.ENOSPC, "No space left on device", "f"), "f: No space left on device: make room"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "f"),
+            "f: No space left on device: free some space",
+        ),
     ],
 )
 def test_each_limit_has_a_remedy(error: Exception, words: str) -> None:
@@ -47,6 +50,4 @@ def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "gone").rmdir()
     with pytest.raises(FileNotFoundError) as caught:
         Path.cwd()
-    assert (
-        limit_reached(caught.value) == "the working directory does not exist any more: change to another one"
-    )
+    assert limit_reached(caught.value) == "the working directory was deleted: change to another one"

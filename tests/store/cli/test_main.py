@@ -145,7 +145,7 @@ def test_help_lists_commands_with_their_first_line(
     assert err == []
     assert "Greet somebody." in lines["fake-greet"]
     assert "needs the extra 'pipeline'" in lines["fake-extra"]
-    assert "Can't be loaded: No module named 'surely_no_such_module'" in lines["fake-broken"]
+    assert "Cannot be loaded: No module named 'surely_no_such_module'" in lines["fake-broken"]
 
 
 def test_help_of_a_command_keeps_its_example_as_written(
@@ -226,7 +226,7 @@ def test_a_command_may_mean_something_else_by_the_flags(
             1,
             [
                 "spikestore: unexpected error: ZeroDivisionError: two lines",
-                "  this is a fault in spikestore: set SPIKESTORE_DEBUG=1 for the traceback, and please report it",
+                "  this is a bug in spikestore: set SPIKESTORE_DEBUG=1 for the traceback, and please report it",
             ],
         ),
         ("interrupt", 130, ["interrupted; run the same command again to resume"]),

@@ -46,14 +46,14 @@ def status_of(folder: Path, body: str, redirection: str) -> tuple[int, str]:
 def test_output_on_a_full_disk_is_an_error_in_one_line(tmp_path: Path, body: str) -> None:
     status, said = status_of(tmp_path, body, ">/dev/full")
     assert status == 1
-    assert said == ("spikestore: error: the output could not be written to stdout: No space left on device\n")
+    assert said == ("spikestore: error: cannot write the output to stdout: No space left on device\n")
 
 
 @pytest.mark.parametrize("body", [PRINTS, PRINTS_BUFFERED])
 def test_output_to_a_closed_stream_is_an_error_in_one_line(tmp_path: Path, body: str) -> None:
     status, said = status_of(tmp_path, body, ">&-")
     assert (status, said.count("\n")) == (1, 1)
-    assert "could not be written to stdout: Bad file descriptor" in said
+    assert "cannot write the output to stdout: Bad file descriptor" in said
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_push_and_pull(store: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert found["digest"] == digest
     assert found["bytes"] == found["bytes_copied"] > 10_000
     assert main(["pull", "small", "--from", str(there), "--store", str(back), "--deep"]) == 0
-    assert "small:train: was there already" in capsys.readouterr().err
+    assert "small:train: exists already" in capsys.readouterr().err
     assert verify(Store(back)["small:train"], depth="deep") == []
 
 
@@ -59,7 +59,7 @@ def test_keys_and_several_names(store: Path, tmp_path: Path) -> None:
         (["push", "small", "--to", "ftp://x"], 2, "a store is a folder"),
         (["push", "small", "--to", "s3://a:b@c/d"], 2, "without user, password or query"),
         (["push", "small", "--to", "store"], 2, "is the store itself"),
-        (["pull", "small", "--from", "nowhere"], 2, "there is no store at"),
+        (["pull", "small", "--from", "nowhere"], 2, "no store at"),
         (["pull", "--from", "store"], 2, "NAME"),
     ],
 )

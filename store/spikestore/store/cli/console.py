@@ -1,7 +1,7 @@
 """Console output shared by all commands: results on stdout, everything else on stderr.
 
-Library code takes a `Progress` callback and logs; it never prints. Commands make the callback with
-:func:`progress`, and write their results with :func:`print_json` or on :func:`stdout_console`.
+Library code takes a `Progress` callback and logs; it never prints. Commands create the callback with
+:func:`progress`, and write results with :func:`print_json` or to :func:`stdout_console`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _WIDTH_OF_PIPES = 1000
 
 
 def say(text: str) -> None:
-    """Write one line to stderr, without credentials that a URL in it may hold."""
-    # Looked up at each call: a progress bar puts its own stream there while it is shown.
+    """Write one line to stderr, with credentials in URLs removed."""
+    # Looked up at each call: a progress bar replaces the stream while it is shown.
     sys.stderr.write(f"{redacted(text)}\n")
     sys.stderr.flush()
 
@@ -49,14 +49,14 @@ def print_json(document: Any) -> None:
 
 
 def stderr_console() -> Console:
-    """Return a rich console on stderr, for what accompanies the work."""
+    """Return a rich console on stderr, for progress bars."""
     from rich.console import Console
 
     return Console(stderr=True)
 
 
 def stdout_console() -> Console:
-    """Return a rich console on stdout, for tables; in a pipe it neither wraps nor cuts lines."""
+    """Return a rich console on stdout, for tables; in a pipe, lines are neither wrapped nor cut."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES, highlight=False)
@@ -78,7 +78,7 @@ def logs_on_stderr(*, verbose: bool = False, quiet: bool = False) -> Iterator[No
 
 
 class _StderrHandler(logging.Handler):
-    """Write records through :func:`say`; INFO as it is, other levels with their name before it."""
+    """Writes records with :func:`say`; levels other than INFO begin with their name."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -90,18 +90,18 @@ class _StderrHandler(logging.Handler):
 
 @contextlib.contextmanager
 def progress(unit: str = "samples") -> Iterator[Progress]:
-    """Show progress on stderr: bars on a terminal, an occasional line elsewhere, nothing under ``--quiet``.
+    """Show progress on stderr: bars on a terminal, a line every few seconds elsewhere, nothing with ``--quiet``.
 
     Parameters
     ----------
     unit : str
-        What is counted, for the rate.
+        Unit of the counts, for the rate.
 
     Yields
     ------
     Progress
-        The callback. What its first call for a label reports as done counts as done before: a resumed build
-        shows the rate of this run.
+        The callback. The count in its first call for a label is excluded from the rate, because a resumed build
+        begins with finished work.
     """
     if not logging.getLogger("spikestore").isEnabledFor(logging.INFO):
         yield lambda done, total, label: None
@@ -118,7 +118,7 @@ def _bars(unit: str) -> Iterator[Progress]:
     from rich.text import Text
 
     class Rate(rich_progress.ProgressColumn):
-        """Units a second."""
+        """Column with the units per second."""
 
         def render(self, task: rich_progress.Task) -> Text:
             speed = task.finished_speed or task.speed
@@ -144,17 +144,17 @@ def _bars(unit: str) -> Iterator[Progress]:
 
 
 def copy_lines() -> Progress | None:
-    """Return a callback for copies in the middle of other work: lines, also on a terminal; None under ``--quiet``."""
+    """Return a callback for copies during other work: lines, also on a terminal; None with ``--quiet``."""
     return progress_lines("bytes") if logging.getLogger("spikestore").isEnabledFor(logging.INFO) else None
 
 
 def progress_lines(
     unit: str = "samples", every: float = 10.0, clock: Callable[[], float] = time.monotonic
 ) -> Progress:
-    """Return a callback that says a line at the start, every `every` seconds and at the end of each label.
+    """Return a callback that writes a line at the start, every `every` seconds and at the end of each label.
 
-    Rate and time left count from the first progress on, as workers may take long to start; the last line has the rate
-    of all the time.
+    Rate and remaining time are measured from the first progress on, because workers may start slowly; the last line has
+    the rate over the whole time.
     """
     started: dict[str, tuple[float, int]] = {}
     moved: dict[str, tuple[float, int]] = {}
@@ -172,7 +172,7 @@ def progress_lines(
         if done >= total:
             finished.add(label)
         since, first = (began, before) if done >= total else moved.get(label, (now, done))
-        # Fragments of several workers end in bursts: what the first one says of the rate is nothing.
+        # Fragments of several workers end in bursts, so the first one does not indicate a rate.
         steady = now - since >= every / 2 or done >= total
         rate = (done - first) / (now - since) if steady and now > since else 0.0
         amount = size_text if unit == "bytes" else "{:,.0f}".format

@@ -1,4 +1,4 @@
-"""Help texts from docstrings: so that a command's numpy docstring is all the help it needs."""
+"""Help texts of commands, made from their numpy docstrings."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.MULTILINE)
 
 
 def help_text(docstring: str) -> str:
-    r"""Return what ``--help`` shows of a command's numpy docstring.
+    r"""Return the ``--help`` text of a command's numpy docstring.
 
-    The text before the first section is kept, and the section ``Examples``, line by line as it was written.
-    All other sections are for readers of the code: typer shows the parameters itself.
+    It consists of the text before the first section, and the section ``Examples`` line by line. Other sections are
+    left out: typer shows the parameters itself.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def help_text(docstring: str) -> str:
     Returns
     -------
     str
-        Text for typer's ``help=`` with its mark ``\b`` before what must not be wrapped.
+        Text for typer's ``help=``; its mark ``\b`` precedes lines that must not be wrapped.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Errors that say that a limit of this machine was reached: no fault of spikestore, and the user can do something."""
+"""Messages for errors at a limit of the machine, such as memory, disk space or open files."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import os
 __all__ = ["limit_reached"]
 
 _MEMORY = "not enough memory: free some, raise the limit (ulimit -v, or the job's), or use fewer workers"
-_THREADS = "no further thread or process may be started: raise the limit (ulimit -u, or -v for memory), or use fewer workers"
+_THREADS = "cannot start another thread or process: raise the limit (ulimit -u, or -v for memory), or use fewer workers"
 _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",
-    errno.ENFILE: "this machine has too many open files: end other programs",
-    errno.ENOSPC: "make room, and run the same command again",
-    errno.EDQUOT: "make room, and run the same command again",
+    errno.ENFILE: "this machine has too many open files: close other programs",
+    errno.ENOSPC: "free some space and run the command again",
+    errno.EDQUOT: "free some space and run the command again",
     errno.EIO: "the disk or the network file system reports a fault: check it",
-    errno.EROFS: "choose a folder that can be written to",
+    errno.EROFS: "choose a writable folder",
 }
 _OF_LOADERS = ("cannot allocate memory", "failed to map segment", "cannot create shared object descriptor")
-"""What the dynamic loader says where a library does not fit: it raises ImportError or OSError without a number."""
+"""Texts of the dynamic loader when memory is short: ImportError and OSError without an errno."""
 
 
 def limit_reached(error: BaseException) -> str | None:
-    """Return what to say of an error that a limit of the machine causes; None for any other.
+    """Return the message for an error caused by a limit of the machine; None for any other error.
 
     Parameters
     ----------
     error : BaseException
-        Raised by anything below: Python, NumPy, a library.
+        An error of Python, NumPy or another library.
     """
     text = str(error)
     if (
@@ -39,7 +39,7 @@ def limit_reached(error: BaseException) -> str | None:
     if "can't start new thread" in text or isinstance(error, BlockingIOError):
         return _THREADS
     if isinstance(error, FileNotFoundError) and not error.filename and _working_directory_is_gone():
-        return "the working directory does not exist any more: change to another one"
+        return "the working directory was deleted: change to another one"
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}: {_REMEDIES[error.errno]}"

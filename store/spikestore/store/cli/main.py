@@ -1,17 +1,17 @@
-"""The command line ``spikestore``: a shell around sub-commands found through entry points.
+"""The command line ``spikestore``, with sub-commands from entry points.
 
 A sub-command is an entry point of the group ``spikestore.commands``: its name is the command's name, its
-object a plain function with typer annotations. So this module offers commands of sibling packages, and of
-anybody else's, without importing them:
+object a plain function with typer annotations. This module therefore offers commands of any package without
+importing them:
 
-1. ``spikestore NAME …`` loads the one entry point that is named; ``spikestore --help`` loads all of them, for
-   the first lines of their docstrings, which is why command modules import what is heavy inside the function;
-2. whatever a command raises becomes one line on stderr and an exit status: 0 done, 1 the work failed, 2 wrong
-   use, 130 interrupted.
+1. ``spikestore NAME …`` loads only the entry point of that name; ``spikestore --help`` loads all of them for the
+   first lines of their docstrings, so command modules import large packages inside their functions;
+2. an error of a command becomes one line on stderr and an exit status: 0 done, 1 failed, 2 wrong use,
+   130 interrupted.
 
-A command says that its work failed by raising a :class:`~spikestore.store_schemas.errors.SpikestoreError`, or
-``typer.Exit(1)`` where it has said why already. Only this module configures logging; commands declare the environment
-variables that they read with ``typer.Option(envvar=…)``.
+A command fails by raising a :class:`~spikestore.store_schemas.errors.SpikestoreError`, or ``typer.Exit(1)`` after
+it has reported the reason. Only this module configures logging; commands declare the environment variables that
+they read with ``typer.Option(envvar=…)``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _EXTRA_OF_MODULE = {
 _EXCLUSIVE = "--verbose and --quiet exclude each other"
 
 _HELP = """
-Precompute event-data features once, share the store, train at device speed.
+Compute event-data features once, share them in a store, and train at the speed of the device.
 
 Examples
 --------
@@ -66,28 +66,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name; those of the process by default.
+        Arguments without the program's name; by default those of the process.
 
     Returns
     -------
     int
-        The exit status: 0 done, 1 the work failed, 2 wrong use, 130 interrupted.
+        The exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     # Every option before the command is a flag, so the first other word is the command.
     command = next((word for word in arguments if not word.startswith("-")), None)
     with lenient_streams() as stdout:
         status = _status(arguments, command)
-        stdout.flush()  # a full disk or a reader that has gone away shows itself here, not at interpreter exit
+        stdout.flush()  # a full disk or a closed pipe raises here, not at interpreter exit
         if stdout.lost is None:
             return status
-        if not isinstance(stdout.lost, BrokenPipeError):  # a reader such as `head` has seen enough
-            say(f"spikestore: error: the output could not be written to stdout: {stdout.lost.strerror}")
+        if not isinstance(stdout.lost, BrokenPipeError):  # raised when a reader such as `head` ends
+            say(f"spikestore: error: cannot write the output to stdout: {stdout.lost.strerror}")
         return status or 1
 
 
 def _status(arguments: list[str], command: str | None) -> int:
-    """Run a command; return its exit status, also where it fails."""
+    """Run a command and return its exit status, also if it fails."""
     try:
         return _run(arguments, command)
     except typer.Exit as signal:
@@ -112,7 +112,7 @@ def _run(arguments: list[str], command: str | None) -> int:
 
 
 def _refuse_empty(arguments: list[str], command: str | None) -> None:
-    """Refuse an empty argument: as a path it would be the current folder."""
+    """Reject an empty argument: as a path it would be the current folder."""
     for position, word in enumerate(arguments):
         option, is_joined, value = word.partition("=")
         if word and not (option.startswith("--") and is_joined and not value):
@@ -133,7 +133,7 @@ def _application(command: str | None) -> typer.Typer:
     application = typer.Typer(add_completion=False, rich_markup_mode="rich", help=help_text(_HELP))
     application.callback()(_top_level)
     for name, entry_point in _entry_points().items():
-        function, text = _absent, ""  # of the commands that are not meant, names are enough to suggest one
+        function, text = _absent, ""  # the names of other commands suffice for suggestions
         if command in (None, name):
             try:
                 function = _with_loudness(entry_point.load())
@@ -141,16 +141,16 @@ def _application(command: str | None) -> typer.Typer:
             except Exception as error:
                 if command == name:
                     raise
-                text = str(_missing_extra(error, name) or f"Can't be loaded: {error}")
+                text = str(_missing_extra(error, name) or f"Cannot be loaded: {error}")
         application.command(name=name, help=text)(function)
     return application
 
 
 def _with_loudness(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a command take --verbose and --quiet too: many write them behind its name. Its own ones go before these."""
+    """Add --verbose and --quiet to a command, for users who write them after its name; its own take precedence."""
     signature = inspect.signature(function, eval_str=True)
     notes = [
-        note for one in signature.parameters.values() for note in getattr(one.annotation, "__metadata__", ())
+        note for p in signature.parameters.values() for note in getattr(p.annotation, "__metadata__", ())
     ]
     taken = {flag for note in notes for flag in getattr(note, "param_decls", None) or ()} | {
         f"--{name}" for name in signature.parameters
@@ -162,7 +162,7 @@ def _with_loudness(function: Callable[..., Any]) -> Callable[..., Any]:
     def command(*, verbose: bool, quiet: bool, **given: Any) -> Any:
         if verbose and quiet:
             raise typer.BadParameter(_EXCLUSIVE)
-        if verbose or quiet:  # `_top_level` has opened the log, and puts its level back
+        if verbose or quiet:  # `_top_level` restores the level
             logging.getLogger("spikestore").setLevel(logging.DEBUG if verbose else logging.WARNING)
         return function(**given)
 
@@ -177,16 +177,16 @@ def _with_loudness(function: Callable[..., Any]) -> Callable[..., Any]:
     ]
     parameters = [*signature.parameters.values(), *flags]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 
 
 def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    return {found.name: found for found in sorted(importlib.metadata.entry_points(group=GROUP))}
+    return {point.name: point for point in sorted(importlib.metadata.entry_points(group=GROUP))}
 
 
 def _absent() -> None:
-    """Stand in for a command that was not loaded; only its name and help are ever used."""
+    """Do nothing: of a command that is not loaded, only name and help are used."""
 
 
 def _show_version(asked: bool) -> None:
@@ -197,11 +197,11 @@ def _show_version(asked: bool) -> None:
 
 def _top_level(
     context: typer.Context,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more, on stderr.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Write debug messages to stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Write only warnings and errors.")] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version and leave.", callback=_show_version),
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version),
     ] = False,
 ) -> None:
     if verbose and quiet:
@@ -210,7 +210,7 @@ def _top_level(
 
 
 def _report(error: Exception, command: str | None) -> int:
-    """Say on stderr what went wrong, and return the exit status."""
+    """Write an error to stderr and return the exit status."""
     error = _missing_extra(error, command) or error
     if os.environ.get("SPIKESTORE_DEBUG", "0") not in ("", "0"):
         say("".join(traceback.format_exception(error)).rstrip())
@@ -220,7 +220,7 @@ def _report(error: Exception, command: str | None) -> int:
             if problem.message not in error.message:
                 say(f"  {problem.path}: {problem.message}")
         return error.exit_code
-    # Complaints of typer about the arguments: it has no public class that is the base of all of them.
+    # Errors of typer about the arguments: they have no public base class.
     if hasattr(error, "format_message"):
         say(f"spikestore: error: {error.format_message()}")
         say(f"  see: spikestore {f'{command} ' if command in _entry_points() else ''}--help")
@@ -233,12 +233,12 @@ def _report(error: Exception, command: str | None) -> int:
         return 1
     text = " ".join(str(error).split())
     say(f"spikestore: unexpected error: {type(error).__name__}{f': {text}' if text else ''}")
-    say("  this is a fault in spikestore: set SPIKESTORE_DEBUG=1 for the traceback, and please report it")
+    say("  this is a bug in spikestore: set SPIKESTORE_DEBUG=1 for the traceback, and please report it")
     return 1
 
 
 def _missing_extra(error: Exception, command: str | None) -> MissingExtraError | None:
-    """Return the error to show where `error` says that a package of an extra is not installed."""
+    """Return the error that names the missing extra, or None if `error` has another cause."""
     if not isinstance(error, ModuleNotFoundError):
         return None
     extra = _EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])

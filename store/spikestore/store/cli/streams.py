@@ -1,12 +1,12 @@
-"""Standard streams that may be closed, full or unable to write a character: the message is lost, never the work.
+"""Standard streams whose failures lose messages, never work.
 
-Python sets ``sys.stdout`` or ``sys.stderr`` to None where a shell closed it (``>&-``), raises where the disk behind
-it is full, and again at the end of the process. Here
+Python sets ``sys.stdout`` or ``sys.stderr`` to None if a shell closed it (``>&-``), raises an error if its disk is
+full, and raises it again at the end of the process. Here
 
 1. a closed descriptor 0, 1 or 2 is opened on the null device, so that no file of a store gets its number: C libraries
    write their messages to these numbers;
-2. what can't be written is dropped, and :class:`LenientStream` remembers why;
-3. a character that the stream's encoding lacks is written as an escape, so that a line names any file.
+2. text that cannot be written is dropped, and :class:`LenientStream` records the error;
+3. a character that the stream's encoding lacks is written as an escape, so that a line can name any file.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class LenientStream:
     Parameters
     ----------
     stream : text stream or None
-        Where the text goes; None stands for a stream that was closed before the process began.
+        Destination of the text; None if it was closed before the process began.
 
     Attributes
     ----------
     lost : OSError or None
-        Why text could not be written; None as long as all of it could.
+        Error of the first failed write; None if all text was written.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -44,11 +44,10 @@ class LenientStream:
         self.lost: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write text, or drop it; return its length in either case. Raises TypeError for bytes, as other text streams do."""
+        """Write text, or drop it, and return its length. Raises TypeError for bytes, as other text streams do."""
         if not isinstance(text, str):
-            raise TypeError(
-                f"write() argument must be str, not {type(text).__name__}"
-            )  # libraries try, to see what it is
+            # Libraries write bytes to test whether a stream is a text stream.
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if self.lost is None and text:
             try:
                 self._write(text)
@@ -57,7 +56,7 @@ class LenientStream:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered, or drop it."""
+        """Write buffered text, or drop it."""
         if self.lost is None:
             try:
                 self._stream.flush()
@@ -65,7 +64,7 @@ class LenientStream:
                 self._give_up(error)
 
     def isatty(self) -> bool:
-        """Tell whether a person sees the text."""
+        """Return whether the stream is a terminal that works."""
         return self.lost is None and self._stream.isatty()
 
     def _write(self, text: str) -> None:
@@ -78,19 +77,19 @@ class LenientStream:
             self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
     def _give_up(self, error: OSError) -> None:
-        """Remember the error, and let the rest go nowhere: the interpreter writes what is buffered once more at its end."""
+        """Record the error and discard later output; the interpreter writes the buffer again when it exits."""
         self.lost = error
         with contextlib.suppress(OSError, ValueError):  # ValueError: a stream without a descriptor
             _to_null_device(self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
-        # `encoding`, `fileno` and whatever else libraries ask of a stream.
+        # `encoding`, `fileno` and other attributes that libraries use.
         return getattr(self.__dict__["_stream"], name)
 
 
 @contextlib.contextmanager
 def lenient_streams() -> Iterator[LenientStream]:
-    """Put lenient streams in the place of ``sys.stdout`` and ``sys.stderr``; yield the first of them."""
+    """Replace ``sys.stdout`` and ``sys.stderr`` by lenient streams; yield the one for stdout."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -99,7 +98,7 @@ def lenient_streams() -> Iterator[LenientStream]:
                 _to_null_device(descriptor)
     stdout, stderr = sys.stdout, sys.stderr
     lenient = LenientStream(stdout)
-    # A stream by what it does: libraries only ever write, flush and ask for attributes.
+    # No subclass of TextIO is needed: libraries only write, flush and read attributes.
     sys.stdout, sys.stderr = lenient, LenientStream(stderr)
     try:
         yield lenient

@@ -1,1 +1,1 @@
-"""Sub-commands that look at a store; light to import, what is heavy comes inside the functions."""
+"""Sub-commands for stores; their functions import large packages when they run."""

@@ -1,4 +1,4 @@
-"""``spikestore gc``: remove what nobody needs."""
+"""``spikestore gc``: remove unfinished builds and unreferenced feature sets."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 def gc(
     store: StoreOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Say what would go, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="List what would be removed, and exit.")
+    ] = False,
     unreferenced: Annotated[
-        bool, typer.Option("--unreferenced", help="Also feature sets that no name stands for.")
+        bool, typer.Option("--unreferenced", help="Also remove feature sets without a name.")
     ] = False,
     older_than: Annotated[
         float,
@@ -26,14 +28,14 @@ def gc(
             "--older-than",
             metavar="DAYS",
             min=0,
-            help="Only what was written longer ago. Below 7, make sure that nobody builds or pushes.",
+            help="Only objects older than this. Below 7, make sure that nobody builds or pushes.",
         ),
     ] = 7.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove unfinished builds that nobody works on any more, and leftovers of crashes.
+    """Remove abandoned unfinished builds, and the leftovers of crashes.
 
-    Feature sets go only with --unreferenced, and only those without a name. First it says what goes.
+    Feature sets are removed only with --unreferenced, and only those without a name. Each is listed first.
 
     Examples
     --------
@@ -46,33 +48,33 @@ def gc(
 
     storage = open_store(store, must_exist=True).storage
     age = timedelta(days=older_than)
-    found = find_garbage(storage, unreferenced=unreferenced, age=age)
-    for reason in found.kept:
+    findings = find_garbage(storage, unreferenced=unreferenced, age=age)
+    for reason in findings.kept:
         say(f"kept: {reason}")
-    for one in found.garbage:
+    for item in findings.garbage:
         say(
-            f"{'would remove' if dry_run else 'removing'} {_KINDS[one.kind]} {one.path}: {plural(one.objects, 'object')}, "
-            f"{one.size:,} bytes, the newest of {one.newest:%Y-%m-%d %H:%M} UTC"
+            f"{'would remove' if dry_run else 'removing'} {_KINDS[item.kind]} {item.path}: {plural(item.objects, 'object')}, "
+            f"{item.size:,} bytes, last written {item.newest:%Y-%m-%d %H:%M} UTC"
         )
     removed: tuple[Garbage, ...] = ()
-    if not dry_run and found.garbage:
+    if not dry_run and findings.garbage:
         with progress("objects") as report:
-            removed = collect(storage, found.garbage, age=age, progress=labelled(report, "gc"))
-    spared = [] if dry_run else [one for one in found.garbage if one not in removed]
+            removed = collect(storage, findings.garbage, age=age, progress=labelled(report, "gc"))
+    spared = [] if dry_run else [item for item in findings.garbage if item not in removed]
     if as_json:
         print_json(
             {
                 "store": storage.url,
                 "dry_run": dry_run,
-                "garbage": [_document(one) for one in found.garbage],
-                "removed": [one.path for one in removed],
-                "kept": list(found.kept),
+                "garbage": [_document(item) for item in findings.garbage],
+                "removed": [item.path for item in removed],
+                "kept": list(findings.kept),
             }
         )
-    for one in spared:
-        say(f"kept: {one.path}: somebody came to need it")
-    done = found.garbage if dry_run else removed
-    size = sum(one.size for one in done)
+    for item in spared:
+        say(f"kept: {item.path}: another process started to use it")
+    done = findings.garbage if dry_run else removed
+    size = sum(item.size for item in done)
     say(
         f"{'would free' if dry_run else 'freed'} {size:,} bytes in {storage.url}"
         if done
@@ -81,7 +83,7 @@ def gc(
 
 
 _KINDS = {
-    "plan": "the plan that nobody followed,",
+    "plan": "the unused plan",
     "build": "the unfinished build",
     "feature set": "the feature set",
     "half-written": "half-written files in",

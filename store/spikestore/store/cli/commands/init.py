@@ -1,4 +1,4 @@
-"""``spikestore init``: make a store before anything is in it, for a group of people."""
+"""``spikestore init``: create a store that a group of users shares."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from spikestore.store.cli.console import say
 
 
 def init(
-    store: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the store shall be.")],
+    store: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder of the store.")],
     shared: Annotated[
         Literal["group"] | None,
-        typer.Option("--shared", help="Who may write, whatever their umask: the folder's group."),
+        typer.Option("--shared", help="Let the folder's group write, whatever the users' umask."),
     ] = None,
     group: Annotated[
-        str | None, typer.Option("--group", metavar="NAME", help="The group; yours by default.")
+        str | None, typer.Option("--group", metavar="NAME", help="Name of the group; by default yours.")
     ] = None,
     private: Annotated[
-        bool, typer.Option("--private", help="With --shared: nobody outside the group may read.")
+        bool, typer.Option("--private", help="With --shared: only the group may read.")
     ] = False,
 ) -> None:
-    """Make a store in a folder; without it the first build does.
+    """Create a store in a folder. Without this command, the first build creates it.
 
-    With --shared group its folders get the setgid bit and the right to write for the group, and everything that anybody
-    writes into it later is made readable by the group. An existing store is changed, as far as its files are yours.
+    With --shared group, its folders get the setgid bit and group write permission, and everything written later is
+    readable by the group. In an existing store, the permissions of your own files change.
 
     Examples
     --------
@@ -37,15 +37,19 @@ def init(
 
     storage = open_storage(store)
     if not isinstance(storage, FolderStorage):
-        raise UsageError(f"{store} needs no init: who may do what in a bucket is said at the bucket")
+        raise UsageError(
+            f"{store} is a bucket and needs no init: set its permissions where the bucket is managed"
+        )
     if shared is None:
         if group is not None or private:
-            raise UsageError("--group and --private go with --shared group")
+            raise UsageError("--group and --private require --shared group")
         storage.make()
-        say(f"a store is at {storage.url}")
+        say(f"created a store at {storage.url}")
         return
     left = make_shared(storage, group=group, private=private)
-    say(f"a store that its group shares is at {storage.url}")
+    say(f"created a store that its group shares at {storage.url}")
     if left:
-        say(f"{len(left)} files or folders belong to others, who must run this too; the first is {left[0]}")
+        say(
+            f"{len(left)} files or folders belong to other users, who must run this command too; the first is {left[0]}"
+        )
         raise typer.Exit(1)

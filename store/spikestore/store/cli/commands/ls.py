@@ -1,4 +1,4 @@
-"""``spikestore ls``: what is in a store."""
+"""``spikestore ls``: list the feature sets of a store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """List the feature sets of a store, by name where they have one, and its partitions; exit status 1 if something is damaged.
+    """List the feature sets of a store with their names, and its partitions; exit status 1 if any is damaged.
 
     Examples
     --------
@@ -32,7 +32,7 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
         begun = any(
             next(opened.storage.list(f"{address.folder}/builds"), None) for address in opened.addresses()
         )
-        more = ", but an unfinished build: preprocess goes on with it" if begun else ""
+        more = ", but an unfinished build: preprocess resumes it" if begun else ""
         say(f"the store {opened.storage.url} has no feature sets{more}")
     if partitions and not as_json:
         _show_partitions(partitions)
@@ -60,7 +60,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     console = stdout_console()
     console.print(table)
     for row in rows:
-        if row["damaged"]:  # not in the table: a column as wide as this would pad all rows
+        if row["damaged"]:  # not in the table: so wide a column would pad all rows
             console.print(f"{row['name'] or _short_key(row)}: {row['damaged']}", markup=False, emoji=False)
 
 
@@ -109,15 +109,15 @@ def _rows(store: Store, broken_names: list[str]) -> list[dict[str, Any]]:
             continue
         for split, pin in ref.splits.items():
             names.setdefault((pin.transform_key, pin.source_key), []).append(f"{name}:{split}")
-    for address, found in store.catalogue():
+    for address, features in store.catalogue():
         row: dict[str, Any] = {**address._asdict(), "name": ", ".join(names.pop(address, [])), "damaged": ""}
-        if isinstance(found, StoreError):
-            rows.append({**row, "damaged": str(found)})
+        if isinstance(features, StoreError):
+            rows.append({**row, "damaged": str(features)})
             continue
-        source = found.manifest.source
-        row |= {"dataset": source.dataset, "split": source.split, "samples": len(found)}
-        rows.append({**row, "nnz": found.manifest.nnz, "digest": found.digest})
-    # A name whose set is gone is damage too, and the only trace of it.
+        source = features.manifest.source
+        row |= {"dataset": source.dataset, "split": source.split, "samples": len(features)}
+        rows.append({**row, "nnz": features.manifest.nnz, "digest": features.digest})
+    # A name whose set is missing is damage too, and its only trace.
     rows += [
         {"transform_key": t, "source_key": s, "name": ", ".join(called), "damaged": "not in the store"}
         for (t, s), called in names.items()

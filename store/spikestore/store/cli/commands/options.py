@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ StoreOption = Annotated[
     typer.Option(
         "--store",
         metavar="URL",
-        help="Folder, file://… or s3://… of the store; $SPIKESTORE_STORE, else the user's data folder, by default.",
+        help="Folder, file://… or s3://… of the store; by default $SPIKESTORE_STORE, else the user's data folder.",
     ),
 ]
 
@@ -24,19 +24,18 @@ MoveOption = Annotated[
     bool,
     typer.Option(
         "--move",
-        help="Move the name even if it stands for other recordings, or another transform, in the store that gets it.",
+        help="Move the name even if it refers to other recordings or another transform in the destination store.",
     ),
 ]
 
 
 def open_store(location: str | None, *, must_exist: bool = False) -> Store:
-    """Return the store that ``--store`` means.
+    """Return the store that ``--store`` names.
 
     Raises
     ------
     UsageError
-        The name is empty; or `must_exist`, and there is no such folder: looking into a store that is not there is a
-        slip, while filling one makes it.
+        The location is empty; or `must_exist` is true and the folder does not exist, as in commands that only read.
     """
     from spikestore.store.storage import FolderStorage
     from spikestore.store.store import Store, default_location
@@ -44,5 +43,5 @@ def open_store(location: str | None, *, must_exist: bool = False) -> Store:
 
     store = Store(default_location() if location is None else location)
     if must_exist and isinstance(store.storage, FolderStorage) and not store.storage.root.exists():
-        raise UnknownNameError(f"there is no store at {store.storage.url}", path=store.storage.url)
+        raise UnknownNameError(f"no store at {store.storage.url}", path=store.storage.url)
     return store

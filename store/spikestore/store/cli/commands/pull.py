@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, MoveOption, StoreOption, open_store
-from spikestore.store.cli.commands.push import NamesArgument, tell
+from spikestore.store.cli.commands.push import NamesArgument, report_copied
 from spikestore.store.cli.console import progress
 
 if TYPE_CHECKING:
@@ -20,16 +20,14 @@ def pull(
     store: StoreOption = None,
     deep: Annotated[
         bool,
-        typer.Option(
-            "--deep", help="Also decode what arrives, and compare it with the digest before it is stored."
-        ),
+        typer.Option("--deep", help="Also decode each set and compare it with its digest before storing it."),
     ] = False,
     move: MoveOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy feature sets and their names from another store: a folder, or a bucket. Reading rights are enough.
+    """Copy feature sets and their names from another store, a folder or a bucket that you may read.
 
-    What is there already is not copied again; an interrupted pull goes on where it stopped. Every object is checked as it arrives, and nobody sees half a set.
+    Objects that exist already are not copied again, and an interrupted pull resumes. Every object is verified on arrival; a set becomes visible once it is complete.
 
     Examples
     --------
@@ -40,4 +38,4 @@ def pull(
     with progress("bytes") as report:
         for name in names:
             done |= opened.pull(name, other, deep=deep, move=move, progress=report)
-    tell(done, opened.storage.url, as_json=as_json)
+    report_copied(done, opened.storage.url, as_json=as_json)

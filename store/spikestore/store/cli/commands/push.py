@@ -24,9 +24,9 @@ def push(
     move: MoveOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy feature sets and their names into another store: a folder, or a bucket.
+    """Copy feature sets and their names into another store, a folder or a bucket.
 
-    What is there already is not copied again; an interrupted push goes on where it stopped. Every object is checked on its way, and nobody sees half a set.
+    Objects that exist already are not copied again, and an interrupted push resumes. Every object is verified on the way; a set becomes visible once it is complete.
 
     Examples
     --------
@@ -39,24 +39,23 @@ def push(
     with progress("bytes") as report:
         for name in names:
             done |= opened.push(name, other, move=move, progress=report)
-    tell(done, other.storage.url, as_json=as_json)
+    report_copied(done, other.storage.url, as_json=as_json)
 
 
-def tell(done: dict[str, Copied], url: str, *, as_json: bool) -> None:
-    """Say what was copied, and how much of it was there before."""
+def report_copied(done: dict[str, Copied], url: str, *, as_json: bool) -> None:
+    """Report the copied sets on stderr, or as JSON on stdout."""
     if as_json:
         sets = {
             label: {
-                **one.features.address._asdict(),
-                "digest": one.features.digest,
-                "bytes": one.total,
-                "bytes_copied": one.total - one.there,
+                **copied.features.address._asdict(),
+                "digest": copied.features.digest,
+                "bytes": copied.total,
+                "bytes_copied": copied.total - copied.there,
             }
-            for label, one in done.items()
+            for label, copied in done.items()
         }
         print_json({"store": url, "feature_sets": sets})
         return
-    for label, one in done.items():
-        copied = one.total - one.there
-        what = f"{copied:,} bytes copied" if one.total else "was there already"
-        say(f"{label}: {what}, digest {one.features.digest[:12]} in {url}")
+    for label, copied in done.items():
+        result = f"copied {copied.total - copied.there:,} bytes" if copied.total else "exists already"
+        say(f"{label}: {result}, digest {copied.features.digest[:12]} in {url}")

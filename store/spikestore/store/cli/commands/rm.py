@@ -1,4 +1,4 @@
-"""``spikestore rm``: forget a name."""
+"""``spikestore rm``: remove a name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from spikestore.store.cli.console import say
 
 
 def rm(
-    names: Annotated[list[str], typer.Argument(metavar="NAME[:SPLIT]…", help="What to forget.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME[:SPLIT]…", help="Names to remove.")],
     store: StoreOption = None,
 ) -> None:
-    """Forget names, or splits of them. The feature sets stay, until gc --unreferenced.
+    """Remove names, or single splits of them. Feature sets are kept until gc --unreferenced.
 
     Examples
     --------
@@ -24,5 +24,5 @@ def rm(
     opened = open_store(store, must_exist=True)
     for name in names:
         lost = opened.forget(name)
-        say(f"forgot {name} ({', '.join(lost)})" if ":" not in name else f"forgot {name}")
-    say("the feature sets stay where they are: gc --unreferenced removes those that no name stands for")
+        say(f"removed {name} ({', '.join(lost)})" if ":" not in name else f"removed {name}")
+    say("the feature sets are kept; gc --unreferenced removes those without a name")

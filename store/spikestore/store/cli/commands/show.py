@@ -1,4 +1,4 @@
-"""``spikestore show``: what one feature set is."""
+"""``spikestore show``: describe a feature set."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def show(
     ],
     store: StoreOption = None,
     provenance: Annotated[
-        bool, typer.Option("--provenance", help="Also everything that says how it came about.")
+        bool, typer.Option("--provenance", help="Also show files, packages and build parameters.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a feature set is: transform, source, columns, sizes, how it was built.
+    """Show transform, source, columns, sizes and build of a feature set.
 
     Examples
     --------
@@ -37,8 +37,8 @@ def show(
         print_json([_document(features) for features in sets])
         return
     console = stdout_console()
-    for place, features in enumerate(sets):
-        if place:
+    for number, features in enumerate(sets):
+        if number:
             console.print()
         for line in [*_lines(features), *(_provenance(features) if provenance else ())]:
             console.print(_visible(line), markup=False)
@@ -66,7 +66,7 @@ def _lines(features: FeatureSet) -> list[str]:
         f"  classes     {len(layout.classes)}",
         f"  frames      ({', '.join(layout.axes)}) = (up to {manifest.n_bins}, {', '.join(map(str, layout.sites))})",
         f"  non-zeros   {manifest.nnz:,}; largest value {manifest.max_value:g}, largest index {manifest.max_index:,}",
-        f"  stored      {stored:,} bytes ({stored / max(manifest.nnz, 1):.3f} a non-zero)",
+        f"  stored      {stored:,} bytes ({stored / max(manifest.nnz, 1):.3f} per non-zero)",
         f"  events      {events.n_events:,} read, {events.n_cropped:,} cropped, {events.n_dropped:,} in no bin",
         f"  columns     {', '.join(f'{name} {dtype}' for name, dtype in layout.columns)}",
     ]
@@ -105,8 +105,8 @@ def _provenance(features: FeatureSet) -> list[str]:
 
 
 def _packages(how: dict[str, Any]) -> dict[str, Any]:
-    found = how.get("packages")
-    return found if isinstance(found, dict) else {}
+    packages = how.get("packages")
+    return packages if isinstance(packages, dict) else {}
 
 
 def _files(source: Source) -> str:
@@ -116,7 +116,7 @@ def _files(source: Source) -> str:
 
 
 def _visible(line: str) -> str:
-    """Spell out what would move the cursor or hide text: manifests come from anybody."""
+    """Return a line with escapes for control characters: anybody may have written the manifest."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 

@@ -1,4 +1,4 @@
-"""``spikestore tag``: a second name for the same feature sets."""
+"""``spikestore tag``: add a second name to feature sets."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from spikestore.store.cli.console import say
 
 def tag(
     name: Annotated[
-        str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="What gets the name: all splits, or one.")
+        str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="Sets that get the name: all splits, or one.")
     ],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
     store: StoreOption = None,
     move: Annotated[
-        bool, typer.Option("--move", "--force", "-f", help="Also if NEW stands for something else.")
+        bool, typer.Option("--move", "--force", "-f", help="Also if NEW refers to other sets already.")
     ] = False,
 ) -> None:
-    """Give a second name to feature sets; nothing is copied.
+    """Add a second name to feature sets, without copying them.
 
     Examples
     --------

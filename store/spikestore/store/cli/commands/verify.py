@@ -1,4 +1,4 @@
-"""``spikestore verify``: compare what is stored with what was committed."""
+"""``spikestore verify``: compare stored objects with their committed hashes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME[:SPLIT]|KEY]…", help="What to verify; everything by default."),
+        typer.Argument(metavar="[NAME[:SPLIT]|KEY]…", help="Sets to verify; all by default."),
     ] = None,
     store: StoreOption = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also decode everything and recompute digests.")
     ] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Look at names and sizes only.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Compare names and sizes only.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare what is stored with what was committed; exit status 1 if anything differs, and say what.
+    """Compare stored objects with their committed hashes; report each difference and exit with status 1.
 
-    Every stored object is hashed, which finds every flipped bit.
+    Every stored object is hashed, which detects every flipped bit.
 
     Examples
     --------
@@ -56,8 +56,8 @@ def verify(
     rows = {features.address.source_key: len(features) for features in sets.values()}
     damages += verify_partitions(opened.storage, rows, source_keys=rows if names else None)
     if as_json:
-        found = [damage._asdict() for damage in damages]
-        print_json({"store": opened.storage.url, "feature_sets": list(sets), "damage": found})
+        findings = [damage._asdict() for damage in damages]
+        print_json({"store": opened.storage.url, "feature_sets": list(sets), "damage": findings})
     for damage in damages:
         say(f"{damage.path}: {damage.detail}")
     if damages:
@@ -70,14 +70,14 @@ def verify(
 
 
 def _chosen(store: Store, names: list[str], damages: list[Any]) -> dict[str, FeatureSet]:
-    """Return the sets by label; what can't even be opened goes to `damages`."""
+    """Return the sets by label; add those that cannot be opened to `damages`."""
     from spikestore.store.upkeep.verify import damage_of
     from spikestore.store_schemas.errors import StoreError
 
     sets: dict[str, FeatureSet] = {}
     for name in names:
         try:
-            sets |= {one.label: features for one, features in store.select(name).open().items()}
+            sets |= {chosen.label: features for chosen, features in store.select(name).open().items()}
         except StoreError as error:
             damages.append(damage_of(error, name))
     if names:

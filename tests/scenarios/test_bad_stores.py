@@ -45,7 +45,7 @@ def test_no_space(commands: Commands, demo: Path, built: Built, workers: str) ->
     """A full disk ends the build, in this process or a worker; with room again it goes on to the same digest."""
     recipe = write_recipe(commands.folder / "r.toml", source=f'data = "{demo}"\nsplits = ["train"]')
     command = ("preprocess", recipe, "--store", "store", "--workers", workers)
-    one_line(limited(commands, "small", *command, size=50_000), "no space left", "make room")
+    one_line(limited(commands, "small", *command, size=50_000), "no space left", "free some space")
     assert manifests(commands.folder / "store") == []
     assert commands.well("ls", "--store", "store", "--json").json["feature_sets"] == []
     commands.well(*command)
@@ -71,7 +71,9 @@ def test_a_read_only_store(commands: Commands, data: Path) -> None:
     writable(store, yes=False)
     try:
         large = write_recipe(folder / "large.toml", source='data = "data"\nsplits = ["train"]')
-        one_line(limited(commands, "plain", "preprocess", large, *command), str(store), "can't be written to")
+        one_line(
+            limited(commands, "plain", "preprocess", large, *command), str(store), "cannot write to the store"
+        )
         assert sorted(store.rglob("*")) == before
         done = limited(commands, "plain", "preprocess", small, *command)
         assert (done.status, "nothing to compute" in done.err) == (0, True)
@@ -103,7 +105,9 @@ def test_a_store_that_is_a_file(run: Run, data: Path, tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
     for answer in (build(run, write_recipe(tmp_path / "r.toml")), run("ls", "--store", "store")):
         assert answer.status == 1
-        assert answer.said == [f"spikestore: error: {tmp_path / 'store'} is a file: a store is a folder"]
+        assert answer.said == [
+            f"spikestore: error: {tmp_path / 'store'} is a file, but a store must be a folder"
+        ]
 
 
 @pytest.mark.parametrize("place", ["features/*/*/manifest.json", "refs/r/00000001.json"])

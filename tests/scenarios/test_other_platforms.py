@@ -100,4 +100,4 @@ def test_reads_and_trains_without_what_linux_has(platform: str, tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     if platform == "win32":
-        assert "leave out --shared" in done.stderr
+        assert "omit --shared" in done.stderr

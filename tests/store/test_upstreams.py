@@ -207,7 +207,7 @@ def test_where_they_are(tmp_path: Path) -> None:
         str(Path("~/d").expanduser()),
     )
     assert locate_upstreams(["store"], None) == ("store",)
-    with pytest.raises(UsageError, match="a store is a folder"):
+    with pytest.raises(UsageError, match="a store must be a folder"):
         Upstreams(["ftp://a/b"])
     assert not Upstreams(())
     assert str(Upstreams(["/a", "/b"])) == "/a, /b"

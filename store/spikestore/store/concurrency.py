@@ -1,6 +1,6 @@
-"""Background work: calls in threads and in order, items made ahead, waits that can be left.
+"""Background work: parallel calls in order, prefetching, interruptible waits.
 
-A thread that may wait for a slow disk or a silent server as long as that likes is a daemon: it keeps no process alive.
+Threads that may wait for a slow disk or an unresponsive server are daemons, so they never keep a process alive.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _Parameters = ParamSpec("_Parameters")
 _Work = tuple[Future[Any], Callable[[], Any]]
 
 PATIENCE_S = 1.0
-"""How long `DaemonThreads` waits at its end for threads in the middle of something: many times what a read takes."""
+"""Seconds that `DaemonThreads` waits for busy threads when it ends; a read takes far less."""
 
 _AHEAD = 4
-"""Items per thread that are handed out before their results are taken: any number of items may come."""
+"""Items per thread that are submitted before their results are taken; the number of items is unlimited."""
 
 
 def in_order(
@@ -34,10 +34,10 @@ def in_order(
     threads: int = 8,
     stop: Callable[[], object] = lambda: None,
 ) -> Iterator[Result]:
-    """Yield the result of `work` for each item, in order, some of them worked on at once.
+    """Yield the result of `work` for each item, in order; several threads work in parallel.
 
-    After an error, Ctrl-C, or when the caller stops taking results, nothing new begins; what is under way is told by
-    `stop`, and waited for.
+    After an error, Ctrl-C, or when the caller stops taking results, no new call begins; `stop` is called, and running
+    calls are awaited.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="spikestore")
     try:
@@ -56,16 +56,16 @@ def in_order(
 
 
 def wait_for(tasks: Iterable[Future[None]]) -> None:
-    """Wait for tasks that are under way together; raise what the first of them raised that failed."""
+    """Wait for tasks, in order, and raise the error of the first that failed."""
     for task in [*tasks]:
         task.result()
 
 
 def interruptible(call: Callable[[], Result]) -> Result:
-    """Return ``call()``; in the main thread, which alone gets interrupts, in such a way that one ends the wait at once.
+    """Return ``call()``; in the main thread, an interrupt (Ctrl-C) ends the wait at once.
 
-    Compiled code does not look for signals while it waits: obstore gives a silent server half a minute, and tries again.
-    The call itself goes on in a daemon thread until the server or its own time limit ends it, and nobody waits for that.
+    Compiled code does not check for signals while it waits: obstore waits half a minute for an unresponsive server and
+    retries. The call itself continues in a daemon thread until it ends by itself.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
@@ -74,7 +74,7 @@ def interruptible(call: Callable[[], Result]) -> Result:
     def run() -> None:
         try:
             done.set_result(call())
-        except BaseException as error:  # raised in the thread that asked
+        except BaseException as error:  # raised in the calling thread
             done.set_exception(error)
 
     threading.Thread(target=run, name="spikestore-storage", daemon=True).start()
@@ -82,12 +82,12 @@ def interruptible(call: Callable[[], Result]) -> Result:
 
 
 class ByteBudget:
-    """Lets threads hold so many bytes together. Who asks for more than all of them gets them alone.
+    """Limit of the bytes that several threads hold together; a larger request waits until it is the only one.
 
     Parameters
     ----------
     size : int
-        Bytes.
+        The limit, in bytes.
     """
 
     def __init__(self, size: int) -> None:
@@ -97,7 +97,7 @@ class ByteBudget:
 
     @contextlib.contextmanager
     def held(self, size: int) -> Iterator[None]:
-        """Wait until there is room for `size` bytes, and hold them."""
+        """Wait until `size` bytes are available, and hold them in the context."""
         with self._changed:
             self._changed.wait_for(lambda: self._held == 0 or self._held + size <= self._size)
             self._held += size
@@ -110,22 +110,22 @@ class ByteBudget:
 
 
 class Prefetcher(Generic[Item]):
-    """An iterator whose items are made ahead in a thread of its own, `depth` of them at most.
+    """Iterator that computes up to `depth` items ahead in a thread.
 
-    The thread ends when the items end, at `close`, when nobody holds the iterator, and at the interpreter's exit.
-    After `close` it is a `ValueError` to ask for more: no loop ends early in silence.
+    The thread ends when the items end, at `close`, when the iterator is garbage-collected, and at the interpreter's
+    exit. After `close`, ``next`` raises `ValueError`, so that no loop ends early in silence.
 
     Parameters
     ----------
     items : generator
-        Runs in the thread; closed there.
+        Runs in the thread and is closed there.
     depth : int
-        Items that are ready or being made; at least 1.
+        Number of items that are ready or in progress; at least 1.
     abandon : callable, optional
-        Ends whatever the generator waits for; called when the thread is to end early. Without it, the interpreter does
-        not wait for the thread at its exit.
+        Ends the wait of the generator; called when the thread must end early. Without it, the interpreter does not wait
+        for the thread at its exit.
     errors : {"in order", "first"}
-        Whether an error while making an item is raised after the items before it, or at the next that is asked for.
+        Raise an error of the generator after the items before it, or at the next call of ``next``.
     """
 
     def __init__(
@@ -137,12 +137,12 @@ class Prefetcher(Generic[Item]):
         errors: Literal["in order", "first"] = "in order",
     ) -> None:
         self._channel: _Channel[Item] = _Channel(depth, errors_first=errors == "first")
-        # The thread knows the channel and not this object, whose end can so be noticed.
+        # The thread refers to the channel, not to this object, so that this object can be garbage-collected.
         self._thread = threading.Thread(
             target=_make, args=(items, self._channel), name="spikestore-prefetch", daemon=True
         )
         self._end = weakref.finalize(self, _stop, self._channel, self._thread, abandon)
-        self._end.atexit = abandon is not None  # else a slow disk would keep a process that wants to end
+        self._end.atexit = abandon is not None  # otherwise a slow disk would delay the exit of the process
         self._thread.start()
 
     def __iter__(self) -> Iterator[Item]:
@@ -167,10 +167,10 @@ class _Channel(Generic[Item]):
         self._stopped = False
 
     def put(self, item: Item) -> bool:
-        """Hand an item over when there is room; tell whether more are wanted."""
+        """Add an item, wait for space, and return whether more items are wanted."""
         with self._changed:
             self._items.append(item)
-            del item  # its memory may be wanted again while this waits
+            del item  # its memory may be reused during the wait
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._stopped or len(self._items) < self._depth)
             return not self._stopped
@@ -205,12 +205,12 @@ def _make(items: Iterator[Item], channel: _Channel[Item]) -> None:
     error = None
     try:
         while True:
-            # No name holds an item that was handed over: its memory may be wanted again.
+            # No variable refers to the item, so that its memory can be reused.
             if not channel.put(next(items)):
                 break
     except StopIteration:
         pass
-    except BaseException as caught:  # raised where it can be handled
+    except BaseException as caught:  # raised by `take`
         error = caught
     finally:
         close = getattr(items, "close", None)
@@ -228,16 +228,16 @@ def _stop(channel: _Channel[Item], thread: threading.Thread, abandon: Callable[[
 
 
 class DaemonThreads(Executor):
-    """A thread pool that can be left while its threads still wait for a server.
+    """Thread pool that can be shut down while its threads still wait for a server.
 
-    The standard one is waited for at its end and at the interpreter's exit, for as long as a silent server likes.
+    The standard pool waits for its threads when it ends and at the interpreter's exit, however long a server takes.
 
     Parameters
     ----------
     count : int
-        Threads at most; each starts when there is work for it.
+        Maximum number of threads; each starts when there is work for it.
     name : str
-        What their names begin with.
+        Beginning of the threads' names.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -252,7 +252,7 @@ class DaemonThreads(Executor):
     def submit(
         self, fn: Callable[_Parameters, Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> Future[Result]:
-        """Have a thread call ``fn(*args, **kwargs)``.
+        """Call ``fn(*args, **kwargs)`` in a thread and return the future.
 
         Raises
         ------
@@ -280,20 +280,17 @@ class DaemonThreads(Executor):
             self._unfinished.discard(future)
 
     def abandon(self) -> None:
-        """End all waiting for results: what has not begun never does, what runs is cancelled for whoever waits for it."""
+        """Cancel all unfinished futures; calls that have not begun never run."""
         with self._lock:
             self._closed = True
             left = [*self._unfinished]
         for future in left:
             if not future.cancel():
-                with contextlib.suppress(InvalidStateError):  # it has just finished
+                with contextlib.suppress(InvalidStateError):  # finished meanwhile
                     future.set_exception(CancelledError())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; with `wait` give the threads a moment to end, and leave those that do not.
-
-        What has not begun is cancelled in any case.
-        """
+        """Accept no more calls and cancel those that have not begun; with `wait`, wait up to `PATIENCE_S` for threads."""
         del cancel_futures
         self.abandon()
         for _ in self._threads:
@@ -310,14 +307,14 @@ def _serve(work: queue.SimpleQueue[_Work | None]) -> None:
         if future.set_running_or_notify_cancel():
             try:
                 result = call()
-            except BaseException as error:  # raised where it is waited for
+            except BaseException as error:  # raised by the future's `result`
                 _settle(future.set_exception, error)
             else:
                 _settle(future.set_result, result)
                 del result
-        del future, call  # an idle thread holds nothing
+        del future, call  # an idle thread keeps no references
 
 
 def _settle(settle: Callable[[Any], None], outcome: Any) -> None:
-    with contextlib.suppress(InvalidStateError):  # nobody waits any more
+    with contextlib.suppress(InvalidStateError):  # the future was cancelled
         settle(outcome)

@@ -1,4 +1,4 @@
-"""What this machine gives a process: home folders, cores, memory. Each may be unknown or limited, as in a container."""
+"""Home folders and cores that this process may use; either may be unknown or limited, as in a container."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def expand_home(path: Path | str) -> Path:
-    """Return a path with ``~`` or ``~user`` at its beginning replaced by that home folder.
+    """Return a path with a leading ``~`` or ``~user`` replaced by the home folder.
 
     Raises
     ------
     UsageError
-        No such user is known, or the home folder of this one is not.
+        The user or the home folder is unknown.
     """
     if not str(path).startswith("~"):  # pathlib would take ./~name for ~name
         return Path(path)
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        whose = Path(path).parts[0]
-        why = "this user has no known home folder" if whose == "~" else f"no user {whose[1:]!r} is known here"
+        first = Path(path).parts[0]
+        why = "this user has no home folder" if first == "~" else f"no user {first[1:]!r} on this machine"
         raise UsageError(
-            f"{path}: {why}: give the path without {whose} (./{whose}/… for a folder of that name)",
+            f"{path}: {why}; write the path without {first} (./{first}/… for a folder of that name)",
             path=str(path),
         ) from None
 
@@ -48,23 +48,23 @@ def absolute_path(path: Path | str) -> Path:
 
 
 def user_cache_folder() -> Path | None:
-    """Return spikestore's folder in the user's cache; None where no home folder is known, as for a container's user."""
+    """Return spikestore's folder in the user's cache; None without a home folder, as for a container's user."""
     import platformdirs
 
     try:
         folder = Path(platformdirs.user_cache_dir("spikestore"))
     except RuntimeError:
         return None
-    return folder if folder.is_absolute() else None  # a release of platformdirs before 4.4 returns "~/.cache"
+    return folder if folder.is_absolute() else None  # platformdirs before 4.4 returns "~/.cache"
 
 
 def user_data_folder() -> Path:
-    """Return spikestore's folder among the user's data.
+    """Return spikestore's folder in the user's data folder.
 
     Raises
     ------
     UsageError
-        No home folder is known.
+        The user has no home folder.
     """
     import platformdirs
 
@@ -74,20 +74,20 @@ def user_data_folder() -> Path:
         folder = Path()
     if not folder.is_absolute():
         raise UsageError(
-            "no store is named, and this user has no home folder to look in: give --store or set SPIKESTORE_STORE"
+            "no default store, because this user has no home folder: pass --store or set SPIKESTORE_STORE"
         )
     return folder
 
 
 def available_cores() -> int:
-    """Return the cores that this process may use: SLURM, ``taskset`` and containers give fewer than there are."""
+    """Return the number of cores that this process may use, within the limits of SLURM, ``taskset`` or a container."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = _cgroup_cores()
     return max(1, min(cores, math.ceil(limit))) if math.isfinite(limit) else cores
 
 
 def _cgroup_cores() -> float:
-    """Return the cores' worth of time that control groups allow, which ``docker run --cpus`` sets; infinite if none does."""
+    """Return the limit of control groups in cores, which ``docker run --cpus`` sets; infinite without one."""
     least = math.inf
     for folder in _cgroup_folders():
         try:
@@ -104,7 +104,7 @@ def _cgroup_cores() -> float:
 
 
 def _cgroup_folders() -> list[Path]:
-    """Return this process's control groups for time on cores and those above them, of version 2 and 1."""
+    """Return the folders of this process's CPU control groups and their parents, of version 2 and 1."""
     try:
         lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -1,6 +1,7 @@
-"""What a name may stand for: sets whose labels mean the same, and nothing else than before unless somebody asks for it.
+"""Rules for names: which feature sets a name may refer to, and when it may move.
 
-A name moves by itself only to a set that has all recordings of the former one (docs/decisions/0040-names-move-on-request.md).
+Without a request, a name moves only to a set that has all recordings of the former one
+(docs/decisions/0040-names-move-on-request.md). The sets of a name must number their classes alike.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ Find = Callable[[Address], FeatureSet | None]
 
 
 class NamedSet(NamedTuple):
-    """A set that is about to get a name; it may not be built yet.
+    """A set for which a name is requested; it need not be built yet.
 
     Attributes
     ----------
     address : Address
-        Its keys.
+        Keys of the set.
     source : Source
-        Its recordings.
+        Recordings of the set.
     digest : str, optional
-        Digest of its content, once it is known.
+        Digest of the content, if known.
     """
 
     address: Address
@@ -46,25 +47,25 @@ class NamedSet(NamedTuple):
 
     @classmethod
     def of(cls, features: FeatureSet) -> NamedSet:
-        """Return what is known of a committed set."""
+        """Return keys, source and digest of a committed set."""
         return cls(features.address, features.manifest.source, features.digest)
 
     def has_keys_of(self, pin: Pin) -> bool:
-        """Tell whether a pin has the same keys."""
+        """Return whether a pin has the same keys."""
         return self.address == (pin.transform_key, pin.source_key)
 
 
 class Move(NamedTuple):
-    """A split of a name that will stand for another set than before.
+    """A split of a name that would refer to another set than before.
 
     Attributes
     ----------
     split : str
         Name of the split.
     before : Pin
-        What it stands for now.
+        Set to which it refers now.
     refused : str or None
-        Why it may not move by itself; None if it may.
+        Reason why it may not move without a request; None if it may.
     """
 
     split: str
@@ -75,7 +76,7 @@ class Move(NamedTuple):
 def point(
     storage: Storage, find: Find, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False
 ) -> Ref:
-    """Let a name stand for feature sets, one per split; as `Store.point`, which has the parameters and errors."""
+    """Point a name at feature sets, one per split; `Store.point` documents parameters and errors."""
     pins = {split: features.pin for split, features in splits.items()}
     sets = {split: NamedSet.of(features) for split, features in splits.items()}
     changed: list[Move] = []
@@ -87,64 +88,64 @@ def point(
         classes = {f"{name}:{split}": features.classes for split, features in splits.items()}
         for split, pin in after.items():
             if split not in splits:
-                with contextlib.suppress(StoreError):  # whoever opens that one is told what is wrong with it
+                with contextlib.suppress(StoreError):  # opening that set reports its damage
                     kept = find(Address(pin.transform_key, pin.source_key))
                     if kept is not None:
                         classes[f"{name}:{split}"] = kept.classes
         refuse_other_classes(classes)
 
     ref = refs.update(storage, name, pins, check=check)
-    for one in changed:
-        if one.split in pins:
-            was, now = one.before.digest[:12], pins[one.split].digest[:12]
-            logger.info("%s:%s moves from digest %s to %s in %s", name, one.split, was, now, storage.url)
+    for change in changed:
+        if change.split in pins:
+            old, new = change.before.digest[:12], pins[change.split].digest[:12]
+            logger.info("moved %s:%s from digest %s to %s in %s", name, change.split, old, new, storage.url)
     return ref
 
 
 def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, NamedSet]) -> None:
-    """Raise what `point` would raise for sets that need not be built yet; as `Store.refuse_move`."""
+    """Raise the error that `point` would raise for sets, built or not; `Store.refuse_move` documents it."""
     ref = refs.read(storage, name) if NAME.match(name) else None
     if ref is not None:
-        # Other content under the same keys is for whoever builds or copies it to report.
+        # Builds and copies report other content under the same keys.
         same = {split for split, pin in ref.splits.items() if split in sets and sets[split].has_keys_of(pin)}
         before = {split: pin for split, pin in ref.splits.items() if split not in same}
         _refuse(name, storage.url, moves(find, before, sets))
 
 
 def moves(find: Find, before: Mapping[str, Pin], sets: Mapping[str, NamedSet]) -> list[Move]:
-    """Return the splits of a name that would stand for something else, or for nothing.
+    """Return the splits of a name that would refer to another set, or to none.
 
     Parameters
     ----------
     find : callable
         Opens a set by its address.
     before : mapping of str to Pin
-        What each split of the name stands for now.
+        Sets of the name now, by split.
     sets : mapping of str to NamedSet
-        What some of its splits shall stand for; all of one transform. Other splits stay if they have this transform.
+        New sets of some splits, all of one transform. Other splits are kept if they have this transform.
     """
-    transforms = {one.address.transform_key for one in sets.values()}
-    found = []
+    transforms = {requested.address.transform_key for requested in sets.values()}
+    changed = []
     for split, pin in before.items():
-        one = sets.get(split)
+        requested = sets.get(split)
         if pin.transform_key not in transforms:
-            found.append(Move(split, pin, "another transform made it"))
-        elif one is None or (one.has_keys_of(pin) and one.digest in (None, pin.digest)):
+            changed.append(Move(split, pin, "it has another transform"))
+        elif requested is None or (requested.has_keys_of(pin) and requested.digest in (None, pin.digest)):
             continue
         else:
-            found.append(Move(split, pin, _why_not(find, pin, one)))
-    return found
+            changed.append(Move(split, pin, _why_not(find, pin, requested)))
+    return changed
 
 
-def _refuse(name: str, url: str, found: Iterable[Move]) -> None:
+def _refuse(name: str, url: str, requested: Iterable[Move]) -> None:
     """Raise `UsageError` if one of these moves is not allowed without a request."""
     refused = [
         f"{name}:{move.split} (digest {move.before.digest[:12]}: {move.refused})"
-        for move in found
+        for move in requested
         if move.refused
     ]
     if refused:
-        why = f"the name {name!r} in {url} already stands for other feature sets: {', '.join(refused)}"
+        why = f"the name {name!r} in {url} already refers to other feature sets: {', '.join(refused)}"
         raise UsageError(
             f"{why}; choose another name (preprocess --name, or spikestore tag {name} NEW before push), or move this one "
             "(--move; move=True in Python)",
@@ -154,25 +155,25 @@ def _refuse(name: str, url: str, found: Iterable[Move]) -> None:
 
 
 def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
-    """Raise `UsageError` if one number means two classes.
+    """Raise `UsageError` if a label means different classes in two sets.
 
     Parameters
     ----------
     sets : mapping of str to sequence of str
-        Class names of each set, by what to call it; label i means the i-th. One list may be the beginning of another.
+        Class names of each set, by its name in messages; label i is the i-th. One list may be the beginning of another.
     """
     (first, known), *others = sets.items()
     for label, classes in others:
         if why := other_classes(known, classes):
             raise UsageError(
-                f"{first} and {label} list their classes differently: {why}; give the recordings of both one "
-                "order of class names, with labels that count in this order, and build again",
+                f"{first} and {label} number their classes differently: {why}; use one order of class names for both, "
+                "number the labels by it, and build again",
                 field="classes",
             )
 
 
 def warn_of_other_classes(sets: Mapping[str, FeatureSet]) -> None:
-    """Warn if sets that are under one name already, by label, number their classes in several ways."""
+    """Log a warning if the sets of a name, by label, number their classes differently."""
     try:
         refuse_other_classes({label: features.classes for label, features in sets.items()})
     except UsageError as error:
@@ -180,7 +181,7 @@ def warn_of_other_classes(sets: Mapping[str, FeatureSet]) -> None:
 
 
 def other_classes(first: Sequence[str], second: Sequence[str]) -> str | None:
-    """Return how two lists of class names contradict each other, or None if every label means the same in both."""
+    """Return the contradiction between two lists of class names, or None if every label means the same in both."""
     for label, (one, other) in enumerate(zip_longest(first, second)):
         if one is not None and other is not None and one != other:
             order = ", the same names in another order" if sorted(first) == sorted(second) else ""
@@ -188,31 +189,31 @@ def other_classes(first: Sequence[str], second: Sequence[str]) -> str | None:
     return None
 
 
-def _why_not(find: Find, pin: Pin, one: NamedSet) -> str | None:
-    """Return why a split may not move from a set to another one of the same transform, or None if it may."""
-    if one.digest is not None and one.digest == pin.digest:
+def _why_not(find: Find, pin: Pin, requested: NamedSet) -> str | None:
+    """Return why a split may not move to another set of the same transform, or None if it may."""
+    if requested.digest is not None and requested.digest == pin.digest:
         return None  # equal samples
     address = Address(pin.transform_key, pin.source_key)
-    if one.address == address:
-        return "the same keys with another digest, so one of the two is wrong: verify the store"
+    if requested.address == address:
+        return "it has the same keys and another digest, so one of the two is wrong: verify the store"
     try:
         former = find(address)
     except StoreError as error:
-        return f"it can't be opened to compare the recordings: {error}"
+        return f"it cannot be opened to compare the recordings: {error}"
     if former is None:
-        return None  # nobody can read what the name stands for
-    return _lost(former.manifest.source, one.source)
+        return None  # the name refers to a missing set
+    return _lost(former.manifest.source, requested.source)
 
 
 def _lost(before: Source, after: Source) -> str | None:
-    """Return what of a source another one lacks, or None if it has all recordings of it."""
+    """Return which recordings of `before` are missing in `after`, or None if it has all of them."""
     if before.dataset != after.dataset:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):
-        return f"it is made of more recordings than limit = {after.limit}"
+        return f"it has more recordings than limit = {after.limit}"
     lacking = Counter(file.sha256 for file in before.files) - Counter(file.sha256 for file in after.files)
     if not lacking:
         return None
     names = [file.name for file in before.files if file.sha256 in lacking]
     more = f" and {len(names) - 1:,} more files" if len(names) > 1 else ""
-    return f"it is made of other recordings, {names[0]}{more}"
+    return f"it has other recordings: {names[0]}{more}"

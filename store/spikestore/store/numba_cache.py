@@ -1,14 +1,13 @@
-"""Machine code that numba keeps on disk, so that only the first process compiles.
+"""Cache on disk for numba's machine code, so that only the first process compiles.
 
-numba itself looks at the source file of a function and at nothing else, and an error of its cache becomes one of
-whoever calls the function. Here
+numba's own cache checks only the source file of a function, and raises its errors in the function's caller. Here
 
-1. the folder of a module's code is called after the module and a hash of its source and of every spikestore module that
+1. the folder of a module's code is named after the module and a hash of its source and of every spikestore module that
    it imports, directly or not: edited sources never run stale machine code;
-2. it lies in the first of these that can be written to: ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside the module, the
-   user's cache folder;
-3. a fault of the cache costs time and nothing else: damaged code is dropped and compiled again, code that can't be
-   written is compiled in every process, and a warning names the file.
+2. it is in the first writable folder of: ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside the module, the user's cache
+   folder;
+3. a fault of the cache costs only time: damaged code is dropped and compiled again, code that cannot be written is
+   compiled in every process, and a warning names the file.
 
 numba comes with the extras; only modules that compile import this one.
 """
@@ -40,7 +39,7 @@ _PACKAGE = "spikestore"
 
 
 def cached_njit(function: Callable[..., Any], **options: Any) -> Any:
-    """Return ``numba.njit(**options)(function)``, whose machine code is kept on disk where that is possible.
+    """Return ``numba.njit(**options)(function)`` with its machine code cached on disk, if possible.
 
     Parameters
     ----------
@@ -49,19 +48,19 @@ def cached_njit(function: Callable[..., Any], **options: Any) -> Any:
     **options
         Options of ``numba.njit``.
     """
-    made = numba.njit(**options)(function)
+    compiled = numba.njit(**options)(function)
     if (code := _code_on_disk(function)) is not None:
-        made._cache = code
-    return made
+        compiled._cache = code
+    return compiled
 
 
 def cached_cfunc(signature: Any, function: Callable[..., Any], **options: Any) -> Any:
-    """Return ``numba.cfunc(signature, **options)(function)``, whose machine code is kept on disk where that is possible.
+    """Return ``numba.cfunc(signature, **options)(function)`` with its machine code cached on disk, if possible.
 
     Parameters
     ----------
     signature
-        As ``numba.cfunc`` takes it.
+        Signature, as for ``numba.cfunc``.
     function : callable
         A function of a module of spikestore.
     **options
@@ -75,11 +74,11 @@ def cached_cfunc(signature: Any, function: Callable[..., Any], **options: Any) -
 
 
 class _Folder(caching.InTreeCacheLocator):
-    """Finds the folder for a function's machine code."""
+    """Locator of the folder for a function's machine code."""
 
     @classmethod
     def from_function(cls, function: Any, file: str) -> _Folder | None:
-        """Return one whose folder can be written to, or None."""
+        """Return a locator with a writable folder, or None."""
         source = Path(file)
         name = f"{source.stem}-{_hash_of_sources(function.__module__)}"
         if numba.config.BOUNDSCHECK:  # type: ignore[attr-defined]
@@ -101,28 +100,28 @@ class _Implementation(caching.CompileResultCacheImpl):
 
 
 class _CodeOnDisk(caching.FunctionCache):
-    """The machine code of one function; none of its errors reaches a caller."""
+    """Cached machine code of one function; its errors are logged, not raised."""
 
     _impl_class = _Implementation
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the code for a signature, or None; what can't be loaded is dropped."""
+        """Return the code for a signature, or None; code that cannot be loaded is dropped."""
         try:
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
-        except Exception as error:  # unpickling damaged bytes can end in about anything
+        except Exception as error:  # unpickling damaged bytes may raise any error
             logger.warning(
-                "compiled code in %s can't be loaded (%s): it is dropped and compiled again",
+                "cannot load compiled code in %s (%s): it is dropped and compiled again",
                 self._files(),
                 _one_line(error),
             )
         try:
-            self.flush()  # type: ignore[no-untyped-call]  # an empty index: the code is written anew
+            self.flush()  # type: ignore[no-untyped-call]  # an empty index: the code is written again
         except Exception as error:
             self._leave(error)
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep the code for a signature, if it can be."""
+        """Write the code for a signature; log a warning if this fails."""
         try:
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except Exception as error:
@@ -130,8 +129,8 @@ class _CodeOnDisk(caching.FunctionCache):
 
     def _leave(self, error: Exception) -> None:
         self.disable()  # type: ignore[no-untyped-call]
-        _warn_once(f"can't be written to {self.cache_path} ({_one_line(error)})")
-        logger.debug("compiled code of %s is not kept", self._files())
+        _warn_once(f"cannot write compiled code to {self.cache_path} ({_one_line(error)})")
+        logger.debug("compiled code in %s is not cached", self._files())
 
     def _files(self) -> str:
         return str(Path(self.cache_path) / f"{self._impl.filename_base}.*")
@@ -142,7 +141,7 @@ def _code_on_disk(function: Callable[..., Any]) -> _CodeOnDisk | None:
         return _CodeOnDisk(function)  # type: ignore[no-untyped-call]
     except RuntimeError:  # numba: no locator available
         _warn_once(
-            "can't be kept, since neither the package's folder nor the user's cache folder can be written to"
+            "cannot cache compiled code, because neither the package's folder nor the user's cache folder is writable"
         )
     return None
 
@@ -150,14 +149,14 @@ def _code_on_disk(function: Callable[..., Any]) -> _CodeOnDisk | None:
 @cache
 def _warn_once(why: str) -> None:
     logger.warning(
-        "compiled code %s: every process compiles for some seconds; set NUMBA_CACHE_DIR to a folder that can be written to",
+        "%s: every process compiles for some seconds; set NUMBA_CACHE_DIR to a writable folder",
         why,
     )
 
 
 def _parents(source: Path) -> Iterator[Path]:
-    """Yield the folders in which the folder of a module's code may lie, the best first."""
-    # Sources of the same name in other places, such as other checkouts, have other folders.
+    """Yield the possible parents of the folder of a module's code, in order of preference."""
+    # Sources of the same name in other folders, such as other checkouts, have other caches.
     own = f"{source.parent.name}_{hashlib.sha256(bytes(source.parent)).hexdigest()[:16]}"
     if numba.config.CACHE_DIR:  # type: ignore[attr-defined]
         yield Path(numba.config.CACHE_DIR) / own  # type: ignore[attr-defined]
@@ -195,7 +194,7 @@ def _hash_of_sources(module: str) -> str:
 
 @cache
 def _source_and_imports(file: Path) -> tuple[bytes, frozenset[str]]:
-    """Return a source and the modules of spikestore that it imports; names that are no modules may be among them."""
+    """Return a source and the modules of spikestore that it imports, possibly with imported names of other objects."""
     source = file.read_bytes()
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):

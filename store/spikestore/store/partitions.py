@@ -1,4 +1,4 @@
-"""Partitions in a store: stored once, read by name."""
+"""Partitions of a store: put, read and listed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _PATH = re.compile(r"^partitions/([0-9a-f]{64})/([^/]+)\.json$")
 def store_partition(
     storage: Storage, source_key: str, name: str, samples: int, parts: Mapping[str, Rows]
 ) -> Partition:
-    """Store a partition; where an equal one is there already, that is success.
+    """Store a partition and return it, also if an equal one exists already.
 
     Raises
     ------
     SpecError
-        A name breaks the rules, or a row is in two parts.
+        A name is invalid, or a row is in two parts.
     ConflictError
         Another partition of the source has this name.
     ReadOnlyStoreError
-        The store can't be written to.
+        The store is not writable.
     """
     bounds = {part: runs_of(np.asarray(rows, np.int64)) for part, rows in parts.items()}
     new = Partition(name=name, source_key=source_key, samples=samples, parts=bounds)
@@ -37,21 +37,21 @@ def store_partition(
 
 
 def put_partition(storage: Storage, new: Partition) -> None:
-    """Store a partition; where an equal one is there already, that is success.
+    """Store a partition; do nothing if an equal one exists already.
 
     Raises
     ------
     ConflictError
         Another partition of the source has this name.
     DamagedError
-        So has one that is damaged.
+        The stored partition of this name is damaged.
     ReadOnlyStoreError
-        The store can't be written to.
+        The store is not writable.
     """
     path = partition_path(new.source_key, new.name)
     if not storage.put_if_absent(path, new.to_bytes()) and _read(storage, new.source_key, new.name) != new:
         raise ConflictError(
-            f"{storage.url} has another partition {new.name!r} of this source, and none is ever changed: take another name",
+            f"{storage.url} has another partition {new.name!r} of this source; partitions never change: use another name",
             path=path,
         )
 
@@ -62,9 +62,9 @@ def load_partition(storage: Storage, source_key: str, name: str) -> Partition:
     Raises
     ------
     UnknownNameError
-        The source has none of this name; the message lists those it has.
+        The source has no partition of this name; the message lists those that exist.
     DamagedError
-        What is stored is none, or that of another source or name.
+        The document is damaged, or belongs to another source or name.
     """
     try:
         if NAME.match(name):
@@ -73,19 +73,19 @@ def load_partition(storage: Storage, source_key: str, name: str) -> Partition:
         pass
     known = ", ".join(partition_names(storage, source_key)) or "none"
     raise UnknownNameError(
-        f"there is no partition {name!r} of this source in {storage.url}; it has {known}", name=name
+        f"no partition {name!r} of this source in {storage.url}; it has {known}", name=name
     )
 
 
 def partition_names(storage: Storage, source_key: str) -> list[str]:
-    """Return the names of a source's partitions, sorted; whole or damaged."""
+    """Return the names of a source's partitions, sorted, including damaged ones."""
     return [name for _, name in _listed(storage, f"partitions/{source_key}")]
 
 
 def all_partitions(
     storage: Storage, source_key: str | None = None
 ) -> Iterator[tuple[str, str, Partition | StoreError]]:
-    """Yield the partitions of a source, or of all sources: source key, name, and the document or what is wrong with it."""
+    """Yield source key, name, and the document or the error of reading it, for one source or all sources."""
     for key, name in _listed(storage, "partitions" if source_key is None else f"partitions/{source_key}"):
         try:
             yield key, name, _read(storage, key, name)

@@ -1,4 +1,4 @@
-"""How work reports what is done of it."""
+"""Types of progress callbacks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 """Called as ``progress(done, total, label)`` with bytes, samples or objects; never by two threads at once."""
 
 UnlabelledProgress: TypeAlias = Callable[[int, int], None]
-"""Called as ``progress(done, total)`` by work on one thing; `labelled` makes one."""
+"""Called as ``progress(done, total)`` by work on a single object; `labelled` returns one."""
 
 
 def labelled(progress: Progress, label: str) -> UnlabelledProgress:
-    """Return a callback that adds the label."""
+    """Return a callback that calls `progress` with a fixed label."""
     return lambda done, total: progress(done, total, label)

@@ -1,9 +1,9 @@
-"""Refs as logs: the only thing in a store that moves.
+"""Refs as logs of immutable entries; the newest entry is the value of a name.
 
-``refs/<name>/00000001.json``, ``00000002.json`` …, each put-if-absent; the highest number is the value. An update
-reads the highest, and puts the next: who is too late reads again, so no update is lost, and no lock is needed.
+``refs/<name>/00000001.json``, ``00000002.json`` …, each put-if-absent. An update reads the highest number and puts the
+next one; if another writer was faster, it reads again. So no update is lost, and no lock is needed.
 
-Nothing is ever deleted, or an older entry would come back: a name is forgotten by one more entry (`Ref.forgotten`).
+Entries are never deleted, or an older one would become valid again: a further entry removes a name (`Ref.forgotten`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _ATTEMPTS = 1000
 Pins = Mapping[str, Pin]
 
 Check = Callable[[Pins, Pins], None]
-"""Called with what a name stands for and what it shall stand for, before that is written; may raise."""
+"""Called with the pins of a name before and after an update, before it is written; may raise."""
 
 
 def read(storage: Storage, name: str) -> Ref | None:
-    """Return the newest entry of a name, or None if the name does not exist, or no longer."""
+    """Return the newest entry of a name, or None if the name does not exist or was removed."""
     ref = _entry(storage, name, _last(storage, name))
     return None if ref is None or ref.forgotten else ref
 
 
 def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
-    """Yield every name that exists, sorted, with its newest entry, or with what is wrong with that."""
+    """Yield every name, sorted, with its newest entry or the error of reading it."""
     last: dict[str, int] = {}
     for one in storage.list("refs"):
         if (match := _ENTRY.match(one.path)) and NAME.match(match[1]):
@@ -49,21 +49,21 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
         except StoreError as error:
             return error
 
-    for name, found in zip(last, in_order(newest, last), strict=True):
-        if found is not None and not (isinstance(found, Ref) and found.forgotten):
-            yield name, found
+    for name, entry in zip(last, in_order(newest, last), strict=True):
+        if entry is not None and not (isinstance(entry, Ref) and entry.forgotten):
+            yield name, entry
 
 
 def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = None) -> Ref:
     """Add an entry that changes some splits of a name; without a change nothing is written.
 
-    Splits that `pins` does not mention are kept if they have the same transform, else let go. `check` sees each entry
-    that another writer puts first, so that what it allows is what happens.
+    Other splits are kept if they have the same transform, else removed. `check` is called again after another writer's
+    entry, so that it always sees the pins that the update replaces.
 
     Raises
     ------
     UsageError
-        A name breaks the rules for names, or the sets were not made by one transform.
+        A name is invalid, or the sets have different transforms.
     """
     transform = _transform(name, pins)
     dropped: set[str] = set()
@@ -79,24 +79,24 @@ def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = Non
 
     ref = _change(storage, name, change)
     if dropped:
-        logger.warning("%s: let go of %s, made by another transform", name, ", ".join(sorted(dropped)))
+        logger.warning("%s: removed %s, which had another transform", name, ", ".join(sorted(dropped)))
     return ref
 
 
 def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Ref:
-    """Let a name stand for these sets and no others.
+    """Point a name at these sets and no others.
 
     Raises
     ------
     UsageError
-        As `update`; or the name stands for something else, and `move` was not asked for.
+        As `update`; or the name refers to other sets, and `move` is false.
     """
     _transform(name, pins)
 
     def change(before: Pins) -> Pins:
         if before and before != pins and not move:
             raise UsageError(
-                f"the name {name!r} already stands for other feature sets ({', '.join(before)}): choose another name, or move this one "
+                f"the name {name!r} already refers to other feature sets ({', '.join(before)}): choose another name, or move this one "
                 "(--move; move=True in Python)",
                 name=name,
             )
@@ -106,9 +106,9 @@ def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Re
 
 
 def forget(storage: Storage, name: str, split: str | None = None) -> tuple[str, ...]:
-    """Forget a name, or one split of it, and return the splits that it loses; an empty tuple if there is none.
+    """Remove a name, or one split of it, and return the removed splits; an empty tuple if it does not exist.
 
-    A name whose newest entry is damaged can be forgotten as a whole: nothing needs to be known about it.
+    A name whose newest entry is damaged can only be removed as a whole.
     """
     lost: list[str] = []
 
@@ -133,16 +133,16 @@ def _transform(name: str, pins: Pins) -> str:
     for text in (name, *pins):
         if not NAME.match(text):
             raise UsageError(
-                f"{text!r} can't be a name: 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit"
+                f"a name must be 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit, got {text!r}"
             )
     transforms = {pin.transform_key for pin in pins.values()}
     if len(transforms) != 1:
-        raise UsageError(f"{name!r} must stand for sets of one transform, {len(transforms)} were given")
+        raise UsageError(f"the sets of {name!r} must have one transform, got {len(transforms)}")
     return transforms.pop()
 
 
 def _change(storage: Storage, name: str, change: Callable[[Pins], Pins]) -> Ref:
-    """Put the entry that `change` makes of the newest one, unless they are equal; no splits forget the name."""
+    """Put the entry that `change` returns for the newest one, unless both are equal; no splits remove the name."""
     for _ in range(_ATTEMPTS):
         number = _last(storage, name)
         old = _entry(storage, name, number)
@@ -153,7 +153,7 @@ def _change(storage: Storage, name: str, change: Callable[[Pins], Pins]) -> Ref:
         new = Ref(name=name, number=number + 1, splits=after) if after else Ref.tombstone(name, number + 1)
         if _put(storage, new):
             return new
-    raise UsageError(f"{name!r} was changed by others {_ATTEMPTS} times in a row: try again")
+    raise UsageError(f"other processes changed {name!r} {_ATTEMPTS} times in a row: try again")
 
 
 def _put(storage: Storage, ref: Ref) -> bool:
@@ -161,7 +161,7 @@ def _put(storage: Storage, ref: Ref) -> bool:
 
 
 def _last(storage: Storage, name: str) -> int:
-    """Return the number of a name's newest entry, 0 if there is none."""
+    """Return the number of a name's newest entry, or 0."""
     entries = (match for one in storage.list(f"refs/{name}") if (match := _ENTRY.match(one.path)))
     return max((int(match[2]) for match in entries), default=0)
 

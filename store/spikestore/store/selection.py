@@ -1,4 +1,4 @@
-"""What a text means in a store: ``NAME``, ``NAME:SPLIT``, a key, or the beginnings of keys as ``ls`` shows them."""
+"""Selection of feature sets by text: ``NAME``, ``NAME:SPLIT``, a key, or the beginnings of keys as ``ls`` shows them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")
 
 
 class SelectedSet(NamedTuple):
-    """A feature set that a text means; it may be damaged, or missing."""
+    """A selected feature set; it may be damaged or missing."""
 
     label: str
-    """``NAME:SPLIT``, else the beginnings of its keys."""
+    """``NAME:SPLIT``, else the beginnings of the keys."""
     address: Address
     split: str = ""
-    """Its split under the name; empty if it was selected by key."""
+    """Split under the name; empty if the set was selected by key."""
     digest: str | None = None
-    """Digest of its content, which the name promises; None if it was selected by key."""
+    """Digest that the name pins; None if the set was selected by key."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The feature sets that a text means, at least one; nothing of them has been read."""
+    """The feature sets that a text selects, at least one; none has been read."""
 
     storage: Storage
     text: str
@@ -43,14 +43,14 @@ class Selection:
     sets: tuple[SelectedSet, ...]
 
     def open(self) -> dict[SelectedSet, FeatureSet]:
-        """Open the sets.
+        """Open the sets and return them.
 
         Raises
         ------
         DamagedError
-            A set that the name pins is gone, or has another digest; or a manifest is damaged.
+            A set that the name pins is missing or has another digest, or a manifest is damaged.
         UnknownNameError
-            Nothing is committed under the key.
+            No set is committed under the key.
         """
         opened = {selected: self._open(selected) for selected in self.sets}
         if self.name is not None:
@@ -58,7 +58,7 @@ class Selection:
         return opened
 
     def only(self) -> FeatureSet:
-        """Open the one set that is meant; errors as `open`.
+        """Open the only selected set and return it; errors as `open`.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class Selection:
         """
         if len(self.sets) > 1:
             known = ", ".join(selected.label for selected in self.sets)
-            message = f"{self.name} in {self.storage.url} has several splits: say {known}"
+            message = f"{self.name} in {self.storage.url} has several splits: choose one of {known}"
             raise UnknownNameError(message, name=self.text)
         return self._open(self.sets[0])
 
@@ -79,19 +79,19 @@ class Selection:
             if selected.digest is None:
                 raise UnknownNameError(f"no key in {url} begins with {self.text}", name=self.text) from error
             raise DamagedError(
-                f"{selected.label} stands for {address.folder}, which is not in {url}: build or copy it again",
+                f"{selected.label} refers to {address.folder}, which is not in {url}: build or copy it again",
                 objects=(address.manifest,),
             ) from error
         if selected.digest not in (None, features.digest):
             raise DamagedError(
-                f"{selected.label} was pinned with digest {selected.digest[:12]}, the set has {features.digest[:12]}",
+                f"{selected.label} pins digest {selected.digest[:12]}, but the set has {features.digest[:12]}",
                 objects=(address.manifest,),
             )
         return features
 
 
 def select(storage: Storage, text: str) -> Selection:
-    """Return what a text means; as `Store.select`, which has the errors."""
+    """Return the sets that a text selects; `Store.select` documents the errors."""
     name, _, split = text.partition(":")
     ref = refs.read(storage, name) if NAME.match(name) else None
     if ref is None:
@@ -108,7 +108,7 @@ def select(storage: Storage, text: str) -> Selection:
 
 
 def all_addresses(storage: Storage, transform: str = "") -> Iterator[Address]:
-    """Yield the addresses below ``features/``, committed or not, sorted, whose transform's key begins so."""
+    """Yield the addresses below ``features/``, committed or not, whose transform key begins with `transform`, sorted."""
     for transform_key in storage.folders("features"):
         if transform_key.startswith(transform):
             for source_key in storage.folders(f"features/{transform_key}"):
@@ -116,7 +116,7 @@ def all_addresses(storage: Storage, transform: str = "") -> Iterator[Address]:
 
 
 def no_such_split(storage: Storage, name: str, split: str, known: Iterable[str]) -> UnknownNameError:
-    """Return the error that a name has no such split; its message says which it has."""
+    """Return the error for an unknown split; its message lists the splits of the name."""
     splits = [*known]
     hint = did_you_mean(split, splits) or ";"
     message = f"{name} in {storage.url} has no split {split!r}{hint} it has {', '.join(splits)}"
@@ -124,20 +124,20 @@ def no_such_split(storage: Storage, name: str, split: str, known: Iterable[str])
 
 
 def no_such_name(storage: Storage, text: str) -> UnknownNameError:
-    """Return the error that a text is no name of a store; its message says what there is."""
+    """Return the error for an unknown name; its message lists the names of the store."""
     names = [name for name, _ in refs.read_all(storage)]
     hint = did_you_mean(text.partition(":")[0], names) or (
         f"; it has {', '.join(names)}"
         if names
-        else "; it has no names: say the beginning of a key, as ls shows it"
+        else "; it has no names: use the beginning of a key, as ls shows it"
         if next(all_addresses(storage), None) is not None
         else "; it is empty"
     )
-    return UnknownNameError(f"there is no {text!r} in the store {storage.url}{hint}", name=text)
+    return UnknownNameError(f"no {text!r} in the store {storage.url}{hint}", name=text)
 
 
 def _address(storage: Storage, text: str) -> Address:
-    """Return the address that ``TRANSFORM/SOURCE``, or the beginning of one of the two keys, means."""
+    """Return the address of ``TRANSFORM/SOURCE``, or of a set with a key that begins with `text`."""
     match = _KEY_PREFIX.match(text)
     if match is None:
         raise no_such_name(storage, text)
@@ -148,12 +148,12 @@ def _address(storage: Storage, text: str) -> Address:
         return Address(first, second)
     else:
         found = [one for one in all_addresses(storage, first) if one.source_key.startswith(second)]
-    if len(found) > 1:  # unfinished builds are meant only where nothing else is
+    if len(found) > 1:  # committed sets take precedence over unfinished builds
         found = [one for one in found if _is_committed(storage, one)] or found
     if len(found) == 1:
         return found[0]
     several = ", ".join(one.short for one in found)
-    message = f"{text} could be any of {several}" if found else f"no key in {storage.url} begins with {text}"
+    message = f"{text} is ambiguous: {several}" if found else f"no key in {storage.url} begins with {text}"
     raise UnknownNameError(message, name=text)
 
 

@@ -1,7 +1,7 @@
-"""Upstreams: other stores that are asked for a feature set before it is computed.
+"""Upstreams: other stores from which a feature set is copied instead of computed.
 
-A set from an upstream stands in for a computation, so it is decoded on arrival and compared with its digest, and with
-the digest that a lock pins; what differs is refused by the upstream's name, and the next one is asked.
+Each copied set is decoded and compared with its digest, and with the digest in a lock. A set that differs is rejected
+with the upstream's name, and the next upstream is tried.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ logger = logging.getLogger(__name__)
 
 
 def locate_upstreams(upstreams: Iterable[str], origin: Path | None) -> tuple[str, ...]:
-    """Return where upstreams are: a folder that a file names is relative to the folder of that file.
+    """Return the locations of upstreams; a folder in a file is relative to the folder of that file.
 
     Parameters
     ----------
     upstreams : iterable of str
         Folders or URLs.
     origin : Path, optional
-        The recipe or configuration that names them.
+        The recipe or configuration that lists them.
     """
     return tuple(one if "://" in one else str(beside(one, origin)) for one in upstreams)
 
 
 class Upstreams:
-    """Stores to ask, in order. An unreachable store is reported once and then skipped.
+    """Upstream stores in order of preference. An unreachable store is reported once and then skipped.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Upstreams:
     Raises
     ------
     UsageError
-        One of them is no store's name.
+        A location is invalid.
     """
 
     def __init__(self, locations: Iterable[str]) -> None:
@@ -73,53 +73,53 @@ class Upstreams:
         Parameters
         ----------
         store : Store
-            Where it goes.
+            Destination of the copy.
         address : Address
-            Its keys.
+            Keys of the set.
         label : str
-            What to call it in messages.
+            Name of the set in messages.
         digest : str, optional
-            What its digest must be, where a lock or a name pins it.
+            Required digest, from a lock or a name.
         progress : callable, optional
             Called during copies as ``progress(bytes_done, bytes_total, label)``.
 
         Returns
         -------
         FeatureSet or None
-            The set in `store`; None if no upstream has it, or none that could be used.
+            The set in `store`; None if no usable upstream has it.
 
         Raises
         ------
         StoreError
-            `store` can't be written to, or is full.
+            `store` is not writable, or full.
         """
         for upstream in self._asked(store):
-            found = self._take(upstream, store, address, label, digest, progress)
-            if found is not None:
-                return found
+            copied = self._take(upstream, store, address, label, digest, progress)
+            if copied is not None:
+                return copied
         return None
 
     def look(
         self, store: Store, address: Address, *, label: str, digest: str | None = None
     ) -> FeatureSet | None:
-        """Return the set that `fetch` would copy, where it is now; nothing is copied, and only its manifest is read."""
+        """Return the set that `fetch` would copy, in its upstream; only its manifest is read."""
         for upstream in self._asked(store):
-            found = self._find(upstream, address, label, digest)
-            if found is not None:
-                return found
+            features = self._find(upstream, address, label, digest)
+            if features is not None:
+                return features
         return None
 
     def fetch_named(
         self, store: Store, name: str, splits: Iterable[str], *, progress: Progress | None = None
     ) -> bool:
-        """Copy splits of a name, and the name, from the first upstream that has them all; tell whether one had.
+        """Copy a name and these splits from the first upstream that has all of them; return whether one has.
 
         Raises
         ------
         UsageError
-            The name stands for something else in `store`.
+            The name refers to other sets in `store`.
         StoreError
-            `store` can't be written to, or is full.
+            `store` is not writable, or full.
         """
         wanted = list(splits)
         for upstream in self._asked(store):
@@ -137,17 +137,17 @@ class Upstreams:
             for split in wanted:
                 pin = ref.splits[split]
                 address, label = Address(pin.transform_key, pin.source_key), f"{name}:{split}"
-                found = store.find(address)
-                if found is None:
-                    found = self._take(upstream, store, address, label, pin.digest, progress)
-                if found is None or found.digest != pin.digest:
+                features = store.find(address)
+                if features is None:
+                    features = self._take(upstream, store, address, label, pin.digest, progress)
+                if features is None or features.digest != pin.digest:
                     break
-                sets[split] = found
+                sets[split] = features
             if len(sets) == len(wanted):
                 try:
                     store.point(name, sets)
                 except UsageError as error:
-                    advice = f"spikestore pull {name} --from {upstream.storage.url} --move moves it"
+                    advice = f"to move it, run spikestore pull {name} --from {upstream.storage.url} --move"
                     raise UsageError(f"{error.details.get('why', error)}; {advice}", name=name) from error
                 return True
         return False
@@ -158,7 +158,7 @@ class Upstreams:
             if url in self._away or url == store.storage.url:
                 continue
             if isinstance(inner, FolderStorage) and not inner.root.exists():
-                self._give_up(upstream, None, "there is no such folder")
+                self._give_up(upstream, None, "no such folder")
                 continue
             yield upstream
 
@@ -172,35 +172,35 @@ class Upstreams:
         progress: Progress | None,
     ) -> FeatureSet | None:
         url = upstream.storage.url
-        found = self._find(upstream, address, label, digest)
-        if found is None:
+        features = self._find(upstream, address, label, digest)
+        if features is None:
             return None
         try:
-            copied = copy_set(found, store.storage, label=label, deep=True, progress=progress).features
+            copied = copy_set(features, store.storage, label=label, deep=True, progress=progress).features
         except (ReadOnlyStoreError, StorageFullError):
-            raise  # it is our own store: the next upstream would not help
+            raise  # errors of `store`: another upstream would not help
         except StoreError as error:
-            logger.warning("%s in the upstream %s is refused: %s", label, url, error)
+            logger.warning("%s in the upstream %s is rejected: %s", label, url, error)
             return None
-        message = "%s comes from the upstream %s (%d samples, digest %s): nothing to compute"
+        message = "copied %s from the upstream %s (%d samples, digest %s)"
         logger.info(message, label, url, len(copied), copied.digest[:12])
         return copied
 
     def _find(self, upstream: Store, address: Address, label: str, digest: str | None) -> FeatureSet | None:
         url = upstream.storage.url
         try:
-            found = upstream.find(address)
+            features = upstream.find(address)
         except StoreError as error:
             self._give_up(upstream, label, error)
             return None
-        if found is None:
+        if features is None:
             logger.info("%s is not in the upstream %s", label, url)
             return None
-        if digest is not None and found.digest != digest:
-            message = "%s in the upstream %s is refused: it has digest %s, %s is pinned"
-            logger.warning(message, label, url, found.digest[:12], digest[:12])
+        if digest is not None and features.digest != digest:
+            message = "%s in the upstream %s is rejected: its digest is %s, expected %s"
+            logger.warning(message, label, url, features.digest[:12], digest[:12])
             return None
-        return found
+        return features
 
     def _give_up(self, upstream: Store, label: str | None, error: object) -> None:
         url = upstream.storage.url
@@ -209,11 +209,11 @@ class Upstreams:
             str,
         ):  # it can't be reached, or not be read: nor can anything else in it
             self._away.add(url)
-        what = f" for {label}" if label is not None else ""
-        logger.warning("the upstream %s can't be used%s, going on without it: %s", url, what, error)
+        purpose = f" for {label}" if label is not None else ""
+        logger.warning("cannot use the upstream %s%s, continuing without it: %s", url, purpose, error)
 
 
 def beside(folder: str, origin: Path | None) -> Path:
-    """Return the folder that a file names: relative to the folder of that file, if there is one."""
+    """Return a folder that a file lists, relative to the folder of that file (`origin`)."""
     named = expand_home(folder)
     return named if named.is_absolute() or origin is None else origin.parent / named

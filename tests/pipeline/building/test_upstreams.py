@@ -222,7 +222,7 @@ def test_upstreams_in_recipes(desk: Path) -> None:
     recipe = desk / "r.toml"
     text = recipe.read_text()
     recipe.write_text(text.replace("../lost", "ftp://a/b"))
-    with pytest.raises(UsageError, match="ftp://a/b: a store is a folder"):
+    with pytest.raises(UsageError, match="ftp://a/b: a store must be a folder"):
         preprocess(recipe, store=desk / "store")
     recipe.write_text(text.replace("../lost", ""))
     with pytest.raises(SpecError, match=r"upstreams\[0\]"):

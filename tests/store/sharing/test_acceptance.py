@@ -112,7 +112,7 @@ def test_giant_objects_in_records(forged: Forgery, tmp_path: Path, size: int) ->
 def test_objects_larger_than_said(forged: Forgery, tmp_path: Path) -> None:
     """An object that is larger than its record says is not read, though the disk has room for all of it."""
     os.truncate(forged.data / "label/c/0", 2**40)
-    refused(forged, tmp_path, r"label/c/0 in .* has 1,099,511,627,776 bytes, it can have [0-9,]+ at most")
+    refused(forged, tmp_path, r"label/c/0 in .* has 1,099,511,627,776 bytes, more than the limit of [0-9,]+")
 
 
 @pytest.mark.parametrize("name", ["manifest", "record", "root", "ref", "plan"])
@@ -259,7 +259,7 @@ def test_pipes(forged: Forgery, tmp_path: Path) -> None:
     """What never ends is not opened."""
     (forged.data / "label/c/0").unlink()
     os.mkfifo(forged.data / "label/c/0")
-    refused(forged, tmp_path, "label/c/0 in .* is no plain file")
+    refused(forged, tmp_path, "label/c/0 in .* is not a regular file")
 
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
@@ -280,7 +280,7 @@ class TestBounds:
             lambda path, limit: b"".join(storage.pieces(path, limit=limit)),
         ):
             assert bytes(read("a/b", limit=5)) == b"12345"
-            with pytest.raises(DamagedError, match="has 5 bytes, it can have 4 at most"):
+            with pytest.raises(DamagedError, match="has 5 bytes, more than the limit of 4"):
                 read("a/b", limit=4)
             with pytest.raises(MissingObjectError):
                 read("a/c", limit=5)
@@ -295,7 +295,7 @@ class TestBounds:
             storage.put_if_absent(path, b"1234")
         assert storage.get("a") == b"1234"
         with pytest.raises(
-            DamagedError, match=r"a\.json in .* has 4 bytes, it can have 3 at most: it was not read"
+            DamagedError, match=r"a\.json in .* has 4 bytes, more than the limit of 3; it was not read"
         ):
             storage.get("a.json")
 

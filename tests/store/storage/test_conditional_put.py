@@ -32,7 +32,7 @@ def test_a_server_that_ignores_it() -> None:
                 StoreError, match=r"the server of s3://b/x ignores If-None-Match: .*read-only there"
             ) as error:
                 use()
-            assert "use another server, or a folder" in str(error.value)
+            assert "use another server or a folder" in str(error.value)
         assert [*server.objects] == [f"b/x/{PROBE}"]
         server.honours = True
         SMALL.build(storage)
@@ -68,7 +68,7 @@ def test_a_closed_port() -> None:
         "s3://b/x", **options, virtual_hosted_style_request=False, client_options={"allow_http": True}
     )
     began = time.monotonic()
-    with pytest.raises(StoreError, match="can't reach the store s3://b/x, to write a: ") as caught:
+    with pytest.raises(StoreError, match="cannot reach the store s3://b/x to write a: ") as caught:
         storage.put_if_absent("a", b"")
     assert url in str(caught.value)
     assert "secret" not in str(caught.value)

@@ -73,7 +73,7 @@ def test_no_profiles(tmp_path: Path) -> None:
         "AWS_CONFIG_FILE": str(tmp_path / "b"),
     }
     assert profile_options(nowhere) == {}
-    with pytest.raises(UsageError, match="there is no AWS profile 'lab'"):
+    with pytest.raises(UsageError, match="no AWS profile 'lab'"):
         profile_options({**nowhere, "AWS_PROFILE": "lab"})
 
 
@@ -87,7 +87,7 @@ def test_a_broken_file_is_not_quoted(home: dict[str, str]) -> None:
     """A parser's message would quote the line, and the line may be a key."""
     path = Path(home["AWS_SHARED_CREDENTIALS_FILE"])
     path.write_text("[default]\nsecret-without-a-name\n")
-    with pytest.raises(UsageError, match="is no AWS configuration") as caught:
+    with pytest.raises(UsageError, match="cannot be read as an AWS configuration") as caught:
         profile_options(home)
     assert "secret-without" not in f"{caught.value} {caught.value.__cause__} {caught.value.details}"
 
@@ -118,7 +118,7 @@ def test_a_profile_opens_a_bucket(
 )
 def test_urls_with_credentials_are_refused(url: str) -> None:
     """And not repeated."""
-    with pytest.raises(UsageError, match="without user, password or query") as caught:
+    with pytest.raises(UsageError, match="must not contain a user, a password or a query") as caught:
         Store(url)
     assert "hidden" not in f"{caught.value} {caught.value.details}"
     assert "AKIAKEY" not in str(caught.value)

@@ -187,7 +187,7 @@ def test_neither_links_nor_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(os, "link", link)
     monkeypatch.setattr(ctypes, "CDLL", lambda name, use_errno: object())
-    with pytest.raises(StoreError, match="can't put an object in place in one step") as caught:
+    with pytest.raises(StoreError, match="cannot name a file in one step") as caught:
         FolderStorage(tmp_path).put_if_absent("a", b"")
     assert not isinstance(caught.value, ReadOnlyStoreError)
     assert files_of(tmp_path) == []
@@ -197,12 +197,12 @@ def test_neither_links_nor_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("call", "number", "error", "words"),
     [
         ("write", errno.ENOSPC, StorageFullError, "no space left for features/"),
-        ("write", errno.EDQUOT, StorageFullError, "quota used up for features/"),
-        ("link", errno.EDQUOT, StorageFullError, "quota used up for features/"),
-        ("fsync", errno.EIO, StoreError, "has gone (Input/output error), at features/"),
-        ("link", errno.ESTALE, StoreError, "has gone (Stale file handle), at features/"),
-        ("write", errno.ENOTCONN, StoreError, "mount it again and run the same command"),
-        ("link", errno.EROFS, ReadOnlyStoreError, "can't be written to (Read-only file system)"),
+        ("write", errno.EDQUOT, StorageFullError, "quota exhausted for features/"),
+        ("link", errno.EDQUOT, StorageFullError, "quota exhausted for features/"),
+        ("fsync", errno.EIO, StoreError, "is not available (Input/output error), at features/"),
+        ("link", errno.ESTALE, StoreError, "is not available (Stale file handle), at features/"),
+        ("write", errno.ENOTCONN, StoreError, "mount it and run the command again"),
+        ("link", errno.EROFS, ReadOnlyStoreError, "cannot write to the store"),
     ],
 )
 def test_a_disk_that_fails_in_mid_build(

@@ -105,7 +105,7 @@ def test_two_users_build_one_set(folder: Path) -> None:
     assert same(features.read(), SMALL.truth)
     read = "assert verify(Store(storage)['demo'], depth='deep') == []\n"
     assert become(EVE, root, read + "storage.put_if_absent('refs/eve/00000001.json', b'')", member=False) == (
-        f"ReadOnlyStoreError: the store {root} can't be written to (Permission denied)"
+        f"ReadOnlyStoreError: cannot write to the store {root} (Permission denied)"
     )
     assert verify(features, depth="deep") == []
 
@@ -145,9 +145,9 @@ def test_a_store_that_becomes_shared(folder: Path, capsys: pytest.CaptureFixture
     assert main(["init", str(root), "--shared", "group", "--group", str(TEAM)]) == 0
     assert "its group shares" in capsys.readouterr().err
     assert modes(root) == {("folder", "2775", TEAM), ("file", "644", TEAM)}
-    with pytest.raises(UsageError, match="there is no group 'no-such-group'"):
+    with pytest.raises(UsageError, match="no group 'no-such-group'"):
         make_shared(FolderStorage(root), group="no-such-group")
-    assert "can't be shared" in become(BOB, root, "make_shared(storage)")
+    assert "cannot share" in become(BOB, root, "make_shared(storage)")
     assert main(["init", str(folder / "new"), "--private"]) == 2
     assert main(["init", "s3://bucket/x", "--shared", "group"]) == 2
     assert main(["init", str(folder / "new")]) == 0

@@ -150,11 +150,11 @@ class TestContract:
     def test_no_path_leaves_the_store(self, storage: Storage, path: str) -> None:
         """Every verb refuses a path that could lead outside, and says which."""
         for verb in (storage.get, storage.delete, storage.folders, storage.zarr_store):
-            with pytest.raises(StoreError, match="is no path inside a store"):
+            with pytest.raises(StoreError, match="is not a valid path in a store"):
                 verb(path)
-        with pytest.raises(StoreError, match="is no path inside a store"):
+        with pytest.raises(StoreError, match="is not a valid path in a store"):
             storage.put_if_absent(path, b"")
-        with pytest.raises(StoreError, match="is no path inside a store"):
+        with pytest.raises(StoreError, match="is not a valid path in a store"):
             next(iter(storage.list(path)))
 
     def test_zarr_store(self, storage: Storage) -> None:
@@ -243,17 +243,17 @@ class TestFolder:
         (tmp_path / "file").write_bytes(b"")
         storage = FolderStorage(tmp_path / "file")
         for verb in (storage.get, storage.folders, storage.delete, lambda path: [*storage.list(path)]):
-            with pytest.raises(StoreError, match="is a file: a store is a folder") as caught:
+            with pytest.raises(StoreError, match="is a file, but a store must be a folder") as caught:
                 verb("features")
             assert not isinstance(caught.value, MissingObjectError)
-        with pytest.raises(StoreError, match="is a file: a store is a folder"):
+        with pytest.raises(StoreError, match="is a file, but a store must be a folder"):
             storage.put_if_absent("a", b"")
 
     def test_a_file_in_the_way(self, tmp_path: Path) -> None:
         """A file where a folder belongs is a clear error."""
         storage = FolderStorage(tmp_path)
         storage.put_if_absent("features", b"")
-        with pytest.raises(StoreError, match=r"can't write features/a/b in .*: Not a directory"):
+        with pytest.raises(StoreError, match=r"cannot write features/a/b in .*: Not a directory"):
             storage.put_if_absent("features/a/b", b"")
         with pytest.raises(MissingObjectError):
             storage.get("features/a/b")
@@ -270,7 +270,7 @@ class TestFolder:
             "storage.put_if_absent('a/large', b'x' * 1001)\n",
         )
         assert done.startswith(
-            f"StorageFullError: no space left for a/large in {tmp_path} (File too large): make room"
+            f"StorageFullError: no space left for a/large in {tmp_path} (File too large): free some space"
         )
         assert files_of(tmp_path) == ["a/small"]
         assert FolderStorage(tmp_path).put_if_absent("a/large", b"x" * 1001)
@@ -306,9 +306,7 @@ class TestFolder:
             for action in ("put_if_absent('a/c', b'')", "put_if_absent('new/c', b'')", "delete('a/b')"):
                 code = f"{become_nobody}assert storage.get('a/b') == b'data'\nstorage.{action}\n"
                 found = self.in_another_process(root, code)
-                assert (
-                    found == f"ReadOnlyStoreError: the store {root} can't be written to (Permission denied)"
-                )
+                assert found == f"ReadOnlyStoreError: cannot write to the store {root} (Permission denied)"
             assert storage.get("a/b") == b"data"
             for place in (root, *root.rglob("*")):
                 place.chmod(0o755)
@@ -342,7 +340,7 @@ class TestS3:
         settings = {**options(s3_endpoint), "access_key_id": "reader", "secret_access_key": "reader"}
         storage = ObjectStorage.from_url(f"s3://{BUCKET}/x", **settings)
         for verb in (lambda: storage.put_if_absent("a", b""), lambda: storage.delete("a")):
-            with pytest.raises(ReadOnlyStoreError, match=f"^the store s3://{BUCKET}/x can't be written to: "):
+            with pytest.raises(ReadOnlyStoreError, match=f"^cannot write to the store s3://{BUCKET}/x: "):
                 verb()
 
     def test_with_wrong_credentials(self, s3_endpoint: str) -> None:
@@ -350,7 +348,7 @@ class TestS3:
         settings = {**options(s3_endpoint), "access_key_id": "AKIAWRONG", "secret_access_key": "wrong-secret"}
         storage = ObjectStorage.from_url(f"s3://{BUCKET}/x", **settings)
         for verb in (lambda: storage.get("a"), lambda: [*storage.list("a")], lambda: storage.folders("a")):
-            with pytest.raises(StoreError, match="can't be read: permission denied") as caught:
+            with pytest.raises(StoreError, match=r"cannot read the store .*: permission denied") as caught:
                 verb()
             assert "AKIAWRONG" not in str(caught.value)
             assert "wrong-secret" not in str(caught.value)
@@ -379,6 +377,6 @@ def test_open_a_bucket() -> None:
 def test_open_anything_else() -> None:
     """An unknown scheme is refused with the known ones."""
     with pytest.raises(
-        UsageError, match=r"ftp://x/y: a store is a folder, file://…, s3://…, gs://… or az://…"
+        UsageError, match=r"ftp://x/y: a store must be a folder, file://…, s3://…, gs://… or az://…"
     ):
         open_storage("ftp://x/y")

@@ -130,7 +130,7 @@ def test_a_set_that_asks_for_any_amount_of_memory(forged: Forgery) -> None:
         *USES.values(),
     ):
         with pytest.raises(
-            SpikestoreError, match=r"claims [0-9,]{15,} bytes of memory|needs [0-9,.]+ GB packed"
+            SpikestoreError, match=r"needs [0-9,]{15,} bytes of memory|needs [0-9,.]+ GB packed"
         ):
             use(features)
 

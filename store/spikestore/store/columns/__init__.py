@@ -1,1 +1,1 @@
-"""Columns of a fragment: samples in memory, bytes in a store, and what binds the two."""
+"""Columns of a fragment: samples in memory, encoded objects in a store, and their hashes."""

@@ -1,7 +1,7 @@
-"""PCodec that decodes as many numbers as the chunk has, and no more.
+"""PCodec that decodes no more numbers than the chunk's shape allows.
 
-A pco file says itself how many numbers it holds: two megabytes can stand for a hundred gigabytes. Zarr's own codec
-decodes all of them before it looks at the chunk's shape.
+A pco file states how many numbers it contains: two megabytes can decode to a hundred gigabytes. Zarr's own codec
+decodes all of them before it checks the chunk's shape.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _STORED, _OURS = "numcodecs.pcodec", "spikestore.bounded_pcodec"
 
 
 class BoundedPCodec(PCodec, codec_name="pcodec"):
-    """The same codec, for reading."""
+    """PCodec for reading, limited to the size of the chunk."""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Make one of what the metadata say."""
+        """Return the codec that the array's metadata describe."""
         return super().from_dict({**data, "name": _STORED})
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
@@ -35,7 +35,9 @@ class BoundedPCodec(PCodec, codec_name="pcodec"):
         out: Any = np.empty(size, chunk_spec.dtype.to_native_dtype())
         progress = await asyncio.to_thread(standalone.simple_decompress_into, chunk_data.to_bytes(), out)
         if progress.n_processed != size or not progress.finished:
-            raise ValueError(f"a chunk of {size} numbers holds {'fewer' if progress.finished else 'more'}")
+            raise ValueError(
+                f"a chunk must have {size} numbers, got {'fewer' if progress.finished else 'more'}"
+            )
         return chunk_spec.prototype.nd_buffer.from_ndarray_like(out.reshape(chunk_spec.shape))
 
 
@@ -43,7 +45,7 @@ zarr.registry.register_codec(_OURS, BoundedPCodec)
 
 
 def bounded(document: Any) -> Any:
-    """Return Zarr metadata in which PCodec is the one above; the codec pipeline of zarrs knows its own only."""
+    """Return Zarr metadata with `BoundedPCodec` for PCodec, except for zarrs, which has codecs of its own."""
     if "zarrs" in str(zarr.config.get("codec_pipeline.path", "")).lower():
         return document
     return _renamed(document)

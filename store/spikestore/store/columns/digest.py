@@ -1,12 +1,12 @@
-"""Digest and check: what binds stored values to their meaning.
+"""Digest and check: hashes of the samples of a feature set.
 
 Both hash the *canonical bytes* of a block of 64 rows of the whole set: column after column in canonical order,
-rows in order, little-endian, no padding, no separators. ``start`` and ``check`` are left out.
+rows in order, little-endian, without padding or separators. ``start`` and ``check`` are not hashed.
 
-- the **digest** is SHA-256 over the hash of a head and the hashes of all blocks: the identity of the content,
+- the **digest** is SHA-256 over the hash of a head and the hashes of all blocks: it identifies the content,
   independent of plan, codec, executor, worker count and provenance;
-- **check** holds XXH3-64 of each block, seeded with the set's keys and the block's number: compared on every read,
-  it notices flipped, lost and exchanged values, also whole fragments from another set.
+- **check** contains XXH3-64 of each block, seeded with the set's keys and the block's number. Every read compares it,
+  which detects flipped, lost and exchanged values, also whole fragments of another set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Hash(Protocol):
 
 
 def block_digests(columns: SampleColumns, layout: Layout) -> list[str]:
-    """Return SHA-256 (hex) of the canonical bytes of each block of `columns`, which begin at a block's start."""
+    """Return SHA-256 (hex) of the canonical bytes of each block of `columns`; the first row must begin a block."""
     digests = []
     for parts in _blocks(columns, layout):
         digest = hashlib.sha256()
@@ -79,7 +79,7 @@ def set_digest(layout: Layout, samples: int, skipped: Sequence[int], blocks: Ite
     layout : Layout
         Axes, sites, classes and columns.
     samples : int
-        Number of rows, skipped ones included.
+        Number of rows, including skipped ones.
     skipped : sequence of int
         Rows whose recording was skipped, ascending.
     blocks : iterable of str

@@ -1,4 +1,4 @@
-"""What a reader believes of a feature set that anybody may have written, before it asks for memory."""
+"""Limits of memory that a feature set may request; anybody may have written it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError, UsageError
 
 LARGEST_SHARD = 2**40
-"""Values that a shard can have room for: the index of its chunks then takes 64 MiB."""
+"""Limit of values per shard; the index of its chunks then takes 64 MiB."""
 
 MAX_FRAME_BYTES = 4 * 2**30
-"""Bytes that the dense frames of a row, or of a batch, may take where nobody allows more."""
+"""Default limit of the dense frames of a row or a batch, in bytes."""
 
 _ASSUMED_MEMORY = 2**40
-"""Bytes, where the system does not say how much memory it has."""
+"""Memory in bytes, if the system does not report it."""
 
 
 def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     """Raise `DamagedError` if a fragment would decode to more than this machine's memory.
 
-    A chunk of zeros is a few bytes, whatever its size, so that nothing but a bound of this kind can tell a large set
-    from a trap; fragments are made for 256 MB.
+    A chunk of zeros takes a few bytes whatever its decoded size, so only such a limit rejects malicious sets. Fragments
+    are planned for 256 MB.
     """
     row, layout = manifest.fragments[fragment], manifest.layout
     sizes = {name: layout.dtype(name).itemsize for name, _ in layout.columns}
@@ -35,15 +35,15 @@ def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     memory = physical_memory_bytes() or _ASSUMED_MEMORY
     if needed > memory or manifest.shard_values > LARGEST_SHARD:
         raise DamagedError(
-            f"fragment {fragment} of {manifest.source.dataset} {manifest.source.split} claims {needed:,} bytes of memory, "
-            f"this machine has {memory:,}: it was made for another machine, or to do harm"
+            f"fragment {fragment} of {manifest.source.dataset} {manifest.source.split} needs {needed:,} bytes of memory, "
+            f"but this machine has {memory:,}: read it on a larger machine, if you trust its origin"
         )
 
 
 def refuse_giant_set(manifest: Manifest) -> None:
     """Raise `DamagedError` if a fragment of a set would decode to more than this machine's memory.
 
-    For whoever asks for memory by the number of rows: all fragments have the same, and each takes room in the manifest.
+    For callers that allocate memory by the number of rows: all fragments have equally many, and the manifest lists each.
     """
     counts = [row.nnz for row in manifest.fragments]
     refuse_giant_fragment(manifest, counts.index(max(counts)))
@@ -52,7 +52,7 @@ def refuse_giant_set(manifest: Manifest) -> None:
 def checked_offsets(
     build: Manifest | Plan, fragment: int, nnz: npt.NDArray[Any], start: npt.NDArray[Any]
 ) -> npt.NDArray[np.int64]:
-    """Return where each sample's non-zeros start, counted from the fragment's first: int64, shape (samples + 1,).
+    """Return the start of each sample's non-zeros, counted from the fragment's first: int64, shape (samples + 1,).
 
     Raises
     ------
@@ -66,18 +66,18 @@ def checked_offsets(
         raise DamagedError(f"the columns start and nnz of fragment {fragment} contradict each other")
     if isinstance(build, Manifest) and offsets[-1] != build.fragments[fragment].nnz:
         raise DamagedError(
-            f"fragment {fragment} has {offsets[-1]} non-zeros, the manifest says {build.fragments[fragment].nnz}"
+            f"fragment {fragment} has {offsets[-1]} non-zeros, but the manifest lists {build.fragments[fragment].nnz}"
         )
     return offsets
 
 
 def frame_byte_limit(max_frame_bytes: int | None) -> int:
-    """Return how many bytes dense frames may take.
+    """Return the limit of dense frames, in bytes.
 
     Parameters
     ----------
     max_frame_bytes : int, optional
-        What a user allows; by default `MAX_FRAME_BYTES`, or half of this machine's memory where that is less.
+        The user's limit; by default `MAX_FRAME_BYTES`, or half of this machine's memory if that is less.
     """
     if max_frame_bytes is not None:
         return max_frame_bytes
@@ -85,23 +85,23 @@ def frame_byte_limit(max_frame_bytes: int | None) -> int:
 
 
 def refuse_giant_frames(row: int, n_bins: int, needed: int, limit: int, *, samples: int = 1) -> None:
-    """Raise `UsageError` if dense frames would take more memory than they may: a few bytes of a store can ask for any.
+    """Raise `UsageError` if dense frames need more than `limit` bytes; a few stored bytes can request any number.
 
     Parameters
     ----------
     row, n_bins : int
-        The row that asks for most, and its time bins.
+        The longest row, and its time bins.
     needed, limit : int
-        Bytes that the frames take, and that they may take (`frame_byte_limit`).
+        Bytes that the frames take, and their limit (`frame_byte_limit`).
     samples : int
-        Samples of the batch, each of which takes as much as the longest.
+        Samples of the batch, each padded to the longest.
     """
     if needed <= limit:
         return
     batch = f"a batch of {samples} with it takes" if samples > 1 else "its frames take"
     smaller = "lower batch_size, or " if samples > 1 else ""
     raise UsageError(
-        f"row {row} has {n_bins:,} time bins: {batch} {needed:,} bytes, more than max_frame_bytes = {limit:,}: crop in "
+        f"row {row} has {n_bins:,} time bins: {batch} {needed:,} bytes, more than max_frame_bytes = {limit:,}; crop in "
         f"the transform, {smaller}raise max_frame_bytes",
         row=row,
         needed=needed,

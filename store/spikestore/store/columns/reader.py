@@ -1,8 +1,7 @@
-"""The one way from the stored objects of a fragment to its rows: decoded directly, or by Zarr where only Zarr knows how.
+"""Reader of a fragment's rows from its stored objects: decoded directly, or by Zarr for other codecs.
 
-A shard is read by its index first, and then only the chunks that hold the rows that are asked for. What comes out is
-unchecked but for checksums: `FeatureSet` compares it with ``check``. Plans with other codecs than `shard_codec` knows
-are read by Zarr.
+Of a shard, the index is read first, then only the chunks that contain the requested rows. Rows are checked against
+checksums only; `FeatureSet` compares them with ``check``. Zarr reads plans with codecs that `shard_codec` lacks.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
 TABLE_BYTES = 64 * 2**20
-"""Bytes of per-sample columns that a reader keeps, of the fragments used last."""
+"""Bytes of per-sample columns that a reader caches, of the fragments used last."""
 
 Rows = tuple[SampleColumns, npt.NDArray[np.uint64]]
 """Rows of a fragment, and the stored hashes of their blocks."""
 
 
 Apply = Callable[..., Iterable[None]]
-"""Calls a function with the items of some lists, as `map` does."""
+"""Calls a function with the items of several lists, as `map` does."""
 
 
 class ObjectSource(Protocol):
-    """Where the objects of a build are read from; paths are below ``data.zarr``, such as ``index/c/3``."""
+    """Access to the objects of a build; paths are below ``data.zarr``, such as ``index/c/3``."""
 
     def get(self, path: str) -> bytes:
         """Return an object's bytes."""
@@ -50,19 +49,19 @@ class ObjectSource(Protocol):
         """Return bytes `start` to `stop` (exclusive) of an object."""
 
     def sizes(self, fragment: int) -> Mapping[str, int]:
-        """Return the size in bytes of the objects of a fragment, of those that are known."""
+        """Return the known sizes of a fragment's objects, in bytes by path."""
 
     def zarr_store(self) -> StorePath:
-        """Return ``data.zarr`` as a place in a read-only Zarr store."""
+        """Return ``data.zarr`` as a path in a read-only Zarr store."""
 
 
 class ColumnReader(Protocol):
     """Reads rows of one build; any number of threads may share one."""
 
     def read(self, fragment: int, start: int, stop: int, decode: Apply = map) -> Rows:
-        """Read rows `start` to `stop` of `fragment`, counted from its first row; `start` begins a block.
+        """Return rows `start` to `stop` of `fragment`, counted from its first row; `start` must begin a block.
 
-        `decode` applies a function to chunks: ``ThreadPoolExecutor.map`` decodes several at once.
+        `decode` applies a function to chunks; ``ThreadPoolExecutor.map`` decodes several in parallel.
 
         Raises
         ------
@@ -77,11 +76,11 @@ def column_reader(build: Manifest | Plan, root: Mapping[str, Any], objects: Obje
     Parameters
     ----------
     build : Manifest or Plan
-        What its columns are, and how they are cut. A manifest also says how many non-zeros each fragment has.
+        Columns and sizes of the build. A manifest also has the number of non-zeros of each fragment.
     root : mapping
-        Its ``data.zarr/zarr.json``, checked (`checked_root`).
+        The build's ``data.zarr/zarr.json``, checked (`checked_root`).
     objects : ObjectSource
-        Where its objects are.
+        Access to the build's objects.
     """
     packed = packed_objects(build, root)
     if packed is not None:
@@ -91,18 +90,18 @@ def column_reader(build: Manifest | Plan, root: Mapping[str, Any], objects: Obje
 
 @dataclass(frozen=True, eq=False)
 class FragmentTable:
-    """What is known of a fragment before its non-zeros are read.
+    """Per-sample columns of a fragment, and the byte ranges of its chunks.
 
     Attributes
     ----------
     columns : dict of str to array
-        All columns with one value a sample, shape (samples,).
+        All columns with one value per sample, shape (samples,).
     check : uint64 array, shape (blocks,)
         Stored hashes.
     offsets : int64 array, shape (samples + 1,)
-        Where each sample's non-zeros start, counted from the fragment's first.
+        Start of each sample's non-zeros, counted from the fragment's first.
     extents : dict of str to list of Extent
-        The chunks of ``index`` and ``value``; empty where the fragment has no non-zeros.
+        Byte ranges of the chunks of ``index`` and ``value``; empty if the fragment has no non-zeros.
     """
 
     columns: dict[str, npt.NDArray[Any]]
@@ -112,7 +111,7 @@ class FragmentTable:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes, about."""
+        """Approximate size in bytes."""
         arrays = [*self.columns.values(), self.check, self.offsets]
         return sum(array.nbytes for array in arrays) + 128 * sum(map(len, self.extents.values()))
 
@@ -125,9 +124,9 @@ class DirectReader:
     build : Manifest or Plan
         As in `column_reader`.
     packed : dict of str to PackedObject
-        How each column is encoded.
+        Encoding of each column.
     objects : ObjectSource
-        Where the objects are.
+        Access to the objects.
     """
 
     def __init__(
@@ -140,19 +139,19 @@ class DirectReader:
         self._lock = threading.Lock()
 
     def read(self, fragment: int, start: int, stop: int, decode: Apply = map) -> Rows:
-        """Read rows `start` to `stop` of `fragment`: see `ColumnReader`."""
+        """Return rows `start` to `stop` of `fragment`; see `ColumnReader`."""
         table = self._table(fragment)
         first, last = int(table.offsets[start]), int(table.offsets[stop])
         values = {
             name: self._values(fragment, table, name, (first, last), decode) for name in ("index", "value")
         }
-        # Copies: who changes what was read must not change what others will read.
+        # Copies: a caller who changes them must not change what others read.
         rows = {name: column[start:stop].copy() for name, column in table.columns.items()}
         extras = {name: rows.pop(name) for name in self._build.layout.extras}
         return SampleColumns(**values, **rows, extras=extras), table.check[start // BLOCK : -(-stop // BLOCK)]
 
     def column(self, name: str, fragment: int, data: bytes) -> npt.NDArray[Any]:
-        """Decode a column with one value a sample from the bytes of its object: shape (samples of the fragment,)."""
+        """Return a per-sample column from the bytes of its object: shape (samples of the fragment,)."""
         values = np.empty(len(self._build.rows(fragment)), self._packed[name].dtype)
         self._packed[name].decode_chunk(data, values)
         return values
@@ -207,18 +206,18 @@ class DirectReader:
             if begins >= first:
                 packed.decode_chunk(part, out[begins - first : min(begins + packed.chunk, last) - first])
                 return
-            # The rows begin within this chunk, and a chunk can be decoded from its start only.
+            # The rows begin within this chunk, but a chunk can only be decoded from its start.
             end = min(packed.chunk, last - begins)
             head = np.empty(end, packed.dtype)
             packed.decode_chunk(part, head)
             out[: end - (first - begins)] = head[first - begins :]
 
         for _ in decode(decode_into_place, chunks, data):
-            pass  # what a chunk raises is raised here
+            pass  # raises the errors of the chunks
         return out
 
     def _chunks(self, path: str, extents: list[Extent]) -> list[memoryview]:
-        """Read chunks of one object: by one read, if they lie side by side."""
+        """Return chunks of one object, with one read if they are close together."""
         start = min(extent.offset for extent in extents)
         stop = max(extent.offset + extent.length for extent in extents)
         if stop - start > 2 * sum(extent.length for extent in extents):
@@ -231,7 +230,7 @@ class DirectReader:
 
 
 class FragmentDecoder:
-    """Decodes whole fragments of one build from bytes at hand; any number of threads may share one.
+    """Decodes whole fragments of one build from objects in memory; any number of threads may share one.
 
     Parameters
     ----------
@@ -246,19 +245,19 @@ class FragmentDecoder:
         self._root = root
 
     def read(self, fragment: int, objects: Mapping[str, bytes]) -> Rows:
-        """Decode all rows of a fragment.
+        """Return all rows of a fragment.
 
         Parameters
         ----------
         fragment : int
-            Its number.
+            Number of the fragment.
         objects : mapping of str to bytes
-            Its objects by path below ``data.zarr``.
+            Objects of the fragment by path below ``data.zarr``.
 
         Raises
         ------
         DamagedError
-            They can't be decoded.
+            The objects cannot be decoded.
         """
         try:
             if isinstance(self._build, Manifest):
@@ -269,7 +268,7 @@ class FragmentDecoder:
             # A panic in a Rust codec derives from BaseException only.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
-            raise DamagedError(f"fragment {fragment} can't be decoded: {error}") from error
+            raise DamagedError(f"cannot decode fragment {fragment}: {error}") from error
 
 
 class _Memory:

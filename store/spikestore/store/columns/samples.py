@@ -1,8 +1,8 @@
-"""The columns of a feature set: which there are, with which dtypes, and the samples they hold.
+"""Samples of a feature set as columns.
 
-A sample is coalesced COO with its coordinates linearised row-major over (time bin, polarity, y, x). Per non-zero
-there are ``index`` and ``value``; per sample ``nnz``, ``n_bins``, ``label`` and extras; ``start`` says where a
-sample's non-zeros lie on disk, and ``check`` holds a hash a block (docs/format.md, "Columns").
+A sample is coalesced COO, its coordinates linearised row-major over (time bin, polarity, y, x). Each non-zero has
+``index`` and ``value``; each sample has ``nnz``, ``n_bins``, ``label`` and extras. On disk, ``start`` is the position of
+a sample's non-zeros and ``check`` has a hash per block (docs/format.md, "Columns").
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SampleColumns:
-    """A run of samples in packed columns.
+    """Consecutive samples in packed columns.
 
     Attributes
     ----------
     index : unsigned array, shape (non-zeros,)
-        Places of the non-zeros, sample after sample, strictly increasing within a sample.
+        Linear indices of the non-zeros, sample after sample, strictly increasing within a sample.
     value : unsigned or float array, shape (non-zeros,)
-        What stands there; never 0.
+        Values of the non-zeros; never 0.
     nnz, n_bins : uint32 arrays, shape (samples,)
         Non-zeros and time bins of each sample. ``n_bins`` is 0 for a skipped row.
     label : int32 array, shape (samples,)
@@ -56,7 +56,7 @@ class SampleColumns:
         return len(self.nnz)
 
     def offsets(self) -> npt.NDArray[np.int64]:
-        """Return where each sample starts in ``index``, and the end: int64, shape (samples + 1,)."""
+        """Return the start of each sample in ``index``, and the end: int64, shape (samples + 1,)."""
         offsets = np.zeros(len(self.nnz) + 1, np.int64)
         np.cumsum(self.nnz, out=offsets[1:])
         return offsets
@@ -79,13 +79,13 @@ class SampleColumns:
             yield name, self.extras[name] if name in EXTRAS else getattr(self, name)
 
     def as_stored(self, layout: Layout) -> SampleColumns:
-        """Return the columns with the dtypes of `layout`, after checking what the format demands.
+        """Return the columns with the dtypes of `layout`, after checking them against the format.
 
         Raises
         ------
         UsageError
-            Lengths disagree; an index is not strictly increasing within its sample or outside its frames; a value
-            is 0, not finite, or beyond its dtype.
+            Lengths differ; an index does not increase strictly within its sample or is outside its frames; a value
+            is 0, not finite, or outside the range of its dtype.
         """
         fault = first_fault(self, layout)
         if fault is not None:
@@ -98,10 +98,10 @@ class SampleColumns:
 
 
 def concatenate(parts: Iterable[SampleColumns]) -> SampleColumns:
-    """Join runs of samples, in order."""
+    """Return several `SampleColumns` as one, in order."""
     runs = list(parts)
     if not runs:
-        raise UsageError("there is nothing to concatenate")
+        raise UsageError("no samples to concatenate")
     if len(runs) == 1:
         return runs[0]
     return SampleColumns(
@@ -114,13 +114,13 @@ def concatenate(parts: Iterable[SampleColumns]) -> SampleColumns:
 
 
 def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
-    """Return what the format forbids in some rows, or None.
+    """Return the first violation of the format in some rows, or None.
 
-    A builder calls it on what it is about to store, a reader on what it has decoded.
+    Builders call it before storing rows, readers after decoding them.
     """
     samples, values = len(columns.nnz), len(columns.index)
     if int(columns.nnz.sum(dtype=np.int64)) != values or len(columns.value) != values:
-        return Fault("index, value and nnz disagree about the number of non-zeros")
+        return Fault("index, value and nnz contradict each other in the number of non-zeros")
     for name, column in columns.in_order(layout):
         if name not in {"index", "value"} and len(column) != samples:
             return Fault(f"column {name} has {len(column)} rows, expected {samples}")
@@ -133,51 +133,51 @@ def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
 
 
 def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
-    """Return the first row whose non-zeros do not ascend within its frames, or hold a 0."""
+    """Return the first row with a value of 0, or with an index that does not ascend or is outside its frames."""
     offsets = columns.offsets()
     no_zero = columns.value.min() > 0 if columns.value.dtype.kind == "u" else columns.value.all()
     if not no_zero:  # the minimum is twice as fast
         zero = int(np.flatnonzero(columns.value == 0)[0])
-        return Fault("a stored value is 0", int(np.searchsorted(offsets, zero, "right")) - 1)
-    # Within a sample it increases: so it may fall only where a sample begins, and its last place is its largest.
+        return Fault("column value must not contain 0", int(np.searchsorted(offsets, zero, "right")) - 1)
+    # An index increases within a sample, so it falls only where a sample begins, and a sample's last index is its largest.
     falls = np.flatnonzero(columns.index[1:] <= columns.index[:-1]) + 1
     begins = np.searchsorted(offsets, falls)
     wrong = np.flatnonzero(offsets[begins] != falls)
     if len(wrong):
-        return Fault("index does not strictly increase within a sample", int(begins[wrong[0]]) - 1)
+        return Fault("column index must increase strictly within each sample", int(begins[wrong[0]]) - 1)
     filled = np.flatnonzero(columns.nnz)
     last = columns.index[offsets[filled + 1] - 1]
     problem = range_problem("index", last, layout.dtype("index"))
     if problem is not None:
         return Fault(problem)
-    # Divided, as a product of numbers that anybody may have written could wrap around.
+    # A division, because a product of numbers from a store may overflow.
     wrong = np.flatnonzero(
         last.astype(np.uint64) // np.uint64(layout.site_count) >= columns.n_bins[filled].astype(np.uint64)
     )
     if len(wrong):
-        return Fault("an index lies outside its sample's frames", int(filled[wrong[0]]))
+        return Fault("column index has a value outside its sample's frames", int(filled[wrong[0]]))
     return None
 
 
 def range_problem(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> str | None:
-    """Return in words why a column can't be stored with its dtype, or None."""
+    """Return a message if a column cannot be stored with its dtype, else None."""
     if not len(column):
         return None
     if dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what overflows becomes infinite, and is refused as such
+        with np.errstate(over="ignore"):  # an overflow becomes infinite and is rejected below
             stored = column.astype(dtype)
         if not np.isfinite(stored).all():
-            return f"column {name} holds NaN, infinity or what is infinite as {dtype.name}"
+            return f"column {name} has values that are NaN or infinite as {dtype.name}"
         if not stored.all():
-            return f"column {name} holds 0 or what is 0 as {dtype.name}"
+            return f"column {name} has values that are 0 as {dtype.name}"
         return None
     if column.dtype.kind not in "iu":
-        return f"column {name} is {column.dtype.name}, it holds whole numbers ({dtype.name})"
+        return f"column {name} must have integers ({dtype.name}), got {column.dtype.name}"
     low = 0 if column.dtype.kind == "u" else int(column.min())
     high = int(column.max())
     fill = int(FILL[dtype.name])
     lowest, highest = (0, fill - 1) if dtype.kind == "u" else (fill + 1, 2**31 - 1)
     if low < lowest or high > highest:
-        found = high if high > highest else low
-        return f"column {name} holds {found}, {dtype.name} here goes from {lowest} to {highest}"
+        value = high if high > highest else low
+        return f"column {name} must have values from {lowest} to {highest} ({dtype.name}), got {value}"
     return None

@@ -1,15 +1,15 @@
-"""One object of one column as bytes, without Zarr's machinery: for the codecs that this version's plans name.
+"""Encoding of one column's objects without Zarr, for the codecs in this version's plans.
 
-A plan may name any codecs, and Zarr reads and writes them all. Those of `zarr_metadata` are simple enough to do
-directly, byte for byte the same (``tests/store/columns/test_shard_codec.py`` compares with Zarr):
+A plan may name any codecs; Zarr reads and writes the others. Those of `zarr_metadata` are encoded here, byte for byte
+as by Zarr (``tests/store/columns/test_shard_codec.py`` compares the two):
 
-- a column with one value a sample: PCodec, and the CRC32C of that behind it;
-- ``check``: its bytes, and their CRC32C;
-- ``index`` and ``value``, sharded: inner chunks, each as above, then offset and length of each (uint64; 2^64 - 1
-  twice for a chunk that was not written), and the CRC32C of those
+- a column with one value per sample: PCodec, followed by its CRC32C;
+- ``check``: the bytes, followed by their CRC32C;
+- ``index`` and ``value``, sharded: inner chunks, each as above, then the offset and length of each (uint64; 2^64 - 1
+  twice for a chunk that was not written), and the CRC32C of this index
   (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 
-Chunks are always full on disk: what lies behind the last value is filled up with the fill value.
+Chunks are always full on disk: the fill value follows the last value.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from spikestore.store_schemas.layout import BLOCK, FILL
 
 CRC_BYTES = 4
 ENTRY_BYTES = 16
-"""Of the index of a shard, for each inner chunk: offset and length."""
+"""Bytes per inner chunk in the index of a shard: offset and length."""
 
 _ABSENT = 2**64 - 1
 
 
 class Extent(NamedTuple):
-    """Where an inner chunk lies in its shard; `length` 0 if it was not written."""
+    """Byte range of an inner chunk in its shard; `length` is 0 if the chunk was not written."""
 
     offset: int
     length: int
@@ -50,22 +50,22 @@ class Extent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PackedObject:
-    """How the objects of one column are encoded.
+    """Encoding of the objects of one column.
 
     Attributes
     ----------
     dtype : numpy.dtype
-        Of the values, little-endian.
+        Dtype of the values, little-endian.
     fill : int or float
-        What fills up the last chunk.
+        Value that fills up the last chunk.
     values : int
-        Values of one object.
+        Values per object.
     chunk : int
-        Values of an inner chunk; equal to `values` where there are none.
+        Values per inner chunk; equal to `values` without sharding.
     delta_order : int, optional
-        Of PCodec; None for plain bytes.
+        Order of PCodec's deltas; None for plain bytes.
     sharded : bool
-        Whether there are inner chunks, and an index behind them.
+        Whether the object has inner chunks and an index after them.
     """
 
     dtype: np.dtype[Any]
@@ -77,11 +77,11 @@ class PackedObject:
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Self | None:
-        """Return how an array with this ``zarr.json`` is encoded, or None if only Zarr knows."""
+        """Return the encoding of an array with this ``zarr.json``, or None if only Zarr supports it."""
         try:
             return cls._of(document)
         except (KeyError, TypeError, ValueError, IndexError):
-            return None  # a form of Zarr's that plans of this version do not have
+            return None  # metadata that this version does not write
 
     @classmethod
     def _of(cls, document: dict[str, Any]) -> Self | None:
@@ -99,13 +99,13 @@ class PackedObject:
         if document["fill_value"] != FILL[kind]:
             return None
         fill = np.nan if FILL[kind] == "NaN" else FILL[kind]
-        found = next((order for order, known in orders.items() if codecs == known), ...)
-        if found is ...:
+        delta_order = next((order for order, known in orders.items() if codecs == known), ...)
+        if delta_order is ...:
             return None
-        return cls(np.dtype(kind).newbyteorder("<"), fill, values, chunk, found, sharded)
+        return cls(np.dtype(kind).newbyteorder("<"), fill, values, chunk, delta_order, sharded)
 
     def encode(self, values: npt.NDArray[Any]) -> bytes:
-        """Return the object that holds `values`, shape (at most ``self.values``,) and at least one."""
+        """Return the object of 1 to ``self.values`` values as bytes."""
         chunks = [
             self._encode_chunk(values[start : start + self.chunk])
             for start in range(0, len(values), self.chunk)
@@ -129,23 +129,23 @@ class PackedObject:
 
     @property
     def table_bytes(self) -> int:
-        """Bytes of the index at the end of a shard."""
+        """Size of the index at the end of a shard, in bytes."""
         return self.values // self.chunk * ENTRY_BYTES + CRC_BYTES
 
     def extents(self, table: bytes | memoryview, size: int) -> list[Extent]:
-        """Parse the index of a shard.
+        """Return the byte ranges in the index of a shard.
 
         Parameters
         ----------
         table : bytes
             The last `table_bytes` of the object.
         size : int
-            Bytes of the whole object.
+            Size of the whole object, in bytes.
 
         Raises
         ------
         DamagedError
-            Its checksum is wrong, or it points outside of the object.
+            The checksum is wrong, or a range lies outside the object.
         """
         entries = np.frombuffer(_without_crc(table), "<u8").reshape(-1, 2)
         offset, length = entries[:, 0], entries[:, 1]
@@ -153,53 +153,55 @@ class PackedObject:
         end = np.uint64(max(size - self.table_bytes, 0))
         inside = (offset <= end) & (length <= end) & (offset + length <= end)
         if len(entries) != self.values // self.chunk or not inside[written].all():
-            raise DamagedError("the index of a shard points outside of it")
+            raise DamagedError("the index of a shard points outside the shard")
         return [
-            Extent(int(o), int(n)) if there else Extent(0, 0)
-            for o, n, there in zip(offset, length, written, strict=True)
+            Extent(int(o), int(n)) if is_written else Extent(0, 0)
+            for o, n, is_written in zip(offset, length, written, strict=True)
         ]
 
     def decode_chunk(self, data: bytes | memoryview, out: npt.NDArray[Any]) -> None:
         """Decode the first values of a chunk into `out`, shape (at most ``self.chunk``,), dtype ``self.dtype``.
 
-        Never takes more memory than one chunk, whatever the bytes claim.
+        Uses at most the memory of one chunk, whatever size the bytes claim.
 
         Raises
         ------
         DamagedError
-            The checksum is wrong, or the chunk can't be decoded, or holds fewer values.
+            The checksum is wrong, or the chunk cannot be decoded or has too few values.
         """
         from pcodec import standalone
 
         body = _without_crc(data)
         if self.delta_order is None:
             if len(body) != self.chunk * self.dtype.itemsize:
-                raise DamagedError("a chunk has another length than it should")
+                raise DamagedError(
+                    f"a chunk has {len(body)} bytes, expected {self.chunk * self.dtype.itemsize}"
+                )
             out[:] = np.frombuffer(body, self.dtype, len(out))
             return
         try:
             progress = standalone.simple_decompress_into(bytes(body), out)
         except (RuntimeError, TypeError) as error:
-            raise DamagedError(f"a chunk can't be decoded: {error}") from error
+            raise DamagedError(f"cannot decode a chunk: {error}") from error
         if progress.n_processed != len(out):
-            raise DamagedError(f"a chunk holds {progress.n_processed} values where {len(out)} were stored")
+            raise DamagedError(f"a chunk has {progress.n_processed} values, expected {len(out)}")
 
 
 def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str, PackedObject] | None:
-    """Return how each array of a build is encoded, or None if only Zarr knows.
+    """Return the encoding of each array of a build, or None if only Zarr supports one of them.
 
     Parameters
     ----------
     build : Manifest or Plan
-        What its columns are, and how they are cut.
+        Columns and sizes of the build.
     root : mapping
-        Its ``data.zarr/zarr.json``.
+        The build's ``data.zarr/zarr.json``.
     """
     arrays, packed = documents(dict(root)), {}
     for name in build.layout.array_names:
         encoding = PackedObject.of(arrays[f"{name}/zarr.json"])
         sharded = name in {"index", "value"}
-        # An array that does not fit the set would be read at wrong places.
+        # An array of other sizes would be read at wrong offsets.
         values = build.shard_values if sharded else build.fragment_samples
         values = values // BLOCK if name == "check" else values
         if encoding is None or encoding.values != values or encoding.sharded is not sharded:
@@ -227,5 +229,5 @@ def _without_crc(data: bytes | memoryview) -> memoryview:
 
 
 def _crc(data: bytes | memoryview) -> bytes:
-    # The library takes bytes and arrays: an array is a view, bytes would be a copy.
+    # The library accepts bytes and arrays; an array is a view, bytes would be a copy.
     return int(google_crc32c.value(np.frombuffer(data, np.uint8))).to_bytes(CRC_BYTES, "little")

@@ -1,4 +1,4 @@
-"""A fragment's columns as objects: encoded in memory, and read through Zarr where `shard_codec` can't decode them."""
+"""Encoding of fragments, and reading through Zarr if `shard_codec` does not support the plan's codecs."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 def encode_fragment(
     plan: Plan, fragment: int, columns: SampleColumns, check: npt.NDArray[np.uint64]
 ) -> dict[str, bytes]:
-    """Encode a fragment into the objects that hold it.
+    """Return the objects of a fragment.
 
     Parameters
     ----------
     plan : Plan
-        The build.
+        Plan of the build.
     fragment : int
         Number of the fragment.
     columns : SampleColumns
-        Its rows, with stored dtypes (`SampleColumns.as_stored`).
+        Rows of the fragment, with stored dtypes (`SampleColumns.as_stored`).
     check : uint64 array, shape (blocks of the fragment,)
         From `digest.block_checks`.
 
     Returns
     -------
     dict of str to bytes
-        Stored bytes by path below ``data.zarr``. Without non-zeros there is no ``index`` and no ``value`` object.
+        Stored bytes by path below ``data.zarr``. A fragment without non-zeros has no ``index`` and ``value`` objects.
     """
     stored = dict(columns.in_order(plan.layout))
     stored["start"] = (fragment * plan.shard_values + columns.offsets()[:-1]).astype("<u8")
@@ -58,7 +58,7 @@ def encode_fragment(
 
 
 def _encode_by_zarr(plan: Plan, fragment: int, columns: dict[str, npt.NDArray[Any]]) -> dict[str, bytes]:
-    """Encode with the codecs of a plan that another version wrote."""
+    """Encode with Zarr, for the codecs of a plan that another version wrote."""
     from zarr.core.buffer.cpu import Buffer
     from zarr.storage import MemoryStore, StorePath
 
@@ -78,36 +78,36 @@ def _encode_by_zarr(plan: Plan, fragment: int, columns: dict[str, npt.NDArray[An
     return {path: memory[path].to_bytes() for path in sorted(memory.keys() - metadata.keys())}
 
 
-def group_of(place: StorePath, document: bytes) -> Any:
-    """Return the group at `place`, whose ``zarr.json`` is `document`. Typed Any: Zarr's items are array or group.
+def group_of(path: StorePath, document: bytes) -> Any:
+    """Return the group at `path`, whose ``zarr.json`` is `document`. Typed Any: Zarr's items are arrays or groups.
 
-    ``zarr.open_group`` would read the document again: one request more, and perhaps not the bytes that were checked.
+    ``zarr.open_group`` would read the document again: one more request, and possibly other bytes than those checked.
     """
     import zarr
 
-    # numcodecs' codecs warn that they are not in the Zarr v3 specification. docs/format.md says which codec it is
-    # and where it is described; a user can do nothing about it.
+    # numcodecs' codecs warn that they are not in the Zarr v3 specification. A user can do nothing about it;
+    # docs/format.md describes the codec.
     warnings.filterwarnings("ignore", message="Numcodecs codecs are not in the Zarr version 3 specification")
     from spikestore.store.columns.bounded_pcodec import bounded
 
-    return zarr.Group(zarr.AsyncGroup.from_dict(place, bounded(json.loads(document))))
+    return zarr.Group(zarr.AsyncGroup.from_dict(path, bounded(json.loads(document))))
 
 
 class ZarrReader:
-    """Reads rows of one build through Zarr's arrays, whatever their codecs; see `reader.ColumnReader`.
+    """Reads rows of one build through Zarr's arrays, with any codecs; see `reader.ColumnReader`.
 
     Parameters
     ----------
     build : Manifest or Plan
-        What its columns are, and how they are cut.
+        Columns and sizes of the build.
     root : bytes
-        Its ``data.zarr/zarr.json``.
-    place : StorePath
-        ``data.zarr``.
+        The build's ``data.zarr/zarr.json``.
+    path : StorePath
+        ``data.zarr`` of the build.
     """
 
-    def __init__(self, build: Manifest | Plan, root: bytes, place: StorePath) -> None:
-        group = group_of(place, root)
+    def __init__(self, build: Manifest | Plan, root: bytes, path: StorePath) -> None:
+        group = group_of(path, root)
         self._build = build
         self._arrays: dict[str, Any] = {name: group[name] for name in build.layout.array_names}
 
@@ -118,7 +118,7 @@ class ZarrReader:
         stop: int,
         decode: object = map,
     ) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
-        """Read rows `start` to `stop` of `fragment`: see `reader.ColumnReader`."""
+        """Return rows `start` to `stop` of `fragment`; see `reader.ColumnReader`."""
         rows = self._build.rows(fragment)
         columns = {
             name: np.asarray(array[rows.start : rows.stop])
@@ -129,7 +129,7 @@ class ZarrReader:
         first, last = int(offsets[start]), int(offsets[stop])
         base = fragment * self._build.shard_values
         for name in ("index", "value"):
-            # Without values nothing is asked for, so that an object which does not exist is not looked for.
+            # Without values nothing is read, because the object does not exist.
             values = self._arrays[name][base + first : base + last] if last > first else ()
             columns[name] = np.asarray(values, self._build.layout.dtype(name))
         for name in columns.keys() - {"index", "value"}:

@@ -1,4 +1,4 @@
-"""The one place that touches storage: objects in a bucket, or files in a folder."""
+"""Storage of a store's objects, in a bucket or in a folder; no other module accesses either."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def open_storage(location: str | Path) -> Storage:
     Raises
     ------
     UsageError
-        The scheme is not known, the name is empty, or it holds credentials.
+        The location is empty, has an unknown scheme, or contains credentials.
     """
     if not str(location).strip():
-        raise UsageError("the store's name is empty: give a folder or a URL (is a variable not set?)")
+        raise UsageError("the store's location is empty: pass a folder or a URL (is a variable not set?)")
     if isinstance(location, Path) or "://" not in location:
         return FolderStorage(location)
     parts = urlsplit(location)
@@ -39,7 +39,9 @@ def open_storage(location: str | Path) -> Storage:
 
         _refuse_credentials(parts)
         return ObjectStorage.from_url(location, **(profile_options() if parts.scheme in _S3 else {}))
-    raise UsageError(f"{location}: a store is a folder, file://…, s3://…, gs://… or az://…", url=location)
+    raise UsageError(
+        f"{location}: a store must be a folder, file://…, s3://…, gs://… or az://…", url=location
+    )
 
 
 def _refuse_credentials(parts: SplitResult) -> None:
@@ -48,8 +50,8 @@ def _refuse_credentials(parts: SplitResult) -> None:
     container = parts.scheme.startswith("abfs") and ":" not in user  # abfss://container@account…
     if (at and not container) or parts.query or parts.fragment:
         raise UsageError(
-            f"{parts.scheme}://{host}{parts.path}: give a store's URL without user, password or query. Credentials come "
-            "from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE …)"
+            f"{parts.scheme}://{host}{parts.path}: a store's URL must not contain a user, a password or a query; set "
+            "credentials in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE …)"
         )
 
 

@@ -1,7 +1,7 @@
-"""Credentials of the standard AWS profiles; obstore reads the environment, and no profile.
+"""Credentials of the standard AWS profiles; obstore itself reads only the environment.
 
-Whatever the environment says goes first, and a profile is looked at only where it says no keys. Nothing of it is kept
-but in the client that reads the bucket.
+The environment takes precedence: profiles are read only if it has no keys. Credentials are kept only in the client
+that accesses the bucket.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _GIVEN = (
 
 
 def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return what ``~/.aws/credentials`` and ``~/.aws/config`` say, as options of obstore's S3 store.
+    """Return the settings in ``~/.aws/credentials`` and ``~/.aws/config``, as options of obstore's S3 store.
 
     The profile is ``$AWS_PROFILE``, else ``default``; ``$AWS_SHARED_CREDENTIALS_FILE`` and ``$AWS_CONFIG_FILE`` name
     other files.
@@ -44,14 +44,13 @@ def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, s
     Raises
     ------
     UsageError
-        The profile that was asked for does not exist, gets its keys in a way that needs the AWS tools, or a file
-        can't be read.
+        The profile in ``$AWS_PROFILE`` does not exist, its keys need the AWS tools, or a file cannot be read.
     """
     given = os.environ if environment is None else environment
     if any(given.get(name) for name in _GIVEN):
         return {}
-    asked = given.get("AWS_PROFILE")
-    name = asked or "default"
+    profile = given.get("AWS_PROFILE")
+    name = profile or "default"
     settings: dict[str, str] = {}
     for variable, file, section in (
         ("AWS_CONFIG_FILE", "config", name if name == "default" else f"profile {name}"),
@@ -63,17 +62,17 @@ def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, s
         except UsageError:
             if named:
                 raise
-            continue  # no home folder is known, so there are no profiles
+            continue  # without a home folder there are no profiles
         settings |= _section(path, section)
-    if asked and not settings:
+    if profile and not settings:
         raise UsageError(
-            f"there is no AWS profile {asked!r}: see $AWS_PROFILE, ~/.aws/config and ~/.aws/credentials"
+            f"no AWS profile {profile!r}: see $AWS_PROFILE, ~/.aws/config and ~/.aws/credentials"
         )
     other = [way for way in _OTHER_WAYS if way in settings]
     if other and "aws_access_key_id" not in settings:
         raise UsageError(
-            f"the AWS profile {name!r} gets its keys by {other[0]}, which needs the AWS tools: put them into the "
-            f"environment first, with eval $(aws configure export-credentials --profile {name} --format env)"
+            f"the AWS profile {name!r} gets its keys by {other[0]}, which needs the AWS tools: export them first, "
+            f"with eval $(aws configure export-credentials --profile {name} --format env)"
         )
     options = {ours: settings[theirs] for theirs, ours in _OPTIONS.items() if theirs in settings}
     return {
@@ -94,5 +93,8 @@ def _section(path: Path, name: str) -> dict[str, str]:
         UnicodeDecodeError,
         configparser.Error,
     ):  # their messages quote lines, which may hold keys
-        raise UsageError(f"{path} can't be read, or is no AWS configuration", path=str(path)) from None
+        raise UsageError(
+            f"{path} cannot be read as an AWS configuration: check its permissions and its syntax",
+            path=str(path),
+        ) from None
     return dict(parser[name]) if parser.has_section(name) else {}

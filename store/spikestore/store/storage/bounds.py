@@ -1,26 +1,26 @@
-"""How large an object can be: what claims more is damaged, or not meant well, and is not read."""
+"""Size limits of stored objects; a larger object is damaged or malicious and is not read."""
 
 from __future__ import annotations
 
 from spikestore.store_schemas.errors import DamagedError
 
 LARGEST_DOCUMENT = 256 * 2**20
-"""Bytes of the largest JSON document that is read: manifests of 10^8 samples, or of 60,000 source files, are below 10^7."""
+"""Limit of a JSON document, in bytes; manifests of 10^8 samples or 60,000 source files are below 10^7."""
 
 LARGEST_OBJECT = 5 * 2**30
-"""Bytes of the largest object: more can't be put into a bucket with one request."""
+"""Limit of any object, in bytes: the largest put into a bucket with one request."""
 
 
 def bound_of(path: str) -> int:
-    """Return how many bytes an object of this name can have: what ends in ``.json`` is a document."""
+    """Return the size limit in bytes of the object at `path`; names of documents end in ``.json``."""
     return LARGEST_DOCUMENT if path.endswith(".json") else LARGEST_OBJECT
 
 
 def refuse_larger(url: str, path: str, size: int, limit: int) -> None:
-    """Raise `DamagedError` if an object has more than `limit` bytes; to be called before it is read."""
+    """Raise `DamagedError` if an object has more than `limit` bytes; call this before reading it."""
     if size > limit:
         raise DamagedError(
-            f"{path} in {url} has {size:,} bytes, it can have {limit:,} at most: it was not read",
+            f"{path} in {url} has {size:,} bytes, more than the limit of {limit:,}; it was not read",
             path=path,
             objects=(path,),
         )

@@ -1,8 +1,8 @@
-"""Files that survive a power failure: whole under their name, or not there at all.
+"""Files that are complete or absent after a power failure.
 
-The order of the steps is the point (docs/integrity.md, "Durability"): the bytes go into a file of another name and are
-fsynced; only then the file gets its name, in one step that fails if the name is taken; then the folder that holds the
-name is fsynced, and whoever made the folder has fsynced the one above.
+The order of the steps matters (docs/integrity.md, "Durability"): the bytes are written to a temporary file and fsynced;
+then the file gets its name, in one step that fails if the name is taken; then the folder with the name is fsynced. A
+process that creates a folder fsyncs its parent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from spikestore.store.storage.system_calls import create_file, open_folder, set_mode
 
 NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
-"""What ``link`` answers where a file system has no hard links; EPERM also where it may not be written to."""
+"""Errors of ``link`` on a file system without hard links; EPERM also on one without write permission."""
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -45,17 +45,17 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def open_new(place: Path, mode: int | None = None) -> int:
+def open_new(path: Path, mode: int | None = None) -> int:
     """Return a handle to a new file.
 
     Parameters
     ----------
-    place : Path
-        A name that is not taken.
+    path : Path
+        A path that does not exist.
     mode : int, optional
-        Permissions, whatever the umask; by default what the umask leaves.
+        Permissions, regardless of the umask; by default those that the umask leaves.
     """
-    handle = create_file(place)
+    handle = create_file(path)
     if mode is not None:
         try:
             set_mode(handle, mode)
@@ -66,7 +66,7 @@ def open_new(place: Path, mode: int | None = None) -> int:
 
 
 def write_synced(handle: int, data: bytes) -> None:
-    """Write a file, wait until it is on the disk, and close it."""
+    """Write a file, fsync it, and close it."""
     try:
         write_pieces(handle, (data,))
         os.fsync(handle)
@@ -75,7 +75,7 @@ def write_synced(handle: int, data: bytes) -> None:
 
 
 def write_pieces(handle: int, pieces: Iterable[bytes | memoryview]) -> None:
-    """Write a file, piece by piece, and wait for nothing."""
+    """Write a file, piece by piece, without fsync."""
     for piece in pieces:
         left = memoryview(piece)
         while left:
@@ -83,7 +83,7 @@ def write_pieces(handle: int, pieces: Iterable[bytes | memoryview]) -> None:
 
 
 def sync_and_close(handle: int) -> None:
-    """Wait until what was written is on the disk; close the file in any case."""
+    """Fsync a file and close it, also after an error."""
     try:
         os.fsync(handle)
     finally:
@@ -91,15 +91,15 @@ def sync_and_close(handle: int) -> None:
 
 
 def name_if_free(temporary: Path, target: Path) -> bool:
-    """Give a file its name, in one step, unless the name is taken; tell whether it was free.
+    """Give a file its name in one step unless the name is taken; return whether it was free.
 
-    A hard link does that on every common file system. Where there are none (exFAT, some network and FUSE mounts), a
-    rename that replaces nothing does it too; Linux alone offers one.
+    A hard link does this on every common file system. On others (exFAT, some network and FUSE mounts), Linux has a
+    rename that does not replace.
 
     Raises
     ------
     OSError
-        EOPNOTSUPP: the file system can do neither.
+        EOPNOTSUPP: the file system supports neither.
     """
     try:
         os.link(temporary, target)
@@ -113,14 +113,14 @@ def name_if_free(temporary: Path, target: Path) -> bool:
 
 
 def _rename_if_free(temporary: Path, target: Path) -> bool:
-    # ctypes has no name for "this program" on Windows.
+    # On Windows, ctypes.CDLL(None) fails.
     rename = (
         getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     )
     number = errno.ENOSYS
     if rename is not None:
-        places = [os.fsencode(place) for place in (temporary, target)]
-        if rename(_AT_FDCWD, places[0], _AT_FDCWD, places[1], _RENAME_NOREPLACE) == 0:
+        paths = [os.fsencode(path) for path in (temporary, target)]
+        if rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_NOREPLACE) == 0:
             return True
         number = ctypes.get_errno()
     if number == errno.EEXIST:
@@ -131,28 +131,28 @@ def _rename_if_free(temporary: Path, target: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
+    """Fsync a folder, that is, the names in it."""
     handle = open_folder(folder)
     if handle is None:
         return
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in _CANT_SYNC_FOLDERS:  # some network mounts can't, and do it by themselves
+        if error.errno not in _CANT_SYNC_FOLDERS:  # some network mounts sync names by themselves
             raise
     finally:
         os.close(handle)
 
 
 def make_folder(folder: Path, *, mode: int | None = None, workshop: Path | None = None) -> None:
-    """Make a folder unless it is there; the one above must exist.
+    """Create a folder unless it exists; its parent must exist.
 
     Parameters
     ----------
     folder : Path
         The folder.
     mode : int, optional
-        Permissions, whatever the umask. Then the folder is made in `workshop` and moved: nobody ever meets it with
+        Permissions, regardless of the umask. The folder is then created in `workshop` and moved, so that it never has
         other permissions, not even after a crash between two steps.
     workshop : Path, optional
         A folder on the same file system.
@@ -165,7 +165,7 @@ def make_folder(folder: Path, *, mode: int | None = None, workshop: Path | None 
     temporary.mkdir(0o700)
     try:
         temporary.chmod(mode)
-        # Replaces an empty folder that somebody else has just made, and no other.
+        # Replaces an empty folder that another process has just created, and no other.
         temporary.rename(folder)
     except OSError as error:
         with contextlib.suppress(OSError):

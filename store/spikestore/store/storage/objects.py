@@ -1,4 +1,4 @@
-"""Storage in a bucket, through obstore: ``s3://`` (tested), ``gs://`` and ``az://`` (the same code, untested)."""
+"""Storage in a bucket, with obstore: ``s3://`` (tested), ``gs://`` and ``az://`` (same code, untested)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
 PROBE = ".probe"
-"""An object beside ``features`` and ``refs`` that shows whether the server honours a conditional put."""
+"""Path of the object that tests whether the server honours a conditional put."""
 
 PROBE_CONTENT = b"spikestore tries to write this object twice: a server that lets it is not built into\n"
 
@@ -33,28 +33,27 @@ RETRIES: RetryConfig = {
     "retry_timeout": timedelta(seconds=30),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
 }
-"""How long a server may be busy or away before an error: obstore's own three minutes look like a hang."""
+"""Retries while a server is busy or unreachable; obstore's default of three minutes looks like a hang."""
 
 
 class ObjectStorage:
-    """A bucket, or a prefix in one, as storage.
+    """Storage in a bucket, or below a prefix in it.
 
-    Credentials come from the environment and the standard profiles, as obstore reads them; they never appear in
-    an error or a document.
+    Credentials come from the environment and the standard profiles; they never appear in an error or a document.
 
     Parameters
     ----------
     store : obstore store
-        The bucket, with the prefix of the root already applied.
+        The bucket, with the prefix of the root applied.
     url : str
-        How to call it, without credentials.
+        URL for messages, without credentials.
     """
 
     def __init__(self, store: ObjectStore, url: str) -> None:
         self._store = store
         self.url = url
         self._conditional = (
-            False  # known to refuse a second put of one name; travels to workers with the storage
+            False  # known to reject a second put of one name; pickled to workers with the storage
         )
 
     @classmethod
@@ -65,14 +64,14 @@ class ObjectStorage:
         try:
             return cls(obstore.store.from_url(url, **{"retry_config": RETRIES, **options}), url)
         except (obstore.exceptions.BaseError, ValueError) as error:
-            raise StoreError(f"can't open the store {url}: {_first_line(error)}", path=url) from error
+            raise StoreError(f"cannot open the store {url}: {_first_line(error)}", path=url) from error
 
     def get(self, path: str, *, limit: int | None = None) -> bytes:
         """Return an object's bytes."""
         return bytes(self.buffer(path, limit=limit))
 
     def buffer(self, path: str, *, limit: int | None = None) -> memoryview:
-        """Return an object's bytes where obstore has put them."""
+        """Return obstore's buffer with an object's bytes."""
         with self._clear_errors(path, "read"):
             return interruptible(lambda: memoryview(self._answer(path, limit).bytes()))
 
@@ -83,13 +82,13 @@ class ObjectStorage:
                 yield memoryview(piece)
 
     def _answer(self, path: str, limit: int | None) -> GetResult:
-        """Ask for an object; its size comes before its bytes, and what is too large is not read."""
+        """Request an object; the response has its size, and an object above the limit is not read."""
         answer = self._store.get(path)
         refuse_larger(self.url, path, answer.meta["size"], bound_of(path) if limit is None else limit)
         return answer
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
-        """Return some of an object's bytes."""
+        """Return bytes `start` to `stop` (exclusive) of an object, fewer at its end."""
         import obstore
 
         if stop <= start:
@@ -98,41 +97,41 @@ class ObjectStorage:
             try:
                 return interruptible(lambda: bytes(self._store.get_range(path, start=start, end=stop)))
             except (obstore.exceptions.BaseError, OSError):
-                # Servers and versions disagree about ranges that go beyond the end: ask for what there is.
+                # Servers differ about ranges beyond the end of an object: clip the range to its size.
                 size = int(self._store.head(path)["size"])
                 if stop <= size:
                     raise
                 return bytes(self._store.get_range(path, start=start, end=size)) if start < size else b""
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """Write an object unless there is one; tell whether it was written."""
+        """Write an object unless it exists; return whether it was written."""
         import obstore
 
         with self._clear_errors(path, "write"):
             self._refuse_unconditional()
             try:
-                # One put, never multipart: a multipart upload can't be conditional everywhere.
+                # One put, never multipart: not every server has conditional multipart uploads.
                 self._store.put(path, data, mode="create", use_multipart=False)
             except obstore.exceptions.AlreadyExistsError:
                 return False
         return True
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write an object over a damaged one."""
+        """Overwrite a damaged object."""
         with self._clear_errors(path, "write"):
             self._store.put(path, data, use_multipart=False)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below a folder, sorted by path."""
         with self._clear_errors(prefix, "list"):
-            found = interruptible(
+            objects = interruptible(
                 lambda: [
                     StoredObject(entry["path"], entry["size"], entry["last_modified"])
                     for batch in self._store.list(prefix)
                     for entry in batch
                 ]
             )
-        yield from sorted(found)
+        yield from sorted(objects)
 
     def folders(self, prefix: str) -> builtins.list[str]:  # `list` is a verb here
         """Return the names of the folders directly below a folder, sorted."""
@@ -141,12 +140,12 @@ class ObjectStorage:
             return sorted(path.rstrip("/").rpartition("/")[2] for path in result["common_prefixes"])
 
     def delete(self, path: str) -> None:
-        """Remove an object if it is there."""
+        """Remove an object if it exists."""
         with self._clear_errors(path, "delete"), contextlib.suppress(FileNotFoundError):
             self._store.delete(path)
 
     def zarr_store(self, prefix: str) -> StorePath:
-        """Return a prefix as a place in a read-only Zarr store."""
+        """Return a prefix as a path in a read-only Zarr store."""
         from zarr.storage import ObjectStore as ZarrObjectStore
         from zarr.storage import StorePath
 
@@ -154,14 +153,14 @@ class ObjectStorage:
         return StorePath(ZarrObjectStore(self._store, read_only=True), prefix)
 
     def free_bytes(self) -> int | None:
-        """Return None: a bucket has no end."""
+        """Return None: a bucket has no limit."""
         return None
 
     def _refuse_unconditional(self) -> None:
-        """Before the first write, find out whether the server honours ``If-None-Match``; a few do not.
+        """Raise `StoreError` before the first write if the server ignores ``If-None-Match``.
 
-        The probe is an object of its own that every process tries to put once more: one request where it is there, two
-        where it is new. Nothing is remembered in the store, which may be copied to another server.
+        Every process puts the probe object once more: one request if it exists, two if it is new. The result is not
+        stored, because the store may be copied to another server.
         """
         import obstore
 
@@ -174,9 +173,9 @@ class ObjectStorage:
                 self._conditional = True
                 return
         raise StoreError(
-            f"the server of {self.url} ignores If-None-Match: it let {PROBE} be written twice, so that two builders "
-            "would overwrite each other's objects unnoticed. The store is read-only there: "
-            "use another server, or a folder",
+            f"the server of {self.url} ignores If-None-Match: it accepted {PROBE} twice, so two builders would "
+            "overwrite each other's objects unnoticed. The store is read-only on this server: use another server or a "
+            "folder",
             path=PROBE,
         )
 
@@ -188,24 +187,22 @@ class ObjectStorage:
         try:
             yield
         except SpikestoreError:
-            raise  # some are OSErrors too
+            raise  # StoreError is an OSError too
         except FileNotFoundError as error:
             raise MissingObjectError(f"{path} is not in the store {self.url}", path=path) from error
         except (obstore.exceptions.BaseError, OSError) as error:
             if "NoSuchBucket" in str(error):
                 bucket = self.url.partition("://")[2].partition("/")[0]
                 raise StoreError(
-                    f"there is no bucket {bucket}: create it, or check the URL {self.url} and AWS_ENDPOINT_URL",
+                    f"no bucket {bucket}: create it, or check the URL {self.url} and AWS_ENDPOINT_URL",
                     path=path,
                 ) from None
             if _is_denied(error):
                 if verb in {"write", "delete"}:
-                    message = (
-                        f"the store {self.url} can't be written to: permission denied, or {_CREDENTIALS}"
-                    )
+                    message = f"cannot write to the store {self.url}: permission denied, or {_CREDENTIALS}"
                     raise ReadOnlyStoreError(message, path=path) from None
                 raise StoreError(
-                    f"the store {self.url} can't be read: permission denied, or {_CREDENTIALS}",
+                    f"cannot read the store {self.url}: permission denied, or {_CREDENTIALS}",
                     path=path,
                 ) from None
             if "builder error" in str(error) and "http://" in str(error):
@@ -216,11 +213,13 @@ class ObjectStorage:
                 ) from None
             if _is_unreachable(error):
                 raise StoreError(
-                    f"can't reach the store {self.url}, to {verb} {path}: {_first_line(error)}; check the address and the "
-                    "network, and run again",
+                    f"cannot reach the store {self.url} to {verb} {path}: {_first_line(error)}; check the address and "
+                    "the network, and run the command again",
                     path=path,
                 ) from None
-            raise StoreError(f"can't {verb} {path} in {self.url}: {_first_line(error)}", path=path) from error
+            raise StoreError(
+                f"cannot {verb} {path} in {self.url}: {_first_line(error)}", path=path
+            ) from error
 
 
 _CREDENTIALS = "no valid credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
@@ -229,7 +228,7 @@ _CREDENTIALS = "no valid credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACC
 def _is_denied(error: Exception) -> bool:
     import obstore
 
-    # Only some operations turn a refusal into an error class of its own; lists and deletions do not.
+    # Only some operations have an error class for this; lists and deletions do not.
     classes = (obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
     return isinstance(error, classes) or any(mark in str(error) for mark in ("AccessDenied", "403 Forbidden"))
 
@@ -241,5 +240,5 @@ def _is_unreachable(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    # obstore's errors go on for pages, with headers that need not be in anybody's log.
+    # obstore's errors have many lines, with headers that do not belong in a log.
     return str(error).strip().partition("\n")[0][:300]

@@ -1,4 +1,4 @@
-"""What a store needs of its storage: the verbs that modules may use, and no others."""
+"""The storage protocol: the only operations that other modules may use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
 PIECE = 2**18
-"""Bytes that come at once, at least: they are hashed and written while they are in the processor's cache."""
+"""Minimum size of a piece, in bytes: small enough to be hashed and written from the processor's cache."""
 
 
 def path_parts(path: str) -> list[str]:
@@ -22,58 +22,58 @@ def path_parts(path: str) -> list[str]:
     Raises
     ------
     StoreError
-        The path could leave the root, or means different things to different storages.
+        The path could leave the root, or is not the same on all storages.
     """
     parts = path.split("/")
     if any(part in {"", ".", ".."} or "\\" in part or not part.isprintable() for part in parts):
-        raise StoreError(f"{path!r} is no path inside a store", path=path)
+        raise StoreError(f"{path!r} is not a valid path in a store", path=path)
     return parts
 
 
 class StoredObject(NamedTuple):
-    """An object as a listing shows it."""
+    """Path, size and time of an object in a listing."""
 
     path: str
     """Path below the storage's root, with ``/``."""
     size: int
     """Bytes."""
     modified: datetime
-    """When it was written, UTC."""
+    """Time of the last write, UTC."""
 
 
 @runtime_checkable
 class Storage(Protocol):
-    """Objects under a root: written once, whole or not at all, never changed.
+    """Immutable objects below a root, each written once and atomically.
 
-    Paths are relative, with ``/``. Every method raises subclasses of `StoreError`: `ReadOnlyStoreError`,
-    `StorageFullError`, `MissingObjectError`, or `StoreError` itself for what else can go wrong.
-    ``tests/store/storage/test_storage.py`` is the contract, run against every adaptor.
+    Paths are relative, with ``/``. Every method raises `ReadOnlyStoreError`, `StorageFullError`, `MissingObjectError`,
+    or `StoreError` for other failures. ``tests/store/storage/test_storage.py`` tests every adaptor against this
+    contract.
     """
 
     url: str
-    """Where the root is, without credentials."""
+    """Location of the root, without credentials."""
 
     def get(self, path: str, *, limit: int | None = None) -> bytes:
-        """Return an object's bytes; `MissingObjectError` if there is none.
+        """Return an object's bytes; raise `MissingObjectError` if it does not exist.
 
-        `DamagedError` if it has more than `limit` bytes (by default, what its kind can have at most): then none of
-        them was read; in a folder also if it is no plain file, or a link that leads out of the store.
+        Raise `DamagedError`, without reading, if it has more than `limit` bytes (by default, the limit of its kind); in
+        a folder also if it is not a regular file, or a link that leads out of the store.
         """
 
     def buffer(self, path: str, *, limit: int | None = None) -> memoryview:
-        """Return an object's bytes where they are, as `get` does, and not copied once more: shards are large."""
+        """Return an object's bytes as `get` does, without a further copy: shards are large."""
 
     def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
-        """Yield an object's bytes as they come, so that few of them are in memory at once; errors as `get`."""
+        """Yield an object's bytes as they arrive, so that few are in memory at once; errors as `get`."""
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
-        """Return bytes `start` to `stop` (exclusive) of an object, fewer where it ends; `MissingObjectError`."""
+        """Return bytes `start` to `stop` (exclusive) of an object, fewer at its end; may raise `MissingObjectError`."""
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """Write an object, atomically and durably, unless there is one; tell whether it was written."""
+        """Write an object atomically and durably unless it exists; return whether it was written."""
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write an object, atomically and durably, over a damaged one: for repair alone, all else is immutable."""
+        """Overwrite a damaged object atomically and durably; only repair does this."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below the folder `prefix` (no trailing ``/``), at any depth, sorted by path."""
@@ -82,10 +82,10 @@ class Storage(Protocol):
         """Return the names of the folders directly below the folder `prefix`, sorted."""
 
     def delete(self, path: str) -> None:
-        """Remove an object; nothing happens if there is none."""
+        """Remove an object if it exists."""
 
     def zarr_store(self, prefix: str) -> StorePath:
-        """Return `prefix` as a place in a read-only Zarr store."""
+        """Return `prefix` as a path in a read-only Zarr store."""
 
     def free_bytes(self) -> int | None:
-        """Return the free space in bytes, or None where that has no meaning."""
+        """Return the free space in bytes, or None for a storage without a limit."""

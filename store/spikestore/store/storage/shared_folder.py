@@ -1,7 +1,7 @@
-"""A folder that a group of Unix users shares.
+"""Stores in folders that a group of Unix users shares.
 
-The folder's own permissions are the setting: a root with the setgid bit that its group may write to. So every builder
-finds it, an administrator may set it with ``chgrp`` and ``chmod 2775``, and nothing needs to be kept in step with it.
+The permissions of the root are the setting: the setgid bit and group write permission. Every builder sees them, an
+administrator may set them with ``chgrp`` and ``chmod 2775``, and no second setting can contradict them.
 """
 
 from __future__ import annotations
@@ -19,58 +19,56 @@ _FOLDER, _FILE = 0o2775, 0o644
 
 
 def make_shared(storage: FolderStorage, *, group: str | None = None, private: bool = False) -> list[Path]:
-    """Let a group share a store, and everything in it that is ours.
+    """Give a group access to a store, as far as its files belong to this user.
 
     Parameters
     ----------
     storage : FolderStorage
-        The store; made if it is not there.
+        The store; created if it does not exist.
     group : str, optional
-        Name or number of the group; by default the one that the folder has.
+        Name or number of the group; by default the folder's group.
     private : bool
-        Nobody else may read.
+        Whether only the group may read.
 
     Returns
     -------
     list of Path
-        What belongs to others and has other permissions: they must do it.
+        Files and folders of other users whose permissions need a change by their owners.
 
     Raises
     ------
     UsageError
-        There is no such group, or the system has no groups (Windows).
+        The group does not exist, or the system has no groups (Windows).
     StoreError
-        The folder itself is not ours, or we are no member of the group.
+        The folder belongs to another user, or this user is not in the group.
     """
     if not HAS_OWNERS:
-        raise UsageError(
-            "a store is shared by a group of Unix users, and this system has none: leave out --shared"
-        )
+        raise UsageError("--shared needs the groups of Unix, which this system lacks: omit --shared")
     mask = 0o2770 if private else 0o7777
     storage.make()
     (storage.root / TEMPORARY).mkdir(exist_ok=True)
     left = []
-    for place in (storage.root, *sorted(storage.root.rglob("*"))):
-        if place.is_symlink():
+    for path in (storage.root, *sorted(storage.root.rglob("*"))):
+        if path.is_symlink():
             continue
-        wanted = (_FOLDER if place.is_dir() else _FILE) & mask
+        permissions = (_FOLDER if path.is_dir() else _FILE) & mask
         try:
             if group is not None:
-                shutil.chown(place, group=int(group) if group.isdecimal() else group)
-            place.chmod(wanted)
+                shutil.chown(path, group=int(group) if group.isdecimal() else group)
+            path.chmod(permissions)
         except LookupError:
-            raise UsageError(f"there is no group {group!r} on this machine") from None
+            raise UsageError(f"no group {group!r} on this machine") from None
         except PermissionError as error:
-            if place == storage.root:
+            if path == storage.root:
                 raise StoreError(
-                    f"{storage.url} can't be shared ({error.strerror}): it belongs to somebody else, or you are not in "
-                    "the group",
+                    f"cannot share {storage.url} ({error.strerror}): it belongs to another user, or you are not in the "
+                    "group",
                     path=storage.url,
                 ) from error
-            if stat.S_IMODE(place.stat().st_mode) != wanted:
-                left.append(place)
-    if not storage.root.stat().st_mode & stat.S_ISGID:  # cleared without a word for who is not in the group
+            if stat.S_IMODE(path.stat().st_mode) != permissions:
+                left.append(path)
+    if not storage.root.stat().st_mode & stat.S_ISGID:  # chmod clears it silently for users outside the group
         name = storage.root.stat().st_gid
-        raise StoreError(f"{storage.url} can't be shared: you are not in its group {name}", path=storage.url)
+        raise StoreError(f"cannot share {storage.url}: you are not in its group {name}", path=storage.url)
     sync_all()
     return left

@@ -1,8 +1,8 @@
-"""Objects that reach a folder's disk together.
+"""Several objects that are written and fsynced together.
 
-One object after the other waits for the disk twice, for its bytes and for its name. Together they wait about twice in
-all: once the first file is synced, the journal of the file system holds the others too, and so with their folders. The
-order is that of `durable_files`: all bytes are on the disk before any name is given, all names before `publish` returns.
+A single object needs two fsyncs, for its bytes and for its name. Together, all of them take about as long as two: once
+the first file is synced, the file system's journal contains the others too; the same holds for their folders. The
+order is that of `durable_files`: all bytes are on disk before any file is named, all names before `publish` returns.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class _Staged(NamedTuple):
 
 
 class Staging:
-    """Some objects on their way into a folder; a context, which removes what did not get its name.
+    """Objects that are being written into a folder; as a context manager, it removes those without a name.
 
     Parameters
     ----------
     storage : FolderStorage
-        Where they go.
+        The destination.
     """
 
     def __init__(self, storage: FolderStorage) -> None:
@@ -58,14 +58,14 @@ class Staging:
             _unlink(staged.temporary)
 
     def write(self, path: str, pieces: Iterable[bytes | memoryview]) -> None:
-        """Write an object without its name; by any thread, one object each, all of which end before `publish`.
+        """Write an object without its name; threads may write several, but must end before `publish`.
 
         Parameters
         ----------
         path : str
-            Its path in the store.
+            Path of the object in the store.
         pieces : iterable of bytes or memoryview
-            All of it, in order. What it raises is raised here, and the object is left out.
+            The content, in order. Its errors are raised again, and the object is discarded.
         """
         storage = self._storage
         with clear_errors(storage.url, path, "write"):
@@ -79,15 +79,15 @@ class Staging:
                 if not self._closed:
                     self._open.append(staged)
                     return
-            _discard(staged)  # somebody gave up on all of it, and did not wait
+            _discard(staged)  # the context was left meanwhile
 
     def publish(self) -> list[str]:
-        """Give all objects their names; when this returns, all of them are on the disk.
+        """Give all objects their names; they are on disk when this returns.
 
         Returns
         -------
         list of str
-            Paths that were taken: what is there was left as it is.
+            Paths that existed already; their objects are unchanged.
         """
         storage, taken, folders = self._storage, list[str](), dict[Path, str]()
         while self._open:
@@ -107,12 +107,12 @@ class Staging:
 
 
 def put_together(storage: Storage, objects: Mapping[str, bytes]) -> list[str]:
-    """Write objects unless there are some of these names; together where the storage is a folder.
+    """Write objects unless they exist; in a folder, fsync them together.
 
     Returns
     -------
     list of str
-        Paths that were taken: what is there was left as it is.
+        Paths that existed already; their objects are unchanged.
     """
     if not isinstance(storage, FolderStorage):
         return [path for path, data in objects.items() if not storage.put_if_absent(path, data)]
@@ -123,7 +123,7 @@ def put_together(storage: Storage, objects: Mapping[str, bytes]) -> list[str]:
 
 
 def _discard(staged: _Staged) -> None:
-    with contextlib.suppress(OSError):  # what went wrong before is what matters
+    with contextlib.suppress(OSError):  # an earlier error takes precedence
         os.close(staged.handle)
     _unlink(staged.temporary)
 

@@ -1,6 +1,6 @@
-"""The system calls that some systems lack, each with what takes its place there.
+"""System calls that Linux, macOS or Windows lacks, each with a replacement.
 
-Everything else in the store may run on Linux, macOS and Windows as it is: a call that one of them lacks belongs here.
+The rest of the store uses only calls that all three have.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-# Opening a pipe would wait for a writer.
+# Without it, opening a pipe waits for a writer.
 _READ_AT_ONCE = _READ | getattr(os, "O_NONBLOCK", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -29,15 +29,15 @@ def create_file(path: Path) -> int:
 
 
 def set_mode(handle: int, mode: int) -> None:
-    """Set the permissions of an open file; Windows has none of this kind, and then nothing is done."""
+    """Set the permissions of an open file; do nothing on Windows, which has no Unix permissions."""
     if hasattr(os, "fchmod"):
         os.fchmod(handle, mode)
 
 
 def read_at(handle: int, count: int, offset: int) -> bytes:
-    """Return up to `count` bytes from an offset; the handle must not be shared between threads.
+    """Return up to `count` bytes at `offset`; threads must not share the handle.
 
-    Windows has no ``pread``: there the position is set first.
+    Windows has no ``pread``, so the position is set first.
     """
     if hasattr(os, "pread"):
         return os.pread(handle, count, offset)
@@ -46,18 +46,18 @@ def read_at(handle: int, count: int, offset: int) -> bytes:
 
 
 def open_folder(folder: Path) -> int | None:
-    """Return a handle to a folder, or None on Windows, which opens no folders and syncs names by itself."""
+    """Return a handle to a folder; None on Windows, which cannot open folders and syncs names by itself."""
     if not hasattr(os, "O_DIRECTORY"):
         return None
     return os.open(folder, _READ | os.O_DIRECTORY)
 
 
 def sync_all() -> None:
-    """Wait until everything is on the disk, where one call does that."""
+    """Write all buffers to disk, on systems with ``sync``."""
     if hasattr(os, "sync"):
         os.sync()
 
 
 def error_numbers(*names: str) -> frozenset[int]:
-    """Return the numbers of errors by name, without those that this system does not know."""
+    """Return the numbers of errors by name, without those that this system lacks."""
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))

@@ -1,4 +1,4 @@
-"""Zarr's view of a folder, read-only, that leads nowhere else."""
+"""A read-only folder for Zarr that never follows a link out of the store."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 
 class LocalStore(zarr.storage.LocalStore):
-    """A folder for Zarr to read: every file is looked at before it is opened.
+    """A folder that Zarr reads; every file is checked before it is opened.
 
-    Has the name of its base, by which the codec pipeline of zarrs knows a folder; zarrs opens files by itself.
+    It has the name of its base class, by which the codec pipeline of zarrs recognises a folder; zarrs opens files by
+    itself.
 
     Parameters
     ----------
     root : Path
-        The Zarr group.
+        Folder of the Zarr group.
     guard : callable
-        Raises where a file may not be read.
+        Raises an error for a path that must not be read.
     """
 
     def __init__(self, root: Path, guard: Callable[[Path], None]) -> None:
@@ -33,14 +34,14 @@ class LocalStore(zarr.storage.LocalStore):
         prototype: BufferPrototype | None = None,
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
-        """Return an object's bytes, or None."""
+        """Return an object's bytes, or None if it does not exist."""
         self._guard(self.root / key)
         return await super().get(key, prototype, byte_range)
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
-        """Return parts of objects."""
+        """Return byte ranges of objects."""
         ranges = list(key_ranges)
         for key, _ in ranges:
             self._guard(self.root / key)

@@ -175,7 +175,7 @@ def test_untouched_fragments_can_be_read(store: Path) -> None:
 def test_the_value_of_a_name_deleted(store: Path) -> None:
     """A name whose only entry was deleted is unknown; it does not suggest itself."""
     (store / f"refs/{NAME}/00000001.json").unlink()
-    with pytest.raises(SpikestoreError, match=f"there is no '{NAME}:train'.*; it has other, third"):
+    with pytest.raises(SpikestoreError, match=f"no '{NAME}:train'.*; it has other, third"):
         Store(store)[f"{NAME}:train"]
 
 

@@ -31,7 +31,7 @@ def taken(answer: Answer, *words: str) -> None:
     assert answer.status == 2, answer.err
     (line,) = [line for line in answer.said if line.startswith("spikestore: error: ")]
     assert [
-        word for word in (*words, "already stands for other feature sets", "--move") if word not in line
+        word for word in (*words, "already refers to other feature sets", "--move") if word not in line
     ] == []
 
 
@@ -51,7 +51,7 @@ def test_the_same_recipe_on_other_recordings(run: Run, tmp_path: Path, data: Pat
     assert (digests(tmp_path / "store", "r"), (tmp_path / "r.lock").read_text()) == (before, lock)
     answer = build(run, recipe, "--move")
     assert answer.status == 0
-    moved = f"r:train moves from digest {before['train'][:12]} to "
+    moved = f"r:train from digest {before['train'][:12]} to "
     assert [line for line in answer.err.splitlines() if line.startswith(moved)] != []
     assert digests(tmp_path / "store", "r") == digests(tmp_path / "store", "mine")
 
@@ -65,7 +65,7 @@ def test_recordings_that_are_added(run: Run, tmp_path: Path) -> None:
     (root / "Train/3/00999.bin").write_bytes(pack(draw_events(np.random.default_rng(8), 30, 34, 90_000)))
     answer = build(run, recipe)
     assert answer.status == 0, answer.err
-    assert len([line for line in answer.err.splitlines() if "digits:train moves from digest" in line]) == 1
+    assert len([line for line in answer.err.splitlines() if "moved digits:train from digest" in line]) == 1
     (root / "Train/0/00000.bin").unlink()
     taken(build(run, recipe), "digits:train", "other recordings, Train/0/00000.bin")
 
@@ -75,7 +75,7 @@ def test_another_transform_under_the_name(run: Run, tmp_path: Path, data: Path) 
     recipe = write_recipe(tmp_path / "r.toml")
     build(run, recipe)
     recipe.write_text(recipe.read_text().replace("4000", "5000"))
-    taken(build(run, recipe), "r:train", "another transform made it")
+    taken(build(run, recipe), "r:train", "it has another transform")
     assert build(run, recipe, "--move").status == 0
 
 
@@ -85,7 +85,7 @@ def test_classes_in_another_order(run: Run, tmp_path: Path, data: Path) -> None:
     write_file(data / "SSC" / "ssc_test.h5", draw(9, seed=2), keys=keys)
     answer = build(run, write_recipe(tmp_path / "r.toml"))
     refused(
-        answer, 2, "train and test list their classes differently: label 0 is 'zero' in the first", "order"
+        answer, 2, "train and test number their classes differently: label 0 is 'zero' in the first", "order"
     )
     assert manifests(tmp_path / "store") == []
 

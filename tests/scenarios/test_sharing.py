@@ -28,7 +28,7 @@ def test_two_machines(built: Built, s3_endpoint: str, with_torch_commands: Comma
     recipe = write_recipe(tmp_path / "demo.toml", source='data = "not here"', top=f'upstreams = ["{bucket}"]')
     shutil.copy(built.recipe.with_suffix(".lock"), tmp_path)
     done = run.well("preprocess", recipe, "--store", "store", environment=reader)
-    assert done.err.count(f"comes from the upstream {bucket}") == 3
+    assert done.err.count(f"from the upstream {bucket}") == 3
     assert digests(tmp_path / "store", "demo") == digests(built.store, "demo")
     before = identities(sorted((tmp_path / "store").rglob("*.json")))
     again = run.well("pull", "demo", "--from", bucket, "--store", "store", environment=reader)
@@ -62,5 +62,5 @@ def test_a_configuration_with_upstreams(built: Built, with_torch_commands: Comma
     config = write_config(tmp_path)
     config.write_text(f'upstreams = ["{built.store}"]\n{config.read_text()}')
     done = with_torch_commands.well("train", config, "--store", "store", "--device", "cpu")
-    assert f"demo:train comes from the upstream {built.store}" in done.err
+    assert f"copied demo:train from the upstream {built.store}" in done.err
     assert digests(tmp_path / "store", "demo").keys() == {"train", "valid"}

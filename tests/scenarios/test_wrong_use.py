@@ -109,7 +109,7 @@ def test_a_home_that_is_not_there(run: Run, data: Path, words: tuple[str, ...]) 
     assert data.exists()
     answer = run(*words)
     assert (answer.status, answer.err.count("\n")) == (2, 1)
-    assert "no user 'nosuchuser' is known here" in answer.err
+    assert "no user 'nosuchuser' on this machine" in answer.err
 
 
 def test_messages_have_plain_paths(run: Run, tmp_path: Path, data: Path) -> None:

@@ -138,14 +138,14 @@ def test_tag_over_something_else(store: Store) -> None:
     store.tag("demo:valid", "half")
     with pytest.raises(
         UsageError,
-        match=r"'half' already stands for other feature sets \(valid\): choose another name, or move",
+        match=r"'half' already refers to other feature sets \(valid\): choose another name, or move",
     ):
         store.tag("demo:train", "half")
     store.tag("demo:train", "half", move=True)
     assert {*store.splits("half")} == {"train"}
-    with pytest.raises(UsageError, match="can't be a name"):
+    with pytest.raises(UsageError, match="a name must be"):
         store.tag("demo", "No Name")
-    with pytest.raises(UnknownNameError, match="there is no 'dmo'"):
+    with pytest.raises(UnknownNameError, match="no 'dmo'"):
         store.tag("dmo", "new")
 
 
@@ -162,7 +162,7 @@ def test_forget_in_a_store(store: Store) -> None:
     assert store.names() == []
     assert len([*store.feature_sets()]) == 2
     for use in (lambda: store["demo:train"], lambda: store.splits("demo"), lambda: store.forget("demo")):
-        with pytest.raises(UnknownNameError, match="; it has no names: say the beginning of a key"):
+        with pytest.raises(UnknownNameError, match="; it has no names: use the beginning of a key"):
             use()
 
 

@@ -120,7 +120,7 @@ def test_giant_manifests(
         forged.change_manifest(
             lambda one: (one["fragments"][0].__setitem__(1, 2**45), one.update(nnz=others + 2**45))
         )
-        damaged(forged, "a fragment has more non-zeros than there is room for")
+        damaged(forged, "a fragment has more non-zeros than its shard or its frames can contain")
         return  # nothing is verified either: the set can't be opened
     forged.change_manifest(change)
     damaged(forged, match)
@@ -135,7 +135,7 @@ def test_counts_that_the_manifest_does_not_know(forged: Forgery, by: int) -> Non
     total = document["nnz"] + by
     forged.change_manifest(lambda one: (one["fragments"][0].__setitem__(1, count), one.update(nnz=total)))
     with pytest.raises(
-        StoreError, match=r"fragment 0 has \d+ non-zeros, but the manifest lists|than there is room for"
+        StoreError, match=r"fragment 0 has \d+ non-zeros, but the manifest lists|than its shard"
     ):
         Store(forged.root)["small:train"].read()
 

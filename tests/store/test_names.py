@@ -44,7 +44,7 @@ def test_growth_moves_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
         store.point("demo", {"train": few})
         store.point("demo", {"train": more})
     assert store["demo"].digest == more.digest
-    line = f"demo:train moves from digest {few.digest[:12]} to {more.digest[:12]} in memory://test"
+    line = f"moved demo:train from digest {few.digest[:12]} to {more.digest[:12]} in memory://test"
     assert caplog.messages == [line]
 
 
@@ -64,7 +64,7 @@ def test_other_recordings_are_refused(before: SmallSet, after: SmallSet, why: st
     first, second = before.build(store.storage), after.build(store.storage)
     store.point("demo", {"train": first})
     with pytest.raises(
-        UsageError, match=f"'demo' in memory://test already stands for other feature sets.*{why}.*--move"
+        UsageError, match=f"'demo' in memory://test already refers to other feature sets.*{why}.*--move"
     ):
         store.point("demo", {"train": second})
     with pytest.raises(UsageError, match=why):
@@ -88,7 +88,7 @@ def test_another_transform_is_refused_before_anything_is_built() -> None:
     store = Store(memory_storage())
     store.point("demo", {"train": made_of("ab").build(store.storage)})
     other = small_set(70, time_window=5000.0)
-    with pytest.raises(UsageError, match=r"demo:train \(digest [0-9a-f]{12}: another transform made it\)"):
+    with pytest.raises(UsageError, match=r"demo:train \(digest [0-9a-f]{12}: it has another transform\)"):
         store.refuse_move("demo", {"valid": NamedSet(other.address, other.source)})
     store.refuse_move("new", {"valid": NamedSet(other.address, other.source)})
 
@@ -110,7 +110,7 @@ def test_a_set_that_cannot_be_opened_is_not_moved_from() -> None:
     first = made_of("ab").build(store.storage)
     store.point("demo", {"train": first})
     store.storage.replace(first.address.manifest, b"{}")
-    with pytest.raises(UsageError, match=r"can't be opened to compare the recordings: .*manifest"):
+    with pytest.raises(UsageError, match=r"cannot be opened to compare the recordings: .*manifest"):
         store.point("demo", {"train": made_of("abc", seed=1).build(store.storage)})
 
 
@@ -142,7 +142,7 @@ def test_copies_keep_to_the_same_rule() -> None:
     mine, team = Store(memory_storage("mine")), Store(memory_storage("team"))
     team.point("demo", {"train": made_of("ab").build(team.storage)})
     mine.point("demo", {"train": made_of("cd", seed=1).build(mine.storage)})
-    with pytest.raises(UsageError, match=r"'demo' in memory://team already stands for other feature sets"):
+    with pytest.raises(UsageError, match=r"'demo' in memory://team already refers to other feature sets"):
         mine.push("demo", team)
     assert len([*team.feature_sets()]) == 1
     mine.push("demo", team, move=True)
@@ -160,7 +160,7 @@ def test_splits_with_classes_in_another_order() -> None:
     train, test = made_of("a"), with_classes(made_of("b", seed=1, split="test"), "no", "yes")
     sets = {"train": train.build(store.storage), "test": test.build(store.storage)}
     message = (
-        "demo:(train|test) and demo:(train|test) list their classes differently: label 0 is '(yes|no)' in the first and "
+        "demo:(train|test) and demo:(train|test) number their classes differently: label 0 is '(yes|no)' in the first and "
         "'(yes|no)' in the second, the same names in another order"
     )
     with pytest.raises(UsageError, match=message):

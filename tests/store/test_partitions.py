@@ -60,7 +60,7 @@ def test_verify_compares_it_with_its_source(
     document = unseal(place.read_bytes(), path="part.json")
     place.write_bytes(seal({**document, "samples": 2**50}))
     status, written = run(capsys, "verify", "--store", forged.root)
-    assert (status, f"divides {2**50} rows, the source has 140" in written) == (1, True)
+    assert (status, f"divides {2**50} rows, but the source has 140" in written) == (1, True)
 
 
 def test_ls(forged: Forgery, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,7 @@ def test_repair(forged: Forgery, place: Path, tmp_path: Path, capsys: pytest.Cap
     status, written = run(capsys, "repair", "small", "--store", forged.root)
     assert status == 1
     assert (
-        "name a store that has it (--from URL), or delete this object and call keep_partition again"
+        "pass a store that has it (--from URL), or delete this object and call keep_partition again"
         in written
     )
     status, written = run(capsys, "repair", "small", "--from", tmp_path / "other", "--store", forged.root)

@@ -72,7 +72,7 @@ def test_another_transform_lets_go(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         entry = refs.update(storage, "demo", {"train": pin(1, transform=1)})
     assert entry.splits == {"train": pin(1, transform=1)}
-    assert caplog.messages == ["demo: let go of test, valid, made by another transform"]
+    assert caplog.messages == ["demo: removed test, valid, which had another transform"]
 
 
 def test_mixed_transforms() -> None:
@@ -80,7 +80,7 @@ def test_mixed_transforms() -> None:
     storage = memory_storage()
     for pins, count in (({"train": pin(1), "test": pin(2, transform=1)}, 2), ({}, 0)):
         with pytest.raises(
-            UsageError, match=f"'demo' must stand for sets of one transform, {count} were given"
+            UsageError, match=f"the sets of 'demo' must have one transform, {count} were given"
         ):
             refs.update(storage, "demo", pins)
     assert [*storage.list("refs")] == []
@@ -91,7 +91,7 @@ def test_bad_names(name: str) -> None:
     """A bad name, of the whole or of a split, is quoted with the rule, and nothing is written."""
     storage = memory_storage()
     for arguments in ((name, {"train": pin(1)}), ("demo", {name: pin(1)})):
-        with pytest.raises(UsageError, match="can't be a name: 1 to 63 of a-z, 0-9") as caught:
+        with pytest.raises(UsageError, match="a name must be 1 to 63 of a-z, 0-9") as caught:
             refs.update(storage, *arguments)
         assert str(caught.value).startswith(repr(name))
     assert [*storage.list("refs")] == []

@@ -49,7 +49,7 @@ def test_by_keys(store: Store) -> None:
 
 def test_ambiguous_keys(store: Store) -> None:
     """A beginning that fits several committed sets lists them; the unfinished one is none of them."""
-    with pytest.raises(UnknownNameError, match="could be any of") as caught:
+    with pytest.raises(UnknownNameError, match="is ambiguous") as caught:
         store[TRAIN.address.transform_key[:12]]
     expected = {
         f"{small.address.transform_key[:12]}/{small.address.source_key[:12]}" for small in (TRAIN, VALID)
@@ -60,14 +60,14 @@ def test_ambiguous_keys(store: Store) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("demo", "demo in memory://test has several splits: say demo:train, demo:valid"),
+        ("demo", "demo in memory://test has several splits: choose one of demo:train, demo:valid"),
         ("demo:test", "demo in memory://test has no split 'test'; it has train, valid"),
         ("single:valid", "single in memory://test has no split 'valid'; it has train"),
-        ("dmo:train", "there is no 'dmo:train' in the store memory://test, did you mean 'demo'?"),
-        ("zzz", "there is no 'zzz' in the store memory://test; it has demo, single"),
+        ("dmo:train", "no 'dmo:train' in the store memory://test, did you mean 'demo'?"),
+        ("zzz", "no 'zzz' in the store memory://test; it has demo, single"),
         ("0123", "no key in memory://test begins with 0123"),
-        ("012", "there is no '012' in the store memory://test; it has demo, single"),
-        ("../demo", "there is no '../demo' in the store memory://test, did you mean 'demo'?"),
+        ("012", "no '012' in the store memory://test; it has demo, single"),
+        ("../demo", "no '../demo' in the store memory://test, did you mean 'demo'?"),
     ],
 )
 def test_what_does_not_exist(store: Store, text: str, message: str) -> None:
@@ -80,9 +80,9 @@ def test_what_does_not_exist(store: Store, text: str, message: str) -> None:
 def test_an_empty_store() -> None:
     """An empty store says that it is empty, and lists nothing."""
     store = Store(memory_storage())
-    with pytest.raises(UnknownNameError, match="there is no 'demo' in the store memory://test; it is empty"):
+    with pytest.raises(UnknownNameError, match="no 'demo' in the store memory://test; it is empty"):
         store["demo"]
-    with pytest.raises(UnknownNameError, match="there is no 'demo'"):
+    with pytest.raises(UnknownNameError, match="no 'demo'"):
         store.splits("demo")
     assert store.names() == []
     assert [*store.feature_sets()] == []
@@ -119,7 +119,7 @@ def test_a_name_whose_set_was_exchanged(store: Store) -> None:
     store.storage.delete(TRAIN.address.manifest)
     twin = SmallSet(TRAIN.transform, TRAIN.source, TRAIN.layout, VALID.n_events, VALID.truth, VALID.skipped)
     twin.build(store.storage, restart=True)
-    with pytest.raises(DamagedError, match="demo:train was pinned with digest"):
+    with pytest.raises(DamagedError, match="demo:train pins digest"):
         store["demo:train"]
 
 
@@ -127,7 +127,7 @@ def test_a_name_moves(store: Store) -> None:
     """Moving a name changes what it finds; other splits stay if the transform does."""
     store.point("single", {"valid": OTHER.build(store.storage)})
     assert {*store.splits("single")} == {"train", "valid"}
-    with pytest.raises(UsageError, match="another transform made it"):
+    with pytest.raises(UsageError, match="it has another transform"):
         store.point("single", {"train": store["demo:train"]})
     assert {*store.splits("single")} == {"train", "valid"}
     store.point("single", {"train": store["demo:train"]}, move=True)

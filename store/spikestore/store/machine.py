@@ -1,4 +1,4 @@
-"""Home folders and cores that this process may use; either may be unknown or limited, as in a container."""
+"""Home folders, cores and memory that this process may use; each may be unknown or limited, as in a container."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def expand_home(path: Path | str) -> Path:
 
 
 def absolute_path(path: Path | str) -> Path:
-    """Return an absolute path without ``~``, ``.`` and ``..``; links are followed only where ``..`` comes after them.
+    """Return an absolute path without ``~``, ``.`` and ``..``; links are followed only before a ``..``.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _cgroup_folders() -> list[Path]:
 
 
 def physical_memory_bytes() -> int | None:
-    """Return the machine's physical memory in bytes; None where the system does not say."""
+    """Return the machine's physical memory in bytes; None if the system does not report it."""
     if hasattr(os, "sysconf"):
         try:
             pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
@@ -132,9 +132,9 @@ def physical_memory_bytes() -> int | None:
 
 
 def free_memory_bytes() -> int | None:
-    """Return the memory in bytes that can be had without swapping; None where the system does not say.
+    """Return the memory in bytes that is available without swapping; None if the system does not report it.
 
-    Linux and Windows say it. Elsewhere half of the physical memory is assumed to be free.
+    Linux and Windows report it. On other systems, half of the physical memory is assumed to be free.
     """
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -165,7 +165,7 @@ class _MemoryStatus(ctypes.Structure):
 
 
 def _of_windows() -> tuple[int | None, int | None]:
-    """Return physical and free memory by ``GlobalMemoryStatusEx``; None for both elsewhere."""
+    """Return physical and free memory from ``GlobalMemoryStatusEx``; None for both on other systems."""
     windll: Any = getattr(ctypes, "windll", None)
     status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
     if windll is None or not windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):

@@ -83,9 +83,9 @@ def test_with_a_lock_no_recordings_are_needed(
     for features in found.values():
         assert verify(features, depth="deep") == []
     assert (desk / "r.lock").read_bytes() == lock
-    assert caplog.text.count(f"the upstream {desk.parent / 'lost'} can't be used") == 1
+    assert caplog.text.count(f"cannot use the upstream {desk.parent / 'lost'}") == 1
     for split in found:
-        assert f"SSC {split} comes from the upstream {desk.parent / 'team/store'}" in caplog.text
+        assert f"copied SSC {split} from the upstream {desk.parent / 'team/store'}" in caplog.text
     shutil.rmtree(team)
     again = preprocess(desk / "r.toml", store=desk / "store")
     assert {split: one.digest for split, one in again.items()} == digests(desk / "store")
@@ -102,7 +102,7 @@ def test_with_recordings_upstreams_are_asked_first(
     preprocess(desk / "r.toml", store=desk / "store")
     assert digests(desk / "store") == digests(team / "store")
     assert (desk / "r.lock").read_bytes() == (team / "r.lock").read_bytes()
-    assert caplog.text.count("comes from the upstream") == 3
+    assert caplog.text.count("from the upstream ") == 3
 
 
 def test_what_no_upstream_has_is_computed(team: Path, desk: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -112,7 +112,7 @@ def test_what_no_upstream_has_is_computed(team: Path, desk: Path, caplog: pytest
     shutil.rmtree(team / "store" / gone.folder)
     preprocess(desk / "r.toml", store=desk / "store", workers=0)
     assert set(digests(desk / "store")) == {"train", "valid", "test"}
-    assert caplog.text.count("comes from the upstream") == 2
+    assert caplog.text.count("from the upstream ") == 2
     assert f"SSC valid is not in the upstream {desk.parent / 'team/store'}" in caplog.text
 
 
@@ -127,7 +127,7 @@ def test_a_lying_upstream(team: Path, desk: Path, caplog: pytest.LogCaptureFixtu
     ) as caught:
         preprocess(desk / "r.toml", store=desk / "store")
     assert str(desk.parent / "team/store") in str(caught.value)
-    refused = f"SSC test in the upstream {desk.parent / 'team/store'} is refused: it has digest {right[:12]}"
+    refused = f"SSC test in the upstream {desk.parent / 'team/store'} is rejected: its digest is {right[:12]}"
     assert refused in caplog.text
     assert Store(desk / "store").names() == []
     shutil.copytree(team / "data", desk / "data")

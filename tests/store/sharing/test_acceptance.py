@@ -74,7 +74,7 @@ def test_paths_in_records(forged: Forgery, tmp_path: Path, path: str) -> None:
         lambda document: document["objects"].remove(entry(document)),
         lambda document: document["objects"].clear(),
     ],
-    ids=["of another fragment", "no column", "twice", "two spellings", "one left out", "none"],
+    ids=["another fragment", "no column", "twice", "two spellings", "one left out", "none"],
 )
 def test_other_objects_in_records(
     forged: Forgery, tmp_path: Path, change: Callable[[dict[str, Any]], None]
@@ -201,7 +201,7 @@ def test_samples_that_are_not_the_digests(forged: Forgery, tmp_path: Path) -> No
 def test_a_digest_that_the_records_do_not_give(forged: Forgery, tmp_path: Path) -> None:
     """A manifest can't claim somebody else's digest: that is found before anything is written."""
     forged.change_manifest(lambda document: document.update(digest="0" * 64))
-    refused(forged, tmp_path, "says digest 000000000000, its records give")
+    refused(forged, tmp_path, "has digest 000000000000, but its records give")
     assert not (tmp_path / "here").exists()
 
 

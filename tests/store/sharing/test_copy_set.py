@@ -221,7 +221,7 @@ def test_names_at_the_destination(
     other = small_set(64, split="train", seed=9)
     source.point("demo", {"train": other.build(source.storage)})
     source.push("demo", there)
-    assert re.search(r"demo:train moves from digest [0-9a-f]{12} to [0-9a-f]{12} in ", caplog.text)
+    assert re.search(r"moved demo:train from digest [0-9a-f]{12} to [0-9a-f]{12} in ", caplog.text)
     assert len(there["demo:train"]) == 64
     keyless = Store(memory_storage())
     source.push(f"{SMALL.transform.key[:8]}/{SMALL.source.key[:8]}", keyless)

@@ -35,11 +35,17 @@ FORBIDDEN: dict[str, tuple[Change, str]] = {
     ),
     "beyond its frames": (beyond_frames, "row 1: column index has a value outside its sample's frames"),
     "a zero": (lambda rows: with_row(rows, ROW, [3, 4], [1, 0]), "row 1: column value must not contain 0"),
-    "no class": (lambda rows: with_column(rows, "label", ROW, 2), "row 1: label 2, there are 2 classes"),
-    "no label": (lambda rows: with_column(rows, "label", ROW, -1), "row 1: label -1, there are 2 classes"),
+    "no class": (
+        lambda rows: with_column(rows, "label", ROW, 2),
+        "row 1: label 2, but the set has 2 classes",
+    ),
+    "no label": (
+        lambda rows: with_column(rows, "label", ROW, -1),
+        "row 1: label -1, but the set has 2 classes",
+    ),
     "a skipped row with a label": (
         lambda rows: with_column(rows, "label", 3, 1),
-        "row 3: label 1, and the row",
+        "row 3: label 1, although the row",
     ),
     "a skipped row with bins": (lambda rows: with_column(rows, "n_bins", 3, 1), "row 3: a skipped row has"),
     "a fill value": (
@@ -103,7 +109,9 @@ def test_a_largest_number_that_is_too_small(forged: Forgery, tmp_path: Path, nam
     features = forged.features
     assert features.digest == digest
     for read in (features.read, lambda: [*features.fragments()]):
-        with pytest.raises(DamagedError, match=r"row \d+: (index|value) \d+, the manifest says at most \d+"):
+        with pytest.raises(
+            DamagedError, match=r"row \d+: (index|value) \d+, exceeds the manifest's maximum of \d+"
+        ):
             read()
     for depth in ("quick", "normal", "deep"):
         assert any(name in one.detail for one in verify(features, depth=depth))
@@ -122,15 +130,15 @@ def test_a_largest_number_that_is_too_large(forged: Forgery, tmp_path: Path, nam
     features.read()
     (found,) = verify(features)
     assert found.path == forged.address.manifest
-    assert found.detail.startswith(f"says {name} {true + 1}, its records give")
-    with pytest.raises(StoreError, match=f"says {name}"):
+    assert found.detail.startswith(f"has {name} {true + 1}, but its records give")
+    with pytest.raises(StoreError, match=f"has {name}"):
         Store(tmp_path / "here").pull("small", forged.root)
     forged.change_record(lambda one: one.__setitem__(name, true + 1))
     features = forged.features
     assert verify(features) == []
     (found,) = verify(features, depth="deep")
     assert found.path == forged.address.record(features.manifest.plan_id, 0)
-    assert found.detail.startswith(f"its {name} is {true + 1}, the stored values give")
+    assert found.detail.startswith(f"its {name} is {true + 1}, but the stored values give")
     with pytest.raises(StoreError, match=f"its {name} is"):
         Store(tmp_path / "here").pull("small", forged.root, deep=True)
 
@@ -138,11 +146,11 @@ def test_a_largest_number_that_is_too_large(forged: Forgery, tmp_path: Path, nam
 @pytest.mark.parametrize(
     ("name", "number", "why"),
     [
-        ("n_bins", 3, "n_bins is not that of the longest fragment"),
-        ("max_index", 2**53 - 1, "max_index is 9007199254740991, frames of n_bins time bins have"),
-        ("max_value", 2**32, "a value is a whole number below 4294967295"),
-        ("max_value", 1e300, "a value is a whole number below 4294967295"),
-        ("max_value", 0.5, "a value is a whole number below 4294967295"),
+        ("n_bins", 3, "n_bins must be that of the longest fragment"),
+        ("max_index", 2**53 - 1, "max_index must be below n_bins × sites = "),
+        ("max_value", 2**32, "max_value must be an integer below 4294967295"),
+        ("max_value", 1e300, "max_value must be an integer below 4294967295"),
+        ("max_value", 0.5, "max_value must be an integer below 4294967295"),
         ("max_value", 0, "contradict the number of non-zeros"),
     ],
 )

@@ -60,7 +60,7 @@ def test_users_are_held_out_whole(tmp_path: Path) -> None:
 def test_it_is_never_changed(copied: FeatureSet, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Another one of the same name is refused, by whoever keeps it and by a copy, which says so."""
     keep_partition(copied, "half", {"a": np.arange(10, 75), "b": np.arange(75, 150)})
-    with pytest.raises(ConflictError, match=r"another partition 'half' of this source.*take another name"):
+    with pytest.raises(ConflictError, match=r"another partition 'half' of this source.*use another name"):
         keep_partition(copied, "half", {"a": np.arange(10, 76)})
     other = Store(tmp_path / "other")
     Store(tmp_path / "store").push("small", other)

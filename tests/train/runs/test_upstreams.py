@@ -31,7 +31,7 @@ def test_what_is_missing_is_copied(store_folder: Path, tmp_path: Path) -> None:
 
 def test_nobody_has_it(tmp_path: Path) -> None:
     """Then it is the error that it always was."""
-    with pytest.raises(UnknownNameError, match="there is no 'small'"):
+    with pytest.raises(UnknownNameError, match="no 'small'"):
         run(config(), Store(tmp_path / "here"), tmp_path / "run", upstreams=Upstreams(()), progress=silent)
 
 

@@ -80,7 +80,9 @@ class FolderStorage:
             try:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
-                    raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
+                    raise DamagedError(
+                        f"{path} in {self.url} is not a regular file", path=path, objects=(path,)
+                    )
                 refuse_larger(self.url, path, status.st_size, limit)
                 with os.fdopen(handle, "rb", closefd=False) as file:
                     data = file.read(status.st_size + 1)
@@ -104,7 +106,9 @@ class FolderStorage:
             handle = open_to_read(self.place(path))
             try:
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
-                    raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
+                    raise DamagedError(
+                        f"{path} in {self.url} is not a regular file", path=path, objects=(path,)
+                    )
                 parts, at = [], start
                 while at < stop and (part := read_at(handle, stop - at, at)):
                     parts.append(part)
@@ -181,12 +185,12 @@ class FolderStorage:
         except FileNotFoundError:
             return self.root.joinpath(*parts)
         if not stat.S_ISDIR(status.st_mode):
-            raise StoreError(f"{self.url} is a file: a store is a folder", path=self.url)
+            raise StoreError(f"{self.url} is a file, but a store must be a folder", path=self.url)
         if self._device is None:
             self._device = status.st_dev
         elif self._device != status.st_dev:
             # An unmounted disk leaves an empty folder: nothing is missing from it, and nothing belongs there.
-            raise OSError(errno.ESTALE, "another file system is in its place")
+            raise OSError(errno.ESTALE, "another file system is mounted there")
         place = self.root.joinpath(*parts)
         self._refuse_outside(place if follow else place.parent, path)
         return place
@@ -207,13 +211,13 @@ class FolderStorage:
         self._refuse_outside(place, path)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if not stat.S_ISREG(place.stat().st_mode) and not place.is_dir():
-                raise DamagedError(f"{path} in {self.url} is no plain file", path=path, objects=(path,))
+                raise DamagedError(f"{path} in {self.url} is not a regular file", path=path, objects=(path,))
 
     def make(self) -> None:
         """Make the root, if it is not there."""
         with clear_errors(self.url, "the store itself", "write"):
             if self.root.exists() and not self.root.is_dir():
-                raise StoreError(f"{self.url} is a file: a store is a folder", path=self.url)
+                raise StoreError(f"{self.url} is a file, but a store must be a folder", path=self.url)
             self.publisher.make_root()
 
 

@@ -1,4 +1,4 @@
-"""What a system's errors mean for a store in a folder, in one line each."""
+"""Translation of operating system errors in a folder store into `StoreError`, one line each."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 @contextlib.contextmanager
 def clear_errors(url: str, path: str, verb: str) -> Iterator[None]:
-    """Raise what goes wrong with an object as a `StoreError` that names it; `verb` is read, write, list or delete."""
+    """Raise errors on an object as `StoreError` with its name; `verb` is read, write, list or delete."""
     try:
         yield
     except StoreError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
         if verb == "write":
-            raise StoreError(f"can't write {path} in {url}: {error.strerror}", path=path) from error
+            raise StoreError(f"cannot write {path} in {url}: {error.strerror}", path=path) from error
         raise MissingObjectError(f"{path} is not in the store {url}", path=path) from error
     except OSError as error:
         raise _named(url, error, path, verb) from error
@@ -39,24 +39,24 @@ def clear_errors(url: str, path: str, verb: str) -> Iterator[None]:
 
 def _named(url: str, error: OSError, path: str, verb: str) -> StoreError:
     if error.errno in _FULL:
-        what = "quota used up" if error.errno == errno.EDQUOT else "no space left"
+        reason = "quota exhausted" if error.errno == errno.EDQUOT else "no space left"
         return StorageFullError(
-            f"{what} for {path} in {url} ({error.strerror}): make room and run again, "
+            f"{reason} for {path} in {url} ({error.strerror}): free some space and run the command again; "
             "finished fragments are kept",
             path=path,
         )
     if error.errno in _LOST:
         return StoreError(
-            f"the file system of {url} has gone ({error.strerror}), at {path}: mount it again and run the same "
-            "command, finished fragments are kept",
+            f"the file system of {url} is not available ({error.strerror}), at {path}: mount it and run the command "
+            "again; finished fragments are kept",
             path=path,
         )
     if error.errno in _NO_LINKS and verb == "write":
         return StoreError(
-            f"the file system of {url} can't put an object in place in one step ({error.strerror}), "
-            "which a store needs to be written safely: use another one, or a bucket",
+            f"the file system of {url} cannot name a file in one step ({error.strerror}), which safe writes need: use "
+            "another file system, or a bucket",
             path=path,
         )
     if error.errno in _READ_ONLY and verb in {"write", "delete"}:
-        return ReadOnlyStoreError(f"the store {url} can't be written to ({error.strerror})", path=path)
-    return StoreError(f"can't {verb} {path} in {url}: {error.strerror or error}", path=path)
+        return ReadOnlyStoreError(f"cannot write to the store {url} ({error.strerror})", path=path)
+    return StoreError(f"cannot {verb} {path} in {url}: {error.strerror or error}", path=path)

@@ -1,4 +1,4 @@
-"""Files of a store get their names: whole, durable, in folders with the permissions of the store."""
+"""Atomic and durable writes of files, in folders with the permissions of the store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TypeVar
 from spikestore.store.storage.durable_files import make_folder, open_new, sync_folder, write_synced
 
 TEMPORARY = ".tmp"
-"""Folder for half-written objects, beside ``features`` and ``refs``."""
+"""Folder of incomplete objects, beside ``features`` and ``refs``."""
 
 _ATTEMPTS = 20
 
@@ -20,34 +20,34 @@ Result = TypeVar("Result")
 
 
 class Publisher:
-    """Writes files under a root and makes the folders above them; knows which of these are on the disk.
+    """Writes files below a root and creates their folders; remembers which folders are synced.
 
     Parameters
     ----------
     root : Path
-        The store's root; made at the first write.
+        The store's root; created at the first write.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._synced: set[Path] = set()  # folders whose names this process knows to be on the disk
+        self._synced: set[Path] = set()  # folders whose names this process has synced
 
     def forget(self, folder: Path) -> None:
-        """Take note that a folder was removed."""
+        """Record that a folder was removed."""
         self._synced.discard(folder)
 
     def publish(self, target: Path, data: bytes, name: Callable[[Path, Path], bool]) -> bool:
-        """Write data under a temporary name, then `name` it; return what that returns."""
+        """Write data to a temporary file, then call `name` with it and return the result."""
         temporary, handle = self.temporary()
         try:
             write_synced(handle, data)
             return self.give_name(temporary, target, name)
         finally:
-            with contextlib.suppress(OSError):  # what went wrong before is what matters
+            with contextlib.suppress(OSError):  # an earlier error takes precedence
                 temporary.unlink(missing_ok=True)
 
     def temporary(self) -> tuple[Path, int]:
-        """Return a new file without a name that counts, and a handle to it."""
+        """Return a new temporary file and a handle to it."""
         place = self._root / TEMPORARY / secrets.token_hex(16)
 
         def begin() -> int:
@@ -59,7 +59,7 @@ class Publisher:
     def give_name(
         self, temporary: Path, target: Path, name: Callable[[Path, Path], bool], *, sync: bool = True
     ) -> bool:
-        """Give a temporary file its name by `name`; return what that returns."""
+        """Call `name` with a temporary file and its target, and return the result."""
 
         def give() -> bool:
             self._make_folder(target.parent)
@@ -71,7 +71,7 @@ class Publisher:
         return self._again(give)
 
     def _again(self, step: Callable[[], Result]) -> Result:
-        """Do a step, again if somebody removed a folder that had become empty, between our making and our using it."""
+        """Run `step`, again if another process removed an empty folder between its creation and its use."""
         for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(FileNotFoundError):
                 return step()
@@ -79,36 +79,36 @@ class Publisher:
         return step()
 
     def _make_folder(self, folder: Path) -> int | None:
-        """Make a folder and those above it; return the permissions that folders of this store have, if it is shared."""
+        """Create a folder and its parents; return the permissions of folders in this store, if it is shared."""
         if not self._root.is_dir():
             self.make_root()
         mode = stat.S_IMODE(self._root.stat().st_mode)
         shared = mode if mode & stat.S_ISGID and mode & stat.S_IWGRP else None
-        if folder in self._synced and folder.is_dir():  # and so were those above it, before it
+        if folder in self._synced and folder.is_dir():  # so are its parents
             return shared
-        missing = [
-            one for one in (folder, *folder.parents) if one.is_relative_to(self._root) and one != self._root
-        ]
-        for one in reversed(missing):
-            if one in self._synced and one.is_dir():
+        folders = [f for f in (folder, *folder.parents) if f.is_relative_to(self._root) and f != self._root]
+        for each in reversed(folders):
+            if each in self._synced and each.is_dir():
                 continue
-            if not one.is_dir():
-                workshop = self._root if one.name == TEMPORARY else self._root / TEMPORARY
-                make_folder(one, mode=shared, workshop=workshop)
-            sync_folder(one.parent)  # also where somebody else made it, and may have crashed before this
-            self._synced.add(one)
+            if not each.is_dir():
+                workshop = self._root if each.name == TEMPORARY else self._root / TEMPORARY
+                make_folder(each, mode=shared, workshop=workshop)
+            sync_folder(
+                each.parent
+            )  # also if another process created it, which may have crashed before its fsync
+            self._synced.add(each)
         return shared
 
     def make_root(self) -> None:
-        """Make the root, if it is not there."""
-        missing = [one for one in (self._root, *self._root.parents) if not one.is_dir()]
-        for one in reversed(missing):
+        """Create the root if it does not exist."""
+        missing = [folder for folder in (self._root, *self._root.parents) if not folder.is_dir()]
+        for folder in reversed(missing):
             with contextlib.suppress(FileExistsError):
-                one.mkdir()
-            sync_folder(one.parent)
+                folder.mkdir()
+            sync_folder(folder.parent)
 
 
 def rename(temporary: Path, target: Path) -> bool:
-    """Give a file its name, whatever had it."""
+    """Give a file its name, replacing any other file, and return True."""
     temporary.replace(target)
     return True

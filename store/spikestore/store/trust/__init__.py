@@ -1,7 +1,7 @@
-"""The trust boundary: every document and every column of a store passes through here before anything relies on it.
+"""The trust boundary: checks of every document and column of a store before they are used.
 
-Whoever may write to a store may write anything into it, sealed and hashed as it should be. So nothing is believed
-because it hashes right: `documents` lets through what fits its model, its place and the documents that vouch for it,
-`rows` what the format allows and the manifest says, `fragments` whole fragments whose every number was computed again.
-The same code serves reading, streaming, copies, verify and repair (docs/guarantees.md).
+Anybody with write access to a store may write any content with correct hashes, so a correct hash is not sufficient.
+`documents` checks documents against their model, their path and each other; `rows` checks rows against the format and
+the manifest; `fragments` recomputes every number of whole fragments. Reading, streaming, copies, verify and repair use
+the same checks (docs/guarantees.md).
 """

@@ -1,4 +1,4 @@
-"""The documents of a store on their way in: each is parsed here, and compared with its place and with those before it."""
+"""Checked parsing of a store's documents: each is compared with its path and with the documents that refer to it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 
 
 def manifest_of(address: Address, data: bytes) -> Manifest:
-    """Return the manifest of a set, whose specs have the keys of its path.
+    """Return the manifest of a set, after comparing the keys of its specs with those in its path.
 
     Raises
     ------
     DamagedError
-        It is damaged, contradicts itself, or belongs to another set.
+        The manifest is damaged, contradicts itself, or belongs to another set.
     NewerFormatError
-        A newer format wrote it.
+        The manifest has a newer format.
     """
     return Manifest.from_store(data, path=address.manifest, **address._asdict())
 
@@ -36,7 +36,7 @@ def plan_of(address: Address, data: bytes) -> Plan:
     Raises
     ------
     DamagedError
-        It is damaged, contradicts itself, or belongs to another set.
+        The plan is damaged, contradicts itself, or belongs to another set.
     """
     plan = Plan.from_bytes(data, path=address.plan)
     if (plan.transform_key, plan.source_key) != address:
@@ -46,28 +46,28 @@ def plan_of(address: Address, data: bytes) -> Plan:
 
 
 def root_of(address: Address, manifest: Manifest, data: bytes) -> dict[str, Any]:
-    """Return ``data.zarr/zarr.json``, which has the SHA-256 that the manifest says and the arrays that it implies.
+    """Return ``data.zarr/zarr.json``, after comparing its SHA-256 and its arrays with the manifest.
 
     Raises
     ------
     DamagedError
-        It has not.
+        The SHA-256 or the arrays differ.
     """
     path = f"{address.data(manifest.plan_id)}/zarr.json"
     if sha256_hex(data) != manifest.zarr:
-        why = "its SHA-256 is not what the manifest says"
+        why = "its SHA-256 differs from the manifest"
         raise DamagedError(f"{path} is damaged: {why}", objects=(path,), why=why)
     return checked_root(address, manifest, data)
 
 
 def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) -> Record:
-    """Return the record of a fragment, which says nothing that the manifest does not allow.
+    """Return the record of a fragment, after comparing it with the manifest.
 
     Raises
     ------
     DamagedError
-        It is no record, is of another fragment, lists other objects than the fragment has, or has numbers beyond those
-        of the manifest.
+        The record is damaged, belongs to another fragment, lists other objects than the fragment has, or exceeds
+        numbers of the manifest.
     """
     path = address.record(manifest.plan_id, fragment)
     record, row = Record.from_bytes(data, path=path), manifest.fragments[fragment]
@@ -77,29 +77,29 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
     _refuse_other_objects(record, manifest.layout, path)
     rows = manifest.rows(fragment)
     if [one.row for one in record.skipped] != manifest.skipped_rows(rows).tolist():
-        raise DamagedError(f"{path} contradicts the manifest: other rows are skipped", objects=(path,))
+        raise DamagedError(f"{path} contradicts the manifest: it lists other skipped rows", objects=(path,))
     for name in ("max_index", "max_value"):
-        said, most = getattr(record, name), getattr(manifest, name)
-        if said > most:
+        largest, limit = getattr(record, name), getattr(manifest, name)
+        if largest > limit:
             raise DamagedError(
-                f"{path} contradicts the manifest: {name} is {said:.16g}, and of the whole set {most:.16g}",
+                f"{path} contradicts the manifest: {name} is {largest:.16g}, but {limit:.16g} for the whole set",
                 objects=(path,),
             )
     return record
 
 
 def record_of_build(address: Address, plan: Plan, fragment: int, data: bytes) -> Record:
-    """Return the record of a fragment of a build that is under way, perhaps another builder's.
+    """Return the record of a fragment in an unfinished build, possibly of another builder.
 
     Raises
     ------
     DamagedError
-        It is no record, is of another fragment or plan, or lists other objects than the fragment has.
+        The record is damaged, belongs to another fragment or plan, or lists other objects than the fragment has.
     """
     path = address.record(plan.hash[:12], fragment)
     record = Record.from_bytes(data, path=path)
     if (record.plan, record.fragment) != (plan.hash, fragment):
-        raise DamagedError(f"{path} is the record of another fragment", objects=(path,))
+        raise DamagedError(f"{path} belongs to another fragment", objects=(path,))
     if record.samples != len(plan.rows(fragment)) or record.nnz > plan.shard_values:
         raise DamagedError(f"{path} contradicts the plan", objects=(path,))
     _refuse_other_objects(record, plan.layout, path)
@@ -121,17 +121,17 @@ def partition_of(source_key: str, name: str, data: bytes) -> Partition:
     Raises
     ------
     DamagedError
-        It is damaged, or that of another source or name.
+        The partition is damaged, or belongs to another source or name.
     """
     path = partition_path(source_key, name)
-    found = Partition.from_bytes(data, path=path)
-    if (found.source_key, found.name) != (source_key, name):
-        raise _damaged(path, f"it is {found.name!r} of the source {found.source_key[:12]}")
-    return found
+    partition = Partition.from_bytes(data, path=path)
+    if (partition.source_key, partition.name) != (source_key, name):
+        raise _damaged(path, f"it is {partition.name!r} of the source {partition.source_key[:12]}")
+    return partition
 
 
 def partition_path(source_key: str, name: str) -> str:
-    """Return where a partition lies, below the store's root."""
+    """Return the path of a partition, below the store's root."""
     return f"partitions/{source_key}/{name}.json"
 
 
@@ -141,7 +141,7 @@ def ref_of(name: str, number: int, data: bytes) -> Ref:
     Raises
     ------
     DamagedError
-        It is damaged, or another entry.
+        The entry is damaged, or another one.
     """
     path = ref_path(name, number)
     ref = Ref.from_bytes(data, path=path)
@@ -151,12 +151,12 @@ def ref_of(name: str, number: int, data: bytes) -> Ref:
 
 
 def ref_path(name: str, number: int) -> str:
-    """Return where an entry of a name lies, below the store's root."""
+    """Return the path of an entry of a name, below the store's root."""
     return f"refs/{name}/{number:08d}.json"
 
 
 class RecordTotals:
-    """What the records of a set add up to, to be compared with what its manifest says.
+    """Totals over the records of a set, for comparison with its manifest.
 
     Readers choose dtypes by ``max_index`` and ``max_value``, which no digest covers.
     """
@@ -167,7 +167,7 @@ class RecordTotals:
         self._blocks = bytearray()
 
     def add(self, record: Record) -> None:
-        """Count a record in; in the order of fragments."""
+        """Add a record; records must be added in the order of fragments."""
         self.records += 1
         self._max_index = max(self._max_index, record.max_index)
         self._max_value = max(self._max_value, record.max_value)
@@ -175,19 +175,19 @@ class RecordTotals:
         self._blocks += b"".join(map(bytes.fromhex, record.blocks))
 
     def contradiction(self, manifest: Manifest) -> str | None:
-        """Return in words where the manifest says something else than all of its records, or None."""
+        """Return a message if the manifest differs from the totals of its records, else None."""
         blocks = (self._blocks[at : at + 32].hex() for at in range(0, len(self._blocks), 32))
         skipped = [row.row for row in manifest.skipped]
         digest = set_digest(manifest.layout, manifest.samples, skipped, blocks)
-        found = {
+        pairs = {
             "digest": (manifest.digest[:12], digest[:12]),
             "max_index": (manifest.max_index, self._max_index),
             "max_value": (manifest.max_value, self._max_value),
             "events": (manifest.events, self._events),
         }
-        for name, (said, given) in found.items():
-            if said != given:
-                return f"says {name} {said}, its records give {given}"
+        for name, (stated, total) in pairs.items():
+            if stated != total:
+                return f"has {name} {stated}, but its records give {total}"
         return None
 
 

@@ -1,4 +1,4 @@
-"""Whole fragments on their way in: decoded from bytes at hand, every number that a document says of them computed again."""
+"""Checks of whole fragments: they are decoded, and every number in their documents is recomputed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from spikestore.store_schemas.documents.record import Record
 
 
 class FragmentChecker:
-    """Decodes fragments of one set; any number of threads may share one.
+    """Decodes and checks fragments of one set; any number of threads may share one.
 
     Parameters
     ----------
     address : Address
         Keys of the set.
     manifest : Manifest
-        What it says of itself.
+        Manifest of the set.
     root : mapping
-        Its ``data.zarr/zarr.json``, checked.
+        ``data.zarr/zarr.json`` of the set, checked.
     """
 
     def __init__(self, address: Address, manifest: Manifest, root: Mapping[str, Any]) -> None:
@@ -40,31 +40,31 @@ class FragmentChecker:
         Parameters
         ----------
         fragment : int
-            Its number.
+            Number of the fragment.
         objects : mapping of str to bytes
-            Its objects by path below ``data.zarr``.
+            Objects of the fragment by path below ``data.zarr``.
 
         Raises
         ------
         DamagedError
-            They can't be decoded, or are no rows that may be used.
+            The objects cannot be decoded, or the format or the manifest forbids the rows.
         """
         columns, check = self._decoder.read(fragment, objects)
         refuse_untrue_rows(self._address, self._manifest, fragment, columns, check)
         return columns
 
     def contradiction(self, record: Record, columns: SampleColumns) -> str | None:
-        """Return in words what a record says otherwise than the rows of its fragment, or None."""
-        found: dict[str, object] = {
+        """Return a message if a record differs from the rows of its fragment, else None."""
+        actual: dict[str, object] = {
             "samples": len(columns),
             "nnz": len(columns.index),
             "n_bins": int(columns.n_bins.max(initial=0)),
             "max_index": int(columns.index.max(initial=0)),
             "max_value": float(np.max(columns.value, initial=0)),
         }
-        for name, number in found.items():
+        for name, number in actual.items():
             if getattr(record, name) != number:
-                return f"its {name} is {getattr(record, name)}, the stored values give {number}"
+                return f"its {name} is {getattr(record, name)}, but the stored values give {number}"
         if tuple(block_digests(columns, self._manifest.layout)) != record.blocks:
-            return "its block digests are not those of the stored values"
+            return "its block digests differ from those of the stored values"
         return None

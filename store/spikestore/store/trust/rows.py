@@ -1,8 +1,8 @@
-"""The columns of a store on their way in: rows that the format allows, that their manifest speaks of, and no others.
+"""Checks of decoded rows against the format and the manifest.
 
-``check`` binds rows to their set, and anybody can compute it. What is relied on after it, in compiled loops too, is
-compared here: places that ascend within a row and lie in its frames, values that are none of 0 and the fill value,
-labels that have a class, and nothing above what the manifest says, by which readers choose dtypes and plan memory.
+Anybody can compute ``check``, so it does not protect from malicious stores. This module checks all that later code,
+including compiled loops, relies on: indices ascend within a row and are inside its frames, values are neither 0 nor the
+fill value, labels have a class, and nothing exceeds the manifest, by which readers choose dtypes and plan memory.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ def refuse_untrue_rows(
     check: npt.NDArray[np.uint64],
     start: int = 0,
 ) -> None:
-    """Raise unless rows that were decoded may be used.
+    """Raise `DamagedError` unless decoded rows are valid.
 
     Parameters
     ----------
     address : Address
         Keys of the set, which seed `check`.
     manifest : Manifest
-        What it says of itself.
+        Manifest of the set.
     fragment : int
-        The fragment that the rows are of.
+        Fragment of the rows.
     columns : SampleColumns
-        The rows, whole blocks of them.
+        The rows, in whole blocks.
     check : uint64 array, shape (blocks,)
-        Their stored hashes.
+        Stored hashes of the blocks.
     start : int
-        Row of the fragment that the first of `columns` is.
+        Position of the first row in the fragment.
 
     Raises
     ------
     DamagedError
-        They do not match their hashes, the format forbids them, or the manifest says otherwise; the message names
-        fragment and row.
+        The rows differ from their hashes, violate the format, or contradict the manifest; the message names fragment
+        and row.
     """
     first = manifest.rows(fragment).start + start
     _refuse_other_hashes(address, manifest, columns, check, first)
@@ -68,31 +68,31 @@ def _refuse_other_hashes(
     check: npt.NDArray[np.uint64],
     first: int,
 ) -> None:
-    found = block_checks(columns, manifest.layout, check_seed(*address), first // BLOCK)
-    wrong = np.flatnonzero(found != check) if found.shape == check.shape else np.arange(len(found))
+    actual = block_checks(columns, manifest.layout, check_seed(*address), first // BLOCK)
+    wrong = np.flatnonzero(actual != check) if actual.shape == check.shape else np.arange(len(actual))
     if len(wrong):
         row = first + int(wrong[0]) * BLOCK
         raise DamagedError(f"rows {row} to {min(row + BLOCK, manifest.samples) - 1} do not match their check")
 
 
 def refuse_untrue_column(manifest: Manifest, fragment: int, name: str, values: npt.NDArray[Any]) -> None:
-    """Raise unless a column with one value a sample, read without the non-zeros, may be used.
+    """Raise `DamagedError` unless a per-sample column, read without the non-zeros, is valid.
 
     Parameters
     ----------
     manifest : Manifest
-        What its set says of itself.
+        Manifest of the set.
     fragment : int
-        The fragment that it is of.
+        Fragment of the values.
     name : str
-        The column.
+        Name of the column.
     values : array, shape (samples of the fragment,)
-        What was decoded.
+        The decoded values.
 
     Raises
     ------
     DamagedError
-        The format forbids a value, or the manifest says otherwise; the message names fragment and row.
+        A value violates the format or contradicts the manifest; the message names fragment and row.
     """
     problem = range_problem(name, values, manifest.layout.dtype(name))
     fault = None if problem is None else Fault(problem)
@@ -101,7 +101,7 @@ def refuse_untrue_column(manifest: Manifest, fragment: int, name: str, values: n
     elif name == "n_bins":
         fault = fault or _bins_fault(manifest, fragment, values)
     elif name == "nnz" and int(values.sum(dtype=np.int64)) != manifest.fragments[fragment].nnz:
-        fault = fault or Fault("nnz does not add up to what the manifest says")
+        fault = fault or Fault("the sum of nnz differs from the manifest")
     _refuse(fault, fragment, manifest.rows(fragment).start)
 
 
@@ -115,7 +115,9 @@ def _dtype_fault(columns: SampleColumns, manifest: Manifest) -> Fault | None:
     for name, column in columns.in_order(manifest.layout):
         dtype = manifest.layout.dtype(name)
         if column.dtype != dtype or column.ndim != 1:
-            return Fault(f"column {name} is {column.dtype} of shape {column.shape}, not {dtype}")
+            return Fault(
+                f"column {name} must be {dtype} with one axis, got {column.dtype} of shape {column.shape}"
+            )
     return None
 
 
@@ -123,14 +125,14 @@ def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, fi
     """Return the first row that the manifest contradicts."""
     offsets = columns.offsets()
     filled = np.flatnonzero(columns.nnz)
-    last = columns.index[offsets[filled + 1] - 1]  # which is a row's largest
+    last = columns.index[offsets[filled + 1] - 1]  # the largest index of each row
     above = np.flatnonzero(last > manifest.max_index)
     if len(above):
-        what = f"index {last[above[0]]}, the manifest says at most {manifest.max_index}"
+        what = f"index {last[above[0]]} exceeds the manifest's maximum of {manifest.max_index}"
         return Fault(what, int(filled[above[0]]))
     if len(columns.value) and float(columns.value.max()) > manifest.max_value:
         place = int(np.flatnonzero(columns.value > manifest.max_value)[0])
-        what = f"value {columns.value[place]}, the manifest says at most {manifest.max_value:.16g}"
+        what = f"value {columns.value[place]} exceeds the manifest's maximum of {manifest.max_value:.16g}"
         return Fault(what, int(np.searchsorted(offsets, place, "right")) - 1)
     skipped = _skipped(manifest, len(columns), first)
     wrong = np.flatnonzero(skipped & ((columns.nnz != 0) | (columns.n_bins != 0)))
@@ -144,7 +146,7 @@ def _bins_fault(manifest: Manifest, fragment: int, n_bins: npt.NDArray[Any]) -> 
     if int(n_bins.max(initial=0)) <= most:
         return None
     row = int(np.flatnonzero(n_bins > most)[0])
-    return Fault(f"{n_bins[row]} time bins, the manifest says at most {most}", row)
+    return Fault(f"{n_bins[row]} time bins exceed the manifest's maximum of {most}", row)
 
 
 def _label_fault(manifest: Manifest, label: npt.NDArray[Any], first: int) -> Fault | None:
@@ -154,12 +156,12 @@ def _label_fault(manifest: Manifest, label: npt.NDArray[Any], first: int) -> Fau
     if not len(wrong):
         return None
     row = int(wrong[0])
-    why = "and the row was skipped" if skipped[row] else f"there are {classes} classes"
+    why = "although the row was skipped" if skipped[row] else f"but the set has {classes} classes"
     return Fault(f"label {label[row]}, {why}", row)
 
 
 def _skipped(manifest: Manifest, rows: int, first: int) -> npt.NDArray[np.bool_]:
-    """Return which of `rows` rows from row `first` of the set on were skipped."""
+    """Return a mask of the skipped rows among `rows` rows from row `first` of the set."""
     skipped = np.zeros(rows, bool)
     skipped[manifest.skipped_rows(range(first, first + rows)) - first] = True
     return skipped

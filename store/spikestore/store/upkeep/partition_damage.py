@@ -1,4 +1,4 @@
-"""Verify and repair partitions: documents of a source, which serve all of its feature sets."""
+"""Verification and repair of partitions, documents that all feature sets of a source share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from spikestore.store.upkeep.verify import Damage, damage_of
 from spikestore.store_schemas.errors import StoreError, UsageError
 
 Samples = Mapping[str, int]
-"""Rows of each source, by its key, as far as a feature set in the store tells them."""
+"""Rows of each source, by its key, if the store has a feature set of it."""
 
 
 def verify_partitions(
     storage: Storage, samples: Samples, *, source_keys: Iterable[str] | None = None
 ) -> list[Damage]:
-    """Read partitions and compare them with the sets of their source.
+    """Return the damages of partitions, after comparing each with the feature sets of its source.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ def verify_partitions(
     """
     damages = []
     for key in [None] if source_keys is None else sorted(set(source_keys)):
-        for source_key, name, found in all_partitions(storage, key):
+        for source_key, name, partition in all_partitions(storage, key):
             path = partition_path(source_key, name)
-            if isinstance(found, StoreError):
-                damages.append(damage_of(found, path))
-            elif found.samples != samples.get(source_key, found.samples):
-                detail = f"divides {found.samples} rows, the source has {samples[source_key]}"
+            if isinstance(partition, StoreError):
+                damages.append(damage_of(partition, path))
+            elif partition.samples != samples.get(source_key, partition.samples):
+                detail = f"divides {partition.samples} rows, but the source has {samples[source_key]}"
                 damages.append(Damage(path, detail))
     return damages
 
@@ -51,30 +51,30 @@ def repair_partitions(
 ) -> tuple[list[Repaired], list[Damage]]:
     """Replace the damaged partitions of a source by those of another store.
 
-    No other document says what a partition held, so that only a store that the user names can give it back.
+    No other document has the content of a partition, so only a store that the user names can provide it.
 
     Returns
     -------
     repaired : list of Repaired
-        What was replaced.
+        The replaced partitions.
     left : list of Damage
-        What is still damaged, and what to do.
+        The partitions that are still damaged, and what to do.
     """
     repaired, left = [], []
     for damage in verify_partitions(storage, {source_key: samples}, source_keys=[source_key]):
         name = damage.path.rpartition("/")[2].removesuffix(".json")
-        why = "name a store that has it (--from URL)"
+        why = "pass a store that has it (--from URL)"
         if upstream is not None:
             try:
-                found = load_partition(upstream, source_key, name)
+                partition = load_partition(upstream, source_key, name)
             except (StoreError, UsageError) as error:
                 why = f"{upstream.url} does not have it ({error})"
             else:
-                if found.samples == samples:
-                    storage.replace(damage.path, found.to_bytes())
+                if partition.samples == samples:
+                    storage.replace(damage.path, partition.to_bytes())
                     repaired.append(Repaired(damage.path, "from upstream"))
                     continue
-                why = f"that of {upstream.url} divides {found.samples} rows, the source has {samples}"
+                why = f"that of {upstream.url} divides {partition.samples} rows, but the source has {samples}"
         advice = f"{why}, or delete this object and call keep_partition again"
         left.append(damage._replace(detail=f"{damage.detail}; {advice}"))
     return repaired, left

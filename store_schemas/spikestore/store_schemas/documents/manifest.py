@@ -85,21 +85,21 @@ class Manifest(Document):
         return self
 
     def _refuse_impossible_numbers(self) -> None:
-        """Raise `ValueError` for numbers that no rows of this layout have: readers plan memory and choose dtypes by them."""
+        """Raise `ValueError` for numbers that no rows can have; readers plan memory and choose dtypes by them."""
         if self.n_bins != max(row.n_bins for row in self.fragments):
-            raise ValueError("n_bins is not that of the longest fragment")
+            raise ValueError("n_bins must be that of the longest fragment")
         if self.n_bins > self.transform.max_bins:
-            raise ValueError(f"n_bins is {self.n_bins}, the transform allows {self.transform.max_bins}")
+            raise ValueError(
+                f"n_bins must be at most max_bins = {self.transform.max_bins}, got {self.n_bins}"
+            )
         places = self.n_bins * self.layout.site_count
         if any(row.nnz > min(self.shard_values, row.samples * places) for row in self.fragments):
-            raise ValueError("a fragment has more non-zeros than there is room for")
+            raise ValueError("a fragment has more non-zeros than its shard or its frames can contain")
         if self.max_index >= max(places, 1):
-            raise ValueError(
-                f"max_index is {self.max_index}, frames of n_bins time bins have {places} places"
-            )
+            raise ValueError(f"max_index must be below n_bins × sites = {places}, got {self.max_index}")
         most = FILL[self.layout.dtype("value").name]
         if isinstance(most, int) and (self.max_value >= most or not self.max_value.is_integer()):
-            raise ValueError(f"max_value is {self.max_value:.16g}, a value is a whole number below {most}")
+            raise ValueError(f"max_value must be an integer below {most}, got {self.max_value:.16g}")
         if (self.max_value > 0) != (self.nnz > 0) or (self.max_index > 0 and not self.nnz):
             raise ValueError("max_index and max_value contradict the number of non-zeros")
 
@@ -109,7 +109,7 @@ class Manifest(Document):
         return self.plan[:12]
 
     def skipped_rows(self, rows: range) -> npt.NDArray[np.int64]:
-        """Return which of some consecutive rows were skipped: int64, ascending, numbered in the whole set."""
+        """Return the skipped rows among consecutive rows: int64, ascending, numbered in the whole set."""
         skipped = self._all_skipped
         return skipped[slice(*np.searchsorted(skipped, [rows.start, rows.stop]))]
 

@@ -39,17 +39,17 @@ class Partition(Document):
                 raise ValueError(f"the rows of {name} must be ascending ranges, up to row {self.samples}")
             starts.append(edges[::2])
             stops.append(edges[1::2])
-        # Compared run by run: `samples` is a number that anybody may have written, and no size of an array.
+        # Compared range by range: `samples` comes from a store, so no array of this size is allocated.
         if (np.sort(np.concatenate(starts))[1:] < np.sort(np.concatenate(stops))[:-1]).any():
             raise ValueError("a row must be in one part only")
         return self
 
     def count(self, part: str) -> int:
-        """Return how many rows a part has."""
+        """Return the number of rows of a part."""
         return sum(self.parts[part][1::2]) - sum(self.parts[part][::2])
 
     def rows(self, part: str) -> Rows:
-        """Return the rows of a part: int64, ascending; as much memory as they take, so look at `samples` first."""
+        """Return the rows of a part: int64, ascending; check `samples` first, which may require much memory."""
         edges = np.array(self.parts[part], np.int64).reshape(-1, 2)
         lengths = edges[:, 1] - edges[:, 0]
         before = np.cumsum(lengths) - lengths

@@ -96,17 +96,39 @@ FIRST = SMALL.truth.rows(0, 64)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        pytest.param(lambda: changed_columns(index=FIRST.index[::-1]), "strictly increase", id="unsorted"),
-        pytest.param(with_item("index", 1, int(FIRST.index[0])), "strictly increase", id="twice"),
+        pytest.param(
+            lambda: changed_columns(index=FIRST.index[::-1]), "must increase strictly", id="unsorted"
+        ),
+        pytest.param(with_item("index", 1, int(FIRST.index[0])), "must increase strictly", id="twice"),
         pytest.param(with_item("index", -1, 10**6), "outside its sample's frames", id="outside-frames"),
-        pytest.param(with_item("index", 0, -1), "column index holds -1", id="negative-index"),
+        pytest.param(
+            with_item("index", 0, -1), "column index must have values from .*got -1", id="negative-index"
+        ),
         pytest.param(with_item("value", 0, 0), "column value must not contain 0", id="zero"),
-        pytest.param(with_item("value", 0, -1), "column value holds -1", id="negative-value"),
-        pytest.param(with_item("value", 0, 2**32 - 1), "column value holds 4294967295", id="fill-value"),
-        pytest.param(with_item("value", 0, 2**40), "column value holds 1099511627776", id="too-large"),
-        pytest.param(with_item("value", 0, 1.5), "column value is float64", id="not-whole"),
-        pytest.param(with_item("value", 0, float("nan")), "column value is float64", id="nan"),
-        pytest.param(with_item("label", 0, 2**31), "column label holds 2147483648", id="large-label"),
+        pytest.param(
+            with_item("value", 0, -1), "column value must have values from .*got -1", id="negative-value"
+        ),
+        pytest.param(
+            with_item("value", 0, 2**32 - 1),
+            "column value must have values from .*got 4294967295",
+            id="fill-value",
+        ),
+        pytest.param(
+            with_item("value", 0, 2**40),
+            "column value must have values from .*got 1099511627776",
+            id="too-large",
+        ),
+        pytest.param(
+            with_item("value", 0, 1.5), "column value must have integers .*got float64", id="not-whole"
+        ),
+        pytest.param(
+            with_item("value", 0, float("nan")), "column value must have integers .*got float64", id="nan"
+        ),
+        pytest.param(
+            with_item("label", 0, 2**31),
+            "column label must have values from .*got 2147483648",
+            id="large-label",
+        ),
         pytest.param(with_item("nnz", 1, 99), "contradict each other in the number", id="wrong-nnz"),
         pytest.param(
             lambda: changed_columns(value=FIRST.value[:-1]),
@@ -132,7 +154,7 @@ def test_real_values_that_break_the_format(value: float) -> None:
     """float32 refuses what is NaN, infinite or zero as float32, and -0.0 with it."""
     columns = tuple(ColumnDtype(n, "float32" if n == "value" else d) for n, d in SMALL.layout.columns)
     layout = SMALL.layout.model_copy(update={"columns": columns})
-    with pytest.raises(UsageError, match="column value holds"):
+    with pytest.raises(UsageError, match="column value has values that are"):
         with_item("value", 0, value)().as_stored(layout)
 
 

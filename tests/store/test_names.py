@@ -51,9 +51,9 @@ def test_growth_moves_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "why"),
     [
-        (made_of("ab"), made_of("ac", seed=1), "other recordings, 1.bin"),
-        (made_of("aab"), made_of("ab", seed=1), "other recordings, 0.bin"),
-        (made_of("abc"), made_of("d", seed=1), "other recordings, 0.bin and 2 more files"),
+        (made_of("ab"), made_of("ac", seed=1), "other recordings: 1.bin"),
+        (made_of("aab"), made_of("ab", seed=1), "other recordings: 0.bin"),
+        (made_of("abc"), made_of("d", seed=1), "other recordings: 0.bin and 2 more files"),
         (made_of("ab"), made_of("ab", seed=1, limit=1), "more recordings than limit = 1"),
         (made_of("ab", limit=2), made_of("ab", seed=1, limit=1), "more recordings than limit = 1"),
     ],

@@ -54,9 +54,9 @@ def test_what_is_damaged_is_selected_all_the_same(store: Store) -> None:
     digest = store["demo:train"].digest
     store.storage.delete(TRAIN.address.manifest)
     assert store.select("demo:train").sets == (SelectedSet("demo:train", TRAIN.address, "train", digest),)
-    with pytest.raises(DamagedError, match="demo:train stands for"):
+    with pytest.raises(DamagedError, match="demo:train refers to"):
         store.select("demo").open()
-    with pytest.raises(DamagedError, match="demo:train stands for"):
+    with pytest.raises(DamagedError, match="demo:train refers to"):
         store.select("demo:train").only()
     store.storage.put_if_absent(TRAIN.address.manifest, b"{}")
     assert store.select(TRAIN.address.source_key[:12]).sets[0].address == TRAIN.address

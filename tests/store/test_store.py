@@ -54,7 +54,7 @@ def test_ambiguous_keys(store: Store) -> None:
     expected = {
         f"{small.address.transform_key[:12]}/{small.address.source_key[:12]}" for small in (TRAIN, VALID)
     }
-    assert {*str(caught.value).partition("any of ")[2].split(", ")} == expected
+    assert {*str(caught.value).partition("ambiguous: ")[2].split(", ")} == expected
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_name_whose_set_is_gone(store: Store) -> None:
     store.storage.delete(TRAIN.address.manifest)
     for use in (lambda: store["demo:train"], lambda: store.splits("demo")):
         with pytest.raises(
-            DamagedError, match=f"demo:train stands for {TRAIN.address.folder}, which is not in"
+            DamagedError, match=f"demo:train refers to {TRAIN.address.folder}, which is not in"
         ):
             use()
     assert is_set(store["demo:valid"], VALID)

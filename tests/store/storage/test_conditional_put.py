@@ -29,7 +29,7 @@ def test_a_server_that_ignores_it() -> None:
         ]
         for use in uses:
             with pytest.raises(
-                StoreError, match=r"the server of s3://b/x ignores If-None-Match: .*read-only there"
+                StoreError, match=r"the server of s3://b/x ignores If-None-Match: .*read-only on this server"
             ) as error:
                 use()
             assert "use another server or a folder" in str(error.value)

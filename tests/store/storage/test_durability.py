@@ -295,7 +295,7 @@ def test_a_lost_mount(disk: Path) -> None:
         lambda: storage.delete("features/a"),
     ]
     for verb in verbs:
-        with pytest.raises(StoreError, match=r"has gone .*mount it") as caught:
+        with pytest.raises(StoreError, match=r"is not available .*mount it") as caught:
             verb()
         assert not isinstance(caught.value, MissingObjectError)
     assert list(disk.iterdir()) == []

@@ -50,7 +50,7 @@ FORBIDDEN: dict[str, tuple[Change, str]] = {
     "a skipped row with bins": (lambda rows: with_column(rows, "n_bins", 3, 1), "row 3: a skipped row has"),
     "a fill value": (
         lambda rows: with_column(rows, "n_events", 2, 2**32 - 1),
-        "column n_events must have values from .*got 4294967295",
+        "column n_events must have values from 0 to 4294967294",
     ),
 }
 
@@ -110,7 +110,7 @@ def test_a_largest_number_that_is_too_small(forged: Forgery, tmp_path: Path, nam
     assert features.digest == digest
     for read in (features.read, lambda: [*features.fragments()]):
         with pytest.raises(
-            DamagedError, match=r"row \d+: (index|value) \d+, exceeds the manifest's maximum of \d+"
+            DamagedError, match=r"row \d+: (index|value) \d+ exceeds the manifest's maximum of \d+"
         ):
             read()
     for depth in ("quick", "normal", "deep"):

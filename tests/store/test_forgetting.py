@@ -156,7 +156,7 @@ def test_forget_in_a_store(store: Store) -> None:
     ):
         store.forget("demo:test")
     for name in ("dmo", "../demo", ""):
-        with pytest.raises(UnknownNameError, match="^no "):
+        with pytest.raises(UnknownNameError, match=r"^no "):
             store.forget(name)
     assert store.forget("demo") == ("train", "valid")
     assert store.names() == []

@@ -236,9 +236,9 @@ def test_pipes(forged: Forgery, path: str) -> None:
 def test_names_that_lead_elsewhere(forged: Forgery, name: str) -> None:
     """Names from elsewhere are unknown, and never become paths."""
     store = Store(forged.root)
-    with pytest.raises(SpikestoreError, match="^no "):
+    with pytest.raises(SpikestoreError, match=r"^no "):
         store[name]
-    with pytest.raises(SpikestoreError, match="^no "):
+    with pytest.raises(SpikestoreError, match=r"^no "):
         store.forget(name)
     with pytest.raises(SpikestoreError):
         store.tag("small", name)

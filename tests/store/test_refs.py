@@ -80,7 +80,7 @@ def test_mixed_transforms() -> None:
     storage = memory_storage()
     for pins, count in (({"train": pin(1), "test": pin(2, transform=1)}, 2), ({}, 0)):
         with pytest.raises(
-            UsageError, match=f"the sets of 'demo' must have one transform, {count} were given"
+            UsageError, match=f"the sets of 'demo' must have one transform, got {count}"
         ):
             refs.update(storage, "demo", pins)
     assert [*storage.list("refs")] == []

@@ -79,9 +79,7 @@ def test_mixed_transforms() -> None:
     """Sets of two transforms, or none at all, are wrong use and write nothing."""
     storage = memory_storage()
     for pins, count in (({"train": pin(1), "test": pin(2, transform=1)}, 2), ({}, 0)):
-        with pytest.raises(
-            UsageError, match=f"the sets of 'demo' must have one transform, got {count}"
-        ):
+        with pytest.raises(UsageError, match=f"the sets of 'demo' must have one transform, got {count}"):
             refs.update(storage, "demo", pins)
     assert [*storage.list("refs")] == []
 

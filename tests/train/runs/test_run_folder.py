@@ -131,7 +131,10 @@ def test_what_cannot_be_written_is_told_first(store_folder: Path, tmp_path: Path
         (folder / "tensorboard").write_text("")
     else:
         folder = Path("/proc/spikestore")
-    with pytest.raises(StoreError, match=r"can't write to .*--folder") as caught:
+    kind, text = (
+        (UsageError, "is a file") if where in ("folder", "tensorboard") else (StoreError, "can't write to")
+    )
+    with pytest.raises(kind, match=f"{text}.*--folder") as caught:
         run(config(), Store(store_folder), folder, device="cpu", progress=silent)
     assert "\n" not in str(caught.value)
 

@@ -251,17 +251,17 @@ def test_half_precision_keeps_membranes_in_float32(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: IAF(0.0), "spike_threshold should be above 0.*found 0"),
-        (lambda: IAF(torch.ones(3)), "spike_threshold should be one finite number"),
-        (lambda: IAF(min_v_mem=float("nan")), "min_v_mem should be one finite number"),
-        (lambda: IAF(spike_fn="some"), "spike_fn should be 'multi' or 'single', found some"),
-        (lambda: IAF(spike_fn=reference.MaxSpike(3)), "found MaxSpike"),
-        (lambda: IAF(reset_fn="none"), "should be 'subtract', 'zero' or an amount to subtract, found none"),
-        (lambda: IAF(reset_fn="MembraneReset"), "an amount to subtract, found MembraneReset"),
-        (lambda: IAF(reset_fn=torch.relu), "an amount to subtract, found builtin"),
-        (lambda: IAF()(torch.zeros(3)), r"takes \(batch, time, \*neurons\), found shape \(3,\)"),
-        (lambda: IAF()(torch.zeros(3, 2, 2).double()), r"float64, use .float\(\)"),
-        (lambda: IAF()(torch.zeros(3, 2, 2, device="meta")), "not on meta: take the backend sinabs"),
+        (lambda: IAF(0.0), "spike_threshold must be above 0.*got 0"),
+        (lambda: IAF(torch.ones(3)), "spike_threshold must be one finite number"),
+        (lambda: IAF(min_v_mem=float("nan")), "min_v_mem must be one finite number"),
+        (lambda: IAF(spike_fn="some"), "spike_fn must be 'multi' or 'single', got some"),
+        (lambda: IAF(spike_fn=reference.MaxSpike(3)), "got MaxSpike"),
+        (lambda: IAF(reset_fn="none"), "must be 'subtract', 'zero' or an amount to subtract, got none"),
+        (lambda: IAF(reset_fn="MembraneReset"), "an amount to subtract, got MembraneReset"),
+        (lambda: IAF(reset_fn=torch.relu), "an amount to subtract, got builtin"),
+        (lambda: IAF()(torch.zeros(3)), r"must have shape \(batch, time, \*neurons\), got \(3,\)"),
+        (lambda: IAF()(torch.zeros(3, 2, 2).double()), r"float64: use .float\(\)"),
+        (lambda: IAF()(torch.zeros(3, 2, 2, device="meta")), "not on meta: use the backend sinabs"),
     ],
 )
 def test_what_it_can_not_do_is_told(wrong: Callable[[], Any], message: str) -> None:

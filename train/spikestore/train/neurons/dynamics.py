@@ -1,4 +1,4 @@
-"""What an integrate-and-fire neuron does, and its pass over time as a function that torch can differentiate.
+"""Equations of integrate-and-fire neurons, and their pass over time as a differentiable torch function.
 
 For each neuron, with threshold θ, reset amount b, minimum m and output gradient g::
 
@@ -11,9 +11,9 @@ For each neuron, with threshold θ, reset amount b, minimum m and output gradien
     d(t)  = [s(t) = 0] · c(t) · d(t+1) + sg(t) · g(t) for reset to zero
     c(t)  = [r(t) > m], 1 without a minimum
 
-where sg is the surrogate at v(t), and d(t) the gradient by x(t). All in float32 and in this order, which is that of
-Sinabs: spikes are equal to the last bit. For reset to zero b is 0; Sinabs 3.1.3 adds another ``reset_value`` to every
-neuron in every step, whether it spiked or not, and so do we. For the backward pass v(t) is kept, and nothing else.
+where sg is the surrogate at v(t), and d(t) the gradient by x(t). All is computed in float32 and in the order of Sinabs, so
+spikes are equal to the last bit. For reset to zero, b is 0; if ``reset_value`` is not 0, Sinabs 3.1.3 adds it to every
+neuron in every step, whether it spiked or not, and so does this package. The backward pass needs v(t) only.
 """
 
 from __future__ import annotations
@@ -30,19 +30,18 @@ from spikestore.train.neurons.neuron import Neuron, Pass
 
 
 def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool = False) -> Pass:
-    """Let neurons integrate their input over time, and fire.
+    """Return the spikes and membrane potentials of neurons that integrate an input over time.
 
     Parameters
     ----------
     x : Tensor
-        Input, shape (batch, time, neurons); float32, or half precision, in which case membranes are float32 all
-        the same.
+        Input, shape (batch, time, neurons); float32 or half precision. Membrane potentials are float32 in any case.
     v_mem : Tensor
         Membrane potentials before the first step, float32, shape (batch, neurons).
     neuron : Neuron
         Parameters.
     record : bool
-        Whether membrane potentials of all steps are wanted.
+        Whether to return the membrane potentials of all steps.
 
     Returns
     -------
@@ -52,12 +51,14 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
     Raises
     ------
     UsageError
-        No kernel for this dtype or device.
+        No kernel supports this dtype or device.
     """
     if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise UsageError(f"IAF computes in float32: its input can't be {x.dtype}, use .float()")
+        raise UsageError(f"the input of IAF must be float32 or half precision, got {x.dtype}: use .float()")
     if v_mem.dtype != torch.float32:
-        raise UsageError(f"IAF keeps membrane potentials in float32, not {v_mem.dtype}: layer.v_mem.float()")
+        raise UsageError(
+            f"membrane potentials of IAF must be float32, got {v_mem.dtype}: use layer.v_mem.float()"
+        )
     if x.device.type == "cpu" and x.dtype != torch.float32:
         wide = integrate_and_fire(x.float(), v_mem, neuron, record=record)
         return wide._replace(spikes=wide.spikes.to(x.dtype))
@@ -68,12 +69,12 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
 
 
 def _has_tangent(*tensors: Tensor) -> bool:
-    """Whether forward-mode differentiation is under way, which `torch.autograd.Function` refuses by name."""
+    """Return whether forward-mode differentiation is active, which `torch.autograd.Function` rejects."""
     return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def _kernels(x: Tensor) -> Any:
-    """Return the module with the kernels for a device: ``forward`` and ``backward``."""
+    """Return the module with ``forward`` and ``backward`` for the device of `x`."""
     if x.device.type == "cpu":
         from spikestore.train.neurons.cpu import passes as cpu
 
@@ -83,7 +84,7 @@ def _kernels(x: Tensor) -> Any:
 
         return triton_kernels
     raise UsageError(
-        f"the fused IAF runs on cpu and cuda, not on {x.device.type}: take the backend sinabs there",
+        f"the backend fused runs on cpu and cuda, not on {x.device.type}: use the backend sinabs",
         device=x.device.type,
     )
 

@@ -20,37 +20,37 @@ logger = logging.getLogger(__name__)
 
 
 class IAF(nn.Module):
-    """Integrate-and-fire neurons, in place of ``sinabs.layers.IAF``: same spikes, parameters and states, no Sinabs.
+    """Integrate-and-fire neurons: replaces ``sinabs.layers.IAF`` with the same spikes, parameters and states.
 
-    Membrane potentials stay from call to call, with their gradients, until `reset_states`. If batch or neurons have
-    another shape than in the call before, all start at 0 (Sinabs would draw rows of the old state at random).
+    Membrane potentials and their gradients persist between calls until `reset_states`. If the shape of batch and neurons
+    changes between calls, all potentials start at 0 (Sinabs draws rows of the old state at random).
 
     Parameters
     ----------
     spike_threshold : float or Tensor of shape ()
         Membrane potential from which a neuron spikes; above 0.
     spike_fn : {"multi", "single"}
-        As many spikes in a step as the threshold goes into the membrane potential, or at most one. Sinabs'
-        ``MultiSpike`` and ``SingleSpike`` are understood too.
+        ``multi``: one spike in a step for each threshold that fits into the membrane potential; ``single``: at most one.
+        Sinabs' ``MultiSpike`` and ``SingleSpike`` are accepted too.
     reset_fn : {"subtract", "zero"}, float or None
-        What spikes do to the membrane potential: each takes the threshold off (also None), or this number; or they
-        set it to 0, however many there are. Sinabs' ``MembraneSubtract`` and ``MembraneReset`` are understood too.
+        Effect of spikes on the membrane potential: each subtracts the threshold (``subtract`` or None) or this number;
+        or any number of spikes sets it to 0 (``zero``). Sinabs' ``MembraneSubtract`` and ``MembraneReset`` are accepted.
     surrogate_grad_fn : Surrogate
-        Derivative of spikes by membrane potential: ours, Sinabs', or any callable of that form.
+        Derivative of spikes by membrane potential: from `surrogates`, Sinabs, or any callable with that signature.
     min_v_mem : float or Tensor of shape (), optional
         Lower bound of membrane potentials, applied after the reset.
     shape : sequence of int, optional
         Shape of the first state, (batch, *neurons); that of the first input by default.
     record_states : bool
-        Whether each call leaves ``recordings["v_mem"]``: membrane potentials after each step's reset, detached.
+        Whether each call sets ``recordings["v_mem"]``: membrane potentials after each step's reset, detached.
 
     Attributes
     ----------
     v_mem : Tensor
-        Membrane potentials, float32, shape (batch, *neurons); (0,) before the first call. Set it for another initial
-        state. It is part of ``state_dict()`` and moves with the layer, but it is not in ``buffers()``: its shape
-        follows the batch, and code that pairs the buffers of two networks (``AveragedModel``,
-        ``DistributedDataParallel``) needs equal shapes. A state dict without it loads: the state stays as it is.
+        Membrane potentials, float32, shape (batch, *neurons); (0,) before the first call. Assign it to set the initial
+        state. It is in ``state_dict()`` and moves with the layer, but it is not in ``buffers()``: its shape depends on
+        the batch, and code that pairs the buffers of two networks (``AveragedModel``, ``DistributedDataParallel``) needs
+        equal shapes. Loading a state dict without it leaves the state unchanged.
     """
 
     v_mem: Tensor
@@ -72,7 +72,7 @@ class IAF(nn.Module):
         self.spike_threshold = nn.Parameter(_scalar("spike_threshold", spike_threshold), requires_grad=False)
         if not float(self.spike_threshold) >= torch.finfo(torch.float32).tiny:
             raise UsageError(
-                f"spike_threshold should be above 0, and a normal number in float32, found {float(spike_threshold)}"
+                f"spike_threshold must be above 0 and a normal number in float32, got {float(spike_threshold)}"
             )
         self.spike_fn, self.reset_fn = spike_fn, reset_fn
         self._single, (self._reset, self._to_zero) = _is_single(spike_fn), _reset_of(reset_fn)
@@ -84,10 +84,12 @@ class IAF(nn.Module):
     def forward(self, x: Tensor, link: Link | None = None) -> Tensor:
         """Return spikes, shaped like `x`, (batch, time, *neurons), in its dtype.
 
-        With a link, `x` is the input of the linear layer in front: see `spikestore.train.neurons.linear`.
+        With a link, `x` is the input of the linear layer before: see `spikestore.train.neurons.linear`.
         """
         if x.dim() < 2:
-            raise UsageError(f"IAF takes (batch, time, *neurons), found shape {tuple(x.shape)}")
+            raise UsageError(
+                f"the input of IAF must have shape (batch, time, *neurons), got {tuple(x.shape)}"
+            )
         if link is not None:
             self._fit((x.shape[0], link.linear.out_features), x.device)
             done = linear_integrate_and_fire(x, self.v_mem, self.neuron, link)
@@ -102,13 +104,13 @@ class IAF(nn.Module):
             self.neuron,
             record=self.record_states,
         )
-        # No view where it can be helped: views can't be detached in place, as Sinabs' users do.
+        # No view if possible: users of Sinabs detach the state in place, which views do not allow.
         self.v_mem = done.v_mem if done.v_mem.shape == shape else done.v_mem.view(shape)
         self.recordings = {} if done.v_record is None else {"v_mem": done.v_record.view(x.shape)}
         return done.spikes.view(x.shape)
 
     def _fit(self, shape: tuple[int, ...], device: torch.device) -> None:
-        """Start from 0 if the state has another shape; have it in float32, and fit for a backward pass."""
+        """Make the state float32 and valid for autograd; reset it to 0 if shape or device differ."""
         if self.v_mem.shape != shape or self.v_mem.device != device:
             self.v_mem = torch.zeros(shape, device=device, dtype=torch.float32)
         elif self.v_mem.dtype != torch.float32:  # set by hand, or by `network.bfloat16()`
@@ -118,11 +120,11 @@ class IAF(nn.Module):
 
     @property
     def neuron(self) -> Neuron:
-        """Parameters of its neurons: copies, so that a backward pass has those of its forward pass."""
+        """Parameters of the neurons, as copies: a backward pass needs those of its forward pass."""
         if self.spike_threshold.requires_grad and not self._warned:
             self._warned = True
             logger.warning(
-                "spike_threshold is not learned: no gradient flows to it; the backend sinabs can learn it"
+                "spike_threshold gets no gradient, so it is not learned: use the backend sinabs to learn it"
             )
         return Neuron(
             self.spike_threshold.detach().clone(),
@@ -135,32 +137,32 @@ class IAF(nn.Module):
 
     @property
     def does_spike(self) -> bool:
-        """Its outputs are spikes."""
+        """True: the outputs of this layer are spikes."""
         return True
 
     def reset_states(
         self, randomize: bool = False, value_ranges: Mapping[str, tuple[float, float]] | None = None
     ) -> None:
-        """Set all membrane potentials to 0, and let go of their gradients.
+        """Set all membrane potentials to 0 and drop their gradients.
 
         Parameters
         ----------
         randomize : bool
-            Draw them evenly between two bounds instead.
+            Draw them uniformly between two bounds instead.
         value_ranges : mapping of str to tuple of float, optional
-            The bounds, under ``"v_mem"``: 0 and 1 by default.
+            The bounds with the key ``"v_mem"``; (0, 1) by default.
         """
         self.v_mem = torch.zeros_like(self.v_mem)
         if randomize:
             self.v_mem.uniform_(*(value_ranges or {}).get("v_mem", (0.0, 1.0)))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Let go of gradients, those of membrane potentials too: the next call begins a new graph."""
+        """Drop gradients, including those of membrane potentials: the next call starts a new graph."""
         super().zero_grad(set_to_none)
         self.v_mem = self.v_mem.detach()
 
     def extra_repr(self) -> str:
-        """Return the parameters that differ from layer to layer."""
+        """Return the main parameters for ``repr``."""
         text = f"spike_threshold={float(self.spike_threshold):g}, spike_fn={'single' if self._single else 'multi'}"
         if self._to_zero:
             text += ", reset_fn=zero"
@@ -182,7 +184,7 @@ class IAF(nn.Module):
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, local_metadata: dict[str, Any], *more: Any
     ) -> None:
-        # A state has the shape of whatever batch came last: it loads into a layer that has seen another, or none.
+        # The shape of a state is that of the last batch: it must load into a layer with another state or none.
         others = {name: value for name, value in state_dict.items() if name != f"{prefix}v_mem"}
         state = state_dict.get(f"{prefix}v_mem")
         if isinstance(state, Tensor):
@@ -191,7 +193,7 @@ class IAF(nn.Module):
         super()._load_from_state_dict(others, prefix, local_metadata, *more)
 
     def __getstate__(self) -> dict[str, Any]:
-        # For copies and pickles: a tensor inside a graph can be neither.
+        # A tensor inside a graph can be neither copied nor pickled.
         return {**self.__dict__, "v_mem": self.v_mem.detach()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -203,7 +205,7 @@ class IAF(nn.Module):
 def _scalar(name: str, value: float | Tensor) -> Tensor:
     number = torch.as_tensor(value, dtype=torch.float32).detach().clone()
     if number.dim() != 0 or not torch.isfinite(number):
-        raise UsageError(f"{name} should be one finite number for all neurons, found {value}")
+        raise UsageError(f"{name} must be one finite number for all neurons, got {value}")
     return number
 
 
@@ -211,12 +213,12 @@ def _is_single(spike_fn: Any) -> bool:
     name = spike_fn if isinstance(spike_fn, str) else getattr(spike_fn, "__name__", type(spike_fn).__name__)
     known = {"multi": False, "single": True, "MultiSpike": False, "SingleSpike": True}
     if name not in known:
-        raise UsageError(f"spike_fn should be 'multi' or 'single', found {name}")
+        raise UsageError(f"spike_fn must be 'multi' or 'single', got {name}")
     return known[name]
 
 
 def _reset_of(reset_fn: Any) -> tuple[float | None, bool]:
-    """Return amount and kind as `Neuron` has them."""
+    """Return `Neuron.reset` and `Neuron.to_zero` for an argument `reset_fn`."""
     name = reset_fn if isinstance(reset_fn, str) else type(reset_fn).__name__
     if reset_fn in (None, "subtract"):
         return None, False
@@ -228,4 +230,4 @@ def _reset_of(reset_fn: Any) -> tuple[float | None, bool]:
         return float(reset_fn.reset_value), True
     if hasattr(reset_fn, "subtract_value") and name == "MembraneSubtract":
         return _reset_of(reset_fn.subtract_value)
-    raise UsageError(f"reset_fn should be 'subtract', 'zero' or an amount to subtract, found {name}")
+    raise UsageError(f"reset_fn must be 'subtract', 'zero' or an amount to subtract, got {name}")

@@ -1,4 +1,4 @@
-"""What a neuron is: its constants, and one pass over time."""
+"""Parameters of neurons, and the result of a pass over time."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Neuron:
     threshold : Tensor
         Float32, shape ().
     reset : float or None
-        What a spike takes off the membrane potential; None for the threshold. For reset to zero what is added to
-        all membrane potentials behind it: a number.
+        Amount that a spike subtracts from the membrane potential; None for the threshold. For reset to zero, the amount
+        added to all membrane potentials after it.
     to_zero : bool
-        A spike sets the membrane potential to zero, and takes nothing off.
+        Whether a spike sets the membrane potential to zero instead of subtracting.
     minimum : Tensor or None
         Lower bound of the membrane potential, float32, shape ().
     single : bool
-        At most one spike a step.
+        Whether a neuron spikes at most once in a step.
     surrogate : Surrogate
-        Derivative of spikes.
+        Derivative of spikes by membrane potential.
     """
 
     threshold: Tensor
@@ -40,12 +40,12 @@ class Neuron:
 
 
 class Pass(NamedTuple):
-    """What a pass over time gives.
+    """Result of a pass over time.
 
     Attributes
     ----------
     spikes : Tensor
-        Shape (batch, time, neurons), the dtype of the input.
+        Shape (batch, time, neurons), with the dtype of the input.
     v_mem : Tensor
         Membrane potentials after the last step, float32, shape (batch, neurons).
     v_record : Tensor or None

@@ -1,4 +1,4 @@
-"""A sequence of layers that runs linear layers together with the neurons behind them."""
+"""A sequence of layers that runs each linear layer together with the neurons after it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from spikestore.train.neurons.linear.functions import linear_of_counts, pack
 
 
 class SpikingSequential(nn.Sequential):
-    """``nn.Sequential``, the same results, parameters and hooks; it keeps less, and trains faster on a CPU.
+    """``nn.Sequential`` with the same results, parameters and hooks, but less memory and faster training on a CPU.
 
-    Where `IAF` stands behind ``nn.Linear``, both run as one step; spikes are kept as bytes for the backward pass.
-    Layers that have hooks, or a ``forward`` that somebody put in place of theirs, run by themselves; those of
-    `watch_spikes` excepted.
+    If `IAF` follows ``nn.Linear``, both run as one step, and spikes are stored as bytes for the backward pass. Layers with
+    hooks (except those of `watch_spikes`) or with a replaced ``forward`` run separately.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -46,24 +45,24 @@ class SpikingSequential(nn.Sequential):
 def watch_spikes(
     layer: nn.Module, watch: Callable[[nn.Module, Tensor], object], *, on_device: bool = False
 ) -> RemovableHandle:
-    """Have each call of a layer's neurons told, with their spikes.
+    """Call a function with the spikes of a layer after each of its calls.
 
-    A forward hook would be handed their input as well, for which the linear layer in front has to run by itself.
+    A forward hook would also get the neurons' input, for which the linear layer before must run separately.
 
     Parameters
     ----------
     layer : nn.Module
         Neurons of any backend.
     watch : callable
-        Gets the layer and its spikes, which it must not change; what it returns does not count.
+        Called with the layer and its spikes, which it must not change; its result is ignored.
     on_device : bool
-        `watch` only changes tensors in place, that stay the same, by operations on the device: a CUDA graph may
-        replay them without a call. Steps of a network with another watcher are not replayed.
+        Whether `watch` does nothing but change the same tensors in place on the device, so that a CUDA graph can replay
+        it. Otherwise steps of the network are not replayed.
 
     Returns
     -------
     RemovableHandle
-        Its ``remove()`` ends that.
+        Its ``remove()`` ends the calls.
     """
     return layer.register_forward_hook(_Watch(watch, on_device=on_device))
 
@@ -77,13 +76,13 @@ class _Watch:
 
 
 def is_replayable(layer: nn.Module) -> bool:
-    """Whether calling a layer runs its class' code and, in Python, nothing else that is more than work for the device."""
+    """Return whether a call of a layer runs only its class' code and watchers with `on_device`."""
     watches = [hook for hook in layer._forward_hooks.values() if isinstance(hook, _Watch)]
     return _is_plain(layer) and all(watch.on_device for watch in watches)
 
 
 def _packs(layer: nn.Linear, x: Tensor) -> bool:
-    """Whether a layer is a plain linear one, and its input of a kind that the kernels know, and to be learned from."""
+    """Return whether kernels for counts apply: a plain linear layer, a supported input, and gradients needed."""
     return (
         type(layer) is nn.Linear
         and layer.weight.numel() > 0
@@ -98,8 +97,8 @@ def _packs(layer: nn.Linear, x: Tensor) -> bool:
 
 
 def _is_plain(layer: nn.Module) -> bool:
-    """Whether calling a layer runs its class' code, and nothing else."""
-    # Private names of torch; `nn.Module.__call__` asks the same question with them.
+    """Return whether a call of a layer runs its class' code and nothing else."""
+    # Private names of torch; `nn.Module.__call__` makes the same check.
     own = (
         [hook for hook in layer._forward_hooks.values() if not isinstance(hook, _Watch)],
         layer._forward_pre_hooks,

@@ -1,8 +1,8 @@
-"""Surrogates of the derivative of spikes by the membrane potential before the reset.
+"""Surrogate derivatives of spikes by the membrane potential before the reset.
 
-Parameters, defaults and the order of operations are those of ``sinabs.activation``, so that results are equal to
-the last bit. Any callable of the same form will do, Sinabs' own objects among them; a single exponential is
-evaluated inside the compiled pass, to about 2e-7, everything else by torch.
+Parameters, defaults and the order of operations are those of ``sinabs.activation``, so results are equal to the last
+bit. Any callable with the same signature works, including Sinabs' objects; a single exponential is evaluated inside
+the compiled pass, to about 2e-7, all others by torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Surrogate(Protocol):
-    """Derivative of spikes by the membrane potential."""
+    """Protocol of a derivative of spikes by the membrane potential."""
 
     def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
         """Return the derivative, shaped like `v_mem`; `spike_threshold` has shape ()."""
@@ -24,7 +24,7 @@ class Surrogate(Protocol):
 
 @dataclass(frozen=True)
 class SingleExponential:
-    """Falls exponentially on both sides of the threshold (Shrestha and Orchard, 2018, SLAYER).
+    """Exponential decay on both sides of the threshold (Shrestha and Orchard, 2018, SLAYER).
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class SingleExponential:
 
 @dataclass(frozen=True)
 class PeriodicExponential:
-    """Falls exponentially around every multiple of the threshold (Weidel and Sheik, 2021, WaveSense).
+    """Exponential decay around every multiple of the threshold (Weidel and Sheik, 2021, WaveSense).
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class PeriodicExponential:
 
 @dataclass(frozen=True)
 class Heaviside:
-    """Constant from a window below the threshold upwards.
+    """1 for potentials above the threshold minus a window, 0 below.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Heaviside:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A bell around the threshold.
+    """A Gaussian around the threshold.
 
     Attributes
     ----------
@@ -107,18 +107,18 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class MultiGaussian:
-    """A bell less a wider one on each side (Yin, Corradi and Bohté, 2021).
+    """A Gaussian minus a wider one on each side (Yin, Corradi and Bohté, 2021).
 
     Attributes
     ----------
     mu, sigma : float
-        Mean and standard deviation of the bell.
+        Mean and standard deviation of the central Gaussian.
     h : float
-        Height of the wider bells, relative.
+        Relative height of the wider Gaussians.
     s : float
-        Their width, relative.
+        Their relative width.
     grad_scale : float
-        Factor for all.
+        Factor for the sum.
     """
 
     mu: float = 0.0
@@ -136,12 +136,12 @@ class MultiGaussian:
 
 
 def _bell(x: Tensor, mu: float, sigma: float) -> Tensor:
-    # The root stays a tensor: in float32 it is another number than Python's.
+    # The root stays a tensor: in float32 it differs from Python's.
     return torch.exp(-((x - mu) ** 2) / (2 * sigma**2)) / (sigma * torch.sqrt(2 * torch.tensor(math.pi)))
 
 
 def is_known(surrogate: Surrogate) -> bool:
-    """Whether a surrogate is one of this module's, or of Sinabs': a formula, and nothing else."""
+    """Return whether a surrogate is from this module or Sinabs, so that it has no side effects."""
     kind = type(surrogate)
     return kind in _KINDS or kind.__module__.startswith("sinabs.activation")
 
@@ -150,7 +150,7 @@ _KINDS = (SingleExponential, PeriodicExponential, Heaviside, Gaussian, MultiGaus
 
 
 def as_single_exponential(surrogate: Surrogate) -> SingleExponential | None:
-    """Return `surrogate` as our own `SingleExponential`, if it is one, ours or Sinabs'."""
+    """Return `surrogate` as a `SingleExponential` if it is ours or Sinabs', else None."""
     if isinstance(surrogate, SingleExponential):
         return surrogate
     kind = type(surrogate)

@@ -1,1 +1,1 @@
-"""The passes on the CPU, compiled by numba."""
+"""Passes over time on the CPU, compiled by numba."""

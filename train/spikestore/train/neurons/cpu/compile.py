@@ -1,4 +1,4 @@
-"""How passes over time are compiled, and what their functions share."""
+"""Compilation of passes over time, and functions that they share."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from spikestore.store.numba_cache import cached_cfunc
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 STRIP = 1024
-"""Most neurons of a strip."""
+"""Maximum number of neurons in a strip."""
 
 ZERO, ONE, LEAST = np.float32(0), np.float32(1), np.finfo(np.float32).min
 MOST_PACKED, UNPACKED = np.float32(254), np.float32(255)
-"""The largest count that is kept as a byte, and the byte that stands for all that is no such count."""
+"""The largest count that is stored as a byte, and the byte that marks any other value."""
 TINY = np.float32(2.0**-100)
-"""Gradients below are 0: surrogates make many of them, and products that are no normal numbers any more slow the
-matrix products behind down, to less than half."""
+"""Smaller gradients are set to 0: surrogates produce many of them, and subnormal products slow the following matrix
+products down to less than half their speed."""
 
 # exp(r) on ±ln(2)/2 as 1 + r + r² P(r), near-minimax; ln 2 in two parts, so that n · _LN2_HIGH is exact.
 _LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 _ROUND = np.float32(1.5 * 2**23)
-"""Added and subtracted again it rounds to an integer, which is also left in the low bits of the sum."""
+"""Adding and subtracting it rounds to an integer, which is also in the low bits of the sum."""
 _P5, _P4, _P3 = np.float32(1.9875691e-4), np.float32(1.3981999e-3), np.float32(8.3334519e-3)
 _P2, _P1, _P0 = np.float32(4.1665796e-2), np.float32(1.6666665e-1), np.float32(5.0000001e-1)
 _FAR = np.float32(87)
-"""exp(-87) is about the smallest normal float32; what is further is taken for 0."""
+"""exp(-87) is about the smallest normal float32; beyond that the result is 0."""
 
 
 def inner(function: _Function) -> _Function:
-    """Compile as part of the functions that call it."""
+    """Compile a function inline into its callers."""
     made: Any = numba.njit(nogil=True, error_model="numpy")(function)
     return made  # type: ignore[no-any-return]
 
 
 @inner
 def keep(memory: Any) -> None:
-    """Do nothing. An array whose address is used lives until numba sees its name for the last time."""
+    """Do nothing but keep an array alive: numba frees it after the last use of its name, even if its address is in use."""
 
 
 def task(function: Callable[[Any], None]) -> Any:
-    """Compile a task; keep its machine code for other processes where there is a place for it."""
-    # Errors can't leave a task: a division by 0 gives what it gives in torch.
+    """Compile a task; cache its machine code for other processes if a folder is writable."""
+    # A task can't raise: a division by 0 has the same result as in torch.
     return cached_cfunc(types.void(types.voidptr), function, error_model="numpy")
 
 
 def intrinsic(function: Any) -> Any:
-    """Make a function of LLVM's instructions callable from compiled ones."""
+    """Make a function that emits LLVM instructions callable from compiled functions."""
     return numba.extending.intrinsic(function)
 
 
 @intrinsic
 def take(_context: Any, words: Any) -> Any:
-    """Add 1 to the first word; return what it was. Safe between threads."""
+    """Atomically add 1 to the first word; return its former value."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
@@ -70,7 +70,7 @@ def take(_context: Any, words: Any) -> Any:
 
 @intrinsic
 def add_to(_context: Any, words: Any, word: Any, amount: Any) -> Any:
-    """Add to a word. Safe between threads."""
+    """Atomically add to a word."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
@@ -96,7 +96,7 @@ floats, octets, int64s = _pointer_to(types.float32), _pointer_to(types.uint8), _
 
 @intrinsic
 def _power_of_two(_context: Any, shifted: Any) -> Any:
-    """2^n as float32, for `_ROUND` + n."""
+    """Return 2^n as float32 from `_ROUND` + n."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(32)
@@ -109,7 +109,7 @@ def _power_of_two(_context: Any, shifted: Any) -> Any:
 
 @inner
 def exp_minus(y: Any) -> Any:
-    """exp(-y) for y ≥ 0, to 2 units in the last place; 0 behind 87, NaN for NaN."""
+    """Return exp(-y) for y ≥ 0, to 2 units in the last place; 0 for y > 87, NaN for NaN."""
     near = _FAR if y > _FAR else y
     shifted = _ROUND - near * _LOG2_E
     n = shifted - _ROUND

@@ -1,13 +1,12 @@
 """Compiled passes over time for integrate-and-fire neurons, on the CPU.
 
 Tensors are (batch, time, neurons), float32, contiguous. A task is cut into strips: one row of the batch, up to
-`STRIP` neurons, all time steps. The membrane potentials of a strip stay in the first-level cache while its time
-passes by, the innermost loop runs over neighbouring neurons and has no branch, so that the compiler vectorises it.
-Any number of threads may call the same task at once: each takes the next strip from a counter until none is left.
+`STRIP` neurons, all time steps. The membrane potentials of a strip stay in the L1 cache during the loop over time; the
+innermost loop runs over neighbouring neurons without branches, so that the compiler vectorises it. Any number of
+threads may call the same task at once: each takes the next strip from a counter until none is left.
 
 A task has one argument, the address of a block of 8-byte words, which `job` names: sizes, addresses of tensors, and
-numbers as float64. Variants that differ in what the innermost loop does are compiled when they are first asked
-for, and kept on disk.
+numbers as float64. Variants of the innermost loop are compiled at first use and cached on disk.
 """
 
 from __future__ import annotations
@@ -67,25 +66,25 @@ from spikestore.train.neurons.cpu.simd import count_packed
 
 @cache
 def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -> Any:
-    """Return the forward pass.
+    """Return the compiled forward pass for these modes.
 
     Parameters
     ----------
     single : bool
         At most one spike a step.
     by_product : bool
-        ``v * inverse`` is exactly ``v / threshold``, because the threshold is a power of two.
+        ``v * inverse`` equals ``v / threshold``, because the threshold is a power of two.
     bounded : bool
-        There is a minimum.
+        Membrane potentials have a minimum.
     to_zero : bool
-        Spikes reset to zero, and ``reset`` is added; otherwise each takes off ``reset``.
+        Spikes reset to zero, and ``reset`` is added; otherwise each spike subtracts ``reset``.
 
     Returns
     -------
     numba.core.ccallback.CFunc
         Reads ``x`` and ``state``; writes ``spikes``, the last potentials to ``state`` and, where the address is
         not 0, potentials before the reset to ``kept``, after it to ``record``, spikes as uint8 to ``packed``.
-        ``fired`` counts non-zero spikes and ``unpackable`` those that are no uint8, both only with ``packed``.
+        ``fired`` counts non-zero spikes and ``unpackable`` those that do not fit uint8, both only with ``packed``.
         ``spikes`` may be ``x``.
     """
 
@@ -95,7 +94,7 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
         threshold, inverse = np.float32(numbers[THRESHOLD]), np.float32(numbers[INVERSE])
         reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
         strips = (neurons + STRIP - 1) // STRIP
-        # Worked on by address: numba counts the references of its own arrays and their slices all the time.
+        # Access by address: numba counts references of its arrays and slices inside loops.
         memory = np.empty(2 * STRIP, np.float32)
         memory_at = memory.ctypes.data
         fired: Any = 0
@@ -115,7 +114,7 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
                 kept = carray(
                     floats(job[KEPT] + 4 * offset if job[KEPT] != 0 else memory_at + 4 * STRIP), count
                 )
-                # To a place of its own first: loops whose input and output overlap are not vectorised.
+                # To a buffer first: loops whose input and output overlap are not vectorised.
                 for i in range(count):
                     v = state[i] + x[i]
                     kept[i] = v
@@ -128,7 +127,7 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
                 if job[PACKED] != 0:
                     packed = carray(octets(job[PACKED] + offset), count)
                     for i in range(count):
-                        # What a neuron fires is a whole number and not below 0, or NaN.
+                        # Spikes are a whole number, not below 0, or NaN.
                         packed[i] = np.uint8(np.int32(now[i] if now[i] <= MOST_PACKED else UNPACKED))
                     not_zero, too_large = count_packed(packed)
                     fired += not_zero
@@ -148,12 +147,12 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
 def backward_task(
     single: bool, by_product: bool, bounded: bool, to_zero: bool, given: bool, by_width: bool
 ) -> Any:
-    """Return the backward pass.
+    """Return the compiled backward pass for these modes.
 
     Parameters
     ----------
     single, by_product, bounded, to_zero : bool
-        As for `forward_task`. `single` matters only with one of the last two, `by_product` only with `bounded` and
+        As for `forward_task`. `single` has an effect only with one of the last two, `by_product` only with `bounded` and
         without `to_zero`.
     given : bool
         The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
@@ -163,8 +162,8 @@ def backward_task(
     Returns
     -------
     numba.core.ccallback.CFunc
-        Reads ``kept`` and ``gradient``, that of the spikes; writes ``input_gradient``. ``state`` goes in as the
-        gradient of the last potentials and comes out as that of the first.
+        Reads ``kept`` and ``gradient``, that of the spikes; writes ``input_gradient``. ``state`` is the gradient of the
+        last potentials before the call, and of the first after it.
     """
 
     def backward(data: Any) -> None:

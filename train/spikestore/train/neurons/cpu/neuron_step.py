@@ -1,7 +1,7 @@
-"""What one neuron does in one time step, forwards and backwards: parts of the loops of every compiled pass.
+"""One time step of a neuron, forward and backward: building blocks of all compiled passes.
 
-The equations are those of `spikestore.train.neurons.dynamics`. All numbers are float32. The flags are constants where a loop
-calls these functions, so that the compiler removes their branches there and vectorises the loop.
+The equations are those of `spikestore.train.neurons.dynamics`. All numbers are float32. Callers pass constants as flags,
+so that the compiler removes the branches and vectorises the loop.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from spikestore.train.neurons.cpu.compile import LEAST, ONE, TINY, ZERO, exp_min
 
 @inner
 def fire(v: Any, threshold: Any, inverse: Any, single: Any, by_product: Any) -> Any:
-    """Return s(t), the number of spikes; ``inverse`` is ``1 / threshold``, used if `by_product`."""
+    """Return s(t), the number of spikes; `inverse` is ``1 / threshold``, used if `by_product`."""
     if single:
         return ONE if v - threshold >= ZERO else ZERO
     whole = np.trunc(v * inverse if by_product else v / threshold)
-    # A product and no choice: NaN and -inf must come through as they do in Sinabs.
+    # A product instead of a branch: NaN and -inf must propagate as in Sinabs.
     return (ONE if v > ZERO else ZERO) * whole
 
 
 @inner
 def does_fire(v: Any, threshold: Any, single: Any) -> Any:
-    """Return 0 where `fire` returns 0, and 1 elsewhere: what a reset to zero depends on, without a division."""
+    """Return 0 if `fire` returns 0, else 1; enough for a reset to zero, and without a division."""
     if single:
         return ONE if v - threshold >= ZERO else ZERO
-    # No quotient of a float below the threshold is rounded up to 1: it spikes from there on.
-    # NaN and -inf have no whole number of thresholds.
+    # The quotient of a float below the threshold is never rounded up to 1.
+    # NaN and -inf contain no whole number of thresholds.
     return ZERO if LEAST <= v < threshold else ONE
 
 
@@ -43,7 +43,7 @@ def after_reset(v: Any, spike: Any, reset: Any, to_zero: Any) -> Any:
 
 @inner
 def not_below(v: Any, minimum: Any) -> Any:
-    """Return v'(t), the potential where there is a minimum."""
+    """Return v'(t), the potential bounded by the minimum."""
     above = v - minimum
     return (ZERO if above <= ZERO else above) + minimum
 

@@ -1,9 +1,8 @@
 """Runs a compiled task on torch's own threads.
 
-A second pool of threads beside torch's slows both down: the threads of OpenMP go on spinning for a while after each
-of torch's operations, on the cores that the others want. So the task runs in the OpenMP that torch has loaded,
-through the entry point that its compiler uses, with as many threads as torch would take. Where there is none (a
-torch that was built otherwise) plain threads take the place.
+A second thread pool would slow both down: OpenMP's threads keep spinning for a while after each operation of torch, on
+the cores that the other pool needs. So the task runs in the OpenMP library that torch has loaded, through the entry point
+that compilers use, with as many threads as torch. If torch was built without it, plain threads are used.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ _LIBRARIES = ("libgomp.so.1", "libomp.so", "libiomp5.so", "libomp.dylib", "libio
 
 
 def run_task(task: Any, job: int, parts: int) -> None:
-    """Call a task on several threads at once, and wait for all.
+    """Call a task on several threads and wait for all of them.
 
     Parameters
     ----------
     task : numba.core.ccallback.CFunc
-        Takes the address of the job, and pieces of it until none is left.
+        Takes the address of the job; works on its pieces until none is left.
     job : int
         Address of the job.
     pieces : int
-        Pieces of the job: more threads than that are not started.
+        Number of pieces of the job, the limit for the number of threads.
     """
     threads = min(torch.get_num_threads(), parts)
     if threads <= 1:
@@ -48,8 +47,8 @@ def run_task(task: Any, job: int, parts: int) -> None:
 
 @cache
 def _openmp() -> Any:
-    """``GOMP_parallel`` of an OpenMP library that is in this process already; None if there is none."""
-    if not hasattr(os, "RTLD_NOLOAD"):  # Windows can't ask for a library that is loaded already
+    """Return ``GOMP_parallel`` of the OpenMP library loaded in this process; None if there is none."""
+    if not hasattr(os, "RTLD_NOLOAD"):  # Windows can't look up a loaded library
         return None
     for name in _LIBRARIES:
         try:
@@ -64,5 +63,5 @@ def _openmp() -> Any:
 
 @cache
 def _plain_threads(_process: int) -> ThreadPoolExecutor:
-    # By process: threads do not survive a fork.
+    # One pool per process: threads do not survive a fork.
     return ThreadPoolExecutor(thread_name_prefix="spikestore-iaf")

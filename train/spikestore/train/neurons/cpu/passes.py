@@ -1,4 +1,4 @@
-"""Passes over time on the CPU: hands tensors to the compiled kernels."""
+"""Passes over time on the CPU: calls the compiled kernels with tensors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from spikestore.train.neurons.surrogates import SingleExponential, as_single_exp
 _PLACE = {name: place for place, name in enumerate(JOB)}
 _OCTETS = ("packed", "source")
 _BLOCK = 1 << 16
-"""Elements for which torch evaluates a surrogate at once, so that its intermediate results stay in the cache."""
+"""Elements per evaluation of a surrogate by torch, so that intermediate results stay in the cache."""
 
 
 def forward(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool, record: bool
 ) -> tuple[Pass, Tensor | None]:
-    """Return spikes and potentials, and what `backward` needs if `keep`; arguments as `integrate_and_fire`."""
+    """Return the pass and, if `keep`, the potentials that `backward` needs; arguments as in `integrate_and_fire`."""
     x, v_mem = x.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
     spikes = torch.empty_like(x)
     kept = torch.empty_like(x) if keep else None
@@ -46,7 +46,7 @@ def forward(
 def backward(
     kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return gradients by input, written to `out` if given, and first potentials, from those by spikes and last ones."""
+    """Return gradients by input (written to `out` if passed) and initial potentials, from those by spikes and last ones."""
     spikes, v_mem = spikes.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
     x = torch.empty_like(kept) if out is None else out
     exponential = as_single_exponential(neuron.surrogate)
@@ -72,12 +72,12 @@ def backward(
 
 
 def word(job: Any, name: str) -> int:
-    """Return a word of a job."""
+    """Return a word of a job by its name."""
     return int(job[_PLACE[name]])
 
 
 def exponential_numbers(neuron: Neuron, exponential: SingleExponential) -> tuple[dict[str, float], bool]:
-    """Return scale and width as torch computes them, and whether the width is given by its inverse."""
+    """Return scale and width, computed as in torch, and whether the width is replaced by its inverse."""
     width = neuron.threshold * exponential.grad_width
     by_width = _is_power_of_two(float(width))
     numbers = {
@@ -88,14 +88,14 @@ def exponential_numbers(neuron: Neuron, exponential: SingleExponential) -> tuple
 
 
 def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
-    """Return the words of a job."""
+    """Return the words of a job for tensors of this shape."""
     job = np.zeros(len(JOB), np.int64)
     job[_PLACE["batch"]], job[_PLACE["time"]], job[_PLACE["neurons"]] = shape
     for name, word in words.items():
-        # Kernels read addresses: another dtype would be read as nonsense.
+        # Kernels read memory by address: another dtype would be misread.
         expected = torch.uint8 if name in _OCTETS else torch.float32
         if isinstance(word, Tensor) and (word.dtype != expected or not word.is_contiguous()):
-            raise TypeError(f"{name} is {word.dtype}, should be contiguous {expected}")
+            raise TypeError(f"{name} must be contiguous {expected}, got {word.dtype}")
         job[_PLACE[name]] = word.data_ptr() if isinstance(word, Tensor) else word or 0
     return job
 
@@ -103,10 +103,10 @@ def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
 def run_job(
     task: Any, shape: torch.Size, neuron: Neuron, more: dict[str, float] | None = None, **words: Any
 ) -> Any:
-    """Run a task on a job, and return the job's words. The caller holds on to the tensors."""
+    """Run a task on a new job; return the job's words. The caller must keep the tensors alive."""
     job, threshold = new_job(shape, **words), float(neuron.threshold)
     if not threshold > 0:
-        raise UsageError(f"spike_threshold should be above 0, found {threshold}")
+        raise UsageError(f"spike_threshold must be above 0, got {threshold}")
     numbers = {
         "threshold": threshold,
         "inverse": 1 / threshold,
@@ -121,13 +121,13 @@ def run_job(
 
 
 def modes_of(neuron: Neuron) -> tuple[bool, bool, bool, bool]:
-    """Return single, by_product, bounded and to_zero, as the tasks take them; where a mode changes nothing it is False."""
+    """Return the modes single, by_product, bounded and to_zero of a neuron; a mode without effect is False."""
     product = not neuron.single and _is_power_of_two(float(neuron.threshold))
     return neuron.single, product, neuron.minimum is not None, neuron.to_zero
 
 
 def _is_power_of_two(value: float) -> bool:
-    # Not the extremes, whose inverse is no normal number.
+    # Without the extremes, whose inverse is not a normal number.
     return float(np.frexp(value)[0]) == 0.5 and 2.0**-100 < value < 2.0**100
 
 

@@ -1,4 +1,4 @@
-"""Sums over the few rows of a matrix that count: vector by sparse matrix, in registers."""
+"""Products of a mostly zero vector and a matrix: sums over the rows of non-zero elements, in SIMD registers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numba.core import cgutils
 from spikestore.train.neurons.cpu.compile import UNPACKED, floats, inner, intrinsic
 
 TILE, PAD = 64, 16
-"""Neighbouring places that stay in registers at once; rows are padded to multiples of the second."""
+"""Numbers of neighbouring elements that are held in registers; rows are padded to multiples of the second."""
 
 
 def _tiles(size: int) -> tuple[Any, Any]:
-    """Return `gather` and `scatter` for `size` neighbouring places, which stay in registers."""
+    """Return `gather` and `scatter` for `size` neighbouring elements, which stay in registers."""
     vector = ir.VectorType(ir.FloatType(), size)
 
     def vector_at(builder: Any, pointer: Any) -> Any:
@@ -31,7 +31,7 @@ def _tiles(size: int) -> tuple[Any, Any]:
         return context.make_array(signature.args[place])(context, builder, value=arguments[place]).data
 
     def each_active(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """Loop over active rows: yield a tile full of the factor, and a pointer to the row's tile."""
+        """Emit a loop over active rows; yield a tile filled with the factor, and a pointer to the row's tile."""
         active, factors = (data_of(context, builder, signature, arguments, place) for place in (0, 2))
         with cgutils.for_range(builder, arguments[1]) as loop:
             k = builder.load(builder.gep(active, [loop.index]))
@@ -99,7 +99,7 @@ _gather_narrow, _scatter_narrow = _tiles(PAD)
 
 
 def _compared(relation: str, octet: int) -> Any:
-    """Return a function that compares 64 bytes from `first` on: bit i of the mask stands for ``values[first + i]``."""
+    """Return a function that compares 64 bytes from `first` on; bit i of its result is for ``values[first + i]``."""
 
     def compare(_context: Any, values: Any, first: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -122,7 +122,7 @@ _not_zero, _unpacked = _compared("!=", 0), _compared("==", int(UNPACKED))
 
 @intrinsic
 def _bits(_context: Any, mask: Any) -> Any:
-    """Return how many bits are set."""
+    """Return the number of set bits."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -132,7 +132,7 @@ def _bits(_context: Any, mask: Any) -> Any:
 
 @intrinsic
 def _lowest(_context: Any, mask: Any) -> Any:
-    """Return the number of the lowest bit that is set."""
+    """Return the position of the lowest set bit."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
@@ -142,7 +142,7 @@ def _lowest(_context: Any, mask: Any) -> Any:
 
 @inner
 def list_active(source: Any, active: Any) -> Any:
-    """Write the places of `source` that are not 0 to `active`; return how many there are."""
+    """Write the positions of non-zeros in `source` to `active`; return their number."""
     active_count: Any = 0
     count = len(source)
     if count < 64:
@@ -151,7 +151,7 @@ def list_active(source: Any, active: Any) -> Any:
             active_count += np.int64(source[k] != 0)
         return active_count
     for begin in range(0, count, 64):
-        # The last word ends where the row does; what the word before it had is shifted out.
+        # The last word ends with the row; bits that the word before has covered are shifted out.
         first = min(begin, count - 64)
         mask = _not_zero(source, first) >> np.uint64(begin - first)
         while mask != 0:
@@ -163,7 +163,7 @@ def list_active(source: Any, active: Any) -> Any:
 
 @inner
 def count_packed(packed: Any) -> Any:
-    """Return how many bytes are not 0, and how many are `UNPACKED`."""
+    """Return the number of bytes that are not 0, and of those that are `UNPACKED`."""
     not_zero: Any = 0
     too_large: Any = 0
     count = len(packed)

@@ -1,1 +1,1 @@
-"""The passes on the GPU, compiled by Triton."""
+"""Passes over time on the GPU, compiled by Triton."""

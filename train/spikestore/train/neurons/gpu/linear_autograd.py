@@ -1,12 +1,12 @@
-"""A linear layer and the neurons behind it as one step on a GPU, which keeps a byte a spike for the backward pass.
+"""A linear layer and the next neurons as one step on a GPU, which stores one byte per spike count for the backward pass.
 
-As on the CPU the layer's input is kept as bytes, which are also the spikes of the layer before, and membrane potentials
-are not kept: the backward pass takes the same matrix product once more, which gives the same bits on the same device,
-and lets the neurons integrate it again. What is computed again is there for one layer at a time.
+As on the CPU, the layer's input is stored as bytes, which are also the spikes of the layer before, and membrane potentials
+are not stored: the backward pass repeats the matrix product, which has the same bits on the same device, and recomputes
+the potentials from it, for one layer at a time.
 
-How many spikes are no bytes is known on the device only, and to ask would be to wait for it: numbers above 254 go to a list
-of fixed length. Only a network of which more than one neuron in 512 fires more than 254 times in a time bin outgrows it;
-its gradients become NaN, never silently wrong.
+Only the device knows how many counts do not fit a byte, and reading that would synchronise: numbers above 254 are written
+to a list of fixed length. It overflows if more than one neuron in 512 spikes more than 254 times in a time bin; gradients
+are then NaN, never silently wrong.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from spikestore.train.neurons.gpu import passes as triton_kernels
 from spikestore.train.neurons.gpu.passes import PackedSpikes
 
 RECOMPUTE = True
-"""Compute potentials again, rather than keep them: 1 byte instead of 5 for each neuron and time bin, and one pass more."""
+"""Recompute potentials instead of storing them: 1 byte instead of 5 for each neuron and time bin, for one more pass."""
 
 
 class LinearIAF(torch.autograd.Function):
-    """``neurons(linear(x))``: called with (x, weight, bias, v_mem, neuron, packed x or None, list for packed spikes)."""
+    """Autograd function of ``neurons(linear(x))``; arguments (x, weight, bias, v_mem, neuron, packed x or None, list).
+
+    The packed spikes are appended to the list.
+    """
 
     @staticmethod
     def forward(
@@ -51,7 +54,7 @@ class LinearIAF(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
-        """Return gradients by x, weight, bias and first potentials."""
+        """Return gradients by x, weight, bias and initial potentials."""
         weight, bias, initial, kept, *saved = ctx.saved_tensors
         source = _source(saved)
         if kept is None:
@@ -61,7 +64,7 @@ class LinearIAF(torch.autograd.Function):
 
 
 class LinearOfSpikes(torch.autograd.Function):
-    """``linear(x)`` of packed spikes: called with (x, weight, bias, packed x)."""
+    """Autograd function of ``linear(x)`` for packed spikes; arguments (x, weight, bias, packed x)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, source: PackedSpikes) -> Tensor:
@@ -88,7 +91,7 @@ def _source(saved: list[Tensor]) -> Tensor:
 def _linear_gradients(
     ctx: Any, source: Tensor, weight: Tensor, bias: Tensor | None, output: Tensor
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return gradients by input, weight and bias, where they are wanted, from those by the output."""
+    """Return gradients by input, weight and bias, each None if not needed, from the gradient by the output."""
     by_x, by_weight, by_bias = ctx.needs_input_grad[:3]
     flat = output.reshape(-1, output.shape[2])
     return (

@@ -1,9 +1,9 @@
-"""Passes over time on a GPU: Triton compiles them when they are first run, there is nothing to build.
+"""Passes over time on a GPU, compiled by Triton at first use.
 
-One program takes `_BLOCK` neighbouring neurons of the flattened (batch, neurons) through all time steps, membrane
-potentials in registers; neighbouring threads touch neighbouring addresses. Inputs and spikes may be half precision,
-everything in between is float32. Products are not fused with sums, and divisions are rounded as IEEE 754 says: so
-spikes are those of Sinabs, and of the CPU.
+One program runs `_BLOCK` neighbouring neurons of the flattened (batch, neurons) through all time steps with membrane
+potentials in registers; neighbouring threads access neighbouring addresses. Inputs and spikes may be half precision, all
+else is float32. Products are not fused with sums, and divisions are rounded by IEEE 754, so spikes equal those of Sinabs
+and of the CPU.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from spikestore.train.neurons.surrogates import as_single_exponential
 try:
     import triton
     import triton.language as tl
-except ImportError as error:  # CPU builds of torch bring none
+except ImportError as error:  # CPU builds of torch do not install it
     raise MissingExtraError(
-        "the fused IAF needs Triton on a GPU; CUDA builds of torch bring it: pip install triton",
+        "the backend fused needs Triton on a GPU, which CUDA builds of torch install: pip install triton",
         extra="train",
     ) from error
 
 _BLOCK = 128
 _LEAST_LENGTH, _SPIKES_PER_ENTRY = 256, 512
-"""Length of the list beside packed spikes: at least so many numbers, or one for so many spikes."""
+"""Length of the list for large counts: at least the first, or the number of spikes divided by the second."""
 
 
-# Sizes that Triton must not compile variants for: another length of the batch would stop training for a second.
+# Sizes without compiled variants: otherwise a new length of the batch would stop training for a second.
 _SIZES = ["time", "neurons", "all_neurons", "list_length"]
 
 MOST_PACKED, UNPACKED = 254, 255
-"""Largest count that fits the byte of a spike, and the byte that says that the count is in a list beside."""
+"""Largest count that is stored as a byte, and the byte that marks a count in the list."""
 
 _NAN = tl.constexpr(float("nan"))
 _MOST = tl.constexpr(float(MOST_PACKED))
 _ODD = tl.constexpr(float(UNPACKED))
 
-# No annotations but constexpr in kernels: Triton would take `Any` for a global variable.
+# Kernels have no annotations except constexpr: Triton would treat `Any` as a global variable.
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -51,7 +51,7 @@ def _fire(v, threshold, single: tl.constexpr):
     else:
         ratio = tl.div_rn(v, threshold)
         whole = tl.where(ratio < 0.0, tl.ceil(ratio), tl.floor(ratio))
-        # A product and no choice: NaN and -inf must come through as they do in Sinabs.
+        # A product instead of a branch: NaN and -inf must propagate as in Sinabs.
         spike = tl.where(v > 0.0, 1.0, 0.0) * whole
     return spike
 
@@ -84,7 +84,7 @@ def _forward(
         if fire:
             tl.store(spikes_at + offset, spike, mask=inside)
         if pack:
-            plain = (spike >= 0.0) & (spike <= _MOST)  # not NaN either
+            plain = (spike >= 0.0) & (spike <= _MOST)  # false for NaN too
             tl.store(packed_at + offset, tl.where(plain, spike, _ODD).to(tl.int32).to(tl.uint8), mask=inside)
             odd = tl.where(plain, 0, inside.to(tl.int32)) != 0
             slot = tl.atomic_add(odd_count_at + neuron_index * 0, 1, mask=odd, sem="relaxed")
@@ -147,16 +147,16 @@ def _backward(
 
 
 class PackedSpikes(NamedTuple):
-    """Spikes, a byte each.
+    """Spike counts as bytes, with a list of counts that do not fit.
 
     Attributes
     ----------
     packed : Tensor
-        Uint8, shape (batch, time, neurons); `UNPACKED` where the number is in the list.
+        Uint8, shape (batch, time, neurons); `UNPACKED` if the count is in the list.
     odd_count : Tensor
-        Int32, shape (1,): how many numbers are in the list, or would be if it were long enough.
+        Int32, shape (1,): number of counts for the list, which may exceed its length.
     odd_place, odd_value : Tensor
-        Int64 and float32: places in the flat spikes, and what stands there: numbers above `MOST_PACKED`, infinities, NaN.
+        Int64 and float32: positions in the flattened spikes, and values: above `MOST_PACKED`, infinite or NaN.
     """
 
     packed: Tensor
@@ -165,7 +165,7 @@ class PackedSpikes(NamedTuple):
     odd_value: Tensor
 
     def unpacked(self) -> Tensor:
-        """Return the spikes, float32. If there were more numbers for the list than it holds, the first spike is NaN."""
+        """Return the spikes as float32. If the list has overflowed, the first spike is NaN."""
         x, list_length = self.packed.to(torch.float32), len(self.odd_place)
         if x.numel():
             _restore_odd[(triton.cdiv(list_length, _BLOCK),)](
@@ -177,7 +177,7 @@ class PackedSpikes(NamedTuple):
 def forward(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool, record: bool
 ) -> tuple[Pass, Tensor | None]:
-    """Return spikes and potentials, and what `backward` needs if `keep`; arguments as `integrate_and_fire`."""
+    """Return the pass and, if `keep`, the potentials that `backward` needs; arguments as in `integrate_and_fire`."""
     x, v_mem = x.contiguous(), v_mem.contiguous()
     done = Pass(
         torch.empty_like(x),
@@ -192,8 +192,8 @@ def forward(
 def forward_packing(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
 ) -> tuple[Pass, Tensor | None, PackedSpikes]:
-    """Return what `forward` does, and the spikes as bytes. `x`, float32 and contiguous, is overwritten."""
-    # What a linear layer gives may be a view, which nobody could change in place; this is none.
+    """Return the result of `forward` and the spikes as bytes. `x`, float32 and contiguous, is overwritten."""
+    # The output of a linear layer may be a view, which autograd does not let be changed in place; this is not a view.
     spikes = x.new_empty(0).set_(x)  # type: ignore[call-overload]
     v_mem, last = v_mem.contiguous(), torch.empty_like(v_mem, memory_format=torch.contiguous_format)
     kept = torch.empty_like(x) if keep else None
@@ -209,7 +209,7 @@ def forward_packing(
 
 
 def potentials(x: Tensor, v_mem: Tensor, neuron: Neuron) -> Tensor:
-    """Return potentials before resets, which `backward` needs, written over `x`, float32 and contiguous."""
+    """Return potentials before resets, which `backward` needs; they overwrite `x`, float32 and contiguous."""
     v_mem = v_mem.contiguous()
     _run_forward(x, v_mem, neuron, torch.empty_like(v_mem), kept=x)
     return x
@@ -226,7 +226,7 @@ def _run_forward(
     record: Tensor | None = None,
     packed: PackedSpikes | None = None,
 ) -> None:
-    """Write what is given; each element of `x` is read before anything is written in its place."""
+    """Run the forward kernel; write the outputs that are not None. An output may share memory with `x`."""
     _, time, neurons = x.shape
     if last.numel():
         odd = (x, x, x, x) if packed is None else tuple(packed)
@@ -240,14 +240,14 @@ def _run_forward(
 
 
 def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
-    """Return gradients by input and first potentials, from those by spikes and last potentials."""
+    """Return gradients by input and initial potentials, from those by spikes and last potentials."""
     spikes, v_mem = spikes.contiguous(), v_mem.contiguous()
     batch, time, neurons = kept.shape
     x, first = torch.empty_like(spikes), torch.empty_like(v_mem)
     exponential = as_single_exponential(neuron.surrogate)
     given = neuron.surrogate(kept, neuron.threshold) if exponential is None else None
     scale = width = neuron.threshold
-    if exponential is not None:  # on the device: nothing waits for it
+    if exponential is not None:  # on the device: no synchronisation
         width = neuron.threshold * exponential.grad_width
         scale = exponential.grad_scale / width
     threshold, minimum, reset = _parameters(neuron)
@@ -265,10 +265,10 @@ def _grid(states: Tensor) -> tuple[int]:
 
 
 def _parameters(neuron: Neuron) -> tuple[Tensor, Tensor, float]:
-    """Return threshold and minimum as tensors, which are read on the device, and a reset that is not the threshold."""
+    """Return threshold and minimum as tensors, which kernels read on the device, and a reset other than the threshold."""
     return neuron.threshold, _or(neuron.minimum, neuron.threshold), neuron.reset or 0.0
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
-    """Return an address for a tensor that is not there; it is not used."""
+    """Return a tensor, or `other` as an unused placeholder if it is None."""
     return other if tensor is None else tensor

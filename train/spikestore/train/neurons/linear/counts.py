@@ -1,4 +1,4 @@
-"""Spike counts that layers hand on."""
+"""Spike counts that layers pass to the next layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Counts(NamedTuple):
     packed : Tensor
         Uint8.
     density : float
-        Share that is not 0.
+        Share of non-zeros.
     """
 
     packed: Tensor
@@ -28,14 +28,14 @@ class Counts(NamedTuple):
 
 @dataclass
 class Link:
-    """What a layer of neurons takes from the linear layer in front of it, and leaves for the next one.
+    """The linear layer before a layer of neurons, and the counts passed between them.
 
     Attributes
     ----------
     linear : nn.Linear
-        The layer in front, which does not run by itself.
+        The layer before, which does not run separately.
     counts : Counts, PackedSpikes (on a GPU) or None
-        Its input; after the call the neurons' spikes. None if they are no small integers.
+        Its input; after the call, the neurons' spikes. None if these are not small integers.
     """
 
     linear: nn.Linear

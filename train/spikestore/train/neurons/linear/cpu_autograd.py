@@ -1,4 +1,4 @@
-"""Forward and backward of a linear layer with neurons on the CPU, and the choice of what is kept between them."""
+"""Forward and backward pass of a linear layer with neurons on the CPU, and the choice of what to store between them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from spikestore.train.neurons.neuron import Neuron
 from spikestore.train.neurons.surrogates import as_single_exponential
 
 RECOMPUTED, SPARSE = 0.15, 0.25
-"""Shares of inputs that are not 0, up to which potentials are computed again rather than kept, and up to which the
-weight's gradient is summed over what is not 0 rather than by a matrix product (measured)."""
+"""Largest share of non-zero inputs for which potentials are recomputed instead of stored, and for which the weight's
+gradient is a sum over non-zeros instead of a matrix product (measured)."""
 
 FEWEST_STEPS, LARGEST = 50, 100_000
-"""Time steps from which on, and elements of a weight up to which, the one or the other is worth it (measured): sums
-have to fit into the second-level cache, and come from much more than they are."""
+"""Fewest time steps and most elements of a weight for which either is faster (measured): sums must fit into the L2 cache
+and be much smaller than their terms together."""
 
 
 class LinearIAF(torch.autograd.Function):
-    """``neurons(linear(x))``: called with (x, weight, bias, v_mem, neuron, counts of x or None, list for those of spikes)."""
+    """Autograd function of ``neurons(linear(x))``; arguments (x, weight, bias, v_mem, neuron, counts of x or None, list).
+
+    The counts of the spikes are appended to the list.
+    """
 
     @staticmethod
     def forward(
@@ -48,8 +51,8 @@ class LinearIAF(torch.autograd.Function):
             and cpu_passes.is_repeatable(counts.packed, weight, bias, current)
         )
         done, kept, fired = cpu_passes.forward_counting(current, v_mem, neuron, keep=not recomputes)
-        if recomputes and fired is None:  # a neuron that spiked more than 254 times in a step: rare
-            current = linear(x, weight, bias)  # spikes stand in the place of the first one
+        if recomputes and fired is None:  # rare: a neuron spiked more than 254 times in a step
+            current = linear(x, weight, bias)  # spikes have overwritten the first product
             done, kept, fired = cpu_passes.forward_counting(current, v_mem, neuron, keep=True)
         ctx.neuron, ctx.has_bias, ctx.sparse = neuron, bias is not None, sparse
         source = x if counts is None else counts.packed
@@ -61,7 +64,7 @@ class LinearIAF(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
-        """Return gradients by x, weight, bias and first potentials."""
+        """Return gradients by x, weight, bias and initial potentials."""
         source, weight, bias, *potentials = ctx.saved_tensors
         outputs, needs_x = (spikes, v_mem), ctx.needs_input_grad[0]
         if len(potentials) == 1:
@@ -77,7 +80,7 @@ class LinearIAF(torch.autograd.Function):
 
 
 class LinearOfCounts(torch.autograd.Function):
-    """``linear(x)`` of counts: called with (x, weight, bias, counts of x)."""
+    """Autograd function of ``linear(x)`` for counts; arguments (x, weight, bias, counts of x)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, counts: Counts) -> Tensor:
@@ -97,7 +100,7 @@ class LinearOfCounts(torch.autograd.Function):
 
 
 def _is_summed(counts: Counts | None, weight: Tensor) -> bool:
-    """Whether the weight's gradient is summed over what is not 0."""
+    """Return whether the weight's gradient is a sum over non-zeros."""
     return (
         counts is not None
         and counts.density <= SPARSE

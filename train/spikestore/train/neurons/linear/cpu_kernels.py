@@ -1,10 +1,10 @@
-"""Compiled passes for linear layers whose input is counts, alone and together with the neurons behind.
+"""Compiled passes for linear layers whose input is counts, alone and with the neurons after them.
 
-The package's docstring has the equations. Strips and jobs are as in `spikestore.train.neurons.cpu.kernels`; where sums go over
-the batch, a strip has a group of its rows, so that the order of sums does not depend on the number of threads.
+The package's docstring has the equations. Strips and jobs are as in `spikestore.train.neurons.cpu.kernels`; for sums over
+the batch, a strip is a group of its rows, so that the order of sums does not depend on the number of threads.
 
-Kernels work on memory by address: numba counts the references of its own arrays all the time, and of their slices the
-compiler knows too little to vectorise. ``active`` lists the inputs that are not 0 in a time step.
+Kernels access memory by address: numba counts references of its arrays inside loops, and the compiler can't vectorise over
+their slices. ``active`` lists the non-zero inputs of a time step.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ from spikestore.train.neurons.cpu.neuron_step import (
 from spikestore.train.neurons.cpu.simd import PAD, count_packed, gather, list_active, scatter
 
 FEW = 16
-"""Steps whose gradients are summed before they are added to those of others, so that rounding errors stay small."""
+"""Steps whose gradients are summed separately before they are added to the total, which keeps rounding errors small."""
 
 
 @cache
 def pack_task() -> Any:
-    """Return the task that writes ``x`` to ``packed`` as uint8; ``fired`` and ``unpackable`` as `forward_task`."""
+    """Return a task that writes ``x`` to ``packed`` as uint8; ``fired`` and ``unpackable`` as in `forward_task`."""
 
     def pack(data: Any) -> None:
         job = carray(data, WORDS, np.int64)
@@ -106,7 +106,7 @@ def padded(count: int) -> int:
 
 @cache
 def linear_task() -> Any:
-    """Return the task that adds up what a linear layer gives, in the order in which `linear_backward_task` does.
+    """Return a task that computes a linear layer's output, with sums in the order of `linear_backward_task`.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def linear_task() -> Any:
 
 @inner
 def _move_sums(sums: Any, into: Any) -> None:
-    """Add `sums` to `into`, and set them to 0."""
+    """Add `sums` to `into`, then set `sums` to 0."""
     for i in range(len(sums)):
         into[i] += sums[i]
     for i in range(len(sums)):
@@ -148,7 +148,7 @@ def _move_sums(sums: Any, into: Any) -> None:
 
 @cache
 def weight_gradient_task() -> Any:
-    """Return the gradient by a linear layer's weight, from counts.
+    """Return a task that computes the gradient by a linear layer's weight from counts.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def weight_gradient_task() -> Any:
                         for i in range(neurons):
                             padded_gradient[i] = gradient[i]
                         scatter(active, count, source, row_sums_at, width, padded_gradient)
-                # In two steps, so that rounding errors stay small.
+                # In two steps, which keeps rounding errors small.
                 _move_sums(row_sums, sums)
         keep(memory)
         keep(numbers)
@@ -190,7 +190,7 @@ def weight_gradient_task() -> Any:
 
 @cache
 def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
-    """Return the backward pass of neurons behind a linear layer, from counts alone.
+    """Return a task for the backward pass of a linear layer and its neurons, from counts only.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
         reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
         scale, width = np.float32(numbers[SCALE]), np.float32(numbers[WIDTH])
         strips = (neurons + STRIP - 1) // STRIP
-        row_bytes = 4 * min(STRIP, padded(neurons))  # of one row of a strip of neurons
+        row_bytes = 4 * min(STRIP, padded(neurons))  # sums of one row of a strip of neurons
         memory = (
             np.zeros((time + 3) * row_bytes // 4, np.float32),
             np.zeros(inputs * row_bytes // 4, np.float32),
@@ -248,7 +248,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
                         v[i] = before
                         after = after_reset(before, np.float32(packed[i]), reset, to_zero)
                         state[i] = not_below(after, minimum) if bounded else after
-                # 2. Gradients, from the last step to the first; the weight's is summed on the way.
+                # 2. Gradients, from the last step to the first, with the sums of the weight's.
                 later = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)  # d(t + 1)
                 sums = carray(floats(job[SUMS] + 4 * (row * neurons + first)), count)
                 for i in range(count):
@@ -260,7 +260,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
                     packed = carray(octets(job[PACKED] + offset), count)
                     source = carray(octets(job[SOURCE] + (row * time + step) * inputs), inputs)
                     v = carray(floats(potentials_at + row_bytes * step), wide)
-                    # Three loops: of one with more tensors the compiler does not see that they don't overlap.
+                    # Three loops: with more tensors in one loop, the compiler can't prove that they don't overlap.
                     if to_zero or bounded:
                         for i in range(count):
                             spike = np.float32(packed[i])
@@ -277,7 +277,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
                         _move_sums(recent_sums, sums)
                     active_count = list_active(source, active)
                     scatter(active, active_count, source, weight_sums_at, wide, padded_gradient)
-                # 3. The row's sums go to those of its group.
+                # 3. Add the row's sums to those of its group.
                 for k in range(inputs):
                     into = job[WEIGHT_GRADIENT] + 4 * ((group * inputs + k) * padded(neurons) + first)
                     weight_sums = carray(floats(weight_sums_at + 4 * k * wide), wide)

@@ -1,4 +1,4 @@
-"""Linear layers and the neurons behind them on the CPU: hands tensors to the compiled kernels.
+"""Linear layers and the neurons after them on the CPU: calls the compiled kernels with tensors.
 
 Names of arrays, with shapes and dtypes, are in the package's docstring.
 """
@@ -23,14 +23,14 @@ from spikestore.train.neurons.surrogates import SingleExponential, as_single_exp
 
 _MOST_GROUPS = 64
 _SLICE_ELEMENTS = 1 << 21
-"""Elements of a gradient that kernels and torch's matrix products pass on at once (measured). More is fresh memory,
-which is slow; of less, overheads show."""
+"""Elements of a gradient per slice, between kernels and torch's matrix products (measured). Larger slices need fresh
+memory, which is slow; smaller ones have more overhead."""
 _EDGE, _MIDDLE = 32, 64
-"""Rows at either end of a matrix product that are compared, and rows between."""
+"""Number of rows of a matrix product that are compared at either end, and in between."""
 
 
 class Recomputed(NamedTuple):
-    """From what membrane potentials are computed again.
+    """Arrays from which membrane potentials are recomputed.
 
     Attributes
     ----------
@@ -45,16 +45,16 @@ class Recomputed(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Gradients of a linear layer and the neurons behind.
+    """Gradients of a linear layer and the neurons after it.
 
     Attributes
     ----------
     x : Tensor or None
-        By the layer's input, shape (batch, time, inputs); None if it is not wanted.
+        By the layer's input, shape (batch, time, inputs); None if not needed.
     weight, bias : Tensor
         By its weight, shape (neurons, inputs), and its bias, shape (neurons,).
     v_mem : Tensor
-        By the potentials before the first step, shape (batch, neurons).
+        By the initial potentials, shape (batch, neurons).
     """
 
     x: Tensor | None
@@ -64,7 +64,7 @@ class Gradients(NamedTuple):
 
 
 def pack(x: Tensor) -> Counts | None:
-    """Return a float32 tensor as counts; None if it holds something else than integers from 0 to 254."""
+    """Return a float32 tensor as counts; None unless all values are integers from 0 to 254."""
     x = x.detach().contiguous()
     packed = torch.empty_like(x, dtype=torch.uint8)
     job = cpu.new_job(x.shape, x=x, packed=packed)
@@ -75,11 +75,11 @@ def pack(x: Tensor) -> Counts | None:
 def forward_counting(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
 ) -> tuple[Pass, Tensor | None, Counts | None]:
-    """Return what `cpu.forward` does, and the spikes as counts; None if there are more than 254 in a step.
+    """Return the result of `cpu.forward` and the spikes as counts, None if a neuron spiked more than 254 times in a step.
 
-    Spikes are written over `x`, which is the caller's to give away: fresh memory costs as much as the pass itself.
+    Spikes overwrite `x`: fresh memory costs as much time as the pass itself.
     """
-    # What a linear layer gives may be a view, which nobody could change in place; this is none.
+    # The output of a linear layer may be a view, which autograd does not let be changed in place; this is not a view.
     spikes = x.new_empty(0).set_(x.contiguous())  # type: ignore[call-overload]
     v_mem = v_mem.clone(memory_format=torch.contiguous_format)
     packed = torch.empty_like(spikes, dtype=torch.uint8)
@@ -96,10 +96,10 @@ def _counts(job: Any, packed: Tensor) -> Counts | None:
 
 
 def is_repeatable(source: Tensor, weight: Tensor, bias: Tensor | None, output: Tensor) -> bool:
-    """Whether sums over counts give what the matrix product gave, to the last bit.
+    """Return whether sums over counts equal the matrix product to the last bit.
 
-    They do where the library adds products up in their order; which orders it takes depends on its version, the
-    processor and the layer's size. So rows at both ends and between are compared, all if there are few.
+    They do if the library sums products in order, which depends on its version, the processor and the layer's size. So
+    rows at both ends and in between are compared; all of them if they are few.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def is_repeatable(source: Tensor, weight: Tensor, bias: Tensor | None, output: T
     weight, bias : Tensor or None
         Of the layer.
     output : Tensor
-        What it gave, shape (batch, time, neurons).
+        Its output, shape (batch, time, neurons).
     """
     source, output = source.view(-1, source.shape[2]), output.view(-1, output.shape[2])
     if len(source) > 2 * _EDGE + _MIDDLE:
@@ -143,7 +143,7 @@ def backward_recomputed(
     *,
     needs_x: bool,
 ) -> Gradients:
-    """Return gradients of a linear layer and the neurons behind, whose potentials are computed again.
+    """Return gradients of a linear layer and the neurons after it, with recomputed potentials.
 
     Parameters
     ----------
@@ -152,13 +152,13 @@ def backward_recomputed(
     layer : tuple of Tensor
         Its weight, and its bias or None.
     recomputed : Recomputed
-        From what to compute potentials.
+        Arrays to compute potentials from.
     gradients : tuple of Tensor
         By spikes, shape (batch, time, neurons), and last potentials.
     neuron : Neuron
         Parameters; the surrogate is a single exponential.
     needs_x : bool
-        Whether the gradient by the layer's input is wanted.
+        Whether the gradient by the layer's input is needed.
     """
     (weight, bias), (spikes, v_mem) = layer, gradients
     numbers, by_width = cpu.exponential_numbers(
@@ -208,7 +208,7 @@ def backward_kept(
     sparse: bool,
     needs_x: bool,
 ) -> Gradients:
-    """Return gradients of a linear layer and the neurons behind, from potentials that were kept.
+    """Return gradients of a linear layer and the neurons after it, from stored potentials.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def backward_kept(
     gradients, neuron, needs_x
         As for `backward_recomputed`, with any surrogate.
     sparse : bool
-        The input is uint8 and mostly 0: the weight's gradient is summed over what is not.
+        The input is uint8 and mostly 0: the weight's gradient is a sum over non-zeros.
     """
     spikes, v_mem = gradients
     first, sums = torch.empty_like(v_mem), torch.empty_like(v_mem)
@@ -241,7 +241,7 @@ def backward_kept(
 
 
 def input_gradient(weight: Tensor, output: Tensor) -> Tensor:
-    """Return the gradient by a linear layer's input from that by its output, shape (batch, time, neurons)."""
+    """Return the gradient by a linear layer's input; `output` is that by its output, shape (batch, time, neurons)."""
     return _flat(output).mm(weight).view(*output.shape[:2], weight.shape[1])
 
 
@@ -255,7 +255,7 @@ def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
     output : Tensor
         Gradient by its output, float32, shape (batch, time, neurons).
     sparse : bool
-        Sum over what is not 0 in the input; otherwise multiply matrices.
+        Sum over non-zeros of the input; otherwise multiply matrices.
     """
     if not sparse:
         return _flat(output).t().mm(_flat(source).to(output.dtype))
@@ -266,9 +266,9 @@ def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
 
 
 class _BatchSlices:
-    """Cuts a batch into slices of rows: their gradients are made by a kernel and read by a matrix product at once.
+    """Slices of a batch: a kernel computes the gradient of a slice, and a matrix product reads it from the cache.
 
-    The weight's gradient is summed in groups of rows, which are the same for any number of threads, and so are sums.
+    The weight's gradient is summed in groups of rows. Groups, and so sums, are the same for any number of threads.
 
     Parameters
     ----------
@@ -291,7 +291,7 @@ class _BatchSlices:
         return self._like.new_zeros(-(-batch // self.group), self._inputs, -(-neurons // PAD) * PAD)
 
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield rows, their groups, and memory for the gradient by the layer's output: the same for all slices."""
+        """Yield rows, their groups, and memory for the gradient by the layer's output, which all slices share."""
         memory = torch.empty_like(self._like[: self._rows], memory_format=torch.contiguous_format)
         for start in range(0, len(self._like), self._rows):
             rows = slice(start, min(start + self._rows, len(self._like)))
@@ -315,7 +315,7 @@ def _unpadded(weights: Tensor, neurons: int) -> Tensor:
 
 
 def _columns(weight: Tensor) -> Tensor:
-    """Return a weight as the kernels read it: (inputs, outputs), padded."""
+    """Return a weight in the layout of the kernels: (inputs, outputs), padded."""
     return torch.nn.functional.pad(weight.t(), (0, -len(weight) % PAD)).contiguous()
 
 

@@ -1,4 +1,4 @@
-"""What layers call: a linear layer with the neurons behind it, or one of counts alone, on the device of its input."""
+"""Functions that layers call: a linear layer with the neurons after it, or alone with counts as input, on any device."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def pack(x: Tensor) -> Counts | None:
-    """Return a float32 tensor as counts; None if it holds something else than integers from 0 to 254, or is on a GPU.
+    """Return a float32 tensor as counts; None if it is on a GPU, or unless all values are integers from 0 to 254.
 
-    To look what it holds would be to wait for the GPU.
+    Checking the values on a GPU would synchronise.
     """
     if x.device.type != "cpu":
         return None
@@ -26,7 +26,7 @@ def pack(x: Tensor) -> Counts | None:
 
 
 def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Link) -> Pass:
-    """Let neurons integrate ``link.linear(x)``, and fire; gradients flow to `x`, weight, bias and `v_mem`.
+    """Return the pass of neurons whose input is ``link.linear(x)``; differentiable by `x`, weight, bias and `v_mem`.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
 
 
 def linear_of_counts(x: Tensor, layer: nn.Linear, counts: Counts | PackedSpikes) -> Tensor:
-    """Return ``layer(x)``, keeping `counts`, which are those of `x`, for the backward pass."""
+    """Return ``layer(x)``; store `counts`, those of `x`, for the backward pass."""
     output: Tensor = _joint_functions(x)[1].apply(x, layer.weight, layer.bias, counts)
     return output
 
 
 def _joint_functions(x: Tensor) -> tuple[Any, Any]:
-    """Return the functions of a linear layer with neurons, and of one that reads counts, for a device."""
+    """Return the autograd functions of a device: for a linear layer with neurons, and for one whose input is counts."""
     if x.device.type == "cpu":
         from spikestore.train.neurons.linear import cpu_autograd
 

@@ -144,13 +144,13 @@ def test_several_and_a_transform(features: FeatureSet) -> None:
         (lambda: EventDrop(1.5), "probability is 1.5"),
         (lambda: SpatialFlip(-0.1), "probability is -0.1"),
         (lambda: SpatialFlip(axis="t"), "axis is 't'"),
-        (lambda: TimeShift("3"), "bins is '3', should be a whole number from 0 on"),  # type: ignore[arg-type]
+        (lambda: TimeShift("3"), "bins must be a whole number from 0 on, got '3'"),  # type: ignore[arg-type]
         (lambda: TimeShift(True), "bins is True"),
         (lambda: TimeShift(2**31), "bins is 2147483648"),
         (lambda: ChannelJitter(1.5), "channels is 1.5"),  # type: ignore[arg-type]
-        (lambda: EventDrop("a"), "probability is 'a', should be a number from 0 to 1"),  # type: ignore[arg-type]
+        (lambda: EventDrop("a"), "probability must be a number from 0 to 1, got 'a'"),  # type: ignore[arg-type]
         (lambda: EventDrop(float("nan")), "probability is nan"),
-        (lambda: EventDrop(0.1, seed=None), "seed is None, should be a whole number"),  # type: ignore[arg-type]
+        (lambda: EventDrop(0.1, seed=None), "seed must be a whole number, got None"),  # type: ignore[arg-type]
     ],
 )
 def test_refuses_nonsense(make: Callable[[], object], message: str) -> None:

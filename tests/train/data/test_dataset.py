@@ -104,7 +104,7 @@ def test_rows_choose_items(features: FeatureSet, whole: str) -> None:
         for item, row in enumerate(dataset.rows):
             assert np.array_equal(dataset[item][0], features.frames(int(row)))
             assert dataset[item][1] == dataset.targets[item] == features.read(int(row), int(row) + 1).label[0]
-    for wrong, message in (([1, 1], "a row twice"), ([150], "rows go from 150"), ([3], "every one was skipped"), ([0.5], "row numbers")):  # fmt: skip
+    for wrong, message in (([1, 1], "a row twice"), ([150], "rows go from 150"), ([3], "all were skipped"), ([0.5], "row numbers")):  # fmt: skip
         with pytest.raises(UsageError, match=message):
             FeatureDataset(source, rows=wrong)
 
@@ -113,7 +113,7 @@ def test_a_partition_chooses_items(features: FeatureSet) -> None:
     """By its name, which packed columns can't look up."""
     with pytest.raises(LookupError, match="no partition 'half'"):
         FeatureDataset(features, rows="half:a")
-    with pytest.raises(UsageError, match=r"give partition_rows\(features, rows\)"):
+    with pytest.raises(UsageError, match=r"pass partition_rows\(features, rows\)"):
         FeatureDataset(pack(features), rows="half:a")
 
 
@@ -124,7 +124,7 @@ def test_columns_are_those_of_items(features: FeatureSet) -> None:
     for name in ("label", "nnz", "n_bins", *stored.extras):
         truth = stored.extras[name] if name in stored.extras else getattr(stored, name)
         assert np.array_equal(dataset.column(name), truth[dataset.rows])
-    with pytest.raises(UsageError, match="there is no column 'speakr', but label, n_bins, nnz"):
+    with pytest.raises(UsageError, match="no column 'speakr'; the columns are label, n_bins, nnz"):
         dataset.column("speakr")
 
 
@@ -150,18 +150,18 @@ def test_rows_where_takes_names_of_classes(features: FeatureSet) -> None:
         assert rows_where(features, "label", values).tolist() == no
         assert dataset.rows[rows_where(dataset, "label", values)].tolist() == no
     assert len(rows_where(features, "label", ("yes", "no"))) == 149
-    with pytest.raises(UsageError, match="no class 'class1': the set has yes, no"):
+    with pytest.raises(UsageError, match="no class 'class1'; the classes are yes, no"):
         rows_where(features, "label", "class1")
-    with pytest.raises(UsageError, match="the column nnz has numbers, not '3'"):
+    with pytest.raises(UsageError, match="values of the column nnz must be numbers, got '3'"):
         rows_where(features, "nnz", "3")
-    with pytest.raises(UsageError, match="a FeatureSet or a FeatureDataset is needed, not 'demo'"):
+    with pytest.raises(UsageError, match="features must be a FeatureSet or a FeatureDataset, got 'demo'"):
         rows_where("demo", "label", 1)  # type: ignore[arg-type]
 
 
 def test_transforms_that_are_none(features: FeatureSet) -> None:
     """Are named at construction; a class such as int is a callable."""
     assert isinstance(FeatureDataset(features, None, int)[0][1], int)
-    with pytest.raises(UsageError, match="transform is 'flip', should be a callable"):
+    with pytest.raises(UsageError, match="transform must be a callable"):
         FeatureDataset(features, "flip")  # type: ignore[arg-type]
 
 

@@ -78,7 +78,7 @@ def test_an_index_outside_of_its_sample_is_refused(packed: PackedColumns) -> Non
     index[packed.offsets[filled + 1] - 1] = packed.n_bins[filled] * packed.site_count
     wrong = PackedColumns(**{**vars(packed), "index": index})
     frames = np.zeros((2, 30 * packed.site_count), np.float32)
-    with pytest.raises(DamagedError, match=f"row {packed.rows[filled]} has a non-zero outside of its frames"):
+    with pytest.raises(DamagedError, match=f"row {packed.rows[filled]} has a non-zero outside its frames"):
         host_pointers(wrong, np.array([0, filled])).fill(frames, ALONE)
     assert not frames[1, index[packed.offsets[filled + 1] - 1] :].any()
 

@@ -98,7 +98,7 @@ class _Wrapped(IterableDataset[Batch]):
 def test_several_workers_would_repeat_every_sample(features: FeatureSet) -> None:
     """Each would hand out all of them."""
     wrapped = _Wrapped(FeatureLoader(features, 8, "host"))
-    with pytest.raises(UsageError, match="would hand out every sample"):
+    with pytest.raises(UsageError, match="would yield every sample"):
         list(DataLoader(wrapped, batch_size=None, num_workers=2))
 
 

@@ -129,7 +129,7 @@ def test_refuses_what_does_not_fit(features: FeatureSet, monkeypatch: pytest.Mon
     """A set that is too large is refused before it is loaded, with an estimate."""
     monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
     for residence in ("host", "device"):
-        with pytest.raises(UsageError, match=r"needs [0-9.]+ kB packed, and 1\.0 kB are free"):
+        with pytest.raises(UsageError, match=r"needs [0-9.]+ kB packed; the .* has 1\.0 kB free"):
             FeatureLoader(features, 16, residence)
 
 
@@ -153,9 +153,9 @@ def test_refuses_nonsense(features: FeatureSet, wrong: dict[str, object]) -> Non
 
 def test_slips_are_told(features: FeatureSet) -> None:
     """A name instead of a feature set, a device that is none or not here, a batch size that is no number."""
-    with pytest.raises(UsageError, match=r"FeatureSet is needed, not 'demo:train': .*Store"):
+    with pytest.raises(UsageError, match=r"features must be a FeatureSet, got 'demo:train': .*Store"):
         FeatureLoader("demo:train", 8)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="FeatureSet is needed"):
+    with pytest.raises(UsageError, match="must be a FeatureSet"):
         FeatureDataset("demo:train")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="'potato' is no device"):
         FeatureLoader(features, 8, device="potato")
@@ -188,19 +188,22 @@ def test_numbers_of_numpy_and_torch_are_numbers(features: FeatureSet) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 16.0}, "batch_size is 16.0, should be a whole number from 1 on"),
-        ({"batch_size": True}, "batch_size is True, should be a whole number"),
-        ({"shuffle": "False"}, "shuffle is 'False', should be True or False"),
-        ({"drop_last": 2}, "drop_last is 2, should be True or False"),
-        ({"pad_to": 1e4}, "pad_to is 10000.0, should be a whole number"),
-        ({"augment": "jitter"}, r"augment is 'jitter', should be a callable, such as TimeShift\(bins=5\)"),
+        ({"batch_size": 16.0}, "batch_size must be a whole number from 1 on, got 16.0"),
+        ({"batch_size": True}, "batch_size must be a whole number from 1 on, got True"),
+        ({"shuffle": "False"}, "shuffle must be True or False, got 'False'"),
+        ({"drop_last": 2}, "drop_last must be True or False, got 2"),
+        ({"pad_to": 1e4}, "pad_to must be a whole number from 1 on, got 10000.0"),
+        ({"augment": "jitter"}, r"augment must be a callable, such as TimeShift\(bins=5\), got 'jitter'"),
         ({"augment": [TimeShift(1), "jitter"]}, "augment is 'jitter'"),
-        ({"augment": TimeShift}, r"the class TimeShift, should be an object of it: TimeShift\(…\)"),
-        ({"transform": "flip"}, "transform is 'flip', should be a callable"),
+        ({"augment": TimeShift}, r"must be an instance, such as TimeShift\(…\), got the class TimeShift"),
+        ({"transform": "flip"}, "transform must be a callable"),
         ({"device": "mps"}, "mps was asked for, and torch can't use it here"),
         ({"device": "meta"}, "a device 'meta' holds no numbers"),
         ({"rows": [0, 0]}, "a row twice"),
-        ({"weights": np.ones(77)}, r"shape \(77,\), should be \(150,\): one for each row, or \(149,\)"),
+        (
+            {"weights": np.ones(77)},
+            r"shape \(150,\): one for each row, or \(149,\): one for each sample; got \(77,\)",
+        ),
     ],
 )
 def test_arguments_that_make_no_sense_are_named_at_once(
@@ -234,9 +237,9 @@ def test_what_scripts_ask_a_dataloader_for(features: FeatureSet, residence: resi
     assert np.array_equal(loader.dataset.rows, truth.rows)
     assert loader.dataset.classes == truth.classes
     assert getattr(loader, "sampler", None) is None
-    with pytest.raises(AttributeError, match="no attribute 'sampler': it makes its own order"):
+    with pytest.raises(AttributeError, match="no attribute 'sampler': the loader has its own order"):
         loader.sampler  # noqa: B018
-    with pytest.raises(UsageError, match="FeatureDataset gives single ones"):
+    with pytest.raises(UsageError, match="FeatureDataset for single samples"):
         loader.dataset[0]
 
 

@@ -285,7 +285,7 @@ def test_fork_is_refused(many: FeatureSet) -> None:
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
 def test_copies_are_refused(many: FeatureSet, copied: Callable[[object], object]) -> None:
     """A reader of the store stays in its process, and says what to do; sets in memory travel."""
-    with pytest.raises(UsageError, match="can't be pickled or copied: make it in the process that uses it"):
+    with pytest.raises(UsageError, match="can't be pickled or copied: create it in the process that uses it"):
         copied(FeatureLoader(many, 16, "stream"))
     copied(FeatureLoader(many, 16, "host", device="cpu"))
 
@@ -304,7 +304,7 @@ def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:
     """What streaming can't do is said at construction."""
     with pytest.raises(UsageError, match="weights need the whole set in memory"):
         FeatureLoader(many, 16, "stream", weights=np.ones(1500))
-    with pytest.raises(UsageError, match="9 ranks share 8 lanes"):
+    with pytest.raises(UsageError, match="9 ranks are too many for 8 lanes"):
         FeatureLoader(many, 16, "stream", shuffle=True, window=512, ranks=9)
     with pytest.raises(UsageError, match="window is 10"):
         FeatureLoader(many, 16, "stream", window=10)

@@ -199,7 +199,7 @@ def test_a_missing_backend_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "sinabs.exodus", None)
     with pytest.raises(MissingExtraError, match=r"`make exodus`"):
         build("linear", "exodus")
-    with pytest.raises(UnknownNameError, match=r"no backend 'slayer': it can be fused, sinabs, exodus"):
+    with pytest.raises(UnknownNameError, match=r"no backend 'slayer': use fused, sinabs, exodus"):
         backends.known_backend("slayer")
 
 
@@ -211,7 +211,7 @@ def test_exodus_refuses_a_minimum() -> None:
 
 def test_exodus_refuses_reset_to_zero() -> None:
     """EXODUS can only subtract; it would say so with an error of its own."""
-    with pytest.raises(UsageError, match=r"can only subtract .*: leave reset out, or take the backend fused"):
+    with pytest.raises(UsageError, match=r"can only subtract .*: leave reset out, or use the backend fused"):
         build("linear", "exodus", reset="zero")
 
 
@@ -221,5 +221,5 @@ def test_exodus_refuses_reset_to_zero() -> None:
 )
 def test_numbers_that_are_none_in_float32(backend: Backend, fields: dict[str, float]) -> None:
     """Are refused by name on every backend, before anything computes with them."""
-    with pytest.raises(UsageError, match=f"{next(iter(fields))} should be"):
+    with pytest.raises(UsageError, match=f"{next(iter(fields))} must be"):
         build_network(NetworkSpec(backend=backend, **fields), sites=4, classes=2)  # type: ignore[arg-type]

@@ -38,8 +38,8 @@ def test_a_cpu_build_of_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr(torch.version, "cuda", None)
     assert build_exodus.main() == 2
     assert capsys.readouterr().err == (
-        f"spikestore: error: exodus runs on CUDA alone, and this torch {torch.__version__} is a build without it: "
-        "install a CUDA build of torch, or take the backend fused\n"
+        f"spikestore: error: exodus needs CUDA, but torch {torch.__version__} was built without it: "
+        "install a CUDA build of torch, or use the backend fused\n"
     )
 
 
@@ -58,7 +58,7 @@ def test_no_toolkit(
     is_file = Path.is_file
     monkeypatch.setattr(Path, "is_file", lambda path: path.name != "nvcc" and is_file(path))
     assert build_exodus.main() == 2
-    assert "install a CUDA toolkit 13, as torch has it (13.0)" in capsys.readouterr().err
+    assert "install a CUDA toolkit 13, since torch was built with 13.0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("told", "named"), [("release 12.4, V12.4.131", "12.4"), ("broken", "does not run")])
@@ -104,4 +104,4 @@ def test_pip_is_called_with_the_recipe(
         "install", "--no-build-isolation", "--no-deps", "--no-cache-dir", "sinabs-exodus==2.0.0",
     ]  # fmt: skip
     assert calls[-1][1] == str(tmp_path)
-    assert "could not be built: pip install --no-build-isolation" in capsys.readouterr().err
+    assert "can't build exodus: pip install --no-build-isolation" in capsys.readouterr().err

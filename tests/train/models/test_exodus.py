@@ -171,5 +171,5 @@ def test_refuses_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernels would read addresses of another memory: refused before."""
     monkeypatch.setattr(backends, "_EXODUS_DEVICES", ("cuda",))
     network, frames = build("linear", "exodus")
-    with pytest.raises(UsageError, match=r"exodus takes float32 on a GPU, not torch.float32 on cpu"):
+    with pytest.raises(UsageError, match=r"exodus must be float32 on a GPU, got torch.float32 on cpu"):
         network(frames)

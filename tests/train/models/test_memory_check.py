@@ -41,8 +41,8 @@ def told(network: dict[str, Any], store_folder: Path, folder: Path) -> UsageErro
     ("network", "words"),
     [
         ({"convolutions": [{"channels": 4}]}, "runs/a.toml: network: convolutions need frames of"),
-        ({"spike_threshold": 1e-300}, "runs/a.toml: network: spike_threshold should be above 0"),
-        ({"min_v_mem": 1e300}, "runs/a.toml: network: min_v_mem should be one finite number"),
+        ({"spike_threshold": 1e-300}, "runs/a.toml: network: spike_threshold must be above 0"),
+        ({"min_v_mem": 1e300}, "runs/a.toml: network: min_v_mem must be one finite number"),
         ({"hidden": [8, 100_000_000_000]}, "runs/a.toml: network.hidden[1]: is too large: the network needs 12,800.0 GB"),
         ({"hidden": [2**53 - 1]}, "runs/a.toml: network.hidden[0]: is too large"),
     ],
@@ -76,7 +76,7 @@ def test_large_convolutions_are_told() -> None:
 def test_a_folder_in_the_way_is_told_first(store_folder: Path, tmp_path: Path, name: str) -> None:
     """Where a checkpoint will go; the end of the first epoch would be late."""
     (tmp_path / name).mkdir()
-    with pytest.raises(UsageError, match=rf"{name} is a folder, where a checkpoint will be written"):
+    with pytest.raises(UsageError, match=rf"{name} is a folder, but a checkpoint must be written there"):
         run(config(), Store(store_folder), tmp_path, device="cpu", progress=silent)
     assert [one.name for one in tmp_path.iterdir()] == [name]
 
@@ -84,9 +84,7 @@ def test_a_folder_in_the_way_is_told_first(store_folder: Path, tmp_path: Path, n
 def test_a_file_in_the_way_is_told(store_folder: Path, tmp_path: Path) -> None:
     """The right to write there would not help."""
     (tmp_path / "run").touch()
-    with pytest.raises(
-        UsageError, match="run is a file, where a folder of the run will be: take another folder"
-    ):
+    with pytest.raises(UsageError, match="run is a file, but the run needs a folder there: move it"):
         run(config(), Store(store_folder), tmp_path / "run", device="cpu", progress=silent)
 
 
@@ -94,7 +92,7 @@ def test_first_weights_are_to_blame_for_the_first_loss(store_folder: Path, tmp_p
     """No step was taken yet, so the learning rate is not at fault."""
     wild = config(network={"input_scale": 1e300})
     with pytest.raises(
-        TrainingError, match=r"linear1\.weight: before the first step.*lower input_scale"
+        TrainingError, match=r"linear1\.weight: this is before the first step.*lower input_scale"
     ) as error:
         run(wild, Store(store_folder), tmp_path, device="cpu", progress=silent)
     assert "learning_rate" not in error.value.message

@@ -95,15 +95,13 @@ def test_what_is_lost_is_told(
 
 def test_what_does_not_fit() -> None:
     """Is told in one line: the shape of frames, and layers that build_network does not make."""
-    with pytest.raises(UsageError, match=r"give frame_shape=\(polarity, \[y,\] x\)"):
+    with pytest.raises(UsageError, match=r"pass frame_shape=\(polarity, \[y,\] x\)"):
         to_nir(network())
-    with pytest.raises(
-        UsageError, match=r"frame_shape is \(11, 13\), should be \(polarity, y, x\) with 2 pol"
-    ):
+    with pytest.raises(UsageError, match=r"frame_shape must be \(polarity, y, x\) with 2 pol"):
         to_nir(network(), FRAME[1:])
-    with pytest.raises(UsageError, match=r"frame_shape is \(1, 10\), 10 numbers, and the network takes 286"):
+    with pytest.raises(UsageError, match=r"frame_shape is \(1, 10\), 10 numbers, but the network takes 286"):
         to_nir(network(convolutions=()), (1, 10))
-    with pytest.raises(UsageError, match="the layer 0 has no node in NIR: it is a GELU, and no layer that"):
+    with pytest.raises(UsageError, match="the layer 0 has no node in NIR: it is a GELU, which build_network"):
         to_nir(nn.Sequential(nn.GELU()), FRAME)
 
 

@@ -1,1 +1,1 @@
-"""From feature sets to batches."""
+"""Turns feature sets into batches."""

@@ -1,4 +1,4 @@
-"""Arguments as scripts give them: NumPy's and torch's numbers are taken, what makes no sense is named at once."""
+"""Checks arguments of the public API; accepts numbers of NumPy and torch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from spikestore.store_schemas.wording import did_you_mean
 
 
 def whole_number(name: str, value: object, least: int | None = None) -> int:
-    """Return a whole number as an int: Python's, NumPy's, or a tensor of one integer.
+    """Return `value` as an int; accepts whole numbers of Python and NumPy, and a tensor of one integer.
 
     Raises
     ------
     UsageError
-        `value` is something else, such as a bool, or less than `least`.
+        `value` has another type, such as bool, or is less than `least`.
     """
     try:
         number = None if _is_flag(value) else operator.index(value)  # type: ignore[arg-type]
@@ -28,30 +28,30 @@ def whole_number(name: str, value: object, least: int | None = None) -> int:
         number = None
     if number is None or (least is not None and number < least):
         wanted = "a whole number" + ("" if least is None else f" from {least} on")
-        raise UsageError(f"{name} is {value!r}, should be {wanted}", field=name)
+        raise UsageError(f"{name} must be {wanted}, got {value!r}", field=name)
     return number
 
 
 def true_or_false(name: str, value: object) -> bool:
-    """Return a bool: Python's, NumPy's, or 0 or 1.
+    """Return `value` as a bool; accepts bools of Python and NumPy, and 0 or 1.
 
     Raises
     ------
     UsageError
-        `value` is something else: a text such as "False" would count as true.
+        `value` is anything else, such as the text "False", which Python counts as true.
     """
     if _is_flag(value) or (isinstance(value, int | np.integer) and value in (0, 1)):
         return bool(value)
-    raise UsageError(f"{name} is {value!r}, should be True or False", field=name)
+    raise UsageError(f"{name} must be True or False, got {value!r}", field=name)
 
 
 def callables(name: str, value: object, example: str) -> tuple[Callable[..., Any], ...]:
-    """Return one callable, or a sequence of them, as a tuple; None gives none.
+    """Return a callable or a sequence of callables as a tuple; an empty one for None.
 
     Raises
     ------
     UsageError
-        Something else is among them; the message names it, and `example` as what could stand there.
+        A value is not callable; the message names it, and `example` as a valid value.
     """
     if value is None:
         return ()
@@ -59,49 +59,48 @@ def callables(name: str, value: object, example: str) -> tuple[Callable[..., Any
     functions: tuple[Any, ...] = tuple(value) if several else (value,)  # type: ignore[arg-type]
     for function in functions:
         if not callable(function):
-            raise UsageError(f"{name} is {function!r}, should be a callable, such as {example}", field=name)
+            raise UsageError(f"{name} must be a callable, such as {example}, got {function!r}", field=name)
     return functions
 
 
 def augmentations(value: object) -> tuple[Callable[..., Any], ...]:
-    """Return one augmentation, or a sequence of them, as a tuple.
+    """Return an augmentation or a sequence of augmentations as a tuple.
 
     Raises
     ------
     UsageError
-        Something is no callable, or a class in place of an object of it.
+        A value is not callable, or is a class instead of an instance.
     """
     functions = callables("augment", value, "TimeShift(bins=5)")
     for function in functions:
         if isinstance(function, type):
-            raise UsageError(
-                f"augment is the class {function.__name__}, should be an object of it: {function.__name__}(…)"
-            )
+            name = function.__name__
+            raise UsageError(f"augment must be an instance, such as {name}(…), got the class {name}")
     return functions
 
 
 def refuse_arguments(
     kind: str, others: Mapping[str, object], instead: Mapping[str, str], known: Iterable[str]
 ) -> None:
-    """Refuse keyword arguments that a class does not take.
+    """Raise for the first of the unknown keyword arguments of a class.
 
     Parameters
     ----------
     kind : str
         Name of the class.
     others : mapping of str to object
-        The arguments.
+        The unknown arguments.
     instead : mapping of str to str
-        Those of torch's DataLoader, with what takes their place.
+        Arguments of torch's DataLoader, each with what to use instead.
     known : iterable of str
-        What the class takes, to suggest the nearest.
+        Arguments of the class, to suggest the nearest.
 
     Raises
     ------
     UsageError
-        One is in `instead`.
+        The argument is in `instead`.
     TypeError
-        One is not.
+        It is not.
     """
     for name in others:
         if name in instead:
@@ -110,7 +109,7 @@ def refuse_arguments(
 
 
 def as_array(values: Any) -> npt.NDArray[Any]:
-    """Return an array; a tensor may be on any device, and in a graph."""
+    """Return values as an array; a tensor may be on any device and part of a graph."""
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 

@@ -1,10 +1,10 @@
-"""Augmentation at training time: on the packed batch, on its device, seeded by (sample, epoch).
+"""Augmentations for training: change the packed batch on its device, seeded by sample and epoch.
 
-Each class is a callable from (SparseBatch, epoch) to SparseBatch, for the loader's ``augment``. What is drawn for a
-sample depends on the seed, the epoch and the sample's row alone: not on its place in a batch, on the batch size, on
-ranks, threads, or the device. So a run that goes on from the middle of an epoch sees what it would have seen.
+Each class is a callable from (SparseBatch, epoch) to SparseBatch, for the loader's ``augment``. Random numbers of a
+sample depend only on the seed, the epoch and the sample's row: not on its position in a batch, the batch size, ranks,
+threads or the device. So a run that resumes within an epoch gets the same samples.
 
-A shift that moves an event out of its sample's frames loses it; events that jitter into one place add up.
+An event that is shifted out of its sample's frames is dropped; events that jitter to the same place add up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.batch import SparseBatch, widen
 
-# Multipliers of SplitMix64's finaliser, as signed numbers: torch's int64 wraps around as uint64 does.
+# Multipliers of SplitMix64's finaliser as signed numbers: torch's int64 wraps around like uint64.
 _FIRST = 0xBF58476D1CE4E5B9 - 2**64
 _SECOND = 0x94D049BB133111EB - 2**64
 _STEP = 0x9E3779B97F4A7C15 - 2**64
@@ -26,14 +26,14 @@ _STEP = 0x9E3779B97F4A7C15 - 2**64
 
 @dataclass(frozen=True)
 class TimeShift:
-    """Move each sample by a whole number of time bins, drawn evenly from -bins to bins.
+    """Shift each sample by a whole number of time bins, drawn uniformly from -bins to bins.
 
     Attributes
     ----------
     bins : int
         Largest shift.
     seed : int
-        Every seed gives other shifts.
+        Another seed draws other shifts.
     """
 
     bins: int
@@ -54,16 +54,16 @@ class TimeShift:
 
 @dataclass(frozen=True)
 class ChannelJitter:
-    """Move each event along x by a whole number of channels, drawn evenly from -channels to channels.
+    """Move each event along x by a whole number of channels, drawn uniformly from -channels to channels.
 
-    Events beyond the sensor's edge stay at the edge. A count moves as a whole.
+    Events stop at the edge of the sensor. All events of a count move together.
 
     Attributes
     ----------
     channels : int
         Largest move.
     seed : int
-        Every seed gives other moves.
+        Another seed draws other moves.
     """
 
     channels: int
@@ -91,7 +91,7 @@ class EventDrop:
     probability : float
         From 0 to 1.
     seed : int
-        Every seed drops others.
+        Another seed drops other non-zeros.
     """
 
     probability: float
@@ -102,7 +102,7 @@ class EventDrop:
         _check_whole("seed", self.seed)
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
-        """Return the batch without the events that were dropped."""
+        """Return the batch without the dropped non-zeros."""
         owner, index = _owner(batch), widen(batch.index)
         bits = _event_bits(batch, owner, index, self.seed, epoch, 3)
         kept = (bits >> 11) & (2**53 - 1) >= int(self.probability * 2**53)
@@ -118,9 +118,9 @@ class SpatialFlip:
     probability : float
         From 0 to 1.
     axis : {"x", "y"}
-        Which axis; sensors without y have none to flip.
+        Axis to flip; "y" needs a sensor with y.
     seed : int
-        Every seed flips others.
+        Another seed flips other samples.
     """
 
     probability: float = 0.5
@@ -130,10 +130,10 @@ class SpatialFlip:
     def __post_init__(self) -> None:
         _check_probability(self.probability)
         _check_whole("seed", self.seed)
-        _refuse(self.axis not in ("x", "y"), f"axis is {self.axis!r}, should be 'x' or 'y'")
+        _refuse(self.axis not in ("x", "y"), f"axis must be 'x' or 'y', got {self.axis!r}")
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
-        """Return the batch, some samples mirrored."""
+        """Return the batch with some samples mirrored."""
         _refuse(self.axis == "y" and len(batch.sites) < 3, "axis is 'y', but the frames have none")
         bits = _sample_bits(batch, self.seed, epoch, 4)
         flipped = ((bits >> 11) & (2**53 - 1) < int(self.probability * 2**53))[_owner(batch)]
@@ -141,7 +141,7 @@ class SpatialFlip:
         step, size = (1, width) if self.axis == "x" else (width, batch.sites[-2])
         coordinate = index // step % size
         mirrored = index + (size - 1 - 2 * coordinate) * step
-        # Places are distinct as before, but no longer ascend, which a coalesced tensor needs.
+        # Places stay distinct but must ascend for a coalesced tensor.
         return replace(
             batch, index=torch.where(flipped, mirrored, index), value=widen(batch.value), unique=False
         )
@@ -151,7 +151,7 @@ def _check_whole(name: str, number: object, least: int | None = None) -> None:
     whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     _refuse(
         not whole or (least is not None and not least <= number < 2**31),  # type: ignore[operator]
-        f"{name} is {number!r}, should be a whole number" + ("" if least is None else f" from {least} on"),
+        f"{name} must be a whole number{'' if least is None else f' from {least} on'}, got {number!r}",
     )
 
 
@@ -159,7 +159,7 @@ def _check_probability(number: object) -> None:
     real = isinstance(number, int | float | np.floating) and not isinstance(number, bool)
     _refuse(
         not real or not 0 <= number <= 1,  # type: ignore[operator]
-        f"probability is {number!r}, should be a number from 0 to 1",
+        f"probability must be a number from 0 to 1, got {number!r}",
     )
 
 
@@ -173,7 +173,7 @@ def _site_count(batch: SparseBatch) -> int:
 
 
 def _owner(batch: SparseBatch) -> Tensor:
-    """Return the number of each non-zero's sample in the batch."""
+    """Return, for each non-zero, the position of its sample in the batch."""
     numbers = torch.arange(len(batch), device=batch.index.device)
     return torch.repeat_interleave(numbers, batch.offsets.diff(), output_size=len(batch.index))
 
@@ -185,14 +185,14 @@ def _kept(batch: SparseBatch, owner: Tensor, kept: Tensor) -> SparseBatch:
 
 
 def _mixed(key: Tensor) -> Tensor:
-    """Mix 64 bits (SplitMix64's finaliser)."""
+    """Return 64 mixed bits (SplitMix64's finaliser)."""
     key = (key ^ _shifted(key, 30)) * _FIRST
     key = (key ^ _shifted(key, 27)) * _SECOND
     return key ^ _shifted(key, 31)
 
 
 def _shifted(key: Tensor, bits: int) -> Tensor:
-    """Shift to the right as if unsigned, which torch can't."""
+    """Return a logical right shift, which torch does not have."""
     return (key >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -206,10 +206,10 @@ def _sample_bits(batch: SparseBatch, seed: int, epoch: int, kind: int) -> Tensor
 
 
 def _event_bits(batch: SparseBatch, owner: Tensor, index: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
-    """Return 64 random bits for each non-zero: of its sample's, and its place."""
+    """Return 64 random bits for each non-zero, from its sample's bits and its place."""
     return _mixed((_sample_bits(batch, seed, epoch, kind)[owner] ^ index) + _STEP)
 
 
 def _whole(bits: Tensor, below: int) -> Tensor:
-    """Return whole numbers from 0 to `below` - 1, evenly."""
+    """Return whole numbers from 0 to `below` - 1, uniformly distributed."""
     return _shifted(bits, 11) % below

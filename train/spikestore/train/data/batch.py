@@ -1,7 +1,7 @@
-"""A batch as it travels: packed to the device, dense there.
+"""Batches: packed on the way to the device, then dense.
 
-torch has almost no operations on unsigned 16 and 32 bit integers: such columns are carried as signed views of the
-same bytes, and widened with a mask on the device.
+torch has almost no operations on unsigned 16 and 32 bit integers: such columns are passed as signed views of the same
+bytes, and widened with a mask on the device.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     Attributes
     ----------
     frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
-        Counts, zero behind the end of shorter samples; dense, or ``torch.sparse_coo`` on request.
+        Counts, zero after the end of shorter samples; dense, or ``torch.sparse_coo`` on request.
     labels : int64 Tensor, shape (batch,)
         Class numbers.
     lengths : int64 Tensor, shape (batch,)
@@ -52,12 +52,12 @@ class SparseBatch:
     lengths, labels, samples : int64 Tensors, shape (batch,)
         Time bins, class numbers, rows in the feature set.
     sites : tuple of int
-        Sizes of the axes behind time.
+        Sizes of the axes after time.
     longest : int, optional
-        Time bins of the longest sample, where the host knows it: asking a GPU would wait for it.
+        Time bins of the longest sample, if the host knows it; reading it from a GPU would synchronise.
     unique : bool
-        Whether no two non-zeros of a sample stand in one place; where they do, their values add up. Those of a
-        feature set never do, augmentation may move them together.
+        Whether no two non-zeros of a sample have the same place; otherwise their values add up. True for a feature set;
+        augmentation may move non-zeros together.
     """
 
     index: Tensor
@@ -79,11 +79,11 @@ class SparseBatch:
         return replace(self, **moved)
 
     def pin_memory(self) -> SparseBatch:
-        """Return the batch in page-locked memory, from which copies to a GPU can overlap work."""
+        """Return the batch in page-locked memory, so that copies to a GPU can be asynchronous."""
         return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
 
     def bins(self, pad_to: int | None = None) -> int:
-        """Return the time bins of the batch: `pad_to`, or those of its longest sample.
+        """Return the number of time bins of the batch: `pad_to`, or that of its longest sample.
 
         Raises
         ------
@@ -98,8 +98,8 @@ class SparseBatch:
     def dense(self, pad_to: int | None = None) -> Tensor:
         """Return frames: float32, shape (batch, time, polarity, [y,] x), on the batch's device.
 
-        Each place is written at most once, or holds a sum of whole numbers, which is exact in any order: so the result
-        is the same on every device and in every run.
+        Each place is written at most once, or holds a sum of whole numbers, which is exact in any order: the result is
+        the same on every device.
         """
         bins = self.bins(pad_to)
         places, values = self._places(bins)
@@ -116,8 +116,8 @@ class SparseBatch:
         if not self.unique:
             places, groups = torch.unique(places, return_inverse=True)
             values = torch.zeros(len(places), device=values.device).scatter_add_(0, groups, values)
-        # torch.sparse_coo_tensor, and coalesce() on a GPU, warn from torch 2.11 on that nobody decided about checks of
-        # invariants, in 2.11 and 2.12 even if `check_invariants` is given; the operator below them makes no checks.
+        # Since torch 2.11, torch.sparse_coo_tensor, and coalesce() on a GPU, warn that checks of invariants are undecided,
+        # in 2.11 and 2.12 even with `check_invariants`; this lower-level operator makes no checks.
         coo: Tensor = torch.ops.aten._sparse_coo_tensor_with_dims_and_tensors(
             len(shape),
             0,
@@ -132,7 +132,7 @@ class SparseBatch:
         return coo
 
     def batch(self, pad_to: int | None = None, *, sparse: bool = False) -> Batch:
-        """Return the batch with dense frames, or sparse ones."""
+        """Return the batch with dense or sparse frames."""
         frames = self.sparse_coo(pad_to) if sparse else self.dense(pad_to)
         return Batch(frames, self.labels, self.lengths, self.samples)
 
@@ -144,7 +144,7 @@ class SparseBatch:
         """Return (places in the flat dense batch, int64; values, float32), both of shape (non-zeros,)."""
         places = torch.repeat_interleave(self.offsets.diff(), output_size=len(self.index))
         places.mul_(bins * self._site_count).add_(widen(self.index))
-        # Bytes have no sign to be undone: a launch less on a GPU.
+        # uint8 needs no widening mask: one kernel launch less on a GPU.
         values = self.value if self.value.dtype == torch.uint8 else widen(self.value)
         return places, values.to(torch.float32)
 
@@ -155,7 +155,7 @@ def padded_bins(
     lengths: Tensor | npt.NDArray[np.int64],
     rows: Tensor | npt.NDArray[np.int64],
 ) -> int:
-    """Return the time bins of a batch: `pad_to`, or those of its longest sample.
+    """Return the number of time bins of a batch: `pad_to`, or that of its longest sample.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def padded_bins(
     if longest > pad_to:
         row = int(rows[int(lengths.argmax())])
         raise UsageError(
-            f"sample {row} has {longest} time bins, more than pad_to = {pad_to}: raise it, or crop"
+            f"row {row} has {longest} time bins, more than pad_to = {pad_to}: raise pad_to, or crop the sample"
         )
     return pad_to
 
@@ -183,7 +183,7 @@ class TensorColumns:
     columns : PackedColumns
         The set; on the CPU its memory is shared, not copied.
     device : torch.device or str
-        Where the columns live.
+        Device that holds the columns.
     """
 
     def __init__(self, columns: PackedColumns, device: torch.device | str = "cpu") -> None:
@@ -193,12 +193,12 @@ class TensorColumns:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the columns on the device; what belongs to a sample and not to a non-zero stays on the host."""
+        """Bytes of the columns on the device: index and value; columns with one value a sample stay on the host."""
         return self._index.nbytes + self._value.nbytes
 
     def gather(self, positions: Tensor) -> SparseBatch:
         """Return the samples at `positions` (int64, shape (batch,)), in that order."""
-        # Worked out on the host and sent as one table: nothing waits for the device, and little is started there.
+        # Computed on the host and sent as one table: no synchronisation, and few launches.
         host, wanted = self._host, positions.cpu().numpy()
         starts = host.offsets[wanted]
         table = np.zeros((6, len(wanted) + 1), np.int64)
@@ -229,13 +229,13 @@ class TensorColumns:
 
     def _sent(self, table: npt.NDArray[np.int64]) -> Tensor:
         device, tensor = self._index.device, torch.from_numpy(table)
-        if device.type == "cuda":  # from pageable memory a copy would wait
+        if device.type == "cuda":  # a copy from pageable memory would block
             tensor = tensor.pin_memory()
         return tensor.to(device, non_blocking=True)
 
 
 def widen(column: Tensor) -> Tensor:
-    """Return a column as int64, undoing the signed view of unsigned integers; floats as they are."""
+    """Return a column as int64, reverting the signed view of unsigned integers; floats are unchanged."""
     if column.dtype.is_floating_point:
         return column
     wide = column.to(torch.int64)
@@ -249,6 +249,6 @@ _MASKS = {torch.int16: 0xFFFF, torch.int32: 0xFFFF_FFFF}
 
 
 def signed_view(column: npt.NDArray[Any]) -> Tensor:
-    """Return an array as a tensor over the same memory; unsigned 16 and 32 bit integers as signed ones."""
+    """Return an array as a tensor over the same memory; unsigned 16 and 32 bit integers become signed."""
     signed = {np.dtype(np.uint16): np.int16, np.dtype(np.uint32): np.int32}.get(column.dtype)
     return torch.from_numpy(column if signed is None else column.view(signed))

@@ -1,4 +1,4 @@
-"""What a loader draws from: the samples of each batch, for rows that an order names."""
+"""Sources of a loader: return the samples of each batch in a given order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from spikestore.train.data.packed import PackedColumns
 
 
 class BatchSource(Protocol):
-    """Samples in any order."""
+    """A source of samples in any order."""
 
     waiting: int
-    """Threads that it needs in the pool for reads that wait."""
+    """Extra threads that it needs in the pool for blocking reads."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of packed columns that are held at most."""
+        """Most bytes of packed columns that are held."""
 
     def batches(
         self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
@@ -40,9 +40,9 @@ class WholeSet:
     columns : PackedColumns
         The set.
     share : RankShare
-        What of each batch this process takes.
+        This process's share of each batch.
     device : torch.device, optional
-        A GPU on which the columns live; None for host memory.
+        A GPU that holds the columns; None for host memory.
     """
 
     def __init__(self, columns: PackedColumns, *, share: RankShare, device: torch.device | None) -> None:

@@ -1,4 +1,4 @@
-"""A map-style data set over packed columns, for scripts that have a DataLoader already."""
+"""A map-style data set over packed columns, for scripts that use a DataLoader."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _OF_THE_DATALOADER = {
 
 
 class FeatureDataset(Dataset[tuple[Any, Any]]):
-    """What ``tonic.datasets.SSC(…, transform=dense_transform)`` is, from the store.
+    """Map-style data set of a feature set, in place of ``tonic.datasets.SSC(…, transform=dense_transform)``.
 
-    Items are (frames, label), as Tonic gives them: integer counts of shape (time, polarity, [y,] x), int16 unless
-    a count needs more, and an int64 class number. Recordings that were skipped are left out, so items and rows of the
-    set are two numberings: `rows` tells which row an item is, `targets` and `column` have one value for each item, and
-    `hold_out` and `rows_where` called with the data set give items.
+    Items are (frames, label) as in Tonic: integer counts of shape (time, polarity, [y,] x), int16 unless a count needs
+    more, and an int64 class number. Skipped recordings are left out, so item numbers differ from rows of the set: `rows`
+    is the row of each item, `targets` and `column` have one value for each item, and `hold_out` and `rows_where` return
+    item numbers if they are called with the data set.
 
-    The whole set is loaded at once into packed arrays. Nothing else is alive in the object, no thread, lock or
-    Rust object, so it works under a DataLoader with any number of workers and any start method.
+    The constructor loads the whole set into packed arrays. The object holds no thread, lock or Rust object, so it works in
+    a DataLoader with any number of workers and any start method.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     target_transform : callable, optional
         Applied to the label of each item.
     rows : integer or bool array or tensor, or str, optional
-        Which rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition
-        in the store, as in `FeatureLoader`. Items come in the order of the set.
+        Rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition in the
+        store, as in `FeatureLoader`. Items are in the order of the set.
     progress : callable, optional
         Called during loading as ``progress(samples_done, samples_total, label)``.
     max_frame_bytes : int, optional
@@ -56,10 +56,10 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     Raises
     ------
     UsageError
-        `rows` are no rows of the set, come twice, or none is left; a transform is no callable; or an argument is one of
-        torch's DataLoader.
+        `rows` has numbers that are not rows of the set, has duplicates, or leaves no sample; a transform is not
+        callable; or an argument belongs to torch's DataLoader.
     DamagedError
-        What is stored is not what was committed; the message names the object.
+        Stored data differ from what was committed; the message names the object.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; label i is the i-th."""
+        """Class names: label i is the i-th."""
         return self.columns.classes
 
     @property
@@ -117,7 +117,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         Raises
         ------
         UsageError
-            There is none of that name.
+            No column has that name.
         """
         return self.columns.column(name)
 
@@ -131,7 +131,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     def __getitem__(self, item: int) -> tuple[Any, Any]:
         columns, position = self.columns, operator.index(item)
         if not -len(self) <= position < len(self):
-            raise IndexError(f"item {item} of {len(self)}")
+            raise IndexError(f"item must be from 0 to {len(self) - 1}, got {item}")
         position %= len(self)
         non_zeros = slice(*columns.offsets[position : position + 2])
         n_bins = int(columns.n_bins[position])

@@ -1,9 +1,9 @@
-"""The order of an epoch: a pure function of (seed, epoch, feature set).
+"""Orders of samples in an epoch: pure functions of seed, epoch and feature set.
 
 Sample i gets the key ``mix(k + i·γ)``, with ``mix`` and γ of SplitMix64 (Steele, Lea, Flood: Fast Splittable
 Pseudorandom Number Generators, OOPSLA 2014) and k from a SHA-256 of seed, epoch and digest; samples are sorted by
-key. That is an exact uniform shuffle up to collisions of 64-bit keys, and it depends on no library's random
-stream, which may change between versions.
+key. This is an exact uniform shuffle up to collisions of 64-bit keys, and independent of library random streams, which
+may change between versions.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RankShare:
-    """Which share of every batch a process takes.
+    """The share of each batch that a process takes.
 
     Attributes
     ----------
     rank, ranks : int
-        Number of this process, and how many there are.
+        Number of this process, and the number of processes.
     """
 
     rank: int = 0
     ranks: int = 1
 
     def of(self, count: int) -> slice:
-        """Return which of `count` things in a row are this process': those from r·n/R to (r + 1)·n/R."""
+        """Return this process's slice of `count` items: those from r·n/R to (r + 1)·n/R."""
         return slice(count * self.rank // self.ranks, count * (self.rank + 1) // self.ranks)
 
 
 @dataclass(frozen=True, eq=False)
 class EpochSamples:
-    """The samples of every epoch, and what shuffles them: with the epoch's number, all that an order depends on.
+    """The samples of an epoch with seed and digest: together with the epoch number, all that an order depends on.
 
     Attributes
     ----------
     rows : int64 array, shape (samples,)
-        Rows of the feature set that are used, ascending.
+        Rows of the feature set in use, ascending.
     seed : int
-        Any integer; each gives other orders.
+        Any integer; another seed results in other orders.
     digest : str
         Digest of the feature set.
     """
@@ -62,24 +62,24 @@ class EpochSamples:
         return self.rows
 
     def shuffled(self, epoch: int) -> Rows:
-        """Return all rows in a uniform order: see `epoch_order`."""
+        """Return all rows, uniformly shuffled: see `epoch_order`."""
         return self.rows[epoch_order(len(self.rows), seed=self.seed, epoch=epoch, digest=self.digest)]
 
     def drawn(self, weights: npt.NDArray[np.float64], epoch: int) -> Rows:
-        """Return as many rows, drawn in proportion to `weights`, shape (samples,): see `weighted_order`."""
+        """Return the same number of rows, drawn in proportion to `weights`, shape (samples,): see `weighted_order`."""
         return self.rows[weighted_order(weights, seed=self.seed, epoch=epoch, digest=self.digest)]
 
 
 class BatchOrder(Protocol):
-    """The rows of every batch of every epoch, and each rank's share of them: a pure function.
+    """The rows of each batch in each epoch, and each rank's share of them: a pure function.
 
-    Where the columns live does not enter, so that every residence can hand out every order.
+    It does not depend on the residence, so every residence can yield every order.
     """
 
     name: str
-    """Tells orders apart: a position in one order means nothing in another."""
+    """Identifies the order: a position in one order is meaningless in another."""
     scattered: bool
-    """Whether the rows of a batch lie anywhere in the set, so that reading ahead of the batches gains nothing."""
+    """Whether the rows of a batch may be anywhere in the set, so that batches do not share reads."""
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[Rows, Rows]:
         """Return the rows of a rank from global batch number `first` on, and the edges of its batches.
@@ -89,21 +89,21 @@ class BatchOrder(Protocol):
         rows : int64 array, shape (samples of this rank,)
             Rows of the feature set.
         edges : int64 array, shape (batches + 1,)
-            Where each batch begins in `rows`, and the end of the last one.
+            Start of each batch in `rows`, and the end of the last.
         """
 
 
 class SlicedOrder:
-    """An order in which rank r of R takes the r-th of R slices of each global batch.
+    """Order in which rank r of R takes the r-th of R slices of each global batch.
 
     Parameters
     ----------
     name : str
-        Tells orders apart.
+        Identifies the order.
     rows_of : callable
-        Returns all rows of an epoch in order: int to int64 array, shape (samples,).
+        Returns all rows of an epoch in order: from int to int64 array, shape (samples,).
     scattered : bool
-        Whether neighbours in this order lie anywhere in the set.
+        Whether neighbours in this order may be anywhere in the set.
     """
 
     def __init__(self, name: str, rows_of: Callable[[int], Rows], *, scattered: bool) -> None:
@@ -143,7 +143,7 @@ def epoch_order(samples: int, *, seed: int, epoch: int, digest: str) -> npt.NDAr
 def weighted_order(
     weights: npt.NDArray[np.float64], *, seed: int, epoch: int, digest: str
 ) -> npt.NDArray[np.int64]:
-    """Return as many draws with replacement as there are samples, each with a chance proportional to its weight.
+    """Return `len(weights)` draws of sample numbers with replacement, with probabilities proportional to the weights.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def weighted_order(
     """
     key = random_keys(np.arange(len(weights)), f"weighted:{digest}:{seed}:{epoch}")
     ends = np.cumsum(weights)
-    # 53 bits, as many as a float64 holds, so that the draw stays below the end.
+    # 53 bits, the precision of float64, so that a draw stays below the end.
     draws = (key >> np.uint64(11)) * 2.0**-53 * ends[-1]
     numbers = np.searchsorted(ends, draws, side="right")
     drawn: npt.NDArray[np.int64] = np.minimum(numbers, np.flatnonzero(weights)[-1]).astype(np.int64)
@@ -167,14 +167,14 @@ def weighted_order(
 
 
 def random_keys(numbers: npt.NDArray[np.integer[Any]], text: str) -> npt.NDArray[np.uint64]:
-    """Return 64 random bits for each number, a pure function of the number and `text`.
+    """Return 64 random bits for each number: a pure function of the number and `text`.
 
     Parameters
     ----------
     numbers : integer array, any shape
         Not negative.
     text : str
-        Names the stream: every text gives other bits.
+        Name of the random stream: another text results in other bits.
     """
     start = np.uint64(int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big"))
     with np.errstate(over="ignore"):  # arithmetic is modulo 2^64

@@ -1,4 +1,4 @@
-"""The loader: batches from a store, in an order that is a pure function of seed, epoch and feature set."""
+"""The loader: yields batches from a store, in an order that is a pure function of seed, epoch and feature set."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from spikestore.train.data.subsets import subset_rows, subset_weights
 logger = logging.getLogger(__name__)
 
 DEPTH = 2
-"""Batches that are made ahead."""
+"""Batches that are built ahead."""
 _MOST_THREADS = 4
 
 
@@ -44,59 +44,59 @@ class FeatureLoader(IterableDataset[Batch]):
     """Yields batches of a feature set, dense on the device.
 
     With ``host`` and ``device`` the packed columns are loaded and checked once, at construction; with ``stream``
-    they are read, checked and decoded while an epoch goes on, in bounded memory (docs/loading.md). No worker process
-    is needed: threads make the next batches while the last one is used.
+    they are read, checked and decoded during the epoch, in bounded memory (docs/loading.md). No worker process is needed:
+    threads build the next batches while the current one is used.
 
     A batch stays valid while any reference to it or to a view of it exists; then its buffer is reused.
 
-    Each pass over the loader is an epoch with an order of its own, also after a pass that was left before its end
-    (``break``, `itertools.islice`, Lightning's ``limit_train_batches``); `set_epoch` chooses another one.
+    Each pass over the loader is an epoch with its own order, even if the pass before stopped early (``break``,
+    `itertools.islice`, Lightning's ``limit_train_batches``); `set_epoch` selects another epoch.
 
-    Parameters are flat keywords, as those of a DataLoader. They come in groups: which samples and in which order (`rows` to
-    `drop_last`), the share of this process, what a batch is (`device` to `transform`), and how it is made.
+    Parameters are flat keywords, as in a DataLoader, in groups: samples and their order (`rows` to `drop_last`), the share
+    of this process, content of a batch (`device` to `transform`), and how it is built.
 
     Parameters
     ----------
     features : FeatureSet
-        The set. Recordings that were skipped are left out.
+        The set. Skipped recordings are left out.
     batch_size : int
         Samples in a global batch, all ranks together; the last batch may be smaller.
     residence : {"auto", "host", "device", "stream"}
-        Where the columns live. ``auto`` takes the device if it is a GPU and they fit there, else the host, and streams
-        what fits neither.
+        Where the columns are held. ``auto`` takes the device if it is a GPU and they fit there, else the host if they
+        fit there, else ``stream``.
     rows : integer or bool array or tensor, or str, optional
-        Which rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition
-        in the store (`keep_partition`). See `subsets`.
+        Rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition in the
+        store (`keep_partition`). See `subsets`.
     shuffle : bool
-        Shuffle anew in each epoch: all samples alike with ``host`` and ``device``, within a window with ``stream``.
-        Otherwise they come in the source's order.
+        Reshuffle in each epoch: all samples with ``host`` and ``device``, within a window with ``stream``. Otherwise
+        samples are in the order of the set.
     seed : int
         Seed of the order; augmentations have seeds of their own.
     weights : float array, shape (rows of the set,) or (samples,), optional
-        Draw as many samples as there are, with replacement, in proportion to these; not with ``stream``. One weight for
-        each row of the set, or one for each sample of the loader, in the order of `rows`: as a `FeatureDataset` of the
-        same rows numbers its items.
+        Draw samples with replacement in proportion to these, as many as without weights; not with ``stream``. One weight
+        for each row of the set, or one for each sample of the loader: ascending by row, like the items of a
+        `FeatureDataset` with the same `rows`.
     window : int, optional
         Samples among which ``stream`` shuffles at any time.
     drop_last : bool
         Leave out a smaller last batch.
     rank, ranks : int
-        Number of this process and how many there are: each takes its share of every global batch.
+        Number of this process, and the number of processes: each takes its share of every global batch.
     device : torch.device or str
-        Where batches go.
+        Device of the batches.
     frames : {"dense", "sparse_coo"}
-        What ``Batch.frames`` is.
+        Layout of ``Batch.frames``.
     pad_to : int, optional
         Time bins of every batch; by default those of its longest sample.
     augment : callable or sequence of callables
         Applied in turn to the packed batch on the device: (SparseBatch, epoch) to SparseBatch. See `augmentation`.
     transform : callable, optional
-        Applied to each batch when it is dense: Batch to Batch. Runs ahead, in a thread of the loader: torch's own random
-        numbers come there in no fixed order, and the caller's ``no_grad`` is not seen.
+        Applied to each finished batch: Batch to Batch. Runs ahead in a thread of the loader, where the order of torch's
+        random numbers is not fixed and the caller's ``no_grad`` has no effect.
     threads : int, optional
-        Threads that read and make batches; 4 at most by default, and no more than there are cores.
+        Threads that read and build batches; by default the number of cores, at most 4.
     reuse : bool
-        False gives each batch fresh memory, for whoever keeps bare addresses of it.
+        False allocates fresh memory for each batch, for code that keeps raw addresses of it.
     max_frame_bytes : int, optional
         Bytes that the dense frames of a batch may take: a row can ask for any amount. 4 GiB by default, or half of this
         machine's memory where that is less.
@@ -106,10 +106,10 @@ class FeatureLoader(IterableDataset[Batch]):
     Raises
     ------
     UsageError
-        A parameter makes no sense, or is one of torch's DataLoader that has no meaning here; or the set does not fit, and
-        the message has an estimate.
+        A parameter is invalid, or belongs to torch's DataLoader and has no meaning here; or the set does not fit into
+        memory, and the message has an estimate.
     DamagedError
-        What is stored is not what was committed; the message names the object.
+        Stored data differ from what was committed; the message names the object.
 
     Examples
     --------
@@ -161,7 +161,7 @@ class FeatureLoader(IterableDataset[Batch]):
         if transform is not None:
             callables("transform", [transform], "a function from Batch to Batch")
         if frames not in ("dense", "sparse_coo"):
-            raise UsageError(f"frames is 'dense' or 'sparse_coo', not {frames!r}")
+            raise UsageError(f"frames must be 'dense' or 'sparse_coo', got {frames!r}")
         self.device = pick_device(device)
         self._assembly = Assembly(
             self.device,
@@ -179,15 +179,17 @@ class FeatureLoader(IterableDataset[Batch]):
         if self.residence == "stream" and chances is not None:
             raise UsageError("weights need the whole set in memory: use residence 'host' or 'device'")
         self.epoch = 0
-        """The epoch of the newest pass, or of the next one if that has ended."""
-        self._batch = 0  # of this epoch, the next one to hand out
-        self._under_way = False  # a pass has handed out batches of it: the next pass begins another one
-        self._pass: object = None  # the newest, which alone moves the position
+        """Epoch of the latest pass, or of the next pass if that has ended."""
+        self._batch = 0  # next batch of this epoch to yield
+        self._under_way = (
+            False  # a pass has yielded batches of this epoch: the next pass begins the next epoch
+        )
+        self._pass: object = None  # the latest pass; only this one moves the position
         self._process = os.getpid()
         samples = EpochSamples(chosen, self.seed, features.digest)
         self._orders = OrderChoice(features, samples, shuffle=self.shuffle, weights=chances, window=window)
         self._own_order = self._orders.of(self.residence)
-        self._order = self._own_order  # of this epoch: another one if it began elsewhere
+        self._order = self._own_order  # of this epoch, which may have begun with another residence
         if self.residence == "stream":
             self._source: BatchSource = Stream(
                 features, chosen, self._own_order, share=share, threads=self._assembly.threads
@@ -222,50 +224,51 @@ class FeatureLoader(IterableDataset[Batch]):
 
     @property
     def dataset(self) -> LoaderSamples:
-        """The samples of an epoch, as scripts ask a DataLoader for them: ``len(loader.dataset)``, ``.targets``."""
+        """The samples of an epoch, for scripts that use ``len(loader.dataset)`` or ``loader.dataset.targets``."""
         return self._samples
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(absent_attribute(name), name=name, obj=self)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass, from its start, or from where `load_state_dict` went in the same epoch."""
+        """Set the epoch of the next pass; it starts at batch 0, or where `load_state_dict` moved to in that epoch."""
         epoch = whole_number("epoch", epoch)
         if epoch != self.epoch or self._under_way:
             self._go_to(epoch, 0, self._own_order)
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
-        """What Lightning looks for to call `set_epoch`, as it does on a ``DistributedSampler``: its ``sampler`` is the loader."""
+        """Object whose ``sampler`` is the loader, so that Lightning calls `set_epoch` as on a ``DistributedSampler``."""
         return SimpleNamespace(sampler=self)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the packed columns that are held, at most."""
+        """Most bytes of packed columns that are held."""
         return self._source.nbytes
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of an epoch: of the next one, or what is left of the one that `load_state_dict` went to.
+        """Yield the batches of the next epoch, or the remaining ones of the epoch that `load_state_dict` moved to.
 
-        The pass begins, and the epoch is decided, when its first batch is asked for.
+        The pass begins, and its epoch is fixed, when its first batch is requested.
 
         Raises
         ------
         DamagedError, StoreError
-            ``stream``: what is read is damaged, missing, or can't be reached.
+            ``stream``: the data are damaged, missing, or can't be reached.
         UsageError
-            The loader came into this process by a fork, and streams; or it is in one of several DataLoader workers.
+            The loader streams, and this process was forked after its construction; or it is in one of several DataLoader
+            workers.
         """
         worker = torch.utils.data.get_worker_info()
         if worker is not None and worker.num_workers > 1:
             raise UsageError(
-                f"each of {worker.num_workers} DataLoader workers would hand out every sample: iterate over the loader itself, "
-                "whose threads do their work, or use FeatureDataset with workers"
+                f"each of {worker.num_workers} DataLoader workers would yield every sample: iterate over the loader itself, "
+                "whose threads replace workers, or use FeatureDataset with workers"
             )
         if self.residence == "stream" and os.getpid() != self._process:
             raise UsageError(
-                "a loader with residence='stream' can't be used in a forked process, where reads would hang: make it in "
-                "the process that uses it, without DataLoader workers (its threads do their work)"
+                "a loader with residence='stream' can't be used in a forked process, where reads would hang: create it in "
+                "the process that uses it, without DataLoader workers (its threads replace them)"
             )
         if self._under_way:
             self._go_to(self.epoch + 1, 0, self._own_order)
@@ -274,11 +277,11 @@ class FeatureLoader(IterableDataset[Batch]):
         pool = DaemonThreads(self._assembly.threads + self._source.waiting, "spikestore-loader")
         ahead = Prefetcher(self._make(self._order, epoch, first, pool), DEPTH, pool.abandon, errors="first")
         try:
-            # No name holds a batch while the next one is made: its memory may be wanted again.
+            # No variable holds a batch while the next one is built, so that its memory can be reused.
             for number in range(first, len(self)):
                 if os.getpid() != process:
                     raise UsageError(
-                        "a pass that began before a fork ends there: begin another one in the new process"
+                        "a pass that began before a fork can't continue in the new process: begin another one there"
                     )
                 yield self._take(ahead, number, current)
         finally:
@@ -288,53 +291,55 @@ class FeatureLoader(IterableDataset[Batch]):
 
     def _take(self, ahead: Prefetcher[PendingBatch], number: int, current: object) -> Batch:
         batch = next(ahead).taken()
-        if self._pass is current:  # only now: after an error, or Ctrl-C, the batch was not handed out
+        if self._pass is current:  # only now: after an error or Ctrl-C the batch was not yielded
             self._batch, self._under_way = number + 1, True
         return batch
 
     def _go_to(self, epoch: int, batch: int, order: BatchOrder) -> None:
-        """Let the next pass begin there."""
+        """Set where the next pass begins."""
         self.epoch, self._batch, self._order = epoch, batch, order
         self._under_way, self._pass = False, None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loader is: what `load_state_dict` needs to hand out the very next batch.
+        """Return the position of the loader, from which `load_state_dict` continues with the next batch.
 
-        torchdata's ``Stateful`` protocol. The position counts global batches, so that it holds for any number of
-        threads and ranks; it is one in the order that the state names.
+        Implements torchdata's ``Stateful`` protocol. The position counts global batches, so it is valid for any number
+        of threads and ranks; it refers to the order that the state names.
         """
         return {"epoch": self.epoch, "batch": self._batch, "order": self._order.name, **self._identity}
 
     def state_at(self, epoch: int, batch: int, residence: Chosen) -> dict[str, Any]:
-        """Return the state of a loader like this one with `residence`, before it hands out a batch of an epoch."""
+        """Return the state that a loader with another `residence` would have before a given batch of an epoch."""
         order = self._orders.of(residence).name
         return {**self.state_dict(), "epoch": epoch, "batch": batch, "order": order}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to where another loader was; the next pass goes on from there.
+        """Move to the position of another loader; the next pass resumes there.
 
-        An epoch that began in the order of another residence or window is finished in that order, so that each sample
-        comes once; epochs after it have this loader's order. ``stream`` finishes an epoch of ``host`` and ``device`` in
-        bounded memory too, but slowly: it reads 64 samples for each one.
+        An epoch that began in the order of another residence or window is finished in that order, so that each sample is
+        yielded once; later epochs have this loader's order. ``stream`` can also finish an epoch of ``host`` or ``device``
+        in bounded memory, but slowly: it reads 64 samples for each sample.
 
         Raises
         ------
         UsageError
-            The state is of another set, subset, seed, batch size or kind of shuffling, or no state at all.
+            The state belongs to another set, subset, seed, batch size or kind of shuffling, or is not a loader's state.
         """
         if not isinstance(state, Mapping):
-            raise UsageError(f"{type(state).__name__} is no state of a loader")
+            raise UsageError(f"the state of a loader must be a mapping, got {type(state).__name__}")
         for name, mine in self._identity.items():
             if type(state.get(name)) is not type(mine) or state[name] != mine:
-                raise UsageError(f"the state has {name} = {state.get(name)!r}, this loader {mine!r}")
+                raise UsageError(f"the state has {name} = {state.get(name)!r}, but this loader has {mine!r}")
         epoch, batch = state.get("epoch"), state.get("batch")
         if type(epoch) is not int or type(batch) is not int or not 0 <= batch <= len(self) or epoch >= 2**62:
-            raise UsageError(f"the state has epoch = {epoch!r}, batch = {batch!r}, of {len(self)} batches")
+            raise UsageError(
+                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {len(self)} batches"
+            )
         order = self._orders.named(state.get("order"))
         if order is None:
             raise UsageError(
-                f"the state has a position in the order {state.get('order')!r}, and this loader has "
-                f"{self._own_order.name!r}: give it the shuffle and weights of the one that made the state"
+                f"the state has a position in the order {state.get('order')!r}, but this loader has "
+                f"{self._own_order.name!r}: use the shuffle and weights of the loader that made the state"
             )
         if batch == len(self):  # stopped between the last batch and the end of the pass
             epoch, batch = epoch + 1, 0
@@ -343,7 +348,7 @@ class FeatureLoader(IterableDataset[Batch]):
         else:
             logger.info("epoch %d is finished in the order in which it began, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
-                logger.info("until then 64 samples are read for each one, which is slow")
+                logger.info("until then 64 samples are read for each sample, which is slow")
         self._go_to(epoch, batch, order)
 
     def _make(self, order: BatchOrder, epoch: int, first: int, pool: DaemonThreads) -> Iterator[PendingBatch]:
@@ -356,7 +361,7 @@ class FeatureLoader(IterableDataset[Batch]):
 def _rank_share(rank: int, ranks: int) -> RankShare:
     ranks, rank = whole_number("ranks", ranks, 1), whole_number("rank", rank, 0)
     if rank >= ranks:
-        raise UsageError(f"rank is {rank}, of {ranks} ranks it should be one of 0 to {ranks - 1}")
+        raise UsageError(f"rank must be from 0 to {ranks - 1} with ranks={ranks}, got {rank}")
     return RankShare(rank, ranks)
 
 
@@ -367,6 +372,6 @@ def _pad_to(pad_to: int | None, features: FeatureSet) -> int | None:
     if pad_to < features.manifest.n_bins:
         raise UsageError(
             f"pad_to is {pad_to}, but the longest sample has {features.manifest.n_bins} time bins: "
-            "raise it, or crop in the transform"
+            "raise pad_to, or crop in the transform"
         )
     return pad_to

@@ -1,4 +1,4 @@
-"""What scripts ask a DataLoader for besides batches, answered for a `FeatureLoader`."""
+"""Attributes and arguments of a DataLoader that scripts expect of a `FeatureLoader`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.arguments import refuse_arguments
 
-_ORDER = (
-    "it makes its own order: rows= and weights= choose samples, set_epoch is a method of the loader itself"
-)
-_THREADS = "threads do the work of worker processes, see threads="
+_ORDER = "the loader has its own order: select samples with rows= and weights=, call set_epoch on the loader itself"
+_THREADS = "threads replace worker processes, see threads="
 _INSTEAD = {
     "sampler": _ORDER,
     "batch_sampler": _ORDER,
@@ -26,35 +24,35 @@ _INSTEAD = {
     "multiprocessing_context": _THREADS,
     "timeout": _THREADS,
     "in_order": _THREADS,
-    "collate_fn": "it makes the batches: give transform= a function from Batch to Batch",
-    "pin_memory": "batches are on the loader's device= already",
-    "pin_memory_device": "batches are on the loader's device= already",
-    "generator": "the order depends on seed= and the epoch alone",
+    "collate_fn": "the loader builds batches itself: pass transform=, a function from Batch to Batch",
+    "pin_memory": "batches are already on the loader's device=",
+    "pin_memory_device": "batches are already on the loader's device=",
+    "generator": "the order depends only on seed= and the epoch",
 }
-"""Arguments and attributes of a DataLoader that a `FeatureLoader` has not, with what takes their place."""
+"""Arguments and attributes of a DataLoader that a `FeatureLoader` does not have, with what to use instead."""
 
 
 def absent_attribute(name: str) -> str:
-    """Return the text of the `AttributeError` for an attribute that a loader does not have."""
+    """Return the message of the `AttributeError` for an attribute that a loader does not have."""
     instead = _INSTEAD.get(name)
     return f"FeatureLoader has no attribute {name!r}" + ("" if instead is None else f": {instead}")
 
 
 def refuse_loader_arguments(others: Mapping[str, object], known: Iterable[str]) -> None:
-    """Refuse arguments that a `FeatureLoader` does not take, those of a DataLoader by what takes their place.
+    """Raise for the first unknown argument of a `FeatureLoader`; for one of a DataLoader, suggest what to use instead.
 
     Raises
     ------
     UsageError
-        One is an argument of torch's DataLoader.
+        It is an argument of torch's DataLoader.
     TypeError
-        One is nobody's.
+        It is not.
     """
     refuse_arguments("FeatureLoader", others, _INSTEAD, known)
 
 
 class LoaderSamples:
-    """The samples that one epoch of a loader has, in the order of the set; without their frames.
+    """Rows and labels of a loader's samples, in the order of the set; without frames.
 
     Parameters
     ----------
@@ -63,7 +61,7 @@ class LoaderSamples:
     rows : int64 array, shape (samples,)
         Rows of the samples in the feature set, ascending.
     labels : int64 array, shape (samples,), or FeatureSet
-        Their labels, or the set in whose store they are.
+        Their labels, or the set to read them from.
     """
 
     def __init__(
@@ -85,4 +83,4 @@ class LoaderSamples:
         return self._labels
 
     def __getitem__(self, item: Any) -> Any:
-        raise UsageError("the samples of a FeatureLoader come in batches: FeatureDataset gives single ones")
+        raise UsageError("a FeatureLoader yields batches only: use FeatureDataset for single samples")

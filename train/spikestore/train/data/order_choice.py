@@ -1,4 +1,4 @@
-"""Which order a loader has, and which other ones it can finish an epoch in."""
+"""Orders of a loader: its own, and those of other loaders in which it can finish an epoch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OrderChoice:
     features : FeatureSet
         The set.
     samples : EpochSamples
-        Its rows that are used, and the seed.
+        Rows in use, and the seed.
     shuffle, window
         As for `FeatureLoader`.
     weights : float64 array, shape (samples,), optional
@@ -43,7 +43,7 @@ class OrderChoice:
         weights: npt.NDArray[np.float64] | None,
         window: int | None,
     ) -> None:
-        # Not the set itself: a loader of a set in memory travels to other processes, a storage may not.
+        # Without the set itself: a loader of a set in memory can be pickled, a storage may not.
         self._set_rows = len(features)
         self._fragment_samples = features.manifest.fragment_samples
         self._samples = samples
@@ -63,7 +63,7 @@ class OrderChoice:
         return SlicedOrder("uniform", self._samples.shuffled, scattered=True)
 
     def named(self, name: object) -> BatchOrder | None:
-        """Return the order with a name, as a state of a loader has it; None if no residence and window give it."""
+        """Return the order with a name from a loader's state; None if no residence and window produce it."""
         for order in (self.of("host"), self.of("stream")):
             if order.name == name:
                 return order

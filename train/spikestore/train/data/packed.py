@@ -1,6 +1,6 @@
-"""Packed columns: a whole feature set in memory, as narrow as its largest index and value allow.
+"""Packed columns: a whole feature set in memory, in the narrowest dtypes that hold its index and value.
 
-On disk dtypes follow from the spec; in memory they follow from the manifest's ``max_index`` and ``max_value``:
+On disk, dtypes follow from the spec; in memory, they follow from the manifest's ``max_index`` and ``max_value``:
 uint16 and uint8 for SSC at 100 channels and 250 bins, 3 bytes a non-zero against 20 in ``torch.sparse_coo``.
 """
 
@@ -24,7 +24,7 @@ from spikestore.store_schemas.errors import UsageError
 logger = logging.getLogger(__name__)
 
 TELL_S = 5.0
-"""How often the log says how far a load is."""
+"""Seconds between log lines about the progress of a load."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class PackedColumns:
     index : uint16, uint32 or int64 array, shape (non-zeros,)
         Places of the non-zeros, row-major over (time bin, polarity, [y,] x), strictly increasing in a sample.
     value : uint8, uint16, uint32 or float32 array, shape (non-zeros,)
-        What stands there; never 0.
+        Values of the non-zeros.
     offsets : int64 array, shape (samples + 1,)
         Where each sample starts in ``index``, and the end.
     n_bins : int32 array, shape (samples,)
@@ -50,7 +50,7 @@ class PackedColumns:
     set_rows : int
         Rows of the feature set, skipped ones included.
     sites : tuple of int
-        Sizes of the axes behind time.
+        Sizes of the axes after time.
     classes : tuple of str
         Class names.
     digest : str
@@ -89,7 +89,7 @@ class PackedColumns:
         Raises
         ------
         UsageError
-            There is none of that name.
+            No column has that name.
         """
         known: dict[str, npt.NDArray[Any]] = {
             "label": self.label,
@@ -98,16 +98,16 @@ class PackedColumns:
             **self.extras,
         }
         if name not in known:
-            raise UsageError(f"there is no column {name!r}, but {', '.join(known)}")
+            raise UsageError(f"no column {name!r}; the columns are {', '.join(known)}")
         return known[name]
 
     def take(self, positions: npt.NDArray[np.int64]) -> PackedColumns:
-        """Return some of the samples, in the order of the set; all of them without a copy.
+        """Return the samples at `positions`; without a copy if these are all samples.
 
         Parameters
         ----------
         positions : int64 array
-            Which samples, ascending.
+            Positions of the samples, ascending.
         """
         if len(positions) == len(self):
             return self
@@ -130,10 +130,10 @@ class PackedColumns:
 
 
 def refuse_other_than_features(features: object) -> None:
-    """Raise `UsageError` unless `features` is a feature set; a name is the likeliest slip."""
+    """Raise `UsageError` unless `features` is a feature set."""
     if not isinstance(features, FeatureSet):
         raise UsageError(
-            f'a FeatureSet is needed, not {features!r}: get one from a store, Store("store")["demo:train"]'
+            f'features must be a FeatureSet, got {features!r}: get one from a store, Store("store")["demo:train"]'
         )
 
 
@@ -147,7 +147,7 @@ def narrow_dtypes(features: FeatureSet) -> tuple[np.dtype[Any], np.dtype[Any]]:
 
 
 def packed_bytes(features: FeatureSet) -> int:
-    """Return how much memory `pack` will take, from the manifest alone."""
+    """Return the bytes that `pack` will allocate, computed from the manifest."""
     index, value = narrow_dtypes(features)
     extras = sum(features.layout.dtype(name).itemsize for name in features.layout.extras)
     per_sample = 8 + 4 + 8 + 8 + extras  # offsets, n_bins, label, rows
@@ -155,12 +155,12 @@ def packed_bytes(features: FeatureSet) -> int:
 
 
 def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumns:
-    """Load a feature set into packed columns, checked block by block; the log says how far a long load is.
+    """Load a feature set into packed columns; each block is checked, and progress of long loads is logged.
 
     Raises
     ------
     DamagedError
-        What is stored is not what was committed; the message names the object.
+        Stored data differ from what was committed; the message names the object.
     UsageError
         Every row was skipped, or the set is larger than this machine's memory.
     """
@@ -169,7 +169,7 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     needed, memory = packed_bytes(features), physical_memory_bytes()
     if memory is not None and needed > memory:
         raise UsageError(
-            f"{features!r} needs {needed:,} bytes packed, this machine has {memory:,}: use FeatureLoader with "
+            f"{features!r} needs {needed:,} bytes packed, but this machine has {memory:,}: use FeatureLoader with "
             "residence='stream'"
         )
     index_dtype, value_dtype = narrow_dtypes(features)
@@ -181,7 +181,7 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     layout = features.layout
     extras = {name: np.empty(manifest.samples, layout.dtype(name)) for name in layout.extras}
     row = place = 0
-    began = told = time.monotonic()
+    began = logged = time.monotonic()
     for columns in features.fragments():
         rows, values = slice(row, row + len(columns)), slice(place, place + len(columns.index))
         index[values], value[values] = columns.index, columns.value
@@ -189,16 +189,16 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
         for name, column in extras.items():
             column[rows] = columns.extras[name]
         row, place = rows.stop, values.stop
-        if time.monotonic() - told >= TELL_S:
-            told = time.monotonic()
-            _tell(features, place * (index.itemsize + value.itemsize), row, told - began)
+        if time.monotonic() - logged >= TELL_S:
+            logged = time.monotonic()
+            _log_progress(features, place * (index.itemsize + value.itemsize), row, logged - began)
         if progress is not None:
             progress(row, manifest.samples, f"{manifest.source.dataset} {manifest.source.split}")
-    # Skipped rows have no non-zeros: leaving them out moves nothing in index and value.
+    # Skipped rows have no non-zeros: index and value stay as they are.
     kept = np.ones(manifest.samples, bool)
     kept[[skipped.row for skipped in manifest.skipped]] = False
     if not kept.any():
-        raise UsageError(f"every recording of {features!r} was skipped: there is nothing to load")
+        raise UsageError(f"every recording of {features!r} was skipped: nothing to load")
     offsets = np.zeros(int(kept.sum()) + 1, np.int64)
     np.cumsum(nnz[kept], out=offsets[1:])
     return PackedColumns(
@@ -216,7 +216,7 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     )
 
 
-def _tell(features: FeatureSet, loaded: int, rows: int, seconds: float) -> None:
+def _log_progress(features: FeatureSet, loaded: int, rows: int, seconds: float) -> None:
     source, left = features.manifest.source, (len(features) - rows) * seconds / rows
     logger.info(
         "%s %s: %d of %d samples loaded, %.1f MB packed, %.1f MB/s, %.0f s left",
@@ -231,4 +231,4 @@ def _tell(features: FeatureSet, loaded: int, rows: int, seconds: float) -> None:
 
 
 def _narrowest(largest: int, candidates: tuple[type[np.integer[Any]], ...]) -> np.dtype[Any]:
-    return np.dtype(next(one for one in candidates if largest <= np.iinfo(one).max))
+    return np.dtype(next(dtype for dtype in candidates if largest <= np.iinfo(dtype).max))

@@ -1,4 +1,4 @@
-"""Where a feature set lives while a network trains on it."""
+"""Decides where a feature set is held in training: on the host, on the device, or streamed."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _SHARE = 0.8
 """Share of the free memory that a set may take; the rest is for batches and the network."""
 
 _ASSUMED_FREE = 4 * 2**30
-"""Bytes, where the system does not say how much memory is free."""
+"""Bytes assumed to be free where the system does not report it."""
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """Return the device that is meant; ``auto`` is a GPU if there is one.
+    """Return the torch device of a name; ``auto`` is a GPU if there is one.
 
     Raises
     ------
     UsageError
-        There is no such device here.
+        The device does not exist here.
     """
     chosen = named_device(device)
     if device != "auto":
@@ -41,63 +41,63 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 def named_device(device: str | torch.device) -> torch.device:
-    """Return the device that is meant, as `pick_device` does, without work on it: a GPU keeps memory for each process.
+    """Return the torch device of a name without using it, since a GPU reserves memory for each process that does.
 
     Raises
     ------
     UsageError
-        It is no device on which a network can train, or there is no GPU at all.
+        No network can train on the device, or torch sees no GPU.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        raise UsageError(f"{device!r} is no device: say cpu, cuda or cuda:1") from None
+        raise UsageError(f"{device!r} is not a device: use cpu, cuda or cuda:1") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"{device} was asked for, but torch {torch.__version__} sees no GPU here")
+        raise UsageError(f"no GPU for device {device}: torch {torch.__version__} sees none here")
     if chosen.type == "meta":
-        raise UsageError("a device 'meta' holds no numbers: say cpu, cuda or cuda:1")
+        raise UsageError("the device 'meta' holds no numbers: use cpu, cuda or cuda:1")
     return chosen
 
 
 def try_device(device: torch.device) -> None:
-    """Make a tensor on a device.
+    """Raise unless a tensor can be created on the device.
 
     Raises
     ------
     UsageError
-        That is not possible; the message has torch's first sentence.
+        It can't be; the message has the first sentence of torch's error.
     """
     if device.type == "cpu":
         return
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
-        sentence = str(error).partition(". ")[0].partition("\n")[0]  # torch goes on for a page
+        sentence = str(error).partition(". ")[0].partition("\n")[0]  # torch adds a page of advice
         reason = sentence or type(error).__name__
-        raise UsageError(f"{device} was asked for, and torch can't use it here: {reason}") from None
+        raise UsageError(f"torch can't use the device {device} here: {reason}") from None
 
 
 def choose_residence(features: FeatureSet, residence: Residence, device: torch.device) -> Chosen:
-    """Return where the columns of a set will live, from an estimate made before anything is loaded.
+    """Return where to hold the columns of a set, from an estimate before anything is loaded.
 
-    ``auto`` takes the device if it is a GPU and the set fits there, else the host if it fits there, else it streams;
-    and says so in the log.
+    ``auto`` takes the device if it is a GPU and the set fits there, else the host if it fits there, else ``stream``;
+    the log has the choice.
 
     Raises
     ------
     UsageError
-        The set does not fit where it was asked for.
+        The set does not fit into the memory that `residence` names.
     """
     if residence not in ("auto", "host", "device", "stream"):
-        raise UsageError(f"residence is 'auto', 'host', 'device' or 'stream', not {residence!r}")
+        raise UsageError(f"residence must be 'auto', 'host', 'device' or 'stream', got {residence!r}")
     if residence == "stream":
         return residence
     needed = packed_bytes(features)
     free_host, free_device = free_host_bytes(), free_device_bytes(device)
     if residence == "auto":
-        if needed > _SHARE * free_host:  # packed on the host first, also on its way to a device
+        if needed > _SHARE * free_host:  # a set is packed on the host first, even for a device
             chosen: Chosen = "stream"
         else:
             chosen = "device" if device.type != "cpu" and needed <= _SHARE * free_device else "host"
@@ -116,8 +116,8 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
     }.items():
         if needed > _SHARE * free:
             raise UsageError(
-                f"{set_label(features)} needs {size_text(needed)} packed, and {size_text(free)} are free on the {name}, of which "
-                f"it may take {_SHARE:.0%}: use residence 'stream', or fewer recordings (limit in the recipe)",
+                f"{set_label(features)} needs {size_text(needed)} packed; the {name} has {size_text(free)} free, of which a set "
+                f"may take {_SHARE:.0%}: use residence 'stream', or fewer recordings (limit in the recipe)",
                 needed=needed,
                 free=free,
             )
@@ -125,22 +125,22 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
 
 
 def agreed_residence(chosen: Iterable[Chosen]) -> Chosen:
-    """Return the residence that all ranks can have, of those that each chose for itself: the one of least memory.
+    """Return a residence that fits all ranks: of their own choices, the one that needs the least memory.
 
-    Ranks whose orders differ would train some samples twice, and others never.
+    Ranks with different orders would train on some samples twice and never on others.
     """
     return max(chosen, key=("device", "host", "stream").index)
 
 
 def free_device_bytes(device: torch.device) -> int:
-    """Return the free memory of a device."""
+    """Return the free memory of a device in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return free_host_bytes()
 
 
 def free_host_bytes() -> int:
-    """Return the memory that can be had without swapping."""
+    """Return the memory in bytes that is available without swapping."""
     free = free_memory_bytes()
     return _ASSUMED_FREE if free is None else free
 
@@ -150,5 +150,5 @@ def _name(chosen: str, device: torch.device) -> str:
 
 
 def set_label(features: FeatureSet) -> str:
-    """Return what a message calls a set."""
+    """Return the name of a set in messages."""
     return f"{features.manifest.source.dataset} {features.manifest.source.split}"

@@ -1,8 +1,9 @@
-"""Subsets of a feature set: rows by number, by column, or held out by seed or by speaker.
+"""Subsets of a feature set: rows selected by number or column, or held out by sample or speaker.
 
-A subset is an array of row numbers: pure functions of the set make it, so that everybody who calls them with the same
-arguments trains on the same samples. Where recordings were skipped, rows of a set and items of a `FeatureDataset` are two
-numberings: each function gives the numbers of what it is called with. Under a name it can be kept in the store, for a team, and for all transforms.
+A subset is an array of row numbers from a pure function of the set, so that equal arguments select the same samples.
+If recordings were skipped, rows of a set and items of a `FeatureDataset` have different numbers: each function returns
+numbers of its argument, rows for a set and items for a data set. A subset can be stored under a name for a whole team; it
+is then valid for all transforms of the source.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Items(Protocol):
 
     @property
     def columns(self) -> PackedColumns:
-        """Its samples."""
+        """Columns of its samples."""
 
 
 def rows_where(
@@ -42,18 +43,18 @@ def rows_where(
     Parameters
     ----------
     features : FeatureSet or FeatureDataset
-        The set, for rows of it; a data set, for its items.
+        The set, to get its rows; a data set, to get its items.
     column : str
         A column with one value a sample: ``label``, ``n_bins``, ``nnz``, ``speaker``, ``n_events`` …
     values : int or str, or iterable of such
-        Which values. Labels may be given by the names of their classes.
+        Values to select. Labels can also be class names.
 
     Raises
     ------
     UsageError
-        There is no such column, or no row has such a value.
+        The column does not exist, or no row has any of the values.
     DamagedError
-        What is stored is not what was committed.
+        Stored data differ from what was committed.
 
     Examples
     --------
@@ -74,19 +75,19 @@ def hold_out(
     seed: int = 0,
     by: Literal["sample", "speaker", "user"] = "sample",
 ) -> tuple[Rows, Rows]:
-    """Split a set deterministically, for sets that have no split to validate on.
+    """Split a set deterministically, for sets without a validation split.
 
     A pure function of the arguments and the set's digest.
 
     Parameters
     ----------
     features : FeatureSet or FeatureDataset
-        The set, for rows of it; a data set, for its items. Both give the same division of the recordings.
+        The set, to get its rows; a data set, to get its items. Both divide the recordings in the same way.
     part : float
-        Share of the samples, or of the speakers or users, that is held out; above 0 and below 1. At least one is held out and
-        one stays.
+        Share of the samples, speakers or users that is held out; above 0 and below 1. At least one is held out and one
+        stays.
     seed : int
-        Every seed gives another split.
+        Another seed results in another split.
     by : {"sample", "speaker", "user"}
         Hold out samples, or all samples of some speakers or users.
 
@@ -99,16 +100,16 @@ def hold_out(
     Raises
     ------
     UsageError
-        `part` is not between 0 and 1, there is no such column, or there is only one sample, speaker or user.
+        `part` is not between 0 and 1, the column does not exist, or the set has only one sample, speaker or user.
     """
     if not 0 < part < 1:
-        raise UsageError(f"part is {part!r}, should be above 0 and below 1")
+        raise UsageError(f"part must be above 0 and below 1, got {part!r}")
     seed = whole_number("seed", seed)
     table = _table_of(features)
     groups = table.rows if by == "sample" else table.column(by).astype(np.int64)
     names = np.unique(groups)
     if len(names) < 2:
-        raise UsageError(f"{features!r} has one {by}: there is nothing to hold out")
+        raise UsageError(f"{features!r} has only one {by}: nothing can be held out")
     count = min(max(round(part * len(names)), 1), len(names) - 1)
     text = f"hold out:{table.digest}:{seed}:{by}"
     held = names[np.argsort(random_keys(names, text), kind="stable")[:count]]
@@ -117,23 +118,23 @@ def hold_out(
 
 
 def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.ArrayLike]) -> None:
-    """Keep a division of a set's rows in its store, under a name, for everybody who opens the store.
+    """Store a partition of a set's rows under a name, for everybody who opens the store.
 
-    It belongs to the source: sets of the same recordings under other transforms have it too. It is never changed.
+    It belongs to the source: sets of the same recordings with other transforms share it. It can't be changed.
 
     Parameters
     ----------
     features : FeatureSet
-        The set, in a store that can be written to.
+        The set, in a writable store.
     name : str
-        Of the partition.
+        Name of the partition.
     parts : dict of str to int or bool array
-        Rows of each part, as `FeatureLoader` takes them; no row in two.
+        Rows of each part, as for `FeatureLoader`; no row may be in two parts.
 
     Raises
     ------
     UsageError, SpecError
-        The rows are none of the set, come twice, or a name breaks the rules.
+        The rows are not in the set or have duplicates, or a name is invalid.
     ConflictError
         The source has another partition of this name.
 
@@ -153,33 +154,33 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
     Raises
     ------
     UnknownNameError
-        There is no such partition or part; the message says which there are.
+        The partition or part does not exist; the message lists those that do.
     DamagedError
-        What is stored is no partition of this set.
+        The stored document is not a partition of this set.
     """
     name, _, part = text.partition(":")
     partition = load_partition(features.storage, features.address.source_key, name)
     if partition.samples != len(features):
         path = partition_path(features.address.source_key, name)
         raise DamagedError(
-            f"{path} in {features.storage.url} divides {partition.samples} rows, the set has {len(features)}",
+            f"{path} in {features.storage.url} divides {partition.samples} rows, but the set has {len(features)}",
             objects=(path,),
         )
     if part not in partition.parts:
         known = ", ".join(f"{name}:{existing}" for existing in partition.parts)
-        raise UnknownNameError(f"the partition {name!r} has no part {part!r}: say {known}", name=text)
+        raise UnknownNameError(f"the partition {name!r} has no part {part!r}: use {known}", name=text)
     return partition.rows(part)
 
 
 def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
-    """Return the rows that are meant: int64, ascending, without skipped ones; all of them for None.
+    """Return the selected rows: int64, ascending, without skipped ones; all rows for None.
 
-    Text means a part of a stored partition (`partition_rows`).
+    A text selects a part of a stored partition (`partition_rows`).
 
     Raises
     ------
     UsageError
-        They are no rows of the set, come twice, or none is left.
+        The numbers are not rows of the set, have duplicates, or no row is left.
     """
     refuse_giant_set(features.manifest)
     if isinstance(rows, str):
@@ -189,18 +190,18 @@ def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
 
 
 def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows:
-    """Return which samples of packed columns are meant by rows of their set: int64, ascending; all of them for None.
+    """Return the positions of rows of a set in its packed columns: int64, ascending; all positions for None.
 
     Raises
     ------
     UsageError
-        As in `subset_rows`; or `rows` is the name of a partition, which is in the store of the set.
+        As in `subset_rows`; or `rows` names a partition, which needs the store of the set.
     """
     if rows is None:
         return np.arange(len(columns))
     if isinstance(rows, str):
         raise UsageError(
-            f"rows is {rows!r}, a part of a partition: packed columns have no store to look it up in, give "
+            f"rows is {rows!r}, a part of a partition, but packed columns have no store to read it from: pass "
             "partition_rows(features, rows)"
         )
     skipped = np.setdiff1d(np.arange(columns.set_rows), columns.rows)
@@ -210,24 +211,22 @@ def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows
 
 
 def _checked_rows(rows: npt.ArrayLike | None, count: int, left_out: Rows, name: str) -> Rows:
-    asked: npt.NDArray[Any] = np.arange(count) if rows is None else as_array(rows)
-    if asked.dtype == bool:
-        if asked.shape != (count,):
-            raise UsageError(f"rows is a mask of shape {asked.shape}, the set has {count} rows")
-        asked = np.flatnonzero(asked)
-    if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
-        raise UsageError("rows should be row numbers, or a mask")
-    if asked.size and not 0 <= int(asked.min()) <= int(asked.max()) < count:
-        raise UsageError(
-            f"rows go from {asked.min()} to {asked.max()}, those of the set from 0 to {count - 1}"
-        )
-    distinct = np.unique(asked)
-    if len(distinct) != len(asked):
-        raise UsageError("rows has a row twice: to draw some more often than others, give weights")
+    numbers: npt.NDArray[Any] = np.arange(count) if rows is None else as_array(rows)
+    if numbers.dtype == bool:
+        if numbers.shape != (count,):
+            raise UsageError(f"rows is a mask of shape {numbers.shape}, but the set has {count} rows")
+        numbers = np.flatnonzero(numbers)
+    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+        raise UsageError("rows must be row numbers or a mask")
+    if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
+        raise UsageError(f"rows must be from 0 to {count - 1}, got {numbers.min()} to {numbers.max()}")
+    distinct = np.unique(numbers)
+    if len(distinct) != len(numbers):
+        raise UsageError("rows has duplicates: to draw some rows more often than others, pass weights")
     kept = distinct[~np.isin(distinct, left_out)].astype(np.int64)
     if not len(kept):
-        reason = "none was asked for" if rows is not None and not len(asked) else "every one was skipped"
-        raise UsageError(f"no recording of {name} is left ({reason}): there is nothing to load")
+        reason = "rows is empty" if rows is not None and not len(numbers) else "all were skipped"
+        raise UsageError(f"no recording of {name} is left ({reason}): nothing to load")
     return kept
 
 
@@ -237,24 +236,25 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
     Raises
     ------
     UsageError
-        There is not one for each row of the set, nor one for each of `rows`; or they are negative, not finite, or all 0.
+        The number of weights is neither that of rows of the set nor that of `rows`; or weights are negative, not finite,
+        or all 0.
     """
     array = as_array(weights).astype(np.float64)
     if array.shape not in ((len(features),), (len(rows),)):
         several = "" if len(rows) == len(features) else f", or ({len(rows)},): one for each sample"
         raise UsageError(
-            f"weights has shape {array.shape}, should be ({len(features)},): one for each row{several}"
+            f"weights must have shape ({len(features)},): one for each row{several}; got {array.shape}"
         )
     chosen = array if len(array) == len(rows) else array[rows]
     if not np.isfinite(chosen).all() or (chosen < 0).any() or not chosen.any():
-        raise UsageError("weights should be finite, not negative, and not all 0")
-    relative: npt.NDArray[np.float64] = chosen / chosen.max()  # whose sum can't overflow
+        raise UsageError("weights must be finite, not negative, and not all 0")
+    relative: npt.NDArray[np.float64] = chosen / chosen.max()  # so that their sum can't overflow
     return relative
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Columns of the samples that are there: of a feature set without skipped rows, or of a data set."""
+    """Columns of samples: of a feature set without skipped rows, or of a data set."""
 
     numbers: Rows
     rows: Rows
@@ -271,27 +271,27 @@ def _table_of(features: FeatureSet | Items) -> _Table:
         )
     columns = getattr(features, "columns", None)
     if not isinstance(columns, PackedColumns):
-        raise UsageError(f"a FeatureSet or a FeatureDataset is needed, not {features!r}")
+        raise UsageError(f"features must be a FeatureSet or a FeatureDataset, got {features!r}")
     numbers = np.arange(len(columns))
     return _Table(numbers, columns.rows, columns.classes, columns.digest, columns.column)
 
 
 def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
-    """Return which numbers in a column are meant; names of classes are understood for labels."""
+    """Return the values to look for in a column; class names become labels."""
     several = as_array(list(values) if isinstance(values, Set | range) else values)
     wanted = several.reshape(-1).tolist()
     if several.dtype.kind not in "USO":
         return wanted
     if column != "label":
-        raise UsageError(f"the column {column} has numbers, not {wanted[0]!r}")
+        raise UsageError(f"values of the column {column} must be numbers, got {wanted[0]!r}")
     for name in wanted:
         if name not in table.classes:
-            raise UsageError(f"there is no class {name!r}: the set has {', '.join(table.classes)}")
+            raise UsageError(f"no class {name!r}; the classes are {', '.join(table.classes)}")
     return [table.classes.index(name) for name in wanted]
 
 
 def _column(features: FeatureSet, name: str) -> npt.NDArray[Any]:
     known = [column for column, _ in features.layout.columns if column not in {"index", "value"}]
     if name not in known:
-        raise UsageError(f"{features!r} has no column {name!r}, but {', '.join(known)}")
+        raise UsageError(f"{features!r} has no column {name!r}; its columns are {', '.join(known)}")
     return features.column(name)

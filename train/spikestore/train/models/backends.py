@@ -1,4 +1,4 @@
-"""Backends of integrate-and-fire neurons: the same neurons and parameters, computed by different code."""
+"""Backends of integrate-and-fire neurons: several implementations of the same neurons and parameters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SURROGATES: dict[str, Any] = {
     "heaviside": Heaviside,
     "gaussian": Gaussian,
 }
-"""By the name that configurations have."""
+"""Surrogates by their names in configurations."""
 
 _EXODUS_DEVICES = ("cuda",)
 
@@ -52,34 +52,33 @@ def make_neurons(
     reset: ResetMode,
     surrogate: Surrogate,
 ) -> nn.Module:
-    """Return a layer of neurons; parameters as in `IAF`.
+    """Return a layer of neurons of a backend; parameters as in `IAF`.
 
     Raises
     ------
     MissingExtraError
         The backend is not installed.
     UsageError
-        It computes something else than the others for these parameters.
+        With these parameters, the backend computes other results than the others.
     """
-    fused = IAF(threshold, spikes, reset, surrogate, minimum)  # refuses the same numbers whatever the backend
+    fused = IAF(threshold, spikes, reset, surrogate, minimum)  # checks parameters alike for all backends
     if backend == "fused":
         return fused
     if backend == "exodus" and minimum is not None:
         raise UsageError(
-            "the backend exodus bounds membrane potentials before neurons spike and not after, which gives other "
-            "gradients and may give other spikes: leave min_v_mem out, or take the backend fused",
+            "the backend exodus bounds membrane potentials before neurons spike, not after, which changes gradients and "
+            "may change spikes: leave min_v_mem out, or use the backend fused",
             field="min_v_mem",
         )
     if backend == "exodus" and reset != "subtract":
         raise UsageError(
-            "the backend exodus can only subtract a threshold for each spike: leave reset out, or take the backend "
-            "fused",
+            "the backend exodus can only subtract a threshold for each spike: leave reset out, or use the backend fused",
             field="reset",
         )
     layers = _import(backend)
     activation = import_module("sinabs.activation")
     return layers.IAF(  # type: ignore[no-any-return]
-        # A threshold of its own for each layer: Sinabs' default tensor is shared between all.
+        # Each layer gets its own threshold: Sinabs' default tensor is shared by all.
         spike_threshold=torch.tensor(threshold),
         spike_fn=activation.MultiSpike if spikes == "multi" else activation.SingleSpike,
         reset_fn=activation.MembraneSubtract() if reset == "subtract" else activation.MembraneReset(),
@@ -89,20 +88,20 @@ def make_neurons(
 
 
 def known_backend(name: str | None) -> Backend | None:
-    """Return a backend by its name, None for None.
+    """Return the backend of a name; None for None.
 
     Raises
     ------
     UnknownNameError
-        There is no such backend.
+        No backend has that name.
     """
     if name is not None and name not in get_args(Backend):
-        raise UnknownNameError(f"there is no backend {name!r}: it can be {', '.join(get_args(Backend))}")
+        raise UnknownNameError(f"no backend {name!r}: use {', '.join(get_args(Backend))}")
     return cast("Backend | None", name)
 
 
 def sequence_of(backend: Backend, layers: OrderedDict[str, nn.Module]) -> nn.Sequential:
-    """Return a network of these layers; that of `fused` runs linear layers together with the neurons behind."""
+    """Return a network of these layers; with ``fused``, linear layers run together with the neurons after them."""
     return SpikingSequential(layers) if backend == "fused" else nn.Sequential(layers)
 
 
@@ -114,31 +113,31 @@ def _import(backend: Backend) -> Any:
     except ImportError as error:
         if backend == "sinabs":
             raise MissingExtraError(
-                "the backend sinabs needs Sinabs: pip install 'spikestore[train]', or take the backend fused",
+                "the backend sinabs needs Sinabs: pip install 'spikestore[train]', or use the backend fused",
                 extra="train",
             ) from error
         raise MissingExtraError(
             f"the backend exodus is not installed ({error}): `make exodus`, or `python -m "
-            "spikestore.train.models.build_exodus`, builds it on a machine with a GPU; or take the backend fused",
+            "spikestore.train.models.build_exodus`, builds it on a machine with a GPU; or use the backend fused",
             extra="exodus",
         ) from error
     return _Guarded(layers)
 
 
 class _Guarded:
-    """EXODUS' layers; they crash the process if they are handed tensors of a CPU."""
+    """EXODUS' layers with a check of their input; tensors of a CPU would crash the process."""
 
     def __init__(self, layers: Any) -> None:
         class ExodusIAF(layers.IAF):  # type: ignore[misc]
             def forward(self, x: Tensor) -> Tensor:
-                if torch.is_autocast_enabled(x.device.type):  # the layer in front gives half precision
+                if torch.is_autocast_enabled(x.device.type):  # the layer before returns half precision
                     x = x.float()
                 if x.device.type not in _EXODUS_DEVICES or x.dtype != torch.float32:
                     raise UsageError(
-                        f"the backend exodus takes float32 on a GPU, not {x.dtype} on {x.device.type}: "
-                        "take the backend fused"
+                        f"the input of the backend exodus must be float32 on a GPU, got {x.dtype} on {x.device.type}: "
+                        "use the backend fused"
                     )
-                if x.numel() == 0:  # a rank's share of a short batch; no kernel can be started on nothing
+                if x.numel() == 0:  # a rank's share of a short batch; kernels can't run on empty input
                     self.v_mem = x.new_zeros(x.shape[0], *x.shape[2:])
                     return x
                 return super().forward(x)  # type: ignore[no-any-return]

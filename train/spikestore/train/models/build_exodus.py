@@ -1,8 +1,8 @@
 """Builds sinabs-exodus against the torch and CUDA that are installed: ``python -m spikestore.train.models.build_exodus``.
 
-It comes as source only, and its ``setup.py`` imports torch, which pip's build isolation hides from it. With a CPU build
-of torch it fails and blames ``CUDA_HOME``, even where that is set. So what it needs is looked at first, and what is
-missing is said.
+It is published as source only, and its ``setup.py`` imports torch, which pip's build isolation hides. With a CPU build
+of torch it fails and blames ``CUDA_HOME``, even if that is set. So requirements are checked first, and missing ones are
+reported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EXODUS = "sinabs-exodus==2.0.0"
 
 
 def main() -> int:
-    """Build, unless it is there; return an exit status."""
+    """Build exodus unless it is installed; return an exit status."""
     try:
         toolkit = find_toolkit()
         if not works():
@@ -29,7 +29,7 @@ def main() -> int:
     except SpikestoreError as error:
         sys.stderr.write(f"spikestore: error: {error}\n")
         return error.exit_code
-    sys.stderr.write("spikestore: the backend exodus works here\n")
+    sys.stderr.write("spikestore: the backend exodus works on this machine\n")
     return 0
 
 
@@ -39,9 +39,9 @@ def find_toolkit() -> Path:
     Raises
     ------
     MissingExtraError
-        torch or Sinabs are not installed.
+        torch or Sinabs is not installed.
     UsageError
-        torch is a CPU build, or there is no toolkit of the CUDA version that it was built with.
+        torch is a CPU build, or no toolkit has the CUDA version that torch was built with.
     """
     for name in ("torch", "sinabs"):
         if find_spec(name) is None:
@@ -53,39 +53,39 @@ def find_toolkit() -> Path:
     wanted = torch.version.cuda
     if wanted is None:
         raise UsageError(
-            f"exodus runs on CUDA alone, and this torch {torch.__version__} is a build without it: install a CUDA "
-            "build of torch, or take the backend fused"
+            f"exodus needs CUDA, but torch {torch.__version__} was built without it: install a CUDA build of torch, or "
+            "use the backend fused"
         )
     major = wanted.partition(".")[0]
     home = _home()
     if home is None:
         raise UsageError(
-            f"exodus is compiled with nvcc, and there is none in $CUDA_HOME, on the PATH or in /usr/local/cuda: "
-            f"install a CUDA toolkit {major}, as torch has it ({wanted}), or take the backend fused"
+            f"no nvcc, which compiles exodus, in $CUDA_HOME, on the PATH or in /usr/local/cuda: install a CUDA toolkit "
+            f"{major}, since torch was built with {wanted}, or use the backend fused"
         )
     toolkit = _version(home)
     if toolkit is None or toolkit.partition(".")[0] != major:
         raise UsageError(
-            f"torch was built with CUDA {wanted}, and {home} has {toolkit or 'an nvcc that does not run'}: set CUDA_HOME "
-            f"to a toolkit {major}, or take the backend fused"
+            f"torch was built with CUDA {wanted}, but {home} has {toolkit or 'an nvcc that does not run'}: set CUDA_HOME "
+            f"to a toolkit {major}, or use the backend fused"
         )
     return home
 
 
 def works() -> bool:
-    """Return whether exodus can be imported, in a process of its own."""
+    """Return whether exodus can be imported, checked in a new process."""
     code = "import torch, exodus_cuda, sinabs.exodus.layers"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)  # noqa: S603 our own words
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)  # noqa: S603 a fixed command
     return done.returncode == 0
 
 
 def build(toolkit: Path) -> None:
-    """Compile and install exodus; takes some minutes.
+    """Compile and install exodus, which takes some minutes.
 
     Raises
     ------
     SpikestoreError
-        It did not compile, or can't be imported; the compiler's own words were shown.
+        exodus did not compile, or can't be imported; the compiler's output was shown.
     """
     environment = {**os.environ, "CUDA_HOME": str(toolkit)}
     import torch
@@ -98,11 +98,11 @@ def build(toolkit: Path) -> None:
         [*pip, "--no-build-isolation", "--no-deps", "--no-cache-dir", EXODUS],
     )
     for step in steps:
-        if subprocess.run(step, env=environment, check=False).returncode != 0:  # noqa: S603 our own words
-            raise SpikestoreError(f"exodus could not be built: {' '.join(step[2:])} failed, see above")
+        if subprocess.run(step, env=environment, check=False).returncode != 0:  # noqa: S603 a fixed command
+            raise SpikestoreError(f"can't build exodus: {' '.join(step[2:])} failed, see above")
     if not works():
         raise SpikestoreError(
-            "exodus was built and can't be imported: python -c 'import torch, exodus_cuda' says why"
+            "exodus was built but can't be imported: python -c 'import torch, exodus_cuda' shows the cause"
         )
 
 
@@ -121,7 +121,7 @@ def _home() -> Path | None:
 
 
 def _version(home: Path) -> str | None:
-    """Return the version that nvcc tells, as in "13.0"."""
+    """Return the version that nvcc reports, such as "13.0"."""
     try:
         command = [str(home / "bin" / "nvcc"), "--version"]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 a compiler

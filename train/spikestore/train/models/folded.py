@@ -1,4 +1,4 @@
-"""Layers that know no time: it is folded into the batch for them."""
+"""Layers without a time axis: time bins are folded into the batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 
 class FoldedConv2d(nn.Conv2d):
-    """``Conv2d`` of each time bin: (batch, time, channels, y, x) in and out."""
+    """``Conv2d`` applied to each time bin: (batch, time, channels, y, x) in and out."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolved frames."""
@@ -20,16 +20,16 @@ class FoldedConv2d(nn.Conv2d):
 
 
 class SumPool2d(nn.Module):
-    """Sums, or averages, of square windows of each time bin: (batch, time, channels, y, x) in and out.
+    """Sums or averages of square windows in each time bin: (batch, time, channels, y, x) in and out.
 
-    Sums of spikes are exact; ``sinabs.layers.SumPool2d`` takes them through powers and roots.
+    Sums of spikes are exact; ``sinabs.layers.SumPool2d`` computes them with powers and roots.
 
     Parameters
     ----------
     size : int
         Side and stride of the window.
     average : bool
-        Whether to divide by its area.
+        Whether to divide by the window's area.
     """
 
     def __init__(self, size: int, *, average: bool = False) -> None:
@@ -47,12 +47,12 @@ class SumPool2d(nn.Module):
         return unfolded
 
     def extra_repr(self) -> str:
-        """Return the parameters."""
+        """Return the parameters for ``repr``."""
         return f"{self.size}, average={self.average}"
 
 
 class _SumWindows(torch.autograd.Function):
-    """Sums of windows by whole rows, then whole columns: torch's pooling on a CPU takes three times as long."""
+    """Sums windows by rows, then by columns; torch's pooling on a CPU takes three times as long."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: int) -> Tensor:
@@ -72,7 +72,7 @@ class _SumWindows(torch.autograd.Function):
         size = ctx.size
         height, width = (side * size for side in gradient.shape[-2:])
         wide = gradient.unsqueeze(-1).expand(*gradient.shape, size).flatten(-2)
-        # Rows and columns behind the last whole window get nothing.
+        # Rows and columns after the last whole window have a gradient of 0.
         x = (
             gradient.new_empty(ctx.shape)
             if (height, width) == ctx.shape[-2:]

@@ -1,4 +1,4 @@
-"""Whether a network fits: the frames of a set, what is installed, and memory. Told with the field that is to blame."""
+"""Builds networks; errors about frames, missing packages and memory name the field of the configuration."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from spikestore.train.data.placement import free_device_bytes, free_host_bytes
 from spikestore.train.models.networks import NetworkSpec, build_network
 
 TRAINING = 4
-"""Copies of weights in training: themselves, their gradients, and AdamW's two moments."""
+"""Copies of weights in training: weights, gradients, and AdamW's two moments."""
 
 
 def fitting_network(
     spec: NetworkSpec, shape: dict[str, int], device: torch.device, origin: str, copies: int = TRAINING
 ) -> nn.Sequential:
-    """Build a network on a device; what is wrong is told with the place that the spec came from.
+    """Return a network on a device; errors name the file that the spec is from.
 
     Parameters
     ----------
@@ -27,16 +27,16 @@ def fitting_network(
     shape : dict of str to int
         From `network_shape`.
     device : torch.device
-        Where it will train.
+        Device of the network.
     origin : str
         Configuration or checkpoint, for messages.
     copies : int
-        How often weights will be there.
+        Number of copies of the weights that must fit into memory.
 
     Raises
     ------
     UsageError
-        A field makes no sense for these frames or in float32, or more neurons than memory holds; or a backend is not
+        A field does not suit these frames or float32, or the network does not fit into memory; or a backend is not
         installed (`MissingExtraError`).
     """
     _refuse_more_than_memory(spec, shape, device, origin, copies)
@@ -44,7 +44,7 @@ def fitting_network(
         return build_network(spec, **shape).to(device)
     except SpikestoreError as error:
         raise type(error)(f"{origin}: network: {error.message}", **error.details) from error
-    except (RuntimeError, MemoryError) as error:  # of convolutions that pass for small above
+    except (RuntimeError, MemoryError) as error:  # of convolutions that the estimate above lets pass
         reason = str(error).splitlines()[0] if str(error) else "no memory"
         raise UsageError(f"{origin}: network: can't be built: {reason}", path=origin) from error
 
@@ -52,33 +52,36 @@ def fitting_network(
 def _refuse_more_than_memory(
     spec: NetworkSpec, shape: dict[str, int], device: torch.device, origin: str, copies: int
 ) -> None:
-    """Name the largest layer, if there is no memory for all; an allocation that is granted may still kill the process."""
+    """Raise, naming the largest layer, if the network needs more than the free memory.
+
+    The system may grant too large an allocation and kill the process later.
+    """
     sizes: dict[str, int] = {}
     channels = shape.get("polarities", 1)
     for number, convolution in enumerate(spec.convolutions):
         sizes[f"convolutions[{number}]"] = channels * convolution.channels * convolution.kernel**2
         channels = convolution.channels
-    # Pixels behind convolutions are left out: what counts here are layers beyond all reason.
+    # Pixels after convolutions are not counted: this finds layers that are far too large.
     inputs = channels if spec.convolutions else shape["sites"]
     for number, neurons in enumerate(spec.hidden):
         sizes[f"hidden[{number}]"] = inputs * neurons
         inputs = neurons
     weights = 4 * sum(sizes.values())
-    free = {"host": (weights, free_host_bytes())}  # where they are made
+    free = {"host": (weights, free_host_bytes())}  # weights are created on the host
     free["host" if device.type == "cpu" else str(device)] = (copies * weights, free_device_bytes(device))
     largest = max(sizes, key=lambda name: sizes[name])
     for memory, (needed, free_bytes) in free.items():
         if needed > free_bytes:
             raise UsageError(
                 f"{origin}: network.{largest}: is too large: the network needs {size_text(needed)} on the {memory} for weights"
-                f"{', gradients and optimiser' if needed > weights else ''}, and {size_text(free_bytes)} are free",
+                f"{', gradients and optimiser' if needed > weights else ''}, but {size_text(free_bytes)} are free",
                 path=origin,
                 field=f"network.{largest}",
             )
 
 
 def network_shape(features: FeatureSet, spec: NetworkSpec) -> dict[str, int]:
-    """Return what `build_network` needs to know of a feature set: sites, classes, and frame axes for convolutions."""
+    """Return the arguments of `build_network` from a feature set: sites, classes, and frame axes for convolutions."""
     shape = {"sites": features.layout.site_count, "classes": len(features.classes)}
     if spec.convolutions and len(features.layout.sites) == 3:
         shape |= dict(zip(("polarities", "height", "width"), features.layout.sites, strict=True))

@@ -26,7 +26,7 @@ from spikestore.train.neurons import IAF
 
 
 class ConvolutionSpec(Spec):
-    """A ``Conv2d``, an ``IAF`` layer and, if asked for, a pooling layer."""
+    """A ``Conv2d``, an ``IAF`` layer and, optionally, a pooling layer."""
 
     channels: Size
     """Output channels."""
@@ -41,26 +41,26 @@ class ConvolutionSpec(Spec):
 
 
 class NetworkSpec(Spec):
-    """A stack of ``Linear`` and ``IAF`` layers with a linear read-out, as in the seed; convolutions in front, if any."""
+    """A stack of ``Linear`` and ``IAF`` layers with a linear read-out; optionally convolutions first."""
 
     backend: Backend = "fused"
-    """What computes the neurons. Spikes and parameters are the same on all, gradients to rounding."""
+    """Implementation of the neurons. Spikes and parameters are the same for all, gradients up to rounding."""
     convolutions: Annotated[tuple[ConvolutionSpec, ...], AsTuple] = ()
     """Convolutional layers; frames must have the axis y."""
     hidden: Annotated[tuple[Size, ...], AsTuple, Field(min_length=1)] = (128, 128, 128)
-    """Neurons of each hidden layer."""
+    """Number of neurons of each hidden layer."""
     spike_threshold: Annotated[Real, Field(gt=0)] = 1.0
     """Membrane potential from which a neuron spikes."""
     min_v_mem: Real | None = None
     """Lower bound of the membrane potential; none by default."""
     spikes: SpikeMode = "multi"
-    """As many spikes in a time bin as the threshold goes into the membrane potential, or at most a single one."""
+    """``multi``: a spike for each threshold that fits into the membrane potential; ``single``: at most one spike a time bin."""
     reset: ResetMode = "subtract"
-    """Each spike takes the threshold off the membrane potential, or spikes set it to zero."""
+    """Each spike subtracts the threshold from the membrane potential, or spikes set it to zero."""
     surrogate: SurrogateName = "single_exponential"
     """Derivative of spikes by membrane potential, with Sinabs' defaults."""
     input_scale: Annotated[Real, Field(gt=0)] = 1.0
-    """Factor for the weights of the first layer at initialisation: counts are sparse, and a network whose first
+    """Factor for the initial weights of the first layer: counts are sparse, and a network whose first
     layer never spikes does not learn."""
 
 
@@ -73,33 +73,33 @@ def build_network(
     height: int | None = None,
     width: int | None = None,
 ) -> nn.Sequential:
-    """Build a network. Parameters and ``state_dict`` are the same for every backend.
+    """Return a new network; parameters and ``state_dict`` are the same for every backend.
 
     Parameters
     ----------
     spec : NetworkSpec
-        Its shape.
+        Layers and parameters.
     sites : int
-        Inputs: the product of the frame axes behind time.
+        Inputs: the product of the frame axes after time.
     classes : int
         Outputs.
     polarities, height, width : int, optional
-        Frame axes behind time: needed with convolutions, and unused without.
+        Frame axes after time; used by convolutions only.
 
     Returns
     -------
     nn.Sequential
         From frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes). Layers
-        are called ``conv1``, ``iaf1``, ``pool1`` …, ``flatten``, ``linear1``, ``iaf1`` …, ``readout``; numbers go on
-        from convolutions to linear layers.
+        are named ``conv1``, ``iaf1``, ``pool1`` …, ``flatten``, ``linear1``, ``iaf1`` …, ``readout``; linear layers
+        continue the numbers of convolutions.
 
     Raises
     ------
     UsageError
-        Convolutions of frames without y, or larger than what is left of the frame; a backend that can't do what
-        the spec says.
+        Convolutions of frames without y, or larger than the frame at their layer; a backend that does not support
+        the spec.
     MissingExtraError
-        The backend is not installed; says how to install it.
+        The backend is not installed; the message explains how to install it.
     """
 
     def neurons() -> nn.Module:
@@ -116,7 +116,7 @@ def build_network(
     inputs = sites
     if spec.convolutions:
         if polarities is None or height is None or width is None:
-            raise UsageError("convolutions need frames of (time, polarity, y, x): these have no y")
+            raise UsageError("convolutions need frames of (time, polarity, y, x), but these have no y")
         inputs = _convolutions(layers, spec, neurons, (polarities, height, width))
     layers["flatten"] = nn.Flatten(start_dim=2)
     for number, outputs in enumerate(spec.hidden, len(spec.convolutions) + 1):
@@ -144,7 +144,7 @@ def _convolutions(
         if min(sides) < 1:
             raise UsageError(
                 f"convolutions[{number - 1}] leaves nothing of frames of {frame[1]} × {frame[2]}: "
-                "take fewer layers, smaller kernels or padding"
+                "use fewer layers, smaller kernels or padding"
             )
         layers[f"conv{number}"] = FoldedConv2d(
             channels,
@@ -161,10 +161,10 @@ def _convolutions(
 
 
 def forget_states(network: nn.Module) -> None:
-    """Let every neuron start from rest at the next call.
+    """Reset all membrane potentials: every neuron starts from rest at the next call.
 
-    Sinabs' own ``reset_states`` zeroes the states and keeps their shape; a smaller last batch then draws rows of
-    them by torch's global random numbers. States without a shape are made anew, as zeros.
+    Sinabs' ``reset_states`` zeroes states but keeps their shape; for a smaller last batch it then draws rows of them with
+    torch's global random numbers. Here states become empty, and the next call creates them as zeros.
     """
     for layer in _stateful_layers(network).values():
         for name in _state_names(layer):
@@ -173,7 +173,7 @@ def forget_states(network: nn.Module) -> None:
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict without membrane states, whose shape is that of the last batch."""
+    """Return the state dict without membrane states, whose shape depends on the last batch."""
     states = {
         f"{name}.{state}"
         for name, layer in _stateful_layers(network).items()
@@ -183,13 +183,13 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, values: dict[str, Tensor]) -> None:
-    """Load what `weights` returned; every parameter must be there, and nothing else."""
+    """Load the result of `weights`; it must have every parameter and nothing else."""
     forget_states(network)
     missing, unexpected = network.load_state_dict(values, strict=False)
     absent = set(missing) & set(weights(network))
     if absent or unexpected:
         names = ", ".join(sorted(absent | set(unexpected)))
-        raise ValueError(f"weights do not fit the network: {names}")
+        raise ValueError(f"weights are missing or not of this network: {names}")
 
 
 def spiking_layers(network: nn.Module) -> dict[str, nn.Module]:
@@ -204,6 +204,6 @@ def _state_names(layer: nn.Module) -> list[str]:
 
 def _stateful_layers(network: nn.Module) -> dict[str, Any]:
     kinds: tuple[type, ...] = (IAF,)
-    if "sinabs.layers" in sys.modules:  # else there are none of its layers
+    if "sinabs.layers" in sys.modules:  # otherwise no layer can be Sinabs'
         kinds = (IAF, sys.modules["sinabs.layers"].StatefulLayer)
     return {name: layer for name, layer in network.named_modules() if isinstance(layer, kinds)}

@@ -1,4 +1,4 @@
-"""Networks as graphs of NIR, the Neuromorphic Intermediate Representation, which Sinabs, Norse, snnTorch and chips' tools read."""
+"""Exports networks to NIR, the Neuromorphic Intermediate Representation of Sinabs, Norse, snnTorch and chip tools."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ _Shape = tuple[int, ...]
 
 
 def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> Any:
-    """Return a network as a graph of NIR: what it computes in each time bin, with copies of its parameters.
+    """Return a network as an NIR graph of its computation in each time bin, with copies of its parameters.
 
-    `nir.write` writes it to a file, ``sinabs.from_nir`` makes a network of Sinabs' layers of it.
+    `nir.write` writes it to a file; ``sinabs.from_nir`` turns it into a network of Sinabs' layers.
 
     Parameters
     ----------
     network : nn.Sequential
         A network of `build_network` or `load_network`, of any backend.
     frame_shape : sequence of int, optional
-        Sizes of the frame axes behind time: (polarity, [y,] x). Those of the run by default, which a network of
-        `load_network` knows.
+        Sizes of the frame axes after time: (polarity, [y,] x). Needed unless the network is from `load_network`.
 
     Returns
     -------
     nir.NIRGraph
-        From ``input``, of the frames' shape, through nodes that have the layers' names, to ``output``, of shape
-        (classes,). NIR's neurons have no lower bound of membrane potentials, no reset to zero and no limit of one spike a
-        bin: a warning names what is lost.
+        From ``input``, of the frames' shape, through nodes with the names of the layers, to ``output``, of shape
+        (classes,). NIR's neurons have no lower bound of membrane potentials, no reset to zero and no limit of one spike
+        per bin: a warning names what is lost.
 
     Raises
     ------
@@ -65,7 +64,8 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
     nodes["output"] = nir.Output(output_type=_sizes("output", shape))
     if lost:
         logger.warning(
-            "neurons in NIR have no %s: what reads the graph may give other spikes", ", no ".join(lost)
+            "neurons in NIR have no %s: programs that read the graph may produce other spikes",
+            ", no ".join(lost),
         )
     names = list(nodes)
     return nir.NIRGraph(nodes=nodes, edges=list(pairwise(names)))
@@ -84,25 +84,23 @@ def _nir() -> Any:
 def _frame_shape(network: nn.Sequential, given: Sequence[int] | None) -> _Shape:
     known = getattr(network, "frame_shape", None) if given is None else tuple(int(size) for size in given)
     if known is None:
-        raise UsageError(
-            "the network does not know the shape of its frames: give frame_shape=(polarity, [y,] x)"
-        )
+        raise UsageError("the network has no frame_shape: pass frame_shape=(polarity, [y,] x)")
     first = next((layer for layer in network if isinstance(layer, nn.Linear | nn.Conv2d)), None)
     if isinstance(first, nn.Linear) and prod(known) != first.in_features:
         raise UsageError(
-            f"frame_shape is {known}, {prod(known)} numbers, and the network takes {first.in_features}"
+            f"frame_shape is {known}, {prod(known)} numbers, but the network takes {first.in_features}"
         )
     if isinstance(first, nn.Conv2d) and (len(known) != 3 or known[0] != first.in_channels):
         raise UsageError(
-            f"frame_shape is {known}, should be (polarity, y, x) with {first.in_channels} polarities"
+            f"frame_shape must be (polarity, y, x) with {first.in_channels} polarities, got {known}"
         )
     return tuple(known)
 
 
 def _node(nir: Any, layer: nn.Module, shape: _Shape) -> tuple[Any, _Shape]:
-    """Return a layer's node, and the shape of what comes out of it in a time bin."""
+    """Return a layer's node and the shape of its output in a time bin."""
     if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) == (2, -1):
-        # Batch and time are no axes of a graph.
+        # A graph has no batch and time axes.
         node = nir.Flatten(input_type=_sizes("input", shape), start_dim=0, end_dim=-1)
         return node, (prod(shape),)
     if isinstance(layer, nn.Linear):
@@ -127,13 +125,13 @@ def _node(nir: Any, layer: nn.Module, shape: _Shape) -> tuple[Any, _Shape]:
         return node, out
     neuron = _neuron(layer)
     if neuron is None:
-        raise UsageError(f"it is a {type(layer).__name__}, and no layer that build_network makes")
+        raise UsageError(f"it is a {type(layer).__name__}, which build_network never creates")
     ones = np.ones(shape, np.float32)
     return nir.IF(r=ones, v_threshold=ones * float(neuron.threshold)), shape
 
 
 def _neuron(layer: nn.Module) -> Neuron | None:
-    """Return what the neurons of a layer are, ours or Sinabs'; None if it has none."""
+    """Return the parameters of a layer's neurons, ours or Sinabs'; None if it has none."""
     if isinstance(layer, IAF):
         return layer.neuron
     if type(layer).__name__ != "IAF" or not hasattr(layer, "spike_threshold"):
@@ -145,7 +143,7 @@ def _neuron(layer: nn.Module) -> Neuron | None:
 
 
 def _beyond_nir(neuron: Neuron) -> list[str]:
-    """Return what a neuron of NIR does not have."""
+    """Return the features of a neuron that NIR's neurons lack, as text for a message."""
     subtracts = not neuron.to_zero and neuron.reset in (None, float(neuron.threshold))
     return [
         *(["min_v_mem"] if neuron.minimum is not None else []),

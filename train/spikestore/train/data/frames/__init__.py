@@ -1,1 +1,1 @@
-"""Dense frames, written by compiled loops."""
+"""Builds dense frames with compiled loops."""

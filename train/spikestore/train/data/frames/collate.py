@@ -1,4 +1,4 @@
-"""From the samples of a batch to what the network gets: on the CPU into leased buffers, on a GPU through its own stream."""
+"""Builds batches from samples: on the CPU in reusable buffers, on a GPU in a separate stream."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ Augmentation = Callable[[SparseBatch, int], SparseBatch]
 
 @dataclass(frozen=True, eq=False)
 class PendingBatch:
-    """A batch, and the event on a GPU after which it is there."""
+    """A batch, and the CUDA event after which it is complete."""
 
     batch: Batch
     event: Any = None
 
     def taken(self) -> Batch:
-        """Return the batch, once the current stream is made to wait for it."""
+        """Return the batch, after making the current stream wait for it."""
         if self.event is not None:
             stream = torch.cuda.current_stream(self.batch.frames.device)
             stream.wait_event(self.event)
             for tensor in self.batch:
-                if tensor.is_cuda:  # made on another stream: its memory must not be given away too early
+                if tensor.is_cuda:  # made on another stream: its memory must not be reused too early
                     tensor.record_stream(stream)
         return self.batch
 
 
 class Assembly:
-    """Makes batches.
+    """Builds batches from samples.
 
     Parameters
     ----------
     device : torch.device
-        Where batches go.
+        Device of the batches.
     frames : {"dense", "sparse_coo"}
-        What ``Batch.frames`` is.
+        Layout of ``Batch.frames``.
     pad_to : int, optional
         Time bins of every batch; by default those of its longest sample.
     augment : sequence of callables
         Applied in turn to the packed batch on the device.
     transform : callable, optional
-        Applied to the batch when it is dense.
+        Applied to the finished batch.
     reuse : bool
-        Whether memory is used again when nobody holds the batch.
+        Whether memory is reused after the last reference to a batch is gone.
     threads : int
-        Threads that share a batch.
+        Threads that work on a batch.
     max_frame_bytes : int, optional
         Bytes that the dense frames of a batch may take (`frame_byte_limit`).
     """
@@ -83,21 +83,21 @@ class Assembly:
         self._stream: Any = None
 
     def make(self, samples: SamplePointers | SparseBatch, epoch: int, pool: Executor | None) -> PendingBatch:
-        """Make the batch of these samples.
+        """Start to build the batch of these samples.
 
         Parameters
         ----------
         samples : SamplePointers or SparseBatch
-            In host memory, or on the device already.
+            In host memory, or already on the device.
         epoch : int
             For the augmentation.
         pool : Executor, optional
-            Threads that share the work.
+            Threads that do the work.
 
         Raises
         ------
         UsageError
-            The dense frames would take more memory than they may; the message names the longest sample.
+            The dense frames would exceed `max_frame_bytes`; the message names the longest sample.
         """
         if not self._sparse and len(samples):
             self._refuse_giant(samples)
@@ -125,7 +125,7 @@ class Assembly:
         samples.fill(
             lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel
         )
-        # Over the lease itself: whoever holds any tensor of this memory holds the lease.
+        # From the lease itself: any tensor over this memory keeps the lease alive.
         small = (torch.from_numpy(array) for array in (samples.labels, samples.lengths, samples.samples))
         return Batch(torch.from_numpy(lease).view(shape), *small)
 

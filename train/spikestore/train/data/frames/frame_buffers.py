@@ -1,9 +1,9 @@
-"""Memory for dense batches, used again as soon as nobody holds the batch.
+"""Memory for dense batches, reused after the last reference to a batch is gone.
 
-Fresh pages cost three times what filling them costs, so a loader goes round in a few buffers. How long a batch is
-valid: as long as anything of it is alive, be it a view, an autograd graph or a NumPy array made from it. Each batch is a
-lease, an array of its own over the buffer; every tensor over it keeps the lease alive, and with the lease the buffer
-comes back. A user who keeps all batches gets all of them, in as many buffers.
+Allocating fresh pages costs three times as much as filling them, so a loader reuses a few buffers. A batch stays valid
+while any reference to it exists: a view, an autograd graph or a NumPy array made from it. Each batch has a lease, a
+separate array over the buffer that all its tensors keep alive; when the lease is freed, its buffer becomes available.
+If all batches are kept, each has its own buffer.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ import numpy as np
 import numpy.typing as npt
 
 KEPT = 8
-"""Buffers that are kept when nobody holds them."""
+"""Most unused buffers that are kept."""
 
 
 class FrameBuffers:
-    """A ring of buffers.
+    """A pool of buffers.
 
     Parameters
     ----------
     reuse : bool
-        Whether buffers are used again; otherwise each batch gets fresh memory.
+        Whether buffers are reused; otherwise each batch gets fresh memory.
     """
 
     def __init__(self, *, reuse: bool = True) -> None:
-        # Leases come back in whatever thread drops the last tensor: both ends of a deque are safe for that.
+        # Leases end in any thread that drops the last tensor: appending to and popping from a deque is thread-safe.
         self._free: deque[npt.NDArray[np.float32]] = deque(maxlen=KEPT if reuse else 0)
         self._largest = 0
 
     def take(self, count: int) -> npt.NDArray[np.float32]:
-        """Return `count` float32 numbers, whatever they are: shape (count,).
+        """Return an uninitialised float32 array, shape (count,).
 
-        The memory is free again when the array and all that was made from it are gone.
+        Its memory is reused after the array and everything made from it are gone.
         """
         self._largest = max(self._largest, count)
         buffer = None
-        while buffer is None or len(buffer) < count:  # smaller ones are from before a longer sample came
+        while buffer is None or len(buffer) < count:  # drop buffers that are too small by now
             try:
                 buffer = self._free.popleft()
             except IndexError:

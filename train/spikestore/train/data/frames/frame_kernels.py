@@ -1,11 +1,11 @@
-"""Compiled loops over packed samples: make frames dense, or put samples side by side.
+"""Compiled loops over packed samples: write dense frames, or copy samples side by side.
 
-A sample is given by addresses, so that one call serves samples that lie in different arrays: those of a whole set in
-memory, or those of many runs of a stream. With an address goes the number of elements up to the end of its array: no
-loop reads behind that, none writes outside of the buffer that it was given, and a sample that asks for it is named.
-Whoever calls keeps the arrays alive meanwhile. The loops free the interpreter; threads share a batch by its samples.
+Samples are passed as addresses, so that one call can read from different arrays: those of a whole set in memory, or of
+many runs of a stream. Each address is passed with the number of elements up to the end of its array: no loop reads
+beyond that or writes outside its buffer; a sample that would require it is returned. The caller keeps the arrays alive
+during the call. The loops release the GIL; threads divide a batch by samples.
 
-All compiled functions live in this one file: numba keeps compiled code until *this* file changes.
+All compiled functions are in this file: numba's cache of compiled code depends on *this* file only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Int64s = npt.NDArray[np.int64]
 
 
 def _compiled(function: _Function) -> _Function:
-    """Compile at the first call, and keep the machine code for other processes where there is a place for it."""
+    """Compile a function at its first call; cache the machine code for other processes if a folder is writable."""
     made: Any = cached_njit(function, nogil=True)
     return made  # type: ignore[no-any-return]
 
@@ -61,7 +61,7 @@ def fill_frames(
 ) -> int:
     """Write samples `first` to `last` - 1 of a batch into its dense frames, zeros included.
 
-    A sample's row is cleared and filled while it is in the second-level cache.
+    A sample's row is cleared and filled while it is in the L2 cache.
 
     Parameters
     ----------
@@ -74,17 +74,17 @@ def fill_frames(
     places : int64 array, shape (batch,)
         Places of each sample's own frames.
     index_like, value_like : arrays
-        Of the dtypes of index and value; their content does not matter.
+        Arrays with the dtypes of index and value; their content is not used.
     frames : float32 array, shape (batch, places)
-        Is filled.
+        Filled by the call.
     first, last : int
-        Samples of this call.
+        Range of samples to process.
 
     Returns
     -------
     int
-        A sample with an index outside of its own frames, or of a row of `frames`, or with more non-zeros than there is
-        room for; what is outside is left out. -1 if there is none.
+        A sample with an index outside its frames or its row of `frames`, or with more non-zeros than `room`; these
+        non-zeros are skipped. -1 if no sample has any.
     """
     wrong = -1
     for sample in range(first, last):
@@ -126,16 +126,16 @@ def gather(
     room : int64 array, shape (batch,)
         Elements from a sample's addresses to the end of the arrays that hold it.
     offsets : int64 array, shape (batch + 1,)
-        Where each sample goes, and the end.
+        Where each sample is written, and the end.
     index, value : arrays, shape (non-zeros,)
-        Are filled; their dtypes are those of what is copied.
+        Filled by the call; of the dtypes of the samples.
     first, last : int
-        Samples of this call.
+        Range of samples to process.
 
     Returns
     -------
     int
-        A sample with more non-zeros than there is room for, which is left out; -1 if there is none.
+        A sample with more non-zeros than `room`, which is skipped; -1 if no sample has.
     """
     wrong = -1
     most = min(len(index), len(value))
@@ -154,6 +154,6 @@ def gather(
 
 @_compiled
 def narrow(wide: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """Copy a column into a narrower one of the same length; what does not fit was refused when it was read."""
+    """Copy a column into a narrower one of the same length; values that do not fit were rejected during reading."""
     for k in range(min(len(wide), len(out))):
         out[k] = wide[k]

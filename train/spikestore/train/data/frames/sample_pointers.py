@@ -1,4 +1,4 @@
-"""Where the samples of a batch lie in host memory, and how they become one batch."""
+"""Pointers to the samples of a batch in host memory, and their conversion to one batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class SamplePointers:
-    """The samples of a batch, each a piece of some packed columns.
+    """The samples of a batch, each a slice of packed columns.
 
     Attributes
     ----------
@@ -33,11 +33,11 @@ class SamplePointers:
     room : int64 array, shape (batch,)
         Elements from a sample's addresses to the end of the arrays that hold it.
     like : tuple of two arrays
-        Of the dtypes of index and value.
+        Arrays with the dtypes of index and value.
     sites : tuple of int
-        Sizes of the axes behind time.
+        Sizes of the axes after time.
     owners : tuple
-        Whatever keeps the memory alive.
+        Objects that keep the memory alive.
     """
 
     index_at: _Int64s
@@ -60,7 +60,7 @@ class SamplePointers:
         return int(self.lengths.max(initial=0))
 
     def bins(self, pad_to: int | None = None) -> int:
-        """Return the time bins of the batch: `pad_to`, or those of its longest sample.
+        """Return the number of time bins of the batch: `pad_to`, or that of its longest sample.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class SamplePointers:
         return padded_bins(self.longest, pad_to, self.lengths, self.samples)
 
     def fill(self, frames: npt.NDArray[np.float32], parallel: ParallelFor) -> None:
-        """Write dense frames, shape (batch, places), zeros included.
+        """Write dense frames to `frames`, shape (batch, places), zeros included.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class SamplePointers:
         self._refuse(max(parallel(part, len(self)), default=-1))
 
     def packed(self, parallel: ParallelFor, *, pin: bool = False) -> SparseBatch:
-        """Return the samples side by side, on the host; with `pin` in page-locked memory that torch goes round in."""
+        """Return the samples side by side on the host; with `pin` in page-locked memory, which torch reuses."""
         offsets = np.zeros(len(self) + 1, np.int64)
         np.cumsum(self.counts, out=offsets[1:])
 
@@ -122,19 +122,19 @@ class SamplePointers:
     def _refuse(self, sample: int) -> None:
         if sample >= 0:
             raise DamagedError(
-                f"row {self.samples[sample]} has a non-zero outside of its frames, or more of them than were read"
+                f"row {self.samples[sample]} has a non-zero outside its frames, or more non-zeros than were read"
             )
 
 
 class ParallelFor:
-    """Cuts work over the samples of a batch into parts, one for each thread.
+    """Divides work over the samples of a batch among threads.
 
     Parameters
     ----------
     pool : Executor, optional
-        The threads; None for the caller's alone.
+        The threads; None for the calling thread only.
     parts : int
-        Their number.
+        Number of parts, one for each thread.
     """
 
     def __init__(self, pool: Executor | None, parts: int) -> None:
@@ -142,18 +142,18 @@ class ParallelFor:
         self._parts = parts
 
     def __call__(self, part: Callable[[int, int], Any], samples: int) -> list[Any]:
-        """Call ``part(first, last)`` for parts that cover `samples`; return what they return."""
+        """Call ``part(first, last)`` for ranges that cover `samples`; return the results."""
         parts = min(self._parts, samples)
         if self._pool is None or parts < 2:
             return [part(0, samples)] if samples else []
         edges = [samples * number // parts for number in range(parts + 1)]
         others = [self._pool.submit(part, first, last) for first, last in itertools.pairwise(edges[1:])]
-        # The caller would only wait: handing its part over would cost more than that.
+        # The caller would only wait, so it does the last part itself.
         return [part(edges[0], edges[1]), *(future.result() for future in others)]
 
 
 def host_pointers(columns: PackedColumns, positions: _Int64s) -> SamplePointers:
-    """Return the samples at `positions` (shape (batch,)) of a whole set in memory."""
+    """Return pointers to the samples at `positions`, shape (batch,), of a whole set in memory."""
     starts = columns.offsets[positions]
     index, value = columns.index, columns.value
     return SamplePointers(

@@ -1,1 +1,1 @@
-"""Batches that are read while a network trains."""
+"""Reads batches from the store during training."""

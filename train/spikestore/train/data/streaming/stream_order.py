@@ -1,15 +1,15 @@
-"""The order of a streamed epoch: runs shuffled, then samples shuffled within a window. A pure function.
+"""Order of a streamed epoch, a pure function: shuffles runs, then samples within a window.
 
-1. The rows are cut into *runs* of whole blocks of 64 (the unit that is checked), none over the edge of a fragment.
+1. The rows are cut into *runs* of whole blocks of 64 (the unit of checks); no run crosses the edge of a fragment.
 2. The runs are shuffled and dealt to *lanes*, 64 of them where the set and the window allow.
-3. In each lane, the samples of every few runs are shuffled; its first run by itself, so that an epoch can begin early.
-4. The lanes are merged evenly, one after the other *delayed* a little: sample j of a lane of n stands at
-   j + 1/2 + delay, where n is the mean of all lanes (longer ones are denser).
+3. In each lane, the samples of every few runs are shuffled together; its first run alone, so that an epoch starts early.
+4. The lanes are merged evenly, each with its own *delay*: sample j of a lane is at position j + 1/2 + delay if the lane
+   has the mean length of all lanes; longer lanes are denser.
 
-So each batch has samples of all lanes, but for the first and the last few, and at any time samples are drawn from
-*lanes × runs together × rows of a run* rows at most: the window. The delays let an epoch begin when a quarter of the lanes
-have been read, and lanes come to their next runs one after the other. Ranks own lanes, so that no rank reads another's
-runs; the order itself knows nothing of ranks.
+So each batch except the first and last few has samples of all lanes, and samples are drawn from at most
+*lanes × runs together × rows of a run* rows at a time: the window. With the delays, an epoch can start when a quarter of
+the lanes have been read, and lanes need their next runs one after another. Each rank owns some lanes, so no rank reads
+the runs of another; the order itself does not depend on ranks.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from spikestore.train.data.packed import packed_bytes
 LANES = 64
 WINDOW_SAMPLES = 8192
 WINDOW_BYTES = 256 * 2**20
-"""The default window is the smaller of the two."""
+"""The default window is the smaller of `WINDOW_SAMPLES` and as many samples as `WINDOW_BYTES` hold."""
 _MOST_RUN_ROWS = 8 * BLOCK
-"""Longer runs read hardly faster, and mix worse."""
+"""Most rows of a run: longer runs read hardly faster and shuffle worse."""
 _GOLDEN = (5**0.5 - 1) / 2
 
 _Int64s = npt.NDArray[np.int64]
@@ -38,7 +38,7 @@ _Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class RunCut:
-    """How a set is cut into runs and lanes; depends on the set, the subset and the window.
+    """Division of a set into runs and lanes; depends on the set, the subset and the window.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class RunCut:
     together : int
         Runs of a lane that are shuffled together.
     fragment_samples : int
-        Rows of a fragment, over whose edge no run goes.
+        Rows of a fragment, whose edges no run crosses.
     """
 
     starts: _Int64s
@@ -63,18 +63,18 @@ class RunCut:
 
     @property
     def name(self) -> str:
-        """Tells orders apart: with the set and the subset, everything that the order depends on (`named_runs`)."""
+        """Identifies the order: together with set and subset, all that the order depends on (`named_runs`)."""
         return f"delayed {self.run_rows}x{self.lanes}x{self.together} of {self.fragment_samples}"
 
 
 @dataclass(frozen=True, eq=False)
 class LaneOrder:
-    """An epoch.
+    """The order of one epoch.
 
     Attributes
     ----------
     rows, lanes : int64 arrays, shape (samples,)
-        Row of the feature set, and lane, of each sample in order.
+        Row in the feature set, and lane, of each sample in order.
     """
 
     rows: _Int64s
@@ -82,19 +82,19 @@ class LaneOrder:
 
 
 def sample_bytes(features: FeatureSet) -> float:
-    """Return the mean bytes of a sample in packed columns."""
+    """Return the mean size of a sample in packed columns, in bytes."""
     return packed_bytes(features) / len(features)
 
 
 def cut_runs(features: FeatureSet, rows: _Int64s, window: int | None) -> RunCut:
-    """Cut a set for streaming.
+    """Return the division of a set into runs and lanes.
 
     Parameters
     ----------
     features : FeatureSet
         The set.
     rows : int64 array
-        Rows that are used, ascending; runs without any are left out.
+        Rows in use, ascending; runs without any are left out.
     window : int, optional
         Samples among which to shuffle, at most; by default `WINDOW_SAMPLES`, or as many as `WINDOW_BYTES` hold. At least
         one block of 64.
@@ -113,9 +113,9 @@ _NAME = re.compile(r"delayed (\d{1,9})x(\d{1,9})x(\d{1,9})(?: of (\d{1,9}))?")
 
 
 def named_runs(samples: int, fragment_samples: int, rows: _Int64s, name: str) -> RunCut | None:
-    """Return the cut that has a name; None if no cut can have it.
+    """Return the cut with a given name; None if no cut can have it.
 
-    The set may lie in fragments of another size than when the name was given; names of 0.1.0.dev0 say no size, and mean
+    The set may have fragments of another size now than when the name was made; names of 0.1.0.dev0 have no size and mean
     that of the set.
 
     Parameters
@@ -123,7 +123,7 @@ def named_runs(samples: int, fragment_samples: int, rows: _Int64s, name: str) ->
     samples, fragment_samples : int
         Rows of the set, and of one of its fragments.
     rows : int64 array
-        Rows that are used, ascending.
+        Rows in use, ascending.
     name : str
         From `RunCut.name`.
     """
@@ -139,7 +139,7 @@ def named_runs(samples: int, fragment_samples: int, rows: _Int64s, name: str) ->
 
 
 def _used_runs(samples: int, rows: _Int64s, run_rows: int, size: int) -> tuple[_Int64s, _Int64s]:
-    """Return start and stop of each run that has one of `rows`: one begins at every run_rows-th row of each fragment."""
+    """Return start and stop of each run that has one of `rows`; a run starts at every run_rows-th row of a fragment."""
     in_fragment = np.arange(0, size, run_rows)
     fragments = np.arange(-(-samples // size)) * size
     starts = (fragments[:, None] + in_fragment[None, :]).ravel()
@@ -150,7 +150,7 @@ def _used_runs(samples: int, rows: _Int64s, run_rows: int, size: int) -> tuple[_
 
 
 def lane_order(cut: RunCut, samples: EpochSamples, epoch: int) -> LaneOrder:
-    """Return the order of an epoch; `cut` is that of the same rows, from `cut_runs`."""
+    """Return the order of an epoch; `cut` is the result of `cut_runs` for the same rows."""
     rows, seed, digest = samples.rows, samples.seed, samples.digest
     runs = len(cut.starts)
     turn = np.empty(runs, np.int64)
@@ -170,33 +170,33 @@ def lane_order(cut: RunCut, samples: EpochSamples, epoch: int) -> LaneOrder:
 
 
 def _delays(cut: RunCut, mean: float) -> npt.NDArray[np.float64]:
-    """Return how many samples later each lane begins, shape (lanes,): evenly spread, over any ranks' lanes too."""
-    turns = np.arange(cut.lanes) * _GOLDEN % 1  # any stretch of these is spread about evenly
+    """Return the delay of each lane in samples, shape (lanes,): evenly spread, also over each rank's lanes."""
+    turns = np.arange(cut.lanes) * _GOLDEN % 1  # any part of this sequence is spread about evenly
     return np.asarray(turns * min(cut.run_rows / 2, mean / 4), np.float64)
 
 
 def covering(starts: _Int64s, rows: _Int64s) -> _Int64s:
-    """Return, for each row, the number of the run that holds it; `starts` ascends."""
+    """Return the number of the run that holds each row; `starts` ascends."""
     return np.searchsorted(starts, rows, side="right") - 1
 
 
 def owned(lanes: _Int64s, count: int, share: RankShare) -> npt.NDArray[np.bool_]:
-    """Return whether each of `lanes`, shape (samples,), is one of this rank's, of `count` in all."""
+    """Return a mask of the `lanes`, shape (samples,), that this rank owns, of `count` lanes in total."""
     mine = share.of(count)
     return np.asarray((lanes >= mine.start) & (lanes < mine.stop))
 
 
 class WindowOrder:
-    """Runs shuffled, then samples within a window; ranks own lanes.
+    """Order that shuffles runs, then samples within a window; each rank owns some lanes.
 
     Parameters
     ----------
     samples : EpochSamples
-        Rows that are used, and the seed.
+        Rows in use, and the seed.
     cut : RunCut
-        Of the same rows.
+        Division of the same rows.
     fragment_samples : int
-        Rows of a fragment of the set. If the cut is one of other fragments, its runs can't be read one by one.
+        Rows of a fragment of the set. If the cut is for fragments of another size, its runs can't be read one by one.
     """
 
     def __init__(self, samples: EpochSamples, cut: RunCut, *, fragment_samples: int) -> None:

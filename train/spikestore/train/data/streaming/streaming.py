@@ -1,4 +1,4 @@
-"""A batch source in bounded memory: threads read runs ahead, in the order in which they are needed, and drop them after use."""
+"""A batch source in bounded memory: threads read runs ahead in the order of use, and drop them after use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from spikestore.train.data.streaming.stream_order import (
 logger = logging.getLogger(__name__)
 
 _WAITING = 8
-"""Threads more for a bucket, where a read mostly waits."""
+"""Extra threads for a bucket, where reads mostly wait."""
 
 _Int64s = npt.NDArray[np.int64]
 
@@ -53,29 +53,29 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class _Reads:
-    """What is read for a pass, in no order: rows `starts` to `stops`, and which of these reads has each sample."""
+    """The reads of a pass, in no order: rows `starts` to `stops`, and the read that has each sample."""
 
     starts: _Int64s
     stops: _Int64s
     of_sample: _Int64s
     """int64, shape (samples,)"""
     ahead: int
-    """Reads that may be held before a batch needs them."""
+    """Most reads that are held before a batch needs them."""
 
 
 class Stream:
-    """Draws samples from the store itself.
+    """Batch source that reads samples from the store during an epoch.
 
     Parameters
     ----------
     features : FeatureSet
         The set.
     rows : int64 array, shape (samples,)
-        Which rows of it, ascending.
+        Rows in use, ascending.
     order : BatchOrder
-        The order in which most epochs come; memory is planned for it.
+        Order of most epochs, for which memory is planned.
     share : RankShare
-        What of each batch this process takes.
+        This process's share of each batch.
     threads : int
         Threads that read.
 
@@ -84,7 +84,7 @@ class Stream:
     UsageError
         There are more ranks than lanes.
     DamagedError
-        The metadata of the set are damaged.
+        The set's metadata are damaged.
     """
 
     def __init__(
@@ -101,8 +101,8 @@ class Stream:
         if self._shuffle and self._cut.lanes < share.ranks:
             window_is_short = len(self._cut.starts) > self._cut.lanes
             raise UsageError(
-                f"{share.ranks} ranks share {self._cut.lanes} lanes of a streamed set: give a "
-                f"{'larger' if window_is_short else 'smaller'} window, fewer ranks, or use residence='host'"
+                f"{share.ranks} ranks are too many for {self._cut.lanes} lanes of a streamed set: use a "
+                f"{'larger' if window_is_short else 'smaller'} window, fewer ranks, or residence='host'"
             )
         self.samples = len(rows)
         among = self._cut.lanes * self._cut.together * self._cut.run_rows
@@ -117,15 +117,15 @@ class Stream:
         )
 
     def __getstate__(self) -> dict[str, object]:
-        """Refuse to be pickled: what is open here can't be in another process."""
+        """Raise: open storages and reads can't be pickled."""
         raise UsageError(
-            "a loader with residence='stream' can't be pickled or copied: make it in the process that uses it, or "
+            "a loader with residence='stream' can't be pickled or copied: create it in the process that uses it, or "
             "use residence='host'"
         )
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are held at most: one window that is drawn from, one that is read ahead; more if samples vary."""
+        """Most bytes that are held: the current window and the one read ahead; more if sample sizes vary."""
         lanes = self._cut.lanes if self._shuffle else 2 * self._threads
         held = min(2 * lanes * self._cut.together * self._cut.run_rows, self.samples)
         return int(held * sample_bytes(self._features))
@@ -138,7 +138,7 @@ class Stream:
         Raises
         ------
         DamagedError, StoreError
-            A run could not be read; raised as soon as that is known.
+            A run could not be read; raised as soon as the read has failed.
         """
         rows, edges = order.batches(epoch, first, batch_size, self._share)
         reads = self._reads(order, rows, edges)
@@ -159,7 +159,7 @@ class Stream:
                 lanes = owned(np.arange(cut.lanes), cut.lanes, self._share)
                 ahead = max(int(lanes.sum()) * cut.together, ahead)
             return _Reads(cut.starts, cut.stops, covering(cut.starts, rows), ahead)
-        # Each batch reads its blocks for itself: held until all their samples are used, they would soon be the whole set.
+        # Each batch reads its own blocks: if blocks were held until all their samples are used, they would soon be the set.
         batch_of_row = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
         key = batch_of_row * len(cut.starts) + covering(cut.starts, rows)
         keys, of_sample = np.unique(key, return_inverse=True)
@@ -175,11 +175,11 @@ class Stream:
 
     @property
     def sites(self) -> tuple[int, ...]:
-        """Sizes of the axes behind time."""
+        """Sizes of the axes after time."""
         return self._features.layout.sites
 
     def read(self, start: int, stop: int) -> Run:
-        """Read and check the run of rows `start` to `stop`."""
+        """Return the run of rows `start` to `stop`, read and checked."""
         columns = self._features.read(start, stop)
         index, value = (np.empty(len(columns.index), dtype) for dtype in self._dtypes)
         narrow(columns.index, index)
@@ -194,7 +194,7 @@ class Stream:
 
 
 class _HeldRuns:
-    """The runs that are in memory or on their way, and where their samples lie."""
+    """The runs that are in memory or being read, and the addresses of their samples."""
 
     def __init__(self, stream: Stream, reads: _Reads, pool: Executor, in_flight: int) -> None:
         self._stream = stream
@@ -212,12 +212,12 @@ class _HeldRuns:
         self._unused: set[int] = set()
         self._slot_of = np.full(int(runs.max(initial=-1)) + 1, -1, np.int64)
         self._free: list[int] = []
-        # A row for each slot: address of index, of value, non-zeros, bins, label of its samples, room behind the addresses.
+        # For each sample of a slot: address of index, of value, non-zeros, bins, label, elements to the end of the arrays.
         self._where = np.zeros((6, 0, self._run_rows), np.int64)
 
     def take(self, rows: _Int64s, runs: _Int64s) -> SamplePointers:
-        """Wait until these samples are in memory; let go of runs that were used up by earlier batches."""
-        self._let_go()
+        """Return pointers to these samples, after waiting for their runs; drop the runs that earlier batches used up."""
+        self._drop_used()
         self._read_ahead()
         needed, counts = np.unique(runs, return_counts=True)
         for run in needed.tolist():
@@ -242,11 +242,11 @@ class _HeldRuns:
         )
 
     def close(self) -> None:
-        """Give up what is on its way."""
+        """Cancel pending reads."""
         for future in self._coming.values():
             future.cancel()
 
-    def _let_go(self) -> None:
+    def _drop_used(self) -> None:
         for run in [run for run in self._runs if not self._left[run]]:
             del self._runs[run]
             self._free.append(int(self._slot_of[run]))
@@ -263,9 +263,9 @@ class _HeldRuns:
             self._start(self._wanted.popleft())
 
     def _arrive(self, run: int) -> None:
-        """Wait for a run."""
+        """Wait until a run is in memory."""
         while run not in self._runs:
-            if run not in self._coming:  # those before it in the queue fill the room
+            if run not in self._coming:  # runs before it in the queue fill the limit
                 self._wanted.remove(run)
                 self._start(run)
             wait(self._coming.values(), return_when=FIRST_COMPLETED)

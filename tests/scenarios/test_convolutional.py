@@ -73,7 +73,7 @@ def test_shipped_configurations_train(
     config = ROOT / f"configs/{name}.toml"
     trained = run("train", config, "--store", "store", "--device", "cpu", "--epochs", "3", "--json")
     assert trained.status == 0, trained.err
-    assert "did not spike" not in trained.err
+    assert "never spiked" not in trained.err
     epochs = json.loads(trained.out)["epochs"]
     assert epochs[-1]["loss"] < epochs[0]["loss"]
     assert all(rate > 0 for epoch in epochs for rate in epoch["spike_rates"].values())

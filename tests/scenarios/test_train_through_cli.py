@@ -59,7 +59,7 @@ def test_train_and_evaluate(built: Built, run: Run, tmp_path: Path) -> None:
     assert [epoch["epoch"] for epoch in first["epochs"]] == [1]
     assert 0 < first["best_accuracy"] < 1
     again = well(run, "train", config, "--store", built.store)
-    assert "trained already" in again.err
+    assert "already trained" in again.err
     more = json.loads(well(run, "train", config, "--store", built.store, "--epochs", "2", "--json").out)
     assert [epoch["epoch"] for epoch in more["epochs"]] == [2]
     found = json.loads(
@@ -109,12 +109,12 @@ def test_what_is_wrong_is_one_clear_line(built: Built, run: Run, tmp_path: Path)
     assert "data.residense: unknown field, did you mean 'residence'?" in badly(run, "train", config)
     config = write_config(tmp_path)
     assert "no store at" in badly(run, "train", config, "--store", "empty")
-    assert "there is no configuration" in badly(run, "train", "nothing.toml")
+    assert "no configuration at" in badly(run, "train", "nothing.toml")
     assert "backend: must be 'fused', 'sinabs' or 'exodus', got 'slayer'" in badly(
         run, "train", config, "--backend", "slayer"
     )
-    assert "there is no checkpoint" in badly(run, "evaluate", "nothing.pt")
-    assert "there is neither best.pt nor last.pt in ." in badly(run, "evaluate", ".")
+    assert "no checkpoint at" in badly(run, "evaluate", "nothing.pt")
+    assert "no best.pt or last.pt in ." in badly(run, "evaluate", ".")
     config.write_text(config.read_text().replace("[32]", "[100000000000]"))
     command = ("train", config, "--store", built.store)
     assert f"{config}: network.hidden[0]: is too large" in badly(run, *command)

@@ -63,12 +63,12 @@ def with_compiled_layer() -> Any:
         (lambda: torch.compile(network_of(), backend="eager"), "the network is compiled by torch.compile"),
         (compiled_in_place, "the network is compiled by torch.compile"),
         (with_compiled_layer, "layer iaf1 is compiled by torch.compile"),
-        (lambda: network_of(backend="sinabs"), "layer iaf1 is a IAF, of which it is not known"),
+        (lambda: network_of(backend="sinabs"), "layer iaf1 is a IAF, which is not known to be safe"),
         (lambda: nn.Sequential(network_of(), nn.Dropout()), "layer 1 is a Dropout"),
         (with_states, "layer iaf1 records its states"),
         (with_watcher, "layer iaf1 has hooks"),
         (with_parameter_hook, "the parameter readout.weight has hooks"),
-        (with_surrogate, "layer iaf1 has a surrogate of its own"),
+        (with_surrogate, "layer iaf1 has a custom surrogate"),
     ],
 )
 def test_what_is_not_replayed(make: Callable[[], nn.Module], reason: str) -> None:

@@ -66,7 +66,9 @@ def test_a_failed_save_keeps_the_old_one(features: FeatureSet, tmp_path: Path) -
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
     try:
-        with pytest.raises(StorageFullError, match=r"cannot write .*last\.pt \(File too large\): make room"):
+        with pytest.raises(
+            StorageFullError, match=r"cannot write .*last\.pt \(File too large\): free disk space"
+        ):
             save_checkpoint(path, checkpoint(features))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -162,10 +164,10 @@ def test_bad_files_are_named(features: FeatureSet, tmp_path: Path) -> None:
     save_checkpoint(path, checkpoint(features))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DamagedError, match=r"last\.pt is no checkpoint of spikestore, or damaged$"):
+    with pytest.raises(DamagedError, match=r"last\.pt is not a checkpoint of spikestore, or it is damaged$"):
         load_checkpoint(path)
     torch.save({"weights": {}}, path)
-    with pytest.raises(DamagedError, match="no checkpoint of spikestore"):
+    with pytest.raises(DamagedError, match="not a checkpoint of spikestore"):
         load_checkpoint(path)
     torch.save({"spikestore_checkpoint": 2}, path)
     with pytest.raises(NewerFormatError, match="newer"):

@@ -55,10 +55,10 @@ def drop(content: Any, path: str) -> None:
 EDITS: list[tuple[str, Any, str]] = [
     ("data", [1], "data: "),
     ("data", {}, "data: the split train is missing"),
-    ("spikestore_checkpoint", 0, "no checkpoint"),
-    ("spikestore_checkpoint", True, "no checkpoint"),
+    ("spikestore_checkpoint", 0, "not a checkpoint"),
+    ("spikestore_checkpoint", True, "not a checkpoint"),
     ("config", None, "config: "),
-    ("shape", {"sites": 10}, "shape.classes: is required"),
+    ("shape", {"sites": 10}, "shape.classes: required field is missing"),
     ("shape/sites", "10", "shape.sites: "),
     ("position/epoch", "a", "position.epoch: "),
     ("position/epoch", -3, "position.epoch: "),
@@ -66,28 +66,28 @@ EDITS: list[tuple[str, Any, str]] = [
     ("position", {"epoch": 0, "batch": 1000, "loss_sum": 0.0, "samples": 16000, "best": -1.0}, "position.batch is 1000"),
     ("position/loss_sum", float("nan"), "position.loss_sum: "),
     ("position/spikes", {"iaf1": 3}, "position.spikes"),
-    ("weights", None, "weights should be a table"),
-    ("weights", {1: torch.ones(2)}, "weights: 1 should be a tensor"),
-    ("weights/linear1.weight", None, "weights: linear1.weight should be a tensor"),
-    ("weights/linear1.weight", [1.0], "weights: linear1.weight should be a tensor"),
-    ("weights/linear1.weight", NAN, "weights: linear1.weight has numbers that are not finite"),
-    ("weights/linear1.weight", torch.ones(3, 4), r"weights: linear1.weight should be .*\(12, 10\), found .*\(3, 4\)"),
-    ("weights/linear1.weight", torch.ones(12, 10).double(), "weights: linear1.weight should be torch.float32"),
+    ("weights", None, "weights must be a table"),
+    ("weights", {1: torch.ones(2)}, "weights: 1 must be a tensor"),
+    ("weights/linear1.weight", None, "weights: linear1.weight must be a tensor"),
+    ("weights/linear1.weight", [1.0], "weights: linear1.weight must be a tensor"),
+    ("weights/linear1.weight", NAN, "weights: linear1.weight has values that are not finite"),
+    ("weights/linear1.weight", torch.ones(3, 4), r"weights: linear1.weight must be .*\(12, 10\), got .*\(3, 4\)"),
+    ("weights/linear1.weight", torch.ones(12, 10).double(), "weights: linear1.weight must be torch.float32"),
     ("weights/linear9.weight", torch.ones(3, 4), "weights: linear9.weight is not of this network"),
-    ("weights/iaf1.spike_threshold", torch.tensor(0.0), "weights: iaf1.spike_threshold should be 1.0"),
-    ("optimiser", None, "optimiser should be a table"),
-    ("optimiser", {}, "optimiser should be a table"),
+    ("weights/iaf1.spike_threshold", torch.tensor(0.0), "weights: iaf1.spike_threshold must be 1.0"),
+    ("optimiser", None, "optimiser must be a table"),
+    ("optimiser", {}, "optimiser must be a table"),
     ("optimiser", {"state": {}, "param_groups": []}, "optimiser: param_groups"),
     ("optimiser/param_groups", [3], "optimiser: param_groups"),
     ("optimiser/state", {}, "optimiser: state"),
     ("optimiser/state/0", 7, "optimiser: state of parameter 0"),
-    ("optimiser/state/0/exp_avg", torch.ones(3), r"optimiser: exp_avg of parameter 0 should be .*\(12, 10\)"),
-    ("optimiser/state/0/exp_avg_sq", NAN, "optimiser: exp_avg_sq of parameter 0 has numbers"),
+    ("optimiser/state/0/exp_avg", torch.ones(3), r"optimiser: exp_avg of parameter 0 must be .*\(12, 10\)"),
+    ("optimiser/state/0/exp_avg_sq", NAN, "optimiser: exp_avg_sq of parameter 0 has values"),
     ("optimiser/state/0/step", "a", "optimiser: step of parameter 0"),
-    ("random", {"cpu": torch.ones(5056)}, "random: cpu should be a tensor of bytes"),
+    ("random", {"cpu": torch.ones(5056)}, "random: cpu must be a tensor of bytes"),
     ("random", {"cpu": torch.ones(3, dtype=torch.uint8)}, "random: "),
     ("random", {"cuda:0": torch.ones(3, dtype=torch.uint8)}, "random: cpu is missing"),
-    ("scaler", {"scale": "a"}, "scaler: scale should be a finite number"),
+    ("scaler", {"scale": "a"}, "scaler: scale must be a finite number"),
 ]  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def test_another_shape_is_refused(content: dict[str, Any], store_folder: Path, t
 def test_evaluate_refuses_too(content: dict[str, Any], store_folder: Path, tmp_path: Path) -> None:
     """Nothing is measured with weights that are not finite, or do not fit; what is whole is measured."""
     path = tmp_path / "best.pt"
-    for value, words in ((NAN, "not finite"), (torch.ones(3, 4), r"\(3, 4\)"), (None, "should be a tensor")):
+    for value, words in ((NAN, "not finite"), (torch.ones(3, 4), r"\(3, 4\)"), (None, "must be a tensor")):
         edited = copy.deepcopy(content)
         edited["weights"]["linear1.weight"] = value
         torch.save(edited, path)

@@ -235,7 +235,7 @@ def test_what_can_not_be_recorded_goes_on_plainly(
         assert_equal_training(step, network, ours, batches([5] * 9), lambda: (other, theirs, None))
     (line,) = caplog.records
     assert line.getMessage() == (
-        "training goes on without CUDA graphs, which this GPU or network does not allow: operation not permitted when "
+        "training continues without CUDA graphs, which this GPU or network does not allow: operation not permitted when "
         "stream is capturing"
     )
     assert step.graphs == 0
@@ -276,7 +276,7 @@ def test_graphs_that_were_asked_for_are_an_error_where_they_can_not_be() -> None
     """By name; "auto" and False say nothing."""
     network = network_of()
     optimiser = torch.optim.AdamW(network.parameters())
-    with pytest.raises(UsageError, match="cuda_graphs = true: the network is on cpu"):
+    with pytest.raises(UsageError, match="cuda_graphs = true is not possible: the network is on cpu"):
         TrainingStep(network, optimiser, cuda_graphs=True)
     with pytest.raises(UsageError, match='"auto", true or false'):
         TrainingStep(network, optimiser, cuda_graphs="yes")  # type: ignore[arg-type]

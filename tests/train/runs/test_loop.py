@@ -136,7 +136,7 @@ def test_a_silent_layer_is_named(
     """A layer without a spike in an epoch is reported by name; others are not."""
     with caplog.at_level(logging.WARNING, "spikestore"):
         go(config(epochs=1, network={"hidden": [8, 8], "spike_threshold": 50.0}), splits, tmp_path)
-    assert "epoch 1: layer iaf2 did not spike once" in caplog.text
+    assert "epoch 1: layer iaf2 never spiked" in caplog.text
     with caplog.at_level(logging.WARNING, "spikestore"):
         caplog.clear()
         go(config(epochs=1), splits, tmp_path)
@@ -190,7 +190,7 @@ def test_what_one_backend_trains_another_runs(
                 progress=silent,
             )
     other = config(epochs=2, network={"hidden": [12], "backend": "sinabs"})
-    with pytest.raises(ValueError, match=r"network.backend: fused then, sinabs now"):
+    with pytest.raises(ValueError, match=r"network.backend: fused before, sinabs now"):
         run(other, store, tmp_path / "run", device="cpu", progress=silent)
 
 
@@ -208,7 +208,7 @@ def test_a_split_of_another_transform_is_not_evaluated(store_folder: Path, tmp_p
     other.point("small", {"test": small[9000.0]}, move=True)
     keys = [one.pin.transform_key[:12] for one in (store["small:train"], small[9000.0])]
     with pytest.raises(
-        UsageError, match=f"transform {keys[0]}, test in the store has the transform {keys[1]}"
+        UsageError, match=f"transform {keys[0]}, but test in the store has the transform {keys[1]}"
     ):
         measure()
     measure(other_data=True)
@@ -262,5 +262,5 @@ def test_a_finished_run_goes_on_when_asked_for_more(store_folder: Path, tmp_path
     done = again(epochs=1)
     assert done.epochs == []
     assert [result.epoch for result in again(epochs=2).epochs] == [2]
-    with pytest.raises(ValueError, match=r"another configuration[\s\S]*learning_rate: 0.01 then, 0.02 now"):
+    with pytest.raises(ValueError, match=r"another configuration[\s\S]*learning_rate: 0.01 before, 0.02 now"):
         again(epochs=3, optimiser={"learning_rate": 0.02})

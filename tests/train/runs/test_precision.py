@@ -151,7 +151,7 @@ def test_a_run_in_half_precision(store_folder: Path, tmp_path: Path, precision: 
         handle.remove()
     assert found == outcome.best
     assert seen == {HALF[precision]}
-    with pytest.raises(UsageError, match=f"precision: {precision} then, float32 now"):
+    with pytest.raises(UsageError, match=f"precision: {precision} before, float32 now"):
         run(config(epochs=4), store, tmp_path / "run", device="cpu", progress=silent)
 
 
@@ -192,7 +192,7 @@ def test_what_is_refused() -> None:
     """Other names, and devices without half precision."""
     with pytest.raises(SpecError, match="precision: must be 'float32', 'bfloat16' or 'float16', got 'half'"):
         config(precision="half")
-    with pytest.raises(UsageError, match="bfloat16 does not work on meta: take float32"):
+    with pytest.raises(UsageError, match="bfloat16 is not available on meta: use float32"):
         Arithmetic("bfloat16", "meta")
 
 

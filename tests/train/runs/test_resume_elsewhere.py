@@ -131,7 +131,7 @@ def test_a_former_checkpoint_of_auto_asks(
     with monkeypatch.context() as patch:
         patch.setattr(FeatureLoader, "__init__", None)
         with pytest.raises(
-            UsageError, match=r"last\.pt was written in mid-epoch .*--residence host.*--restart"
+            UsageError, match=r"last\.pt was written within an epoch .*--residence host.*--restart"
         ):
             go(plan("auto"), store, tmp_path)
     go(plan("host"), store, tmp_path)
@@ -141,7 +141,7 @@ def test_a_former_checkpoint_of_auto_asks(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"batch": 3}, "not at epoch 0, batch 4"),
+        ({"batch": 3}, "its position must be epoch 0, batch 4"),
         ({"seed": 9}, "seed = 9"),
         ({"order": "rows"}, "order 'rows'"),
     ],

@@ -164,7 +164,7 @@ def test_a_full_disk_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StorageFullError, match="make room"):
+    with pytest.raises(StorageFullError, match="free disk space"):
         refuse_unwritable(tmp_path)
 
 

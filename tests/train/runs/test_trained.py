@@ -87,17 +87,17 @@ def test_what_is_no_network_is_refused_by_name(folder: Path, tmp_path: Path) -> 
     (tmp_path / "empty").mkdir()
     rewritten(folder, tmp_path / "frames.pt", frames={"axes": ["time"]})
     cases: dict[str, tuple[type[SpikestoreError], str]] = {
-        "nothing.pt": (SourceNotFoundError, "there is no checkpoint {}"),
-        "empty": (SourceNotFoundError, "neither best.pt nor last.pt in {}"),
-        "cut.pt": (DamagedError, "{} is no checkpoint of spikestore, or damaged"),
-        "foreign.pt": (DamagedError, "{} is no checkpoint of spikestore"),
-        "weights.pt": (DamagedError, "{} is no checkpoint of spikestore"),
-        "frames.pt": (DamagedError, "{} is damaged: frames.sites: is required"),
+        "nothing.pt": (SourceNotFoundError, "no checkpoint at {}"),
+        "empty": (SourceNotFoundError, "no best.pt or last.pt in {}"),
+        "cut.pt": (DamagedError, "{} is not a checkpoint of spikestore, or it is damaged"),
+        "foreign.pt": (DamagedError, "{} is not a checkpoint of spikestore"),
+        "weights.pt": (DamagedError, "{} is not a checkpoint of spikestore"),
+        "frames.pt": (DamagedError, "{} is damaged: frames.sites: required field is missing"),
     }
     for name, (kind, message) in cases.items():
         with pytest.raises(kind, match=re.escape(message.format(tmp_path / name))):
             load_network(tmp_path / name)
     with pytest.raises(UsageError, match="the path of a checkpoint is empty"):  # and not the current folder
         load_network("")
-    with pytest.raises(LookupError, match="there is no backend 'slow'"):
+    with pytest.raises(LookupError, match="no backend 'slow'"):
         load_network(folder, backend="slow")  # type: ignore[arg-type]

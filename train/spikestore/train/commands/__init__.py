@@ -1,1 +1,1 @@
-"""Sub-commands that train; light to import, what is heavy comes inside the functions."""
+"""Sub-commands that train and evaluate; heavy imports are inside the functions."""

@@ -1,4 +1,4 @@
-"""``spikestore evaluate``: the accuracy of a checkpoint."""
+"""``spikestore evaluate``: measure the accuracy of a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from spikestore.train.commands.train import DeviceOption, OtherDataOption
 def evaluate(
     checkpoint: Annotated[
         Path,
-        typer.Argument(
-            metavar="CHECKPOINT", help="A checkpoint, or the folder of a run, of which best.pt is taken."
-        ),
+        typer.Argument(metavar="CHECKPOINT", help="A checkpoint, or the folder of a run (then its best.pt)."),
     ],
     store: StoreOption = None,
     split: Annotated[str, typer.Option("--split", help="Split to evaluate on.")] = "test",
-    name: Annotated[str | None, typer.Option("--name", help="Feature sets, instead of the run's.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the feature sets; the run's by default.")
+    ] = None,
     device: DeviceOption = "auto",
     other_data: OtherDataOption = False,
     backend: Annotated[
-        str | None, typer.Option("--backend", help="fused, sinabs or exodus, instead of the run's.")
+        str | None, typer.Option("--backend", help="fused, sinabs or exodus; the run's by default.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

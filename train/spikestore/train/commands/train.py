@@ -1,4 +1,4 @@
-"""``spikestore train``: a network from a configuration."""
+"""``spikestore train``: train a network from a configuration file."""
 
 from __future__ import annotations
 
@@ -17,44 +17,48 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DeviceOption = Annotated[
-    str, typer.Option("--device", help="cpu, cuda, cuda:1 …; a GPU if there is one, by default.")
+    str, typer.Option("--device", help="cpu, cuda, cuda:1 …; by default a GPU if this machine has one.")
 ]
 ResidenceOption = Annotated[
     str | None,
-    typer.Option("--residence", help="Where the packed columns live: auto, host, device or stream."),
+    typer.Option("--residence", help="Where the packed columns are held: auto, host, device or stream."),
 ]
 OtherDataOption = Annotated[
     bool,
     typer.Option(
-        "--other-data", help="Go on although a feature set has another digest, or transform, than the run."
+        "--other-data", help="Accept feature sets whose digest or transform differs from the run's."
     ),
 ]
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training configuration, a TOML file.")],
     store: StoreOption = None,
     residence: ResidenceOption = None,
     backend: Annotated[
-        str | None, typer.Option("--backend", help="fused, sinabs or exodus, instead of the configuration's.")
+        str | None, typer.Option("--backend", help="fused, sinabs or exodus; by default as configured.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Instead of the configuration's.")
+        int | None, typer.Option("--epochs", min=1, help="Number of epochs; by default as configured.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the configuration's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Seed of weights and order; by default as configured.")
+    ] = None,
     device: DeviceOption = "auto",
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", help="For checkpoints; runs/NAME of the configuration by default."),
+        typer.Option("--folder", help="Folder for checkpoints; runs/NAME of the configuration by default."),
     ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start from the beginning instead of resuming.")
+    ] = False,
     other_data: OtherDataOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network on feature sets; go on where an interrupted run stopped.
+    """Train a network on feature sets; resume a run that was interrupted.
 
-    Checkpoints last.pt and best.pt, and scalars for TensorBoard, go to the run's folder. Processes that torchrun starts
-    train together, each on its share of every batch, and give what one process gives.
+    Checkpoints last.pt and best.pt, and scalars for TensorBoard, are written to the run's folder. Processes that torchrun
+    starts train together, each on its share of every batch; the result is that of a single process.
 
     Examples
     --------
@@ -69,7 +73,7 @@ def train(
 
     try:
         with joined(device) as (ranks, own_device):
-            if not ranks.first:  # the first one speaks for all
+            if not ranks.first:  # only the first rank logs
                 logging.getLogger("spikestore").setLevel(logging.ERROR)
             loaded = _configured(config, epochs=epochs, seed=seed, residence=residence, backend=backend)
             runs = expand_home(folder or Path("runs") / config.stem)
@@ -88,7 +92,7 @@ def train(
                     progress=report,
                 )
     except AnotherRankError as error:
-        logger.debug("%s", error)  # that one has said why
+        logger.debug("%s", error)  # the failed rank reports the cause
         raise typer.Exit(1) from None
     if not ranks.first:
         return
@@ -119,7 +123,7 @@ def train(
 def _configured(
     path: Path, *, residence: str | None, backend: str | None, **changes: int | None
 ) -> TrainConfig:
-    """Return the configuration in a file with what the command line changes in it."""
+    """Return the configuration of a file; options of the command line take precedence."""
     from spikestore.train.runs.config import load_config
 
     loaded = load_config(path)

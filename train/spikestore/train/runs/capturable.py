@@ -1,7 +1,7 @@
-"""Whether a training step can be replayed as a CUDA graph: what a replay would leave out, or do with old numbers.
+"""Checks whether a training step can be replayed as a CUDA graph.
 
-A replay starts the same kernels on the same memory, and runs no Python. So a step can be replayed as long as nothing but
-kernels belongs to it, and whatever Python decided in it stands still.
+A replay starts the same kernels on the same memory and runs no Python. So a step can be replayed if it consists of
+kernels only, and if every value that Python passed to them stays the same.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _KNOWN = (
     SumPool2d,
     SpikingSequential,
 )
-"""Layers of which nothing but kernels runs."""
+"""Layers that run nothing but kernels."""
 
 
 def why_not_network(network: nn.Module) -> str | None:
-    """Return why the passes through a network can't be replayed, None if they can."""
+    """Return the reason why passes through a network can't be replayed; None if they can."""
     for name, layer in network.named_modules():
         label = f"layer {name}" if name else "the network"
         if hasattr(layer, "_orig_mod") or layer._compiled_call_impl is not None:
-            return f"{label} is compiled by torch.compile, which may compile anew at any step"
+            return f"{label} is compiled by torch.compile, which may recompile at any step"
         if type(layer) not in _KNOWN:
-            return f"{label} is a {type(layer).__name__}, of which it is not known that a replay would do the same"
+            return f"{label} is a {type(layer).__name__}, which is not known to be safe to replay"
         if not is_replayable(layer):
-            return f"{label} has hooks, or a forward of its own, which a replay would not call"
+            return f"{label} has hooks or its own forward, which a replay would not call"
         if isinstance(layer, IAF) and layer.record_states:
             return f"{label} records its states"
         if isinstance(layer, IAF) and not is_known(layer.surrogate_grad_fn):
-            return f"{label} has a surrogate of its own"
+            return f"{label} has a custom surrogate"
     for name, parameter in network.named_parameters():
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             return f"the parameter {name} has hooks, which a replay would not call"
@@ -52,22 +52,22 @@ def why_not_network(network: nn.Module) -> str | None:
 
 
 def why_not_optimiser(optimiser: torch.optim.Optimizer) -> str | None:
-    """Return why the steps of an optimiser can't be replayed, None if they can."""
+    """Return the reason why an optimiser's steps can't be replayed; None if they can."""
     if not all(group.get("capturable") for group in optimiser.param_groups):
-        return f"{type(optimiser).__name__} was not made with capturable=True"
+        return f"{type(optimiser).__name__} was created without capturable=True"
     if optimiser._optimizer_step_pre_hooks or optimiser._optimizer_step_post_hooks:
         return f"{type(optimiser).__name__} has hooks, which a replay would not call"
     return None
 
 
 def frozen_by_network(network: nn.Module, batch: Batch) -> tuple[Any, ...]:
-    """Return what a graph of the passes has written into it: another value needs another graph."""
+    """Return the values that a graph of the passes is recorded with: other values need a new graph."""
     parameters = tuple((parameter.data_ptr(), parameter.requires_grad) for parameter in network.parameters())
     return batch.frames.shape, batch.frames.dtype, batch.labels.shape, network.training, parameters
 
 
 def frozen_by_optimiser(optimiser: torch.optim.Optimizer) -> tuple[Any, ...]:
-    """Return what a graph of an optimiser's step has written into it: numbers, and which tensors it works on."""
+    """Return the values that a graph of an optimiser's step is recorded with: numbers and addresses of tensors."""
     numbers = tuple(
         (name, value.data_ptr() if isinstance(value, torch.Tensor) else value)
         for group in optimiser.param_groups

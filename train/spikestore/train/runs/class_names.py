@@ -1,4 +1,4 @@
-"""What labels mean: the class names of every set that meets a network, compared before it is used."""
+"""Compares class names, so that a network never meets a set that numbers its classes differently."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 
 def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
-    """Raise unless a network can learn from one set and be measured on the other.
+    """Raise unless a network can be trained on one set and evaluated on the other.
 
     Parameters
     ----------
     data : DataConfig
-        Which splits are meant.
+        Names of the two splits.
     features : mapping of str to FeatureSet
         Feature sets by split.
 
@@ -35,10 +35,10 @@ def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
     for split in splits:
         if features[split].manifest.nnz == 0:
             label = f"{data.name}:{split}"
-            advice = f"spikestore show {label} says how many events were cropped"
+            advice = f"spikestore show {label} reports how many events were cropped"
             if split == data.train:
                 raise UsageError(
-                    f"{label} has no events in any time bin, so there is nothing to learn: {advice}"
+                    f"{label} has no events in any time bin, so nothing can be learned: {advice}"
                 )
             logger.warning("%s has no events in any time bin: %s", label, advice)
 
@@ -46,31 +46,31 @@ def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
 def refuse_other_labels(
     checkpoint: Checkpoint, features: FeatureSet, label: str, store: Store, *, other_data: bool = False
 ) -> None:
-    """Raise `UsageError` if a set numbers its classes otherwise than the set that a network was trained with.
+    """Raise `UsageError` if a set numbers its classes differently from the set that a network was trained on.
 
     Parameters
     ----------
     checkpoint : Checkpoint
-        The network. One that was written before checkpoints held class names is compared with the set it was trained
-        on, if `store` has that.
+        The network. If an early version wrote it without class names, those of its train split are used, if `store`
+        has that set.
     features : FeatureSet
-        The set that it meets.
+        The set to compare.
     label : str
-        What to call the set.
+        Name of the set in messages.
     store : Store
-        Where to look for the set that it was trained on.
+        Where to look for the set that the network was trained on.
     other_data : bool
-        Whether somebody asked for other data: then other names are a warning. The same names in another order are
-        an error all the same.
+        Whether other data are allowed: then other names are only a warning. The same names in another order are
+        still an error.
     """
     known = checkpoint.classes or _classes_in_store(checkpoint, store)
     if not known:
         logger.warning(
-            "%s does not hold its class names, and the set it was trained on is not in %s: whether %s numbers its "
-            "classes in the same way can't be compared",
+            "can't check that %s numbers its classes like %s: the checkpoint has no class names, and the set it was "
+            "trained on is not in %s",
+            label,
             checkpoint.origin,
             store.storage.url,
-            label,
         )
         return
     why = other_classes(known, features.classes)
@@ -81,8 +81,8 @@ def refuse_other_labels(
         logger.warning("%s", what)
         return
     raise UsageError(
-        f"{what}; write the class names of the recordings in the order of training, number the labels after it, and "
-        "build again",
+        f"{what}; list the class names of the recordings in the order of training, number the labels accordingly, and "
+        "run spikestore preprocess again",
         field="classes",
     )
 

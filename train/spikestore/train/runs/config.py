@@ -1,4 +1,4 @@
-"""The configuration of a training run, from TOML."""
+"""The configuration of a training run, read from TOML."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from spikestore.train.data.placement import Residence
 from spikestore.train.models.networks import NetworkSpec
 from spikestore.train.runs.precision import Precision
 
-CudaGraphs = Literal["auto", True, False]  # one type, so that what is none is one problem
-"""``"auto"``: where they can be; True: an error where they can't; False: never."""
+CudaGraphs = Literal["auto", True, False]  # one type, so that pydantic reports a wrong value once
+"""``"auto"``: where possible; True: always, else an error; False: never."""
 
 Positive = Annotated[Real, Field(gt=0)]
 NotNegative = Annotated[Real, Field(ge=0)]
 
 
 class DataConfig(Spec):
-    """The table ``[data]``: which feature sets, and how they are fed."""
+    """The table ``[data]``: which feature sets, and how they are loaded."""
 
     name: Name
     """Name of the feature sets in the store."""
@@ -34,7 +34,7 @@ class DataConfig(Spec):
     pad_to: Size | None = None
     """Time bins of every batch; those of its longest sample by default."""
     residence: Residence = "auto"
-    """Where the packed columns live."""
+    """Where the packed columns are held."""
     window: Annotated[Size, Field(ge=64)] | None = None
     """Samples among which a streamed set is shuffled; as many as 256 MiB hold, at most 8192, by default."""
     max_frame_bytes: Size | None = None
@@ -51,39 +51,39 @@ class OptimiserConfig(Spec):
 
 
 class TrainConfig(Spec):
-    """A training run."""
+    """The configuration of a training run."""
 
     epochs: Size = 10
     seed: Count = 0
     """Seed of weights and order."""
     precision: Precision = "float32"
-    """What linear layers and convolutions compute in; parameters and membrane potentials are float32 always."""
+    """Dtype in which linear layers and convolutions compute; parameters and membrane potentials are always float32."""
     cuda_graphs: CudaGraphs = "auto"
-    """Whether steps on a GPU are replayed as CUDA graphs: where they can be, or true for an error where they can't."""
+    """Whether steps on a GPU are replayed as CUDA graphs: where possible; true raises an error where they can't be."""
     checkpoint_batches: Size | None = None
-    """Also keep a checkpoint every so many batches; at every epoch's end one is kept in any case."""
+    """Number of batches between checkpoints within an epoch; the end of each epoch always writes one."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
-    """Stores to copy the feature sets from if the local one lacks them; a folder is relative to this file's own."""
+    """Stores to copy missing feature sets from; relative folders are relative to the folder of the configuration."""
     data: DataConfig
     network: NetworkSpec = NetworkSpec()
     optimiser: OptimiserConfig = OptimiserConfig()
 
 
 def load_config(path: Path | str) -> TrainConfig:
-    """Read a configuration.
+    """Return the configuration in a TOML file.
 
     Raises
     ------
     SourceNotFoundError
-        There is no such file.
+        The file does not exist.
     SpecError
-        It is no TOML, or not a configuration; every problem is listed with its path.
+        The file is no TOML, or no valid configuration; the message lists every problem with its path.
     """
     path = Path(path)
     try:
         mapping = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise SourceNotFoundError(f"there is no configuration {path}", path=str(path)) from None
+        raise SourceNotFoundError(f"no configuration at {path}", path=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is no TOML: {error}", path=str(path)) from None
+        raise SpecError(f"{path} is not valid TOML: {error}", path=str(path)) from None
     return TrainConfig.from_mapping(mapping, origin=str(path))

@@ -1,7 +1,7 @@
-"""Training steps replayed as CUDA graphs: a few launches by the driver in place of a hundred by Python.
+"""Training steps replayed as CUDA graphs: a few launches by the driver replace a hundred by Python.
 
-Two graphs for each shape of a batch: one from frames to loss and gradients, and one of the optimiser's step, which is only
-taken if the loss is finite. Both run the kernels that a plain step runs, on the same numbers: results are equal to the bit.
+Each batch shape has two graphs: one from frames to loss and gradients, and one of the optimiser's step, which runs only
+if the loss is finite. Both run the kernels of a plain step on the same numbers: results are equal to the bit.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from spikestore.train.runs.step import loss_and_gradients, training_step
 logger = logging.getLogger(__name__)
 
 MOST_SHAPES = 4
-"""Shapes of batches that have graphs; each keeps its gradients and a copy of its frames."""
+"""Most batch shapes that get graphs; each keeps its gradients and a copy of its frames."""
 WARM_UP = 3
-"""Plain steps with a shape before it is recorded: kernels are compiled, and libraries choose theirs, in them."""
+"""Plain steps with a shape before it is recorded; they compile kernels and let libraries select theirs."""
 
 _T = TypeVar("_T")
 
 
 class Recorder(Protocol):
-    """Records work on a device, so that it can be replayed."""
+    """Records work on a device for replay."""
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Let work in this context run on the stream on which will be recorded."""
+        """Run work in this context on the recording stream."""
 
     def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], None]]:
-        """Record what `work` does, which does not run; return what it returned, and what replays it.
+        """Record `work` without running it; return its result and a function that replays it.
 
-        Tensors that it returned get their numbers at each replay.
+        Each replay writes new numbers to the tensors of the result.
         """
 
 
 class CudaRecorder:
-    """Records CUDA graphs, all with one pool of memory.
+    """Records CUDA graphs that share one memory pool.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class CudaRecorder:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Let work in this context run on the stream on which will be recorded."""
+        """Run work in this context on the recording stream."""
         before = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(before)
         with torch.cuda.stream(self._stream):
@@ -78,9 +78,9 @@ class CudaRecorder:
         before.wait_stream(self._stream)
 
     def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], None]]:
-        """Record what `work` does, which does not run; return what it returned, and what replays it."""
+        """Record `work` without running it; return its result and a function that replays it."""
         graph = torch.cuda.CUDAGraph()
-        # The loader's threads go on with their own streams meanwhile: only this thread must do nothing that waits.
+        # The loader's threads keep using their own streams: only this thread must not synchronise.
         with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
             result = work()
         if self._pool is None:
@@ -90,7 +90,7 @@ class CudaRecorder:
 
 @dataclass
 class _Recorded:
-    """Graphs for one shape; what is read or written by a replay is held here, since graphs share memory."""
+    """Graphs of one batch shape, and the tensors that a replay reads and writes: graphs share memory."""
 
     frames: Tensor
     labels: Tensor
@@ -100,27 +100,27 @@ class _Recorded:
     passes: Callable[[], None]
     step: Callable[[], None] | None = None
     frozen: tuple[Any, ...] = ()
-    """What the recorded step of the optimiser, or the plain one before it, was taken with."""
+    """Values of `frozen_by_optimiser` at the last step, recorded or plain."""
 
 
 class TrainingStep:
-    """Takes training steps as `training_step` does, replayed as CUDA graphs where that gives the same.
+    """Takes training steps like `training_step`, replayed as CUDA graphs where the result is the same.
 
-    A shape of batches is recorded at its fourth step; batches of other shapes, such as a shorter last one, and those
-    behind the first `MOST_SHAPES` shapes take plain steps. After a step losses, gradients, membrane potentials and
-    weights are where a plain step leaves them; gradients and membrane potentials are overwritten by the next one.
+    A batch shape is recorded at its fourth step; rarer shapes, such as a shorter last batch, and shapes after the first
+    `MOST_SHAPES` take plain steps. After a step, loss, gradients, membrane potentials and weights are where a plain step
+    leaves them; the next step overwrites gradients and membrane potentials.
 
     Parameters
     ----------
     network, optimiser, clip_norm, arithmetic, ranks
         As for `training_step`, the same in every step.
     cuda_graphs : "auto" or bool
-        Whether to replay: where it can be, or always, or never.
+        Whether to replay: where possible, always, or never.
 
     Raises
     ------
     UsageError
-        `cuda_graphs` is True, and steps can't be replayed; the message says why.
+        `cuda_graphs` is True, and steps can't be replayed; the message states the reason.
 
     Examples
     --------
@@ -140,13 +140,13 @@ class TrainingStep:
         cuda_graphs: CudaGraphs = "auto",
     ) -> None:
         if cuda_graphs not in ("auto", True, False):
-            raise UsageError(f'cuda_graphs is "auto", true or false, not {cuda_graphs!r}')
+            raise UsageError(f'cuda_graphs must be "auto", true or false, got {cuda_graphs!r}')
         self._network, self._optimiser, self._clip_norm = network, optimiser, clip_norm
         self._arithmetic = Arithmetic() if arithmetic is None else arithmetic
         self._ranks = ranks
         self._recorded: dict[tuple[Any, ...], _Recorded] = {}
         self._seen: Counter[tuple[Any, ...]] = Counter()
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
         self._recorder: Recorder | None = None
         if cuda_graphs is False:
             return
@@ -155,13 +155,15 @@ class TrainingStep:
         if reason is None:
             self._recorder = _recorder_for(device)
         elif cuda_graphs is True:
-            raise UsageError(f'cuda_graphs = true: {reason}; "auto" takes plain steps then')
+            raise UsageError(
+                f'cuda_graphs = true is not possible: {reason}; use "auto" to take plain steps instead'
+            )
         elif device.type != "cpu":
-            self._say(reason)
+            self._report(reason)
 
     @property
     def graphs(self) -> int:
-        """Number of shapes that are replayed."""
+        """Number of batch shapes that are replayed."""
         return len(self._recorded)
 
     def __call__(self, batch: Batch) -> Tensor:
@@ -170,7 +172,7 @@ class TrainingStep:
             return self._plain(batch)
         reason = self._why_not() or _why_not_batch(batch)
         if reason is not None:
-            self._say(reason)
+            self._report(reason)
             return self._plain(batch)
         key = frozen_by_network(self._network, batch)
         recorded = self._recorded.get(key)
@@ -202,12 +204,12 @@ class TrainingStep:
     def _record(self, batch: Batch, recorder: Recorder) -> _Recorded:
         frames, labels = batch.frames.clone(), batch.labels.clone()
         forget_states(self._network)
-        # So that gradients, too, are in the memory of the graph.
+        # Gradients must be allocated in the memory of the graph.
         self._optimiser.zero_grad(set_to_none=True)
         loss, passes = recorder.record(
             lambda: loss_and_gradients(self._network, frames, labels, self._arithmetic)
         )
-        logger.debug("batches of %s frames are replayed as a CUDA graph from here on", tuple(frames.shape))
+        logger.debug("from now on, batches of %s frames are replayed as a CUDA graph", tuple(frames.shape))
         return _Recorded(
             frames,
             labels,
@@ -235,11 +237,9 @@ class TrainingStep:
         return loss
 
     def _step(self, recorded: _Recorded) -> None:
-        """Take the optimiser's step along recorded gradients."""
+        """Take the optimiser's step with the recorded gradients."""
         frozen = frozen_by_optimiser(self._optimiser)
-        if (
-            recorded.frozen != frozen
-        ):  # a scheduler has another learning rate for each step, or for each epoch
+        if recorded.frozen != frozen:  # a scheduler changes the learning rate each step or epoch
             recorded.frozen, recorded.step = frozen, None
         elif recorded.step is None and self._recorder is not None and not self._arithmetic.scales:
             try:
@@ -257,14 +257,14 @@ class TrainingStep:
     def _give_up(self, error: RuntimeError) -> None:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         logger.warning(
-            "training goes on without CUDA graphs, which this GPU or network does not allow: %s", reason
+            "training continues without CUDA graphs, which this GPU or network does not allow: %s", reason
         )
         self._recorder = None
         self._recorded.clear()
 
-    def _say(self, reason: str) -> None:
-        if reason not in self._said:
-            self._said.add(reason)
+    def _report(self, reason: str) -> None:
+        if reason not in self._reported:
+            self._reported.add(reason)
             logger.debug("no CUDA graphs: %s", reason)
 
 
@@ -274,7 +274,7 @@ def _recorder_for(device: torch.device) -> Recorder:
 
 def _why_not_device(device: torch.device, ranks: Ranks) -> str | None:
     if device.type != "cuda":
-        return f"the network is on {device}, and not on a CUDA device"
+        return f"the network is on {device}, not on a CUDA device"
     if ranks.count > 1:
         return f"{ranks.count} ranks wait for each other within a step"
     return None
@@ -282,10 +282,10 @@ def _why_not_device(device: torch.device, ranks: Ranks) -> str | None:
 
 def _why_not_batch(batch: Batch) -> str | None:
     if batch.frames.layout is not torch.strided:
-        return "frames are sparse tensors, of which each has another number of non-zeros"
+        return "frames are sparse tensors, whose number of non-zeros varies"
     if batch.frames.requires_grad:
-        return "gradients by frames are wanted"
+        return "frames require gradients"
     if torch.is_autocast_enabled(batch.frames.device.type):
-        # It keeps weights in half precision for as long as it lasts: a replay would use those of the recording.
-        return "torch.autocast is on around the step; precision is what a step is recorded with"
+        # autocast caches weights in half precision: a replay would use those of the recording.
+        return "torch.autocast is on around the step; set precision instead"
     return "torch.autograd.set_detect_anomaly is on" if torch.is_anomaly_enabled() else None

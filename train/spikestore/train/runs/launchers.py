@@ -1,9 +1,8 @@
-"""Which of several processes this one is, by the variables that launchers set.
+"""Reads this process's rank from the environment variables of launchers.
 
-torchrun is told apart by torch itself. Of the other launchers only the numbers are taken: srun, mpirun and Kubernetes'
-PyTorchJob start the processes, and where these meet must be in MASTER_ADDR and MASTER_PORT. A process that is one of
-several and can't know where they meet, or which one it is, is refused: alone it would train the same network as the
-others, into the same files.
+torch itself recognises torchrun. For srun, mpirun and Kubernetes' PyTorchJob, rank and count are read here, and
+MASTER_ADDR and MASTER_PORT must name where the processes meet. If a process is one of several and its rank or the
+meeting point is unknown, an error is raised: alone, it would train the same network into the same files as the others.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ class Launched:
     Attributes
     ----------
     rank, count : int
-        Its number, and how many there are.
+        Its number, and the number of processes.
     local : int, optional
-        Its number on its machine, where the launcher says so.
+        Its number on its machine, if the launcher sets it.
     meeting_point : str
         ``address:port`` where they meet, for messages.
     """
@@ -41,12 +40,12 @@ class _Launcher:
     count: str
     local: str
     first_host: str
-    """Shell text for the machine of rank 0."""
+    """Shell expression for the host name of rank 0."""
 
 
 _HOST_OF_RANK_0 = "HOST_OF_RANK_0"
 _LAUNCHERS = (
-    # What a script exports itself, PyTorchJob sets, and torchrun too.
+    # Set by scripts, PyTorchJob and torchrun.
     _Launcher("the launcher", "RANK", "WORLD_SIZE", "LOCAL_RANK", _HOST_OF_RANK_0),
     # SLURM_NTASKS is also set in a batch script, where one process runs: the number of tasks of this step counts.
     _Launcher(
@@ -68,17 +67,17 @@ _LAUNCHERS = (
 
 
 def launched(environment: Mapping[str, str]) -> Launched | None:
-    """Return which of several processes this one is; None if it is the only one.
+    """Return rank and count of this process; None if it is the only one.
 
     Parameters
     ----------
     environment : mapping of str to str
-        Variables of the process.
+        Environment variables of the process.
 
     Raises
     ------
     UsageError
-        It is one of several, or may be, and a variable that they need to meet is missing or makes no sense.
+        The process is, or may be, one of several, and a variable that they need to meet is missing or invalid.
     """
     for launcher in _LAUNCHERS:
         rank, count = _numbers(environment, launcher)
@@ -90,7 +89,7 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
                 f"{launcher.name} started {count} processes ({launcher.count} = {count}), this is number {rank} "
                 f"({launcher.rank}), and they can't meet because {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} "
                 f"not set. To train together: export MASTER_ADDR={launcher.first_host} MASTER_PORT=29500, or start them "
-                f"with torchrun. To train in one process: start one, or unset {launcher.rank} and {launcher.count}",
+                f"with torchrun. To train in one process: start only one, or unset {launcher.rank} and {launcher.count}",
                 launcher=launcher.name,
             )
         local = environment.get(launcher.local) or environment.get("LOCAL_RANK")
@@ -106,10 +105,10 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
 
 
 def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
-    """Refuse a number without the other one, unless it says that this process is alone.
+    """Raise if only one of rank and count is set, unless its value means that this process is alone.
 
-    srun's are left alone: SLURM sets them one by one, in batch scripts and interactive allocations too. Number 0 of another
-    launcher than a script is no sign of several.
+    srun's variables are not checked: SLURM sets single ones in batch scripts and interactive allocations too. Rank 0 of
+    mpirun alone does not mean several processes.
     """
     rank, count = environment.get(launcher.rank), environment.get(launcher.count)
     if launcher.name == "srun" or bool(rank) == bool(count):
@@ -129,21 +128,21 @@ def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
 
 
 def _numbers(environment: Mapping[str, str], launcher: _Launcher) -> tuple[int, int]:
-    """Return rank and count; count 1 where the launcher is not there."""
+    """Return rank and count; (0, 1) if the launcher's variables are not set."""
     rank, count = environment.get(launcher.rank), environment.get(launcher.count)
     if count is None and launcher.name == "srun" and _whole(launcher.rank, rank or "0") > 0:
-        count = environment.get("SLURM_NTASKS")  # no batch script has a number above 0
+        count = environment.get("SLURM_NTASKS")  # in a batch script the rank is never above 0
     if not rank or not count:
         return 0, 1
     numbers = _whole(launcher.rank, rank), _whole(launcher.count, count)
     if numbers[0] >= numbers[1]:
         raise UsageError(
-            f"{launcher.rank} is {rank}, but {launcher.count} is {count}: ranks go from 0 to {int(count) - 1}"
+            f"{launcher.rank} is {rank}, but {launcher.count} is {count}: ranks must be from 0 to {int(count) - 1}"
         )
     return numbers
 
 
 def _whole(name: str, text: str) -> int:
     if not text.strip().isdecimal():
-        raise UsageError(f"the variable {name} is {text!r}, should be a whole number", variable=name)
+        raise UsageError(f"the variable {name} must be a whole number, got {text!r}", variable=name)
     return int(text)

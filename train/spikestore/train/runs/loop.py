@@ -1,4 +1,4 @@
-"""The training loop: feature sets in, a trained network and its checkpoints out."""
+"""The training loop: trains a network on feature sets and writes checkpoints."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class EpochResult:
     loss : float
         Mean loss over the train split.
     accuracy : float
-        Share of the valid split that was classified right.
+        Share of the valid split that was classified correctly.
     spike_rates : dict of str to float
         Spikes per neuron and time bin of each layer while training.
     """
@@ -67,7 +67,7 @@ def train(
     ranks: Ranks = ALONE,
     progress: Progress,
 ) -> list[EpochResult]:
-    """Train a network; return what each epoch gave.
+    """Train a network; return the metrics of each epoch.
 
     Parameters
     ----------
@@ -80,22 +80,23 @@ def train(
     device : torch.device
         Where to train.
     start : Checkpoint, optional
-        Where to go on; the result equals that of a run that was never interrupted. An epoch that began with another
-        residence is finished in its order. With other feature sets than before its epoch begins anew, and the best accuracy counts from here if it was that of another valid split.
+        Where to resume; the result equals that of a run that was never interrupted. An epoch that began with another
+        residence is finished in its order. If the train split has changed, the epoch restarts; if the valid split has
+        changed, the best accuracy is reset.
     origin : str
         Where `config` came from, for messages.
     ranks : Ranks
-        Processes that train together, each with its own `device`; all get the same results, and the first one writes.
+        Processes that train together, each with its own `device`; all get the same results, and rank 0 writes.
     progress : callable
         Called during loading and training as ``progress(done, total, label)``.
 
     Raises
     ------
     UsageError
-        There can't be such a network, here or for such frames; the two sets list their classes in different orders; or
-        the one to train on is empty.
+        The network can't be built here or for these frames; the two sets list their classes in different orders; or
+        the train split is empty.
     TrainingError
-        The loss is not finite; the layer is named.
+        The loss is not finite; the message names the layer.
     DamagedError
         A feature set is damaged, or `start` does not fit.
     StoreError
@@ -125,7 +126,7 @@ def train(
         )
 
     shape = network_shape(features[data.train], config.network)
-    # Before sets are loaded, which may take long.
+    # An error of the network should not wait for the sets to load.
     network = fitting_network(config.network, shape, device, origin)
     batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
     optimiser = make_optimiser(config.optimiser, network)
@@ -197,7 +198,7 @@ def train(
             spikes.clear()
             results.append(result)
             if board is not None:
-                _tell(result, board, data.valid)
+                _log(result, board, data.valid)
             better = result.accuracy > position.best
             position = Position(epoch + 1, best=max(position.best, result.accuracy))
             if better:
@@ -207,16 +208,20 @@ def train(
 
 
 def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches: int) -> Position:
-    """Return where to go on: with other data at the start of the epoch, whose batches so far were of the old ones."""
+    """Return where to resume: with another train split at the start of the epoch, since its first batches had old data."""
     position = start.position
     if start.data[data.train].digest != pins[data.train].digest and position.batch > 0:
-        logger.info("%s has other data than before: epoch %d begins anew", data.train, position.epoch + 1)
+        logger.info(
+            "the data of %s changed since the last checkpoint: epoch %d restarts",
+            data.train,
+            position.epoch + 1,
+        )
         position = Position(position.epoch, best=position.best)
     if start.data[data.valid].digest != pins[data.valid].digest:
-        position = replace(position, best=-1.0)  # accuracies on two sets do not compare
+        position = replace(position, best=-1.0)  # accuracies on different sets can't be compared
     if position.batch >= batches:
         raise DamagedError(
-            f"{start.origin} is damaged: position.batch is {position.batch}, of {batches} batches",
+            f"{start.origin} is damaged: position.batch is {position.batch}, but an epoch has {batches} batches",
             objects=(start.origin,),
         )
     return position
@@ -224,11 +229,11 @@ def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches
 
 def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.AdamW:
     """Return AdamW over all parameters of a network."""
-    # On a GPU one kernel for all parameters, which a CUDA graph may replay.
+    # On a GPU: one kernel for all parameters, which a CUDA graph can replay.
     on_gpu = all(parameter.device.type == "cuda" for parameter in network.parameters())
-    how: dict[str, Any] = {"fused": True, "capturable": True} if on_gpu else {}
+    options: dict[str, Any] = {"fused": True, "capturable": True} if on_gpu else {}
     return torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, **how
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, **options
     )
 
 
@@ -239,10 +244,8 @@ def _board(folder: Path, first: int) -> AbstractContextManager[SummaryWriter]:
 def _not_finite(layers: list[str], epoch: int, number: int, precision: Precision) -> TrainingError:
     first = next((layer for layer in layers if layer != NOWHERE), NOWHERE)
     if (epoch, number) == (0, 1):
-        advice = (
-            "before the first step, so the first weights are too large: lower input_scale under [network]"
-        )
-        advice += ", or take another precision" if precision == "float16" else ""
+        advice = "this is before the first step, so the initial weights are too large: lower input_scale under [network]"
+        advice += ", or set another precision" if precision == "float16" else ""
     else:
         advice = "lower learning_rate, or set clip_norm, under [optimiser]"
     return TrainingError(
@@ -253,7 +256,7 @@ def _not_finite(layers: list[str], epoch: int, number: int, precision: Precision
     )
 
 
-def _tell(result: EpochResult, board: SummaryWriter, valid: str) -> None:
+def _log(result: EpochResult, board: SummaryWriter, valid: str) -> None:
     board.add_scalar("loss/train", result.loss, result.epoch)
     board.add_scalar("accuracy/valid", result.accuracy, result.epoch)
     for name, rate in result.spike_rates.items():
@@ -261,7 +264,7 @@ def _tell(result: EpochResult, board: SummaryWriter, valid: str) -> None:
     logger.info("epoch %d: loss %.4f, accuracy on %s %.3f", result.epoch, result.loss, valid, result.accuracy)
     for name in silent_layers(result.spike_rates):
         logger.warning(
-            "epoch %d: layer %s did not spike once; raise input_scale or lower spike_threshold under [network]",
+            "epoch %d: layer %s never spiked; raise input_scale or lower spike_threshold under [network]",
             result.epoch,
             name,
         )

@@ -1,4 +1,4 @@
-"""Watches a network while it trains: layers that never spike, numbers that are not finite."""
+"""Monitors a network in training: counts spikes and locates values that are not finite."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from spikestore.train.neurons.sequential import watch_spikes
 from spikestore.train.runs.ranks import ALONE, Ranks
 
 NOWHERE = "the loss alone"
-"""What `first_not_finite` says of a network whose outputs are finite."""
+"""Returned by `first_not_finite` for a network whose outputs are finite."""
 
 
 class TrainingError(SpikestoreError):
-    """Training can't go on."""
+    """Training can't continue."""
 
     kind = "training"
 
 
 class SpikeCounts:
-    """Counts the spikes of each layer while a network trains, on the device, without waiting for it.
+    """Counts the spikes of each layer during training, on the device and without synchronisation.
 
     Parameters
     ----------
     network : nn.Module
         Counted in training mode only.
     before : mapping of str to (spikes, neurons times bins), optional
-        What an earlier run had counted, from `totals`.
+        Counts of an earlier run, from `totals`.
     ranks : Ranks
-        Processes whose counts belong together; all of them ask for `totals` and `rates`.
+        Processes whose counts are summed; all of them must call `totals` and `rates`.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SpikeCounts:
         layers = spiking_layers(network)
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         self._names = list(layers)
-        # Spikes, and neurons times bins, of each layer; changed in place, so that a CUDA graph counts on.
+        # Spikes, and neurons times bins, of each layer; updated in place, as a CUDA graph needs.
         self._counts = torch.zeros(len(layers), 2, dtype=torch.float64, device=device)
         for layer, counts in zip(layers.values(), self._counts, strict=True):
             watch_spikes(layer, self._counter(counts), on_device=True)
@@ -90,7 +90,7 @@ def silent_layers(rates: dict[str, float]) -> list[str]:
 
 
 def first_not_finite(network: nn.Module, frames: Tensor) -> str:
-    """Name the layer where numbers stop being finite: by its parameters, else by its output for `frames`."""
+    """Return the first parameter, else the first layer whose output for `frames`, is not finite, as text for a message."""
     for name, parameter in network.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"the parameter {name}"

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from spikestore.store_schemas.errors import UsageError
 
 Precision = Literal["float32", "bfloat16", "float16"]
-"""What linear layers and convolutions compute in. Parameters, neurons, loss and optimiser are float32 always."""
+"""Dtype in which linear layers and convolutions compute. Parameters, neurons, loss and optimiser are always float32."""
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Arithmetic:
-    """Runs forward and backward passes in a precision.
+    """Runs forward and backward passes in a given precision.
 
-    Half of the exponents of float16 are missing: small gradients would be 0. So the loss is scaled up for the
-    backward pass and gradients down again; a step whose gradients are not finite is left out, and the scale lowered
+    float16 has few exponents: small gradients would become 0. So the loss is scaled up for the backward pass, and the
+    gradients are scaled down again; a step whose gradients are not finite is skipped, and the scale is lowered
     (Micikevicius et al., 2018, Mixed Precision Training).
 
     Parameters
@@ -41,26 +41,26 @@ class Arithmetic:
         self._kind = torch.device(device).type
         self._dtype = _DTYPES.get(precision)
         if self._dtype is not None and not torch.amp.is_autocast_available(self._kind):
-            raise UsageError(f"precision {precision} does not work on {self._kind}: take float32")
+            raise UsageError(f"precision {precision} is not available on {self._kind}: use float32")
         self._scaler = torch.amp.GradScaler(self._kind, enabled=precision == "float16")
 
     def cast(self) -> AbstractContextManager[Any]:
         """Return a context in which layers compute in this precision."""
-        if self._dtype is None:  # what a caller has set stays
+        if self._dtype is None:  # a caller's autocast stays in effect
             return nullcontext()
         return torch.autocast(self._kind, self._dtype)
 
     @property
     def scales(self) -> bool:
-        """Whether losses are scaled, and steps whose gradients overflow left out."""
+        """Whether losses are scaled, and steps whose gradients overflow are skipped."""
         return self._scaler.is_enabled()
 
     def backward(self, loss: Tensor) -> None:
-        """Compute gradients; they are scaled until `step`."""
+        """Compute gradients; they stay scaled until `step`."""
         self._scaler.scale(loss).backward()
 
     def step(self, optimiser: torch.optim.Optimizer, network: nn.Module, clip_norm: float | None) -> None:
-        """Take a step along the gradients, whose norm is bounded before; unless they overflowed."""
+        """Clip the gradients and take an optimiser step; skip it if they overflowed."""
         self._scaler.unscale_(optimiser)
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
@@ -68,10 +68,10 @@ class Arithmetic:
         self._scaler.update()
 
     def state(self) -> dict[str, Any]:
-        """Return the scale of losses, for a checkpoint; empty where nothing is scaled."""
+        """Return the state of the loss scale for a checkpoint; empty if nothing is scaled."""
         return self._scaler.state_dict()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on with the scale of a checkpoint."""
+        """Restore the loss scale of a checkpoint."""
         if state and self._scaler.is_enabled():
             self._scaler.load_state_dict(state)

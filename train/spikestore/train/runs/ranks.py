@@ -1,12 +1,11 @@
 """Processes that train one network together: a launcher starts them, and each is a rank.
 
-Every rank takes its share of each global batch, pads it as far as the whole batch is padded, and scales its loss so
-that the mean of all ranks' gradients, which ``DistributedDataParallel`` takes, is the gradient of the mean over the
-global batch, however unequal the shares. Whatever is counted is summed over ranks, so that all of them know the same
-and decide alike.
+Every rank takes its share of each global batch, pads it to the length of the whole batch, and scales its loss.
+``DistributedDataParallel`` averages gradients over ranks; with this scale the result is the gradient of the mean over
+the global batch, even if shares differ in size. Counts are summed over ranks, so that all ranks decide alike.
 
-When a rank fails, the first to fail says why; the others lose their connection, look whether somebody was first,
-and end in silence.
+When a rank fails, it reports the cause; the others lose their connection, see that another rank failed first, and
+end without a message.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-# DistributedDataParallel imports this, and its functions have the process group of that moment as a default argument:
-# imported only then, they keep gloo's threads until the interpreter ends, which ends now and then by SIGABRT.
+# DistributedDataParallel imports this module, whose functions take the current process group as a default argument.
+# Imported that late, they keep gloo's threads until the interpreter exits, which then sometimes ends by SIGABRT.
 import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
@@ -40,42 +39,42 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _PATIENCE = timedelta(minutes=30)
-"""How long ranks wait for each other in a step; those of one machine notice at once when one has ended."""
+"""How long ranks wait for each other in a step; ranks of one machine notice at once when another has ended."""
 _MEETING = timedelta(minutes=10)
-"""How long they wait for all to be there: a launcher may start them one after another."""
+"""How long ranks wait for all to join: a launcher may start them one after another."""
 _LONG = timedelta(days=7)
-"""How long they wait for the first one to copy feature sets."""
+"""How long ranks wait while feature sets are copied."""
 _KNOWN = inspect.signature(DistributedDataParallel).parameters
 _OWN_BUFFERS: dict[str, Any] = {
     "forward_sync_buffers" if "forward_sync_buffers" in _KNOWN else "broadcast_buffers": False
 }
-"""The name that torch had for it before 2.13 is deprecated since."""
+"""torch 2.13 renamed the argument and deprecated the former name."""
 
 
 class RankError(SpikestoreError):
-    """Ranks lost each other."""
+    """Ranks lost their connection to each other."""
 
     kind = "rank"
 
 
 class AnotherRankError(RankError):
-    """A rank ends because another one failed, and has said why."""
+    """Another rank failed, which reports the cause."""
 
     kind = "another-rank"
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """A process among those that train one network.
+    """Rank of this process among those that train one network.
 
     Attributes
     ----------
     rank, count : int
-        Its number, and how many there are; 1 means that it is alone, and nothing is exchanged.
+        Its number, and the number of processes; with a count of 1 nothing is exchanged.
     local : int
         Its number on this machine.
     store : torch.distributed.Store, optional
-        Keys and values that all ranks see.
+        Key-value store shared by all ranks.
     """
 
     rank: int = 0
@@ -91,7 +90,7 @@ class Ranks:
     def parallel(self, network: nn.Module) -> nn.Module:
         """Return a network whose gradients are the mean over ranks; `network` itself if this process is alone.
 
-        Each rank has membrane potentials of its own, which Sinabs keeps as buffers: buffers are not sent.
+        Each rank has its own membrane potentials, which Sinabs keeps as buffers: buffers are not synchronised.
         """
         if self.count == 1:
             return network
@@ -105,7 +104,7 @@ class Ranks:
         return numbers
 
     def whole_batch(self, bins: int, samples: int) -> tuple[int, int]:
-        """Return time bins of the longest, and number of samples, of the batch of which this rank has a share."""
+        """Return (time bins, samples) of the global batch from those of this rank's share."""
         if self.count == 1:
             return bins, samples
         shares = [torch.zeros(2, dtype=torch.int64) for _ in range(self.count)]
@@ -113,14 +112,14 @@ class Ranks:
         return max(int(share[0]) for share in shares), sum(int(share[1]) for share in shares)
 
     def padded(self, frames: Tensor, bins: int) -> Tensor:
-        """Return frames with zeros behind, so that they have so many time bins."""
+        """Return frames, padded with zeros to `bins` time bins."""
         missing = bins - frames.shape[1]
         if missing == 0:
             return frames
         return nn.functional.pad(frames, (0, 0) * (frames.dim() - 2) + (0, missing))
 
     def from_first(self, make: Callable[[], _T]) -> _T:
-        """Return what `make` gives on the first rank; it is not called on the others."""
+        """Return the result of `make` on rank 0 to all ranks; the others do not call it."""
         if self.count == 1:
             return make()
         value = [make() if self.first else None]
@@ -128,7 +127,7 @@ class Ranks:
         return value[0]  # type: ignore[return-value]
 
     def from_all(self, value: _T) -> list[_T]:
-        """Return the values of all ranks."""
+        """Return the values of all ranks, in the order of ranks."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -136,7 +135,7 @@ class Ranks:
         return values
 
     def once_a_machine(self, name: str, action: Callable[[], Any]) -> None:
-        """Let one rank of each machine do something, while the others wait as long as it takes."""
+        """Call `action` on one rank of each machine; the others wait until all have finished."""
         if self.local == 0:
             action()
         if self.count > 1:
@@ -146,27 +145,27 @@ class Ranks:
 
 
 ALONE = Ranks()
-"""The only process."""
+"""Ranks of a single process."""
 
 
 @contextmanager
 def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
-    """Meet the other ranks, if a launcher started several; yield what this process is among them, and its device.
+    """Connect to the other ranks, if a launcher started several; yield this process's `Ranks` and device.
 
-    They exchange through gloo on CPUs, and through NCCL on GPUs, of which each takes the one with its number.
+    Ranks communicate through gloo on CPUs and through NCCL on GPUs; each rank takes the GPU of its local number.
 
     Parameters
     ----------
     device : str
-        ``auto``, ``cpu`` or ``cuda``; for a single process also one GPU of several, as ``cuda:1``.
+        ``auto``, ``cpu`` or ``cuda``; for a single process also a specific GPU, such as ``cuda:1``.
 
     Raises
     ------
     UsageError
-        There is no such device, or there are more ranks than GPUs; or variables say that there are several processes,
-        and not where they meet (`launched`).
+        The device does not exist, or a machine has more ranks than GPUs; or environment variables announce several
+        processes, but not where they meet (`launched`).
     RankError
-        Another rank was ended from outside, or did not come.
+        Another rank was killed, or did not join.
     AnotherRankError
         Another rank failed first.
     """
@@ -192,17 +191,17 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
         if raised is error:
             raise
         raise raised from error
-    gc.collect()  # what holds the group would keep its threads beyond its end
+    gc.collect()  # objects that hold the group would keep its threads alive
     dist.destroy_process_group()
 
 
 def _meet(process: Launched, device: str) -> Ranks:
-    """Wait for the other processes at the place that their variables name."""
+    """Wait for the other processes at the address that the environment variables name."""
     local = process.local
     if local is None:
         if named_device(device).type == "cuda" and torch.cuda.device_count() > 1:
             raise UsageError(
-                f"rank {process.rank} of {process.count} can't know which of {torch.cuda.device_count()} GPUs is its own: set "
+                f"rank {process.rank} of {process.count} does not know which of {torch.cuda.device_count()} GPUs to use: set "
                 "LOCAL_RANK to its number on this machine, or start with torchrun"
             )
         local = 0
@@ -210,33 +209,32 @@ def _meet(process: Launched, device: str) -> Ranks:
         logger.info("%d processes meet at %s", process.count, process.meeting_point)
     try:
         store, _, _ = next(rendezvous("env://", process.rank, process.count, timeout=_MEETING))
-    except (RuntimeError, ValueError, OSError) as error:  # torch's errors of stores are RuntimeErrors
+    except (RuntimeError, ValueError, OSError) as error:  # torch's store errors are RuntimeErrors
         why = " ".join(str(error).split())[:200]
         raise RankError(
-            f"rank {process.rank} of {process.count} could not meet the others at {process.meeting_point}, which "
-            f"MASTER_ADDR and MASTER_PORT name: {why}"
+            f"rank {process.rank} of {process.count} could not meet the others at {process.meeting_point} "
+            f"(MASTER_ADDR and MASTER_PORT): {why}"
         ) from error
     return Ranks(process.rank, process.count, local, store)
 
 
-def _own_device(asked: str, ranks: Ranks) -> torch.device:
+def _own_device(name: str, ranks: Ranks) -> torch.device:
     if ranks.count == 1:
-        return pick_device(asked)
-    chosen = named_device(
-        asked
-    )  # of GPUs only the own one is touched: each process takes memory on those it touches
+        return pick_device(name)
+    # Only the own GPU is touched: a process takes memory on each GPU that it touches.
+    chosen = named_device(name)
     if chosen.type not in ("cpu", "cuda"):
         raise UsageError(
-            f"{ranks.count} ranks can train on cpu and on cuda, not on {chosen.type}: say --device cpu"
+            f"{ranks.count} ranks can train on cpu or cuda, not on {chosen.type}: use --device cpu"
         )
     if chosen.type == "cpu":
         return chosen
-    if ":" in asked:
-        raise UsageError(f"{ranks.count} ranks take a GPU each: say --device cuda, not {asked}")
+    if ":" in name:
+        raise UsageError(f"{ranks.count} ranks need a GPU each: use --device cuda, not {name}")
     if ranks.local >= torch.cuda.device_count():
         raise UsageError(
-            f"there are {torch.cuda.device_count()} GPUs for more ranks than that on this machine: give torchrun "
-            "--nproc-per-node gpu, or say --device cpu"
+            f"this machine has {torch.cuda.device_count()} GPUs and more ranks than that: start torchrun with "
+            "--nproc-per-node gpu, or use --device cpu"
         )
     chosen = torch.device("cuda", ranks.local)
     torch.cuda.set_device(chosen)
@@ -245,17 +243,17 @@ def _own_device(asked: str, ranks: Ranks) -> torch.device:
 
 
 def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
-    """Return the error that this rank ends with: its own, with its number, if it is the first to fail."""
+    """Return the error to end this rank with: `error` with its rank if it failed first, else an `AnotherRankError`."""
     try:
         earlier = ranks.store.add("spikestore/failed", 1) > 1
-    except RuntimeError:  # the store went with the machine that had it
+    except RuntimeError:  # the machine of the store is down
         earlier = False
     if earlier:
         return AnotherRankError(f"rank {ranks.rank} of {ranks.count} ends because another rank failed")
     if ranks.count > 1 and _is_connection(error):
         return RankError(
-            f"rank {ranks.rank} of {ranks.count} lost the others: one was killed, perhaps for want of memory, or its "
-            "machine can't be reached; the same command goes on from the last checkpoint"
+            f"rank {ranks.rank} of {ranks.count} lost the others: one was killed, perhaps for lack of memory, or its "
+            "machine can't be reached; the same command resumes from the last checkpoint"
         )
     if ranks.count > 1 and isinstance(error, SpikestoreError):
         error.message = f"rank {ranks.rank} of {ranks.count}: {error.message}"

@@ -1,4 +1,4 @@
-"""A run in its folder: begin it, go on with it, or say that it is done."""
+"""Starts or resumes a training run in its folder, and evaluates its checkpoints."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave.
+    """Result of a training run.
 
     Attributes
     ----------
     epochs : list of EpochResult
-        Epochs that were trained now; empty if the run was finished before.
+        Metrics of the epochs trained in this call; empty if the run was already finished.
     best : float
         Best accuracy on the valid split, of all epochs.
     """
@@ -62,10 +62,10 @@ def run(
     ranks: Ranks = ALONE,
     progress: Progress,
 ) -> Outcome:
-    """Begin a run, or go on with the one in `folder`.
+    """Start a training run, or resume the one in `folder`.
 
-    What `store` lacks is copied from the first of `upstreams` that has it. Of several `ranks` each has its own device;
-    one of each machine copies, and the first one alone reads and writes `folder`. Messages about `config` call it
+    Sets that `store` lacks are copied from the first of `upstreams` that has them. With several `ranks`, each has its own
+    device; one rank of each machine copies, and only rank 0 reads and writes `folder`. Messages refer to `config` as
     `origin`.
 
     Raises
@@ -79,7 +79,7 @@ def run(
     with ExitStack() as held:
 
         def begin() -> bool:
-            """Return whether there is something to train, and hold the folder if so."""
+            """Return whether epochs remain to be trained, and lock the folder if so."""
             begun = None if restart else _last_checkpoint(folder)
             if begun is not None and begun.position.epoch >= config.epochs:
                 return False
@@ -90,7 +90,7 @@ def run(
                 held.callback(remove_unused, folder)
             return True
 
-        # Before anything is copied or loaded.
+        # Errors of the folder come before anything is copied or loaded.
         ranks.from_first(begin)
         return _run(
             config,
@@ -140,15 +140,15 @@ def _run(
         if start.loader is None and start.position.batch and same_data:
             began_with(start, config.data.residence)  # raises before anything is loaded
         if start.position.epoch >= config.epochs:
-            logger.info("%s is trained already: %d epochs", folder, start.position.epoch)
+            logger.info("%s is already trained: %d epochs", folder, start.position.epoch)
             return Outcome([], best)
         _same_shape(start, features[config.data.train])
         label = f"{config.data.name}:{config.data.train}"
         refuse_other_labels(start, features[config.data.train], label, store, other_data=other_data)
-        logger.info("going on with %s in epoch %d", folder, start.position.epoch + 1)
+        logger.info("resuming %s in epoch %d", folder, start.position.epoch + 1)
     logger.info("training on %s%s", device, "" if ranks.count == 1 else f" and {ranks.count - 1} more")
     if start is not None and start.data[config.data.valid].digest != features[config.data.valid].digest:
-        best = -1.0  # of another set
+        best = -1.0  # accuracy on another set
     results = train(
         config, features, folder, device=device, start=start, origin=origin, ranks=ranks, progress=progress
     )
@@ -174,13 +174,13 @@ def evaluate(
 ) -> tuple[float, int]:
     """Return (accuracy, number of samples) of a checkpoint on one split.
 
-    With `backend`, another one than that of the run computes the neurons.
+    `backend` replaces the backend that the run was trained with.
 
     Raises
     ------
     UsageError
-        The split has another digest than when the network was trained with it, does not fit the network, or lists
-        its classes in another order.
+        The split's digest differs from the one in training, the split does not fit the network, or it lists its classes
+        in another order.
     """
     checkpoint = load_checkpoint(path)
     data = checkpoint.config.data
@@ -210,11 +210,11 @@ def evaluate(
 
 
 def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
-    """Return what the network must know of a set, which must be what it knew in training."""
+    """Return `network_shape` of a set; raise if it differs from the one in training."""
     shape = network_shape(features, checkpoint.config.network)
     if shape != checkpoint.shape:
         raise UsageError(
-            f"{checkpoint.origin} was trained for {checkpoint.shape}, {features!r} has {shape}",
+            f"{checkpoint.origin} was trained for {checkpoint.shape}, but {features!r} has {shape}",
             path=checkpoint.origin,
         )
     return shape
@@ -234,15 +234,15 @@ def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, Fea
 
 
 def _refuse_other_config(old: TrainConfig, new: TrainConfig, folder: Path) -> None:
-    # More epochs are the same run, longer; how often to keep a checkpoint, and CUDA graphs, change nothing. Where data
-    # live decides the order of later epochs; one that is under way is finished in the order in which it began.
+    # More epochs continue the same run; checkpoint_batches and cuda_graphs do not change results. The residence decides
+    # the order of later epochs; a started epoch is finished in the order in which it began.
     before, after = _flat(old.to_mapping()), _flat(new.to_mapping())
     free = {"epochs", "checkpoint_batches", "cuda_graphs", "data.residence", "upstreams"}
     changed = [name for name in after if name not in free and before.get(name) != after[name]]
     if changed:
-        listing = "".join(f"\n  {name}: {before.get(name)} then, {after[name]} now" for name in changed)
+        listing = "".join(f"\n  {name}: {before.get(name)} before, {after[name]} now" for name in changed)
         raise UsageError(
-            f"{folder} has a run of another configuration: --restart begins anew, --folder goes elsewhere{listing}",
+            f"{folder} has a run of another configuration: start over with --restart, or pass another --folder{listing}",
             path=str(folder),
         )
 

@@ -1,4 +1,4 @@
-"""The folder of a training run: whether it can be written, and that one process at a time does."""
+"""The folder of a training run: checks that it is writable, and locks it for one process."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from typing import IO, Any
 from spikestore.store_schemas.errors import StorageFullError, StoreError, UsageError
 
 LOCK = ".writer"
-"""Name of the file that the writer of a folder holds locked; it says who that is."""
+"""Name of the file that the writing process locks; it holds host, process, user and start time."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Make the folder of a run if there is none, and make sure that checkpoints and scalars can be written there.
+    """Create the folder of a run if needed; raise unless checkpoints and scalars can be written there.
 
     Raises
     ------
     UsageError
-        A folder is where a checkpoint will go.
+        A folder has the name of a checkpoint.
     StoreError
-        The folder, or the folder ``tensorboard`` in it, can't be made or written to.
+        The folder, or the folder ``tensorboard`` in it, can't be created or written to.
     StorageFullError
-        There is no room.
+        The disk is full.
     """
     for path in (folder / "last.pt", folder / "best.pt"):
         if path.is_dir():
             raise UsageError(
-                f"{path} is a folder, where a checkpoint will be written: move it away, or take another folder",
+                f"{path} is a folder, but a checkpoint must be written there: move it, or pass another --folder",
                 path=str(path),
             )
     for path in (folder, folder / "tensorboard"):
         if path.exists() and not path.is_dir():
             raise UsageError(
-                f"{path} is a file, where a folder of the run will be: take another folder with --folder",
+                f"{path} is a file, but the run needs a folder there: move it, or pass another --folder",
                 path=str(path),
             )
         probe = path / f".probe.{secrets.token_hex(4)}"
         try:
             path.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"\0")  # a byte: on a full disk an empty file can still be made
+            probe.write_bytes(b"\0")  # not empty: on a full disk an empty file can still be created
         except OSError as error:
             kind, advice = (
-                (StorageFullError, "make room, or take another folder with --folder")
+                (StorageFullError, "free disk space, or pass another --folder")
                 if error.errno in _FULL
-                else (StoreError, "get the right to write there, or take another folder with --folder")
+                else (StoreError, "change its permissions, or pass another --folder")
             )
             raise kind(f"can't write to {path} ({error.strerror}): {advice}", path=str(path)) from error
         finally:
@@ -67,16 +67,16 @@ def refuse_unwritable(folder: Path) -> None:
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in the same folder for as long as the context lasts.
+    """Lock the folder, so that no other process trains in it while the context is open.
 
-    The file ``.writer`` is locked with the system (``flock``; on NFS the server keeps the lock), so a process that
-    was killed holds nothing any more. Where a file system has no locks, what the file says counts: a process of this
-    machine that no longer runs is ignored, one of another machine is not, because nothing tells whether it runs.
+    The file ``.writer`` is locked by the system (``flock``; on NFS by the server), which releases the lock of a process
+    that was killed. If the file system has no locks, the content of the file counts: an ended process of this machine is
+    ignored; a process of another machine is not, because it may still be running.
 
     Raises
     ------
     UsageError
-        Another process writes there; the message says which, since when, and how to go on.
+        Another process writes there; the message names it, since when it runs, and what to do.
     StoreError
         The file can't be written.
     """
@@ -85,7 +85,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
         raise StoreError(
-            f"can't write {path} ({error.strerror}): remove it, or take another folder with --folder",
+            f"can't write {path} ({error.strerror}): remove it, or pass another --folder",
             path=str(path),
         ) from error
     with file:
@@ -97,12 +97,12 @@ def only_writer(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # a full disk must not hide what ended the run
+            with contextlib.suppress(OSError):  # a full disk must not hide the error that ended the run
                 _write(file, None)
 
 
 def remove_unused(folder: Path) -> None:
-    """Remove a folder in which a run has written nothing, because something else was wrong."""
+    """Remove the folder of a run that failed before it wrote anything."""
     with contextlib.suppress(OSError):
         if {path.name for path in folder.iterdir()} <= {LOCK, "tensorboard"}:
             (folder / "tensorboard").rmdir()
@@ -116,7 +116,7 @@ def _lock(file: IO[str]) -> bool | None:
         if sys.platform == "win32":
             import msvcrt
 
-            file.seek(2**20)  # Windows keeps others from reading what is locked: nothing is written that far
+            file.seek(2**20)  # Windows forbids reading locked bytes: lock one beyond the content
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
@@ -128,7 +128,7 @@ def _lock(file: IO[str]) -> bool | None:
         if error.errno in _NO_LOCKS:
             return None
         raise StoreError(f"can't lock {file.name}: {error.strerror}", path=str(file.name)) from error
-    except ImportError:  # a Python that was built without these modules
+    except ImportError:  # a Python built without these modules
         return None
     return True
 
@@ -136,14 +136,14 @@ def _lock(file: IO[str]) -> bool | None:
 def _myself() -> dict[str, Any]:
     try:
         user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a user without a name, as in containers
+    except (OSError, KeyError, ImportError):  # a user ID without a name, as in containers
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
     since = datetime.now().astimezone().isoformat(" ", "seconds")
     return {"host": socket.gethostname(), "process": os.getpid(), "user": user, "since": since}
 
 
 def _read(file: IO[str]) -> dict[str, Any]:
-    """Return who a file names, nothing if it names nobody."""
+    """Return the writer that a lock file names; empty if none."""
     try:
         file.seek(0)
         writer = json.loads(file.read(4096) or "{}")
@@ -161,7 +161,7 @@ def _write(file: IO[str], writer: dict[str, Any] | None) -> None:
 
 
 def _has_ended(writer: dict[str, Any]) -> bool:
-    """Whether the process that a file names is one of this machine that no longer runs."""
+    """Return whether the writer is a process of this machine that has ended."""
     process = writer.get("process")
     if writer.get("host") != socket.gethostname() or type(process) is not int or sys.platform == "win32":
         return False
@@ -180,9 +180,9 @@ def _in_use(path: Path, writer: dict[str, Any], *, with_locks: bool) -> UsageErr
         holder = (
             f"process {writer['process']} of {writer['user']} on {writer['host']}, since {writer['since']}"
         )
-    advice = "wait for it or stop it, then run the same command again; or take another folder with --folder"
+    advice = "wait for it or stop it, then run the same command again; or pass another --folder"
     if not with_locks:
         advice += (
-            f" (if it does not run any more, remove {path}: this file system has no locks that would tell)"
+            f" (if it has ended, remove {path}: this file system has no locks, so this can't be checked)"
         )
     return UsageError(f"{path.parent} is being written by {holder}: {advice}", path=str(path.parent))

@@ -1,4 +1,4 @@
-"""What is done with one batch: a training step, or counting what was classified right; and a first one that counts nowhere."""
+"""Work on one batch: a training step, the accuracy of a loader's batches, and a warm-up without effects."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def training_step(
     Parameters
     ----------
     network : nn.Module
-        From frames to outputs, (batch, time, classes). Its neurons start from rest. With several ranks it is what
-        `Ranks.parallel` gave.
+        From frames to outputs, (batch, time, classes). Its neurons start from rest. With several ranks, the result of
+        `Ranks.parallel`.
     optimiser : torch.optim.Optimizer
         Takes the step, unless the loss is not finite.
     batch : Batch
-        Samples; time bins behind the end of a sample count as input of zeros. With several ranks this rank's share of
-        a global batch; it may be empty.
+        Samples; time bins after the end of a sample count as input of zeros. With several ranks, this rank's share of
+        a global batch, which may be empty.
     clip_norm : float, optional
         Largest norm of the gradient of all parameters together.
     arithmetic : Arithmetic
@@ -51,7 +51,7 @@ def training_step(
     forget_states(network)
     bins, samples = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))
     optimiser.zero_grad(set_to_none=True)
-    # Gradients become the mean over ranks: together that of the mean over the global batch.
+    # DDP averages gradients over ranks: with this factor, the mean over the global batch.
     share = None if ranks.count == 1 else ranks.count / samples
     loss = loss_and_gradients(network, ranks.padded(batch.frames, bins), batch.labels, arithmetic, share)
     loss = ranks.total(loss) / ranks.count
@@ -63,12 +63,12 @@ def training_step(
 def loss_and_gradients(
     network: nn.Module, frames: Tensor, labels: Tensor, arithmetic: Arithmetic, share: float | None = None
 ) -> Tensor:
-    """Run a network whose neurons are at rest forward and backward; nothing in it waits for the device.
+    """Run forward and backward passes of a network whose neurons are at rest, without synchronisation.
 
     Parameters
     ----------
     network : nn.Module
-        Gets gradients, which `arithmetic` may have scaled.
+        Its parameters get gradients, which `arithmetic` may have scaled.
     frames : Tensor, shape (batch, time, polarity, [y,] x)
         Its input.
     labels : int64 Tensor, shape (batch,)
@@ -76,7 +76,7 @@ def loss_and_gradients(
     arithmetic : Arithmetic
         Precision.
     share : float, optional
-        Factor for the sum over samples; their mean by default.
+        Factor for the loss summed over samples; the mean over samples by default.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def loss_and_gradients(
 
 
 def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT32) -> None:
-    """Run a network forward and backward, so that kernels are compiled before anybody looks at a clock.
+    """Run a network forward and backward once, so that kernels are compiled before training starts.
 
     Weights, states and random numbers stay as they are; gradients are dropped.
 
@@ -104,7 +104,7 @@ def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT3
     network : nn.Module
         In training mode afterwards.
     frames : Tensor, shape (batch, time, polarity, [y,] x)
-        As those that will come; zeros will do.
+        Shaped like those in training; zeros suffice.
     arithmetic : Arithmetic
         Precision.
     """
@@ -115,7 +115,7 @@ def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT3
     )
     network.zero_grad(set_to_none=True)
     forget_states(network)
-    with torch.no_grad(), arithmetic.cast():  # validation has kernels of its own
+    with torch.no_grad(), arithmetic.cast():  # evaluation has its own kernels
         network(frames)
     forget_states(network)
     if frames.is_cuda:
@@ -126,13 +126,13 @@ def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT3
 def accuracy(
     network: nn.Module, loader: FeatureLoader, *, arithmetic: Arithmetic = _FLOAT32, ranks: Ranks = ALONE
 ) -> float:
-    """Return the share of samples whose label has the largest output, summed over time; exact for any number of ranks."""
+    """Return the share of samples classified correctly, by outputs summed over time; exact for any number of ranks."""
     network.eval()
-    right = torch.zeros((), dtype=torch.int64, device=loader.device)
+    correct = torch.zeros((), dtype=torch.int64, device=loader.device)
     for batch in loader:
         forget_states(network)
         bins, _ = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))
         with arithmetic.cast():
             outputs = network(ranks.padded(batch.frames, bins))
-        right += (outputs.float().sum(1).argmax(1) == batch.labels).sum()
-    return int(ranks.total(right)) / loader.samples
+        correct += (outputs.float().sum(1).argmax(1) == batch.labels).sum()
+    return int(ranks.total(correct)) / loader.samples

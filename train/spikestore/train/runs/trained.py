@@ -1,4 +1,4 @@
-"""The network of a run in one's own script."""
+"""Loads the network of a training run for use in scripts."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ logger = logging.getLogger(__name__)
 
 
 class TrainedNetwork(SpikingSequential):
-    """A network of `build_network` with the weights of a run, and what the run knew.
+    """A network of `build_network` with the weights and metadata of a training run.
 
-    Layers, parameters and ``state_dict`` are those of `build_network`; slices and copies of layers lose the attributes.
+    Layers, parameters and ``state_dict`` are those of `build_network`; slices of it lack these attributes.
 
     Attributes
     ----------
     config : TrainConfig
         Configuration of the run.
     epochs : int
-        Whole epochs that it was trained.
+        Completed epochs of training.
     best_accuracy : float or None
-        Best accuracy on the valid split until then, that of ``best.pt``; None before the first epoch's end.
+        Best accuracy on the valid split so far, that of ``best.pt``; None before the end of the first epoch.
     classes : tuple of str or None
-        Class names: output i is the i-th. None, as the next two, if the run is older than they are.
+        Class names: output i is the i-th. None, like the next two, if an early version wrote the checkpoint without them.
     frame_shape : tuple of int or None
-        Sizes of the axes behind time: (polarity, [y,] x).
+        Sizes of the axes after time: (polarity, [y,] x).
     transform : Transform or None
         From recordings to frames, for `spikestore.pipeline.preprocess`.
     """
@@ -54,36 +54,36 @@ class TrainedNetwork(SpikingSequential):
 def load_network(
     path: Path | str, *, device: torch.device | str = "cpu", backend: Backend | None = None
 ) -> TrainedNetwork:
-    """Return the network that a run has trained, ready to evaluate.
+    """Return the network of a training run, ready to evaluate.
 
-    Nothing in the file is executed. A run of a GPU loads on a CPU.
+    Nothing in the file is executed. A run trained on a GPU loads on a CPU.
 
     Parameters
     ----------
     path : Path or str
         A checkpoint, or the folder of a run: ``best.pt`` in it, or ``last.pt`` before the first epoch's end.
     device : torch.device or str
-        Where the network goes; ``auto`` is a GPU if there is one.
+        Device of the network; ``auto`` is a GPU if there is one.
     backend : {"fused", "sinabs", "exodus"}, optional
-        What computes the neurons, instead of the run's.
+        Implementation of the neurons; the run's by default.
 
     Returns
     -------
     TrainedNetwork
         From frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes); in ``eval()``
-        mode. The class of a sample is that of the largest output summed over time. Membrane potentials stay from
-        call to call: call `forget_states` before each batch.
+        mode. The class of a sample is that of the largest output summed over time. Membrane potentials persist between
+        calls: call `forget_states` before each batch.
 
     Raises
     ------
     SourceNotFoundError
-        There is no such file, or no checkpoint in the folder.
+        The file does not exist, or the folder has no checkpoint.
     DamagedError
         The file is no checkpoint of spikestore, or damaged.
     NewerFormatError
         A newer version wrote it.
     UsageError
-        The path is empty; the device or the backend is not there.
+        The path is empty; or the device or the backend is not available.
 
     Examples
     --------
@@ -91,9 +91,9 @@ def load_network(
     >>> forget_states(network)                                                            # doctest: +SKIP
     >>> network.classes[int(network(frames).sum(1)[0].argmax())]                          # doctest: +SKIP
     """
-    if not str(path):  # pathlib would take it for the current folder
+    if not str(path):  # pathlib reads an empty path as the current folder
         raise UsageError(
-            "the path of a checkpoint is empty: give a file, or the folder of a run (is a variable not set?)"
+            "the path of a checkpoint is empty: pass a file, or the folder of a run (is a variable unset?)"
         )
     checkpoint = load_checkpoint(checkpoint_path(expand_home(path)))
     spec = checkpoint.config.network
@@ -125,9 +125,9 @@ def checkpoint_path(path: Path) -> Path:
     for name in ("best.pt", "last.pt"):
         if (path / name).exists():
             if name == "last.pt":
-                logger.info("%s has no best.pt yet: taking last.pt", path)
+                logger.info("%s has no best.pt yet: using last.pt", path)
             return path / name
     raise SourceNotFoundError(
-        f"there is neither best.pt nor last.pt in {path}: give a checkpoint, or the folder of a run",
+        f"no best.pt or last.pt in {path}: pass a checkpoint, or the folder of a run",
         path=str(path),
     )

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on as if it had not stopped, in one file, written whole or not."""
+"""Checkpoints: everything that a run needs to resume exactly, in one file that is written atomically."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from spikestore.train.runs.config import TrainConfig
 CHECKPOINT_FORMAT = 1
 
 _DIGEST = "sha256"
-"""Member with the digest of all others."""
+"""Member that holds the digest of all others."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run is: the next batch, and the sums of its epoch so far.
+    """Position of a run: its next batch, and the sums over its epoch so far.
 
     Attributes
     ----------
     epoch, batch : int
-        The next batch to train on; batch 0 begins an epoch.
+        The next batch to train on; batch 0 is the start of an epoch.
     loss_sum : float
-        Sum over samples of this epoch's losses.
+        Losses of this epoch, summed over samples.
     samples : int
         Samples seen in this epoch.
     best : float
@@ -63,14 +63,14 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run at some position.
+    """The complete state of a run at one position.
 
     Attributes
     ----------
     config : TrainConfig
         Its configuration.
     data : dict of str to Pin
-        Keys and digests of the feature sets, by split.
+        Keys and digests of the feature sets by split.
     shape : dict of str to int
         ``sites`` and ``classes`` of the network.
     position : Position
@@ -84,14 +84,14 @@ class Checkpoint:
     scaler : dict
         The scale of losses with precision float16; empty otherwise.
     classes : tuple of str
-        Class names of the set that the network was trained on, label i means the i-th; empty in checkpoints that were
-        written before they held any.
+        Class names of the train split: label i is the i-th. Empty if an early version wrote the checkpoint without
+        them.
     loader : dict, optional
-        State of the loader of the train split; None in what 0.1.0.dev0 wrote.
+        State of the loader of the train split; None in checkpoints of 0.1.0.dev0.
     frames : FrameValues, optional
-        Transform and axes of the train split; None in checkpoints of before they were kept.
+        Transform and axes of the train split; None in checkpoints of early versions.
     origin : str
-        The file that it came from, for messages.
+        Path of its file, for messages.
     """
 
     config: TrainConfig
@@ -109,12 +109,12 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint: under a temporary name, fsynced, renamed. One that was there stays until then.
+    """Write a checkpoint atomically: to a temporary file, fsynced, then renamed over a former one.
 
     Raises
     ------
     StorageFullError
-        There is no room for it.
+        The disk is full.
     StoreError
         It can't be written for another reason.
     """
@@ -135,7 +135,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.frames is not None:
         content["frames"] = checkpoint.frames.to_mapping()
     content[_DIGEST] = content_digest(content)
-    # In memory first: torch's own writer tells a full disk as an assertion that failed.
+    # To memory first: on a full disk, torch's own writer fails an assertion.
     buffer = io.BytesIO()
     torch.save(content, buffer)
     try:
@@ -143,7 +143,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             temporary.write_bytes(buffer.getbuffer())
     except OSError as error:
         kind, what = (
-            (StorageFullError, "make room") if error.errno in _FULL else (StoreError, "fix the cause")
+            (StorageFullError, "free disk space") if error.errno in _FULL else (StoreError, "fix the cause")
         )
         raise kind(
             f"cannot write {path} ({error.strerror}): {what} and run the same command again; training resumes from the "
@@ -153,24 +153,26 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU. Nothing in it is executed: tensors and plain values only.
+    """Return the checkpoint in a file, on the CPU; nothing in the file is executed.
 
     Raises
     ------
     SourceNotFoundError
-        There is no such file.
+        The file does not exist.
     DamagedError
-        The file is no checkpoint, or damaged, or holds what no run has; the message names it.
+        The file is no checkpoint, is damaged, or holds values that no run has; the message names it.
     NewerFormatError
-        A newer version wrote it.
+        A newer version of spikestore wrote it.
     """
     content = _read(path)
     number = content.get("spikestore_checkpoint") if isinstance(content, dict) else None
     if not isinstance(content, dict) or type(number) is not int or number < 1:
-        raise DamagedError(f"{path} is no checkpoint of spikestore", objects=(str(path),))
+        raise DamagedError(f"{path} is not a checkpoint of spikestore", objects=(str(path),))
     _refuse_other_content(content, path)
     if number > CHECKPOINT_FORMAT:
-        raise NewerFormatError(f"{path} was written by a newer spikestore: install it", path=str(path))
+        raise NewerFormatError(
+            f"{path} was written by a newer version of spikestore: install it", path=str(path)
+        )
     try:
         plain = plain_values(content)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -183,7 +185,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         weights=content["weights"],
         optimiser=content["optimiser"],
         random=content["random"],
-        scaler=content.get("scaler", {}),  # there was none before there were precisions
+        scaler=content.get("scaler", {}),  # checkpoints of early versions have none
         classes=plain.classes,
         loader=plain.loader,
         frames=plain.frames,
@@ -196,18 +198,18 @@ def _read(path: Path) -> Any:
         with path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except (FileNotFoundError, IsADirectoryError):
-        raise SourceNotFoundError(f"there is no checkpoint {path}", path=str(path)) from None
+        raise SourceNotFoundError(f"no checkpoint at {path}", path=str(path)) from None
     except PermissionError as error:
         raise StoreError(f"can't read {path}: {error.strerror}", path=str(path)) from error
-    except Exception as error:  # a flipped bit can end in about any of them
-        # torch's own text advises to unpickle the file, which is what must never be done.
+    except Exception as error:  # a flipped bit can raise almost any of them
+        # torch's message is dropped: it advises to unpickle the file, which must never be done.
         raise DamagedError(
-            f"{path} is no checkpoint of spikestore, or damaged", objects=(str(path),)
+            f"{path} is not a checkpoint of spikestore, or it is damaged", objects=(str(path),)
         ) from error
 
 
 def _refuse_other_content(content: dict[str, Any], path: Path) -> None:
-    """Raise `DamagedError` if a checkpoint is not what was saved; those of before there was a digest pass."""
+    """Raise `DamagedError` if the content of a checkpoint differs from its digest; early versions wrote no digest."""
     if _DIGEST not in content:
         return
     try:
@@ -216,16 +218,16 @@ def _refuse_other_content(content: dict[str, Any], path: Path) -> None:
         raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
     if digest != content[_DIGEST]:
         raise DamagedError(
-            f"{path} is damaged: its content is not what was saved; take the other one of best.pt and last.pt, or "
-            "begin the run anew with --restart",
+            f"{path} is damaged: its content does not match its digest; use the other of best.pt and last.pt, or "
+            "start the run over with --restart",
             objects=(str(path),),
         )
 
 
 def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, *, path: Path) -> None:
-    """Raise `UsageError` if a feature set is not what the run was trained with.
+    """Raise `UsageError` if a feature set differs from the one that the run was trained with.
 
-    A split that the run used must have the same digest; of another one, the transform must be that of the run.
+    A split that the run used must have the same digest; another split must have the transform of the run.
     """
     pin = checkpoint.data.get(split)
     transform = checkpoint.data[checkpoint.config.data.train].transform_key
@@ -233,15 +235,15 @@ def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, 
         return
     if features.pin.transform_key != transform:
         what = (
-            f"with frames of the transform {transform[:12]}, {split} in the store has the transform "
+            f"with the transform {transform[:12]}, but {split} in the store has the transform "
             f"{features.pin.transform_key[:12]}"
         )
     elif pin is not None:
-        what = f"with {split} of digest {pin.digest[:12]}, the store has {features.digest[:12]}: other data"
+        what = f"on other data: {split} had the digest {pin.digest[:12]}, in the store it has {features.digest[:12]}"
     else:
         return
     raise UsageError(
-        f"{path} was trained {what}; --other-data goes on all the same", path=str(path), split=split
+        f"{path} was trained {what}; pass --other-data to continue anyway", path=str(path), split=split
     )
 
 
@@ -254,7 +256,7 @@ def random_states() -> dict[str, Tensor]:
 
 
 def restore_random_states(states: dict[str, Tensor]) -> None:
-    """Set the generators that exist here to the states of a run."""
+    """Set torch's generators to the states of a run; states of absent GPUs are ignored."""
     for name, state in states.items():
         if name == "cpu":
             torch.set_rng_state(state)

@@ -1,4 +1,4 @@
-"""A digest of what a checkpoint holds: nothing else notices a flipped bit, because torch loads without looking at CRCs."""
+"""A digest of a checkpoint's content, which detects flipped bits: torch loads files without checking CRCs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of plain values and tensors: of types, shapes, numbers, names, and the order of all of them.
+    """Return the SHA-256 of plain values and tensors: their types, shapes, numbers, names and order.
 
-    It does not depend on how torch writes them to a file, nor on the device that tensors are on.
+    It depends neither on how torch writes them to a file nor on the device of the tensors.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def content_digest(content: Mapping[str, Any]) -> str:
     Raises
     ------
     TypeError
-        There is something else in it.
+        The content has a value of another type.
     """
     digest = hashlib.sha256()
     _feed(content, digest.update)
@@ -36,9 +36,9 @@ def content_digest(content: Mapping[str, Any]) -> str:
 
 
 def _feed(value: object, update: Callable[[Any], None]) -> None:
-    """Take in one value: its type and length in front, so that no two contents have the same bytes."""
+    """Hash one value with its type and length first, so that no two contents have the same bytes."""
     if isinstance(value, Tensor):
-        # Strides are left out: equal numbers may lie in memory in several ways.
+        # Without strides: equal numbers may be laid out in several ways.
         update(f"tensor {value.dtype} {tuple(value.shape)} {value.requires_grad}\n".encode())
         update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A checkpoint's state put back into a network, its optimiser and torch's generators; what does not fit is told."""
+"""Restores a network, its optimiser and torch's generators from a checkpoint; errors name what does not fit."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, restore_rand
 from spikestore.train.runs.precision import Arithmetic
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-"""What AdamW holds of each number of a parameter."""
+"""Tensors that AdamW keeps for each parameter."""
 
 
 def restore_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Give a network the parameters of a checkpoint.
+    """Load the parameters of a checkpoint into a network.
 
     Raises
     ------
     DamagedError
-        They are not those of a network of the checkpoint's configuration.
+        The parameters are not those of a network with the checkpoint's configuration.
     """
     with _naming(checkpoint):
         saved, current = checkpoint.weights, weights(network)
@@ -38,8 +38,7 @@ def restore_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
             _refuse_other_shape(f"weights: {name}", saved[name], value)
             if name not in trained and not torch.equal(saved[name].cpu(), value.cpu()):
                 raise ValueError(
-                    f"weights: {name} should be {value.tolist()} as in the configuration, "
-                    f"found {saved[name].tolist()}"
+                    f"weights: {name} must be {value.tolist()} as in the configuration, got {saved[name].tolist()}"
                 )
         load_weights(network, saved)
 
@@ -47,12 +46,12 @@ def restore_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
 def restore_run(
     network: nn.Module, optimiser: torch.optim.Optimizer, arithmetic: Arithmetic, checkpoint: Checkpoint
 ) -> None:
-    """Go on as the run of a checkpoint would have: weights, optimiser, scale of losses, and random numbers.
+    """Restore weights, optimiser, loss scale and random states of a checkpoint, so that training resumes exactly.
 
     Raises
     ------
     DamagedError
-        Something does not fit.
+        A part does not fit the network or its optimiser.
     """
     restore_weights(network, checkpoint)
     with _naming(checkpoint):
@@ -64,21 +63,21 @@ def restore_run(
 
 
 def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: Residence) -> None:
-    """Let a loader of the run's train split go on where the run stopped, in the order in which its epoch began.
+    """Move a loader of the train split to where the run stopped, in the order in which its epoch began.
 
     Parameters
     ----------
     loader : FeatureLoader
         Of the same feature set.
     checkpoint : Checkpoint
-        Where to go on.
+        Where to resume.
     residence : {"auto", "host", "device", "stream"}
-        What the configuration says now; see `began_with`.
+        Residence of the current configuration; see `began_with`.
 
     Raises
     ------
     UsageError
-        0.1.0.dev0 wrote the checkpoint, and the order is not known.
+        0.1.0.dev0 wrote the checkpoint, and the order of its epoch is unknown.
     DamagedError
         The loader's state is not one of this run.
     """
@@ -88,7 +87,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
         state = loader.state_at(position.epoch, position.batch, residence_then)
     try:
         if (state.get("epoch"), state.get("batch")) != (position.epoch, position.batch):
-            raise UsageError(f"not at epoch {position.epoch}, batch {position.batch} as position")
+            raise UsageError(f"its position must be epoch {position.epoch}, batch {position.batch}")
         loader.load_state_dict(state)
     except UsageError as error:
         raise DamagedError(
@@ -98,10 +97,10 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
 
 
 def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
-    """Return the residence with which the epoch of a checkpoint without a loader's state began.
+    """Return the residence with which the epoch of a checkpoint without loader state began.
 
-    What 0.1.0.dev0 wrote has none. The order is known if its configuration named a residence. If that was ``auto``, the
-    one that the configuration names now is taken, because only the user can tell.
+    Checkpoints of 0.1.0.dev0 have no loader state. The residence is known if their configuration names it. If it is
+    ``auto``, the residence of the current configuration is used, because only the user knows which it was.
 
     Raises
     ------
@@ -112,10 +111,9 @@ def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
     named = then if then != "auto" else residence
     if named == "auto":
         raise UsageError(
-            f"{checkpoint.origin} was written in mid-epoch by an early version, with residence 'auto', and does not say "
-            "which order the epoch has. If the log of that run says 'streamed from the store', resume with --residence "
-            "stream, if it says 'kept on the host' or 'kept on the device', with --residence host; or begin anew with "
-            "--restart",
+            f"{checkpoint.origin} was written within an epoch by an early version with residence 'auto', so the order of "
+            "the epoch is unknown. If the log of that run has 'streamed from the store', resume with --residence stream; "
+            "if it has 'kept on the host' or 'kept on the device', with --residence host; or start over with --restart",
             path=checkpoint.origin,
         )
     return named
@@ -126,12 +124,12 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, checkpoint: Checkpoint)
     groups, states = saved.get("param_groups"), saved.get("state")
     same = isinstance(groups, list) and [*map(_numbers, groups)] == [*map(_numbers, fresh["param_groups"])]
     if not same or not isinstance(states, dict):
-        raise ValueError("optimiser: param_groups are not those of this network, or there is no state")
+        raise ValueError("optimiser: param_groups are not those of this network, or state is missing")
     parameters = dict(
         enumerate(parameter for group in optimiser.param_groups for parameter in group["params"])
     )
     trained = {number for number, parameter in parameters.items() if parameter.requires_grad}
-    # With float16 the first steps may have been left out, while the scale of losses was too large.
+    # With float16 the first steps are skipped while the loss scale is too large.
     if states.keys() != trained and (states or checkpoint.config.precision != "float16"):
         raise ValueError("optimiser: state is not that of the parameters of this network")
     for number, state in states.items():
@@ -140,7 +138,7 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, checkpoint: Checkpoint)
         _refuse_other_shape(f"optimiser: step of parameter {number}", state["step"], torch.zeros(()))
         for name in _MOMENTS:
             _refuse_other_shape(f"optimiser: {name} of parameter {number}", state[name], parameters[number])
-    # Learning rate and the like are those of the configuration, which is that of the run.
+    # Learning rate and other options come from the configuration, which is that of the run.
     optimiser.load_state_dict({"state": states, "param_groups": fresh["param_groups"]})
 
 
@@ -148,21 +146,21 @@ def _numbers(group: Any) -> Any:
     return group.get("params") if isinstance(group, dict) else None
 
 
-def _refuse_other_shape(name: str, found: object, wanted: Tensor) -> None:
-    if not isinstance(found, Tensor) or (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
-        what = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise ValueError(f"{name} should be {wanted.dtype} {tuple(wanted.shape)}, found {what}")
-    if not torch.isfinite(found).all():
-        raise ValueError(f"{name} has numbers that are not finite")
+def _refuse_other_shape(name: str, value: object, wanted: Tensor) -> None:
+    if not isinstance(value, Tensor) or (value.shape, value.dtype) != (wanted.shape, wanted.dtype):
+        got = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name} must be {wanted.dtype} {tuple(wanted.shape)}, got {got}")
+    if not torch.isfinite(value).all():
+        raise ValueError(f"{name} has values that are not finite")
 
 
 @contextmanager
 def _naming(checkpoint: Checkpoint, part: str = "") -> Iterator[None]:
-    """Say which file it is that does not fit; torch's own errors name none."""
+    """Turn errors into a `DamagedError` that names the checkpoint; torch's own errors do not."""
     try:
         yield
     except (SpikestoreError, torch.OutOfMemoryError):
-        raise  # says what it is itself
+        raise  # its message is complete
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise DamagedError(

@@ -1,4 +1,4 @@
-"""What a checkpoint must hold before anything in it is believed: somebody else's file, or an edited one, is told so."""
+"""Validates a checkpoint's content before use: the file may be edited or come from elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spikestore.train.runs.config import TrainConfig
 
 
 class ShapeValues(Spec):
-    """What `build_network` was told of the frames."""
+    """Arguments of `build_network` that depend on the frames."""
 
     sites: Size
     classes: Size
@@ -29,18 +29,18 @@ class ShapeValues(Spec):
 
 
 class FrameValues(Spec):
-    """Where the frames of the train split came from."""
+    """Axes and transform of the train split's frames."""
 
     axes: Annotated[tuple[str, ...], AsTuple]
-    """Axes of a sample's frames: time, polarity, y (where the events have it), x."""
+    """Axes of a sample's frames: time, polarity, y (if the events have it), x."""
     sites: Annotated[tuple[Size, ...], AsTuple]
-    """Sizes of the axes behind time."""
+    """Sizes of the axes after time."""
     transform: Transform
     """From recordings to frames."""
 
     @classmethod
     def of(cls, features: FeatureSet) -> Self:
-        """Return those of a feature set."""
+        """Return the values of a feature set."""
         layout = features.layout
         return cls(axes=layout.axes, sites=layout.sites, transform=features.manifest.transform)
 
@@ -57,7 +57,7 @@ class PositionValues(Spec):
 
 
 class PlainValues(Spec):
-    """All of a checkpoint but its tensors."""
+    """All of a checkpoint except its tensors."""
 
     config: TrainConfig
     data: dict[Name, Pin]
@@ -65,18 +65,18 @@ class PlainValues(Spec):
     position: PositionValues
     classes: Annotated[tuple[str, ...], AsTuple] = ()
     loader: dict[str, int | str] | None = None
-    """What `FeatureLoader.state_dict` gave; `restore_position` compares it with the run."""
+    """Result of `FeatureLoader.state_dict`; `restore_position` compares it with the run."""
     frames: FrameValues | None = None
-    """None in checkpoints of before there was one."""
+    """None in checkpoints of early versions."""
 
 
 def plain_values(content: Mapping[str, Any]) -> PlainValues:
-    """Return the plain values of a checkpoint, and look at its tensors.
+    """Return the plain values of a checkpoint; check its tensors too.
 
     Raises
     ------
     ValueError, TypeError
-        What is wrong, in one line: values that are missing, of another type, or make no sense together.
+        Values are missing, have another type, or contradict each other; the message is one line.
     """
     mapping = {name: content[name] for name in PlainValues.model_fields if name in content}
     try:
@@ -85,12 +85,12 @@ def plain_values(content: Mapping[str, Any]) -> PlainValues:
         raise ValueError(
             "; ".join(f"{problem.path}: {problem.message}" for problem in error.problems)
         ) from error
-    _look_at(values, content)
+    _check(values, content)
     return values
 
 
-def _look_at(values: PlainValues, content: Mapping[str, Any]) -> None:
-    """Raise at the first thing that makes no sense."""
+def _check(values: PlainValues, content: Mapping[str, Any]) -> None:
+    """Raise for the first value that is missing, of another type, or contradicts others."""
     data, position = values.config.data, values.position
     for split in (data.train, data.valid):
         if split not in values.data:
@@ -101,23 +101,23 @@ def _look_at(values: PlainValues, content: Mapping[str, Any]) -> None:
         )
     for part in ("weights", "optimiser", "random"):
         if not isinstance(content.get(part), dict) or not content[part]:
-            raise ValueError(f"{part} should be a table, found {_short(content.get(part))}")
+            raise ValueError(f"{part} must be a table, got {_short(content.get(part))}")
     for name, tensor in content["weights"].items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            raise ValueError(f"weights: {name} should be a tensor of real numbers, found {_short(tensor)}")
+            raise ValueError(f"weights: {name} must be a tensor of real numbers, got {_short(tensor)}")
         if not torch.isfinite(tensor).all():
-            raise ValueError(f"weights: {name} has numbers that are not finite")
+            raise ValueError(f"weights: {name} has values that are not finite")
     for name, state in content["random"].items():
         if not isinstance(name, str) or not isinstance(state, Tensor) or state.dtype != torch.uint8:
-            raise ValueError(f"random: {name} should be a tensor of bytes, found {_short(state)}")
+            raise ValueError(f"random: {name} must be a tensor of bytes, got {_short(state)}")
     if "cpu" not in content["random"]:
         raise ValueError("random: cpu is missing")
-    scaler = content.get("scaler", {})  # there was none before there were precisions
+    scaler = content.get("scaler", {})  # checkpoints of early versions have none
     if not isinstance(scaler, dict):
-        raise TypeError(f"scaler should be a table, found {_short(scaler)}")
+        raise TypeError(f"scaler must be a table, got {_short(scaler)}")
     for name, number in scaler.items():
         if type(number) not in (int, float) or not math.isfinite(number):
-            raise ValueError(f"scaler: {name} should be a finite number, found {_short(number)}")
+            raise ValueError(f"scaler: {name} must be a finite number, got {_short(number)}")
 
 
 def _short(value: object) -> str:

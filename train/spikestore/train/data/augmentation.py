@@ -134,7 +134,7 @@ class SpatialFlip:
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
         """Return the batch with some samples mirrored."""
-        _refuse(self.axis == "y" and len(batch.sites) < 3, "axis is 'y', but the frames have none")
+        _refuse(self.axis == "y" and len(batch.sites) < 3, "axis is 'y', but the frames have no y")
         bits = _sample_bits(batch, self.seed, epoch, 4)
         flipped = ((bits >> 11) & (2**53 - 1) < int(self.probability * 2**53))[_owner(batch)]
         index, width = widen(batch.index), batch.sites[-1]

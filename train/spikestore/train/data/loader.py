@@ -348,7 +348,7 @@ class FeatureLoader(IterableDataset[Batch]):
         else:
             logger.info("epoch %d is finished in the order in which it began, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
-                logger.info("until then 64 samples are read for each sample, which is slow")
+                logger.info("until then each sample needs a read of 64 samples, which is slow")
         self._go_to(epoch, batch, order)
 
     def _make(self, order: BatchOrder, epoch: int, first: int, pool: DaemonThreads) -> Iterator[PendingBatch]:

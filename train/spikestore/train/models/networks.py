@@ -58,7 +58,7 @@ class NetworkSpec(Spec):
     reset: ResetMode = "subtract"
     """Each spike subtracts the threshold from the membrane potential, or spikes set it to zero."""
     surrogate: SurrogateName = "single_exponential"
-    """Derivative of spikes by membrane potential, with Sinabs' defaults."""
+    """Derivative of spikes w.r.t. the membrane potential, with Sinabs' defaults."""
     input_scale: Annotated[Real, Field(gt=0)] = 1.0
     """Factor for the initial weights of the first layer: counts are sparse, and a network whose first
     layer never spikes does not learn."""

@@ -11,7 +11,7 @@ For each neuron, with threshold θ, reset amount b, minimum m and output gradien
     d(t)  = [s(t) = 0] · c(t) · d(t+1) + sg(t) · g(t) for reset to zero
     c(t)  = [r(t) > m], 1 without a minimum
 
-where sg is the surrogate at v(t), and d(t) the gradient by x(t). All is computed in float32 and in the order of Sinabs, so
+where sg is the surrogate at v(t), and d(t) the gradient w.r.t. x(t). All is computed in float32 and in the order of Sinabs, so
 spikes are equal to the last bit. For reset to zero, b is 0; if ``reset_value`` is not 0, Sinabs 3.1.3 adds it to every
 neuron in every step, whether it spiked or not, and so does this package. The backward pass needs v(t) only.
 """
@@ -46,7 +46,7 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
     Returns
     -------
     Pass
-        Spikes and last membrane potentials, both differentiable once by `x` and `v_mem`.
+        Spikes and last membrane potentials, both differentiable once w.r.t. `x` and `v_mem`.
 
     Raises
     ------

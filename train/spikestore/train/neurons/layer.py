@@ -36,7 +36,7 @@ class IAF(nn.Module):
         Effect of spikes on the membrane potential: each subtracts the threshold (``subtract`` or None) or this number;
         or any number of spikes sets it to 0 (``zero``). Sinabs' ``MembraneSubtract`` and ``MembraneReset`` are accepted.
     surrogate_grad_fn : Surrogate
-        Derivative of spikes by membrane potential: from `surrogates`, Sinabs, or any callable with that signature.
+        Derivative of spikes w.r.t. the membrane potential: from `surrogates`, Sinabs, or any callable with that signature.
     min_v_mem : float or Tensor of shape (), optional
         Lower bound of membrane potentials, applied after the reset.
     shape : sequence of int, optional

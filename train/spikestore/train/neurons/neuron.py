@@ -28,7 +28,7 @@ class Neuron:
     single : bool
         Whether a neuron spikes at most once in a step.
     surrogate : Surrogate
-        Derivative of spikes by membrane potential.
+        Derivative of spikes w.r.t. the membrane potential.
     """
 
     threshold: Tensor

@@ -1,4 +1,4 @@
-"""Surrogate derivatives of spikes by the membrane potential before the reset.
+"""Surrogate derivatives of spikes w.r.t. the membrane potential before the reset.
 
 Parameters, defaults and the order of operations are those of ``sinabs.activation``, so results are equal to the last
 bit. Any callable with the same signature works, including Sinabs' objects; a single exponential is evaluated inside
@@ -69,7 +69,7 @@ class PeriodicExponential:
 
 @dataclass(frozen=True)
 class Heaviside:
-    """1 for potentials above the threshold minus a window, 0 below.
+    """Constant for potentials above the threshold minus a window, 0 below.
 
     Attributes
     ----------

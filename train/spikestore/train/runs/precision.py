@@ -19,7 +19,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 class Arithmetic:
     """Runs forward and backward passes in a given precision.
 
-    float16 has few exponents: small gradients would become 0. So the loss is scaled up for the backward pass, and the
+    float16 has a small range of exponents: small gradients would become 0. So the loss is scaled up for the backward pass, and the
     gradients are scaled down again; a step whose gradients are not finite is skipped, and the scale is lowered
     (Micikevicius et al., 2018, Mixed Precision Training).
 

@@ -148,7 +148,7 @@ class ParallelFor:
             return [part(0, samples)] if samples else []
         edges = [samples * number // parts for number in range(parts + 1)]
         others = [self._pool.submit(part, first, last) for first, last in itertools.pairwise(edges[1:])]
-        # The caller would only wait, so it does the last part itself.
+        # The caller would only wait, so it does the first part itself.
         return [part(edges[0], edges[1]), *(future.result() for future in others)]
 
 

@@ -69,6 +69,6 @@ def through_reset(
 
 @inner
 def through_spike(later: Any, gradient: Any, slope: Any, reset: Any, to_zero: Any) -> Any:
-    """Return d(t) from what `through_reset` returned, the gradient by the spikes g(t), and sg(t)."""
+    """Return d(t) from what `through_reset` returned, the gradient w.r.t. the spikes g(t), and sg(t)."""
     later += (gradient if to_zero else gradient - later * reset) * slope
     return ZERO if abs(later) < TINY else later

@@ -46,7 +46,7 @@ def forward(
 def backward(
     kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return gradients by input (written to `out` if passed) and initial potentials, from those by spikes and last ones."""
+    """Return gradients w.r.t. input (written to `out` if passed) and initial potentials."""
     spikes, v_mem = spikes.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
     x = torch.empty_like(kept) if out is None else out
     exponential = as_single_exponential(neuron.surrogate)

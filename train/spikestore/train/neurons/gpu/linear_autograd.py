@@ -54,7 +54,7 @@ class LinearIAF(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
-        """Return gradients by x, weight, bias and initial potentials."""
+        """Return gradients w.r.t. x, weight, bias and initial potentials."""
         weight, bias, initial, kept, *saved = ctx.saved_tensors
         source = _source(saved)
         if kept is None:
@@ -75,7 +75,7 @@ class LinearOfSpikes(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, output: Tensor) -> tuple[Tensor | None, ...]:
-        """Return gradients by x, weight and bias."""
+        """Return gradients w.r.t. x, weight and bias."""
         weight, bias, *saved = ctx.saved_tensors
         return (*_linear_gradients(ctx, _source(saved), weight, bias, output), None)
 
@@ -91,7 +91,7 @@ def _source(saved: list[Tensor]) -> Tensor:
 def _linear_gradients(
     ctx: Any, source: Tensor, weight: Tensor, bias: Tensor | None, output: Tensor
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return gradients by input, weight and bias, each None if not needed, from the gradient by the output."""
+    """Return gradients w.r.t. input, weight and bias, each None if not needed."""
     by_x, by_weight, by_bias = ctx.needs_input_grad[:3]
     flat = output.reshape(-1, output.shape[2])
     return (

@@ -240,7 +240,7 @@ def _run_forward(
 
 
 def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
-    """Return gradients by input and initial potentials, from those by spikes and last potentials."""
+    """Return gradients w.r.t. input and initial potentials, from those w.r.t. spikes and last potentials."""
     spikes, v_mem = spikes.contiguous(), v_mem.contiguous()
     batch, time, neurons = kept.shape
     x, first = torch.empty_like(spikes), torch.empty_like(v_mem)

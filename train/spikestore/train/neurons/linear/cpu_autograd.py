@@ -64,7 +64,7 @@ class LinearIAF(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, spikes: Tensor, v_mem: Tensor) -> tuple[Tensor | None, ...]:
-        """Return gradients by x, weight, bias and initial potentials."""
+        """Return gradients w.r.t. x, weight, bias and initial potentials."""
         source, weight, bias, *potentials = ctx.saved_tensors
         outputs, needs_x = (spikes, v_mem), ctx.needs_input_grad[0]
         if len(potentials) == 1:
@@ -92,7 +92,7 @@ class LinearOfCounts(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, output: Tensor) -> tuple[Tensor | None, ...]:
-        """Return gradients by x, weight and bias."""
+        """Return gradients w.r.t. x, weight and bias."""
         source, weight = ctx.saved_tensors
         x = cpu_passes.input_gradient(weight, output) if ctx.needs_input_grad[0] else None
         by_bias = output.sum((0, 1)) if ctx.has_bias else None

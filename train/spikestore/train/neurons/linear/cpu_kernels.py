@@ -148,7 +148,7 @@ def _move_sums(sums: Any, into: Any) -> None:
 
 @cache
 def weight_gradient_task() -> Any:
-    """Return a task that computes the gradient by a linear layer's weight from counts.
+    """Return a task that computes the gradient w.r.t. a linear layer's weight from counts.
 
     Returns
     -------

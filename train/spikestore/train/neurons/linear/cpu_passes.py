@@ -50,11 +50,11 @@ class Gradients(NamedTuple):
     Attributes
     ----------
     x : Tensor or None
-        By the layer's input, shape (batch, time, inputs); None if not needed.
+        W.r.t. the layer's input, shape (batch, time, inputs); None if not needed.
     weight, bias : Tensor
-        By its weight, shape (neurons, inputs), and its bias, shape (neurons,).
+        W.r.t. its weight, shape (neurons, inputs), and its bias, shape (neurons,).
     v_mem : Tensor
-        By the initial potentials, shape (batch, neurons).
+        W.r.t. the initial potentials, shape (batch, neurons).
     """
 
     x: Tensor | None
@@ -154,11 +154,11 @@ def backward_recomputed(
     recomputed : Recomputed
         Arrays to compute potentials from.
     gradients : tuple of Tensor
-        By spikes, shape (batch, time, neurons), and last potentials.
+        W.r.t. the spikes, shape (batch, time, neurons), and w.r.t. the last potentials.
     neuron : Neuron
         Parameters; the surrogate is a single exponential.
     needs_x : bool
-        Whether the gradient by the layer's input is needed.
+        Whether the gradient w.r.t. the layer's input is needed.
     """
     (weight, bias), (spikes, v_mem) = layer, gradients
     numbers, by_width = cpu.exponential_numbers(
@@ -241,19 +241,19 @@ def backward_kept(
 
 
 def input_gradient(weight: Tensor, output: Tensor) -> Tensor:
-    """Return the gradient by a linear layer's input; `output` is that by its output, shape (batch, time, neurons)."""
+    """Return the gradient w.r.t. a linear layer's input; `output` is that w.r.t. its output, shape (batch, time, neurons)."""
     return _flat(output).mm(weight).view(*output.shape[:2], weight.shape[1])
 
 
 def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
-    """Return the gradient by a linear layer's weight, shape (neurons, inputs).
+    """Return the gradient w.r.t. a linear layer's weight, shape (neurons, inputs).
 
     Parameters
     ----------
     source : Tensor
         Its input, uint8, shape (batch, time, inputs).
     output : Tensor
-        Gradient by its output, float32, shape (batch, time, neurons).
+        Gradient w.r.t. its output, float32, shape (batch, time, neurons).
     sparse : bool
         Sum over non-zeros of the input; otherwise multiply matrices.
     """
@@ -286,12 +286,12 @@ class _BatchSlices:
         self._rows = -(-rows // self.group) * self.group
 
     def weights(self) -> Tensor:
-        """Return zeros for the gradient by the weight, shape (groups, inputs, padded outputs)."""
+        """Return zeros for the gradient w.r.t. the weight, shape (groups, inputs, padded outputs)."""
         batch, _, neurons = self._like.shape
         return self._like.new_zeros(-(-batch // self.group), self._inputs, -(-neurons // PAD) * PAD)
 
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield rows, their groups, and memory for the gradient by the layer's output, which all slices share."""
+        """Yield rows, their groups, and memory for the gradient w.r.t. the layer's output, which all slices share."""
         memory = torch.empty_like(self._like[: self._rows], memory_format=torch.contiguous_format)
         for start in range(0, len(self._like), self._rows):
             rows = slice(start, min(start + self._rows, len(self._like)))

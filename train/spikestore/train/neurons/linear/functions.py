@@ -26,7 +26,7 @@ def pack(x: Tensor) -> Counts | None:
 
 
 def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Link) -> Pass:
-    """Return the pass of neurons whose input is ``link.linear(x)``; differentiable by `x`, weight, bias and `v_mem`.
+    """Return the pass of neurons whose input is ``link.linear(x)``; differentiable w.r.t. `x`, weight, bias and `v_mem`.
 
     Parameters
     ----------

@@ -129,7 +129,7 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, checkpoint: Checkpoint)
         enumerate(parameter for group in optimiser.param_groups for parameter in group["params"])
     )
     trained = {number for number, parameter in parameters.items() if parameter.requires_grad}
-    # With float16 the first steps are skipped while the loss scale is too large.
+    # With float16 the first steps may have been skipped while the loss scale was too large.
     if states.keys() != trained and (states or checkpoint.config.precision != "float16"):
         raise ValueError("optimiser: state is not that of the parameters of this network")
     for number, state in states.items():

@@ -106,7 +106,7 @@ def test_wide_indices(packed: PackedColumns) -> None:
 
 def test_pad_to_never_cuts(packed: PackedColumns) -> None:
     """A sample that is longer than pad_to is an error that names it."""
-    with pytest.raises(UsageError, match=r"sample 0 has .* more than pad_to = 2"):
+    with pytest.raises(UsageError, match=r"row 0 has .* more than pad_to = 2"):
         TensorColumns(packed).gather(torch.tensor([0])).dense(2)
 
 

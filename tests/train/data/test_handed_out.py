@@ -116,7 +116,7 @@ def test_numbers_of_numpy_are_numbers(features: FeatureSet) -> None:
     state = loader.state_dict()
     assert (type(state["seed"]), type(state["epoch"])) == (int, int)
     loader.load_state_dict(state)
-    with pytest.raises(UsageError, match=r"epoch is 1\.5"):
+    with pytest.raises(UsageError, match=r"epoch must be a whole number, got 1\.5"):
         loader.set_epoch(1.5)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="seed is None"):
+    with pytest.raises(UsageError, match="seed must be a whole number, got None"):
         FeatureLoader(features, 8, seed=None)  # type: ignore[arg-type]

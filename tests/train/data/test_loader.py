@@ -157,13 +157,13 @@ def test_slips_are_told(features: FeatureSet) -> None:
         FeatureLoader("demo:train", 8)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="must be a FeatureSet"):
         FeatureDataset("demo:train")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="'potato' is no device"):
+    with pytest.raises(UsageError, match="'potato' is not a device"):
         FeatureLoader(features, 8, device="potato")
     for size in ("8", 1.5, True):
-        with pytest.raises(UsageError, match=r"batch_size is .*whole number"):
+        with pytest.raises(UsageError, match=r"batch_size must be a whole number"):
             FeatureLoader(features, size)  # type: ignore[arg-type]
     if not torch.cuda.is_available():
-        with pytest.raises(UsageError, match="sees no GPU"):
+        with pytest.raises(UsageError, match="no GPU for device cuda"):
             FeatureLoader(features, 8, device="cuda")
 
 
@@ -194,12 +194,12 @@ def test_numbers_of_numpy_and_torch_are_numbers(features: FeatureSet) -> None:
         ({"drop_last": 2}, "drop_last must be True or False, got 2"),
         ({"pad_to": 1e4}, "pad_to must be a whole number from 1 on, got 10000.0"),
         ({"augment": "jitter"}, r"augment must be a callable, such as TimeShift\(bins=5\), got 'jitter'"),
-        ({"augment": [TimeShift(1), "jitter"]}, "augment is 'jitter'"),
+        ({"augment": [TimeShift(1), "jitter"]}, "augment must be .* got 'jitter'"),
         ({"augment": TimeShift}, r"must be an instance, such as TimeShift\(…\), got the class TimeShift"),
         ({"transform": "flip"}, "transform must be a callable"),
-        ({"device": "mps"}, "mps was asked for, and torch can't use it here"),
-        ({"device": "meta"}, "a device 'meta' holds no numbers"),
-        ({"rows": [0, 0]}, "a row twice"),
+        ({"device": "mps"}, "torch can't use the device mps here"),
+        ({"device": "meta"}, "the device 'meta' holds no numbers"),
+        ({"rows": [0, 0]}, "rows has duplicates"),
         (
             {"weights": np.ones(77)},
             r"shape \(150,\): one for each row, or \(149,\): one for each sample; got \(77,\)",

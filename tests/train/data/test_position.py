@@ -254,9 +254,9 @@ def test_subsets(features: FeatureSet) -> None:
 def test_wrong_subsets(features: FeatureSet) -> None:
     """Rows beyond the set, twice, none, only skipped ones, a mask of another length, no such column or value."""
     for rows, message in (
-        ([150], "from 150 to 150"),
-        ([-1, 4], "from -1 to 4"),
-        ([2, 2], "a row twice"),
+        ([150], "got 150 to 150"),
+        ([-1, 4], "got -1 to 4"),
+        ([2, 2], "rows has duplicates"),
         ([], "rows is empty"),
         ([3], "all were skipped"),
         (np.ones(9, bool), "a mask of shape"),

@@ -242,9 +242,7 @@ def test_numbers_that_divide_by_nothing(capfd: pytest.CaptureFixture[str]) -> No
             IAF(threshold)
     layer = IAF()
     layer.spike_threshold.data.zero_()
-    with pytest.raises(
-        UsageError, match=r"spike_threshold must be above 0 and a normal number in float32, got 0\.0"
-    ):
+    with pytest.raises(UsageError, match=r"spike_threshold must be above 0, got 0\.0"):
         layer(COUNTS)
     x = (COUNTS * 0.3).requires_grad_()
     IAF(surrogate_grad_fn=SingleExponential(grad_width=0.0))(x).sum().backward()

@@ -306,5 +306,5 @@ def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:
         FeatureLoader(many, 16, "stream", weights=np.ones(1500))
     with pytest.raises(UsageError, match="9 ranks are too many for 8 lanes"):
         FeatureLoader(many, 16, "stream", shuffle=True, window=512, ranks=9)
-    with pytest.raises(UsageError, match="window must be .* got 10"):
+    with pytest.raises(UsageError, match=r"window must be .* got 10"):
         FeatureLoader(many, 16, "stream", window=10)

@@ -105,7 +105,10 @@ def test_numbers_that_are_none() -> None:
         ({"RANK": "a", "WORLD_SIZE": "2"}, "the variable RANK must be a whole number, got 'a'"),
         ({"RANK": "0", "WORLD_SIZE": "-2"}, "the variable WORLD_SIZE must be a whole number, got '-2'"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2, but WORLD_SIZE is 2: ranks must be from 0 to 1"),
-        ({**MEET, "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "x"}, "LOCAL_RANK must be a whole number, got 'x'"),
+        (
+            {**MEET, "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "x"},
+            "LOCAL_RANK must be a whole number, got 'x'",
+        ),
     ):
         with pytest.raises(UsageError, match=message):
             launched(variables)

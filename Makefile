@@ -31,7 +31,7 @@ ifeq ($(filter $(TORCH),cpu cuda),)
 $(error TORCH is '$(TORCH)': use cpu or cuda)
 endif
 
-.PHONY: help preprocess demo train exodus test bits lint format bench bench-seed peers gpu clean distclean
+.PHONY: help preprocess demo train exodus test faults bits lint format bench bench-seed peers gpu clean distclean
 
 help: ## list the targets (the default target)
 	@echo "make TARGET [VARIABLE=value …]"
@@ -167,6 +167,15 @@ $(VENV)/.stamp-triton: $(VENV)/.stamp-dev
 
 test: $(VENV)/.stamp-dev $(VENV)/.stamp-exodus-source $(if $(SLOW),$(VENV)/.stamp-triton) ## run the fast tests that need no GPU
 	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(if $(SLOW),-m 'not gpu') $(PYTEST_ARGS)
+
+# Random numbers from the clock, unless SEED says which: a failure is repeated with the seed that the first lines show.
+export faults_seed := $(or $(SEED),$(shell date +%s))
+
+faults: $(VENV)/.stamp-dev ## break stores, caches and recordings in many ways, for at most an hour; SEED=N repeats a run
+	@echo "make faults SEED=$$faults_seed"
+	@FAULTS=long FAULTS_SEED="$$faults_seed" timeout 3600 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m 'not gpu' \
+	    tests/faults tests/scenarios/test_damage.py tests/scenarios/test_lifetimes.py tests/scenarios/test_crowd.py \
+	    tests/scenarios/test_kill.py tests/store/test_build_crashes.py --hypothesis-seed="$$faults_seed" $(PYTEST_ARGS)
 
 bits: $(VENV)/.stamp-dev ## run the tests that compare bits, on simulated processors, with one thread and with four
 	@.ci/bits $(PYTEST_ARGS)

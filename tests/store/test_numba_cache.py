@@ -92,6 +92,38 @@ def test_damaged_code_is_dropped_with_a_warning_that_names_it(probe: Path) -> No
     assert run(probe) == ([2, 2, 2], "")  # written anew
 
 
+def damage(file: Path, how: str) -> None:
+    """Damage a file of the cache, or put something else in its place."""
+    content = file.read_bytes()
+    if how == "flipped":  # one bit of what is run, which nobody would notice by itself
+        place = len(content) // 2
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "former":  # as numba itself writes them
+        file.write_bytes(content[32:])
+    else:
+        file.unlink()
+        os.mkfifo(file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["flipped", "empty", "former", "pipe"])
+def test_a_file_that_is_not_what_was_written_is_never_run(probe: Path, how: str) -> None:
+    """Index or code: compiled again, with one warning that names the file."""
+    run(probe)
+    cache = probe.parents[1] / "cache"
+    damaged = [next(cache.rglob(name)) for name in ("outer.add-*.nbc", "outer.callback-*.nbi")]
+    for file in damaged:
+        damage(file, how)
+    numbers, said = run(probe)
+    assert numbers == [2, 2, 0]
+    for file in damaged:
+        assert said.count(str(file)) == 1
+    assert len(said.splitlines()) == 2
+    assert run(probe) == ([2, 2, 2], "")  # written anew
+
+
 def test_code_that_cannot_be_written_is_compiled_and_one_warning_says_so(probe: Path) -> None:
     """As on a full disk: the folder can be made, its files can't."""
     numbers, said = run(probe, first=SMALL_FILES)

@@ -6,7 +6,8 @@ numba's own cache checks only the source file of a function, and raises its erro
    it imports, directly or not: edited sources never run stale machine code;
 2. it is in the first writable folder of: ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside the module, the user's cache
    folder;
-3. a fault of the cache costs only time: damaged code is dropped and compiled again, code that cannot be written is
+3. every file begins with a hash of the rest, because a flipped bit in machine code is not visible before the code runs;
+4. a fault of the cache costs only time: damaged code is dropped and compiled again, code that cannot be written is
    compiled in every process, and a warning names the file.
 
 numba comes with the extras; only modules that compile import this one.
@@ -18,7 +19,10 @@ import ast
 import contextlib
 import hashlib
 import logging
+import os
+import pickle
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -30,12 +34,14 @@ from numba.core import caching, sigutils
 from numba.core.ccallback import CFunc
 
 from spikestore.store.machine import user_cache_folder
+from spikestore.store.storage.system_calls import open_to_read
 
 __all__ = ["cached_cfunc", "cached_njit"]
 
 logger = logging.getLogger(__name__)
 
 _PACKAGE = "spikestore"
+_HASH_BYTES = 32
 
 
 def cached_njit(function: Callable[..., Any], **options: Any) -> Any:
@@ -99,10 +105,60 @@ class _Implementation(caching.CompileResultCacheImpl):
     _locator_classes = (_Folder,)  # type: ignore[assignment]
 
 
+class _HashedFiles(caching.IndexDataCacheFile):
+    """An index and its code in files that begin with the SHA-256 of what follows."""
+
+    def _load_index(self) -> Any:
+        data = self._read(self._index_path)
+        if data is None:
+            return {}
+        version, stamp, overloads = pickle.loads(data)  # noqa: S301 - written by this user
+        if version != self._version:
+            logger.info("compiled code in %s is of numba %s: it is dropped", self._index_path, version)
+        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+
+    def _save_index(self, overloads: Any) -> None:
+        self._write(self._index_path, pickle.dumps((self._version, self._source_stamp, overloads)))
+
+    def _load_data(self, name: str) -> Any:
+        path = self._data_path(name)  # type: ignore[no-untyped-call]
+        data = self._read(path)
+        return None if data is None else pickle.loads(data)  # noqa: S301 - written by this user
+
+    def _save_data(self, name: str, data: Any) -> None:
+        self._write(self._data_path(name), self._dump(data))  # type: ignore[no-untyped-call]
+
+    def _read(self, path: str) -> bytes | None:
+        """Return what a file holds after its hash; None if there is no file."""
+        try:
+            handle = open_to_read(Path(path))
+        except FileNotFoundError:
+            return None
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ValueError(f"{path} is no file")
+            content = file.read()
+        if hashlib.sha256(content[_HASH_BYTES:]).digest() != content[:_HASH_BYTES]:
+            raise ValueError(f"{path} is damaged")
+        return content[_HASH_BYTES:]
+
+    def _write(self, path: str, data: bytes) -> None:
+        with self._open_for_write(path) as file:
+            file.write(hashlib.sha256(data).digest() + data)
+
+
 class _CodeOnDisk(caching.FunctionCache):
     """Cached machine code of one function; its errors are logged, not raised."""
 
     _impl_class = _Implementation
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        self._cache_file = _HashedFiles(  # type: ignore[no-untyped-call]
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=self._impl.locator.get_source_stamp(),
+        )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the code for a signature, or None; code that cannot be loaded is dropped."""
@@ -138,8 +194,11 @@ class _CodeOnDisk(caching.FunctionCache):
 
 def _code_on_disk(function: Callable[..., Any]) -> _CodeOnDisk | None:
     try:
-        return _CodeOnDisk(function)  # type: ignore[no-untyped-call]
-    except RuntimeError:  # numba: no locator available
+        return _CodeOnDisk(function)
+    except (
+        RuntimeError,
+        OSError,
+    ):  # numba: no locator available; or sources that can't be read, as in an archive
         _warn_once(
             "cannot cache compiled code, because neither the package's folder nor the user's cache folder is writable"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 
@@ -10,8 +11,16 @@ import numpy as np
 from spikestore.store.storage import Storage
 from spikestore.store.trust.documents import partition_of, partition_path
 from spikestore.store_schemas.documents.partition import Partition, Rows, runs_of
-from spikestore.store_schemas.errors import ConflictError, MissingObjectError, StoreError, UnknownNameError
+from spikestore.store_schemas.errors import (
+    ConflictError,
+    DamagedError,
+    MissingObjectError,
+    StoreError,
+    UnknownNameError,
+)
 from spikestore.store_schemas.specs.model import NAME
+
+logger = logging.getLogger(__name__)
 
 _PATH = re.compile(r"^partitions/([0-9a-f]{64})/([^/]+)\.json$")
 
@@ -94,7 +103,12 @@ def all_partitions(
 
 
 def _listed(storage: Storage, folder: str) -> list[tuple[str, str]]:
-    matches = (_PATH.match(one.path) for one in storage.list(folder))
+    try:
+        paths = [one.path for one in storage.list(folder)]
+    except DamagedError as error:  # something else is in the place of their folder
+        logger.warning("no partitions: %s", error)
+        return []
+    matches = map(_PATH.match, paths)
     return sorted((match[1], match[2]) for match in matches if match and NAME.match(match[2]))
 
 

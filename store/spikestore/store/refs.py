@@ -42,10 +42,12 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
     for one in storage.list("refs"):
         if (match := _ENTRY.match(one.path)) and NAME.match(match[1]):
             last[match[1]] = max(last.get(match[1], 0), int(match[2]))
+        elif (folder := one.path.removeprefix("refs/")) and NAME.match(folder):
+            last.setdefault(folder, 0)  # a file in the place of the name's folder: reading it says so
 
     def newest(name: str) -> Ref | StoreError | None:
         try:
-            return _entry(storage, name, last[name])
+            return _entry(storage, name, last[name] or _last(storage, name))
         except StoreError as error:
             return error
 

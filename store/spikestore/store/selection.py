@@ -17,6 +17,7 @@ from spikestore.store_schemas.errors import DamagedError, MissingObjectError, Un
 from spikestore.store_schemas.specs.model import NAME
 from spikestore.store_schemas.wording import did_you_mean
 
+_KEY = re.compile(r"[0-9a-f]{64}")
 _KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")
 
 
@@ -55,6 +56,16 @@ class Selection:
         opened = {selected: self._open(selected) for selected in self.sets}
         if self.name is not None:
             warn_of_other_classes({selected.label: features for selected, features in opened.items()})
+        return opened
+
+    def open_each(self) -> dict[SelectedSet, FeatureSet | DamagedError]:
+        """Open the sets, and return what is wrong with those that are damaged; other errors as `open`."""
+        opened: dict[SelectedSet, FeatureSet | DamagedError] = {}
+        for selected in self.sets:
+            try:
+                opened[selected] = self._open(selected)
+            except DamagedError as error:
+                opened[selected] = error
         return opened
 
     def only(self) -> FeatureSet:
@@ -108,10 +119,13 @@ def select(storage: Storage, text: str) -> Selection:
 
 
 def all_addresses(storage: Storage, transform: str = "") -> Iterator[Address]:
-    """Yield the addresses below ``features/``, committed or not, whose transform key begins with `transform`, sorted."""
-    for transform_key in storage.folders("features"):
+    """Yield the addresses below ``features/``, committed or not, whose transform key begins with `transform`, sorted.
+
+    Folders whose names are not keys are left out: `odd_entries` reports them.
+    """
+    for transform_key in filter(_KEY.fullmatch, storage.folders("features")):
         if transform_key.startswith(transform):
-            for source_key in storage.folders(f"features/{transform_key}"):
+            for source_key in filter(_KEY.fullmatch, storage.folders(f"features/{transform_key}")):
                 yield Address(transform_key, source_key)
 
 

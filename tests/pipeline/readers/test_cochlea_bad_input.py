@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,12 @@ import pytest
 from tests.pipeline.cochlea_files import bad, draw, good, write_file
 
 from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
-from spikestore.store_schemas.errors import LayoutError, SourceChangedError, SourceNotFoundError
+from spikestore.store_schemas.errors import (
+    LayoutError,
+    RecordingError,
+    SourceChangedError,
+    SourceNotFoundError,
+)
 
 # ------------------------------------------------------------------------------------- bad recordings
 
@@ -151,16 +157,61 @@ WRONG: list[tuple[Callable[[h5py.File], None], str]] = [
     (a_dataset("labels", np.zeros(4)), "labels holds float64, should hold integers"),
     (a_dataset("labels", np.zeros((4, 2), int)), "labels has shape (4, 2)"),
     (a_dataset("labels", 3), "labels has shape ()"),
-    (a_dataset("labels", np.full(4, 2**31)), "labels has values beyond int32"),
     (a_dataset("labels", np.zeros(5, int)), "4 in spikes/times, 4 in spikes/units, 5 in labels"),
     (vlen_of(np.float16, 3)("spikes/times"), "numbers of recordings differ: 3 in spikes/times, 4 in"),
     (vlen_of(np.uint16, 6)("spikes/units"), "4 in spikes/times, 6 in spikes/units, 4 in labels"),
     (a_dataset("extra/speaker", np.zeros(2, int)), "4 in labels, 2 in extra/speaker"),
     (a_dataset("extra/speaker", np.zeros(4)), "extra/speaker holds float64, should hold integers"),
-    (a_dataset("extra/speaker", np.full(4, -(2**31) - 1)), "extra/speaker has values beyond int32"),
     (a_dataset("extra/keys", np.arange(3)), "extra/keys holds int64, should hold class names"),
     (a_dataset("extra/keys", np.array([b"\xff"])), "extra/keys has a class name that is not UTF-8"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("labels", np.uint64(2**64 - 1), f"label {2**63 - 1} is not one of the 3 classes"),
+        ("labels", np.int64(2**31), f"label {2**31} is not one of the 3 classes"),
+        ("extra/speaker", np.int64(-(2**31) - 1), f"speaker is {-(2**31) - 1}, which is beyond int32"),
+        ("extra/speaker", np.int32(-(2**31)), f"speaker is {-(2**31)}, which is beyond int32"),
+        ("extra/speaker", np.uint64(2**31), f"speaker is {2**31}, which is beyond int32"),
+    ],
+)
+def test_a_value_that_a_column_cannot_hold_names_its_recording(
+    tmp_path: Path, name: str, value: Any, why: str
+) -> None:
+    """The others are read."""
+    path = write_file(tmp_path / "ssc_train.h5", draw(4))
+    values = np.zeros(4, value.dtype)
+    values[2] = value
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file[name] = values
+    with CochleaReader(path) as reader:
+        for items in (reader.read(0, 4), reader.read_block(0, 4).errors):
+            assert bad(items[2]).message == f"ssc_train.h5: recording 2: {why}"
+        assert [*reader.read_block(0, 4).errors] == [2]
+
+
+def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    """One damaged chunk of compressed sequences, or one damaged object of the heap."""
+    path = write_file(tmp_path / "ssc_train.h5", draw(6), chunks=(1,), compression="gzip")
+    with CochleaReader(path) as reader:
+        whole = reader.read(0, 6)
+        chunk = reader._units.id.get_chunk_info(3)
+    with path.open("r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(b"\xff" * chunk.size)
+    with CochleaReader(path) as reader:
+        found = reader.read(0, 6)
+        block = reader.read_block(0, 6)
+        with pytest.raises(LayoutError, match="damaged or truncated"):
+            reader.read(3, 4)
+    assert bad(found[3]).message.startswith("ssc_train.h5: recording 3: it can't be read (")
+    assert [*block.errors] == [3]
+    for row in (0, 1, 2, 4, 5):
+        assert np.array_equal(good(found[row]).events, good(whole[row]).events)
+        assert len(good(found[row]).events) == block.offsets[row + 1] - block.offsets[row]
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG, ids=[f"{i} {WRONG[i][1]}" for i in range(len(WRONG))])
@@ -243,8 +294,17 @@ def test_damage_that_shows_only_while_reading(tmp_path: Path) -> None:
     """An interrupted download into a file of full size: it opens, and the events are holes."""
     path = write_file(tmp_path / "ssc_train.h5", draw(400, longest=400))
     data = path.read_bytes()
-    heap = data.rindex(b"GCOL")  # the last collection of sequences
-    path.write_bytes(data[:heap] + bytes(4096) + data[heap + 4096 :])
+    last = data.rindex(b"GCOL")  # the last collection of sequences
+    path.write_bytes(data[:last] + bytes(4096) + data[last + 4096 :])
+    with CochleaReader(path) as reader:
+        found = reader.read(0, len(reader))
+    lost = [one.message for one in found if isinstance(one, RecordingError)]
+    assert 0 < len(lost) < 100
+    assert all(
+        re.match(r"ssc_train.h5: recording \d+: it can't be read .*download it again", one) for one in lost
+    )
+    first = data.index(b"GCOL")
+    path.write_bytes(data[:first] + re.sub(b"GCOL", b"\\0\\0\\0\\0", data[first:]))
     with CochleaReader(path) as reader, pytest.raises(LayoutError, match="damaged or truncated") as caught:
         reader.read(0, len(reader))
     assert str(path) in str(caught.value)

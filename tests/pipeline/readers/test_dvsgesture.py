@@ -143,6 +143,8 @@ BAD = [
     (b"no array", "the file is no NumPy array, or has a damaged header"),
     (saved(FINE)[:20], "the file is no NumPy array, or has a damaged header"),
     (b"\x93NUMPY\x09\x00" + saved(FINE)[8:], "the file is no NumPy array, or has a damaged header"),
+    (saved(FINE).replace(b"}", b" "), "the file is no NumPy array, or has a damaged header"),
+    (saved(FINE).replace(b"(2, 4)", b"((((2,"), "the file is no NumPy array, or has a damaged header"),
     (zipped(FINE), "the file is no NumPy array"),
     (saved(FINE)[:-8], "the file is truncated: it has 184 bytes, its header says 192"),
     (saved(FINE) + b"\0", "the file is damaged: it has 193 bytes, its header says 192"),
@@ -200,6 +202,7 @@ def test_the_last_times_that_fit(tmp_path: Path, values: int) -> None:
     "name",
     [
         "user01_led/11.npy",
+        f"user{10**20}_led/1.npy",
         "user01_led/a.npy",
         "user01_led/-1.npy",
         "user_led/1.npy",

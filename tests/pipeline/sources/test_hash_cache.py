@@ -120,6 +120,33 @@ def test_damaged_entries_are_dropped_with_a_warning_that_names_them(
     assert len(reads) == 2
 
 
+def replace_by_pipe(entry: Path) -> None:
+    entry.unlink()
+    os.mkfifo(entry)
+
+
+def replace_by_folder(entry: Path) -> None:
+    entry.unlink()
+    entry.mkdir()
+
+
+def replace_by_endless_device(entry: Path) -> None:
+    entry.unlink()
+    entry.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("replace", [replace_by_pipe, replace_by_folder, replace_by_endless_device])
+def test_what_is_no_file_is_neither_read_nor_waited_for(
+    data: Path, cache: Path, reads: list[str], replace: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = ssc(data, cache)
+    (entry,) = entries(cache)
+    replace(entry)
+    assert ssc(data, cache) == first
+    assert caplog.text.count(f"the cached hashes in {entry} are damaged and dropped") == 1
+    assert len(reads) == 2
+
+
 def test_an_entry_of_another_file_is_ignored(data: Path, cache: Path, reads: list[str]) -> None:
     """Even one with the right name and a right seal."""
     (data / "SSC" / "ssc_test.h5").write_bytes(CONTENT[::-1])

@@ -242,6 +242,45 @@ def test_a_pipe_among_the_files_is_named_and_not_waited_for(tmp_path: Path) -> N
         hash_files([tmp_path / "pipe.bin"], HashCache(tmp_path), None)
 
 
+def test_what_takes_a_files_place_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe that comes between the look at a file and its opening."""
+    path = tmp_path / "0.bin"
+    path.write_bytes(bytes(5))
+    stat = source_files._stat
+
+    def replaced(asked: Path) -> os.stat_result:
+        status = stat(asked)
+        if asked == path and path.is_file():
+            path.unlink()
+            os.mkfifo(path)
+        return status
+
+    hash_files([path], HashCache(tmp_path / "cache"), None)
+    calls = iter([stat, replaced])
+    monkeypatch.setattr(source_files, "_stat", lambda asked: next(calls)(asked))
+    with pytest.raises(SourceChangedError, match="something that is no file took its place"):
+        hash_files([path], HashCache(tmp_path / "other"), None)
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="needs /proc")
+def test_a_file_that_holds_more_than_it_says(tmp_path: Path) -> None:
+    """Files of the system say that they are empty; some of them have no end."""
+    with pytest.raises(
+        SourceChangedError, match="cmdline changed while it was used: it has more than its 0 bytes"
+    ):
+        hash_files([Path("/proc/self/cmdline")], HashCache(tmp_path), None)
+
+
+def test_a_file_of_any_claimed_size_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "holes.bin"
+    with path.open("wb") as file:
+        file.truncate(2**40 + 1)
+    with pytest.raises(
+        SourceError, match=r"holes.bin has 1,099,511,627,777 bytes, a file of recordings can have"
+    ):
+        hash_files([path], HashCache(tmp_path), None)
+
+
 def test_a_name_that_is_not_utf8_is_shown_escaped(tmp_path: Path) -> None:
     """The names of files are part of what is stored, so one of them can't stay as it is."""
     for digit in range(10):

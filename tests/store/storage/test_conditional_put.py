@@ -41,6 +41,19 @@ def test_a_server_that_ignores_it() -> None:
         assert same(next(iter(Store(reader).feature_sets())).read(), SMALL.truth)
 
 
+@pytest.mark.parametrize("content", [b"", b"spikestore tries", b"of another version\n"])
+def test_what_the_probe_holds_does_not_matter(content: bytes) -> None:
+    """Cut off, flipped or of another version: that it is there is all that is asked."""
+    with tiny_s3(honours=True) as server:
+        server.objects[f"b/x/{PROBE}"] = content
+        storage = ObjectStorage.from_url("s3://b/x", **server.options())
+        assert SMALL.build(storage).digest
+        assert server.objects[f"b/x/{PROBE}"] == content
+        server.honours = False
+        with pytest.raises(StoreError, match="ignores If-None-Match"):
+            ObjectStorage.from_url("s3://b/x", **server.options()).put_if_absent("a", b"")
+
+
 def test_each_remote_is_probed_once() -> None:
     """Two requests for a new store, one for every process after it, none for a storage that was probed, also elsewhere."""
     with tiny_s3(honours=True) as server:

@@ -23,6 +23,7 @@ from spikestore.store import Store
 from spikestore.store.storage import FolderStorage, Storage, StoredObject, open_storage
 from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store_schemas.errors import (
+    DamagedError,
     MissingObjectError,
     ReadOnlyStoreError,
     StorageFullError,
@@ -253,10 +254,14 @@ class TestFolder:
         """A file where a folder belongs is a clear error."""
         storage = FolderStorage(tmp_path)
         storage.put_if_absent("features", b"")
-        with pytest.raises(StoreError, match=r"cannot write features/a/b in .*: Not a directory"):
+        why = "features in .* is not a regular folder: it is a file where a folder belongs; move it away"
+        with pytest.raises(DamagedError, match=why):
             storage.put_if_absent("features/a/b", b"")
-        with pytest.raises(MissingObjectError):
+        with pytest.raises(DamagedError, match=why):
             storage.get("features/a/b")
+        for look in (storage.folders, lambda prefix: [*storage.list(prefix)]):
+            with pytest.raises(DamagedError, match=why):
+                look("features")
 
     def test_full_disk(self, tmp_path: Path) -> None:
         """No room for an object: a StorageFullError, nothing at its name, nothing half-written."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store.cli.console import plural, print_json, progress, say
+from spikestore.store.cli.console import plural, print_json, progress, say, visible
 from spikestore.store.progress import labelled
 
 if TYPE_CHECKING:
@@ -138,9 +138,11 @@ def _tell(results: dict[str, Repair]) -> None:
             say(f"{repaired.path}: {repaired.how}")
         for damage in result.left:
             say(
-                f"{damage.path}: still missing"
-                if damage.detail == "missing"
-                else f"{damage.path}: {damage.detail}"
+                visible(
+                    f"{damage.path}: still missing"
+                    if damage.detail == "missing"
+                    else f"{damage.path}: {damage.detail}"
+                )
             )
         say(
             f"{label}: {plural(len(result.repaired), 'object')} repaired, {len(result.left)} still damaged"

@@ -16,6 +16,7 @@ import functools
 import logging
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from urllib.parse import quote_from_bytes
 
 from spikestore.store.machine import user_cache_folder
 from spikestore.store.storage.durable_files import replacing
+from spikestore.store.storage.system_calls import open_to_read
 from spikestore.store_schemas.errors import SpikestoreError
 from spikestore.store_schemas.specs.canonical import seal, sha256_hex, unseal
 
@@ -199,12 +201,13 @@ def _is_new(path: Path, status: os.stat_result, started_ns: int) -> bool:
 def _load(entry: Path, largest: int) -> dict[str, Any]:
     """Return a document without its seal; empty if it is absent, damaged or too large."""
     try:
-        with entry.open("rb") as file:
-            data = file.read(largest)
+        with os.fdopen(open_to_read(entry), "rb") as file:
+            # Neither a pipe nor a device is read: it might never end.
+            data = file.read(largest) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
         return unseal(data, path=str(entry))
     except FileNotFoundError:
         return {}
-    except SpikestoreError as error:
+    except (SpikestoreError, IsADirectoryError) as error:
         logger.warning("the cached hashes in %s are damaged and dropped: the files are hashed again", entry)
         logger.debug("%s", error)
         return {}

@@ -22,8 +22,12 @@ from typing import Any
 from spikestore.pipeline.readers.registry import dataset_files, dataset_named
 from spikestore.pipeline.sources.hash_cache import HashCache, Hashes, now_ns
 from spikestore.store.progress import Progress
+from spikestore.store.storage.system_calls import open_to_read
 from spikestore.store_schemas.errors import SourceChangedError, SourceError, SourceNotFoundError
 from spikestore.store_schemas.specs.source import OnError, Source
+
+LARGEST_FILE = 2**40
+"""Bytes of the largest file that is read: a file with holes may claim any size, and hashing it would not end."""
 
 _BLOCK = 2**20
 _THREADS = 8
@@ -264,13 +268,20 @@ def _hash_file(path: Path, cache: Hashes, tally: _Tally) -> tuple[FileStamp, str
 
 def _sha256(path: Path, tally: _Tally) -> str:
     # hashlib.file_digest has no room for progress, and blocks of 256 KiB; this lets the GIL go just the same.
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
+    digest, done = hashlib.sha256(), 0
+    # A pipe that took the file's place is neither waited for nor read.
+    with os.fdopen(open_to_read(path), "rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise _changed(path, "something that is no file took its place")
+        size = status.st_size
         block = memoryview(
             bytearray(min(max(size, 1), _BLOCK))
         )  # a whole one costs more than hashing a small file
         while count := file.readinto(block):
+            done += count
+            if done > size:  # some files of the system have no end, and say that they are empty
+                raise _changed(path, f"it has more than its {size} bytes")
             digest.update(block[:count])
             tally.add(count, path.name)
     return digest.hexdigest()
@@ -285,6 +296,11 @@ def _stat(path: Path) -> os.stat_result:
         raise SourceError(f"{path} can't be looked at: {error.strerror}", path=str(path)) from error
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for a writer
         raise SourceError(f"{path} is no plain file (a pipe or a device?): move it away", path=str(path))
+    if status.st_size > LARGEST_FILE:
+        raise SourceError(
+            f"{path} has {status.st_size:,} bytes, a file of recordings can have {LARGEST_FILE:,} at most: move it away",
+            path=str(path),
+        )
     return status
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "say",
     "stderr_console",
     "stdout_console",
+    "visible",
 ]
 
 _WIDTH_OF_PIPES = 1000
@@ -41,6 +42,11 @@ def say(text: str) -> None:
     # Looked up at each call: a progress bar replaces the stream while it is shown.
     sys.stderr.write(f"{redacted(text)}\n")
     sys.stderr.flush()
+
+
+def visible(line: str) -> str:
+    """Return a line in which nothing moves the cursor or hides text: names in a store may come from anybody."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def print_json(document: Any) -> None:

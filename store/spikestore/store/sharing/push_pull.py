@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.names import NamedSet
+from spikestore.store.names import NamedSet, warn_of_other_classes
 from spikestore.store.partitions import all_partitions, put_partition
 from spikestore.store.progress import Progress
 from spikestore.store.selection import Selection
@@ -79,20 +79,33 @@ def copy_named(
         Both are the same store; or the name stands for something else at the destination, and `move` is not set:
         then nothing is copied.
     StoreError
-        As `copy_set`. Sets that were copied before the error stay, the name is not changed.
+        As `copy_set`. Of several splits those that are whole are copied before a `DamagedError` is raised, and stay; the
+        name is not changed.
     """
     if source.storage.url == destination.storage.url:
         raise UsageError(f"{source.storage.url} is the store itself: name another one")
     selection = source.select(text)
-    name, sets = selection.name, selection.open()
-    if name is not None and not move:
+    opened = selection.open_each()
+    name, sets = selection.name, {one: each for one, each in opened.items() if isinstance(each, FeatureSet)}
+    damaged = [each for each in opened.values() if isinstance(each, DamagedError)]
+    if name is not None and sets:
+        warn_of_other_classes({one.label: features for one, features in sets.items()})
+    if name is not None and sets and not move:
         destination.refuse_move(name, {one.split: NamedSet.of(features) for one, features in sets.items()})
     done: dict[str, Copied] = {}
     for one, features in sets.items():
-        done[one.label] = copy_set(
-            features, destination.storage, label=one.label, deep=deep, progress=progress
-        )
+        try:
+            done[one.label] = copy_set(
+                features, destination.storage, label=one.label, deep=deep, progress=progress
+            )
+        except DamagedError as error:  # the other splits are copied all the same
+            damaged.append(error)
+            continue
         _copy_partitions(features, destination)
+    if damaged:
+        for other in damaged[1:]:
+            logger.warning("%s", other)
+        raise damaged[0]
     if name is not None:
         destination.point(name, {one.split: done[one.label].features for one in sets}, move=move)
     return done

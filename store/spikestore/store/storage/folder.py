@@ -16,7 +16,6 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,8 @@ from spikestore.store.storage.durable_files import (
     name_if_free,
     sync_folder,
 )
-from spikestore.store.storage.folder_errors import clear_errors
+from spikestore.store.storage.folder_errors import clear_errors, out_of_place
+from spikestore.store.storage.folder_walk import kind_of, kind_of_mode, walk
 from spikestore.store.storage.protocol import PIECE, StoredObject, path_parts
 from spikestore.store.storage.publishing import Publisher, rename
 from spikestore.store.storage.system_calls import open_to_read, read_at
@@ -76,13 +76,9 @@ class FolderStorage:
         """Return an object's bytes."""
         limit = bound_of(path) if limit is None else limit
         with clear_errors(self.url, path, "read"):
-            handle = open_to_read(self.place(path))
+            handle = self._open(path)
             try:
                 status = os.fstat(handle)
-                if not stat.S_ISREG(status.st_mode):
-                    raise DamagedError(
-                        f"{path} in {self.url} is not a regular file", path=path, objects=(path,)
-                    )
                 refuse_larger(self.url, path, status.st_size, limit)
                 with os.fdopen(handle, "rb", closefd=False) as file:
                     data = file.read(status.st_size + 1)
@@ -103,12 +99,8 @@ class FolderStorage:
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return some of an object's bytes."""
         with clear_errors(self.url, path, "read"):
-            handle = open_to_read(self.place(path))
+            handle = self._open(path)
             try:
-                if not stat.S_ISREG(os.fstat(handle).st_mode):
-                    raise DamagedError(
-                        f"{path} in {self.url} is not a regular file", path=path, objects=(path,)
-                    )
                 parts, at = [], start
                 while at < stop and (part := read_at(handle, stop - at, at)):
                     parts.append(part)
@@ -129,19 +121,22 @@ class FolderStorage:
     def replace(self, path: str, data: bytes) -> None:
         """Write an object durably, in one step, in the place of a damaged one."""
         with clear_errors(self.url, path, "write"):
-            self.publisher.publish(self.place(path), data, rename)
+            self.publisher.publish(self.place(path, follow=False), data, rename)  # a link itself is replaced
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below a folder, sorted by path."""
         with clear_errors(self.url, prefix, "list"):
-            yield from _walk(self.place(prefix), prefix)
+            folder = self.place(prefix)
+            if _is_folder(folder, self.url, prefix):
+                yield from walk(folder, prefix)
 
     def folders(self, prefix: str) -> builtins.list[str]:  # `list` is a verb here
         """Return the names of the folders directly below a folder, sorted."""
         with clear_errors(self.url, prefix, "list"):
-            if not self.place(prefix).is_dir():
+            folder = self.place(prefix)
+            if not _is_folder(folder, self.url, prefix):
                 return []
-            with os.scandir(self.place(prefix)) as entries:
+            with os.scandir(folder) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
     def delete(self, path: str) -> None:
@@ -150,7 +145,10 @@ class FolderStorage:
             place = self.place(path, follow=False)
             if not os.path.lexists(place):
                 return
-            place.unlink(missing_ok=True)
+            if place.is_dir() and not place.is_symlink():
+                place.rmdir()  # a folder in the place of an object; one with something in it stays
+            else:
+                place.unlink(missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 sync_folder(place.parent)
             for folder in place.parents:
@@ -209,9 +207,20 @@ class FolderStorage:
         """Refuse a file that Zarr is about to read: one outside the store, or a pipe, which never ends."""
         path = place.relative_to(self.root).as_posix()
         self._refuse_outside(place, path)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if not stat.S_ISREG(place.stat().st_mode) and not place.is_dir():
-                raise DamagedError(f"{path} in {self.url} is not a regular file", path=path, objects=(path,))
+        kind = kind_of(place)
+        if kind and not place.is_dir():
+            raise out_of_place(self.url, path, kind)
+
+    def _open(self, path: str) -> int:
+        """Return a handle to an object, which is looked at first: opening a device may do something."""
+        place = self.place(path)
+        if kind := kind_of_mode(place.stat().st_mode):
+            raise out_of_place(self.url, path, kind)
+        handle = open_to_read(place)
+        if kind := kind_of_mode(os.fstat(handle).st_mode):  # it took the file's place since
+            os.close(handle)
+            raise out_of_place(self.url, path, kind)
+        return handle
 
     def make(self) -> None:
         """Make the root, if it is not there."""
@@ -221,20 +230,10 @@ class FolderStorage:
             self.publisher.make_root()
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
-    if not folder.is_dir():
-        return
-    try:
-        with os.scandir(folder) as entries:
-            # As a bucket sorts whole keys: "a/b" comes after "a.json", so folders sort with their slash.
-            found = sorted(entries, key=lambda e: e.name + "/" * e.is_dir(follow_symlinks=False))
-    except FileNotFoundError:  # it was removed since
-        return
-    for entry in found:
-        path = f"{prefix}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path), path)
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            status = entry.stat(follow_symlinks=False)  # of a link itself, which may lead anywhere
-            yield StoredObject(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+def _is_folder(folder: Path, url: str, path: str) -> bool:
+    """Tell whether a folder is there; something else in its place is an error."""
+    if folder.is_dir():
+        return True
+    if os.path.lexists(folder):
+        raise out_of_place(url, path, kind_of(folder) or "a file", wanted="folder")
+    return False

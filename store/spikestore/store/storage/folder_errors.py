@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
+from spikestore.store.storage.folder_walk import kind_of
 from spikestore.store.storage.system_calls import error_numbers
 from spikestore.store_schemas.errors import (
+    DamagedError,
     MissingObjectError,
     ReadOnlyStoreError,
     StorageFullError,
@@ -19,6 +23,11 @@ _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _LOST = error_numbers(
     "ESTALE", "ENOTCONN", "EIO", "ENODEV", "ENXIO", "ETIMEDOUT", "EHOSTDOWN", "EREMOTEIO"
 )  # fmt: skip
+_OUT_OF_PLACE = {
+    errno.ELOOP: "a link that leads back to itself",
+    errno.EISDIR: "a folder",
+    errno.ENOTEMPTY: "a folder with something in it",
+}
 _NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 
@@ -29,15 +38,50 @@ def clear_errors(url: str, path: str, verb: str) -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except NotADirectoryError as error:
+        raise _in_the_way(url, path) from error
+    except FileNotFoundError as error:
         if verb == "write":
             raise StoreError(f"cannot write {path} in {url}: {error.strerror}", path=path) from error
+        if (Path(url) / path).is_symlink():
+            raise out_of_place(url, path, "a link that leads to no file") from error
         raise MissingObjectError(f"{path} is not in the store {url}", path=path) from error
     except OSError as error:
         raise _named(url, error, path, verb) from error
 
 
+def out_of_place(url: str, path: str, kind: str, *, wanted: str = "file") -> DamagedError:
+    """Return the error that something else is where an object or a folder belongs.
+
+    Parameters
+    ----------
+    url, path : str
+        The store's root, and where in it.
+    kind : str
+        What is there, such as ``"a pipe"``.
+    wanted : {"file", "folder"}
+        What belongs there.
+    """
+    why = f"it is {kind} where a {wanted} belongs"
+    return DamagedError(
+        f"{path} in {url} is not a regular {wanted}: {why}; move it away", path=path, objects=(path,), why=why
+    )
+
+
+def _in_the_way(url: str, path: str) -> StoreError:
+    """Return the error of a path that leads through something that is no folder."""
+    parts = path.split("/")
+    for count in range(1, len(parts)):
+        above = "/".join(parts[:count])
+        place = Path(url) / above
+        if os.path.lexists(place) and not place.is_dir():
+            return out_of_place(url, above, kind_of(place) or "a file", wanted="folder")
+    return MissingObjectError(f"{path} is not in the store {url}", path=path)
+
+
 def _named(url: str, error: OSError, path: str, verb: str) -> StoreError:
+    if error.errno in _OUT_OF_PLACE:
+        return out_of_place(url, path, _OUT_OF_PLACE[error.errno])
     if error.errno in _FULL:
         reason = "quota exhausted" if error.errno == errno.EDQUOT else "no space left"
         return StorageFullError(

@@ -24,10 +24,16 @@ def path_parts(path: str) -> list[str]:
     StoreError
         The path could leave the root, or is not the same on all storages.
     """
-    parts = path.split("/")
-    if any(part in {"", ".", ".."} or "\\" in part or not part.isprintable() for part in parts):
+    if not is_object_path(path):
         raise StoreError(f"{path!r} is not a valid path in a store", path=path)
-    return parts
+    return path.split("/")
+
+
+def is_object_path(path: str) -> bool:
+    """Return whether an object can have this path: a folder may contain files that something else put there."""
+    return not any(
+        part in {"", ".", ".."} or "\\" in part or not part.isprintable() for part in path.split("/")
+    )
 
 
 class StoredObject(NamedTuple):

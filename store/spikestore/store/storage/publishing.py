@@ -109,6 +109,8 @@ class Publisher:
 
 
 def rename(temporary: Path, target: Path) -> bool:
-    """Give a file its name, replacing any other file, and return True."""
+    """Give a file its name, replacing any other file or empty folder, and return True."""
+    if target.is_dir() and not target.is_symlink():
+        target.rmdir()
     temporary.replace(target)
     return True

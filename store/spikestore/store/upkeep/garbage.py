@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,12 +24,21 @@ from typing import Literal
 from spikestore.store import refs
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.progress import UnlabelledProgress
+from spikestore.store.selection import all_addresses
 from spikestore.store.storage import Storage, StoredObject
+from spikestore.store.storage.protocol import is_object_path
 from spikestore.store.trust.documents import manifest_of, plan_of
+from spikestore.store.upkeep.odd_entries import odd_entries
 from spikestore.store.upkeep.verify import verify
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
-from spikestore.store_schemas.errors import DamagedError, MissingObjectError, NewerFormatError, StoreError
+from spikestore.store_schemas.errors import (
+    DamagedError,
+    MissingObjectError,
+    NewerFormatError,
+    ReadOnlyStoreError,
+    StoreError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -109,8 +118,9 @@ def find_garbage(
     named = _named(storage) if unreferenced else set()
     garbage: list[Garbage] = []
     kept: list[str] = []
-    for address, objects in _sets(storage):
+    for address in all_addresses(storage):
         try:
+            objects = [*storage.list(address.folder)]
             manifest = _manifest(storage, address)
         except StoreError as error:
             kept.append(f"{address.folder}: {error}")
@@ -140,9 +150,14 @@ def find_garbage(
                 kept.append(
                     f"{address.folder}: no name stands for it, and it is younger than {age.days} days"
                 )
-    half = [one for one in storage.list(".tmp") if one.modified < oldest]
+    try:
+        half = [one for one in storage.list(".tmp") if one.modified < oldest]
+    except DamagedError as error:
+        half = []
+        kept.append(str(error))
     if half:
         garbage.append(_garbage("half-written", ".tmp", half, None))
+    kept += [f"{one.path}: {one.detail}" for one in odd_entries(storage)]
     return Survey(tuple(garbage), tuple(kept))
 
 
@@ -276,19 +291,26 @@ def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None
 
 
 def _remove(storage: Storage, paths: list[str], tally: _Tally) -> bool:
-    """Delete objects, several at a time."""
+    """Delete objects, several at a time; what has a name that no object can have is left, and a warning names it."""
+
+    def delete(path: str) -> bool:
+        try:
+            storage.delete(path)
+        except ReadOnlyStoreError:
+            raise
+        except StoreError as error:
+            if is_object_path(path) and not isinstance(error, DamagedError):
+                raise
+            logger.warning("not removed: %s", error)
+            return False
+        return True
+
+    removed = 0
     with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(storage.delete, paths):
+        for is_gone in pool.map(delete, paths):
+            removed += is_gone
             tally.catch_up(tally.done + 1)
-    return bool(paths)
-
-
-def _sets(storage: Storage) -> Iterator[tuple[Address, list[StoredObject]]]:
-    """Yield every folder of a feature set with all its objects, one set in memory at a time."""
-    for transform_key in storage.folders("features"):
-        for source_key in storage.folders(f"features/{transform_key}"):
-            address = Address(transform_key, source_key)
-            yield address, [*storage.list(address.folder)]
+    return removed > 0
 
 
 def _named(storage: Storage) -> set[Address]:

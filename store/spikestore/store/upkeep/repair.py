@@ -28,6 +28,7 @@ from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.progress import UnlabelledProgress
 from spikestore.store.storage import Storage
+from spikestore.store.storage.protocol import is_object_path
 from spikestore.store.trust.documents import record_of
 from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store.upkeep.repair_documents import Repaired, put_right, repair_documents
@@ -137,7 +138,9 @@ class _Repair:
             return Repair((), tuple(found))
         root, self._plan, self._repaired = documents_found
         for damage in found:
-            if damage.kind == "foreign":
+            if damage.kind == "foreign" and is_object_path(
+                damage.path
+            ):  # another name is nothing that `put` wrote
                 self._storage.delete(damage.path)
                 self._repaired.append(Repaired(damage.path, "removed, it does not belong to the set"))
         self._checker = FragmentChecker(self._features.address, self._manifest, root)
@@ -173,6 +176,15 @@ class _Repair:
 
     def _fragment(self, number: int) -> _Fragment:
         done = _Fragment(number)
+        try:
+            return self._put_fragment_right(number, done)
+        except (
+            DamagedError
+        ) as error:  # such as a folder in the place of an object: the other fragments are repaired
+            done.reason = str(error)
+            return done
+
+    def _put_fragment_right(self, number: int, done: _Fragment) -> _Fragment:
         record = self._record(number, done)
         if record is not None and self._from_same_build(record, done):
             return done
@@ -362,5 +374,5 @@ def _same_set(features: FeatureSet, upstream: Storage) -> FeatureSet | None:
 def _stored(storage: Storage | None, path: str) -> Iterator[bytes]:
     """Yield an object's bytes, if there is one."""
     if storage is not None:
-        with contextlib.suppress(MissingObjectError):
+        with contextlib.suppress(MissingObjectError, DamagedError):
             yield storage.get(path)

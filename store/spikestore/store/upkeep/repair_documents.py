@@ -42,6 +42,8 @@ def put_right(storage: Storage, path: str, data: bytes, sha256: str) -> bool:
             return False
     except MissingObjectError:
         return storage.put_if_absent(path, data)
+    except DamagedError:
+        pass  # a pipe, a link or a folder in its place: replaced, if that can be
     storage.replace(path, data)
     return True
 
@@ -66,8 +68,13 @@ def repair_documents(
     root = root_of(features.address, features.manifest, data)
     for name, document in documents(root).items():
         stored = canonical_json(document)
-        if put_right(features.storage, f"{features.data_path}/{name}", stored, sha256_hex(stored)):
-            done.append(Repaired(f"{features.data_path}/{name}", "from the plan, the manifest or upstream"))
+        with contextlib.suppress(
+            DamagedError
+        ):  # what can't be replaced is reported by the verification that follows
+            if put_right(features.storage, f"{features.data_path}/{name}", stored, sha256_hex(stored)):
+                done.append(
+                    Repaired(f"{features.data_path}/{name}", "from the plan, the manifest or upstream")
+                )
     plan, path = _plan(features, root), features.address.plan
     try:
         # A whole one of another build may belong to a builder at work, and misleads nobody.
@@ -75,8 +82,9 @@ def repair_documents(
         right = True
     except (MissingObjectError, DamagedError):
         right = False
-    if not right and put_right(features.storage, path, plan.to_bytes(), plan.hash):
-        done.append(Repaired(path, "from the manifest"))
+    with contextlib.suppress(DamagedError):
+        if not right and put_right(features.storage, path, plan.to_bytes(), plan.hash):
+            done.append(Repaired(path, "from the manifest"))
     return root, plan, done
 
 
@@ -125,7 +133,7 @@ def _candidates(features: FeatureSet, upstream: Storage | None) -> Iterator[byte
     for storage in (features.storage, upstream):
         if storage is None:
             continue
-        with contextlib.suppress(MissingObjectError):
+        with contextlib.suppress(MissingObjectError, DamagedError):
             yield storage.get(path)
         with contextlib.suppress(StoreError):
             plan = plan_of(features.address, storage.get(features.address.plan))

@@ -111,10 +111,15 @@ class _Verification:
         self._done = 0
 
     def run(self) -> Iterator[Damage]:
-        self._sizes = {entry.path: entry.size for entry in self._storage.list(self._build)}
-        self._total = sum(self._sizes.values())
         expected: set[str] = set()
-        broken = [*self._plan(), *self._metadata(expected)]
+        broken: list[Damage] = []
+        try:
+            self._sizes = {entry.path: entry.size for entry in self._storage.list(self._build)}
+        except DamagedError as error:  # something else is in the place of the build's folder
+            self._sizes = {}
+            broken.append(damage_of(error, self._build))
+        self._total = sum(self._sizes.values())
+        broken += [*self._plan(), *self._metadata(expected)]
         metadata_is_whole = not any(damage.path.endswith("zarr.json") for damage in broken)
         totals = RecordTotals()
         fragments = range(len(self._features.manifest.fragments))

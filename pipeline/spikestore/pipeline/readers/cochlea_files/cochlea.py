@@ -14,7 +14,8 @@ dataset                 type, shape                content
 
 Events are those of `tonic.datasets.SSC`, bit for bit: seconds are widened to float64, multiplied by 10^6 and
 truncated to int64 µs. Wider floating-point times are read in the same way. What a whole file gets wrong is a
-`LayoutError`; what one recording gets wrong is a `RecordingError` in its place.
+`LayoutError`, also where no recording of a block can be read; what one recording gets wrong is a `RecordingError` in its
+place.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.cochlea_files.cochlea_block import CHANNELS, cochlea_block
 from spikestore.pipeline.readers.cochlea_files.cochlea_layout import DOWNLOAD, EXPECTED, CochleaLayout
 from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, fault_of_system, one_line, open_hdf5
-from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, read_sequences
+from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, element_type, read_sequences
 from spikestore.pipeline.readers.cochlea_files.vlen import vlen_lengths
 from spikestore.pipeline.readers.cochlea_files.watched_file import WatchedFile
 from spikestore.pipeline.readers.event_block import EventBlock
@@ -157,10 +158,11 @@ class CochleaReader(ClosesBehind):
         # HDF5 reads zeros, without a word, where a file ends earlier than it did when it was opened; some zeros
         # it reads for ever. So look before and after.
         self._watched.check()
+        unreadable: dict[int, str] = {}
         try:
             times, units = sequences(start, stop)
         except HDF5_ERRORS as error:
-            self._damaged(error)
+            times, units = self._one_by_one(start, stop, sequences, error, unreadable)
         self._watched.check()
         return cochlea_block(
             start,
@@ -170,7 +172,37 @@ class CochleaReader(ClosesBehind):
             {} if self._speakers is None else {"speaker": self._speakers[start:stop]},
             n_classes=len(self.classes),
             problem=self._bad,
+            unreadable=unreadable,
         )
+
+    def _one_by_one(
+        self, start: int, stop: int, sequences: _ReadSequences, error: Exception, unreadable: dict[int, str]
+    ) -> list[Sequences]:
+        """Read recordings each by itself after all of them could not be read; say which can't, and why.
+
+        Where none that has events can, the file is damaged or truncated, and nothing that follows is worth a look.
+        """
+        rows: list[list[Sequences]] = []
+        for row in range(start, stop):
+            try:
+                rows.append(sequences(row, row + 1))
+            except HDF5_ERRORS as why:
+                self._watched.check()
+                if (fault := fault_of_system(self._path, why)) is not None:
+                    raise fault from why
+                unreadable[row] = f"it can't be read ({one_line(why)}): {DOWNLOAD}"
+        if not unreadable or not any(one.lengths.any() for row in rows for one in row):
+            self._damaged(error)
+        joined = []
+        for place, dataset in enumerate((self._times, self._units)):
+            lengths = np.zeros(stop - start, np.int64)
+            read = [row - start for row in range(start, stop) if row not in unreadable]
+            lengths[read] = [int(row[place].lengths[0]) for row in rows]
+            values = [row[place].values for row in rows]
+            joined.append(
+                Sequences(lengths, np.concatenate(values).astype(element_type(dataset), copy=False))
+            )
+        return joined
 
     def _through_h5py(self, start: int, stop: int) -> list[Sequences]:
         return [read_sequences(dataset, start, stop) for dataset in (self._times, self._units)]

@@ -26,6 +26,8 @@ Problem = Callable[..., RecordingError]
 
 _TOO_LATE = 2.0**63
 """In µs: beyond int64. No float16 reaches it except infinity; wider types can."""
+_LARGEST_EXTRA = 2**31 - 1
+"""What the store's columns hold, of both signs: the smallest int32 stands for nothing."""
 _INFINITY = 0x7C00
 """Bit pattern of a float16; from here on up to the sign bit, all are infinite or NaN."""
 
@@ -39,6 +41,7 @@ def cochlea_block(
     *,
     n_classes: int,
     problem: Problem,
+    unreadable: Mapping[int, str] | None = None,
 ) -> EventBlock:
     """Put recordings into columns.
 
@@ -58,6 +61,8 @@ def cochlea_block(
         Labels lie below it.
     problem : callable
         Makes the errors.
+    unreadable : mapping of int to str, optional
+        Why recordings could not be read, by row; they have no events here.
     """
     errors: dict[int, RecordingError] = {}
 
@@ -66,11 +71,16 @@ def cochlea_block(
         if row not in errors:
             errors[row] = problem(row, why, **details)
 
+    for row, why in (unreadable or {}).items():
+        report(row - first_row, why)
     for place in np.flatnonzero(times.lengths != units.lengths).tolist():
         report(place, f"{times.lengths[place]} times but {units.lengths[place]} units")
     for place in np.flatnonzero((labels < 0) | (labels >= n_classes)).tolist():
         label = int(labels[place])
         report(place, f"label {label} is not one of the {n_classes} classes", label=label)
+    for name, column in extras.items():
+        for place in np.flatnonzero((column < -_LARGEST_EXTRA) | (column > _LARGEST_EXTRA)).tolist():
+            report(place, f"{name} is {column[place]}, which is beyond int32")
     t, table, illegal = _in_microseconds(times.values)
     for place, event, at in _first_in_rows(illegal, times):
         report(place, f"the time of event {event} is {times.values[at]} s", event=event)

@@ -47,14 +47,13 @@ class CochleaLayout:
         return dataset
 
     def integers(self, name: str) -> npt.NDArray[np.int64]:
-        """Return the values of a dataset of integers, as int64, shape (n,)."""
+        """Return the values of a dataset of integers, as int64, shape (n,); what is beyond becomes the largest int64."""
         dataset = self._dataset(name, "integers")
         if dataset.dtype.kind not in "iu":
             self.refuse(f"{name} holds {type_text(dataset)}, should hold integers")
         values = dataset[()]
-        limits = np.iinfo(np.int32)  # what the store's columns hold
-        if len(values) and (values.max() > limits.max or values.min() < limits.min):
-            self.refuse(f"{name} has values beyond int32")
+        if dataset.dtype == np.uint64:
+            values = np.minimum(values, np.iinfo(np.int64).max)
         return np.asarray(values, np.int64)
 
     def names(self, name: str) -> tuple[str, ...]:

@@ -14,8 +14,18 @@ import numpy as np
 
 from spikestore.store_schemas.errors import LayoutError, SourceError, SourceNotFoundError
 
-HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-"""What h5py raises on damaged files, as random changes of bytes showed."""
+HDF5_ERRORS = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    SystemError,
+)
+"""What h5py and NumPy raise, or may raise, on damaged files."""
 
 _OF_WRONG_BYTES = {errno.EINVAL, errno.EFBIG, errno.EOVERFLOW}
 """Errors of the system that wrong addresses and sizes in a file lead to."""

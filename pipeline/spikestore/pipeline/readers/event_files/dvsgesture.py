@@ -33,7 +33,7 @@ EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("p", np.bool_), ("t", np.in
 _COLUMNS = ("x", "y", "p", "t")
 _PIXELS = 128
 _TOO_LATE = 2.0**63
-_NAME = re.compile(r"[^/]+/user(?P<user>[0-9]+)_[^/]*/(?:[^/]+/)*(?P<label>[0-9]+)\.npy")
+_NAME = re.compile(r"[^/]+/user(?P<user>[0-9]{1,9})_[^/]*/(?:[^/]+/)*(?P<label>[0-9]+)\.npy")
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _LONGEST_HEADER = 2**16
 
@@ -111,8 +111,8 @@ def _header(content: bytes, size: int) -> tuple[int, bool, np.dtype[Any], int]:
     try:
         read_header = _HEADERS[np.lib.format.read_magic(file)]
         shape, fortran_order, dtype = read_header(file)
-    except (ValueError, KeyError) as error:
-        why = " ".join(str(error).split())[:200]
+    except Exception as error:  # NumPy evaluates text: errors of Python's tokenizer and parser are among them
+        why = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"the file is no NumPy array, or has a damaged header ({why})") from None
     if dtype.hasobject:
         raise ValueError("the file holds pickled Python objects, which are never loaded")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store.cli.console import plural, print_json, progress, say
+from spikestore.store.cli.console import plural, print_json, progress, say, visible
 from spikestore.store.progress import labelled
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def gc(
     from spikestore.store.upkeep.garbage import collect, find_garbage
 
     storage = open_store(store, must_exist=True).storage
-    age = timedelta(days=older_than)
+    age = timedelta(days=older_than if older_than < _MOST_DAYS else _MOST_DAYS)
     findings = find_garbage(storage, unreferenced=unreferenced, age=age)
     for reason in findings.kept:
-        say(f"kept: {reason}")
+        say(visible(f"kept: {reason}"))
     for item in findings.garbage:
         say(
             f"{'would remove' if dry_run else 'removing'} {_KINDS[item.kind]} {item.path}: {plural(item.objects, 'object')}, "
@@ -81,6 +81,9 @@ def gc(
         else f"nothing to remove in {storage.url}"
     )
 
+
+_MOST_DAYS = 100_000
+"""Before all stores; longer ages have no date to compare with."""
 
 _KINDS = {
     "plan": "the unused plan",

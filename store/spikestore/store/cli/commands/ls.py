@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store.cli.console import print_json, say, stdout_console
+from spikestore.store.cli.console import print_json, say, stdout_console, visible
 
 if TYPE_CHECKING:
     from spikestore.store.store import Store
@@ -20,15 +20,18 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     --------
     spikestore ls --store ./feature_store
     """
+    from spikestore.store.upkeep.odd_entries import odd_entries
+
     opened = open_store(store, must_exist=True)
     broken_names: list[str] = []
     rows = _rows(opened, broken_names)
     partitions = _partitions(opened)
+    out_of_place = [*odd_entries(opened.storage)]
     if as_json:
         print_json({"store": opened.storage.url, "feature_sets": rows, "partitions": partitions})
     elif rows:
         _show(rows)
-    else:
+    elif not out_of_place:
         begun = any(
             next(opened.storage.list(f"{address.folder}/builds"), None) for address in opened.addresses()
         )
@@ -36,7 +39,9 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
         say(f"the store {opened.storage.url} has no feature sets{more}")
     if partitions and not as_json:
         _show_partitions(partitions)
-    if broken_names or any(row["damaged"] for row in [*rows, *partitions]):
+    for one in out_of_place:
+        say(visible(f"{one.path}: {one.detail}"))
+    if out_of_place or broken_names or any(row["damaged"] for row in [*rows, *partitions]):
         raise typer.Exit(1)
 
 
@@ -61,7 +66,8 @@ def _show(rows: list[dict[str, Any]]) -> None:
     console.print(table)
     for row in rows:
         if row["damaged"]:  # not in the table: so wide a column would pad all rows
-            console.print(f"{row['name'] or _short_key(row)}: {row['damaged']}", markup=False, emoji=False)
+            line = visible(f"{row['name'] or _short_key(row)}: {row['damaged']}")
+            console.print(line, markup=False, emoji=False)
 
 
 def _show_partitions(partitions: list[dict[str, Any]]) -> None:
@@ -98,18 +104,26 @@ def _short_key(row: dict[str, Any]) -> str:
 
 
 def _rows(store: Store, broken_names: list[str]) -> list[dict[str, Any]]:
-    from spikestore.store_schemas.errors import StoreError
+    from spikestore.store_schemas.errors import DamagedError, StoreError
 
     names: dict[tuple[str, str], list[str]] = {}
     rows: list[dict[str, Any]] = []
-    for name, ref in store.refs().items():
+    try:
+        refs = store.refs()
+    except DamagedError:  # something else is in the place of their folder, which `odd_entries` reports
+        refs = {}
+    for name, ref in refs.items():
         if isinstance(ref, StoreError):
             say(f"{name}: {ref}")
             broken_names.append(name)
             continue
         for split, pin in ref.splits.items():
             names.setdefault((pin.transform_key, pin.source_key), []).append(f"{name}:{split}")
-    for address, features in store.catalogue():
+    try:
+        catalogue = [*store.catalogue()]
+    except DamagedError:
+        catalogue = []
+    for address, features in catalogue:
         row: dict[str, Any] = {**address._asdict(), "name": ", ".join(names.pop(address, [])), "damaged": ""}
         if isinstance(features, StoreError):
             rows.append({**row, "damaged": str(features)})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store.cli.console import plural, print_json, stdout_console
+from spikestore.store.cli.console import plural, print_json, stdout_console, visible
 
 if TYPE_CHECKING:
     from spikestore.store.feature_set import FeatureSet
@@ -41,7 +41,7 @@ def show(
         if number:
             console.print()
         for line in [*_lines(features), *(_provenance(features) if provenance else ())]:
-            console.print(_visible(line), markup=False)
+            console.print(visible(line), markup=False)
 
 
 def _document(features: FeatureSet) -> dict[str, Any]:
@@ -113,11 +113,6 @@ def _files(source: Source) -> str:
     if len(source.files) > 10:
         return f"{len(source.files):,} ({sum(file.size for file in source.files):,} bytes)"
     return ", ".join(f"{file.name} ({file.size:,} bytes)" for file in source.files)
-
-
-def _visible(line: str) -> str:
-    """Return a line with escapes for control characters: anybody may have written the manifest."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 def _operation(mapping: dict[str, Any]) -> str:

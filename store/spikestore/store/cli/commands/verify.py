@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store.cli.console import plural, print_json, progress, say
+from spikestore.store.cli.console import plural, print_json, progress, say, visible
 from spikestore.store.progress import labelled
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def verify(
     spikestore verify --store ./feature_store
     spikestore verify --deep demo:train --store ./feature_store
     """
+    from spikestore.store.upkeep.odd_entries import odd_entries
     from spikestore.store.upkeep.partition_damage import verify_partitions
     from spikestore.store.upkeep.verify import Damage
     from spikestore.store.upkeep.verify import verify as verify_set
@@ -55,11 +57,14 @@ def verify(
             )
     rows = {features.address.source_key: len(features) for features in sets.values()}
     damages += verify_partitions(opened.storage, rows, source_keys=rows if names else None)
+    if not names:
+        known = {damage.path for damage in damages}
+        damages += [damage for damage in odd_entries(opened.storage) if damage.path not in known]
     if as_json:
         findings = [damage._asdict() for damage in damages]
         print_json({"store": opened.storage.url, "feature_sets": list(sets), "damage": findings})
     for damage in damages:
-        say(f"{damage.path}: {damage.detail}")
+        say(visible(f"{damage.path}: {damage.detail}"))
     if damages:
         say(f"{plural(len(damages), 'damaged object')} in {opened.storage.url}")
         raise typer.Exit(1)
@@ -72,17 +77,30 @@ def verify(
 def _chosen(store: Store, names: list[str], damages: list[Any]) -> dict[str, FeatureSet]:
     """Return the sets by label; add those that cannot be opened to `damages`."""
     from spikestore.store.upkeep.verify import damage_of
-    from spikestore.store_schemas.errors import StoreError
+    from spikestore.store_schemas.errors import DamagedError, StoreError
 
     sets: dict[str, FeatureSet] = {}
     for name in names:
         try:
-            sets |= {chosen.label: features for chosen, features in store.select(name).open().items()}
+            opened = store.select(name).open_each()
         except StoreError as error:
             damages.append(damage_of(error, name))
+            continue
+        for one, found in opened.items():
+            if isinstance(found, DamagedError):
+                damages.append(damage_of(found, one.address.manifest))
+            else:
+                sets[one.label] = found
     if names:
         return sets
-    for address in store.addresses():
+    addresses, known = [], []
+    with contextlib.suppress(
+        DamagedError
+    ):  # something else in the place of a folder, which `odd_entries` reports
+        addresses = [*store.addresses()]
+    with contextlib.suppress(DamagedError):
+        known = store.names()
+    for address in addresses:
         try:
             features = store.find(address)
         except StoreError as error:
@@ -90,7 +108,7 @@ def _chosen(store: Store, names: list[str], damages: list[Any]) -> dict[str, Fea
             continue
         if features is not None:
             sets[address.short] = features
-    for name in store.names():
+    for name in known:
         try:
             store.splits(name)
         except StoreError as error:

@@ -1,0 +1,11 @@
+"""The fixtures of the stories, for faults in mid-story."""
+
+from tests.faults.effort import LONG, SEED
+from tests.scenarios.conftest import built, commands, data, demo, environment, run, with_torch
+
+__all__ = ["built", "commands", "data", "demo", "environment", "run", "with_torch"]
+
+
+def pytest_report_header() -> str:
+    """Say how to run the same cases again."""
+    return f"faults: {'long' if LONG else 'short'} form, FAULTS_SEED={SEED}"

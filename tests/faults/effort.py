@@ -1,0 +1,21 @@
+"""How much is tried: little in every run of the tests, more in CI (``slow``), all of it by ``make faults``.
+
+``FAULTS=long`` in the environment stands for all, ``FAULTS_SEED`` chooses the random numbers.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+LONG = os.environ.get("FAULTS") == "long"
+SEED = int(os.environ.get("FAULTS_SEED", "20261126"))
+
+
+def cases(short: int, long: int) -> int:
+    """Return how many random cases a test tries."""
+    return long if LONG else short
+
+
+only_long = pytest.mark.skipif(not LONG, reason="make faults runs it")

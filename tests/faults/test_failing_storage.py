@@ -1,0 +1,110 @@
+"""Storage operations that fail at 1 to 30 %: whoever tries again gets there, and nothing wrong is ever read or kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import pytest
+from tests.faults.effort import SEED, cases
+from tests.faults.failing_storage import Failing
+from tests.store.small_sets import memory_storage, same, small_set
+from tests.store.upkeep.test_repair import truth
+from tests.store.watched_storage import WatchedStorage
+
+from spikestore.store import FeatureSet, Store, verify
+from spikestore.store.upkeep.garbage import collect, find_garbage
+from spikestore.store.upkeep.repair import repair
+from spikestore.store_schemas.errors import SpikestoreError
+
+SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
+DIGEST = SMALL.build(memory_storage()).digest
+ATTEMPTS = 150
+"""Before the storage gets well: a whole copy in one attempt is rare where every third operation fails."""
+LATER = datetime.now(UTC) + timedelta(days=8)
+
+Result = TypeVar("Result")
+
+RATES = [
+    pytest.param(0.1, False, id="10 %"),
+    *(
+        pytest.param(rate, short, id=f"{rate:.0%}{', short reads' * short}", marks=pytest.mark.slow)
+        for rate in (0.01, 0.1, 0.3)
+        for short in (False, True)
+        if (rate, short) != (0.1, False)
+    ),
+]
+"""Share of the operations that fail, and whether reads may come short."""
+
+
+def again(failing: Failing, attempt: Callable[[], Result]) -> Result:
+    """Try until it succeeds; only errors of spikestore may come in between, and none once the storage is well."""
+    for _ in range(ATTEMPTS):
+        try:
+            return attempt()
+        except SpikestoreError:
+            continue
+    with failing.well():
+        return attempt()
+
+
+@pytest.mark.parametrize(("rate", "short"), RATES)
+def test_a_life(rate: float, short: bool) -> None:
+    """Build, name, push, read, verify, collect, damage and repair; between two stores that both fail."""
+    for case in range(cases(1, 20)):
+        live(Failing(rate, SEED + case, short_reads=short), short=short)
+
+
+def live(failing: Failing, *, short: bool) -> None:
+    """Let a set live through all that commands do."""
+    here, there = memory_storage("here"), memory_storage("there")
+    near, far = WatchedStorage(here, failing), WatchedStorage(there, failing)
+    built = again(failing, lambda: SMALL.build(near))
+    assert built.digest == DIGEST
+    again(failing, lambda: Store(near).point("small", {"train": FeatureSet.open(near, SMALL.address)}))
+    assert_whole(Store(here))
+    again(failing, lambda: Store(near).push("small", Store(far)))
+    assert_whole(Store(there))
+    features = again(failing, lambda: Store(far)["small:train"])
+    for _ in range(20):
+        read_or_fail(features)
+    assert (
+        again(
+            failing, lambda: collect(far, find_garbage(far, unreferenced=True, now=LATER).garbage, now=LATER)
+        )
+        == ()
+    )
+    assert_whole(Store(there))
+    path = next(
+        one.path for one in there.list(SMALL.address.build(built.manifest.plan_id)) if "/c/" in one.path
+    )
+    there.delete(path)
+
+    def mend() -> None:
+        result = repair(features, upstream=near, rows=truth(SMALL))
+        if not short and result.left:
+            raise SpikestoreError("not yet")
+        if verify(FeatureSet.open(there, SMALL.address)):
+            raise SpikestoreError("not yet")
+
+    again(failing, mend)
+    assert_whole(Store(there))
+    assert failing.failed["before"]
+
+
+def read_or_fail(features: FeatureSet) -> None:
+    """Read the set: it is what was committed, or there is an error."""
+    fresh: Any = FeatureSet(features.storage, features.address, features.manifest)
+    try:
+        assert same(fresh.read(), SMALL.truth)
+    except SpikestoreError:
+        return
+
+
+def assert_whole(store: Store) -> None:
+    """Look through a storage that does not fail."""
+    features = store["small:train"]
+    assert features.digest == DIGEST
+    assert verify(features, depth="deep") == []
+    assert same(features.read(), SMALL.truth)

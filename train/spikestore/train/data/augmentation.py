@@ -185,7 +185,7 @@ def _kept(batch: SparseBatch, owner: Tensor, kept: Tensor) -> SparseBatch:
 
 
 def _mixed(key: Tensor) -> Tensor:
-    """Return 64 mixed bits (SplitMix64's finaliser)."""
+    """Return keys after the finaliser of SplitMix64."""
     key = (key ^ _shifted(key, 30)) * _FIRST
     key = (key ^ _shifted(key, 27)) * _SECOND
     return key ^ _shifted(key, 31)

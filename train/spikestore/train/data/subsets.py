@@ -1,4 +1,4 @@
-"""Subsets of a feature set: rows selected by number or column, or held out by sample or speaker.
+"""Subsets of a feature set: rows selected by number or column, or held out by sample, speaker or user.
 
 A subset is an array of row numbers from a pure function of the set, so that equal arguments select the same samples.
 If recordings were skipped, rows of a set and items of a `FeatureDataset` have different numbers: each function returns

@@ -76,8 +76,8 @@ def test_wrong_names_and_parts(copied: FeatureSet) -> None:
     keep_partition(copied, "half", {"a": [1, 2], "b": np.arange(150) > 90})
     for text, message in (
         ("haff:a", "no partition 'haff' of this source in .*; it has half"),
-        ("half:c", "no part 'c': say half:a, half:b"),
-        ("half", "no part '': say half:a, half:b"),
+        ("half:c", "no part 'c': use half:a, half:b"),
+        ("half", "no part '': use half:a, half:b"),
         ("../half:a", "no partition '../half'"),
     ):
         with pytest.raises(UnknownNameError, match=message):

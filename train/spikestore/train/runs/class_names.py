@@ -76,7 +76,7 @@ def refuse_other_labels(
     why = other_classes(known, features.classes)
     if why is None:
         return
-    what = f"{checkpoint.origin} and {label} list their classes differently: {why}"
+    what = f"{checkpoint.origin} and {label} number their classes differently: {why}"
     if other_data and sorted(known) != sorted(features.classes):
         logger.warning("%s", what)
         return

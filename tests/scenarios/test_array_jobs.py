@@ -44,7 +44,7 @@ def test_parts_and_finalise_equal_one_build(run: Run, recipe: Path) -> None:
 
     early = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")
     assert early.status == 1
-    assert "SSC train can't be finalised: 2 of 4 fragments are missing (0, 3)" in early.err
+    assert "cannot finalise SSC train: 2 of 4 fragments are missing (0, 3)" in early.err
     assert list(Store("store").feature_sets()) == []
     listed = run("ls", "--store", "store")
     assert (listed.status, listed.out) == (0, "")
@@ -114,10 +114,10 @@ def test_an_array_from_python(
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"part": (0, 2)}, "there is no part 0 of 2: parts are 1 to 2"),
-        ({"part": (3, 2)}, "there is no part 3 of 2"),
-        ({"part": (1, 2), "finalise": True}, "--part goes with neither"),
-        ({"part": (1, 2), "restart": True}, "--part goes with neither"),
+        ({"part": (0, 2)}, r"part must be \(i, n\) with i from 1 to n, got \(0, 2\)"),
+        ({"part": (3, 2)}, r"got \(3, 2\)"),
+        ({"part": (1, 2), "finalise": True}, "--part cannot be combined with"),
+        ({"part": (1, 2), "restart": True}, "--part cannot be combined with"),
     ],
 )
 def test_parts_that_are_refused_in_python(wrong: dict[str, Any], why: str) -> None:

@@ -30,7 +30,7 @@ def test_no_data_at_all(run: Run, tmp_path: Path) -> None:
 def test_a_missing_recipe_names_the_nearest(run: Run, tmp_path: Path) -> None:
     """A misspelt file name is answered with the nearest one."""
     write_recipe(tmp_path / "speech.toml")
-    refused(build(run, "speach.toml"), 2, "there is no recipe speach.toml", "did you mean 'speech.toml'?")
+    refused(build(run, "speach.toml"), 2, "no recipe at speach.toml", "did you mean 'speech.toml'?")
 
 
 @pytest.mark.parametrize(

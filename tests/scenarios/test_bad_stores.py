@@ -95,7 +95,7 @@ def test_a_lock_that_cannot_be_written_only_warns(commands: Commands, data: Path
         writable(recipes, yes=True)
     assert done.status == 0
     (warning,) = (line for line in done.err.splitlines() if line.startswith("warning: "))
-    assert f"{recipes / 'r.lock'} could not be written" in warning
+    assert f"cannot write the lock {recipes / 'r.lock'}: " in warning
     assert list(recipes.iterdir()) == [recipe]
     assert set(digests(commands.folder / "store", "r")) == {"test"}
 

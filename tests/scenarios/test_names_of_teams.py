@@ -126,7 +126,7 @@ def test_a_name_and_a_lock_on_request(run: Run, tmp_path: Path, checkout: Path) 
     assert answer.status == 0, answer.err
     assert Store(tmp_path / "store").names() == ["again", "birds"]
     answer = run(*words[:-1], "no/such.lock", "--data", own)
-    assert (answer.status, "such.lock lies in no, which is no folder" in answer.err) == (2, True)
+    assert (answer.status, "no folder at no for the lock no/such.lock: pass" in answer.err) == (2, True)
 
 
 def test_data_where_the_recipe_says(run: Run, tmp_path: Path, checkout: Path) -> None:

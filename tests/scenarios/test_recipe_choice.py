@@ -57,7 +57,7 @@ def test_a_lock_is_written_kept_and_brought_up_to_date(run: Run, tmp_path: Path,
     assert str(lock) not in build(run, recipe).err
     assert (lock.stat().st_ino, lock.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     write_file(data / "SSC" / "ssc_train.h5", draw(5, seed=9))
-    assert f"brought up to date {lock}" in build(run, recipe, "--move").err
+    assert f"updated {lock}" in build(run, recipe, "--move").err
     assert Store(tmp_path / "store")["r:train"].digest in lock.read_text()
 
 

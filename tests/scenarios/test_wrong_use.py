@@ -34,7 +34,10 @@ def test_a_damaged_name_is_not_fine(run: Run, tmp_path: Path, data: Path) -> Non
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ('splits = ["train", "train"]', ("source.splits", "names train more than once")),
+        (
+            'splits = ["train", "train"]',
+            ("source.splits", "must name each split once, got train more than once"),
+        ),
         ("splits = []", ("source.splits", "at least one")),
         ('sort = "yes"', ("source.sort",)),
     ],
@@ -67,7 +70,7 @@ def test_another_result_under_a_lock_is_told(run: Run, tmp_path: Path, data: Pat
     recipe.write_text(recipe.read_text().replace("4000", "5000"))
     answer = build(run, recipe, "--move")
     second = Store(tmp_path / "store")["r:train"].digest
-    assert f"pinned train with digest {first[:12]}, this gave {second[:12]}" in answer.err
+    assert f"pinned train with digest {first[:12]}, this build has {second[:12]}" in answer.err
 
 
 @pytest.mark.parametrize(

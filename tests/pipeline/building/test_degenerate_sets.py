@@ -60,10 +60,9 @@ def test_all_cropped_is_refused_and_stored_on_request(
         built(tmp_path, recordings(offset=5.0), crop)
     assert re.fullmatch(
         r"SHD train is empty: all 2,800 events of 70 recordings are cropped: the times in 64 of the 70 recordings run "
-        r"from 5,00\d,\d{3} to 5,79\d,\d{3} µs, crop_time keeps 0 to 1,000,000 µs\. Is the unit of these times µs, and "
-        r"does every recording's clock begin at 0\? For an offset, set min and max of crop_time; for another unit, "
-        r"time_factor of downsample before it\. To store it all the same: --allow-empty, or allow_empty = true under "
-        r"\[build\]",
+        r"from 5,00\d,\d{3} to 5,79\d,\d{3} µs, crop_time keeps 0 to 1,000,000 µs\. If the times have an "
+        r"offset, add it to min and max of crop_time; if their unit is not µs, set time_factor of a downsample before "
+        r"crop_time\. To store the empty set, pass --allow-empty, or set allow_empty = true under \[build\]",
         str(caught.value),
     )
     store = Store(tmp_path / "store")
@@ -130,7 +129,7 @@ def test_one_time_bin_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert line.startswith(
         "SHD train: every recording fits into one time bin of 4,000 µs: the times in 64 of the 70"
     )
-    assert "Is the unit of these times µs?" in line
+    assert "If the unit of these times is not µs, scale them" in line
 
 
 def test_one_label_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -148,7 +147,7 @@ def test_one_channel_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     built(tmp_path, recordings(), Downsample(spatial_factor=(1 / 700, 1.0)), frames=frames)
     (line,) = warnings(caplog)
     assert line.startswith(
-        "SHD train: all events are at one place of 100 (polarity 0, x 0): does spatial_factor"
+        "SHD train: all events have the same position (polarity 0, x 0) of 100: check that spatial_factor"
     )
 
 

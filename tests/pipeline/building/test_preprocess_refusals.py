@@ -65,11 +65,11 @@ def test_arguments_that_make_no_sense(tmp_path: Path, data: Path, recipe: Path) 
     frames = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4),))
     with pytest.raises(UsageError, match="has a transform already"):
         built(ssc(data), tmp_path / "store", frames)
-    with pytest.raises(UsageError, match="there is no transform"):
+    with pytest.raises(UsageError, match="no transform: pass"):
         built(ssc(data, transform=None), tmp_path / "store")
     with pytest.raises(UsageError, match="a recipe has its own transform"):
         built(recipe, tmp_path / "store", frames)
-    with pytest.raises(UsageError, match="data= goes with a recipe"):
+    with pytest.raises(UsageError, match="data= is for recipes"):
         preprocess(ssc(data), store=tmp_path / "store", data=data)
     with pytest.raises(UsageError, match="a source has no transform"):
         built(make_source("SSC", "test", data), tmp_path / "store")

@@ -89,7 +89,7 @@ def test_with_a_lock_no_recordings_are_needed(
     shutil.rmtree(team)
     again = preprocess(desk / "r.toml", store=desk / "store")
     assert {split: one.digest for split, one in again.items()} == digests(desk / "store")
-    assert "as the lock pins it: no recordings are needed" in caplog.text
+    assert "it matches the lock, so no recordings are needed" in caplog.text
 
 
 @pytest.mark.usefixtures("no_computing")
@@ -122,9 +122,7 @@ def test_a_lying_upstream(team: Path, desk: Path, caplog: pytest.LogCaptureFixtu
     right = lock["splits"]["test"]["digest"]
     lock["splits"]["test"]["digest"] = "0" * 64
     (desk / "r.lock").write_text(json.dumps(lock))
-    with pytest.raises(
-        SourceNotFoundError, match=r"test, as the lock pins it, is not in .*, nor in "
-    ) as caught:
+    with pytest.raises(SourceNotFoundError, match=r"the pinned set of test is not in .*, nor in ") as caught:
         preprocess(desk / "r.toml", store=desk / "store")
     assert str(desk.parent / "team/store") in str(caught.value)
     refused = f"SSC test in the upstream {desk.parent / 'team/store'} is rejected: its digest is {right[:12]}"
@@ -149,12 +147,15 @@ def test_a_store_that_contradicts_the_lock(team: Path, desk: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("time_window = 4000", "time_window = 5000"), "under another transform"),
-        (lambda text: text.replace("SSC", "SHD"), "dataset = 'SSC', the recipe says 'SHD'"),
-        (lambda text: text.replace("[source]", "[source]\nlimit = 3"), r"limit = None, the recipe says 3"),
+        (lambda text: text.replace("time_window = 4000", "time_window = 5000"), "with another transform"),
+        (lambda text: text.replace("SSC", "SHD"), "dataset = 'SSC', the recipe has dataset = 'SHD'"),
+        (
+            lambda text: text.replace("[source]", "[source]\nlimit = 3"),
+            r"limit = None, the recipe has limit = 3",
+        ),
         (
             lambda text: text.replace("[source]", "[source]\nsort = true"),
-            r"sort = False, the recipe says True",
+            r"sort = False, the recipe has sort = True",
         ),
         (lambda text: re.sub("upstreams = .*", "", text), "names no upstreams"),
     ],

@@ -177,7 +177,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ['name = "a', "[[transform]\n", "name = 1\nname = 2", "\x00"])
 def test_no_toml(tmp_path: Path, text: str) -> None:
     """The file is named, and where its syntax ends."""
-    with pytest.raises(SpecError, match=r"speech\.toml is no TOML: "):
+    with pytest.raises(SpecError, match=r"speech\.toml is not TOML: "):
         load_recipe(written(tmp_path, text))
 
 
@@ -185,13 +185,13 @@ def test_no_text(tmp_path: Path) -> None:
     """Bytes that are no UTF-8."""
     path = written(tmp_path, TEXT)
     path.write_bytes(b"\xff" + path.read_bytes())
-    with pytest.raises(SpecError, match="is no UTF-8 text"):
+    with pytest.raises(SpecError, match="is not UTF-8 text"):
         load_recipe(path)
 
 
 def test_no_file(tmp_path: Path) -> None:
     """Missing, or a folder, or below a file, or with an impossible name: exit 2, and the nearest recipe if any."""
-    with pytest.raises(SourceNotFoundError, match=r"there is no recipe .*speech\.toml$"):
+    with pytest.raises(SourceNotFoundError, match=r"no recipe at .*speech\.toml$"):
         load_recipe(tmp_path / "speech.toml")
     path = written(tmp_path, TEXT)
     with pytest.raises(SourceNotFoundError, match=r"did you mean .*speech\.toml'\?$"):

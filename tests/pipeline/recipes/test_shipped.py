@@ -93,7 +93,7 @@ def test_two_data_sets_ask_a_person(tmp_path: Path) -> None:
 
     assert choose_recipe(None, str(tmp_path), ask=ask) == shipped_recipes()["ssc"]
     assert asked == [["SHD", "SSC"]]
-    with pytest.raises(UsageError, match="'mnist' is none of SHD, SSC"):
+    with pytest.raises(UsageError, match="the data set must be SHD or SSC, got 'mnist'"):
         choose_recipe(None, str(tmp_path), ask=lambda _: "mnist")
     with pytest.raises(UsageError, match="holds files of SHD and SSC"):
         choose_recipe(None, str(tmp_path))

@@ -263,7 +263,7 @@ def test_can_run_says_which_transforms(frames: ToFrame, has_y: bool, can: bool) 
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        (ToFrame(sensor_size=(2, 3, 1), time_window=1.0), "need a sensor with one row"),
+        (ToFrame(sensor_size=(2, 3, 1), time_window=1.0), "for events without y, got"),
         (ToFrame(sensor_size=(2, 1, 1), n_time_bins=8), "every recording would get 8 time bins"),
         (ToFrame(sensor_size=(2, 1, 1), time_window=1.0, start_time=0.0, end_time=8.0), "would get 8 time"),
     ],

@@ -278,9 +278,7 @@ def test_events_with_and_without_y_are_not_mixed() -> None:
     assert chain(ToFrame(sensor_size=(2, 3, 1), event_count=1), has_y=True)(
         recording([0], 1, y=2), name=NAME
     ).index.tolist() == [5]
-    with pytest.raises(
-        UsageError, match=r"\(2, 3, 1\): events without y need a sensor with one row, \(2, 1, 1\)"
-    ):
+    with pytest.raises(UsageError, match=r"must be \(2, 1, 1\) for events without y, got \(2, 3, 1\)"):
         chain(ToFrame(sensor_size=(2, 3, 1), event_count=1))
     with pytest.raises(RecordingError, match="fields t, x, y, p, found t, x, p"):
         chain(ToFrame(sensor_size=(2, 3, 1), event_count=1), has_y=True)(recording([0]), name=NAME)

@@ -1,1 +1,1 @@
-"""From a recipe to committed feature sets."""
+"""Building: from a recipe to committed feature sets."""

@@ -1,8 +1,8 @@
-"""A build in parts, for job arrays without a cluster: part i of n in n jobs, then one job that finalises.
+"""Build in parts, for job arrays without a Dask cluster: n jobs build part i of n, then one job finalises.
 
-Every job joins the same plan, because a plan is put-if-absent; part i of n takes fragments i - 1, i - 1 + n, … The
-jobs may run at any time, in any order and more than once; nobody waits for anybody. Nothing is committed before
-``finalise``, which computes nothing and says what is missing.
+All jobs join the same plan, because a plan is put-if-absent; part i of n has fragments i - 1, i - 1 + n, … The jobs
+may run at any time, in any order and more than once, and no job waits for another. Only ``finalise`` commits; it
+computes nothing and reports missing fragments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def fragments_of_part(part: tuple[int, int], count: int) -> range:
-    """Return one part's share of `count` fragments."""
+    """Return the fragments of part ``(i, n)`` of `count` fragments."""
     number, of = part
     return range(number - 1, count, of)
 
@@ -35,22 +35,20 @@ def build_part(
     store: Store,
     options: BuildOptions,
 ) -> None:
-    """Build one share of the fragments of each missing set; commit none of it.
-
-    A set that an upstream has was copied, by all parts that found it there; what one has put the others do not fetch.
+    """Build the fragments of one part in each missing set, and commit nothing.
 
     Parameters
     ----------
     part : tuple of int and int
-        Which share, from 1, and how many there are.
+        ``(i, n)``: the number of the part, from 1, and the number of parts.
     missing : sequence of RequestedSet
-        What to build.
+        Sets to build.
     existing : mapping of str to FeatureSet
-        The other splits, whose classes must be the same.
+        The other splits; all splits must have the same classes.
     store : Store
-        Where fragments go.
+        Store for the fragments.
     options : BuildOptions
-        How to build.
+        Options of the build.
 
     Raises
     ------

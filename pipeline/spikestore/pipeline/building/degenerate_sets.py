@@ -1,7 +1,7 @@
-"""Sets that are legal and probably not meant: no events at all, nearly all cropped, one bin, one class, one channel.
+"""Report legal sets that are probably a mistake: no events, nearly all cropped, one time bin, one class, one channel.
 
-An empty set is an error unless somebody asks for it; the others are committed, and reported in one line each. Times come
-from some of the recordings, which are read again: that happens only where there is something to report.
+An empty set is an error unless the caller allows it; the others are committed, with one warning each. For the warnings,
+some of the recordings are read again, to state their times.
 """
 
 from __future__ import annotations
@@ -21,56 +21,57 @@ from spikestore.store_schemas.specs.operations import CropTime
 logger = logging.getLogger(__name__)
 
 CROPPED_SHARE = 0.9
-"""Share of cropped events that is reported: a crop that is meant removes the ends of recordings, not nearly all."""
+"""Share of cropped events above which a warning appears: an intended crop removes the ends of recordings, not nearly all."""
 
 SAMPLED = 64
-"""Recordings, spread over the source, whose times are looked at."""
+"""Recordings, spread over the source, whose times are read."""
+
+
+_ALLOW_EMPTY = "pass --allow-empty, or set allow_empty = true under [build]"
 
 
 def refuse_empty(manifest: Manifest, label: str, located: LocatedSource, *, allow_empty: bool) -> None:
-    """Raise `SourceError` if no sample of a set has an event, unless that is allowed: then it is a warning.
+    """Raise `SourceError` if no sample of a set has an event; warn instead if `allow_empty`.
 
     Parameters
     ----------
     manifest : Manifest
-        Of the set.
+        Manifest of the set.
     label : str
-        What to call it.
+        Name of the set in messages.
     located : LocatedSource
-        Its recordings.
+        The recordings of the set.
     allow_empty : bool
-        Whether somebody asked for such a set.
+        Whether the caller accepts an empty set.
     """
     if manifest.nnz:
         return
-    why = f"{label} is empty: {_why_empty(manifest, located)}"
+    message = f"{label} is empty: {_why_empty(manifest, located)}"
     if not allow_empty:
-        raise SourceError(
-            f"{why}. To store it all the same: --allow-empty, or allow_empty = true under [build]"
-        )
-    logger.warning("%s", why)
+        raise SourceError(f"{message}. To store the empty set, {_ALLOW_EMPTY}")
+    logger.warning("%s", message)
 
 
 def report_degenerate(
     manifest: Manifest, label: str, located: LocatedSource, contents: Sequence[FragmentContent]
 ) -> None:
-    """Warn of what is legal in a set and probably not meant; one line for each such thing.
+    """Log one warning for each property of a set that is legal and probably a mistake.
 
     Parameters
     ----------
     manifest : Manifest
-        Of the set.
+        Manifest of the set.
     label : str
-        What to call it.
+        Name of the set in messages.
     located : LocatedSource
-        Its recordings.
+        The recordings of the set.
     contents : sequence of FragmentContent
-        Of the fragments that were built now; what earlier builders stored is not looked at.
+        Contents of the fragments of this run; fragments of earlier runs are not checked.
     """
     if manifest.nnz == 0:
         return
     events = manifest.events
-    without_events = sum(one.without_events for one in contents)
+    without_events = sum(content.without_events for content in contents)
     if events.n_cropped > CROPPED_SHARE * events.n_events:
         logger.warning(
             "%s: %s of %s events are cropped: %s",
@@ -84,13 +85,13 @@ def report_degenerate(
             "%s: %s of %s recordings have events, but none in a time bin: %s",
             label,
             f"{without_events:,}",
-            f"{sum(one.recordings for one in contents):,}",
+            f"{sum(content.recordings for content in contents):,}",
             _times_and_crop(manifest, located),
         )
     frame = manifest.transform.to_frame
     if manifest.n_bins == 1 and frame.time_window is not None and manifest.samples > 1:
         logger.warning(
-            "%s: every recording fits into one time bin of %s µs: %s. Is the unit of these times µs? If not, scale them "
+            "%s: every recording fits into one time bin of %s µs: %s. If the unit of these times is not µs, scale them "
             "with time_factor of downsample, or set time_window of to_frame in their unit",
             label,
             f"{frame.time_window:,.12g}",
@@ -101,8 +102,8 @@ def report_degenerate(
 
 
 def _report_one_class(manifest: Manifest, label: str, contents: Sequence[FragmentContent]) -> None:
-    spans = [one.labels for one in contents if one.labels is not None]
-    recordings = sum(one.recordings for one in contents)
+    spans = [content.labels for content in contents if content.labels is not None]
+    recordings = sum(content.recordings for content in contents)
     classes = manifest.layout.classes
     if recordings < 2 or len(classes) < 2 or len({number for span in spans for number in span}) != 1:
         return
@@ -115,24 +116,25 @@ def _report_one_class(manifest: Manifest, label: str, contents: Sequence[Fragmen
         number,
         classes[number] if number < len(classes) else "no class",
         len(classes),
-        f": limit = {limit} takes the first ones, and files may be sorted by class"
+        f": limit = {limit} takes the first recordings, and files may be sorted by class"
         if limit is not None
         else "",
     )
 
 
 def _report_one_site(manifest: Manifest, label: str, contents: Sequence[FragmentContent]) -> None:
-    found = {number for one in contents if one.sites is not None for number in one.sites}
+    sites = {site for content in contents if content.sites is not None for site in content.sites}
     layout = manifest.layout
-    if len(found) != 1 or layout.site_count == 1:
+    if len(sites) != 1 or layout.site_count == 1:
         return
-    place = np.unravel_index(found.pop(), layout.sites)
-    where = ", ".join(f"{axis} {int(number)}" for axis, number in zip(layout.axes[1:], place, strict=True))
+    indices = np.unravel_index(sites.pop(), layout.sites)
+    position = ", ".join(f"{axis} {int(index)}" for axis, index in zip(layout.axes[1:], indices, strict=True))
     logger.warning(
-        "%s: all events are at one place of %d (%s): does spatial_factor of downsample fit sensor_size of to_frame?",
+        "%s: all events have the same position (%s) of %d: check that spatial_factor of downsample fits sensor_size of "
+        "to_frame",
         label,
+        position,
         layout.site_count,
-        where,
     )
 
 
@@ -142,13 +144,13 @@ def _why_empty(manifest: Manifest, located: LocatedSource) -> str:
         return f"all {manifest.samples:,} recordings were skipped, the first because {manifest.skipped[0].reason}"
     if events.n_events == 0:
         return f"its {manifest.samples:,} recordings have no events"
-    what = "cropped" if events.n_cropped == events.n_events else "cropped or in no time bin"
-    lost = f"all {events.n_events:,} events of {manifest.samples:,} recordings are {what}"
+    state = "cropped" if events.n_cropped == events.n_events else "cropped or in no time bin"
+    lost = f"all {events.n_events:,} events of {manifest.samples:,} recordings are {state}"
     return f"{lost}: {_times_and_crop(manifest, located)}"
 
 
 def _times_and_crop(manifest: Manifest, located: LocatedSource) -> str:
-    """Say which times there are, which are kept, and what to set if that is not meant."""
+    """Return the times of the recordings, the times that the transform keeps, and the options that change this."""
     times = _times(located)
     frame = manifest.transform.to_frame
     settings = ", ".join(
@@ -156,18 +158,18 @@ def _times_and_crop(manifest: Manifest, located: LocatedSource) -> str:
         for name in ("time_window", "start_time", "end_time")
         if (value := getattr(frame, name)) is not None
     )
-    crops = [one for one in manifest.transform.operations if isinstance(one, CropTime)]
+    crops = [operation for operation in manifest.transform.operations if isinstance(operation, CropTime)]
     if not crops:
-        return f"{times}, to_frame has {settings or frame.mode}. Set these in the unit (µs) and with the offset of the times"
+        return f"{times}, to_frame has {settings or frame.mode}. Set these in µs, with the offset of the recorded times"
     kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
     return (
-        f"{times}, crop_time keeps {kept}. Is the unit of these times µs, and does every recording's clock begin at 0? "
-        "For an offset, set min and max of crop_time; for another unit, time_factor of downsample before it"
+        f"{times}, crop_time keeps {kept}. If the times have an offset, add it to min and max of crop_time; "
+        "if their unit is not µs, set time_factor of a downsample before crop_time"
     )
 
 
 def _times(located: LocatedSource) -> str:
-    """Say from when to when events were recorded."""
+    """Return the first and the last time of the events as a phrase for messages."""
     with open_reader(located.source, located.root) as reader:
         rows = np.unique(np.linspace(0, len(reader) - 1, min(SAMPLED, len(reader))).astype(int))
         first, last = np.inf, -np.inf

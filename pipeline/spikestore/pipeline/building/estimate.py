@@ -1,4 +1,4 @@
-"""What a build would cost, measured on a sample of the source: never more than a second or two of work."""
+"""Estimate time and size of a build from a sample of the source, in at most a second or two."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.transform import Transform
 
 SAMPLED = 64
-"""Recordings that are tried."""
+"""Number of recordings in the sample."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a build would cost.
+    """Estimated time and size of a build.
 
     Attributes
     ----------
@@ -34,11 +34,11 @@ class Estimate:
     fragments : int
         Tasks.
     seconds : float
-        Time with `workers`, without starting them.
+        Time with `workers` workers, without their start.
     stored_bytes : int
         Size of the feature set.
     workers : int
-        Workers that `seconds` is for.
+        Number of workers that `seconds` assumes.
     """
 
     recordings: int
@@ -49,12 +49,12 @@ class Estimate:
 
 
 def estimate(storage: Storage, located: LocatedSource, transform: Transform, *, workers: int) -> Estimate:
-    """Transform and encode the first recordings of a source, and scale up by the number of events.
+    """Transform and encode the first recordings of a source, and scale time and size by the number of events.
 
     Raises
     ------
     SourceError
-        The recordings can't be used.
+        The recordings cannot be used.
     """
     layout = layout_of_source(located, transform)
     with open_reader(located.source, located.root) as reader:
@@ -63,9 +63,8 @@ def estimate(storage: Storage, located: LocatedSource, transform: Transform, *, 
         plan = make_plan(transform, located.source.key, layout, n_events, workers=workers)
         small = make_plan(transform, located.source.key, layout, tried, fragment_samples=BLOCK)
         job = FragmentJob(Build(storage, small), located, transform)
-        transform_rows(
-            job, reader, range(min(2, len(tried)))
-        )  # imports and compiled kernels are not the rate
+        # Not timed: imports and compilation.
+        transform_rows(job, reader, range(min(2, len(tried))))
         began = time.perf_counter()
         columns, _, _ = transform_rows(job, reader, range(len(tried)))
         columns = columns.as_stored(layout)

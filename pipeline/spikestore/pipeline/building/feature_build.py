@@ -1,4 +1,4 @@
-"""Drive one build: join or start it, run its unfinished fragments, commit."""
+"""One build: join or start it, run its unfinished fragments, commit."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ EVENT_COLUMNS = ("n_events", "n_cropped", "n_dropped")
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """How somebody would like to build; the plan that is joined may differ.
+    """Requested properties of a new build; an unfinished build keeps its own plan.
 
     Attributes
     ----------
     workers : int
-        Tasks that will run at once.
+        Number of tasks that run at the same time.
     fragment_samples : int, optional
-        Rows of a fragment.
+        Rows per fragment.
     restart : bool
-        Begin anew instead of joining a build that is under way.
+        Start a new build instead of joining an unfinished one.
     """
 
     workers: int = 1
@@ -50,12 +50,12 @@ class BuildRequest:
 
 
 def layout_of_source(located: LocatedSource, transform: Transform) -> Layout:
-    """Look into a source without building anything.
+    """Return the layout of the samples of a source, without building anything.
 
     Raises
     ------
     LayoutError
-        A file is not what its name says, or has no recordings.
+        A file does not have the expected layout, or has no recordings.
     UsageError
         The transform does not fit the recordings.
     """
@@ -63,7 +63,7 @@ def layout_of_source(located: LocatedSource, transform: Transform) -> Layout:
 
 
 def look_into(located: LocatedSource, transform: Transform) -> tuple[Layout, int]:
-    """Return the layout and the number of events of a source; raises like `layout_of_source`."""
+    """Return the layout and the number of events of a source; raise as `layout_of_source`."""
     with open_reader(located.source, located.root) as reader:
         return _layout(reader, located, transform), int(reader.n_events().sum())
 
@@ -71,14 +71,14 @@ def look_into(located: LocatedSource, transform: Transform) -> tuple[Layout, int
 def open_build(
     storage: Storage, located: LocatedSource, transform: Transform, request: BuildRequest
 ) -> Build:
-    """Join the build of a feature set, or start it.
+    """Join the unfinished build of a feature set, or start a new one.
 
     Raises
     ------
     LayoutError
-        A file is not what its name says, or has no recordings.
+        A file does not have the expected layout, or has no recordings.
     ConflictError
-        The build that is under way is for other columns.
+        The unfinished build has other columns.
     """
     source = located.source
     with open_reader(source, located.root) as reader:
@@ -107,8 +107,8 @@ def refuse_unfinished(build: Build, label: str) -> None:
     if unfinished:
         some = ", ".join(map(str, unfinished[:10])) + (" …" if len(unfinished) > 10 else "")
         raise StoreError(
-            f"{label} can't be finalised: {len(unfinished)} of {build.plan.fragments} fragments are missing ({some}); "
-            "run their parts again (fragment k belongs to part k modulo N, plus 1), or preprocess without --finalise",
+            f"cannot finalise {label}: {len(unfinished)} of {build.plan.fragments} fragments are missing ({some}): "
+            "rerun their parts (fragment k belongs to part (k modulo N) + 1), or run preprocess without --finalise",
             fragments=tuple(unfinished),
         )
 
@@ -119,10 +119,8 @@ def _layout(reader: Reader, located: LocatedSource, transform: Transform) -> Lay
         raise LayoutError(f"{path} has no recordings", path=str(path))
     refuse_other_columns(f"the reader {reader.name}", reader.extras)
     x, y, p = transform.to_frame.sensor_size
-    if not reader.has_y and y != 1:  # every task would say so, but only after the plan is stored
-        raise UsageError(
-            f"sensor_size ({x}, {y}, {p}): events without y need a sensor with one row, ({x}, 1, {p})"
-        )
+    if not reader.has_y and y != 1:  # checked here, before the plan is stored
+        raise UsageError(f"sensor_size must be ({x}, 1, {p}) for events without y, got ({x}, {y}, {p})")
     return layout_of(
         transform, has_y=reader.has_y, classes=reader.classes, extras=(*reader.extras, *EVENT_COLUMNS)
     )
@@ -138,17 +136,17 @@ def build_features(
     allow_empty: bool = False,
     progress: Progress,
 ) -> FeatureSet:
-    """Run the unfinished fragments of a build, and commit it.
+    """Run the unfinished fragments of a build, commit it, and return the feature set.
 
-    A run that was killed at any time is taken up where it stopped: finished fragments are not built again.
+    An interrupted run resumes: finished fragments are reused.
 
     Raises
     ------
     SourceError
-        The recordings can't be used; or no event of them is in a time bin, and `allow_empty` is not set: then the
-        fragments stay, and nothing is committed.
+        The recordings cannot be used; or the set is empty and `allow_empty` is False: then the fragments are kept and
+        nothing is committed.
     StoreError
-        The store can't be written to, is full, or holds something that contradicts this build.
+        The store cannot be written to, is full, or has an object that contradicts this build.
     """
     began = time.perf_counter()
     source = located.source
@@ -158,7 +156,7 @@ def build_features(
     done = plan.samples - sum(len(plan.rows(fragment)) for fragment in unfinished)
     if done:
         logger.info(
-            "%s: %s of %s samples were stored before, going on with fragments of %s",
+            "%s: %s of %s samples are stored already; the build resumes with %s samples per fragment",
             label,
             f"{done:,}",
             f"{plan.samples:,}",
@@ -184,12 +182,12 @@ def build_features(
         ),
         review=lambda manifest: refuse_empty(manifest, label, located, allow_empty=allow_empty),
     )
-    _tell(features, label)
+    _report_losses(features, label)
     report_degenerate(features.manifest, label, located, contents)
     return features
 
 
-def _tell(features: FeatureSet, label: str) -> None:
+def _report_losses(features: FeatureSet, label: str) -> None:
     manifest = features.manifest
     if manifest.skipped:
         first = manifest.skipped[0]
@@ -203,8 +201,8 @@ def _tell(features: FeatureSet, label: str) -> None:
         )
     if manifest.events.lossy_samples:
         logger.warning(
-            "%s: %d of %d recordings lost more than %d %% of their events, which lie in no time bin (Tonic drops "
-            "what follows the last whole bin; see column n_dropped)",
+            "%s: %d of %d recordings lost more than %d %% of their events: these are in no time bin, because Tonic "
+            "drops events after the last complete bin; see column n_dropped",
             label,
             manifest.events.lossy_samples,
             manifest.samples,

@@ -1,4 +1,4 @@
-"""How to build; nothing here changes the result."""
+"""Options of a build; no option changes the result."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ _PART = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """How to build; nothing here changes the result.
+    """Options of a build; no option changes the result.
 
     Attributes
     ----------
     workers : int, optional
-        Local worker processes, one per core by default; 0 works in this process.
+        Local worker processes; by default one per core, 0 runs in this process.
     scheduler : str, optional
         Address of a running Dask scheduler, to use instead of local workers.
     fragment_samples : int, optional
-        Wished rows of a fragment, rounded up to a multiple of 64.
+        Samples per fragment, rounded up to a multiple of 64.
     restart : bool
-        Begin anew instead of going on with an unfinished build.
+        Start a new build instead of resuming an unfinished one.
     executor : {"auto", "fused", "tonic"}
-        Who runs the transform; the samples are the same. ``auto`` is the fused pass where it can, else plain NumPy.
+        Implementation of the transform; the samples are the same. ``auto`` is ``fused`` where it supports the
+        transform, else plain NumPy.
     part : tuple of int and int, optional
-        ``(i, n)``: build only share i of n, from 1, and commit nothing. For job arrays.
+        ``(i, n)``: build only part i of n, from 1, and commit nothing. For job arrays.
     finalise : bool
-        Compute nothing: commit what the jobs of `part` have built, or say what is missing.
+        Compute nothing: commit the fragments of all parts, or report which are missing.
     allow_empty : bool
-        Accept a set without any event in a time bin, which is an error otherwise.
+        Accept a set without any event in a time bin; otherwise this is an error.
     upstreams : tuple of str
-        Stores that are asked before anything is computed; a recipe's own come after these.
+        Stores to search before anything is computed; those of a recipe follow.
     progress : callable, optional
         Called as ``progress(samples_done, samples_total, label)``.
     copy_progress : callable, optional
@@ -49,7 +50,7 @@ class BuildOptions:
     Raises
     ------
     UsageError
-        `part` is no share, or goes together with `finalise` or `restart`.
+        `part` is out of range, or is combined with `finalise` or `restart`.
     """
 
     workers: int | None = None
@@ -69,14 +70,14 @@ class BuildOptions:
             return
         number, of = self.part
         if not 1 <= number <= of:
-            raise UsageError(f"there is no part {number} of {of}: parts are 1 to {max(of, 1)}")
+            raise UsageError(f"part must be (i, n) with i from 1 to n, got ({number}, {of})")
         if self.finalise or self.restart:
             raise UsageError(
-                "--part goes with neither --finalise nor --restart: begin anew before the parts start"
+                "--part cannot be combined with --finalise or --restart: restart the build before the parts start"
             )
 
     def with_recipe(self, opened: OpenedRecipe) -> BuildOptions:
-        """Return these options with what the recipe says where the caller said nothing."""
+        """Return a copy with the recipe's values for options that the caller left at their defaults."""
         build = opened.recipe.build
         workers = self.workers if self.workers is not None or self.scheduler else build.workers
         return replace(
@@ -90,14 +91,14 @@ class BuildOptions:
 
 
 def parse_part(text: str) -> tuple[int, int]:
-    """Return the part that ``I/N`` means.
+    """Return ``(i, n)`` for the text ``I/N``.
 
     Raises
     ------
     UsageError
-        It is no part, or I is not between 1 and N.
+        The text has another form, or I is not between 1 and N.
     """
     match = _PART.fullmatch(text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"--part is I/N with I from 1 to N, such as 3/16, not {text!r}")
+        raise UsageError(f"--part must be I/N with I from 1 to N, such as 3/16, got {text!r}")
     return int(match[1]), int(match[2])

@@ -1,4 +1,4 @@
-"""The main job: recordings in, committed feature sets out; nothing is computed that the store has already."""
+"""`preprocess`: compute and commit the feature sets of a recipe or a data set, except those that the store has."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from spikestore.store_schemas.errors import SourceError, UsageError
 
 
 class TonicDataset(Protocol):
-    """What distinguishes a data set of Tonic's from a path, for type checkers."""
+    """A data set of Tonic, for type checkers."""
 
     location_on_system: str
-    """Its folder."""
+    """Folder of the data set."""
 
 
 @overload
@@ -41,7 +41,7 @@ def preprocess(
 ) -> dict[str, FeatureSet]: ...
 
 
-# `| Any`, because it is None for a job of `options.part`, which only there has to be looked at.
+# `| Any`: None with `options.part`; other callers need no check.
 @overload
 def preprocess(
     source_or_dataset: TonicDataset | LocatedSource,
@@ -67,49 +67,49 @@ def preprocess(
     workers: int | None = None,
     options: BuildOptions | None = None,
 ) -> FeatureSet | dict[str, FeatureSet] | None:
-    """Compute feature sets, unless the store, or an upstream of it, has them already.
+    """Return the feature sets of a recipe or a data set; compute those that neither the store nor an upstream has.
 
-    With a lock beside the recipe, and a store or an upstream that has what it pins, no recordings are needed.
+    If the recipe has a lock and the store or an upstream has the pinned sets, no recordings are needed.
 
     Parameters
     ----------
     source_or_dataset : Tonic dataset, LocatedSource, path of a recipe, or Recipe
-        What to read. A Tonic dataset (``tonic.datasets.SSC`` or ``SHD``) is turned into specs; its events are
-        read from its files.
+        The source. A Tonic dataset (such as ``tonic.datasets.SSC``) is converted to a spec; events are read from its
+        files.
     transform : tonic.transforms.Compose or Transform, optional
-        What to do to each recording; by default the dataset's own transform. A recipe has its own.
+        Transform of each recording; by default that of the Tonic dataset. Not allowed with a recipe, which has its own.
     store : Store, str or Path, optional
-        Where the result goes; by default ``$SPIKESTORE_STORE``, else the user's data directory.
+        Store for the result; by default ``$SPIKESTORE_STORE``, else the user's data directory.
     name : str, optional
-        Name for the result: a ref, with one feature set per split. A recipe has its own; with a shipped one and `data`
-        the folder's name is added to it.
+        Name of the result: a ref with one feature set per split. By default the name of the recipe; for a shipped recipe
+        with `data`, the name of the folder is appended.
     move : bool
         Move the name even if it stands for other recordings or another transform.
     data : str or Path, optional
-        Folder with the recordings; only for recipes, takes precedence over what the recipe says.
+        Folder with the recordings, only for recipes; takes precedence over the recipe's.
     lock : str or Path, optional
-        The lock of a recipe; by default it lies beside the recipe, and for a shipped recipe none is written.
+        The lock of a recipe; by default next to the recipe, and none for a shipped recipe.
     workers : int, optional
         Short for ``options=BuildOptions(workers=…)``.
     options : BuildOptions, optional
-        How to build: with how many workers, where, which part.
+        Options of the build: workers, scheduler, part, …
 
     Returns
     -------
     FeatureSet, or dict of str to FeatureSet
-        At once, if the store has it. A recipe gives one per split. With ``options.part`` nothing is committed, no name
-        is set, and only what was complete before is returned: the dict lacks the rest, a data set gives None.
+        The feature set of a data set, or those of a recipe by split. With ``options.part`` nothing is committed, no name
+        is set, and only sets that were complete before are returned: None for an incomplete data set.
 
     Raises
     ------
     UsageError
-        The recipe or a parameter is wrong (`SpecError`, `UnknownNameError`, `SourceNotFoundError`), or something
-        in the transform has no spec (`UnsupportedTransformError`); the name stands for something else; or the splits
-        list their classes in different orders.
+        The recipe or a parameter is wrong (`SpecError`, `UnknownNameError`, `SourceNotFoundError`); a part of the
+        transform has no spec (`UnsupportedTransformError`); the name stands for another set; or the splits list their
+        classes in different orders.
     SourceError
-        The recordings can't be used, or none of their events is in a time bin.
+        The recordings cannot be used, or none of their events is in a time bin.
     StoreError
-        The store can't be written to, is full, or damaged.
+        The store cannot be written to, is full, or is damaged.
 
     Examples
     --------
@@ -129,13 +129,13 @@ def preprocess(
     )
     if isinstance(source_or_dataset, (str, Path, Recipe)):
         if transform is not None:
-            raise UsageError("a recipe has its own transform: leave out transform=")
+            raise UsageError("a recipe has its own transform: omit transform=")
         recipe = OpenedRecipe.open(source_or_dataset, data=data, lock=lock)
         return preprocess_recipe(recipe, opened_store, name or recipe.result_name, options, move=move)
     if data is not None:
-        raise UsageError("data= goes with a recipe; a dataset knows where its files are")
+        raise UsageError("data= is for recipes; a data set has its own folder: omit data=")
     if lock is not None:
-        raise UsageError("lock= goes with a recipe: a dataset has no lock")
+        raise UsageError("lock= is for recipes; a data set has no lock: omit lock=")
     wanted = set_of_dataset(source_or_dataset, transform)
     if name is not None and not move:
         opened_store.refuse_move(name, _named_sets([wanted]))
@@ -148,11 +148,11 @@ def preprocess(
 def preprocess_recipe(
     recipe: OpenedRecipe, store: Store, name: str, options: BuildOptions, *, move: bool = False
 ) -> dict[str, FeatureSet]:
-    """Return the feature sets of a recipe by split, under a name; see `preprocess`."""
+    """Return the feature sets of a recipe by split, and set the name; see `preprocess`."""
     options = options.with_recipe(recipe)
     requested = recipe.requested_sets()
     named = _named_sets(requested)
-    if named and not move:  # worth knowing before hours of work
+    if named and not move:  # reported before hours of work
         store.refuse_move(name, named)
     sets = build_sets(requested, store, options)
     if options.part is not None:
@@ -165,7 +165,7 @@ def preprocess_recipe(
 
 
 def _named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, NamedSet]:
-    """Return by split what is about to get a name, for `Store.refuse_move`; a set of the lock is known once it is found."""
+    """Return the sets by split for `Store.refuse_move`; a locked set is unknown until it is found."""
     return {
         wanted.split: NamedSet(wanted.address, wanted.located.source)
         for wanted in requested
@@ -176,7 +176,7 @@ def _named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, Name
 def build_sets(
     requested: Sequence[RequestedSet | LockedSet], store: Store, options: BuildOptions
 ) -> dict[str, FeatureSet]:
-    """Return each set by split: from the store, from an upstream, or built now; with ``part`` those that are complete.
+    """Return each set by split, from the store, an upstream or a new build; with ``part`` only complete sets.
 
     Raises
     ------
@@ -189,13 +189,13 @@ def build_sets(
     for wanted in requested:
         if wanted.split in existing and not options.allow_empty and not existing[wanted.split].manifest.nnz:
             raise SourceError(
-                f"{wanted.label} is in the store already and is empty: it was stored on request. To use it all the same: "
-                "--allow-empty, or allow_empty = true under [build]"
+                f"{wanted.label} is in the store already and is empty: an earlier build allowed this. To use the empty "
+                "set, pass --allow-empty, or set allow_empty = true under [build]"
             )
     if not missing:
         return existing
     if options.part is not None:
-        # Here and not above, as in `_build`: a run with nothing to do imports neither Dask nor HDF5.
+        # Imported here, as in `_build`: a run with nothing to do needs neither Dask nor HDF5.
         from spikestore.pipeline.building.array_jobs import build_part
 
         build_part(options.part, missing, existing, store, options)
@@ -210,7 +210,7 @@ def _build(
     store: Store,
     options: BuildOptions,
 ) -> dict[str, FeatureSet]:
-    # Here and not above: a run with nothing to do imports neither Dask nor HDF5.
+    # Imported here: a run with nothing to do needs neither Dask nor HDF5.
     from spikestore.pipeline.building.feature_build import (
         BuildRequest,
         build_features,
@@ -222,12 +222,12 @@ def _build(
     from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, executor_for
 
     def silent(done: int, total: int, label: str) -> None:
-        """Show nothing."""
+        """Ignore progress."""
 
     built: dict[str, FeatureSet] = {}
     seconds = 0.0
     classes = {split: features.classes for split, features in existing.items()}
-    for wanted in missing:  # what is wrong with the last split is reported before workers are started
+    for wanted in missing:  # errors of all splits are reported before workers start
         layout, n_events = look_into(wanted.located, wanted.transform)
         classes[wanted.split] = layout.classes
         executor = executor_for(wanted.transform, options.executor, has_y="y" in layout.axes)

@@ -1,4 +1,4 @@
-"""How a build came about: versions, executor, time, counts. No user, host or path."""
+"""Provenance of a build: versions, executor, time, counts. No user, host or path."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _PACKAGES = ("spikestore", "tonic", "h5py", "numpy", "zarr", "numcodecs", "pcode
 
 
 def provenance(*, executor: str, workers: int, seconds: float, reused_fragments: int) -> dict[str, Any]:
-    """Return what the manifest says about a build.
+    """Return the provenance that the manifest records about a build.
 
     Parameters
     ----------
     executor : str
-        Who ran the transform.
+        Implementation that ran the transform.
     workers : int
-        Tasks that ran at once.
+        Tasks that ran at the same time.
     seconds : float
         Wall time of this run.
     reused_fragments : int
-        Fragments that earlier, interrupted runs or other builders had stored.
+        Fragments stored by interrupted runs or other builders.
     """
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""Compute fragments of a committed feature set again, from the recordings it was made of."""
+"""Recompute fragments of a committed feature set from its recordings, for repair."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spikestore.store_schemas.specs.source import Source
 
 
 def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
-    """Return what computes fragments of a feature set again; nothing but its manifest and the recordings is needed.
+    """Return a function that recomputes fragments of a feature set, with only its manifest and the recordings.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
     Raises
     ------
     SourceNotFoundError
-        The recordings are not there.
+        The folder has no recordings of the set.
     SourceError
-        They are others: a file has another content.
+        The recordings differ: a file has another content.
     """
     source = features.manifest.source
     located = make_source(
@@ -43,7 +43,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
     )
     if located.source.key != source.key:
         raise SourceError(
-            f"{data} does not hold the recordings of {source.dataset} {source.split} that the set was made of: "
+            f"{data} does not have the recordings of {source.dataset} {source.split} from which the set was built: "
             f"{_difference(located.source, source)}",
             path=str(data),
         )
@@ -55,7 +55,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
 
 
 def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: int) -> Rows:
-    # Here and not above: who only fetches needs neither numba nor HDF5.
+    # Imported here: a repair from a store needs neither numba nor HDF5.
     from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
     from spikestore.pipeline.readers.registry import open_reader
 
@@ -75,5 +75,7 @@ def _difference(located: Source, recorded: Source) -> str:
         if files[file.name] != file:
             return f"{file.name} has another content"
     if located.reader_version != recorded.reader_version:
-        return f"version {located.reader_version} of the reader reads them, not {recorded.reader_version}"
-    return "there are more files"
+        return (
+            f"this reader has version {located.reader_version}, the set has version {recorded.reader_version}"
+        )
+    return "the folder has additional files"

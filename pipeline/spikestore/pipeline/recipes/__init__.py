@@ -1,1 +1,1 @@
-"""Which recipe is meant, and what it asks for."""
+"""Recipes: reading, locking and resolving them."""

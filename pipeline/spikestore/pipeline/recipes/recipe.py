@@ -1,4 +1,4 @@
-"""The recipe: a TOML file that says what to read, what to do to it, and what to call the result."""
+"""The recipe: a TOML file with the source, the transform and the name of the result."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from spikestore.store_schemas.wording import did_you_mean
 
 def _once_each(splits: tuple[str, ...]) -> tuple[str, ...]:
     if not splits:
-        raise ValueError("should name at least one split; leave it out for all")
+        raise ValueError("must name at least one split; omit it for all splits")
     twice = sorted({split for split in splits if splits.count(split) > 1})
     if twice:
-        raise ValueError(f"names {', '.join(twice)} more than once")
+        raise ValueError(f"must name each split once, got {', '.join(twice)} more than once")
     return splits
 
 
@@ -29,43 +29,43 @@ class RecipeSource(Spec):
     """The table ``[source]``: which recordings to read."""
 
     dataset: str
-    """Name of the dataset, as in ``tonic.datasets``: SSC, SHD."""
+    """Name of the data set, as in ``tonic.datasets``: SSC, SHD."""
     data: str | None = None
     """Folder with the recordings, relative to the recipe's own folder; ``--data`` takes precedence."""
     splits: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_once_each)] | None = None
-    """Splits to build; all that the dataset has by default."""
+    """Splits to build; by default all splits of the data set."""
     sort: bool = False
     """Sort each recording's events by time first."""
     on_error: OnError = "raise"
-    """``"skip"`` lists recordings that can't be transformed instead of ending the build."""
+    """``"skip"`` lists recordings that cannot be transformed; ``"raise"`` ends the build."""
     limit: Size | None = None
     """Read only this many recordings of each split."""
     columns: Annotated[tuple[Name, ...], AsTuple] = ()
-    """Columns to store besides those that the dataset always has."""
+    """Optional columns to store."""
 
 
 class RecipeBuild(Spec):
-    """The table ``[build]``: how to build; nothing here changes the result."""
+    """The table ``[build]``: how to build; no field changes the result."""
 
     workers: Count | None = None
-    """Processes; one per core by default, 0 works in the one that was started."""
+    """Worker processes; by default one per core, 0 runs in the calling process."""
     fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)] | None = None
-    """Samples that one task writes."""
+    """Samples per fragment, a multiple of 64; one task writes one fragment."""
     allow_empty: bool = False
-    """Accept a set without any event in a time bin, which is an error otherwise."""
+    """Accept a set without any event in a time bin; otherwise this is an error."""
     executor: ExecutorName = "auto"
-    """Who runs the transform; which one it was is provenance."""
+    """Implementation of the transform; the manifest records it as provenance."""
 
 
 class Recipe(Spec):
-    """What to build, from TOML."""
+    """A recipe: the contents of the TOML file."""
 
     name: Name
     """Name of the result: a ref with one feature set per split."""
     max_bins: Size = DEFAULT_MAX_BINS
     """A recording with more time bins is an error."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
-    """Stores that are asked, in order, before anything is computed; a folder is relative to the recipe's own."""
+    """Stores to search, in order, before anything is computed; a folder is relative to the recipe's folder."""
     source: RecipeSource
     transform: Chain
     """Operations, ``[[transform]]`` tables in order."""
@@ -82,29 +82,29 @@ def load_recipe(path: Path | str) -> Recipe:
     Raises
     ------
     SourceNotFoundError
-        There is no such file.
+        The file does not exist or cannot be read.
     SpecError
-        It is no TOML, or does not describe a recipe; every problem is listed with its path.
+        The file is not TOML or not a recipe; the message lists every problem with its path.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows put a mark in front
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
     except IsADirectoryError:
         raise SourceNotFoundError(
-            f"the recipe {path} is a folder: name a TOML file", path=str(path)
+            f"the recipe {path} is a folder: pass a TOML file", path=str(path)
         ) from None
     except (FileNotFoundError, NotADirectoryError):
-        raise SourceNotFoundError(f"there is no recipe {path}{_near(path)}", path=str(path)) from None
+        raise SourceNotFoundError(f"no recipe at {path}{_near(path)}", path=str(path)) from None
     except OSError as error:
         raise SourceNotFoundError(
-            f"the recipe {path} can't be read: {error.strerror}", path=str(path)
+            f"cannot read the recipe {path}: {error.strerror}", path=str(path)
         ) from error
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path} is no UTF-8 text: {error}", path=str(path)) from None
+        raise SpecError(f"{path} is not UTF-8 text: {error}", path=str(path)) from None
     try:
         mapping = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path} is no TOML: {error}", path=str(path)) from None
+        raise SpecError(f"{path} is not TOML: {error}", path=str(path)) from None
     return Recipe.from_mapping(mapping, origin=str(path))
 
 

@@ -1,7 +1,7 @@
-"""The lock of a recipe: which feature sets it gave, so that a colleague without the raw data can find them.
+"""The lock of a recipe: keys and digests of its feature sets, to find them without the recordings.
 
-It lies beside the recipe (``mine.toml`` → ``mine.lock``) and belongs into version control. A shipped recipe is nobody's to
-lock: beside it none is written, unless somebody says where.
+The lock is a file next to the recipe (``mine.toml`` → ``mine.lock``) and belongs in version control. A shipped recipe gets no
+lock unless the caller passes a path.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ logger = logging.getLogger(__name__)
 
 
 class RecipeLock(Spec):
-    """Keys and digests of everything that a recipe gave."""
+    """Keys and digests of the feature sets of a recipe."""
 
     format: Literal[1] = FORMAT
     splits: Annotated[dict[Name, Pin], Field(min_length=1)]
     """Feature set of each split."""
 
     def to_text(self) -> str:
-        """Return JSON that shows changes line by line in version control."""
+        """Return indented JSON, so that version control shows changes line by line."""
         return json.dumps(self.to_mapping(), indent=2, sort_keys=True) + "\n"
 
 
 def lock_path(recipe: Path) -> Path:
-    """Return where the lock of a recipe lies."""
+    """Return the default path of the lock of a recipe: next to it."""
     return recipe.with_suffix(".lock")
 
 
 @dataclass(frozen=True, slots=True)
 class LockFile:
-    """Where the lock of a recipe is read, and whether it is written there.
+    """Path of the lock of a recipe, and whether a build writes it.
 
     Attributes
     ----------
     path : Path or None
-        The file, which need not exist; None if there can be none.
+        The file, which need not exist; None for a recipe without a file.
     writable : bool
         Whether a build writes it.
     """
@@ -60,19 +60,21 @@ class LockFile:
 
     @classmethod
     def of(cls, recipe: Path | None, chosen: str | Path | None = None) -> LockFile:
-        """Return the lock file of a recipe: `chosen`, else beside the recipe; beside a shipped one it is only read.
+        """Return the lock file of a recipe: `chosen`, else the file next to the recipe, read-only for a shipped recipe.
 
         Raises
         ------
         UsageError
-            `chosen` can't be written: it is a folder, or its folder does not exist.
+            `chosen` is a folder, or its parent folder does not exist.
         """
         if chosen is not None:
             path = expand_home(chosen)
-            if path.is_dir() or not path.parent.is_dir():
-                what = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
+            if path.is_dir():
+                raise UsageError(f"the lock {path} is a folder: pass a file", path=str(path))
+            if not path.parent.is_dir():
                 raise UsageError(
-                    f"the lock {path} {what}: name a file in a folder that exists", path=str(path)
+                    f"no folder at {path.parent} for the lock {path}: pass a file in an existing folder",
+                    path=str(path),
                 )
             return cls(path, True)
         if recipe is None:
@@ -80,11 +82,11 @@ class LockFile:
         return cls(lock_path(recipe), not is_shipped(recipe))
 
     def read(self) -> RecipeLock | None:
-        """Read the lock; None if there is none."""
+        """Return the lock, or None if the file does not exist."""
         return read_lock(self.path) if self.path is not None else None
 
     def refuse_other_digests(self, lock: RecipeLock | None, pins: Mapping[str, Pin]) -> None:
-        """Raise `ConflictError` if a set has another digest than the lock pins under the same keys."""
+        """Raise `ConflictError` if the lock pins another digest under the same keys."""
         for split, pin in pins.items():
             old = lock.splits.get(split) if lock is not None else None
             if old is None or (old.transform_key, old.source_key) != (pin.transform_key, pin.source_key):
@@ -92,19 +94,19 @@ class LockFile:
             if old.digest != pin.digest:
                 raise ConflictError(
                     f"{self.path} pins {split} with digest {old.digest[:12]}, the store has {pin.digest[:12]} under "
-                    "the same keys: one of the two is wrong; verify the store, or delete the lock",
+                    "the same keys, so one of the two is wrong: verify the store, or delete the lock",
                     path=str(self.path),
                 )
 
     def update(self, lock: RecipeLock | None, pins: Mapping[str, Pin]) -> None:
-        """Write what a build gave, if that is not what the lock pins already."""
+        """Write `pins` to the lock if they changed; warn of each pin that is replaced."""
         if not self.writable or self.path is None or (lock is not None and lock.splits == pins):
             return
         for split, old in lock.splits.items() if lock is not None else ():
             if split in pins and pins[split] != old:
                 logger.warning(
-                    "%s pinned %s with digest %s, this gave %s: other recordings or another transform; the lock is "
-                    "rewritten, version control shows the change",
+                    "%s pinned %s with digest %s, this build has %s: the recordings or the transform changed. The lock "
+                    "is rewritten; version control shows the change",
                     self.path,
                     split,
                     old.digest[:12],
@@ -113,13 +115,17 @@ class LockFile:
         try:
             write_lock(self.path, RecipeLock(splits=dict(pins)))
         except OSError as error:
-            logger.warning("%s could not be written (%s); nothing else is missing", self.path, error.strerror)
+            logger.warning(
+                "cannot write the lock %s: %s. The feature sets themselves are complete",
+                self.path,
+                error.strerror,
+            )
         else:
-            logger.info("%s %s", "wrote" if lock is None else "brought up to date", self.path)
+            logger.info("%s %s", "wrote" if lock is None else "updated", self.path)
 
 
 def read_lock(path: Path) -> RecipeLock | None:
-    """Read a lock; None if there is none.
+    """Return the lock at `path`, or None if the file does not exist.
 
     Raises
     ------
@@ -132,7 +138,7 @@ def read_lock(path: Path) -> RecipeLock | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise SpecError(
-            f"{path} is no lock of a recipe: delete it, the next build writes it anew ({error})"
+            f"{path} is not a lock of a recipe ({error}): delete it; the next build writes a new lock"
         ) from None
     if isinstance(mapping, dict):
         refuse_newer_format(mapping, path=str(path))
@@ -140,6 +146,6 @@ def read_lock(path: Path) -> RecipeLock | None:
 
 
 def write_lock(path: Path, lock: RecipeLock) -> None:
-    """Write a lock, whole or not at all."""
+    """Write a lock atomically."""
     with replacing(path) as temporary:
         temporary.write_text(lock.to_text(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Feature sets that a recipe or a data set asks for, identified by their recordings."""
+"""Feature sets that a recipe or a data set requests, identified by their recordings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 @dataclass(frozen=True, slots=True)
 class RequestedSet:
-    """A feature set that is asked for, and whose recordings are there.
+    """A requested feature set whose recordings exist.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class RequestedSet:
     located : LocatedSource
         The recordings.
     transform : Transform
-        What to do to them.
+        The transform of the recordings.
     digest : str, optional
         Digest that a lock pins for this set.
     """
@@ -44,12 +44,12 @@ class RequestedSet:
 
     @property
     def address(self) -> Address:
-        """Where the set lies, or will lie, in any store."""
+        """Address of the set in any store."""
         return Address(self.transform.key, self.located.source.key)
 
     @property
     def label(self) -> str:
-        """What to call it in messages."""
+        """Name of the set in messages: data set and split."""
         return f"{self.located.source.dataset} {self.split}"
 
 
@@ -63,16 +63,16 @@ def sets_of_recipe(
     recipe : Recipe
         The recipe.
     origin : Path, optional
-        Its file; ``data`` in the recipe is relative to the folder of it, else to the working directory.
+        The file of the recipe; ``data`` in it is relative to the folder of this file, else to the working directory.
     data : str or Path, optional
-        Folder with the recordings, instead of the recipe's.
+        Folder with the recordings; takes precedence over the recipe's.
 
     Raises
     ------
     SpecError
-        The dataset or a split does not exist; the message has the nearest valid name.
+        The data set or a split does not exist; the message names the nearest valid name.
     SourceNotFoundError
-        The data are not there, or neither the recipe nor the caller says where they are.
+        The folder has no recordings, or neither the recipe nor the caller names a folder.
     """
     where = str(origin) if origin is not None else "the recipe"
     source = recipe.source
@@ -83,7 +83,7 @@ def sets_of_recipe(
     folder = data_folder(recipe, origin=origin, data=data)
     if folder is None:
         raise SourceNotFoundError(
-            f"{where} does not say where the recordings are: give --data FOLDER, or data under [source]"
+            f"{where} names no folder with recordings: pass --data FOLDER, or set data under [source]"
         )
     requested = []
     for column in source.columns:
@@ -93,7 +93,7 @@ def sets_of_recipe(
             raise _wrong(where, "source.columns", error) from None
     for split in source.splits or known:
         if split not in known:
-            message = f"unknown split {split!r} of {source.dataset}, it has {', '.join(known)}"
+            message = f"unknown split {split!r} of {source.dataset}; its splits are {', '.join(known)}"
             raise _wrong(where, "source.splits", UnknownNameError(message))
         located = make_source(
             source.dataset,
@@ -109,29 +109,27 @@ def sets_of_recipe(
 
 
 def set_of_dataset(dataset: object, transform: object) -> RequestedSet:
-    """Return the feature set that a Tonic dataset, or a located source, describes.
+    """Return the feature set that a Tonic data set or a located source describes.
 
     Raises
     ------
     UnsupportedTransformError
-        Something has no spec; it is named.
+        A part of the transform has no spec; the message names it.
     UsageError
-        There is no transform, or there are two.
+        No transform is given, or two are.
     """
     if isinstance(dataset, LocatedSource):
         if transform is None:
-            raise UsageError("a source has no transform of its own: give transform=")
+            raise UsageError("a LocatedSource has no transform: pass transform=")
         return RequestedSet(dataset.source.split, dataset, _spec(transform))
     known = dataset_from_tonic(dataset)
     if transform is not None and known.transform is not None:
         raise UsageError(
-            f"{known.dataset} has a transform already: leave out transform=, or make it without one"
+            f"{known.dataset} has a transform already: omit transform=, or create the data set without a transform"
         )
     chosen = transform if transform is not None else known.transform
     if chosen is None:
-        raise UsageError(
-            f"there is no transform: give {known.dataset}(transform=…) or preprocess(transform=…)"
-        )
+        raise UsageError(f"no transform: pass {known.dataset}(transform=…) or preprocess(transform=…)")
     return RequestedSet(known.split, make_source(known.dataset, known.split, known.folder), _spec(chosen))
 
 
@@ -140,7 +138,7 @@ def _spec(transform: object) -> Transform:
 
 
 def data_folder(recipe: Recipe, *, origin: Path | None, data: str | Path | None = None) -> Path | None:
-    """Return the folder with a recipe's recordings, which need not exist: `data`, else the recipe's own; None if neither."""
+    """Return the folder with a recipe's recordings: `data`, else the recipe's; None without either. It need not exist."""
     if data is not None:
         return Path(data)
     return None if recipe.source.data is None else beside(recipe.source.data, origin)

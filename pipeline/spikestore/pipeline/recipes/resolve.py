@@ -1,10 +1,10 @@
-"""From a recipe to its feature sets: which ones it asks for, which of them exist already, and what is missing.
+"""Resolve a recipe: which feature sets it requests, which of them exist, and which are missing.
 
-Used by everything that takes a recipe: preprocess, jobs of an array, plan and repair.
+Used by all commands that take a recipe: preprocess, jobs of an array, plan and repair.
 
-1. `OpenedRecipe` is a recipe with what belongs to it: its file, its lock, the folder with the recordings.
-2. `OpenedRecipe.requested_sets` identifies the sets: by their recordings, or by the lock where there are none.
-3. `resolve` looks for each of them in the store, then in the upstreams.
+1. `OpenedRecipe` is a recipe with its file, its lock and the folder with its recordings.
+2. `OpenedRecipe.requested_sets` identifies the sets by their recordings, or by the lock if the recordings are missing.
+3. `resolve` looks up each set in the store, then in the upstreams.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LockedSet:
-    """A feature set that a recipe asks for without recordings: only the lock can identify it.
+    """A requested feature set whose recordings are missing; only the lock identifies it.
 
     Attributes
     ----------
@@ -41,9 +41,9 @@ class LockedSet:
     recipe : Recipe
         The recipe.
     pin : Pin or None
-        What the lock pins for the split.
+        The pin of the split; None if the lock has none.
     no_recordings : SourceNotFoundError
-        Why nothing can be computed.
+        Why the set cannot be computed.
     """
 
     split: str
@@ -53,12 +53,12 @@ class LockedSet:
 
     @property
     def label(self) -> str:
-        """What to call it in messages."""
+        """Name of the set in messages: data set and split."""
         return f"{self.recipe.source.dataset} {self.split}"
 
     @property
     def transform(self) -> Transform:
-        """What the recipe does to the recordings."""
+        """The transform of the recipe."""
         return self.recipe.transform_spec()
 
     @property
@@ -68,66 +68,66 @@ class LockedSet:
 
     @property
     def address(self) -> Address | None:
-        """Where the set lies in any store; None if the lock pins none under the recipe's transform."""
+        """Address of the set in any store; None if the lock has no pin with the recipe's transform."""
         pin = self.pin
         if pin is None or pin.transform_key != self.transform.key:
             return None
         return Address(pin.transform_key, pin.source_key)
 
     def refuse_other_set(self, features: FeatureSet) -> None:
-        """Raise if a set that was found is not what the lock and the recipe say.
+        """Raise if `features` contradicts the lock or the recipe.
 
         Raises
         ------
         ConflictError
-            It has another digest than the lock pins.
+            The lock pins another digest.
         UsageError
-            Its recordings were read in another way than the recipe says.
+            A field of the source differs from the recipe.
         """
         if self.digest is not None and features.digest != self.digest:
             raise ConflictError(
                 f"the lock pins {self.label} with digest {self.digest[:12]}, {features.storage.url} has "
-                f"{features.digest[:12]} under the same keys: one of the two is wrong; verify the store, or delete the lock"
+                f"{features.digest[:12]} under the same keys, so one of the two is wrong: verify the store, or delete the lock"
             )
         source = features.manifest.source
         for field in ("dataset", "sort", "on_error", "limit", "columns"):
-            locked, asked = getattr(source, field), getattr(self.recipe.source, field)
+            locked, requested = getattr(source, field), getattr(self.recipe.source, field)
             if field == "columns":
-                asked = tuple(sorted(set(asked)))
-            if locked != asked:
+                requested = tuple(sorted(set(requested)))
+            if locked != requested:
                 raise UsageError(
-                    f"the lock pins {self.label} with {field} = {locked!r}, the recipe says {asked!r}: without the "
-                    "recordings only what is pinned can be had"
+                    f"the lock pins {self.label} with {field} = {locked!r}, the recipe has {field} = {requested!r}; "
+                    "without the recordings only the pinned set is available: pass --data FOLDER, or restore the value"
                 )
 
     def unavailable(self, store: Store, upstreams: Upstreams) -> SourceNotFoundError:
-        """Return the error that the set is neither in the store nor in an upstream."""
+        """Return the error for a set that neither the store nor an upstream has."""
         if self.pin is None:
-            why = f"the lock does not pin {self.split}"
+            reason = f"the lock does not pin {self.split}"
         elif self.address is None:
-            why = f"the lock pins {self.split} under another transform than the recipe has now"
+            reason = f"the lock pins {self.split} with another transform than that of the recipe"
         else:
-            asked = f", nor in {upstreams}" if upstreams else ", and the recipe names no upstreams"
-            why = f"{self.split}, as the lock pins it, is not in {store.storage.url}{asked}"
-        return SourceNotFoundError(f"{self.no_recordings}; and {why}", **self.no_recordings.details)
+            searched = f", nor in {upstreams}" if upstreams else ", and the recipe names no upstreams"
+            reason = f"the pinned set of {self.split} is not in {store.storage.url}{searched}"
+        return SourceNotFoundError(f"{self.no_recordings}; {reason}", **self.no_recordings.details)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedRecipe:
-    """A recipe with what belongs to it.
+    """A recipe with its file, its lock and its recordings.
 
     Attributes
     ----------
     recipe : Recipe
         What to build.
     path : Path or None
-        Its file; None for one that was made in Python.
+        The file; None for a recipe created in Python.
     data : str, Path or None
         Folder with recordings that takes precedence over the recipe's.
     lock_file : LockFile
-        Where its lock is read and written.
+        The file of the lock.
     lock : RecipeLock or None
-        The lock, if there is one.
+        The lock, if it exists.
     """
 
     recipe: Recipe
@@ -147,18 +147,18 @@ class OpenedRecipe:
         recipe : Recipe, Path or str
             The recipe, or its file.
         data : str or Path, optional
-            Folder with the recordings, instead of the recipe's.
+            Folder with the recordings; takes precedence over the recipe's.
         lock : str or Path, optional
-            The lock's file; beside the recipe by default.
+            The file of the lock; by default next to the recipe.
 
         Raises
         ------
         SourceNotFoundError
-            There is no such recipe.
+            The recipe does not exist.
         SpecError
             The recipe or its lock is wrong.
         UsageError
-            `lock` can't be written.
+            `lock` cannot be written.
         """
         path = None if isinstance(recipe, Recipe) else Path(recipe)
         loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -167,7 +167,7 @@ class OpenedRecipe:
 
     @property
     def result_name(self) -> str:
-        """What to call the result, where nobody says so; see `spikestore.pipeline.recipes.shipped.result_name`."""
+        """Default name of the result; see `spikestore.pipeline.recipes.shipped.result_name`."""
         return result_name(self.recipe, self.path, self.data)
 
     @property
@@ -177,7 +177,7 @@ class OpenedRecipe:
 
     @property
     def data_folder(self) -> Path | None:
-        """Folder with the recordings, if it is there."""
+        """Folder with the recordings; None if it does not exist."""
         folder = data_folder(self.recipe, origin=self.path, data=self.data)
         return folder if folder is not None and folder.is_dir() else None
 
@@ -189,14 +189,14 @@ class OpenedRecipe:
         return None
 
     def requested_sets(self) -> Sequence[RequestedSet] | Sequence[LockedSet]:
-        """Return the sets that the recipe asks for; those of the lock where there are no recordings.
+        """Return the sets that the recipe requests; without recordings, those of the lock.
 
         Raises
         ------
         SpecError
-            The dataset or a split does not exist.
+            The data set or a split does not exist.
         SourceNotFoundError
-            The recordings are not there, and there is no lock, or their folder was given by the caller.
+            The recordings are missing, and the recipe has no lock or the caller named the folder.
         """
         try:
             requested = sets_of_recipe(self.recipe, origin=self.path, data=self.data)
@@ -211,16 +211,16 @@ class OpenedRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Which of the requested sets exist.
+    """Requested sets by state: existing, missing or unavailable.
 
     Attributes
     ----------
     existing : dict of str to FeatureSet
-        Sets that need no computation, by split: in the store; in an upstream, where nothing is copied.
+        Sets by split that need no computation: in the store, or in an upstream if nothing is copied.
     missing : list of RequestedSet
-        Sets that have to be computed.
+        Sets to compute.
     unavailable : dict of str to SourceNotFoundError
-        Why sets can be neither found nor computed, by split.
+        Reason by split why a set can be neither found nor computed.
     """
 
     existing: dict[str, FeatureSet]
@@ -228,7 +228,7 @@ class Resolution:
     unavailable: dict[str, SourceNotFoundError]
 
     def refuse_unavailable(self) -> None:
-        """Raise the first `SourceNotFoundError` of `unavailable`, if there is one."""
+        """Raise the first error of `unavailable`, if any."""
         for error in self.unavailable.values():
             raise error
 
@@ -241,29 +241,29 @@ def resolve(
     copy: bool = True,
     progress: Progress | None = None,
 ) -> Resolution:
-    """Look for sets in the store, then in the upstreams.
+    """Look up sets in the store, then in the upstreams.
 
     Parameters
     ----------
     requested : iterable of RequestedSet or LockedSet
         The sets.
     store : Store
-        Where they are, or go.
+        The store to search first and to copy into.
     upstreams : Upstreams
-        Stores to ask for what is not there.
+        Stores to search for sets that the store lacks.
     copy : bool
-        Copy what an upstream has into the store; otherwise it is only looked up, for ``plan``.
+        Copy sets of an upstream into the store; False only looks them up, for ``plan``.
     progress : callable, optional
         Called during copies as ``progress(bytes_done, bytes_total, label)``.
 
     Raises
     ------
     ConflictError
-        The store has another digest than the lock pins, and there are no recordings to tell which one is right.
+        The store has another digest than the lock pins, and the recordings are missing to decide which is right.
     UsageError
-        The lock is of recordings that are read in another way than the recipe says.
+        A field of the locked source differs from the recipe.
     StoreError
-        The store can't be written to, or is full.
+        The store cannot be written to, or is full.
     """
     resolution = Resolution({}, [], {})
     for wanted in requested:
@@ -301,6 +301,6 @@ def _find(
             wanted.label,
             len(features),
             features.digest[:12],
-            ", and as the lock pins it: no recordings are needed" if isinstance(wanted, LockedSet) else "",
+            "; it matches the lock, so no recordings are needed" if isinstance(wanted, LockedSet) else "",
         )
     return features

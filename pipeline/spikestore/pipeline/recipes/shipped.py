@@ -1,4 +1,4 @@
-"""The recipes that come with spikestore, and which one is meant."""
+"""The recipes that spikestore ships, and the choice of a recipe by name, file or recordings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spikestore.store_schemas.errors import UsageError
 _HERE = Path(__file__).parent
 
 INSTALLED = _HERE
-"""Where the recipes are in an installed package; an editable install has them at the top of its checkout."""
+"""Folder of the recipes in an installed package; an editable install has them at the top of its checkout."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -29,7 +29,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def is_shipped(path: Path) -> bool:
-    """Tell whether a recipe is one that comes with spikestore, rather than somebody's own beside it."""
+    """Return whether spikestore ships this recipe file; a user's file in the same folder is not shipped."""
     known = {"demo", *map(str.lower, DATASETS)}
     resolved = path.parent.resolve() / path.name
     return any(
@@ -40,17 +40,17 @@ def is_shipped(path: Path) -> bool:
 
 
 def result_name(recipe: Recipe, origin: Path | None, data: str | Path | None) -> str:
-    """Return what to call the sets that a recipe gives, where nobody says so.
+    """Return the default name of the result of a recipe.
 
-    That is the recipe's own name; but a shipped recipe on somebody's own recordings gives sets that are called after
-    the folder too: ``ssc-100ch-4ms-birdsong``.
+    This is the name in the recipe. For a shipped recipe with other recordings, the name of their folder is appended:
+    ``ssc-100ch-4ms-birdsong``.
 
     Parameters
     ----------
     recipe : Recipe
         The recipe.
     origin : Path, optional
-        Its file.
+        The file of the recipe.
     data : str or Path, optional
         Folder with recordings that takes precedence over the recipe's.
     """
@@ -63,7 +63,7 @@ def result_name(recipe: Recipe, origin: Path | None, data: str | Path | None) ->
             return recipe.name
     plain = unicodedata.normalize("NFKD", folder.name).encode("ascii", "ignore").decode().lower()
     plain = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if not plain:  # letters that no name may have
+    if not plain:  # no letter of the folder is allowed in a name
         plain = hashlib.sha256(str(folder.name).encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"{recipe.name}-{plain}"[:63].rstrip("-")
 
@@ -71,31 +71,32 @@ def result_name(recipe: Recipe, origin: Path | None, data: str | Path | None) ->
 def choose_recipe(
     recipe: str | None, data: str | None, *, ask: Callable[[list[str]], str] | None = None
 ) -> Path:
-    """Return the recipe that somebody means.
+    """Return the file of the recipe that the arguments select.
 
     Parameters
     ----------
     recipe : str, optional
         A file, or the name of a shipped recipe.
     data : str, optional
-        Folder with recordings; without `recipe` the dataset is found by its files.
+        Folder with recordings; without `recipe` its files identify the data set.
     ask : callable, optional
-        Asks a person for one of several datasets; without it that is an error.
+        Called with the names of several possible data sets, returns the user's choice; None makes this an error.
 
     Raises
     ------
     UsageError
-        Neither was given, or the folder's dataset is not clear.
+        Neither was given, or the files fit several data sets.
     SourceNotFoundError
-        The folder has no known dataset.
+        The folder has no files of a known data set.
     """
     shipped = shipped_recipes()
     if recipe is not None:
-        # A file goes before a shipped recipe; a name without a suffix and without a file can only be the latter.
+        # An existing file takes precedence over a shipped recipe of this name.
         return shipped[recipe] if recipe in shipped and not Path(recipe).is_file() else Path(recipe)
     if data is None:
         raise UsageError(
-            f"say which recipe (shipped are {', '.join(shipped)}), or --data FOLDER with files of {_or(DATASETS)}"
+            f"no recipe and no recordings: pass a recipe (shipped: {', '.join(shipped)}), "
+            f"or --data FOLDER with files of {_or(DATASETS)}"
         )
     try:
         dataset = find_dataset(data)
@@ -106,7 +107,7 @@ def choose_recipe(
         answer = ask(list(candidates)).strip()
         by_lower = {name.lower(): name for name in candidates}
         if answer.lower() not in by_lower:
-            raise UsageError(f"{answer!r} is none of {', '.join(candidates)}") from None
+            raise UsageError(f"the data set must be {_or(candidates)}, got {answer!r}") from None
         dataset = by_lower[answer.lower()]
     return shipped[dataset.lower()]
 

@@ -47,9 +47,7 @@ class NumpyChain:
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
         x, y, p = transform.to_frame.sensor_size
         if not has_y and y != 1:
-            raise UsageError(
-                f"sensor_size ({x}, {y}, {p}): events without y need a sensor with one row, ({x}, 1, {p})"
-            )
+            raise UsageError(f"sensor_size must be ({x}, 1, {p}) for events without y, got ({x}, {y}, {p})")
         self.transform = transform
         self.has_y = has_y
         self._sites = transform.sites(has_y=has_y)

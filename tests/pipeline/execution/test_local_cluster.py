@@ -33,7 +33,7 @@ def test_workers_that_end_as_they_start_are_not_waited_for(monkeypatch: pytest.M
 
     monkeypatch.setattr(local_cluster.WorkerProcesses, "_launch", launch)
     with (
-        pytest.raises(WorkerError, match=r"end again and again \(status 3\).*Give --workers 0"),
+        pytest.raises(WorkerError, match=r"end repeatedly \(status 3\).*pass --workers 0"),
         open_scheduler(1) as runs,
     ):
         list(runs.run(JOB, [0]))
@@ -47,5 +47,5 @@ def test_the_last_worker_that_is_given_up_ends_the_build(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(schedulers, "_build_in_worker", die)
     monkeypatch.setattr(local_cluster, "_REPLACEMENTS", 0)
-    with pytest.raises(WorkerError, match=r"end again and again \(status 3\)"), open_scheduler(1) as runs:
+    with pytest.raises(WorkerError, match=r"end repeatedly \(status 3\)"), open_scheduler(1) as runs:
         list(runs.run(JOB, [0]))

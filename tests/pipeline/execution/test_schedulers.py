@@ -195,10 +195,14 @@ def test_one_task_a_fragment() -> None:
     [
         (RecordingError("file: recording 3: bad"), RecordingError, "file: recording 3: bad"),
         (StorageFullError("no space left"), StorageFullError, "no space left"),
-        (killed(), WorkerError, "workers died 4 times on one fragment.*fewer workers"),
-        (CommClosedError("gone"), WorkerError, r"the cluster failed \(gone\): run again to resume"),
-        (FutureCancelledError("task", "lost\nfor ever"), WorkerError, "the cluster failed .*lost for ever"),
-        (ConnectionResetError("reset"), WorkerError, "the cluster failed"),
+        (killed(), WorkerError, "4 workers died while building the same fragment.*fewer workers"),
+        (CommClosedError("gone"), WorkerError, r"the Dask cluster failed \(gone\): rerun to resume"),
+        (
+            FutureCancelledError("task", "lost\nfor ever"),
+            WorkerError,
+            "the Dask cluster failed .*lost for ever",
+        ),
+        (ConnectionResetError("reset"), WorkerError, "the Dask cluster failed"),
     ],
 )
 def test_errors_arrive_as_ours_and_the_rest_is_cancelled(

@@ -1,1 +1,1 @@
-"""Where tasks run."""
+"""Execution: fragment tasks, and the schedulers that run them."""

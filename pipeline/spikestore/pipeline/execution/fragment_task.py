@@ -1,7 +1,7 @@
-"""One task: read the recordings of one fragment, transform them, store the fragment.
+"""The task of a build: read the recordings of one fragment, transform them, and store the fragment.
 
-Runs in a worker process, in any order, as often as Dask likes: everything it writes is put-if-absent, and a
-fragment that has its record already costs one look.
+Dask may run a task in any worker, in any order and more than once: all writes are put-if-absent, and a stored fragment
+costs one look-up.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from spikestore.store_schemas.layout import SKIPPED_LABEL, Layout
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 READ_BLOCK = 256
-"""Most recordings that are read at once."""
+"""Maximum number of recordings per block."""
 
 READ_EVENTS = 8_000_000
-"""About how many events are read at once: gestures have 400,000 in a recording, spoken words 8,000."""
+"""Approximate maximum number of events per block: a gesture has about 400,000, a spoken word 8,000."""
 
 LOSSY_SHARE = 0.05
-"""A sample that loses more than this share of its events, because no bin holds them, is worth a warning."""
+"""Share of events in no time bin above which a sample counts as lossy; lossy samples are reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class FragmentJob:
-    """What all fragments of a build share; goes to the workers with every task, a few kilobytes.
+    """Inputs of the tasks of a build, sent to the workers with each task (a few kilobytes).
 
     Attributes
     ----------
@@ -49,9 +49,9 @@ class FragmentJob:
     located : LocatedSource
         The recordings.
     transform : Transform
-        What is done to them.
+        Transform of the recordings.
     executor : {"auto", "fused", "tonic"}
-        Who does it; the samples are the same.
+        Implementation of the transform; the samples are the same.
     """
 
     build: Build
@@ -61,50 +61,50 @@ class FragmentJob:
 
     @property
     def plan(self) -> Plan:
-        """The build's plan."""
+        """The plan of the build."""
         return self.build.plan
 
     def only(self, fragment: int) -> FragmentJob:
-        """Return what one fragment needs of this, to be sent to a worker."""
+        """Return a copy with only the recordings of one fragment, to send to a worker."""
         return replace(self, located=self.located.part(self.plan.rows(fragment)))
 
 
 class FragmentContent(NamedTuple):
-    """What the samples of one fragment have in common; a look at whole columns, which no stored document has."""
+    """Summary of the samples of one fragment, for the report of degenerate sets; it is not stored."""
 
     recordings: int
     """Recordings that were not skipped."""
     without_events: int
-    """Those that have events, but none of them in a time bin."""
+    """Recordings that have events, but none in a time bin."""
     labels: tuple[int, int] | None
     """Smallest and largest label; None if all recordings were skipped."""
     sites: tuple[int, int] | None
-    """Smallest and largest site that has a count, None if none has; only exact where the two are the same."""
+    """Smallest and largest site with a count, None without counts; exact only if both are equal."""
 
 
 class FragmentReport(NamedTuple):
-    """What a task says when it is done."""
+    """Result of a finished task."""
 
     fragment: int
     samples: int
     nnz: int
     seconds: float
-    """Spent in the task; about 0 if another builder had stored the fragment already."""
+    """Time of the task; about 0 if another builder had stored the fragment."""
     content: FragmentContent | None = None
-    """None if another builder had stored the fragment already."""
+    """None if another builder had stored the fragment."""
 
 
 def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
-    """Store one fragment, unless it has its record already.
+    """Build and store one fragment, unless it is stored already; return a report.
 
     Raises
     ------
     RecordingError
-        A recording can't be transformed, and the source does not say ``on_error = "skip"``.
+        A recording cannot be transformed, and ``on_error`` of the source is not ``"skip"``.
     SourceChangedError
-        A file is no longer the one that was hashed.
+        A file changed after it was hashed.
     StoreError
-        The fragment can't be stored.
+        The fragment cannot be stored.
     """
     began = time.perf_counter()
     build = job.build
@@ -122,11 +122,11 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
 
 
 _FIRST_LOOK = 4096
-"""Non-zeros that nearly always show that there is more than one site."""
+"""Non-zeros to check first: they nearly always have more than one site."""
 
 
 def content_of(columns: SampleColumns, layout: Layout) -> FragmentContent:
-    """Return what the samples of a fragment have in common."""
+    """Return the summary of the samples of a fragment."""
     label = np.asarray(columns.label)
     labels = label[label != SKIPPED_LABEL]
     silent = (label != SKIPPED_LABEL) & (columns.nnz == 0) & (columns.extras["n_events"] > 0)
@@ -146,16 +146,16 @@ def content_of(columns: SampleColumns, layout: Layout) -> FragmentContent:
 def transform_rows(
     job: FragmentJob, reader: Reader, rows: range
 ) -> tuple[SampleColumns, list[SkippedRow], EventCounts]:
-    """Read and transform recordings; the next block is read while the last one is transformed.
+    """Read and transform recordings, reading the next block during the transform of the current one.
 
     Returns
     -------
     columns : SampleColumns
-        One row for each of `rows`; `Build.put_fragment` checks them and brings them to stored dtypes.
+        One row for each of `rows`; `Build.put_fragment` validates them and converts them to stored dtypes.
     skipped : list of SkippedRow
-        Rows without a sample, and why.
+        Rows without a sample, with the reason.
     events : EventCounts
-        What happened to the events.
+        Numbers of all, cropped and dropped events.
     """
     source, layout = job.located.source, job.plan.layout
     chain = block_chain(job.transform, job.executor, has_y=reader.has_y)
@@ -167,14 +167,13 @@ def transform_rows(
     blocks = (
         reader.read_block(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size)
     )
-    # One block ahead, so that memory stays bounded: it pays where reading waits for a disk or, as in `vlen_heap`, lets
-    # the interpreter's lock go.
+    # One block ahead bounds memory. It pays if reading waits for a disk or releases the GIL, as in `vlen_heap`.
     with closing(Prefetcher(blocks, 1)) as stream:
         for block in stream:
             samples = chain(block, name_of=reader.name_of, sort=source.sort)
             if samples.errors and source.on_error != "skip":
                 first = samples.errors[min(samples.errors)]
-                hint = 'fix it, or set on_error = "skip" under [source] to leave such recordings out'
+                hint = 'fix the recording, or set on_error = "skip" under [source] to skip such recordings'
                 raise RecordingError(f"{first.message}: {hint}", **first.details) from first
             errors |= samples.errors
             parts.append(_columns(block, samples, layout))
@@ -184,7 +183,7 @@ def transform_rows(
 
 
 def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:
-    """Return the rows of a block; a skipped row is all zeros, with the label for that."""
+    """Return the rows of a block; a skipped row is all zeros with `SKIPPED_LABEL`."""
     good = np.ones(len(block), bool)
     good[[row - block.first_row for row in samples.errors]] = False
     extras = {

@@ -1,17 +1,16 @@
-"""Dask workers on this machine: they live as long as the process that started them, and no longer.
+"""Dask workers on this machine that end together with the process that started them.
 
-`distributed.LocalCluster` re-imports the user's script in every worker, which fails without a main guard.
-`SubprocessCluster` does not, but its processes stay for ever when their parent is killed, and Ctrl-C reaches all of
-them at once: the cluster then falls apart while it is being closed. So here
+`distributed.LocalCluster` re-imports the user's script in every worker, which fails without a main guard. The processes of
+`SubprocessCluster` survive if their parent is killed, and Ctrl-C reaches all of them while the cluster closes. Therefore
 
 1. the scheduler runs in a thread of this process, as with `LocalCluster`, and listens on loopback only;
-2. each worker is a process in a session of its own, out of reach of the terminal's Ctrl-C;
-3. each reads from a pipe what it shall be, and ends when that closes, however this process ended;
-4. there is no nanny, which would take as long to start as the worker behind it: one that dies is replaced from here;
-5. workers begin to load what they need before this process imports Dask itself;
-6. their logs go nowhere, unless spikestore's own log is at level DEBUG.
+2. each worker is a process in its own session, which the terminal's Ctrl-C does not reach;
+3. each worker reads its specification from a pipe, and ends when the pipe closes, however this process ended;
+4. no nannies run, which take as long to start as a worker: this process replaces a worker that dies;
+5. workers load their imports before this process imports Dask itself;
+6. worker logs are discarded unless the log level of spikestore is DEBUG.
 
-Also the module that such a process runs: ``python -m spikestore.pipeline.execution.local_cluster``.
+Workers run this module: ``python -m spikestore.pipeline.execution.local_cluster``.
 """
 
 from __future__ import annotations
@@ -35,34 +34,34 @@ logger = logging.getLogger(__name__)
 _HOST = "127.0.0.1"
 
 _SIGKILL = getattr(signal, "SIGKILL", None)
-"""None on Windows, where a process ends with a status and never by a signal."""
+"""None on Windows, which has no signal 9."""
 
 _REPLACEMENTS = 20
-"""Dask gives up on a fragment whose workers died four times: this is for workers that can't even start."""
+"""Replacements of one worker: a limit for workers that cannot start, because Dask itself retries a fragment only four times."""
 
-_TOLD = 3
-"""Ends of one worker that are warned of: workers that can't even start end 20 times in a few seconds."""
+_WARNED_ENDS = 3
+"""Ends of one worker that are logged as warnings: workers that cannot start end 20 times in a few seconds."""
 
 _FOR_LONG_TASKS = {
-    # Tasks are few and long: nobody needs a look at their stacks a hundred times a second.
+    # Tasks are few and long: no profile with a hundred stacks a second.
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
 }
 
 
 class WorkerProcesses:
-    """Worker processes: some wait to be told which worker to be, the others are.
+    """Processes of local workers: prepared ones that wait for a specification, and running workers.
 
     Parameters
     ----------
     environment : mapping of str to str
-        Variables that are set in them only.
+        Environment variables for the workers only.
 
     Attributes
     ----------
     ends : list of str
-        How processes ended that nobody asked to end, in order.
+        Descriptions of the unexpected ends of workers, in order.
     given_up : int
-        Workers that ended too often to be replaced again.
+        Number of workers that ended too often to be replaced again.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -72,21 +71,21 @@ class WorkerProcesses:
         self.given_up = 0
 
     def prepare(self, count: int) -> None:
-        """Start processes that load what a worker needs."""
+        """Start `count` processes that load the imports of a worker and wait."""
         for _ in range(count):
             self._waiting.append(self._launch())
 
     def worker(self, scheduler: str, spec: dict[str, Any]) -> subprocess.Popen[bytes]:
-        """Return a process that becomes a worker."""
+        """Turn a prepared or a new process into a worker, and return it."""
         process = self._waiting.pop() if self._waiting else self._launch()
         pipe = cast("IO[bytes]", process.stdin)
-        with contextlib.suppress(BrokenPipeError):  # it died already: whoever waits for it will see
+        with contextlib.suppress(BrokenPipeError):  # it died already, which its watcher reports
             pipe.write(json.dumps([scheduler, spec]).encode() + b"\n")
             pipe.flush()
         return process
 
     def close(self) -> None:
-        """End those that wait."""
+        """Kill the waiting processes."""
         while self._waiting:
             end(self._waiting.pop())
 
@@ -102,7 +101,7 @@ class WorkerProcesses:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and wait for its end."""
+    """Kill a process and wait until it has ended."""
     process.kill()
     process.wait()
     if process.stdin is not None:
@@ -111,7 +110,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def how_it_ended(returncode: int) -> str:
-    """Say in words how a process ended; the kernel kills with signal 9 whoever takes the last memory."""
+    """Describe how a process ended; Linux ends a process with signal 9 if memory runs out."""
     if returncode >= 0:
         return f"status {returncode}"
     return f"signal {-returncode}{': out of memory?' if -returncode == _SIGKILL else ''}"
@@ -119,12 +118,12 @@ def how_it_ended(returncode: int) -> str:
 
 @contextlib.contextmanager
 def worker_processes(count: int, environment: Mapping[str, str]) -> Iterator[WorkerProcesses]:
-    """Start processes that load what a worker needs; they end, at the latest, with the block.
+    """Start `count` waiting worker processes; those still waiting are killed at the end of the block.
 
     Raises
     ------
     OSError
-        They could not be started.
+        A process could not be started.
     """
     processes = WorkerProcesses(environment)
     try:
@@ -135,19 +134,19 @@ def worker_processes(count: int, environment: Mapping[str, str]) -> Iterator[Wor
 
 
 def local_cluster(workers: int, processes: WorkerProcesses) -> Any:
-    """Make workers of one thread each; a `distributed.SpecCluster`, to be closed by the caller.
+    """Return a `distributed.SpecCluster` of single-threaded workers, which the caller closes.
 
     Parameters
     ----------
     workers : int
-        How many. They come when they are ready, which may be later.
+        Number of workers. They connect when they are ready, possibly after this function returns.
     processes : WorkerProcesses
-        From `worker_processes`.
+        Processes for the workers, from `worker_processes`.
 
     Raises
     ------
     OSError, RuntimeError
-        They could not be started.
+        The scheduler or a worker could not be started.
     """
     import dask
     from distributed import Scheduler, SpecCluster
@@ -155,7 +154,7 @@ def local_cluster(workers: int, processes: WorkerProcesses) -> Any:
     from distributed.worker_memory import parse_memory_limit
 
     class Worker(ProcessInterface):
-        """A process that is replaced when it dies."""
+        """A worker process that is replaced when it dies."""
 
         process: subprocess.Popen[bytes] | None = None
         watch: asyncio.Task[None] | None = None
@@ -185,14 +184,14 @@ def local_cluster(workers: int, processes: WorkerProcesses) -> Any:
                 while self.process is not None and self.process.poll() is None:
                     await asyncio.sleep(0.2)
                 if self.process is not None:
-                    level = logging.WARNING if before < _TOLD else logging.DEBUG
-                    why = how_it_ended(self.process.returncode)
-                    processes.ends.append(why)
+                    level = logging.WARNING if before < _WARNED_ENDS else logging.DEBUG
+                    reason = how_it_ended(self.process.returncode)
+                    processes.ends.append(reason)
                     end(self.process)  # its pipe is still open
                     if before == _REPLACEMENTS:
                         processes.given_up += 1
                         return
-                    logger.log(level, "a worker ended unexpectedly (%s) and is replaced", why)
+                    logger.log(level, "a worker ended unexpectedly (%s) and is replaced", reason)
                 self._launch()
 
     options = {
@@ -203,11 +202,11 @@ def local_cluster(workers: int, processes: WorkerProcesses) -> Any:
         "dashboard_address": f"{_HOST}:0",
     }
     worker = {"cls": Worker, "options": options}
-    # All tasks are handed out at once; by default a worker gets the next one when it has told of the last.
+    # Workers queue all tasks at once; by default a worker gets the next task only after it reported the last.
     with dask.config.set({"distributed.scheduler.worker-saturation": float("inf")}):
         return SpecCluster(
             workers=dict.fromkeys(range(workers), worker),
-            # Any free port: by default its HTTP server takes 8787, and Dask warns where that is taken.
+            # Any free port: the default of the HTTP server is 8787, and Dask warns if it is in use.
             scheduler={
                 "cls": Scheduler,
                 "options": {"host": _HOST, "port": 0, "dashboard": False, "dashboard_address": f"{_HOST}:0"},
@@ -219,15 +218,15 @@ def local_cluster(workers: int, processes: WorkerProcesses) -> Any:
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as standard input closes: that is when its parent is gone."""
+    """End this process when standard input closes, which happens when the parent ends."""
     while os.read(0, 1):
         pass
     os._exit(1)
 
 
 def _numba_without_blas() -> None:
-    """Keep numba from importing half of SciPy, to see whether it has BLAS: none of our kernels multiply matrices."""
-    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # which is how one says that it can't be imported
+    """Import numba without SciPy, which it loads only to look for BLAS: no kernel multiplies matrices."""
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # makes its import fail
     try:
         importlib.import_module("numba.np.arraymath")
     finally:
@@ -239,7 +238,7 @@ def _main() -> None:
 
     _numba_without_blas()
     line = b""
-    while not line.endswith(b"\n"):  # unbuffered: the thread below reads on where this stops
+    while not line.endswith(b"\n"):  # unbuffered: the thread below continues to read here
         byte = os.read(0, 1)
         if not byte:
             return

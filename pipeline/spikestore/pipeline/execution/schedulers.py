@@ -1,7 +1,7 @@
-"""Where tasks run: in this process, in its threads, on local workers, or on a Dask cluster that is already there.
+"""Schedulers: run tasks in this process, in its threads, on local workers, or on an existing Dask cluster.
 
-Nothing but task descriptions and short reports passes through the scheduler. Workers have one thread each, with
-the thread pools of BLAS and codecs pinned, and no dashboard listens.
+Only task descriptions and short reports pass through the scheduler. Local workers have one thread each, thread pools of
+BLAS and codecs have size 1, and no dashboard listens.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ _PINNED = dict.fromkeys(
     "1",
 )
 CLUSTER_START = 1.2
-"""Seconds until local workers have started and loaded what they need: row ``from_start`` of `benchmarks.preprocess`."""
+"""Seconds until local workers have started and loaded their imports: row ``from_start`` of `benchmarks.preprocess`."""
 
 THREADS_WORTH = 1.75
-"""Cores that threads are worth, however many there are: row ``threads_against_one`` of `benchmarks.preprocess`.
+"""Speed-up of threads over one core, for any number of threads: row ``threads_against_one`` of `benchmarks.preprocess`.
 
-Measured with two; with more they wait longer for each other where Python itself runs, so no more is counted on.
+Measured with two threads. More threads wait longer for the GIL, so a larger speed-up is not assumed.
 """
 
 _SCHEDULER_TIMEOUT = 20
 _LOCAL_TIMEOUT = 120
 _MOST_EARLY_ENDS = 4
-"""Ends of local workers before the first one is ready."""
-_LOOK_EVERY = 0.05
-"""Seconds between looks at workers; tasks take seconds."""
+"""Maximum number of local workers that end before the first worker is ready."""
+_POLL_SECONDS = 0.05
+"""Interval between checks of the workers; tasks take seconds."""
 _WITHOUT_WORKERS = 600.0
-"""Seconds that a cluster may have no worker in the middle of a build: a batch system may be about to start others."""
-_LOOK_AT_CLUSTER_EVERY = 1.0
-"""Seconds between questions to the scheduler of a cluster."""
+"""Seconds that a cluster may have no worker during a build: a batch system may be starting new workers."""
+_CLUSTER_POLL_SECONDS = 1.0
+"""Interval between requests to the scheduler of a cluster."""
 
 _NOISY = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 
 
 class WorkerError(SpikestoreError):
-    """Workers died, or the cluster can't be reached."""
+    """Workers died, or the cluster cannot be reached."""
 
     kind = "worker"
 
@@ -63,39 +63,40 @@ class Scheduler(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many tasks run at once."""
+        """Number of tasks that run at the same time."""
 
     def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
-        """Build fragments; yield a report for each, as they finish. The first error ends it."""
+        """Build fragments and yield a report when each one finishes; the first error ends the run."""
 
 
 class InProcess:
-    """Runs one fragment after another in this process."""
+    """Scheduler that runs one fragment after another in this process."""
 
     workers = 1
 
     def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
-        """Build fragments, in order."""
+        """Build fragments in order, and yield a report for each."""
         for fragment in fragments:
             yield build_fragment(job, fragment)
 
 
 class Threads:
-    """Runs fragments in threads of this process: compiled passes, codecs, hashes and files free the GIL.
+    """Scheduler that runs fragments in threads of this process.
 
-    Nothing has to be started, so a small set is done before workers would have begun.
+    Compiled passes, codecs, hashes and file access release the GIL. Threads start at once, so a small set is finished
+    before worker processes would be ready.
 
     Parameters
     ----------
     workers : int
-        Threads.
+        Number of threads.
     """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
     def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
-        """Build fragments; after an error, or Ctrl-C, no other is begun."""
+        """Build fragments and yield a report when each one finishes; after an error or Ctrl-C no other starts."""
         ended = threading.Event()
 
         def build(fragment: int) -> FragmentReport | None:
@@ -104,7 +105,7 @@ class Threads:
             try:
                 return build_fragment(job, fragment)
             except BaseException:
-                ended.set()  # here and not in the loop below, which may be late
+                ended.set()  # set here, because the loop below may be late
                 raise
 
         with ThreadPoolExecutor(self.workers, thread_name_prefix="fragment") as pool:
@@ -118,16 +119,16 @@ class Threads:
 
 
 class DaskScheduler:
-    """Runs fragments as tasks of a Dask client.
+    """Scheduler that runs fragments as tasks of a Dask client.
 
     Parameters
     ----------
     client : distributed.Client
-        Connected.
+        A connected client.
     coming : int
-        Workers that have been started; they need not be there yet.
+        Number of local workers that were started; they may connect later.
     processes : WorkerProcesses, optional
-        Those of local workers, to see when none of them is left.
+        Processes of the local workers, to detect that all have ended.
     """
 
     def __init__(self, client: Any, coming: int = 0, processes: WorkerProcesses | None = None) -> None:
@@ -135,18 +136,18 @@ class DaskScheduler:
 
     @property
     def workers(self) -> int:
-        """Threads of all workers, those to come included."""
+        """Number of threads of all workers; started local workers count before they connect."""
         return self._coming or max(1, int(sum(self._client.nthreads().values())))
 
     def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
-        """Build fragments; a fragment whose worker dies is built again elsewhere."""
+        """Build fragments and yield a report when each one finishes; another worker takes over from one that dies."""
         import distributed
         from distributed.client import FutureCancelledError
         from distributed.comm import CommClosedError
 
         if self._coming:
             _wait_for_a_worker(self._client, self._processes)
-        # pure=False: Dask must not take two builds of one fragment for one.
+        # pure=False: Dask must not merge two builds of the same fragment.
         futures = [
             self._client.submit(_build_in_worker, job.only(fragment), fragment, pure=False)
             for fragment in fragments
@@ -157,21 +158,21 @@ class DaskScheduler:
                     yield future.result()
                 except distributed.KilledWorker as error:
                     raise WorkerError(
-                        f"workers died {error.allowed_failures + 1} times on one fragment, most likely for want of "
-                        "memory: run again with fewer workers, or a smaller fragment_samples in [build]"
+                        f"{error.allowed_failures + 1} workers died while building the same fragment, probably out of "
+                        "memory: rerun with fewer workers, or a smaller fragment_samples under [build]"
                     ) from error
                 except (OSError, CommClosedError, FutureCancelledError) as error:
                     if isinstance(error, SpikestoreError):
                         raise
-                    why = " ".join(str(error).split())
-                    raise WorkerError(f"the cluster failed ({why}): run again to resume") from error
+                    reason = " ".join(str(error).split())
+                    raise WorkerError(f"the Dask cluster failed ({reason}): rerun to resume") from error
         finally:
-            # Without this an error would leave the other tasks running.
+            # After an error, the other tasks would continue to run.
             with contextlib.suppress(Exception):
                 self._client.cancel(futures)
 
     def _finished(self, futures: list[Any]) -> Iterator[Any]:
-        """Yield futures as they finish, as long as there are workers: without any, Dask itself waits for ever."""
+        """Yield futures as they finish; raise if all workers are lost, where Dask itself waits for ever."""
         import distributed
 
         finished = distributed.as_completed(futures, loop=self._client.loop)
@@ -182,35 +183,35 @@ class DaskScheduler:
                     absence.look()
                 elif self._processes.given_up >= self._coming:
                     raise _workers_end(self._processes)
-                time.sleep(_LOOK_EVERY)
+                time.sleep(_POLL_SECONDS)
             yield next(finished)
 
 
 class _Absence:
-    """Notices when a cluster has had no worker for too long.
+    """Detects that a cluster has had no worker for too long.
 
     Parameters
     ----------
     client : distributed.Client
-        Of a cluster that others started.
+        Client of an existing cluster.
     """
 
     def __init__(self, client: Any) -> None:
         self._client, self._since = client, math.inf
-        self._next_look = time.monotonic() + _LOOK_AT_CLUSTER_EVERY
+        self._next_look = time.monotonic() + _CLUSTER_POLL_SECONDS
 
     def look(self) -> None:
-        """Ask the scheduler now and then; say when the last worker is lost.
+        """Count the workers, at most once a second; warn when the last worker is lost.
 
         Raises
         ------
         WorkerError
-            None came back in time.
+            No worker connected in time.
         """
         now = time.monotonic()
         if now < self._next_look:
             return
-        self._next_look = now + _LOOK_AT_CLUSTER_EVERY
+        self._next_look = now + _CLUSTER_POLL_SECONDS
         try:
             workers = self._client.nthreads()
         except OSError:  # the scheduler is lost: Dask's client cancels the tasks when it gives up
@@ -220,13 +221,13 @@ class _Absence:
         elif self._since == math.inf:
             self._since = now
             logger.warning(
-                "the Dask cluster has no worker left: waiting %g s for others; finished fragments are stored",
+                "the Dask cluster has no worker left: waiting %g s for new workers; finished fragments are stored",
                 _WITHOUT_WORKERS,
             )
         elif now - self._since > _WITHOUT_WORKERS:
             raise WorkerError(
-                f"the Dask cluster lost all its workers, and none came back within {_WITHOUT_WORKERS:g} s: start workers, and "
-                "run the same command again: it builds only what is missing"
+                f"the Dask cluster lost all its workers, and no worker connected within {_WITHOUT_WORKERS:g} s: start "
+                "workers and rerun the same command; it builds only the missing fragments"
             )
 
 
@@ -234,28 +235,29 @@ class _Absence:
 def open_scheduler(
     workers: int | None = None, scheduler: str | None = None, *, seconds: float = math.inf
 ) -> Iterator[Scheduler]:
-    """Start, or connect to, what runs the tasks; end what was started.
+    """Start a scheduler, or connect to one; processes that were started end with the block.
 
     Parameters
     ----------
     workers : int, optional
-        Local worker processes. 0 runs everything in this process. By default one per core, or as many threads of
-        this process where workers would cost more than they save.
+        Local worker processes; 0 runs all tasks in this process. By default one per core, or as many threads of this
+        process if these finish sooner (`threads_suffice`).
     scheduler : str, optional
-        Address of a running Dask scheduler; nothing is started then.
+        Address of a running Dask scheduler, to use instead of local workers.
     seconds : float
-        About what the work would take one core, to decide by (`threads_suffice`).
+        Approximate time of the work on one core.
 
     Raises
     ------
     UsageError
         Both were given, or `workers` is negative.
     WorkerError
-        The scheduler can't be reached, or no worker starts.
+        The scheduler cannot be reached, or no worker starts.
     """
     if workers is not None and (workers < 0 or scheduler is not None):
         raise UsageError(
-            "workers is a number from 0 on, and has no effect with a scheduler: give one of the two"
+            f"workers must be at least 0 and cannot be combined with a scheduler, got workers = {workers} and "
+            f"scheduler = {scheduler!r}: pass either workers or a scheduler"
         )
     if workers is None and scheduler is None and threads_suffice(seconds, available_cores()):
         yield Threads(available_cores())
@@ -267,7 +269,7 @@ def open_scheduler(
             yield DaskScheduler(client)
     else:
         count = workers or available_cores()
-        # Processes first: they load while this one imports Dask.
+        # Processes first: they load their imports while this process imports Dask.
         with (
             _processes(count) as processes,
             _quiet(),
@@ -283,7 +285,7 @@ def _build_in_worker(job: FragmentJob, fragment: int) -> FragmentReport:
 
 
 def threads_suffice(seconds: float, cores: int) -> bool:
-    """Return whether threads do `seconds` of one core's work before workers of their own, once started, would."""
+    """Return whether threads finish `seconds` of work of one core sooner than worker processes, start included."""
     return seconds / min(cores, THREADS_WORTH) < CLUSTER_START + seconds / cores
 
 
@@ -295,7 +297,7 @@ def _processes(workers: int) -> Iterator[WorkerProcesses]:
         try:
             processes = stack.enter_context(worker_processes(workers, _PINNED))
         except OSError as error:
-            raise WorkerError(f"{workers} local workers could not be started: {error}") from error
+            raise WorkerError(f"cannot start {workers} local workers: {error}") from error
         yield processes
 
 
@@ -306,7 +308,7 @@ def _local_cluster(workers: int, processes: WorkerProcesses) -> Iterator[Any]:
     try:
         cluster = local_cluster(workers, processes)
     except (OSError, RuntimeError) as error:
-        raise WorkerError(f"{workers} local workers could not be started: {error}") from error
+        raise WorkerError(f"cannot start {workers} local workers: {error}") from error
     with cluster:
         yield cluster
 
@@ -318,36 +320,36 @@ def _client(address: Any) -> Iterator[Any]:
 
     try:
         if isinstance(address, str):
-            resolve_address(address)  # a client that fails on it would go on trying to close itself
+            resolve_address(address)  # a client that fails here would try to close itself for ever
         client = distributed.Client(address, timeout=_SCHEDULER_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise WorkerError(f"no Dask scheduler answers at {address}: {error}") from error
+        raise WorkerError(f"no Dask scheduler at {address}: {error}") from error
     with client:
         yield client
 
 
 def _wait_for_a_worker(client: Any, processes: WorkerProcesses | None = None) -> None:
-    """Wait until there is a worker. Local ones may take long on a busy machine, but not end one after the other."""
+    """Wait for the first worker; raise `WorkerError` after a timeout, or if local workers end repeatedly."""
     timeout = _SCHEDULER_TIMEOUT if processes is None else _LOCAL_TIMEOUT
     deadline = time.monotonic() + timeout
     while not client.nthreads():
         if processes is not None and len(processes.ends) >= _MOST_EARLY_ENDS:
             raise _workers_end(processes)
         if time.monotonic() > deadline:
-            raise WorkerError(f"the Dask scheduler has no worker after {timeout} s")
-        time.sleep(_LOOK_EVERY)
+            raise WorkerError(f"the Dask scheduler has no worker after {timeout} s: start workers and rerun")
+        time.sleep(_POLL_SECONDS)
 
 
 def _workers_end(processes: WorkerProcesses) -> WorkerError:
     return WorkerError(
-        f"local workers end again and again ({processes.ends[-1]}): is too little memory, or are too few processes or "
-        "open files allowed (ulimit -a)? Give --workers 0, or fewer workers; --verbose shows what they say"
+        f"local workers end repeatedly ({processes.ends[-1]}): check the limits of memory, processes and open files "
+        "(ulimit -a), and pass --workers 0 or fewer workers; --verbose shows their logs"
     )
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask's log, and that of what it runs on, to itself: what matters is raised as an error."""
+    """Silence the logs of Dask and its event loop; failures are raised as errors."""
     import distributed  # noqa: F401 - it sets levels when it is imported
 
     loggers = [logging.getLogger(name) for name in _NOISY]

@@ -51,8 +51,8 @@ def test_a_missing_recipe_names_the_nearest(run: Run, tmp_path: Path) -> None:
         ("[build]", "[build]\nfragment_samples = 65", ["build.fragment_samples", "64"]),
         ('name = "r"', 'name = "R 1"', ["name"]),
         ("[source]", "[sauce]", ["sauce", "did you mean 'source'"]),
-        ('name = "r"', 'name = "r', ["no TOML", "line 2"]),
-        ("[[transform]]", "[transform]", ["no TOML"]),
+        ('name = "r"', 'name = "r', ["not TOML", "line 2"]),
+        ("[[transform]]", "[transform]", ["not TOML"]),
     ],
 )  # fmt: skip
 def test_a_wrong_recipe(run: Run, tmp_path: Path, data: Path, old: str, new: str, words: list[str]) -> None:

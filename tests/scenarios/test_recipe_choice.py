@@ -80,11 +80,11 @@ def test_a_lock_that_contradicts_the_store_is_refused(run: Run, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("text", "status", "words"),
     [
-        ("{", 2, ["is no lock"]),
+        ("{", 2, ["is not a lock"]),
         ('{"format": 2, "splits": {}}', 1, ["format 2", "newer"]),
         ('{"format": 1, "splits": {"train": {"digest": 7}}}', 2, ["splits.train"]),
-        ("\udcff", 2, ["is no lock"]),
-        (None, 2, ["is no lock"]),
+        ("\udcff", 2, ["is not a lock"]),
+        (None, 2, ["is not a lock"]),
     ],
 )
 def test_a_lock_that_is_none(

@@ -1,4 +1,4 @@
-"""Fill a store: read recordings, transform them, write fragments, commit."""
+"""Pipeline: read recordings, transform them, and commit feature sets to a store."""
 
 from typing import TYPE_CHECKING
 

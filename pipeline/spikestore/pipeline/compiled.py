@@ -1,4 +1,4 @@
-"""How functions are compiled."""
+"""Decorators that compile functions with numba."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile at the first call, and keep the machine code for other processes where there is a place for it."""
-    made: Any = cached_njit(function, nogil=True)
-    return made  # type: ignore[no-any-return]
+    """Compile at the first call, and cache the machine code for other processes if a cache folder is writable."""
+    dispatcher: Any = cached_njit(function, nogil=True)
+    return dispatcher  # type: ignore[no-any-return]
 
 
 def inner(function: _Function) -> _Function:
-    """Compile as part of the functions that call it."""
-    made: Any = numba.njit(nogil=True)(function)
-    return made  # type: ignore[no-any-return]
+    """Compile as part of the calling functions, without a cache entry."""
+    dispatcher: Any = numba.njit(nogil=True)(function)
+    return dispatcher  # type: ignore[no-any-return]

@@ -71,7 +71,7 @@ def test_arguments_that_make_no_sense(tmp_path: Path, data: Path, recipe: Path) 
         built(recipe, tmp_path / "store", frames)
     with pytest.raises(UsageError, match="data= is for recipes"):
         preprocess(ssc(data), store=tmp_path / "store", data=data)
-    with pytest.raises(UsageError, match="a source has no transform"):
+    with pytest.raises(UsageError, match="a LocatedSource has no transform"):
         built(make_source("SSC", "test", data), tmp_path / "store")
     assert len(built(make_source("SSC", "test", data), tmp_path / "store", frames)) == 9
 

@@ -72,7 +72,7 @@ def test_bytes_that_are_no_text_and_a_folder(tmp_path: Path) -> None:
     (tmp_path / "r.lock").write_bytes(b"\xff\xfe")
     (tmp_path / "folder.lock").mkdir()
     for name in ("r.lock", "folder.lock"):
-        with pytest.raises(SpecError, match=f"{name} is no lock"):
+        with pytest.raises(SpecError, match=f"{name} is not a lock"):
             read_lock(tmp_path / name)
 
 

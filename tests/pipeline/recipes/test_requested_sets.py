@@ -75,9 +75,11 @@ def test_where_the_data_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_no_folder_at_all() -> None:
     """Neither recipe nor caller: the message has both remedies."""
-    with pytest.raises(UsageError, match=r"r\.toml does not say .* --data FOLDER, or data under \[source\]"):
+    with pytest.raises(
+        UsageError, match=r"r\.toml names no folder .* --data FOLDER, or set data under \[source\]"
+    ):
         sets_of_recipe(recipe(), origin=Path("r.toml"))
-    with pytest.raises(UsageError, match="the recipe does not say"):
+    with pytest.raises(UsageError, match="the recipe names no folder with recordings"):
         sets_of_recipe(recipe(), origin=None)
 
 

@@ -1,1 +1,1 @@
-"""Sub-commands that fill a store; light to import, what is heavy comes inside the functions."""
+"""Sub-commands that fill a store; heavy imports are inside the functions."""

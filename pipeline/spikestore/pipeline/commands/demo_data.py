@@ -1,4 +1,4 @@
-"""``spikestore demo-data``: recordings to try everything with."""
+"""``spikestore demo-data``: write artificial recordings."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from spikestore.store.cli.console import progress, say
 
 
 def demo_data(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; the files go to DIR/SSC.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Folder for the recordings; the files are written to DIR/SSC."),
+    ],
     train: Annotated[int, typer.Option("--train", min=1, help="Recordings of the training split.")] = 2000,
     valid: Annotated[int, typer.Option("--valid", min=1, help="Recordings of the validation split.")] = 400,
     test: Annotated[int, typer.Option("--test", min=1, help="Recordings of the test split.")] = 400,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed gives other voices.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the voices and recordings.")] = 0,
 ) -> None:
     """Write speech-like recordings in the layout of Spiking Speech Commands.
 
-    The same arguments give the same files, byte for byte. They are made up: nothing is downloaded.
+    The recordings are artificial; nothing is downloaded. The same arguments give the same files, byte for byte.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``spikestore plan``: what a recipe would do."""
+"""``spikestore plan``: report what `preprocess` would compute for a recipe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from spikestore.pipeline.recipes.resolve import LockedSet, Resolution
     from spikestore.store.store import Store
 
-_NOWHERE = {"state": "no recordings, and nowhere to be had", "recordings": 0}
+_UNAVAILABLE = {"state": "unavailable: no recordings", "recordings": 0}
 
 
 def plan(
@@ -34,9 +34,9 @@ def plan(
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a recipe would compute, how long it would take, and what it would need, without doing it.
+    """Report which sets of a recipe are missing, and the time and space to compute them, without computing them.
 
-    Time and size are measured on the first recordings of each split.
+    Time and size are estimated from the first recordings of each split.
 
     Examples
     --------
@@ -78,8 +78,8 @@ def _row(
             return row | {"state": "in the store"} | counts
         return row | {"state": f"would be pulled from {url}"} | counts | {"from": url}
     if not isinstance(wanted, RequestedSet):
-        return row | _NOWHERE
-    # Only here: for what is in the store neither Tonic nor HDF5 is imported.
+        return row | _UNAVAILABLE
+    # Imported here: a set in the store needs neither numba nor HDF5.
     from spikestore.pipeline.building.estimate import estimate
     from spikestore.store.machine import available_cores
 
@@ -112,20 +112,21 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
         )
     stdout_console().print(table)
     needed = sum(row.get("stored_bytes", 0) for row in rows)
-    if _NOWHERE["state"] in {row["state"] for row in rows}:
+    if _UNAVAILABLE["state"] in {row["state"] for row in rows}:
         say(
-            "no recordings were found, and some locked feature sets are in neither the store nor an upstream: pass --data or add upstreams"
+            "no recordings, and some locked feature sets are in neither the store nor an upstream: pass --data or add "
+            "upstreams"
         )
         return
     if not needed:
         copied = any("from" in row for row in rows)
-        say(f"everything is in {store.storage.url}{' or upstream' if copied else ''}: nothing to compute")
+        say(f"all sets are in {store.storage.url}{' or an upstream' if copied else ''}: nothing to compute")
         return
     seconds = sum(row.get("seconds", 0.0) for row in rows)
     workers = max(row.get("workers", 0) for row in rows)
     say(f"{store.storage.url}: {_duration(seconds)} with {workers} workers, {size_text(needed)}")
     if free is not None:
-        say(f"{size_text(free)} are free there{'' if free > needed else ': NOT ENOUGH'}")
+        say(f"free space: {size_text(free)}{'' if free > needed else ', which is not enough'}")
 
 
 def _duration(seconds: float) -> str:

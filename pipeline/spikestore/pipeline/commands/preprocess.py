@@ -1,4 +1,4 @@
-"""``spikestore preprocess``: the main job."""
+"""``spikestore preprocess``: compute the feature sets of a recipe."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NameOption = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="What to call the result; the recipe's name by default, and with a shipped recipe and --data the folder's too.",
+        help="Name of the result; by default the recipe's name, plus the folder's for a shipped recipe with --data.",
     ),
 ]
 LockOption = Annotated[
@@ -43,7 +43,7 @@ LockOption = Annotated[
     typer.Option(
         "--lock",
         metavar="FILE",
-        help="The recipe's lock; beside the recipe by default, and none is written for a shipped recipe.",
+        help="File of the recipe's lock; by default next to the recipe, and none for a shipped recipe.",
     ),
 ]
 WorkersOption = Annotated[
@@ -51,13 +51,13 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         min=0,
-        help="Worker processes; 0 works in this one. By default one per core, or threads where a set is too small for more.",
+        help="Worker processes; 0 runs in this process. By default one per core, or threads if these finish sooner.",
     ),
 ]
 
 
 class Executor(StrEnum):
-    """Names of `spikestore.store_schemas.specs.transform.ExecutorName`, as typer wants them."""
+    """Values of `spikestore.store_schemas.specs.transform.ExecutorName` as an enum for typer."""
 
     AUTO = "auto"
     FUSED = "fused"
@@ -79,37 +79,45 @@ def preprocess(
     workers: WorkersOption = None,
     scheduler: Annotated[
         str | None,
-        typer.Option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler to use instead."),
+        typer.Option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Address of a running Dask scheduler to use instead of local workers.",
+        ),
     ] = None,
     fragment_samples: Annotated[
-        int | None, typer.Option("--fragment-samples", min=1, help="Samples a task writes, a multiple of 64.")
+        int | None,
+        typer.Option(
+            "--fragment-samples", min=1, help="Samples per fragment, rounded up to a multiple of 64."
+        ),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew instead of going on with an unfinished build.")
+        bool, typer.Option("--restart", help="Start a new build instead of resuming an unfinished one.")
     ] = False,
     part: Annotated[
         str | None,
         typer.Option(
-            "--part", metavar="I/N", help="Build only this share, and commit nothing: for job arrays."
+            "--part", metavar="I/N", help="Build only part I of N, and commit nothing: for job arrays."
         ),
     ] = None,
     finalise: Annotated[
-        bool, typer.Option("--finalise", help="Compute nothing; commit what the parts have built.")
+        bool, typer.Option("--finalise", help="Compute nothing; commit the fragments of all parts.")
     ] = False,
     allow_empty: Annotated[
         bool,
         typer.Option(
-            "--allow-empty", help="Accept a set without any event in a time bin, instead of an error."
+            "--allow-empty", help="Accept a set without any event in a time bin; otherwise this is an error."
         ),
     ] = False,
     executor: Annotated[
-        Executor | None, typer.Option("--executor", help="Who runs the transform; the samples are the same.")
+        Executor | None,
+        typer.Option("--executor", help="Implementation of the transform; the samples are the same."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn recordings into feature sets, unless the store has them already.
+    """Compute feature sets from recordings, except those that the store has already.
 
-    Without a recipe the folder of --data is searched for a data set that has one. An interrupted run goes on where it stopped.
+    Without a recipe, the files in the folder of --data determine it. An interrupted run resumes when it is started again.
 
     Examples
     --------
@@ -142,14 +150,14 @@ def preprocess(
         )
         sets = preprocess_recipe(loaded, opened, name, options, move=move)
     if share is None:
-        _tell(name, opened.storage.url, sets, as_json=as_json)
+        _report(name, opened.storage.url, sets, as_json=as_json)
 
 
 def _ask(candidates: list[str]) -> str:
-    return str(typer.prompt(f"Which dataset is it? ({', '.join(candidates)})", err=True))
+    return str(typer.prompt(f"Which data set? ({', '.join(candidates)})", err=True))
 
 
-def _tell(name: str, url: str, sets: dict[str, FeatureSet], *, as_json: bool) -> None:
+def _report(name: str, url: str, sets: dict[str, FeatureSet], *, as_json: bool) -> None:
     if as_json:
         rows = {
             split: {

@@ -1,4 +1,4 @@
-"""``spikestore repair``: put right what verify found."""
+"""``spikestore repair``: repair the damage that verify reports."""
 
 from __future__ import annotations
 
@@ -23,33 +23,38 @@ if TYPE_CHECKING:
 def repair(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME[:SPLIT]|KEY…", help="What to repair: names, or beginnings of keys."),
+        typer.Argument(metavar="NAME[:SPLIT]|KEY…", help="Sets to repair: names, or beginnings of keys."),
     ],
     store: StoreOption = None,
     upstream: Annotated[
         str | None,
-        typer.Option("--from", metavar="URL", help="A store that has the same sets, to fetch from."),
+        typer.Option("--from", metavar="URL", help="A store with the same sets, to copy from."),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="DIR", help="The recordings, to compute from what nobody has."),
+        typer.Option(
+            "--data", metavar="DIR", help="Folder with the recordings, to recompute what no store has."
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             "--recipe",
             metavar="FILE",
-            help="A recipe, for its upstreams, its lock, and where the recordings are.",
+            help="A recipe; its upstreams, its lock and its recordings are used.",
         ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=0, help="Fragments computed again at once; by default one per core."),
+        typer.Option(
+            "--workers", min=0, help="Fragments to recompute at the same time; by default one per core."
+        ),
     ] = None,
     rewrite: Annotated[
         bool,
         typer.Option(
-            "--rewrite", help="Where equal values encode as other bytes, store those; the digest stays."
+            "--rewrite",
+            help="Accept other bytes for equal values, and store them; the digest does not change.",
         ),
     ] = False,
     uncommit: Annotated[
@@ -60,10 +65,10 @@ def repair(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put right damaged and missing objects, to the same digest; exit status 1 if something is still wrong.
+    """Repair damaged and missing objects, with the same digest; exit status 1 if damage remains.
 
-    What follows from the rest of the set needs no other place; anything else comes from --from, else from the upstreams
-    of --recipe, or is computed from --data, else from the recordings of --recipe. Only bytes that the set promises are stored.
+    Objects that follow from the rest of the set are derived. Others are copied from --from, else from the upstreams of
+    --recipe, or recomputed from --data, else from the recordings of --recipe. Only bytes that match the set are stored.
 
     Examples
     --------
@@ -82,19 +87,21 @@ def repair(
     opened = open_store(store, must_exist=True)
     other = None if upstream is None else open_storage(upstream)
     if other is not None and other.url == opened.storage.url:
-        raise UsageError(f"{other.url} can't be repaired from itself")
+        raise UsageError(f"cannot repair {other.url} from itself: pass another store to --from")
     known = OpenedRecipe.open(recipe, data=data) if recipe is not None else None
     upstreams = Upstreams(() if known is None else known.upstreams)
     folder = data if known is None or data is not None else known.data_folder
     threads = available_cores() if workers is None else max(1, workers)
     results: dict[str, Repair] = {}
     with progress("bytes") as report:
-        for label, address, _, digest in (one for name in names for one in opened.select(name).sets):
+        for label, address, _, digest in (
+            selected for name in names for selected in opened.select(name).sets
+        ):
             pinned = digest or (None if known is None else known.pinned_digest(address))
             source = other or _upstream(upstreams, opened, address, label, pinned)
-            features, mended = _opened(opened, address, pinned, source, uncommit=uncommit)
+            features, documents = _opened(opened, address, pinned, source, uncommit=uncommit)
             if features is None:
-                say(f"{label}: removed the damaged manifest; preprocess commits the build again")
+                say(f"{label}: removed the damaged manifest; the next preprocess commits the build again")
                 continue
             rows = None
             if folder is not None:
@@ -110,7 +117,7 @@ def repair(
                 progress=labelled(report, label),
             )
             parts, left = repair_partitions(opened.storage, address.source_key, len(features), source)
-            results[label] = Repair((*mended, *result.repaired, *parts), (*result.left, *left))
+            results[label] = Repair((*documents, *result.repaired, *parts), (*result.left, *left))
     if as_json:
         print_json(
             {
@@ -121,18 +128,18 @@ def repair(
                 for label, result in results.items()
             }
         )
-    _tell(results)
+    _report(results)
 
 
 def _upstream(
     upstreams: Upstreams, store: Store, address: Address, label: str, digest: str | None
 ) -> Storage | None:
-    """Return the first upstream that has a set, with the digest if one is pinned."""
+    """Return the first upstream that has the set, with the pinned digest if any."""
     features = upstreams.look(store, address, label=label, digest=digest)
     return None if features is None else features.storage
 
 
-def _tell(results: dict[str, Repair]) -> None:
+def _report(results: dict[str, Repair]) -> None:
     for label, result in results.items():
         for repaired in result.repaired:
             say(f"{repaired.path}: {repaired.how}")
@@ -156,7 +163,7 @@ def _tell(results: dict[str, Repair]) -> None:
 def _opened(
     store: Store, address: Address, digest: str | None, upstream: Storage | None, *, uncommit: bool
 ) -> tuple[FeatureSet | None, tuple[Repaired, ...]]:
-    """Open a set; with a damaged or missing manifest, repair that first. None: it was removed on request."""
+    """Open a set, after repair of its manifest if necessary; return None if `uncommit` removed the manifest."""
     from spikestore.store.feature_set import FeatureSet
     from spikestore.store.upkeep.repair_documents import Repaired, repair_manifest
     from spikestore.store_schemas.errors import DamagedError, MissingObjectError
@@ -174,6 +181,6 @@ def _opened(
             return None, ()
         raise DamagedError(
             f"{error}; repair it from a store that has the set (--from URL), or remove the manifest (--uncommit) and "
-            "preprocess again, which reuses all fragments",
+            "rerun preprocess, which reuses all fragments",
             **error.details,
         ) from error

@@ -1,1 +1,1 @@
-"""The demo recordings."""
+"""Demo data: artificial recordings in the layout of Spiking Speech Commands."""

@@ -1,12 +1,12 @@
-"""Demo data: speech-like recordings in the exact file layout of Spiking Speech Commands.
+"""Files of the demo data: speech-like recordings in the exact file layout of Spiking Speech Commands.
 
-1. Each recording is drawn from a seed of its own, made of (seed, split, number): a small set is the beginning
-   of a large one, and a file has the same bytes each time it is written.
-2. The three files hold what `tonic.datasets.SSC` reads: vlen float16 times in seconds, vlen uint16 units,
-   labels, class names, speakers; speakers of different splits are different. Beside each file lies the empty
-   ``.zip`` without which Tonic would start to download.
-3. A file appears under its name only when it is complete. One that is there with the same arguments is kept;
-   one that was not written here is never touched, because it may be the real SSC.
+1. Each recording has its own seed (seed, split, number): a small set is the beginning of a large one, and a file always
+   has the same bytes.
+2. The three files have what `tonic.datasets.SSC` reads: vlen float16 times in seconds, vlen uint16 units, labels, class
+   names, speakers. No speaker is in two splits. Next to each file is an empty ``.zip``, without which Tonic would
+   start a download.
+3. A file gets its name only when it is complete. A demo file of the same arguments is kept; any other file is never
+   overwritten, because it may be the real SSC.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from spikestore.store_schemas.wording import size_text
 __all__ = ["write_demo_data"]
 
 VERSION = 1
-"""Goes up with every change of what is written, so that files of an older version are written anew."""
+"""Version of the contents of the files; files of an older version are rewritten."""
 
 _SPLITS = ("train", "valid", "test")
 _SPEAKERS = {"train": (0, 240), "valid": (240, 60), "test": (300, 60)}
-"""First number and count of each split's speakers: fixed, so that recording i has one speaker at any size."""
+"""First number and count of the speakers of a split: fixed, so that the speaker of recording i does not depend on the size."""
 _REPORT_EVERY = 100
 """Recordings between two calls of ``progress``."""
 _BYTES_PER_RECORDING = 36_000
-"""Mean size on disk, a little above what was measured."""
+"""Mean size on disk in bytes, a little above the measured one."""
 _MARK = "spikestore_demo"
-"""Root attribute of our files: version, seed, number of recordings."""
-# What a seed is for: its second number.
+"""Root attribute of a demo file: version, seed, number of recordings."""
+# Second number of a seed: its purpose.
 _FOR_VOICE, _FOR_LABELS, _FOR_RECORDING = range(3)
 
 
@@ -59,13 +59,13 @@ def write_demo_data(
     Parameters
     ----------
     folder : pathlib.Path or str
-        Tonic's ``save_to``: files go to ``folder/SSC/``. Made if missing.
+        Tonic's ``save_to``: files are written to ``folder/SSC/``. Created if missing.
     train, valid, test : int
         Recordings in each split, at least 1. A split of 35 or more has every class.
     seed : int
-        Of voices and recordings, not negative. Words, and so labels, are the same for all seeds.
+        Seed of voices and recordings, not negative. Words and labels are the same for all seeds.
     progress : callable, optional
-        Called now and then with (recordings written, recordings in all).
+        Called as ``progress(recordings_written, recordings_total)``.
 
     Returns
     -------
@@ -75,18 +75,18 @@ def write_demo_data(
     Raises
     ------
     UsageError
-        A number is out of range, or the folder is none, or has SSC files that were not written here.
+        A number is out of range, the path is not a folder, or it has SSC files that are not demo data.
     ReadOnlyStoreError
-        The folder can't be written to.
+        The folder cannot be written to.
     StorageFullError
         No space is left.
     """
     counts = {"train": train, "valid": valid, "test": test}
     for split, count in counts.items():
         if count < 1:
-            raise UsageError(f"demo data: {split} must be at least 1 recording, not {count}", field=split)
+            raise UsageError(f"demo data: {split} must be at least 1, got {count}", field=split)
     if not 0 <= seed < 2**63:
-        raise UsageError(f"demo data: seed must be from 0 to 2^63 - 1, not {seed}", field="seed")
+        raise UsageError(f"demo data: seed must be from 0 to 2^63 - 1, got {seed}", field="seed")
     target = Path(folder) / "SSC"
     paths = {split: target / f"ssc_{split}.h5" for split in _SPLITS}
     total = sum(counts.values())
@@ -109,19 +109,19 @@ def write_demo_data(
 
 
 def _archive(path: Path) -> Path:
-    """Path of the archive that Tonic looks for before it opens `path`."""
+    """Return the path of the archive that Tonic requires next to `path`."""
     return path.with_name(path.name + ".zip")
 
 
 def _is_written(path: Path, count: int, seed: int) -> bool:
-    """Whether this very demo file is there; an error if somebody else's is."""
+    """Return whether `path` is a demo file of these arguments; raise `UsageError` if it is not demo data."""
     archive = _archive(path)
     if archive.exists() and archive.stat().st_size > 0:
         raise UsageError(f"{archive} is not demo data: choose another folder", path=str(archive))
     if not path.exists():
         return False
     mark = None
-    # What HDF5 can't open is not ours either: ours appear complete.
+    # A file that HDF5 cannot open is not demo data: demo files are complete.
     with contextlib.suppress(OSError), h5py.File(path, "r") as file:
         mark = file.attrs.get(_MARK)
     if mark is None:
@@ -134,13 +134,13 @@ def _check_space(folder: Path, count: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageFullError(
-            f"{folder}: demo data need about {size_text(needed)}, {size_text(free)} are free",
+            f"{folder}: demo data need about {size_text(needed)}, but only {size_text(free)} are free",
             path=str(folder),
         )
 
 
 def _write_split(path: Path, split: str, count: int, seed: int, report: Callable[[int], None]) -> None:
-    """Write one file and the empty archive beside it."""
+    """Write one file, and the empty archive next to it."""
     # A fixed range of HDF5 formats and no time stamps: the same bytes on every run.
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v108")) as file:
         _fill(file, split, count, seed, report)
@@ -163,7 +163,7 @@ def _fill(file: h5py.File, split: str, count: int, seed: int, report: Callable[[
         rng = np.random.default_rng((seed, _FOR_RECORDING, stream, i))
         speaker = int(rng.integers(n_speakers))
         speakers[i] = first + speaker
-        # One at a time: h5py takes a block of one vlen row for a two-dimensional array.
+        # Single rows: h5py treats a block of one vlen row as a two-dimensional array.
         times[i], units[i] = draw_recording(rng, words[labels[i]], voices[speaker])
         if (i + 1) % _REPORT_EVERY == 0:
             report(i + 1)
@@ -177,7 +177,7 @@ def _voice(seed: int, speaker: int) -> Voice:
 
 
 def _draw_labels(stream: int, count: int, seed: int) -> npt.NDArray[np.uint16]:
-    """Draw labels, uint16, shape (count,): every class once in each 35 recordings."""
+    """Return labels, uint16, shape (count,), with each class once per 35 recordings."""
     runs = [
         np.random.default_rng((seed, _FOR_LABELS, stream, run)).permutation(len(WORDS))
         for run in range(-(-count // len(WORDS)))
@@ -187,17 +187,17 @@ def _draw_labels(stream: int, count: int, seed: int) -> npt.NDArray[np.uint16]:
 
 @contextlib.contextmanager
 def _storage_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of the operating system and of HDF5 into ours."""
+    """Convert errors of the operating system and of HDF5 to `SpikestoreError`."""
     try:
         yield
     except StoreError:
         raise
     except OSError as error:
-        # HDF5 tells of a full disk in words only, with no errno.
+        # HDF5 reports a full disk only in the message, without errno.
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            raise StorageFullError(f"{folder}: no space is left", path=str(folder)) from error
+            raise StorageFullError(f"{folder}: no space left", path=str(folder)) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise ReadOnlyStoreError(f"{folder} can't be written to", path=str(folder)) from error
+            raise ReadOnlyStoreError(f"cannot write to {folder}", path=str(folder)) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise UsageError(f"{folder} is not a folder", path=str(folder)) from error
         raise StoreError(f"{folder}: {error}", path=str(folder)) from error

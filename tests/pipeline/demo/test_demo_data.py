@@ -221,11 +221,11 @@ def test_a_damaged_file_is_not_taken_for_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"train": 0}, "train must be at least 1 recording, not 0"),
-        ({"valid": -1}, "valid must be at least 1 recording, not -1"),
-        ({"test": 0}, "test must be at least 1 recording, not 0"),
-        ({"seed": -1}, "seed must be from 0 .*, not -1"),
-        ({"seed": 2**63}, "seed must be from 0 .*, not 9223372036854775808"),
+        ({"train": 0}, "train must be at least 1, got 0"),
+        ({"valid": -1}, "valid must be at least 1, got -1"),
+        ({"test": 0}, "test must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be from 0 .*, got -1"),
+        ({"seed": 2**63}, "seed must be from 0 .*, got 9223372036854775808"),
     ],
 )
 def test_numbers_out_of_range_are_refused_before_anything_is_written(
@@ -252,7 +252,7 @@ def test_too_little_space_is_told_before_anything_is_written(
         free: int
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free=10**8))
-    with pytest.raises(StorageFullError, match="need about 100\\.8 MB, 100\\.0 MB are free"):
+    with pytest.raises(StorageFullError, match="need about 100\\.8 MB, but only 100\\.0 MB are free"):
         write_demo_data(tmp_path)
     assert contents(tmp_path) == {}
 

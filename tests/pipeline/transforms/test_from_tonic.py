@@ -144,7 +144,7 @@ RANDOM = [
 @pytest.mark.parametrize("part", RANDOM, ids=repr)
 def test_random_transforms_are_refused_by_name(part: Any) -> None:
     expected = f"tonic.transforms.{type(part).__name__} is random: it would be frozen into the store; "
-    assert refusal(part) == expected + "augment at training time instead"
+    assert refusal(part) == expected + "apply it at training time"
 
 
 @pytest.mark.parametrize("factor", [(0.9, 1.1), [0.9, 1.1]])
@@ -260,7 +260,7 @@ def test_frames_that_no_spec_describes(part: Any, message: str) -> None:
         (transforms.CropTime(max=float("inf")), "max: .*finite"),
         (transforms.CropTime(min=5, max=3), "must not be below min"),
         (transforms.Downsample(spatial_factor=[0.5, 0.5]), "spatial_factor that is no number"),
-        (transforms.Downsample(target_size=(1, 1)), "target_size without the sensor_size"),
+        (transforms.Downsample(target_size=(1, 1)), "target_size without sensor_size"),
         (transforms.Downsample(time_factor=-1), "time_factor: .*greater than 0"),
     ],
 )
@@ -331,7 +331,8 @@ def test_caches_are_refused_for_the_inner_data_set(data: Path, tmp_path: Path) -
         tonic.MemoryCachedDataset(inner),
     ):
         with pytest.raises(
-            UnsupportedTransformError, match=rf"{type(wrapped).__name__} caches .*: hand over the inner one"
+            UnsupportedTransformError,
+            match=rf"{type(wrapped).__name__} caches .*: pass its attribute .dataset",
         ):
             dataset_from_tonic(wrapped)
 
@@ -356,7 +357,9 @@ def test_other_data_sets_are_refused_by_name(data: Path) -> None:
 def test_a_data_set_that_was_turned_to_another_file_is_refused(data: Path) -> None:
     dataset = tonic.datasets.SSC(str(data))
     dataset.data_filename = "shd_train.h5"
-    with pytest.raises(UnsupportedTransformError, match=r"reads 'shd_train.h5', which is none of its splits"):
+    with pytest.raises(
+        UnsupportedTransformError, match=r"reads 'shd_train.h5', which is not a file of a split"
+    ):
         dataset_from_tonic(dataset)
 
 

@@ -25,7 +25,7 @@ def test_arrays_and_lists_are_sizes() -> None:
                 transforms.ToFrame(sensor_size=size, time_window=np.int64(4000)),
             ]
             assert transform_from_tonic(given) == transform_from_tonic(tuple(given)) == wanted
-    with pytest.raises(UnsupportedTransformError, match="give sensor_size"):
+    with pytest.raises(UnsupportedTransformError, match="pass sensor_size"):
         transform_from_tonic(transforms.ToFrame(sensor_size=np.array([]), time_window=4000))
 
 

@@ -47,7 +47,7 @@ def test_options_that_change_events_are_refused_by_name(
     write_nmnist(tmp_path)
     dataset = tonic_dataset("NMNIST", "train", tmp_path, monkeypatch, **{option: True})
     with pytest.raises(
-        UnsupportedTransformError, match=rf"nmnist.NMNIST with {option}=True has no reader: only its d"
+        UnsupportedTransformError, match=rf"nmnist.NMNIST with {option}=True has no reader: use the d"
     ):
         dataset_from_tonic(dataset)
 

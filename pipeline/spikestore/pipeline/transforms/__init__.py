@@ -1,1 +1,1 @@
-"""From recordings to samples."""
+"""Transforms: from recordings to samples."""

@@ -1,4 +1,4 @@
-"""Who runs a transform on a block of recordings: the fused pass, plain NumPy, or Tonic. The samples are the same."""
+"""Choice of the executor of a transform: the fused pass, plain NumPy, or Tonic, with the same samples."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from spikestore.store_schemas.errors import MissingExtraError, RecordingError, U
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 EVENTS_PER_SECOND = {"fused": 25e6, "numpy": 8e6, "tonic": 4e6}
-"""About how many events one core reads, bins and stores in a second (``python -m benchmarks.preprocess``; NumPy takes
-half of Tonic's time for a recording): by this it is decided whether workers are worth their start, nothing else."""
+"""Events that one core reads, bins and stores per second, approximately (``python -m benchmarks.preprocess``; NumPy takes
+half of Tonic's time for a recording). Used only to decide whether to start worker processes."""
 
 INSTALL_TONIC = "pip install 'spikestore[tonic]' && pip install --no-deps tonic importRosbag"
-"""The remedy where Tonic is missing. An extra can't name Tonic: what Tonic requires, and never imports here, has no
-wheels for Python 3.12 and newer."""
+"""Commands that install Tonic. An extra cannot name it: Tonic requires packages, not used here, that have no wheels for
+Python 3.12 and newer."""
 
 
 class BlockChain(Protocol):
-    """A transform, ready to run on blocks."""
+    """A transform that runs on blocks of recordings."""
 
     def __call__(
         self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
     ) -> FusedSamples:
-        """Return the samples of a block; what is wrong with a recording is in ``errors``, by row."""
+        """Return the samples of a block, with the errors of recordings by row in ``errors``."""
 
 
 def executor_for(
     transform: Transform, requested: ExecutorName, *, has_y: bool
 ) -> Literal["fused", "numpy", "tonic"]:
-    """Return who will run `transform`.
+    """Return the name of the executor that runs `transform`.
 
     Raises
     ------
     UsageError
-        The fused pass was asked for, and can't run this transform.
+        The fused pass was requested and does not support this transform.
     MissingExtraError
-        Tonic was asked for, and is not installed.
+        Tonic was requested and is not installed.
     """
     if requested == "tonic":
         if importlib.util.find_spec("tonic") is None:
@@ -54,28 +54,28 @@ def executor_for(
         return "fused"
     if requested == "fused":
         raise UsageError(
-            f"the fused executor runs frames by time_window or n_time_bins, not by {transform.to_frame.mode}: "
-            "leave executor out"
+            f'executor = "fused" supports only time_window and n_time_bins, got {transform.to_frame.mode}: '
+            "omit executor"
         )
     return "numpy"
 
 
 def block_chain(transform: Transform, requested: ExecutorName, *, has_y: bool) -> BlockChain:
-    """Return what runs `transform`.
+    """Return the executor of `transform`, which runs on blocks.
 
     Raises
     ------
     UsageError
-        The transform can't fit these recordings, or not this executor.
+        The transform does not fit these recordings, or the requested executor does not support it.
     MissingExtraError
-        Tonic was asked for, and it or a package that it imports is not installed.
+        Tonic was requested, and it or a package that it imports is not installed.
     """
     chosen = executor_for(transform, requested, has_y=has_y)
     if chosen == "fused":
         return FusedChain(transform, has_y=has_y)
     if chosen == "numpy":
         return OneByOne(NumpyChain(transform, has_y=has_y))
-    try:  # Not before it is asked for: Tonic takes seconds to import.
+    try:  # imported here: Tonic takes seconds to import
         from spikestore.pipeline.transforms.tonic_chain import TonicChain
     except ModuleNotFoundError as error:
         raise _missing_tonic(error.name or "tonic") from error
@@ -84,20 +84,20 @@ def block_chain(transform: Transform, requested: ExecutorName, *, has_y: bool) -
 
 def _missing_tonic(module: str) -> MissingExtraError:
     return MissingExtraError(
-        f'executor = "tonic" needs {module}, which is not installed: {INSTALL_TONIC}; or leave executor out, the '
-        "frames are the same",
+        f'executor = "tonic" needs {module}, which is not installed: run {INSTALL_TONIC}, or omit executor; the frames '
+        "are the same",
         extra="tonic",
         module=module,
     )
 
 
 class OneByOne:
-    """Runs a chain on one recording of a block after another.
+    """Executor of blocks that calls a chain for each recording.
 
     Parameters
     ----------
     chain : RecordingChain
-        What makes a sample of a recording.
+        Computes the sample of one recording.
     """
 
     def __init__(self, chain: RecordingChain) -> None:
@@ -106,13 +106,13 @@ class OneByOne:
     def __call__(
         self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
     ) -> FusedSamples:
-        """Return the samples of a block."""
+        """Return the samples of a block, with the errors of recordings by row in ``errors``."""
         errors = dict(block.errors)
         samples: list[Sample] = []
-        nothing = Sample(np.zeros(0, np.int64), np.zeros(0, np.int64), 0, 0, 0, 0)
+        no_sample = Sample(np.zeros(0, np.int64), np.zeros(0, np.int64), 0, 0, 0, 0)
         for place in range(len(block)):
             row = block.first_row + place
-            sample = nothing
+            sample = no_sample
             if row not in errors:
                 try:
                     sample = sample_of(self._chain, block, place, name=name_of(row), sort=sort)

@@ -1,18 +1,18 @@
-"""What must hold of events before Tonic sees them, and before they are framed.
+"""Checks of events before the transform and before framing.
 
-Tonic takes whatever it is given: unsorted times give wrong frames, negative coordinates wrap around, narrow or
-unsigned integers overflow, NaN is garbage, and all that without a word. These functions say no instead, and name
-the recording and the event. What they let through, Tonic transforms as it always does:
+Tonic accepts any events without a warning: unsorted times cause wrong frames, negative coordinates wrap around, narrow
+or unsigned integers overflow, and NaN results in undefined frames. These functions reject such events, and name the
+recording and the event:
 
-1. `widen` makes the one private copy, with integers as int64, so that nothing overflows and nothing that
-   belongs to the caller is written to. Floating-point times keep their precision: Tonic computes in it.
-2. `put_in_order` refuses times that are not finite or not sorted (or sorts them).
-3. `check_not_negative` looks at coordinates before ``Downsample``, which truncates -0.5 to a legal 0.
-4. `check_scaling` refuses a ``Downsample`` whose products leave int64.
-5. `check_frameable` refuses what ``ToFrame`` can't count: outside the sensor, or times out of reach.
+1. `widen` makes a private copy with integers as int64, so that nothing overflows and no array of the caller changes.
+   Floating-point times keep their precision, in which Tonic computes.
+2. `put_in_order` rejects times that are not finite or not sorted (or sorts them).
+3. `check_not_negative` checks coordinates before ``Downsample``, which truncates -0.5 to a legal 0.
+4. `check_scaling` rejects a ``Downsample`` whose products exceed int64.
+5. `check_frameable` rejects events that ``ToFrame`` cannot count: outside the sensor, or with a time out of range.
 
-Events are numbered from 0 as they were read, whatever was sorted or cropped since. The functions are pure: they
-change none of their arguments.
+Messages number events from 0 in the order of the file, also after sorting or cropping. No function changes its
+arguments.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from spikestore.pipeline.readers.recording import Events
 from spikestore.store_schemas.errors import RecordingError
 
 LATEST_TIME = 2**62
-"""Integer times that reach ``ToFrame`` lie within ± this (µs; 146,000 years): spans then stay within int64."""
+"""Limit of integer times for ``ToFrame`` (± µs; 146,000 years): differences then fit int64."""
 
 _INT64_END = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where events come from, to call them by the numbers that they were read under.
+    """The recording of some events, to name an event in messages by its number in the file.
 
     Attributes
     ----------
     name : str
-        How to call the recording in messages, such as ``recording 17 of ssc_train.h5``.
+        Name of the recording in messages, such as ``recording 17 of ssc_train.h5``.
     events : structured array, shape (n_events,)
         The recording as it was read.
     order : int64 array, shape (n_events,), optional
-        Number as read of each event, where the recording was sorted.
+        Number in the file of each event, if the recording was sorted.
     first : int
-        How many events were cropped in front of those that are left.
+        Number of events cropped at the beginning.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Origin:
     first: int = 0
 
     def number(self, place: int) -> int:
-        """Return the number as read of the event that now has this `place`."""
+        """Return the number in the file of the event at index `place`."""
         place += self.first
         return place if self.order is None else int(self.order[place])
 
     def error(self, place: int, field: str, found: object, problem: str) -> RecordingError:
-        """Return the error that one event has a `problem` in one `field`."""
+        """Return the error for a `problem` in a `field` of the event at index `place`."""
         event = self.number(place)
         read = self.events[field][event].item()
         value = f"{found}" if read == found or read != read else f"{found} ({read} as read)"
@@ -69,29 +69,29 @@ class Origin:
 
 
 def widen(events: Events, *, name: str, has_y: bool) -> Events:
-    """Copy events into the fields that transforms use, in types whose arithmetic does not overflow.
+    """Return a copy of events with the fields of the transforms, in types whose arithmetic does not overflow.
 
     Parameters
     ----------
     events : structured array, shape (n_events,)
-        Fields ``t`` (µs), ``x``, ``y`` where `has_y`, and ``p``, in any order; other fields are left behind.
+        Fields ``t`` (µs), ``x``, ``y`` if `has_y`, and ``p``, in any order; other fields are dropped.
     name : str
-        How to call the recording.
+        Name of the recording in messages.
     has_y : bool
         Whether the recordings of this source have a ``y``.
 
     Returns
     -------
     structured array, shape (n_events,)
-        ``t`` as int64, or as the floating-point type that it had; ``x``, ``y``, ``p`` as int64.
+        ``t`` as int64, or in its own floating-point type; ``x``, ``y``, ``p`` as int64.
 
     Raises
     ------
     RecordingError
-        No such array, a field missing or of a type that is no number, a value beyond int64, or a polarity that
-        is not whole. Fractional coordinates are refused as a type: Tonic's ``ToFrame`` can't index with them.
+        Not such an array, a missing field, a field that is not numeric, a value beyond int64, or a fractional polarity.
+        Floating-point coordinates are rejected: Tonic's ``ToFrame`` cannot index with them.
     """
-    array: object = events  # a caller without a type checker may hand over anything
+    array: object = events  # callers may pass other types
     present = array.dtype.names if isinstance(array, np.ndarray) and array.ndim == 1 else None
     if present is None:
         raise RecordingError(f"{name}: events are not a one-dimensional structured array", recording=name)
@@ -109,23 +109,23 @@ def widen(events: Events, *, name: str, has_y: bool) -> Events:
 def put_in_order(
     events: Events, *, name: str, sort: bool = False
 ) -> tuple[Events, npt.NDArray[np.int64] | None]:
-    """Check that times are finite and sorted, or sort them.
+    """Return events in the order of time; raise if times are not finite, or not sorted and `sort` is False.
 
     Parameters
     ----------
     events : structured array, shape (n_events,)
         As `widen` returns them.
     name : str
-        How to call the recording.
+        Name of the recording in messages.
     sort : bool
-        Sort by time (stable) instead of refusing what is not sorted.
+        Sort by time (stable) instead of rejecting unsorted times.
 
     Returns
     -------
     events : structured array, shape (n_events,)
-        In the order of time; the same array if it was so already.
+        Events in the order of time; the same array if it is sorted already.
     order : int64 array, shape (n_events,), or None
-        Number as read of each event, if they had to be sorted.
+        Number in the file of each event; None if the events were sorted already.
 
     Raises
     ------
@@ -148,26 +148,26 @@ def put_in_order(
 
 
 def check_not_negative(events: Events, *, origin: Origin) -> None:
-    """Refuse negative coordinates: no sensor has them, and ``Downsample`` could hide them.
+    """Raise if a coordinate is negative, which ``Downsample`` could hide.
 
     Raises
     ------
     RecordingError
-        An ``x`` or ``y`` is negative; the first such event is named.
+        An ``x`` or ``y`` is negative; the message names the first such event.
     """
     for field in sorted({"x", "y"}.intersection(events.dtype.names or ())):
         _refuse(events[field] < 0, events, field, origin, "is negative")
 
 
 def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin) -> None:
-    """Refuse products that an int64 can't hold, before Tonic's ``Downsample`` forms them.
+    """Raise if a product of ``Downsample`` exceeds int64.
 
-    `factors` holds the factor of each field; fields that the events lack are ignored.
+    `factors` has the factor of each field; fields that the events lack are ignored.
 
     Raises
     ------
     RecordingError
-        A product lies beyond int64 (floating-point times become infinite, which `check_frameable` finds).
+        A product exceeds int64. Floating-point times become infinite instead, which `check_frameable` rejects.
     """
     for field, factor in factors.items():
         if field not in (events.dtype.names or ()) or events[field].dtype.kind == "f":
@@ -179,21 +179,21 @@ def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin) 
 
 
 def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origin) -> None:
-    """Refuse events that ``ToFrame`` can't count as they are.
+    """Raise if there are events that ``ToFrame`` cannot count.
 
     Parameters
     ----------
     events : structured array, shape (n_events,)
         Sorted by time, at least one.
     sensor_size : sequence of int
-        Tonic's (x, y, p). With one polarity any value of ``p`` will do, if all events have the same.
+        Tonic's (x, y, p). With one polarity ``p`` may have any value, the same for all events.
     origin : Origin
-        What to call the events.
+        The recording of the events, for messages.
 
     Raises
     ------
     RecordingError
-        Outside the sensor, two polarities where the sensor has one, or a span of time that can't be computed.
+        An event outside the sensor, two polarities for a sensor with one, or a time out of range.
     """
     for field in sorted({"x", "y"}.intersection(events.dtype.names or ())):
         size = sensor_size["xyp".index(field)]
@@ -206,7 +206,7 @@ def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origi
     else:
         outside = (p < 0) | (p >= polarities)
         _refuse(outside, events, "p", origin, f"is outside the sensor, which has 0 to {polarities - 1}")
-    # Sorted, so the two ends bound the rest.
+    # Sorted: checking the first and the last event is enough.
     first, last = events["t"][0].item(), events["t"][-1].item()
     for place, time in ((0, first), (len(events) - 1, last)):
         if not (math.isfinite(time) and abs(time) < LATEST_TIME):
@@ -214,14 +214,14 @@ def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origi
 
 
 def _column(values: npt.NDArray[Any], field: str, name: str) -> npt.NDArray[Any]:
-    """Return one field as int64, or as the native floating-point type that it has."""
+    """Return a field as int64, or in its own floating-point type with native byte order."""
     kind = values.dtype.kind
     if values.ndim == 1 and (kind in "iu" or (kind == "b" and field == "p")):
         if values.dtype == np.uint64 and (beyond := values >= np.uint64(_INT64_END)).any():
             place = int(np.argmax(beyond))
             raise _error(name, place, field, f"{values[place]} is beyond a signed 64-bit integer")
         return values.astype(np.int64)
-    # Beyond float64 types differ between platforms, and a key has to mean one result.
+    # Types wider than float64 differ between platforms, but a key must mean the same result everywhere.
     if values.ndim == 1 and kind == "f" and field == "t" and values.dtype.itemsize <= 8:
         return values.astype(values.dtype.newbyteorder("="))
     if values.ndim == 1 and kind == "f" and field == "p":

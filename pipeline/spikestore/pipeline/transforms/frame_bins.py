@@ -1,7 +1,7 @@
-"""The bins of ``to_frame``: how many a recording has, and which of its events each one holds.
+"""The bins of ``to_frame``: their number for a recording, and the events of each bin.
 
-The formulas are those of tonic 1.7.0 ``slicers``, in the same order of operations and in the type of the times, so
-that rounding is the same too. The number of bins is known before anything of that size is allocated.
+The formulas are those of tonic 1.7.0 ``slicers``, with the same order of operations and in the type of the times, so
+that rounding is the same. The number of bins is checked before arrays of this size are allocated.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class FrameBins:
     Parameters
     ----------
     spec : ToFrame
-        Says how recordings are cut into bins.
+        The operation that defines the bins.
     sites : tuple of int
         Sizes of the axes after time: (P, Y, X) or (P, X).
     max_bins : int
-        Most bins that a recording may have.
+        Maximum number of bins of a recording.
     """
 
     def __init__(self, spec: ToFrame, sites: tuple[int, ...], *, max_bins: int) -> None:
@@ -41,19 +41,19 @@ class FrameBins:
         self._end = optional(spec.end_time)
 
     def count(self, times: npt.NDArray[Any] | None, *, name: str) -> int:
-        """Return the number of bins.
+        """Return the number of bins of a recording.
 
         Parameters
         ----------
         times : array, shape (n_events,), or None
-            Sorted times in µs, at least one; or None for a recording without events, whose duration is 0.
+            Sorted times in µs, at least one; None for a recording without events, whose duration is 0.
         name : str
-            How to call the recording in messages.
+            Name of the recording in messages.
 
         Raises
         ------
         RecordingError
-            More than `max_bins`, more than a 64-bit index reaches, or not to be computed in the type of the times.
+            The number exceeds `max_bins` or a 64-bit index, or overflows in the type of the times.
         """
         n_bins = self._formula(times)
         if times is not None and not math.isfinite(n_bins):
@@ -68,10 +68,10 @@ class FrameBins:
         return int(n_bins)
 
     def ranges(self, times: npt.NDArray[Any]) -> tuple[Ints, Ints]:
-        """Return where each bin's events start and end.
+        """Return the first and the end index of the events of each bin, two int64 arrays of shape (n_bins,).
 
-        `times` has shape (n_events,): sorted, at least one, and `count` has accepted them. The result are two
-        int64 arrays of shape (n_bins,): bin i holds the events ``starts[i]`` to ``ends[i]`` (exclusive).
+        `times` has shape (n_events,): sorted, at least one, and accepted by `count`. Bin i has the events
+        ``starts[i]`` to ``ends[i]`` (exclusive).
         """
         spec = self.spec
         with np.errstate(all="ignore"):
@@ -104,7 +104,7 @@ class FrameBins:
             return n_bins
 
     def _strides(self, times: npt.NDArray[Any] | None, window: float) -> float:
-        """Return how many strides fit between the first window and the end."""
+        """Return the number of strides between the first window and the end, as a float."""
         # NumPy's scalars, not Python's: Tonic divides in the type of the times.
         first = times[0] if times is not None else 0
         last = times[-1] if times is not None else 0
@@ -140,9 +140,9 @@ class FrameBins:
 
 
 def exact(value: float) -> int | float:
-    """Return a whole number as int, anything else as it is.
+    """Return a whole number as int, and any other value unchanged.
 
-    Integer arithmetic is exact beyond 2^53, and below the two agree.
+    Integer arithmetic is exact beyond 2^53; below, both agree.
     """
     return int(value) if value.is_integer() and abs(value) <= 2**53 else value
 

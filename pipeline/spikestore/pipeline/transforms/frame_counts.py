@@ -1,4 +1,4 @@
-"""Counts of events in cells (bin, polarity, y, x), from dense frames or straight from events."""
+"""Counts of events in cells (bin, polarity, y, x), from dense frames or directly from events."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.recording import Events
 
 Ints = npt.NDArray[np.int64]
-"""Integers of one axis."""
+"""One-dimensional int64 array."""
 
 _BLOCK = 2**22
-"""Events that the sparse count holds at a time; with overlap one event counts for each of its bins."""
+"""Events per block of the sparse count; with overlap an event counts once for each of its bins."""
 
 
 def count_covered(starts: Ints, ends: Ints, n_events: int) -> int:
-    """Return how many of `n_events` lie in at least one range [start, end)."""
+    """Return the number of events that are in at least one range [start, end)."""
     change = np.bincount(starts, minlength=n_events + 1) - np.bincount(ends, minlength=n_events + 1)
     return int(np.count_nonzero(np.cumsum(change)[:n_events]))
 
 
 def non_zeros(frames: npt.NDArray[np.int16]) -> tuple[Ints, Ints]:
-    """Return place (row-major, increasing) and value of each non-zero of dense frames; int64, shape (nnz,)."""
+    """Return the index (row-major, increasing) and value of each non-zero of dense frames; int64, shape (nnz,)."""
     cells = frames.reshape(-1)
     index = np.flatnonzero(cells).astype(np.int64, copy=False)
     return index, cells[index].astype(np.int64)
 
 
 def count_sparsely(events: Events, starts: Ints, ends: Ints, sites: tuple[int, ...]) -> tuple[Ints, Ints]:
-    r"""Count events per cell without a dense frame.
+    r"""Return the counts of events per cell, without a dense frame.
 
     Parameters
     ----------
     events : structured array, shape (n_events,)
-        Inside the sensor.
+        Events inside the sensor.
     starts, ends : int64 array, shape (n_bins,)
         The events of bin i are ``events[starts[i]:ends[i]]``.
     sites : tuple of int
-        Sizes of the axes behind time: (P, Y, X) or (P, X).
+        Sizes of the axes after time: (P, Y, X) or (P, X).
 
     Returns
     -------
     index, value : int64 array, shape (nnz,)
-        Place, row-major over (bin, \*sites) and increasing, and count of each non-zero.
+        Index, row-major over (bin, \*sites) and increasing, and count of each non-zero.
     """
     fields = ("p", "y", "x") if len(sites) == 3 else ("p", "x")
     site = np.zeros(len(events), np.int64)
@@ -58,7 +58,7 @@ def count_sparsely(events: Events, starts: Ints, ends: Ints, sites: tuple[int, .
         taken = behind[done - 1] if done else 0
         stop = max(int(np.searchsorted(behind, taken + _BLOCK, side="right")), done + 1)
         block, lengths = filled[done:stop], counts[done:stop]
-        # 0 1 2 | 0 1 | 0 1 2 3 …, shifted to where each bin's events start
+        # 0 1 2 | 0 1 | 0 1 2 3 …, shifted to the start of each bin's events
         offsets = np.repeat(starts[block] - (behind[done:stop] - lengths), lengths)
         members = np.arange(taken, behind[stop - 1]) + offsets
         pieces.append(

@@ -1,17 +1,17 @@
-"""A transform in plain NumPy, one recording at a time, with guards where Tonic is ill-defined.
+"""A transform in plain NumPy, one recording at a time, with checks where Tonic is ill-defined.
 
-For legal recordings the frames are Tonic's, integer for integer; for ill-formed ones the error says what is wrong.
-`FusedChain` hands over what is unusual, and frames by event counts are made here altogether. One call goes so:
+For legal recordings the frames equal Tonic's, integer for integer; ill-formed recordings raise an error. `FusedChain`
+calls this chain for unusual recordings; frames by event counts are always computed here. The steps:
 
-1. Guard and widen the events (`event_guards`); no array of the caller's is written to.
-2. Apply each operation before ``to_frame``. An empty recording goes on to the end: it has frames too. Positive
-   factors keep times sorted, and a crop keeps one run of them.
-3. Compute the number of bins (`frame_bins`), before anything of that size is allocated.
-4. Find which events each bin holds; those in no bin are counted.
+1. Check and widen the events (`event_guards`); no array of the caller changes.
+2. Apply each operation before ``to_frame``. An empty recording also has frames. Positive factors keep times sorted, and a
+   crop keeps a contiguous range.
+3. Compute the number of bins (`frame_bins`), before arrays of this size are allocated.
+4. Find the events of each bin, and count the events in no bin.
 5. Count the events of each cell, in int64 and without a dense frame (`frame_counts`).
 
-`TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. Whole parameters are integers and other ones floats:
-integer arithmetic is exact beyond 2^53, and below the two agree.
+`TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. Whole parameters are integers, others are floats: integer
+arithmetic is exact beyond 2^53; below, both agree.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 
 class NumpyChain:
-    """Turns recordings into samples, one by one.
+    """Computes the samples of single recordings in NumPy.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ class NumpyChain:
     Raises
     ------
     UsageError
-        The transform can't fit any recording of this kind: a sensor with rows for events without ``y``, or more
-        bins than ``max_bins`` whatever the recording.
+        The transform fits no recording of this kind: a sensor with rows for events without ``y``, or always more bins
+        than ``max_bins``.
     """
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
@@ -64,17 +64,16 @@ class NumpyChain:
         Parameters
         ----------
         events : structured array, shape (n_events,)
-            Fields ``t`` (µs), ``x``, ``y`` (where the chain has it) and ``p``, integers of any width; ``t`` may be
-            floating point.
+            Fields ``t`` (µs), ``x``, ``y`` (if `has_y`) and ``p``, integers of any width; ``t`` may be floating point.
         name : str
-            How to call the recording in messages, such as ``recording 17 of ssc_train.h5``.
+            Name of the recording in messages, such as ``recording 17 of ssc_train.h5``.
         sort : bool
-            Sort events by time first (stable), instead of refusing what is not sorted.
+            Sort events by time first (stable), instead of rejecting unsorted times.
 
         Raises
         ------
         RecordingError
-            The recording is ill-formed or would get more than ``max_bins`` bins.
+            The recording is ill-formed or has more than ``max_bins`` bins.
         """
         framed, origin = self._before_frames(events, name=name, sort=sort)
         n_events, n_framed = len(events), len(framed)
@@ -95,7 +94,7 @@ class NumpyChain:
         return Sample(index, value, n_bins, n_events, n_cropped=n_events - n_framed, n_dropped=dropped)
 
     def _before_frames(self, events: Events, *, name: str, sort: bool) -> tuple[Events, guards.Origin]:
-        """Apply all operations before ``to_frame``; return a private array and where its events come from."""
+        """Return a private array after all operations before ``to_frame``, and the origin of its events."""
         now = guards.widen(events, name=name, has_y=self.has_y)
         now, order = guards.put_in_order(now, name=name, sort=sort)
         origin = guards.Origin(name, events, order)
@@ -109,20 +108,22 @@ class NumpyChain:
                 guards.check_scaling(now, factors, origin=origin)
                 now = self._downsampled(now, operation)
             else:
-                # Times are sorted: what is cropped in front moves the numbers of all that follow.
+                # Times are sorted: events cropped at the beginning shift the numbers of the others.
                 with np.errstate(all="ignore"):
                     in_front = int(np.count_nonzero(now["t"] < exact(operation.min)))
                 now = self._cropped(now, operation)
                 origin = guards.Origin(name, events, order, origin.first + in_front)
         return now, origin
 
-    # What follows is all that Tonic has an own version of.
+    # `TonicChain` overrides the methods below.
 
     def _downsampled(self, events: Events, operation: Downsample) -> Events:
-        """Return events with their times and coordinates multiplied and truncated."""
+        """Return events with times and coordinates multiplied by the factors and truncated."""
         scaled = events.copy()
         x, y = operation.spatial_factor
-        with np.errstate(all="ignore"):  # floating-point times may become infinite, which a guard finds
+        with np.errstate(
+            all="ignore"
+        ):  # floating-point times may become infinite, which `check_frameable` rejects
             scaled["t"] = events["t"] * exact(operation.time_factor)
             scaled["x"] = events["x"] * x
             if self.has_y:
@@ -130,15 +131,15 @@ class NumpyChain:
         return scaled
 
     def _cropped(self, events: Events, operation: CropTime) -> Events:
-        """Return the events from ``min`` to ``max``, both included."""
+        """Return the events with times from ``min`` to ``max``, both included."""
         t = events["t"]
         with np.errstate(all="ignore"):
             return events[(t >= exact(operation.min)) & (t <= exact(operation.max))]
 
     def _ranges(self, events: Events) -> tuple[Ints, Ints]:
-        """Return where each bin's events start and end; int64, shape (n_bins,) each."""
+        """Return the first and the end index of the events of each bin; int64, shape (n_bins,) each."""
         return self._bins.ranges(events["t"])
 
     def _counted(self, events: Events, starts: Ints, ends: Ints) -> tuple[Ints, Ints]:
-        """Return the place and the count of each non-zero cell; int64, shape (nnz,) each."""
+        """Return the index and the count of each non-zero cell; int64, shape (nnz,) each."""
         return count_sparsely(events, starts, ends, self._sites)

@@ -1,8 +1,8 @@
-"""A transform, run by Tonic's own classes: what ``executor = "tonic"`` does, and what every other way is tested with.
+"""A transform run by Tonic's own classes: ``executor = "tonic"``, the reference in tests of the other executors.
 
-Guards, numbers of bins and messages are those of `NumpyChain`. Tonic does the rest, without
-``tonic.transforms.Compose``, which stops at an empty array and hands the raw events on: it applies each operation,
-says which events each bin holds, and counts, unless its int16 cells could wrap or its dense frame is large.
+Checks, numbers of bins and messages are those of `NumpyChain`. Tonic applies each operation, finds the events of each
+bin, and counts them, unless its int16 cells could overflow or its dense frame is large. ``tonic.transforms.Compose`` is not
+used: at an empty array it stops and returns the raw events.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFr
 from spikestore.store_schemas.specs.transform import Transform
 
 DENSE_LIMIT = 64 * 2**20
-"""Largest dense frame, in bytes, that ``ToFrame`` is asked for."""
+"""Largest dense frame, in bytes, to compute with ``ToFrame``."""
 
 INT16_LIMIT = 2**15 - 1
-"""Most events in one bin for which no int16 cell can wrap."""
+"""Largest number of events in a bin for which no int16 cell can overflow."""
 
 
 class TonicChain(NumpyChain):
-    """Turns recordings into samples through Tonic; takes and raises what `NumpyChain` does."""
+    """Computes the samples of single recordings with Tonic; parameters and errors as `NumpyChain`."""
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
         super().__init__(transform, has_y=has_y)
@@ -39,7 +39,7 @@ class TonicChain(NumpyChain):
         self._slicer = _slicer(transform.to_frame)
 
     def __call__(self, events: Events, *, name: str, sort: bool = False) -> Sample:
-        """Return the sample of one recording; what Tonic raises becomes a `RecordingError`."""
+        """Return the sample of one recording; raise errors of Tonic as `RecordingError`."""
         try:
             return super().__call__(events, name=name, sort=sort)
         except _TonicFailedError as failure:
@@ -69,13 +69,13 @@ class TonicChain(NumpyChain):
 
 
 class _TonicFailedError(Exception):
-    """Carries as its cause what Tonic raised."""
+    """An error of Tonic, which is the cause of this exception."""
 
 
 def _run(call: Any, events: Events) -> Any:
-    """Run a piece of Tonic."""
+    """Call a function of Tonic; raise its errors as `_TonicFailedError`."""
     try:
-        with np.errstate(all="ignore"):  # what overflows to infinity is found by the guards
+        with np.errstate(all="ignore"):  # infinite values are rejected by `check_frameable`
             return call(events)
     except MemoryError:
         raise  # not the recording's fault
@@ -84,7 +84,7 @@ def _run(call: Any, events: Events) -> Any:
 
 
 def _in_tonic(operation: Downsample | CropTime | ToFrame) -> Any:
-    """Return Tonic's transform for a spec, with every argument explicit."""
+    """Return Tonic's transform for a spec, with all arguments explicit."""
     if isinstance(operation, Downsample):
         return tonic.transforms.Downsample(
             time_factor=exact(operation.time_factor),

@@ -1,8 +1,8 @@
-"""Which Tonic transforms have a spec, and why the others have none.
+"""Specs of Tonic transforms, and the reasons why other transforms have none.
 
-Nothing here imports Tonic: whoever holds an object of Tonic's has imported it. Only exact classes are taken, since
-a subclass may compute anything. ``tests/pipeline/transforms/test_from_tonic.py`` fails when a later Tonic has a class that
-nobody has looked at.
+This module does not import Tonic; a caller with a Tonic object has imported it. Only exact classes are accepted, because a
+subclass may compute anything. ``tests/pipeline/transforms/test_from_tonic.py`` fails if a later Tonic has a class that is
+unknown here.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _RANDOM_AS_TUPLE = {
     "RefractoryPeriod": ("delta",),
     "TimeSkew": ("coefficient", "offset"),
 }
-"""Parameters for which a tuple means a random number from that range."""
+"""Parameters for which a tuple means a random number from this range."""
 
-_FROZEN = "random: it would be frozen into the store; augment at training time instead"
+_FROZEN = "random: the store would keep one random result for all epochs; apply it at training time"
 
 
 def operation_of(part: object) -> Operation:
@@ -35,7 +35,7 @@ def operation_of(part: object) -> Operation:
     Raises
     ------
     UnsupportedTransformError
-        It has none; the message names it and says why.
+        The transform has no spec; the message has its name and the reason.
     """
     for name, convert in _CONVERTERS.items():
         if is_exactly(part, name):
@@ -48,27 +48,27 @@ def operation_of(part: object) -> Operation:
 
 
 def _why_not(part: object) -> str:
-    """Say why a transform has no spec."""
+    """Return the reason why a transform has no spec."""
     known = getattr(sys.modules.get("tonic.transforms"), "__dict__", {})
     if isinstance(part, type):
-        return f"is a class: give an object of it, {part.__name__}(…)"
+        return f"is a class: pass an object, {part.__name__}(…)"
     kind = type(part)
     if kind is not known.get(kind.__name__):
         bases = [base.__name__ for base in kind.__mro__[1:] if base is known.get(base.__name__)]
         if bases:
             return f"is a subclass of tonic.transforms.{bases[0]}, which may compute anything; use {bases[0]} itself"
         if part is None:
-            return "is no transform: give a tonic.transforms.Compose that ends in ToFrame"
+            return "is not a transform: pass a tonic.transforms.Compose that ends in ToFrame"
         return "has no spec: only tonic.transforms.Downsample, CropTime and ToFrame have one; apply it at training time"
     if kind.__name__ in RANDOM or _random_parameter(part):
         return f"is {_FROZEN}"
     if kind.__name__ == "DropPixel" and part.hot_pixel_frequency:  # type: ignore[attr-defined]
-        return "infers its hot pixels from each recording; it has no spec"
+        return "infers its hot pixels from each recording, so it has no spec: apply it at training time"
     return "has no spec yet: only Downsample, CropTime and ToFrame have one"
 
 
 def _random_parameter(part: object) -> str | None:
-    """Return the parameter for which `part` holds a range to draw from."""
+    """Return the name of the parameter of `part` that is a random range, or None."""
     for parameter in _RANDOM_AS_TUPLE.get(type(part).__name__, ()):
         if isinstance(getattr(part, parameter), (list, tuple)):
             return parameter
@@ -81,7 +81,7 @@ def _downsample(part: Any) -> Downsample:
     time_factor = _number(part, "time_factor", part.time_factor)
     if part.target_size is not None:  # Tonic then ignores spatial_factor
         if part.sensor_size is None:
-            raise unsupported(class_name(part), "has a target_size without the sensor_size that it refers to")
+            raise unsupported(class_name(part), "has target_size without sensor_size: pass sensor_size too")
         target, sensor = _sizes(part, "target_size"), _sizes(part, "sensor_size")
         return Downsample(time_factor=time_factor, target_size=target, sensor_size=sensor)  # type: ignore[call-arg]
     factor = part.spatial_factor
@@ -92,14 +92,14 @@ def _downsample(part: Any) -> Downsample:
 
 def _crop_time(part: Any) -> CropTime:
     if part.max is None:
-        why = "with max=None takes the last time of the first recording that it sees, and cuts all others with it: give max"
+        why = "with max=None crops all recordings at the last time of the first recording: pass max"
         raise unsupported(class_name(part), why)
     return CropTime(min=_number(part, "min", part.min), max=_number(part, "max", part.max))
 
 
 def _to_frame(part: Any) -> ToFrame:
     if part.sensor_size is None or (hasattr(part.sensor_size, "__len__") and len(part.sensor_size) == 0):
-        why = "without sensor_size infers it from each recording, so that frames differ in shape: give sensor_size"
+        why = "without sensor_size infers it from each recording, so that frames differ in shape: pass sensor_size"
         raise unsupported(class_name(part), why)
     given: dict[str, Any] = {}
     for name in SLICING_MODES:
@@ -123,7 +123,7 @@ _CONVERTERS: dict[str, Callable[[Any], Operation]] = {
 
 
 def is_exactly(value: object, name: str) -> bool:
-    """Tell whether `value` is of the class ``tonic.transforms.<name>`` and of no subclass."""
+    """Return whether the class of `value` is exactly ``tonic.transforms.<name>``."""
     return type(value) is getattr(sys.modules.get("tonic.transforms"), name, None)
 
 
@@ -133,28 +133,29 @@ def _number(part: object, parameter: str, value: object) -> float:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         if abs(int(value)) > LARGEST_INTEGER:
             raise unsupported(
-                class_name(part), f"has a {parameter} beyond 2^53, where not every integer is a float"
+                class_name(part),
+                f"needs {parameter} up to 2^53, the limit of exact floats, got {value!r}",
             )
         return float(value)
-    raise unsupported(class_name(part), f"has a {parameter} that is no number but {value!r}")
+    raise unsupported(class_name(part), f"needs a number as {parameter}, got {value!r}")
 
 
 def _whole(part: object, parameter: str, value: object) -> int:
     number = _number(part, parameter, value)
     if not number.is_integer():
-        raise unsupported(class_name(part), f"has a {parameter} that is no whole number but {value!r}")
+        raise unsupported(class_name(part), f"needs a whole number as {parameter}, got {value!r}")
     return int(number)
 
 
 def _sizes(part: object, parameter: str) -> Any:
-    # How many sizes there should be is the spec's to say.
+    # The spec checks the number of sizes.
     value = getattr(part, parameter)
     sizes = value if isinstance(value, (list, tuple, np.ndarray)) else (value,)
     return tuple(_whole(part, parameter, size) for size in sizes)
 
 
 def class_name(value: object) -> str:
-    """Return a name that a user finds in a script: of a function itself, of anything else its class."""
+    """Return the name of a function, or of the class of any other object, as a user finds it in a script."""
     named = value if hasattr(value, "__qualname__") else type(value)
     module = str(getattr(named, "__module__", None) or "")
     name = f"{module}.{named.__qualname__}" if module not in ("", "builtins") else named.__qualname__
@@ -163,5 +164,5 @@ def class_name(value: object) -> str:
 
 
 def unsupported(name: str, why: str, **details: Any) -> UnsupportedTransformError:
-    """Return the error that what is called `name` has no spec."""
+    """Return the error for an object without a spec, with its `name` and the reason."""
     return UnsupportedTransformError(f"{name} {why}", name=name, **details)

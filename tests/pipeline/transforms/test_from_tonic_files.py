@@ -81,9 +81,7 @@ def test_a_data_set_with_another_list_of_files_is_refused(
     WRITE[name](tmp_path)
     dataset = tonic_dataset(name, "train", tmp_path, monkeypatch)
     change(dataset)
-    with pytest.raises(
-        UnsupportedTransformError, match=rf"{name} has another list of files or labels than its folder"
-    ):
+    with pytest.raises(UnsupportedTransformError, match=rf"{name} has other files or labels than its folder"):
         dataset_from_tonic(dataset)
 
 

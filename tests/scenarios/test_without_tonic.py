@@ -92,4 +92,4 @@ def test_frames_by_event_count_are_refused_by_the_fused_executor(
 ) -> None:
     write_dataset(tmp_path / "data", "SSC")
     recipe = write_recipe(tmp_path / "r.toml", executor="fused")
-    refused(build(run, recipe), 2, "not by event_count: leave executor out")
+    refused(build(run, recipe), 2, "got event_count: omit executor")

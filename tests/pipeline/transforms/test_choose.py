@@ -34,7 +34,7 @@ def test_who_runs_a_transform(transform: Transform, requested: ExecutorName, exp
 
 
 def test_what_the_fused_pass_cannot_run_is_wrong_use() -> None:
-    with pytest.raises(UsageError, match="not by event_count: leave executor out"):
+    with pytest.raises(UsageError, match="got event_count: omit executor"):
         executor_for(BY_COUNT, "fused", has_y=False)
 
 

@@ -143,7 +143,7 @@ RANDOM = [
 
 @pytest.mark.parametrize("part", RANDOM, ids=repr)
 def test_random_transforms_are_refused_by_name(part: Any) -> None:
-    expected = f"tonic.transforms.{type(part).__name__} is random: it would be frozen into the store; "
+    expected = f"tonic.transforms.{type(part).__name__} is random: the store would keep one random result for all epochs; "
     assert refusal(part) == expected + "apply it at training time"
 
 
@@ -151,12 +151,12 @@ def test_random_transforms_are_refused_by_name(part: Any) -> None:
 def test_a_range_as_time_factor_is_random(factor: Any) -> None:
     message = refusal(transforms.Downsample(time_factor=factor))
     assert message.startswith(
-        "tonic.transforms.Downsample with a range as time_factor is random: it would be frozen"
+        "tonic.transforms.Downsample with a range as time_factor is random: the store would keep"
     )
 
 
 def test_parameters_that_are_inferred_from_data_are_refused_with_the_reason() -> None:
-    assert "CropTime with max=None takes the last time of the first recording that it sees" in refusal(
+    assert "CropTime with max=None crops all recordings at the last time of the first recording" in refusal(
         transforms.CropTime()
     )
     assert "DropPixel infers its hot pixels from each recording" in refusal(
@@ -210,7 +210,7 @@ def test_functions_and_other_objects_are_named() -> None:
     )
     assert refusal(np.sort).startswith("numpy.sort")
     assert refusal(tonic.slicers.SliceByTime(1000)).startswith("tonic.slicers.SliceByTime")
-    assert refusal(None).startswith("NoneType is no transform")
+    assert refusal(None).startswith("NoneType is not a transform")
 
 
 class MyFrame(transforms.ToFrame):  # type: ignore[misc]
@@ -246,11 +246,11 @@ def test_subclasses_are_not_taken_for_their_base(part: Any, base: str) -> None:
         (transforms.ToFrame((8, 8, 2.5), event_count=2), "needs a whole number as sensor_size, got 2.5"),
         (transforms.ToFrame(SIZE, time_window="3"), "needs a number as time_window, got '3'"),
         (transforms.ToFrame(SIZE, time_window=True), "needs a number as time_window, got True"),
-        (transforms.ToFrame(SIZE, time_window=2**53), r"time_window beyond 2\^53"),
+        (transforms.ToFrame(SIZE, time_window=2**53), r"time_window below 2\^53"),
     ],
 )
 def test_frames_that_no_spec_describes(part: Any, message: str) -> None:
-    with pytest.raises(UnsupportedTransformError, match=rf"^tonic.transforms.ToFrame has .*{message}"):
+    with pytest.raises(UnsupportedTransformError, match=rf"^tonic.transforms.ToFrame .*{message}"):
         transform_from_tonic(part)
 
 
@@ -266,7 +266,7 @@ def test_frames_that_no_spec_describes(part: Any, message: str) -> None:
 )
 def test_operations_that_no_spec_describes(part: Any, message: str) -> None:
     with pytest.raises(
-        UnsupportedTransformError, match=rf"^tonic.transforms.{type(part).__name__} has .*{message}"
+        UnsupportedTransformError, match=rf"^tonic.transforms.{type(part).__name__} .*{message}"
     ):
         one_spec(part)
 
@@ -279,7 +279,7 @@ def test_a_chain_that_does_not_end_in_frames_is_no_transform() -> None:
 
 def test_parts_in_a_generator_are_left_alone() -> None:
     parts = iter([TONIC_FRAMES])
-    with pytest.raises(UnsupportedTransformError, match="holds its parts in a list_iterator: give a list"):
+    with pytest.raises(UnsupportedTransformError, match="has its parts in a list_iterator: pass a list"):
         transform_from_tonic(transforms.Compose(parts))
     assert list(parts) == [TONIC_FRAMES]
 
@@ -344,12 +344,12 @@ def test_other_data_sets_are_refused_by_name(data: Path) -> None:
     mine = Mine.__new__(Mine)
     with pytest.raises(
         UnsupportedTransformError,
-        match=r"Mine is a subclass, .*; data sets that have one: DVSGesture, NMNIST, SHD, SSC",
+        match=r"Mine is a subclass, .*: use one of DVSGesture, NMNIST, SHD, SSC",
     ):
         dataset_from_tonic(mine)
     for other in (tonic.datasets.POKERDVS.__new__(tonic.datasets.POKERDVS), [1, 2], None):
         with pytest.raises(
-            UnsupportedTransformError, match=rf"{type(other).__name__} has no reader; data sets that have"
+            UnsupportedTransformError, match=rf"{type(other).__name__} has no reader: use one of DVS"
         ):
             dataset_from_tonic(other)
 

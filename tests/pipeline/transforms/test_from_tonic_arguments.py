@@ -31,11 +31,7 @@ def test_arrays_and_lists_are_sizes() -> None:
 
 def test_classes_in_place_of_objects() -> None:
     """A slip, and told as that."""
-    with pytest.raises(
-        UnsupportedTransformError, match=r"ToFrame is a class: give an object of it, ToFrame\(…\)"
-    ):
+    with pytest.raises(UnsupportedTransformError, match=r"ToFrame is a class: pass an object, ToFrame\(…\)"):
         transform_from_tonic(transforms.Compose([transforms.ToFrame]))
-    with pytest.raises(
-        UnsupportedTransformError, match=r"SHD is a class: give an object of it, SHD\(folder, …\)"
-    ):
+    with pytest.raises(UnsupportedTransformError, match=r"SHD is a class: pass an object, SHD\(folder, …\)"):
         dataset_from_tonic(tonic.datasets.SHD)

@@ -134,7 +134,7 @@ def _number(part: object, parameter: str, value: object) -> float:
         if abs(int(value)) > LARGEST_INTEGER:
             raise unsupported(
                 class_name(part),
-                f"needs {parameter} up to 2^53, the limit of exact floats, got {value!r}",
+                f"needs {parameter} below 2^53, where floats are exact, got {value!r}",
             )
         return float(value)
     raise unsupported(class_name(part), f"needs a number as {parameter}, got {value!r}")

@@ -1,4 +1,4 @@
-"""What a data set says of itself: its name, files, splits, reader, columns, licence and citation.
+"""Description of a data set: its name, files, splits, reader, columns, licence and citation.
 
 Each data set is one module that makes one `Dataset`: ours stand in `spikestore.pipeline.readers.registry`, those of other packages
 come by entry points of the group ``spikestore.datasets``. Nothing here imports a reader's libraries: a run that finds everything
@@ -46,7 +46,7 @@ class TonicClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A data set that can be read.
+    """A data set with a reader.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Dataset:
         refuse_other_columns(f"data set {self.name}", self.columns)
 
     def refuse_unknown_column(self, column: str) -> None:
-        """Raise `UnknownNameError` if the reader does not give a column on request."""
+        """Raise `UnknownNameError` if the reader has no such optional column."""
         if column not in self.columns:
             known = f"it has {', '.join(self.columns)}" if self.columns else "it has none"
             raise UnknownNameError(
@@ -107,12 +107,12 @@ class Dataset:
 
     @property
     def file_per_recording(self) -> bool:
-        """Whether recording i is file i of the source."""
+        """True if recording i is file i of the source."""
         return all(isinstance(files, FileTree) for files in self.splits.values())
 
 
 def refuse_other_columns(what: str, columns: tuple[str, ...]) -> None:
-    """Raise `UsageError` if a column of a reader has no place in a store: no column is left out in silence."""
+    """Raise `UsageError` if format 1 cannot store a column of a reader."""
     storable = [name for name in EXTRAS if not name.startswith("n_")]
     other = [name for name in columns if name not in storable]
     if other:

@@ -1,4 +1,4 @@
-"""A block of recordings as a reader hands them over: whole columns, no structured arrays, nothing per event."""
+"""A block of recordings from a reader: whole columns instead of structured arrays."""
 
 from __future__ import annotations
 

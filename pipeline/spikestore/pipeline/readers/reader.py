@@ -1,4 +1,4 @@
-"""What every reader offers: recordings by row, in blocks."""
+"""Protocol of readers: recordings by row, in blocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spikestore.store_schemas.errors import RecordingError
 
 
 class ClosesBehind(Protocol):
-    """Closes what it holds at the end of a ``with``."""
+    """Base class that closes its files at the end of a ``with``."""
 
     def close(self) -> None:
         """Close the files. May be called twice."""
@@ -44,11 +44,11 @@ class Reader(ClosesBehind, Protocol):
 
     @property
     def name(self) -> str:
-        """Which reader this is; part of the source key."""
+        """Name of the reader; part of the source key."""
 
     @property
     def version(self) -> int:
-        """Version of its results, from 1; part of the source key."""
+        """Version of the results of the reader, from 1; part of the source key."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class Reader(ClosesBehind, Protocol):
         """Return the number of recordings, at most the source's limit."""
 
     def name_of(self, row: int) -> str:
-        """Return what to call a recording in messages, such as ``ssc_train.h5: recording 17``.
+        """Return the name of a recording in messages, such as ``ssc_train.h5: recording 17``.
 
         Files by their names relative to the dataset's folder, never by a path of this machine: reasons of skipped
         recordings travel with the set.

@@ -1,4 +1,4 @@
-"""A recording on its way in, and the sample that it becomes."""
+"""A recording as read, and the sample computed from it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The frames of one recording as their non-zeros, with what happened to its events.
+    """The non-zeros of the frames of one recording, with counts of its events.
 
     Attributes
     ----------

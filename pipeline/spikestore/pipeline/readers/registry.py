@@ -1,4 +1,4 @@
-"""Data sets by name, ours and those of other packages: find their files, open their readers.
+"""Registry of data sets, built-in and of other packages: find files, open readers.
 
 A data set is one module; see `spikestore.pipeline.readers.dataset`. HDF5 is imported by `open_reader` only: a run that finds
 everything in the store does without.
@@ -35,7 +35,7 @@ GROUP = "spikestore.datasets"
 """Entry points of this group, each a `Dataset` under its own name, add data sets of other packages."""
 
 DATASETS: Mapping[str, Dataset] = {dataset.name: dataset for dataset in (DVSGESTURE, NMNIST, SHD, SSC)}
-"""Our own data sets, under their names in `tonic.datasets`."""
+"""Built-in data sets, under their names in `tonic.datasets`."""
 
 
 def dataset_named(name: str) -> Dataset:
@@ -57,7 +57,7 @@ def dataset_named(name: str) -> Dataset:
 
 
 def readable_datasets() -> list[Dataset]:
-    """Return all data sets that can be read; one of another package that can't be loaded is reported and left out."""
+    """Return all data sets; those of other packages that cannot be loaded are reported and skipped."""
     datasets = list(DATASETS.values())
     for name in _entry_points():
         try:
@@ -69,7 +69,7 @@ def readable_datasets() -> list[Dataset]:
 
 @functools.cache
 def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
-    """Return what other packages register, by name; what has the name of one of ours is reported and left out."""
+    """Return data sets of other packages by name; those with the name of a built-in one are reported and skipped."""
     registered: dict[str, tuple[EntryPoint, ...]] = {}
     for entry in entry_points(group=GROUP):
         if entry.name in DATASETS:
@@ -260,7 +260,7 @@ def _roots(dataset: str, base: Path) -> tuple[Path, Path]:
 
 
 def _archive_hint(roots: Iterable[Path], splits: Iterable[SplitFiles]) -> str:
-    """Say what to unpack."""
+    """Return a hint that names archives to unpack, or an empty text."""
     archives = [str(archive) for root in roots for files in splits for archive in files.archives(root)]
     return f"; unpack {', '.join(archives)} first" if archives else ""
 

@@ -1,4 +1,4 @@
-"""Where the files of one split lie below a dataset's folder: under fixed names, or as a tree with one a recording."""
+"""Files of one split below a data set's folder: with fixed names, or as a tree with one file per recording."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _ARCHIVES = (".zip", ".gz")
 
 
 class SplitFiles(Protocol):
-    """The files of one split. ``str()`` says what they are called."""
+    """The files of one split; ``str()`` returns their names for messages."""
 
     def find(self, root: Path) -> list[str]:
         """Return all files of the split below a folder, relative with ``/``, sorted; none unless all are there."""
 
     def present(self, root: Path) -> list[Path]:
-        """Return what of the split is there, to be shown to a person: a few paths, found quickly."""
+        """Return a few existing paths of the split, for messages."""
 
     def archives(self, root: Path) -> list[Path]:
-        """Return downloads that still have to be unpacked."""
+        """Return downloaded archives that must be unpacked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class NamedFiles:
         return list(self.names) if all((root / name).is_file() for name in self.names) else []
 
     def present(self, root: Path) -> list[Path]:
-        """Return those files that are there."""
+        """Return the files that exist."""
         return [root / name for name in self.names if (root / name).is_file()]
 
     def archives(self, root: Path) -> list[Path]:
@@ -56,7 +56,7 @@ class NamedFiles:
 
 @dataclass(frozen=True, slots=True)
 class FileTree:
-    """All files of one kind in the sub-folders of one folder, one a recording.
+    """All files of one suffix in the sub-folders of a folder, one per recording.
 
     Files in the folder itself are none of them, nor is anything whose name starts with a dot: archives that were
     packed on a Mac leave files such as ``._0.npy`` behind.

@@ -1,1 +1,1 @@
-"""Raw files and their hashes."""
+"""Sources: files of recordings and their hashes."""

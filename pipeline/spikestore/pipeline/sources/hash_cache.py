@@ -1,4 +1,4 @@
-"""A local cache of file hashes: saves time, decides nothing.
+"""A local cache of file hashes, which saves time and never changes a result.
 
 One small sealed JSON document a file, under a name made of its path; or one document for all files of a dataset's
 split, where there are thousands (`HashCache.table`). An entry counts only if the file's size,
@@ -40,13 +40,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Hashes(Protocol):
-    """What remembers hashes."""
+    """Protocol of caches of file hashes."""
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
         """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
 
     def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
-        """Remember a file's hash; see `HashCache.put`."""
+        """Store a file's hash; see `HashCache.put`."""
 
 
 class HashCache:
@@ -78,7 +78,7 @@ class HashCache:
         return digest
 
     def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
-        """Remember a file's hash, unless the file changed just before; an unwritable cache is left alone.
+        """Store a file's hash, unless the file is too new; ignore a cache that cannot be written.
 
         Parameters
         ----------
@@ -146,12 +146,12 @@ class HashTable:
         return digest
 
     def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
-        """Remember a file's hash, unless the file changed just before; see `HashCache.put`."""
+        """Store a file's hash, unless the file is too new; see `HashCache.put`."""
         if not _is_new(path, status, started_ns):
             self._used[self._key(path, status)] = digest
 
     def save(self, *, complete: bool) -> None:
-        """Write the document if it has changed; an unwritable cache is left alone.
+        """Write the document if it has changed; ignore a cache that cannot be written.
 
         Parameters
         ----------
@@ -199,7 +199,7 @@ def _is_new(path: Path, status: os.stat_result, started_ns: int) -> bool:
 
 
 def _load(entry: Path, largest: int) -> dict[str, Any]:
-    """Return a document without its seal; empty if it is absent, damaged or too large."""
+    """Return a document without its checksum; empty if it is missing, damaged or too large."""
     try:
         with os.fdopen(open_to_read(entry), "rb") as file:
             # Neither a pipe nor a device is read: it might never end.
@@ -217,7 +217,7 @@ def _load(entry: Path, largest: int) -> dict[str, Any]:
 
 
 def _save(entry: Path, document: dict[str, Any]) -> None:
-    """Replace a document as a whole, so that no reader sees half of it."""
+    """Replace a document atomically."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with replacing(entry, sync=False) as temporary:

@@ -1,4 +1,4 @@
-"""From files on disk to a source: find them, hash them, notice when they change.
+"""Sources from files on disk: find files, hash them, and detect changes.
 
 1. Each file is stat-ed, hashed whole (SHA-256), and stat-ed again: what changed in between is an error.
 2. A local cache spares hashing a file again that has the same path, size, times and inode. It never enters a
@@ -27,7 +27,7 @@ from spikestore.store_schemas.errors import SourceChangedError, SourceError, Sou
 from spikestore.store_schemas.specs.source import OnError, Source
 
 LARGEST_FILE = 2**40
-"""Bytes of the largest file that is read: a file with holes may claim any size, and hashing it would not end."""
+"""Largest file in bytes: a sparse file may have any size, and hashing it would not end."""
 
 _BLOCK = 2**20
 _THREADS = 8
@@ -65,7 +65,7 @@ class FileStamp:
 
 @dataclass(frozen=True, slots=True)
 class LocatedSource:
-    """A source, and where its files are on this machine.
+    """A source with the paths of its files on this machine.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class LocatedSource:
     first_row: int = 0
 
     def part(self, rows: range) -> LocatedSource:
-        """Return what is needed to read some rows, under the same row numbers.
+        """Return the part of the source for some rows, which keep their numbers.
 
         With a file per recording that is their files: the 60,000 of N-MNIST are 12 MB to send, and as many files to
         look at, for each task. Otherwise it is the source as it is. A part has no ``limit``, and its key means
@@ -199,7 +199,7 @@ def _is_text(name: str) -> bool:
 
 
 def check_unchanged(stamps: tuple[FileStamp, ...]) -> None:
-    """Raise unless the files are still those that were hashed.
+    """Raise if a file changed after it was hashed.
 
     Raises
     ------
@@ -235,7 +235,7 @@ def hash_files(paths: list[Path], cache: Hashes, progress: Progress | None) -> l
 
 
 class _Tally:
-    """Adds up the bytes of all threads and passes them on."""
+    """Progress over all threads: adds up their bytes."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self._total, self._progress = total, progress
@@ -305,7 +305,7 @@ def _stat(path: Path) -> os.stat_result:
 
 
 def _compare(stamp: FileStamp, status: os.stat_result) -> None:
-    """Raise if the file is no longer as the stamp says."""
+    """Raise if a file differs from its stamp."""
     if status.st_size != stamp.size:
         raise _changed(stamp.path, f"its size went from {stamp.size} to {status.st_size} bytes")
     if status.st_mtime_ns != stamp.mtime_ns:

@@ -22,7 +22,7 @@ from spikestore.store_schemas.errors import RecordingError
 CHANNELS = 700
 
 Problem = Callable[..., RecordingError]
-"""Called with a row, what is wrong with it, and details by name; returns the error."""
+"""Called as ``(row, problem, **details)``; returns the error of a recording."""
 
 _TOO_LATE = 2.0**63
 """In µs: beyond int64. No float16 reaches it except infinity; wider types can."""
@@ -43,7 +43,7 @@ def cochlea_block(
     problem: Problem,
     unreadable: Mapping[int, str] | None = None,
 ) -> EventBlock:
-    """Put recordings into columns.
+    """Return recordings as an `EventBlock`, with the errors of ill-formed ones.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a cochlea file must hold: finds the datasets in it, or says what is wrong with them."""
+"""Layout of cochlea files: find the HDF5 datasets, or raise an error that names the fault."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class CochleaLayout:
             self.refuse(f"{name} has a class name that is not UTF-8 text")
 
     def refuse(self, why: str) -> NoReturn:
-        """Raise the error that the file is of another layout."""
+        """Raise the error for a file with another layout."""
         raise LayoutError(
             f"{self._path}: {why}; {EXPECTED}: choose another file or {DOWNLOAD}", path=str(self._path)
         )

@@ -1,4 +1,4 @@
-"""Opening HDF5 files, with a clear line for each way in which that fails."""
+"""Open HDF5 files, with a clear message for each kind of failure."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ HDF5_ERRORS = (
     AssertionError,
     SystemError,
 )
-"""What h5py and NumPy raise, or may raise, on damaged files."""
+"""Exceptions that h5py and NumPy raise on damaged files."""
 
 _OF_WRONG_BYTES = {errno.EINVAL, errno.EFBIG, errno.EOVERFLOW}
-"""Errors of the system that wrong addresses and sizes in a file lead to."""
+"""Errors of the system that wrong addresses and sizes in a file cause."""
 
 _REMEDIES = {
     errno.EACCES: "check its permissions",
@@ -41,7 +41,7 @@ _REMEDIES = {
 
 
 def open_hdf5(path: Path, *, expected: str, remedy: str) -> Any:
-    """Open an HDF5 file for reading, or say what is there instead.
+    """Open an HDF5 file for reading; raise an error that names the cause of a failure.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def _what_is_wrong(path: Path, error: Exception, expected: str, remedy: str) -> 
 
 
 def fault_of_system(path: Path, error: Exception) -> SourceError | None:
-    """Return the error for a file that the system does not let us read; None where the bytes that were read are wrong.
+    """Return the error for a file that the system cannot read; None if the contents are wrong.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def fault_of_system(path: Path, error: Exception) -> SourceError | None:
 
 
 def _error_number(error: Exception) -> int | None:
-    """Return the system's number of an error; h5py gives some of them in the text only."""
+    """Return the errno of an error; h5py states some only in the message."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
     match = re.search(r"errno = ([1-9][0-9]*)", str(error))

@@ -50,7 +50,7 @@ def _size(window: Bytes, at: int) -> Any:
 
 @compiled
 def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers, walk: int) -> bool:
-    """Note where each object of a collection starts; False if the collection is not as described above."""
+    """Record the start of each object of a collection; return False for a collection of another form."""
     at, free = start + HEAD, np.int64(0)
     while stop - at >= HEAD:
         number = np.int64(window[at]) | np.int64(window[at + 1]) << np.int64(8)

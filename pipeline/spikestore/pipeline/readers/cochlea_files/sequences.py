@@ -1,4 +1,4 @@
-"""Sequences of a variable-length HDF5 dataset, a block at a time, in one column."""
+"""Sequences of a variable-length HDF5 dataset, read in blocks as one column."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Sequences(NamedTuple):
     values: npt.NDArray[Any]
 
     def offsets(self) -> npt.NDArray[np.int64]:
-        """Return where each sequence starts in `values`, and the end: int64, shape (sequences + 1,)."""
+        """Return the start of each sequence in `values`, and the end: int64, shape (sequences + 1,)."""
         return offsets_of(self.lengths)
 
 
 def offsets_of(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the sums of all lengths before each one, and of all: int64, shape (len(lengths) + 1,)."""
+    """Return the cumulative sums of lengths, from 0: int64, shape (len(lengths) + 1,)."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 _DESCRIPTOR = np.dtype([("length", "<u4"), ("collection", "<u8"), ("place", "<u4")])
 _BLOCK = 512
-"""Recordings read at once where the descriptors can't be had."""
+"""Recordings per block if the descriptors cannot be read."""
 
 
 def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:
@@ -42,7 +42,7 @@ def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:
 
 
 def stored_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64] | None:
-    """Return the lengths from the descriptors, or None where those are filtered or of another size."""
+    """Return the lengths from the descriptors, or None if these are filtered or have another size."""
     creation = dataset.id.get_create_plist()
     address_size, _ = dataset.file.id.get_create_plist().get_sizes()
     if address_size != 8 or creation.get_nfilters():

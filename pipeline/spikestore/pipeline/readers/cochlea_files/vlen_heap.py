@@ -35,14 +35,14 @@ from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, eleme
 _DESCRIPTOR = np.dtype([("length", "<u4"), ("collection", "<u8"), ("number", "<u4")])
 _UNDEFINED = b"\xff" * 8
 _WINDOW = 2**18
-"""Bytes read at once: they stay in the second-level cache until they are copied."""
+"""Bytes per read, which fit the second-level cache until they are copied."""
 _LARGEST = 2**28
-"""Bytes of a collection; larger ones are left to h5py, for the sake of memory."""
+"""Largest collection in bytes; h5py reads larger ones, to limit memory."""
 _ALIGNMENT = 64
 
 
 class _Bytes(NamedTuple):
-    """What is known of a file when it is opened: it is understood, and its bytes end at `end`."""
+    """A file of a supported form, whose data end at `end`."""
 
     descriptor: int
     size: int
@@ -50,7 +50,7 @@ class _Bytes(NamedTuple):
 
 
 class VlenHeap:
-    """Reads blocks of sequences of some datasets of one file.
+    """Reader of blocks of sequences from some datasets of one file.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class VlenHeap:
         out: npt.NDArray[np.uint8],
         file: _Bytes,
     ) -> bool:
-        """Copy all sequences to their places in `out`; False if one is not understood."""
+        """Copy all sequences to their positions in `out`; return False if a sequence has another form."""
         stored = descriptors["collection"] != 0
         if sizes[~stored].any():
             return False
@@ -165,7 +165,7 @@ class VlenHeap:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Whether a dataset's descriptors and values are stored as they are, in this file."""
+    """Return whether descriptors and values of a dataset are in this file, without conversion."""
     creation, stored, element = dataset.id.get_create_plist(), dataset.id.get_type(), element_type(dataset)
     return bool(
         sys.byteorder == "little"
@@ -181,7 +181,7 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def _understood(file: Any) -> _Bytes | None:
-    """Return what is known of a file; None if its bytes can't be read without HDF5."""
+    """Return the form of a file; None if only HDF5 can read it."""
     if not hasattr(os, "preadv"):  # macOS, Windows
         return None
     # The file driver that h5py uses by default: any other one may spread or change the bytes.
@@ -194,7 +194,7 @@ def _understood(file: Any) -> _Bytes | None:
 
 
 def _end(superblock: bytes) -> int | None:
-    """Return where a file's data end by its superblock; None if that holds anything unusual."""
+    """Return the end of a file's data from its superblock; None if the superblock is unusual."""
     if len(superblock) < 96 or superblock[:8] != b"\x89HDF\r\n\x1a\n":
         return None
     version = superblock[8]
@@ -214,7 +214,7 @@ def _end(superblock: bytes) -> int | None:
 
 
 def _descriptors(dataset: Any, start: int, stop: int, file: _Bytes) -> npt.NDArray[Any] | None:
-    """Return the descriptors of a block, or None where they are not stored in full."""
+    """Return the descriptors of a block, or None if they are not stored completely."""
     width, identifier = _DESCRIPTOR.itemsize, dataset.id
     if not stop <= len(dataset):
         return None

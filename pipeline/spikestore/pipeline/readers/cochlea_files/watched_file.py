@@ -1,4 +1,4 @@
-"""Notice that a file changes while it is read."""
+"""Detect changes of a file while it is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spikestore.store_schemas.errors import SourceChangedError
 
 
 class WatchedFile:
-    """A file as it is now.
+    """Status of a file, to detect later changes.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class WatchedFile:
         self._seen = _times(status)
 
     def check(self) -> None:
-        """Raise unless the file is as it was; to be called after each read, for what was read until then.
+        """Raise if the file has changed; call this after each read.
 
         Raises
         ------

@@ -1,1 +1,1 @@
-"""N-MNIST and DVSGesture: a file a recording."""
+"""N-MNIST and DVSGesture: one file per recording."""

@@ -55,14 +55,14 @@ class DVSGestureReader(FilePerRecording):
 
     @staticmethod
     def label_of(name: str) -> int:
-        """Return the number that a file is called after."""
+        """Return the class number in a file's name."""
         match = _NAME.fullmatch(name)
         if match is None or int(match["label"]) >= len(DVSGestureReader.classes):
             raise misplaced(name, "a number from 0 to 10, such as ibmGestureTrain/user01_fluorescent/0.npy")
         return int(match["label"])
 
     def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
-        """Return the column `user` if it was asked for."""
+        """Return the column `user` if it was requested."""
         if "user" not in self.extras:
             return {}
         # label_of has matched all names
@@ -70,7 +70,7 @@ class DVSGestureReader(FilePerRecording):
         return {"user": np.array(users, np.int64)}
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording, from the headers of the files; 0 where it has none."""
+        """Return the number of events of each recording from the file headers; 0 for a file without a valid header."""
         counts = np.zeros(len(self.files), np.int64)
         for place, file in enumerate(self.files):
             try:
@@ -101,7 +101,7 @@ _NO_EVENTS: Columns = (
 
 
 def _header(content: bytes, size: int) -> tuple[int, bool, np.dtype[Any], int]:
-    """Return number of events, whether columns are contiguous, element type and where the data start.
+    """Return number of events, column order, element type and offset of the data from a file's header.
 
     `size` is that of the whole file, `content` at least its header. Raises ValueError with what is wrong.
     """
@@ -128,7 +128,7 @@ def _header(content: bytes, size: int) -> tuple[int, bool, np.dtype[Any], int]:
 
 
 def _columns(content: bytes) -> Columns:
-    """Return the events of one file. Raises ValueError with what is wrong."""
+    """Return the events of one file; raise ValueError with the problem."""
     count, fortran_order, dtype, start = _header(content, len(content))
     flat = np.frombuffer(content, dtype, count * len(_COLUMNS), start)
     x, y, p, t = flat.reshape(len(_COLUMNS), count) if fortran_order else flat.reshape(count, len(_COLUMNS)).T

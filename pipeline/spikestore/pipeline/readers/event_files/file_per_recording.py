@@ -1,4 +1,4 @@
-"""What readers of datasets with one file a recording share: reading, sizes, names and errors.
+"""Base class of readers with one file per recording: reading, sizes, names and errors.
 
 Files are read whole, a block of them at a time, and decoded as a block. Each is one recording, so that what is
 wrong with a file is a `RecordingError` in its place, and ``on_error = "skip"`` can leave it out. A file that is not
@@ -98,7 +98,7 @@ class FilePerRecording(ClosesBehind, ABC):
     @staticmethod
     @abstractmethod
     def label_of(name: str) -> int:
-        """Return the class number that a file's name gives.
+        """Return the class number from a file's name.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class FilePerRecording(ClosesBehind, ABC):
         """Return the events of some files."""
 
     def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
-        """Return the columns that `extras` names, shape (files,) each."""
+        """Return the columns of `extras`, shape (files,) each."""
         return {}
 
     @classmethod
@@ -188,7 +188,7 @@ class FilePerRecording(ClosesBehind, ABC):
 
 
 def misplaced(name: str, expected: str) -> LayoutError:
-    """Return the error that a file's name does not say what it is."""
+    """Return the error for a file name without a class."""
     return LayoutError(
         f"{name} is no recording of this dataset: expected {expected}; move it away", path=name
     )

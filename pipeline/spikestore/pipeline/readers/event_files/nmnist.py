@@ -44,7 +44,7 @@ class NMNISTReader(FilePerRecording):
 
     @staticmethod
     def label_of(name: str) -> int:
-        """Return the digit that a file's folder is called after."""
+        """Return the digit in the name of a file's folder."""
         if (match := _NAME.fullmatch(name)) is None:
             raise misplaced(name, "a file in a folder 0 to 9, such as Train/5/00001.bin")
         return int(match["label"])
@@ -72,7 +72,7 @@ class NMNISTReader(FilePerRecording):
 
 
 def _decode_all(contents: Sequence[bytes], problems: Mapping[int, str]) -> Decoded:
-    """Return the events of some files; those with a problem are left empty."""
+    """Return the events of some files; files with a problem have none."""
     whole = [b"" if place in problems else content for place, content in enumerate(contents)]
     bounds = np.cumsum([0, *(len(content) // _BYTES for content in whole)], dtype=np.int64)
     raw = np.frombuffer(b"".join(whole), np.uint8).reshape(-1, _BYTES)

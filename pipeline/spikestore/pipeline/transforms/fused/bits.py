@@ -1,7 +1,6 @@
-"""How functions are compiled, and three instructions that numba has no name for.
+"""Three bit instructions that numba has no name for.
 
-Compiled code is kept on disk until the file of the function that was called changes. Whoever changes what is here
-has to touch `kernels.py` as well.
+Compiled code stays in the cache until the file of the calling function changes: after a change here, touch `kernels.py`.
 """
 
 from __future__ import annotations

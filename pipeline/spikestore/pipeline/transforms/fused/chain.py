@@ -36,7 +36,7 @@ MOST_SITES = 2**24
 """Sites for which the pass keeps a count each, in 64 MiB."""
 
 _MOST_BINS = 2**32 - 2
-"""What the column of bins holds."""
+"""Largest number of bins that the column of bins can store."""
 
 
 def can_run(transform: Transform, *, has_y: bool) -> bool:
@@ -51,7 +51,7 @@ def can_run(transform: Transform, *, has_y: bool) -> bool:
 
 
 class _TimeTable(NamedTuple):
-    """A table of times with what follows from it."""
+    """A table of times with derived values."""
 
     raw: npt.NDArray[np.int64]
     scaled: npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ class _TimeTable(NamedTuple):
 
 
 class FusedChain:
-    """Turns blocks of recordings into samples, bit for bit like `NumpyChain`, and so like Tonic.
+    """Computes the samples of blocks of recordings, with the same bits as `NumpyChain` and Tonic.
 
     Any number of threads may call one object at the same time.
 

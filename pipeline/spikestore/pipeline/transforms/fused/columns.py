@@ -53,7 +53,7 @@ def prepare(block: EventBlock, *, has_y: bool) -> Columns | None:
 
 
 def frozen(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the array as the compiled pass wants all its inputs: contiguous, aligned, and read-only.
+    """Return the array contiguous, aligned and read-only, as the compiled pass requires.
 
     numba compiles anew for arrays that can be written to, so all are made equal.
     """

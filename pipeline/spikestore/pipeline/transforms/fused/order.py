@@ -1,4 +1,4 @@
-"""Sort the events of recordings whose times are not in order, ahead of the compiled pass."""
+"""Sort the events of unsorted recordings before the compiled pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers that the compiled pass needs of a transform."""
+"""Parameters of a transform for the compiled pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Plan(NamedTuple):
-    """What the pass needs to know of a transform, beside its tables. Times in µs."""
+    """Parameters of a transform for the pass, without its tables. Times in µs."""
 
     sites: int
     plane: int

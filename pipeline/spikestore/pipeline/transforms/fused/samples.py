@@ -1,4 +1,4 @@
-"""Samples of a block in packed columns, and the way in and out for recordings that are done one by one."""
+"""Samples of a block in packed columns, and their exchange with single recordings."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class FusedSamples:
 
 
 class RecordingChain(Protocol):
-    """A transform, ready to run on single recordings."""
+    """A transform that runs on single recordings."""
 
     def __call__(self, events: Events, *, name: str, sort: bool = False) -> Sample:
-        """Return the sample of one recording, or raise the `RecordingError` that says what is wrong with it."""
+        """Return the sample of one recording; raise `RecordingError` if it is ill-formed."""
 
 
 def sample_of(chain: RecordingChain, block: EventBlock, place: int, *, name: str, sort: bool) -> Sample:
-    """Return what `chain` makes of one recording of a block.
+    """Return the sample of one recording of a block, computed by `chain`.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def insert(
     nnz: npt.NDArray[np.int64],
     samples: dict[int, Sample],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Put samples where they belong between those of the compiled pass; `nnz` counts them all."""
+    """Insert samples between those of the compiled pass; `nnz` counts all non-zeros."""
     indices: list[npt.NDArray[Any]] = []
     values: list[npt.NDArray[Any]] = []
     ends, taken = np.cumsum(nnz), 0

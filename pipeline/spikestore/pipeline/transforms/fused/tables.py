@@ -1,4 +1,4 @@
-"""What a transform means for raw events, worked out once: intervals of time, and a table for each coordinate.
+"""Tables of a transform for raw events: intervals of time, and a table for each coordinate.
 
 All scalings multiply by a positive factor and truncate, so each keeps the order of its inputs. Hence a crop,
 wherever it stands in the chain, is one interval of raw times, and the coordinates that end on the sensor are those
@@ -56,7 +56,7 @@ def time_factors(transform: Transform) -> tuple[float, ...]:
 
 
 def time_span(transform: Transform) -> TimeSpan:
-    """Return which raw times the fused pass may compute with, and which survive the crops."""
+    """Return the range of raw times for the fused pass, and the range that the crops keep."""
     factors = time_factors(transform)
     # Truncation is symmetric, and so is this bound.
     high = _last(0, EXACT, lambda t: all(_scaled(t, factors[: k + 1]) <= EXACT for k in range(len(factors))))
@@ -109,7 +109,7 @@ def scaled_times(table: npt.NDArray[np.int64], span: TimeSpan, factors: Sequence
 def coordinate_table(
     transform: Transform, axis: int, *, size: int, step: int
 ) -> tuple[npt.NDArray[np.uint32], int]:
-    """Return what each raw coordinate adds to an event's site.
+    """Return the contribution of each raw coordinate to an event's site.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ def test_repair_as_the_recipe_says(run: Run, store: Path, tmp_path: Path) -> Non
     answer = run("repair", "r:train", "--store", "store", "--recipe", recipe, "--workers", "2", "--json")
     assert answer.status == 0, answer.err
     repaired = json.loads(answer.out)["r:train"]["repaired"]
-    assert {one["how"] for one in repaired} == {"computed again from the recordings"}
+    assert {one["how"] for one in repaired} == {"recomputed from the recordings"}
     assert contents(store) == whole
 
 
@@ -95,7 +95,7 @@ def test_repair_from_the_recordings(run: Run, store: Path) -> None:
     answer = run("repair", "r:train", "--store", "store", "--data", "data", "--json")
     assert answer.status == 0, answer.err
     repaired = json.loads(answer.out)["r:train"]
-    assert {one["how"] for one in repaired["repaired"]} == {"computed again from the recordings"}
+    assert {one["how"] for one in repaired["repaired"]} == {"recomputed from the recordings"}
     changed = {path for path, content in contents(store).items() if content != damaged.get(path)}
     assert {one["path"] for one in repaired["repaired"]} == changed
     assert repaired["left"] == []
@@ -147,7 +147,7 @@ def test_one_damaged_manifest_hides_nothing(run: Run, store: Path) -> None:
     answer = run("verify", "--store", "store")
     assert answer.status == 1
     assert "manifest.json is damaged" in answer.err
-    assert f"{other.relative_to(store).as_posix()}: its SHA-256 is not what its record says" in answer.err
+    assert f"{other.relative_to(store).as_posix()}: its SHA-256 differs from its record" in answer.err
     listed = run("ls", "--store", "store")
     assert listed.status == 1
     head, *rows, below = listed.out.splitlines()
@@ -192,7 +192,7 @@ def test_gc(run: Run, store: Path) -> None:
     assert run("rm", "r:test", "--store", "store").status == 0
     answer = run("gc", "--store", "store", "--unreferenced")
     assert "kept: " in answer.err
-    assert "no name stands for it, and it is younger than 7 days" in answer.err
+    assert "it has no name, but is younger than 7 days" in answer.err
     for path in store.rglob("*"):
         os.utime(path, (time.time() - 8 * 86400,) * 2)
     before = contents(store)

@@ -44,7 +44,7 @@ def test_the_same_recipe_on_other_recordings(run: Run, tmp_path: Path, data: Pat
     lock = (tmp_path / "r.lock").read_text()
     for more in ((), ("--part", "1/2")):
         answer = build(run, recipe, *more)
-        taken(answer, "'r' in", "r:train", "other recordings, ssc_train.h5")
+        taken(answer, "'r' in", "r:train", "other recordings: ssc_train.h5")
     assert (digests(tmp_path / "store", "r"), manifests(tmp_path / "store")) == (before, sets)
     assert (tmp_path / "r.lock").read_text() == lock
     assert build(run, recipe, "--name", "mine", "--lock", "mine.lock").status == 0
@@ -67,7 +67,7 @@ def test_recordings_that_are_added(run: Run, tmp_path: Path) -> None:
     assert answer.status == 0, answer.err
     assert len([line for line in answer.err.splitlines() if "moved digits:train from digest" in line]) == 1
     (root / "Train/0/00000.bin").unlink()
-    taken(build(run, recipe), "digits:train", "other recordings, Train/0/00000.bin")
+    taken(build(run, recipe), "digits:train", "other recordings: Train/0/00000.bin")
 
 
 def test_another_transform_under_the_name(run: Run, tmp_path: Path, data: Path) -> None:

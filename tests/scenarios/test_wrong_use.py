@@ -94,7 +94,7 @@ def test_an_empty_argument(run: Run, tmp_path: Path, words: tuple[str, ...], nam
 
 def test_an_empty_store_name_in_python() -> None:
     """The same from Python."""
-    with pytest.raises(UsageError, match="name is empty"):
+    with pytest.raises(UsageError, match="location is empty"):
         preprocess("r.toml", store="")
 
 
@@ -120,7 +120,7 @@ def test_messages_have_plain_paths(run: Run, tmp_path: Path, data: Path) -> None
     (tmp_path / "recipes").mkdir()
     recipe = write_recipe(tmp_path / "recipes/r.toml")
     recipe.write_text(recipe.read_text().replace("[source]", '[source]\ndata = "../nothing"'))
-    refused(run("ls", "--store", "recipes/..//nowhere"), 2, f"there is no store at {tmp_path / 'nowhere'}")
+    refused(run("ls", "--store", "recipes/..//nowhere"), 2, f"no store at {tmp_path / 'nowhere'}")
     refused(
         run("plan", str(recipe), "--store", "store"),
         2,

@@ -176,7 +176,9 @@ def test_a_name_for_what_is_removed_meanwhile(store: Store) -> None:
         return effect()
 
     watched = Store(WatchedStorage(store.storage, gc_at_work))  # type: ignore[arg-type]
-    with pytest.raises(MissingObjectError, match=r"late:train was removed from .* while it got its name"):
+    with pytest.raises(
+        MissingObjectError, match=r"late:train was removed from .* while its name was written"
+    ):
         watched.point("late", {"train": features})
 
 

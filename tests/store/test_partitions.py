@@ -84,7 +84,7 @@ def test_push(forged: Forgery, place: Path, tmp_path: Path, caplog: pytest.LogCa
     Store(forged.root).push("small", other)
     assert other.names() == ["small"]
     assert [name for _, name, _ in all_partitions(other.storage)] == ["other"]
-    assert f"the partition 'part' is not copied: partitions/{KEY}/part.json is damaged" in caplog.text
+    assert f"partition 'part' was not copied: partitions/{KEY}/part.json is damaged" in caplog.text
 
 
 def test_repair(forged: Forgery, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,7 +132,7 @@ def test_a_liar_with_the_right_digest(store: Store, tmp_path: Path, caplog: pyte
     assert same(found.read(), SMALL.truth)
     assert verify(found, depth="deep") == []
     assert f"SSC train in the upstream {liar.root} is rejected" in caplog.text
-    assert "do not trust that store" in caplog.text
+    assert "do not trust this store" in caplog.text
 
 
 def _other_events() -> bytes:

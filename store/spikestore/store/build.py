@@ -2,12 +2,12 @@
 
 The order of writes makes every crash harmless (docs/format.md, "Building"):
 
-1. the plan, put-if-absent: whoever comes later joins it;
-2. the Zarr metadata that the plan contains, put-if-absent, compared byte for byte;
-3. per fragment its objects, then its record: what a record lists is there;
-4. the manifest, last: from then on the set exists.
+1. the plan, put-if-absent; later builders join it;
+2. the Zarr metadata in the plan, put-if-absent, compared byte for byte;
+3. for each fragment, its objects, then its record: all objects in a record exist;
+4. the manifest, last: with it the set exists.
 
-No locks: objects of two plans never meet, because each build has a folder of its own.
+Locks are not needed: each build has its own folder, so objects of two plans never have the same path.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ logger = logging.getLogger(__name__)
 
 
 class Build:
-    """A build under way: a storage and the plan that all its builders follow.
+    """An unfinished build: a storage and the plan that all its builders follow.
 
     Parameters
     ----------
     storage : Storage
-        Where the set will lie.
+        Storage of the set.
     plan : Plan
         From `join_or_start`.
     """
@@ -74,24 +74,24 @@ class Build:
         *,
         restart: bool = False,
     ) -> Build:
-        """Join the build that is under way, or start one.
+        """Join the unfinished build of a set, or start one.
 
         Parameters
         ----------
         storage : Storage
-            Where the set will lie.
+            Storage of the set.
         address : Address
             Keys of the set.
         wish : callable
-            Makes the plan that this builder would like; called only when there is none to join.
+            Returns this builder's own plan; called only if the store has no plan to join.
         restart : bool
-            Forget the plan first, and start in a folder of its own even if the wish is the same. Nothing else is
-            deleted; fragments of the old plan are not reused.
+            Delete the plan first, and start in a new folder even if the new plan is equal. Nothing else is deleted;
+            fragments of the old plan are not reused.
 
         Raises
         ------
         ConflictError
-            The plan to join is for other columns or another number of samples.
+            The plan to join has other columns or another number of samples.
         """
         if restart:
             storage.delete(address.plan)
@@ -100,11 +100,11 @@ class Build:
             try:
                 data = storage.get(address.plan)
             except MissingObjectError:
-                # Somebody may be faster: then theirs is read in the next round.
+                # Another builder may be faster: the next round reads its plan.
                 wished = _in_folder_of_its_own(storage, address, wish()) if restart else wish()
                 storage.put_if_absent(address.plan, wished.to_bytes())
                 continue
-            with _said("run again with --restart"):
+            with _with_advice("run again with --restart"):
                 plan = plan_of(address, data)
         build = cls(storage, plan)
         build._put_metadata()
@@ -114,20 +114,20 @@ class Build:
         """Raise `ConflictError` unless the joined plan has these columns and this many samples."""
         if (self.plan.layout, self.plan.samples) != (layout, samples):
             raise ConflictError(
-                f"{self.address.plan} plans {self.plan.samples} samples with other columns than this version of "
-                f"spikestore ({samples} samples): build with the version that wrote it, or with --restart",
+                f"{self.address.plan} has other columns or samples ({self.plan.samples}) than this version of spikestore "
+                f"plans ({samples}): build with the version that wrote it, or with --restart",
                 path=self.address.plan,
             )
 
     def unfinished(self) -> list[int]:
-        """Return the numbers of the fragments that have no record yet."""
+        """Return the numbers of the fragments without a record."""
         folder = f"{self.address.build(self._id)}/records"
         finished = {entry.path for entry in self.storage.list(folder)}
         paths = [self.address.record(self._id, fragment) for fragment in range(self.plan.fragments)]
         return [fragment for fragment, path in enumerate(paths) if path not in finished]
 
     def has_fragment(self, fragment: int) -> bool:
-        """Tell whether a fragment has its record."""
+        """Return whether a fragment has a record."""
         try:
             self._record(fragment)
         except MissingObjectError:
@@ -149,26 +149,26 @@ class Build:
         fragment : int
             Number of the fragment.
         columns : SampleColumns
-            All its rows.
+            All rows of the fragment.
         skipped : iterable of SkippedRow
-            Rows that were skipped.
+            The skipped rows.
         events : EventCounts
-            What happened to the events.
+            Events read, cropped and dropped.
 
         Raises
         ------
         ConflictError
-            Another builder stored other content under the same name.
+            Another builder stored other content at the same path.
         UsageError
-            The columns are not what the format demands.
+            The columns violate the format.
         """
         rows = self.plan.rows(fragment)
         if len(columns) != len(rows):
-            raise UsageError(f"fragment {fragment} has {len(rows)} rows, {len(columns)} were handed over")
+            raise UsageError(f"fragment {fragment} must have {len(rows)} rows, got {len(columns)}")
         if len(columns.index) > self.plan.shard_values:
             raise UsageError(
-                f"fragment {fragment} has {len(columns.index)} non-zeros, the plan has room for "
-                f"{self.plan.shard_values}: the numbers of events it was made from were too small"
+                f"fragment {fragment} has {len(columns.index)} non-zeros, more than the plan's {self.plan.shard_values}: "
+                "the plan was made from too small numbers of events"
             )
         layout = self.plan.layout
         columns = columns.as_stored(layout)
@@ -177,13 +177,13 @@ class Build:
         check = block_checks(columns, layout, check_seed(*self.address), rows.start // BLOCK)
         data = self.address.data(self._id)
         objects = encode_fragment(self.plan, fragment, columns, check)
-        taken = set(put_together(self.storage, {f"{data}/{path}": one for path, one in objects.items()}))
+        taken = set(put_together(self.storage, {f"{data}/{path}": each for path, each in objects.items()}))
         entries = []
         for path, encoded in objects.items():
             stored = self.storage.get(f"{data}/{path}") if f"{data}/{path}" in taken else encoded
             entries.append((path, stored, stored == encoded))
         if not all(same for _, _, same in entries):
-            # Other library versions may encode the same values as other bytes: what counts is what is decoded.
+            # Other library versions may encode equal values as other bytes, so the decoded values are compared.
             self._compare(fragment, columns, check)
         record = Record(
             plan=self._hash,
@@ -209,26 +209,26 @@ class Build:
         *,
         review: Callable[[Manifest], None] | None = None,
     ) -> FeatureSet:
-        """Commit the set, once every fragment has its record.
+        """Commit the set after every fragment has a record, and return it.
 
-        All objects are listed with their sizes immediately before the manifest is put. `review` sees the manifest
-        before that; what it raises leaves the build unfinished, to be committed later.
+        All objects are listed with their sizes immediately before the manifest is put. `review` is called with the
+        manifest before that; if it raises, the build stays unfinished and can be committed later.
 
         Raises
         ------
         DamagedError
             A record or an object is missing or has another size.
         ConflictError
-            Another manifest with another digest is there already.
+            The set is committed already, with another digest.
         UsageError
-            The specs are not those whose keys the build has.
+            The specs have other keys than the build.
         """
         if (transform.key, source.key) != self.address:
             raise UsageError(f"these specs have other keys than the build in {self.address.folder}")
         try:
             records = [self._record(fragment) for fragment in range(self.plan.fragments)]
         except MissingObjectError as error:
-            raise DamagedError(f"{error}: run again", objects=(error.details["path"],)) from error
+            raise DamagedError(f"{error}: run the command again", objects=(error.details["path"],)) from error
         parsed = [record for record, _ in records]
         skipped = tuple(row for record in parsed for row in record.skipped)
         events = EventCounts()
@@ -260,18 +260,18 @@ class Build:
         )
         if review is not None:
             review(manifest)
-        # A restart may have removed the plan while this build went on; a committed set has one.
+        # A restart may have removed the plan during this build, but a committed set has a plan.
         self.storage.put_if_absent(self.address.plan, self.plan.to_bytes())
         self._all_there(parsed)
         if not self.storage.put_if_absent(self.address.manifest, manifest.to_bytes()):
-            there = FeatureSet.open(self.storage, self.address)
-            if there.digest != manifest.digest:
+            committed = FeatureSet.open(self.storage, self.address)
+            if committed.digest != manifest.digest:
                 raise ConflictError(
-                    f"two builds of one key differ: {self.address.manifest} has digest {there.digest[:12]}, "
-                    f"this build {manifest.digest[:12]}; look for a file that changed, or report it",
+                    f"two builds of one key differ: {self.address.manifest} has digest {committed.digest[:12]}, "
+                    f"this build {manifest.digest[:12]}; look for a file that changed, or report a bug",
                     path=self.address.manifest,
                 )
-            return there
+            return committed
         return FeatureSet(self.storage, self.address, manifest)
 
     def _put_metadata(self) -> None:
@@ -284,7 +284,8 @@ class Build:
             return
         if self.storage.get(path) != data:
             raise ConflictError(
-                f"two builds of one key differ in {path}: build again with --restart, and tell us", path=path
+                f"two builds of one key differ in {path}: build again with --restart, and report a bug",
+                path=path,
             )
 
     def _compare(self, fragment: int, columns: SampleColumns, check: Any) -> None:
@@ -293,25 +294,25 @@ class Build:
         data = self.address.data(self._id)
         try:
             objects = {name: self.storage.get(f"{data}/{name}") for name in stored}
-            there, there_check = FragmentDecoder(self.plan, self.plan.zarr).read(fragment, objects)
+            decoded, stored_check = FragmentDecoder(self.plan, self.plan.zarr).read(fragment, objects)
         except StoreError as error:
             raise DamagedError(
-                f"{path} can't be read: run again with --restart ({error})", path=path
+                f"cannot read {path}: run again with --restart ({error})", path=path
             ) from error
         mine = dict(columns.in_order(self.plan.layout))
-        theirs = dict(there.in_order(self.plan.layout))
+        theirs = dict(decoded.in_order(self.plan.layout))
         same = all(np.array_equal(mine[name], theirs[name]) for name in mine)
-        if not same or not np.array_equal(check, there_check):
+        if not same or not np.array_equal(check, stored_check):
             raise ConflictError(
-                f"two builds of one key differ in {path}: look for a file that changed, or report it",
+                f"two builds of one key differ in {path}: look for a file that changed, or report a bug",
                 path=path,
             )
-        logger.info("%s was stored by another builder with other bytes and equal values", path)
+        logger.info("another builder stored %s with equal values in other bytes", path)
 
     def _record(self, fragment: int) -> tuple[Record, str]:
         path = self.address.record(self._id, fragment)
         data = self.storage.get(path)
-        with _said("run again with --restart"):
+        with _with_advice("run again with --restart"):
             record = record_of_build(self.address, self.plan, fragment, data)
         return record, sha256_hex(data)
 
@@ -323,14 +324,14 @@ class Build:
         wrong = [path for path, size in expected.items() if sizes.get(path) != size]
         if wrong:
             raise DamagedError(
-                f"{wrong[0]} is {'missing' if wrong[0] not in sizes else 'of another size'} "
+                f"{wrong[0]} {'is missing' if wrong[0] not in sizes else 'has another size'} "
                 f"({len(wrong)} such objects): run again with --restart",
                 objects=tuple(wrong),
             )
 
 
 def _in_folder_of_its_own(storage: Storage, address: Address, plan: Plan) -> Plan:
-    # Equal wishes give equal plans, whose folder may hold just what the restart shall leave behind.
+    # An equal plan would have the folder of the old build, whose fragments a restart must not reuse.
     taken = set(storage.folders(f"{address.folder}/builds"))
     while plan.hash[:12] in taken:
         plan = plan.model_copy(update={"attempt": plan.attempt + 1})
@@ -338,19 +339,19 @@ def _in_folder_of_its_own(storage: Storage, address: Address, plan: Plan) -> Pla
 
 
 def _refuse_filled_skips(rows: range, columns: SampleColumns, skipped: tuple[SkippedRow, ...]) -> None:
-    numbers = [one.row for one in skipped]
+    numbers = [each.row for each in skipped]
     if numbers != sorted(set(numbers)) or not all(number in rows for number in numbers):
-        raise UsageError("skipped rows must ascend and lie in their fragment")
-    places = np.array(numbers, np.int64) - rows.start
-    filled = columns.nnz[places].any() or columns.n_bins[places].any()
-    if filled or (columns.label[places] != SKIPPED_LABEL).any():
-        raise UsageError("a skipped row has no non-zeros, no bins and label -1")
+        raise UsageError("skipped rows must ascend and belong to their fragment")
+    positions = np.array(numbers, np.int64) - rows.start
+    filled = columns.nnz[positions].any() or columns.n_bins[positions].any()
+    if filled or (columns.label[positions] != SKIPPED_LABEL).any():
+        raise UsageError("a skipped row must have no non-zeros, no bins and label -1")
 
 
 @contextlib.contextmanager
-def _said(remedy: str) -> Iterator[None]:
-    """Add to the damage of a document what its builder can do about it."""
+def _with_advice(advice: str) -> Iterator[None]:
+    """Add advice for the builder to a `DamagedError`."""
     try:
         yield
     except DamagedError as error:
-        raise DamagedError(f"{error}: {remedy}", **error.details) from error
+        raise DamagedError(f"{error}: {advice}", **error.details) from error

@@ -1,4 +1,4 @@
-"""The stored objects of a committed build, compared with what its manifest promises."""
+"""Access to the stored objects of a committed build, checked against its manifest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CommittedBuild:
-    """Documents and objects of a committed build; an `ObjectSource` for whoever decodes its columns."""
+    """Documents and objects of a committed build; an `ObjectSource` for column readers."""
 
     storage: Storage
     address: Address
@@ -32,12 +32,12 @@ class CommittedBuild:
         return self.address.data(self.manifest.plan_id)
 
     def root(self) -> dict[str, Any]:
-        """Return ``data.zarr/zarr.json``, which says how every array is encoded; checked against the manifest.
+        """Return ``data.zarr/zarr.json``, the metadata of all arrays, checked against the manifest.
 
         Raises
         ------
         DamagedError
-            It is missing, or not what the manifest says.
+            The document is missing, or differs from the manifest.
         MissingObjectError
             The set was removed.
         """
@@ -52,11 +52,11 @@ class CommittedBuild:
         return root_of(self.address, self.manifest, data)
 
     def record(self, fragment: int) -> Record:
-        """Read the record of a fragment, checked against the manifest."""
+        """Return the record of a fragment, checked against the manifest."""
         return record_of(self.address, self.manifest, fragment, self.record_bytes(fragment))
 
     def record_bytes(self, fragment: int) -> bytes:
-        """Return the bytes of a fragment's record, which have the SHA-256 that the manifest says."""
+        """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest."""
         path = self.address.record(self.manifest.plan_id, fragment)
         try:
             data = self.storage.get(path)
@@ -67,15 +67,15 @@ class CommittedBuild:
         return data
 
     def missing(self, path: str) -> DamagedError:
-        """Return the error that an object is missing."""
+        """Return the error for a missing object."""
         return DamagedError(f"{path} is missing from {self.storage.url}", objects=(path,), why="missing")
 
     def _not_promised(self, path: str) -> DamagedError:
-        why = "its SHA-256 is not what the manifest says"
+        why = "its SHA-256 differs from the manifest"
         return DamagedError(f"{path} is damaged: {why}", objects=(path,), why=why)
 
     def diagnose(self, fragment: int, error: BaseException) -> StoreError:
-        """Find the object that is to blame for a failed read."""
+        """Return the error for a failed read, with the objects that caused it."""
         gone = self._removed()
         if gone is not None:
             return gone
@@ -92,23 +92,23 @@ class CommittedBuild:
                     objects[path] = "damaged"
         path = f"{self.data_path} (fragment {fragment})"
         if objects:
-            named = ", ".join(f"{path} ({what})" for path, what in objects.items())
+            named = ", ".join(f"{path} ({problem})" for path, problem in objects.items())
             return DamagedError(f"the store {self.storage.url} is damaged: {named}", objects=tuple(objects))
         if isinstance(error, DamagedError):
             return DamagedError(f"{path} is damaged: {error}", objects=(path,))
-        return StoreError(f"{path} can't be read, though its objects are intact: {error}", path=path)
+        return StoreError(f"cannot read {path}, though its objects are intact: {error}", path=path)
 
     def _objects_of(
         self, fragment: int, objects: dict[str, str], why: BaseException
     ) -> Iterator[tuple[str, str | None]]:
-        """Yield the objects of a fragment with their hashes; without them where the record itself is damaged."""
+        """Yield the objects of a fragment with their hashes, or None for each hash if the record is damaged."""
         try:
             record = self.record(fragment)
         except DamagedError as error:
             record_path = self.address.record(self.manifest.plan_id, fragment)
             objects[record_path] = "missing" if isinstance(error.__cause__, MissingObjectError) else "damaged"
-            # Its values can't be read either, or nobody would ask: damaged, but for those that are missing.
-            objects[f"{self.data_path} (fragment {fragment})"] = f"can't be read: {why}"
+            # Reading the values failed too, otherwise this method is not called.
+            objects[f"{self.data_path} (fragment {fragment})"] = f"cannot be read: {why}"
             for path in self.manifest.layout.fragment_objects(
                 fragment, self.manifest.fragments[fragment].nnz
             ):
@@ -118,20 +118,20 @@ class CommittedBuild:
             yield f"{self.data_path}/{entry.path}", entry.sha256
 
     def _removed(self) -> StoreError | None:
-        """Return the error of a set that was removed, or removed and built again, after it was opened."""
-        what = "was removed from"
+        """Return the error for a set that was removed or replaced after it was opened, else None."""
+        event = "was removed from"
         try:
             manifest = manifest_of(self.address, self.storage.get(self.address.manifest))
             if manifest.plan == self.manifest.plan:
                 return None
-            what = "was built again, as another build, in"
+            event = "was replaced by another build in"
         except MissingObjectError:
             pass
-        except StoreError:  # damaged: that explains nothing
+        except StoreError:  # a damaged manifest does not show a removal
             return None
         return MissingObjectError(
-            f"{self.address.folder} {what} {self.storage.url} while it was read: what was read before is right; build or "
-            "copy it again, and open it again",
+            f"{self.address.folder} {event} {self.storage.url} while it was read; earlier reads are valid. Build or copy "
+            "the set again, and open it again",
             path=self.address.manifest,
         )
 
@@ -140,16 +140,16 @@ class CommittedBuild:
         return self.storage.get(f"{self.data_path}/{path}")
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
-        """Return some of its bytes."""
+        """Return bytes `start` to `stop` (exclusive) of an object of the Zarr group."""
         return self.storage.get_range(f"{self.data_path}/{path}", start, stop)
 
     def sizes(self, fragment: int) -> Mapping[str, int]:
-        """Return the sizes that a record promises; none if it is damaged."""
+        """Return the sizes of objects from the record; an empty mapping if it is damaged."""
         try:
             return {entry.path: entry.size for entry in self.record(fragment).objects}
-        except DamagedError:  # the values have their check all the same
+        except DamagedError:  # ``check`` still covers the values
             return {}
 
     def zarr_store(self) -> StorePath:
-        """Return the Zarr group as a place in a read-only Zarr store."""
+        """Return the Zarr group as a path in a read-only Zarr store."""
         return self.storage.zarr_store(self.data_path)

@@ -1,4 +1,4 @@
-"""A committed feature set: opened by its manifest, read in runs of rows, every block checked on every read."""
+"""The class `FeatureSet`: a committed feature set whose blocks are checked on every read."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 class FeatureSet:
     """All samples of one source under one transform; immutable.
 
-    Get one from a `Store`. Rows are recordings in the source's order; a skipped recording keeps its row
-    (``manifest.skipped``), with no non-zeros, no bins and label -1.
+    A `Store` returns it. Rows are recordings in the source's order; a skipped recording keeps its row
+    (``manifest.skipped``), without non-zeros and bins and with label -1.
 
     Examples
     --------
@@ -53,22 +53,22 @@ class FeatureSet:
 
     @classmethod
     def open(cls, storage: Storage, address: Address) -> FeatureSet:
-        """Open a committed feature set.
+        """Open a committed feature set and return it.
 
         Raises
         ------
         MissingObjectError
-            There is no manifest: nothing is committed there.
+            The manifest does not exist: the set is not committed.
         DamagedError
             The manifest is damaged or belongs to another set.
         NewerFormatError
-            A newer format wrote it.
+            The manifest has a newer format.
         """
         data = storage.get(address.manifest)
         return cls(storage, address, manifest_of(address, data))
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without what was opened: a reader holds a lock, and whoever gets a copy opens one of its own.
+        # Without the reader, which holds a lock: a copy opens its own.
         return {
             "_storage": self._storage,
             "address": self.address,
@@ -98,17 +98,17 @@ class FeatureSet:
 
     @property
     def digest(self) -> str:
-        """Digest of the content (hex): equal for equal samples, whoever built them and however."""
+        """Digest of the content (hex); equal for equal samples, independent of their build."""
         return self.manifest.digest
 
     @property
     def pin(self) -> Pin:
-        """Keys and digest: what refs, locks and checkpoints hold of the set."""
+        """Keys and digest, as in refs, locks and checkpoints."""
         return Pin(**self.address._asdict(), digest=self.digest)
 
     @property
     def storage(self) -> Storage:
-        """Where the set lies."""
+        """Storage of the set."""
         return self._storage
 
     @property
@@ -118,12 +118,12 @@ class FeatureSet:
 
     @cached_property
     def root(self) -> dict[str, Any]:
-        """``data.zarr/zarr.json``, which says how every array is encoded; checked against the manifest.
+        """``data.zarr/zarr.json``, the metadata of all arrays, checked against the manifest.
 
         Raises
         ------
         DamagedError
-            It is missing, or not what the manifest says.
+            The document is missing, or differs from the manifest.
         MissingObjectError
             The set was removed.
         """
@@ -134,21 +134,21 @@ class FeatureSet:
         return column_reader(self.manifest, self.root, self._build)
 
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
-        """Read rows `start` to `stop` (exclusive).
+        """Return rows `start` to `stop` (exclusive).
 
-        Whole blocks of 64 rows are read and checked, so long runs are much cheaper than single rows.
+        Whole blocks of 64 rows are read and checked, so many rows at once are much faster than single rows.
 
         Returns
         -------
         SampleColumns
-            With the dtypes on disk; shapes (non-zeros,) and (rows,).
+            Columns with the dtypes on disk; shapes (non-zeros,) and (rows,).
 
         Raises
         ------
         UsageError
             The rows are not in the set.
         DamagedError
-            What is stored is not what was committed; the message names the object.
+            A stored object differs from the committed one; the message names it.
         """
         stop = len(self) if stop is None else stop
         if not 0 <= start < stop <= len(self):
@@ -164,20 +164,20 @@ class FeatureSet:
         return concatenate(runs)
 
     def fragments(self) -> Iterator[SampleColumns]:
-        """Yield all rows, a fragment at a time, each checked; its chunks are decoded on all cores."""
+        """Yield all rows, one checked fragment at a time; chunks are decoded on all cores."""
         with ThreadPoolExecutor(available_cores(), thread_name_prefix="spikestore-decode") as pool:
             for fragment, row in enumerate(self.manifest.fragments):
                 yield self._read_checked(fragment, 0, row.samples, pool.map)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """Return a column with one value a sample, of the whole set, without reading the non-zeros: shape (samples,).
+        """Return a per-sample column of the whole set without reading the non-zeros: shape (samples,).
 
         Each object is compared with the SHA-256 in its fragment's record.
 
         Raises
         ------
         DamagedError
-            What is stored is not what was committed; the message names the object.
+            A stored object differs from the committed one; the message names it.
         """
         refuse_giant_set(self.manifest)
         reader = self._columns
@@ -208,16 +208,16 @@ class FeatureSet:
         Parameters
         ----------
         row : int
-            The row.
+            Number of the row.
         max_frame_bytes : int, optional
-            Bytes that the frames may take; 4 GiB by default, or half of this machine's memory where that is less.
+            Limit of the frames in bytes; by default 4 GiB, or half of this machine's memory if that is less.
 
         Raises
         ------
         UsageError
-            The row is not in the set, or its frames would take more memory than they may.
+            The row is not in the set, or its frames exceed `max_frame_bytes`.
         DamagedError
-            What is stored is not what was committed.
+            A stored object differs from the committed one.
         """
         columns = self.read(row, row + 1)
         n_bins, dtype = int(columns.n_bins[0]), columns.value.dtype
@@ -228,11 +228,11 @@ class FeatureSet:
         return dense.reshape(n_bins, *self.layout.sites)
 
     def record(self, fragment: int) -> Record:
-        """Read the record of a fragment, checked against the manifest."""
+        """Return the record of a fragment, checked against the manifest."""
         return self._build.record(fragment)
 
     def record_bytes(self, fragment: int) -> bytes:
-        """Return the bytes of a fragment's record, which have the SHA-256 that the manifest says."""
+        """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest."""
         return self._build.record_bytes(fragment)
 
     def _read_checked(self, fragment: int, start: int, stop: int, decode: Apply = map) -> SampleColumns:
@@ -242,7 +242,7 @@ class FeatureSet:
             raise DamagedError(
                 f"{self.address.manifest} in {self._storage.url}: {error}", objects=(self.address.manifest,)
             ) from None
-        reader = self._columns  # outside: its own errors already name their object
+        reader = self._columns  # outside the try: its errors name their object already
         try:
             run, stored = reader.read(fragment, start, stop, decode)
         except Exception as error:

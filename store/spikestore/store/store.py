@@ -1,4 +1,4 @@
-"""A store: feature sets under their keys, and names for them."""
+"""The class `Store`: feature sets by key and by name."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STORE_VARIABLE = "SPIKESTORE_STORE"
-"""Environment variable that names the default store."""
+"""Environment variable with the location of the default store."""
 
 
 def default_location() -> str:
-    """Return the store that is used when none is named: ``$SPIKESTORE_STORE``, else the user's data directory.
+    """Return the location of the default store: ``$SPIKESTORE_STORE``, else the user's data folder.
 
     Raises
     ------
     UsageError
-        The variable is not set, and no home folder is known.
+        The variable is not set, and the user has no home folder.
     """
-    chosen = os.environ.get(STORE_VARIABLE)
-    if chosen:
-        return chosen
+    location = os.environ.get(STORE_VARIABLE)
+    if location:
+        return location
     return str(user_data_folder() / "store")
 
 
 class Store:
-    """A root that holds feature sets and refs: a folder, or a prefix in a bucket.
+    """Feature sets and names for them, in a folder or below a prefix in a bucket.
 
-    Opening one touches nothing; a folder that does not exist is an empty store.
+    Creating a `Store` accesses nothing; a folder that does not exist is an empty store.
 
     Parameters
     ----------
@@ -68,25 +68,25 @@ class Store:
         return f"Store({self.storage.url!r})"
 
     def __getitem__(self, text: str) -> FeatureSet:
-        """Return the one feature set that `select` finds; `UnknownNameError` if it finds several."""
+        """Return the only feature set that `text` selects; raise `UnknownNameError` if it selects several."""
         return self.select(text).only()
 
     def select(self, text: str) -> Selection:
-        """Return what ``NAME``, ``NAME:SPLIT``, a key or the beginning of one means; nothing of it is opened yet.
+        """Return the sets that ``NAME``, ``NAME:SPLIT``, a key or its beginning selects, without opening them.
 
         The beginning of a key has at least 4 digits: ``TRANSFORM/SOURCE``, or one of the two if it is unambiguous.
 
         Raises
         ------
         UnknownNameError
-            There is no such name, split or key, or several keys begin so; the message says what there is.
+            The name, split or key does not exist, or several keys begin with `text`; the message lists alternatives.
         DamagedError
             The newest entry of the name is damaged.
         """
         return select(self.storage, text)
 
     def find(self, address: Address) -> FeatureSet | None:
-        """Return the feature set at an address, or None if none is committed there."""
+        """Return the feature set at an address, or None if it is not committed."""
         try:
             return FeatureSet.open(self.storage, address)
         except MissingObjectError:
@@ -97,30 +97,30 @@ class Store:
         return all_addresses(self.storage)
 
     def feature_sets(self) -> Iterator[FeatureSet]:
-        """Yield all committed feature sets; one that can't be opened is left out, with a warning that names it."""
+        """Yield all committed feature sets; skip those that cannot be opened, with a warning."""
         for address in self.addresses():
             try:
-                found = self.find(address)
+                features = self.find(address)
             except (DamagedError, NewerFormatError) as error:
-                logger.warning("left out: %s", error)
+                logger.warning("skipped a feature set: %s", error)
                 continue
-            if found is not None:
-                yield found
+            if features is not None:
+                yield features
 
     def names(self) -> list[str]:
-        """Return all names, sorted, also those whose entries are damaged."""
+        """Return all names, sorted, including damaged ones."""
         return [name for name, _ in refs.read_all(self.storage)]
 
     def ref(self, name: str) -> Ref | None:
-        """Return what a name stands for now, or None."""
+        """Return the current entry of a name, or None if the name does not exist."""
         return refs.read(self.storage, name)
 
     def refs(self) -> dict[str, Ref | StoreError]:
-        """Return what every name stands for, or what is wrong with it; one listing, and a request for each name."""
+        """Return the current entry of every name, or the error of reading it; one listing and one request per name."""
         return dict(refs.read_all(self.storage))
 
     def catalogue(self) -> Iterator[tuple[Address, FeatureSet | StoreError]]:
-        """Yield all committed feature sets, sorted by address, or what is wrong with one; several are read at once."""
+        """Yield all committed feature sets, sorted by address, or the error of opening one; they are read in parallel."""
 
         def read(address: Address) -> FeatureSet | StoreError | None:
             try:
@@ -129,60 +129,60 @@ class Store:
                 return error
 
         addresses = [*self.addresses()]
-        for address, found in zip(addresses, in_order(read, addresses), strict=True):
-            if found is not None:
-                yield address, found
+        for address, features in zip(addresses, in_order(read, addresses), strict=True):
+            if features is not None:
+                yield address, features
 
     def point(self, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False) -> Ref:
-        """Let `name` stand for these feature sets, one per split.
+        """Point `name` at these feature sets, one per split, and return the new entry.
 
-        A split that stands for another set moves by itself only if the new set has all files of the former one
-        (compared by content) and the same transform. Other splits that the name has are kept if they were made by the
-        same transform, else let go: a name never mixes transforms.
+        Without `move`, a split moves to another set only if that set has the same transform and all files of the former
+        one (compared by content). Other splits of the name are kept if they have the same transform, else removed: a
+        name never mixes transforms.
 
         Parameters
         ----------
         name : str
             The name.
         splits : mapping of str to FeatureSet
-            What its splits shall stand for.
+            The set of each split.
         move : bool
-            Move the name whatever it stands for.
+            Move the name even if it refers to other sets.
 
         Raises
         ------
         UsageError
-            The name breaks the rules for names, the sets have several transforms, or list their classes in different
-            orders; or the name stands for something else, and `move` is not set.
+            The name is invalid; the sets have several transforms, or number their classes differently; or the name
+            refers to other sets, and `move` is false.
         MissingObjectError
             A set was removed meanwhile (``gc --unreferenced``): build or copy it again.
         """
         ref = point(self.storage, self.find, name, splits, move=move)
-        # After the entry, as gc looks at the names after it removed a manifest: one of the two sees the other.
+        # After the entry: gc reads the names after it removed a manifest, so one of the two notices the other.
         for split, features in splits.items():
             self._refuse_removed(f"{name}:{split}", features.address)
         return ref
 
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
-        """Raise what `point` would raise for sets that need not be built yet: worth knowing before they are.
+        """Raise the error that `point` would raise for sets that need not be built yet.
 
         Raises
         ------
         UsageError
-            The name stands for something else than these sets, and would not move to them by itself.
+            The name refers to other sets, and may not move to these without a request.
         """
         refuse_move(self.storage, self.find, name, sets)
 
     def tag(self, name: str, new: str, *, move: bool = False) -> Ref:
-        """Give a second name to what a name (all its splits), ``NAME:SPLIT`` or a key stands for.
+        """Add a second name to the sets of ``NAME`` (all splits), ``NAME:SPLIT`` or a key, and return its entry.
 
         Raises
         ------
         UsageError
-            The new name breaks the rules, or stands for something else and `move` is not set; or the sets list their
-            classes in different orders.
+            The new name is invalid, or refers to other sets and `move` is false; or the sets number their classes
+            differently.
         UnknownNameError, DamagedError
-            There is nothing under the old name, or it is damaged.
+            The old name does not exist, or is damaged.
         """
         sets = self.splits(name)
         refuse_other_classes({f"{new}:{split}": features.classes for split, features in sets.items()})
@@ -194,17 +194,17 @@ class Store:
         return ref
 
     def forget(self, name: str) -> tuple[str, ...]:
-        """Forget ``NAME``, or ``NAME:SPLIT``; the sets stay, for other names and ``gc --unreferenced``.
+        """Remove ``NAME`` or ``NAME:SPLIT``; the sets are kept until ``gc --unreferenced``.
 
         Returns
         -------
         tuple of str
-            The splits that the name stood for.
+            The removed splits.
 
         Raises
         ------
         UnknownNameError
-            There is no such name or split.
+            The name or split does not exist.
         """
         text, _, split = name.partition(":")
         lost = refs.forget(self.storage, text, split or None) if NAME.match(text) else ()
@@ -220,10 +220,10 @@ class Store:
     def push(
         self, name: str, to: Store | str | Path, *, move: bool = False, progress: Progress | None = None
     ) -> dict[str, Copied]:
-        """Copy what a name or a key means into another store, and let the same name stand for it there.
+        """Copy the sets of a name or a key into another store, and point the same name at them there.
 
-        Only what is not there is copied, checked object by object; an interrupted push goes on where it stopped.
-        Nobody sees half a set: manifests come last, and the name after them.
+        Only missing objects are copied, each is verified, and an interrupted push resumes. A set becomes visible once it
+        is complete: its manifest is written last, and the name after it.
 
         Parameters
         ----------
@@ -232,24 +232,24 @@ class Store:
         to : Store, str or Path
             The other store.
         move : bool
-            Move the name there whatever it stands for, as `point`.
+            Move the name in the other store even if it refers to other sets, as `point`.
         progress : callable, optional
             Called during the copy as ``progress(bytes_done, bytes_total, label)``.
 
         Returns
         -------
         dict of str to Copied
-            By ``NAME:SPLIT``, or the beginning of the keys.
+            Results by ``NAME:SPLIT``, or by the beginnings of the keys.
 
         Raises
         ------
         UnknownNameError
-            There is no such name here.
+            The name does not exist in this store.
         UsageError
-            The name stands for something else there, and `move` is not set.
+            The name refers to other sets in the other store, and `move` is false.
         StoreError
-            What is here is damaged (`DamagedError`), the other store has something else under the same keys
-            (`ConflictError`), can't be written to (`ReadOnlyStoreError`), or has no room (`StorageFullError`).
+            This store is damaged (`DamagedError`); the other store has another set under the same keys
+            (`ConflictError`), is not writable (`ReadOnlyStoreError`), or has not enough space (`StorageFullError`).
         """
         from spikestore.store.sharing.push_pull import copy_named
 
@@ -266,9 +266,9 @@ class Store:
         move: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, Copied]:
-        """Copy what a name or a key means in another store into this one, and let the same name stand for it here.
+        """Copy the sets of a name or a key from another store into this one, and point the same name at them.
 
-        As `push`, the other way round. The other store may be anybody's.
+        The reverse of `push`. The other store need not be trusted.
 
         Parameters
         ----------
@@ -277,9 +277,9 @@ class Store:
         source : Store, str or Path
             The other store.
         deep : bool
-            Also decode what arrives, and compare it with the digest before it is stored.
+            Also decode each set and compare it with its digest before storing it.
         move : bool
-            Move the name here whatever it stands for, as `point`.
+            Move the name in this store even if it refers to other sets, as `point`.
         progress : callable, optional
             Called during the copy as ``progress(bytes_done, bytes_total, label)``.
         """
@@ -289,23 +289,26 @@ class Store:
         return copy_named(other, self, name, deep=deep, move=move, progress=progress)
 
     def splits(self, name: str) -> dict[str, FeatureSet]:
-        """Open what `select` finds, by split: all splits of a name.
+        """Open the sets that `name` selects, and return them by split.
 
         Raises
         ------
         UnknownNameError
-            There is no such name.
+            The name does not exist.
         DamagedError
-            A set that the name pins is gone, or has another digest.
+            A set that the name pins is missing, or has another digest.
         """
         opened = self.select(name).open()
-        return {one.split or features.manifest.source.split: features for one, features in opened.items()}
+        return {
+            selected.split or features.manifest.source.split: features
+            for selected, features in opened.items()
+        }
 
     def _refuse_removed(self, label: str, address: Address) -> None:
         try:
             self.storage.get(address.manifest)
         except MissingObjectError as error:
             raise MissingObjectError(
-                f"{label} was removed from {self.storage.url} while it got its name: build or copy it again",
+                f"{label} was removed from {self.storage.url} while its name was written: build or copy it again",
                 path=address.manifest,
             ) from error

@@ -195,7 +195,7 @@ def test_samples_that_are_not_the_digests(forged: Forgery, tmp_path: Path) -> No
             document.update(nnz=sum(row[1] for row in document["fragments"])),
         )
     )
-    refused(forged, tmp_path, "does not hold what its record says", deep=True)
+    refused(forged, tmp_path, "contradicts its record", deep=True)
 
 
 def test_a_digest_that_the_records_do_not_give(forged: Forgery, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_keys_and_several_names(store: Path, tmp_path: Path) -> None:
         (["push", "small"], 2, "--to"),
         (["push", "small", "--to", "ftp://x"], 2, "a store must be a folder"),
         (["push", "small", "--to", "s3://a:b@c/d"], 2, "must not contain a user, a password or a query"),
-        (["push", "small", "--to", "store"], 2, "is the store itself"),
+        (["push", "small", "--to", "store"], 2, "is both source and destination"),
         (["pull", "small", "--from", "nowhere"], 2, "no store at"),
         (["pull", "--from", "store"], 2, "NAME"),
     ],

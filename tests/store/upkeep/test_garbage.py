@@ -95,7 +95,7 @@ def test_unreferenced_sets() -> None:
     assert run(storage) == []
     survey = find_garbage(storage, unreferenced=True)
     assert survey.garbage == ()
-    assert survey.kept == (f"{OTHER.address.folder}: no name stands for it, and it is younger than 7 days",)
+    assert survey.kept == (f"{OTHER.address.folder}: it has no name, but is younger than 7 days",)
     assert paths(storage) == before
     assert run(storage, unreferenced=True) == [OTHER.address.folder]
     assert [path for path in before if path not in paths(storage)] == [
@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_kept() -> None:
     assert [SMALL.address.manifest in reason for reason in survey.kept] == [True]
     storage.replace(SMALL.address.manifest, manifest)
     storage.put_if_absent("refs/demo/00000001.json", b"?")
-    with pytest.raises(DamagedError, match="nobody knows which sets 'demo' stands for, so none is removed"):
+    with pytest.raises(DamagedError, match="the sets of 'demo' are unknown, so nothing is removed"):
         find_garbage(storage, unreferenced=True)
     assert len(garbage(storage)) == 1
 
@@ -233,9 +233,9 @@ def test_a_reader_in_mid_epoch() -> None:
     ):
         next(epoch)
     SMALL.build(storage, 128)
-    with pytest.raises(MissingObjectError, match="was built again, as another build, in memory://test"):
+    with pytest.raises(MissingObjectError, match="was replaced by another build in memory://test"):
         features.read()
-    with pytest.raises(MissingObjectError, match="was built again"):
+    with pytest.raises(MissingObjectError, match="was replaced by another build"):
         FeatureSet(storage, features.address, features.manifest).read()
 
 

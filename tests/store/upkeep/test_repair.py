@@ -115,9 +115,7 @@ def test_values_that_nobody_has() -> None:
     damaged(storage, path, "flip")
     before = contents(storage)
     done = repair(features)
-    reason = (
-        "its SHA-256 is not what its record says; name a store that has it (--from URL), or the recordings"
-    )
+    reason = "its SHA-256 differs from its record; pass a store that has it (--from URL), or the recordings"
     assert done.left == (Damage(path, f"{reason} (--data FOLDER)", fragment=0),)
     assert done.repaired == ()
     assert contents(storage) == before
@@ -179,7 +177,7 @@ def test_an_upstream_of_another_digest() -> None:
     twin = small_set(seed=1)
     other = SmallSet(SMALL.transform, SMALL.source, SMALL.layout, twin.n_events, twin.truth, twin.skipped)
     damaged(storage, f"{features.data_path}/value/c/0", "flip")
-    with pytest.raises(ConflictError, match="nothing of it is taken"):
+    with pytest.raises(ConflictError, match="nothing was copied from it"):
         repair(features, upstream=memory_storage_with(other))
 
 
@@ -321,7 +319,7 @@ def test_a_manifest(how: str) -> None:
     features = SMALL.build(storage)
     data = storage.get(SMALL.address.manifest)
     damaged(storage, SMALL.address.manifest, how)
-    with pytest.raises(ConflictError, match="the name promises abababababab"):
+    with pytest.raises(ConflictError, match="but the name pins abababababab"):
         repair_manifest(storage, SMALL.address, upstream, digest="ab" * 32)
     assert repair_manifest(storage, SMALL.address, upstream, digest=features.digest).digest == features.digest
     assert verify(opened(storage), depth="deep") == []
@@ -358,6 +356,6 @@ def test_only_damaged_objects_are_replaced() -> None:
     watched = WatchedStorage(storage, watch)
     assert put_right(watched, "a", b"right", sha256_hex(b"right")) is False
     assert [verb for verb, _ in watch.verbs] == ["get"]
-    with pytest.raises(DamagedError, match="not the bytes that were promised"):
+    with pytest.raises(DamagedError, match="do not have the recorded SHA-256"):
         put_right(watched, "a", b"wrong", sha256_hex(b"right"))
     assert storage.get("a") == b"right"

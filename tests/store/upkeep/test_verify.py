@@ -50,12 +50,12 @@ def test_depths_differ_in_what_they_find() -> None:
     assert verify(features, depth="quick") == []
     for depth in DEPTHS[1:]:
         assert verify(features, depth=depth) == [
-            Damage(path, "its SHA-256 is not what its record says", fragment=1)
+            Damage(path, "its SHA-256 differs from its record", fragment=1)
         ]
     replace(storage, path, data[:-1])
     for depth in DEPTHS:
         (found,) = verify(features, depth=depth)
-        assert found == Damage(path, f"has {len(data) - 1} bytes instead of {len(data)}", fragment=1)
+        assert found == Damage(path, f"has {len(data) - 1} bytes, expected {len(data)}", fragment=1)
     storage.delete(path)
     for depth in DEPTHS:
         assert verify(features, depth=depth) == [Damage.missing(path, 1)]

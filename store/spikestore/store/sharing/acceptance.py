@@ -1,4 +1,4 @@
-"""What must hold of a feature set that comes from elsewhere, before any of it is stored here."""
+"""Checks of a feature set from another store before it is stored."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from spikestore.store_schemas.layout import BLOCK
 
 
 def refuse_giants(features: FeatureSet, record: Record) -> None:
-    """Raise `DamagedError` if a record claims more bytes for an object than its values can take."""
+    """Raise `DamagedError` if a record lists an object that is larger than its values can be."""
     row = features.manifest.fragments[record.fragment]
     counts = {"index": row.nnz, "value": row.nnz, "check": -(-row.samples // BLOCK)}
     chunks = features.manifest.shard_values // CHUNK_VALUES
     for entry in record.objects:
         decoded = 8 * counts.get(entry.path.partition("/")[0], row.samples)
-        # No codec adds a quarter; behind the chunks of a shard comes its index, 16 bytes a chunk.
+        # No codec adds a quarter; the index after the chunks of a shard has 16 bytes per chunk.
         largest = decoded + decoded // 4 + 2**16 + 16 * chunks
         if entry.size > largest:
             path = features.address.record(features.manifest.plan_id, record.fragment)
             raise DamagedError(
-                f"{path} in {features.storage.url} claims {entry.size:,} bytes for {entry.path}, which can have "
-                f"{largest:,} at most",
+                f"{path} in {features.storage.url} lists {entry.size:,} bytes for {entry.path}, which can have at most "
+                f"{largest:,}",
                 objects=(path,),
             )
 
 
 def refuse_other_totals(features: FeatureSet, totals: RecordTotals) -> None:
-    """Raise `DamagedError` unless all records of a set give what its manifest says: digest, largest index and value."""
+    """Raise `DamagedError` unless the records of a set give its manifest's digest, largest index and largest value."""
     contradiction = totals.contradiction(features.manifest)
     if contradiction is not None:
         path = features.address.manifest
@@ -42,16 +42,16 @@ def refuse_other_totals(features: FeatureSet, totals: RecordTotals) -> None:
 def refuse_other_content(
     features: FeatureSet, checker: FragmentChecker, record: Record, objects: Mapping[str, bytes]
 ) -> None:
-    """Raise `DamagedError` unless the objects of a fragment decode to what its record and its place say.
+    """Raise `DamagedError` unless the decoded objects of a fragment agree with its record and the manifest.
 
     Parameters
     ----------
     features : FeatureSet
         The set.
     checker : FragmentChecker
-        Of the set.
+        Checker of the set.
     record : Record
-        Of the fragment.
+        Record of the fragment.
     objects : mapping of str to bytes
         Stored bytes by path below ``data.zarr``.
     """
@@ -63,16 +63,16 @@ def refuse_other_content(
         contradiction = str(error)
     if contradiction is not None:
         raise DamagedError(
-            f"fragment {record.fragment} of {features.data_path} in {features.storage.url} does not hold what its "
-            f"record says, though its bytes are unharmed ({contradiction}): do not trust that store",
+            f"fragment {record.fragment} of {features.data_path} in {features.storage.url} contradicts its record, though "
+            f"its bytes are intact ({contradiction}): do not trust this store",
             objects=(path,),
         )
 
 
-def other_digest(there: FeatureSet, features: FeatureSet) -> ConflictError:
-    """Return the error for two sets of one address that are not the same."""
+def other_digest(existing: FeatureSet, features: FeatureSet) -> ConflictError:
+    """Return the error for two sets of one address with different digests."""
     return ConflictError(
-        f"{there.address.manifest} has digest {there.digest[:12]} in {there.storage.url} and {features.digest[:12]} in "
-        f"{features.storage.url}, under the same keys: one of the two is wrong, verify both with --deep",
-        path=there.address.manifest,
+        f"{existing.address.manifest} has digest {existing.digest[:12]} in {existing.storage.url} and "
+        f"{features.digest[:12]} in {features.storage.url}: one of the two is wrong, verify both with --deep",
+        path=existing.address.manifest,
     )

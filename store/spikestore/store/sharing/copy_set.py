@@ -1,17 +1,17 @@
-"""Copies of feature sets from store to store: what ``push``, ``pull`` and upstreams do.
+"""Copies of feature sets between stores, for ``push``, ``pull`` and upstreams.
 
-1. All records are read, and compared with the manifest; their block digests must give its digest. Nothing is
-   written before that.
+1. All records are read and compared with the manifest; their block digests must give its digest. Nothing is written
+   before that.
 2. Plan and Zarr metadata are put.
-3. Fragment by fragment its objects are put, then its record: what a record lists is there.
+3. For each fragment, its objects are put, then its record: all objects in a record exist.
 4. All objects are listed with their sizes, and the manifest is put.
 
-That is the order of a build: an interrupted copy is an interrupted build, nobody sees half of it, and the next copy,
-or the next build, goes on with it. Every object is compared with its record (size and SHA-256) before it is put.
+This is the order of a build: an interrupted copy is an unfinished build, which no reader sees, and which the next copy
+or build resumes. Every object is compared with its record (size and SHA-256) before it is put.
 
-The source may be anybody's: its documents go through the strict models, and nothing larger than it may be is read.
-A record at the destination is believed, because it was put after its objects, whose sizes come from one listing; in
-a folder, where that costs no transfer, they are hashed again (docs/decisions/0010-copies-are-builds.md).
+The source is not trusted: strict models check its documents, and objects above their size limit are not read. Records in
+the destination are trusted, because they were put after their objects, whose sizes come from one listing; in a folder,
+where it costs no transfer, the objects are hashed again (docs/decisions/0010-copies-are-builds.md).
 """
 
 from __future__ import annotations
@@ -53,30 +53,30 @@ from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
 logger = logging.getLogger(__name__)
 
 THREADS = 8
-"""Objects that are under way at once, if the budget allows."""
+"""Objects copied in parallel, within the budget."""
 
 BUDGET = 512 * 2**20
-"""Bytes of objects that are in memory at once; one that is larger goes alone."""
+"""Limit of the objects in memory, in bytes; a larger object is copied alone."""
 
 _FRAGMENTS = 8
-"""Fragments that are under way at once: the record of one waits for its own objects only."""
+"""Fragments copied in parallel; each record waits only for its own objects."""
 
 _KEPT = 64 * 2**20
-"""Bytes of records that are kept from the first look to the copy; beyond that they are read twice."""
+"""Limit of the records that are kept in memory from the survey to the copy, in bytes; further ones are read twice."""
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What a copy did.
+    """Result of a copy.
 
     Attributes
     ----------
     features : FeatureSet
-        The set where it is now.
+        The set in the destination.
     total : int
-        Bytes of the set; 0 if it was committed there already, and nobody looked.
+        Size of the set in bytes; 0 if the destination had it already.
     there : int
-        Bytes of them that were there already.
+        Bytes of it that the destination had before the copy.
     """
 
     features: FeatureSet
@@ -92,45 +92,44 @@ def copy_set(
     deep: bool = False,
     progress: Progress | None = None,
 ) -> Copied:
-    """Copy a feature set into another store, or go on with it.
+    """Copy a feature set into another store, or resume an interrupted copy.
 
     Parameters
     ----------
     features : FeatureSet
-        The set, opened in the store that it comes from. Of its builds only the committed one is copied.
+        The set in its source. Of its builds only the committed one is copied.
     destination : Storage
-        Where it goes.
+        Storage of the other store.
     label : str
-        What to call it in messages and progress.
+        Name of the set in messages and progress.
     deep : bool
-        Also decode what arrives, before it is stored: then the samples are those that the digest promises, whatever
-        the source is.
+        Also decode the set before storing it, so that the samples have its digest even if the source is malicious.
     progress : callable, optional
         Called as ``progress(bytes_done, bytes_total, label)``.
 
     Raises
     ------
     DamagedError
-        The source does not hold what was committed; nothing was committed at the destination.
+        The source is damaged; nothing is committed in the destination.
     ConflictError
-        The destination has another set, or other objects, under the same names.
+        The destination has another set, or other objects, at the same paths.
     StorageFullError
-        There is no room.
+        The destination has not enough space.
     StoreError
-        One of the two can't be read or written to.
+        The source cannot be read, or the destination not written to.
     """
     try:
-        there = FeatureSet.open(destination, features.address)
+        existing = FeatureSet.open(destination, features.address)
     except MissingObjectError:
         return _Copy(features, destination, label, deep, progress).run()
-    if there.digest != features.digest:
-        raise other_digest(there, features)
-    logger.info("%s is in %s already (digest %s)", label, destination.url, there.digest[:12])
-    return Copied(there, 0, 0)
+    if existing.digest != features.digest:
+        raise other_digest(existing, features)
+    logger.info("%s is in %s already (digest %s)", label, destination.url, existing.digest[:12])
+    return Copied(existing, 0, 0)
 
 
 class _Copy:
-    """One copy under way; `run` is called once."""
+    """A copy in progress; `run` is called once."""
 
     def __init__(
         self, features: FeatureSet, destination: Storage, label: str, deep: bool, progress: Progress | None
@@ -153,29 +152,29 @@ class _Copy:
         self._done = self._total = 0
 
     def run(self) -> Copied:
-        """Copy everything that is not there."""
+        """Copy all objects that the destination lacks."""
         self._have = {entry.path: entry.size for entry in self._destination.list(self._build)}
         self._count_documents()
         self._survey()
-        there = sum(size for path, size in self._expected.items() if self._have.get(path) == size)
+        present = sum(size for path, size in self._expected.items() if self._have.get(path) == size)
         self._total = sum(self._expected.values())
-        self._refuse_full(self._total - there)
-        if there:
+        self._refuse_full(self._total - present)
+        if present:
             message = "%s: %s of %s bytes are in %s already"
-            logger.info(message, self._label, f"{there:,}", f"{self._total:,}", self._destination.url)
-        self._done = there
+            logger.info(message, self._label, f"{present:,}", f"{self._total:,}", self._destination.url)
+        self._done = present
         self._progress(self._done, self._total, self._label)
         self._plan()
         self._copy()
         self._all_there()
-        return Copied(self._commit(), self._total, there)
+        return Copied(self._commit(), self._total, present)
 
     def _count_documents(self) -> None:
         for name, document in documents(self._features.root).items():
             self._expected[f"{self._features.data_path}/{name}"] = len(canonical_json(document))
 
     def _survey(self) -> None:
-        """Look at all records, before anything is written."""
+        """Check all records before anything is written."""
         kept, totals = 0, RecordTotals()
         numbers = range(len(self._features.manifest.fragments))
         for number, data in enumerate(in_order(self._record_bytes, numbers, threads=THREADS)):
@@ -203,22 +202,23 @@ class _Copy:
         if free is not None and needed > free:
             url = self._destination.url
             raise StorageFullError(
-                f"{self._label} takes {needed:,} bytes more, {url} has {free:,} free: make room and run again",
+                f"{self._label} needs {needed:,} more bytes, but {url} has {free:,} free: free some space and run the "
+                "command again",
                 path=url,
                 needed=needed,
                 free=free,
             )
 
     def _plan(self) -> None:
-        """Copy the hint for builders: a build at the destination then joins what has been copied."""
+        """Copy the plan, so that a build in the destination joins the copy."""
         path = self._features.address.plan
         try:
             data = self._source.get(path)
         except MissingObjectError:
-            logger.warning("%s is not in %s: the copy has none either", path, self._source.url)
+            logger.warning("%s is not in %s, so the copy lacks it too", path, self._source.url)
             return
         plan_of(self._features.address, data)
-        self._destination.put_if_absent(path, data)  # another one that is there is as good a hint
+        self._destination.put_if_absent(path, data)  # another plan that exists already is kept
 
     def _document(self, name: str, document: dict[str, Any]) -> None:
         path, data = f"{self._features.data_path}/{name}", canonical_json(document)
@@ -230,7 +230,7 @@ class _Copy:
         numbers = range(len(self._features.manifest.fragments))
         with ThreadPoolExecutor(THREADS, thread_name_prefix="spikestore-object") as pool:
 
-            def stop() -> None:  # after an error, or Ctrl-C: objects that wait for their turn are left
+            def stop() -> None:  # after an error or Ctrl-C: objects that have not begun are not copied
                 self._stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -256,7 +256,7 @@ class _Copy:
 
     def _object(self, entry: ObjectEntry, fragment: int, staging: Staging | None) -> None:
         if self._stopped.is_set():
-            raise CancelledError  # and no return: the record would vouch for it
+            raise CancelledError  # after a return, the record would be put without the object
         with self._budget.held(entry.size):
             path = self._path(entry)
             if path not in self._have and staging is not None:
@@ -264,7 +264,7 @@ class _Copy:
                 self._tell(entry.size)
             elif path not in self._have:
                 self._put(path, self._from_source(entry))
-            # A record vouches for its objects; in a folder looking again is cheap.
+            # A record implies its objects; in a folder, hashing them again is cheap.
             elif self._record_path(fragment) not in self._have or isinstance(
                 self._destination, FolderStorage
             ):
@@ -273,11 +273,11 @@ class _Copy:
                 raise self._other(path)
 
     def _fragment_decoded(self, record: Record, pool: ThreadPoolExecutor) -> None:
-        """Copy the objects of a fragment once they are seen to hold what the digest says."""
+        """Copy the objects of a fragment after decoding and checking them."""
         with self._budget.held(sum(entry.size for entry in record.objects)):
             tasks = {entry: pool.submit(self._bytes, entry) for entry in record.objects}
             objects = {entry.path: task.result() for entry, task in tasks.items()}
-            with self._decoding:  # decoded it is many times as large: one at a time
+            with self._decoding:  # one at a time, because decoded values are many times larger
                 refuse_other_content(self._features, self._checker, record, objects)
             wait_for(pool.submit(self._put, self._path(entry), objects[entry.path]) for entry in tasks)
 
@@ -287,30 +287,30 @@ class _Copy:
             self._refuse_other(path, wanted[path])
 
     def _bytes(self, entry: ObjectEntry) -> bytes:
-        there = self._path(entry) in self._have
-        return self._from_destination(entry) if there else self._from_source(entry)
+        exists = self._path(entry) in self._have
+        return self._from_destination(entry) if exists else self._from_source(entry)
 
     def _from_source(self, entry: ObjectEntry) -> bytes:
         path = self._path(entry)
         try:
-            # Hashing and storing take any buffer: not copied, it is a tenth faster.
+            # Hashing and storing accept any buffer; avoiding a copy is 10 % faster.
             data = cast("bytes", self._source.buffer(path, limit=entry.size))
         except MissingObjectError as error:
             raise self._damaged(path, "it is missing") from error
         if len(data) != entry.size or sha256_hex(data) != entry.sha256:
-            raise self._damaged(path, "it is not what its record says")
+            raise self._damaged(path, "it differs from its record")
         return data
 
     def _pieces(self, entry: ObjectEntry) -> Iterator[memoryview]:
-        path, found = self._path(entry), hashlib.sha256()
+        path, sha256 = self._path(entry), hashlib.sha256()
         try:
             for piece in self._source.pieces(path, limit=entry.size):
-                found.update(piece)
+                sha256.update(piece)
                 yield piece
         except MissingObjectError as error:
             raise self._damaged(path, "it is missing") from error
-        if found.hexdigest() != entry.sha256:
-            raise self._damaged(path, "it is not what its record says")
+        if sha256.hexdigest() != entry.sha256:
+            raise self._damaged(path, "it differs from its record")
 
     def _from_destination(self, entry: ObjectEntry) -> bytes:
         path = self._path(entry)
@@ -320,7 +320,7 @@ class _Copy:
         return data
 
     def _put(self, path: str, data: bytes) -> None:
-        """Put an object, unless the listing had it; another one in its place is an error."""
+        """Put an object unless it exists; raise `ConflictError` if another one exists."""
         if path in self._have:
             if self._have[path] != len(data):
                 raise self._other(path)
@@ -331,7 +331,7 @@ class _Copy:
 
     def _refuse_other(self, path: str, sha256: str) -> None:
         if sha256_hex(self._destination.get(path)) != sha256:
-            raise self._other(path)  # somebody else copies, or builds, the same: fine if it is the same
+            raise self._other(path)  # equal bytes from another copy or build are accepted
 
     def _tell(self, size: int) -> None:
         with self._lock:
@@ -353,14 +353,14 @@ class _Copy:
         data = self._get(address.manifest)
         if manifest_of(address, data) != self._features.manifest:
             raise StoreError(
-                f"{address.manifest} changed in {self._source.url} while it was copied: run again",
+                f"{address.manifest} changed in {self._source.url} during the copy: run the command again",
                 path=address.manifest,
             )
         self._destination.put_if_absent(address.manifest, data)
-        there = FeatureSet.open(self._destination, address)
-        if there.digest != self._features.digest:
-            raise other_digest(there, self._features)
-        return there
+        committed = FeatureSet.open(self._destination, address)
+        if committed.digest != self._features.digest:
+            raise other_digest(committed, self._features)
+        return committed
 
     def _get(self, path: str) -> bytes:
         try:
@@ -379,7 +379,7 @@ class _Copy:
 
     def _other(self, path: str) -> ConflictError:
         return ConflictError(
-            f"{path} in {self._destination.url} is not what {self._source.url} has: another build is under way there, "
-            f"or it is damaged. Wait for that build, or delete {self._build} there, which no manifest names",
+            f"{path} in {self._destination.url} differs from {self._source.url}: another process builds this set, or the "
+            f"object is damaged. Wait for the build, or delete {self._build} in the destination (no manifest uses it)",
             path=path,
         )

@@ -1,4 +1,4 @@
-"""Push and pull: feature sets by name, or by key, from one store to another."""
+"""Push and pull: copies of feature sets, by name or by key, from one store to another."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ logger = logging.getLogger(__name__)
 
 
 class NamedSets(Protocol):
-    """What is asked of a store here: `Store` has it."""
+    """The part of `Store` that copies use."""
 
     @property
     def storage(self) -> Storage:
-        """Where it lies."""
+        """Storage of the store."""
 
     def select(self, text: str) -> Selection:
-        """Return what a name or a key means."""
+        """Return the sets that a name or a key selects."""
 
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
-        """Raise if a name stands for something else than these sets."""
+        """Raise `UsageError` if a name refers to other sets and may not move to these."""
 
     def point(self, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False) -> object:
-        """Let a name stand for these sets."""
+        """Point a name at these sets."""
 
 
 def copy_named(
@@ -50,40 +50,40 @@ def copy_named(
     move: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Copied]:
-    """Copy what a name or a key means, and let the same name stand for it at the destination.
+    """Copy the sets that a name or a key selects, and point the same name at them in the destination.
 
     Parameters
     ----------
     source, destination : NamedSets
-        From where, and where to.
+        The two stores.
     text : str
-        ``NAME``: all splits; ``NAME:SPLIT``: one of them, the name's other splits are kept at the destination if
-        they have the same transform. Or the beginning of a key, as `Store.select` takes it: then there is no name.
+        ``NAME`` for all splits, or ``NAME:SPLIT`` for one; other splits of the name in the destination are kept if they
+        have the same transform. Or the beginning of a key, as in `Store.select`; then no name is written.
     deep : bool
-        Also decode what arrives and compare it with the digest, before it is stored.
+        Also decode each set and compare it with its digest before storing it.
     move : bool
-        Move the name at the destination whatever it stands for there, as `Store.point`.
+        Move the name in the destination even if it refers to other sets, as `Store.point`.
     progress : callable, optional
         Called during the copy as ``progress(bytes_done, bytes_total, label)``.
 
     Returns
     -------
     dict of str to Copied
-        By what each set is called: ``NAME:SPLIT``, or the beginning of its keys.
+        Results by label: ``NAME:SPLIT``, or the beginnings of the keys.
 
     Raises
     ------
     UnknownNameError
         The source has no such name.
     UsageError
-        Both are the same store; or the name stands for something else at the destination, and `move` is not set:
-        then nothing is copied.
+        Both are the same store; or the name refers to other sets in the destination, and `move` is false. Nothing is
+        copied then.
     StoreError
-        As `copy_set`. Of several splits those that are whole are copied before a `DamagedError` is raised, and stay; the
-        name is not changed.
+        As `copy_set`. Intact splits are copied and kept before the `DamagedError` of another split is raised; the
+        name does not change.
     """
     if source.storage.url == destination.storage.url:
-        raise UsageError(f"{source.storage.url} is the store itself: name another one")
+        raise UsageError(f"{source.storage.url} is both source and destination: use another store")
     selection = source.select(text)
     opened = selection.open_each()
     name, sets = selection.name, {one: each for one, each in opened.items() if isinstance(each, FeatureSet)}
@@ -98,7 +98,7 @@ def copy_named(
             done[one.label] = copy_set(
                 features, destination.storage, label=one.label, deep=deep, progress=progress
             )
-        except DamagedError as error:  # the other splits are copied all the same
+        except DamagedError as error:  # the other splits are still copied
             damaged.append(error)
             continue
         _copy_partitions(features, destination)
@@ -107,18 +107,19 @@ def copy_named(
             logger.warning("%s", other)
         raise damaged[0]
     if name is not None:
-        destination.point(name, {one.split: done[one.label].features for one in sets}, move=move)
+        copies = {selected.split: done[selected.label].features for selected in sets}
+        destination.point(name, copies, move=move)
     return done
 
 
 def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
-    """Copy the partitions of a set's source; one that the destination has otherwise stays as it is there."""
-    for _, name, found in all_partitions(features.storage, features.address.source_key):
+    """Copy the partitions of a set's source; a different one in the destination is kept."""
+    for _, name, partition in all_partitions(features.storage, features.address.source_key):
         try:
-            if isinstance(found, StoreError):
-                raise found
-            if found.samples != len(features):
-                raise DamagedError(f"it divides {found.samples} rows, the source has {len(features)}")
-            put_partition(destination.storage, found)
+            if isinstance(partition, StoreError):
+                raise partition
+            if partition.samples != len(features):
+                raise DamagedError(f"it divides {partition.samples} rows, but the source has {len(features)}")
+            put_partition(destination.storage, partition)
         except (ConflictError, DamagedError, NewerFormatError) as error:
-            logger.warning("the partition %r is not copied: %s", name, error)
+            logger.warning("partition %r was not copied: %s", name, error)

@@ -1,10 +1,10 @@
 """Storage in a local or shared folder.
 
 An object is written under a temporary name outside the tree, fsynced, given its name in one step that fails if the name
-is taken, and its folder is fsynced (`durable_files`). obstore's local store does the same without any fsync, hence
-``os`` here; and nothing of Rust is alive in a process that only reads a folder, so that it may fork.
+is taken, and its folder is fsynced (`durable_files`). obstore's local store does not fsync, so this module uses ``os``;
+a process that only reads a folder then runs no Rust threads, so it may fork.
 
-Nothing is read or written through a link that leads out of the folder: a store may have been unpacked from anywhere.
+Links that lead out of the folder are not followed: anybody may have written the store.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ if TYPE_CHECKING:
 
 
 class FolderStorage:
-    """A folder as storage.
+    """Storage in a folder.
 
-    A root with the setgid bit and the right to write for its group (``spikestore init --shared group``) is shared: what
-    is written into it can be read, and its folders written to, by the group, whatever the umask of who writes.
+    A root with the setgid bit and group write permission (``spikestore init --shared group``) is shared: the group can
+    read new files and write to new folders, whatever the umask of the writer.
 
     Parameters
     ----------
     root : Path
-        The store's root; made at the first write.
+        The store's root; created at the first write.
     follow_links : bool
-        Read and write through links that lead out of the root: for one's own store, parts of which lie on another
-        disk. Anybody else's may hold links to whatever its reader may read.
+        Follow links that lead out of the root: for your own store with parts on another disk. A store of others may
+        contain links to any file that you may read.
     """
 
     def __init__(self, root: Path | str, *, follow_links: bool = False) -> None:
@@ -61,11 +61,11 @@ class FolderStorage:
         self._begin()
 
     def _begin(self) -> None:
-        self._device: int | None = None  # of the file system that the root was first seen on
+        self._device: int | None = None  # number of the file system on which the root was first seen
         self.publisher = Publisher(self.root)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another machine's numbers for devices are others.
+        # Numbers of devices differ between machines.
         return {"root": self.root, "url": self.url, "follow_links": self.follow_links}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ class FolderStorage:
         yield from (whole[at : at + PIECE] for at in range(0, len(whole), PIECE))
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
-        """Return some of an object's bytes."""
+        """Return bytes `start` to `stop` (exclusive) of an object, fewer at its end."""
         with clear_errors(self.url, path, "read"):
             handle = self._open(path)
             try:
@@ -110,16 +110,16 @@ class FolderStorage:
                 os.close(handle)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """Write an object durably unless there is one; tell whether it was written."""
+        """Write an object durably unless it exists; return whether it was written."""
         with clear_errors(self.url, path, "write"):
             target = self.place(path)
             if os.path.lexists(target):
-                sync_folder(target.parent)  # whoever relies on it must not outlive it
+                sync_folder(target.parent)  # the process that wrote the object may not have synced it
                 return False
             return self.publisher.publish(target, data, name_if_free)
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write an object durably, in one step, in the place of a damaged one."""
+        """Overwrite a damaged object durably and in one step."""
         with clear_errors(self.url, path, "write"):
             self.publisher.publish(self.place(path, follow=False), data, rename)  # a link itself is replaced
 
@@ -140,7 +140,7 @@ class FolderStorage:
                 return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
     def delete(self, path: str) -> None:
-        """Remove an object if it is there, and the folders that are empty without it."""
+        """Remove an object if it exists, and the folders that become empty."""
         with clear_errors(self.url, path, "delete"):
             place = self.place(path, follow=False)
             if not os.path.lexists(place):
@@ -161,7 +161,7 @@ class FolderStorage:
                 self.publisher.forget(folder)
 
     def zarr_store(self, prefix: str) -> StorePath:
-        """Return a folder as a place in a read-only Zarr store."""
+        """Return a folder as a path in a read-only Zarr store."""
         from zarr.storage import StorePath
 
         from spikestore.store.storage.zarr_folder import LocalStore
@@ -169,14 +169,14 @@ class FolderStorage:
         return StorePath(LocalStore(self.place(prefix), self._guard))
 
     def free_bytes(self) -> int | None:
-        """Return the free space of the file system that the root is on, or will be on."""
+        """Return the free space of the root's file system in bytes, also before the root exists."""
         place = self.root
         while not place.exists() and place != place.parent:
             place = place.parent
         return shutil.disk_usage(place).free
 
     def place(self, path: str, *, follow: bool = True) -> Path:
-        """Return where an object lies, once that is known to be inside the root, on the disk it was on."""
+        """Return the path of an object, after checking that it is inside the root and on the same file system."""
         parts = path_parts(path)
         try:
             status = self.root.stat()
@@ -187,7 +187,7 @@ class FolderStorage:
         if self._device is None:
             self._device = status.st_dev
         elif self._device != status.st_dev:
-            # An unmounted disk leaves an empty folder: nothing is missing from it, and nothing belongs there.
+            # An unmounted disk leaves an empty folder, which is neither a damaged store nor a new one.
             raise OSError(errno.ESTALE, "another file system is mounted there")
         place = self.root.joinpath(*parts)
         self._refuse_outside(place if follow else place.parent, path)
@@ -204,7 +204,7 @@ class FolderStorage:
             )
 
     def _guard(self, place: Path) -> None:
-        """Refuse a file that Zarr is about to read: one outside the store, or a pipe, which never ends."""
+        """Raise `DamagedError` for a file that Zarr must not read: one outside the store, or a pipe."""
         path = place.relative_to(self.root).as_posix()
         self._refuse_outside(place, path)
         kind = kind_of(place)
@@ -223,7 +223,7 @@ class FolderStorage:
         return handle
 
     def make(self) -> None:
-        """Make the root, if it is not there."""
+        """Create the root if it does not exist."""
         with clear_errors(self.url, "the store itself", "write"):
             if self.root.exists() and not self.root.is_dir():
                 raise StoreError(f"{self.url} is a file, but a store must be a folder", path=self.url)

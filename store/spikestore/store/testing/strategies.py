@@ -1,7 +1,7 @@
-"""Hypothesis strategies for every model that enters a key, and for columns that fit a layout.
+"""Hypothesis strategies for every model that is hashed into a key, and for columns that fit a layout.
 
-`VALUES` names a strategy for each field of each model: a new field without one fails ``test_keys.py``, so no
-parameter can be added whose effect on the key nobody looked at.
+`VALUES` has a strategy for each field of each model: a new field without one fails ``test_keys.py``, so that its
+effect on the key is always tested.
 
 Examples
 --------
@@ -63,7 +63,7 @@ _file_lists = st.lists(source_files, min_size=1, max_size=3, unique_by=lambda fi
     lambda files: tuple(sorted(files, key=lambda file: file.name))
 )
 _column_names = st.lists(names, max_size=3, unique=True).map(sorted).map(tuple)
-"""Real parameters, counts, names and files: whatever their types allow."""
+"""Real parameters, counts, names and files: any values of their types."""
 
 sources = st.builds(
     Source,
@@ -105,9 +105,9 @@ def to_frames(
     Parameters
     ----------
     draw : callable
-        Given by hypothesis.
+        Provided by Hypothesis.
     modes : tuple of str
-        Out of `SLICING_MODES`.
+        Some of `SLICING_MODES`.
     sensor_sizes : strategy
         Sizes (x, y, p).
     with_spans : bool
@@ -134,7 +134,7 @@ def to_frames(
 
 @st.composite
 def transforms(draw: st.DrawFn, *, frames: st.SearchStrategy[ToFrame] | None = None) -> Transform:
-    """Draw a transform: some operations, a ToFrame (from `frames`), perhaps a ClipCounts."""
+    """Draw a transform: operations on events, a ToFrame (from `frames`), and optionally a ClipCounts."""
     before: list[Operation] = draw(st.lists(st.one_of(downsamples, crop_times), max_size=3))
     after = draw(st.lists(clip_counts, max_size=1))
     return Transform(operations=(*before, draw(frames or to_frames()), *after), max_bins=draw(sizes))
@@ -172,7 +172,7 @@ VALUES: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
         "columns": _column_names,
     },
 }
-"""Values of each field that may vary; ``op`` and ``version`` may not."""
+"""Strategy for each field of each model, except the constants ``op`` and ``version``."""
 
 _MODES_OF_FIELD = {
     "include_incomplete": ("time_window", "event_count"),
@@ -191,7 +191,7 @@ _ANY: Mapping[type[Spec], st.SearchStrategy[Any]] = {
 
 @st.composite
 def neighbours(draw: st.DrawFn, model: type[_Spec], field: str) -> tuple[_Spec, _Spec]:
-    """Draw two valid specs of `model` that differ in `field` alone."""
+    """Draw two valid specs of `model` that differ only in `field`."""
     if model is ToFrame:
         modes = (field,) if field in SLICING_MODES else _MODES_OF_FIELD.get(field, SLICING_MODES)
         one: Any = draw(to_frames(modes=modes))
@@ -213,14 +213,14 @@ def columns(
     max_samples: int = 200,
     max_bins: int = 9,
 ) -> tuple[Transform, Layout, SampleColumns, list[int]]:
-    """Draw a small feature set: its transform, layout, columns as they are stored, and its skipped rows.
+    """Draw a small feature set: transform, layout, columns with stored dtypes, and skipped rows.
 
-    Empty samples, skipped rows, frames with and without y, all extras and labels occur.
+    It includes empty samples, skipped rows, frames with and without y, all extras and labels.
 
     Parameters
     ----------
     draw : callable
-        Given by hypothesis.
+        Provided by Hypothesis.
     max_samples : int
         Largest number of samples.
     max_bins : int
@@ -234,7 +234,7 @@ def columns(
     classes = draw(st.lists(st.text(max_size=3), min_size=1, max_size=3))
     layout = layout_of(transform, has_y=has_y, classes=classes, extras=extras)
     samples = draw(st.integers(1, max_samples))
-    # Hypothesis chooses the shape of the set; numpy fills it, quicker than thousands of draws.
+    # Hypothesis chooses the shape of the set; NumPy fills it, which is faster than thousands of draws.
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     density = draw(st.sampled_from([0.0, 0.02, 0.5, 1.0]))
     skipped = sorted(draw(st.sets(st.integers(0, samples - 1), max_size=3)))
@@ -245,7 +245,7 @@ def columns(
     nnz = np.array([len(run) for run in runs])
     label = rng.integers(0, len(classes), samples)
     label[skipped] = -1
-    made = SampleColumns(
+    drawn = SampleColumns(
         index=np.concatenate(runs),
         value=rng.geometric(0.4, int(nnz.sum())),
         nnz=nnz,
@@ -253,4 +253,4 @@ def columns(
         label=label,
         extras={name: np.where(n_bins == 0, 0, rng.integers(0, 2**20, samples)) for name in layout.extras},
     )
-    return transform, layout, made.as_stored(layout), skipped
+    return transform, layout, drawn.as_stored(layout), skipped

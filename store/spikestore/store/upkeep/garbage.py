@@ -1,14 +1,14 @@
-"""Garbage collection: builds that nobody finished, and, on request, feature sets that no name stands for.
+"""Garbage collection: unfinished builds and, on request, feature sets without a name.
 
-Nobody holds a lock, so the order of steps is what keeps others safe (docs/integrity.md, "gc"):
+There are no locks, so the order of steps protects other processes (docs/integrity.md, "gc"):
 
-- An unfinished build is garbage when its newest object is a week old: a builder leaves a record every few minutes.
-  First its root zarr.json goes, without which no builder finds its build complete; then the manifest is looked for
-  once more, and only where there is still none the rest goes.
-- Of a feature set the manifest goes first, and with it the set. Then names are read once more: if one stands for it by
-  now, the manifest is put back. Who gives a name looks for the manifest after that: one of the two sees the other.
-- At the end the manifest must not have come back (from a builder or a push that had looked before). If it has, and
-  objects are missing, it goes again: a set is there whole, or it is not there.
+- An unfinished build is garbage when its newest object is a week old; a builder writes a record every few minutes.
+  Its root zarr.json is deleted first, without which no builder considers the build complete; then the manifest is
+  checked again, and the rest is deleted only if there is still none.
+- Of a feature set, the manifest is deleted first. Then names are read again: if one refers to the set meanwhile, the
+  manifest is restored. A writer of a name checks the manifest afterwards, so one of the two notices the other.
+- At the end the manifest is checked once more: a builder or a push that had listed all objects before may have put it.
+  If objects are missing, it is deleted again, so that a set is complete or absent.
 """
 
 from __future__ import annotations
@@ -43,28 +43,27 @@ from spikestore.store_schemas.errors import (
 logger = logging.getLogger(__name__)
 
 AGE = timedelta(days=7)
-"""How old the newest object of garbage is."""
+"""Minimum age of the newest object of garbage."""
 
 _THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Something that nobody needs.
+    """Objects that `collect` may remove.
 
     Attributes
     ----------
     kind : {"build", "plan", "feature set", "half-written"}
-        An unfinished build, a plan that nobody followed, a committed set without a name, or temporary files of writers
-        that crashed.
+        An unfinished build, an unused plan, a committed set without a name, or temporary files of crashed writers.
     path : str
-        Its folder.
+        Folder of the objects.
     objects : int
-        How many objects it has.
+        Number of objects.
     size : int
-        Their bytes.
+        Size of all objects, in bytes.
     newest : datetime
-        When the newest of them was written, UTC.
+        Time of the last write, UTC.
     address : Address, optional
         The feature set.
     """
@@ -79,14 +78,14 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a look at a store found.
+    """Result of `find_garbage`.
 
     Attributes
     ----------
     garbage : tuple of Garbage
-        What `collect` would remove.
+        Objects that `collect` would remove.
     kept : tuple of str
-        What looks like garbage and is kept, with the reason.
+        Objects that look like garbage but are kept, with the reason.
     """
 
     garbage: tuple[Garbage, ...]
@@ -96,23 +95,23 @@ class Survey:
 def find_garbage(
     storage: Storage, *, unreferenced: bool = False, age: timedelta = AGE, now: datetime | None = None
 ) -> Survey:
-    """Look for what nobody needs; change nothing.
+    """Return the garbage in a store, without changing the store.
 
     Parameters
     ----------
     storage : Storage
         The store.
     unreferenced : bool
-        Also feature sets that no name stands for.
+        Include feature sets without a name.
     age : timedelta
-        How old the newest object must be.
+        Minimum age of the newest object.
     now : datetime, optional
-        The present, UTC; for tests.
+        Current time, UTC; for tests.
 
     Raises
     ------
     DamagedError, NewerFormatError
-        `unreferenced`, and a name can't be read: nobody knows what it stands for.
+        `unreferenced` is true, and a name cannot be read, so its sets are unknown.
     """
     oldest = (now or datetime.now(UTC)) - age
     named = _named(storage) if unreferenced else set()
@@ -131,9 +130,9 @@ def find_garbage(
             if rest != one.path:
                 builds.setdefault(rest.partition("/")[0], []).append(one)
         committed = None if manifest is None else manifest.plan_id
-        for plan_id, found in builds.items():
-            if plan_id != committed and max(one.modified for one in found) < oldest:
-                garbage.append(_garbage("build", address.build(plan_id), found, address))
+        for plan_id, entries in builds.items():
+            if plan_id != committed and max(one.modified for one in entries) < oldest:
+                garbage.append(_garbage("build", address.build(plan_id), entries, address))
         plan = next((one for one in objects if one.path == address.plan), None)
         if (
             committed is None
@@ -147,9 +146,7 @@ def find_garbage(
             if max(one.modified for one in own) < oldest:
                 garbage.append(_garbage("feature set", address.folder, own, address))
             else:
-                kept.append(
-                    f"{address.folder}: no name stands for it, and it is younger than {age.days} days"
-                )
+                kept.append(f"{address.folder}: it has no name, but is younger than {age.days} days")
     try:
         half = [one for one in storage.list(".tmp") if one.modified < oldest]
     except DamagedError as error:
@@ -169,7 +166,7 @@ def collect(
     now: datetime | None = None,
     progress: UnlabelledProgress | None = None,
 ) -> tuple[Garbage, ...]:
-    """Remove garbage, and return what was removed: less than was found where somebody came to need it.
+    """Remove garbage and return what was removed; garbage that another process uses meanwhile is kept.
 
     Parameters
     ----------
@@ -178,14 +175,14 @@ def collect(
     garbage : iterable of Garbage
         From `find_garbage`.
     age, now : timedelta, datetime
-        As in `find_garbage`: every age is looked at again.
+        As in `find_garbage`; every age is checked again.
     progress : callable, optional
         Called as ``progress(objects_done, objects_total)``.
 
     Raises
     ------
     ReadOnlyStoreError
-        The store can't be written to.
+        The store is not writable.
     """
     chosen = list(garbage)
     oldest = (now or datetime.now(UTC)) - age
@@ -198,7 +195,7 @@ def collect(
         elif one.address is None:
             continue
         elif one.kind == "plan":
-            # A builder that follows it by now puts it again when it commits.
+            # A builder that joined it meanwhile puts it again when it commits.
             paths = [
                 o.path for o in storage.list(one.address.folder) if o.path == one.path and o.modified < oldest
             ]
@@ -231,7 +228,7 @@ def _collect_build(storage: Storage, address: Address, folder: str, oldest: date
     with contextlib.suppress(MissingObjectError):
         kept = storage.get(mark)
         storage.delete(mark)
-        if _commits(storage, address, plan_id):  # by somebody who had found everything there before
+        if _commits(storage, address, plan_id):  # by a process that had listed all objects before
             storage.put_if_absent(mark, kept)
             return False
     if not _has_manifest(storage, address):
@@ -265,18 +262,18 @@ def _collect_set(storage: Storage, address: Address, oldest: datetime, tally: _T
 def _remove_plan(storage: Storage, address: Address, plan_id: str) -> None:
     with contextlib.suppress(StoreError):
         plan = plan_of(address, storage.get(address.plan))
-        if plan.hash[:12] == plan_id:  # else it is the plan of a younger build
+        if plan.hash[:12] == plan_id:  # otherwise it belongs to a younger build
             storage.delete(address.plan)
 
 
 def _remove_objects(storage: Storage, paths: list[str], tally: _Tally) -> None:
-    # Records before what they vouch for, so that a crash here leaves none that promises too much.
+    # Records before their objects, so that a crash here leaves no record with missing objects.
     _remove(storage, [path for path in paths if "/records/" in path], tally)
     _remove(storage, [path for path in paths if "/records/" not in path], tally)
 
 
 def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None:
-    """Take back a manifest that somebody put while the objects of its build were removed."""
+    """Delete a manifest that another process put while the objects of its build were removed."""
     try:
         features = FeatureSet.open(storage, address)
     except StoreError:
@@ -284,14 +281,14 @@ def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None
     if features.manifest.plan_id != plan_id or not verify(features, depth="quick"):
         return
     logger.warning(
-        "%s was committed while its objects were removed; the manifest is removed again: build or copy it once more",
+        "%s was committed while its objects were removed, so its manifest was deleted: build or copy it again",
         address.folder,
     )
     storage.delete(address.manifest)
 
 
 def _remove(storage: Storage, paths: list[str], tally: _Tally) -> bool:
-    """Delete objects, several at a time; what has a name that no object can have is left, and a warning names it."""
+    """Delete objects in parallel; log a warning for a path that no object can have. Return whether any was deleted."""
 
     def delete(path: str) -> bool:
         try:
@@ -314,14 +311,14 @@ def _remove(storage: Storage, paths: list[str], tally: _Tally) -> bool:
 
 
 def _named(storage: Storage) -> set[Address]:
-    """Return the sets that some name stands for."""
+    """Return the addresses of the sets that have a name."""
     named: set[Address] = set()
     for name, ref in refs.read_all(storage):
         if isinstance(ref, NewerFormatError):
             raise ref
         if isinstance(ref, StoreError):
             raise DamagedError(
-                f"nobody knows which sets {name!r} stands for, so none is removed: {ref}; rm {name} gives it up",
+                f"the sets of {name!r} are unknown, so nothing is removed: {ref}; to give up the name, run rm {name}",
                 **ref.details,
             )
         named |= {Address(pin.transform_key, pin.source_key) for pin in ref.splits.values()}
@@ -345,7 +342,7 @@ def _has_manifest(storage: Storage, address: Address) -> bool:
 
 
 def _has_build(storage: Storage, address: Address, builds: Container[str]) -> bool:
-    """Tell whether the plan's build has any objects; one that can't be read might be anybody's."""
+    """Return whether the plan's build has any objects; True for a plan that cannot be read."""
     try:
         return plan_of(address, storage.get(address.plan)).hash[:12] in builds
     except StoreError:
@@ -353,7 +350,7 @@ def _has_build(storage: Storage, address: Address, builds: Container[str]) -> bo
 
 
 def _commits(storage: Storage, address: Address, plan_id: str) -> bool:
-    """Tell whether the manifest names this build, or might: one that can't be read might name any."""
+    """Return whether the manifest names this build; True for a manifest that cannot be read."""
     try:
         manifest = _manifest(storage, address)
     except (DamagedError, NewerFormatError):

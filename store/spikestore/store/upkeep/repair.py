@@ -1,17 +1,17 @@
-"""Repair: put right bytes in the place of damaged or missing ones, and change nothing else.
+"""Repair: replace damaged or missing objects of a feature set by correct bytes, and change nothing else.
 
-An object is only ever replaced by bytes of the SHA-256 that its record, or the manifest, promises, in one step, and
-only where what is stored has another one. So a repair can be stopped, repeated, and run beside readers and others.
+An object is replaced only by bytes with the SHA-256 in its record or the manifest, in one step, and only if the stored
+bytes have another one. A repair can therefore be interrupted, repeated, and run next to readers and other repairs.
 
-Where right bytes come from, in this order:
+Correct bytes come from, in this order:
 
-1. from the set itself: the plan and the zarr.json documents say each other, and a record follows from its objects;
-2. from the same build in another store: byte for byte;
-3. from rows that are encoded again: those of another build of the same digest, or recomputed from the recordings.
+1. the set itself: the plan and the zarr.json documents follow from each other, and a record from its objects;
+2. the same build in another store, byte for byte;
+3. rows that are encoded again: those of another build with the same digest, or recomputed from the recordings.
 
-Other versions of the codecs may encode equal rows as other bytes. These have no place in a build whose manifest
-promises others: they are refused, or, with `rewrite`, the fragments and the manifest are written anew, with the same
-digest, so that all names stay right (docs/integrity.md, "repair").
+Other versions of the codecs may encode equal rows as other bytes, which do not fit the records. These are rejected or,
+with `rewrite`, the fragments and the manifest are written again with the same digest, so that all names stay valid
+(docs/integrity.md, "repair").
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _THREADS = 8
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a repair did.
+    """Result of a repair.
 
     Attributes
     ----------
     repaired : tuple of Repaired
-        What was put right.
+        The repaired objects.
     left : tuple of Damage
-        What is still wrong, and why.
+        The remaining damages, with reasons.
     """
 
     repaired: tuple[Repaired, ...]
@@ -62,7 +62,7 @@ class Repair:
 
 
 RowSource = Callable[[Plan, int], Rows]
-"""Makes the rows of a fragment of a plan again: its columns, the rows that were skipped, and what happened to events."""
+"""Recomputes a fragment of a plan: its columns, skipped rows and event counts."""
 
 
 def repair(
@@ -74,29 +74,29 @@ def repair(
     threads: int = 1,
     progress: UnlabelledProgress | None = None,
 ) -> Repair:
-    """Put right what is damaged or missing in a feature set.
+    """Repair the damaged and missing objects of a feature set.
 
     Parameters
     ----------
     features : FeatureSet
         The set.
     upstream : Storage, optional
-        A store that has a set of the same keys and digest.
+        A store with a set of the same keys and digest.
     rows : callable, optional
-        Computes a fragment again, for what no other place has.
+        Recomputes a fragment that no store has.
     rewrite : bool
-        Where rows are right and their bytes are not those of the record, store these and write the manifest anew.
+        If correct rows encode as other bytes than in the record, store these and write the manifest again.
     threads : int
-        Fragments that are computed again at once; each takes the memory of a task of a build.
+        Fragments that are recomputed in parallel; each needs the memory of a build task.
     progress : callable, optional
-        Called as ``progress(done, total)``: with stored bytes while the set is verified, with fragments after that.
+        Called as ``progress(done, total)``: with bytes while the set is verified, then with fragments.
 
     Raises
     ------
     ConflictError
         The upstream has a set of these keys with another digest, or the recordings give other rows.
     StoreError
-        A storage fails, or the store can't be written to.
+        A storage fails, or the store is not writable.
     """
     found = verify(features, progress=progress)
     if not found:
@@ -106,7 +106,7 @@ def repair(
 
 @dataclass(slots=True)
 class _Fragment:
-    """What became of one fragment."""
+    """Result of the repair of one fragment."""
 
     number: int
     repaired: list[Repaired] = field(default_factory=list)
@@ -129,7 +129,7 @@ class _Repair:
         self._upstream = None if upstream is None else _same_set(features, upstream)
         self._rows = rows
         self._rewrite = rewrite
-        self._threads = _THREADS if rows is None else threads  # who fetches waits, and needs little memory
+        self._threads = _THREADS if rows is None else threads  # fetching mostly waits and needs little memory
         self._repaired: list[Repaired] = []
 
     def run(self, found: list[Damage], progress: UnlabelledProgress | None) -> Repair:
@@ -142,7 +142,7 @@ class _Repair:
                 damage.path
             ):  # another name is nothing that `put` wrote
                 self._storage.delete(damage.path)
-                self._repaired.append(Repaired(damage.path, "removed, it does not belong to the set"))
+                self._repaired.append(Repaired(damage.path, "removed, because it does not belong to the set"))
         self._checker = FragmentChecker(self._features.address, self._manifest, root)
         reasons: dict[int, str] = {}
         rewritten: dict[int, Rows] = {}
@@ -156,7 +156,7 @@ class _Repair:
             if progress is not None:
                 progress(done, len(numbers))
         if rewritten and not self._promise_digest(rewritten):
-            why = "not written anew: with the rows that were made again, the set would not have its digest"
+            why = "not rewritten: with the recomputed rows, the set would have another digest"
             reasons |= dict.fromkeys(rewritten, why)
         elif rewritten:
             self._repaired += write_anew(self._features, self._plan, rewritten)
@@ -204,11 +204,11 @@ class _Repair:
 
     def _nowhere(self) -> str:
         if self._upstream is None and self._rows is None:
-            return "name a store that has it (--from URL), or the recordings (--data FOLDER)"
-        return "neither upstream nor the recordings have it"
+            return "pass a store that has it (--from URL), or the recordings (--data FOLDER)"
+        return "neither the upstream nor the recordings have it"
 
     def _record(self, number: int, done: _Fragment) -> Record | None:
-        """Return the record as the manifest promises it, from the store, upstream, or made of its objects."""
+        """Return the record with the SHA-256 in the manifest: from the store, from upstream, or made from its objects."""
         path = self._features.address.record(self._manifest.plan_id, number)
         promised = self._manifest.fragments[number].record
         with contextlib.suppress(DamagedError):
@@ -227,7 +227,7 @@ class _Repair:
         return None
 
     def _from_same_build(self, record: Record, done: _Fragment) -> bool:
-        """Fetch the objects that are not what the record says; tell whether all are right then."""
+        """Fetch the objects that differ from the record; return whether all are correct then."""
         complete = True
         for entry in record.objects:
             path = f"{self._features.data_path}/{entry.path}"
@@ -246,7 +246,7 @@ class _Repair:
         if upstream is not None:
             yield "encoded again from the rows upstream", lambda number: self._upstream_rows(upstream, number)
         if rows is not None:
-            yield "computed again from the recordings", lambda number: rows(self._plan, number)
+            yield "recomputed from the recordings", lambda number: rows(self._plan, number)
 
     def _upstream_rows(self, upstream: FeatureSet, number: int) -> Rows:
         place = self._plan.rows(number)
@@ -260,7 +260,7 @@ class _Repair:
         rows: Rows,
         how: str,
     ) -> None:
-        """Store rows if they encode as the bytes that were promised; else say why not, or keep them for a rewrite."""
+        """Store rows if they encode as the recorded bytes; else set the reason, or keep them for a rewrite."""
         manifest, (columns, skipped, events) = self._manifest, rows
         for counted in (events, EventCounts()):  # a builder need not have counted events
             objects, data = self._build(done.number, columns, skipped, counted)
@@ -273,8 +273,8 @@ class _Repair:
         if record is not None:
             if tuple(block_digests(columns.as_stored(manifest.layout), manifest.layout)) != record.blocks:
                 raise ConflictError(
-                    f"fragment {done.number} {how} has other values than were committed: the recordings, or the code "
-                    "that reads them, are not those of the build",
+                    f"fragment {done.number}, {how}, has other values than the committed ones: the recordings, or the "
+                    "code that reads them, changed since the build",
                     path=self._features.data_path,
                 )
             wanted = {entry.path: entry.sha256 for entry in record.objects}
@@ -288,13 +288,13 @@ class _Repair:
             done.reason = ""
             return
         done.reason = (
-            f"{how}, the rows are there, but this installation encodes them as other bytes than the build did (other "
-            "versions of zarr, numcodecs or pcodec): repair from a store that has this very build, or store them with "
-            "--rewrite, which keeps the digest and all names"
+            f"the rows were {how}, but this installation encodes them as other bytes than the build did (other versions "
+            "of zarr, numcodecs or pcodec): repair from a store that has the same build, or store them with --rewrite, "
+            "which keeps the digest and all names"
         )
 
     def _promise_digest(self, rewritten: dict[int, Rows]) -> bool:
-        """Tell whether the set has its digest with these rows: the one witness where records are damaged too."""
+        """Return whether the set has its digest with these rows; the only check if records are damaged too."""
         manifest, blocks = self._manifest, list[str]()
         for number in range(len(manifest.fragments)):
             if number in rewritten:
@@ -316,7 +316,7 @@ class _Repair:
         events: EventCounts,
         objects: dict[str, bytes] | None = None,
     ) -> tuple[dict[str, bytes], bytes]:
-        """Return the objects and the record of a fragment as a builder would leave them; of `objects`, if given."""
+        """Return the objects and the record of a fragment as a builder writes them; of `objects`, if given."""
         from obstore.store import MemoryStore
 
         from spikestore.store.storage.objects import ObjectStorage
@@ -358,21 +358,21 @@ class _Repair:
 
 def _same_set(features: FeatureSet, upstream: Storage) -> FeatureSet | None:
     try:
-        there = FeatureSet.open(upstream, features.address)
+        other = FeatureSet.open(upstream, features.address)
     except MissingObjectError:
         logger.warning("%s has no %s", upstream.url, features.address.folder)
         return None
-    if there.digest != features.digest:
+    if other.digest != features.digest:
         raise ConflictError(
-            f"{upstream.url} has {features.address.folder} with digest {there.digest[:12]}, not {features.digest[:12]}: "
-            "nothing of it is taken",
+            f"{upstream.url} has {features.address.folder} with digest {other.digest[:12]}, expected "
+            f"{features.digest[:12]}: nothing was copied from it",
             path=features.address.manifest,
         )
-    return there
+    return other
 
 
 def _stored(storage: Storage | None, path: str) -> Iterator[bytes]:
-    """Yield an object's bytes, if there is one."""
+    """Yield an object's bytes, if it exists."""
     if storage is not None:
         with contextlib.suppress(MissingObjectError, DamagedError):
             yield storage.get(path)

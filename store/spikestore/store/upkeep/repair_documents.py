@@ -1,4 +1,4 @@
-"""Put right the documents of a build that follow from each other: the plan, and the zarr.json documents."""
+"""Repair of documents: the plan and the zarr.json documents, which follow from each other, and the manifest."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _ATTEMPTS = 100
 
 
 class Repaired(NamedTuple):
-    """One object that was put right."""
+    """One repaired object."""
 
     path: str
-    """The object, below the store's root."""
+    """Path of the object, below the store's root."""
     how: str
-    """Where its bytes came from."""
+    """Origin of its bytes."""
 
 
 def put_right(storage: Storage, path: str, data: bytes, sha256: str) -> bool:
-    """Store right bytes, unless they are there; tell whether that was necessary. The one place that replaces an object.
+    """Store the bytes with this SHA-256 unless they are stored already; return whether they were written.
 
     Raises
     ------
     DamagedError
-        These are not the bytes that were promised.
+        `data` has another SHA-256.
     """
     if sha256_hex(data) != sha256:
-        raise DamagedError(f"{path}: these are not the bytes that were promised", objects=(path,))
+        raise DamagedError(f"{path}: the new bytes do not have the recorded SHA-256", objects=(path,))
     try:
         if sha256_hex(storage.get(path)) == sha256:
             return False
@@ -51,12 +51,12 @@ def put_right(storage: Storage, path: str, data: bytes, sha256: str) -> bool:
 def repair_documents(
     features: FeatureSet, upstream: Storage | None
 ) -> tuple[dict[str, Any], Plan, list[Repaired]] | None:
-    """Put right the plan and the zarr.json documents of a committed build.
+    """Repair the plan and the zarr.json documents of a committed build.
 
     Returns
     -------
     tuple of (dict, Plan, list of Repaired), or None
-        ``data.zarr/zarr.json``, the plan, and what was put right; None if nobody has what the manifest promises.
+        ``data.zarr/zarr.json``, the plan, and the repaired objects; None if no store has the manifest's documents.
     """
     done: list[Repaired] = []
     path = f"{features.data_path}/zarr.json"
@@ -77,7 +77,7 @@ def repair_documents(
                 )
     plan, path = _plan(features, root), features.address.plan
     try:
-        # A whole one of another build may belong to a builder at work, and misleads nobody.
+        # A valid plan of another build may belong to an active builder, and is harmless.
         plan_of(features.address, features.storage.get(path))
         right = True
     except (MissingObjectError, DamagedError):
@@ -91,29 +91,29 @@ def repair_documents(
 def repair_manifest(
     storage: Storage, address: Address, upstream: Storage, *, digest: str | None = None
 ) -> FeatureSet:
-    """Put right a damaged or missing manifest from another store.
+    """Replace a damaged or missing manifest by that of another store, and return the set.
 
     Parameters
     ----------
     storage, address : Storage, Address
         The feature set.
     upstream : Storage
-        A store that has it.
+        A store that has the set.
     digest : str, optional
-        The digest that a name promises.
+        The digest that a name pins.
 
     Raises
     ------
     ConflictError
         The upstream has another digest.
     MissingObjectError
-        It has no such set.
+        The upstream does not have the set.
     """
     data = upstream.get(address.manifest)
     manifest = manifest_of(address, data)
     if digest is not None and manifest.digest != digest:
         raise ConflictError(
-            f"{upstream.url} has {address.folder} with digest {manifest.digest[:12]}, the name promises {digest[:12]}",
+            f"{upstream.url} has {address.folder} with digest {manifest.digest[:12]}, but the name pins {digest[:12]}",
             path=address.manifest,
         )
     try:
@@ -128,7 +128,7 @@ def repair_manifest(
 
 
 def _candidates(features: FeatureSet, upstream: Storage | None) -> Iterator[bytes]:
-    """Yield what may be the root zarr.json that the manifest promises."""
+    """Yield candidates for the root zarr.json with the SHA-256 in the manifest."""
     manifest, path = features.manifest, f"{features.data_path}/zarr.json"
     for storage in (features.storage, upstream):
         if storage is None:
@@ -150,7 +150,7 @@ def _candidates(features: FeatureSet, upstream: Storage | None) -> Iterator[byte
 
 
 def _plan(features: FeatureSet, root: dict[str, Any]) -> Plan:
-    """Return the plan of the committed build: all of it but ``attempt`` stands in the manifest."""
+    """Return the plan of the committed build; the manifest has all of its fields but ``attempt``."""
     manifest = features.manifest
     for attempt in range(_ATTEMPTS):
         plan = Plan(

@@ -1,4 +1,4 @@
-"""Rows that were made again, and how they are stored where this installation encodes them as other bytes than before."""
+"""Rewriting of fragments whose recomputed rows this installation encodes as other bytes than before."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import ConflictError
 
 LOSSY_SHARE = 0.05
-"""A sample that loses more than this share of its events, because no bin holds them, counts as lossy."""
+"""Share of events outside every time bin above which a sample counts as lossy."""
 
 
 class Rows(NamedTuple):
-    """The rows of a fragment, made again."""
+    """The recomputed rows of a fragment."""
 
     columns: SampleColumns
     skipped: tuple[SkippedRow, ...]
-    """Rows that were skipped, and why."""
+    """Skipped rows, with reasons."""
     events: EventCounts
-    """What happened to the events."""
+    """Events read, cropped and dropped."""
 
 
 def events_of(columns: SampleColumns) -> EventCounts:
-    """Return what happened to the events of some rows, as their columns tell (docs/format.md, "Manifest")."""
+    """Return the event counts of some rows, from their columns (docs/format.md, "Manifest")."""
     names = ("n_events", "n_cropped", "n_dropped")
     totals = {name: int(columns.extras[name].sum(dtype=np.int64)) for name in names if name in columns.extras}
     lossy = 0
@@ -41,15 +41,15 @@ def events_of(columns: SampleColumns) -> EventCounts:
 
 
 def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Rows]) -> list[Repaired]:
-    """Store fragments with other bytes, and a manifest of the same digest that promises them.
+    """Store fragments as other bytes, with a new manifest of the same digest; return the written objects.
 
-    A crash after any step leaves a set that is committed and damaged as before, or an unfinished build that
-    preprocess finishes: records go first, and then nothing vouches for what follows.
+    A crash after any step leaves the set committed and damaged as before, or an unfinished build that preprocess
+    resumes: records are deleted first, so no record refers to missing objects.
 
     Raises
     ------
     ConflictError
-        The digest is another one: the rows were not the committed ones.
+        The new digest differs: the rows are not the committed ones.
     """
     storage, address, manifest = features.storage, features.address, features.manifest
     for number in fragments:
@@ -58,7 +58,7 @@ def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Rows]) 
             storage.delete(f"{features.data_path}/{name}/c/{number}")
     storage.delete(address.manifest)
     build = Build(storage, plan)
-    how = "written anew, as other bytes of the same values"
+    how = "rewritten, as other bytes of the same values"
     done = []
     for number, rows in fragments.items():
         record = build.put_fragment(number, rows.columns, skipped=rows.skipped, events=rows.events)
@@ -67,7 +67,7 @@ def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Rows]) 
     committed = build.commit(manifest.transform, manifest.source, manifest.provenance)
     if committed.digest != manifest.digest:
         raise ConflictError(
-            f"{address.folder} was written anew with digest {committed.digest[:12]}, it had {manifest.digest[:12]}",
+            f"{address.folder} was rewritten with digest {committed.digest[:12]}, but had {manifest.digest[:12]}",
             path=address.manifest,
         )
-    return [*done, Repaired(address.manifest, "written anew, of the same digest")]
+    return [*done, Repaired(address.manifest, "rewritten, with the same digest")]

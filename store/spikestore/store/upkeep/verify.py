@@ -1,7 +1,7 @@
-"""Verify: compare what is stored with what was committed.
+"""Verify: compare the stored objects of a feature set with its manifest.
 
-Three depths: `quick` looks at names and sizes; the normal one hashes every stored object, at the speed of
-SHA-256, and so finds every flipped bit; `deep` also decodes everything and recomputes the digest.
+Three depths: `quick` compares names and sizes; `normal` hashes every stored object, which detects every flipped bit;
+`deep` also decodes all objects and recomputes the digest.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ DamageKind = Literal["missing", "damaged", "foreign"]
 
 
 class Damage(NamedTuple):
-    """One thing that is not as it was committed."""
+    """One difference between stored and committed objects."""
 
     path: str
-    """The object, below the store's root."""
+    """Path of the object, below the store's root."""
     detail: str
-    """What is wrong with it, in words."""
+    """Description of the damage."""
     kind: DamageKind = "damaged"
-    """Not there; there, and not what was committed; or there, and not part of the set."""
+    """The object is missing, differs from the committed one, or does not belong to the set ("foreign")."""
     fragment: int | None = None
-    """The fragment that it belongs to, if it belongs to one."""
+    """Number of the object's fragment, if any."""
 
     @classmethod
     def missing(cls, path: str, fragment: int | None = None) -> Damage:
-        """Return the damage of an object that is not there."""
+        """Return the damage of a missing object."""
         return cls(path, "missing", "missing", fragment)
 
 
@@ -53,7 +53,7 @@ def verify(
     workers: int | None = None,
     progress: UnlabelledProgress | None = None,
 ) -> list[Damage]:
-    """Compare a feature set with its manifest.
+    """Return the differences between a feature set's stored objects and its manifest.
 
     The manifest itself was checked when `features` was opened.
 
@@ -62,16 +62,16 @@ def verify(
     features : FeatureSet
         The set.
     depth : {"quick", "normal", "deep"}
-        How thorough.
+        Names and sizes; also hashes; also decoded values.
     workers : int, optional
-        Threads that read and hash, one per core by default; hashing and decoding hold no lock.
+        Threads that read and hash, by default one per core; hashing and decoding release the GIL.
     progress : callable, optional
         Called as ``progress(bytes_done, bytes_total)``.
 
     Returns
     -------
     list of Damage
-        Empty if all is well; every damaged, missing or unexpected object is named.
+        One for every damaged, missing or unexpected object; empty for an intact set.
     """
     return list(_Verification(features, depth, workers, progress).run())
 
@@ -82,7 +82,7 @@ _BATCH_BYTES, _BATCH_FRAGMENTS = 16 * 2**20, 64
 
 @dataclass(slots=True)
 class _Found:
-    """What a look at some fragments found."""
+    """Result of checking some fragments."""
 
     damages: list[Damage] = field(default_factory=list)
     expected: set[str] = field(default_factory=set)
@@ -91,7 +91,7 @@ class _Found:
 
 
 def _batches(fragments: range, size: int, depth: Depth) -> Iterator[range]:
-    """Cut fragments of `size` bytes into tasks that are worth a thread's while."""
+    """Group fragments of `size` bytes into tasks that are large enough for a thread."""
     most = _BATCH_BYTES // (4 if depth == "deep" else 1)
     count = min(max(1, most // max(size, 1)), _BATCH_FRAGMENTS)
     for start in range(0, len(fragments), count):
@@ -146,14 +146,14 @@ class _Verification:
         return self._total // len(self._features.manifest.fragments)
 
     def _look(self, fragments: range) -> _Found:
-        """Compare some fragments with their records, object by object."""
+        """Compare the objects of some fragments with their records."""
         found = _Found()
         for fragment in fragments:
             self._look_at(fragment, found)
         return found
 
     def _look_and_decode(self, fragments: range) -> _Found:
-        """Do the same, and decode them from the bytes that were hashed: everything is read once."""
+        """Compare as `_look`, and decode the hashed bytes, so that each object is read once."""
         found = _Found()
         for fragment in fragments:
             objects: dict[str, bytes] = {}
@@ -182,7 +182,7 @@ class _Verification:
             record = self._features.record(fragment)
         except DamagedError as error:
             found.damages.append(damage_of(error, path, fragment))
-            # Without its record nobody can say which objects a fragment has: none of them is unexpected.
+            # Without a record the fragment's objects are unknown, so none of them is unexpected.
             found.expected |= {one for one in self._candidates(fragment) if one in self._sizes}
             found.size += sum(self._sizes.get(one, 0) for one in self._candidates(fragment))
             if self._depth != "quick":
@@ -190,12 +190,12 @@ class _Verification:
             return None
         found.records.append(record)
         for entry in record.objects:
-            place = f"{self._features.data_path}/{entry.path}"
-            found.expected.add(place)
+            object_path = f"{self._features.data_path}/{entry.path}"
+            found.expected.add(object_path)
             data = self._object(entry, fragment, found)
             if objects is not None and data is not None:
                 objects[entry.path] = data
-            found.size += self._sizes.get(place, 0)
+            found.size += self._sizes.get(object_path, 0)
         return record
 
     def _candidates(self, fragment: int) -> list[str]:
@@ -203,7 +203,7 @@ class _Verification:
         return [f"{self._features.data_path}/{name}/c/{fragment}" for name in names]
 
     def _without_record(self, fragment: int, record: str) -> Iterator[Damage]:
-        """Look at a fragment whose record is damaged: its values have their check all the same."""
+        """Check a fragment whose record is damaged, by the ``check`` of its values."""
         rows = self._features.manifest.fragments[fragment]
         start = fragment * self._features.manifest.fragment_samples
         try:
@@ -214,7 +214,7 @@ class _Verification:
                     yield Damage(path, str(error), fragment=fragment)
 
     def _plan(self) -> Iterator[Damage]:
-        """Check the hint for builders: readers do not need it, but a damaged one would mislead the next build."""
+        """Check the plan: readers do not need it, but a damaged one would stop the next build."""
         path = self._features.address.plan
         try:
             plan_of(self._features.address, self._storage.get(path))
@@ -247,12 +247,12 @@ class _Verification:
                 yield Damage(f"{data}/{path}", "differs from the consolidated metadata")
 
     def _object(self, entry: ObjectEntry, fragment: int, found: _Found) -> bytes | None:
-        """Compare an object with its record; return its bytes if they were looked at and are right."""
+        """Compare an object with its record; return its bytes if they were read and are correct."""
         path = f"{self._features.data_path}/{entry.path}"
         if path not in self._sizes:
             found.damages.append(Damage.missing(path, fragment))
         elif self._sizes[path] != entry.size:
-            sizes = f"has {self._sizes[path]} bytes instead of {entry.size}"
+            sizes = f"has {self._sizes[path]} bytes, expected {entry.size}"
             found.damages.append(Damage(path, sizes, fragment=fragment))
         elif self._depth != "quick":
             try:
@@ -262,8 +262,8 @@ class _Verification:
                 return None
             if sha256_hex(data) == entry.sha256:
                 return data
-            wrong = "its SHA-256 is not what its record says"
-            found.damages.append(Damage(path, wrong, fragment=fragment))
+            detail = "its SHA-256 differs from its record"
+            found.damages.append(Damage(path, detail, fragment=fragment))
         return None
 
     @cached_property
@@ -276,7 +276,7 @@ class _Verification:
 
 
 def damage_of(error: StoreError, path: str, fragment: int | None = None) -> Damage:
-    """Return the damage that an error reports, at the object that it names, else at `path`."""
+    """Return an error as damage of the object that it names, else of `path`."""
     objects = error.details.get("objects") or (path,)
     missing = isinstance(error, MissingObjectError) or isinstance(error.__cause__, MissingObjectError)
     detail = error.details.get("why") or str(error)

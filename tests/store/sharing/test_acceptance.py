@@ -106,7 +106,7 @@ def test_records_of_something_else(
 def test_giant_objects_in_records(forged: Forgery, tmp_path: Path, size: int) -> None:
     """No object is larger than its values can make it; nothing of it is asked for."""
     forged.change_record(lambda document: entry(document).update(size=size))
-    refused(forged, tmp_path, r"claims [0-9,]+ bytes for label/c/0, which can have [0-9,]+ at most")
+    refused(forged, tmp_path, r"lists [0-9,]+ bytes for label/c/0, which can have at most [0-9,]+")
 
 
 def test_objects_larger_than_said(forged: Forgery, tmp_path: Path) -> None:

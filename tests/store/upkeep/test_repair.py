@@ -165,7 +165,7 @@ def test_other_rows_are_refused() -> None:
     features = SMALL.build(storage)
     damaged(storage, f"{features.data_path}/value/c/0", "flip")
     before = contents(storage)
-    with pytest.raises(ConflictError, match=r"fragment 0 computed again .* has other values"):
+    with pytest.raises(ConflictError, match=r"fragment 0, recomputed .* has other values"):
         repair(features, rows=truth(small_set(seed=1)))
     assert contents(storage) == before
 

@@ -51,7 +51,7 @@ def test_the_same_recipe_on_other_recordings(run: Run, tmp_path: Path, data: Pat
     assert (digests(tmp_path / "store", "r"), (tmp_path / "r.lock").read_text()) == (before, lock)
     answer = build(run, recipe, "--move")
     assert answer.status == 0
-    moved = f"r:train from digest {before['train'][:12]} to "
+    moved = f"moved r:train from digest {before['train'][:12]} to "
     assert [line for line in answer.err.splitlines() if line.startswith(moved)] != []
     assert digests(tmp_path / "store", "r") == digests(tmp_path / "store", "mine")
 

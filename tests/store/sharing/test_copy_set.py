@@ -114,7 +114,7 @@ def test_a_source_that_changes_its_mind(source: Store, tmp_path: Path) -> None:
     SMALL.build(stranger.storage, 128)
     foreign = (tmp_path / "stranger" / other).read_bytes()
     there = Store(WatchedStorage(memory_storage(), watch))
-    with pytest.raises(StoreError, match=r"changed in .* while it was copied"):
+    with pytest.raises(StoreError, match=r"changed in .* during the copy"):
         there.pull("demo:train", source)
     assert [*there.feature_sets()] == []
 
@@ -201,7 +201,7 @@ def test_no_room(source: Store, destination: Storage) -> None:
     """What does not fit is refused before anything is written, with both numbers."""
     watched = WatchedStorage(destination, Log())
     watched.free_bytes = lambda: 5000  # type: ignore[method-assign]
-    with pytest.raises(StorageFullError, match=r"takes [0-9,]+ bytes more, .* has 5,000 free") as caught:
+    with pytest.raises(StorageFullError, match=r"needs [0-9,]+ more bytes, but .* has 5,000 free") as caught:
         source.push("demo:train", Store(watched))
     assert caught.value.details["needed"] == sum(
         one.size for one in source.storage.list(f"{SMALL.address.folder}/builds")

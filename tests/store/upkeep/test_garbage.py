@@ -229,7 +229,7 @@ def test_a_reader_in_mid_epoch() -> None:
     next(epoch)
     collected(storage)
     with pytest.raises(
-        MissingObjectError, match=r"was removed from memory://test while it was read.*build or copy"
+        MissingObjectError, match=r"was removed from memory://test while it was read.*Build or copy"
     ):
         next(epoch)
     SMALL.build(storage, 128)

@@ -75,7 +75,7 @@ def test_spatial_flip(packed: SparseBatch) -> None:
         assert torch.equal(new, old) or torch.equal(new, old.flip(-1))
         flipped += not torch.equal(new, old)
     assert 0.3 < flipped / len(before) < 0.6
-    with pytest.raises(UsageError, match="have none"):
+    with pytest.raises(UsageError, match="have no y"):
         SpatialFlip(axis="y")(packed, 0)
     with_y = SparseBatch(**{**vars(packed), "sites": (1, 5, 2)})
     assert torch.equal(SpatialFlip(1.0, "y")(with_y, 0).dense(), with_y.dense().flip(-2))

@@ -39,7 +39,7 @@ def test_items_are_as_tonic_gives_them(features: FeatureSet) -> None:
         assert label == features.read(row, row + 1).label[0]
     assert dataset.classes == ("yes", "no")
     for item in (149, -150):
-        with pytest.raises(IndexError, match=f"item {item} of 149"):
+        with pytest.raises(IndexError, match=f"item must be from -149 to 148, got {item}"):
             dataset[item]
 
 

@@ -131,7 +131,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     def __getitem__(self, item: int) -> tuple[Any, Any]:
         columns, position = self.columns, operator.index(item)
         if not -len(self) <= position < len(self):
-            raise IndexError(f"item must be from 0 to {len(self) - 1}, got {item}")
+            raise IndexError(f"item must be from {-len(self)} to {len(self) - 1}, got {item}")
         position %= len(self)
         non_zeros = slice(*columns.offsets[position : position + 2])
         n_bins = int(columns.n_bins[position])

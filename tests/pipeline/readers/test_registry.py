@@ -148,7 +148,7 @@ def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:
         dataset_files("SSC", "train", tmp_path / "nowhere")
     with pytest.raises(SourceNotFoundError, match="nowhere does not exist"):
         find_dataset(tmp_path / "nowhere")
-    with pytest.raises(SourceNotFoundError, match="is not a folder: give the folder that it lies in"):
+    with pytest.raises(SourceNotFoundError, match="is not a folder: pass its parent folder"):
         dataset_files("SSC", "train", file)
 
 

@@ -247,10 +247,10 @@ def _existing(folder: Path | str) -> Path:
         exists, is_folder = base.exists(), base.is_dir()
     except (OSError, UsageError) as error:  # no permission, too long a name; ~ of nobody
         raise SourceNotFoundError(
-            f"the data folder {folder} can't be looked at: {error}", path=str(folder)
+            f"cannot read the data folder {folder}: {error}", path=str(folder)
         ) from error
     if not is_folder:
-        what = "is not a folder: give the folder that it lies in" if exists else "does not exist"
+        what = "is not a folder: pass its parent folder" if exists else "does not exist"
         raise SourceNotFoundError(f"the data folder {base} {what}", path=str(base))
     return base
 

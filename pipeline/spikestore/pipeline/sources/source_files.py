@@ -273,7 +273,7 @@ def _sha256(path: Path, tally: _Tally) -> str:
     with os.fdopen(open_to_read(path), "rb", buffering=0) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise _changed(path, "something that is no file took its place")
+            raise _changed(path, "it was replaced by something that is not a file")
         size = status.st_size
         block = memoryview(
             bytearray(min(max(size, 1), _BLOCK))
@@ -295,7 +295,9 @@ def _stat(path: Path) -> os.stat_result:
     except OSError as error:
         raise SourceError(f"{path} can't be looked at: {error.strerror}", path=str(path)) from error
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for a writer
-        raise SourceError(f"{path} is no plain file (a pipe or a device?): move it away", path=str(path))
+        raise SourceError(
+            f"{path} is not a regular file but a pipe, a device or the like: move it away", path=str(path)
+        )
     if status.st_size > LARGEST_FILE:
         raise SourceError(
             f"{path} has {status.st_size:,} bytes, a file of recordings can have {LARGEST_FILE:,} at most: move it away",
@@ -311,7 +313,7 @@ def _compare(stamp: FileStamp, status: os.stat_result) -> None:
     if status.st_mtime_ns != stamp.mtime_ns:
         raise _changed(stamp.path, "it was written to")
     if status.st_ino != stamp.inode:
-        raise _changed(stamp.path, "another file took its place")
+        raise _changed(stamp.path, "it was replaced by another file")
     if status.st_ctime_ns != stamp.ctime_ns:
         raise _changed(stamp.path, "it was written to, or its permissions or links were changed")
 

@@ -129,7 +129,7 @@ class _HashedFiles(caching.IndexDataCacheFile):
         self._write(self._data_path(name), self._dump(data))  # type: ignore[no-untyped-call]
 
     def _read(self, path: str) -> bytes | None:
-        """Return what a file holds after its hash; None if there is no file."""
+        """Return the content of a file after its hash; None if the file does not exist."""
         try:
             handle = open_to_read(Path(path))
         except FileNotFoundError:

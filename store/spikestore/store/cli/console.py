@@ -45,7 +45,7 @@ def say(text: str) -> None:
 
 
 def visible(line: str) -> str:
-    """Return a line in which nothing moves the cursor or hides text: names in a store may come from anybody."""
+    """Return a line with escapes for control characters: anybody may have written the names in a store."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 

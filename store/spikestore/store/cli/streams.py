@@ -1,4 +1,4 @@
-"""Standard streams whose failures lose messages, never work.
+"""Replacements for standard streams: if a stream fails, its text is dropped and the command continues.
 
 Python sets ``sys.stdout`` or ``sys.stderr`` to None if a shell closed it (``>&-``), raises an error if its disk is
 full, and raises it again at the end of the process. Here

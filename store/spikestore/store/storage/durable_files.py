@@ -28,7 +28,7 @@ _CANT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP}
 
 @contextlib.contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Give a path (``….part``) to write a file to, which then takes the place of `path` in one step; after an error it is removed.
+    """Yield a path (``….part``) for a file that replaces `path` in one step at the end; an error removes it.
 
     For files outside of a store, such as locks and checkpoints. With `sync` the file is on the disk before it gets its
     name.

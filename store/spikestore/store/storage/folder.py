@@ -212,7 +212,7 @@ class FolderStorage:
             raise out_of_place(self.url, path, kind)
 
     def _open(self, path: str) -> int:
-        """Return a handle to an object, which is looked at first: opening a device may do something."""
+        """Return a handle to an object after checking its kind, because opening a device may have side effects."""
         place = self.place(path)
         if kind := kind_of_mode(place.stat().st_mode):
             raise out_of_place(self.url, path, kind)

@@ -1,4 +1,4 @@
-"""What lies in a folder, also what only a file system can hold: pipes, devices, loops of links, times before 1970."""
+"""Listing of folders, including entries that no bucket has: pipes, devices, loops of links, times before 1970."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 from spikestore.store.storage.protocol import StoredObject
 
 _DOCUMENT = ".json"
-"""A folder whose name ends so is in the place of a document, but for the folders of names, which end as people like."""
+"""Suffix of documents; a folder with this suffix replaces a document, except below ``refs``, where names are free."""
 _NAMES = "refs"
 
 _DEEPEST = 40
-"""Folders below each other that are looked into: a store has nine."""
+"""Limit of nested folders; a store has nine."""
 
 
 def walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
-    """Yield everything below a folder that is no folder itself, sorted by path as a bucket sorts.
+    """Yield everything below a folder except folders, sorted by path as a bucket sorts.
 
-    A folder in the place of a document, and one too deep to be looked into, are yielded as objects: whoever reads them
-    says what they are.
+    Folders in place of a document, and folders that are nested too deeply, are yielded as objects; reading them raises
+    an error that names them.
 
     Parameters
     ----------
     folder : Path
-        It is there, and it is a folder.
+        An existing folder.
     prefix : str
-        Its path in the store.
+        Path of the folder in the store.
     """
     waiting = [_entries(folder)]
     paths = [prefix]
@@ -46,14 +46,14 @@ def walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
             paths.append(path)
             continue
         try:
-            status = entry.stat(follow_symlinks=False)  # of a link itself, which may lead anywhere
+            status = entry.stat(follow_symlinks=False)  # of the link itself, whose target may be anywhere
         except FileNotFoundError:
             continue
         yield StoredObject(path, status.st_size, modified(status))
 
 
 def modified(status: os.stat_result) -> datetime:
-    """Return when a file was written, UTC; times beyond the years 1 to 9999 become the first or the last of them."""
+    """Return the time of a file's last write, UTC, limited to the years 1 to 9999."""
     try:
         return datetime.fromtimestamp(status.st_mtime, UTC)
     except (ValueError, OverflowError, OSError):
@@ -61,7 +61,7 @@ def modified(status: os.stat_result) -> datetime:
 
 
 def kind_of(place: Path) -> str:
-    """Return what is at a place, in words; empty for a plain file, links followed, and where there is nothing."""
+    """Return the kind of a path's target in words; empty for a regular file or a missing path."""
     try:
         return kind_of_mode(place.stat().st_mode)
     except OSError:
@@ -71,7 +71,7 @@ def kind_of(place: Path) -> str:
 
 
 def kind_of_mode(mode: int) -> str:
-    """Return what has this mode, in words; empty for a plain file."""
+    """Return the kind of file with this mode in words; empty for a regular file."""
     if stat.S_ISREG(mode):
         return ""
     kinds = {
@@ -87,9 +87,9 @@ def kind_of_mode(mode: int) -> str:
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            # As a bucket sorts whole keys: "a/b" comes after "a.json", so folders sort with their slash.
+            # A bucket sorts whole keys: "a/b" follows "a.json", so folders sort with their slash.
             return iter(sorted(entries, key=lambda e: e.name + "/" * e.is_dir(follow_symlinks=False)))
-    except FileNotFoundError:  # it was removed since
+    except FileNotFoundError:  # removed meanwhile
         return iter(())
 
 

@@ -1,1 +1,1 @@
-"""A test kit for whoever writes operations, readers or stores of their own. Needs hypothesis; nothing else imports it."""
+"""Test strategies for authors of operations, readers or stores; needs Hypothesis, and nothing else imports it."""

@@ -1,7 +1,7 @@
-"""Files and folders that do not belong where they lie, above the builds: `verify` looks into these itself.
+"""Files and folders outside builds that do not belong to a store; `verify` checks the builds itself.
 
-Only a folder can hold them: a bucket has no pipes, no links and no folders. Hidden names are left alone, as file systems
-and file managers leave such things anywhere (``.nfs…``, ``.snapshot``, ``.DS_Store``).
+Only folder stores can have them: a bucket has no pipes, links or folders. Hidden names are ignored, because file systems
+and file managers create them anywhere (``.nfs…``, ``.snapshot``, ``.DS_Store``).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _PLAN = re.compile(r"[0-9a-f]{12}")
 _ENTRY = re.compile(r"[0-9]{8}\.json")
 
 Fits = Callable[[str], object]
-"""Tells whether an entry may have this name."""
+"""Returns whether an entry may have this name."""
 
 
 def odd_entries(storage: Storage) -> Iterator[Damage]:
-    """Yield what is out of place in a store, sorted within each folder; nothing for a bucket.
+    """Yield the misplaced entries of a folder store, sorted within each folder; nothing for a bucket.
 
-    Folders of builds are not looked into, nor folders that can't be listed, which every reader of the store reports.
+    Folders of builds are skipped, and folders that cannot be listed, which every reader of the store reports.
     """
     if not isinstance(storage, FolderStorage):
         return
@@ -68,7 +68,7 @@ def _documents(root: Path, top: str, folder_fits: Fits, file_fits: Fits) -> Iter
 
 
 def _folders(root: Path, top: str, fits: Fits) -> Iterator[str | Damage]:
-    """Yield the paths of the folders in a folder that are called as they should be, and what else is there."""
+    """Yield the paths of the folders below `top` with valid names, and a `Damage` for every other entry."""
     if os.path.lexists(root / top) and not (root / top).is_dir():
         yield _foreign(top, f"is {kind_of(root / top) or 'a file'} where a folder belongs")
         return

@@ -43,7 +43,7 @@ class EventCounts(Spec):
     """Samples of whose events more than 5 % are outside every time bin."""
 
     def plus(self, other: EventCounts) -> EventCounts:
-        """Return the sums."""
+        """Return the sums of two counts, field by field."""
         return EventCounts(
             **{name: getattr(self, name) + getattr(other, name) for name in type(self).model_fields}
         )

@@ -44,10 +44,10 @@ def init(
         if group is not None or private:
             raise UsageError("--group and --private require --shared group")
         storage.make()
-        say(f"created a store at {storage.url}")
+        say(f"{storage.url} is a store")
         return
     left = make_shared(storage, group=group, private=private)
-    say(f"created a store that its group shares at {storage.url}")
+    say(f"{storage.url} is a store that its group shares")
     if left:
         say(
             f"{len(left)} files or folders belong to other users, who must run this command too; the first is {left[0]}"

@@ -79,7 +79,7 @@ def test_a_package_that_tonic_imports_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "tonic.slicers", None)
     transform = Transform(operations=(ToFrame(sensor_size=(2, 1, 1), event_count=1),))
     with pytest.raises(
-        MissingExtraError, match=r"needs tonic\.slicers, which is not installed: pip install"
+        MissingExtraError, match=r"needs tonic\.slicers, which is not installed: run pip install"
     ) as caught:
         choose.block_chain(transform, "tonic", has_y=False)
     assert caught.value.details == {"extra": "tonic", "module": "tonic.slicers"}

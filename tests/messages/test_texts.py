@@ -21,7 +21,7 @@ def function(path):
 """
 
 
-def testtexts_of_are_those_of_the_list() -> None:
+def test_texts_are_those_of_the_list() -> None:
     expected, now = SNAPSHOT.read_text(encoding="utf-8").splitlines(), collect().splitlines()
     changes = "\n".join(difflib.unified_diff(expected, now, "texts.txt", "the source", lineterm="", n=1))
     assert not changes, f"{changes}\nIf this is meant: python -m tests.messages.texts_of_code"

@@ -104,7 +104,7 @@ FIRST = SMALL.truth.rows(0, 64)
         pytest.param(
             with_item("index", 0, -1), "column index must have values from .*got -1", id="negative-index"
         ),
-        pytest.param(with_item("value", 0, 0), "column value must not contain 0", id="zero"),
+        pytest.param(with_item("value", 0, 0), "the column `value` must not contain 0", id="zero"),
         pytest.param(
             with_item("value", 0, -1), "column value must have values from .*got -1", id="negative-value"
         ),

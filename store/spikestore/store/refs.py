@@ -81,7 +81,9 @@ def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = Non
 
     ref = _change(storage, name, change)
     if dropped:
-        logger.warning("%s: removed %s, which had another transform", name, ", ".join(sorted(dropped)))
+        logger.warning(
+            "%s no longer has %s, whose sets have another transform", name, ", ".join(sorted(dropped))
+        )
     return ref
 
 

@@ -79,7 +79,7 @@ def test_no_folder_at_all() -> None:
         UsageError, match=r"r\.toml names no folder .* --data FOLDER, or set data under \[source\]"
     ):
         sets_of_recipe(recipe(), origin=Path("r.toml"))
-    with pytest.raises(UsageError, match="the recipe names no folder with recordings"):
+    with pytest.raises(UsageError, match="the recipe gives no data folder"):
         sets_of_recipe(recipe(), origin=None)
 
 

@@ -151,7 +151,7 @@ def test_good_columns_are_stored_with_the_dtypes_of_the_layout() -> None:
         ({"index": np.array([0, 5, 23, 7, 48])}, "outside its sample's frames"),
         ({"index": np.array([-1, 5, 23, 7, 47])}, "column index must have values from .*got -1"),
         ({"n_bins": np.array([0, 1, 2])}, "outside its sample's frames"),
-        ({"value": np.array([1, 0, 3, 4, 5])}, "column value must not contain 0"),
+        ({"value": np.array([1, 0, 3, 4, 5])}, "the column `value` must not contain 0"),
         ({"value": np.array([1, -2, 3, 4, 5])}, "column value must have values from .*got -2"),
         ({"value": np.array([1, 2**32 - 1, 3, 4, 5])}, "from 0 to 4294967294"),
         ({"label": np.array([0, -(2**31), 0])}, "column label must have values from .*got -2147483648"),

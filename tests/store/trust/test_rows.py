@@ -34,7 +34,10 @@ FORBIDDEN: dict[str, tuple[Change, str]] = {
         "row 1: column index must increase strictly",
     ),
     "beyond its frames": (beyond_frames, "row 1: column index has a value outside its sample's frames"),
-    "a zero": (lambda rows: with_row(rows, ROW, [3, 4], [1, 0]), "row 1: column value must not contain 0"),
+    "a zero": (
+        lambda rows: with_row(rows, ROW, [3, 4], [1, 0]),
+        "row 1: the column `value` must not contain 0",
+    ),
     "no class": (
         lambda rows: with_column(rows, "label", ROW, 2),
         "row 1: label 2, but the set has 2 classes",

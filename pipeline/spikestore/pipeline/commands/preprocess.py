@@ -101,7 +101,11 @@ def preprocess(
         ),
     ] = None,
     finalise: Annotated[
-        bool, typer.Option("--finalise", help="Compute nothing; commit the fragments of all parts.")
+        bool,
+        typer.Option(
+            "--finalise",
+            help="Compute nothing; join what the --part jobs computed into finished feature sets.",
+        ),
     ] = False,
     allow_empty: Annotated[
         bool,

@@ -94,7 +94,9 @@ def _load(name: str) -> Dataset:
     try:
         dataset = entry.load()
         if not isinstance(dataset, Dataset) or dataset.name != name:
-            raise TypeError(f"{entry.value} is no spikestore.pipeline.readers.Dataset of that name")
+            raise TypeError(
+                f"{entry.value} must be a spikestore.pipeline.readers.Dataset with the name of the entry point"
+            )
         return dataclasses.replace(dataset, reader=f"{package}.{dataset.reader}")
     except Exception as error:
         raise UsageError(
@@ -215,19 +217,19 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
     root : pathlib.Path
         The dataset's folder, which the source's names are relative to.
     first_row : int
-        Row of the first file, where `source` is a part of one with a file per recording (`LocatedSource.part`).
+        Row of the first file, if `source` is a part of a source with one file per recording (`LocatedSource.part`).
 
     Raises
     ------
     UnknownNameError
         No such dataset.
     UsageError
-        This version of spikestore reads the dataset in another way than the source says.
+        The source was described for another version of the reader.
     SourceNotFoundError
-        A file is not there.
+        A file is missing.
     SourceChangedError
-        A file has another size than the source says. (With a file per recording, both are noticed when it is
-        read: there may be 60,000 of them.)
+        A file has another size than in the source. (With one file per recording, perhaps 60,000 files, a missing or
+        changed file is noticed only when it is read.)
     LayoutError
         A file is not in the expected layout.
     """

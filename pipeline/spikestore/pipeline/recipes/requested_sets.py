@@ -83,7 +83,7 @@ def sets_of_recipe(
     folder = data_folder(recipe, origin=origin, data=data)
     if folder is None:
         raise SourceNotFoundError(
-            f"{where} names no folder with recordings: pass --data FOLDER, or set data under [source]"
+            f"{where} gives no data folder: pass --data FOLDER, or set data under [source]"
         )
     requested = []
     for column in source.columns:

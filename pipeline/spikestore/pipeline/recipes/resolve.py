@@ -97,7 +97,8 @@ class LockedSet:
             if locked != requested:
                 raise UsageError(
                     f"the lock pins {self.label} with {field} = {locked!r}, the recipe has {field} = {requested!r}; "
-                    "without the recordings only the pinned set is available: pass --data FOLDER, or restore the value"
+                    "without the recordings only the pinned set is available: pass --data FOLDER, "
+                    f"or set {field} = {locked!r} in the recipe"
                 )
 
     def unavailable(self, store: Store, upstreams: Upstreams) -> SourceNotFoundError:

@@ -43,7 +43,7 @@ class Hashes(Protocol):
     """Protocol of caches of file hashes."""
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
-        """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
+        """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
 
     def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
         """Store a file's hash; see `HashCache.put`."""
@@ -68,7 +68,7 @@ class HashCache:
             _warn_once("hashes of files can't be kept, since this user has no home folder", _SET_A_FOLDER)
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
-        """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
+        """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
         if self._folder is None:
             return None
         document = _load(self._folder / _entry(path), _LARGEST_ENTRY)
@@ -138,7 +138,7 @@ class HashTable:
             self._old = {key: digest for key, digest in pairs if _SHA256.fullmatch(digest)}
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
-        """Return the SHA-256 (hex) of a file that has not changed since it was put, else None."""
+        """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
         key = self._key(path, status)
         digest = self._old.get(key)
         if digest is not None:

@@ -99,7 +99,7 @@ def _crop_time(part: Any) -> CropTime:
 
 def _to_frame(part: Any) -> ToFrame:
     if part.sensor_size is None or (hasattr(part.sensor_size, "__len__") and len(part.sensor_size) == 0):
-        why = "without sensor_size infers it from each recording, so that frames differ in shape: pass sensor_size"
+        why = "without sensor_size infers it from each recording, and frames then differ in shape: pass sensor_size"
         raise unsupported(class_name(part), why)
     given: dict[str, Any] = {}
     for name in SLICING_MODES:

@@ -138,7 +138,9 @@ def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
     no_zero = columns.value.min() > 0 if columns.value.dtype.kind == "u" else columns.value.all()
     if not no_zero:  # the minimum is twice as fast
         zero = int(np.flatnonzero(columns.value == 0)[0])
-        return Fault("column value must not contain 0", int(np.searchsorted(offsets, zero, "right")) - 1)
+        return Fault(
+            "the column `value` must not contain 0", int(np.searchsorted(offsets, zero, "right")) - 1
+        )
     # An index increases within a sample, so it falls only where a sample begins, and a sample's last index is its largest.
     falls = np.flatnonzero(columns.index[1:] <= columns.index[:-1]) + 1
     begins = np.searchsorted(offsets, falls)

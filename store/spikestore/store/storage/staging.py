@@ -58,7 +58,9 @@ class Staging:
             _unlink(staged.temporary)
 
     def write(self, path: str, pieces: Iterable[bytes | memoryview]) -> None:
-        """Write an object without its name; threads may write several, but must end before `publish`.
+        """Write an object's content to a temporary file; `publish` gives it its name.
+
+        Several threads may call this at once, but all calls must return before `publish`.
 
         Parameters
         ----------

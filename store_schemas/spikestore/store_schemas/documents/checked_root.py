@@ -24,7 +24,9 @@ def checked_root(address: Address, manifest: Manifest, data: bytes) -> dict[str,
     try:
         root = json.loads(data)
         if not isinstance(root, dict) or canonical_json(root) != data:
-            raise DamagedError(f"{path} is not a canonical JSON object", objects=(path,))
+            raise DamagedError(
+                f"{path} is not a canonical JSON object: it is damaged or was edited", objects=(path,)
+            )
         # A plan holds the same document and checks it against the same numbers.
         Plan(
             **address._asdict(),

@@ -87,7 +87,7 @@ def unseal(data: bytes, *, path: str) -> dict[str, Any]:
     if member.start() == 1:  # the first member: remove the comma after it too
         rest = rest[:1] + rest[2:] if rest[1:2] == b"," else rest
     if sha256_hex(rest) != member.group(1).decode("ascii"):
-        raise _damaged(path, "its content does not match its own hash")
+        raise _damaged(path, "its content does not match the hash that it contains")
     try:
         document = json.loads(rest)
     except (ValueError, RecursionError) as error:

@@ -346,7 +346,7 @@ class FeatureLoader(IterableDataset[Batch]):
         if batch == 0 or order.name == self._own_order.name:
             order = self._own_order
         else:
-            logger.info("epoch %d is finished in the order in which it began, %r", epoch + 1, order.name)
+            logger.info("the rest of epoch %d keeps the order with which it began, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
                 logger.info("until then each sample needs a read of 64 samples, which is slow")
         self._go_to(epoch, batch, order)

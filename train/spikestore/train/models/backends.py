@@ -118,7 +118,7 @@ def _import(backend: Backend) -> Any:
             ) from error
         raise MissingExtraError(
             f"the backend exodus is not installed ({error}): `make exodus`, or `python -m "
-            "spikestore.train.models.build_exodus`, builds it on a machine with a GPU; or use the backend fused",
+            "spikestore.train.models.build_exodus`, builds it (needs torch with CUDA, and nvcc); or use the backend fused",
             extra="exodus",
         ) from error
     return _Guarded(layers)

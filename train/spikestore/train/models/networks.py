@@ -163,8 +163,8 @@ def _convolutions(
 def forget_states(network: nn.Module) -> None:
     """Reset all membrane potentials: every neuron starts from rest at the next call.
 
-    Sinabs' ``reset_states`` zeroes states but keeps their shape; for a smaller last batch it then draws rows of them with
-    torch's global random numbers. Here states become empty, and the next call creates them as zeros.
+    Sinabs' ``reset_states`` zeroes states but keeps their shape; for a smaller last batch it then picks rows of the old
+    states at random, with torch's global generator. Here states become empty, and the next call creates them as zeros.
     """
     for layer in _stateful_layers(network).values():
         for name in _state_names(layer):

@@ -69,12 +69,12 @@ class PeriodicExponential:
 
 @dataclass(frozen=True)
 class Heaviside:
-    """Constant for potentials above the threshold minus a window, 0 below.
+    """Surrogate gradient that is constant where potential >= threshold - window, else 0.
 
     Attributes
     ----------
     window : float
-        Distance from the threshold at which it begins, in membrane potential.
+        How far below the threshold the gradient begins, in membrane potential.
     """
 
     window: float = 1.0

@@ -244,7 +244,7 @@ def _board(folder: Path, first: int) -> AbstractContextManager[SummaryWriter]:
 def _not_finite(layers: list[str], epoch: int, number: int, precision: Precision) -> TrainingError:
     first = next((layer for layer in layers if layer != NOWHERE), NOWHERE)
     if (epoch, number) == (0, 1):
-        advice = "this is before the first step, so the initial weights are too large: lower input_scale under [network]"
+        advice = "it happened before the first step, so the initial weights are too large: lower input_scale under [network]"
         advice += ", or set another precision" if precision == "float16" else ""
     else:
         advice = "lower learning_rate, or set clip_norm, under [optimiser]"

@@ -70,8 +70,8 @@ def only_writer(folder: Path) -> Iterator[None]:
     """Lock the folder, so that no other process trains in it while the context is open.
 
     The file ``.writer`` is locked by the system (``flock``; on NFS by the server), which releases the lock of a process
-    that was killed. If the file system has no locks, the content of the file counts: an ended process of this machine is
-    ignored; a process of another machine is not, because it may still be running.
+    that was killed. If the file system has no locks, the process that the file names decides: if it was one of this machine
+    and has ended, it is ignored; one of another machine is not, because it may still be running.
 
     Raises
     ------

@@ -3,19 +3,19 @@
 HDF5 converts each sequence by itself, under a lock, with several copies. The bytes are simpler than that:
 
 1. A dataset stores a 16-byte descriptor for each sequence: length, address of a heap collection, number in it.
-   Contiguous ones are read from the file, chunks through h5py, which knows all chunk indexes.
+   Contiguous descriptors are read from the file, chunked ones through h5py, which knows all chunk indexes.
 2. Sorted by address, the collections are read in large windows, each byte once, and the objects are copied to
    their places by a compiled loop that holds no lock (`heap_kernels`).
 
-Windows are read with ``pread`` into memory of our own. A memory map is faster by the copy, but touching a page
-behind the end of a file that shrank, or that a network file system can't deliver, ends the process (SIGBUS);
-here it is a short read.
+Windows are read with ``pread`` into memory of our own. A memory map would save one copy, but touching a page after
+the end of a file that shrank, or that a network file system can't deliver, ends the process (SIGBUS); here it is a
+short read.
 
-What is not exactly as expected is left to h5py, by returning None: other versions and sizes, user blocks,
+Whatever differs from the expected form is left to h5py, by returning None: other versions and sizes, user blocks,
 superblock extensions (a cache image may hide newer bytes), filters, types that need a conversion, sequences never
-written. What is damaged for certain is an error here, because h5py is not safe with it: HDF5 2.0 loops without
-end on a collection whose free space has size 0, which is how the zeros behind a truncated file look too, and
-older ones, by their source, copy an object before they compare its size with that of their buffer.
+written. What is certainly damaged is an error here, because h5py is not safe with it. HDF5 2.0 never returns if the
+free space of a collection has size 0; the zeros after a truncated file look the same. Older versions, according to their
+source code, copy an object before they compare its size with that of their buffer.
 """
 
 from __future__ import annotations

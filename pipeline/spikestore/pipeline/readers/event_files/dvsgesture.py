@@ -58,7 +58,10 @@ class DVSGestureReader(FilePerRecording):
         """Return the class number in a file's name."""
         match = _NAME.fullmatch(name)
         if match is None or int(match["label"]) >= len(DVSGestureReader.classes):
-            raise misplaced(name, "a number from 0 to 10, such as ibmGestureTrain/user01_fluorescent/0.npy")
+            raise misplaced(
+                name,
+                "a file named by a number from 0 to 10, such as ibmGestureTrain/user01_fluorescent/0.npy",
+            )
         return int(match["label"])
 
     def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:

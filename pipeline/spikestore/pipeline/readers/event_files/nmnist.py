@@ -54,7 +54,7 @@ class NMNISTReader(FilePerRecording):
         return np.array([file.size // _BYTES for file in self.files], np.int64)
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:
-        """Return the events of some files."""
+        """Return the events of the given files."""
         problems = {place: why for place, content in enumerate(contents) if (why := _problem(content))}
         decoded = _decode_all(contents, problems)
         outside = (decoded.x >= self.sensor_size[0]) | (decoded.y >= self.sensor_size[1])

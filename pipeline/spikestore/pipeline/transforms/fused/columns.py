@@ -32,7 +32,7 @@ class Column(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """The columns of a block; `y` and `p` are None where the block has none."""
+    """The event columns of a block of recordings; `y` and `p` are None if the recordings have none."""
 
     t: npt.NDArray[Any]
     x: Column

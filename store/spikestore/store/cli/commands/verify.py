@@ -28,9 +28,10 @@ def verify(
     quick: Annotated[bool, typer.Option("--quick", help="Compare names and sizes only.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare stored objects with their committed hashes; report each difference and exit with status 1.
+    """Compare stored objects with their committed hashes and report each difference; the exit status is 1 if there is any.
 
-    Every stored object is hashed, which detects every flipped bit.
+    Every stored object is hashed, which detects every flipped bit. With --deep, samples are also decoded and compared
+    with their digest.
 
     Examples
     --------

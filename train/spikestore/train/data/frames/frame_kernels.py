@@ -154,6 +154,6 @@ def gather(
 
 @_compiled
 def narrow(wide: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """Copy a column into a narrower one of the same length; values that do not fit were rejected during reading."""
+    """Copy a column into one of a smaller integer type and the same length; values that do not fit were rejected during reading."""
     for k in range(min(len(wide), len(out))):
         out[k] = wide[k]

@@ -2,13 +2,14 @@
 
 1. The rows are cut into *runs* of whole blocks of 64 (the unit of checks); no run crosses the edge of a fragment.
 2. The runs are shuffled and dealt to *lanes*, 64 of them where the set and the window allow.
-3. In each lane, the samples of every few runs are shuffled together; its first run alone, so that an epoch starts early.
-4. The lanes are merged evenly, each with its own *delay*: sample j of a lane is at position j + 1/2 + delay if the lane
-   has the mean length of all lanes; longer lanes are denser.
+3. In each lane, the samples of a few consecutive runs are shuffled together, group after group. The first group is a
+   single run, so that an epoch can start early.
+4. The lanes are merged. In a lane of mean length, sample j gets position j + 1/2 + *delay* of the lane; in other lanes
+   positions are scaled, so that all lanes end together.
 
 So each batch except the first and last few has samples of all lanes, and samples are drawn from at most
-*lanes × runs together × rows of a run* rows at a time: the window. With the delays, an epoch can start when a quarter of
-the lanes have been read, and lanes need their next runs one after another. Each rank owns some lanes, so no rank reads
+*lanes × runs of a group × rows of a run* rows at a time: the window. With the delays, an epoch can start when the first
+runs of a quarter of the lanes have been read, and lanes need their next runs one after another. Each rank owns some lanes, so no rank reads
 the runs of another; the order itself does not depend on ranks.
 """
 
@@ -170,7 +171,7 @@ def lane_order(cut: RunCut, samples: EpochSamples, epoch: int) -> LaneOrder:
 
 
 def _delays(cut: RunCut, mean: float) -> npt.NDArray[np.float64]:
-    """Return the delay of each lane in samples, shape (lanes,): evenly spread, also over each rank's lanes."""
+    """Return the delay of each lane in samples, shape (lanes,): evenly spread over all lanes, and over those of each rank."""
     turns = np.arange(cut.lanes) * _GOLDEN % 1  # any part of this sequence is spread about evenly
     return np.asarray(turns * min(cut.run_rows / 2, mean / 4), np.float64)
 

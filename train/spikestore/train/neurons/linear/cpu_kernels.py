@@ -106,7 +106,7 @@ def padded(count: int) -> int:
 
 @cache
 def linear_task() -> Any:
-    """Return a task that computes a linear layer's output, with sums in the order of `linear_backward_task`.
+    """Return a task that computes a linear layer's output; it adds in the order of `linear_backward_task`, to equal bits.
 
     Returns
     -------

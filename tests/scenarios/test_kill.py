@@ -108,7 +108,7 @@ def goes_on_to_the_same(commands: Commands, built: Built, command: tuple[str | P
     assert features.digest == digests(built.store, "demo")["train"]
     assert features.manifest.provenance["reused_fragments"] == len(there)
     assert len(records(store)) == FRAGMENTS
-    assert ("going on" in done.err) == bool(there)
+    assert ("the build resumes" in done.err) == bool(there)
     stored = sum(json.loads(record.read_text())["samples"] for record in there)
     assert f"{stored} of 400 samples are stored already" in done.err or not there
 

@@ -65,7 +65,7 @@ def test_evaluation_refuses_another_order(trained: Path) -> None:
     store.point("other", {"test": reordered(learnable("test", 70, 3), "no", "yes").build(store.storage)})
     for other_data in (False, True):
         with pytest.raises(
-            UsageError, match=r"best\.pt and other:test list their classes differently: label 0"
+            UsageError, match=r"best\.pt and other:test number their classes differently: label 0"
         ):
             evaluate(
                 trained / "best.pt", store, split="test", name="other", other_data=other_data, progress=silent
@@ -80,7 +80,7 @@ def test_other_names(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UsageError, match="label 0 is 'yes' in the first and 'cat' in the second; list"):
         evaluate(last, store, split="test", name="other", device="cpu", progress=silent)
     evaluate(last, store, split="test", name="other", device="cpu", other_data=True, progress=silent)
-    assert "list their classes differently: label 0 is 'yes' in the first and 'cat'" in caplog.text
+    assert "number their classes differently: label 0 is 'yes' in the first and 'cat'" in caplog.text
 
 
 def test_a_checkpoint_without_class_names(
@@ -95,7 +95,7 @@ def test_a_checkpoint_without_class_names(
     evaluate(earlier, store, split="test", name="other", device="cpu", progress=silent)
     assert "can't check that other:test numbers its classes like " in caplog.text
     learnable("train", 150, 1).build(store.storage)
-    with pytest.raises(UsageError, match=r"earlier\.pt and other:test list their classes differently"):
+    with pytest.raises(UsageError, match=r"earlier\.pt and other:test number their classes differently"):
         evaluate(earlier, store, split="test", name="other", device="cpu", progress=silent)
 
 
@@ -105,7 +105,7 @@ def test_going_on_with_another_order(trained: Path, tmp_path: Path) -> None:
     splits = {"train": learnable("train", 150, 5), "valid": learnable("valid", 70, 6)}
     store.point("small", {s: reordered(one, "no", "yes").build(store.storage) for s, one in splits.items()})
     longer = TrainConfig.from_mapping(config().to_mapping() | {"epochs": 2}, origin="test")
-    with pytest.raises(UsageError, match=r"last\.pt and small:train list their classes differently"):
+    with pytest.raises(UsageError, match=r"last\.pt and small:train number their classes differently"):
         run(longer, store, trained, device="cpu", other_data=True, progress=silent)
 
 

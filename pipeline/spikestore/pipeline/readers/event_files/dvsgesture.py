@@ -60,7 +60,7 @@ class DVSGestureReader(FilePerRecording):
         if match is None or int(match["label"]) >= len(DVSGestureReader.classes):
             raise misplaced(
                 name,
-                "a file named by a number from 0 to 10, such as ibmGestureTrain/user01_fluorescent/0.npy",
+                "a number from 0 to 10, such as ibmGestureTrain/user01_fluorescent/0.npy",
             )
         return int(match["label"])
 

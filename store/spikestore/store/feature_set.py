@@ -118,15 +118,7 @@ class FeatureSet:
 
     @cached_property
     def root(self) -> dict[str, Any]:
-        """``data.zarr/zarr.json``, the metadata of all arrays, checked against the manifest.
-
-        Raises
-        ------
-        DamagedError
-            The document is missing, or differs from the manifest.
-        MissingObjectError
-            The set was removed.
-        """
+        """``data.zarr/zarr.json``, the metadata of all arrays, checked; errors as `CommittedBuild.root`."""
         return self._build.root()
 
     @cached_property

@@ -35,14 +35,7 @@ class FragmentChecker:
         self._decoder = FragmentDecoder(manifest, root)
 
     def read(self, fragment: int, objects: Mapping[str, bytes]) -> SampleColumns:
-        """Return the rows of a fragment.
-
-        Parameters
-        ----------
-        fragment : int
-            Number of the fragment.
-        objects : mapping of str to bytes
-            Objects of the fragment by path below ``data.zarr``.
+        """Return the rows of a fragment; arguments as `FragmentDecoder.read`.
 
         Raises
         ------

@@ -1,1 +1,1 @@
-"""Sources: files of recordings and their hashes."""
+"""Sources: the files of a data set's split, identified by their hashes."""

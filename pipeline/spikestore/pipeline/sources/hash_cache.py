@@ -1,12 +1,12 @@
-"""A local cache of file hashes, which saves time and never changes a result.
+"""A local cache of file hashes. It saves time and never changes a result.
 
-One small sealed JSON document a file, under a name made of its path; or one document for all files of a dataset's
-split, where there are thousands (`HashCache.table`). An entry counts only if the file's size,
-mtime, ctime and inode are those of the entry; one that is damaged, foreign or too large counts as absent.
-(ctime, because ``rsync --times`` and the like can change a file's bytes and set the old mtime again.)
+Each file has a small JSON document, named after the hash of its path. If a split has many files, one document holds the
+hashes of all (`HashCache.table`). A cached hash is used only if the file still has the size, mtime, ctime and inode of the
+cache entry; a damaged or too large document counts as missing. The ctime is needed because tools such as
+``rsync --times`` can change a file and restore its mtime.
 
-As in git's index, a file that changed within the last two seconds is not remembered: a later change could bear
-the same time, at the granularity of some file systems ("racily clean").
+The hash of a file that changed within the last two seconds is not cached: on some file systems, a later change could have
+the same time. git's index does the same ("racily clean").
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _VERSION = 1
 _LARGEST_ENTRY = 2**16
 _LARGEST_TABLE = 2**28
 _RACY_NS = 2 * 10**9
-_SET_A_FOLDER = "set XDG_CACHE_HOME to a folder that can be written to"
+_SET_A_FOLDER = "set XDG_CACHE_HOME to a writable folder"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Hashes(Protocol):
-    """Protocol of caches of file hashes."""
+    """Protocol of a cache of file hashes."""
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
         """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
@@ -50,22 +50,22 @@ class Hashes(Protocol):
 
 
 class HashCache:
-    """SHA-256 of files, by path and status.
+    """Cache of the SHA-256 of files, one document per file.
 
-    Safe with any number of processes: entries are replaced as a whole, and each is right by itself.
+    Any number of processes may use it: a document is replaced as a whole, and none depends on another.
 
     Parameters
     ----------
     folder : pathlib.Path, optional
-        Where it lives; the user's cache folder if None. Made when it is first written to. Where no home folder is
-        known, nothing is remembered, and a warning says so.
+        Folder of the cache, created at the first write; by default the user's cache folder. Without a home folder,
+        nothing is cached, and a warning is logged.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         base = user_cache_folder() if folder is None else folder
         self._folder = base / "file-hashes" if base is not None else None
         if base is None:
-            _warn_once("hashes of files can't be kept, since this user has no home folder", _SET_A_FOLDER)
+            _warn_once("cannot cache file hashes, because this user has no home folder", _SET_A_FOLDER)
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
         """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
@@ -78,14 +78,14 @@ class HashCache:
         return digest
 
     def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
-        """Store a file's hash, unless the file is too new; ignore a cache that cannot be written.
+        """Cache the hash of a file, unless the file is too new. If the cache is not writable, log a warning.
 
         Parameters
         ----------
         path : pathlib.Path
             The file.
         status : os.stat_result
-            From before it was hashed.
+            Status of the file before it was hashed.
         digest : str
             SHA-256 (hex).
         started_ns : int
@@ -97,16 +97,16 @@ class HashCache:
 
     @contextlib.contextmanager
     def table(self, folder: Path, label: str) -> Iterator[HashTable]:
-        """Return the hashes of many files of one folder, in one document; it is written at the end.
+        """Return a table for the hashes of many files; the end of the ``with`` block writes it to one document.
 
-        Also when the work in between fails: what was hashed until then is not hashed again.
+        The table is written after an error too, so that the next run does not hash the same files again.
 
         Parameters
         ----------
         folder : pathlib.Path
-            All files lie below it.
+            The folder that contains all files.
         label : str
-            Which of its files, such as the split.
+            Name of this set of files in the folder, such as the split.
         """
         name = sha256_hex(os.fsencode(folder) + b"\0" + label.encode())[:40]
         table = HashTable(None if self._folder is None else self._folder / f"{name}.json", folder)
@@ -119,9 +119,9 @@ class HashCache:
 
 
 class HashTable:
-    """SHA-256 of many files, as `HashCache` but in one document; threads may share it.
+    """Cache of the SHA-256 of many files, all in one document; several threads may share it.
 
-    Processes that write it at the same time lose each other's entries and nothing else.
+    If two processes write the document at the same time, the hashes of one of them are lost and computed again later.
     """
 
     def __init__(self, entry: Path | None, folder: Path) -> None:
@@ -146,18 +146,18 @@ class HashTable:
         return digest
 
     def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
-        """Store a file's hash, unless the file is too new; see `HashCache.put`."""
+        """Add the hash of a file, unless the file is too new; see `HashCache.put`."""
         if not _is_new(path, status, started_ns):
             self._used[self._key(path, status)] = digest
 
     def save(self, *, complete: bool) -> None:
-        """Write the document if it has changed; ignore a cache that cannot be written.
+        """Write the document if the table has changed. If the cache is not writable, log a warning.
 
         Parameters
         ----------
         complete : bool
-            All files were looked at: entries that were neither asked for nor put are of files that are gone, or
-            were other ones, and are dropped.
+            Whether all files were looked up. If so, entries that were not used are dropped: their files were
+            deleted or changed.
         """
         entries = self._used if complete else {**self._old, **self._used}
         if self._entry is not None and entries != self._old:
@@ -175,7 +175,7 @@ def _entry(path: Path) -> str:
 
 
 def now_ns() -> int:
-    """Return the time of day, ns since the epoch."""
+    """Return the current time, in ns since the epoch."""
     return time.time_ns()
 
 
@@ -194,12 +194,12 @@ def _identity(path: Path, status: os.stat_result) -> dict[str, Any]:
 def _is_new(path: Path, status: os.stat_result, started_ns: int) -> bool:
     if max(status.st_mtime_ns, status.st_ctime_ns) <= started_ns - _RACY_NS:
         return False
-    logger.debug("hash of %s not cached: the file is too new", path)
+    logger.debug("the hash of %s is not cached: the file is too new", path)
     return True
 
 
 def _load(entry: Path, largest: int) -> dict[str, Any]:
-    """Return a document without its checksum; empty if it is missing, damaged or too large."""
+    """Return the content of a cache document; an empty dict if it is missing, damaged or too large."""
     try:
         with os.fdopen(open_to_read(entry), "rb") as file:
             # Neither a pipe nor a device is read: it might never end.
@@ -208,11 +208,11 @@ def _load(entry: Path, largest: int) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (SpikestoreError, IsADirectoryError) as error:
-        logger.warning("the cached hashes in %s are damaged and dropped: the files are hashed again", entry)
+        logger.warning("the cached hashes in %s are damaged: the files are hashed again", entry)
         logger.debug("%s", error)
         return {}
     except OSError as error:
-        _warn_once(f"hashes of files can't be read from {entry.parent} ({error.strerror})", _SET_A_FOLDER)
+        _warn_once(f"cannot read cached file hashes in {entry.parent} ({error.strerror})", _SET_A_FOLDER)
         return {}
 
 
@@ -223,11 +223,11 @@ def _save(entry: Path, document: dict[str, Any]) -> None:
         with replacing(entry, sync=False) as temporary:
             temporary.write_bytes(seal(document))
     except SpikestoreError as error:
-        logger.debug("hashes not cached in %s: %s", entry, error)
+        logger.debug("cannot cache file hashes in %s: %s", entry, error)
     except OSError as error:
-        _warn_once(f"hashes of files can't be kept in {entry.parent} ({error.strerror})", _SET_A_FOLDER)
+        _warn_once(f"cannot cache file hashes in {entry.parent} ({error.strerror})", _SET_A_FOLDER)
 
 
 @functools.cache
 def _warn_once(what: str, remedy: str) -> None:
-    logger.warning("%s: they are hashed in every run; %s", what, remedy)
+    logger.warning("%s: every run hashes all files again; %s", what, remedy)

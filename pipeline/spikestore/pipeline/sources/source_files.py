@@ -1,10 +1,11 @@
 """Sources from files on disk: find files, hash them, and detect changes.
 
-1. Each file is stat-ed, hashed whole (SHA-256), and stat-ed again: what changed in between is an error.
-2. A local cache spares hashing a file again that has the same path, size, times and inode. It never enters a
-   key, only saves time; whatever is odd about it is ignored.
-3. The stamps (size, times, inode) go with the source, so that a build can see that its files are still those
-   that were hashed: `check_unchanged`.
+1. Each file is hashed completely (SHA-256). Its status (size, times, inode) is read before and after: a difference is an
+   error.
+2. A local cache returns the hash of a file whose path and status have not changed. The cache only saves time; it has no
+   effect on keys.
+3. The source keeps the status of each file (`FileStamp`), so that a build can check that the files have not changed since
+   they were hashed (`check_unchanged`).
 """
 
 from __future__ import annotations
@@ -27,33 +28,33 @@ from spikestore.store_schemas.errors import SourceChangedError, SourceError, Sou
 from spikestore.store_schemas.specs.source import OnError, Source
 
 LARGEST_FILE = 2**40
-"""Largest file in bytes: a sparse file may have any size, and hashing it would not end."""
+"""Largest file in bytes. Larger files are rejected: a sparse file can have any size, and hashing it would never end."""
 
 _BLOCK = 2**20
 _THREADS = 8
 _BATCH = 64
-"""Files that a thread takes at once, where there are many: handing them over one by one costs as much as hashing."""
+"""Maximum number of files that a thread takes at once: passing small files one by one costs as much as hashing them."""
 
 _TABLE_FROM = 100
-"""With so many files, their hashes are kept in one document."""
+"""Number of files from which on their hashes are cached in one document."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """A file as it was when it was hashed.
+    """Path and status of a file at the time when it was hashed.
 
     Attributes
     ----------
     path : pathlib.Path
-        Absolute.
+        Absolute path.
     size : int
-        Bytes.
+        Size in bytes.
     mtime_ns : int
         Time of the last modification, ns.
     inode : int
         Inode number.
     ctime_ns : int
-        Time of the last change of content or status, ns. Nobody can put it back, as ``cp -p`` does with the other.
+        Time of the last change of content or status, ns. Programs cannot set it; ``cp -p`` sets `mtime_ns`.
     """
 
     path: Path
@@ -70,13 +71,13 @@ class LocatedSource:
     Attributes
     ----------
     source : Source
-        What the key is made of.
+        The source, which determines the key.
     root : pathlib.Path
-        The dataset's folder, which ``source.files`` are relative to.
+        Folder of the data set; the names in ``source.files`` are relative to it.
     stamps : tuple of FileStamp
-        One for each of ``source.files``.
+        Path and status of each file in ``source.files``.
     first_row : int
-        Row of the first file, where this is a `part`.
+        Row of the first file in the whole source; not 0 only in a result of `part`.
     """
 
     source: Source
@@ -85,11 +86,11 @@ class LocatedSource:
     first_row: int = 0
 
     def part(self, rows: range) -> LocatedSource:
-        """Return the part of the source for some rows, which keep their numbers.
+        """Return the source with only the files of some rows, to send to a task.
 
-        With a file per recording that is their files: the 60,000 of N-MNIST are 12 MB to send, and as many files to
-        look at, for each task. Otherwise it is the source as it is. A part has no ``limit``, and its key means
-        nothing.
+        If each recording is one file, the files of other rows are removed: sending all 60,000 files of N-MNIST to each
+        task would take 12 MB. Otherwise the source itself is returned. Rows keep their numbers. A part has no ``limit``, and
+        its key is not used.
 
         Parameters
         ----------
@@ -115,39 +116,39 @@ def make_source(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> LocatedSource:
-    """Identify one split of a dataset by the content of its files.
+    """Return one split of a data set, identified by the content of its files.
 
     Parameters
     ----------
     dataset, split : str
-        Names, as `spikestore.pipeline.readers.registry` knows them.
+        Name of the data set, as in `spikestore.pipeline.readers.registry`, and of its split.
     folder : pathlib.Path or str
         Tonic's ``save_to``, or the folder with the files themselves.
     sort : bool
         Sort each recording's events by time.
     on_error : {"raise", "skip"}
-        What a recording that can't be transformed does.
+        Effect of a recording that cannot be transformed: an error, or a skipped recording.
     limit : int, optional
         Read only this many recordings from the start.
     columns : iterable of str
         Columns to store besides those that the data set always has, such as ``user`` of DVSGesture; part of the key.
     cache : pathlib.Path, optional
-        Folder of the hash cache; the user's cache folder if None. It need not exist nor be writable.
+        Folder of the hash cache; by default the user's cache folder. It need not exist or be writable.
     progress : callable, optional
-        Called with (bytes done, bytes in all, name of the file) while hashing.
+        Called during hashing as ``progress(bytes_done, bytes_total, file_name)``.
 
     Raises
     ------
     UnknownNameError
-        No such dataset, split or column.
+        The data set, the split or a column does not exist.
     SourceNotFoundError
-        The folder or a file is not there.
+        The folder or a file does not exist.
     SourceChangedError
         A file changed while it was hashed.
     SourceError
-        A file can't be read.
+        A file cannot be read.
     SpecError
-        An option has no legal value.
+        An option has an invalid value.
     """
     registered = dataset_named(dataset)
     asked = sorted(set(columns))
@@ -156,7 +157,9 @@ def make_source(
     root, names = dataset_files(dataset, split, folder)
     for name in names:
         if not _is_text(name):  # names are stored, as text
-            raise SourceError(f"{root / name} has a name that is not UTF-8: rename it", path=str(root / name))
+            raise SourceError(
+                f"the name of {root / name} is not UTF-8: rename the file", path=str(root / name)
+            )
 
     def source_of(files: list[dict[str, Any]]) -> Source:
         return Source.from_mapping(
@@ -174,7 +177,7 @@ def make_source(
             origin=f"source {dataset}/{split}",
         )
 
-    # A wrong option is worth knowing before gigabytes are hashed.
+    # An invalid option raises here, before gigabytes are hashed.
     source_of([{"name": names[0], "size": 0, "sha256": "0" * 64}])
     paths = [root / name for name in names]
     hashes = HashCache(cache)
@@ -204,18 +207,18 @@ def check_unchanged(stamps: tuple[FileStamp, ...]) -> None:
     Raises
     ------
     SourceChangedError
-        A file has another size, time or inode, or is gone.
+        A file has another size, time or inode, or was deleted.
     """
     for stamp in stamps:
         try:
             status = stamp.path.stat()
         except OSError as error:
-            raise _changed(stamp.path, f"it can't be looked at any more ({error.strerror})") from error
+            raise _changed(stamp.path, f"it can no longer be accessed ({error.strerror})") from error
         _compare(stamp, status)
 
 
 def hash_files(paths: list[Path], cache: Hashes, progress: Progress | None) -> list[tuple[FileStamp, str]]:
-    """Return stamp and SHA-256 (hex) of each file, from the cache where it has them.
+    """Return status and SHA-256 (hex) of each file; hashes come from the cache if possible.
 
     Several files are read at once. Errors are those of `make_source`.
     """
@@ -235,7 +238,7 @@ def hash_files(paths: list[Path], cache: Hashes, progress: Progress | None) -> l
 
 
 class _Tally:
-    """Progress over all threads: adds up their bytes."""
+    """Adds up the bytes that several threads have hashed, and reports the sum as progress."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self._total, self._progress = total, progress
@@ -267,20 +270,19 @@ def _hash_file(path: Path, cache: Hashes, tally: _Tally) -> tuple[FileStamp, str
 
 
 def _sha256(path: Path, tally: _Tally) -> str:
-    # hashlib.file_digest has no room for progress, and blocks of 256 KiB; this lets the GIL go just the same.
+    # hashlib.file_digest reports no progress and reads blocks of 256 KiB. Both release the GIL.
     digest, done = hashlib.sha256(), 0
-    # A pipe that took the file's place is neither waited for nor read.
+    # If a pipe has replaced the file, opening it does not wait, and it is not read.
     with os.fdopen(open_to_read(path), "rb", buffering=0) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise _changed(path, "it was replaced by something that is not a file")
         size = status.st_size
-        block = memoryview(
-            bytearray(min(max(size, 1), _BLOCK))
-        )  # a whole one costs more than hashing a small file
+        # For a small file, allocating a whole block would cost more than hashing the file.
+        block = memoryview(bytearray(min(max(size, 1), _BLOCK)))
         while count := file.readinto(block):
             done += count
-            if done > size:  # some files of the system have no end, and say that they are empty
+            if done > size:  # some files in /proc and /sys report size 0 and never end
                 raise _changed(path, f"it has more than its {size} bytes")
             digest.update(block[:count])
             tally.add(count, path.name)
@@ -293,23 +295,24 @@ def _stat(path: Path) -> os.stat_result:
     except FileNotFoundError:
         raise SourceNotFoundError(f"{path} does not exist", path=str(path)) from None
     except OSError as error:
-        raise SourceError(f"{path} can't be looked at: {error.strerror}", path=str(path)) from error
+        raise SourceError(f"{path} cannot be accessed: {error.strerror}", path=str(path)) from error
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for a writer
         raise SourceError(
-            f"{path} is not a regular file but a pipe, a device or the like: move it away", path=str(path)
+            f"{path} is a pipe, a device or another special file: move it out of the folder", path=str(path)
         )
     if status.st_size > LARGEST_FILE:
         raise SourceError(
-            f"{path} has {status.st_size:,} bytes, a file of recordings can have {LARGEST_FILE:,} at most: move it away",
+            f"{path} has {status.st_size:,} bytes, more than the limit of {LARGEST_FILE:,} for a file of recordings: "
+            "move it out of the folder",
             path=str(path),
         )
     return status
 
 
 def _compare(stamp: FileStamp, status: os.stat_result) -> None:
-    """Raise if a file differs from its stamp."""
+    """Raise if the status of a file differs from its `FileStamp`."""
     if status.st_size != stamp.size:
-        raise _changed(stamp.path, f"its size went from {stamp.size} to {status.st_size} bytes")
+        raise _changed(stamp.path, f"its size changed from {stamp.size} to {status.st_size} bytes")
     if status.st_mtime_ns != stamp.mtime_ns:
         raise _changed(stamp.path, "it was written to")
     if status.st_ino != stamp.inode:
@@ -320,5 +323,6 @@ def _compare(stamp: FileStamp, status: os.stat_result) -> None:
 
 def _changed(path: Path, how: str) -> SourceChangedError:
     return SourceChangedError(
-        f"{path} changed while it was used: {how}; run again when nothing writes to it", path=str(path)
+        f"{path} changed while spikestore used it: {how}; try again when no other program writes to it",
+        path=str(path),
     )

@@ -82,7 +82,7 @@ def test_unsigned_values_beyond_int64_are_named(field: str) -> None:
     columns[field] = typed("u8", 0, 2**63)
     with pytest.raises(
         RecordingError,
-        match=rf"^{NAME}, event 1: {field} = 9223372036854775808 is beyond a signed 64-bit integer$",
+        match=rf"^{NAME}, event 1: {field} = 9223372036854775808 exceeds a signed 64-bit integer$",
     ) as caught:
         widen(events_of(**columns), name=NAME, has_y=False)
     assert caught.value.details == {"recording": NAME, "event": 1, "field": field}
@@ -97,14 +97,18 @@ def test_polarities_that_are_not_whole_are_named(wrong: float) -> None:
 @pytest.mark.parametrize(
     ("field", "column", "needs"),
     [
-        ("x", [0.0], "x is float64, events need integers"),
-        ("x", [True], "x is bool, events need integers"),
-        ("t", [True], "t is bool, events need integers or floating-point numbers"),
-        ("t", ["1"], "t is <U1, events need integers or"),
-        ("t", typed("M8[us]", 5), "t is datetime64.us., events need integers or"),
-        ("t", typed("m8[us]", 5), "t is timedelta64.us., events need integers or"),
-        ("t", typed("c16", 5), "t is complex128, events need integers or"),
-        ("p", ["on"], "p is <U2, events need integers"),
+        ("x", [0.0], "field x must have integers, got float64"),
+        ("x", [True], "field x must have integers, got bool"),
+        ("t", [True], "field t must have integers or floating-point numbers, got bool"),
+        ("t", ["1"], "field t must have integers or floating-point numbers, got <U1"),
+        ("t", typed("M8[us]", 5), "field t must have integers or floating-point numbers, got datetime64.us."),
+        (
+            "t",
+            typed("m8[us]", 5),
+            "field t must have integers or floating-point numbers, got timedelta64.us.",
+        ),
+        ("t", typed("c16", 5), "field t must have integers or floating-point numbers, got complex128"),
+        ("p", ["on"], "field p must have integers, got <U2"),
     ],
 )
 def test_types_that_are_no_numbers_of_the_right_kind_are_refused(field: str, column: Any, needs: str) -> None:
@@ -114,7 +118,7 @@ def test_types_that_are_no_numbers_of_the_right_kind_are_refused(field: str, col
 
 @pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="long double is float64 here")
 def test_long_doubles_are_refused() -> None:
-    with pytest.raises(RecordingError, match="events need integers or floating-point numbers"):
+    with pytest.raises(RecordingError, match="must have integers or floating-point numbers"):
         widen(events_of(t=typed("g", 0), x=[0], p=[0]), name=NAME, has_y=False)
 
 
@@ -122,12 +126,12 @@ def test_long_doubles_are_refused() -> None:
     "array", [np.zeros(3), np.zeros((2, 2), [("t", "i8"), ("x", "i8"), ("p", "i8")]), [1, 2]]
 )
 def test_what_is_no_structured_array_is_refused(array: Any) -> None:
-    with pytest.raises(RecordingError, match=f"^{NAME}: events are not a one-dimensional structured array$"):
+    with pytest.raises(RecordingError, match=f"^{NAME}: events must be a one-dimensional structured array$"):
         widen(array, name=NAME, has_y=False)
 
 
 def test_missing_fields_are_named() -> None:
-    with pytest.raises(RecordingError, match=f"^{NAME}: events should have the fields t, x, p, found t, x$"):
+    with pytest.raises(RecordingError, match=f"^{NAME}: events must have the fields t, x, p, got t, x$"):
         widen(events_of(t=[0], x=[0]), name=NAME, has_y=False)
 
 
@@ -192,7 +196,7 @@ def test_events_outside_the_sensor_are_named(field: str, above: bool) -> None:
     check_frameable(events, (5, 4, 3), origin=origin_of(events))
     wrong = size[field] if above else -1
     events[field][1] = wrong
-    message = rf"^{NAME}, event 1: {field} = {wrong} is outside the sensor, which has 0 to {size[field] - 1}$"
+    message = rf"^{NAME}, event 1: {field} = {wrong} is outside the sensor: {field} must be from 0 to {size[field] - 1}$"
     with pytest.raises(RecordingError, match=message) as caught:
         check_frameable(events, (5, 4, 3), origin=origin_of(events))
     assert caught.value.details == {"recording": NAME, "event": 1, "field": field}
@@ -204,7 +208,7 @@ def test_one_polarity_may_have_any_value_but_only_one(value: int) -> None:
     check_frameable(events, (1, 1, 1), origin=origin_of(events))
     events["p"][2] = 9
     with pytest.raises(
-        RecordingError, match=rf"event 2: p = 9 differs from {value} before it, and the sensor has one"
+        RecordingError, match=rf"event 2: p = 9 differs from p = {value} of the first event, but the sensor"
     ):
         check_frameable(events, (1, 1, 1), origin=origin_of(events))
 
@@ -212,7 +216,7 @@ def test_one_polarity_may_have_any_value_but_only_one(value: int) -> None:
 @pytest.mark.parametrize("times", [[0, 2**62], [-(2**62), 0], [0.0, np.inf], [-np.inf, 0.0]])
 def test_times_whose_span_can_not_be_computed_are_an_error(times: list[float]) -> None:
     events = events_of(t=times, x=[0, 0], p=[0, 0])
-    with pytest.raises(RecordingError, match=r"event [01]: t = .* is out of reach"):
+    with pytest.raises(RecordingError, match=r"event [01]: t = .* is out of range"):
         check_frameable(events, (1, 1, 1), origin=origin_of(events))
     inside = events_of(t=[-(2**62) + 1, 2**62 - 1], x=[0, 0], p=[0, 0])
     check_frameable(inside, (1, 1, 1), origin=origin_of(inside))
@@ -225,7 +229,8 @@ def test_products_beyond_int64_are_named(field: str, value: int) -> None:
     check_scaling(events, factors, origin=origin_of(events))
     events[field][1] = value
     with pytest.raises(
-        RecordingError, match=rf"^{NAME}, event 1: {field} = {value} times 2.* is beyond 64 bits$"
+        RecordingError,
+        match=rf"^{NAME}, event 1: {field} = {value} times 2.* exceeds a signed 64-bit integer$",
     ):
         check_scaling(events, factors, origin=origin_of(events))
 

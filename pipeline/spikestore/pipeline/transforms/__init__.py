@@ -1,1 +1,1 @@
-"""Transforms: from recordings to samples."""
+"""Transforms: compute samples from recordings."""

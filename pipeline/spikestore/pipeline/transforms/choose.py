@@ -1,4 +1,4 @@
-"""Choice of the executor of a transform: the fused pass, plain NumPy, or Tonic, with the same samples."""
+"""Choice of the code that computes a transform: the fused pass, plain NumPy, or Tonic. All compute the same samples."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from spikestore.store_schemas.errors import MissingExtraError, RecordingError, U
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 EVENTS_PER_SECOND = {"fused": 25e6, "numpy": 8e6, "tonic": 4e6}
-"""Events that one core reads, bins and stores per second, approximately (``python -m benchmarks.preprocess``; NumPy takes
-half of Tonic's time for a recording). Used only to decide whether to start worker processes."""
+"""Approximate number of events per second that one core reads, bins and stores (``python -m benchmarks.preprocess``; NumPy
+takes half of Tonic's time for a recording). Used only to decide whether to start worker processes."""
 
 INSTALL_TONIC = "pip install 'spikestore[tonic]' && pip install --no-deps tonic importRosbag"
-"""Commands that install Tonic. An extra cannot name it: Tonic requires packages, not used here, that have no wheels for
-Python 3.12 and newer."""
+"""Commands that install Tonic. An extra cannot contain Tonic, because Tonic requires packages that spikestore does not use
+and that have no wheels for Python 3.12 and newer."""
 
 
 class BlockChain(Protocol):
-    """A transform that runs on blocks of recordings."""
+    """Protocol of a transform that runs on blocks of recordings."""
 
     def __call__(
         self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
@@ -61,7 +61,7 @@ def executor_for(
 
 
 def block_chain(transform: Transform, requested: ExecutorName, *, has_y: bool) -> BlockChain:
-    """Return the executor of `transform`, which runs on blocks.
+    """Return `transform` in the form of an object that runs it on blocks of recordings.
 
     Raises
     ------
@@ -92,12 +92,12 @@ def _missing_tonic(module: str) -> MissingExtraError:
 
 
 class OneByOne:
-    """Executor of blocks that calls a chain for each recording.
+    """Runs a transform on a block of recordings, one recording after another.
 
     Parameters
     ----------
     chain : RecordingChain
-        Computes the sample of one recording.
+        The transform, which runs on single recordings.
     """
 
     def __init__(self, chain: RecordingChain) -> None:

@@ -1,4 +1,4 @@
-"""Checks of events before the transform and before framing.
+"""Checks of the events of a recording before a transform and before ``ToFrame``.
 
 Tonic accepts any events without a warning: unsorted times cause wrong frames, negative coordinates wrap around, narrow
 or unsigned integers overflow, and NaN results in undefined frames. These functions reject such events, and name the
@@ -88,16 +88,16 @@ def widen(events: Events, *, name: str, has_y: bool) -> Events:
     Raises
     ------
     RecordingError
-        Not such an array, a missing field, a field that is not numeric, a value beyond int64, or a fractional polarity.
-        Floating-point coordinates are rejected: Tonic's ``ToFrame`` cannot index with them.
+        `events` is another array; a field is missing or not numeric; a value exceeds int64; a polarity is fractional;
+        or coordinates are floating-point numbers, with which Tonic's ``ToFrame`` cannot index.
     """
     array: object = events  # callers may pass other types
     present = array.dtype.names if isinstance(array, np.ndarray) and array.ndim == 1 else None
     if present is None:
-        raise RecordingError(f"{name}: events are not a one-dimensional structured array", recording=name)
+        raise RecordingError(f"{name}: events must be a one-dimensional structured array", recording=name)
     wanted = ("t", "x", "y", "p") if has_y else ("t", "x", "p")
     if {"t", "x", "y", "p"}.intersection(present) != set(wanted):
-        problem = f"events should have the fields {', '.join(wanted)}, found {', '.join(present)}"
+        problem = f"events must have the fields {', '.join(wanted)}, got {', '.join(present)}"
         raise RecordingError(f"{name}: {problem}", recording=name)
     columns = {field: _column(events[field], field, name) for field in wanted}
     wide = np.empty(len(events), dtype=[(field, column.dtype) for field, column in columns.items()])
@@ -148,7 +148,7 @@ def put_in_order(
 
 
 def check_not_negative(events: Events, *, origin: Origin) -> None:
-    """Raise if a coordinate is negative, which ``Downsample`` could hide.
+    """Raise if a coordinate is negative: ``Downsample`` could turn it into a valid one.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin) 
         for place in (int(np.argmin(events[field])), int(np.argmax(events[field]))):
             value = events[field][place].item()
             if abs(value * factor) >= _INT64_END:
-                raise origin.error(place, field, value, f"times {factor} is beyond 64 bits")
+                raise origin.error(place, field, value, f"times {factor} exceeds a signed 64-bit integer")
 
 
 def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origin) -> None:
@@ -193,24 +193,26 @@ def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origi
     Raises
     ------
     RecordingError
-        An event outside the sensor, two polarities for a sensor with one, or a time out of range.
+        An event is outside the sensor, a sensor with one polarity has events of two, or a time is out of range.
     """
     for field in sorted({"x", "y"}.intersection(events.dtype.names or ())):
         size = sensor_size["xyp".index(field)]
         outside = (events[field] < 0) | (events[field] >= size)
-        _refuse(outside, events, field, origin, f"is outside the sensor, which has 0 to {size - 1}")
+        _refuse(
+            outside, events, field, origin, f"is outside the sensor: {field} must be from 0 to {size - 1}"
+        )
     p, polarities = events["p"], sensor_size[2]
     if polarities == 1:
-        problem = f"differs from {p[0]} before it, and the sensor has one polarity"
+        problem = f"differs from p = {p[0]} of the first event, but the sensor has one polarity"
         _refuse(p != p[0], events, "p", origin, problem)
     else:
         outside = (p < 0) | (p >= polarities)
-        _refuse(outside, events, "p", origin, f"is outside the sensor, which has 0 to {polarities - 1}")
+        _refuse(outside, events, "p", origin, f"is outside the sensor: p must be from 0 to {polarities - 1}")
     # Sorted: checking the first and the last event is enough.
     first, last = events["t"][0].item(), events["t"][-1].item()
     for place, time in ((0, first), (len(events) - 1, last)):
         if not (math.isfinite(time) and abs(time) < LATEST_TIME):
-            raise origin.error(place, "t", time, "µs is out of reach: times lie within ±2^62 µs")
+            raise origin.error(place, "t", time, "µs is out of range: times must be within ±2^62 µs")
 
 
 def _column(values: npt.NDArray[Any], field: str, name: str) -> npt.NDArray[Any]:
@@ -219,7 +221,7 @@ def _column(values: npt.NDArray[Any], field: str, name: str) -> npt.NDArray[Any]
     if values.ndim == 1 and (kind in "iu" or (kind == "b" and field == "p")):
         if values.dtype == np.uint64 and (beyond := values >= np.uint64(_INT64_END)).any():
             place = int(np.argmax(beyond))
-            raise _error(name, place, field, f"{values[place]} is beyond a signed 64-bit integer")
+            raise _error(name, place, field, f"{values[place]} exceeds a signed 64-bit integer")
         return values.astype(np.int64)
     # Types wider than float64 differ between platforms, but a key must mean the same result everywhere.
     if values.ndim == 1 and kind == "f" and field == "t" and values.dtype.itemsize <= 8:
@@ -231,7 +233,7 @@ def _column(values: npt.NDArray[Any], field: str, name: str) -> npt.NDArray[Any]
             raise _error(name, place, field, f"{values[place]} is not a whole number")
         return values.astype(np.int64)
     kinds = "integers or floating-point numbers" if field == "t" else "integers"
-    problem = f"{field} is {values.dtype}, events need {kinds}"
+    problem = f"field {field} must have {kinds}, got {values.dtype}"
     raise RecordingError(f"{name}: {problem}", recording=name, field=field)
 
 

@@ -1,7 +1,7 @@
-"""The bins of ``to_frame``: their number for a recording, and the events of each bin.
+"""The time bins of ``to_frame``: how many a recording has, and which events each bin has.
 
-The formulas are those of tonic 1.7.0 ``slicers``, with the same order of operations and in the type of the times, so
-that rounding is the same. The number of bins is checked before arrays of this size are allocated.
+The formulas are those of ``tonic.slicers`` (1.7.0), with the same order of operations and the dtype of the times, so that
+rounding is the same. The number of bins is checked before arrays of this size are allocated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from spikestore.store_schemas.specs.operations import ToFrame
 
 
 class FrameBins:
-    """The bins of one ``to_frame``.
+    """Computes the time bins of recordings for one ``to_frame``.
 
     Parameters
     ----------
@@ -53,25 +53,27 @@ class FrameBins:
         Raises
         ------
         RecordingError
-            The number exceeds `max_bins` or a 64-bit index, or overflows in the type of the times.
+            There are more bins than `max_bins`, a 64-bit index cannot address them, or their number overflows in the
+            dtype of the times.
         """
         n_bins = self._formula(times)
         if times is not None and not math.isfinite(n_bins):
-            raise RecordingError(f"{name}: its time bins can't be computed in {times.dtype}", recording=name)
+            problem = f"{name}: the number of time bins overflows in the dtype of the times, {times.dtype}"
+            raise RecordingError(problem, recording=name)
         if n_bins > self.max_bins:
             many = f"{n_bins:,}" if n_bins <= 10**15 else f"{n_bins:.0e}"
             problem = f"would get {many} time bins, more than max_bins = {self.max_bins:,}"
             raise RecordingError(f"{name} {problem}", recording=name, n_bins=n_bins, max_bins=self.max_bins)
         if n_bins * math.prod(self.sites) >= 2**63:
-            problem = f"{n_bins:,} bins of {self.sites} have no 64-bit index"
+            problem = f"frames of {n_bins:,} bins × {self.sites} are too large for a 64-bit index"
             raise RecordingError(f"{name}: {problem}", recording=name)
         return int(n_bins)
 
     def ranges(self, times: npt.NDArray[Any]) -> tuple[Ints, Ints]:
-        """Return the first and the end index of the events of each bin, two int64 arrays of shape (n_bins,).
+        """Return the range of events of each bin, as two int64 arrays of shape (n_bins,), ``starts`` and ``ends``.
 
-        `times` has shape (n_events,): sorted, at least one, and accepted by `count`. Bin i has the events
-        ``starts[i]`` to ``ends[i]`` (exclusive).
+        Bin i has the events ``starts[i]`` to ``ends[i]`` (exclusive). `times` has shape (n_events,), is sorted and not
+        empty, and `count` must have accepted it.
         """
         spec = self.spec
         with np.errstate(all="ignore"):
@@ -142,13 +144,13 @@ class FrameBins:
 def exact(value: float) -> int | float:
     """Return a whole number as int, and any other value unchanged.
 
-    Integer arithmetic is exact beyond 2^53; below, both agree.
+    Integers stay exact above 2^53; below, integers and floats have the same results.
     """
     return int(value) if value.is_integer() and abs(value) <= 2**53 else value
 
 
 def optional(value: float | None) -> int | float | None:
-    """Return `exact` of a number, and None for None."""
+    """Return the result of `exact`, or None for None."""
     return None if value is None else exact(value)
 
 

@@ -1,9 +1,9 @@
-"""Convert transforms and data sets of Tonic to specs.
+"""Conversion of Tonic's transforms and data sets to specs.
 
 A user passes a ``tonic.transforms.Compose`` or a ``tonic.datasets.SSC`` from a training script. Transforms become specs,
-whose parameters can be hashed and stored. Transforms without a spec are rejected with the name and the reason, because
-stored results would be wrong: a random operation would be fixed, and an operation that infers a parameter from the
-first recording depends on the order of access.
+whose parameters can be hashed and stored. A transform without a spec raises an error with its name and the reason, because
+its stored results would be wrong: every epoch would get the same result of a random operation, and an operation that infers
+a parameter from the first recording depends on the order of access.
 
 Only exact classes are accepted: a subclass may compute anything. This module does not import Tonic; a caller with a Tonic
 object has imported it.
@@ -94,19 +94,19 @@ def dataset_from_tonic(dataset: object) -> TonicDataset:
     if isinstance(dataset, wrappers):
         raise unsupported(
             name,
-            "caches another data set: pass its attribute .dataset; the store replaces the cache",
+            "is a cache around a data set: pass its attribute .dataset; the store replaces the cache",
         )
     readable = {known.name: known for known in readable_datasets() if known.tonic is not None}
     classes = {name: _class_of(known) for name, known in readable.items()}
     known = next((readable[name] for name, kind in classes.items() if type(dataset) is kind), None)
     if known is None or known.tonic is None:
         derived = any(isinstance(dataset, kind) for kind in classes.values() if kind is not None)
-        why = "is a subclass, which may read anything" if derived else "has no reader"
+        why = "is a subclass, and a subclass may read anything" if derived else "has no reader"
         raise unsupported(class_name(dataset), f"{why}: use one of {', '.join(readable)}")
     for attribute in ("target_transform", "transforms"):
         value = getattr(dataset, attribute, None)
         if value is not None:
-            why = f"{attribute} {class_name(value)} has no spec: the store keeps the labels of the files; map them in training"
+            why = f"{attribute} {class_name(value)} has no spec: the store has the labels of the files; map them in training"
             raise unsupported(name, why, attribute=attribute)
     if known.tonic.label_of is None:
         split = _split_of_file(dataset, known)
@@ -145,7 +145,7 @@ def _split_of_files(dataset: Any, known: Dataset, label_of: Callable[[str], int]
     paths, labels = list(dataset.data), list(dataset.targets)
     listed = {os.path.abspath(path): label for path, label in zip(paths, labels, strict=False)}  # noqa: PTH100
     if expected != listed or not len(paths) == len(labels) == len(expected):
-        why = f"has other files or labels than its folder {root}: create it again; limit in a recipe reads fewer recordings"
+        why = f"has other files or labels than its folder {root}: create it again; to read fewer recordings, use limit in a recipe"
         raise unsupported(class_name(dataset), why)
     return split
 
@@ -158,5 +158,7 @@ def _flat(transform: object) -> list[object]:
         return [transform]
     parts = transform.transforms  # type: ignore[attr-defined]
     if not isinstance(parts, (list, tuple)):
-        raise unsupported(class_name(transform), f"has its parts in a {type(parts).__name__}: pass a list")
+        raise unsupported(
+            class_name(transform), f"must have a list of transforms, got a {type(parts).__name__}"
+        )
     return [inner for part in parts for inner in _flat(part)]

@@ -1,4 +1,4 @@
-"""A transform in plain NumPy, one recording at a time, with checks where Tonic is ill-defined.
+"""A transform in plain NumPy, for single recordings; it rejects events for which Tonic's result is not defined.
 
 For legal recordings the frames equal Tonic's, integer for integer; ill-formed recordings raise an error. `FusedChain`
 calls this chain for unusual recordings; frames by event counts are always computed here. The steps:
@@ -10,8 +10,8 @@ calls this chain for unusual recordings; frames by event counts are always compu
 4. Find the events of each bin, and count the events in no bin.
 5. Count the events of each cell, in int64 and without a dense frame (`frame_counts`).
 
-`TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. Whole parameters are integers, others are floats: integer
-arithmetic is exact beyond 2^53; below, both agree.
+`TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. Parameters without a fraction are integers, others are floats:
+integers stay exact above 2^53; below, both have the same results.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class NumpyChain:
         return Sample(index, value, n_bins, n_events, n_cropped=n_events - n_framed, n_dropped=dropped)
 
     def _before_frames(self, events: Events, *, name: str, sort: bool) -> tuple[Events, guards.Origin]:
-        """Return a private array after all operations before ``to_frame``, and the origin of its events."""
+        """Return a new array of the events after all operations before ``to_frame``, and the `Origin` of the events."""
         now = guards.widen(events, name=name, has_y=self.has_y)
         now, order = guards.put_in_order(now, name=name, sort=sort)
         origin = guards.Origin(name, events, order)
@@ -137,7 +137,7 @@ class NumpyChain:
             return events[(t >= exact(operation.min)) & (t <= exact(operation.max))]
 
     def _ranges(self, events: Events) -> tuple[Ints, Ints]:
-        """Return the first and the end index of the events of each bin; int64, shape (n_bins,) each."""
+        """Return the range of events of each bin; see `FrameBins.ranges`."""
         return self._bins.ranges(events["t"])
 
     def _counted(self, events: Events, starts: Ints, ends: Ints) -> tuple[Ints, Ints]:

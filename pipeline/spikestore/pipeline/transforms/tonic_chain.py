@@ -1,4 +1,4 @@
-"""A transform run by Tonic's own classes: ``executor = "tonic"``, the reference in tests of the other executors.
+"""A transform that Tonic's own classes compute (``executor = "tonic"``); tests compare the other executors with it.
 
 Checks, numbers of bins and messages are those of `NumpyChain`. Tonic applies each operation, finds the events of each
 bin, and counts them, unless its int16 cells could overflow or its dense frame is large. ``tonic.transforms.Compose`` is not
@@ -69,7 +69,7 @@ class TonicChain(NumpyChain):
 
 
 class _TonicFailedError(Exception):
-    """An error of Tonic, which is the cause of this exception."""
+    """Tonic raised an error, which is the ``__cause__`` of this exception."""
 
 
 def _run(call: Any, events: Events) -> Any:
@@ -84,7 +84,7 @@ def _run(call: Any, events: Events) -> Any:
 
 
 def _in_tonic(operation: Downsample | CropTime | ToFrame) -> Any:
-    """Return Tonic's transform for a spec, with all arguments explicit."""
+    """Return Tonic's transform for a spec; no argument is left at Tonic's default."""
     if isinstance(operation, Downsample):
         return tonic.transforms.Downsample(
             time_factor=exact(operation.time_factor),

@@ -1,4 +1,4 @@
-"""Specs of Tonic transforms, and the reasons why other transforms have none.
+"""Conversion of single Tonic transforms to specs, and the reasons why other transforms have no spec.
 
 This module does not import Tonic; a caller with a Tonic object has imported it. Only exact classes are accepted, because a
 subclass may compute anything. ``tests/pipeline/transforms/test_from_tonic.py`` fails if a later Tonic has a class that is
@@ -24,9 +24,9 @@ _RANDOM_AS_TUPLE = {
     "RefractoryPeriod": ("delta",),
     "TimeSkew": ("coefficient", "offset"),
 }
-"""Parameters for which a tuple means a random number from this range."""
+"""Parameters by transform: if such a parameter is a tuple, Tonic draws a random number from this range."""
 
-_FROZEN = "random: the store would keep one random result for all epochs; apply it at training time"
+_FROZEN = "random: every epoch would get the one random result in the store; apply it at training time"
 
 
 def operation_of(part: object) -> Operation:
@@ -43,7 +43,7 @@ def operation_of(part: object) -> Operation:
                 return convert(part)
             except SpecError as error:
                 why = "; ".join(f"{problem.path}: {problem.message}" for problem in error.problems)
-                raise unsupported(class_name(part), f"has parameters without a spec: {why}") from None
+                raise unsupported(class_name(part), f"has parameters that no spec allows: {why}") from None
     raise unsupported(class_name(part), _why_not(part))
 
 
@@ -56,14 +56,14 @@ def _why_not(part: object) -> str:
     if kind is not known.get(kind.__name__):
         bases = [base.__name__ for base in kind.__mro__[1:] if base is known.get(base.__name__)]
         if bases:
-            return f"is a subclass of tonic.transforms.{bases[0]}, which may compute anything; use {bases[0]} itself"
+            return f"is a subclass of tonic.transforms.{bases[0]}, and a subclass may compute anything: use {bases[0]}"
         if part is None:
             return "is not a transform: pass a tonic.transforms.Compose that ends in ToFrame"
         return "has no spec: only tonic.transforms.Downsample, CropTime and ToFrame have one; apply it at training time"
     if kind.__name__ in RANDOM or _random_parameter(part):
         return f"is {_FROZEN}"
     if kind.__name__ == "DropPixel" and part.hot_pixel_frequency:  # type: ignore[attr-defined]
-        return "infers its hot pixels from each recording, so it has no spec: apply it at training time"
+        return "finds hot pixels in each recording separately, so it has no spec: apply it at training time"
     return "has no spec yet: only Downsample, CropTime and ToFrame have one"
 
 
@@ -92,14 +92,14 @@ def _downsample(part: Any) -> Downsample:
 
 def _crop_time(part: Any) -> CropTime:
     if part.max is None:
-        why = "with max=None crops all recordings at the last time of the first recording: pass max"
+        why = "with max=None crops all recordings at the last time stamp of the first recording: pass max"
         raise unsupported(class_name(part), why)
     return CropTime(min=_number(part, "min", part.min), max=_number(part, "max", part.max))
 
 
 def _to_frame(part: Any) -> ToFrame:
     if part.sensor_size is None or (hasattr(part.sensor_size, "__len__") and len(part.sensor_size) == 0):
-        why = "without sensor_size infers it from each recording, and frames then differ in shape: pass sensor_size"
+        why = "without sensor_size makes frames of a different shape for each recording: pass sensor_size"
         raise unsupported(class_name(part), why)
     given: dict[str, Any] = {}
     for name in SLICING_MODES:
@@ -134,7 +134,7 @@ def _number(part: object, parameter: str, value: object) -> float:
         if abs(int(value)) > LARGEST_INTEGER:
             raise unsupported(
                 class_name(part),
-                f"needs {parameter} below 2^53, where floats are exact, got {value!r}",
+                f"needs {parameter} below 2^53, because larger floats are not exact, got {value!r}",
             )
         return float(value)
     raise unsupported(class_name(part), f"needs a number as {parameter}, got {value!r}")
@@ -155,7 +155,7 @@ def _sizes(part: object, parameter: str) -> Any:
 
 
 def class_name(value: object) -> str:
-    """Return the name of a function, or of the class of any other object, as a user finds it in a script."""
+    """Return the full name of a class, of a function (with file and line), or of the class of another object."""
     named = value if hasattr(value, "__qualname__") else type(value)
     module = str(getattr(named, "__module__", None) or "")
     name = f"{module}.{named.__qualname__}" if module not in ("", "builtins") else named.__qualname__

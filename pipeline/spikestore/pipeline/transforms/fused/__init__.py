@@ -1,4 +1,4 @@
-"""Fused execution: from columns of raw events to the non-zeros of their frames in one compiled pass."""
+"""Fused execution: one compiled pass computes the non-zeros of frames from columns of raw events."""
 
 from spikestore.pipeline.transforms.fused.chain import FusedChain, can_run
 from spikestore.pipeline.transforms.fused.samples import FusedSamples

@@ -1,4 +1,4 @@
-"""Three bit instructions that numba has no name for.
+"""Three bit operations that numba does not offer.
 
 Compiled code stays in the cache until the file of the calling function changes: after a change here, touch `kernels.py`.
 """
@@ -18,7 +18,7 @@ def _intrinsic(function: Any) -> Any:
 
 @_intrinsic
 def trailing_zeros(_context: Any, bits: Any) -> Any:
-    """Zeros below the lowest 1 of a uint64; 64 for 0."""
+    """Return the number of 0 bits below the lowest 1 bit of a uint64; 64 for 0."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
@@ -28,7 +28,7 @@ def trailing_zeros(_context: Any, bits: Any) -> Any:
 
 @_intrinsic
 def ones(_context: Any, bits: Any) -> Any:
-    """Ones of a uint64."""
+    """Return the number of 1 bits of a uint64."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -38,7 +38,7 @@ def ones(_context: Any, bits: Any) -> Any:
 
 @_intrinsic
 def non_zeros(_context: Any, counts: Any, first: Any) -> Any:
-    """Mask of the 64 elements from `first` on that are not 0: bit i stands for ``counts[first + i]``."""
+    """Return a uint64 that marks non-zero elements: bit i is 1 if ``counts[first + i]`` is not 0."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])

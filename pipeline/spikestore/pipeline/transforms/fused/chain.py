@@ -1,8 +1,8 @@
-"""Downsample, CropTime and ToFrame by time in one compiled pass, with `NumpyChain` for whatever is unusual.
+"""Downsample, CropTime and ToFrame by time in one compiled pass; `NumpyChain` transforms unusual recordings.
 
-The pass knows nothing of errors: it does the recordings for which it is sure to give Tonic's frames, and leaves
-the others, by number. Those go through `NumpyChain` one by one, which makes the frames or says what is wrong. So
-executors can't differ in what they refuse nor in how they say it.
+The compiled pass raises no errors. It transforms ordinary recordings, for which its frames certainly equal Tonic's, and
+returns the numbers of the others. `NumpyChain` transforms each of these, or raises the error. So all executors reject the
+same recordings with the same messages.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from spikestore.store_schemas.errors import RecordingError
 from spikestore.store_schemas.specs.transform import Transform
 
 MOST_SITES = 2**24
-"""Sites for which the pass keeps a count each, in 64 MiB."""
+"""Maximum number of sites: the pass holds one count for each site, 64 MiB in total."""
 
 _MOST_BINS = 2**32 - 2
 """Largest number of bins that the column of bins can store."""
 
 
 def can_run(transform: Transform, *, has_y: bool) -> bool:
-    """Return whether `FusedChain` runs this transform: frames by time, on a sensor that is not gigantic."""
+    """Return whether `FusedChain` supports this transform: bins of time, and at most `MOST_SITES` sites."""
     spec = transform.to_frame
     numbers = [spec.time_window, spec.overlap, spec.start_time, spec.end_time]
     return (
@@ -51,7 +51,7 @@ def can_run(transform: Transform, *, has_y: bool) -> bool:
 
 
 class _TimeTable(NamedTuple):
-    """A table of times with derived values."""
+    """Time of each code before and after scaling, and the last code up to which times ascend."""
 
     raw: npt.NDArray[np.int64]
     scaled: npt.NDArray[np.int64]
@@ -59,31 +59,33 @@ class _TimeTable(NamedTuple):
 
 
 class FusedChain:
-    """Computes the samples of blocks of recordings, with the same bits as `NumpyChain` and Tonic.
+    """Computes the samples of blocks of recordings; the results equal those of `NumpyChain` and Tonic bit for bit.
 
     Any number of threads may call one object at the same time.
 
     Parameters
     ----------
     transform : Transform
-        The operations; `can_run` says whether they will do.
+        The operations; `can_run` must be true for them.
     has_y : bool
         Whether events have a ``y``.
 
     Raises
     ------
     UsageError
-        The transform can't fit any recording of this kind, as `NumpyChain` says it.
+        The transform fits no recording of this kind; see `NumpyChain`.
     ValueError
         `can_run` is false.
     """
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
         if not can_run(transform, has_y=has_y):
-            raise ValueError("this transform can't be fused: ask can_run first, and take NumpyChain")
+            raise ValueError(
+                "FusedChain does not support this transform: call can_run first, or use NumpyChain"
+            )
         self.transform = transform
         self.has_y = has_y
-        self._chain = NumpyChain(transform, has_y=has_y)  # refuses what fits no recording
+        self._chain = NumpyChain(transform, has_y=has_y)  # raises if the transform fits no recording
         x_size, y_size, polarities = transform.to_frame.sensor_size
         bins = empty_bins(transform.to_frame)
         self._factors = time_factors(transform)
@@ -94,7 +96,7 @@ class FusedChain:
         self._index_dtype = np.uint32 if transform.max_bins * sites <= 2**32 - 1 else np.uint64
         self._times: _TimeTable | None = None
 
-        # Not before there is something to run: numba takes a third of a second to import.
+        # Imported here because numba takes a third of a second to import.
         from spikestore.pipeline.transforms.fused import kernels
 
         self._kernels = kernels
@@ -134,16 +136,16 @@ class FusedChain:
         block : EventBlock
             The recordings.
         name_of : callable
-            Row to what to call that recording in messages, such as ``recording 17 of ssc_train.h5``.
+            Returns the name of a recording in messages, such as ``recording 17 of ssc_train.h5``, from its row.
         sort : bool
-            Sort events by time first (stable), instead of refusing what is not sorted.
+            Sort events by time first (stable), instead of rejecting unsorted times.
         """
         kernels, recordings = self._kernels, len(block.offsets) - 1
         errors = dict(block.errors)
         state = np.full(recordings, kernels.TODO, np.uint8)
         state[[row - block.first_row for row in errors]] = kernels.SKIP
         about = np.zeros((4, recordings), np.int64)
-        # What is left to `NumpyChain` comes from the block as it was read: its messages number those events.
+        # `NumpyChain` gets events of the original block, because its messages number events in the order of the file.
         ordered = in_order(block) if sort else block
         columns = prepare(ordered, has_y=self.has_y)
         if columns is None:
@@ -173,7 +175,7 @@ class FusedChain:
     def _run(
         self, block: EventBlock, columns: Columns, state: npt.NDArray[np.uint8], about: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]:
-        """Run the compiled pass; fills `state` and `about`, and returns index and value."""
+        """Run the compiled pass: fill `state` and `about`, and return index and value of all non-zeros."""
         _, x, y, p = columns
         plan = self._plan
         plan = plan._replace(x_last=min(plan.x_last, x.last), y_last=min(plan.y_last, y.last if y else 0))
@@ -196,7 +198,7 @@ class FusedChain:
             None if p is None else p.values,
             frozen(block.offsets.astype(np.int64, copy=False)),
         )
-        # Most recordings have fewer non-zeros than events. Pages that nothing is written to cost nothing.
+        # Most recordings have fewer non-zeros than events. Unused memory pages cost nothing.
         capacity = len(columns.t) + len(state) * self._kernels.SLACK
         index, value = np.empty(capacity, self._index_dtype), np.empty(capacity, np.uint32)
         row = filled = 0

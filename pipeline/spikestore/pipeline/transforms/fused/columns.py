@@ -1,8 +1,8 @@
-"""Columns of an `EventBlock` in the few types that the compiled pass is compiled for.
+"""Conversion of the columns of an `EventBlock` to the few dtypes that the compiled pass supports.
 
-Each further type would be compiled, kept and tested separately. The common ones are reinterpreted, without a copy;
-other ones are converted, a column at a time. What does not fit becomes the largest number, which the pass takes for
-unusual, so that nothing is ever lost on the way.
+The pass supports few dtypes, because numba compiles it separately for each. Columns of common dtypes are views, without a
+copy; others are converted. A value that does not fit becomes the largest value of the dtype. The pass then reports the
+recording as unusual, so no value is ever changed without notice.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from spikestore.pipeline.transforms.fused.tables import RAW
 
 
 class Column(NamedTuple):
-    """One column, ready for the compiled pass.
+    """One column with a dtype that the compiled pass supports.
 
     Attributes
     ----------
     values : read-only C-contiguous array, shape (events,)
-        Numbers.
+        Coordinates or polarities.
     last : int
-        The largest that stands for itself.
+        Largest valid value; a larger one replaces a value that did not fit.
     """
 
     values: npt.NDArray[Any]
@@ -41,7 +41,7 @@ class Columns(NamedTuple):
 
 
 def prepare(block: EventBlock, *, has_y: bool) -> Columns | None:
-    """Return the columns of a block, or None if the compiled pass has no type for one of them."""
+    """Return the columns of a block, or None if the compiled pass does not support the dtype of one of them."""
     if (block.y is not None) != has_y:
         return None
     t = _codes(block) if block.time_table is not None else _microseconds(block.t)
@@ -53,9 +53,9 @@ def prepare(block: EventBlock, *, has_y: bool) -> Columns | None:
 
 
 def frozen(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the array contiguous, aligned and read-only, as the compiled pass requires.
+    """Return a contiguous, aligned and read-only array with these values; without a copy if possible.
 
-    numba compiles anew for arrays that can be written to, so all are made equal.
+    numba compiles separate code for writable arrays, so the pass gets read-only arrays only.
     """
     view = np.require(values, requirements=["C", "A"]).view()
     view.flags.writeable = False
@@ -69,14 +69,14 @@ def _codes(block: EventBlock) -> npt.NDArray[Any] | None:
 
 
 def _microseconds(t: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    # Tonic computes in the type of floating-point times: that is left to it.
+    # Tonic computes with floating-point times in their own precision; `NumpyChain` does the same.
     if t.dtype.kind not in "iu" or (t.dtype == np.uint64 and len(t) and t.max() >= 2**63):
         return None
     return frozen(t.astype(np.int64, copy=False))
 
 
 def _narrow(values: npt.NDArray[Any], wanted: type[np.uint16 | np.uint8]) -> Column | None:
-    """Return integers as `wanted`; negative ones and such as are too large lie behind ``last``."""
+    """Return integers with the dtype `wanted`; values that do not fit become larger than ``last``."""
     dtype, info = np.dtype(wanted), np.iinfo(wanted)
     if values.dtype.kind == "b" and wanted is np.uint8:
         values = values.view(np.uint8)

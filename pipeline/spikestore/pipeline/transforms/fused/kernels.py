@@ -2,15 +2,14 @@
 
 For each recording:
 
-1. Look whether it is ordinary: times sorted and within ± `EXACT`, coordinates and polarities on the sensor. These
-   are reductions over whole columns, which the compiler vectorises. What is not ordinary is left to the caller.
-2. Cut to the events that all crops keep. Scaling and truncating keep the order of times, so every crop is an
-   interval of raw times, and is found by search.
-3. Compute the edges of each bin as ``tonic.slicers`` does, in float64, and find them among the scaled times by a
-   search that starts at the last edge. Times are scaled only where the search looks.
-4. Count a bin's events in 4 bytes a site, and read the non-zeros off, 64 sites at a time: a vector comparison
-   gives a mask of the sites that are not zero. Where sites are many and events few, marks set while counting
-   take the comparison's place.
+1. Check that it is ordinary: times are sorted and within ± `EXACT`, coordinates and polarities are inside the sensor.
+   The compiler vectorises these checks over whole columns. Recordings that are not ordinary are left to the caller.
+2. Select the events that all crops keep. Scaling and truncating keep the order of times, so the events are one range,
+   which a search finds.
+3. Compute the edges of each bin in float64, as ``tonic.slicers`` does, and search for them among the scaled times,
+   starting at the last edge. Only the times that the search reads are scaled.
+4. Count the events of a bin, with 4 bytes per site, and collect the non-zeros of 64 sites at a time: a vector comparison
+   returns a mask of the non-zero sites. If there are many sites and few events, the count loop sets the mask itself.
 
 All compiled functions live in this one file: numba keeps compiled code until *this* file changes, and would go on
 using the old version of a function that comes from another one.
@@ -31,32 +30,32 @@ from spikestore.pipeline.transforms.fused.plan import Plan
 Array = npt.NDArray[Any]
 
 TODO, SKIP, UNUSUAL = 0, 1, 2
-"""State of a recording: to be done or done; to be left alone; not ordinary, so that the caller has to do it."""
+"""States of a recording: transformed by the pass; skipped, because it has an error; left to the caller, as not ordinary."""
 
 SLACK = 4
-"""Places of the output that are written behind the last non-zero."""
+"""Number of elements that may be written after the last non-zero of the output; they are cut off or overwritten."""
 
 _U64, _U32 = np.uint64, np.uint32
 _ZERO, _ONE, _SIX, _LOW_BITS = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
 _SCAN_ALWAYS = 4
-"""Words of 64 sites up to which all sites are looked at rather than marked."""
+"""Largest number of words (of 64 sites) for which all sites are always compared instead of marked."""
 _SCAN_SITES = 24
-"""Sites for each event of a bin up to which looking at all of them is faster than marking (measured)."""
+"""Largest number of sites per event of a bin for which comparing all sites is faster than marking (measured)."""
 
 
 _LAST_STEP = 8
-"""Events among which a search counts rather than halves."""
+"""Number of events from which a search compares all of them instead of halving the range again."""
 
 
 @inner
 def _raw(t: Array, table: Array | None, i: int) -> Any:
-    """Time of event i as read."""
+    """Return the time of event i as it was read, in µs."""
     return np.int64(t[i]) if table is None else table[t[i]]
 
 
 @inner
 def _scaled(t: Array, table: Array | None, factors: Array, i: int) -> Any:
-    """Time of event i after all scalings, truncated after each as Tonic does."""
+    """Return the time of event i after all scalings, truncated after each, as Tonic does."""
     if table is not None:
         return table[t[i]]
     time = np.int64(t[i])
@@ -67,7 +66,7 @@ def _scaled(t: Array, table: Array | None, factors: Array, i: int) -> Any:
 
 @inner
 def _search(t: Array, table: Array | None, factors: Array, key: Any, low: Any, high: Any) -> Any:
-    """First of the events low to high - 1 whose scaled time is not before `key`; `high` if there is none."""
+    """Return the first event from `low` to `high` - 1 whose scaled time is at least `key`; `high` if there is none."""
     place, step = low, _LAST_STEP
     while place < high and _scaled(t, table, factors, place) < key:
         low = place + 1
@@ -82,7 +81,7 @@ def _search(t: Array, table: Array | None, factors: Array, key: Any, low: Any, h
             high = middle
     if high == low:
         return low
-    # Look at all that are left, without a branch to guess. Events behind `high` don't count.
+    # Compare all remaining events, without a branch. Events from `high` on are excluded by the min below.
     before = 0
     for k in range(_LAST_STEP):
         before += _scaled(t, table, factors, low + k) < key
@@ -91,7 +90,7 @@ def _search(t: Array, table: Array | None, factors: Array, key: Any, low: Any, h
 
 @inner
 def _is_sorted(t: Array, table: Array | None, rising: Any) -> Any:
-    """Whether raw times never fall. Codes up to `rising` are in the order of their times."""
+    """Return whether raw times are sorted. Codes up to `rising` have the order of their times."""
     falls = t.dtype.type(0)
     for i in range(len(t) - 1):
         falls |= t.dtype.type(t[i] > t[i + 1])
@@ -134,11 +133,11 @@ def _is_on_sensor(plan: Plan, x: Array, y: Array | None, p: Array | None) -> Any
 def _emit(
     mask: Any, word: Any, base: Any, clip: Any, counts: Array, index: Array, value: Array, filled: Any
 ) -> Any:
-    """Append the sites of one word that `mask` names, with their counts."""
+    """Append the sites of one word of 64 whose bits in `mask` are 1, and their counts; return the new end of the output."""
     after = filled + ones(mask)
     first = _U64(word) << _SIX
     while filled < after:
-        # Four at a time: one guess in four for the branch predictor. What is too much is overwritten or cut off.
+        # Four sites per iteration, for fewer branches. Superfluous elements are overwritten or cut off.
         for k in range(SLACK):
             site = first + (trailing_zeros(mask) & _LOW_BITS)
             to = _U64(filled + k)
@@ -151,10 +150,10 @@ def _emit(
 
 @inner
 def _bins(plan: Plan, first: Any, last: Any) -> tuple[Any, Any, Any, Any]:
-    """Return the number of bins, the start of the first, and length and distance of all, as Tonic's slicers do.
+    """Return number of bins, start of the first, length, and distance of the starts, computed as by Tonic's slicers.
 
-    `first` and `last` are the times of the first and last event. The number is -1 if it can't be computed or is
-    too large.
+    `first` and `last` are the times of the first and last event. The number of bins is -1 if it is too large or not
+    finite.
     """
     start = np.float64(first) if math.isnan(plan.start) else plan.start
     if plan.bins > 0:
@@ -190,50 +189,50 @@ def bin_recordings(
     value: Array,
     filled: int,
 ) -> tuple[int, int]:
-    """Bin recordings until all are done or the output is full.
+    """Transform recordings, one after another, until all are done or the output is full.
 
     Parameters
     ----------
     plan : Plan
         The transform.
     factors : float64 array, shape (scalings,)
-        Factors of time, in order.
+        Time factors, in the order in which they are applied.
     all_t : int64 array of µs, or uint16 array of codes, shape (events,)
         Raw times.
     raw_table, scaled_table : int64 array, shape (65536,), or None
         Time of each code in µs, raw and after all scalings.
     rising : int
-        Codes from 0 to this one are in the order of their times.
+        Largest code such that all codes from 0 to it have the order of their times.
     all_x, all_y : uint16 array, shape (events,); `all_y` may be None
         Raw coordinates.
     x_table, y_table : uint32 array, shape (65536,)
-        What a raw coordinate adds to the site.
+        Number that each raw coordinate adds to the site of an event.
     all_p : uint8 array, shape (events,), or None
         Polarities.
     offsets : int64 array, shape (recordings + 1,)
-        Where recordings start, and the end.
+        Start of each recording's events, and the end of the last.
     first_row : int
-        Recording to start with.
+        The first recording to transform.
     state : uint8 array, shape (recordings,)
-        Skips what is `SKIP`; sets `UNUSUAL`.
+        State of each recording: recordings with `SKIP` are skipped, and unusual ones are set to `UNUSUAL`.
     about : int64 array, shape (4, recordings)
-        Receives nnz, n_bins, n_cropped, n_dropped.
+        Output: nnz, n_bins, n_cropped, n_dropped of each recording.
     index, value : uint32 or uint64 array, uint32 array, shape (capacity,)
-        Receive the non-zeros.
+        Output: the non-zeros.
     filled : int
-        Where to go on writing.
+        Number of elements of the output that are filled already.
 
     Returns
     -------
     row : int
-        The recording that found no place, or the number of recordings.
+        The first recording that did not fit into the output, or the number of recordings.
     filled : int
-        Where the non-zeros end.
+        Number of filled elements of the output.
     """
     words = (plan.sites + 63) // 64
     counts = np.zeros(words * 64, np.uint32)
-    marks = np.zeros(words, np.uint64)  # a bit a site
-    summary = np.zeros((words + 63) // 64, np.uint64)  # a bit a word of marks
+    marks = np.zeros(words, np.uint64)  # one bit per site
+    summary = np.zeros((words + 63) // 64, np.uint64)  # one bit per word of marks
     sites, plane, first_site, clip = (
         _U64(plan.sites),
         _U32(plan.plane),
@@ -246,7 +245,7 @@ def bin_recordings(
         about[:, row] = 0
         if state[row] == SKIP:
             continue
-        # Views from 0 on: of other indices the compiler does not know that they are not negative.
+        # Views that start at 0: otherwise the compiler cannot exclude negative indices.
         events_of_row = slice(offsets[row], offsets[row + 1])
         t, x = all_t[events_of_row], all_x[events_of_row]
         y = None if all_y is None else all_y[events_of_row]
@@ -289,7 +288,7 @@ def bin_recordings(
             key = np.int64(np.ceil(edge_until))
             until = _search(t, scaled_table, factors, key, max(behind, until), high)
             if behind == high:
-                break  # nor has any later bin events
+                break  # later bins have no events either
             if behind == until:
                 continue
             covered += max(until - max(behind, seen), 0)

@@ -1,4 +1,4 @@
-"""Sort the events of unsorted recordings before the compiled pass."""
+"""Sorting of the events of unsorted recordings, before the compiled pass."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spikestore.pipeline.readers.event_block import EventBlock
 
 
 def in_order(block: EventBlock) -> EventBlock:
-    """Return the block with the events of each recording sorted by time, stable; itself if they all are."""
+    """Return the block with the events of each recording sorted by time (stable); the same object if all are sorted."""
     offsets = block.offsets
     t = block.t if block.time_table is None else block.time_table[block.t]
     falls = np.flatnonzero(t[1:] < t[:-1]) + 1

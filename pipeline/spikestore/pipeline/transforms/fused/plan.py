@@ -6,39 +6,39 @@ from typing import NamedTuple
 
 
 class Plan(NamedTuple):
-    """Parameters of a transform for the pass, without its tables. Times in µs."""
+    """Parameters of a transform for the compiled pass, except its tables. Times are in µs."""
 
     sites: int
     plane: int
-    """Sites between neighbouring polarities; 0 on a sensor with one."""
+    """Sites of one polarity, the distance between polarities in a frame; 0 for a sensor with one polarity."""
     first_site: int
-    """Added to all sites: where polarity 1 starts, if the events have no polarity of their own."""
+    """Offset of all sites: `plane` if events have no ``p``, because then all polarities are 1; else 0."""
     x_last: int
-    """Last raw coordinate that lies on the sensor after scaling."""
+    """Largest raw coordinate x that is inside the sensor after scaling."""
     y_last: int
     p_last: int
     low: int
-    """Raw times from `low` to `high` stay within ± `EXACT` under all scalings."""
+    """Raw times from `low` to `high` stay within ± `EXACT` after every scaling."""
     high: int
     first: int
-    """Raw times from `first` to `last` survive all crops."""
+    """All crops keep the events with raw times from `first` to `last`."""
     last: int
     empty_bins: int
-    """Bins of a recording without events."""
+    """Number of bins of a recording without events."""
     most_bins: int
     bins: int
-    """Bins of equal time, or 0 where `window` says how long they are."""
+    """Number of bins (``n_time_bins``); 0 if `window` gives their length instead."""
     grow: float
-    """1 + overlap, with `bins`."""
+    """1 + overlap; used with `bins`."""
     shrink: float
-    """1 - overlap, with `bins`."""
+    """1 - overlap; used with `bins`."""
     window: float
     stride: float
     start: float
-    """Start of the first bin, or NaN for the first event's time."""
+    """Start of the first bin; NaN if it is the time of the first event."""
     end: float
-    """End of the recording, or NaN for the last event's time."""
+    """End of the recording; NaN if it is the time of the last event."""
     up: bool
-    """Round the number of bins up."""
+    """Whether the number of bins is rounded up (``include_incomplete``)."""
     clip: int
-    """Largest count."""
+    """Largest count; larger counts are set to it."""

@@ -1,4 +1,4 @@
-"""Samples of a block in packed columns, and their exchange with single recordings."""
+"""Samples of a block in packed columns, and conversions for recordings that are transformed one by one."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class FusedSamples:
     Attributes
     ----------
     index : uint32 or uint64 array, shape (non-zeros,)
-        Places of the non-zeros, linearised row-major over (time bin, polarity, y, x), sample after sample,
-        strictly increasing within a sample; of the width that the layout gives the column.
+        Linear indices of the non-zeros, row-major over (time bin, polarity, y, x), sample after sample, strictly
+        increasing within a sample; the dtype is that of the stored column.
     value : uint32 array, shape (non-zeros,)
-        Counts, each at least 1. (int64 if a recording of more than 2^32 - 2 events has a count beyond that.)
+        Counts, each at least 1; int64 if a count exceeds uint32.
     nnz, n_bins : int64 arrays, shape (recordings,)
-        Non-zeros and time bins of each sample.
+        Number of non-zeros and of time bins of each sample.
     n_events, n_cropped, n_dropped : int64 arrays, shape (recordings,)
-        Events as read; removed before framing; in no time bin.
+        Number of events that were read, were cropped, and are in no time bin.
     errors : dict of int to RecordingError
-        What is wrong with the recordings that have no sample, by row, those of the block among them. Their entries
-        in the columns are 0.
+        Error of each recording without a sample, by row, including the errors of the block. These recordings have 0 in
+        every column.
     """
 
     index: npt.NDArray[Any]
@@ -56,20 +56,20 @@ def sample_of(chain: RecordingChain, block: EventBlock, place: int, *, name: str
     Parameters
     ----------
     chain : RecordingChain
-        What runs the transform.
+        The transform.
     block : EventBlock
-        Has the recording.
+        Block that contains the recording.
     place : int
-        Number of the recording within the block.
+        Number of the recording within the block, from 0.
     name : str
-        How to call it in messages.
+        Name of the recording in messages.
     sort : bool
-        Sort events by time first, instead of refusing what is not sorted.
+        Sort events by time first (stable), instead of rejecting unsorted times.
 
     Raises
     ------
     RecordingError
-        The recording is ill-formed, or has a code that stands for no time.
+        The recording is ill-formed, or the time of an event is NaN, infinite or too large.
     """
     events = _events_of(block, place)
     if block.time_table is not None and (bad := events["t"] == NO_TIME).any():
@@ -80,7 +80,7 @@ def sample_of(chain: RecordingChain, block: EventBlock, place: int, *, name: str
 
 
 def _events_of(block: EventBlock, place: int) -> Events:
-    """Return one recording of a block as a structured array, with the types of its columns."""
+    """Return the events of one recording of a block as a structured array with the dtypes of the columns."""
     some = slice(int(block.offsets[place]), int(block.offsets[place + 1]))
     t = block.t[some] if block.time_table is None else block.time_table[block.t[some]]
     p = np.ones(len(t), np.int64) if block.p is None else block.p[some]
@@ -97,7 +97,7 @@ def insert(
     nnz: npt.NDArray[np.int64],
     samples: dict[int, Sample],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Insert samples between those of the compiled pass; `nnz` counts all non-zeros."""
+    """Return index and value with `samples` inserted at their places; `nnz` has the non-zeros of every recording."""
     indices: list[npt.NDArray[Any]] = []
     values: list[npt.NDArray[Any]] = []
     ends, taken = np.cumsum(nnz), 0

@@ -1,11 +1,11 @@
-"""Tables of a transform for raw events: intervals of time, and a table for each coordinate.
+"""Tables that apply a transform to raw events: ranges of raw times, and one table per coordinate.
 
-All scalings multiply by a positive factor and truncate, so each keeps the order of its inputs. Hence a crop,
-wherever it stands in the chain, is one interval of raw times, and the coordinates that end on the sensor are those
-up to some raw one.
+Each scaling multiplies by a positive factor and truncates, so it keeps the order of its inputs. Therefore a crop at any
+position in the chain keeps one range of raw times, and the raw coordinates inside the sensor are those from 0 to a largest
+one.
 
-Up to `EXACT` whole numbers and their sums are exact in float64, so that it does not matter whether Tonic computes
-in integers (as it does where all parameters are whole) or in floating point: the result is the same.
+Whole numbers up to `EXACT` and their sums are exact in float64. So integer and floating-point arithmetic have the same
+result; Tonic uses integers if all parameters are whole.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFr
 from spikestore.store_schemas.specs.transform import Transform
 
 EXACT = 2**50
-"""Largest whole number that the fused pass computes with (µs: 35 years)."""
+"""Largest whole number with which the fused pass computes; as a time in µs, 35 years."""
 
 RAW = 2**16
-"""Raw coordinates and codes of times have 16 bits; the last coordinate stands for all that does not fit."""
+"""Number of values of a raw coordinate or time code, which have 16 bits; the largest coordinate marks values that do not fit."""
 
 _INT64_END = 2.0**63
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """Raw times, in µs.
+    """Ranges of raw times, in µs.
 
     Attributes
     ----------
     low, high : int
-        From `low` to `high` all scalings stay within ± `EXACT`.
+        Smallest and largest raw time that stays within ± `EXACT` after every scaling.
     first, last : int
-        From `first` to `last` all crops keep; none if `last` is smaller.
+        Smallest and largest raw time that all crops keep; if `last` is below `first`, they keep none.
     """
 
     low: int
@@ -49,14 +49,14 @@ class TimeSpan:
 
 
 def time_factors(transform: Transform) -> tuple[float, ...]:
-    """Return the factors of time in the order in which they are applied."""
+    """Return the time factors of a transform in the order in which they are applied."""
     return tuple(
         operation.time_factor for operation in transform.on_events if isinstance(operation, Downsample)
     )
 
 
 def time_span(transform: Transform) -> TimeSpan:
-    """Return the range of raw times for the fused pass, and the range that the crops keep."""
+    """Return the range of raw times that the fused pass supports, and the range that the crops keep."""
     factors = time_factors(transform)
     # Truncation is symmetric, and so is this bound.
     high = _last(0, EXACT, lambda t: all(_scaled(t, factors[: k + 1]) <= EXACT for k in range(len(factors))))
@@ -79,7 +79,7 @@ def _is_not_after(crop: CropTime, factors: Sequence[float]) -> Callable[[int], b
 
 
 def _last(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """Return the last of `low` to `high` for which `holds` is true; it is for `low`, and once false stays so."""
+    """Return the largest number from `low` to `high` for which `holds` is true, by bisection; it must be true for `low`."""
     while low < high:
         middle = (low + high + 1) // 2
         if holds(middle):
@@ -99,7 +99,7 @@ def _scaled(time: int, factors: Sequence[float]) -> int:
 
 
 def scaled_times(table: npt.NDArray[np.int64], span: TimeSpan, factors: Sequence[float]) -> npt.NDArray[Any]:
-    """Return a table of times after all scalings, int64; entries outside `span` mean nothing."""
+    """Return the times of a table after all scalings, int64; entries outside `span` are not used."""
     times = np.clip(table, span.low, span.high)
     for factor in factors:
         times = (times * factor).astype(np.int64)
@@ -109,7 +109,7 @@ def scaled_times(table: npt.NDArray[np.int64], span: TimeSpan, factors: Sequence
 def coordinate_table(
     transform: Transform, axis: int, *, size: int, step: int
 ) -> tuple[npt.NDArray[np.uint32], int]:
-    """Return the contribution of each raw coordinate to an event's site.
+    """Return the number that each raw coordinate adds to the site of an event.
 
     Parameters
     ----------
@@ -118,16 +118,16 @@ def coordinate_table(
     axis : int
         0 for x, 1 for y.
     size : int
-        Of the sensor along this axis.
+        Size of the sensor along this axis.
     step : int
-        Sites between neighbours along this axis.
+        Difference of the sites of two neighbours along this axis.
 
     Returns
     -------
     table : uint32 array, shape (65536,)
-        Sites to add; 0 for what is not on the sensor.
+        Number to add for each raw coordinate; 0 outside the sensor.
     last : int
-        Last raw coordinate that is on the sensor.
+        Largest raw coordinate inside the sensor.
     """
     place = np.arange(RAW - 1, dtype=np.int64)
     fits = np.ones(len(place), np.bool_)
@@ -135,7 +135,9 @@ def coordinate_table(
         if isinstance(operation, Downsample):
             with np.errstate(over="ignore"):
                 product = place * operation.spatial_factor[axis]
-            fits &= product < _INT64_END  # else Tonic's product overflows, whatever later factors make of it
+            fits &= (
+                product < _INT64_END
+            )  # otherwise Tonic's product overflows, also if later factors reduce it
             place = np.where(fits, product, 0).astype(np.int64)
     fits &= place < size
     table = np.zeros(RAW, np.uint32)
@@ -144,7 +146,7 @@ def coordinate_table(
 
 
 def empty_bins(spec: ToFrame) -> float:
-    """Return the bins of a recording without events: Tonic's formula at duration 0, or for a fixed span."""
+    """Return the number of bins of a recording without events, by Tonic's formula for its duration (by default 0)."""
     if spec.n_time_bins is not None:
         return spec.n_time_bins
     start, end = spec.start_time, spec.end_time

@@ -227,7 +227,8 @@ class MyCompose(transforms.Compose):  # type: ignore[misc]
 )
 def test_subclasses_are_not_taken_for_their_base(part: Any, base: str) -> None:
     with pytest.raises(
-        UnsupportedTransformError, match=rf"My\w+ is a subclass of tonic.transforms.{base}, and a subclass may"
+        UnsupportedTransformError,
+        match=rf"My\w+ is a subclass of tonic.transforms.{base}, and a subclass may",
     ):
         transform_from_tonic(part)
 

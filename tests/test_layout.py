@@ -102,8 +102,6 @@ def _parameters(kind: ast.ClassDef) -> int:
 
 
 MAX_METHODS = 20
-MORE_METHODS = {"_Copy": 28}
-"""Classes that are still to be divided; no more may be added."""
 
 
 def classes() -> list[ast.ClassDef]:
@@ -120,12 +118,7 @@ def test_classes_are_small() -> None:
         )
         for node in classes()
     }
-    assert {
-        name: count for name, count in methods.items() if count > MORE_METHODS.get(name, MAX_METHODS)
-    } == {}
-    assert [
-        name for name in MORE_METHODS if methods[name] <= MAX_METHODS
-    ] == []  # divided: strike it from the list
+    assert {name: count for name, count in methods.items() if count > MAX_METHODS} == {}
 
 
 def test_benchmarks_have_no_circle_of_imports() -> None:

@@ -1,0 +1,110 @@
+"""The build that a copy writes; objects that it has already are kept, and compared with those of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spikestore.store.storage import FolderStorage, Storage
+from spikestore.store.storage.staging import Staging
+from spikestore.store_schemas.errors import ConflictError, StorageFullError, StoreError
+from spikestore.store_schemas.specs.canonical import sha256_hex
+
+
+class CopyDestination:
+    """Objects of one build in the destination; other objects at their paths raise `ConflictError`.
+
+    Parameters
+    ----------
+    storage : Storage
+        Storage of the destination.
+    build : str
+        Path of the build's folder.
+    source_url : str
+        Location of the source, for messages.
+    """
+
+    def __init__(self, storage: Storage, build: str, source_url: str) -> None:
+        self._storage = storage
+        self._build = build
+        self._source_url = source_url
+        self._present = self._sizes()
+        self.folder = storage if isinstance(storage, FolderStorage) else None
+        """The storage if it is a folder, where reading an object again costs no transfer."""
+
+    def __contains__(self, path: str) -> bool:
+        """Return whether the destination had an object before the copy."""
+        return path in self._present
+
+    def bytes_present(self, expected: Mapping[str, int]) -> int:
+        """Return how many of the expected bytes the destination had before the copy.
+
+        Parameters
+        ----------
+        expected : mapping of str to int
+            Sizes in bytes by path.
+        """
+        return sum(size for path, size in expected.items() if self._present.get(path) == size)
+
+    def refuse_full(self, label: str, needed: int) -> None:
+        """Raise `StorageFullError` if the destination has less than `needed` free bytes."""
+        free = self._storage.free_bytes()
+        if free is not None and needed > free:
+            url = self._storage.url
+            raise StorageFullError(
+                f"{label} needs {needed:,} more bytes, but {url} has {free:,} free: free some space and run the "
+                "command again",
+                path=url,
+                needed=needed,
+                free=free,
+            )
+
+    def read(self, path: str, sha256: str, size: int | None = None) -> bytes:
+        """Return an object that the destination had; with `size`, one of another size is not read."""
+        data = self._storage.get(path) if size in {None, self._present[path]} else b""
+        if sha256_hex(data) != sha256:
+            raise self._conflict(path)
+        return data
+
+    def refuse_other_size(self, path: str, size: int) -> None:
+        """Raise `ConflictError` if the object that the destination had has another size."""
+        if self._present[path] != size:
+            raise self._conflict(path)
+
+    def put(self, path: str, data: bytes) -> bool:
+        """Put an object unless the destination had it; return whether it was put."""
+        if path in self._present:
+            self.refuse_other_size(path, len(data))
+            return False
+        if not self._storage.put_if_absent(path, data):
+            self._refuse_other(path, sha256_hex(data))
+        return True
+
+    def publish(self, staging: Staging, sha256: Mapping[str, str]) -> None:
+        """Give staged objects their names; `sha256` has their hashes by path."""
+        for path in staging.publish():
+            self._refuse_other(path, sha256[path])
+
+    def refuse_missing(self, expected: Mapping[str, int]) -> None:
+        """Raise `StoreError` unless all expected objects exist now, with their sizes in bytes."""
+        sizes = self._sizes()
+        wrong = [path for path, size in expected.items() if sizes.get(path) != size]
+        if wrong:
+            raise StoreError(
+                f"{wrong[0]} disappeared from {self._storage.url} after it was written ({len(wrong)} such objects). Is "
+                "another process deleting objects there? Run the command again",
+                path=wrong[0],
+            )
+
+    def _sizes(self) -> dict[str, int]:
+        return {entry.path: entry.size for entry in self._storage.list(self._build)}
+
+    def _refuse_other(self, path: str, sha256: str) -> None:
+        if sha256_hex(self._storage.get(path)) != sha256:
+            raise self._conflict(path)  # equal bytes from another copy or build are accepted
+
+    def _conflict(self, path: str) -> ConflictError:
+        return ConflictError(
+            f"{path} in {self._storage.url} differs from {self._source_url}: another process builds this set, or the "
+            f"object is damaged. Wait for the build, or delete {self._build} in the destination (no manifest uses it)",
+            path=path,
+        )

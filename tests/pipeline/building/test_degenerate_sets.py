@@ -60,7 +60,7 @@ def test_all_cropped_is_refused_and_stored_on_request(
         built(tmp_path, recordings(offset=5.0), crop)
     assert re.fullmatch(
         r"SHD train is empty: all 2,800 events of 70 recordings are cropped: the times in 64 of the 70 recordings run "
-        r"from 5,00\d,\d{3} to 5,79\d,\d{3} µs, crop_time keeps 0 to 1,000,000 µs\. If the times have an "
+        r"from 5,00\d,\d{3} to 5,79\d,\d{3} µs; crop_time keeps 0 to 1,000,000 µs\. If the times have an "
         r"offset, add it to min and max of crop_time; if their unit is not µs, set time_factor of a downsample before "
         r"crop_time\. To store the empty set, pass --allow-empty, or set allow_empty = true under \[build\]",
         str(caught.value),

@@ -1,1 +1,1 @@
-"""Building: from a recipe to committed feature sets."""
+"""Building: compute the feature sets of a recipe and commit them."""

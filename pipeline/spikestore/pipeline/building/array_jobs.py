@@ -1,8 +1,8 @@
-"""Build in parts, for job arrays without a Dask cluster: n jobs build part i of n, then one job finalises.
+"""Builds by job arrays, without a Dask cluster: each of n jobs builds one part, then one more job commits.
 
-All jobs join the same plan, because a plan is put-if-absent; part i of n has fragments i - 1, i - 1 + n, … The jobs
-may run at any time, in any order and more than once, and no job waits for another. Only ``finalise`` commits; it
-computes nothing and reports missing fragments.
+All jobs use the same plan: the first job stores it, the others read it. Part i of n has the fragments i - 1, i - 1 + n,
+i - 1 + 2n, … The jobs may run at any time, in any order and more than once, and no job waits for another. Only a job with
+``finalise`` commits; it computes nothing and reports missing fragments.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def fragments_of_part(part: tuple[int, int], count: int) -> range:
-    """Return the fragments of part ``(i, n)`` of `count` fragments."""
+    """Return the fragment numbers of part ``(i, n)`` of a build with `count` fragments."""
     number, of = part
     return range(number - 1, count, of)
 
@@ -73,11 +73,11 @@ def build_part(
                 if options.progress is not None:
                     options.progress(built, samples, f"{wanted.label}, part {number}/{of}")
             logger.info(
-                "%s: %d %s in part %d/%d, %d built now",
+                "%s: part %d/%d has %d %s, of which this job built %d",
                 wanted.label,
-                len(share),
-                "fragment" if len(share) == 1 else "fragments",
                 number,
                 of,
+                len(share),
+                "fragment" if len(share) == 1 else "fragments",
                 len(unfinished),
             )

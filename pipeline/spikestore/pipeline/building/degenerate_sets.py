@@ -1,7 +1,8 @@
-"""Report legal sets that are probably a mistake: no events, nearly all cropped, one time bin, one class, one channel.
+"""Warnings about feature sets that are valid but probably a mistake, for example because all events have one position.
 
-An empty set is an error unless the caller allows it; the others are committed, with one warning each. For the warnings,
-some of the recordings are read again, to state their times.
+Other examples are no events, mostly cropped events, a single time bin, and a single class. An empty set is an error unless
+the caller allows it; the others are committed, with one warning each. To state the times of recordings in a warning, some
+of the recordings are read again.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from spikestore.store_schemas.specs.operations import CropTime
 logger = logging.getLogger(__name__)
 
 CROPPED_SHARE = 0.9
-"""Share of cropped events above which a warning appears: an intended crop removes the ends of recordings, not nearly all."""
+"""Share of cropped events above which a warning is logged: an intended crop removes the ends of recordings, not most events."""
 
 SAMPLED = 64
-"""Recordings, spread over the source, whose times are read."""
+"""Number of recordings, spread evenly over the source, whose times are read."""
 
 
 _ALLOW_EMPTY = "pass --allow-empty, or set allow_empty = true under [build]"
 
 
 def refuse_empty(manifest: Manifest, label: str, located: LocatedSource, *, allow_empty: bool) -> None:
-    """Raise `SourceError` if no sample of a set has an event; warn instead if `allow_empty`.
+    """Raise `SourceError` if no sample of a set has an event; if `allow_empty` is true, log a warning instead.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def refuse_empty(manifest: Manifest, label: str, located: LocatedSource, *, allo
 def report_degenerate(
     manifest: Manifest, label: str, located: LocatedSource, contents: Sequence[FragmentContent]
 ) -> None:
-    """Log one warning for each property of a set that is legal and probably a mistake.
+    """Log one warning for each property of a set that is valid but probably a mistake.
 
     Parameters
     ----------
@@ -150,7 +151,7 @@ def _why_empty(manifest: Manifest, located: LocatedSource) -> str:
 
 
 def _times_and_crop(manifest: Manifest, located: LocatedSource) -> str:
-    """Return the times of the recordings, the times that the transform keeps, and the options that change this."""
+    """Return a text with the times of the recordings, the times that the transform keeps, and the options to change."""
     times = _times(located)
     frame = manifest.transform.to_frame
     settings = ", ".join(
@@ -160,16 +161,16 @@ def _times_and_crop(manifest: Manifest, located: LocatedSource) -> str:
     )
     crops = [operation for operation in manifest.transform.operations if isinstance(operation, CropTime)]
     if not crops:
-        return f"{times}, to_frame has {settings or frame.mode}. Set these in µs, with the offset of the recorded times"
+        return f"{times}; to_frame has {settings or frame.mode}. Give these in µs, and add the offset of the recorded times"
     kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
     return (
-        f"{times}, crop_time keeps {kept}. If the times have an offset, add it to min and max of crop_time; "
+        f"{times}; crop_time keeps {kept}. If the times have an offset, add it to min and max of crop_time; "
         "if their unit is not µs, set time_factor of a downsample before crop_time"
     )
 
 
 def _times(located: LocatedSource) -> str:
-    """Return the first and the last time of the events as a phrase for messages."""
+    """Return a text with the first and the last time of the events, for messages."""
     with open_reader(located.source, located.root) as reader:
         rows = np.unique(np.linspace(0, len(reader) - 1, min(SAMPLED, len(reader))).astype(int))
         first, last = np.inf, -np.inf

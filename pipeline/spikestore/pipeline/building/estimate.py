@@ -1,4 +1,4 @@
-"""Estimate time and size of a build from a sample of the source, in at most a second or two."""
+"""Estimates of the time and the size of a build, computed within two seconds from its first recordings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.transform import Transform
 
 SAMPLED = 64
-"""Number of recordings in the sample."""
+"""Number of recordings that are transformed for the estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class Estimate:
     Attributes
     ----------
     recordings : int
-        Recordings in the source.
+        Number of recordings in the source.
     fragments : int
-        Tasks.
+        Number of fragments; each is one task.
     seconds : float
-        Time with `workers` workers, without their start.
+        Time with `workers` workers, excluding their start.
     stored_bytes : int
-        Size of the feature set.
+        Size of the feature set in bytes.
     workers : int
         Number of workers that `seconds` assumes.
     """
@@ -49,7 +49,9 @@ class Estimate:
 
 
 def estimate(storage: Storage, located: LocatedSource, transform: Transform, *, workers: int) -> Estimate:
-    """Transform and encode the first recordings of a source, and scale time and size by the number of events.
+    """Return the estimated time and size of a build, by transforming and encoding the first recordings of the source.
+
+    Time and size are scaled by the number of events.
 
     Raises
     ------

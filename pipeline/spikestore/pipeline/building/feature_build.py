@@ -1,4 +1,4 @@
-"""One build: join or start it, run its unfinished fragments, commit."""
+"""One build of a feature set: start or resume it, build the missing fragments, commit the set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVENT_COLUMNS = ("n_events", "n_cropped", "n_dropped")
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """Requested properties of a new build; an unfinished build keeps its own plan.
+    """Properties of a new build; a build that is resumed keeps the properties in its plan.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class BuildRequest:
     fragment_samples : int, optional
         Rows per fragment.
     restart : bool
-        Start a new build instead of joining an unfinished one.
+        Start a new build instead of resuming an unfinished one.
     """
 
     workers: int = 1
@@ -63,7 +63,7 @@ def layout_of_source(located: LocatedSource, transform: Transform) -> Layout:
 
 
 def look_into(located: LocatedSource, transform: Transform) -> tuple[Layout, int]:
-    """Return the layout and the number of events of a source; raise as `layout_of_source`."""
+    """Return the layout and the number of events of a source; errors are those of `layout_of_source`."""
     with open_reader(located.source, located.root) as reader:
         return _layout(reader, located, transform), int(reader.n_events().sum())
 
@@ -71,7 +71,7 @@ def look_into(located: LocatedSource, transform: Transform) -> tuple[Layout, int
 def open_build(
     storage: Storage, located: LocatedSource, transform: Transform, request: BuildRequest
 ) -> Build:
-    """Join the unfinished build of a feature set, or start a new one.
+    """Return the unfinished build of a feature set to resume it, or start a new build.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def open_build(
 
 
 def refuse_unfinished(build: Build, label: str) -> None:
-    """Raise `StoreError` if a fragment has no record yet."""
+    """Raise `StoreError` if a fragment of the build is not finished."""
     unfinished = build.unfinished()
     if unfinished:
         some = ", ".join(map(str, unfinished[:10])) + (" …" if len(unfinished) > 10 else "")
@@ -136,15 +136,15 @@ def build_features(
     allow_empty: bool = False,
     progress: Progress,
 ) -> FeatureSet:
-    """Run the unfinished fragments of a build, commit it, and return the feature set.
+    """Build the unfinished fragments, commit the feature set, and return it.
 
-    An interrupted run resumes: finished fragments are reused.
+    Fragments that an interrupted build has stored are reused.
 
     Raises
     ------
     SourceError
-        The recordings cannot be used; or the set is empty and `allow_empty` is False: then the fragments are kept and
-        nothing is committed.
+        The recordings cannot be used; or the set is empty and `allow_empty` is False. In the second case the fragments
+        are kept, but nothing is committed.
     StoreError
         The store cannot be written to, is full, or has an object that contradicts this build.
     """

@@ -1,4 +1,4 @@
-"""Options of a build; no option changes the result."""
+"""Options of a build. They do not change the resulting feature set."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PART = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """Options of a build; no option changes the result.
+    """Options of a build. They do not change the resulting feature set.
 
     Attributes
     ----------
     workers : int, optional
-        Local worker processes; by default one per core, 0 runs in this process.
+        Number of local worker processes, by default one per core; with 0, this process builds the fragments itself.
     scheduler : str, optional
         Address of a running Dask scheduler, to use instead of local workers.
     fragment_samples : int, optional
@@ -32,16 +32,16 @@ class BuildOptions:
     restart : bool
         Start a new build instead of resuming an unfinished one.
     executor : {"auto", "fused", "tonic"}
-        Implementation of the transform; the samples are the same. ``auto`` is ``fused`` where it supports the
+        Code that computes the transform; all compute the same samples. ``auto`` is ``fused`` if it supports the
         transform, else plain NumPy.
     part : tuple of int and int, optional
-        ``(i, n)``: build only part i of n, from 1, and commit nothing. For job arrays.
+        ``(i, n)``: build only part i of n, counted from 1, and commit nothing; for job arrays.
     finalise : bool
         Compute nothing: commit the fragments of all parts, or report which are missing.
     allow_empty : bool
-        Accept a set without any event in a time bin; otherwise this is an error.
+        Accept a set without any event in a time bin; otherwise such a set is an error.
     upstreams : tuple of str
-        Stores to search before anything is computed; those of a recipe follow.
+        Stores to search before a set is computed; those of a recipe are searched after these.
     progress : callable, optional
         Called as ``progress(samples_done, samples_total, label)``.
     copy_progress : callable, optional

@@ -20,7 +20,7 @@ from spikestore.store_schemas.errors import SourceError, UsageError
 
 
 class TonicDataset(Protocol):
-    """A data set of Tonic, for type checkers."""
+    """Protocol of a Tonic data set; only type checkers use it."""
 
     location_on_system: str
     """Folder of the data set."""
@@ -69,7 +69,7 @@ def preprocess(
 ) -> FeatureSet | dict[str, FeatureSet] | None:
     """Return the feature sets of a recipe or a data set; compute those that neither the store nor an upstream has.
 
-    If the recipe has a lock and the store or an upstream has the pinned sets, no recordings are needed.
+    The recordings are not needed if the recipe has a lock, and the store or an upstream has the sets in the lock.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def preprocess(
     lock : str or Path, optional
         The lock of a recipe; by default next to the recipe, and none for a shipped recipe.
     workers : int, optional
-        Short for ``options=BuildOptions(workers=…)``.
+        Number of worker processes; the same as ``options=BuildOptions(workers=…)``.
     options : BuildOptions, optional
         Options of the build: workers, scheduler, part, …
 
@@ -148,7 +148,7 @@ def preprocess(
 def preprocess_recipe(
     recipe: OpenedRecipe, store: Store, name: str, options: BuildOptions, *, move: bool = False
 ) -> dict[str, FeatureSet]:
-    """Return the feature sets of a recipe by split, and set the name; see `preprocess`."""
+    """Return the feature sets of a recipe by split, and point the name at them; see `preprocess`."""
     options = options.with_recipe(recipe)
     requested = recipe.requested_sets()
     named = _named_sets(requested)
@@ -165,7 +165,7 @@ def preprocess_recipe(
 
 
 def _named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, NamedSet]:
-    """Return the sets by split for `Store.refuse_move`; a locked set is unknown until it is found."""
+    """Return the requested sets by split, for `Store.refuse_move`; sets that only the lock identifies are left out."""
     return {
         wanted.split: NamedSet(wanted.address, wanted.located.source)
         for wanted in requested
@@ -176,7 +176,7 @@ def _named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, Name
 def build_sets(
     requested: Sequence[RequestedSet | LockedSet], store: Store, options: BuildOptions
 ) -> dict[str, FeatureSet]:
-    """Return each set by split, from the store, an upstream or a new build; with ``part`` only complete sets.
+    """Return the sets by split: from the store, from an upstream, or newly built; with ``part``, only complete sets.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def _build(
     from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, executor_for
 
     def silent(done: int, total: int, label: str) -> None:
-        """Ignore progress."""
+        """Do nothing; the default progress callback."""
 
     built: dict[str, FeatureSet] = {}
     seconds = 0.0

@@ -1,1 +1,1 @@
-"""Sub-commands that fill a store; heavy imports are inside the functions."""
+"""Sub-commands that fill a store. Their functions import large packages when they run."""

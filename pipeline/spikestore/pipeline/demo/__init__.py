@@ -1,1 +1,1 @@
-"""Demo data: artificial recordings in the layout of Spiking Speech Commands."""
+"""Demo data: artificial recordings in the file layout of Spiking Speech Commands."""

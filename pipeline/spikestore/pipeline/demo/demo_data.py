@@ -1,4 +1,4 @@
-"""Files of the demo data: speech-like recordings in the exact file layout of Spiking Speech Commands.
+"""Files of the demo data: speech-like recordings with the same file layout as Spiking Speech Commands.
 
 1. Each recording has its own seed (seed, split, number): a small set is the beginning of a large one, and a file always
    has the same bytes.

@@ -1,18 +1,17 @@
-"""Words, voices and the cochlea of the demo data: how one artificial recording is drawn.
+"""Words, voices and cochlea of the demo data: functions that draw one artificial recording.
 
-1. A *word* is a string of sounds. Each sound has four resonances (three formants and a hiss) on the cochlea's
-   axis; from one sound to the next they glide. Twenty of the words are pairs of mirror images in time (``on``
-   and ``off``, ``left`` and ``right``): summed over time such a pair is alike, only the order tells it apart.
-2. A *voice*, one per speaker, shifts and stretches the resonances and has a pitch, a tempo and a breath.
-3. A recording is one utterance: the voice says the word, with sloppiness of its own, at some instant of a
-   recording of 0.8 to 1.2 s, over background noise.
-4. This gives a rate map over (time, place). Events are drawn from it: first sorted times, from the rate
-   summed over places and the pulses of the pitch, then a place for each, from the rates at that time. Only
-   plain uniform numbers are ever sorted, and no grid shows in the times.
+1. A *word* is a sequence of sounds. Each sound has four resonances (three formants and a hiss) at places along the cochlea;
+   between two sounds, the places move continuously. Twenty of the words are pairs that are mirror images in time, such
+   as ``on`` and ``off``: both have the same sum over time, so a network must use the order to distinguish them.
+2. A *voice*, one per speaker, shifts and stretches the places of the resonances, and has a pitch, a tempo and a share of
+   noise.
+3. A recording of 0.8 to 1.2 s has one utterance of a word, at a random time, with random deviations and with background
+   noise.
+4. The utterance is a map of rates over (time, place), from which events are drawn: first the sorted times of all events,
+   from the rate summed over places and the pulses of the pitch; then a place for each event, from the rates at its time.
 
-The trade-off: resonances are squared Lorentz curves and spreads are polynomials, because sums, products and
-quotients are the same to the last bit on every machine, which ``exp`` and ``log`` are not, and the bytes of
-the demo data must be reproducible.
+Resonances are squared Lorentz curves, and random factors are polynomials of normal numbers: the demo data must have the
+same bytes on every machine, and only sums, products and quotients do, while ``exp`` and ``log`` do not.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import numpy.typing as npt
 __all__ = ["N_CHANNELS", "WORDS", "Recording", "Voice", "draw_recording", "draw_voice"]
 
 N_CHANNELS = 700
-"""Channels of the cochlea, as in SSC and SHD."""
+"""Number of channels of the cochlea, as in SSC and SHD."""
 
 WORDS: dict[str, str] = {
     "backward": "uri",
@@ -65,15 +64,15 @@ WORDS: dict[str, str] = {
     "yes": "ies",
     "zero": "sio",
 }
-"""The 35 words of Speech Commands v2 in alphabetical order (a label is the rank), each with its sounds.
+"""The 35 words of Speech Commands v2 in alphabetical order, each with its sounds; a label is the position in this order.
 
-The sounds are ours and not the words' own: backward and forward, cat and dog, follow and learn, go and stop,
-happy and sheila, left and right, no and yes, off and on, seven and six, down and up are mirror images.
+The sounds are not those of the real words: backward and forward, cat and dog, follow and learn, go and stop,
+happy and sheila, left and right, no and yes, off and on, seven and six, down and up are mirror images in time.
 """
 
 
 class _Sound(NamedTuple):
-    """One sound: places of three formants and the hiss, from 0 (low) to 1 (high end), and their loudness."""
+    """One sound: places of three formants and the hiss, from 0 (low) to 1 (high end of the cochlea), and their loudness."""
 
     places: tuple[float, float, float, float]
     loudness: tuple[float, float, float, float]
@@ -93,26 +92,26 @@ _SOUNDS = {
 }
 _HISS = 3
 _WIDTHS = (0.024, 0.030, 0.034, 0.085)
-"""Half width of each resonance, in fractions of the cochlea."""
+"""Half width of each resonance, as a fraction of the cochlea's length."""
 
 _ROW = 0.005
-"""Height of a row of the rate map: s."""
+"""Duration of one row of the rate map, in s."""
 _STEPS_PER_ROW = 5
-"""Steps of the pitch's pulses within a row."""
+"""Number of time steps per row in which the pulses of the pitch are computed."""
 _PLACES = 140
-"""Columns of the rate map; each stands for five neighbouring channels."""
+"""Number of columns of the rate map; each column has five neighbouring channels."""
 _PLACE_AXIS = (np.arange(_PLACES) + 0.5) / _PLACES
 
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """A quantity that varies: its mean, and its standard deviation as a fraction of the mean."""
+    """Mean of a random quantity, and its standard deviation as a fraction of the mean."""
 
     mean: float
     spread: float
 
     def draw(self, z: float) -> float:
-        """Value at `z` standard deviations from the mean."""
+        """Return the value that is `z` standard deviations above the mean."""
         return self.mean * (1 + self.spread * z)
 
 
@@ -130,26 +129,26 @@ _UTTERANCE_SHIFT = 0.012
 _FORMANT_SHIFT = 0.020
 _KNOT_SHIFT = 0.06
 _QUARTER_EVENTS = _Range(9.3675, 0.09)
-"""Fourth root of the number of events: (1 + z s / 4)⁴ is a log-normal spread of s for all that matters."""
+"""Fourth root of the number of events: the fourth power of a normal number is nearly log-normal."""
 
 
 class Voice(NamedTuple):
-    """What all recordings of one speaker share.
+    """Parameters of one speaker, the same in all of the speaker's recordings.
 
     Attributes
     ----------
     stretch : float
-        Factor on the places of all resonances (length of the vocal tract).
+        Factor for the places of all resonances; it stands for the length of the vocal tract.
     shift : float
-        Added to the places of all resonances, in fractions of the cochlea.
+        Number added to the places of all resonances, as a fraction of the cochlea's length.
     tempo : float
-        Factor on the duration of words.
+        Factor for the duration of words.
     pitch : float
-        Hz.
+        Frequency of the voice, in Hz.
     breath : float
         Share of background noise in the rates.
     width : float
-        Factor on the widths of all resonances.
+        Factor for the widths of all resonances.
     """
 
     stretch: float
@@ -166,9 +165,9 @@ class Recording(NamedTuple):
     Attributes
     ----------
     times : numpy.ndarray
-        float16, shape (n_events,), seconds, non-decreasing.
+        Times in s, not decreasing: float16, shape (n_events,).
     units : numpy.ndarray
-        uint16, shape (n_events,), channels from 0 to 699.
+        Channels from 0 to 699: uint16, shape (n_events,).
     """
 
     times: npt.NDArray[np.float16]
@@ -176,17 +175,12 @@ class Recording(NamedTuple):
 
 
 def draw_voice(rng: np.random.Generator) -> Voice:
-    """Draw one speaker.
+    """Return a random voice of one speaker.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of chance, for this speaker alone.
-
-    Returns
-    -------
-    Voice
-        The speaker's voice.
+        Random numbers of this speaker; no other speaker may use them.
     """
     z = _normal(rng, 6)
     return Voice(
@@ -200,21 +194,21 @@ def draw_voice(rng: np.random.Generator) -> Voice:
 
 
 def draw_recording(rng: np.random.Generator, word: str, voice: Voice) -> Recording:
-    """Draw one recording of a word.
+    """Return a random recording of a word.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of chance, for this recording alone.
+        Random numbers of this recording; no other recording may use them.
     word : str
         One of `WORDS`.
     voice : Voice
-        Who speaks.
+        Voice of the speaker.
 
     Returns
     -------
     Recording
-        About 8,000 events (3,000 to 16,000); the last one, at 0.8 to 1.2 s, is the recording's end.
+        About 8,000 events (3,000 to 16,000). The time of the last event, 0.8 to 1.2 s, is the end of the recording.
     """
     duration = float(rng.uniform(0.805, 1.195))
     rates, voicing = _draw_rates(rng, WORDS[word], voice, duration)
@@ -224,30 +218,30 @@ def draw_recording(rng: np.random.Generator, word: str, voice: Voice) -> Recordi
 
 
 def _normal(rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
-    """Draw standard normal numbers, float64, shape (size,), clipped: nobody is that far from the mean."""
+    """Return standard normal numbers, clipped to ±2.5 to avoid extreme voices: float64, shape (size,)."""
     return np.clip(rng.standard_normal(size), -2.5, 2.5)
 
 
 def _draw_rates(
     rng: np.random.Generator, sounds: str, voice: Voice, duration: float
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Draw an utterance as rates and voicing.
+    """Return the rates of a random utterance over time and place, and how much of each row is voiced.
 
     Returns
     -------
     rates : numpy.ndarray
-        float32, shape (n_rows, places), any unit.
+        Rates, up to a common factor: float32, shape (n_rows, places).
     voicing : numpy.ndarray
-        float64, shape (n_rows,), from 0 (hiss or silence) to 1 (vowel).
+        Numbers from 0 (hiss or silence) to 1 (vowel): float64, shape (n_rows,).
     """
     n_rows = int(np.ceil(duration / _ROW))
     length = min(_WORD_SECONDS.draw(_normal(rng, 1)[0]) * voice.tempo, duration - 0.10)
-    # The word ends within the first second: what comes later is cropped by the usual transform.
+    # The word ends within the first second, because the usual transform crops later events.
     room = max(min(duration, 1.0) - length - 0.06, 0.0)
     begin = 0.04 + room * float(rng.random())
     phase = ((np.arange(n_rows) + 0.5) * _ROW - begin) / length
 
-    # Each sound is held between two knots; from its last to the next one's first, everything glides.
+    # Each sound is constant between its two knots; between the knots of two sounds, all values are interpolated.
     sound = np.repeat(np.arange(len(sounds)), 2)
     knots = (sound + np.tile([0.30, 0.70], len(sounds))) / len(sounds)
     knots = np.sort(knots + _KNOT_SHIFT / len(knots) * _normal(rng, len(knots)))
@@ -266,7 +260,7 @@ def _draw_rates(
         scale = 1 / (width * voice.width)
         heights[k] = np.interp(phase, knots, loudness[:, k]) * envelope
         centres = np.interp(phase, knots, places[:, k]) * scale
-        # height / (1 + ((place - centre) / width)²)², in place: a third of all the time that a set takes.
+        # height / (1 + ((place - centre) / width)²)², computed in place: it takes a third of the total time.
         term = np.subtract.outer(centres.astype(np.float32), (_PLACE_AXIS * scale).astype(np.float32))
         term *= term
         term += 1
@@ -275,7 +269,7 @@ def _draw_rates(
         rates += term
     formants = heights[:_HISS].sum(axis=0)
     voicing = formants / (formants + heights[_HISS] + 0.05)
-    # Background, flat over time and places. By cumsum, whose order of additions is fixed; that of sum is not.
+    # Background, constant over time and places. cumsum has a fixed order of additions, sum does not.
     loud = float(np.cumsum(rates, dtype=np.float64)[-1])
     rates += np.float32(loud * voice.breath / (1 - voice.breath) / rates.size)
     return rates, voicing
@@ -289,13 +283,13 @@ def _draw_events(
     duration: float,
     n_events: int,
 ) -> Recording:
-    """Draw `n_events` events from a rate map of shape (n_rows, places); pitch in Hz, duration in s."""
+    """Return a recording with `n_events` events, drawn from rates of shape (n_rows, places); pitch in Hz, duration in s."""
     n_rows = rates.shape[0]
     cumulative = np.cumsum(rates, dtype=np.float64)
     row_end = cumulative[_PLACES - 1 :: _PLACES]
     row_mass = np.diff(row_end, prepend=0.0)
 
-    # Voiced rows fire with the pitch, more in the first third of each cycle.
+    # In voiced rows, the rate follows the pitch: it is higher in the first third of each cycle.
     ticks = np.arange(n_rows * _STEPS_PER_ROW + 1) * (_ROW / _STEPS_PER_ROW)
     pulses = np.where((ticks[:-1] * pitch) % 1.0 < 0.35, 2.0, 0.45)
     depth = np.repeat(voicing, _STEPS_PER_ROW)
@@ -305,11 +299,11 @@ def _draw_events(
 
     draws = np.sort(rng.random(n_events)) * mass_end[-1]
     times = np.minimum(np.interp(draws, mass_end, ticks), duration)
-    # A recording ends with its microphone, not with a lull in the noise.
+    # The last event is exactly at the end of the recording.
     times[-1] = duration
     row = np.minimum((times / _ROW).astype(np.int64), n_rows - 1)
     target = row_end[row] - rng.random(n_events) * row_mass[row]
-    # The clip is for a target that rounding put beyond its row.
+    # Rounding may move a target out of its row, hence the clip.
     place = np.clip(np.searchsorted(cumulative, target) - row * _PLACES, 0, _PLACES - 1)
     channels = N_CHANNELS // _PLACES
     unit = place * channels + rng.integers(0, channels, n_events)

@@ -1,1 +1,1 @@
-"""Execution: fragment tasks, and the schedulers that run them."""
+"""Execution: the task that builds one fragment, and the schedulers that run these tasks."""

@@ -1,7 +1,7 @@
 """The task of a build: read the recordings of one fragment, transform them, and store the fragment.
 
-Dask may run a task in any worker, in any order and more than once: all writes are put-if-absent, and a stored fragment
-costs one look-up.
+Dask may run a task in any worker, in any order and more than once. Therefore all writes are put-if-absent, and the task of
+a stored fragment only looks up its record.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class FragmentJob:
         return self.build.plan
 
     def only(self, fragment: int) -> FragmentJob:
-        """Return a copy with only the recordings of one fragment, to send to a worker."""
+        """Return a copy that contains the recordings of one fragment only, to send to a worker."""
         return replace(self, located=self.located.part(self.plan.rows(fragment)))
 
 
@@ -183,7 +183,7 @@ def transform_rows(
 
 
 def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:
-    """Return the rows of a block; a skipped row is all zeros with `SKIPPED_LABEL`."""
+    """Return the columns of a block's samples; a skipped row has 0 in every column and the label `SKIPPED_LABEL`."""
     good = np.ones(len(block), bool)
     good[[row - block.first_row for row in samples.errors]] = False
     extras = {

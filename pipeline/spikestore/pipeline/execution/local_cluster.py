@@ -37,10 +37,10 @@ _SIGKILL = getattr(signal, "SIGKILL", None)
 """None on Windows, which has no signal 9."""
 
 _REPLACEMENTS = 20
-"""Replacements of one worker: a limit for workers that cannot start, because Dask itself retries a fragment only four times."""
+"""Maximum number of replacements of one worker: Dask limits how often it retries a fragment, but not failed starts of workers."""
 
 _WARNED_ENDS = 3
-"""Ends of one worker that are logged as warnings: workers that cannot start end 20 times in a few seconds."""
+"""Number of unexpected ends of one worker that are logged as warnings; later ones are not, because they may follow quickly."""
 
 _FOR_LONG_TASKS = {
     # Tasks are few and long: no profile with a hundred stacks a second.
@@ -49,7 +49,7 @@ _FOR_LONG_TASKS = {
 
 
 class WorkerProcesses:
-    """Processes of local workers: prepared ones that wait for a specification, and running workers.
+    """Starts the processes of local workers; prepared processes wait until they become workers.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def how_it_ended(returncode: int) -> str:
-    """Describe how a process ended; Linux ends a process with signal 9 if memory runs out."""
+    """Return a text that describes how a process ended. Linux ends a process with signal 9 if memory runs out."""
     if returncode >= 0:
         return f"status {returncode}"
     return f"signal {-returncode}{': out of memory?' if -returncode == _SIGKILL else ''}"
@@ -118,7 +118,7 @@ def how_it_ended(returncode: int) -> str:
 
 @contextlib.contextmanager
 def worker_processes(count: int, environment: Mapping[str, str]) -> Iterator[WorkerProcesses]:
-    """Start `count` waiting worker processes; those still waiting are killed at the end of the block.
+    """Start `count` prepared worker processes; the end of the ``with`` block kills those that no worker has used.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def _end_with_parent() -> None:
 
 
 def _numba_without_blas() -> None:
-    """Import numba without SciPy, which it loads only to look for BLAS: no kernel multiplies matrices."""
+    """Import numba but not SciPy: numba would import SciPy only to find BLAS, which no kernel uses."""
     sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # makes its import fail
     try:
         importlib.import_module("numba.np.arraymath")

@@ -201,7 +201,7 @@ class _Absence:
         self._next_look = time.monotonic() + _CLUSTER_POLL_SECONDS
 
     def look(self) -> None:
-        """Count the workers, at most once a second; warn when the last worker is lost.
+        """Count the workers, at most once a second; log a warning when the last worker is lost.
 
         Raises
         ------
@@ -235,13 +235,13 @@ class _Absence:
 def open_scheduler(
     workers: int | None = None, scheduler: str | None = None, *, seconds: float = math.inf
 ) -> Iterator[Scheduler]:
-    """Start a scheduler, or connect to one; processes that were started end with the block.
+    """Start a scheduler, or connect to one; the end of the ``with`` block ends the processes that it started.
 
     Parameters
     ----------
     workers : int, optional
-        Local worker processes; 0 runs all tasks in this process. By default one per core, or as many threads of this
-        process if these finish sooner (`threads_suffice`).
+        Number of local worker processes; with 0, all tasks run in this process. By default one per core, or the same
+        number of threads if these finish sooner (`threads_suffice`).
     scheduler : str, optional
         Address of a running Dask scheduler, to use instead of local workers.
     seconds : float
@@ -250,7 +250,7 @@ def open_scheduler(
     Raises
     ------
     UsageError
-        Both were given, or `workers` is negative.
+        `workers` and `scheduler` are both given, or `workers` is negative.
     WorkerError
         The scheduler cannot be reached, or no worker starts.
     """
@@ -285,7 +285,7 @@ def _build_in_worker(job: FragmentJob, fragment: int) -> FragmentReport:
 
 
 def threads_suffice(seconds: float, cores: int) -> bool:
-    """Return whether threads finish `seconds` of work of one core sooner than worker processes, start included."""
+    """Return whether threads finish sooner than worker processes and their start; `seconds` is the time on one core."""
     return seconds / min(cores, THREADS_WORTH) < CLUSTER_START + seconds / cores
 
 

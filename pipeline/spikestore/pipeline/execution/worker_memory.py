@@ -1,4 +1,4 @@
-"""Keep freed memory in a worker for the arrays of its next task.
+"""Setting of malloc that keeps freed memory in a worker process, for the arrays of its next task.
 
 Dask's nannies set ``MALLOC_TRIM_THRESHOLD_`` to 64 KiB. With this value glibc returns memory to the system at once, and the
 page faults of each new array cost more than the rest of a build.
@@ -21,7 +21,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 @functools.cache
 def keep_memory() -> bool:
-    """Set both thresholds for this process, once; return False without glibc or if glibc rejects them."""
+    """Set both malloc thresholds for this process, once; return False if there is no glibc or it rejects them."""
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt

@@ -1,1 +1,1 @@
-"""Recipes: reading, locking and resolving them."""
+"""Recipes: read a recipe and its lock, and find out which of its feature sets exist."""

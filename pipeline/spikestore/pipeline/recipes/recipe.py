@@ -45,16 +45,16 @@ class RecipeSource(Spec):
 
 
 class RecipeBuild(Spec):
-    """The table ``[build]``: how to build; no field changes the result."""
+    """The table ``[build]``: options of the build, which do not change the resulting feature sets."""
 
     workers: Count | None = None
-    """Worker processes; by default one per core, 0 runs in the calling process."""
+    """Number of worker processes, by default one per core; with 0, the calling process does the work."""
     fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)] | None = None
     """Samples per fragment, a multiple of 64; one task writes one fragment."""
     allow_empty: bool = False
-    """Accept a set without any event in a time bin; otherwise this is an error."""
+    """Accept a set without any event in a time bin; otherwise such a set is an error."""
     executor: ExecutorName = "auto"
-    """Implementation of the transform; the manifest records it as provenance."""
+    """Code that computes the transform; the manifest records it as provenance."""
 
 
 class Recipe(Spec):
@@ -65,7 +65,7 @@ class Recipe(Spec):
     max_bins: Size = DEFAULT_MAX_BINS
     """A recording with more time bins is an error."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
-    """Stores to search, in order, before anything is computed; a folder is relative to the recipe's folder."""
+    """Stores to search, in order, before a set is computed; a relative folder is relative to the recipe's folder."""
     source: RecipeSource
     transform: Chain
     """Operations, ``[[transform]]`` tables in order."""

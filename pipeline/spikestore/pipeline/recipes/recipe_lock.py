@@ -1,4 +1,4 @@
-"""The lock of a recipe: keys and digests of its feature sets, to find them without the recordings.
+"""The lock of a recipe: a file with the keys and digests of its feature sets, to find them without the recordings.
 
 The lock is a file next to the recipe (``mine.toml`` → ``mine.lock``) and belongs in version control. A shipped recipe gets no
 lock unless the caller passes a path.
@@ -39,7 +39,7 @@ class RecipeLock(Spec):
 
 
 def lock_path(recipe: Path) -> Path:
-    """Return the default path of the lock of a recipe: next to it."""
+    """Return the default path of the lock of a recipe: in the same folder, with the suffix ``.lock``."""
     return recipe.with_suffix(".lock")
 
 
@@ -60,7 +60,7 @@ class LockFile:
 
     @classmethod
     def of(cls, recipe: Path | None, chosen: str | Path | None = None) -> LockFile:
-        """Return the lock file of a recipe: `chosen`, else the file next to the recipe, read-only for a shipped recipe.
+        """Return the lock file of a recipe: `chosen`, or else the file next to the recipe, which is read-only if shipped.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class LockFile:
                 )
 
     def update(self, lock: RecipeLock | None, pins: Mapping[str, Pin]) -> None:
-        """Write `pins` to the lock if they changed; warn of each pin that is replaced."""
+        """Write `pins` to the lock if they changed; log a warning for each pin that is replaced."""
         if not self.writable or self.path is None or (lock is not None and lock.splits == pins):
             return
         for split, old in lock.splits.items() if lock is not None else ():

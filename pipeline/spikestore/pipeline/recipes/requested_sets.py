@@ -23,7 +23,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 @dataclass(frozen=True, slots=True)
 class RequestedSet:
-    """A requested feature set whose recordings exist.
+    """A feature set that a recipe or a data set requests, and whose recordings exist.
 
     Attributes
     ----------
@@ -138,7 +138,7 @@ def _spec(transform: object) -> Transform:
 
 
 def data_folder(recipe: Recipe, *, origin: Path | None, data: str | Path | None = None) -> Path | None:
-    """Return the folder with a recipe's recordings: `data`, else the recipe's; None without either. It need not exist."""
+    """Return the folder with a recipe's recordings: `data`, or else the recipe's, or else None. It need not exist."""
     if data is not None:
         return Path(data)
     return None if recipe.source.data is None else beside(recipe.source.data, origin)

@@ -1,4 +1,4 @@
-"""The recipes that spikestore ships, and the choice of a recipe by name, file or recordings."""
+"""The recipes that spikestore ships, and the choice of a recipe by its name, its file or the recordings."""
 
 from __future__ import annotations
 

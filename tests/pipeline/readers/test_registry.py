@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pipeline import small_data_sets
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
 from tests.pipeline.event_files import (
     DVSGESTURE_FOLDERS,
@@ -37,7 +38,7 @@ from spikestore.store_schemas.specs.source import Source
 
 TREES = {"NMNIST": NMNIST_FOLDERS, "DVSGesture": DVSGESTURE_FOLDERS}
 WRITE: dict[str, Callable[[Path], Path]] = {"NMNIST": write_nmnist, "DVSGesture": write_dvsgesture}
-KNOWN = "DVSGesture, NMNIST, SHD, SSC"
+KNOWN = ", ".join(DATASETS)
 ALL = [(dataset, split) for dataset, splits in SPLITS.items() for split in splits]
 
 
@@ -48,7 +49,12 @@ def touch(path: Path, content: bytes = b"") -> Path:
 
 
 def test_names_are_tonics() -> None:
-    expected = {**SPLITS, "NMNIST": ("train", "test"), "DVSGesture": ("train", "test")}
+    expected = {
+        **SPLITS,
+        **small_data_sets.SPLITS,
+        "NMNIST": ("train", "test"),
+        "DVSGesture": ("train", "test"),
+    }
     assert {name: splits_of(name) for name in DATASETS} == expected
 
 
@@ -60,7 +66,7 @@ READERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", READERS)
 def test_the_registry_and_the_reader_agree_on_name_and_version(name: str) -> None:
     dataset, reader = DATASETS[name], READERS[name]
     assert (dataset.reader, dataset.reader_version) == (reader.name, reader.version)
@@ -112,7 +118,10 @@ def test_neither_dataset(tmp_path: Path) -> None:
         find_dataset(tmp_path)
     message = str(caught.value)
     assert str(tmp_path) in message
-    assert "SHD has shd_train.h5, shd_test.h5; SSC has ssc_train.h5, ssc_valid.h5, ssc_test.h5" in message
+    assert (
+        "\n  SHD: shd_train.h5, shd_test.h5\n  SSC: ssc_train.h5, ssc_valid.h5, ssc_test.h5\n  STMNIST: "
+        in message
+    )
     assert "unpack" not in message
 
 
@@ -157,7 +166,7 @@ def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:
     [
         ("ssc", "train", f"no dataset is called 'ssc', did you mean 'SSC'? known: {KNOWN}"),
         ("SDH", "train", f"no dataset is called 'SDH', did you mean 'SHD'? known: {KNOWN}"),
-        ("POKERDVS", "train", f"no dataset is called 'POKERDVS'; known: {KNOWN}"),
+        ("EBSSA", "train", f"no dataset is called 'EBSSA', did you mean 'SSC'? known: {KNOWN}"),
         (
             "SSC",
             "validation",
@@ -302,7 +311,7 @@ def test_open_reader_of_another_version(located: tuple[Source, Path]) -> None:
         with pytest.raises(UsageError, match="this spikestore has cochlea-hdf5 version 1"):
             open_reader(source.model_copy(update=change), root)
     with pytest.raises(UnknownNameError):
-        open_reader(source.model_copy(update={"dataset": "POKERDVS"}), root)
+        open_reader(source.model_copy(update={"dataset": "EBSSA"}), root)
     with pytest.raises(UsageError, match="this spikestore has nmnist-bin version 1"):
         open_reader(source.model_copy(update={"dataset": "NMNIST"}), root)
 

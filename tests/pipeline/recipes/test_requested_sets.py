@@ -86,7 +86,7 @@ def test_no_folder_at_all() -> None:
 @pytest.mark.parametrize(
     ("source", "path", "words"),
     [
-        ({"dataset": "POKERDVS"}, "source.dataset", ["POKERDVS", "DVSGesture, NMNIST, SHD, SSC"]),
+        ({"dataset": "EBSSA"}, "source.dataset", ["EBSSA", "POKERDVS, SHD, SSC, STMNIST"]),
         ({"dataset": "ssc"}, "source.dataset", ["did you mean 'SSC'?"]),
         ({"splits": ["valdi"]}, "source.splits", ["valdi", "train, valid, test"]),
         ({"dataset": "SHD", "splits": ["train", "valid"]}, "source.splits", ["valid", "train, test"]),

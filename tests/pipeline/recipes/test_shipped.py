@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from tests.pipeline import small_data_sets
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
 from tests.pipeline.event_files import write_dvsgesture
 from tonic import transforms
 
+from spikestore.pipeline import preprocess
 from spikestore.pipeline.commands.preprocess import RecipeArgument
 from spikestore.pipeline.readers.registry import DATASETS
 from spikestore.pipeline.recipes.recipe import load_recipe
@@ -20,7 +22,20 @@ from spikestore.store_schemas.errors import SourceNotFoundError, UsageError
 
 def test_there_is_demo_and_one_for_each_data_set() -> None:
     """demo, and one under the name of every data set that has a reader."""
-    assert list(shipped_recipes()) == ["demo", "dvsgesture", "nmnist", "shd", "ssc"]
+    assert list(shipped_recipes()) == [
+        "asldvs",
+        "demo",
+        "dvsgesture",
+        "dvslip",
+        "ncaltech101",
+        "ncars",
+        "nmnist",
+        "ntidigits18",
+        "pokerdvs",
+        "shd",
+        "ssc",
+        "stmnist",
+    ]
     assert {name.lower() for name in DATASETS} < set(shipped_recipes())
     assert get_args(RecipeArgument)[1].help.endswith(f": {', '.join(shipped_recipes())}.")
 
@@ -62,6 +77,20 @@ def test_those_of_event_cameras(name: str, dataset: str, chain: list[Any]) -> No
     recipe = load_recipe(shipped_recipes()[name])
     assert recipe.transform_spec().key == transform_from_tonic(transforms.Compose(chain)).key
     assert (recipe.source.dataset, recipe.source.splits) == (dataset, ("train", "test"))
+
+
+@pytest.mark.parametrize("name", small_data_sets.WRITE)
+def test_recipes_fit_their_recordings(tmp_path: Path, name: str) -> None:
+    """Every event of small recordings lies on the sensor of the shipped recipe; splits are all there are."""
+    small_data_sets.WRITE[name](tmp_path)
+    recipe = choose_recipe(None, str(tmp_path))
+    assert recipe == shipped_recipes()[name.lower()]
+    sets = preprocess(recipe, data=tmp_path, store=tmp_path / "store", workers=0)
+    assert tuple(sets) == small_data_sets.SPLITS[name]
+    for features in sets.values():
+        counts = features.manifest.events
+        assert (counts.n_cropped, counts.n_dropped, features.manifest.skipped) == (0, 0, ())
+        assert int(features.read().value.sum()) == counts.n_events > 0
 
 
 def test_a_file_goes_before_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +140,7 @@ def test_nothing_to_choose_from(tmp_path: Path) -> None:
     """Neither recipe nor data, or data of no kind: the message lists what there is, or was looked for."""
     with pytest.raises(
         UsageError,
-        match=r"demo, dvsgesture, nmnist, shd, ssc\), or --data FOLDER with files of DVSGesture, NMNIST, SHD or SSC",
+        match=r"asldvs, demo, .*, ssc, stmnist\), or --data FOLDER with files of ASLDVS, .*, SSC or STMNIST",
     ):
         choose_recipe(None, None)
     with pytest.raises(SourceNotFoundError, match=r"ssc_train\.h5"):

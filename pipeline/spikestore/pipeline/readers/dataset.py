@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.split_files import FileTree, SplitFiles
@@ -34,14 +35,18 @@ class TonicClass:
     module : str
         Where it is: ``tonic.datasets.<module>``.
     label_of : callable, optional
-        Returns the label of a file by its name, where each file is a recording.
+        Returns the target of a file by its name, where each file is a recording.
     options : tuple of str
         Arguments that change the events that the class reads: only their default, False, has a reader.
+    split_of : callable, optional
+        Returns the split of an object of the class, where this is neither told by a file's name nor by an attribute ``train``;
+        raises ValueError with the reason why the object has no reader.
     """
 
     module: str
-    label_of: Callable[[str], int] | None = None
+    label_of: Callable[[str], int | str] | None = None
     options: tuple[str, ...] = ()
+    split_of: Callable[[Any], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +66,10 @@ class Dataset:
         Where the files of each split are, training first.
     open : callable
         Opens a source.
-    licence : str
-        Licence of the recordings, as their authors publish them.
     citation : str
         What to cite.
+    licence : str, optional
+        Licence of the recordings, as their authors publish them; None if it is not known for sure.
     columns : tuple of str
         Columns that the reader gives on request (``Source.columns``), besides those that it always gives.
     tonic : TonicClass, optional
@@ -81,8 +86,8 @@ class Dataset:
     reader_version: int
     splits: Mapping[str, SplitFiles]
     open: OpenReader
-    licence: str
     citation: str
+    licence: str | None = None
     columns: tuple[str, ...] = ()
     tonic: TonicClass | None = None
 

@@ -15,9 +15,16 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from spikestore.pipeline.readers.cochlea_files.datasets import SHD, SSC
+from spikestore.pipeline.readers.cochlea_files.ntidigits import NTIDIGITS18
 from spikestore.pipeline.readers.dataset import Dataset
+from spikestore.pipeline.readers.event_files.asldvs import ASLDVS
 from spikestore.pipeline.readers.event_files.dvsgesture import DVSGESTURE
+from spikestore.pipeline.readers.event_files.dvslip import DVSLIP
+from spikestore.pipeline.readers.event_files.ncaltech101 import NCALTECH101
+from spikestore.pipeline.readers.event_files.ncars import NCARS
 from spikestore.pipeline.readers.event_files.nmnist import NMNIST
+from spikestore.pipeline.readers.event_files.pokerdvs import POKERDVS
+from spikestore.pipeline.readers.event_files.stmnist import STMNIST
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.split_files import SplitFiles
 from spikestore.store.machine import absolute_path
@@ -34,8 +41,10 @@ logger = logging.getLogger(__name__)
 GROUP = "spikestore.datasets"
 """Entry points of this group, each a `Dataset` under its own name, add data sets of other packages."""
 
-DATASETS: Mapping[str, Dataset] = {dataset.name: dataset for dataset in (DVSGESTURE, NMNIST, SHD, SSC)}
-"""Built-in data sets, under their names in `tonic.datasets`."""
+_BUILT_IN = (ASLDVS, DVSGESTURE, DVSLIP, NCALTECH101, NCARS, NMNIST, NTIDIGITS18, POKERDVS, SHD, SSC, STMNIST)
+
+DATASETS: Mapping[str, Dataset] = {dataset.name: dataset for dataset in _BUILT_IN}
+"""Built-in data sets, under their names in `tonic.datasets` if Tonic has them."""
 
 
 def dataset_named(name: str) -> Dataset:
@@ -146,10 +155,12 @@ def find_dataset(folder: Path | str) -> str:
             present[dataset.name] = paths
     if not present:
         wanted = [(dataset.name, list(dataset.splits.values())) for dataset in datasets]
-        names = "; ".join(f"{name} has {', '.join(map(str, splits))}" for name, splits in wanted)
+        listing = "".join(
+            f"\n  {name}: {', '.join(dict.fromkeys(map(str, splits)))}" for name, splits in wanted
+        )
         hint = "".join(_archive_hint(_roots(name, base), splits) for name, splits in wanted)
         raise SourceNotFoundError(
-            f"no files of a known dataset in {base}, nor in {' or '.join(name for name, _ in wanted)} below it ({names}){hint}",
+            f"no files of a known dataset in {base}, nor in a folder with its name below it{hint}{listing}",
             path=str(base),
         )
     if len(present) > 1:

@@ -64,22 +64,26 @@ class FileTree:
     Attributes
     ----------
     folder : str
-        Its name in the dataset's folder.
+        Its name in the dataset's folder, such as ``Train`` or ``DVS-Lip/train``; empty for that folder itself.
     suffix : str
         How the files' names end.
     downloads : tuple of str
         What the archive that holds them may be called.
     folders : tuple of str
         Sub-folders that must hold a file each, such as one for each class.
+    sign : str
+        Pattern of files below `folder` that show that this data set is there; by default any in a sub-folder.
     """
 
     folder: str
     suffix: str
     downloads: tuple[str, ...]
     folders: tuple[str, ...] = ()
+    sign: str = ""
 
     def __str__(self) -> str:
-        return f"{self.folder}/*/*{self.suffix}"
+        below = self.sign or f"*/*{self.suffix}"
+        return f"{self.folder}/{below}" if self.folder else below
 
     def find(self, root: Path) -> list[str]:
         """Return the names of all files.
@@ -93,7 +97,8 @@ class FileTree:
         """
         top = root / self.folder
         names = sorted(self._names(top)) if top.is_dir() else []
-        present = {name.split("/", 2)[1] for name in names}
+        before = len(self.folder) + 1 if self.folder else 0
+        present = {name[before:].split("/", 1)[0] for name in names}
         missing = [name for name in self.folders if name not in present]
         if names and missing:
             raise SourceNotFoundError(
@@ -110,7 +115,7 @@ class FileTree:
             folders[:] = [name for name in folders if not name.startswith(".")]
             if path == str(top):
                 continue
-            where = "/".join((self.folder, *Path(path).relative_to(top).parts))
+            where = "/".join((*((self.folder,) if self.folder else ()), *Path(path).relative_to(top).parts))
             names += [
                 f"{where}/{name}" for name in files if name.endswith(self.suffix) and not name.startswith(".")
             ]
@@ -119,7 +124,8 @@ class FileTree:
     def present(self, root: Path) -> list[Path]:
         """Return the folder if there is a file below it."""
         top = root / self.folder
-        return [top] if top.is_dir() and next(top.glob(f"*/*{self.suffix}"), None) is not None else []
+        sign = self.sign or f"*/**/*{self.suffix}"
+        return [top] if top.is_dir() and next(top.glob(sign), None) is not None else []
 
     def archives(self, root: Path) -> list[Path]:
         """Return the download, where it lies."""

@@ -18,10 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spikestore.pipeline.readers.dataset import Dataset
 from spikestore.pipeline.readers.registry import dataset_files, readable_datasets
 from spikestore.pipeline.readers.split_files import NamedFiles
 from spikestore.pipeline.transforms.tonic_operations import class_name, is_exactly, operation_of, unsupported
+from spikestore.store_schemas.specs.canonical import sha256_hex
 from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Transform
 
 
@@ -34,7 +37,7 @@ class TonicDataset:
     dataset : str
         Name of its class.
     split : str
-        ``train``, ``valid`` or ``test``.
+        ``train``, ``valid`` or ``test``; ``all`` if the data set has no splits.
     folder : Path
         Folder of the files.
     transform : object or None
@@ -73,11 +76,11 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
 def dataset_from_tonic(dataset: object) -> TonicDataset:
     """Return data set, split, folder and transform of a Tonic data set.
 
-    Recordings of ``DVSGesture`` are sorted by file name; in Tonic their order depends on the file system.
+    Recordings with a file each are sorted by file name; in Tonic their order may depend on the file system.
 
     Parameters
     ----------
-    dataset : tonic.datasets.SSC, SHD, NMNIST or DVSGesture
+    dataset : tonic.datasets.SSC, SHD, NMNIST or another data set with a reader
         The data set; not modified.
 
     Raises
@@ -108,7 +111,12 @@ def dataset_from_tonic(dataset: object) -> TonicDataset:
         if value is not None:
             why = f"{attribute} {class_name(value)} has no spec: the store has the labels of the files; map them in training"
             raise unsupported(name, why, attribute=attribute)
-    if known.tonic.label_of is None:
+    if known.tonic.split_of is not None:
+        try:
+            split = known.tonic.split_of(dataset)
+        except ValueError as error:
+            raise unsupported(name, str(error)) from None
+    elif known.tonic.label_of is None:
         split = _split_of_file(dataset, known)
     else:
         split = _split_of_files(dataset, known, known.tonic.label_of)
@@ -133,21 +141,31 @@ def _split_of_file(dataset: Any, known: Dataset) -> str:
     )
 
 
-def _split_of_files(dataset: Any, known: Dataset, label_of: Callable[[str], int]) -> str:
+def _split_of_files(dataset: Any, known: Dataset, label_of: Callable[[str], int | str]) -> str:
     """Return the split of a data set with one file per recording; raise if its files or labels were modified."""
     for option in () if known.tonic is None else known.tonic.options:
         if getattr(dataset, option):
             why = f"with {option}=True has no reader: use the default, False"
             raise unsupported(class_name(dataset), why, attribute=option)
-    split = "train" if dataset.train else "test"
+    only, *others = known.splits
+    split = ("train" if dataset.train else "test") if others else only
     root, names = dataset_files(known.name, split, Path(dataset.location_on_system))
-    expected = {os.path.normpath(root / name): label_of(name) for name in names}
-    paths, labels = list(dataset.data), list(dataset.targets)
-    listed = {os.path.abspath(path): label for path, label in zip(paths, labels, strict=False)}  # noqa: PTH100
-    if expected != listed or not len(paths) == len(labels) == len(expected):
+    listed = list(zip(map(_identity, dataset.data), dataset.targets, strict=False))
+    if listed and isinstance(dataset.data[0], np.ndarray):  # POKERDVS loads its files
+        expected = [(_identity(np.load(root / name)), label_of(name)) for name in names]
+    else:
+        expected = [(os.path.normpath(root / name), label_of(name)) for name in names]
+    if sorted(expected) != sorted(listed) or len(dataset.data) != len(dataset.targets):
         why = f"has other files or labels than its folder {root}: create it again; to read fewer recordings, use limit in a recipe"
         raise unsupported(class_name(dataset), why)
     return split
+
+
+def _identity(recording: Any) -> str:
+    """Return the absolute path of a recording, or a hash of its array."""
+    if isinstance(recording, np.ndarray):
+        return sha256_hex(f"{recording.shape} {recording.dtype} ".encode() + recording.tobytes())
+    return str(os.path.abspath(recording))  # noqa: PTH100 - follows no links
 
 
 def _flat(transform: object) -> list[object]:

@@ -1,1 +1,1 @@
-"""N-MNIST and DVSGesture: one file per recording."""
+"""Data sets with one file per recording, a module each."""

@@ -13,8 +13,6 @@ one machine to the next: its rows are found by their files (``dataset.data``), n
 
 from __future__ import annotations
 
-import io
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.dataset import Dataset, TonicClass
-from spikestore.pipeline.readers.event_files.file_per_recording import Decoded, FilePerRecording, misplaced
+from spikestore.pipeline.readers.event_files.file_per_recording import (
+    Decoded,
+    FilePerRecording,
+    decode_each,
+    misplaced,
+)
+from spikestore.pipeline.readers.formats import npy
+from spikestore.pipeline.readers.formats.events import FourColumns, refuse, refuse_outside, refuse_polarities
 from spikestore.pipeline.readers.split_files import FileTree
 from spikestore.store_schemas.specs.source import SourceFile
 
@@ -34,11 +39,6 @@ _COLUMNS = ("x", "y", "p", "t")
 _PIXELS = 128
 _TOO_LATE = 2.0**63
 _NAME = re.compile(r"[^/]+/user(?P<user>[0-9]{1,9})_[^/]*/(?:[^/]+/)*(?P<label>[0-9]+)\.npy")
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_LONGEST_HEADER = 2**16
-
-Columns = tuple[npt.NDArray[np.int64], npt.NDArray[np.int16], npt.NDArray[np.int16], npt.NDArray[np.bool_]]
-"""t in µs, x, y, p; shape (events,) each."""
 
 
 class DVSGestureReader(FilePerRecording):
@@ -78,92 +78,52 @@ class DVSGestureReader(FilePerRecording):
         for place, file in enumerate(self.files):
             try:
                 with (self._root / file.name).open("rb") as opened:
-                    counts[place] = _header(opened.read(_LONGEST_HEADER), file.size)[0]
+                    counts[place] = _header(opened.read(npy.LONGEST_HEADER), file.size).shape[0]
             except (OSError, ValueError):
                 continue  # told when it is read
         return counts
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:
         """Return the events of some files."""
-        problems: dict[int, str] = {}
-        parts: list[Columns] = []
-        for place, content in enumerate(contents):
-            try:
-                parts.append(_columns(content))
-            except ValueError as error:
-                problems[place] = str(error)
-                parts.append(_NO_EVENTS)
-        offsets = np.cumsum([0, *(len(part[0]) for part in parts)], dtype=np.int64)
-        t, x, y, p = (np.concatenate(column) for column in zip(_NO_EVENTS, *parts, strict=True))
-        return Decoded(offsets, t, x, y, p, problems)
+        return decode_each(contents, _columns, self.event)
 
 
-_NO_EVENTS: Columns = (
-    np.empty(0, np.int64), np.empty(0, np.int16), np.empty(0, np.int16), np.empty(0, np.bool_),
-)  # fmt: skip
-
-
-def _header(content: bytes, size: int) -> tuple[int, bool, np.dtype[Any], int]:
-    """Return number of events, column order, element type and offset of the data from a file's header.
-
-    `size` is that of the whole file, `content` at least its header. Raises ValueError with what is wrong.
-    """
+def _header(content: bytes, size: int) -> npy.NpyHeader:
+    """Return the header of a file of `size` bytes; raise ValueError if no gesture can be read from such a file."""
     if not size:
         raise ValueError("the file is empty: unpack it again from the downloaded archive")
-    file = io.BytesIO(content)
-    try:
-        read_header = _HEADERS[np.lib.format.read_magic(file)]
-        shape, fortran_order, dtype = read_header(file)
-    except Exception as error:  # NumPy evaluates text: errors of Python's tokenizer and parser are among them
-        why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"the file is no NumPy array, or has a damaged header ({why})") from None
-    if dtype.hasobject:
-        raise ValueError("the file holds pickled Python objects, which are never loaded")
+    header = npy.read_header(content)
+    shape, dtype = header.shape, header.dtype
     if len(shape) != 2 or shape[1] != len(_COLUMNS):
         raise ValueError(f"the array has shape {shape}, should have (events, 4) with the columns x, y, p, t")
     if not (dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize in (4, 8))):
         raise ValueError(f"the array holds {dtype}, should hold integers, float32 or float64")
-    expected = file.tell() + math.prod(shape) * dtype.itemsize
-    if size != expected:
-        what = "is truncated" if size < expected else "is damaged"
-        raise ValueError(f"the file {what}: it has {size} bytes, its header says {expected}")
-    return int(shape[0]), bool(fortran_order), dtype, file.tell()
+    header.refuse_other_size(size)
+    return header
 
 
-def _columns(content: bytes) -> Columns:
+def _columns(content: bytes) -> FourColumns:
     """Return the events of one file; raise ValueError with the problem."""
-    count, fortran_order, dtype, start = _header(content, len(content))
-    flat = np.frombuffer(content, dtype, count * len(_COLUMNS), start)
-    x, y, p, t = flat.reshape(len(_COLUMNS), count) if fortran_order else flat.reshape(count, len(_COLUMNS)).T
-    _refuse((p != 0) & (p != 1), "p", p, "should be 0 or 1")
-    return _microseconds(t), _pixels("x", x), _pixels("y", y), p.astype(np.bool_)
-
-
-def _pixels(field: str, values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
-    wrong = (values < 0) | (values >= _PIXELS)
-    if values.dtype.kind == "f":
-        wrong |= np.trunc(values) != values  # NaN too
-    _refuse(wrong, field, values, f"is no pixel, the sensor has 0 to {_PIXELS - 1}")
-    return values.astype(np.int16)
+    _header(content, len(content))
+    x, y, p, t = npy.read_array(content).T
+    refuse_polarities(p)
+    microseconds = _microseconds(t)
+    refuse_outside("x", x, _PIXELS)
+    refuse_outside("y", y, _PIXELS)
+    return microseconds, x.astype(np.int16), y.astype(np.int16), p.astype(np.bool_)
 
 
 def _microseconds(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     if times.dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):
             microseconds = times * times.dtype.type(1000)
-        _refuse(~(np.abs(microseconds) < _TOO_LATE), "t", times, "ms is no time")
+        refuse(~(np.abs(microseconds) < _TOO_LATE), "t", times, "ms is no time")
         return np.asarray(microseconds, np.int64)
     latest = np.iinfo(np.int64).max // 1000
     if times.dtype.itemsize == 8:
         late = times > latest
-        _refuse(late if times.dtype.kind == "u" else late | (times < -latest), "t", times, "ms is no time")
+        refuse(late if times.dtype.kind == "u" else late | (times < -latest), "t", times, "ms is no time")
     return times.astype(np.int64) * 1000
-
-
-def _refuse(wrong: npt.NDArray[np.bool_], field: str, values: npt.NDArray[Any], problem: str) -> None:
-    if wrong.any():
-        event = int(np.argmax(wrong))
-        raise ValueError(f"event {event}: {field} = {values[event]} {problem}")
 
 
 def _gestures(folder: str) -> FileTree:

@@ -8,7 +8,7 @@ the one that was hashed is a `SourceChangedError`: its size is compared on every
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -16,9 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.formats.events import FourColumns
 from spikestore.pipeline.readers.reader import ClosesBehind
 from spikestore.pipeline.readers.recording import Recording
-from spikestore.store_schemas.errors import LayoutError, RecordingError, SourceChangedError, SourceError
+from spikestore.store_schemas.errors import (
+    LayoutError,
+    RecordingError,
+    SourceChangedError,
+    SourceError,
+    UsageError,
+)
 from spikestore.store_schemas.specs.source import Source, SourceFile
 
 
@@ -41,6 +48,36 @@ class Decoded(NamedTuple):
     y: npt.NDArray[Any]
     p: npt.NDArray[Any]
     problems: Mapping[int, str]
+
+
+def decode_each(
+    contents: Sequence[bytes], columns: Callable[[bytes], FourColumns], event: np.dtype[np.void]
+) -> Decoded:
+    """Return the events of some files that are decoded one by one.
+
+    Parameters
+    ----------
+    contents : sequence of bytes
+        The files.
+    columns : callable
+        Called with each file, returns t in µs, x, y, p in the dtypes of `event`; raises ValueError with what is wrong with it.
+    event : dtype
+        Dtype of an event, with fields t, x, y, p.
+    """
+    no_events: FourColumns = tuple(np.empty(0, event[field]) for field in ("t", "x", "y", "p"))  # type: ignore[assignment]
+    problems: dict[int, str] = {}
+    parts: list[FourColumns] = []
+    for place, content in enumerate(contents):
+        try:
+            parts.append(columns(content))
+        except UsageError:  # also a ValueError: a library that is not installed is no problem of the file
+            raise
+        except ValueError as error:
+            problems[place] = str(error)
+            parts.append(no_events)
+    offsets = np.cumsum([0, *(len(part[0]) for part in parts)], dtype=np.int64)
+    t, x, y, p = (np.concatenate(column) for column in zip(no_events, *parts, strict=True))
+    return Decoded(offsets, t, x, y, p, problems)
 
 
 class FilePerRecording(ClosesBehind, ABC):

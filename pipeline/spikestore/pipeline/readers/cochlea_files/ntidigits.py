@@ -1,0 +1,58 @@
+"""N-TIDIGITS18: spoken digits, turned into spikes by a cochlea chip of 64 channels; ``n-tidigits.hdf5`` holds both splits.
+
+The file has the datasets ``train_labels`` and ``test_labels`` with names of recordings, and the groups ``train_timestamps`` (s),
+``train_addresses`` (channels), ``test_timestamps`` and ``test_addresses`` with a dataset for each name. A name ends with what was said.
+
+Only recordings of one digit are read, as `tonic.datasets.NTIDIGITS18` does with ``single_digits=True``: a sequence of digits is no class.
+Events are Tonic's, bit for bit: seconds are widened to float64, multiplied by 10^6 and truncated to µs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spikestore.pipeline.readers.dataset import Dataset, TonicClass
+from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.readers.split_files import NamedFiles
+from spikestore.store_schemas.errors import SourceChangedError
+from spikestore.store_schemas.specs.source import Source
+
+FILE = "n-tidigits.hdf5"
+
+
+def _open(source: Source, root: Path, first_row: int) -> Reader:
+    from spikestore.pipeline.readers.cochlea_files.ntidigits_reader import NTIDigitsReader  # imports HDF5
+
+    (file,) = source.files
+    path = root / file.name
+    reader = NTIDigitsReader(path, source.split, limit=source.limit)
+    if path.stat().st_size != file.size:
+        reader.close()
+        raise SourceChangedError(
+            f"{path} has {path.stat().st_size} bytes, the source says {file.size}: it changed since it was hashed, run again",
+            path=str(path),
+        )
+    return reader
+
+
+def _split_of(dataset: Any) -> str:
+    if not dataset.single_digits:
+        raise ValueError("reads sequences of digits, which are no classes: pass single_digits=True")
+    if len(dataset) != len(dataset.single_indices):
+        raise ValueError("has other recordings than its file: create the data set again")
+    return str(dataset.partition)
+
+
+NTIDIGITS18 = Dataset(
+    name="NTIDIGITS18",
+    reader="ntidigits-hdf5",
+    reader_version=1,
+    splits={split: NamedFiles((FILE,)) for split in ("train", "test")},
+    open=_open,
+    citation=(
+        "Anumula, Neil, Delbruck and Liu, Feature Representations for Neuromorphic Audio Spike Streams, Frontiers in "
+        "Neuroscience 12, 2018, doi:10.3389/fnins.2018.00023"
+    ),
+    tonic=TonicClass("ntidigits18", split_of=_split_of),
+)

@@ -1,0 +1,88 @@
+"""Reader of POKER-DVS: ``pips_train/he/…npy`` holds one pip of a playing card that is flipped past a camera.
+
+A file is an array of shape (events, 4) with the columns t (µs), x, y, p. Labels are 0 to 3 for clubs, hearts, diamonds and spades, in
+folders ``cl``, ``he``, ``di`` and ``sp``. Rows are in the order of the sorted file names; the order of
+`tonic.datasets.POKERDVS` is that of the file system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.dataset import Dataset, TonicClass
+from spikestore.pipeline.readers.event_files.file_per_recording import (
+    Decoded,
+    FilePerRecording,
+    decode_each,
+    misplaced,
+)
+from spikestore.pipeline.readers.formats import npy
+from spikestore.pipeline.readers.formats.events import FourColumns, refuse, refuse_outside, refuse_polarities
+from spikestore.pipeline.readers.split_files import FileTree
+
+_FOLDERS = ("cl", "he", "di", "sp")
+_BYTES = 32
+
+
+class PokerDVSReader(FilePerRecording):
+    """The recordings of one split of POKER-DVS, in the order of their relative names."""
+
+    name = "pokerdvs-npy"
+    version = 1
+    sensor_size = (35, 35, 2)
+    event = np.dtype([("t", np.int64), ("x", np.int64), ("y", np.int64), ("p", np.int64)])
+    classes = _FOLDERS
+
+    @staticmethod
+    def label_of(name: str) -> int:
+        """Return the position of a file's folder among the class names."""
+        folder = name.split("/")[-2]
+        if folder not in _FOLDERS:
+            raise misplaced(name, "a file in a folder cl, he, di or sp, such as pips_train/he/0.npy")
+        return _FOLDERS.index(folder)
+
+    def n_events(self) -> npt.NDArray[np.int64]:
+        """Return the number of events of each recording from its file's size, for elements of 64 bits."""
+        return np.array([file.size // _BYTES for file in self.files], np.int64)
+
+    def decode(self, contents: Sequence[bytes]) -> Decoded:
+        """Return the events of the given files."""
+        return decode_each(contents, _columns, self.event)
+
+
+def _columns(content: bytes) -> FourColumns:
+    array = npy.read_array(content)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(
+            f"the array has shape {array.shape}, should have (events, 4) with the columns t, x, y, p"
+        )
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"the array holds {array.dtype}, should hold numbers")
+    t, x, y, p = array.T
+    refuse_outside("x", x, PokerDVSReader.sensor_size[0])
+    refuse_outside("y", y, PokerDVSReader.sensor_size[1])
+    refuse_polarities(p)
+    if t.dtype.kind == "f":
+        refuse(~(np.abs(t) < 2.0**62), "t", t, "is no time")
+    return t.astype(np.int64), x.astype(np.int64), y.astype(np.int64), p.astype(np.int64)
+
+
+def _pips(folder: str) -> FileTree:
+    return FileTree(folder, ".npy", (f"{folder}.tar.gz",))
+
+
+POKERDVS = Dataset(
+    name="POKERDVS",
+    reader=PokerDVSReader.name,
+    reader_version=PokerDVSReader.version,
+    splits={"train": _pips("pips_train"), "test": _pips("pips_test")},
+    open=PokerDVSReader.open,
+    citation=(
+        "Serrano-Gotarredona and Linares-Barranco, Poker-DVS and MNIST-DVS. Their History, How They Were Made, and Other Details, "
+        "Frontiers in Neuroscience 9, 2015, doi:10.3389/fnins.2015.00481"
+    ),
+    tonic=TonicClass("pokerdvs", PokerDVSReader.label_of),
+)

@@ -1,0 +1,1 @@
+"""Formats of event files: from the bytes of a file to columns of events."""

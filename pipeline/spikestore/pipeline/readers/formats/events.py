@@ -1,0 +1,48 @@
+"""Columns of events, and checks of their values that name the first wrong event."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+FourColumns = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
+"""t, x, y, p of one file; shape (events,) each."""
+
+
+class EventColumns(NamedTuple):
+    """The events of one file.
+
+    Attributes
+    ----------
+    t, x : arrays, shape (events,)
+        Times and coordinates.
+    y, p : arrays, shape (events,), or None
+        Coordinates and polarities; None if the file has none.
+    """
+
+    t: npt.NDArray[Any]
+    x: npt.NDArray[Any]
+    y: npt.NDArray[Any] | None
+    p: npt.NDArray[Any] | None
+
+
+def refuse(wrong: npt.NDArray[np.bool_], field: str, values: npt.NDArray[Any], problem: str) -> None:
+    """Raise ValueError with the number of the first event for which `wrong` is true, its value, and `problem`."""
+    if wrong.any():
+        event = int(np.argmax(wrong))
+        raise ValueError(f"event {event}: {field} = {values[event]} {problem}")
+
+
+def refuse_outside(field: str, values: npt.NDArray[Any], size: int) -> None:
+    """Raise ValueError if a coordinate is not a whole number from 0 to ``size - 1``."""
+    wrong = (values < 0) | (values >= size)
+    if values.dtype.kind == "f":
+        wrong |= np.trunc(values) != values  # NaN too
+    refuse(wrong, field, values, f"is no pixel, the sensor has 0 to {size - 1}")
+
+
+def refuse_polarities(values: npt.NDArray[Any]) -> None:
+    """Raise ValueError if a polarity is neither 0 nor 1."""
+    refuse((values != 0) & (values != 1), "p", values, "should be 0 or 1")

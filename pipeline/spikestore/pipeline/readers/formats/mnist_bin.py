@@ -1,0 +1,73 @@
+"""The ``.bin`` files of N-MNIST and N-Caltech101.
+
+A file is a sequence of events of 40 bits each: x (8 bits), y (8), p (1), t in µs (23), big-endian. An event with y = 240 says
+that the clock overflowed: it adds 2^13 µs to the times of all later events, and is not an event itself. Events are those of
+`tonic.io.read_mnist_file`, bit for bit, with one exception: Tonic adds in uint32, which wraps after 4,295 s.
+
+All files of a block are decoded together, so that NumPy is not called for each file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+BYTES = 5
+"""Bytes of an event."""
+
+_OVERFLOW = 240
+_OVERFLOW_SHIFT = 13
+_DAMAGED = "unpack it again from the downloaded archive"
+
+
+class PackedEvents(NamedTuple):
+    """The events of some files, one file after the other.
+
+    Attributes
+    ----------
+    offsets : int64 array, shape (files + 1,)
+        Where the events of each file start, and the end.
+    t : int32 or int64 array, shape (events,)
+        Times in µs.
+    x, y, p : uint8 arrays, shape (events,)
+        Coordinates and polarities.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    t: npt.NDArray[Any]
+    x: npt.NDArray[np.uint8]
+    y: npt.NDArray[np.uint8]
+    p: npt.NDArray[Any]
+
+
+def problems_of(contents: Sequence[bytes]) -> dict[int, str]:
+    """Return what is wrong with the sizes of some files, by place."""
+    problems = {}
+    for place, content in enumerate(contents):
+        if not content:
+            problems[place] = f"the file is empty: {_DAMAGED}"
+        elif len(content) % BYTES:
+            problems[place] = (
+                f"{len(content)} bytes are no whole number of events, which have {BYTES}: {_DAMAGED}"
+            )
+    return problems
+
+
+def unpack(contents: Sequence[bytes], problems: Mapping[int, str]) -> PackedEvents:
+    """Return the events of some files; files with a problem have none."""
+    whole = [b"" if place in problems else content for place, content in enumerate(contents)]
+    bounds = np.cumsum([0, *(len(content) // BYTES for content in whole)], dtype=np.int64)
+    raw = np.frombuffer(b"".join(whole), np.uint8).reshape(-1, BYTES)
+    x, y, p = raw[:, 0].copy(), raw[:, 1].copy(), raw[:, 2] >> 7
+    t = (raw[:, 2] & 0x7F).astype(np.int32) << 16 | raw[:, 3].astype(np.int32) << 8 | raw[:, 4]
+    overflow = y == _OVERFLOW
+    if not overflow.any():
+        return PackedEvents(bounds, t, x, y, p)
+    passed = np.cumsum(overflow, dtype=np.int64)  # in all files, up to each event
+    before = np.concatenate([np.zeros(1, np.int64), passed])[bounds]  # in all files before each one
+    late = (passed - np.repeat(before[:-1], np.diff(bounds))) << _OVERFLOW_SHIFT
+    events = ~overflow
+    return PackedEvents(bounds - before, (t + late)[events], x[events], y[events], p[events])

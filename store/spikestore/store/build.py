@@ -1,8 +1,8 @@
-"""One build of a feature set: join or start it, put fragments, commit.
+"""One build of a feature set: start or resume it, store its fragments, commit the set.
 
 The order of writes makes every crash harmless (docs/format.md, "Building"):
 
-1. the plan, put-if-absent; later builders join it;
+1. the plan, put-if-absent; later builders follow the stored plan;
 2. the Zarr metadata in the plan, put-if-absent, compared byte for byte;
 3. for each fragment, its objects, then its record: all objects in a record exist;
 4. the manifest, last: with it the set exists.
@@ -209,7 +209,7 @@ class Build:
         *,
         review: Callable[[Manifest], None] | None = None,
     ) -> FeatureSet:
-        """Commit the set after every fragment has a record, and return it.
+        """Commit the feature set and return it; every fragment must have a record.
 
         All objects are listed with their sizes immediately before the manifest is put. `review` is called with the
         manifest before that; if it raises, the build stays unfinished and can be committed later.
@@ -350,7 +350,7 @@ def _refuse_filled_skips(rows: range, columns: SampleColumns, skipped: tuple[Ski
 
 @contextlib.contextmanager
 def _with_advice(advice: str) -> Iterator[None]:
-    """Add advice for the builder to a `DamagedError`."""
+    """Add advice to each `DamagedError` of the ``with`` block, for the user who runs the build."""
     try:
         yield
     except DamagedError as error:

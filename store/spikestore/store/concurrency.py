@@ -82,7 +82,7 @@ def interruptible(call: Callable[[], Result]) -> Result:
 
 
 class ByteBudget:
-    """Limit of the bytes that several threads hold together; a larger request waits until it is the only one.
+    """Limit of the bytes that several threads hold together; a request above the limit waits until no thread holds any.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class _Channel(Generic[Item]):
         self._stopped = False
 
     def put(self, item: Item) -> bool:
-        """Add an item, wait for space, and return whether more items are wanted."""
+        """Wait for space, add an item, and return whether the iterator needs more items."""
         with self._changed:
             self._items.append(item)
             del item  # its memory may be reused during the wait
@@ -228,7 +228,7 @@ def _stop(channel: _Channel[Item], thread: threading.Thread, abandon: Callable[[
 
 
 class DaemonThreads(Executor):
-    """Thread pool that can be shut down while its threads still wait for a server.
+    """Thread pool that can be shut down while its threads still wait for an unresponsive server.
 
     The standard pool waits for its threads when it ends and at the interpreter's exit, however long a server takes.
 

@@ -56,7 +56,7 @@ class NamedSet(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A split of a name that would refer to another set than before.
+    """A change of a name: one of its splits would refer to another set.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ def point(
 
 
 def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, NamedSet]) -> None:
-    """Raise the error that `point` would raise for sets, built or not; `Store.refuse_move` documents it."""
+    """Raise the error that `point` would raise for sets that may not be built yet; see `Store.refuse_move`."""
     ref = refs.read(storage, name) if NAME.match(name) else None
     if ref is not None:
         # Builds and copies report other content under the same keys.
@@ -206,7 +206,7 @@ def _why_not(find: Find, pin: Pin, requested: NamedSet) -> str | None:
 
 
 def _lost(before: Source, after: Source) -> str | None:
-    """Return which recordings of `before` are missing in `after`, or None if it has all of them."""
+    """Return a text that names recordings of `before` that `after` lacks, or None if it has all of them."""
     if before.dataset != after.dataset:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):

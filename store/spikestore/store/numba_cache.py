@@ -106,7 +106,7 @@ class _Implementation(caching.CompileResultCacheImpl):
 
 
 class _HashedFiles(caching.IndexDataCacheFile):
-    """An index and its code in files that begin with the SHA-256 of what follows."""
+    """Index file and code files of a function; each begins with the SHA-256 of the rest."""
 
     def _load_index(self) -> Any:
         data = self._read(self._index_path)
@@ -214,7 +214,7 @@ def _warn_once(why: str) -> None:
 
 
 def _parents(source: Path) -> Iterator[Path]:
-    """Yield the possible parents of the folder of a module's code, in order of preference."""
+    """Yield the folders in which the folder of a module's code may be created, in order of preference."""
     # Sources of the same name in other folders, such as other checkouts, have other caches.
     own = f"{source.parent.name}_{hashlib.sha256(bytes(source.parent)).hexdigest()[:16]}"
     if numba.config.CACHE_DIR:  # type: ignore[attr-defined]
@@ -226,7 +226,7 @@ def _parents(source: Path) -> Iterator[Path]:
 
 
 def _remove_former(parent: Path, stem: str, *, keep: str) -> None:
-    """Remove the code of former sources of a module."""
+    """Remove machine code that was compiled from earlier sources of a module."""
     for folder in parent.glob(f"{stem}-{'[0-9a-f]' * 16}"):
         if folder.name != keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -35,7 +35,7 @@ class SelectedSet(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """The feature sets that a text selects, at least one; none has been read."""
+    """The feature sets that a text selects: at least one, and not opened yet."""
 
     storage: Storage
     text: str
@@ -59,7 +59,7 @@ class Selection:
         return opened
 
     def open_each(self) -> dict[SelectedSet, FeatureSet | DamagedError]:
-        """Open the sets, and return what is wrong with those that are damaged; other errors as `open`."""
+        """Open the sets; return those that are intact, and the errors of those that are damaged; other errors as `open`."""
         opened: dict[SelectedSet, FeatureSet | DamagedError] = {}
         for selected in self.sets:
             try:

@@ -36,7 +36,7 @@ def locate_upstreams(upstreams: Iterable[str], origin: Path | None) -> tuple[str
 
 
 class Upstreams:
-    """Upstream stores in order of preference. An unreachable store is reported once and then skipped.
+    """Searches upstream stores, in order of preference. An unreachable store is reported once and then skipped.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Upstreams:
     def look(
         self, store: Store, address: Address, *, label: str, digest: str | None = None
     ) -> FeatureSet | None:
-        """Return the set that `fetch` would copy, in its upstream; only its manifest is read."""
+        """Return the set that `fetch` would copy, opened in its upstream; only its manifest is read."""
         for upstream in self._asked(store):
             features = self._find(upstream, address, label, digest)
             if features is not None:

@@ -12,7 +12,7 @@ _PARAMETER = re.compile(
 
 
 def redacted(text: str) -> str:
-    """Return `text` without the user part of its URLs, and without signatures and tokens in their queries.
+    """Return `text` without the users and passwords in its URLs, and without signatures and tokens in their queries.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What messages of all packages have in common."""
+"""Texts that messages of all packages share: suggestions of similar words, and sizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.5) -> str:
-    """Return ``", did you mean 'WORD'?"`` with the most similar known word, or an empty text.
+    """Return ``", did you mean 'WORD'?"`` with the most similar known word; an empty text if none is similar.
 
     Parameters
     ----------

@@ -147,7 +147,7 @@ def _application(command: str | None) -> typer.Typer:
 
 
 def _with_loudness(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --verbose and --quiet to a command, for users who write them after its name; its own take precedence."""
+    """Add --verbose and --quiet to a command, so that they may follow its name, unless it has such options itself."""
     signature = inspect.signature(function, eval_str=True)
     notes = [
         note for p in signature.parameters.values() for note in getattr(p.annotation, "__metadata__", ())
@@ -186,7 +186,7 @@ def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def _absent() -> None:
-    """Do nothing: of a command that is not loaded, only name and help are used."""
+    """Do nothing; replaces a command that is not loaded, of which only name and help are shown."""
 
 
 def _show_version(asked: bool) -> None:

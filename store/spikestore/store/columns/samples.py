@@ -19,12 +19,12 @@ from spikestore.store_schemas.layout import EXTRAS, FILL, Layout
 
 
 class Fault(NamedTuple):
-    """Why columns are none that the format allows."""
+    """The reason why columns violate the format."""
 
     what: str
-    """In words."""
+    """Description of the fault."""
     row: int | None = None
-    """The row with the fault, counted from the first of the columns, where it is in one row."""
+    """Row with the fault, counted from the first row of the columns; None if the fault concerns several rows."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,1 @@
-"""Feature sets from one store to another."""
+"""Copies of feature sets from one store to another."""

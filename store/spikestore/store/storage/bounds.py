@@ -12,7 +12,7 @@ LARGEST_OBJECT = 5 * 2**30
 
 
 def bound_of(path: str) -> int:
-    """Return the size limit in bytes of the object at `path`; names of documents end in ``.json``."""
+    """Return the size limit in bytes of the object at `path`: that of a document if the path ends in ``.json``."""
     return LARGEST_DOCUMENT if path.endswith(".json") else LARGEST_OBJECT
 
 

@@ -131,7 +131,7 @@ def _rename_if_free(temporary: Path, target: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Fsync a folder, that is, the names in it."""
+    """Fsync a folder, so that the names in it are on disk."""
     handle = open_folder(folder)
     if handle is None:
         return

@@ -231,7 +231,7 @@ class FolderStorage:
 
 
 def _is_folder(folder: Path, url: str, path: str) -> bool:
-    """Tell whether a folder is there; something else in its place is an error."""
+    """Return whether a folder exists; raise if its path is something else, such as a file."""
     if folder.is_dir():
         return True
     if os.path.lexists(folder):

@@ -51,16 +51,16 @@ def clear_errors(url: str, path: str, verb: str) -> Iterator[None]:
 
 
 def out_of_place(url: str, path: str, kind: str, *, wanted: str = "file") -> DamagedError:
-    """Return the error that something else is where an object or a folder belongs.
+    """Return the error for a path that should be a file or a folder, but is something else.
 
     Parameters
     ----------
     url, path : str
-        The store's root, and where in it.
+        URL of the store, and path in it.
     kind : str
-        What is there, such as ``"a pipe"``.
+        Actual kind of the path, such as ``"a pipe"``.
     wanted : {"file", "folder"}
-        What belongs there.
+        Expected kind.
     """
     why = f"it is {kind} where a {wanted} belongs"
     return DamagedError(
@@ -69,7 +69,7 @@ def out_of_place(url: str, path: str, kind: str, *, wanted: str = "file") -> Dam
 
 
 def _in_the_way(url: str, path: str) -> StoreError:
-    """Return the error of a path that leads through something that is no folder."""
+    """Return the error for a path in which a parent is not a folder."""
     parts = path.split("/")
     for count in range(1, len(parts)):
         above = "/".join(parts[:count])

@@ -71,7 +71,7 @@ class Publisher:
         return self._again(give)
 
     def _again(self, step: Callable[[], Result]) -> Result:
-        """Run `step`, again if another process removed an empty folder between its creation and its use."""
+        """Run `step`; repeat it if another process removed an empty folder that `step` had just created."""
         for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(FileNotFoundError):
                 return step()

@@ -29,7 +29,7 @@ class _Staged(NamedTuple):
 
 
 class Staging:
-    """Objects that are being written into a folder; as a context manager, it removes those without a name.
+    """Writes several objects into a folder; the end of the ``with`` block removes objects that `publish` has not named.
 
     Parameters
     ----------

@@ -13,15 +13,15 @@ from zarr.core.buffer import Buffer, BufferPrototype
 class LocalStore(zarr.storage.LocalStore):
     """A folder that Zarr reads; every file is checked before it is opened.
 
-    It has the name of its base class, by which the codec pipeline of zarrs recognises a folder; zarrs opens files by
-    itself.
+    The class has the name of its base class, because the codec pipeline of zarrs recognises a folder by this name, and then
+    opens files itself.
 
     Parameters
     ----------
     root : Path
         Folder of the Zarr group.
     guard : callable
-        Raises an error for a path that must not be read.
+        Called with each path; raises an error if the path must not be read.
     """
 
     def __init__(self, root: Path, guard: Callable[[Path], None]) -> None:

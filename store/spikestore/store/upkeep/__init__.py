@@ -1,1 +1,1 @@
-"""Verify, repair, and remove what nothing refers to."""
+"""Upkeep of a store: verify and repair feature sets, and remove objects that no name refers to."""

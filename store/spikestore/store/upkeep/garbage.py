@@ -273,7 +273,7 @@ def _remove_objects(storage: Storage, paths: list[str], tally: _Tally) -> None:
 
 
 def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None:
-    """Delete a manifest that another process put while the objects of its build were removed."""
+    """Delete the manifest of an incomplete set: another process put it while the objects of its build were removed."""
     try:
         features = FeatureSet.open(storage, address)
     except StoreError:

@@ -260,7 +260,7 @@ class _Repair:
         rows: Rows,
         how: str,
     ) -> None:
-        """Store rows if they encode as the recorded bytes; else set the reason, or keep them for a rewrite."""
+        """Store rows if their encoded bytes have the recorded hash; otherwise note the reason, or keep the rows for a rewrite."""
         manifest, (columns, skipped, events) = self._manifest, rows
         for counted in (events, EventCounts()):  # a builder need not have counted events
             objects, data = self._build(done.number, columns, skipped, counted)
@@ -316,7 +316,7 @@ class _Repair:
         events: EventCounts,
         objects: dict[str, bytes] | None = None,
     ) -> tuple[dict[str, bytes], bytes]:
-        """Return the objects and the record of a fragment as a builder writes them; of `objects`, if given."""
+        """Return the objects and the record that a builder would write for a fragment; `objects` are kept as they are."""
         from obstore.store import MemoryStore
 
         from spikestore.store.storage.objects import ObjectStorage

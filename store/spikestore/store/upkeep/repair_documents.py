@@ -1,4 +1,4 @@
-"""Repair of documents: the plan and the zarr.json documents, which follow from each other, and the manifest."""
+"""Repair of documents: the plan and the zarr.json documents, each of which can be derived from the other, and the manifest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Repaired(NamedTuple):
     path: str
     """Path of the object, below the store's root."""
     how: str
-    """Origin of its bytes."""
+    """Origin of the bytes that replaced the damaged ones."""
 
 
 def put_right(storage: Storage, path: str, data: bytes, sha256: str) -> bool:

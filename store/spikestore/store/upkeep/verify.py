@@ -153,7 +153,7 @@ class _Verification:
         return found
 
     def _look_and_decode(self, fragments: range) -> _Found:
-        """Compare as `_look`, and decode the hashed bytes, so that each object is read once."""
+        """Compare objects with their records, as `_look` does, and decode the same bytes; each object is read once."""
         found = _Found()
         for fragment in fragments:
             objects: dict[str, bytes] = {}
@@ -276,7 +276,7 @@ class _Verification:
 
 
 def damage_of(error: StoreError, path: str, fragment: int | None = None) -> Damage:
-    """Return an error as damage of the object that it names, else of `path`."""
+    """Return the `Damage` that an error describes: of the object that the error names, or else of `path`."""
     objects = error.details.get("objects") or (path,)
     missing = isinstance(error, MissingObjectError) or isinstance(error.__cause__, MissingObjectError)
     detail = error.details.get("why") or str(error)

@@ -85,7 +85,7 @@ class Manifest(Document):
         return self
 
     def _refuse_impossible_numbers(self) -> None:
-        """Raise `ValueError` for numbers that no rows can have; readers plan memory and choose dtypes by them."""
+        """Raise `ValueError` if numbers of the manifest are impossible: readers choose dtypes and memory by them."""
         if self.n_bins != max(row.n_bins for row in self.fragments):
             raise ValueError("n_bins must be that of the longest fragment")
         if self.n_bins > self.transform.max_bins:

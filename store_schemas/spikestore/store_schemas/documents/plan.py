@@ -1,4 +1,4 @@
-"""The plan: how one build is divided into fragments. The first builder writes it, later ones join it."""
+"""The plan: the division of one build into fragments. The first builder writes it, and later builders follow it."""
 
 from __future__ import annotations
 

@@ -40,5 +40,5 @@ class Ref(Document):
 
     @classmethod
     def tombstone(cls, name: str, number: int) -> Self:
-        """Return the entry that deletes a name: one split of `NOTHING`, because an entry must have a split."""
+        """Return the entry that deletes a name. Its only split refers to `NOTHING`, because an entry must have a split."""
         return cls(name=name, number=number, splits={"forgotten": NOTHING})

@@ -166,7 +166,7 @@ def _spec_error(problems: list[Problem], origin: str) -> SpecError:
 
 
 def _as_json(value: object) -> object:
-    """Return a value with null for everything that `_not_json` reports, so that the rest can be validated."""
+    """Return a value in which None replaces everything that `_not_json` reports, so that the rest can be validated."""
     if isinstance(value, Mapping):
         return {str(name): _as_json(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
@@ -234,7 +234,7 @@ def _short(value: object) -> str:
 
 
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[str]]:
-    """Return the path in the user's document, and the names of the fields at its last step.
+    """Return the path of a fault in the user's document, and the names of the valid fields at this place.
 
     pydantic's path contains the tag of a discriminated union, which the document's path does not: it is removed.
     """

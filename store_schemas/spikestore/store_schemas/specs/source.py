@@ -80,7 +80,7 @@ class Source(Spec):
         return mapping
 
     def key_document(self) -> dict[str, Any]:
-        """Return the document that the source key hashes."""
+        """Return the document whose hash is the source key."""
         return {"format": FORMAT, **self.to_mapping()}
 
     @cached_property

@@ -55,7 +55,7 @@ class Transform(Spec):
         return (p, y, x) if has_y else (p, x)
 
     def key_document(self) -> dict[str, Any]:
-        """Return the document that the transform key hashes: format, limits, all parameters including defaults."""
+        """Return the document whose hash is the transform key: format, limits, and all parameters including defaults."""
         return {"format": FORMAT, **self.to_mapping()}
 
     @cached_property

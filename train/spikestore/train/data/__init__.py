@@ -1,1 +1,1 @@
-"""Turns feature sets into batches."""
+"""Data: loads feature sets and yields their samples as batches."""

@@ -1,4 +1,4 @@
-"""Checks arguments of the public API; accepts numbers of NumPy and torch."""
+"""Checks of arguments of the public API; numbers of NumPy and torch are accepted."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def augmentations(value: object) -> tuple[Callable[..., Any], ...]:
 def refuse_arguments(
     kind: str, others: Mapping[str, object], instead: Mapping[str, str], known: Iterable[str]
 ) -> None:
-    """Raise for the first of the unknown keyword arguments of a class.
+    """Raise an error for the first unknown keyword argument of a class.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def refuse_arguments(
     UsageError
         The argument is in `instead`.
     TypeError
-        It is not.
+        The argument is not in `instead`.
     """
     for name in others:
         if name in instead:

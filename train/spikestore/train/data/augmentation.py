@@ -1,4 +1,4 @@
-"""Augmentations for training: change the packed batch on its device, seeded by sample and epoch.
+"""Augmentations for training. They change the packed batch on its device; random numbers depend on sample and epoch.
 
 Each class is a callable from (SparseBatch, epoch) to SparseBatch, for the loader's ``augment``. Random numbers of a
 sample depend only on the seed, the epoch and the sample's row: not on its position in a batch, the batch size, ranks,
@@ -185,14 +185,14 @@ def _kept(batch: SparseBatch, owner: Tensor, kept: Tensor) -> SparseBatch:
 
 
 def _mixed(key: Tensor) -> Tensor:
-    """Return keys after the finaliser of SplitMix64."""
+    """Return keys with mixed bits, by the last step of SplitMix64."""
     key = (key ^ _shifted(key, 30)) * _FIRST
     key = (key ^ _shifted(key, 27)) * _SECOND
     return key ^ _shifted(key, 31)
 
 
 def _shifted(key: Tensor, bits: int) -> Tensor:
-    """Return a logical right shift, which torch does not have."""
+    """Return `key` shifted right, with zeros as the new high bits; torch's own shift repeats the sign bit."""
     return (key >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -206,10 +206,10 @@ def _sample_bits(batch: SparseBatch, seed: int, epoch: int, kind: int) -> Tensor
 
 
 def _event_bits(batch: SparseBatch, owner: Tensor, index: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
-    """Return 64 random bits for each non-zero, from its sample's bits and its place."""
+    """Return 64 random bits for each non-zero: a pure function of the random bits of its sample and its index."""
     return _mixed((_sample_bits(batch, seed, epoch, kind)[owner] ^ index) + _STEP)
 
 
 def _whole(bits: Tensor, below: int) -> Tensor:
-    """Return whole numbers from 0 to `below` - 1, uniformly distributed."""
+    """Return whole numbers from 0 to `below` - 1, uniformly distributed, made from random bits."""
     return _shifted(bits, 11) % below

@@ -1,4 +1,4 @@
-"""Batches: packed on the way to the device, then dense.
+"""Batches: `SparseBatch` has packed columns, which are copied to the device; `Batch` has the frames made from them.
 
 torch has almost no operations on unsigned 16 and 32 bit integers: such columns are passed as signed views of the same
 bytes, and widened with a mask on the device.
@@ -19,7 +19,7 @@ from spikestore.train.data.packed import PackedColumns
 
 
 class Batch(NamedTuple):
-    """Samples ready for a network.
+    """A batch of samples as the loader yields it.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SparseBatch:
-    """Samples in packed columns, on any device.
+    """A batch of samples in packed columns, on any device.
 
     Attributes
     ----------
@@ -193,11 +193,11 @@ class TensorColumns:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the columns on the device: index and value; columns with one value a sample stay on the host."""
+        """Size in bytes of the columns on the device, index and value; columns with one value per sample stay on the host."""
         return self._index.nbytes + self._value.nbytes
 
     def gather(self, positions: Tensor) -> SparseBatch:
-        """Return the samples at `positions` (int64, shape (batch,)), in that order."""
+        """Return a batch of the samples at `positions` (int64, shape (batch,)), in that order."""
         # Computed on the host and sent as one table: no synchronisation, and few launches.
         host, wanted = self._host, positions.cpu().numpy()
         starts = host.offsets[wanted]
@@ -249,6 +249,6 @@ _MASKS = {torch.int16: 0xFFFF, torch.int32: 0xFFFF_FFFF}
 
 
 def signed_view(column: npt.NDArray[Any]) -> Tensor:
-    """Return an array as a tensor over the same memory; unsigned 16 and 32 bit integers become signed."""
+    """Return a tensor that shares the memory of an array; unsigned 16 and 32 bit integers become signed ones."""
     signed = {np.dtype(np.uint16): np.int16, np.dtype(np.uint32): np.int32}.get(column.dtype)
     return torch.from_numpy(column if signed is None else column.view(signed))

@@ -1,4 +1,4 @@
-"""Sources of a loader: return the samples of each batch in a given order."""
+"""Sources of a loader, which return the samples of each batch in a given order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from spikestore.train.data.packed import PackedColumns
 
 
 class BatchSource(Protocol):
-    """A source of samples in any order."""
+    """Protocol of a source of samples: it returns samples in any given order."""
 
     waiting: int
-    """Extra threads that it needs in the pool for blocking reads."""
+    """Number of additional threads that the source needs in the pool for blocking reads."""
 
     @property
     def nbytes(self) -> int:
-        """Most bytes of packed columns that are held."""
+        """Maximum size in bytes of the packed columns that are in memory at any time."""
 
     def batches(
         self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
@@ -33,7 +33,7 @@ class BatchSource(Protocol):
 
 
 class WholeSet:
-    """A set in memory, on the host or on a device.
+    """Batch source for a whole feature set in memory, on the host or on a GPU.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class WholeSet:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the packed columns."""
+        """Size of the packed columns in bytes."""
         if self._tensors is not None:
             return self._tensors.nbytes
         return 0 if self._host is None else self._host.nbytes

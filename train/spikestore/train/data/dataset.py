@@ -1,4 +1,4 @@
-"""A map-style data set over packed columns, for scripts that use a DataLoader."""
+"""A map-style data set with the samples of a feature set, for scripts that use a DataLoader."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OF_THE_DATALOADER = {
 
 
 class FeatureDataset(Dataset[tuple[Any, Any]]):
-    """Map-style data set of a feature set, in place of ``tonic.datasets.SSC(…, transform=dense_transform)``.
+    """Map-style data set with the samples of a feature set; it replaces ``tonic.datasets.SSC(…, transform=dense_transform)``.
 
     Items are (frames, label) as in Tonic: integer counts of shape (time, polarity, [y,] x), int16 unless a count needs
     more, and an int64 class number. Skipped recordings are left out, so item numbers differ from rows of the set: `rows`

@@ -41,7 +41,7 @@ class RankShare:
 
 @dataclass(frozen=True, eq=False)
 class EpochSamples:
-    """The samples of an epoch with seed and digest: together with the epoch number, all that an order depends on.
+    """Samples, seed and digest, which together with the epoch number determine an order.
 
     Attributes
     ----------
@@ -66,12 +66,12 @@ class EpochSamples:
         return self.rows[epoch_order(len(self.rows), seed=self.seed, epoch=epoch, digest=self.digest)]
 
     def drawn(self, weights: npt.NDArray[np.float64], epoch: int) -> Rows:
-        """Return the same number of rows, drawn in proportion to `weights`, shape (samples,): see `weighted_order`."""
+        """Return as many rows as there are samples, drawn in proportion to `weights`; see `weighted_order`."""
         return self.rows[weighted_order(weights, seed=self.seed, epoch=epoch, digest=self.digest)]
 
 
 class BatchOrder(Protocol):
-    """The rows of each batch in each epoch, and each rank's share of them: a pure function.
+    """Protocol of an order: the rows of each batch in each epoch, and each rank's share of them, as a pure function.
 
     It does not depend on the residence, so every residence can yield every order.
     """

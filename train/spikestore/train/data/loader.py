@@ -36,7 +36,7 @@ from spikestore.train.data.subsets import subset_rows, subset_weights
 logger = logging.getLogger(__name__)
 
 DEPTH = 2
-"""Batches that are built ahead."""
+"""Number of batches that are built before they are needed."""
 _MOST_THREADS = 4
 
 
@@ -238,12 +238,12 @@ class FeatureLoader(IterableDataset[Batch]):
 
     @property
     def batch_sampler(self) -> SimpleNamespace:
-        """Object whose ``sampler`` is the loader, so that Lightning calls `set_epoch` as on a ``DistributedSampler``."""
+        """Object whose attribute ``sampler`` is this loader: Lightning calls ``loader.batch_sampler.sampler.set_epoch``."""
         return SimpleNamespace(sampler=self)
 
     @property
     def nbytes(self) -> int:
-        """Most bytes of packed columns that are held."""
+        """Maximum size in bytes of the packed columns that are in memory at any time."""
         return self._source.nbytes
 
     def __iter__(self) -> Iterator[Batch]:
@@ -296,7 +296,7 @@ class FeatureLoader(IterableDataset[Batch]):
         return batch
 
     def _go_to(self, epoch: int, batch: int, order: BatchOrder) -> None:
-        """Set where the next pass begins."""
+        """Set the epoch and the batch at which the next pass begins."""
         self.epoch, self._batch, self._order = epoch, batch, order
         self._under_way, self._pass = False, None
 
@@ -309,7 +309,7 @@ class FeatureLoader(IterableDataset[Batch]):
         return {"epoch": self.epoch, "batch": self._batch, "order": self._order.name, **self._identity}
 
     def state_at(self, epoch: int, batch: int, residence: Chosen) -> dict[str, Any]:
-        """Return the state that a loader with another `residence` would have before a given batch of an epoch."""
+        """Return the state of a loader with another `residence`, before a given batch of an epoch."""
         order = self._orders.of(residence).name
         return {**self.state_dict(), "epoch": epoch, "batch": batch, "order": order}
 

@@ -1,4 +1,4 @@
-"""Attributes and arguments of a DataLoader that scripts expect of a `FeatureLoader`."""
+"""Attributes and arguments of torch's DataLoader that scripts also use with a `FeatureLoader`."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def absent_attribute(name: str) -> str:
 
 
 def refuse_loader_arguments(others: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise for the first unknown argument of a `FeatureLoader`; for one of a DataLoader, suggest what to use instead.
+    """Raise an error for the first unknown argument of a `FeatureLoader`; for DataLoader's, the message names a replacement.
 
     Raises
     ------
     UsageError
-        It is an argument of torch's DataLoader.
+        The argument is one of torch's DataLoader.
     TypeError
-        It is not.
+        The argument is none of torch's DataLoader.
     """
     refuse_arguments("FeatureLoader", others, _INSTEAD, known)
 
 
 class LoaderSamples:
-    """Rows and labels of a loader's samples, in the order of the set; without frames.
+    """Rows and labels of a loader's samples, in the order of the feature set; it has no frames.
 
     Parameters
     ----------

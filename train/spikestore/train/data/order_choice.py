@@ -1,4 +1,4 @@
-"""Orders of a loader: its own, and those of other loaders in which it can finish an epoch."""
+"""Orders of a loader: its own order, and orders of other loaders, in which it can finish an epoch that they began."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class OrderChoice:
         self._window_cut = cut_runs(features, samples.rows, window)
 
     def of(self, residence: Chosen) -> BatchOrder:
-        """Return the order of a residence."""
+        """Return the order that a loader with this residence uses."""
         if self._weights is not None:
             name = f"weighted {hashlib.sha256(self._weights.astype('<f8').tobytes()).hexdigest()[:16]}"
             return SlicedOrder(name, partial(self._samples.drawn, self._weights), scattered=True)
@@ -63,7 +63,7 @@ class OrderChoice:
         return SlicedOrder("uniform", self._samples.shuffled, scattered=True)
 
     def named(self, name: object) -> BatchOrder | None:
-        """Return the order with a name from a loader's state; None if no residence and window produce it."""
+        """Return the order with this name, which a loader's state contains; None if no residence and window has it."""
         for order in (self.of("host"), self.of("stream")):
             if order.name == name:
                 return order

@@ -24,12 +24,12 @@ from spikestore.store_schemas.errors import UsageError
 logger = logging.getLogger(__name__)
 
 TELL_S = 5.0
-"""Seconds between log lines about the progress of a load."""
+"""Seconds between two log lines about the progress of loading."""
 
 
 @dataclass(frozen=True, eq=False)
 class PackedColumns:
-    """All samples of a feature set; skipped rows are left out.
+    """All samples of a feature set in memory; skipped rows are left out.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class PackedColumns:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all columns."""
+        """Size of all columns in bytes."""
         columns = (self.index, self.value, self.offsets, self.n_bins, self.label, self.rows)
         return sum(column.nbytes for column in (*columns, *self.extras.values()))
 

@@ -1,4 +1,4 @@
-"""Decides where a feature set is held in training: on the host, on the device, or streamed."""
+"""Decides where the packed columns of a feature set are during training: on the host, on the device, or streamed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 def named_device(device: str | torch.device) -> torch.device:
-    """Return the torch device of a name without using it, since a GPU reserves memory for each process that does.
+    """Return the torch device of a name without using the device: a GPU reserves memory for each process that uses it.
 
     Raises
     ------
@@ -62,12 +62,12 @@ def named_device(device: str | torch.device) -> torch.device:
 
 
 def try_device(device: torch.device) -> None:
-    """Raise unless a tensor can be created on the device.
+    """Raise an error unless a tensor can be created on the device.
 
     Raises
     ------
     UsageError
-        It can't be; the message has the first sentence of torch's error.
+        No tensor can be created; the message contains the first sentence of torch's error.
     """
     if device.type == "cpu":
         return
@@ -125,7 +125,7 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
 
 
 def agreed_residence(chosen: Iterable[Chosen]) -> Chosen:
-    """Return a residence that fits all ranks: of their own choices, the one that needs the least memory.
+    """Return one residence for all ranks: among the choices of the ranks, the one that needs the least memory.
 
     Ranks with different orders would train on some samples twice and never on others.
     """

@@ -1,1 +1,1 @@
-"""Networks and the backends that run their neurons."""
+"""Models: networks, and the backends that compute their neurons."""

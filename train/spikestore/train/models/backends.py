@@ -1,4 +1,4 @@
-"""Backends of integrate-and-fire neurons: several implementations of the same neurons and parameters."""
+"""Backends of integrate-and-fire neurons: implementations of the same neurons with the same parameters."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _import(backend: Backend) -> Any:
 
 
 class _Guarded:
-    """EXODUS' layers with a check of their input; tensors of a CPU would crash the process."""
+    """Layers of EXODUS that check their input first, because a tensor on the CPU would crash the process."""
 
     def __init__(self, layers: Any) -> None:
         class ExodusIAF(layers.IAF):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Layers without a time axis: time bins are folded into the batch."""
+"""Layers that treat each time bin separately, by merging the axes batch and time."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SumPool2d(nn.Module):
 
 
 class _SumWindows(torch.autograd.Function):
-    """Sums windows by rows, then by columns; torch's pooling on a CPU takes three times as long."""
+    """Autograd function that sums windows by rows, then by columns; torch's pooling on a CPU takes three times as long."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Builds networks; errors about frames, missing packages and memory name the field of the configuration."""
+"""Builds networks and checks that they fit into memory; errors name the field of the configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRAINING = 4
 def fitting_network(
     spec: NetworkSpec, shape: dict[str, int], device: torch.device, origin: str, copies: int = TRAINING
 ) -> nn.Sequential:
-    """Return a network on a device; errors name the file that the spec is from.
+    """Return a network on a device; errors name the file that contains the spec.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Exports networks to NIR, the Neuromorphic Intermediate Representation of Sinabs, Norse, snnTorch and chip tools."""
+"""Export of networks to NIR (Neuromorphic Intermediate Representation), which Sinabs, Norse, snnTorch and chip tools read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Shape = tuple[int, ...]
 
 
 def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> Any:
-    """Return a network as an NIR graph of its computation in each time bin, with copies of its parameters.
+    """Return the NIR graph of a network: its computation in one time bin, with copies of its parameters.
 
     `nir.write` writes it to a file; ``sinabs.from_nir`` turns it into a network of Sinabs' layers.
 
@@ -143,7 +143,7 @@ def _neuron(layer: nn.Module) -> Neuron | None:
 
 
 def _beyond_nir(neuron: Neuron) -> list[str]:
-    """Return the features of a neuron that NIR's neurons lack, as text for a message."""
+    """Return a text that names the properties of a neuron that NIR's neurons do not have."""
     subtracts = not neuron.to_zero and neuron.reset in (None, float(neuron.threshold))
     return [
         *(["min_v_mem"] if neuron.minimum is not None else []),

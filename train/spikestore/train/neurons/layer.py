@@ -110,7 +110,7 @@ class IAF(nn.Module):
         return done.spikes.view(x.shape)
 
     def _fit(self, shape: tuple[int, ...], device: torch.device) -> None:
-        """Make the state float32 and valid for autograd; reset it to 0 if shape or device differ."""
+        """Prepare the membrane potentials for a call: float32, usable by autograd, and 0 if shape or device have changed."""
         if self.v_mem.shape != shape or self.v_mem.device != device:
             self.v_mem = torch.zeros(shape, device=device, dtype=torch.float32)
         elif self.v_mem.dtype != torch.float32:  # set by hand, or by `network.bfloat16()`
@@ -120,7 +120,7 @@ class IAF(nn.Module):
 
     @property
     def neuron(self) -> Neuron:
-        """Parameters of the neurons, as copies: a backward pass needs those of its forward pass."""
+        """Copies of the neurons' parameters: a backward pass needs the values of its forward pass."""
         if self.spike_threshold.requires_grad and not self._warned:
             self._warned = True
             logger.warning(
@@ -137,7 +137,7 @@ class IAF(nn.Module):
 
     @property
     def does_spike(self) -> bool:
-        """True: the outputs of this layer are spikes."""
+        """Always True: the outputs of this layer are spikes. Sinabs' layers have the same attribute."""
         return True
 
     def reset_states(

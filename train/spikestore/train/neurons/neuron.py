@@ -1,4 +1,4 @@
-"""Parameters of neurons, and the result of a pass over time."""
+"""Parameters of neurons, and the result of a forward pass over time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Neuron:
 
 
 class Pass(NamedTuple):
-    """Result of a pass over time.
+    """Result of a forward pass over time.
 
     Attributes
     ----------

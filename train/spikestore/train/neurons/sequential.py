@@ -76,13 +76,13 @@ class _Watch:
 
 
 def is_replayable(layer: nn.Module) -> bool:
-    """Return whether a call of a layer runs only its class' code and watchers with `on_device`."""
+    """Return whether a call of a layer runs only the code of its class, and watchers with `on_device`."""
     watches = [hook for hook in layer._forward_hooks.values() if isinstance(hook, _Watch)]
     return _is_plain(layer) and all(watch.on_device for watch in watches)
 
 
 def _packs(layer: nn.Linear, x: Tensor) -> bool:
-    """Return whether kernels for counts apply: a plain linear layer, a supported input, and gradients needed."""
+    """Return whether kernels for counts are used: the linear layer is plain, its input is supported, gradients are needed."""
     return (
         type(layer) is nn.Linear
         and layer.weight.numel() > 0
@@ -97,7 +97,7 @@ def _packs(layer: nn.Linear, x: Tensor) -> bool:
 
 
 def _is_plain(layer: nn.Module) -> bool:
-    """Return whether a call of a layer runs its class' code and nothing else."""
+    """Return whether a call of a layer runs the code of its class and nothing else, such as hooks."""
     # Private names of torch; `nn.Module.__call__` makes the same check.
     own = (
         [hook for hook in layer._forward_hooks.values() if not isinstance(hook, _Watch)],

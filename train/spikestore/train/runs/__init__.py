@@ -1,1 +1,1 @@
-"""Training runs."""
+"""Training runs: the training loop, its configuration, its folder and its checkpoints."""

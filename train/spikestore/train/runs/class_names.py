@@ -1,4 +1,4 @@
-"""Compares class names, so that a network never meets a set that numbers its classes differently."""
+"""Comparison of class names, so that no network is used with a set that numbers its classes differently."""
 
 from __future__ import annotations
 

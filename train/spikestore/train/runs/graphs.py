@@ -1,4 +1,4 @@
-"""Training steps replayed as CUDA graphs: a few launches by the driver replace a hundred by Python.
+"""Training steps that are replayed as CUDA graphs: a few launches replace about a hundred kernel launches from Python.
 
 Each batch shape has two graphs: one from frames to loss and gradients, and one of the optimiser's step, which runs only
 if the loss is finite. Both run the kernels of a plain step on the same numbers: results are equal to the bit.
@@ -41,11 +41,11 @@ _T = TypeVar("_T")
 
 
 class Recorder(Protocol):
-    """Records work on a device for replay."""
+    """Protocol of an object that records work on a device, to replay it later."""
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Run work in this context on the recording stream."""
+        """Return a context in which GPU work runs on the stream that is used for recording."""
 
     def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], None]]:
         """Record `work` without running it; return its result and a function that replays it.
@@ -70,7 +70,7 @@ class CudaRecorder:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Run work in this context on the recording stream."""
+        """Return a context in which GPU work runs on the stream that is used for recording."""
         before = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(before)
         with torch.cuda.stream(self._stream):
@@ -90,7 +90,7 @@ class CudaRecorder:
 
 @dataclass
 class _Recorded:
-    """Graphs of one batch shape, and the tensors that a replay reads and writes: graphs share memory."""
+    """The two graphs of one batch shape, and the tensors that a replay reads and writes."""
 
     frames: Tensor
     labels: Tensor
@@ -104,7 +104,7 @@ class _Recorded:
 
 
 class TrainingStep:
-    """Takes training steps like `training_step`, replayed as CUDA graphs where the result is the same.
+    """Takes the same training steps as `training_step`, and replays them as CUDA graphs if the result is the same.
 
     A batch shape is recorded at its fourth step; rarer shapes, such as a shorter last batch, and shapes after the first
     `MOST_SHAPES` take plain steps. After a step, loss, gradients, membrane potentials and weights are where a plain step

@@ -1,4 +1,4 @@
-"""Reads this process's rank from the environment variables of launchers.
+"""Reads the rank of this process from the environment variables that launchers set.
 
 torch itself recognises torchrun. For srun, mpirun and Kubernetes' PyTorchJob, rank and count are read here, and
 MASTER_ADDR and MASTER_PORT must name where the processes meet. If a process is one of several and its rank or the
@@ -15,7 +15,7 @@ from spikestore.store_schemas.errors import UsageError
 
 @dataclass(frozen=True)
 class Launched:
-    """One process of several.
+    """Rank of a process, and number of the processes that a launcher started with it.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ _LAUNCHERS = (
 
 
 def launched(environment: Mapping[str, str]) -> Launched | None:
-    """Return rank and count of this process; None if it is the only one.
+    """Return the rank of this process and the number of processes; None if it is the only one.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
 
 
 def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
-    """Raise if only one of rank and count is set, unless its value means that this process is alone.
+    """Raise an error if only rank or only count is set, unless its value means that this process is alone.
 
     srun's variables are not checked: SLURM sets single ones in batch scripts and interactive allocations too. Rank 0 of
     mpirun alone does not mean several processes.

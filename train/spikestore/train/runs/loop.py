@@ -208,7 +208,7 @@ def train(
 
 
 def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches: int) -> Position:
-    """Return where to resume: with another train split at the start of the epoch, since its first batches had old data."""
+    """Return the position at which to resume: if the train split has changed, the start of the epoch."""
     position = start.position
     if start.data[data.train].digest != pins[data.train].digest and position.batch > 0:
         logger.info(

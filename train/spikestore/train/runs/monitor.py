@@ -19,7 +19,7 @@ NOWHERE = "the loss alone"
 
 
 class TrainingError(SpikestoreError):
-    """Training can't continue."""
+    """Training can't continue, for example because the loss is not finite."""
 
     kind = "training"
 
@@ -79,7 +79,7 @@ class SpikeCounts:
         return {name: spikes / max(places, 1.0) for name, (spikes, places) in self.totals().items()}
 
     def clear(self) -> None:
-        """Count from zero."""
+        """Set all counts to 0."""
         self._before = {}
         self._counts.zero_()
 
@@ -90,7 +90,7 @@ def silent_layers(rates: dict[str, float]) -> list[str]:
 
 
 def first_not_finite(network: nn.Module, frames: Tensor) -> str:
-    """Return the first parameter, else the first layer whose output for `frames`, is not finite, as text for a message."""
+    """Return a text that names the first parameter, or else the first layer output, with values that are not finite."""
     for name, parameter in network.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"the parameter {name}"

@@ -1,4 +1,4 @@
-"""Mixed precision: linear and convolutional layers in half precision, membrane potentials in float32."""
+"""Mixed precision: linear and convolutional layers compute in half precision, neurons in float32."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Arithmetic:
 
     @property
     def scales(self) -> bool:
-        """Whether losses are scaled, and steps whose gradients overflow are skipped."""
+        """Whether losses are scaled; then steps whose gradients overflow are skipped."""
         return self._scaler.is_enabled()
 
     def backward(self, loss: Tensor) -> None:
-        """Compute gradients; they stay scaled until `step`."""
+        """Compute the gradients of a loss; they stay scaled until `step`."""
         self._scaler.scale(loss).backward()
 
     def step(self, optimiser: torch.optim.Optimizer, network: nn.Module, clip_norm: float | None) -> None:

@@ -58,14 +58,14 @@ class RankError(SpikestoreError):
 
 
 class AnotherRankError(RankError):
-    """Another rank failed, which reports the cause."""
+    """Another rank failed and reports the cause."""
 
     kind = "another-rank"
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank of this process among those that train one network.
+    """Rank of this process among the processes that train one network together.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Ranks:
         return numbers
 
     def whole_batch(self, bins: int, samples: int) -> tuple[int, int]:
-        """Return (time bins, samples) of the global batch from those of this rank's share."""
+        """Return (time bins, samples) of the global batch, given those of this rank's share."""
         if self.count == 1:
             return bins, samples
         shares = [torch.zeros(2, dtype=torch.int64) for _ in range(self.count)]
@@ -112,7 +112,7 @@ class Ranks:
         return max(int(share[0]) for share in shares), sum(int(share[1]) for share in shares)
 
     def padded(self, frames: Tensor, bins: int) -> Tensor:
-        """Return frames, padded with zeros to `bins` time bins."""
+        """Return frames that are padded with zeros to `bins` time bins."""
         missing = bins - frames.shape[1]
         if missing == 0:
             return frames
@@ -243,7 +243,7 @@ def _own_device(name: str, ranks: Ranks) -> torch.device:
 
 
 def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
-    """Return the error to end this rank with: `error` with its rank if it failed first, else an `AnotherRankError`."""
+    """Return the error that ends this rank: `error` with the rank's number if it failed first, else an `AnotherRankError`."""
     try:
         earlier = ranks.store.add("spikestore/failed", 1) > 1
     except RuntimeError:  # the machine of the store is down

@@ -210,7 +210,7 @@ def evaluate(
 
 
 def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
-    """Return `network_shape` of a set; raise if it differs from the one in training."""
+    """Return the `network_shape` of a set; raise an error if it differs from that in training."""
     shape = network_shape(features, checkpoint.config.network)
     if shape != checkpoint.shape:
         raise UsageError(

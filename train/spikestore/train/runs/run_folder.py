@@ -26,7 +26,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Create the folder of a run if needed; raise unless checkpoints and scalars can be written there.
+    """Create the folder of a run if needed; raise an error unless checkpoints and scalars can be written there.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def remove_unused(folder: Path) -> None:
 
 
 def _lock(file: IO[str]) -> bool | None:
-    """Lock a file until it is closed; False if another has it, None if the file system has no locks."""
+    """Lock a file until it is closed. Return False if another process holds the lock, None if the file system has no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -143,7 +143,7 @@ def _myself() -> dict[str, Any]:
 
 
 def _read(file: IO[str]) -> dict[str, Any]:
-    """Return the writer that a lock file names; empty if none."""
+    """Return the process that a lock file names, as a dict; empty if the file names none."""
     try:
         file.seek(0)
         writer = json.loads(file.read(4096) or "{}")

@@ -1,4 +1,4 @@
-"""Work on one batch: a training step, the accuracy of a loader's batches, and a warm-up without effects."""
+"""A training step, the accuracy over a loader's batches, and a warm-up step without effects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def training_step(
     arithmetic: Arithmetic = _FLOAT32,
     ranks: Ranks = ALONE,
 ) -> Tensor:
-    """Take one step: cross entropy of the outputs summed over time.
+    """Take one training step; the loss is the cross entropy of the outputs summed over time.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def loss_and_gradients(
 
 
 def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT32) -> None:
-    """Run a network forward and backward once, so that kernels are compiled before training starts.
+    """Run the forward and backward pass of a network once, so that kernels are compiled before training starts.
 
     Weights, states and random numbers stay as they are; gradients are dropped.
 

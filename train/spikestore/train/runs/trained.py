@@ -113,7 +113,7 @@ def load_network(
 
 
 def checkpoint_path(path: Path) -> Path:
-    """Return the checkpoint that a path means: the file itself, or ``best.pt`` of the folder of a run, else its ``last.pt``.
+    """Return the checkpoint at a path: the file itself, or in the folder of a run ``best.pt``, or else ``last.pt``.
 
     Raises
     ------

@@ -70,12 +70,12 @@ class ToFrame(Spec):
 
     @property
     def mode(self) -> str:
-        """The one of `SLICING_MODES` that is set."""
+        """Name of the only parameter of `SLICING_MODES` that is set."""
         return next(mode for mode in SLICING_MODES if getattr(self, mode) is not None)
 
     @property
     def windows_per_event(self) -> int:
-        """Upper bound of the number of bins that contain one event."""
+        """Largest number of bins that can contain the same event."""
         if self.overlap == 0:
             # Tonic rounds a window's end and the next one's start differently: with windows of 0.4 µs both can
             # contain the same event. Integers are exact.

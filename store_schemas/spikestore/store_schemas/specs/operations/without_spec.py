@@ -1,4 +1,4 @@
-"""Names of Tonic's transforms without a spec, for clear errors when a recipe contains one.
+"""Names of Tonic's transforms that have no spec, for clear errors if a recipe contains one.
 
 Tonic itself is not imported. ``tests/pipeline/transforms/test_from_tonic.py`` fails when a later Tonic has a class that
 is not listed here.
@@ -27,7 +27,7 @@ _BY_PLAIN_NAME = {name.lower(): name for name in RANDOM | UNSUPPORTED}
 
 
 def not_of_tonic(operation: object) -> object:
-    """Return an operation unless it is one of Tonic's transforms without a spec (``drop_event`` or ``DropEvent``).
+    """Return `operation`; raise if it is one of Tonic's transforms without a spec, such as ``drop_event`` or ``DropEvent``.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Builds dense frames with compiled loops."""
+"""Frames: builds the dense frames of batches with compiled loops."""

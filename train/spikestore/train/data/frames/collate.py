@@ -21,13 +21,13 @@ Augmentation = Callable[[SparseBatch, int], SparseBatch]
 
 @dataclass(frozen=True, eq=False)
 class PendingBatch:
-    """A batch, and the CUDA event after which it is complete."""
+    """A batch that may still be in progress, and the CUDA event after which it is complete."""
 
     batch: Batch
     event: Any = None
 
     def taken(self) -> Batch:
-        """Return the batch, after making the current stream wait for it."""
+        """Return the batch; the current CUDA stream then waits until it is complete."""
         if self.event is not None:
             stream = torch.cuda.current_stream(self.batch.frames.device)
             stream.wait_event(self.event)
@@ -83,7 +83,7 @@ class Assembly:
         self._stream: Any = None
 
     def make(self, samples: SamplePointers | SparseBatch, epoch: int, pool: Executor | None) -> PendingBatch:
-        """Start to build the batch of these samples.
+        """Return the batch of these samples; on a GPU, the work may still be in progress.
 
         Parameters
         ----------

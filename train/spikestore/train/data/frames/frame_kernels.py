@@ -36,7 +36,7 @@ def _intrinsic(function: Any) -> Any:
 
 @_intrinsic
 def _pointer(_context: Any, address: Any, like: Any) -> Any:
-    """Return an address as a pointer to elements of the dtype of the array `like`."""
+    """Return an address as a pointer to elements with the dtype of the array `like`."""
     pointer: Any = types.CPointer
     signature = pointer(like.dtype)(address, like)
 
@@ -154,6 +154,6 @@ def gather(
 
 @_compiled
 def narrow(wide: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """Copy a column into one of a smaller integer type and the same length; values that do not fit were rejected during reading."""
+    """Copy a column into one with a smaller integer dtype; all values must fit, which reading has checked."""
     for k in range(min(len(wide), len(out))):
         out[k] = wide[k]

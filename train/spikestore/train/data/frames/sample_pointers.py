@@ -1,4 +1,4 @@
-"""Pointers to the samples of a batch in host memory, and their conversion to one batch."""
+"""Pointers to the samples of a batch in host memory, and conversion of these samples to one batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class SamplePointers:
-    """The samples of a batch, each a slice of packed columns.
+    """Addresses of the samples of a batch, each a slice of packed columns in host memory.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class SamplePointers:
 
 
 class ParallelFor:
-    """Divides work over the samples of a batch among threads.
+    """Divides work on the samples of a batch among threads.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""Passes over time on the CPU, compiled by numba."""
+"""Forward and backward passes over time on the CPU, compiled by numba."""

@@ -1,4 +1,4 @@
-"""Compilation of passes over time, and functions that they share."""
+"""Decorators that compile passes over time, and functions that several passes share."""
 
 from __future__ import annotations
 

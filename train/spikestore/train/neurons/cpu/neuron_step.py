@@ -59,7 +59,7 @@ def slope_at(v: Any, threshold: Any, scale: Any, width: Any, by_width: Any) -> A
 def through_reset(
     later: Any, v: Any, spike: Any, reset: Any, minimum: Any, bounded: Any, to_zero: Any
 ) -> Any:
-    """Return c(t) · d(t+1) from `later`, d(t+1); for reset to zero 0 where the neuron spiked."""
+    """Return c(t) · d(t+1), where `later` is d(t+1); with reset to zero, return 0 if the neuron spiked."""
     if bounded:
         later = ZERO if after_reset(v, spike, reset, to_zero) - minimum <= ZERO else later
     if to_zero:
@@ -69,6 +69,6 @@ def through_reset(
 
 @inner
 def through_spike(later: Any, gradient: Any, slope: Any, reset: Any, to_zero: Any) -> Any:
-    """Return d(t) from what `through_reset` returned, the gradient w.r.t. the spikes g(t), and sg(t)."""
+    """Return d(t), given the result of `through_reset`, the gradient g(t) w.r.t. the spikes, and sg(t)."""
     later += (gradient if to_zero else gradient - later * reset) * slope
     return ZERO if abs(later) < TINY else later

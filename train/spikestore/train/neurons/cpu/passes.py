@@ -1,4 +1,4 @@
-"""Passes over time on the CPU: calls the compiled kernels with tensors."""
+"""Forward and backward passes over time on the CPU: functions that call the compiled kernels with tensors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BLOCK = 1 << 16
 def forward(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool, record: bool
 ) -> tuple[Pass, Tensor | None]:
-    """Return the pass and, if `keep`, the potentials that `backward` needs; arguments as in `integrate_and_fire`."""
+    """Return the result of the forward pass and, if `keep` is true, the membrane potentials that `backward` needs."""
     x, v_mem = x.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
     spikes = torch.empty_like(x)
     kept = torch.empty_like(x) if keep else None
@@ -46,7 +46,7 @@ def forward(
 def backward(
     kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return gradients w.r.t. input (written to `out` if passed) and initial potentials."""
+    """Return the gradients w.r.t. the input (written to `out` if given) and w.r.t. the initial membrane potentials."""
     spikes, v_mem = spikes.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
     x = torch.empty_like(kept) if out is None else out
     exponential = as_single_exponential(neuron.surrogate)
@@ -72,7 +72,7 @@ def backward(
 
 
 def word(job: Any, name: str) -> int:
-    """Return a word of a job by its name."""
+    """Return the word of a job that has this name."""
     return int(job[_PLACE[name]])
 
 
@@ -121,7 +121,7 @@ def run_job(
 
 
 def modes_of(neuron: Neuron) -> tuple[bool, bool, bool, bool]:
-    """Return the modes single, by_product, bounded and to_zero of a neuron; a mode without effect is False."""
+    """Return the flags of a neuron that `forward_task` takes; a flag without effect is False."""
     product = not neuron.single and _is_power_of_two(float(neuron.threshold))
     return neuron.single, product, neuron.minimum is not None, neuron.to_zero
 

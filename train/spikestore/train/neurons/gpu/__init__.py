@@ -1,1 +1,1 @@
-"""Passes over time on the GPU, compiled by Triton."""
+"""Forward and backward passes over time on the GPU, compiled by Triton."""

@@ -1,4 +1,4 @@
-"""Passes over time on a GPU, compiled by Triton at first use.
+"""Forward and backward passes over time on a GPU, compiled by Triton at first use.
 
 One program runs `_BLOCK` neighbouring neurons of the flattened (batch, neurons) through all time steps with membrane
 potentials in registers; neighbouring threads access neighbouring addresses. Inputs and spikes may be half precision, all
@@ -177,7 +177,7 @@ class PackedSpikes(NamedTuple):
 def forward(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool, record: bool
 ) -> tuple[Pass, Tensor | None]:
-    """Return the pass and, if `keep`, the potentials that `backward` needs; arguments as in `integrate_and_fire`."""
+    """Return the result of the forward pass and, if `keep` is true, the membrane potentials that `backward` needs."""
     x, v_mem = x.contiguous(), v_mem.contiguous()
     done = Pass(
         torch.empty_like(x),
@@ -192,7 +192,7 @@ def forward(
 def forward_packing(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
 ) -> tuple[Pass, Tensor | None, PackedSpikes]:
-    """Return the result of `forward` and the spikes as bytes. `x`, float32 and contiguous, is overwritten."""
+    """Return the result of `forward`, and the spikes as bytes. Overwrites `x`, which must be float32 and contiguous."""
     # The output of a linear layer may be a view, which autograd does not let be changed in place; this is not a view.
     spikes = x.new_empty(0).set_(x)  # type: ignore[call-overload]
     v_mem, last = v_mem.contiguous(), torch.empty_like(v_mem, memory_format=torch.contiguous_format)
@@ -209,7 +209,7 @@ def forward_packing(
 
 
 def potentials(x: Tensor, v_mem: Tensor, neuron: Neuron) -> Tensor:
-    """Return potentials before resets, which `backward` needs; they overwrite `x`, float32 and contiguous."""
+    """Return membrane potentials before resets, for `backward`. Overwrites `x`, which must be float32 and contiguous."""
     v_mem = v_mem.contiguous()
     _run_forward(x, v_mem, neuron, torch.empty_like(v_mem), kept=x)
     return x
@@ -240,7 +240,7 @@ def _run_forward(
 
 
 def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
-    """Return gradients w.r.t. input and initial potentials, from those w.r.t. spikes and last potentials."""
+    """Return the gradients w.r.t. input and initial potentials, given those w.r.t. spikes and last potentials."""
     spikes, v_mem = spikes.contiguous(), v_mem.contiguous()
     batch, time, neurons = kept.shape
     x, first = torch.empty_like(spikes), torch.empty_like(v_mem)
@@ -270,5 +270,5 @@ def _parameters(neuron: Neuron) -> tuple[Tensor, Tensor, float]:
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
-    """Return a tensor, or `other` as an unused placeholder if it is None."""
+    """Return `tensor`; if it is None, return `other`, because a kernel needs some tensor even if it does not use it."""
     return other if tensor is None else tensor

@@ -1,4 +1,4 @@
-"""Spike counts that layers pass to the next layer."""
+"""Spike counts that one layer passes to the next one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Counts(NamedTuple):
-    """A tensor of small integers.
+    """Spike counts as a tensor of bytes.
 
     Attributes
     ----------

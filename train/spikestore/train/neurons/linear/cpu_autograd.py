@@ -1,4 +1,4 @@
-"""Forward and backward pass of a linear layer with neurons on the CPU, and the choice of what to store between them."""
+"""Autograd functions of a linear layer with neurons on the CPU; they choose what to store for the backward pass."""
 
 from __future__ import annotations
 

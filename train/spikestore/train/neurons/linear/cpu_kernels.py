@@ -100,13 +100,13 @@ def pack_task() -> Any:
 
 @inner
 def padded(count: int) -> int:
-    """Return the next multiple of `PAD`."""
+    """Return the smallest multiple of `PAD` that is not below `count`."""
     return (count + PAD - 1) // PAD * PAD
 
 
 @cache
 def linear_task() -> Any:
-    """Return a task that computes a linear layer's output; it adds in the order of `linear_backward_task`, to equal bits.
+    """Return a task that computes a linear layer's output; its sums have the order of `linear_backward_task`, so bits are equal.
 
     Returns
     -------

@@ -96,7 +96,7 @@ def _counts(job: Any, packed: Tensor) -> Counts | None:
 
 
 def is_repeatable(source: Tensor, weight: Tensor, bias: Tensor | None, output: Tensor) -> bool:
-    """Return whether sums over counts equal the matrix product to the last bit.
+    """Return whether sums over non-zero counts equal torch's matrix product to the last bit.
 
     They do if the library sums products in order, which depends on its version, the processor and the layer's size. So
     rows at both ends and in between are compared; all of them if they are few.
@@ -266,7 +266,7 @@ def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
 
 
 class _BatchSlices:
-    """Slices of a batch: a kernel computes the gradient of a slice, and a matrix product reads it from the cache.
+    """Divides a batch into slices: after a kernel has computed a slice's gradient, a matrix product reads it from the cache.
 
     The weight's gradient is summed in groups of rows. Groups, and so sums, are the same for any number of threads.
 

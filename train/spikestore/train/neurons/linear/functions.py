@@ -1,4 +1,4 @@
-"""Functions that layers call: a linear layer with the neurons after it, or alone with counts as input, on any device."""
+"""Functions that layers call to run a linear layer with the neurons after it, or a linear layer with counts as input."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Checkpoints: content, files, validation and restoring."""
+"""Checkpoints: write, read and validate them, and restore a training run from one."""

@@ -109,14 +109,14 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically: to a temporary file, fsynced, then renamed over a former one.
+    """Write a checkpoint atomically: to a temporary file, which is fsynced and then replaces an earlier checkpoint.
 
     Raises
     ------
     StorageFullError
         The disk is full.
     StoreError
-        It can't be written for another reason.
+        The file can't be written for another reason.
     """
     content = {
         "spikestore_checkpoint": CHECKPOINT_FORMAT,

@@ -1,4 +1,4 @@
-"""Restores a network, its optimiser and torch's generators from a checkpoint; errors name what does not fit."""
+"""Restores a network, its optimiser and torch's generators from a checkpoint; errors name the part that does not fit."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _refuse_other_shape(name: str, value: object, wanted: Tensor) -> None:
 
 @contextmanager
 def _naming(checkpoint: Checkpoint, part: str = "") -> Iterator[None]:
-    """Turn errors into a `DamagedError` that names the checkpoint; torch's own errors do not."""
+    """Raise errors of the ``with`` block as a `DamagedError` that names the checkpoint."""
     try:
         yield
     except (SpikestoreError, torch.OutOfMemoryError):

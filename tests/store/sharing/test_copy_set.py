@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from spikestore.store_schemas.errors import (
     UnknownNameError,
     UsageError,
 )
+from spikestore.store_schemas.specs.canonical import seal, unseal
 
 
 @pytest.mark.parametrize("verb", ["push", "pull"])
@@ -82,7 +84,7 @@ def test_the_order_of_puts(source: Store, destination: Storage) -> None:
 def test_damage_at_the_source(source: Store, how: str, deep: bool) -> None:
     """Each damaged object is named, and nothing is committed or named at the destination."""
     root = Path(source.storage.url)
-    for path in [*objects_of(source), SMALL.address.plan][:: 7 if deep else 2]:
+    for path in objects_of(source)[:: 7 if deep else 2]:
         data = (root / path).read_bytes()
         changed = {"flipped": bytes([data[0] ^ 1]) + data[1:], "cut": data[:-1], "longer": data + b"\0"}.get(
             how
@@ -91,8 +93,6 @@ def test_damage_at_the_source(source: Store, how: str, deep: bool) -> None:
         if changed is not None:
             (root / path).write_bytes(changed)
         there = Store(memory_storage())
-        if path == SMALL.address.plan and how == "missing":
-            continue  # a hint, without which a set is whole
         with pytest.raises(DamagedError, match=re.escape(path)) as caught:
             there.pull("demo:train", source, deep=deep)
         assert caught.value.details["objects"] == (path,)
@@ -138,12 +138,30 @@ def test_somebody_cleans_up_meanwhile(source: Store) -> None:
     assert [*Store(destination).feature_sets()] == []
 
 
-def test_a_plan_of_another_set(source: Store) -> None:
-    """The hint for builders is checked, too: a wrong one would mislead the next build."""
-    root = Path(source.storage.url)
-    (root / SMALL.address.plan).write_bytes((root / VALID.address.plan).read_bytes())
-    with pytest.raises(DamagedError, match="belongs to another feature set"):
-        Store(memory_storage()).pull("demo:train", source)
+@pytest.mark.parametrize("how", ["flipped", "empty", "missing", "giant", "folder", "newer", "of another set"])
+def test_a_damaged_plan(source: Store, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Readers do not need it and it follows from the manifest: it stops no copy, and the copy has a correct one."""
+    place = Path(source.storage.url) / SMALL.address.plan
+    plan = place.read_bytes()
+    place.unlink()
+    if how == "folder":
+        place.mkdir()
+    elif how != "missing":
+        changed = {
+            "flipped": bytes([plan[0] ^ 1]) + plan[1:],
+            "newer": seal({**unseal(plan, path="plan.json"), "format": 2}),
+            "of another set": (Path(source.storage.url) / VALID.address.plan).read_bytes(),
+        }
+        place.write_bytes(changed.get(how, b""))
+        if how == "giant":
+            os.truncate(place, 2**40)
+    destination = memory_storage()
+    Store(destination).pull("demo:train", source)
+    assert destination.get(SMALL.address.plan) == plan
+    assert verify(Store(destination)["demo:train"], depth="deep") == []
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert SMALL.address.plan in warning
+    assert f"spikestore repair restores it in {source.storage.url}" in warning
 
 
 def test_another_set_under_the_same_keys(source: Store, destination: Storage) -> None:

@@ -181,12 +181,8 @@ class _Copy:
         return self._source.record_bytes(number)
 
     def _plan(self) -> None:
-        """Copy the plan, so that a build in the destination joins the copy."""
-        data = self._source.plan()
-        if data is not None:
-            self._storage.put_if_absent(
-                self._features.address.plan, data
-            )  # another plan that exists already is kept
+        """Copy the plan, so that a build in the destination joins the copy; another plan that exists already is kept."""
+        self._storage.put_if_absent(self._features.address.plan, self._source.plan())
 
     def _copy(self) -> None:
         with ThreadPoolExecutor(THREADS, thread_name_prefix="spikestore-object") as pool:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import cast
 
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.trust.documents import manifest_of, plan_of, record_of
+from spikestore.store.trust.documents import committed_plan, manifest_of, plan_of, record_of
 from spikestore.store_schemas.documents.record import ObjectEntry, Record
 from spikestore.store_schemas.documents.zarr_metadata import documents
-from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError, NewerFormatError, StoreError
 from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
 
 logger = logging.getLogger(__name__)
@@ -80,15 +80,16 @@ class CopySource:
         if sha256.hexdigest() != entry.sha256:
             raise self._damaged(path, "it differs from its record")
 
-    def plan(self) -> bytes | None:
-        """Return the plan, or None, with a warning, if the source lacks it."""
-        path = self._features.address.plan
+    def plan(self) -> bytes:
+        """Return the plan; if it is damaged or missing, the one that follows from the manifest."""
+        features = self._features
         try:
-            data = self._storage.get(path)
-        except MissingObjectError:
-            logger.warning("%s is not in %s, so the copy lacks it too", path, self._storage.url)
-            return None
-        plan_of(self._features.address, data)
+            data = self._storage.get(features.address.plan)
+            plan_of(features.address, data)
+        except (DamagedError, MissingObjectError, NewerFormatError) as error:
+            data = committed_plan(features.address, features.manifest, features.root).to_bytes()
+            message = "%s; the copy gets the plan that follows from the manifest, and spikestore repair restores it in %s"
+            logger.warning(message, error, self._storage.url)
         return data
 
     def manifest(self) -> bytes:

@@ -16,6 +16,9 @@ from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.layout import BLOCK, Layout
 from spikestore.store_schemas.specs.canonical import sha256_hex
 
+_ATTEMPTS = 100
+"""Restarts of one build that are tried to find its plan."""
+
 
 def manifest_of(address: Address, data: bytes) -> Manifest:
     """Return the manifest of a set, after comparing the keys of its specs with those in its path.
@@ -43,6 +46,40 @@ def plan_of(address: Address, data: bytes) -> Plan:
         why = "belongs to another feature set"
         raise DamagedError(f"{address.plan} {why}", path=address.plan, objects=(address.plan,), why=why)
     return plan
+
+
+def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -> Plan:
+    """Return the plan of a committed build, which follows from its other documents.
+
+    Parameters
+    ----------
+    address : Address
+        Keys of the set.
+    manifest : Manifest
+        Manifest of the set; it has all fields of the plan but ``attempt``.
+    root : dict
+        ``data.zarr/zarr.json`` of the set, checked.
+
+    Raises
+    ------
+    DamagedError
+        The manifest names a plan that does not follow from it.
+    """
+    for attempt in range(_ATTEMPTS):
+        plan = Plan(
+            **address._asdict(),
+            samples=manifest.samples,
+            fragment_samples=manifest.fragment_samples,
+            shard_values=manifest.shard_values,
+            layout=manifest.layout,
+            attempt=attempt,
+            zarr=root,
+        )
+        if plan.hash == manifest.plan:
+            return plan
+    raise DamagedError(
+        f"{address.manifest} names a plan that does not follow from it", objects=(address.manifest,)
+    )
 
 
 def root_of(address: Address, manifest: Manifest, data: bytes) -> dict[str, Any]:

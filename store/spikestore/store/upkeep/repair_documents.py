@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.storage import Storage
-from spikestore.store.trust.documents import manifest_of, plan_of, root_of
+from spikestore.store.trust.documents import committed_plan, manifest_of, plan_of, root_of
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.zarr_metadata import documents, root_document
 from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, StoreError
 from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
-
-_ATTEMPTS = 100
 
 
 class Repaired(NamedTuple):
@@ -75,7 +73,7 @@ def repair_documents(
                 done.append(
                     Repaired(f"{features.data_path}/{name}", "from the plan, the manifest or upstream")
                 )
-    plan, path = _plan(features, root), features.address.plan
+    plan, path = committed_plan(features.address, features.manifest, root), features.address.plan
     try:
         # A valid plan of another build may belong to an active builder, and is harmless.
         plan_of(features.address, features.storage.get(path))
@@ -146,25 +144,4 @@ def _candidates(features: FeatureSet, upstream: Storage | None) -> Iterator[byte
             fragments=len(manifest.fragments),
             shard_values=manifest.shard_values,
         )
-    )
-
-
-def _plan(features: FeatureSet, root: dict[str, Any]) -> Plan:
-    """Return the plan of the committed build; the manifest has all of its fields but ``attempt``."""
-    manifest = features.manifest
-    for attempt in range(_ATTEMPTS):
-        plan = Plan(
-            **features.address._asdict(),
-            samples=manifest.samples,
-            fragment_samples=manifest.fragment_samples,
-            shard_values=manifest.shard_values,
-            layout=manifest.layout,
-            attempt=attempt,
-            zarr=root,
-        )
-        if plan.hash == manifest.plan:
-            return plan
-    raise DamagedError(
-        f"{features.address.manifest} names a plan that does not follow from it",
-        objects=(features.address.manifest,),
     )

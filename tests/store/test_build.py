@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.store.small_sets import SmallSet, memory_storage, same, small_set
+from tests.store.watched_storage import WatchedStorage
 
 from spikestore.store import Build, SampleColumns, Store, verify
 from spikestore.store.columns.digest import block_checks, check_seed
@@ -268,6 +269,22 @@ def test_other_bytes_of_equal_values(names: tuple[str, ...]) -> None:
     assert own != hashes
     assert verify(features, depth="deep") == []
     assert same(features.read(), SMALL.truth)
+
+
+def test_a_short_read_of_an_object_that_exists() -> None:
+    """A record lists the bytes that were compared, not those of a read that was cut."""
+    storage = memory_storage()
+    build = started(storage)
+    path, left = f"{SMALL.address.data(build.plan.hash[:12])}/value/c/0", [1]
+    storage.put_if_absent(path, encoded_otherwise(build, SMALL, 0)["value/c/0"])
+
+    def cut(verb: str, name: str, effect: Callable[[], Any], /) -> Any:
+        result = effect()
+        return result[:-1] if (verb, name) == ("get", path) and left and left.pop() else result
+
+    with pytest.raises(DamagedError, match="run again"):
+        SMALL.put(Build(WatchedStorage(storage, cut), build.plan), 0)
+    assert verify(SMALL.build(storage), depth="deep") == []
 
 
 @pytest.mark.parametrize("name", ["index", "value", "nnz", "n_bins", "label", "n_events", "check"])

@@ -178,17 +178,18 @@ class Build:
         data = self.address.data(self._id)
         objects = encode_fragment(self.plan, fragment, columns, check)
         taken = set(put_together(self.storage, {f"{data}/{path}": each for path, each in objects.items()}))
-        entries = []
-        for path, encoded in objects.items():
-            stored = self.storage.get(f"{data}/{path}") if f"{data}/{path}" in taken else encoded
-            entries.append((path, stored, stored == encoded))
-        if not all(same for _, _, same in entries):
-            # Other library versions may encode equal values as other bytes, so the decoded values are compared.
-            self._compare(fragment, columns, check)
+        stored = {
+            path: self.storage.get(f"{data}/{path}") if f"{data}/{path}" in taken else encoded
+            for path, encoded in objects.items()
+        }
+        if stored != objects:
+            # Other library versions may encode equal values as other bytes, so the decoded values are compared: of the
+            # very bytes that the record lists, because a second read may return others.
+            self._compare(fragment, columns, check, stored)
         record = Record(
             plan=self._hash,
             fragment=fragment,
-            objects=tuple(ObjectEntry(path=p, size=len(s), sha256=sha256_hex(s)) for p, s, _ in entries),
+            objects=tuple(ObjectEntry(path=p, size=len(s), sha256=sha256_hex(s)) for p, s in stored.items()),
             samples=len(columns),
             nnz=len(columns.index),
             n_bins=int(columns.n_bins.max()),
@@ -288,12 +289,11 @@ class Build:
                 path=path,
             )
 
-    def _compare(self, fragment: int, columns: SampleColumns, check: Any) -> None:
+    def _compare(
+        self, fragment: int, columns: SampleColumns, check: Any, objects: Mapping[str, bytes]
+    ) -> None:
         path = f"{self.address.data(self._id)} (fragment {fragment})"
-        stored = self.plan.layout.fragment_objects(fragment, len(columns.index))
-        data = self.address.data(self._id)
         try:
-            objects = {name: self.storage.get(f"{data}/{name}") for name in stored}
             decoded, stored_check = FragmentDecoder(self.plan, self.plan.zarr).read(fragment, objects)
         except StoreError as error:
             raise DamagedError(

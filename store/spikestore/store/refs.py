@@ -8,9 +8,11 @@ Entries are never deleted, or an older one would become valid again: a further e
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from spikestore.store.concurrency import in_order
 from spikestore.store.storage import Storage
@@ -25,6 +27,21 @@ _ENTRY = re.compile(r"^refs/([^/]+)/([0-9]{8})\.json$")
 _ATTEMPTS = 1000
 
 Pins = Mapping[str, Pin]
+
+
+class LogEntry(NamedTuple):
+    """Place of an entry in the log of its name."""
+
+    name: str
+    number: int
+    newest: bool
+    """Whether it is the value of the name; older entries are history."""
+
+    @property
+    def path(self) -> str:
+        """Path of the entry, below the store's root."""
+        return ref_path(self.name, self.number)
+
 
 Check = Callable[[Pins, Pins], None]
 """Called with the pins of a name before and after an update, before it is written; may raise."""
@@ -54,6 +71,30 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
     for name, entry in zip(last, in_order(newest, last), strict=True):
         if entry is not None and not (isinstance(entry, Ref) and entry.forgotten):
             yield name, entry
+
+
+def read_logs(
+    storage: Storage, names: Iterable[str] | None = None
+) -> Iterator[tuple[LogEntry, Ref | StoreError]]:
+    """Yield every entry of the logs of these names, by default of all, also of removed ones, sorted.
+
+    Each comes with its document or the error of reading it.
+    """
+    folders = ["refs"] if names is None else [f"refs/{name}" for name in sorted(set(names))]
+    listed = [
+        match for folder in folders for one in storage.list(folder) if (match := _ENTRY.match(one.path))
+    ]
+    entries = sorted((match[1], int(match[2])) for match in listed if NAME.match(match[1]))
+    newest = dict(entries)
+
+    def document(entry: tuple[str, int]) -> Ref | StoreError:
+        try:
+            return ref_of(*entry, storage.get(ref_path(*entry)))
+        except StoreError as error:
+            return error
+
+    for (name, number), ref in zip(entries, in_order(document, entries), strict=True):
+        yield LogEntry(name, number, number == newest[name]), ref
 
 
 def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = None) -> Ref:
@@ -127,10 +168,24 @@ def forget(storage: Storage, name: str, split: str | None = None) -> tuple[str, 
     except DamagedError:
         if split is not None:
             raise
+        damaged = _last(storage, name)
         while not _put(storage, Ref.tombstone(name, _last(storage, name) + 1)):
             pass
+        with contextlib.suppress(DamagedError):  # such as a folder in its place, which verify reports
+            replace_older(storage, name, damaged)
         return ("a damaged entry",)
     return tuple(lost)
+
+
+def replace_older(storage: Storage, name: str, number: int) -> None:
+    """Replace a damaged entry that is not the newest by one that removes the name: its sets are unknown.
+
+    Raises
+    ------
+    DamagedError
+        What is in its place cannot be replaced.
+    """
+    storage.replace(ref_path(name, number), Ref.tombstone(name, number).to_bytes())
 
 
 def _transform(name: str, pins: Pins) -> str:

@@ -11,7 +11,10 @@ from spikestore.store.cli.console import plural, print_json, progress, say, visi
 from spikestore.store.progress import labelled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from spikestore.store.feature_set import FeatureSet
+    from spikestore.store.selection import SelectedSet
     from spikestore.store.storage import Storage
     from spikestore.store.store import Store
     from spikestore.store.upkeep.repair import Repair
@@ -94,9 +97,7 @@ def repair(
     threads = available_cores() if workers is None else max(1, workers)
     results: dict[str, Repair] = {}
     with progress("bytes") as report:
-        for label, address, _, digest in (
-            selected for name in names for selected in opened.select(name).sets
-        ):
+        for label, address, _, digest in _selected(opened, names, results):
             pinned = digest or (None if known is None else known.pinned_digest(address))
             source = other or _upstream(upstreams, opened, address, label, pinned)
             features, documents = _opened(opened, address, pinned, source, uncommit=uncommit)
@@ -129,6 +130,25 @@ def repair(
             }
         )
     _report(results)
+
+
+def _selected(store: Store, names: list[str], results: dict[str, Repair]) -> Iterator[SelectedSet]:
+    """Yield the selected sets; repair the logs of the names first, also of names that were removed."""
+    from spikestore.store.upkeep.ref_damage import repair_older_refs
+    from spikestore.store.upkeep.repair import Repair
+    from spikestore.store_schemas.errors import UnknownNameError
+    from spikestore.store_schemas.specs.model import NAME
+
+    for text in names:
+        name = text.partition(":")[0]
+        repaired, left = repair_older_refs(store.storage, name) if NAME.match(name) else ([], [])
+        if repaired or left:
+            results[f"refs/{name}"] = Repair(tuple(repaired), tuple(left))
+        try:
+            yield from store.select(text).sets
+        except UnknownNameError:
+            if not repaired:
+                raise
 
 
 def _upstream(

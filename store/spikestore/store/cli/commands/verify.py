@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,11 @@ from spikestore.store.cli.console import plural, print_json, progress, say, visi
 from spikestore.store.progress import labelled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from spikestore.store.feature_set import FeatureSet
     from spikestore.store.store import Store
+    from spikestore.store.upkeep.verify import Damage
 
 
 def verify(
@@ -40,9 +43,10 @@ def verify(
     """
     from spikestore.store.upkeep.odd_entries import odd_entries
     from spikestore.store.upkeep.partition_damage import verify_partitions
-    from spikestore.store.upkeep.verify import Damage
+    from spikestore.store.upkeep.ref_damage import verify_refs
     from spikestore.store.upkeep.verify import verify as verify_set
     from spikestore.store_schemas.errors import UsageError
+    from spikestore.store_schemas.specs.model import NAME
 
     if deep and quick:
         raise UsageError("--deep and --quick exclude each other")
@@ -58,9 +62,10 @@ def verify(
             )
     rows = {features.address.source_key: len(features) for features in sets.values()}
     damages += verify_partitions(opened.storage, rows, source_keys=rows if names else None)
+    logs = [label.partition(":")[0] for label in names or []]
+    _add(damages, verify_refs(opened.storage, filter(NAME.match, logs) if names else None))
     if not names:
-        known = {damage.path for damage in damages}
-        damages += [damage for damage in odd_entries(opened.storage) if damage.path not in known]
+        _add(damages, odd_entries(opened.storage))
     if as_json:
         findings = [damage._asdict() for damage in damages]
         print_json({"store": opened.storage.url, "feature_sets": list(sets), "damage": findings})
@@ -75,7 +80,13 @@ def verify(
         say(f"verified {plural(len(sets), 'feature set')}: no damage")
 
 
-def _chosen(store: Store, names: list[str], damages: list[Any]) -> dict[str, FeatureSet]:
+def _add(damages: list[Damage], more: Iterable[Damage]) -> None:
+    """Add the damages of objects that are not listed yet."""
+    known = {damage.path for damage in damages}
+    damages += [damage for damage in more if damage.path not in known]
+
+
+def _chosen(store: Store, names: list[str], damages: list[Damage]) -> dict[str, FeatureSet]:
     """Return the sets by label; add those that cannot be opened to `damages`."""
     from spikestore.store.upkeep.verify import damage_of
     from spikestore.store_schemas.errors import DamagedError, StoreError

@@ -1,0 +1,63 @@
+"""Verification and repair of the logs of names, older entries included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from spikestore.store import refs
+from spikestore.store.storage import Storage
+from spikestore.store.upkeep.repair_documents import Repaired
+from spikestore.store.upkeep.verify import Damage, damage_of
+from spikestore.store_schemas.errors import DamagedError, NewerFormatError, StoreError
+
+
+def verify_refs(storage: Storage, names: Iterable[str] | None = None) -> list[Damage]:
+    """Return the damages of the entries of names.
+
+    Parameters
+    ----------
+    storage : Storage
+        The store.
+    names : iterable of str, optional
+        The names; by default all, also removed ones.
+
+    Returns
+    -------
+    list of Damage
+        One for each damaged entry.
+    """
+    try:
+        logs = [*refs.read_logs(storage, names)]
+    except DamagedError as error:  # something else is in the place of their folder
+        return [damage_of(error, "refs")]
+    return [damage_of(ref, entry.path) for entry, ref in logs if isinstance(ref, StoreError)]
+
+
+def repair_older_refs(storage: Storage, name: str) -> tuple[list[Repaired], list[Damage]]:
+    """Replace the damaged older entries of a name; the newest one, which is its value, stays as it is.
+
+    No other document has the content of an older entry, and nothing reads it as long as there is a newer one. So an
+    entry that removes the name takes its place.
+
+    Returns
+    -------
+    repaired : list of Repaired
+        The replaced entries.
+    left : list of Damage
+        The older entries that are still damaged, with the reason.
+    """
+    repaired, left = [], []
+    for entry, ref in refs.read_logs(storage, [name]):
+        if entry.newest or not isinstance(ref, StoreError):
+            continue
+        if isinstance(ref, NewerFormatError):
+            left.append(damage_of(ref, entry.path))
+            continue
+        try:
+            refs.replace_older(storage, name, entry.number)
+        except DamagedError as error:
+            left.append(damage_of(error, entry.path))
+        else:
+            how = "its sets are unknown: replaced by an entry that removes the name, which newer entries supersede"
+            repaired.append(Repaired(entry.path, how))
+    return repaired, left

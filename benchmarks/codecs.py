@@ -1,7 +1,7 @@
 """Codecs for ``index`` and ``value``: ``python -m benchmarks.codecs [--size small|full] [--data DIR] [--json FILE]``.
 
 One table, for the choice in docs/decisions/0018-pcodec.md: bytes a non-zero, against the order-0 entropy of (gap, value), and
-millions of values that one core encodes and decodes in a second. Every codec gets chunks of 262,144 values, as they are
+millions of values that one core encodes and decodes in a second. Every codec gets full chunks of 65,536 values, as they are
 stored, and what it decodes is compared with what it was given.
 """
 
@@ -37,7 +37,7 @@ def main() -> None:
     import numpy as np
 
     from benchmarks.bench import Bench, build, target
-    from benchmarks.preprocess import entropy, gaps_of
+    from benchmarks.preprocess.stored_bytes import entropy, gaps_of
     from benchmarks.recordings import recordings_of
     from spikestore.pipeline.execution.schedulers import InProcess
     from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES

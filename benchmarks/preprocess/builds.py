@@ -1,17 +1,9 @@
-"""Preprocessing against Tonic: ``python -m benchmarks.preprocess [--size small|full] [--data DIR] [--json FILE]``.
-
-Both sides work on the same files and disk, warm in the page cache, with one thread a worker. Filling
-``DiskCachedDataset`` costs the same for every recording, so the peer fills it for the first ones only, and rates are
-compared.
-"""
+"""Rows that time builds, and the memory that they take."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,29 +11,13 @@ from typing import Any
 
 from benchmarks.alone import numbers_of
 from benchmarks.bench import WORKERS, Bench, build, target, tonic_dataset
-from benchmarks.form import PINNED, Row, arguments, compare, measured, report, timed, wanted_rows
-from benchmarks.recordings import recordings_of
+from benchmarks.form import PINNED, Row, compare, timed
+from benchmarks.preprocess.starts import command
 
 os.environ.update(PINNED)
 
 LEAST = 8
 """Recordings of the smaller set whose memory is compared with that of one 8 times as large."""
-
-
-def main() -> None:
-    """Run the rows that were asked for."""
-    options = arguments(__doc__ or "")
-    wanted = wanted_rows(ROWS, options)
-    small = options.size == "small"
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        recordings, peers, many = (600, 100, 1000) if small else (8000, 1000, 20_000)
-        data = recordings_of(options.data, scratch, max(recordings, many))
-        bench = Bench.of(data, scratch, recordings, peers, many)
-        rows = measured(wanted, lambda row: row(bench))
-        from benchmarks.stages import stages
-
-        report("preprocess", rows, {"recordings": bench.recordings, **stages(bench)}, options)
 
 
 @contextmanager
@@ -141,59 +117,6 @@ def from_start(bench: Bench) -> Row:
     return row
 
 
-def index_and_value_bytes(bench: Bench) -> Row:
-    """Stored bytes of index and value a non-zero, against the order-0 entropy of (gap, value)."""
-    from spikestore.pipeline.execution.schedulers import InProcess
-
-    features = build(bench, target(bench, bench.recordings), InProcess())
-    columns = features.read()
-    row = Row("bytes_a_non_zero_vs_order_0_entropy", 1.05, 1.0, better="lower")
-    if len(columns.index) == 0:
-        row.skipped = "the recordings have no events"
-        return row
-    bits = sum(entropy(symbols) for symbols in (gaps_of(columns), columns.value))
-    stored = sum(
-        entry.size
-        for name in ("index", "value")
-        for entry in features.storage.list(f"{features.data_path}/{name}/c")
-    )
-    per_value, floor = stored / len(columns.index), bits / 8
-    row.ratios, row.ours, row.peer = [per_value / floor], {"bytes": per_value}, {"bytes": floor}
-    return row
-
-
-def gaps_of(columns: Any) -> Any:
-    """Return what each index lies behind the one before it in its sample."""
-    import numpy as np
-
-    gaps = np.diff(columns.index.astype(np.int64), prepend=0)
-    first = columns.offsets()[:-1][columns.nnz > 0]
-    gaps[first] = columns.index[first]
-    return gaps
-
-
-def entropy(symbols: Any) -> float:
-    """Return the order-0 entropy of symbols, in bits."""
-    import numpy as np
-
-    share = np.unique(symbols, return_counts=True)[1] / len(symbols)
-    return float(-(share * np.log2(share)).sum())
-
-
-def set_bytes(bench: Bench) -> Row:
-    """All files of the feature set, against Tonic's cache of the same samples."""
-    from spikestore.pipeline.execution.schedulers import InProcess
-
-    features = build(bench, target(bench, bench.peers), InProcess())
-    cache = Path(tempfile.mkdtemp(dir=bench.scratch))
-    fill_cache(bench, cache)
-    ours = sum(entry.size for entry in features.storage.list(features.address.folder))
-    peer = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
-    row = Row("bytes_of_the_set_vs_tonics_cache", 1 / 5, 1 / 6, better="lower", ratios=[ours / peer])
-    row.ours, row.peer = {"bytes": ours}, {"bytes": peer}
-    return row
-
-
 def dask_against_bare(bench: Bench) -> Row:
     """Two Dask workers against two bare processes that do the same fragments."""
     from concurrent.futures import ProcessPoolExecutor
@@ -280,45 +203,3 @@ def memory(bench: Bench) -> Row:
     row.ratios = [max(0, peak_8 - peak_1) / (size_8 - size_1)]
     row.ours, row.peer = {"bytes_at_8": peak_8}, {"bytes_at_1": peak_1}
     return row
-
-
-def second_run(bench: Bench) -> Row:
-    """A run with nothing to do, against ``python -c "import zarr"``, in seconds."""
-    recipe = bench.scratch / "again.toml"
-    recipe.write_text(bench.data.recipe_text(min(10_000, bench.many)), encoding="utf-8")
-    call = ("preprocess", recipe, "--data", bench.data.folder, "--store", bench.store(), "--workers", "2")
-    command(*call)
-    time.sleep(2.1)  # files that are younger are hashed again, as git does it
-    command(*call)
-    return compare(
-        Row("second_run_vs_import_zarr", 3.0, better="lower"),
-        lambda: timed(lambda: command(*call)),
-        lambda: timed(lambda: subprocess.run([sys.executable, "-c", "import zarr"], check=True)),
-        unit="s",
-    )
-
-
-def command(*arguments: object) -> None:
-    """Run the command line in a process of its own."""
-    subprocess.run(
-        [sys.executable, "-m", "spikestore.store", "--quiet", *map(str, arguments)],
-        check=True,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-ROWS = [
-    transform_only,
-    build_warm,
-    from_start,
-    index_and_value_bytes,
-    set_bytes,
-    dask_against_bare,
-    two_against_one,
-    threads_against_one,
-    memory,
-    second_run,
-]
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Preprocessing against Tonic: ``python -m benchmarks.preprocess``."""

@@ -13,8 +13,19 @@ from typing import Any
 import numpy as np
 
 from spikestore.store import Build, SampleColumns, Store
-from spikestore.store_schemas import Address, Source, SourceFile, ToFrame, Transform, layout_of, make_plan
+from spikestore.store.columns.shard_codec import packed_objects
+from spikestore.store_schemas import (
+    Address,
+    Plan,
+    Source,
+    SourceFile,
+    ToFrame,
+    Transform,
+    layout_of,
+    make_plan,
+)
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
+from spikestore.store_schemas.documents.zarr_metadata import root_document
 
 HERE = Path(__file__).parent
 ROWS = 70
@@ -132,7 +143,12 @@ def golden_columns() -> SampleColumns:
     )
 
 
+STORES = {"store": 262_144, "store_65536": 65_536, "store_continued": 16_384}
+"""Folders of golden stores, with the values of their inner chunks."""
+
+
 def store(folder: Path) -> None:
+    """Write a golden store; the chunks follow from its name."""
     transform = Transform(operations=(ToFrame(sensor_size=(3, 2, 2), time_window=1000.0),))
     source = Source(
         reader="golden",
@@ -144,12 +160,17 @@ def store(folder: Path) -> None:
     )
     layout = layout_of(transform, has_y=True, classes=["left", "right"], extras=["speaker", "n_events"])
     columns = golden_columns()
-    plan = make_plan(transform, source.key, layout, np.full(ROWS, 1100), fragment_samples=64)
+    plan = with_chunks(
+        make_plan(transform, source.key, layout, np.full(ROWS, 1100), fragment_samples=64),
+        STORES[folder.name],
+    )
     opened = Store(folder)
     build = Build.join_or_start(opened.storage, Address(transform.key, source.key), lambda: plan)
     for fragment in build.unfinished():
         rows = plan.rows(fragment)
         here = SKIPPED in rows
+        if folder.name == "store_continued":
+            put_continued(build, fragment, columns.rows(rows.start, rows.stop))
         build.put_fragment(
             fragment,
             columns.rows(rows.start, rows.stop),
@@ -160,6 +181,33 @@ def store(folder: Path) -> None:
     opened.point("golden", {"test": features})
 
 
+def with_chunks(plan: Plan, chunk_values: int) -> Plan:
+    """Return the plan with inner chunks of another size."""
+    root = root_document(
+        plan.layout,
+        samples=plan.samples,
+        fragment_samples=plan.fragment_samples,
+        fragments=plan.fragments,
+        shard_values=plan.shard_values,
+        chunk_values=chunk_values,
+    )
+    return plan.model_copy(update={"zarr": root})
+
+
+def put_continued(build: Build, fragment: int, columns: SampleColumns) -> None:
+    """Store index and value of a fragment with values that go on behind the last, as another builder may write them."""
+    packed = packed_objects(build.plan, build.plan.zarr)
+    assert packed is not None
+    rest = packed["index"].chunk - len(columns.index)
+    objects = {
+        "index": np.concatenate([columns.index, columns.index[-1] + 3 * np.arange(1, rest + 1)]),
+        "value": np.resize(columns.value, len(columns.index) + rest),
+    }
+    for name, values in objects.items():
+        path = f"{build.address.data(build.plan.hash[:12])}/{name}/c/{fragment}"
+        build.storage.put_if_absent(path, packed[name].encode(values.astype("<u4")))
+
+
 def expected(columns: SampleColumns, digest: str) -> dict[str, Any]:
     names = ("nnz", "n_bins", "index", "value", "label")
     listed = {name: getattr(columns, name).tolist() for name in names}
@@ -168,9 +216,10 @@ def expected(columns: SampleColumns, digest: str) -> dict[str, Any]:
 
 def main() -> None:
     (HERE / "keys.json").write_text(json.dumps(keys(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.rmtree(HERE / "store", ignore_errors=True)
-    store(HERE / "store")
-    (HERE / "store" / ".tmp").rmdir()
+    for name in STORES:
+        shutil.rmtree(HERE / name, ignore_errors=True)
+        store(HERE / name)
+        (HERE / name / ".tmp").rmdir()
     features = Store(HERE / "store")["golden:test"]
     (HERE / "expected.json").write_text(
         json.dumps(expected(golden_columns(), features.digest)) + "\n", encoding="utf-8"

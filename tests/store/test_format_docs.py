@@ -23,7 +23,7 @@ from spikestore.store_schemas.specs.source import Source, SourceFile
 from spikestore.store_schemas.specs.transform import Transform
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
-GOLDEN = Path(__file__).parents[1] / "golden" / "store"
+GOLDEN = Path(__file__).parents[1] / "golden" / "store_65536"
 SEED = Transform(
     operations=(
         Downsample(spatial_factor=100 / 700),  # type: ignore[arg-type]

@@ -97,9 +97,10 @@ def test_both_readers_agree(
             np.testing.assert_array_equal(theirs.rows[name], column)
 
 
-def test_the_reader_reads_the_golden_store() -> None:
-    """Also what was written by another version, and its digest."""
-    theirs = reader.Reader(HERE.parent / "golden" / "store", "golden:test")
+@pytest.mark.parametrize("name", ["store", "store_65536", "store_continued"])
+def test_the_reader_reads_the_golden_stores(name: str) -> None:
+    """Also what was written by another version, with other inner chunks and other padding, and the digest."""
+    theirs = reader.Reader(HERE.parent / "golden" / name, "golden:test")
     assert theirs.digest() == theirs.manifest["digest"]
     expected = json.loads((HERE.parent / "golden" / "expected.json").read_text(encoding="utf-8"))
     assert theirs.digest() == expected["digest"]

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
-from spikestore.store import Store, verify
+from spikestore.store import Build, SampleColumns, Store, verify
+from spikestore.store.storage import FolderStorage
+from spikestore.store.upkeep.repair import repair
+from spikestore.store.upkeep.repair_rewrite import Rows
+from spikestore.store_schemas import Plan
+from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+STORES = pytest.mark.parametrize("name", ["store", "store_65536", "store_continued"])
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +27,15 @@ def expected() -> dict[str, Any]:
     return json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
-def test_the_golden_store_reads_as_it_was_written(expected: dict[str, Any]) -> None:
+@STORES
+def test_the_golden_store_reads_as_it_was_written(expected: dict[str, Any], name: str) -> None:
     """Every column of every row, in whole and row by row, and the digest."""
-    features = Store(GOLDEN / "store")["golden:test"]
+    features = Store(GOLDEN / name)["golden:test"]
     columns = features.read()
     found = dict(columns.in_order(features.layout))
     assert found.keys() | {"digest"} == expected.keys()
-    for name, column in found.items():
-        assert column.tolist() == expected[name], name
+    for each, column in found.items():
+        assert column.tolist() == expected[each], each
     assert features.digest == expected["digest"]
     assert features.classes == ("left", "right")
     offsets = columns.offsets()
@@ -36,9 +45,10 @@ def test_the_golden_store_reads_as_it_was_written(expected: dict[str, Any]) -> N
         assert np.flatnonzero(frames).tolist() == expected["index"][offsets[row] : offsets[row + 1]]
 
 
-def test_the_golden_store_is_whole() -> None:
+@STORES
+def test_the_golden_store_is_whole(name: str) -> None:
     """It has two fragments, a skipped row, and `verify` finds nothing at any depth."""
-    features = Store(GOLDEN / "store")["golden:test"]
+    features = Store(GOLDEN / name)["golden:test"]
     assert [row.samples for row in features.manifest.fragments] == [64, 6]
     assert [row.row for row in features.manifest.skipped] == [66]
     assert verify(features, depth="deep") == []
@@ -61,6 +71,85 @@ def test_the_golden_rows_follow_the_formula_of_the_readme(expected: dict[str, An
         assert expected["n_events"][row] == (0 if row in {3, 66} else 1000 + row)
 
 
-def test_the_golden_store_is_small() -> None:
+@STORES
+def test_the_golden_store_is_small(name: str) -> None:
     """A few kilobytes, so that it may stay in the repository for ever."""
-    assert sum(path.stat().st_size for path in (GOLDEN / "store").rglob("*") if path.is_file()) < 40_000
+    assert sum(path.stat().st_size for path in (GOLDEN / name).rglob("*") if path.is_file()) < 40_000
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk", "behind"),
+    [
+        ("store", 262_144, [2**32 - 1] * 4),
+        ("store_65536", 65_536, [2**32 - 1] * 4),
+        ("store_continued", 16_384, [1, 2, 3, 4]),
+    ],
+)
+def test_golden_stores_differ_where_a_plan_may_choose(name: str, chunk: int, behind: list[int]) -> None:
+    """In the inner chunks, and in what stands behind the values."""
+    features = Store(GOLDEN / name)["golden:test"]
+    value = zarr.open_group(GOLDEN / name / features.data_path, mode="r")["value"]
+    assert isinstance(value, zarr.Array)
+    assert value.chunks == (chunk,)
+    nnz = features.manifest.fragments[0].nnz
+    assert np.asarray(value[nnz : nnz + 4]).tolist() == behind
+
+
+@STORES
+def test_the_golden_store_is_pulled(tmp_path: Path, name: str) -> None:
+    """Every object is decoded and compared on the way; the copy has the same bytes."""
+    Store(tmp_path).pull("golden", str(GOLDEN / name), deep=True)
+    assert stored_in(tmp_path) == stored_in(GOLDEN / name)
+
+
+@pytest.mark.parametrize("name", ["store", "store_65536"])
+def test_a_damaged_golden_store_gets_its_bytes_back(tmp_path: Path, name: str) -> None:
+    """From recomputed rows alone: whatever this version plans, it encodes by the plan of the set."""
+    shutil.copytree(GOLDEN / name, tmp_path, dirs_exist_ok=True)
+    features = Store(tmp_path)["golden:test"]
+    columns = features.read()
+    data = tmp_path / features.data_path
+    for path in [*data.rglob("c/*"), *data.rglob("zarr.json"), tmp_path / features.address.plan]:
+        path.unlink()
+    assert repair(features, rows=lambda *fragment: Rows(*golden_rows(columns, *fragment))).left == ()
+    assert stored_in(tmp_path) == stored_in(GOLDEN / name)
+
+
+def test_a_build_of_an_earlier_version_is_finished(tmp_path: Path) -> None:
+    """With its plan, to the bytes that the earlier version would have written."""
+    shutil.copytree(GOLDEN / "store", tmp_path, dirs_exist_ok=True)
+    features = Store(tmp_path)["golden:test"]
+    columns, manifest = features.read(), features.manifest
+    unfinished = [
+        tmp_path / features.address.record(manifest.plan_id, 1),
+        tmp_path / features.address.manifest,
+    ]
+    for path in [*unfinished, *(tmp_path / features.data_path).rglob("c/1")]:
+        path.unlink()
+
+    def never() -> Plan:
+        raise AssertionError("there is a plan to join")
+
+    build = Build.join_or_start(FolderStorage(tmp_path), features.address, never)
+    assert build.unfinished() == [1]
+    rows, skipped, events = golden_rows(columns, build.plan, 1)
+    build.put_fragment(1, rows, skipped=skipped, events=events)
+    build.commit(manifest.transform, manifest.source, manifest.provenance)
+    assert stored_in(tmp_path) == stored_in(GOLDEN / "store")
+
+
+def golden_rows(
+    columns: SampleColumns, plan: Plan, fragment: int
+) -> tuple[SampleColumns, tuple[SkippedRow, ...], EventCounts]:
+    """Return a fragment of the golden set as a builder has it: rows, skipped rows, counts of events."""
+    span = plan.rows(fragment)
+    rows = columns.rows(span.start, span.stop)
+    skipped = (SkippedRow(row=66, reason="no reason, it is an example"),) if 66 in span else ()
+    return rows, skipped, EventCounts(n_events=int(rows.extras["n_events"].sum()))
+
+
+def stored_in(folder: Path) -> dict[str, bytes]:
+    """Return all files of a store."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.hypothesis_profiles import examples
 
 from spikestore.store_schemas.documents.plan import FRAGMENT_BYTES, FRAGMENTS_PER_WORKER, Plan, make_plan
-from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
+from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES, SHARD_MULTIPLE
 from spikestore.store_schemas.errors import DamagedError, SpecError
 from spikestore.store_schemas.layout import Layout, layout_of
 from spikestore.store_schemas.specs.canonical import seal
@@ -135,7 +135,7 @@ def test_no_recording_can_have_more_non_zeros_than_were_planned(
 def test_a_shard_has_room_for_every_fragment(
     n_events: list[int], frame: ToFrame, places: int, wish: int | None, workers: int
 ) -> None:
-    """R is a multiple of the inner chunk and at least the sum of the bounds of any fragment's recordings."""
+    """R is a multiple of 262,144 and at least the sum of the bounds of any fragment's recordings."""
     fields = {mode: getattr(frame, mode) for mode in SLICING_MODES} | {"overlap": frame.overlap}
     made_for = parts(size=(places, 1, 1), max_bins=100, **fields)
     made = plan(n_events, made_for, workers=workers, fragment_samples=wish)
@@ -143,8 +143,8 @@ def test_a_shard_has_room_for_every_fragment(
     bounds = [min(count * frame.windows_per_event, bins * places) for count in n_events]
     sums = [sum(bounds[made.rows(k).start : made.rows(k).stop]) for k in range(made.fragments)]
     assert max(sums) <= made.shard_values
-    assert made.shard_values % CHUNK_VALUES == 0
-    assert made.shard_values - CHUNK_VALUES < max(max(sums), 1)
+    assert made.shard_values % SHARD_MULTIPLE == 0
+    assert made.shard_values - SHARD_MULTIPLE < max(max(sums), 1)
     assert made.fragment_samples % 64 == 0
     assert [row for k in range(made.fragments) for row in made.rows(k)] == list(range(len(n_events)))
     if wish is not None:
@@ -194,18 +194,18 @@ def test_huge_recordings_still_make_blocks() -> None:
     """64 rows are the least, however large they are."""
     made = plan(np.full(1000, 10**9), parts(size=(10**4, 1, 1)))
     assert made.fragment_samples == 64
-    assert made.shard_values == -(-64 * 10**9 // CHUNK_VALUES) * CHUNK_VALUES
+    assert made.shard_values == -(-64 * 10**9 // SHARD_MULTIPLE) * SHARD_MULTIPLE
 
 
 def test_frames_bound_what_many_events_can_fill() -> None:
     """A recording of a billion events in 20 bins of 100 channels has 2,000 non-zeros at most."""
     made = plan(np.full(64, 10**9), parts(n_time_bins=20))
-    assert made.shard_values == CHUNK_VALUES
+    assert made.shard_values == SHARD_MULTIPLE
 
 
 def test_recordings_without_events() -> None:
-    """Room for one chunk at least: no array has length 0."""
-    assert plan(np.zeros(64)).shard_values == CHUNK_VALUES
+    """Room for values all the same: no array has length 0."""
+    assert plan(np.zeros(64)).shard_values == SHARD_MULTIPLE
 
 
 def test_no_recordings_are_an_error() -> None:
@@ -233,8 +233,9 @@ CONTRADICTIONS: list[tuple[tuple[str, ...], Any]] = [
     (("samples",), 501),
     (("fragment_samples",), 100),
     (("fragment_samples",), 256),
-    (("shard_values",), CHUNK_VALUES - 1),
-    (("shard_values",), 2 * CHUNK_VALUES),
+    (("shard_values",), SHARD_MULTIPLE - 1),
+    (("shard_values",), CHUNK_VALUES),
+    (("shard_values",), 2 * SHARD_MULTIPLE),
     (("source_key",), "x"),
     (("extra",), 1),
     (("zarr",), {}),
@@ -247,7 +248,7 @@ CONTRADICTIONS: list[tuple[tuple[str, ...], Any]] = [
     ((*ARRAYS, "start", "shape"), [1]),
     ((*ARRAYS, "check", "shape"), [1]),
     ((*ARRAYS, "value", "chunk_grid"), {}),
-    ((*ARRAYS, "value", *CHUNKS), [7 * CHUNK_VALUES]),
+    ((*ARRAYS, "value", *CHUNKS), [7 * SHARD_MULTIPLE]),
     ((*ARRAYS, "label", *CHUNKS), [64]),
     ((*ARRAYS, "label", "data_type"), "int64"),
 ]

@@ -14,13 +14,19 @@ from zarr.codecs.numcodecs import PCodec
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import LocalStore, MemoryStore
 
-from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES, documents, root_document
+from spikestore.store_schemas.documents.zarr_metadata import (
+    CHUNK_VALUES,
+    FORMER_CHUNK_VALUES,
+    SHARD_MULTIPLE,
+    documents,
+    root_document,
+)
 from spikestore.store_schemas.layout import EXTRAS, FILL, Layout, layout_of
 from spikestore.store_schemas.specs.canonical import canonical_json
 from spikestore.store_schemas.specs.operations import ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
-SAMPLES, FRAGMENT, SHARD = 300, 128, 2 * CHUNK_VALUES
+SAMPLES, FRAGMENT, SHARD = 300, 128, 2 * SHARD_MULTIPLE
 
 
 def layout(max_bins: int = 100, value: str = "uint32") -> Layout:
@@ -32,9 +38,14 @@ def layout(max_bins: int = 100, value: str = "uint32") -> Layout:
     return Layout.from_mapping(made, origin="test")
 
 
-def root(**wishes: Any) -> dict[str, Any]:
+def root(chunk: int = CHUNK_VALUES, **wishes: Any) -> dict[str, Any]:
     return root_document(
-        layout(**wishes), samples=SAMPLES, fragment_samples=FRAGMENT, fragments=3, shard_values=SHARD
+        layout(**wishes),
+        samples=SAMPLES,
+        fragment_samples=FRAGMENT,
+        fragments=3,
+        shard_values=SHARD,
+        chunk_values=chunk,
     )
 
 
@@ -42,7 +53,7 @@ def memory(document: dict[str, Any]) -> dict[str, Any]:
     return {path: Buffer.from_bytes(canonical_json(one)) for path, one in documents(document).items()}
 
 
-def written_by_zarr(wanted: Layout) -> dict[str, dict[str, Any]]:
+def written_by_zarr(wanted: Layout, chunk: int) -> dict[str, dict[str, Any]]:
     """Let Zarr create the same arrays; return its documents."""
     store: dict[str, Any] = {}
     attributes = {"spikestore": {"format": 1, "axes": list(wanted.axes), "sites": list(wanted.sites)}}
@@ -62,7 +73,7 @@ def written_by_zarr(wanted: Layout) -> dict[str, dict[str, Any]]:
             where: dict[str, Any] = {
                 "shape": 3 * SHARD,
                 "shards": (SHARD,),
-                "chunks": (CHUNK_VALUES,),
+                "chunks": (chunk,),
                 "dimension_names": ["nonzero"],
             }
         elif name == "check":
@@ -76,13 +87,14 @@ def written_by_zarr(wanted: Layout) -> dict[str, dict[str, Any]]:
     return {path: json.loads(value.to_bytes()) for path, value in store.items()}
 
 
+@pytest.mark.parametrize("chunk", [CHUNK_VALUES, FORMER_CHUNK_VALUES])
 @pytest.mark.parametrize("max_bins", [100, 2**40])
 @pytest.mark.parametrize("value", ["uint32", "float32"])
 @pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part:UserWarning")
-def test_documents_are_what_zarr_writes(max_bins: int, value: str) -> None:
+def test_documents_are_what_zarr_writes(max_bins: int, value: str, chunk: int) -> None:
     """Every array and the consolidated group, member for member."""
-    theirs = written_by_zarr(layout(max_bins, value))
-    ours = documents(root(max_bins=max_bins, value=value))
+    theirs = written_by_zarr(layout(max_bins, value), chunk)
+    ours = documents(root(chunk, max_bins=max_bins, value=value))
     assert ours.keys() == theirs.keys()
     for path, document in theirs.items():
         assert ours[path] == document, path

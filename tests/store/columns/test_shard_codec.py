@@ -1,4 +1,4 @@
-"""Objects that are encoded directly are, byte for byte, what Zarr writes; damaged ones never decode unnoticed."""
+"""Zarr reads what is encoded directly, in nearly all cases its own bytes; damage never decodes unnoticed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from spikestore.store.columns.shard_codec import PackedObject
 from spikestore.store_schemas.documents.zarr_metadata import (
     CHUNK_VALUES,
     CRC32C,
+    FORMER_CHUNK_VALUES,
     RAW_BYTES,
     pcodec_codec,
     sharding_codec,
@@ -69,17 +70,68 @@ def by_zarr(document: dict[str, Any], values: np.ndarray[Any, Any]) -> bytes:
     return bytes(memory["c/1"].to_bytes())
 
 
+def read_by_zarr(document: dict[str, Any], encoded: bytes) -> np.ndarray[Any, Any]:
+    """Return what Zarr reads from the second object."""
+    memory: dict[str, Any] = {"zarr.json": Buffer.from_bytes(canonical_json(document))}
+    memory["c/1"] = Buffer.from_bytes(encoded)
+    opened: Any = zarr.open_array(MemoryStore(store_dict=memory), mode="r", zarr_format=3)
+    (start,) = document["chunk_grid"]["configuration"]["chunk_shape"]
+    return np.asarray(opened[start : 2 * start])
+
+
+def drawn(one: PackedObject, length: int, data: st.DataObject) -> np.ndarray[Any, Any]:
+    """Return values of an object."""
+    top = data.draw(st.sampled_from([1, 300, 2**32 - 2]))
+    return np.random.default_rng(length).integers(0, top, length, endpoint=True).astype(one.dtype)
+
+
 @FORMS
 @given(data=st.data())
 def test_bytes_are_those_of_zarr(document: dict[str, Any], data: st.DataObject) -> None:
-    """Any number of values from one to a full object."""
+    """Any number of values from one to a full object; in shards, any number of full chunks."""
     one = packed(document)
     length = data.draw(st.integers(1, one.values))
-    top = data.draw(st.sampled_from([1, 300, 2**32 - 2]))
-    values = np.random.default_rng(length).integers(0, top, length, endpoint=True).astype(one.dtype)
+    if one.sharded:
+        length = -(-length // one.chunk) * one.chunk
+    values = drawn(one, length, data)
     encoded = one.encode(values)
     assert encoded == by_zarr(document, values)
     assert np.array_equal(decoded(one, encoded, length), values)
+
+
+@pytest.mark.parametrize("document", [SHARDED, FLOATS], ids=["shard", "float"])
+@given(data=st.data())
+def test_zarr_reads_a_last_chunk_in_two_parts(document: dict[str, Any], data: st.DataObject) -> None:
+    """Any number of values; the fill value follows them."""
+    one = packed(document)
+    length = data.draw(st.integers(1, one.values))
+    values = drawn(one, length, data)
+    encoded = one.encode(values)
+    found = read_by_zarr(document, encoded)
+    assert np.array_equal(found[:length], values)
+    assert np.array_equal(found[length:], np.full(one.values - length, one.fill, one.dtype), equal_nan=True)
+    assert np.array_equal(decoded(one, encoded, length), values)
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "float32"])
+def test_the_fill_value_takes_few_bytes(dtype: str) -> None:
+    """Values of a chunk that is nearly empty, half full or nearly full cost what they cost alone."""
+    fill = FILL if dtype == "uint32" else "NaN"
+    codecs = [pcodec_codec(0), CRC32C]
+    one = packed(array(CHUNK_VALUES, [sharding_codec(codecs, CHUNK_VALUES)], dtype=dtype, fill=fill))
+    for length in (3000, CHUNK_VALUES // 2, CHUNK_VALUES - 1000):
+        values = np.random.default_rng(0).geometric(0.4, length).astype(one.dtype)
+        alone = packed(array(length, codecs, dtype=dtype, fill=fill)).encode(values)
+        assert len(one.encode(values)) <= len(alone) + one.table_bytes + 50
+
+
+def test_a_plan_of_an_earlier_version_gives_its_bytes() -> None:
+    """Chunks of 262,144 values are filled as Zarr does it: repair writes the bytes in the records again."""
+    document = array(
+        2 * FORMER_CHUNK_VALUES, [sharding_codec([pcodec_codec(1), CRC32C], FORMER_CHUNK_VALUES)]
+    )
+    values = np.arange(FORMER_CHUNK_VALUES + 1000, dtype="<u4") * 3
+    assert packed(document).encode(values) == by_zarr(document, values)
 
 
 def decoded(one: PackedObject, encoded: bytes, length: int) -> np.ndarray[Any, Any]:

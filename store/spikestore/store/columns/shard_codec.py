@@ -9,7 +9,10 @@ as by Zarr (``tests/store/columns/test_shard_codec.py`` compares the two):
   twice for a chunk that was not written), and the CRC32C of this index
   (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 
-Chunks are always full on disk: the fill value follows the last value.
+Chunks are always full on disk: the fill value follows the last value. In the last inner chunk of a shard, the values and
+what follows them are two parts of one pco file, each with its own statistics, because in one part a small fragment takes
+up to three times the bytes (docs/decisions/0060). Zarr writes one part, and so do plans with inner chunks of 262,144 values,
+those of earlier versions: repair must give the bytes in their records.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.zarr_metadata import (
     CRC32C,
+    FORMER_CHUNK_VALUES,
+    PCODEC_LEVEL,
+    PCODEC_PART_VALUES,
     RAW_BYTES,
     documents,
     pcodec_codec,
@@ -119,13 +125,15 @@ class PackedObject:
         return b"".join([*chunks, _with_crc(table.tobytes())])
 
     def _encode_chunk(self, values: npt.NDArray[Any]) -> bytes:
-        if len(values) < self.chunk:
+        written = len(values)
+        if written < self.chunk:
             full = np.full(self.chunk, self.fill, self.dtype)
-            full[: len(values)] = values
+            full[:written] = values
             values = full
         if self.delta_order is None:
             return _with_crc(values.tobytes())
-        return _with_crc(_pcodec(self.delta_order).encode(values))
+        in_parts = self.sharded and written < self.chunk < FORMER_CHUNK_VALUES
+        return _with_crc(_pcodec(values, self.delta_order, written if in_parts else None))
 
     @property
     def table_bytes(self) -> int:
@@ -210,10 +218,20 @@ def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str,
     return packed
 
 
-def _pcodec(delta_order: int) -> Any:
-    from numcodecs.pcodec import PCodec
+def _pcodec(values: npt.NDArray[Any], delta_order: int, first_part: int | None = None) -> bytes:
+    """Return the values as one pco file: as Zarr writes it, or in two parts of which the first has `first_part` values."""
+    from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, standalone
 
-    return PCodec(**pcodec_codec(delta_order)["configuration"])
+    parts = PagingSpec.equal_pages_up_to(PCODEC_PART_VALUES)
+    if first_part is not None:
+        parts = PagingSpec.exact_page_sizes([first_part, len(values) - first_part])
+    config = ChunkConfig(
+        compression_level=PCODEC_LEVEL,
+        mode_spec=ModeSpec.auto(),
+        delta_spec=DeltaSpec.try_consecutive(delta_order),
+        paging_spec=parts,
+    )
+    return bytes(standalone.simple_compress(np.ascontiguousarray(values), config))
 
 
 def _with_crc(data: bytes) -> bytes:

@@ -11,7 +11,12 @@ from spikestore.store.storage import Storage
 from spikestore.store.trust.documents import committed_plan, manifest_of, plan_of, root_of
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan
-from spikestore.store_schemas.documents.zarr_metadata import documents, root_document
+from spikestore.store_schemas.documents.zarr_metadata import (
+    CHUNK_VALUES,
+    FORMER_CHUNK_VALUES,
+    documents,
+    root_document,
+)
 from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, StoreError
 from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
 
@@ -136,12 +141,14 @@ def _candidates(features: FeatureSet, upstream: Storage | None) -> Iterator[byte
         with contextlib.suppress(StoreError):
             plan = plan_of(features.address, storage.get(features.address.plan))
             yield canonical_json(plan.zarr)
-    yield canonical_json(
-        root_document(
-            manifest.layout,
-            samples=manifest.samples,
-            fragment_samples=manifest.fragment_samples,
-            fragments=len(manifest.fragments),
-            shard_values=manifest.shard_values,
+    for chunk_values in (CHUNK_VALUES, FORMER_CHUNK_VALUES):
+        yield canonical_json(
+            root_document(
+                manifest.layout,
+                samples=manifest.samples,
+                fragment_samples=manifest.fragment_samples,
+                fragments=len(manifest.fragments),
+                shard_values=manifest.shard_values,
+                chunk_values=chunk_values,
+            )
         )
-    )

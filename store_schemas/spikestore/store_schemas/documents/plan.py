@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES, root_document
+from spikestore.store_schemas.documents.zarr_metadata import SHARD_MULTIPLE, root_document
 from spikestore.store_schemas.errors import SpecError
 from spikestore.store_schemas.layout import BLOCK, Layout
 from spikestore.store_schemas.specs.canonical import FORMAT, sha256_hex
@@ -33,7 +33,7 @@ class Plan(Document):
     """Rows of the set, including skipped recordings."""
     fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)]
     """Rows of a fragment, F; the last fragment may be shorter."""
-    shard_values: Annotated[Size, Field(multiple_of=CHUNK_VALUES)]
+    shard_values: Annotated[Size, Field(multiple_of=SHARD_MULTIPLE)]
     """Length of a shard of ``index`` and ``value``, R; no fragment has more non-zeros."""
     layout: Layout
     """Axes, classes and columns."""
@@ -124,7 +124,7 @@ def make_plan(
     rows = fragment_samples or _fragment_samples(bound, layout, workers)
     rows = -(-rows // BLOCK) * BLOCK
     largest = float(np.add.reduceat(bound, np.arange(0, len(bound), rows)).max())
-    shard = max(1, -(-int(largest) // CHUNK_VALUES)) * CHUNK_VALUES
+    shard = max(1, -(-int(largest) // SHARD_MULTIPLE)) * SHARD_MULTIPLE
     samples = len(n_events)
     return Plan(
         transform_key=transform.key,

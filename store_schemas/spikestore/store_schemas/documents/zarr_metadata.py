@@ -11,17 +11,32 @@ from typing import Any
 from spikestore.store_schemas.layout import BLOCK, FILL, Layout
 from spikestore.store_schemas.specs.canonical import FORMAT
 
-CHUNK_VALUES = 262_144
-"""Values per inner chunk of ``index`` and ``value``."""
+CHUNK_VALUES = 65_536
+"""Values per inner chunk of ``index`` and ``value`` in new plans."""
+
+FORMER_CHUNK_VALUES = 262_144
+"""Values per inner chunk in plans of earlier versions, whose builds are still resumed and repaired."""
+
+SHARD_MULTIPLE = 262_144
+"""The length of a shard, R, is a multiple of this (docs/format.md), and therefore of both."""
 
 PCODEC_LEVEL = 8
+
+PCODEC_PART_VALUES = 262_144
+"""Most numbers that PCodec encodes together; longer chunks are cut into equal parts."""
 
 CRC32C: dict[str, Any] = {"name": "crc32c"}
 RAW_BYTES: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
 def root_document(
-    layout: Layout, *, samples: int, fragment_samples: int, fragments: int, shard_values: int
+    layout: Layout,
+    *,
+    samples: int,
+    fragment_samples: int,
+    fragments: int,
+    shard_values: int,
+    chunk_values: int = CHUNK_VALUES,
 ) -> dict[str, Any]:
     """Return ``data.zarr/zarr.json``: the group with the consolidated metadata of all arrays.
 
@@ -37,12 +52,14 @@ def root_document(
         Number of fragments, K.
     shard_values : int
         Length of a shard of ``index`` and ``value``, R: the values of fragment k start at k·R.
+    chunk_values : int
+        Values per inner chunk of ``index`` and ``value``.
     """
     arrays = {}
     for name, dtype in layout.columns:
         if name in {"index", "value"}:
             order = 1 if name == "index" else 0
-            codecs = [sharding_codec([pcodec_codec(order), CRC32C])]
+            codecs = [sharding_codec([pcodec_codec(order), CRC32C], chunk_values)]
             arrays[name] = _array(fragments * shard_values, shard_values, dtype, codecs, "nonzero")
         else:
             arrays[name] = _array(samples, fragment_samples, dtype, [pcodec_codec(0), CRC32C], "sample")
@@ -90,12 +107,12 @@ def pcodec_codec(delta_order: int) -> dict[str, Any]:
         "delta_spec": "try_consecutive",
         "paging_spec": "equal_pages_up_to",
         "delta_encoding_order": delta_order,
-        "equal_pages_up_to": 262_144,
+        "equal_pages_up_to": PCODEC_PART_VALUES,
     }
     return {"name": "numcodecs.pcodec", "configuration": configuration}
 
 
-def sharding_codec(codecs: list[Any], chunk: int = CHUNK_VALUES) -> dict[str, Any]:
+def sharding_codec(codecs: list[Any], chunk: int) -> dict[str, Any]:
     """Return the configuration of the sharding codec: inner chunks of `chunk` values, encoded by `codecs`."""
     configuration = {
         "chunk_shape": [chunk],

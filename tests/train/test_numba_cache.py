@@ -15,7 +15,7 @@ SPIKES = """
 import logging
 logging.basicConfig(format="%(message)s")
 import numpy as np, torch
-import spikestore.pipeline.transforms.fused.bits, spikestore.pipeline.readers.cochlea_files.heap_kernels  # compile at their first call
+import spikestore.pipeline.transforms.fused.kernels, spikestore.pipeline.readers.cochlea_files.heap_kernels  # compile at their first call
 from spikestore.train.data.frames import frame_kernels
 from spikestore.train.neurons import IAF
 print(IAF()(torch.full((1, 4, 1), 0.5)).flatten().tolist(), IAF.__module__, frame_kernels.__file__)

@@ -10,9 +10,6 @@ For each recording:
    starting at the last edge. Only the times that the search reads are scaled.
 4. Count the events of a bin, with 4 bytes per site, and collect the non-zeros of 64 sites at a time: a vector comparison
    returns a mask of the non-zero sites. If there are many sites and few events, the count loop sets the mask itself.
-
-All compiled functions live in this one file: numba keeps compiled code until *this* file changes, and would go on
-using the old version of a function that comes from another one.
 """
 
 from __future__ import annotations
@@ -24,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.compiled import compiled, inner
-from spikestore.pipeline.transforms.fused.bits import non_zeros, ones, trailing_zeros
 from spikestore.pipeline.transforms.fused.plan import Plan
+from spikestore.store.bit_operations import compared, ones, trailing_zeros
 
 Array = npt.NDArray[Any]
 
@@ -36,6 +33,7 @@ SLACK = 4
 """Number of elements that may be written after the last non-zero of the output; they are cut off or overwritten."""
 
 _U64, _U32 = np.uint64, np.uint32
+_non_zeros = compared("!=", 0)
 _ZERO, _ONE, _SIX, _LOW_BITS = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
 _SCAN_ALWAYS = 4
 """Largest number of words (of 64 sites) for which all sites are always compared instead of marked."""
@@ -310,7 +308,7 @@ def bin_recordings(
                     summary[site >> _U32(12)] |= _ONE << _U64((site >> _U32(6)) & _U32(63))
             if scan:
                 for word in range(words):
-                    mask = non_zeros(counts, word * 64)
+                    mask = _non_zeros(counts, word * 64)
                     filled = _emit(mask, word, base, clip, counts, index, value, filled)
                 counts[:] = 0
                 continue

@@ -9,6 +9,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 
+from spikestore.store.bit_operations import compared, ones, trailing_zeros
 from spikestore.train.neurons.cpu.compile import UNPACKED, floats, inner, intrinsic
 
 TILE, PAD = 64, 16
@@ -98,46 +99,7 @@ _gather_wide, _scatter_wide = _tiles(TILE)
 _gather_narrow, _scatter_narrow = _tiles(PAD)
 
 
-def _compared(relation: str, octet: int) -> Any:
-    """Return a function that compares 64 bytes from `first` on; bit i of its result is for ``values[first + i]``."""
-
-    def compare(_context: Any, values: Any, first: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
-            vector = ir.VectorType(ir.IntType(8), 64)
-            loaded = builder.load(
-                builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
-            )
-            loaded.align = 1
-            compared = builder.icmp_unsigned(relation, loaded, ir.Constant(vector, [octet] * 64))
-            return builder.bitcast(compared, ir.IntType(64))
-
-        return types.uint64(values, types.int64), generate
-
-    return intrinsic(compare)
-
-
-_not_zero, _unpacked = _compared("!=", 0), _compared("==", int(UNPACKED))
-
-
-@intrinsic
-def _bits(_context: Any, mask: Any) -> Any:
-    """Return the number of set bits."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.int64(types.uint64), generate
-
-
-@intrinsic
-def _lowest(_context: Any, mask: Any) -> Any:
-    """Return the position of the lowest set bit."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), generate
+_not_zero, _unpacked = compared("!=", 0), compared("==", int(UNPACKED))
 
 
 @inner
@@ -155,7 +117,7 @@ def list_active(source: Any, active: Any) -> Any:
         first = min(begin, count - 64)
         mask = _not_zero(source, first) >> np.uint64(begin - first)
         while mask != 0:
-            active[active_count] = begin + _lowest(mask)
+            active[active_count] = begin + np.int64(trailing_zeros(mask))
             active_count += 1
             mask &= mask - np.uint64(1)
     return active_count
@@ -175,8 +137,8 @@ def count_packed(packed: Any) -> Any:
     for begin in range(0, count, 64):
         first = min(begin, count - 64)
         twice = np.uint64(begin - first)
-        not_zero += _bits(_not_zero(packed, first) >> twice)
-        too_large += _bits(_unpacked(packed, first) >> twice)
+        not_zero += ones(_not_zero(packed, first) >> twice)
+        too_large += ones(_unpacked(packed, first) >> twice)
     return not_zero, too_large
 
 

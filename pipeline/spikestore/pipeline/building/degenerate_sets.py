@@ -31,157 +31,154 @@ SAMPLED = 64
 _ALLOW_EMPTY = "pass --allow-empty, or set allow_empty = true under [build]"
 
 
-def refuse_empty(manifest: Manifest, label: str, located: LocatedSource, *, allow_empty: bool) -> None:
-    """Raise `SourceError` if no sample of a set has an event; if `allow_empty` is true, log a warning instead.
+class SetReview:
+    """Reports of what is wrong or probably a mistake in a new set.
 
     Parameters
     ----------
-    manifest : Manifest
-        Manifest of the set.
     label : str
         Name of the set in messages.
     located : LocatedSource
         The recordings of the set.
-    allow_empty : bool
-        Whether the caller accepts an empty set.
     """
-    if manifest.nnz:
-        return
-    message = f"{label} is empty: {_why_empty(manifest, located)}"
-    if not allow_empty:
-        raise SourceError(f"{message}. To store the empty set, {_ALLOW_EMPTY}")
-    logger.warning("%s", message)
 
+    def __init__(self, label: str, located: LocatedSource) -> None:
+        self._label = label
+        self._located = located
 
-def report_degenerate(
-    manifest: Manifest, label: str, located: LocatedSource, contents: Sequence[FragmentContent]
-) -> None:
-    """Log one warning for each property of a set that is valid but probably a mistake.
+    def refuse_empty(self, manifest: Manifest, *, allow_empty: bool) -> None:
+        """Raise `SourceError` if no sample of the set has an event; if `allow_empty` is true, log a warning instead."""
+        if manifest.nnz:
+            return
+        message = f"{self._label} is empty: {self._why_empty(manifest)}"
+        if not allow_empty:
+            raise SourceError(f"{message}. To store the empty set, {_ALLOW_EMPTY}")
+        logger.warning("%s", message)
 
-    Parameters
-    ----------
-    manifest : Manifest
-        Manifest of the set.
-    label : str
-        Name of the set in messages.
-    located : LocatedSource
-        The recordings of the set.
-    contents : sequence of FragmentContent
-        Contents of the fragments of this run; fragments of earlier runs are not checked.
-    """
-    if manifest.nnz == 0:
-        return
-    events = manifest.events
-    without_events = sum(content.without_events for content in contents)
-    if events.n_cropped > CROPPED_SHARE * events.n_events:
+    def report(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
+        """Log one warning for each property of the set that is valid but probably a mistake.
+
+        Parameters
+        ----------
+        manifest : Manifest
+            Manifest of the set.
+        contents : sequence of FragmentContent
+            Contents of the fragments of this run; fragments of earlier runs are not checked.
+        """
+        if manifest.nnz:
+            self._report_times(manifest, contents)
+            self._report_one_class(manifest, contents)
+            self._report_one_site(manifest, contents)
+
+    def _report_times(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
+        events = manifest.events
+        without_events = sum(content.without_events for content in contents)
+        if events.n_cropped > CROPPED_SHARE * events.n_events:
+            logger.warning(
+                "%s: %s of %s events are cropped: %s",
+                self._label,
+                f"{events.n_cropped:,}",
+                f"{events.n_events:,}",
+                self._times_and_crop(manifest),
+            )
+        elif without_events:
+            logger.warning(
+                "%s: %s of %s recordings have events, but none in a time bin: %s",
+                self._label,
+                f"{without_events:,}",
+                f"{sum(content.recordings for content in contents):,}",
+                self._times_and_crop(manifest),
+            )
+        frame = manifest.transform.to_frame
+        if manifest.n_bins == 1 and frame.time_window is not None and manifest.samples > 1:
+            logger.warning(
+                "%s: every recording fits into one time bin of %s µs: %s. If the unit of these times is not µs, scale them "
+                "with time_factor of downsample, or set time_window of to_frame in their unit",
+                self._label,
+                f"{frame.time_window:,.12g}",
+                self._times(),
+            )
+
+    def _report_one_class(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
+        spans = [content.labels for content in contents if content.labels is not None]
+        recordings = sum(content.recordings for content in contents)
+        classes = manifest.layout.classes
+        if recordings < 2 or len(classes) < 2 or len({number for span in spans for number in span}) != 1:
+            return
+        (number, _) = spans[0]
+        limit = manifest.source.limit
         logger.warning(
-            "%s: %s of %s events are cropped: %s",
-            label,
-            f"{events.n_cropped:,}",
-            f"{events.n_events:,}",
-            _times_and_crop(manifest, located),
+            "%s: all %s recordings have the label %d (%s), of %d classes%s",
+            self._label,
+            f"{recordings:,}",
+            number,
+            classes[number] if number < len(classes) else "no class",
+            len(classes),
+            f": limit = {limit} takes the first recordings, and files may be sorted by class"
+            if limit is not None
+            else "",
         )
-    elif without_events:
+
+    def _report_one_site(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
+        sites = {site for content in contents if content.sites is not None for site in content.sites}
+        layout = manifest.layout
+        if len(sites) != 1 or layout.site_count == 1:
+            return
+        indices = np.unravel_index(sites.pop(), layout.sites)
+        position = ", ".join(
+            f"{axis} {int(index)}" for axis, index in zip(layout.axes[1:], indices, strict=True)
+        )
         logger.warning(
-            "%s: %s of %s recordings have events, but none in a time bin: %s",
-            label,
-            f"{without_events:,}",
-            f"{sum(content.recordings for content in contents):,}",
-            _times_and_crop(manifest, located),
+            "%s: all events have the same position (%s) of %d: check that spatial_factor of downsample fits sensor_size of "
+            "to_frame",
+            self._label,
+            position,
+            layout.site_count,
         )
-    frame = manifest.transform.to_frame
-    if manifest.n_bins == 1 and frame.time_window is not None and manifest.samples > 1:
-        logger.warning(
-            "%s: every recording fits into one time bin of %s µs: %s. If the unit of these times is not µs, scale them "
-            "with time_factor of downsample, or set time_window of to_frame in their unit",
-            label,
-            f"{frame.time_window:,.12g}",
-            _times(located),
+
+    def _why_empty(self, manifest: Manifest) -> str:
+        events = manifest.events
+        if len(manifest.skipped) == manifest.samples:
+            return f"all {manifest.samples:,} recordings were skipped, the first because {manifest.skipped[0].reason}"
+        if events.n_events == 0:
+            return f"its {manifest.samples:,} recordings have no events"
+        state = "cropped" if events.n_cropped == events.n_events else "cropped or in no time bin"
+        lost = f"all {events.n_events:,} events of {manifest.samples:,} recordings are {state}"
+        return f"{lost}: {self._times_and_crop(manifest)}"
+
+    def _times_and_crop(self, manifest: Manifest) -> str:
+        """Return a text with the times of the recordings, the times that the transform keeps, and the options to change."""
+        times = self._times()
+        frame = manifest.transform.to_frame
+        settings = ", ".join(
+            f"{name} = {value:,.12g}"
+            for name in ("time_window", "start_time", "end_time")
+            if (value := getattr(frame, name)) is not None
         )
-    _report_one_class(manifest, label, contents)
-    _report_one_site(manifest, label, contents)
-
-
-def _report_one_class(manifest: Manifest, label: str, contents: Sequence[FragmentContent]) -> None:
-    spans = [content.labels for content in contents if content.labels is not None]
-    recordings = sum(content.recordings for content in contents)
-    classes = manifest.layout.classes
-    if recordings < 2 or len(classes) < 2 or len({number for span in spans for number in span}) != 1:
-        return
-    (number, _) = spans[0]
-    limit = manifest.source.limit
-    logger.warning(
-        "%s: all %s recordings have the label %d (%s), of %d classes%s",
-        label,
-        f"{recordings:,}",
-        number,
-        classes[number] if number < len(classes) else "no class",
-        len(classes),
-        f": limit = {limit} takes the first recordings, and files may be sorted by class"
-        if limit is not None
-        else "",
-    )
-
-
-def _report_one_site(manifest: Manifest, label: str, contents: Sequence[FragmentContent]) -> None:
-    sites = {site for content in contents if content.sites is not None for site in content.sites}
-    layout = manifest.layout
-    if len(sites) != 1 or layout.site_count == 1:
-        return
-    indices = np.unravel_index(sites.pop(), layout.sites)
-    position = ", ".join(f"{axis} {int(index)}" for axis, index in zip(layout.axes[1:], indices, strict=True))
-    logger.warning(
-        "%s: all events have the same position (%s) of %d: check that spatial_factor of downsample fits sensor_size of "
-        "to_frame",
-        label,
-        position,
-        layout.site_count,
-    )
-
-
-def _why_empty(manifest: Manifest, located: LocatedSource) -> str:
-    events = manifest.events
-    if len(manifest.skipped) == manifest.samples:
-        return f"all {manifest.samples:,} recordings were skipped, the first because {manifest.skipped[0].reason}"
-    if events.n_events == 0:
-        return f"its {manifest.samples:,} recordings have no events"
-    state = "cropped" if events.n_cropped == events.n_events else "cropped or in no time bin"
-    lost = f"all {events.n_events:,} events of {manifest.samples:,} recordings are {state}"
-    return f"{lost}: {_times_and_crop(manifest, located)}"
-
-
-def _times_and_crop(manifest: Manifest, located: LocatedSource) -> str:
-    """Return a text with the times of the recordings, the times that the transform keeps, and the options to change."""
-    times = _times(located)
-    frame = manifest.transform.to_frame
-    settings = ", ".join(
-        f"{name} = {value:,.12g}"
-        for name in ("time_window", "start_time", "end_time")
-        if (value := getattr(frame, name)) is not None
-    )
-    crops = [operation for operation in manifest.transform.operations if isinstance(operation, CropTime)]
-    if not crops:
-        return f"{times}; to_frame has {settings or frame.mode}. Give these in µs, and add the offset of the recorded times"
-    kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
-    return (
-        f"{times}; crop_time keeps {kept}. If the times have an offset, add it to min and max of crop_time; "
-        "if their unit is not µs, set time_factor of a downsample before crop_time"
-    )
-
-
-def _times(located: LocatedSource) -> str:
-    """Return a text with the first and the last time of the events, for messages."""
-    with open_reader(located.source, located.root) as reader:
-        rows = np.unique(np.linspace(0, len(reader) - 1, min(SAMPLED, len(reader))).astype(int))
-        first, last = np.inf, -np.inf
-        for row in rows:
-            block = reader.read_block(int(row), int(row) + 1)
-            if len(block.t):
-                times = block.t if block.time_table is None else block.time_table[block.t]
-                first, last = min(first, float(times.min())), max(last, float(times.max()))
-        of = (
-            "the recordings" if len(rows) == len(reader) else f"{len(rows)} of the {len(reader):,} recordings"
+        crops = [operation for operation in manifest.transform.operations if isinstance(operation, CropTime)]
+        if not crops:
+            return f"{times}; to_frame has {settings or frame.mode}. Give these in µs, and add the offset of the recorded times"
+        kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
+        return (
+            f"{times}; crop_time keeps {kept}. If the times have an offset, add it to min and max of crop_time; "
+            "if their unit is not µs, set time_factor of a downsample before crop_time"
         )
-    if first > last:
-        return f"{of} have no events"
-    return f"the times in {of} run from {first:,.0f} to {last:,.0f} µs"
+
+    def _times(self) -> str:
+        """Return a text with the first and the last time of the events, for messages."""
+        with open_reader(self._located.source, self._located.root) as reader:
+            rows = np.unique(np.linspace(0, len(reader) - 1, min(SAMPLED, len(reader))).astype(int))
+            first, last = np.inf, -np.inf
+            for row in rows:
+                block = reader.read_block(int(row), int(row) + 1)
+                if len(block.t):
+                    times = block.t if block.time_table is None else block.time_table[block.t]
+                    first, last = min(first, float(times.min())), max(last, float(times.max()))
+            of = (
+                "the recordings"
+                if len(rows) == len(reader)
+                else f"{len(rows)} of the {len(reader):,} recordings"
+            )
+        if first > last:
+            return f"{of} have no events"
+        return f"the times in {of} run from {first:,.0f} to {last:,.0f} µs"

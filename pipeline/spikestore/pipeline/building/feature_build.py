@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from dataclasses import dataclass
 
-from spikestore.pipeline.building.degenerate_sets import refuse_empty, report_degenerate
+from spikestore.pipeline.building.degenerate_sets import SetReview
 from spikestore.pipeline.building.provenance import provenance
-from spikestore.pipeline.execution.fragment_task import LOSSY_SHARE, FragmentContent, FragmentJob
+from spikestore.pipeline.execution.fragment_task import FragmentContent, FragmentJob
 from spikestore.pipeline.execution.schedulers import Scheduler
 from spikestore.pipeline.readers.dataset import refuse_other_columns
 from spikestore.pipeline.readers.reader import Reader
@@ -16,6 +17,7 @@ from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import executor_for
 from spikestore.store.build import Build
+from spikestore.store.columns.event_counts import EVENT_COLUMNS, LOSSY_SHARE
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.progress import Progress
 from spikestore.store.storage import Storage
@@ -26,8 +28,6 @@ from spikestore.store_schemas.layout import Layout, layout_of
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 logger = logging.getLogger(__name__)
-
-EVENT_COLUMNS = ("n_events", "n_cropped", "n_dropped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,7 @@ def build_features(
             contents.append(report.content)
         progress(done, plan.samples, label)
     check_unchanged(located.stamps)
+    review = SetReview(label, located)
     features = build.commit(
         transform,
         source,
@@ -180,10 +181,10 @@ def build_features(
             seconds=time.perf_counter() - began,
             reused_fragments=plan.fragments - len(unfinished),
         ),
-        review=lambda manifest: refuse_empty(manifest, label, located, allow_empty=allow_empty),
+        review=functools.partial(review.refuse_empty, allow_empty=allow_empty),
     )
     _report_losses(features, label)
-    report_degenerate(features.manifest, label, located, contents)
+    review.report(features.manifest, contents)
     return features
 
 

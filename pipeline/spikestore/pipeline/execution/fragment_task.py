@@ -20,6 +20,7 @@ from spikestore.pipeline.sources.source_files import LocatedSource, check_unchan
 from spikestore.pipeline.transforms.choose import block_chain
 from spikestore.pipeline.transforms.fused import FusedSamples
 from spikestore.store.build import Build
+from spikestore.store.columns.event_counts import count_events
 from spikestore.store.columns.samples import SampleColumns, concatenate
 from spikestore.store.concurrency import Prefetcher
 from spikestore.store_schemas.documents.plan import Plan
@@ -33,9 +34,6 @@ READ_BLOCK = 256
 
 READ_EVENTS = 8_000_000
 """Approximate maximum number of events per block: a gesture has about 400,000, a spoken word 8,000."""
-
-LOSSY_SHARE = 0.05
-"""Share of events in no time bin above which a sample counts as lossy; lossy samples are reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +177,7 @@ def transform_rows(
             parts.append(_columns(block, samples, layout))
     columns = concatenate(parts)
     skipped = [SkippedRow(row=row, reason=errors[row].message[:2000]) for row in sorted(errors)]
-    return columns, skipped, _event_counts(columns)
+    return columns, skipped, count_events(columns)
 
 
 def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:
@@ -198,11 +196,3 @@ def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> Sample
         label=np.where(good, block.labels, SKIPPED_LABEL),
         extras={name: np.where(good, column, 0) for name, column in extras.items()},
     )
-
-
-def _event_counts(columns: SampleColumns) -> EventCounts:
-    totals = {
-        name: int(columns.extras[name].sum(dtype=np.int64)) for name in ("n_events", "n_cropped", "n_dropped")
-    }
-    lossy = columns.extras["n_dropped"] > LOSSY_SHARE * columns.extras["n_events"].astype(np.float64)
-    return EventCounts(**totals, lossy_samples=int(np.count_nonzero(lossy)))

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 from spikestore.store.build import Build
 from spikestore.store.columns.digest import block_digests, set_digest
+from spikestore.store.columns.event_counts import count_events
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
@@ -32,7 +33,7 @@ from spikestore.store.storage.protocol import is_object_path
 from spikestore.store.trust.documents import record_of
 from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store.upkeep.repair_documents import Repaired, put_right, repair_documents
-from spikestore.store.upkeep.repair_rewrite import Rows, events_of, write_anew
+from spikestore.store.upkeep.repair_rewrite import Rows, write_anew
 from spikestore.store.upkeep.verify import Damage, verify
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, Record, SkippedRow
@@ -219,7 +220,7 @@ class _Repair:
                 return record_of(self._features.address, self._features.manifest, number, data)
         with contextlib.suppress(StoreError):
             columns = self._decoded(number)
-            for events in (events_of(columns), EventCounts()):
+            for events in (count_events(columns), EventCounts()):
                 data = self._build(number, columns, self._skipped(number), events, self._objects(number))[1]
                 if sha256_hex(data) == promised:
                     self._put(path, data, promised, "from the fragment's objects", done)
@@ -251,7 +252,7 @@ class _Repair:
     def _upstream_rows(self, upstream: FeatureSet, number: int) -> Rows:
         place = self._plan.rows(number)
         columns = upstream.read(place.start, place.stop)
-        return Rows(columns, self._skipped(number), events_of(columns))
+        return Rows(columns, self._skipped(number), count_events(columns))
 
     def _encode(
         self,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
-
 from spikestore.store.build import Build
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.feature_set import FeatureSet
@@ -14,9 +12,6 @@ from spikestore.store.upkeep.repair_documents import Repaired
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import ConflictError
-
-LOSSY_SHARE = 0.05
-"""Share of events outside every time bin above which a sample counts as lossy."""
 
 
 class Rows(NamedTuple):
@@ -27,17 +22,6 @@ class Rows(NamedTuple):
     """Skipped rows, with reasons."""
     events: EventCounts
     """Events read, cropped and dropped."""
-
-
-def events_of(columns: SampleColumns) -> EventCounts:
-    """Return the event counts of some rows, from their columns (docs/format.md, "Manifest")."""
-    names = ("n_events", "n_cropped", "n_dropped")
-    totals = {name: int(columns.extras[name].sum(dtype=np.int64)) for name in names if name in columns.extras}
-    lossy = 0
-    if {"n_events", "n_dropped"} <= totals.keys():
-        events = columns.extras["n_events"].astype(np.float64)
-        lossy = int(np.count_nonzero(columns.extras["n_dropped"] > LOSSY_SHARE * events))
-    return EventCounts(**totals, lossy_samples=lossy)
 
 
 def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Rows]) -> list[Repaired]:

@@ -157,17 +157,19 @@ def _address(storage: Storage, text: str) -> Address:
         raise no_such_name(storage, text)
     first, second = match[1], match[2]
     if second is None:
-        found = [one for one in all_addresses(storage) if any(key.startswith(first) for key in one)]
+        addresses = [each for each in all_addresses(storage) if any(key.startswith(first) for key in each)]
     elif len(first) == len(second) == 64:
         return Address(first, second)
     else:
-        found = [one for one in all_addresses(storage, first) if one.source_key.startswith(second)]
-    if len(found) > 1:  # committed sets take precedence over unfinished builds
-        found = [one for one in found if _is_committed(storage, one)] or found
-    if len(found) == 1:
-        return found[0]
-    several = ", ".join(one.short for one in found)
-    message = f"{text} is ambiguous: {several}" if found else f"no key in {storage.url} begins with {text}"
+        addresses = [each for each in all_addresses(storage, first) if each.source_key.startswith(second)]
+    if len(addresses) > 1:  # committed sets take precedence over unfinished builds
+        addresses = [each for each in addresses if _is_committed(storage, each)] or addresses
+    if len(addresses) == 1:
+        return addresses[0]
+    several = ", ".join(address.short for address in addresses)
+    message = (
+        f"{text} is ambiguous: {several}" if addresses else f"no key in {storage.url} begins with {text}"
+    )
     raise UnknownNameError(message, name=text)
 
 

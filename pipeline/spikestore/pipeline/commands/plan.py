@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from spikestore.pipeline.commands.preprocess import (
@@ -11,10 +10,10 @@ from spikestore.pipeline.commands.preprocess import (
     NameOption,
     RecipeArgument,
     WorkersOption,
-    _ask,
+    chosen_recipe,
 )
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store.cli.console import print_json, say, stdout_console
+from spikestore.store.cli.console import duration_text, print_json, say, stdout_console
 from spikestore.store_schemas.wording import size_text
 
 if TYPE_CHECKING:
@@ -43,10 +42,9 @@ def plan(
     spikestore plan recipes/demo.toml --store ./feature_store
     """
     from spikestore.pipeline.recipes.resolve import OpenedRecipe, resolve
-    from spikestore.pipeline.recipes.shipped import choose_recipe
     from spikestore.store.upstreams import Upstreams
 
-    path = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
+    path = chosen_recipe(recipe, data)
     loaded = OpenedRecipe.open(path, data=data, lock=lock)
     opened = open_store(store)
     requested = loaded.requested_sets()
@@ -107,7 +105,7 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
             f"{row['transform_key'][:12]}/{row['source_key'][:12]}",
             row["state"],
             f"{row['recordings']:,}",
-            _duration(row["seconds"]) if "seconds" in row else "-",
+            f"about {duration_text(row['seconds'])}" if "seconds" in row else "-",
             f"about {size_text(row['stored_bytes'])}" if "seconds" in row else "-",
         )
     stdout_console().print(table)
@@ -124,10 +122,6 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
         return
     seconds = sum(row.get("seconds", 0.0) for row in rows)
     workers = max(row.get("workers", 0) for row in rows)
-    say(f"{store.storage.url}: {_duration(seconds)} with {workers} workers, {size_text(needed)}")
+    say(f"{store.storage.url}: about {duration_text(seconds)} with {workers} workers, {size_text(needed)}")
     if free is not None:
         say(f"free space: {size_text(free)}{'' if free > needed else ', which is not enough'}")
-
-
-def _duration(seconds: float) -> str:
-    return f"about {seconds:,.0f} s" if seconds >= 1 else "under 1 s"

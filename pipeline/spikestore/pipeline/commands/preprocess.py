@@ -13,6 +13,8 @@ from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_
 from spikestore.store.cli.console import copy_lines, print_json, progress
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from spikestore.store.feature_set import FeatureSet
 
 logger = logging.getLogger(__name__)
@@ -132,10 +134,8 @@ def preprocess(
     from spikestore.pipeline.building.options import BuildOptions, parse_part
     from spikestore.pipeline.building.preprocess import preprocess_recipe
     from spikestore.pipeline.recipes.resolve import OpenedRecipe
-    from spikestore.pipeline.recipes.shipped import choose_recipe
 
-    chosen = choose_recipe(recipe, data, ask=_ask if sys.stdin is not None and sys.stdin.isatty() else None)
-    loaded = OpenedRecipe.open(chosen, data=data, lock=lock)
+    loaded = OpenedRecipe.open(chosen_recipe(recipe, data), data=data, lock=lock)
     name = name or loaded.result_name
     opened = open_store(store)
     share = None if part is None else parse_part(part)
@@ -157,8 +157,14 @@ def preprocess(
         _report(name, opened.storage.url, sets, as_json=as_json)
 
 
-def _ask(candidates: list[str]) -> str:
-    return str(typer.prompt(f"Which data set? ({', '.join(candidates)})", err=True))
+def chosen_recipe(recipe: str | None, data: str | None) -> Path:
+    """Return the recipe of the command line, or the one that fits the recordings; on a terminal, the user may be asked."""
+    from spikestore.pipeline.recipes.shipped import choose_recipe
+
+    def ask(candidates: list[str]) -> str:
+        return str(typer.prompt(f"Which data set? ({', '.join(candidates)})", err=True))
+
+    return choose_recipe(recipe, data, ask=ask if sys.stdin is not None and sys.stdin.isatty() else None)
 
 
 def _report(name: str, url: str, sets: dict[str, FeatureSet], *, as_json: bool) -> None:

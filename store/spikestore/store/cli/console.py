@@ -187,9 +187,9 @@ def progress_lines(
         if rate:
             line += f", {amount(rate)}/s"
             line += (
-                f", {_duration((total - done) / rate)} left"
+                f", {duration_text((total - done) / rate)} left"
                 if done < total
-                else f" in {_duration(now - began)}"
+                else f" in {duration_text(now - began)}"
             )
         say(line)
 
@@ -201,7 +201,8 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Return a time: ``59 s``, ``2 min 0 s``, ``1 h 30 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

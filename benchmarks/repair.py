@@ -1,0 +1,185 @@
+"""What `repair` is worth (decision 56): one damaged object, mended by `repair` and without it.
+
+    python -m benchmarks.repair                        # demo recordings, 2,000 and 8,000 of them
+    python -m benchmarks.repair --data ~/data/SSC      # the first recordings of real files
+
+Without repair, a user takes the commit back (removes the manifest, and the record and the objects of the damaged fragment), and
+`pull` or `preprocess` resumes the build. Rounds are interleaved, each on a fresh copy of the damaged set. Shown are the medians of
+CPU time (all threads), of wall time, and of the time without a manifest, in which no reader can open the set; and the bytes written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import Bench, build, target
+from benchmarks.recordings import find_recordings
+
+ROUNDS = 5
+DAMAGED = 1
+"""Number of the damaged fragment."""
+
+
+class Experiment:
+    """One set, intact in two builds, and fresh damaged copies of it."""
+
+    def __init__(self, bench: Bench, recordings: int) -> None:
+        from spikestore.pipeline.execution.schedulers import InProcess
+
+        self._bench = bench
+        self._wanted = target(bench, recordings)
+        size = max(64, recordings // 8 // 64 * 64)
+        self.intact = build(bench, self._wanted, InProcess(), fragment_samples=size)
+        self.other_build = build(bench, self._wanted, InProcess(), fragment_samples=2 * size)
+
+    def damaged(self, name: str) -> Any:
+        """Return a copy of the set in which one bit of an object of the damaged fragment differs."""
+        from spikestore.store.feature_set import FeatureSet
+        from spikestore.store.storage import FolderStorage
+
+        folder = self._bench.store()
+        shutil.copytree(self.intact.storage.url, folder)
+        path = folder / self._path(name)
+        data = path.read_bytes()
+        path.chmod(0o600)
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        return FeatureSet.open(FolderStorage(folder), self.intact.address)
+
+    def _path(self, name: str) -> str:
+        if name == "record":
+            return str(self.intact.address.record(self.intact.manifest.plan_id, DAMAGED))
+        return f"{self.intact.data_path}/{name}/c/{DAMAGED}"
+
+    def repair(self, features: Any, upstream: Any = None, *, recompute: bool = False) -> None:
+        """Repair the set."""
+        from spikestore.pipeline.building.recompute import rows_from_recordings
+        from spikestore.store.upkeep.repair import repair
+
+        rows = rows_from_recordings(features, self._bench.data.folder) if recompute else None
+        left = repair(features, upstream=None if upstream is None else upstream.storage, rows=rows).left
+        if left:
+            raise SystemExit(f"not repaired: {left}")
+
+    def take_back(self, features: Any) -> None:
+        """Remove the manifest, and what the damaged fragment has: the set is an unfinished build then."""
+        from spikestore.store.upkeep.verify import verify
+
+        if {damage.fragment for damage in verify(features)} != {DAMAGED}:  # found as repair finds it
+            raise SystemExit("verify did not find the damage")
+        features.storage.delete(features.address.manifest)
+        features.storage.delete(self._path("record"))
+        for name in features.manifest.layout.array_names:
+            features.storage.delete(self._path(name))
+
+    def pull(self, features: Any, upstream: Any) -> None:
+        """Take the commit back and pull the set."""
+        from spikestore.store.sharing.copy_set import copy_set
+
+        self.take_back(features)
+        copy_set(upstream, features.storage, label="set")
+
+    def preprocess(self, features: Any) -> None:
+        """Take the commit back and build the set."""
+        from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
+        from spikestore.pipeline.execution.schedulers import InProcess
+
+        self.take_back(features)
+        begun = open_build(features.storage, self._wanted.located, self._wanted.transform, BuildRequest())
+        build_features(
+            begun, self._wanted.located, self._wanted.transform, InProcess(), progress=lambda *_: None
+        )
+
+
+def measure(bench: Bench, recordings: int) -> None:
+    """Print the table of one number of recordings."""
+    experiment = Experiment(bench, recordings)
+    intact, other = experiment.intact, experiment.other_build
+    repair = experiment.repair
+    ways: dict[str, tuple[str, Callable[[Any], None]]] = {
+        "same build upstream: repair": ("index", lambda each: repair(each, intact)),
+        "same build upstream: pull": ("index", lambda each: experiment.pull(each, intact)),
+        "other build upstream: repair": ("index", lambda each: repair(each, other)),
+        "other build upstream: pull": ("index", lambda each: experiment.pull(each, other)),
+        "recordings: repair": ("index", lambda each: repair(each, recompute=True)),
+        "recordings: preprocess": ("index", experiment.preprocess),
+        "only a record is damaged: repair": ("record", repair),
+        "only a record is damaged: preprocess": ("record", experiment.preprocess),
+    }
+    print(
+        f"\n{recordings:,} recordings, {len(intact.manifest.fragments)} fragments, medians of {ROUNDS} interleaved rounds"
+    )
+    print(f"{'':<40}{'CPU ms':>8}{'wall ms':>9}{'absent ms':>11}{'written kB':>12}")
+    results: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways}
+    for number in range(ROUNDS + 1):
+        for name, (damaged, way) in ways.items():
+            result = once(experiment.damaged(damaged), way)
+            if number:  # the first round compiles and fills caches
+                results[name].append(result)
+    for name, rounds in results.items():
+        cpu, wall, absent, written = (statistics.median(each) for each in zip(*rounds, strict=True))
+        print(f"{name:<40}{1e3 * cpu:>8.0f}{1e3 * wall:>9.0f}{1e3 * absent:>11.0f}{written / 1e3:>12,.0f}")
+
+
+def once(features: Any, way: Callable[[Any], None]) -> tuple[float, ...]:
+    """Mend a set; return CPU time, wall time and time without a manifest in seconds, and the bytes written."""
+    from spikestore.store.feature_set import FeatureSet
+
+    root = Path(features.storage.url)
+    before = {path: stamp(path) for path in root.rglob("*") if path.is_file()}
+    deleted: list[float] = []
+    delete = features.storage.delete
+
+    class Watched(type(features.storage)):  # type: ignore[misc]
+        """The storage, with a note of when the manifest was removed."""
+
+        def delete(self, path: str) -> None:
+            """Remove an object."""
+            if path == features.address.manifest:
+                deleted.append(time.perf_counter())
+            delete(path)
+
+    watched = FeatureSet.open(Watched(root), features.address)
+    cpu, wall = time.process_time(), time.perf_counter()
+    way(watched)
+    end = time.perf_counter()
+    cpu = time.process_time() - cpu
+    written = sum(
+        path.stat().st_size for path in root.rglob("*") if path.is_file() and before.get(path) != stamp(path)
+    )
+    return cpu, end - wall, end - deleted[0] if deleted else 0.0, float(written)
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is written again."""
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def main() -> None:
+    """Measure with the demo's recordings, or those of ``--data``."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder with files of SSC or SHD")
+    parser.add_argument("--recordings", type=int, nargs="+", default=[2000, 8000])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.data
+        if folder is None:
+            from spikestore.pipeline.demo.demo_data import write_demo_data
+
+            folder = Path(scratch) / "data"
+            write_demo_data(folder, train=max(arguments.recordings), valid=1, test=1)
+        data = find_recordings(folder)
+        for recordings in sorted({min(count, data.count) for count in arguments.recordings}):
+            measure(Bench.of(data, Path(scratch), recordings, 1, recordings), recordings)
+
+
+if __name__ == "__main__":
+    main()

@@ -38,7 +38,7 @@ def compared(relation: str, number: int) -> Any:
 
         return types.uint64(values, types.int64), generate
 
-    return intrinsic(compare)  # type: ignore[no-untyped-call]
+    return intrinsic(compare)
 
 
 def _count(result: Any, instruction: str, *flags: bool) -> Any:
@@ -49,7 +49,7 @@ def _count(result: Any, instruction: str, *flags: bool) -> Any:
 
         return result(types.uint64), generate
 
-    return intrinsic(count)  # type: ignore[no-untyped-call]
+    return intrinsic(count)
 
 
 ones = _count(types.int64, "ctpop")

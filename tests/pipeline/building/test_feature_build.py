@@ -10,7 +10,6 @@ import pytest
 from tests.pipeline.cochlea_files import CLASSES, draw, write_dataset, write_file
 
 from spikestore.pipeline.building.feature_build import (
-    EVENT_COLUMNS,
     BuildRequest,
     build_features,
     layout_of_source,
@@ -20,6 +19,7 @@ from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentRep
 from spikestore.pipeline.execution.schedulers import InProcess, Scheduler, Threads
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.build import Build
+from spikestore.store.columns.event_counts import EVENT_COLUMNS
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.progress import Progress
 from spikestore.store.storage.folder import FolderStorage

@@ -105,7 +105,7 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
             f"{row['transform_key'][:12]}/{row['source_key'][:12]}",
             row["state"],
             f"{row['recordings']:,}",
-            f"about {duration_text(row['seconds'])}" if "seconds" in row else "-",
+            f"about {duration_text(max(1, row['seconds']))}" if "seconds" in row else "-",
             f"about {size_text(row['stored_bytes'])}" if "seconds" in row else "-",
         )
     stdout_console().print(table)
@@ -122,6 +122,8 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
         return
     seconds = sum(row.get("seconds", 0.0) for row in rows)
     workers = max(row.get("workers", 0) for row in rows)
-    say(f"{store.storage.url}: about {duration_text(seconds)} with {workers} workers, {size_text(needed)}")
+    say(
+        f"{store.storage.url}: about {duration_text(max(1, seconds))} with {workers} workers, {size_text(needed)}"
+    )
     if free is not None:
         say(f"free space: {size_text(free)}{'' if free > needed else ', which is not enough'}")

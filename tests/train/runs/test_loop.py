@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ from spikestore.store_schemas.errors import MissingExtraError, UsageError
 from spikestore.train import FeatureLoader, build_network, training_step
 from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint, save_checkpoint
 from spikestore.train.runs.config import TrainConfig
-from spikestore.train.runs.loop import make_optimiser, train
+from spikestore.train.runs.loop import make_optimiser, train, warm_up_shape
 from spikestore.train.runs.monitor import TrainingError
 from spikestore.train.runs.run import evaluate, run
 from spikestore.train.runs.step import accuracy
@@ -264,3 +265,28 @@ def test_a_finished_run_goes_on_when_asked_for_more(store_folder: Path, tmp_path
     assert [result.epoch for result in again(epochs=2).epochs] == [2]
     with pytest.raises(ValueError, match=r"another configuration[\s\S]*learning_rate: 0.01 before, 0.02 now"):
         again(epochs=3, optimiser={"learning_rate": 0.02})
+
+
+@pytest.mark.parametrize("pad_to", [None, 2**40])
+def test_the_warm_up_allocates_no_more_than_a_batch_may(
+    splits: dict[str, FeatureSet], pad_to: int | None
+) -> None:
+    """Neither a manifest nor `pad_to` makes it allocate more than ``max_frame_bytes``: such a batch is rejected later."""
+    features = splits["train"]
+    manifest = features.manifest.model_copy(update={"n_bins": 2**40})
+    forged = FeatureSet(features.storage, features.address, manifest)
+    sites = features.layout.sites
+
+    def shape(limit: int, ranks: int = 1) -> tuple[int, ...] | None:
+        data = {"name": "small", "batch_size": 16, "pad_to": pad_to, "max_frame_bytes": limit}
+        return warm_up_shape(config(data=data).data, forged, ranks)
+
+    a_bin = 16 * math.prod(sites) * 4
+    assert shape(7 * a_bin) == shape(8 * a_bin - 1) == (16, 7, *sites)
+    assert shape(4 * a_bin, ranks=2) == (8, 8, *sites)
+    assert shape(a_bin - 1) is None
+
+
+def test_the_warm_up_has_the_longest_sample(splits: dict[str, FeatureSet]) -> None:
+    sites, n_bins = splits["train"].layout.sites, splits["train"].manifest.n_bins
+    assert warm_up_shape(config().data, splits["train"], 3) == (6, n_bins, *sites)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from spikestore.store import FeatureSet
+from spikestore.store.columns.limits import frame_byte_limit
 from spikestore.store.progress import Progress
 from spikestore.store_schemas import Pin
 from spikestore.store_schemas.errors import DamagedError
@@ -142,13 +144,9 @@ def train(
             restore_position(batches, start, data.residence)
     if device.type == "cuda":
         logger.debug("compiling kernels for %s", device)
-        longest = data.pad_to or features[data.train].manifest.n_bins
-        share = -(-data.batch_size // ranks.count)
-        warm_up(
-            network,
-            torch.zeros(share, longest, *features[data.train].layout.sites, device=device),
-            arithmetic,
-        )
+        frames_shape = warm_up_shape(data, features[data.train], ranks.count)
+        if frames_shape is not None:
+            warm_up(network, torch.zeros(frames_shape, device=device), arithmetic)
     step = TrainingStep(
         ranks.parallel(network),
         optimiser,
@@ -205,6 +203,32 @@ def train(
                 keep("best.pt")
             keep("last.pt")
     return results
+
+
+def warm_up_shape(data: DataConfig, features: FeatureSet, ranks: int) -> tuple[int, ...] | None:
+    """Return the shape of the largest batch of a rank within ``max_frame_bytes``.
+
+    The manifest's `n_bins` may be any number, and a batch above the limit is rejected before memory is allocated.
+
+    Parameters
+    ----------
+    data : DataConfig
+        Batches of the training run.
+    features : FeatureSet
+        The train set.
+    ranks : int
+        Processes that train together.
+
+    Returns
+    -------
+    tuple of int, or None
+        (batch, time, polarity, [y,] x); None if even one time bin exceeds the limit.
+    """
+    share, sites = -(-data.batch_size // ranks), features.layout.sites
+    bin_bytes = share * math.prod(sites) * torch.float32.itemsize
+    longest = data.pad_to or features.manifest.n_bins
+    bins = min(longest, frame_byte_limit(data.max_frame_bytes) // bin_bytes)
+    return (share, bins, *sites) if bins else None
 
 
 def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches: int) -> Position:

@@ -20,7 +20,6 @@ place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -40,8 +39,6 @@ from spikestore.store_schemas.errors import LayoutError, RecordingError, Spikest
 
 if TYPE_CHECKING:
     from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
-
-_ReadSequences = Callable[[int, int], list[Sequences]]
 
 EVENT = np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)])
 """Tonic's dtype for these datasets; ``t`` in µs."""
@@ -139,20 +136,17 @@ class CochleaReader(ClosesBehind):
 
     def read(self, start: int, stop: int) -> list[Recording | RecordingError]:
         """Read the recordings ``start`` to ``stop - 1``; see `Reader.read`."""
-        block = self._block(start, stop, self._through_h5py)
+        block = self.read_block(start, stop)
         return [block.errors.get(row) or self._recording(block, row) for row in range(start, stop)]
 
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
         if self._heap is None:
-            # Here, because it loads numba, half a second that `read` and planning can do without; and not where
-            # errors are taken for damage of the file.
+            # Here, because it loads numba, half a second that planning can do without; and not where errors are
+            # taken for damage of the file.
             from spikestore.pipeline.readers.cochlea_files.heap_kernels import compile_kernels
 
             compile_kernels()
-        return self._block(start, stop, self._from_heap)
-
-    def _block(self, start: int, stop: int, sequences: _ReadSequences) -> EventBlock:
         if not 0 <= start <= stop <= self._count:
             raise IndexError(f"rows {start} to {stop} of {self._count} recordings")
         # HDF5 reads zeros, without a word, where a file ends earlier than it did when it was opened; some zeros
@@ -160,9 +154,9 @@ class CochleaReader(ClosesBehind):
         self._watched.check()
         unreadable: dict[int, str] = {}
         try:
-            times, units = sequences(start, stop)
+            times, units = self._from_heap(start, stop)
         except HDF5_ERRORS as error:
-            times, units = self._one_by_one(start, stop, sequences, error, unreadable)
+            times, units = self._one_by_one(start, stop, error, unreadable)
         self._watched.check()
         return cochlea_block(
             start,
@@ -176,7 +170,7 @@ class CochleaReader(ClosesBehind):
         )
 
     def _one_by_one(
-        self, start: int, stop: int, sequences: _ReadSequences, error: Exception, unreadable: dict[int, str]
+        self, start: int, stop: int, error: Exception, unreadable: dict[int, str]
     ) -> list[Sequences]:
         """Read recordings each by itself after all of them could not be read; say which can't, and why.
 
@@ -185,7 +179,7 @@ class CochleaReader(ClosesBehind):
         rows: list[list[Sequences]] = []
         for row in range(start, stop):
             try:
-                rows.append(sequences(row, row + 1))
+                rows.append(self._from_heap(row, row + 1))
             except HDF5_ERRORS as why:
                 self._watched.check()
                 if (fault := fault_of_system(self._path, why)) is not None:
@@ -205,6 +199,7 @@ class CochleaReader(ClosesBehind):
         return joined
 
     def _through_h5py(self, start: int, stop: int) -> list[Sequences]:
+        """Read sequences of a form that `VlenHeap` does not know; h5py never returns from some damaged collections."""
         return [read_sequences(dataset, start, stop) for dataset in (self._times, self._units)]
 
     def _from_heap(self, start: int, stop: int) -> list[Sequences]:

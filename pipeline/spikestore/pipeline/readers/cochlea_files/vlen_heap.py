@@ -96,6 +96,8 @@ class VlenHeap:
         blocks = [block for block in descriptors if block is not None]
         if len(blocks) < len(descriptors):
             return None
+        if any(block["length"][block["collection"] == 0].any() for block in blocks):
+            raise OSError(f"one of the sequences {start} to {stop - 1} has a length and no address")
         lengths = [block["length"].astype(np.int64) for block in blocks]
         sizes = [n * dtype.itemsize for n, dtype in zip(lengths, self._types, strict=True)]
         # No two sequences share an object: more than the file holds can't be, and no memory is taken for it.
@@ -125,8 +127,6 @@ class VlenHeap:
     ) -> bool:
         """Copy all sequences to their positions in `out`; return False if a sequence has another form."""
         stored = descriptors["collection"] != 0
-        if sizes[~stored].any():
-            return False
         if (descriptors["collection"] >= file.end).any():
             raise OSError("a sequence lies behind the end of the file")
         order = np.flatnonzero(stored)

@@ -20,6 +20,8 @@ ALWAYS = [
     "loop as record",
     "file as refs",
     "entry of before year 1",
+    "file called key in builds",
+    "full folder called bytes in builds",
 ]
 IN_CI = [
     "pipe called key in transform",

@@ -127,8 +127,10 @@ def find_garbage(
         builds: dict[str, list[StoredObject]] = {}
         for one in objects:
             rest = one.path.removeprefix(f"{address.folder}/builds/")
-            if rest != one.path:
-                builds.setdefault(rest.partition("/")[0], []).append(one)
+            plan_id, in_folder, _ = rest.partition("/")
+            # `odd_entries` reports the others: files beside the builds, and names that no object can have.
+            if rest != one.path and in_folder and is_object_path(address.build(plan_id)):
+                builds.setdefault(plan_id, []).append(one)
         committed = None if manifest is None else manifest.plan_id
         for plan_id, entries in builds.items():
             if plan_id != committed and max(one.modified for one in entries) < oldest:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.faults.forger import Forgery, reseal
+from tests.faults.forger import Forgery, reseal, with_column
 from tests.store.small_sets import files_of, memory_storage, small_set
 
-from spikestore.store import Store
+from spikestore.store import Store, verify
+from spikestore.store.cli.main import main
 from spikestore.store.storage import FolderStorage, Storage, bounds
 from spikestore.store_schemas.errors import (
     DamagedError,
@@ -308,3 +310,52 @@ def test_a_forger_is_believed_without_a_change(forged: Forgery, tmp_path: Path) 
     assert seal({"a": 1})
     Store(tmp_path / "here").pull("small", forged.root, deep=True)
     assert len(Store(tmp_path / "here")["small:train"]) == 140
+
+
+def pull_deep(store: Path, source: Path) -> DamagedError:
+    """Assert that ``pull --deep`` refuses a set that is there already, and return the error."""
+    with pytest.raises(DamagedError, match=r"is in .* already, and is damaged there") as caught:
+        Store(store).pull("small", source, deep=True)
+    return caught.value
+
+
+def test_a_damaged_set_that_exists_already(forged: Forgery, tmp_path: Path) -> None:
+    """``pull --deep`` names the object, and the advice repairs it."""
+    source = Path(shutil.copytree(forged.root, tmp_path / "source"))
+    path = forged.data / "value/c/0"
+    path.write_bytes(path.read_bytes()[:-1])
+    Store(forged.root).pull("small", source)  # plain pull trusts the manifest
+    error = pull_deep(forged.root, source)
+    assert error.details["objects"] == (path.relative_to(forged.root).as_posix(),)
+    (command,) = re.findall(r"spikestore (repair .*?);", str(error))
+    assert main(command.split()) == 0
+    done = Store(forged.root).pull("small", source, deep=True)
+    assert done["small:train"].total == 0
+
+
+def test_a_forged_set_that_exists_already(forged: Forgery, tmp_path: Path) -> None:
+    """A set whose bytes agree with its documents, and whose values do not have its digest: the advice removes it."""
+    source = Path(shutil.copytree(forged.root, tmp_path / "source"))
+    digest = forged.features.digest
+    other = with_column(forged.rows(), "value", 0, 7)
+    forged.replace_rows(other)
+    forged.change_record(lambda record: record.update(blocks=Forgery(source).features.record(0).blocks))
+    forged.change_manifest(lambda manifest: manifest.update(digest=digest))
+    Store(forged.root).pull("small", source)
+    error = pull_deep(forged.root, source)
+    (command, folder) = re.findall(
+        r"spikestore (repair .*?); if it finds nothing to repair, delete (\S+) in", str(error)
+    )[0]
+    assert main(command.split()) == 0
+    pull_deep(forged.root, source)
+    shutil.rmtree(forged.root / folder)
+    assert Store(forged.root).pull("small", source, deep=True)["small:train"].total > 0
+    pulled = Store(forged.root)["small:train"]
+    assert verify(pulled, depth="deep") == []
+
+
+def test_foreign_objects_in_a_set_that_exists_already(forged: Forgery, tmp_path: Path) -> None:
+    """They belong to no sample: ``verify`` reports them."""
+    source = shutil.copytree(forged.root, tmp_path / "source")
+    (forged.data / "value/c/77").write_bytes(b"")
+    assert Store(forged.root).pull("small", source, deep=True)["small:train"].total == 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.progress import Progress, labelled
 from spikestore.store.trust.documents import RecordTotals
 from spikestore.store.trust.fragments import FragmentChecker
+from spikestore.store.upkeep.verify import verify
 from spikestore.store_schemas.documents.record import Record
 from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
 from spikestore.store_schemas.errors import ConflictError, DamagedError
@@ -66,6 +68,34 @@ def refuse_other_content(
             f"fragment {record.fragment} of {features.data_path} in {features.storage.url} contradicts its record, though "
             f"its bytes are intact ({contradiction}): do not trust this store",
             objects=(path,),
+        )
+
+
+def refuse_damaged_copy(
+    existing: FeatureSet, source: FeatureSet, label: str, progress: Progress | None
+) -> None:
+    """Raise `DamagedError` if the set that a destination has already is damaged; everything is decoded.
+
+    Parameters
+    ----------
+    existing, source : FeatureSet
+        The set in the destination and in the source, with equal digests.
+    label : str
+        Name of the set in messages and progress.
+    progress : callable, optional
+        Called as ``progress(bytes_done, bytes_total, label)``.
+    """
+    shown = None if progress is None else labelled(progress, label)
+    damages = [
+        damage for damage in verify(existing, depth="deep", progress=shown) if damage.kind != "foreign"
+    ]
+    if damages:
+        url, first = existing.storage.url, damages[0]
+        raise DamagedError(
+            f"{label} is in {url} already, and is damaged there: {first.path}: {first.detail} ({len(damages)} such objects). "
+            f"Run spikestore repair {existing.address.short} --store {url} --from {source.storage.url}; if it finds nothing to "
+            f"repair, delete {existing.address.folder} in {url} and pull again",
+            objects=tuple(damage.path for damage in damages),
         )
 
 

@@ -28,6 +28,7 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store.progress import Progress
 from spikestore.store.sharing.acceptance import (
     other_digest,
+    refuse_damaged_copy,
     refuse_giants,
     refuse_other_content,
     refuse_other_totals,
@@ -95,14 +96,16 @@ def copy_set(
     label : str
         Name of the set in messages and progress.
     deep : bool
-        Also decode the set before storing it, so that the samples have its digest even if the source is malicious.
+        Also decode the set before storing it, so that the samples have its digest even if the source is malicious. A set
+        that the destination has already is decoded there.
     progress : callable, optional
         Called as ``progress(bytes_done, bytes_total, label)``.
 
     Raises
     ------
     DamagedError
-        The source is damaged; nothing is committed in the destination.
+        The source is damaged; nothing is committed in the destination. Or `deep` is true, the destination has the set
+        already, and it is damaged there.
     ConflictError
         The destination has another set, or other objects, at the same paths.
     StorageFullError
@@ -116,6 +119,8 @@ def copy_set(
         return _Copy(features, destination, label, deep, progress).run()
     if existing.digest != features.digest:
         raise other_digest(existing, features)
+    if deep:
+        refuse_damaged_copy(existing, features, label, progress)
     logger.info("%s is in %s already (digest %s)", label, destination.url, existing.digest[:12])
     return Copied(existing, 0, 0)
 

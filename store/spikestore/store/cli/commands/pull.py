@@ -20,7 +20,10 @@ def pull(
     store: StoreOption = None,
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Also decode each set and compare it with its digest before storing it."),
+        typer.Option(
+            "--deep",
+            help="Also decode each set and compare it with its digest before storing it; also a set that exists already.",
+        ),
     ] = False,
     move: MoveOption = False,
     as_json: JsonOption = False,

@@ -211,9 +211,32 @@ def _lost(before: Source, after: Source) -> str | None:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):
         return f"it has more recordings than limit = {after.limit}"
-    lacking = Counter(file.sha256 for file in before.files) - Counter(file.sha256 for file in after.files)
+    if (before.folder is None) != (after.folder is None) or (
+        before.folder is not None
+        and after.folder is not None
+        and before.folder.decoding != after.folder.decoding
+    ):
+        return "its files were read with other settings of [source.folder]"
+    kept, present = _recordings(before), _recordings(after)
+    lacking = Counter(kept) - Counter(present)
     if not lacking:
         return None
-    names = [file.name for file in before.files if file.sha256 in lacking]
+    names = [file.name for file, recording in zip(before.files, kept, strict=True) if recording in lacking]
     more = f" and {len(names) - 1:,} more files" if len(names) > 1 else ""
-    return f"it has other recordings: {names[0]}{more}"
+    contents = {recording[0] for recording in present}
+    what = (
+        "other labels or columns"
+        if all(recording[0] in contents for recording in lacking)
+        else "other recordings"
+    )
+    return f"it has {what}: {names[0]}{more}"
+
+
+def _recordings(source: Source) -> list[tuple[str, ...]]:
+    """Return the content of each file as a hash; with its label and columns, where these are not in the file."""
+    hashes = [file.sha256 for file in source.files]
+    folder = source.folder
+    if folder is None:
+        return [(sha256,) for sha256 in hashes]
+    columns = [map(str, values) for _, values in sorted(folder.columns.items())]
+    return list(zip(hashes, map(str, folder.labels), *columns, strict=True))

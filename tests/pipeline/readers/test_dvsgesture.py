@@ -52,7 +52,11 @@ def test_recordings_are_tonics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
             assert recording.events.dtype == events.dtype
             np.testing.assert_array_equal(recording.events, events)
         assert reader.classes == tuple(DVSGesture.classes)
-        assert (reader.sensor_size, reader.has_y, reader.extras) == (DVSGesture.sensor_size, True, ("user",))
+        assert (DVSGestureReader.sensor_size, reader.has_y, reader.extras) == (
+            DVSGesture.sensor_size,
+            True,
+            ("user",),
+        )
         assert reader.n_events().tolist() == [150] * 6
 
 

@@ -48,7 +48,7 @@ def test_recordings_are_tonics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
             assert theirs.data[row].endswith(reader.name_of(row))
         assert max(good(item).events["t"].max() for item in reader.read(0, 20)) > 3 * 8192
         assert reader.classes == tuple(NMNIST.classes)
-        assert (reader.sensor_size, reader.has_y, reader.extras) == (NMNIST.sensor_size, True, ())
+        assert (NMNISTReader.sensor_size, reader.has_y, reader.extras) == (NMNIST.sensor_size, True, ())
 
 
 pixels = st.integers(0, 33)

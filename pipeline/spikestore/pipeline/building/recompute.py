@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spikestore.pipeline.sources.folder_sources import locate_recorded
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged, make_source
 from spikestore.store.build import Build
 from spikestore.store.feature_set import FeatureSet
@@ -32,14 +33,18 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
         The recordings differ: a file has another content.
     """
     source = features.manifest.source
-    located = make_source(
-        source.dataset,
-        source.split,
-        data,
-        sort=source.sort,
-        on_error=source.on_error,
-        limit=source.limit,
-        columns=source.columns,
+    located = (
+        locate_recorded(source, data)
+        if source.folder is not None
+        else make_source(
+            source.dataset,
+            source.split,
+            data,
+            sort=source.sort,
+            on_error=source.on_error,
+            limit=source.limit,
+            columns=source.columns,
+        )
     )
     if located.source.key != source.key:
         raise SourceError(

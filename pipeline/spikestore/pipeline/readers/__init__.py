@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from spikestore.pipeline.readers.dataset import Dataset, TonicClass
     from spikestore.pipeline.readers.event_block import EventBlock
     from spikestore.pipeline.readers.event_files.file_per_recording import Decoded, FilePerRecording
+    from spikestore.pipeline.readers.formats.format import Format
     from spikestore.pipeline.readers.reader import Reader
     from spikestore.pipeline.readers.recording import Recording
     from spikestore.pipeline.readers.split_files import FileTree, NamedFiles
 
 __all__ = [
-    "Dataset", "Decoded", "EventBlock", "FilePerRecording", "FileTree", "NamedFiles", "Reader", "Recording", "TonicClass",
+    "Dataset", "Decoded", "EventBlock", "FilePerRecording", "FileTree", "Format", "NamedFiles", "Reader", "Recording", "TonicClass",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_exports(
@@ -28,6 +29,7 @@ __getattr__, __dir__ = lazy_exports(
         "EventBlock": "event_block",
         "FilePerRecording": "event_files.file_per_recording",
         "FileTree": "split_files",
+        "Format": "formats.format",
         "NamedFiles": "split_files",
         "Reader": "reader",
         "Recording": "recording",

@@ -63,7 +63,7 @@ class Dataset:
         Version of its results, from 1: part of the key. A reader that reads the same files as other events, labels or columns
         needs another one.
     splits : mapping of str to SplitFiles
-        Where the files of each split are, training first.
+        Where the files of each split are, training first; none if the recipe describes them.
     open : callable
         Opens a source.
     citation : str
@@ -74,6 +74,8 @@ class Dataset:
         Columns that the reader gives on request (``Source.columns``), besides those that it always gives.
     tonic : TonicClass, optional
         Tonic's class.
+    described_by_recipe : bool
+        Whether the recipe describes files, labels and splits: then it has no `splits`.
 
     Raises
     ------
@@ -90,13 +92,14 @@ class Dataset:
     licence: str | None = None
     columns: tuple[str, ...] = ()
     tonic: TonicClass | None = None
+    described_by_recipe: bool = False
 
     def __post_init__(self) -> None:
         names = [name for name in (self.reader, *self.splits) if NAME.match(name) is None]
         if _DATASET_NAME.fullmatch(self.name) is None or names:
             wrong = ", ".join(map(repr, names)) or repr(self.name)
             raise UsageError(f"data set {self.name!r}: {wrong} is no name of a reader, split or data set")
-        if self.reader_version < 1 or not self.splits:
+        if self.reader_version < 1 or not (self.splits or self.described_by_recipe):
             raise UsageError(f"data set {self.name}: give at least one split, and a reader_version from 1")
         refuse_other_columns(f"data set {self.name}", self.columns)
 

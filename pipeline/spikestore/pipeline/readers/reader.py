@@ -62,10 +62,6 @@ class Reader(ClosesBehind, Protocol):
     def has_y(self) -> bool:
         """Whether events have a field ``y``."""
 
-    @property
-    def sensor_size(self) -> tuple[int, int, int]:
-        """Tonic's (x, y, p)."""
-
     def __len__(self) -> int:
         """Return the number of recordings, at most the source's limit."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -25,6 +24,8 @@ from spikestore.pipeline.readers.event_files.ncars import NCARS
 from spikestore.pipeline.readers.event_files.nmnist import NMNIST
 from spikestore.pipeline.readers.event_files.pokerdvs import POKERDVS
 from spikestore.pipeline.readers.event_files.stmnist import STMNIST
+from spikestore.pipeline.readers.folder.folder_reader import FOLDER
+from spikestore.pipeline.readers.packages import package_of
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.split_files import SplitFiles
 from spikestore.store.machine import absolute_path
@@ -57,11 +58,13 @@ def dataset_named(name: str) -> Dataset:
     UsageError
         A package registers it, and it can't be loaded; or two packages do.
     """
+    if name == FOLDER.name:
+        return FOLDER
     if name in DATASETS:
         return DATASETS[name]
     registered = _entry_points()
     if name not in registered:
-        raise _unknown("dataset", name, [*DATASETS, *registered])
+        raise _unknown("dataset", name, [*DATASETS, *registered, FOLDER.name])
     return _load(name)
 
 
@@ -81,10 +84,10 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
     """Return data sets of other packages by name; those with the name of a built-in one are reported and skipped."""
     registered: dict[str, tuple[EntryPoint, ...]] = {}
     for entry in entry_points(group=GROUP):
-        if entry.name in DATASETS:
+        if entry.name in DATASETS or entry.name == FOLDER.name:
             logger.warning(
                 "the package %s registers a data set %s, which spikestore reads itself: its own is used",
-                _package(entry),
+                package_of(entry),
                 entry.name,
             )
         else:
@@ -96,9 +99,9 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
 def _load(name: str) -> Dataset:
     """Return a data set of another package, whose reader is called after the package: two packages can't share a key."""
     entry, *others = _entry_points()[name]
-    package = _package(entry)
+    package = package_of(entry)
     if others:
-        packages = " and ".join(map(_package, (entry, *others)))
+        packages = " and ".join(map(package_of, (entry, *others)))
         raise UsageError(f"the packages {packages} both register a data set {name}: uninstall one of them")
     try:
         dataset = entry.load()
@@ -112,11 +115,6 @@ def _load(name: str) -> Dataset:
             f"the data set {name} of the package {package} can't be loaded ({type(error).__name__}: {error}): "
             "update or uninstall the package"
         ) from error
-
-
-def _package(entry: EntryPoint) -> str:
-    name = "unknown" if entry.dist is None else entry.dist.name
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def splits_of(dataset: str) -> tuple[str, ...]:
@@ -160,7 +158,8 @@ def find_dataset(folder: Path | str) -> str:
         )
         hint = "".join(_archive_hint(_roots(name, base), splits) for name, splits in wanted)
         raise SourceNotFoundError(
-            f"no files of a known dataset in {base}, nor in a folder with its name below it{hint}{listing}",
+            f"no files of a known dataset in {base}, nor in a folder with its name below it{hint}{listing}\n"
+            f'for recordings of your own, write a recipe with dataset = "{FOLDER.name}" (docs/own_recordings.md)',
             path=str(base),
         )
     if len(present) > 1:

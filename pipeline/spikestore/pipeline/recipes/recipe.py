@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from spikestore.pipeline.readers.folder.settings import FOLDER, FolderSettings
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
 from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.model import AsTuple, Count, Location, Name, Size, Spec
@@ -42,6 +43,19 @@ class RecipeSource(Spec):
     """Read only this many recordings of each split."""
     columns: Annotated[tuple[Name, ...], AsTuple] = ()
     """Optional columns to store."""
+    folder: FolderSettings | None = None
+    """Files, labels and splits of the data set ``folder``."""
+
+    @property
+    def folder_settings(self) -> FolderSettings:
+        """The table ``[source.folder]``, or its defaults."""
+        return self.folder or FolderSettings()
+
+    @model_validator(mode="after")
+    def _folder_of_folder(self) -> Self:
+        if self.folder is not None and self.dataset != FOLDER:
+            raise ValueError(f'[source.folder] needs dataset = "{FOLDER}", got "{self.dataset}"')
+        return self
 
 
 class RecipeBuild(Spec):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from spikestore.pipeline.readers.folder.settings import FOLDER
 from spikestore.pipeline.readers.registry import dataset_named, splits_of
 from spikestore.pipeline.recipes.recipe import Recipe
+from spikestore.pipeline.sources.folder_sources import make_folder_sources
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.pipeline.transforms.from_tonic import dataset_from_tonic, transform_from_tonic
 from spikestore.store.upstreams import beside
@@ -76,15 +78,13 @@ def sets_of_recipe(
     """
     where = str(origin) if origin is not None else "the recipe"
     source = recipe.source
+    if source.dataset == FOLDER:
+        return _sets_of_folder(recipe, where, _folder_of(recipe, where, origin, data))
     try:
         known = splits_of(source.dataset)
     except UnknownNameError as error:
         raise _wrong(where, "source.dataset", error) from None
-    folder = data_folder(recipe, origin=origin, data=data)
-    if folder is None:
-        raise SourceNotFoundError(
-            f"{where} gives no data folder: pass --data FOLDER, or set data under [source]"
-        )
+    folder = _folder_of(recipe, where, origin, data)
     requested = []
     for column in source.columns:
         try:
@@ -106,6 +106,32 @@ def sets_of_recipe(
         )
         requested.append(RequestedSet(split, located, recipe.transform_spec()))
     return requested
+
+
+def _folder_of(recipe: Recipe, where: str, origin: Path | None, data: str | Path | None) -> Path:
+    folder = data_folder(recipe, origin=origin, data=data)
+    if folder is None:
+        raise SourceNotFoundError(
+            f"{where} gives no data folder: pass --data FOLDER, or set data under [source]"
+        )
+    return folder
+
+
+def _sets_of_folder(recipe: Recipe, where: str, folder: Path) -> list[RequestedSet]:
+    source = recipe.source
+    try:
+        located = make_folder_sources(
+            source.folder_settings,
+            folder,
+            splits=source.splits,
+            sort=source.sort,
+            on_error=source.on_error,
+            limit=source.limit,
+            columns=source.columns,
+        )
+    except UnknownNameError as error:
+        raise _wrong(where, "source", error) from None
+    return [RequestedSet(split, one, recipe.transform_spec()) for split, one in located.items()]
 
 
 def set_of_dataset(dataset: object, transform: object) -> RequestedSet:

@@ -25,6 +25,7 @@ from spikestore.store.upstreams import Upstreams, locate_upstreams
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import ConflictError, SourceNotFoundError, UsageError
+from spikestore.store_schemas.specs.folder import Decoding
 from spikestore.store_schemas.specs.transform import Transform
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,25 @@ class LockedSet:
                     f"the lock pins {self.label} with {field} = {locked!r}, the recipe has {field} = {requested!r}; "
                     "without the recordings only the pinned set is available: pass --data FOLDER, "
                     f"or set {field} = {locked!r} in the recipe"
+                )
+        if source.folder is not None:
+            self._refuse_other_decoding(source.folder.decoding)
+
+    def _refuse_other_decoding(self, decoding: Decoding) -> None:
+        """Raise `UsageError` if the recipe decodes the files of a folder in another way than the locked set."""
+        settings = self.recipe.source.folder_settings
+        pairs = {
+            "fields": (decoding.order, settings.fields),
+            "names": (decoding.names, settings.names),
+            "time_unit": (decoding.time_unit, settings.time_unit),
+            "offset": (decoding.offset, settings.offset),
+            "clock_bits": (decoding.clock_bits, settings.clock_bits),
+        }
+        for field, (locked, requested) in pairs.items():
+            if locked != requested:
+                raise UsageError(
+                    f"the lock pins {self.label} with {field} = {locked!r} under [source.folder], the recipe has {requested!r}; "
+                    "without the recordings only the pinned set is available: pass --data FOLDER, or correct the recipe"
                 )
 
     def unavailable(self, store: Store, upstreams: Upstreams) -> SourceNotFoundError:

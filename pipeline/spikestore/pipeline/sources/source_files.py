@@ -14,7 +14,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +100,9 @@ class LocatedSource:
         if not dataset_named(self.source.dataset).file_per_recording:
             return self
         own = slice(rows.start - self.first_row, rows.stop - self.first_row)
-        source = self.source.model_copy(update={"files": self.source.files[own], "limit": None})
+        folder = None if self.source.folder is None else self.source.folder.part(own)
+        update = {"files": self.source.files[own], "limit": None, "folder": folder}
+        source = self.source.model_copy(update=update)
         return replace(self, source=source, stamps=self.stamps[own], first_row=rows.start)
 
 
@@ -155,11 +157,6 @@ def make_source(
     for column in asked:
         registered.refuse_unknown_column(column)
     root, names = dataset_files(dataset, split, folder)
-    for name in names:
-        if not _is_text(name):  # names are stored, as text
-            raise SourceError(
-                f"the name of {root / name} is not UTF-8: rename the file", path=str(root / name)
-            )
 
     def source_of(files: list[dict[str, Any]]) -> Source:
         return Source.from_mapping(
@@ -179,18 +176,55 @@ def make_source(
 
     # An invalid option raises here, before gigabytes are hashed.
     source_of([{"name": names[0], "size": 0, "sha256": "0" * 64}])
+    files, stamps = identify_files(root, names, f"{dataset}/{split}", cache=cache, progress=progress)
+    return LocatedSource(source_of(files), root, stamps)
+
+
+def identify_files(
+    root: Path,
+    names: Sequence[str],
+    label: str,
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[dict[str, Any]], tuple[FileStamp, ...]]:
+    """Return the members ``files`` of a source, and the stamp of each file.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The data set's folder.
+    names : sequence of str
+        Files relative to it.
+    label : str
+        Which of its files, such as the split: the hash cache has a document for each.
+    cache : pathlib.Path, optional
+        Folder of the hash cache; by default the user's cache folder.
+    progress : callable, optional
+        Called during hashing as ``progress(bytes_done, bytes_total, file_name)``.
+
+    Raises
+    ------
+    SourceNotFoundError, SourceChangedError, SourceError
+        As `make_source`.
+    """
+    for name in names:
+        if not _is_text(name):  # names are stored, as text
+            raise SourceError(
+                f"the name of {root / name} is not UTF-8: rename the file", path=str(root / name)
+            )
     paths = [root / name for name in names]
     hashes = HashCache(cache)
     if len(names) < _TABLE_FROM:
         stamped = hash_files(paths, hashes, progress)
     else:
-        with hashes.table(root, f"{dataset}/{split}") as table:
+        with hashes.table(root, label) as table:
             stamped = hash_files(paths, table, progress)
     files = [
         {"name": name, "size": stamp.size, "sha256": digest}
         for name, (stamp, digest) in zip(names, stamped, strict=True)
     ]
-    return LocatedSource(source_of(files), root, tuple(stamp for stamp, _ in stamped))
+    return files, tuple(stamp for stamp, _ in stamped)
 
 
 def _is_text(name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from spikestore.store_schemas.specs.canonical import FORMAT, canonical_json, sha256_hex
+from spikestore.store_schemas.specs.folder import FolderContent
 from spikestore.store_schemas.specs.model import AsTuple, Count, Name, Sha256, Size, Spec
 
 OnError = Literal["raise", "skip"]
@@ -63,20 +64,31 @@ class Source(Spec):
     """The files, sorted by name."""
     columns: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_sorted_once)] = ()
     """Columns that were asked for besides those that the reader always gives, sorted; a member of documents only if there are any."""
+    folder: FolderContent | None = None
+    """Labels, columns and decoding of the files of the data set ``folder``; a member of documents only if there is one."""
 
     @model_validator(mode="after")
     def _files_in_order(self) -> Self:
         names = [file.name for file in self.files]
         if names != sorted(set(names)):
             raise ValueError("files must be sorted by name, without duplicates")
+        if self.folder is not None:
+            if len(self.folder.labels) != len(self.files):
+                raise ValueError(
+                    f"folder has {len(self.folder.labels)} labels, there are {len(self.files)} files"
+                )
+            if tuple(sorted(self.folder.columns)) != self.columns:
+                raise ValueError("folder must have the values of all columns, and no others")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_absent_columns(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Sources had no columns once: without them keys and bytes stay what they were.
+    def _without_absent_members(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Sources had no columns and no folder once: without them keys and bytes stay what they were.
         mapping: dict[str, Any] = handler(self)
         if not self.columns:
             mapping.pop("columns", None)
+        if self.folder is None:
+            mapping.pop("folder", None)
         return mapping
 
     def key_document(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ class Decoded(NamedTuple):
     offsets : int64 array, shape (files + 1,)
         Where each file's events start, and the end.
     t, x, y, p : arrays, shape (events,)
-        Columns as `EventBlock` has them; ``t`` in µs.
+        Columns as `EventBlock` has them; ``t`` in µs. ``y`` is None if events have none, ``p`` if all are 1.
     problems : mapping of int to str
         What is wrong with files, by their place; these have no events.
     """
@@ -45,20 +45,23 @@ class Decoded(NamedTuple):
     offsets: npt.NDArray[np.int64]
     t: npt.NDArray[Any]
     x: npt.NDArray[Any]
-    y: npt.NDArray[Any]
-    p: npt.NDArray[Any]
+    y: npt.NDArray[Any] | None
+    p: npt.NDArray[Any] | None
     problems: Mapping[int, str]
 
 
+Content = TypeVar("Content")
+
+
 def decode_each(
-    contents: Sequence[bytes], columns: Callable[[bytes], FourColumns], event: np.dtype[np.void]
+    contents: Sequence[Content], columns: Callable[[Content], FourColumns], event: np.dtype[np.void]
 ) -> Decoded:
     """Return the events of some files that are decoded one by one.
 
     Parameters
     ----------
-    contents : sequence of bytes
-        The files.
+    contents : sequence
+        The files: their bytes, or whatever `columns` takes.
     columns : callable
         Called with each file, returns t in µs, x, y, p in the dtypes of `event`; raises ValueError with what is wrong with it.
     event : dtype
@@ -80,8 +83,8 @@ def decode_each(
     return Decoded(offsets, t, x, y, p, problems)
 
 
-class FilePerRecording(ClosesBehind, ABC):
-    """The recordings of a source whose row i is file i; a `spikestore.pipeline.readers.reader.Reader`.
+class FileReader(ClosesBehind, ABC):
+    """Base class of readers of a source whose row i is file i; a `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters
     ----------
@@ -102,19 +105,13 @@ class FilePerRecording(ClosesBehind, ABC):
         The same columns.
     files : tuple of SourceFile
         The files of the rows that are read.
-
-    Raises
-    ------
-    LayoutError
-        The name of a file does not say which class it belongs to.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
-    classes: ClassVar[tuple[str, ...]]
-    has_y: ClassVar[bool] = True
-    sensor_size: ClassVar[tuple[int, int, int]]
-    event: ClassVar[np.dtype[np.void]]
+    classes: tuple[str, ...]
+    has_y: bool = True
+    event: np.dtype[np.void]
     """Tonic's dtype of events."""
 
     def __init__(
@@ -130,31 +127,19 @@ class FilePerRecording(ClosesBehind, ABC):
         self.extras = columns
         self._first = first_row
         self.files = tuple(files if limit is None else files[: max(limit - first_row, 0)])
-        self._labels = np.array([self.label_of(file.name) for file in self.files], np.int64)
-
-    @staticmethod
-    @abstractmethod
-    def label_of(name: str) -> int:
-        """Return the class number from a file's name.
-
-        Raises
-        ------
-        LayoutError
-            It gives none.
-        """
+        self._labels = self.labels_of(self.files)
 
     @abstractmethod
-    def decode(self, contents: Sequence[bytes]) -> Decoded:
-        """Return the events of some files."""
+    def labels_of(self, files: Sequence[SourceFile]) -> npt.NDArray[np.int64]:
+        """Return the label of each file, shape (files,)."""
+
+    @abstractmethod
+    def decode_files(self, files: Sequence[SourceFile], contents: Sequence[bytes]) -> Decoded:
+        """Return the events of some files, which have these contents."""
 
     def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
         """Return the columns of `extras`, shape (files,) each."""
         return {}
-
-    @classmethod
-    def open(cls, source: Source, root: Path, first_row: int) -> Self:
-        """Return a reader of a source; see `spikestore.pipeline.readers.dataset.OpenReader`."""
-        return cls(root, source.files, first_row=first_row, limit=source.limit, columns=source.columns)
 
     def __len__(self) -> int:
         return self._first + len(self.files)
@@ -168,7 +153,7 @@ class FilePerRecording(ClosesBehind, ABC):
         if not self._first <= start <= stop <= len(self):
             raise IndexError(f"rows {start} to {stop} of the recordings {self._first} to {len(self) - 1}")
         files = self.files[start - self._first : stop - self._first]
-        decoded = self.decode([self._content(file) for file in files])
+        decoded = self.decode_files(files, [self._content(file) for file in files])
         return EventBlock(
             first_row=start,
             offsets=decoded.offsets,
@@ -191,8 +176,9 @@ class FilePerRecording(ClosesBehind, ABC):
         place = row - block.first_row
         own = slice(block.offsets[place], block.offsets[place + 1])
         events = np.empty(own.stop - own.start, self.event)
-        for field in ("t", "x", "y", "p"):
-            events[field] = getattr(block, field)[own]
+        for field in self.event.names or ():
+            column = getattr(block, field)
+            events[field] = 1 if column is None else column[own]
         extras = {name: int(column[place]) for name, column in block.extras.items()}
         return Recording(row, events, int(block.labels[place]), extras)
 
@@ -222,6 +208,47 @@ class FilePerRecording(ClosesBehind, ABC):
     def close(self) -> None:
         """Do nothing: no file stays open between reads."""
         return
+
+
+class FilePerRecording(FileReader):
+    """Base class of readers of data sets whose file names contain the class.
+
+    Raises
+    ------
+    LayoutError
+        The name of a file does not say which class it belongs to.
+    """
+
+    sensor_size: ClassVar[tuple[int, int, int]]
+    """Width, height and polarities of the sensor, as Tonic has them."""
+
+    @staticmethod
+    @abstractmethod
+    def label_of(name: str) -> int:
+        """Return the class number from a file's name.
+
+        Raises
+        ------
+        LayoutError
+            It gives none.
+        """
+
+    @abstractmethod
+    def decode(self, contents: Sequence[bytes]) -> Decoded:
+        """Return the events of some files."""
+
+    @classmethod
+    def open(cls, source: Source, root: Path, first_row: int) -> Self:
+        """Return a reader of a source; see `spikestore.pipeline.readers.dataset.OpenReader`."""
+        return cls(root, source.files, first_row=first_row, limit=source.limit, columns=source.columns)
+
+    def labels_of(self, files: Sequence[SourceFile]) -> npt.NDArray[np.int64]:
+        """Return the label of each file, shape (files,)."""
+        return np.array([self.label_of(file.name) for file in files], np.int64)
+
+    def decode_files(self, files: Sequence[SourceFile], contents: Sequence[bytes]) -> Decoded:
+        """Return the events of some files, which have these contents."""
+        return self.decode(contents)
 
 
 def misplaced(name: str, expected: str) -> LayoutError:

@@ -1,0 +1,131 @@
+"""Reader of the data set ``folder``: each file is decoded by its format, with the labels and columns that the source holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.dataset import Dataset
+from spikestore.pipeline.readers.event_files.file_per_recording import Decoded, FileReader, decode_each
+from spikestore.pipeline.readers.folder.settings import FOLDER as NAME
+from spikestore.pipeline.readers.formats.clean_events import clean_events
+from spikestore.pipeline.readers.formats.events import FourColumns
+from spikestore.pipeline.readers.formats.registry import format_named, format_of
+from spikestore.store_schemas.errors import UnknownNameError, UsageError
+from spikestore.store_schemas.specs.folder import FolderContent
+from spikestore.store_schemas.specs.source import Source, SourceFile
+
+
+class FolderReader(FileReader):
+    """The recordings of one split of a folder, in the order of their relative names.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The data folder.
+    source : Source
+        The source, which has the member ``folder``.
+    first_row : int
+        Row of its first file.
+
+    Raises
+    ------
+    UsageError
+        The source has another version of a format, or a format of a package that is not installed.
+    """
+
+    name = NAME
+    version = 1
+
+    def __init__(self, root: Path, source: Source, first_row: int) -> None:
+        if source.folder is None:
+            raise UsageError(
+                f"the source {source.dataset}/{source.split} has no member folder: make it with its recipe"
+            )
+        self._content_of: FolderContent = source.folder
+        decoding = source.folder.decoding
+        for name, version in decoding.formats.items():
+            _refuse_other_version(name, version)
+        self.classes = source.folder.classes
+        self.has_y = "y" in decoding.fields
+        fields = [
+            ("t", np.int64),
+            ("x", np.int32),
+            *([("y", np.int32)] if self.has_y else []),
+            ("p", np.uint8),
+        ]
+        self.event = np.dtype(fields)
+        self._places = {file.name: place for place, file in enumerate(source.files)}
+        super().__init__(root, source.files, first_row=first_row, limit=source.limit, columns=source.columns)
+
+    @classmethod
+    def open(cls, source: Source, root: Path, first_row: int) -> Self:
+        """Return a reader of a source; see `spikestore.pipeline.readers.dataset.OpenReader`."""
+        return cls(root, source, first_row)
+
+    def labels_of(self, files: Sequence[SourceFile]) -> npt.NDArray[np.int64]:
+        """Return the labels of the first files of the source."""
+        return np.array(self._content_of.labels[: len(files)], np.int64)
+
+    def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
+        """Return the requested columns of the given files."""
+        places = [self._places[file.name] for file in files]
+        return {name: np.array(values, np.int64)[places] for name, values in self._content_of.columns.items()}
+
+    def n_events(self) -> npt.NDArray[np.int64]:
+        """Return an estimate of the number of events of each recording from its file's size."""
+        counts = [known.n_events(file.size) if (known := format_of(file.name)) else 0 for file in self.files]
+        return np.array(counts, np.int64)
+
+    def decode_files(self, files: Sequence[SourceFile], contents: Sequence[bytes]) -> Decoded:
+        """Return the events of the given files."""
+        fields = self._content_of.decoding.fields
+        event = np.dtype([("t", np.int64), ("x", np.int32), ("y", np.int32), ("p", np.uint8)])
+        decoded = decode_each(list(zip(files, contents, strict=True)), self._columns, event)
+        return decoded._replace(
+            y=decoded.y if "y" in fields else None, p=decoded.p if "p" in fields else None
+        )
+
+    def _columns(self, file: tuple[SourceFile, bytes]) -> FourColumns:
+        """Return the events of one file; fields that the recordings do not have are empty."""
+        known, decoding = format_of(file[0].name), self._content_of.decoding
+        if known is None:
+            raise ValueError("its format is not known")
+        events = clean_events(known.read(file[1]), decoding)
+        present = tuple(name for name, column in events._asdict().items() if column is not None)
+        if present != decoding.fields:
+            raise ValueError(
+                f"it has the fields {', '.join(present)}, other recordings have {', '.join(decoding.fields)}"
+            )
+        y = np.empty(0, np.int32) if events.y is None else events.y
+        p = np.empty(0, np.uint8) if events.p is None else events.p
+        return events.t, events.x, y, p
+
+
+def _refuse_other_version(name: str, version: int) -> None:
+    try:
+        installed = format_named(name).version
+    except UnknownNameError as error:
+        raise UsageError(f"{error.message}: install the package that reads it") from None
+    if installed != version:
+        raise UsageError(
+            f"the recordings are to be read by format {name} version {version}, this spikestore has version {installed}: "
+            "make the source again with it"
+        )
+
+
+FOLDER = Dataset(
+    name=NAME,
+    reader=FolderReader.name,
+    reader_version=FolderReader.version,
+    splits={},
+    open=FolderReader.open,
+    citation="",
+    columns=("speaker", "user"),
+    described_by_recipe=True,
+)
+"""A folder of recordings; a recipe describes its splits."""

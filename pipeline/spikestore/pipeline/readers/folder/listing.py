@@ -1,0 +1,319 @@
+"""The recordings of a folder: their files, labels, splits and columns, as the recipe describes them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from spikestore.pipeline.readers.folder.pattern import Pattern
+from spikestore.pipeline.readers.folder.settings import FolderSettings
+from spikestore.pipeline.readers.folder.splits import split_of
+from spikestore.pipeline.readers.folder.table import Table
+from spikestore.pipeline.readers.formats.registry import format_named, format_of
+from spikestore.store_schemas.errors import LayoutError, SourceError, SourceNotFoundError, UnknownNameError
+from spikestore.store_schemas.specs.model import NAME
+from spikestore.store_schemas.wording import did_you_mean
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_SPLIT = "all"
+"""The split of a folder without splits."""
+
+_INT32 = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSplit:
+    """The recordings of one split.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Paths relative to the data folder, sorted.
+    labels : tuple of int
+        Label of each file.
+    columns : dict of str to tuple of int
+        Values of the requested columns for each file.
+    """
+
+    files: tuple[str, ...]
+    labels: tuple[int, ...]
+    columns: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The recordings of a folder.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Class names of all splits.
+    formats : tuple of str
+        Names of the formats of the files, sorted.
+    splits : dict of str to FolderSplit
+        Splits by name: train, valid and test first, then others by name.
+    """
+
+    classes: tuple[str, ...]
+    formats: tuple[str, ...]
+    splits: dict[str, FolderSplit]
+
+
+def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = ()) -> Listing:
+    """Return the recordings of a folder.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The data folder.
+    settings : FolderSettings
+        What the recipe says about it.
+    columns : sequence of str
+        Fields of the pattern or columns of the table that are stored.
+
+    Raises
+    ------
+    SourceNotFoundError
+        The folder has no recordings; or the table, or a file that it lists, does not exist.
+    LayoutError
+        A file does not fit the pattern or the table, has no label or a value that cannot be stored; files have several formats; or a
+        file is in the folder twice through links.
+    UnknownNameError
+        A format, or a field that is used, does not exist.
+    SourceError
+        A folder cannot be listed.
+    """
+    table = None if settings.table is None else Table(root, settings.table, settings.file)
+    files, formats = _files(root, settings, table)
+    facts = _facts(root, files, settings, table)
+    known = sorted({name for one in facts.values() for name in one})
+    needed = {"label": settings.label, "group": settings.group, **{column: column for column in columns}}
+    for use, field in needed.items():
+        if field is not None and field not in known:
+            raise UnknownNameError(
+                f"there is no field {field!r}{did_you_mean(field, known) or ';'} pattern and table have {', '.join(known) or 'none'}: "
+                f"set {'label' if use == 'label' else 'group' if use == 'group' else 'columns'} in the recipe",
+                name=field,
+                known=known,
+            )
+    split_by_file = _splits(facts, settings)
+    used = {settings.label, settings.group, settings.split, *columns}
+    unused = [name for name in known if name not in used]
+    if unused:
+        logger.info(
+            "not stored: %s; to store a column of whole numbers, list it in columns under [source]",
+            ", ".join(unused),
+        )
+    classes = _classes((one[settings.label] for one in facts.values()), settings)
+    splits: dict[str, FolderSplit] = {}
+    for split in _in_order(set(split_by_file.values()) | set(settings.shares)):
+        own = tuple(file for file in files if split_by_file[file] == split)
+        if not own:
+            what = "recordings" if settings.group is None else f"values of {settings.group}"
+            groups = (
+                len(files) if settings.group is None else len({one[settings.group] for one in facts.values()})
+            )
+            raise LayoutError(
+                f"the split {split} of {root} has no recording: by chance none of {groups:,} {what} falls into its share of "
+                f"{settings.shares[split]:g}; make the share larger, or name the splits in a table",
+                path=str(root),
+            )
+        splits[split] = FolderSplit(
+            own,
+            tuple(classes.index(_label(file, facts[file], settings, classes)) for file in own),
+            {
+                column: tuple(_integer(column, file, facts[file][column]) for file in own)
+                for column in columns
+            },
+        )
+    return Listing(classes, formats, splits)
+
+
+def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[list[str], tuple[str, ...]]:
+    """Return the paths of all recordings, sorted, and the names of their formats."""
+    wanted = [format_named(name).name for name in settings.formats]
+    excluded = [Pattern(text) for text in settings.exclude]
+    by_format: dict[str, list[str]] = {}
+    other: Counter[str] = Counter()
+    for file in walk(root):
+        if (table is not None and root / file == table.path) or any(
+            one.fit(file) is not None for one in excluded
+        ):
+            continue
+        known = format_of(file)
+        if known is None or (wanted and known.name not in wanted):
+            other["".join(Path(file).suffixes[-2:]) or file] += 1
+        else:
+            by_format.setdefault(known.name, []).append(file)
+    if other:
+        logger.info(
+            "%s: %s other files are not read: %s", root, sum(other.values()), ", ".join(sorted(other)[:10])
+        )
+    if not by_format:
+        raise SourceNotFoundError(
+            f"no recording in {root}: "
+            + (f"there are only {', '.join(sorted(other)[:10])} files" if other else "it is empty"),
+            path=str(root),
+        )
+    if table is not None and settings.unlisted == "ignore":
+        by_format = {
+            name: kept
+            for name, files in by_format.items()
+            if (kept := [file for file in files if file in table.rows])
+        }
+    if len(by_format) > 1 and not wanted:
+        counts = ", ".join(
+            f"{len(files):,} of {name} ({files[0]})" for name, files in sorted(by_format.items())
+        )
+        quoted = ", ".join(f'"{name}"' for name in sorted(by_format))
+        raise LayoutError(
+            f"{root} has files of {len(by_format)} formats: {counts}. If all are recordings, set formats = [{quoted}] under "
+            "[source.folder], else those that are",
+            path=str(root),
+        )
+    return sorted(file for files in by_format.values() for file in files), tuple(sorted(by_format))
+
+
+def walk(root: Path) -> list[str]:
+    """Return the paths of all files below a folder, relative with ``/``, sorted; names that start with a dot are left out.
+
+    Links to folders are followed. Raises `LayoutError` if a folder would be read twice, `SourceError` if one cannot be listed.
+    """
+    files: list[str] = []
+    seen: dict[tuple[int, int], str] = {}
+    for path, folders, names in os.walk(root, followlinks=True, onerror=_not_listed):
+        status = Path(path).stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in seen:
+            raise LayoutError(f"{path} and {seen[identity]} are one folder: remove the link", path=path)
+        seen[identity] = path
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        parts = Path(path).relative_to(root).parts
+        files += ["/".join((*parts, name)) for name in names if not name.startswith(".")]
+    return sorted(files)
+
+
+def _not_listed(error: OSError) -> NoReturn:
+    raise SourceError(
+        f"the folder {error.filename} can't be listed: {error.strerror}", path=str(error.filename)
+    ) from error
+
+
+def _facts(
+    root: Path, files: Sequence[str], settings: FolderSettings, table: Table | None
+) -> dict[str, dict[str, str]]:
+    """Return the values of all fields of each file, from the pattern and the table."""
+    facts: dict[str, dict[str, str]] = {file: {} for file in files}
+    text = settings.effective_pattern
+    if text is not None:
+        pattern = Pattern(text)
+        fitted = {file: pattern.fit(file) for file in files}
+        wrong = [file for file, values in fitted.items() if values is None]
+        if wrong:
+            raise LayoutError(
+                f"{len(wrong):,} of {len(files):,} recordings do not fit the pattern {text}, the first is {wrong[0]}: set pattern under "
+                "[source.folder], such as {split}/{label}/*, or list them in exclude",
+                path=wrong[0],
+            )
+        facts = {file: dict(values or {}) for file, values in fitted.items()}
+    if table is None:
+        return facts
+    missing = [file for file in table.rows if file not in facts]
+    if missing:
+        line = f"{table.path} lists {missing[0]} in line {table.line_of(missing[0])}"
+        if (root / missing[0]).is_file():
+            raise LayoutError(
+                f"{line}, which no format reads, or exclude leaves out: correct the line", path=missing[0]
+            )
+        raise SourceNotFoundError(
+            f"{line}, which does not exist ({len(missing):,} such lines): correct or remove the lines, or add the files",
+            path=missing[0],
+        )
+    unlisted = [file for file in files if file not in table.rows]
+    if unlisted:
+        raise LayoutError(
+            f"{len(unlisted):,} of {len(files):,} recordings have no line in {table.path}, the first is {unlisted[0]}: add lines, or set "
+            'unlisted = "ignore" under [source.folder]',
+            path=unlisted[0],
+        )
+    both = sorted(set(table.columns) & set(next(iter(facts.values()))))
+    if both:
+        raise LayoutError(
+            f"{both[0]} is a field of the pattern and a column of {table.path}: rename one of them",
+            path=str(table.path),
+        )
+    return {file: values | table.rows[file] for file, values in facts.items()}
+
+
+def _splits(facts: dict[str, dict[str, str]], settings: FolderSettings) -> dict[str, str]:
+    """Return the name of the split of each file."""
+    has_split = settings.split in next(iter(facts.values()))
+    if has_split and settings.shares:
+        raise LayoutError(
+            f"pattern or table have the field {settings.split}, so shares must not be set: remove one of them"
+        )
+    if has_split:
+        for file, values in facts.items():
+            if NAME.match(values[settings.split]) is None:
+                raise LayoutError(
+                    f"{file} has the split {values[settings.split]!r}: the name of a split has lower-case letters, digits, '.', '_' and '-'",
+                    path=file,
+                )
+        return {file: values[settings.split] for file, values in facts.items()}
+    if settings.split != "split":
+        raise UnknownNameError(
+            f"there is no field {settings.split!r} for splits: set split under [source.folder]"
+        )
+    if settings.shares:
+        group = settings.group
+        return {
+            file: split_of(file if group is None else values[group], settings.shares)
+            for file, values in facts.items()
+        }
+    return dict.fromkeys(facts, DEFAULT_SPLIT)
+
+
+def _in_order(splits: Iterable[str]) -> list[str]:
+    usual = ("train", "valid", "validation", "val", "test")
+    return sorted(splits, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
+
+
+def _classes(labels: Iterable[str], settings: FolderSettings) -> tuple[str, ...]:
+    """Return the class names: those of the recipe, else all labels, sorted, as numbers if all are."""
+    if settings.classes:
+        return settings.classes
+    present = {label for label in labels if label}
+    if all(label.isascii() and label.isdigit() for label in present):
+        return tuple(sorted(present, key=lambda label: (int(label), label)))
+    return tuple(sorted(present))
+
+
+def _label(file: str, values: dict[str, str], settings: FolderSettings, classes: tuple[str, ...]) -> str:
+    label = values[settings.label]
+    if label not in classes:
+        why = (
+            f"has the label {label!r}, which is not in classes under [source.folder]"
+            if label
+            else "has no label"
+        )
+        raise LayoutError(f"{file} {why}: correct it", path=file)
+    return label
+
+
+def _integer(column: str, file: str, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = _INT32
+    if not -_INT32 < value < _INT32:
+        raise LayoutError(
+            f"{file} has {column} = {text!r}: a column holds whole numbers from {1 - _INT32:,} to {_INT32 - 1:,}",
+            path=file,
+        )
+    return value

@@ -1,0 +1,84 @@
+"""Patterns of paths with named fields, such as ``{split}/{label}/user{user}_*.npy``.
+
+``{name}`` stands for one or more characters other than ``/``, ``*`` for any number of them, and a part ``**`` for any number of
+folders. A pattern fits a whole path.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TOKEN = re.compile(r"\{(?P<name>[^{}]*)\}|(?P<star>\*+)|(?P<text>[^{}*]+)")
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+class Pattern:
+    """A pattern of paths.
+
+    Parameters
+    ----------
+    text : str
+        The pattern.
+
+    Attributes
+    ----------
+    fields : tuple of str
+        Names of its fields.
+
+    Raises
+    ------
+    ValueError
+        The pattern is not valid; the message says why.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        names: list[str] = []
+        parts = text.split("/")
+        if not text or "" in parts or ".." in parts or "." in parts:
+            raise ValueError(f"the pattern {text!r} must be relative, without empty parts, . or ..")
+        expression = ""
+        for place, part in enumerate(parts):
+            last = place == len(parts) - 1
+            if part == "**":
+                expression += "(?:[^/]+/)*" + ("[^/]+" if last else "")
+                continue
+            expression += self._part(part, names) + ("" if last else "/")
+        self.fields = tuple(names)
+        self._expression = re.compile(expression, re.DOTALL)
+
+    def _part(self, part: str, names: list[str]) -> str:
+        expression, end = "", 0
+        for token in _TOKEN.finditer(part):
+            if token.start() != end:
+                break
+            end = token.end()
+            if token["text"] is not None:
+                expression += re.escape(token["text"])
+            elif token["star"] is not None:
+                if len(token["star"]) > 1:
+                    raise ValueError(
+                        f"in the pattern {self._text!r}, ** must be a whole part: write {{label}}/**/*.npy"
+                    )
+                expression += "[^/]*"
+            else:
+                name = token["name"]
+                if _FIELD.fullmatch(name) is None:
+                    raise ValueError(
+                        f"in the pattern {self._text!r}, {{{name}}} must be a name of letters, digits and _"
+                    )
+                if name in names:
+                    raise ValueError(f"in the pattern {self._text!r}, {{{name}}} is there twice")
+                names.append(name)
+                expression += f"(?P<{name}>[^/]+?)"
+        if end != len(part):
+            raise ValueError(f"the pattern {self._text!r} has a brace without its partner")
+        return expression
+
+    def __str__(self) -> str:
+        return self._text
+
+    def fit(self, path: str) -> dict[str, str] | None:
+        """Return the values of the fields for a path, or None if the path does not fit."""
+        match = self._expression.fullmatch(path)
+        return None if match is None else match.groupdict()

@@ -1,0 +1,82 @@
+"""The table ``[source.folder]`` of a recipe: which files are recordings, and where their labels, splits and columns come from."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from spikestore.pipeline.readers.folder.pattern import Pattern
+from spikestore.store_schemas.specs.folder import ClockBits, EventField, TimeUnit
+from spikestore.store_schemas.specs.model import AsTuple, Name, Real, Spec
+
+FOLDER = "folder"
+"""Name of the data set."""
+
+_NOT_USED = "-"
+
+
+class FolderSettings(Spec):
+    """The table ``[source.folder]``."""
+
+    pattern: str | None = None
+    """Pattern of the paths of recordings, such as ``{split}/{label}/user{user}_*.npy``; ``{label}/*`` without a table."""
+    table: str | None = None
+    """CSV file with a line per recording, relative to the data folder."""
+    file: str = "file"
+    """Column of the table with the paths of recordings, relative to the data folder."""
+    label: str = "label"
+    """Field of the pattern or column of the table with the class names."""
+    split: str = "split"
+    """Field of the pattern or column of the table with the names of splits."""
+    classes: Annotated[tuple[str, ...], AsTuple] = ()
+    """Class names in the order of their labels; by default those of all recordings, sorted."""
+    shares: dict[Name, Real] = Field(default_factory=dict)
+    """Share of the recordings of each split, if neither pattern nor table has splits."""
+    group: str | None = None
+    """Field or column whose recordings of equal value stay in one split; by default each recording is on its own."""
+    formats: Annotated[tuple[str, ...], AsTuple] = ()
+    """Formats of the recordings; by default that of all files that have one."""
+    exclude: Annotated[tuple[str, ...], AsTuple] = ()
+    """Patterns of paths that are no recordings."""
+    unlisted: Literal["error", "ignore"] = "error"
+    """What to do with recordings that have no line in the table."""
+    fields: Annotated[tuple[str, ...], AsTuple] = ()
+    """Fields of the columns of files that do not name their columns: t, x, y, p, or ``-`` for a column that is not used."""
+    names: dict[EventField, str] = Field(default_factory=dict)
+    """Names of fields in the files, if these are not the usual ones."""
+    time_unit: TimeUnit = "us"
+    """Unit of the times in the files."""
+    offset: Literal["first_event"] | None = None
+    """Subtract the time of the earliest event of each recording."""
+    clock_bits: ClockBits | None = None
+    """Bits after which the clock of a recording starts again."""
+
+    @property
+    def effective_pattern(self) -> str | None:
+        """The pattern; None if the table alone describes the recordings."""
+        return self.pattern or (None if self.table is not None else f"{{{self.label}}}/*")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for text in (*self.exclude, *([self.pattern] if self.pattern is not None else ())):
+            Pattern(text)
+        used = [field for field in self.fields if field != _NOT_USED]
+        if self.fields and (
+            not {"t", "x"} <= set(used) <= {"t", "x", "y", "p"} or len(set(used)) < len(used)
+        ):
+            raise ValueError(
+                f'fields must have "t" and "x", may have "y", "p" and "-", each field once; got {", ".join(self.fields)}'
+            )
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes must be listed once each")
+        if self.shares and not math.isclose(sum(self.shares.values()), 1, abs_tol=1e-9):
+            raise ValueError(f"shares must add up to 1, got {sum(self.shares.values()):g}")
+        if any(share <= 0 for share in self.shares.values()):
+            raise ValueError("shares must be above 0")
+        if self.group is not None and not self.shares:
+            raise ValueError("group needs shares, such as shares = { train = 0.8, test = 0.2 }")
+        if self.unlisted == "ignore" and self.table is None:
+            raise ValueError('unlisted = "ignore" needs a table')
+        return self

@@ -1,0 +1,104 @@
+"""The table of a folder: a CSV file with a line per recording."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from spikestore.store_schemas.errors import LayoutError, SourceError, SourceNotFoundError
+from spikestore.store_schemas.wording import did_you_mean
+
+_LARGEST = 2**28
+
+
+class Table:
+    """The lines of a CSV file by the path of their recording.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The data folder.
+    name : str
+        The file, relative to it.
+    file_column : str
+        Column with the paths of recordings.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Names of the other columns.
+    rows : dict of str to dict of str to str
+        Values of the other columns by path of the recording.
+
+    Raises
+    ------
+    SourceNotFoundError
+        The file does not exist.
+    LayoutError
+        The file is no table; a column is missing; a recording has two lines; a line has too few or too many values.
+    """
+
+    def __init__(self, root: Path, name: str, file_column: str) -> None:
+        self.path = root / name
+        header, *lines = self._lines() or [[]]
+        names = [one.strip() for one in header]
+        twice = sorted({one for one in names if names.count(one) > 1})
+        if twice:
+            raise self._wrong(f"names the column {twice[0]!r} twice")
+        if file_column not in names:
+            hint = did_you_mean(file_column, names) or ";"
+            raise self._wrong(
+                f"has no column {file_column!r}{hint} its first line must name the columns, it has {', '.join(map(repr, names))}: "
+                "set file under [source.folder]"
+            )
+        self.columns = tuple(one for one in names if one != file_column)
+        self.rows: dict[str, dict[str, str]] = {}
+        numbers: dict[str, int] = {}
+        for number, values in enumerate(lines, 2):
+            if not any(values):
+                continue
+            if len(values) != len(names):
+                raise self._wrong(
+                    f"has {len(values)} values in line {number}, the first line names {len(names)} columns"
+                )
+            row = dict(zip(names, (value.strip() for value in values), strict=True))
+            file = row.pop(file_column).replace("\\", "/").removeprefix("./")
+            if not file:
+                raise self._wrong(f"names no file in line {number}")
+            if file in numbers:
+                raise self._wrong(
+                    f"names {file} twice, in the lines {numbers[file]} and {number}: remove one of them"
+                )
+            numbers[file], self.rows[file] = number, row
+        if not self.rows:
+            raise self._wrong("has no line with a recording")
+        self._numbers = numbers
+
+    def line_of(self, file: str) -> int:
+        """Return the number of a recording's line, from 1."""
+        return self._numbers[file]
+
+    def _lines(self) -> list[list[str]]:
+        try:
+            if self.path.stat().st_size > _LARGEST:
+                raise self._wrong(f"has more than {_LARGEST:,} bytes, which is no table of recordings")
+            text = self.path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            raise SourceNotFoundError(
+                f"the table {self.path} does not exist: set table under [source.folder], relative to the data folder",
+                path=str(self.path),
+            ) from None
+        except OSError as error:
+            raise SourceError(f"{self.path} can't be read: {error.strerror}", path=str(self.path)) from error
+        except UnicodeDecodeError as error:
+            raise self._wrong(f"is not UTF-8 text ({error})") from None
+        first = text.partition("\n")[0]
+        delimiter = max(",;\t", key=first.count)
+        try:
+            return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        except csv.Error as error:
+            raise self._wrong(f"is not CSV ({error})") from None
+
+    def _wrong(self, what: str) -> LayoutError:
+        return LayoutError(f"the table {self.path} {what}", path=str(self.path))

@@ -1,0 +1,74 @@
+"""Description of a file format: its name, version, suffixes, and the function that reads it.
+
+A package adds a format with an entry point of the group ``spikestore.formats``, as it adds a data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.specs.model import NAME
+
+RawEvents = Mapping[str, npt.NDArray[Any]] | npt.NDArray[Any]
+"""Events as a file has them: columns by name, shape (events,) each; or a structured array, shape (events,); or an array without names,
+shape (events, columns)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A file format whose files are recordings, one per file.
+
+    Attributes
+    ----------
+    name : str
+        Its name: part of the key.
+    version : int
+        Version of the results, from 1: part of the key. A function that reads other events from the same file needs another one.
+    suffixes : tuple of str
+        How names of such files end, in lower case, such as ``.csv.gz``.
+    read : callable
+        Called with the bytes of a file; returns its events. Raises ValueError with what is wrong with the file.
+    bytes_per_event : float
+        Rough size of an event in a file, for planning.
+
+    Raises
+    ------
+    UsageError
+        The name or the version cannot be stored, or a suffix does not start with a point.
+    """
+
+    name: str
+    version: int
+    suffixes: tuple[str, ...]
+    read: Callable[[bytes], RawEvents]
+    bytes_per_event: float = 8.0
+
+    def __post_init__(self) -> None:
+        if NAME.match(self.name) is None or self.version < 1:
+            raise UsageError(
+                f"format {self.name!r}: give a name of lower-case letters, digits, '.', '_' and '-', and a version from 1"
+            )
+        wrong = [suffix for suffix in self.suffixes if not suffix.startswith(".") or suffix != suffix.lower()]
+        if wrong or not self.suffixes:
+            raise UsageError(
+                f"format {self.name}: suffixes must be lower-case and start with a point, got {self.suffixes}"
+            )
+
+    def n_events(self, size: int) -> int:
+        """Return an estimate of the number of events in a file of `size` bytes."""
+        return int(size / self.bytes_per_event)
+
+
+def columns_of(array: npt.NDArray[Any]) -> RawEvents:
+    """Return the columns of a structured array by name; any other array unchanged."""
+    if array.dtype.names is None:
+        return array
+    if array.ndim != 1:
+        raise ValueError(f"the structured array has shape {array.shape}, should have one dimension")
+    return {name: np.asarray(array[name]) for name in array.dtype.names}

@@ -1,0 +1,12 @@
+"""Names of the packages that register data sets and formats."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import EntryPoint
+
+
+def package_of(entry: EntryPoint) -> str:
+    """Return the name of the distribution that registers an entry point, as pip writes it."""
+    name = "unknown" if entry.dist is None else entry.dist.name
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,168 @@
+"""Sources of the data set ``folder``: list its recordings, identify them by content, and look which fields they have."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from spikestore.pipeline.readers.folder.folder_reader import FOLDER
+from spikestore.pipeline.readers.folder.listing import list_folder
+from spikestore.pipeline.readers.folder.settings import FolderSettings
+from spikestore.pipeline.readers.formats.clean_events import name_fields
+from spikestore.pipeline.readers.formats.registry import format_named, format_of
+from spikestore.pipeline.sources.source_files import LocatedSource, identify_files
+from spikestore.store.machine import absolute_path
+from spikestore.store.progress import Progress
+from spikestore.store_schemas.errors import (
+    LayoutError,
+    SourceError,
+    SourceNotFoundError,
+    UnknownNameError,
+    UsageError,
+)
+from spikestore.store_schemas.specs.folder import Decoding
+from spikestore.store_schemas.specs.source import OnError, Source
+
+logger = logging.getLogger(__name__)
+
+_TRIED = 20
+"""Recordings that are tried, where bad ones are skipped, to see which fields recordings have."""
+
+
+def make_folder_sources(
+    settings: FolderSettings,
+    folder: Path | str,
+    *,
+    splits: Sequence[str] | None = None,
+    sort: bool = False,
+    on_error: OnError = "raise",
+    limit: int | None = None,
+    columns: Iterable[str] = (),
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, LocatedSource]:
+    """Return the splits of a folder of recordings, identified by the content of its files.
+
+    Parameters
+    ----------
+    settings : FolderSettings
+        Which files are recordings, and where labels, splits and columns come from.
+    folder : pathlib.Path or str
+        The data folder.
+    splits : sequence of str, optional
+        Splits to return; all by default.
+    sort, on_error, limit, columns, cache, progress
+        As `spikestore.pipeline.sources.source_files.make_source`.
+
+    Raises
+    ------
+    UnknownNameError
+        A split, format, field or column does not exist.
+    SourceNotFoundError
+        The folder, its table or a file does not exist.
+    LayoutError
+        Files, labels or fields do not fit the settings.
+    SourceChangedError, SourceError, SpecError
+        As `spikestore.pipeline.sources.source_files.make_source`.
+    """
+    root = _existing(folder)
+    asked = sorted(set(columns))
+    for column in asked:
+        FOLDER.refuse_unknown_column(column)
+    listing = list_folder(root, settings, asked)
+    for split in splits or ():
+        if split not in listing.splits:
+            raise UnknownNameError(
+                f"the folder {root} has no split {split!r}; its splits are {', '.join(listing.splits)}",
+                name=split,
+                known=tuple(listing.splits),
+            )
+    decoding = Decoding(
+        formats={name: format_named(name).version for name in listing.formats},
+        fields=("t", "x"),
+        order=settings.fields,
+        names=settings.names,
+        time_unit=settings.time_unit,
+        offset=settings.offset,
+        clock_bits=settings.clock_bits,
+    )
+    files = sorted(file for split in listing.splits.values() for file in split.files)
+    fields = _fields(root, files[: _TRIED if on_error == "skip" else 1], decoding)
+    decoding_mapping = {**decoding.to_mapping(), "fields": fields}
+    located = {}
+    for split in splits or tuple(listing.splits):
+        own = listing.splits[split]
+        identified, stamps = identify_files(
+            root, own.files, f"{FOLDER.name}/{split}", cache=cache, progress=progress
+        )
+        source = Source.from_mapping(
+            {
+                "reader": FOLDER.reader,
+                "reader_version": FOLDER.reader_version,
+                "dataset": FOLDER.name,
+                "split": split,
+                "sort": sort,
+                "on_error": on_error,
+                "limit": limit,
+                "files": identified,
+                **({"columns": asked} if asked else {}),
+                "folder": {
+                    "decoding": decoding_mapping,
+                    "classes": listing.classes,
+                    "labels": own.labels,
+                    "columns": own.columns,
+                },
+            },
+            origin=f"source {FOLDER.name}/{split}",
+        )
+        located[split] = LocatedSource(source, root, stamps)
+    counts = ", ".join(f"{name} {len(split.files):,}" for name, split in listing.splits.items())
+    logger.info("%s: %s classes; recordings: %s", root, len(listing.classes), counts)
+    return located
+
+
+def locate_recorded(source: Source, folder: Path | str) -> LocatedSource:
+    """Return the source of a stored set with its files below `folder`, hashed again; its settings are those of the set.
+
+    Raises
+    ------
+    SourceNotFoundError, SourceChangedError, SourceError
+        As `spikestore.pipeline.sources.source_files.make_source`.
+    """
+    root = _existing(folder)
+    names = [file.name for file in source.files]
+    files, stamps = identify_files(root, names, f"{source.dataset}/{source.split}")
+    mapping = {**source.to_mapping(), "files": files}
+    return LocatedSource(
+        Source.from_mapping(mapping, origin=f"source {source.dataset}/{source.split}"), root, stamps
+    )
+
+
+def _existing(folder: Path | str) -> Path:
+    root = absolute_path(folder)
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise SourceNotFoundError(f"the data folder {root} {what}", path=str(root))
+    return root
+
+
+def _fields(root: Path, files: Sequence[str], decoding: Decoding) -> list[str]:
+    """Return the fields of the first of some recordings that can be read."""
+    problems = []
+    for file in files:
+        known = format_of(file)
+        try:
+            content = (root / file).read_bytes()
+            present = name_fields(known.read(content), decoding) if known is not None else {}
+        except OSError as error:
+            raise SourceError(
+                f"{root / file} can't be read: {error.strerror}", path=str(root / file)
+            ) from error
+        except UsageError:  # also a ValueError: a library is not installed
+            raise
+        except ValueError as error:
+            problems.append(f"{file}: {error}")
+        else:
+            return [field for field in ("t", "x", "y", "p") if field in present]
+    raise LayoutError(f"{root}: {problems[0]}", path=str(root / files[0]))

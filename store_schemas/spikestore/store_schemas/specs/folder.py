@@ -1,0 +1,86 @@
+"""Recordings of the data set ``folder``: labels and columns of its files, and how files become events.
+
+Everything that determines the result is here, and nothing else: a table of labels, a pattern of file names and shares of splits are
+part of the key only through the labels and files that they result in (docs/decisions/0057-a-folder-is-its-labels.md).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from spikestore.store_schemas.specs.model import AsTuple, Count, Name, Size, Spec
+
+EventField = Literal["t", "x", "y", "p"]
+"""A field of an event: time, coordinates, polarity."""
+
+TimeUnit = Literal["s", "ms", "us", "ns"]
+"""Unit of the times in files."""
+
+ClockBits = Annotated[int, Field(ge=8, le=62)]
+"""Number of bits after which the clock of a recording starts again from 0."""
+
+Integer32 = Annotated[int, Field(ge=-(2**31) + 1, le=2**31 - 1)]
+"""A value of a column: int32, less the fill value."""
+
+_FIELDS = (("t", "x"), ("t", "x", "p"), ("t", "x", "y"), ("t", "x", "y", "p"))
+
+
+class Decoding(Spec):
+    """How the files of a folder become events."""
+
+    formats: dict[Name, Size]
+    """Version of each format of the files, by its name."""
+    fields: Annotated[tuple[EventField, ...], AsTuple]
+    """Fields that the events of all files have, in the order t, x, y, p."""
+    order: Annotated[tuple[str, ...], AsTuple] = ()
+    """Fields of the columns of a file that does not name its columns; ``-`` for a column that is not used."""
+    names: dict[EventField, str] = Field(default_factory=dict)
+    """Names of fields in the files, where these are not the usual ones."""
+    time_unit: TimeUnit = "us"
+    """Unit of the times in the files."""
+    offset: Literal["first_event"] | None = None
+    """Time that is subtracted from the times of a recording: that of its earliest event, or none."""
+    clock_bits: ClockBits | None = None
+    """Bits after which the clock starts again; its periods are added up."""
+
+    @model_validator(mode="after")
+    def _known_fields(self) -> Self:
+        if self.fields not in _FIELDS:
+            raise ValueError("fields must be t and x, and may have y and p, in the order t, x, y, p")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        mapping: dict[str, Any] = handler(self)
+        return {name: value for name, value in mapping.items() if value not in ([], {}, (), None)}
+
+
+class FolderContent(Spec):
+    """Labels and columns of the files of a source, and how they are decoded."""
+
+    decoding: Decoding
+    """How files become events."""
+    classes: Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
+    """Class names; label i means ``classes[i]``."""
+    labels: Annotated[tuple[Count, ...], AsTuple]
+    """Label of each file."""
+    columns: dict[Name, Annotated[tuple[Integer32, ...], AsTuple]] = Field(default_factory=dict)
+    """Columns that were requested: a value for each file, by the name of the column."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes must be listed once each")
+        if any(label >= len(self.classes) for label in self.labels):
+            raise ValueError(f"labels must be below the number of classes, {len(self.classes)}")
+        for name, values in self.columns.items():
+            if len(values) != len(self.labels):
+                raise ValueError(f"{name} has {len(values)} values, labels has {len(self.labels)}")
+        return self
+
+    def part(self, rows: slice) -> FolderContent:
+        """Return labels and columns of some files."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return self.model_copy(update={"labels": self.labels[rows], "columns": columns})

@@ -1,0 +1,146 @@
+"""A folder of recordings, from the recipe to frames: compared with Tonic's ToFrame, grown, locked, repaired and refused."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.pipeline.folders import draw, recipe_for, save, write_tree
+from tonic import transforms
+
+from spikestore.pipeline import preprocess
+from spikestore.pipeline.building.recompute import rows_from_recordings
+from spikestore.pipeline.recipes.recipe import Recipe
+from spikestore.store import Store
+from spikestore.store.upkeep.repair import repair
+from spikestore.store.upkeep.verify import verify
+from spikestore.store_schemas.errors import RecordingError, SpecError, UsageError
+
+FILES = tuple(
+    f"{label}/u{user}_{i}.npy" for label in ("left", "right") for user in range(3) for i in range(2)
+)
+PATTERN = "{label}/u{user}_*.npy"
+
+
+def build(recipe: Recipe, store: Path, **options: Any) -> dict[str, Any]:
+    return preprocess(recipe, store=store, workers=0, **options)
+
+
+def test_frames_are_tonics(tmp_path: Path) -> None:
+    """Sample for sample, with labels and the column user."""
+    written = write_tree(tmp_path / "data", *FILES)
+    features = build(
+        recipe_for(tmp_path / "data", {"columns": ["user"]}, pattern=PATTERN), tmp_path / "store"
+    )["all"]
+    to_frame = transforms.ToFrame((16, 12, 2), time_window=1000, include_incomplete=True)
+    assert features.classes == ("left", "right")
+    columns = features.read()
+    assert columns.extras["user"].tolist() == [int(file.split("/u")[1][0]) for file in sorted(FILES)]
+    start = 0
+    for row, file in enumerate(sorted(FILES)):
+        frames = np.zeros(int(columns.n_bins[row]) * 2 * 12 * 16, int)
+        stop = start + int(columns.nnz[row])
+        frames[columns.index[start:stop]] = columns.value[start:stop]
+        start = stop
+        np.testing.assert_array_equal(frames.reshape(-1, 2, 12, 16), to_frame(written[file]))
+        assert features.classes[columns.label[row]] == file.split("/")[0]
+    assert verify(features, depth="deep") == []
+
+
+def test_the_name_moves_to_more_recordings_and_not_to_other_labels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root, store = tmp_path / "data", tmp_path / "store"
+    write_tree(root, *FILES)
+    first = build(recipe_for(root, pattern=PATTERN), store)["all"]
+    save(root / "left/u0_1a.npy", draw(77))
+    with caplog.at_level(logging.INFO):
+        second = build(recipe_for(root, pattern=PATTERN), store)["all"]
+    assert "moved mine:all from digest" in caplog.text
+    assert (len(first), len(second)) == (12, 13)
+    with pytest.raises(UsageError, match=r"it has other labels or columns: left/u0_0\.npy and 12 more files"):
+        build(recipe_for(root, pattern=PATTERN, classes=["right", "left"]), store)
+    with pytest.raises(UsageError, match=r"its files were read with other settings of \[source\.folder\]"):
+        build(recipe_for(root, pattern=PATTERN, offset="first_event"), store)
+    (root / "right/u1_0.npy").unlink()
+    with pytest.raises(UsageError, match=r"it has other recordings: right/u1_0\.npy"):
+        build(recipe_for(root, pattern=PATTERN), store)
+
+
+def test_a_bad_recording_is_named_or_skipped(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_tree(root, *FILES)
+    (root / FILES[3]).write_bytes(b"\x93NUMPY")
+    with pytest.raises(
+        RecordingError,
+        match=r"left/u1_1\.npy: the file is no NumPy array.*: fix the recording, or set on_error",
+    ):
+        build(recipe_for(root, pattern=PATTERN), tmp_path / "store")
+    features = build(recipe_for(root, {"on_error": "skip"}, pattern=PATTERN), tmp_path / "store")["all"]
+    assert [row.row for row in features.manifest.skipped] == [3]
+    assert str(tmp_path) not in features.manifest.skipped[0].reason
+
+
+def test_events_outside_the_sensor_are_named(tmp_path: Path) -> None:
+    events = draw(1)
+    events["x"][7] = 16
+    save(tmp_path / "data/a/1.npy", events)
+    with pytest.raises(
+        RecordingError, match=r"a/1\.npy, event 7: x = 16 is outside the sensor: x must be from 0 to 15"
+    ):
+        build(recipe_for(tmp_path / "data"), tmp_path / "store")
+
+
+def test_unsorted_events_are_named_or_sorted(tmp_path: Path) -> None:
+    events = draw(1)
+    save(tmp_path / "data/a/1.npy", events[::-1])
+    with pytest.raises(RecordingError, match=r"times are not sorted"):
+        build(recipe_for(tmp_path / "data"), tmp_path / "store")
+    assert len(build(recipe_for(tmp_path / "data", {"sort": True}), tmp_path / "store")["all"]) == 1
+
+
+def test_the_recordings_repair_their_set(tmp_path: Path) -> None:
+    """With the labels and settings of the set, also where files were added since."""
+    root = tmp_path / "data"
+    write_tree(root, *FILES)
+    features = build(recipe_for(root, {"columns": ["user"]}, pattern=PATTERN), tmp_path / "store")["all"]
+    save(root / "left/u9_9.npy", draw(5))
+    digest = features.digest
+    objects = [path for path in (tmp_path / "store").rglob("c/0") if path.is_file()]
+    objects[0].unlink()
+    assert verify(features) != []
+    repaired = repair(features, rows=rows_from_recordings(features, root))
+    assert (len(repaired.repaired) > 0, repaired.left) == (True, ())
+    assert verify(features, depth="deep") == []
+    assert Store(tmp_path / "store")["mine:all"].digest == digest
+
+
+def test_a_lock_stands_for_missing_recordings(tmp_path: Path) -> None:
+    root, lock = tmp_path / "data", tmp_path / "mine.lock"
+    write_tree(root, *FILES)
+    features = build(recipe_for(root, pattern=PATTERN), tmp_path / "store", lock=lock)["all"]
+    root.rename(tmp_path / "gone")
+    assert (
+        build(recipe_for(root, pattern=PATTERN), tmp_path / "store", lock=lock)["all"].digest
+        == features.digest
+    )
+    with pytest.raises(
+        UsageError, match=r"the lock pins folder all with time_unit = 'us' under \[source\.folder\]"
+    ):
+        build(recipe_for(root, pattern=PATTERN, time_unit="ms"), tmp_path / "store", lock=lock)
+
+
+def test_settings_of_a_folder_need_that_data_set(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r'\[source\.folder\] needs dataset = "folder", got "SSC"'):
+        recipe_for(tmp_path, {"dataset": "SSC"}, time_unit="ms")
+
+
+def test_workers_read_the_same(tmp_path: Path) -> None:
+    write_tree(tmp_path / "data", *(f"a/{number:03d}.npy" for number in range(130)))
+    recipe = recipe_for(tmp_path / "data")
+    one = build(recipe, tmp_path / "one")["all"]
+    two = preprocess(recipe, store=Store(tmp_path / "two"), workers=2)["all"]
+    assert one.digest == two.digest

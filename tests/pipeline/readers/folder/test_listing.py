@@ -1,0 +1,205 @@
+"""Recordings of a folder: labels, splits and columns from names or a table; whatever does not fit is named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.pipeline.folders import write_tree
+
+from spikestore.pipeline.readers.folder.listing import Listing, list_folder
+from spikestore.pipeline.readers.folder.settings import FolderSettings
+from spikestore.pipeline.readers.folder.splits import split_of
+from spikestore.store_schemas.errors import SpecError, SpikestoreError
+
+
+def listing(root: Path, columns: tuple[str, ...] = (), **fields: Any) -> Listing:
+    return list_folder(root, FolderSettings.from_mapping(fields, origin="mine.toml"), columns)
+
+
+def labels(found: Listing) -> dict[str, dict[str, str]]:
+    """Return the class name of each file, by split."""
+    return {
+        name: {file: found.classes[label] for file, label in zip(split.files, split.labels, strict=True)}
+        for name, split in found.splits.items()
+    }
+
+
+def write_table(root: Path, text: str, name: str = "labels.csv") -> None:
+    (root / name).write_text(text, encoding="utf-8")
+
+
+def test_sub_folders_are_classes(tmp_path: Path) -> None:
+    write_tree(tmp_path, "b/2.npy", "b/1.npy", "a/9.npy")
+    (tmp_path / "a/.hidden.npy").touch()
+    (tmp_path / "a/readme.md").touch()
+    found = listing(tmp_path)
+    assert labels(found) == {"all": {"a/9.npy": "a", "b/1.npy": "b", "b/2.npy": "b"}}
+    assert (found.classes, found.formats) == (("a", "b"), ("npy",))
+
+
+def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
+    write_tree(tmp_path, *(f"{number}/a.npy" for number in (10, 9, 0)))
+    assert listing(tmp_path).classes == ("0", "9", "10")
+    assert listing(tmp_path, classes=["9", "10", "0", "1"]).classes == ("9", "10", "0", "1")
+
+
+def test_splits_and_columns_from_a_pattern(tmp_path: Path) -> None:
+    """Classes are those of all splits, so that their numbers agree."""
+    write_tree(tmp_path, "test/b/u3-x.npy", "train/a/u1-x.npy", "train/c/u02-x.npy")
+    found = listing(tmp_path, ("user",), pattern="{split}/{label}/u{user}-*.npy")
+    assert list(found.splits) == ["train", "test"]
+    assert labels(found) == {
+        "train": {"train/a/u1-x.npy": "a", "train/c/u02-x.npy": "c"},
+        "test": {"test/b/u3-x.npy": "b"},
+    }
+    assert [split.columns for split in found.splits.values()] == [{"user": (1, 2)}, {"user": (3,)}]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table(tmp_path: Path, delimiter: str) -> None:
+    """In any order of lines, with a byte order mark and quotes; other columns are not stored."""
+    write_tree(tmp_path, "x/1.npy", "2.npy")
+    lines = ["label|file|split|age|user", '"left hand"|2.npy|test|30|4', "right|x/1.npy|train||-5", ""]
+    write_table(tmp_path, "\ufeff" + "\r\n".join(lines).replace("|", delimiter))
+    found = listing(tmp_path, ("user",), table="labels.csv")
+    assert labels(found) == {"train": {"x/1.npy": "right"}, "test": {"2.npy": "left hand"}}
+    assert [split.columns["user"] for split in found.splits.values()] == [(-5,), (4,)]
+
+
+def test_other_names_of_columns_and_a_pattern_beside_a_table(tmp_path: Path) -> None:
+    write_tree(tmp_path, "user1/1.npy", "user2/2.npy")
+    write_table(tmp_path, "path,gesture\nuser1/1.npy,wave\nuser2/2.npy,clap\n", "facts.csv")
+    found = listing(
+        tmp_path, ("user",), table="facts.csv", file="path", label="gesture", pattern="user{user}/*"
+    )
+    assert labels(found)["all"] == {"user1/1.npy": "wave", "user2/2.npy": "clap"}
+    assert found.splits["all"].columns == {"user": (1, 2)}
+
+
+def test_shares_keep_groups_together_and_are_stable(tmp_path: Path) -> None:
+    """Recordings that are added move no others; each group is in one split."""
+    write_tree(
+        tmp_path, *(f"{label}/u{user}_{i}.npy" for label in "ab" for user in range(30) for i in range(2))
+    )
+    settings: Any = {
+        "pattern": "{label}/u{user}_*",
+        "shares": {"train": 0.5, "valid": 0.25, "test": 0.25},
+        "group": "user",
+    }
+    before = labels(listing(tmp_path, **settings))
+    assert list(before) == ["train", "valid", "test"]
+    users = {split: {name.split("/")[1].split("_")[0] for name in files} for split, files in before.items()}
+    assert sum(map(len, users.values())) == 30
+    write_tree(tmp_path, *(f"{label}/u{user}_9.npy" for label in "ab" for user in range(3, 60)))
+    after = labels(listing(tmp_path, **settings))
+    assert all(set(before[split]) <= set(after[split]) for split in before)
+
+
+def test_shares_are_met_on_average() -> None:
+    splits = [split_of(f"recording {number}", {"train": 0.8, "test": 0.2}) for number in range(4000)]
+    assert splits.count("test") == pytest.approx(800, abs=80)
+
+
+def test_linked_folders_are_followed(tmp_path: Path) -> None:
+    write_tree(tmp_path / "elsewhere", "1.npy")
+    write_tree(tmp_path / "data", "a/1.npy")
+    (tmp_path / "data/b").symlink_to(tmp_path / "elsewhere")
+    assert labels(listing(tmp_path / "data"))["all"] == {"a/1.npy": "a", "b/1.npy": "b"}
+    (tmp_path / "data/b/c").symlink_to(tmp_path / "data")
+    with pytest.raises(SpikestoreError, match=r"are one folder: remove the link"):
+        listing(tmp_path / "data")
+
+
+TABLE = "file,label\na/1.npy,x\nb/2.npy,y\n"
+Case = tuple[dict[str, Any], tuple[str, ...], str | None, str]
+BAD: dict[str, Case] = {
+    "files too deep": ({}, (), None, "1 of 3 recordings do not fit the pattern {label}/*, the first is c/d/3.npy: set pattern"),
+    "no such table": ({"table": "labels.csv"}, (), None, "labels.csv does not exist: set table under [source.folder]"),
+    "no column file": ({"table": "labels.csv"}, (), "fil,label\na,b\n", "has no column 'file', did you mean 'fil'?"),
+    "a file twice": ({"table": "labels.csv"}, (), TABLE + "./a/1.npy,y\n", "names a/1.npy twice, in the lines 2 and 4"),
+    "a file that is not there": ({"table": "labels.csv"}, (), TABLE + "c/9.npy,y\n", "lists c/9.npy in line 4, which does not exist (1 such lines)"),
+    "a file of no format": ({"table": "labels.csv"}, (), TABLE + "c/notes.md,y\n", "lists c/notes.md in line 4, which no format reads"),
+    "files that are not listed": ({"table": "labels.csv"}, (), TABLE, "1 of 3 recordings have no line in"),
+    "a line that is too short": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy\n", "has 1 values in line 4, the first line names 2 columns"),
+    "no label": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy,\n", "c/d/3.npy has no label"),
+    "an unknown label": ({"table": "labels.csv", "classes": ["x", "y"]}, (), TABLE + "c/d/3.npy,z\n", "c/d/3.npy has the label 'z', which is not in classes"),
+    "no field label": ({"pattern": "**"}, (), None, "there is no field 'label'; pattern and table have none"),
+    "no such group": ({"pattern": "{label}/**", "shares": {"train": 1}, "group": "user"}, (), None, "there is no field 'user'; pattern and table have label"),
+    "no such column": ({"pattern": "{label}/**"}, ("user",), None, "there is no field 'user'; pattern and table have label: set columns"),
+    "a column of text": ({"pattern": "{user}/**", "label": "user"}, ("user",), None, "a/1.npy has user = 'a': a column holds whole numbers"),
+    "splits twice": ({"pattern": "{split}/**", "label": "split", "shares": {"train": 1}}, (), None, "have the field split, so shares must not be set"),
+    "a split without recordings": ({"pattern": "{label}/**", "shares": {"train": 0.9999, "test": 0.0001}}, (), None, "the split test of"),
+    "an unknown format": ({"formats": ["numpy"]}, (), None, "no format is called 'numpy'"),
+    "no recording of a format": ({"formats": ["npz"]}, (), None, "no recording in"),
+    "a column twice": ({"table": "labels.csv"}, (), "file,a,a\n", "names the column 'a' twice"),
+    "an empty table": ({"table": "labels.csv"}, (), "file,label\n", "has no line with a recording"),
+    "a field twice": ({"table": "labels.csv", "pattern": "{label}/**"}, (), TABLE + "c/d/3.npy,y\n", "label is a field of the pattern and a column of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_does_not_fit_is_named(tmp_path: Path, case: str) -> None:
+    fields, columns, table, message = BAD[case]
+    write_tree(tmp_path, "a/1.npy", "b/2.npy", "c/d/3.npy")
+    (tmp_path / "c/notes.md").touch()
+    if table is not None:
+        write_table(tmp_path, table)
+    with pytest.raises(SpikestoreError, match=re.escape(message)):
+        listing(tmp_path, columns, **fields)
+
+
+def test_splits_must_be_names(tmp_path: Path) -> None:
+    write_tree(tmp_path, "Train/a/1.npy")
+    with pytest.raises(
+        SpikestoreError, match="has the split 'Train': the name of a split has lower-case letters"
+    ):
+        listing(tmp_path, pattern="{split}/{label}/*")
+
+
+def test_recordings_that_are_not_listed_can_be_ignored(tmp_path: Path) -> None:
+    write_tree(tmp_path, "a/1.npy", "b/2.npy", "c/d/3.npy")
+    write_table(tmp_path, TABLE)
+    assert len(listing(tmp_path, table="labels.csv", unlisted="ignore").splits["all"].files) == 2
+
+
+def test_several_formats_are_named(tmp_path: Path) -> None:
+    """Unless the recipe says which are recordings; what a pattern excludes does not count."""
+    write_tree(tmp_path, "a/1.npy")
+    (tmp_path / "a/1.csv").write_text("t,x\n")
+    with pytest.raises(
+        SpikestoreError, match=r"has files of 2 formats: 1 of npy \(a/1.npy\), 1 of text \(a/1.csv\)"
+    ) as caught:
+        listing(tmp_path)
+    assert 'set formats = ["npy", "text"] under [source.folder]' in str(caught.value)
+    assert listing(tmp_path, formats=["npy"]).formats == ("npy",)
+    assert listing(tmp_path, exclude=["**/*.csv"]).formats == ("npy",)
+    assert listing(tmp_path, formats=["text", "npy"]).formats == ("npy", "text")
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(SpikestoreError, match=r"no recording in .*: it is empty"):
+        listing(tmp_path)
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(SpikestoreError, match=r"no recording in .*: there are only \.jpg files"):
+        listing(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shares": {"train": 0.5}}, "shares must add up to 1, got 0.5"),
+        ({"shares": {"train": 1.5, "test": -0.5}}, "shares must be above 0"),
+        ({"group": "user"}, "group needs shares"),
+        ({"unlisted": "ignore"}, 'unlisted = "ignore" needs a table'),
+        ({"classes": ["a", "a"]}, "classes must be listed once each"),
+        ({"fields": ["x", "y"]}, 'fields must have "t" and "x"'),
+        ({"pattern": "{label"}, "has a brace without its partner"),
+        ({"time_unit": "µs"}, "time_unit"),
+    ],
+)
+def test_settings_that_contradict_themselves(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)):
+        listing(tmp_path, **fields)

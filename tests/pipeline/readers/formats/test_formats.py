@@ -1,0 +1,265 @@
+"""Every format: written by other libraries, or byte by byte as its description says, and read to the same events."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.io
+import tonic.io
+from tests.pipeline.event_files import OVERFLOW, pack
+from tests.pipeline.folders import draw
+
+from spikestore.pipeline.readers.formats.clean_events import clean_events
+from spikestore.pipeline.readers.formats.registry import format_named, format_of, formats
+from spikestore.store_schemas.errors import UnknownNameError
+from spikestore.store_schemas.specs.folder import Decoding
+
+Events = npt.NDArray[np.void]
+
+
+def _npy(events: Events) -> bytes:
+    file = io.BytesIO()
+    np.save(file, events)
+    return file.getvalue()
+
+
+def _table(events: Events) -> npt.NDArray[np.int64]:
+    return np.stack([events[field].astype(np.int64) for field in ("t", "x", "y", "p")], axis=1)
+
+
+def _npz(events: Events) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, x=events["x"], p=events["p"], t=events["t"], y=events["y"])
+    return file.getvalue()
+
+
+def _npz_of_one(events: Events) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, events)
+    return file.getvalue()
+
+
+def _csv(events: Events, header: str = "t,x,y,p\n", delimiter: str = ",") -> bytes:
+    return (
+        header + "".join(delimiter.join(map(str, row)) + "\n" for row in _table(events).tolist())
+    ).encode()
+
+
+def _bools(events: Events) -> bytes:
+    return ("x;y;t;p\r\n" + "".join(f"{x};{y};{t};{p}\r\n" for t, x, y, p in events.tolist())).encode()
+
+
+PACKED: dict[str, Any] = {"compression": "gzip", "chunks": (7,)}
+
+
+def _h5(layout: str) -> Callable[[Events], bytes]:
+    def write(events: Events) -> bytes:
+        stream = io.BytesIO()
+        with h5py.File(stream, "w") as file:
+            if layout == "metavision":
+                file.create_dataset("CD/events", data=events, **(PACKED if len(events) else {}))
+                file["CD/indexes"] = np.zeros(3)
+                file["EXT_TRIGGER/events"] = np.zeros(2, [("p", "i2"), ("t", "i8"), ("id", "i2")])
+            else:
+                for field in ("t", "x", "y", "p"):
+                    name = {
+                        "rpg": {"t": "events/ts", "x": "events/xs", "y": "events/ys", "p": "events/ps"}
+                    }.get(layout, {})
+                    place = name.get(field, f"events/{field}" if layout == "dsec" else field)
+                    file.create_dataset(place, data=events[field], **(PACKED if len(events) else {}))
+                if layout == "dsec":
+                    file["t_offset"], file["ms_to_idx"] = 49_599_000_000, np.arange(20)
+        return stream.getvalue()
+
+    return write
+
+
+def _mat(events: Events) -> bytes:
+    file = io.BytesIO()
+    scipy.io.savemat(
+        file,
+        {
+            "ts": events["t"],
+            "x": events["x"],
+            "y": events["y"],
+            "pol": events["p"].astype("u1"),
+            "note": "mine",
+        },
+    )
+    return file.getvalue()
+
+
+def _mat_of_one(events: Events) -> bytes:
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"events": _table(events).astype(float)})
+    return file.getvalue()
+
+
+def _bin(events: Events) -> bytes:
+    return pack(_table(events)[:, [1, 2, 3, 0]])
+
+
+def _dat(events: Events) -> bytes:
+    header = b"% Data file containing CD events.\n% Version 2\n% Width 16\n% Height 12\n" + bytes([12, 8])
+    return header + b"".join(struct.pack("<II", t, x | y << 14 | p << 28) for t, x, y, p in events.tolist())
+
+
+ORDER = {"order": ("t", "x", "y", "p")}
+WRITERS: dict[str, tuple[str, Callable[[Events], bytes], dict[str, Any]]] = {
+    "structured npy": ("a.npy", _npy, {}),
+    "npy of columns": ("a.npy", lambda events: _npy(_table(events).astype("f4")), ORDER),
+    "npy in Fortran order": ("a.npy", lambda events: _npy(np.asfortranarray(_table(events))), ORDER),
+    "npz": ("A.NPZ", _npz, {}),
+    "npz of one array": ("a.npz", _npz_of_one, {}),
+    "csv": ("a.csv", _csv, {}),
+    "csv without names": ("a.csv", lambda events: _csv(events, ""), ORDER),
+    "txt with spaces": ("a.txt", lambda events: _csv(events, "# made by me\n", " "), ORDER),
+    "names in a comment": ("a.txt", lambda events: _csv(events, "# t x y p\n", " "), {}),
+    "semicolons and words": ("a.csv", _bools, {}),
+    "tabs": ("a.txt", lambda events: _csv(events, "t\tx\ty\tp\n", "\t"), {}),
+    "floats": ("a.csv", lambda events: ("t,x,y,p\n" + "".join(f"{t / 1e6:.6f},{x}.0,{y},{p}\n" for t, x, y, p in _table(events))).encode(), {"time_unit": "s"}),
+    "csv.gz": ("a.csv.gz", lambda events: gzip.compress(_csv(events)), {}),
+    "dsec": ("a.h5", _h5("dsec"), {}),
+    "metavision": ("a.hdf5", _h5("metavision"), {}),
+    "rpg": ("a.h5", _h5("rpg"), {}),
+    "h5 without a group": ("a.h5", _h5("root"), {}),
+    "mat": ("a.mat", _mat, {}),
+    "mat of one matrix": ("a.mat", _mat_of_one, ORDER),
+    "bin": ("a.bin", _bin, {}),
+    "dat": ("a_td.dat", _dat, {}),
+}  # fmt: skip
+
+
+def read(name: str, content: bytes, **fields: Any) -> npt.NDArray[np.int64]:
+    known = format_of(name)
+    assert known is not None
+    decoding = Decoding(formats={known.name: 1}, fields=("t", "x", "y", "p"), **fields)
+    return np.stack(
+        [np.asarray(column, np.int64) for column in clean_events(known.read(content), decoding)], axis=1
+    )
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_every_format_gives_the_same_events(layout: str) -> None:
+    name, write, fields = WRITERS[layout]
+    events = draw(3)
+    content = write(events)
+    assert read(name, content, **fields).tolist() == _table(events).tolist()
+    estimate = format_of(name)
+    assert estimate is not None
+    assert estimate.n_events(len(content)) > 0
+
+
+EMPTY = {
+    name: one
+    for name, one in WRITERS.items()
+    if name not in ("bin", "csv without names", "txt with spaces", "mat")
+}
+
+
+@pytest.mark.parametrize("layout", EMPTY)
+def test_no_events_are_a_recording(layout: str) -> None:
+    name, write, fields = EMPTY[layout]
+    assert len(read(name, write(draw(3)[:0]), **fields)) == 0
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
+def test_damage_is_a_value_error(layout: str, damage: str) -> None:
+    """Never another exception, and never silence where the format can tell."""
+    name, write, fields = WRITERS[layout]
+    content = write(draw(3))
+    noise = np.random.default_rng(0).bytes(len(content))
+    damaged = {"empty": b"", "cut": content[: len(content) * 2 // 3 - 1], "noise": noise}[damage]
+    text = name.endswith((".csv", ".txt"))
+    if (layout == "bin" and damage == "noise") or (text and damage == "cut"):
+        pytest.skip("these bytes are events too")
+    with pytest.raises(ValueError, match=r"\w"):
+        read(name, damaged, **fields)
+
+
+def test_bin_is_tonics(tmp_path: Path) -> None:
+    events = np.concatenate([_table(draw(1))[:, [1, 2, 3, 0]], [OVERFLOW], _table(draw(2))[:, [1, 2, 3, 0]]])
+    path = tmp_path / "a.bin"
+    path.write_bytes(pack(events))
+    theirs = tonic.io.read_mnist_file(str(path), np.dtype([(field, np.int64) for field in "xytp"]))
+    ours = read("a.bin", path.read_bytes())
+    assert ours.tolist() == [[int(event[field]) for field in "txyp"] for event in theirs]
+
+
+def test_large_integers_in_text_stay_exact() -> None:
+    """Times of day in ns, beside a column of floats."""
+    start = 2**53 + 1
+    content = f"{start},1,0.5\n{start + 2},2,1.5\n".encode()
+    known = format_of("a.csv")
+    assert known is not None
+    events = clean_events(
+        known.read(content), Decoding(formats={"text": 1}, fields=("t", "x"), order=("t", "x", "-"))
+    )
+    assert events.t.tolist() == [start, start + 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"t,x\n1,2\n3,four\n", r"not all lines hold 2 numbers \(.*four.*\)"),
+        (b"t,x\n1,2\n3\n", "not all lines hold 2 numbers"),
+        (b"t,x\n1,2,3\n", "the line '1,2,3' has 3 values, should have 2"),
+        (b"t,t\n1,2\n", "the names of the columns are not different: t, t"),
+        (b"t,1x\n1,2\n", "the line 't,1x' has neither numbers nor names of columns"),
+    ],
+)
+def test_wrong_lines_are_named(content: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        format_named("text").read(content)
+
+
+def test_pickles_in_an_archive_are_never_loaded() -> None:
+    file = io.BytesIO()
+    np.savez(file, t=np.array([{}], object), x=np.zeros(1))
+    with pytest.raises(ValueError, match="pickled Python objects, which are never loaded"):
+        format_named("npz").read(file.getvalue())
+
+
+def test_an_old_dat_is_named() -> None:
+    with pytest.raises(ValueError, match=r"the file has version 1 of Prophesee's \.dat, should have 2"):
+        format_named("prophesee-dat").read(b"% Version 1\n\x00\x08" + bytes(8))
+    with pytest.raises(
+        ValueError, match="the file has events of type 14 with 8 bytes, should have type 0 or 12 with 8"
+    ):
+        format_named("prophesee-dat").read(b"% Version 2\n\x0e\x08")
+
+
+def test_two_groups_of_events_are_named() -> None:
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        for side in ("left", "right"):
+            for field in "txyp":
+                file[f"{side}/{field}"] = np.zeros(3)
+    with pytest.raises(ValueError, match="the file has events in left, right: there should be one group"):
+        format_named("hdf5").read(stream.getvalue())
+
+
+def test_suffixes() -> None:
+    """The longest one counts, in any case; each belongs to one format."""
+    found = {
+        name: one.name
+        for name in ("a.CSV", "a.csv.gz", "a.gz", "b/c.npy")
+        if (one := format_of(name)) is not None
+    }
+    assert found == {"a.CSV": "text", "a.csv.gz": "text-gzip", "b/c.npy": "npy"}
+    suffixes = [suffix for one in formats().values() for suffix in one.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    with pytest.raises(
+        UnknownNameError, match="no format is called 'prophesee', did you mean 'prophesee-dat'"
+    ):
+        format_named("prophesee")

@@ -30,6 +30,7 @@ from spikestore.store.testing.strategies import (
 from spikestore.store_schemas.documents.plan import make_plan
 from spikestore.store_schemas.errors import SpecError
 from spikestore.store_schemas.layout import layout_of
+from spikestore.store_schemas.specs.folder import Decoding, FolderContent
 from spikestore.store_schemas.specs.model import Spec
 from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
 from spikestore.store_schemas.specs.source import Source, SourceFile
@@ -66,7 +67,8 @@ def constants(model: type[Spec]) -> set[str]:
 @pytest.mark.parametrize("model", [*OPERATIONS, Transform, SourceFile, Source])
 def test_every_field_of_every_model_is_tested(model: type[Spec]) -> None:
     """A field that VALUES does not know has a single legal value, and stands in the key all the same."""
-    assert VALUES[model].keys() | constants(model) == model.model_fields.keys()
+    apart = {"folder"} if model is Source else set()  # test_every_member_of_a_folder_changes_the_key
+    assert VALUES[model].keys() | constants(model) | apart == model.model_fields.keys()
     assert not VALUES[model].keys() & constants(model)
 
 
@@ -245,6 +247,47 @@ def test_columns_enter_a_source_key_only_if_there_are_any() -> None:
     for wrong in (("user", "age"), ("user", "user")):
         with pytest.raises(SpecError, match="columns must be sorted by name, each listed once"):
             Source(**fields, columns=wrong)
+
+
+DECODING: dict[str, Any] = {"formats": {"npy": 1}, "fields": ["t", "x"]}
+FOLDER: dict[str, Any] = {
+    "decoding": DECODING,
+    "classes": ["a", "b"],
+    "labels": [0, 1],
+    "columns": {"user": [4, 5]},
+}
+
+
+def folder_source(folder: dict[str, Any] | None, columns: list[str]) -> Source:
+    files = [{"name": name, "size": 1, "sha256": "0" * 64} for name in ("a", "b")]
+    fields = {"reader": "folder", "reader_version": 1, "dataset": "folder", "split": "all", "files": files}
+    optional = {"columns": columns} if columns else {}
+    return Source.from_mapping(
+        {**fields, **optional, **({"folder": folder} if folder else {})}, origin="test"
+    )
+
+
+def test_every_member_of_a_folder_changes_the_key() -> None:
+    """And nothing but those that are set is in the document: keys from before there were folders stay."""
+    decodings: dict[str, Any] = {
+        "formats": {"npy": 2},
+        "fields": ["t", "x", "y"],
+        "order": ["x", "t"],
+        "names": {"t": "clock"},
+        "time_unit": "ms",
+        "offset": "first_event",
+        "clock_bits": 24,
+    }
+    assert decodings.keys() == Decoding.model_fields.keys()
+    changed: dict[str, Any] = {"classes": ["b", "a"], "labels": [1, 1], "columns": {"user": [4, 6]}}
+    assert {*changed, "decoding"} == FolderContent.model_fields.keys()
+    folders = [FOLDER | {member: value} for member, value in changed.items()]
+    folders += [FOLDER | {"decoding": DECODING | {member: value}} for member, value in decodings.items()]
+    first = folder_source(FOLDER, ["user"])
+    sources = [first, folder_source(None, ["user"]), *(folder_source(folder, ["user"]) for folder in folders)]
+    assert len({source.key for source in sources}) == len(sources)
+    assert first.key_document()["folder"] == FOLDER | {"decoding": DECODING | {"time_unit": "us"}}
+    assert "folder" not in folder_source(None, []).to_mapping()
 
 
 def test_what_a_source_key_hashes_is_pinned() -> None:

@@ -223,13 +223,10 @@ def _lost(before: Source, after: Source) -> str | None:
         return None
     names = [file.name for file, recording in zip(before.files, kept, strict=True) if recording in lacking]
     more = f" and {len(names) - 1:,} more files" if len(names) > 1 else ""
-    contents = {recording[0] for recording in present}
-    what = (
-        "other labels or columns"
-        if all(recording[0] in contents for recording in lacking)
-        else "other recordings"
+    relabelled = not Counter(file.sha256 for file in before.files) - Counter(
+        file.sha256 for file in after.files
     )
-    return f"it has {what}: {names[0]}{more}"
+    return f"it has {'other labels or columns' if relabelled else 'other recordings'}: {names[0]}{more}"
 
 
 def _recordings(source: Source) -> list[tuple[str, ...]]:

@@ -38,7 +38,7 @@ from spikestore.store_schemas.specs.source import Source
 
 TREES = {"NMNIST": NMNIST_FOLDERS, "DVSGesture": DVSGESTURE_FOLDERS}
 WRITE: dict[str, Callable[[Path], Path]] = {"NMNIST": write_nmnist, "DVSGesture": write_dvsgesture}
-KNOWN = ", ".join(DATASETS)
+KNOWN = ", ".join([*DATASETS, "folder"])
 ALL = [(dataset, split) for dataset, splits in SPLITS.items() for split in splits]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numba import carray  # type: ignore[attr-defined]
 
+from spikestore.train.neurons.cpu import job as at
 from spikestore.train.neurons.cpu.compile import (
     MOST_PACKED,
     STRIP,
@@ -28,29 +29,6 @@ from spikestore.train.neurons.cpu.compile import (
     octets,
     take,
     task,
-)
-from spikestore.train.neurons.cpu.job import (
-    BATCH,
-    FIRED,
-    GRADIENT,
-    INPUT_GRADIENT,
-    INVERSE,
-    KEPT,
-    MINIMUM,
-    NEURONS,
-    PACKED,
-    RECORD,
-    RESET,
-    SCALE,
-    SPIKES,
-    STATE,
-    SURROGATE,
-    THRESHOLD,
-    TIME,
-    UNPACKABLE,
-    WIDTH,
-    WORDS,
-    X,
 )
 from spikestore.train.neurons.cpu.neuron_step import (
     after_reset,
@@ -89,10 +67,10 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
     """
 
     def forward(data: Any) -> None:
-        job, numbers = carray(data, WORDS, np.int64), carray(data, WORDS, np.float64)
-        time, neurons = job[TIME], job[NEURONS]
-        threshold, inverse = np.float32(numbers[THRESHOLD]), np.float32(numbers[INVERSE])
-        reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
+        job, numbers = carray(data, at.WORDS, np.int64), carray(data, at.WORDS, np.float64)
+        time, neurons = job[at.TIME], job[at.NEURONS]
+        threshold, inverse = np.float32(numbers[at.THRESHOLD]), np.float32(numbers[at.INVERSE])
+        reset, minimum = np.float32(numbers[at.RESET]), np.float32(numbers[at.MINIMUM])
         strips = (neurons + STRIP - 1) // STRIP
         # Access by address: numba counts references of its arrays and slices inside loops.
         memory = np.empty(2 * STRIP, np.float32)
@@ -101,18 +79,18 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
         unpackable: Any = 0
         while True:
             strip = take(job)
-            if strip >= job[BATCH] * strips:
+            if strip >= job[at.BATCH] * strips:
                 break
             row, first = strip // strips, strip % strips * STRIP
             count = min(STRIP, neurons - first)
-            state = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)
+            state = carray(floats(job[at.STATE] + 4 * (row * neurons + first)), count)
             now = carray(floats(memory_at), count)
             for step in range(time):
                 offset = (row * time + step) * neurons + first
-                x = carray(floats(job[X] + 4 * offset), count)
-                spikes = carray(floats(job[SPIKES] + 4 * offset), count)
+                x = carray(floats(job[at.X] + 4 * offset), count)
+                spikes = carray(floats(job[at.SPIKES] + 4 * offset), count)
                 kept = carray(
-                    floats(job[KEPT] + 4 * offset if job[KEPT] != 0 else memory_at + 4 * STRIP), count
+                    floats(job[at.KEPT] + 4 * offset if job[at.KEPT] != 0 else memory_at + 4 * STRIP), count
                 )
                 # To a buffer first: loops whose input and output overlap are not vectorised.
                 for i in range(count):
@@ -124,20 +102,20 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
                     state[i] = not_below(v, minimum) if bounded else v
                 for i in range(count):
                     spikes[i] = now[i]
-                if job[PACKED] != 0:
-                    packed = carray(octets(job[PACKED] + offset), count)
+                if job[at.PACKED] != 0:
+                    packed = carray(octets(job[at.PACKED] + offset), count)
                     for i in range(count):
                         # Spikes are a whole number, not below 0, or NaN.
                         packed[i] = np.uint8(np.int32(now[i] if now[i] <= MOST_PACKED else UNPACKED))
                     not_zero, too_large = count_packed(packed)
                     fired += not_zero
                     unpackable += too_large
-                if job[RECORD] != 0:
-                    record = carray(floats(job[RECORD] + 4 * offset), count)
+                if job[at.RECORD] != 0:
+                    record = carray(floats(job[at.RECORD] + 4 * offset), count)
                     for i in range(count):
                         record[i] = state[i]
-        add_to(job, UNPACKABLE, unpackable)
-        add_to(job, FIRED, fired)
+        add_to(job, at.UNPACKABLE, unpackable)
+        add_to(job, at.FIRED, fired)
         keep(memory)
 
     return task(forward)
@@ -167,25 +145,25 @@ def backward_task(
     """
 
     def backward(data: Any) -> None:
-        job, numbers = carray(data, WORDS, np.int64), carray(data, WORDS, np.float64)
-        time, neurons = job[TIME], job[NEURONS]
-        threshold, inverse = np.float32(numbers[THRESHOLD]), np.float32(numbers[INVERSE])
-        reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
-        scale, width = np.float32(numbers[SCALE]), np.float32(numbers[WIDTH])
+        job, numbers = carray(data, at.WORDS, np.int64), carray(data, at.WORDS, np.float64)
+        time, neurons = job[at.TIME], job[at.NEURONS]
+        threshold, inverse = np.float32(numbers[at.THRESHOLD]), np.float32(numbers[at.INVERSE])
+        reset, minimum = np.float32(numbers[at.RESET]), np.float32(numbers[at.MINIMUM])
+        scale, width = np.float32(numbers[at.SCALE]), np.float32(numbers[at.WIDTH])
         strips = (neurons + STRIP - 1) // STRIP
         while True:
             strip = take(job)
-            if strip >= job[BATCH] * strips:
+            if strip >= job[at.BATCH] * strips:
                 break
             row, first = strip // strips, strip % strips * STRIP
             count = min(STRIP, neurons - first)
-            state = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)
+            state = carray(floats(job[at.STATE] + 4 * (row * neurons + first)), count)
             for step in range(time - 1, -1, -1):
                 offset = (row * time + step) * neurons + first
-                kept = carray(floats(job[KEPT] + 4 * offset), count)
-                gradient = carray(floats(job[GRADIENT] + 4 * offset), count)
-                input_gradient = carray(floats(job[INPUT_GRADIENT] + 4 * offset), count)
-                surrogate = carray(floats((job[SURROGATE] if given else job[KEPT]) + 4 * offset), count)
+                kept = carray(floats(job[at.KEPT] + 4 * offset), count)
+                gradient = carray(floats(job[at.GRADIENT] + 4 * offset), count)
+                input_gradient = carray(floats(job[at.INPUT_GRADIENT] + 4 * offset), count)
+                surrogate = carray(floats((job[at.SURROGATE] if given else job[at.KEPT]) + 4 * offset), count)
                 for i in range(count):
                     v = kept[i]
                     slope = surrogate[i] if given else slope_at(v, threshold, scale, width, by_width)

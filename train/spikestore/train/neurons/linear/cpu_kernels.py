@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numba import carray  # type: ignore[attr-defined]
 
+from spikestore.train.neurons.cpu import job as at
 from spikestore.train.neurons.cpu.compile import (
     MOST_PACKED,
     STRIP,
@@ -28,32 +29,6 @@ from spikestore.train.neurons.cpu.compile import (
     octets,
     take,
     task,
-)
-from spikestore.train.neurons.cpu.job import (
-    BATCH,
-    BIAS,
-    FIRED,
-    GRADIENT,
-    GROUP,
-    INPUT_GRADIENT,
-    INPUTS,
-    KEPT,
-    MINIMUM,
-    NEURONS,
-    PACKED,
-    RESET,
-    SCALE,
-    SOURCE,
-    STATE,
-    SUMS,
-    THRESHOLD,
-    TIME,
-    UNPACKABLE,
-    WEIGHT,
-    WEIGHT_GRADIENT,
-    WIDTH,
-    WORDS,
-    X,
 )
 from spikestore.train.neurons.cpu.neuron_step import (
     after_reset,
@@ -73,18 +48,18 @@ def pack_task() -> Any:
     """Return a task that writes ``x`` to ``packed`` as uint8; ``fired`` and ``unpackable`` as in `forward_task`."""
 
     def pack(data: Any) -> None:
-        job = carray(data, WORDS, np.int64)
-        time, neurons = job[TIME], job[NEURONS]
+        job = carray(data, at.WORDS, np.int64)
+        time, neurons = job[at.TIME], job[at.NEURONS]
         fired: Any = 0
         unpackable: Any = 0
         while True:
             row = take(job)
-            if row >= job[BATCH]:
+            if row >= job[at.BATCH]:
                 break
             for step in range(time):
                 offset = (row * time + step) * neurons
-                x = carray(floats(job[X] + 4 * offset), neurons)
-                packed = carray(octets(job[PACKED] + offset), neurons)
+                x = carray(floats(job[at.X] + 4 * offset), neurons)
+                packed = carray(octets(job[at.PACKED] + offset), neurons)
                 for i in range(neurons):
                     value = x[i]
                     fits = (ZERO <= value <= MOST_PACKED) and np.trunc(value) == value
@@ -92,8 +67,8 @@ def pack_task() -> Any:
                 not_zero, too_large = count_packed(packed)
                 fired += not_zero
                 unpackable += too_large
-        add_to(job, UNPACKABLE, unpackable)
-        add_to(job, FIRED, fired)
+        add_to(job, at.UNPACKABLE, unpackable)
+        add_to(job, at.FIRED, fired)
 
     return task(pack)
 
@@ -116,20 +91,20 @@ def linear_task() -> Any:
     """
 
     def add_up(data: Any) -> None:
-        job = carray(data, WORDS, np.int64)
-        neurons, inputs = job[NEURONS], job[INPUTS]
+        job = carray(data, at.WORDS, np.int64)
+        neurons, inputs = job[at.NEURONS], job[at.INPUTS]
         width = padded(neurons)
         numbers = np.empty(inputs + 1, np.int64)
         active = carray(int64s(numbers.ctypes.data), inputs + 1)
-        bias = carray(floats(job[BIAS]), neurons)
+        bias = carray(floats(job[at.BIAS]), neurons)
         while True:
             row = take(job)
-            if row >= job[BATCH]:
+            if row >= job[at.BATCH]:
                 break
-            source = carray(octets(job[SOURCE] + row * inputs), inputs)
-            x = carray(floats(job[X] + 4 * row * width), width)
+            source = carray(octets(job[at.SOURCE] + row * inputs), inputs)
+            x = carray(floats(job[at.X] + 4 * row * width), width)
             count = list_active(source, active)
-            gather(active, count, source, job[WEIGHT], width, x)
+            gather(active, count, source, job[at.WEIGHT], width, x)
             for i in range(neurons):
                 x[i] += bias[i]
         keep(numbers)
@@ -158,8 +133,8 @@ def weight_gradient_task() -> Any:
     """
 
     def weight_gradient(data: Any) -> None:
-        job = carray(data, WORDS, np.int64)
-        time, neurons, inputs = job[TIME], job[NEURONS], job[INPUTS]
+        job = carray(data, at.WORDS, np.int64)
+        time, neurons, inputs = job[at.TIME], job[at.NEURONS], job[at.INPUTS]
         width = padded(neurons)
         memory, numbers = np.zeros((inputs + 1) * width, np.float32), np.empty(inputs + 1, np.int64)
         row_sums_at = memory.ctypes.data
@@ -168,15 +143,15 @@ def weight_gradient_task() -> Any:
         padded_gradient = carray(floats(row_sums_at + 4 * inputs * width), width)
         while True:
             group = take(job)
-            if group * job[GROUP] >= job[BATCH]:
+            if group * job[at.GROUP] >= job[at.BATCH]:
                 break
-            sums = carray(floats(job[WEIGHT_GRADIENT] + 4 * group * inputs * width), inputs * width)
-            for row in range(group * job[GROUP], min((group + 1) * job[GROUP], job[BATCH])):
+            sums = carray(floats(job[at.WEIGHT_GRADIENT] + 4 * group * inputs * width), inputs * width)
+            for row in range(group * job[at.GROUP], min((group + 1) * job[at.GROUP], job[at.BATCH])):
                 for step in range(row * time, (row + 1) * time):
-                    source = carray(octets(job[SOURCE] + step * inputs), inputs)
+                    source = carray(octets(job[at.SOURCE] + step * inputs), inputs)
                     count = list_active(source, active)
                     if count > 0:
-                        gradient = carray(floats(job[GRADIENT] + 4 * step * neurons), neurons)
+                        gradient = carray(floats(job[at.GRADIENT] + 4 * step * neurons), neurons)
                         for i in range(neurons):
                             padded_gradient[i] = gradient[i]
                         scatter(active, count, source, row_sums_at, width, padded_gradient)
@@ -207,11 +182,11 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     """
 
     def backward(data: Any) -> None:
-        job, numbers = carray(data, WORDS, np.int64), carray(data, WORDS, np.float64)
-        time, neurons, inputs = job[TIME], job[NEURONS], job[INPUTS]
-        threshold = np.float32(numbers[THRESHOLD])
-        reset, minimum = np.float32(numbers[RESET]), np.float32(numbers[MINIMUM])
-        scale, width = np.float32(numbers[SCALE]), np.float32(numbers[WIDTH])
+        job, numbers = carray(data, at.WORDS, np.int64), carray(data, at.WORDS, np.float64)
+        time, neurons, inputs = job[at.TIME], job[at.NEURONS], job[at.INPUTS]
+        threshold = np.float32(numbers[at.THRESHOLD])
+        reset, minimum = np.float32(numbers[at.RESET]), np.float32(numbers[at.MINIMUM])
+        scale, width = np.float32(numbers[at.SCALE]), np.float32(numbers[at.WIDTH])
         strips = (neurons + STRIP - 1) // STRIP
         row_bytes = 4 * min(STRIP, padded(neurons))  # sums of one row of a strip of neurons
         memory = (
@@ -224,41 +199,41 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
         while True:
             strip = take(job)
             group, first = strip // strips, strip % strips * STRIP
-            if group * job[GROUP] >= job[BATCH]:
+            if group * job[at.GROUP] >= job[at.BATCH]:
                 break
             count = min(STRIP, neurons - first)
             wide = padded(count)
-            bias = carray(floats(job[BIAS] + 4 * first), count)
+            bias = carray(floats(job[at.BIAS] + 4 * first), count)
             state = carray(floats(potentials_at + row_bytes * time), count)  # v'
             padded_gradient = carray(floats(potentials_at + row_bytes * (time + 1)), wide)
             recent_sums = carray(floats(potentials_at + row_bytes * (time + 2)), count)
-            for row in range(group * job[GROUP], min((group + 1) * job[GROUP], job[BATCH])):
+            for row in range(group * job[at.GROUP], min((group + 1) * job[at.GROUP], job[at.BATCH])):
                 # 1. Potentials of all steps, from the first to the last.
-                initial = carray(floats(job[KEPT] + 4 * (row * neurons + first)), count)
+                initial = carray(floats(job[at.KEPT] + 4 * (row * neurons + first)), count)
                 for i in range(count):
                     state[i] = initial[i]
                 for step in range(time):
-                    packed = carray(octets(job[PACKED] + (row * time + step) * neurons + first), count)
-                    source = carray(octets(job[SOURCE] + (row * time + step) * inputs), inputs)
+                    packed = carray(octets(job[at.PACKED] + (row * time + step) * neurons + first), count)
+                    source = carray(octets(job[at.SOURCE] + (row * time + step) * inputs), inputs)
                     v = carray(floats(potentials_at + row_bytes * step), wide)
                     active_count = list_active(source, active)
-                    gather(active, active_count, source, job[WEIGHT] + 4 * first, padded(neurons), v)
+                    gather(active, active_count, source, job[at.WEIGHT] + 4 * first, padded(neurons), v)
                     for i in range(count):
                         before = state[i] + (v[i] + bias[i])
                         v[i] = before
                         after = after_reset(before, np.float32(packed[i]), reset, to_zero)
                         state[i] = not_below(after, minimum) if bounded else after
                 # 2. Gradients, from the last step to the first, with the sums of the weight's.
-                later = carray(floats(job[STATE] + 4 * (row * neurons + first)), count)  # d(t + 1)
-                sums = carray(floats(job[SUMS] + 4 * (row * neurons + first)), count)
+                later = carray(floats(job[at.STATE] + 4 * (row * neurons + first)), count)  # d(t + 1)
+                sums = carray(floats(job[at.SUMS] + 4 * (row * neurons + first)), count)
                 for i in range(count):
                     sums[i] = ZERO
                 for step in range(time - 1, -1, -1):
                     offset = (row * time + step) * neurons + first
-                    gradient = carray(floats(job[GRADIENT] + 4 * offset), count)
-                    input_gradient = carray(floats(job[INPUT_GRADIENT] + 4 * offset), count)
-                    packed = carray(octets(job[PACKED] + offset), count)
-                    source = carray(octets(job[SOURCE] + (row * time + step) * inputs), inputs)
+                    gradient = carray(floats(job[at.GRADIENT] + 4 * offset), count)
+                    input_gradient = carray(floats(job[at.INPUT_GRADIENT] + 4 * offset), count)
+                    packed = carray(octets(job[at.PACKED] + offset), count)
+                    source = carray(octets(job[at.SOURCE] + (row * time + step) * inputs), inputs)
                     v = carray(floats(potentials_at + row_bytes * step), wide)
                     # Three loops: with more tensors in one loop, the compiler can't prove that they don't overlap.
                     if to_zero or bounded:
@@ -279,7 +254,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
                     scatter(active, active_count, source, weight_sums_at, wide, padded_gradient)
                 # 3. Add the row's sums to those of its group.
                 for k in range(inputs):
-                    into = job[WEIGHT_GRADIENT] + 4 * ((group * inputs + k) * padded(neurons) + first)
+                    into = job[at.WEIGHT_GRADIENT] + 4 * ((group * inputs + k) * padded(neurons) + first)
                     weight_sums = carray(floats(weight_sums_at + 4 * k * wide), wide)
                     _move_sums(weight_sums, carray(floats(into), wide))
         keep(memory)

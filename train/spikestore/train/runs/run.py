@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,83 +77,67 @@ def run(
     StoreError
         The folder can't be written to.
     """
+    # Errors of the folder come before anything is copied or loaded.
+    with _own_folder(folder, config.epochs, restart, ranks):
+        chosen = pick_device(device)
+        splits = (config.data.train, config.data.valid)
+
+        def copy() -> None:
+            if upstreams and not _has(store, config.data.name, splits):
+                upstreams.fetch_named(store, config.data.name, dict.fromkeys(splits), progress=copy_progress)
+
+        ranks.once_a_machine("copied", copy)
+        features = _features(store, config.data.name, splits)
+        start = ranks.from_first(lambda: None if restart else _last_checkpoint(folder))
+        best = -1.0 if start is None else start.position.best
+        if start is not None:
+            _refuse_other_config(start.config, config, folder)
+            if not other_data:
+                for split in splits:
+                    refuse_other_data(start, split, features[split], path=folder / "last.pt")
+            same_data = start.data[config.data.train].digest == features[config.data.train].digest
+            if start.loader is None and start.position.batch and same_data:
+                began_with(start, config.data.residence)  # raises before anything is loaded
+            if start.position.epoch >= config.epochs:
+                logger.info("%s is already trained: %d epochs", folder, start.position.epoch)
+                return Outcome([], best)
+            _same_shape(start, features[config.data.train])
+            label = f"{config.data.name}:{config.data.train}"
+            refuse_other_labels(start, features[config.data.train], label, store, other_data=other_data)
+            logger.info("resuming %s in epoch %d", folder, start.position.epoch + 1)
+        logger.info("training on %s%s", chosen, "" if ranks.count == 1 else f" and {ranks.count - 1} more")
+        if start is not None and start.data[config.data.valid].digest != features[config.data.valid].digest:
+            best = -1.0  # accuracy on another set
+        results = train(
+            config,
+            features,
+            folder,
+            device=chosen,
+            start=start,
+            origin=origin,
+            ranks=ranks,
+            progress=progress,
+        )
+        return Outcome(results, max([best, *(result.accuracy for result in results)]))
+
+
+@contextmanager
+def _own_folder(folder: Path, epochs: int, restart: bool, ranks: Ranks) -> Iterator[None]:
+    """Keep other processes out of the folder if epochs remain to be trained; an unused new folder is removed."""
     with ExitStack() as held:
 
-        def begin() -> bool:
-            """Return whether epochs remain to be trained, and lock the folder if so."""
+        def begin() -> None:
             begun = None if restart else _last_checkpoint(folder)
-            if begun is not None and begun.position.epoch >= config.epochs:
-                return False
+            if begun is not None and begun.position.epoch >= epochs:
+                return
             is_new = not folder.exists()
             refuse_unwritable(folder)
             held.enter_context(only_writer(folder))
             if is_new:
                 held.callback(remove_unused, folder)
-            return True
 
-        # Errors of the folder come before anything is copied or loaded.
         ranks.from_first(begin)
-        return _run(
-            config,
-            store,
-            folder,
-            device=pick_device(device),
-            restart=restart,
-            other_data=other_data,
-            origin=origin,
-            upstreams=upstreams,
-            copy_progress=copy_progress,
-            ranks=ranks,
-            progress=progress,
-        )
-
-
-def _run(
-    config: TrainConfig,
-    store: Store,
-    folder: Path,
-    *,
-    device: torch.device,
-    restart: bool,
-    other_data: bool,
-    origin: str,
-    upstreams: Upstreams | None,
-    copy_progress: Progress | None,
-    ranks: Ranks,
-    progress: Progress,
-) -> Outcome:
-    splits = (config.data.train, config.data.valid)
-
-    def copy() -> None:
-        if upstreams and not _has(store, config.data.name, splits):
-            upstreams.fetch_named(store, config.data.name, dict.fromkeys(splits), progress=copy_progress)
-
-    ranks.once_a_machine("copied", copy)
-    features = _features(store, config.data.name, splits)
-    start = ranks.from_first(lambda: None if restart else _last_checkpoint(folder))
-    best = -1.0 if start is None else start.position.best
-    if start is not None:
-        _refuse_other_config(start.config, config, folder)
-        if not other_data:
-            for split in (config.data.train, config.data.valid):
-                refuse_other_data(start, split, features[split], path=folder / "last.pt")
-        same_data = start.data[config.data.train].digest == features[config.data.train].digest
-        if start.loader is None and start.position.batch and same_data:
-            began_with(start, config.data.residence)  # raises before anything is loaded
-        if start.position.epoch >= config.epochs:
-            logger.info("%s is already trained: %d epochs", folder, start.position.epoch)
-            return Outcome([], best)
-        _same_shape(start, features[config.data.train])
-        label = f"{config.data.name}:{config.data.train}"
-        refuse_other_labels(start, features[config.data.train], label, store, other_data=other_data)
-        logger.info("resuming %s in epoch %d", folder, start.position.epoch + 1)
-    logger.info("training on %s%s", device, "" if ranks.count == 1 else f" and {ranks.count - 1} more")
-    if start is not None and start.data[config.data.valid].digest != features[config.data.valid].digest:
-        best = -1.0  # accuracy on another set
-    results = train(
-        config, features, folder, device=device, start=start, origin=origin, ranks=ranks, progress=progress
-    )
-    return Outcome(results, max([best, *(result.accuracy for result in results)]))
+        yield
 
 
 def _last_checkpoint(folder: Path) -> Checkpoint | None:

@@ -104,7 +104,7 @@ def all_partitions(
 
 def _listed(storage: Storage, folder: str) -> list[tuple[str, str]]:
     try:
-        paths = [one.path for one in storage.list(folder)]
+        paths = [entry.path for entry in storage.list(folder)]
     except DamagedError as error:  # something else is in the place of their folder
         logger.warning("no partitions: %s", error)
         return []

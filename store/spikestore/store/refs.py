@@ -56,10 +56,10 @@ def read(storage: Storage, name: str) -> Ref | None:
 def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
     """Yield every name, sorted, with its newest entry or the error of reading it."""
     last: dict[str, int] = {}
-    for one in storage.list("refs"):
-        if (match := _ENTRY.match(one.path)) and NAME.match(match[1]):
+    for listed in storage.list("refs"):
+        if (match := _ENTRY.match(listed.path)) and NAME.match(match[1]):
             last[match[1]] = max(last.get(match[1], 0), int(match[2]))
-        elif (folder := one.path.removeprefix("refs/")) and NAME.match(folder):
+        elif (folder := listed.path.removeprefix("refs/")) and NAME.match(folder):
             last.setdefault(folder, 0)  # a file in the place of the name's folder: reading it says so
 
     def newest(name: str) -> Ref | StoreError | None:
@@ -82,7 +82,7 @@ def read_logs(
     """
     folders = ["refs"] if names is None else [f"refs/{name}" for name in sorted(set(names))]
     listed = [
-        match for folder in folders for one in storage.list(folder) if (match := _ENTRY.match(one.path))
+        match for folder in folders for entry in storage.list(folder) if (match := _ENTRY.match(entry.path))
     ]
     entries = sorted((match[1], int(match[2])) for match in listed if NAME.match(match[1]))
     newest = dict(entries)
@@ -158,8 +158,8 @@ def forget(storage: Storage, name: str, split: str | None = None) -> tuple[str, 
     lost: list[str] = []
 
     def change(before: Pins) -> Pins:
-        lost[:] = [one for one in before if split in {None, one}]
-        return {one: pin for one, pin in before.items() if one not in lost}
+        lost[:] = [each for each in before if split in {None, each}]
+        return {each: pin for each, pin in before.items() if each not in lost}
 
     try:
         _change(storage, name, change)
@@ -221,7 +221,7 @@ def _put(storage: Storage, ref: Ref) -> bool:
 
 def _last(storage: Storage, name: str) -> int:
     """Return the number of a name's newest entry, or 0."""
-    entries = (match for one in storage.list(f"refs/{name}") if (match := _ENTRY.match(one.path)))
+    entries = (match for entry in storage.list(f"refs/{name}") if (match := _ENTRY.match(entry.path)))
     return max((int(match[2]) for match in entries), default=0)
 
 

@@ -32,7 +32,7 @@ def locate_upstreams(upstreams: Iterable[str], origin: Path | None) -> tuple[str
     origin : Path, optional
         The recipe or configuration that lists them.
     """
-    return tuple(one if "://" in one else str(beside(one, origin)) for one in upstreams)
+    return tuple(each if "://" in each else str(beside(each, origin)) for each in upstreams)
 
 
 class Upstreams:

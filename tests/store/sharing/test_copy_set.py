@@ -42,7 +42,7 @@ def test_a_copy_is_the_same_store(source: Store, destination: Storage, tmp_path:
     there = Store(destination)
     done = source.push("demo", there) if verb == "push" else there.pull("demo", source)
     assert list(done) == ["demo:train", "demo:valid"]
-    assert all(one.total > 0 and one.there == 0 for one in done.values())
+    assert all(one.total > 0 and one.present == 0 for one in done.values())
     assert_whole(there)
     back = Store(tmp_path / "back")
     back.pull("demo", there, deep=True)

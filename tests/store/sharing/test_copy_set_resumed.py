@@ -58,10 +58,10 @@ def test_what_is_there_is_not_fetched_again(
     done = Store(destination).pull(
         "demo:train", Store(WatchedStorage(source.storage, log)), progress=lambda *one: reports.append(one)
     )["demo:train"]
-    assert done.there == sum(before.values())
-    assert f"{done.there:,} of {done.total:,} bytes are in {destination.url} already" in caplog.text
+    assert done.present == sum(before.values())
+    assert f"{done.present:,} of {done.total:,} bytes are in {destination.url} already" in caplog.text
     assert not before.keys() & {path for path in log.paths("get") if "/c/" in path}
-    assert reports[0] == (done.there, done.total, "demo:train")
+    assert reports[0] == (done.present, done.total, "demo:train")
     assert reports[-1] == (done.total, done.total, "demo:train")
     assert [done for done, _, _ in reports] == sorted(done for done, _, _ in reports)
     log.verbs.clear()
@@ -90,7 +90,7 @@ def test_a_copy_goes_on_with_a_build(source: Store, destination: Storage) -> Non
     with pytest.raises(Crash):
         SMALL.build(WatchedStorage(destination, PowerCut(30)))
     done = Store(destination).pull("demo:train", source)
-    assert done["demo:train"].there > 0
+    assert done["demo:train"].present > 0
     assert verify(Store(destination)["demo:train"], depth="deep") == []
 
 
@@ -161,4 +161,4 @@ def test_ctrl_c_ends_soon(source: Store, monkeypatch: pytest.MonkeyPatch) -> Non
         signal.signal(signal.SIGINT, before)
     assert 0 < len(copied()) < len([path for path in objects_of(source) if "/c/" in path]) - 4
     assert [*there.feature_sets()] == []
-    assert there.pull("demo:train", source)["demo:train"].there > 0
+    assert there.pull("demo:train", source)["demo:train"].present > 0

@@ -89,7 +89,7 @@ def test_killed(
     caplog.set_level(logging.INFO)
     copied = Store(here).push("demo:train", destination)["demo:train"]
     assert (f"bytes are in {there} already" in caplog.text) == (puts > 0)
-    assert (copied.there > 0) == (puts > 0)
+    assert (copied.present > 0) == (puts > 0)
     assert verify(destination["demo:train"], depth="deep") == []
 
 

@@ -81,7 +81,7 @@ def test_a_pull_that_ends_at_any_call(call: str, tmp_path: Path, monkeypatch: py
         records = [path for path in files_of(root) if "/records/" in path]
         done = Store(root).pull("demo:train", source)["demo:train"]
         assert done.features.digest == digest
-        assert bool(records) <= bool(done.there) or done.total == 0
+        assert bool(records) <= bool(done.present) or done.total == 0
         assert verify(done.features, depth="deep") == []
         assert list((root / ".tmp").iterdir()) == []
     assert ended > committed + 3

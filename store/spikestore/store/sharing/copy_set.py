@@ -68,13 +68,13 @@ class Copied:
         The set in the destination.
     total : int
         Size of the set in bytes; 0 if the destination had it already.
-    there : int
+    present : int
         Bytes of it that the destination had before the copy.
     """
 
     features: FeatureSet
     total: int
-    there: int
+    present: int
 
 
 def copy_set(

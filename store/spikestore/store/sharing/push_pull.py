@@ -86,17 +86,20 @@ def copy_named(
         raise UsageError(f"{source.storage.url} is both source and destination: use another store")
     selection = source.select(text)
     opened = selection.open_each()
-    name, sets = selection.name, {one: each for one, each in opened.items() if isinstance(each, FeatureSet)}
+    name = selection.name
+    sets = {selected: features for selected, features in opened.items() if isinstance(features, FeatureSet)}
     damaged = [each for each in opened.values() if isinstance(each, DamagedError)]
     if name is not None and sets:
-        warn_of_other_classes({one.label: features for one, features in sets.items()})
+        warn_of_other_classes({selected.label: features for selected, features in sets.items()})
     if name is not None and sets and not move:
-        destination.refuse_move(name, {one.split: NamedSet.of(features) for one, features in sets.items()})
+        destination.refuse_move(
+            name, {selected.split: NamedSet.of(features) for selected, features in sets.items()}
+        )
     done: dict[str, Copied] = {}
-    for one, features in sets.items():
+    for selected, features in sets.items():
         try:
-            done[one.label] = copy_set(
-                features, destination.storage, label=one.label, deep=deep, progress=progress
+            done[selected.label] = copy_set(
+                features, destination.storage, label=selected.label, deep=deep, progress=progress
             )
         except DamagedError as error:  # the other splits are still copied
             damaged.append(error)

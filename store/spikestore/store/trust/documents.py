@@ -113,7 +113,7 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
         raise DamagedError(f"{path} contradicts the manifest", objects=(path,))
     _refuse_other_objects(record, manifest.layout, path)
     rows = manifest.rows(fragment)
-    if [one.row for one in record.skipped] != manifest.skipped_rows(rows).tolist():
+    if [row.row for row in record.skipped] != manifest.skipped_rows(rows).tolist():
         raise DamagedError(f"{path} contradicts the manifest: it lists other skipped rows", objects=(path,))
     for name in ("max_index", "max_value"):
         largest, limit = getattr(record, name), getattr(manifest, name)

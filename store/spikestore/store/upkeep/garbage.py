@@ -125,17 +125,17 @@ def find_garbage(
             kept.append(f"{address.folder}: {error}")
             continue
         builds: dict[str, list[StoredObject]] = {}
-        for one in objects:
-            rest = one.path.removeprefix(f"{address.folder}/builds/")
+        for entry in objects:
+            rest = entry.path.removeprefix(f"{address.folder}/builds/")
             plan_id, in_folder, _ = rest.partition("/")
             # `odd_entries` reports the others: files beside the builds, and names that no object can have.
-            if rest != one.path and in_folder and is_object_path(address.build(plan_id)):
-                builds.setdefault(plan_id, []).append(one)
+            if rest != entry.path and in_folder and is_object_path(address.build(plan_id)):
+                builds.setdefault(plan_id, []).append(entry)
         committed = None if manifest is None else manifest.plan_id
         for plan_id, entries in builds.items():
-            if plan_id != committed and max(one.modified for one in entries) < oldest:
+            if plan_id != committed and _newest(entries) < oldest:
                 garbage.append(_garbage("build", address.build(plan_id), entries, address))
-        plan = next((one for one in objects if one.path == address.plan), None)
+        plan = next((entry for entry in objects if entry.path == address.plan), None)
         if (
             committed is None
             and plan is not None
@@ -144,19 +144,19 @@ def find_garbage(
         ):
             garbage.append(_garbage("plan", plan.path, [plan], address))
         if unreferenced and committed is not None and address not in named:
-            own = [one for one in objects if not _of_other_build(one.path, address, committed)]
-            if max(one.modified for one in own) < oldest:
+            own = [entry for entry in objects if not _of_other_build(entry.path, address, committed)]
+            if _newest(own) < oldest:
                 garbage.append(_garbage("feature set", address.folder, own, address))
             else:
                 kept.append(f"{address.folder}: it has no name, but is younger than {age.days} days")
     try:
-        half = [one for one in storage.list(".tmp") if one.modified < oldest]
+        half = [entry for entry in storage.list(".tmp") if entry.modified < oldest]
     except DamagedError as error:
         half = []
         kept.append(str(error))
     if half:
         garbage.append(_garbage("half-written", ".tmp", half, None))
-    kept += [f"{one.path}: {one.detail}" for one in odd_entries(storage)]
+    kept += [f"{entry.path}: {entry.detail}" for entry in odd_entries(storage)]
     return Survey(tuple(garbage), tuple(kept))
 
 
@@ -188,27 +188,30 @@ def collect(
     """
     chosen = list(garbage)
     oldest = (now or datetime.now(UTC)) - age
-    tally = _Tally(sum(one.objects for one in chosen), progress)
+    tally = _Tally(sum(item.objects for item in chosen), progress)
     removed = []
-    for one in chosen:
+    for item in chosen:
         before = tally.done
-        if one.kind == "half-written":
-            gone = _remove(storage, [o.path for o in storage.list(one.path) if o.modified < oldest], tally)
-        elif one.address is None:
+        if item.kind == "half-written":
+            paths = [entry.path for entry in storage.list(item.path) if entry.modified < oldest]
+            gone = _remove(storage, paths, tally)
+        elif item.address is None:
             continue
-        elif one.kind == "plan":
+        elif item.kind == "plan":
             # A builder that joined it meanwhile puts it again when it commits.
             paths = [
-                o.path for o in storage.list(one.address.folder) if o.path == one.path and o.modified < oldest
+                entry.path
+                for entry in storage.list(item.address.folder)
+                if entry.path == item.path and entry.modified < oldest
             ]
-            gone = not _has_manifest(storage, one.address) and _remove(storage, paths, tally)
-        elif one.kind == "build":
-            gone = _collect_build(storage, one.address, one.path, oldest, tally)
+            gone = not _has_manifest(storage, item.address) and _remove(storage, paths, tally)
+        elif item.kind == "build":
+            gone = _collect_build(storage, item.address, item.path, oldest, tally)
         else:
-            gone = _collect_set(storage, one.address, oldest, tally)
+            gone = _collect_set(storage, item.address, oldest, tally)
         if gone:
-            removed.append(one)
-        tally.catch_up(before + one.objects)
+            removed.append(item)
+        tally.catch_up(before + item.objects)
     return tuple(removed)
 
 
@@ -224,7 +227,7 @@ class _Tally:
 def _collect_build(storage: Storage, address: Address, folder: str, oldest: datetime, tally: _Tally) -> bool:
     plan_id = folder.rpartition("/")[2]
     objects = [*storage.list(folder)]
-    if not objects or max(one.modified for one in objects) >= oldest or _commits(storage, address, plan_id):
+    if not objects or _newest(objects) >= oldest or _commits(storage, address, plan_id):
         return False
     mark = f"{folder}/data.zarr/zarr.json"
     with contextlib.suppress(MissingObjectError):
@@ -235,7 +238,7 @@ def _collect_build(storage: Storage, address: Address, folder: str, oldest: date
             return False
     if not _has_manifest(storage, address):
         _remove_plan(storage, address, plan_id)
-    _remove_objects(storage, [one.path for one in objects if one.path != mark], tally)
+    _remove_objects(storage, [entry.path for entry in objects if entry.path != mark], tally)
     _refuse_half_a_set(storage, address, plan_id)
     return True
 
@@ -246,8 +249,10 @@ def _collect_set(storage: Storage, address: Address, oldest: datetime, tally: _T
         plan_id = manifest_of(address, data).plan_id
     except StoreError:
         return False
-    objects = [one for one in storage.list(address.folder) if not _of_other_build(one.path, address, plan_id)]
-    if address in _named(storage) or max(one.modified for one in objects) >= oldest:
+    objects = [
+        entry for entry in storage.list(address.folder) if not _of_other_build(entry.path, address, plan_id)
+    ]
+    if address in _named(storage) or _newest(objects) >= oldest:
         return False
     storage.delete(address.manifest)
     if address in _named(storage):
@@ -255,7 +260,7 @@ def _collect_set(storage: Storage, address: Address, oldest: datetime, tally: _T
         return False
     _remove_plan(storage, address, plan_id)
     _remove_objects(
-        storage, [one.path for one in objects if one.path.startswith(address.build(plan_id))], tally
+        storage, [entry.path for entry in objects if entry.path.startswith(address.build(plan_id))], tally
     )
     _refuse_half_a_set(storage, address, plan_id)
     return True
@@ -365,11 +370,15 @@ def _of_other_build(path: str, address: Address, plan_id: str) -> bool:
     return path.startswith(builds) and not path.startswith(f"{builds}{plan_id}/")
 
 
+def _newest(objects: list[StoredObject]) -> datetime:
+    return max(entry.modified for entry in objects)
+
+
 def _garbage(
     kind: Literal["build", "plan", "feature set", "half-written"],
     path: str,
     objects: list[StoredObject],
     address: Address | None,
 ) -> Garbage:
-    newest = max(one.modified for one in objects)
-    return Garbage(kind, path, len(objects), sum(one.size for one in objects), newest, address)
+    size = sum(entry.size for entry in objects)
+    return Garbage(kind, path, len(objects), size, _newest(objects), address)

@@ -52,7 +52,9 @@ def _of_feature_set(root: Path, folder: str) -> Iterator[Damage]:
             yield from _unless_file(root, path)
         elif name != "builds":
             yield _foreign(path, "does not belong to a feature set")
-    yield from (one for one in _folders(root, f"{folder}/builds", _PLAN.fullmatch) if isinstance(one, Damage))
+    yield from (
+        each for each in _folders(root, f"{folder}/builds", _PLAN.fullmatch) if isinstance(each, Damage)
+    )
 
 
 def _documents(root: Path, top: str, folder_fits: Fits, file_fits: Fits) -> Iterator[Damage]:

@@ -99,10 +99,10 @@ def repair(
     StoreError
         A storage fails, or the store is not writable.
     """
-    found = verify(features, progress=progress)
-    if not found:
+    damages = verify(features, progress=progress)
+    if not damages:
         return Repair((), ())
-    return _Repair(features, upstream, rows, rewrite, threads).run(found, progress)
+    return _Repair(features, upstream, rows, rewrite, threads).run(damages, progress)
 
 
 @dataclass(slots=True)
@@ -133,12 +133,12 @@ class _Repair:
         self._threads = _THREADS if rows is None else threads  # fetching mostly waits and needs little memory
         self._repaired: list[Repaired] = []
 
-    def run(self, found: list[Damage], progress: UnlabelledProgress | None) -> Repair:
+    def run(self, damages: list[Damage], progress: UnlabelledProgress | None) -> Repair:
         documents_found = repair_documents(self._features, self._upstream_storage)
         if documents_found is None:
-            return Repair((), tuple(found))
+            return Repair((), tuple(damages))
         root, self._plan, self._repaired = documents_found
-        for damage in found:
+        for damage in damages:
             if damage.kind == "foreign" and is_object_path(
                 damage.path
             ):  # another name is nothing that `put` wrote
@@ -147,13 +147,13 @@ class _Repair:
         self._checker = FragmentChecker(self._features.address, self._manifest, root)
         reasons: dict[int, str] = {}
         rewritten: dict[int, Rows] = {}
-        numbers = sorted(self._damaged_fragments(found))
-        for done, one in enumerate(in_order(self._fragment, numbers, threads=self._threads), 1):
-            self._repaired += one.repaired
-            if one.reason:
-                reasons[one.number] = one.reason
-            if one.rewritten is not None:
-                rewritten[one.number] = one.rewritten
+        numbers = sorted({damage.fragment for damage in damages if damage.fragment is not None})
+        for done, fragment in enumerate(in_order(self._fragment, numbers, threads=self._threads), 1):
+            self._repaired += fragment.repaired
+            if fragment.reason:
+                reasons[fragment.number] = fragment.reason
+            if fragment.rewritten is not None:
+                rewritten[fragment.number] = fragment.rewritten
             if progress is not None:
                 progress(done, len(numbers))
         if rewritten and not self._promise_digest(rewritten):
@@ -171,9 +171,6 @@ class _Repair:
         if damage.fragment in reasons:
             return f"{damage.detail}; {reasons[damage.fragment]}"
         return damage.detail
-
-    def _damaged_fragments(self, found: list[Damage]) -> set[int]:
-        return {damage.fragment for damage in found if damage.fragment is not None}
 
     def _fragment(self, number: int) -> _Fragment:
         done = _Fragment(number)
@@ -335,18 +332,18 @@ class _Repair:
         return made, memory.get(self._features.address.record(self._manifest.plan_id, number))
 
     def _objects(self, number: int) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
+        objects: dict[str, bytes] = {}
         for name in self._manifest.layout.array_names:
             for data in _stored(self._storage, f"{self._features.data_path}/{name}/c/{number}"):
-                found[f"{name}/c/{number}"] = data
-        return found
+                objects[f"{name}/c/{number}"] = data
+        return objects
 
     def _decoded(self, number: int) -> SampleColumns:
         return self._checker.read(number, self._objects(number))
 
     def _skipped(self, number: int) -> tuple[SkippedRow, ...]:
         rows = self._plan.rows(number)
-        return tuple(one for one in self._manifest.skipped if one.row in rows)
+        return tuple(row for row in self._manifest.skipped if row.row in rows)
 
     def _put(self, path: str, data: bytes, sha256: str, how: str, done: _Fragment) -> None:
         if put_right(self._storage, path, data, sha256):

@@ -64,7 +64,7 @@ def repair_documents(
     done: list[Repaired] = []
     path = f"{features.data_path}/zarr.json"
     data = next(
-        (one for one in _candidates(features, upstream) if sha256_hex(one) == features.manifest.zarr), None
+        (data for data in _candidates(features, upstream) if sha256_hex(data) == features.manifest.zarr), None
     )
     if data is None:
         return None

@@ -81,7 +81,7 @@ _BATCH_BYTES, _BATCH_FRAGMENTS = 16 * 2**20, 64
 
 
 @dataclass(slots=True)
-class _Found:
+class _Checked:
     """Result of checking some fragments."""
 
     damages: list[Damage] = field(default_factory=list)
@@ -124,14 +124,14 @@ class _Verification:
         totals = RecordTotals()
         fragments = range(len(self._features.manifest.fragments))
         look = self._look_and_decode if self._depth == "deep" and metadata_is_whole else self._look
-        for found in in_order(
+        for checked in in_order(
             look, _batches(fragments, self._mean_size(), self._depth), threads=self._workers
         ):
-            broken += found.damages
-            expected |= found.expected
-            for record in found.records:
+            broken += checked.damages
+            expected |= checked.expected
+            for record in checked.records:
                 totals.add(record)
-            self._count(found.size)
+            self._count(checked.size)
         broken += [
             Damage(path, "does not belong to the set", "foreign")
             for path in sorted(self._sizes.keys() - expected)
@@ -145,57 +145,57 @@ class _Verification:
     def _mean_size(self) -> int:
         return self._total // len(self._features.manifest.fragments)
 
-    def _look(self, fragments: range) -> _Found:
+    def _look(self, fragments: range) -> _Checked:
         """Compare the objects of some fragments with their records."""
-        found = _Found()
+        checked = _Checked()
         for fragment in fragments:
-            self._look_at(fragment, found)
-        return found
+            self._look_at(fragment, checked)
+        return checked
 
-    def _look_and_decode(self, fragments: range) -> _Found:
+    def _look_and_decode(self, fragments: range) -> _Checked:
         """Compare objects with their records, as `_look` does, and decode the same bytes; each object is read once."""
-        found = _Found()
+        checked = _Checked()
         for fragment in fragments:
             objects: dict[str, bytes] = {}
-            record = self._look_at(fragment, found, objects)
+            record = self._look_at(fragment, checked, objects)
             if record is None or len(objects) < len(record.objects):
                 continue
             try:
                 columns = self._checker.read(fragment, objects)
             except StoreError as error:
                 path = f"{self._features.data_path} (fragment {fragment})"
-                found.damages.append(Damage(path, str(error), fragment=fragment))
+                checked.damages.append(Damage(path, str(error), fragment=fragment))
                 continue
             contradiction = self._checker.contradiction(record, columns)
             if contradiction is not None:
                 path = self._features.address.record(self._features.manifest.plan_id, fragment)
-                found.damages.append(Damage(path, contradiction, fragment=fragment))
-        return found
+                checked.damages.append(Damage(path, contradiction, fragment=fragment))
+        return checked
 
     def _look_at(
-        self, fragment: int, found: _Found, objects: dict[str, bytes] | None = None
+        self, fragment: int, checked: _Checked, objects: dict[str, bytes] | None = None
     ) -> Record | None:
         path = self._features.address.record(self._features.manifest.plan_id, fragment)
-        found.expected.add(path)
-        found.size += self._sizes.get(path, 0)
+        checked.expected.add(path)
+        checked.size += self._sizes.get(path, 0)
         try:
             record = self._features.record(fragment)
         except DamagedError as error:
-            found.damages.append(damage_of(error, path, fragment))
+            checked.damages.append(damage_of(error, path, fragment))
             # Without a record the fragment's objects are unknown, so none of them is unexpected.
-            found.expected |= {one for one in self._candidates(fragment) if one in self._sizes}
-            found.size += sum(self._sizes.get(one, 0) for one in self._candidates(fragment))
+            checked.expected |= {each for each in self._candidates(fragment) if each in self._sizes}
+            checked.size += sum(self._sizes.get(each, 0) for each in self._candidates(fragment))
             if self._depth != "quick":
-                found.damages += self._without_record(fragment, path)
+                checked.damages += self._without_record(fragment, path)
             return None
-        found.records.append(record)
+        checked.records.append(record)
         for entry in record.objects:
             object_path = f"{self._features.data_path}/{entry.path}"
-            found.expected.add(object_path)
-            data = self._object(entry, fragment, found)
+            checked.expected.add(object_path)
+            data = self._object(entry, fragment, checked)
             if objects is not None and data is not None:
                 objects[entry.path] = data
-            found.size += self._sizes.get(object_path, 0)
+            checked.size += self._sizes.get(object_path, 0)
         return record
 
     def _candidates(self, fragment: int) -> list[str]:
@@ -246,24 +246,24 @@ class _Verification:
             if stored != canonical_json(document):
                 yield Damage(f"{data}/{path}", "differs from the consolidated metadata")
 
-    def _object(self, entry: ObjectEntry, fragment: int, found: _Found) -> bytes | None:
+    def _object(self, entry: ObjectEntry, fragment: int, checked: _Checked) -> bytes | None:
         """Compare an object with its record; return its bytes if they were read and are correct."""
         path = f"{self._features.data_path}/{entry.path}"
         if path not in self._sizes:
-            found.damages.append(Damage.missing(path, fragment))
+            checked.damages.append(Damage.missing(path, fragment))
         elif self._sizes[path] != entry.size:
             sizes = f"has {self._sizes[path]} bytes, expected {entry.size}"
-            found.damages.append(Damage(path, sizes, fragment=fragment))
+            checked.damages.append(Damage(path, sizes, fragment=fragment))
         elif self._depth != "quick":
             try:
                 data = self._storage.get(path)
             except (MissingObjectError, DamagedError) as error:
-                found.damages.append(damage_of(error, path, fragment))
+                checked.damages.append(damage_of(error, path, fragment))
                 return None
             if sha256_hex(data) == entry.sha256:
                 return data
             detail = "its SHA-256 differs from its record"
-            found.damages.append(Damage(path, detail, fragment=fragment))
+            checked.damages.append(Damage(path, detail, fragment=fragment))
         return None
 
     @cached_property

@@ -115,7 +115,7 @@ class Manifest(Document):
 
     @cached_property
     def _all_skipped(self) -> npt.NDArray[np.int64]:
-        return np.array([one.row for one in self.skipped], np.int64)
+        return np.array([row.row for row in self.skipped], np.int64)
 
     def rows(self, fragment: int) -> range:
         """Return the rows of a fragment."""

@@ -39,8 +39,8 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
         say(f"the store {opened.storage.url} has no feature sets{more}")
     if partitions and not as_json:
         _show_partitions(partitions)
-    for one in out_of_place:
-        say(visible(f"{one.path}: {one.detail}"))
+    for odd in out_of_place:
+        say(visible(f"{odd.path}: {odd.detail}"))
     if out_of_place or broken_names or any(row["damaged"] for row in [*rows, *partitions]):
         raise typer.Exit(1)
 
@@ -74,15 +74,17 @@ def _show_partitions(partitions: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table("partition", "source", "parts", box=None, pad_edge=False)
-    for one in partitions:
-        parts = ", ".join(f"{part} {count:,}" for part, count in one["parts"].items())
-        table.add_row(one["name"], one["source_key"][:12], "damaged" if one["damaged"] else parts)
+    for partition in partitions:
+        parts = ", ".join(f"{part} {count:,}" for part, count in partition["parts"].items())
+        table.add_row(
+            partition["name"], partition["source_key"][:12], "damaged" if partition["damaged"] else parts
+        )
     console = stdout_console()
     console.print()
     console.print(table)
-    for one in partitions:
-        if one["damaged"]:
-            console.print(f"{one['name']}: {one['damaged']}", markup=False, emoji=False)
+    for partition in partitions:
+        if partition["damaged"]:
+            console.print(f"{partition['name']}: {partition['damaged']}", markup=False, emoji=False)
 
 
 def _partitions(store: Store) -> list[dict[str, Any]]:
@@ -90,12 +92,12 @@ def _partitions(store: Store) -> list[dict[str, Any]]:
     from spikestore.store_schemas.errors import StoreError
 
     rows = []
-    for source_key, name, found in all_partitions(store.storage):
+    for source_key, name, partition in all_partitions(store.storage):
         row: dict[str, Any] = {"source_key": source_key, "name": name, "parts": {}, "damaged": ""}
-        if isinstance(found, StoreError):
-            rows.append({**row, "damaged": str(found)})
+        if isinstance(partition, StoreError):
+            rows.append({**row, "damaged": str(partition)})
         else:
-            rows.append({**row, "parts": {part: found.count(part) for part in found.parts}})
+            rows.append({**row, "parts": {part: partition.count(part) for part in partition.parts}})
     return rows
 
 

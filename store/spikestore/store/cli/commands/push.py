@@ -50,12 +50,12 @@ def report_copied(done: dict[str, Copied], url: str, *, as_json: bool) -> None:
                 **copied.features.address._asdict(),
                 "digest": copied.features.digest,
                 "bytes": copied.total,
-                "bytes_copied": copied.total - copied.there,
+                "bytes_copied": copied.total - copied.present,
             }
             for label, copied in done.items()
         }
         print_json({"store": url, "feature_sets": sets})
         return
     for label, copied in done.items():
-        result = f"copied {copied.total - copied.there:,} bytes" if copied.total else "exists already"
+        result = f"copied {copied.total - copied.present:,} bytes" if copied.total else "exists already"
         say(f"{label}: {result}, digest {copied.features.digest[:12]} in {url}")

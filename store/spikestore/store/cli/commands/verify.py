@@ -98,11 +98,11 @@ def _chosen(store: Store, names: list[str], damages: list[Damage]) -> dict[str, 
         except StoreError as error:
             damages.append(damage_of(error, name))
             continue
-        for one, found in opened.items():
-            if isinstance(found, DamagedError):
-                damages.append(damage_of(found, one.address.manifest))
+        for selected, result in opened.items():
+            if isinstance(result, DamagedError):
+                damages.append(damage_of(result, selected.address.manifest))
             else:
-                sets[one.label] = found
+                sets[selected.label] = result
     if names:
         return sets
     addresses, known = [], []

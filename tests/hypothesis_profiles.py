@@ -1,4 +1,4 @@
-"""How many examples a property test draws, by profile (``HYPOTHESIS_PROFILE``).
+"""Number of examples of a property test, by profile (``HYPOTHESIS_PROFILE``).
 
 ``default`` is for a run by hand: a quarter of the examples, so that `make test` is done in a few minutes. ``ci`` draws
 all of them, the same ones in every run, so that a red build is red for everybody. ``nightly`` draws many more.

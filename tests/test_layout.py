@@ -1,4 +1,4 @@
-"""What fails in silence when the layout is disturbed."""
+"""Rules of the repository's layout whose violation would not cause any other error."""
 
 from __future__ import annotations
 

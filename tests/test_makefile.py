@@ -1,4 +1,4 @@
-"""`make`: whatever a user says reaches the command as it was typed."""
+"""`make` passes the values of the user unchanged to the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a benchmark as its users do, in a process of its own."""
+"""Runs a benchmark as users run it, in a process of its own."""
 
 from __future__ import annotations
 

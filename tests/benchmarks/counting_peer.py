@@ -1,4 +1,4 @@
-"""A peer whose rate is how often it was asked; it ends when it is asked for the third time. It prints, as libraries do."""
+"""A fake peer whose rate is the number of its calls; it ends at the third call. It also prints, as real libraries do."""
 
 from __future__ import annotations
 

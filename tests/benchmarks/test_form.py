@@ -1,4 +1,4 @@
-"""`benchmarks.form`: which rows are run."""
+"""`benchmarks.form`: the choice of the rows to run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peers in processes of their own."""
+"""Peers run in processes of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--data`` takes SSC's and SHD's layouts of any size, the folder itself as well as the one above."""
+"""``--data`` accepts SSC and SHD files of any size, in the given folder or in its sub-folder with the data set's name."""
 
 from __future__ import annotations
 

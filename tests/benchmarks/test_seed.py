@@ -1,4 +1,4 @@
-"""The seed's experiment runs through its own command, on a few recordings."""
+"""The seed's experiment runs through its command on a few recordings."""
 
 from __future__ import annotations
 

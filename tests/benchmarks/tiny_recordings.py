@@ -1,4 +1,4 @@
-"""Writes a few recordings in the layouts of SSC and SHD, without the archives that Tonic looks for."""
+"""Writes a few recordings in the layouts of SSC and SHD, without the archives that Tonic requires."""
 
 from __future__ import annotations
 

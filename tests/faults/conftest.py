@@ -1,4 +1,4 @@
-"""The fixtures of the stories, for faults in mid-story."""
+"""Fixtures of the tests of scenarios, for tests that inject faults."""
 
 from tests.faults.effort import LONG, SEED
 from tests.scenarios.conftest import built, commands, data, demo, environment, run, with_torch

@@ -1,4 +1,4 @@
-"""How much is tried: little in every run of the tests, more in CI (``slow``), all of it by ``make faults``.
+"""Number of random trials: few in each run of the tests, more in CI (``slow``), most with ``make faults``.
 
 ``FAULTS=long`` in the environment stands for all, ``FAULTS_SEED`` chooses the random numbers.
 """

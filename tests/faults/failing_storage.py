@@ -1,4 +1,4 @@
-"""A storage that fails now and then: before an operation, after it, or by handing out less than there is."""
+"""A storage that fails at random: before an operation, after it, or by returning fewer bytes or objects than it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forges committed sets: documents that are sealed, and vouch for one another, and lie.
+"""Forges committed feature sets: their documents have valid hashes and agree with each other, but their content is false.
 
 Everything that hashes is computed again, down to the digest and the name's pin, so that only meaning gives a forgery
 away. Tests of any room use it: they change what they like, and see which check notices.

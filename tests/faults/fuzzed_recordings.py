@@ -1,4 +1,4 @@
-"""Recordings of every format with random damage, and what reading them may end in.
+"""Recordings of every format with random damage, and the allowed results of reading them.
 
 A case is a number: it chooses a file of one format and changes it, the same in every run with the same seed. As a script it
 reads many cases, in a process of its own, because a library that a damaged file brings down takes its process along:

@@ -1,4 +1,4 @@
-"""What a file system can hold in the place of a store's objects and folders, or beside them, and no store ever wrote.
+"""Odd files and folders in or beside the places of a store's objects, which no version of spikestore writes.
 
 ``ODD`` has one function for each: it spoils a copy of the store of `tests.store.damage.make_store`, and returns the path
 of what is odd then.

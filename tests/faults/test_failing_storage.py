@@ -1,4 +1,4 @@
-"""Storage operations that fail at 1 to 30 %: whoever tries again gets there, and nothing wrong is ever read or kept."""
+"""With storage operations that fail at a rate of 1 to 30 %, repeated commands succeed, and nothing wrong is ever read or stored."""
 
 from __future__ import annotations
 

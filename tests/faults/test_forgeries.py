@@ -1,4 +1,4 @@
-"""Random forgeries: every use of a forged set gives the same samples, or an error of ours; and never anything else.
+"""Random forgeries: each use of a forged set returns the same samples or raises an error of spikestore.
 
 A failure names its seed: ``survey(store, folder, seed)`` forges the same again.
 """

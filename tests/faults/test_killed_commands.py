@@ -1,4 +1,4 @@
-"""Commands that are killed at a random instant, with all that they started: stores stay whole, the same command ends the work."""
+"""Commands that are killed with all their processes at a random time: the store stays intact, and a rerun completes the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One odd object hides no others: every command ends in a finding about it, and lists, verifies or copies the rest."""
+"""One odd object does not hide other objects: each command reports it, and lists, verifies or copies the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged recordings of every format: read, refused by the file's name, or a finding about the recording; never anything else.
+"""Damaged recordings of every format: they are read, or an error names the file or the recording.
 
 `fuzzed_recordings` has the cases. Here a few run in the tests' own process, many in processes of their own.
 """

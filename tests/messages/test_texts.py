@@ -1,4 +1,4 @@
-"""All texts of the product, compared with the list in ``texts.txt``: whoever changes one sees it, and a reviewer reads them."""
+"""All texts of the product equal the list in ``texts.txt``, so that a reviewer sees each change of a text."""
 
 from __future__ import annotations
 

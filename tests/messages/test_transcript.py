@@ -1,4 +1,4 @@
-"""What the command line writes in a tour of its commands, compared with ``transcript.txt``.
+"""The output of a series of commands equals ``transcript.txt``.
 
     UPDATE_TRANSCRIPT=1 python -m pytest -n 0 tests/messages/test_transcript.py     # writes it again
 

@@ -1,4 +1,4 @@
-"""Small files in the layout of SSC and SHD, well-formed or not as told; and what tests of readers share."""
+"""Writes small files in the layout of SSC and SHD, valid or not, for the tests of readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cache of one's own for every test, and what was read because it was not there."""
+"""Fixtures: a cache folder for each test, and a list of the files that were hashed because the cache did not have them."""
 
 from __future__ import annotations
 

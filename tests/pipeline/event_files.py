@@ -1,4 +1,4 @@
-"""Small data sets in the layout of N-MNIST and DVSGesture, and Tonic's own classes on them."""
+"""Writes small data sets in the layout of N-MNIST and DVSGesture, and opens them with Tonic's classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of FusedChain share: blocks, and comparison with TonicChain."""
+"""Functions for the tests of FusedChain: they make blocks and compare results with TonicChain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of sources and of the hash cache share."""
+"""Functions for the tests of sources and of the hash cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HDF5 files with variable-length sequences, and the comparison with what h5py reads of them."""
+"""Writes HDF5 files with variable-length sequences, and compares our results with those of h5py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of `preprocess` share: the seed's transform and recipe, and a build in this process."""
+"""Functions for the tests of `preprocess`: the seed's transform and recipe, and a build in this process."""
 
 from __future__ import annotations
 

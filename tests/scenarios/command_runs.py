@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: the real command line in processes of its own, and a look at what it left."""
+"""Functions for the tests of scenarios: they run the real command line in processes of its own, and inspect the store."""
 
 from __future__ import annotations
 

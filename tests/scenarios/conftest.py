@@ -1,4 +1,4 @@
-"""One set of demo recordings, and one undisturbed build of it, for all end-to-end tests of a session."""
+"""Fixtures: one set of demo recordings, and one uninterrupted build of it, for all tests of scenarios."""
 
 from __future__ import annotations
 

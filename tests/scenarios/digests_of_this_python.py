@@ -1,4 +1,4 @@
-"""Build small feature sets and print what they hold, as JSON: digests by name, and reasons of skipped recordings.
+"""Build small feature sets and print their digests and the reasons of skipped recordings, as JSON.
 
 Any Python that has the packages of the extra ``pipeline`` runs it: ``python digests_of_this_python.py FOLDER``, with
 an empty folder. It imports neither pytest nor Tonic.

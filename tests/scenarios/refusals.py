@@ -1,4 +1,4 @@
-"""What the tests of failures share: the command line in this process, and what a refusal must look like."""
+"""Functions for the tests of failures: they run the command line in this process, and check the form of its error."""
 
 from __future__ import annotations
 

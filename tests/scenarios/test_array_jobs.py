@@ -1,4 +1,4 @@
-"""A build in parts: jobs that know nothing of each other, and one that commits."""
+"""A build by a job array: the jobs do not know of each other, and a last job commits."""
 
 from __future__ import annotations
 

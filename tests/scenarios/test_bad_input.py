@@ -1,4 +1,4 @@
-"""Wrong use through the command line: one line that names what is wrong and what would be right, exit 2."""
+"""Wrong use of the command line: one line names the mistake and the correction, and the exit status is 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad recordings through the command line: file, recording and event in one line, exit 1, nothing half done."""
+"""Bad recordings on the command line: one line names file, recording and event; the exit status is 1; nothing is committed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores that can't be written to or read: one clear line, exit 1, and the next run succeeds once that is mended."""
+"""Stores that cannot be read or written: one clear line, exit status 1; after a repair of the cause, the same command succeeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutional networks on event cameras: shipped recipes and configurations, on small files in the real layouts."""
+"""Convolutional networks for event cameras: shipped recipes and configurations on small files in the real layouts."""
 
 from __future__ import annotations
 

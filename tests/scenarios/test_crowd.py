@@ -1,4 +1,4 @@
-"""Many at once, on a folder, in memory and on a real S3 server: builders, names, gc, pushers and readers, without a lock."""
+"""Concurrent builders, pushes, readers, names and gc, on a folder, in memory and on a real S3 server, without locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No damage changes what a read returns, and verify names what is damaged."""
+"""No damage changes the result of a read, and verify names the damaged objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job through the command line, on demo recordings, in a folder where nothing was before."""
+"""The main use through the command line: demo recordings are preprocessed and read, starting from an empty folder."""
 
 from __future__ import annotations
 

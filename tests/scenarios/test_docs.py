@@ -1,4 +1,4 @@
-"""The Python blocks of README and docs run as they stand, and what their comments say is compared with what there is."""
+"""The Python blocks of README and docs run as they are, and the values in their comments are correct."""
 
 from __future__ import annotations
 

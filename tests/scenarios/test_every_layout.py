@@ -1,4 +1,4 @@
-"""Whatever the files look like: the store has, sample by sample, what Tonic's own data set returns.
+"""For each file layout, the store has the same samples as Tonic's data set.
 
 Tonic reads the same files through its own class, with its own transforms. Rows are matched by file where the order
 is the file system's.

@@ -1,4 +1,4 @@
-"""Builds that are killed, interrupted, or not alone: nothing half done is ever listed, and nothing is done twice."""
+"""Builds that are killed, interrupted or concurrent: no incomplete set is listed, and no fragment is computed twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store's life in any order of events, against a small model: two stores, three feature sets, a few names.
+"""Random sequences of operations on two stores, compared with a simple model of the stores.
 
 The model knows which sets are committed where, and what each name stands for. After every step both stores must show
 exactly that, and every named set must read as it was made.

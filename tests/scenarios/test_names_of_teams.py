@@ -1,4 +1,4 @@
-"""Several people, one store: a name stays what it was until somebody asks for something else."""
+"""Several users of one store: a name keeps its feature sets until a user asks to move it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Systems without the calls that Linux has: everything imports, a set is built and read, and a network trains."""
+"""Systems without some calls of Linux: everything imports, a set is built and read, and a network trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests and stored reasons are the same on every Python, and whoever runs the transforms.
+"""Digests and stored reasons are the same for every Python version and every executor.
 
 `digests.json` pins them, so each Python that runs the test suite is compared with all others. Beside that, Pythons
 that are found on this machine and have the packages of the extra ``pipeline`` run the same script. ``TEST_PYTHONS``

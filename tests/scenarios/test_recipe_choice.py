@@ -1,4 +1,4 @@
-"""Which recipe is meant when none is named, and the lock that a build leaves beside its recipe."""
+"""The choice of a recipe if the user names none, and the lock that a build writes next to its recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two machines and a bucket: preprocess, push, pull elsewhere without recordings, train. All through the command line."""
+"""Two machines and a bucket: preprocess, push, pull without recordings, and train, all through the command line."""
 
 from __future__ import annotations
 

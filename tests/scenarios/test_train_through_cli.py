@@ -1,4 +1,4 @@
-"""Demo data, preprocess, train, evaluate: through the command line, in a fresh folder."""
+"""Demo data, preprocess, train and evaluate through the command line, in an empty folder."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_train_and_evaluate(built: Built, run: Run, tmp_path: Path) -> None:
     assert [epoch["epoch"] for epoch in first["epochs"]] == [1]
     assert 0 < first["best_accuracy"] < 1
     again = well(run, "train", config, "--store", built.store)
-    assert "already trained" in again.err
+    assert "is finished: it has all" in again.err
     more = json.loads(well(run, "train", config, "--store", built.store, "--epochs", "2", "--json").out)
     assert [epoch["epoch"] for epoch in more["epochs"]] == [2]
     found = json.loads(

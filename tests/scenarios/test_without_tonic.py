@@ -1,4 +1,4 @@
-"""Without Tonic: whatever a recipe asks for is built, in worker processes too; Tonic itself is refused in one line."""
+"""Without Tonic: every recipe is built, also in worker processes; executor = "tonic" is rejected in one line."""
 
 from __future__ import annotations
 

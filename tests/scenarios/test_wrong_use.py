@@ -1,4 +1,4 @@
-"""Slips that a reviewer made: each is told, none looks like success."""
+"""Mistakes that reviewers made: each is reported, and none looks like success."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store to copy from, one to copy to, and one to forge."""
+"""Fixtures: a store to copy from, a store to copy to, and a store to forge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of copies share: a store to copy from, watches, and what must hold of a whole copy."""
+"""Functions for the tests of copies: a store to copy from, storages that count operations, and checks of a complete copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damages every object of a committed set in every way, and tells what goes unnoticed.
+"""Damages every object of a committed set in every way, and returns the damage that is not detected.
 
 Runs inside a test with Zarr's own codec pipeline, and as a script of its own with zarrs: its thread pools must
 not live in a process that other tests fork. ``python -m tests.store.damage FOLDER KIND …``

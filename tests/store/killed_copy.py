@@ -1,4 +1,4 @@
-"""Copies, and is killed after some puts: ``python -m tests.store.killed_copy SOURCE DESTINATION NAME PUTS``."""
+"""Copies a set and is killed after some puts: ``python -m tests.store.killed_copy SOURCE DESTINATION NAME PUTS``."""
 
 from __future__ import annotations
 

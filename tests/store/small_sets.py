@@ -1,4 +1,4 @@
-"""Small synthetic feature sets, the same in every run: the truth that the tests of the store compare with."""
+"""Small synthetic feature sets, the same in every run, with which the tests of the store compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build takes, what it refuses, and what it says."""
+"""Builds: accepted and rejected arguments, and messages."""
 
 from __future__ import annotations
 

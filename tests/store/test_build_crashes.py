@@ -1,4 +1,4 @@
-"""A build that crashes at any instant leaves no set or a whole one, and the next run ends where it should."""
+"""A build that crashes at any time leaves a complete set or none, and the next build completes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several builders at one feature set: one manifest, the right digest, whatever the order of their steps."""
+"""Several builders of one feature set: one manifest and the right digest for any order of their steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Background work: in order, bounded, with errors where they belong, and no thread left behind."""
+"""Background work: results in order, limited memory, errors at the right place, and no remaining threads."""
 
 from __future__ import annotations
 

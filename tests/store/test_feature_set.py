@@ -1,4 +1,4 @@
-"""Reads of a committed set equal the truth, whatever rows are asked for."""
+"""Reads of a committed set return the original rows, for any range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tag and rm: names come and go by entries of their logs, and nothing old ever comes back."""
+"""tag and rm add entries to the logs of names, and no old entry becomes valid again."""
 
 from __future__ import annotations
 

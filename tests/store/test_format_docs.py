@@ -1,4 +1,4 @@
-"""docs/format.md says what the code does: its examples are computed, and its tables name every member."""
+"""docs/format.md agrees with the code: its examples are computed, and its tables list every field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/format.md is enough to write a reader: one that imports nothing of ours agrees with ours."""
+"""docs/format.md is sufficient to write a reader: one without any import of spikestore reads the same samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that was written once is read as it was meant; golden/README.md says when it may change."""
+"""A store of an earlier version is read correctly; golden/README.md says when it may change."""
 
 from __future__ import annotations
 

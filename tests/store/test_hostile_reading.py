@@ -1,4 +1,4 @@
-"""A store that somebody made to do harm, opened and read directly: it says what is wrong, in bounded time and memory."""
+"""Direct reads from a malicious store: errors name the fault, within limited time and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Homes, cores: what a machine may not have, or give in part only."""
+"""Home folders and cores of machines on which they are unknown or limited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name moves by itself only to a set that has the former recordings; class names of its splits must agree."""
+"""Without a request, a name moves only to a set that has the former recordings; the splits of a name have the same classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Machine code on disk follows its sources, and a fault of the cache costs time and nothing else."""
+"""Cached machine code belongs to the current sources, and a fault of the cache costs only time."""
 
 from __future__ import annotations
 

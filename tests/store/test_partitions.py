@@ -1,4 +1,4 @@
-"""A damaged partition is found, listed and repaired, and stops nothing else."""
+"""A damaged partition is found, listed and repaired, and has no effect on anything else."""
 
 from __future__ import annotations
 

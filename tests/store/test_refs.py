@@ -1,4 +1,4 @@
-"""Names are logs: nothing is lost, old values can't come back unnoticed."""
+"""Names are logs: no update is lost, and an old value is never restored unnoticed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_bad_names(name: str) -> None:
     """A bad name, of the whole or of a split, is quoted with the rule, and nothing is written."""
     storage = memory_storage()
     for arguments in ((name, {"train": pin(1)}), ("demo", {name: pin(1)})):
-        with pytest.raises(UsageError, match="a name must be 1 to 63 of a-z, 0-9") as caught:
+        with pytest.raises(UsageError, match="a name must have 1 to 63 characters of a-z, 0-9") as caught:
             refs.update(storage, *arguments)
         assert str(caught.value).endswith(repr(name))
     assert [*storage.list("refs")] == []

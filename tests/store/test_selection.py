@@ -1,4 +1,4 @@
-"""What a text means in a store, before anything of it is opened."""
+"""The feature sets that a text selects, before any of them is opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding sets in a store: by name and split, by keys, in listings."""
+"""Finding feature sets in a store: by name and split, by key, and in lists."""
 
 from __future__ import annotations
 

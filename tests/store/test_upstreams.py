@@ -1,4 +1,4 @@
-"""Upstreams: asked in order, decoded on arrival, named when they can't be used."""
+"""Upstreams are searched in order, copies are decoded and checked, and unusable upstreams are reported."""
 
 from __future__ import annotations
 

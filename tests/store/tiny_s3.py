@@ -1,4 +1,4 @@
-"""A server that speaks just enough S3 for obstore, honours conditional puts or ignores them, and counts requests."""
+"""A minimal S3 server for obstore that honours or ignores conditional puts, and counts requests."""
 
 from __future__ import annotations
 

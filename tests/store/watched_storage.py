@@ -1,4 +1,4 @@
-"""Storages that do something at every verb: count, crash, or wait for their turn."""
+"""Storages that count operations, crash at one, or wait at one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canonical bytes, and documents that carry their own hash."""
+"""Canonical bytes, and documents that contain their own hash."""
 
 from __future__ import annotations
 

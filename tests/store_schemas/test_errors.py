@@ -1,4 +1,4 @@
-"""The tree of errors is as its docstring draws it, and errors survive the way home from a worker."""
+"""The tree of errors equals the one in its docstring, and errors can be pickled."""
 
 from __future__ import annotations
 

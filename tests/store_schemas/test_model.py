@@ -1,4 +1,4 @@
-"""Specs are frozen and strict, and tell everything that is wrong at once, each with its path."""
+"""Specs are frozen and strict, and report all faults at once, each with its path."""
 
 from __future__ import annotations
 

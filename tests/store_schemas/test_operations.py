@@ -1,4 +1,4 @@
-"""Each operation takes what its Tonic namesake takes, and refuses what is ambiguous."""
+"""Each operation accepts the parameters of Tonic's transform of the same name, and rejects ambiguous ones."""
 
 from __future__ import annotations
 

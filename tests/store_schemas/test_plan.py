@@ -1,4 +1,4 @@
-"""Plans: fragments of the right size, and room for every non-zero that can occur."""
+"""Plans have fragments of the right size, with space for every possible non-zero."""
 
 from __future__ import annotations
 

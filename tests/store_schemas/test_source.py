@@ -1,4 +1,4 @@
-"""The source is what the files hold and how they are read, never where they lie."""
+"""A source is identified by the content of its files and the options of reading, not by their location."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transform is a chain that ends in frames."""
+"""A transform is a chain of operations that ends in frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our zarr.json documents are what Zarr would write, and do what the format counts on."""
+"""Our zarr.json documents equal those that Zarr writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small store for the tests of train: two splits that a network can tell apart, no raw data."""
+"""Fixtures: a small store with two splits of separable classes, without recordings."""
 
 from __future__ import annotations
 

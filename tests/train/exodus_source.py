@@ -1,4 +1,4 @@
-"""Fetches the Python side of sinabs-exodus, so that the backend is tested where its kernels can't be built.
+"""Downloads the Python part of sinabs-exodus, to test the backend without its kernels.
 
 python tests/train/exodus_source.py FOLDER
 python tests/train/exodus_source.py --archive FOLDER

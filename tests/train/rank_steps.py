@@ -1,4 +1,4 @@
-"""Steps of training in all ways that ranks have to agree on: run by torchrun, and alone for comparison.
+"""Training steps in all variants in which ranks must agree: run by torchrun, and in one process for comparison.
 
 torchrun --standalone --nproc-per-node 2 tests/train/rank_steps.py STORE OUT.pt
 """

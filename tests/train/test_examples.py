@@ -1,4 +1,4 @@
-"""The examples of docs/examples that are not run elsewhere."""
+"""Runs the examples of docs/examples that no other test runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled code: kept where there is a place for it; where there is none, all works and one line says what to do."""
+"""Cached machine code: without a writable folder everything works, and one warning says what to do."""
 
 from __future__ import annotations
 

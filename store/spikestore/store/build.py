@@ -167,8 +167,8 @@ class Build:
             raise UsageError(f"fragment {fragment} must have {len(rows)} rows, got {len(columns)}")
         if len(columns.index) > self.plan.shard_values:
             raise UsageError(
-                f"fragment {fragment} has {len(columns.index)} non-zeros, more than the plan's {self.plan.shard_values}: "
-                "the plan was made from too small numbers of events"
+                f"fragment {fragment} has {len(columns.index)} non-zeros, more than the {self.plan.shard_values} that the "
+                "plan allows: the plan was made for recordings with fewer events"
             )
         layout = self.plan.layout
         columns = columns.as_stored(layout)
@@ -307,7 +307,7 @@ class Build:
                 f"two builds of one key differ in {path}: look for a file that changed, or report a bug",
                 path=path,
             )
-        logger.info("another builder stored %s with equal values in other bytes", path)
+        logger.info("another builder stored %s with the same values, encoded as other bytes", path)
 
     def _record(self, fragment: int) -> tuple[Record, str]:
         path = self.address.record(self._id, fragment)

@@ -114,7 +114,9 @@ class _HashedFiles(caching.IndexDataCacheFile):
             return {}
         version, stamp, overloads = pickle.loads(data)  # noqa: S301 - written by this user
         if version != self._version:
-            logger.info("compiled code in %s is of numba %s: it is dropped", self._index_path, version)
+            logger.info(
+                "the compiled code in %s is from numba %s: it is compiled again", self._index_path, version
+            )
         return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
 
     def _save_index(self, overloads: Any) -> None:
@@ -166,7 +168,7 @@ class _CodeOnDisk(caching.FunctionCache):
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception as error:  # unpickling damaged bytes may raise any error
             logger.warning(
-                "cannot load compiled code in %s (%s): it is dropped and compiled again",
+                "cannot load compiled code in %s (%s): it is deleted and compiled again",
                 self._files(),
                 _one_line(error),
             )

@@ -192,7 +192,7 @@ def _transform(name: str, pins: Pins) -> str:
     for text in (name, *pins):
         if not NAME.match(text):
             raise UsageError(
-                f"a name must be 1 to 63 of a-z, 0-9, '.', '_', '-', beginning with a letter or digit, got {text!r}"
+                f"a name must have 1 to 63 characters of a-z, 0-9, '.', '_', '-', the first a letter or digit, got {text!r}"
             )
     transforms = {pin.transform_key for pin in pins.values()}
     if len(transforms) != 1:

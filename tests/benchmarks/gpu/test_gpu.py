@@ -1,4 +1,4 @@
-"""`benchmarks.gpu`: parts go on when another fails, results are written as it goes, and a missing GPU is said."""
+"""`benchmarks.gpu`: other parts continue after one fails, results are written after each part, and a missing GPU is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns that a recipe asks for: stored with it, and keys and digests of before without it."""
+"""Optional columns of a recipe: they are stored on request; without a request, keys and digests are unchanged."""
 
 from __future__ import annotations
 

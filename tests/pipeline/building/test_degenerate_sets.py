@@ -1,4 +1,4 @@
-"""Sets that are legal and probably not meant: refused if empty, reported in one line otherwise."""
+"""Feature sets that are valid but probably a mistake: an empty set is an error, others are reported in one warning each."""
 
 from __future__ import annotations
 

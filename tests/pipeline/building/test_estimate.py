@@ -1,4 +1,4 @@
-"""The estimate of a build: near what the build then takes, without a trace in the store."""
+"""The estimate of a build is close to the real time and size, and writes nothing to the store."""
 
 from __future__ import annotations
 

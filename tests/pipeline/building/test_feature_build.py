@@ -1,4 +1,4 @@
-"""One build from end to end, with executors that do odd things: order, reuse, errors, other versions' plans."""
+"""One complete build with special schedulers: order of fragments, reuse, errors, and plans of other versions."""
 
 from __future__ import annotations
 

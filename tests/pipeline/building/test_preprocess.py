@@ -1,4 +1,4 @@
-"""`preprocess`: from a Tonic dataset or a recipe to feature sets, computed once."""
+"""`preprocess` computes feature sets from a Tonic data set or a recipe, once."""
 
 from __future__ import annotations
 

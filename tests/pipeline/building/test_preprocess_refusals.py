@@ -1,4 +1,4 @@
-"""What `preprocess` refuses: parts without a spec, arguments that make no sense, files that change meanwhile."""
+"""`preprocess` rejects transforms without a spec, invalid arguments, and files that change during the build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`preprocess` with upstreams and locks: nothing is computed that somebody else has, and then no recordings are needed."""
+"""`preprocess` with upstreams and locks copies existing sets instead of computing them, and then needs no recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Demo data: Tonic loads them, their statistics are those of speech, and they are the same every time."""
+"""Demo data: Tonic loads them, their statistics resemble those of speech, and they are always the same."""
 
 from __future__ import annotations
 

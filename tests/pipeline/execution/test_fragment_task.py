@@ -1,4 +1,4 @@
-"""One task: rows become columns in any block size, twice costs nothing, and what goes wrong is named or skipped."""
+"""The task of one fragment: its result does not depend on the block size, a repetition costs nothing, and errors name the recording."""
 
 from __future__ import annotations
 

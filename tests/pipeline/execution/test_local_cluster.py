@@ -1,4 +1,4 @@
-"""Local workers that end: each is replaced, and none is waited for that never comes."""
+"""Local workers that end are replaced, and no build waits for a worker that cannot start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Dask cluster of somebody else's that loses its workers: no build waits for ever, and nothing is lost."""
+"""An existing Dask cluster that loses its workers: no build waits for ever, and stored fragments are kept."""
 
 from __future__ import annotations
 

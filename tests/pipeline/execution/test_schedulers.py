@@ -1,4 +1,4 @@
-"""Where tasks run: which executor is chosen, what Dask's failures become, and that local workers leave no trace."""
+"""Schedulers: the choice of one, errors for Dask's failures, and no remaining processes of local workers."""
 
 from __future__ import annotations
 

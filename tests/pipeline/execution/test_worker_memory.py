@@ -1,4 +1,4 @@
-"""Memory that arrays leave is there for the next ones, whatever Dask's nannies have set."""
+"""Workers reuse the memory of freed arrays, regardless of the settings of Dask's nannies."""
 
 from __future__ import annotations
 

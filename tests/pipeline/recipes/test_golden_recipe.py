@@ -1,4 +1,4 @@
-"""A recipe, its lock and its recordings, as 0.1.0.dev0 left them: golden/README.md says when they may change."""
+"""A recipe, its lock and its recordings from version 0.1.0.dev0; golden/README.md says when they may change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes: what TOML may say, what it then means, and how a mistake is told."""
+"""Recipes: the valid TOML, its meaning, and the messages for mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock of a recipe: written whole, read strictly."""
+"""The lock of a recipe is written as a whole and read strictly."""
 
 from __future__ import annotations
 

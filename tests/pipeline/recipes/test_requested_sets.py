@@ -1,4 +1,4 @@
-"""From recipes and data sets to the feature sets that are wanted: which folder, which splits, which errors."""
+"""The feature sets that recipes and data sets request: folders, splits and errors."""
 
 from __future__ import annotations
 

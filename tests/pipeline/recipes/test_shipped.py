@@ -1,4 +1,4 @@
-"""The recipes that come along: they are what they say, and the one that is meant is found."""
+"""The shipped recipes: their content, and the choice of one."""
 
 from __future__ import annotations
 

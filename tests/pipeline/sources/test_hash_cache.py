@@ -1,4 +1,4 @@
-"""The cache of hashes: saves reading, is never believed without the file's numbers, and never in the way."""
+"""The hash cache avoids hashing again, is used only if the file's status agrees, and causes no errors."""
 
 from __future__ import annotations
 

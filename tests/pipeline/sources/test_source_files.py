@@ -1,4 +1,4 @@
-"""Sources by content: the key follows the bytes and the way of reading, never the place or the time."""
+"""The key of a source depends on the bytes and the options of reading, not on the location or the times of files."""
 
 from __future__ import annotations
 

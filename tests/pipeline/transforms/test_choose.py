@@ -1,4 +1,4 @@
-"""Who runs a transform, and that all of them say the same of a block."""
+"""The choice of an executor; all executors return the same samples and errors for a block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""clip_counts bounds counts after framing, and nothing else."""
+"""clip_counts limits the counts of frames and changes nothing else."""
 
 from __future__ import annotations
 

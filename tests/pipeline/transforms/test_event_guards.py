@@ -1,4 +1,4 @@
-"""Guards refuse what Tonic would turn into garbage, and change nothing that the caller owns."""
+"""The guards reject events for which Tonic returns wrong frames, and never change the caller's arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tonic's objects become specs, or are refused by name."""
+"""Tonic's transforms and data sets are converted to specs, or an error names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes in arrays, transforms in lists, classes in place of objects: accepted where the meaning is clear, else told."""
+"""Arguments of Tonic's transforms as arrays, lists or classes: accepted if the meaning is clear, otherwise an error."""
 
 from __future__ import annotations
 

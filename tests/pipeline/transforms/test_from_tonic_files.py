@@ -1,4 +1,4 @@
-"""Tonic's data sets with one file a recording: taken as they are, or not at all."""
+"""Tonic's data sets with one file per recording: accepted if unmodified, otherwise an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FusedChain gives the samples of TonicChain, number for number, whether it runs them or NumpyChain does."""
+"""FusedChain returns the same samples as TonicChain, for ordinary and for unusual recordings."""
 
 from __future__ import annotations
 

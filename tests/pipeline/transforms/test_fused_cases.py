@@ -1,4 +1,4 @@
-"""Particular recordings, blocks and transforms for FusedChain, and what it does when things go wrong."""
+"""Special recordings, blocks and transforms for FusedChain, and its errors."""
 
 from __future__ import annotations
 

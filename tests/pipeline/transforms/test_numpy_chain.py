@@ -1,4 +1,4 @@
-"""NumpyChain gives what TonicChain gives for any recording: samples, refusals, and the words that are stored."""
+"""NumpyChain returns the same samples and the same error messages as TonicChain for any recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NumpyChain and TonicChain give Tonic's frames for every legal recording."""
+"""NumpyChain and TonicChain return Tonic's frames for every valid recording."""
 
 from __future__ import annotations
 

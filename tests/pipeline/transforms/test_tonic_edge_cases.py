@@ -1,4 +1,4 @@
-"""What NumpyChain and TonicChain do where Tonic is ill-defined: a test for each row of docs/tonic.md.
+"""NumpyChain and TonicChain on inputs for which Tonic's result is wrong or undefined: one test per row of docs/tonic.md.
 
 `chain` runs both, and fails where they differ.
 """

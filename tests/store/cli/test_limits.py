@@ -1,4 +1,4 @@
-"""Limits of the machine are told as such, with what to do."""
+"""Errors at a limit of the machine name the limit and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as users meet it, with commands of a distribution that exists for these tests only."""
+"""The command line as users see it, with commands of a package that exists only for these tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Closed, full and narrow standard streams: the message is lost, the work is not, and the exit status says so."""
+"""Standard streams that are closed, full or of a narrow encoding: text is lost, the work continues, and the exit status reports it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digest and check, against an implementation with struct.pack that can be compared with docs/format.md by eye."""
+"""Digest and check equal those of a simple implementation with struct.pack, which follows docs/format.md step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns: which there are, with which dtypes, and what the format demands of their content."""
+"""Columns: their names and dtypes, and the rules of the format for their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zarr reads what is encoded directly, in nearly all cases its own bytes; damage never decodes unnoticed."""
+"""Zarr reads objects that are encoded without it, nearly all of which equal its own; damaged ones never decode unnoticed."""
 
 from __future__ import annotations
 

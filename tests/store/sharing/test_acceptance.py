@@ -1,4 +1,4 @@
-"""What a pull can meet in a store that somebody wrote to do harm: refused by name, nothing committed, nothing leaked."""
+"""Pulls from a malicious store: each is rejected with a clear error, and nothing is committed."""
 
 from __future__ import annotations
 

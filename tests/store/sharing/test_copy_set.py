@@ -1,4 +1,4 @@
-"""Copies from store to store: whole, checked on the way, and refused where something is in it."""
+"""Copies from store to store are complete and checked; a destination with other content is an error."""
 
 from __future__ import annotations
 

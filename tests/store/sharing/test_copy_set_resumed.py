@@ -1,4 +1,4 @@
-"""Copies that are interrupted at any instant, and go on."""
+"""Copies that are interrupted at any time and resumed."""
 
 from __future__ import annotations
 

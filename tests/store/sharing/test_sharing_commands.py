@@ -1,4 +1,4 @@
-"""``push``, ``pull``, ``ls`` and ``show`` as commands, in this process."""
+"""The commands ``push``, ``pull``, ``ls`` and ``show``, in this process."""
 
 from __future__ import annotations
 

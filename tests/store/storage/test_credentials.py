@@ -1,4 +1,4 @@
-"""Credentials: from environment and profiles, never in a text."""
+"""Credentials come from the environment and from profiles, and never appear in a message or a document."""
 
 from __future__ import annotations
 

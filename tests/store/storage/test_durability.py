@@ -1,4 +1,4 @@
-"""What a folder survives: a power failure at any moment, a full disk, a quota, a lost mount, no hard links."""
+"""A folder store after a power failure at any time, on a full disk, with a quota, after an unmount, and without hard links."""
 
 from __future__ import annotations
 

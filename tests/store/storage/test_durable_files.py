@@ -1,4 +1,4 @@
-"""Files outside of a store that are replaced as a whole."""
+"""Files outside a store that are replaced as a whole."""
 
 from __future__ import annotations
 

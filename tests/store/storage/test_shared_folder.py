@@ -1,4 +1,4 @@
-"""A folder that several Unix users share: each builds, whatever the umask, and all can read, go on and repair."""
+"""A folder store that several Unix users share: all can build, read, resume and repair, regardless of the umask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects that reach a folder's disk together, and pulls that end at any moment."""
+"""Objects that are fsynced together, and pulls that end at any time."""
 
 from __future__ import annotations
 

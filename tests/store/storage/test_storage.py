@@ -1,4 +1,4 @@
-"""The contract of every storage: one class of tests, run against a folder, memory, and a real S3 server."""
+"""The contract of every storage: the same tests run with a folder, memory, and a real S3 server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing of a store reaches other code but through the trust boundary."""
+"""All content of a store passes through the trust boundary before other code uses it."""
 
 from __future__ import annotations
 

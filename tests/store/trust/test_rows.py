@@ -1,4 +1,4 @@
-"""Rows that a store may hold, sealed and hashed as they should be, and nobody may use."""
+"""Rows with valid hashes that violate the format or the manifest are rejected."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_largest_number_that_is_too_large(forged: Forgery, tmp_path: Path, nam
 @pytest.mark.parametrize(
     ("name", "number", "why"),
     [
-        ("n_bins", 3, "n_bins must be that of the longest fragment"),
+        ("n_bins", 3, "n_bins must be the largest n_bins of the fragments"),
         ("max_index", 2**53 - 1, "max_index must be below n_bins × sites = "),
         ("max_value", 2**32, "max_value must be an integer below 4294967295"),
         ("max_value", 1e300, "max_value must be an integer below 4294967295"),

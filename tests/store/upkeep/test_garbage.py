@@ -1,4 +1,4 @@
-"""gc removes what nobody needs, and nothing else, whoever is at work beside it."""
+"""gc removes unused objects and nothing else, also next to concurrent builders and readers."""
 
 from __future__ import annotations
 

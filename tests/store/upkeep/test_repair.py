@@ -1,4 +1,4 @@
-"""Repair ends in the committed bytes, or says why not; it never makes anything worse."""
+"""Repair restores the committed bytes or reports why it cannot, and never causes damage."""
 
 from __future__ import annotations
 

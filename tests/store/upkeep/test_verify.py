@@ -1,4 +1,4 @@
-"""What each depth of verify finds, and what it costs."""
+"""The findings of each depth of verify, and the objects that it reads."""
 
 from __future__ import annotations
 

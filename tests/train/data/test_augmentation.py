@@ -1,4 +1,4 @@
-"""Augmentation: what it does, and that it is a pure function of sample and epoch."""
+"""Augmentations: their results, which are pure functions of sample and epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches: packed, dense, sparse."""
+"""Batches: packed, dense and sparse."""
 
 from __future__ import annotations
 

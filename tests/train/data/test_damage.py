@@ -1,4 +1,4 @@
-"""Damage in the store is an error in every residence, never a silent batch."""
+"""Damage in the store is an error with every residence, and never a wrong batch."""
 
 from __future__ import annotations
 

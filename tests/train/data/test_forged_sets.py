@@ -1,4 +1,4 @@
-"""What somebody forged ends in an error that names the row, in every residence, and never in a wrong sample."""
+"""Forged sets cause an error that names the row, with every residence, and never a wrong sample."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_no_residence_uses_forged_rows(forged: Forgery, name: str) -> None:
 def test_one_wrong_number_of_the_manifest(forged: Forgery) -> None:
     """A longest sample that is shorter than the fragments say is refused before anything is loaded."""
     forged.change_manifest(lambda one: one.update(n_bins=3))
-    with pytest.raises(DamagedError, match="n_bins must be that of the longest fragment"):
+    with pytest.raises(DamagedError, match="n_bins must be the largest n_bins of the fragments"):
         FeatureLoader(forged.features, 32, residence="host", pad_to=10)
 
 

@@ -1,4 +1,4 @@
-"""Dense batches on the CPU: compiled loops, and memory that is used again only when nobody holds it."""
+"""Dense batches on the CPU: compiled loops, and memory that is reused only after the last reference is gone."""
 
 from __future__ import annotations
 

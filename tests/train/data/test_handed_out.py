@@ -1,4 +1,4 @@
-"""What the position of a loader says: the batches that were handed out, whatever happened to the next one."""
+"""The position of a loader counts the batches that it has yielded, also if the next batch fails."""
 
 from __future__ import annotations
 

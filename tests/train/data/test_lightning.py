@@ -1,4 +1,4 @@
-"""A Lightning Trainer and the loader agree on what an epoch is, also across a stop."""
+"""A Lightning Trainer and the loader have the same epochs, also after an interruption."""
 
 from __future__ import annotations
 

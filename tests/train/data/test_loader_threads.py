@@ -1,4 +1,4 @@
-"""A loader's threads end with the pass that needs them."""
+"""The threads of a loader end with the pass that uses them."""
 
 from __future__ import annotations
 

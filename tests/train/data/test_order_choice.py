@@ -1,4 +1,4 @@
-"""Any order can be finished by a loader of any residence: what is left of an epoch is the same for all of them."""
+"""A loader of any residence can finish an epoch in any order, with the same remaining batches."""
 
 from __future__ import annotations
 

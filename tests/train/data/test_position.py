@@ -1,4 +1,4 @@
-"""Stop anywhere, go on anywhere: exact positions, shares of ranks, and subsets."""
+"""Loaders that stop and resume at any batch: positions, shares of ranks, and subsets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streaming: the same samples in bounded memory, in an order that is a pure function, with errors at the next batch."""
+"""Streaming: the same samples in limited memory, in an order that is a pure function, with errors at the next batch."""
 
 from __future__ import annotations
 
@@ -190,13 +190,15 @@ def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) ->
     """In samples and bytes."""
     with caplog.at_level(logging.INFO, "spikestore"):
         loader = FeatureLoader(many, 64, "stream", shuffle=True, window=512)
-    assert "SSC train: shuffled among 512 samples (49.8 kB) at a time, at most 99.7 kB held" in caplog.text
+    assert (
+        "SSC train: samples are shuffled within a window of 512 samples (49.8 kB); at most 99.7 kB are in memory"
+        in caplog.text
+    )
     assert loader.nbytes < pack(many).nbytes
     with caplog.at_level(logging.INFO, "spikestore"):
         loader = FeatureLoader(many, 16, "stream", shuffle=True, window=64_000)
     assert (
-        f"shuffled among {len(rows_of(loader))} samples (145.9 kB) at a time, at most 145.9 kB held"
-        in caplog.text
+        f"window of {len(rows_of(loader))} samples (145.9 kB); at most 145.9 kB are in memory" in caplog.text
     )
 
 

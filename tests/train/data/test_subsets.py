@@ -1,4 +1,4 @@
-"""Named partitions: kept in the store, opened by name from anywhere, never changed."""
+"""Subsets and named partitions, which are stored, opened by name, and never changed."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_wrong_names_and_parts(copied: FeatureSet) -> None:
     with pytest.raises(SpecError, match="in one part only"):
         keep_partition(copied, "both", {"a": [1, 2], "b": [2, 4]})
     for wrong in ("A", "a/b", ""):
-        with pytest.raises(SpecError, match="1 to 63 of"):
+        with pytest.raises(SpecError, match="1 to 63 characters of"):
             keep_partition(copied, wrong, {"a": [1]})
 
 

@@ -1,4 +1,4 @@
-"""Averages of weights, by torch and by Lightning: states of neurons have the shape of the last batch and are no part of them."""
+"""Averages of weights by torch and by Lightning: they contain no membrane potentials, whose shape depends on the last batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backends: the same network on each; what one trains, another runs."""
+"""Backends: each runs the same network, and a network trained with one runs with another."""
 
 from __future__ import annotations
 

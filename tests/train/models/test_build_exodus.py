@@ -1,4 +1,4 @@
-"""What `make exodus` says where exodus can't be built."""
+"""The messages of `make exodus` if exodus cannot be built."""
 
 from __future__ import annotations
 

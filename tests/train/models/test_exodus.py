@@ -1,4 +1,4 @@
-"""The backend exodus: its own Python code, on a reference of its kernels, against Sinabs.
+"""The backend exodus: its own Python code with a reference of its kernels equals Sinabs.
 
 `make test` fetches that code once (`exodus_source`); $EXODUS_SOURCE may name another place.
 """

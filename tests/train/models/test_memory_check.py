@@ -1,4 +1,4 @@
-"""Networks that can't be, and folders in the way: told with file and field before a set is loaded."""
+"""Networks that cannot be built, and unusable folders: an error names file and field before any set is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks as graphs of NIR: what Sinabs makes of a graph computes what the network computes."""
+"""Networks as NIR graphs: Sinabs' network of such a graph computes the same outputs."""
 
 from __future__ import annotations
 

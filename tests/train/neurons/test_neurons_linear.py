@@ -1,4 +1,4 @@
-"""Linear layers that run together with their neurons: the same results as Sinabs layer by layer, less kept."""
+"""Linear layers that run together with their neurons: the same results as separate layers of Sinabs, with less memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The GPU's kernels against the CPU's: in Triton's interpreter where it is installed, and on a GPU."""
+"""The kernels of the GPU equal those of the CPU: in Triton's interpreter if it is installed, and on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear layers and neurons as one step on a GPU: in Triton's interpreter where it is installed, and on a GPU."""
+"""Linear layers with neurons as one step on a GPU: in Triton's interpreter if it is installed, and on a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be replayed as a CUDA graph, and the reason where something can't."""
+"""Which steps can be replayed as a CUDA graph, and the reasons why others cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels mean the same in training, in going on, and in evaluation, or one line says that they do not."""
+"""Labels have the same meaning in training, resuming and evaluation; otherwise there is a one-line error."""
 
 from __future__ import annotations
 

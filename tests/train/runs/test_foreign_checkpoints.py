@@ -1,4 +1,4 @@
-"""Checkpoints that somebody else made, or edited: each is refused by name before anything is trained on it."""
+"""Checkpoints that are forged or edited: each is rejected with its name before anything is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training steps as CUDA graphs: what is recorded, replayed and left alone; on a GPU, equal to plain steps.
+"""Training steps as CUDA graphs: which steps are recorded and replayed; on a GPU, results equal plain steps.
 
 Without a GPU a recorder stands in for torch's, which has nothing but the two things that a CUDA graph has: what is recorded
 does not run, and what is replayed works on the tensors of the recording.

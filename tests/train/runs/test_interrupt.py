@@ -1,4 +1,4 @@
-"""Ctrl-C while a server is silent: the process ends at once, and leaves nothing."""
+"""Ctrl-C while a server does not respond: the process ends at once, and no other process remains."""
 
 from __future__ import annotations
 

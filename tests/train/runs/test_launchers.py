@@ -1,4 +1,4 @@
-"""Launchers' variables: joined as torchrun's are, or refused by name."""
+"""The variables of launchers: processes meet as with torchrun, or an error names the variable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: equal to Tonic's way, resumable, and telling what goes wrong."""
+"""The training loop: equal to training with Tonic, resumable, with clear errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranks that train together: what they give is what one process gives."""
+"""Ranks that train together have the same results as a single process."""
 
 from __future__ import annotations
 

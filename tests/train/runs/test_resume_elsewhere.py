@@ -1,4 +1,4 @@
-"""A run that goes on with another residence finishes its epoch in the order that it began in; so do those of former versions."""
+"""A run that resumes with another residence finishes its epoch in the original order, also from earlier versions."""
 
 from __future__ import annotations
 

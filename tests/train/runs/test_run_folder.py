@@ -1,4 +1,4 @@
-"""The folder of a run: one writer at a time, and what can't be written is told before anything is loaded."""
+"""The folder of a run: only one process writes, and an unwritable folder is reported before any set is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a checkpoint, or the folder of a run, to a network in one's own script."""
+"""`load_network` returns the network of a checkpoint, or of the folder of a run."""
 
 from __future__ import annotations
 

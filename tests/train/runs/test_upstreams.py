@@ -1,4 +1,4 @@
-"""A run that copies what its store lacks."""
+"""A training run copies the feature sets that its store lacks."""
 
 from __future__ import annotations
 

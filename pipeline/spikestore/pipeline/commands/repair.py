@@ -57,7 +57,7 @@ def repair(
         bool,
         typer.Option(
             "--rewrite",
-            help="Accept other bytes for equal values, and store them; the digest does not change.",
+            help="If equal values encode as other bytes than before, store these; the digest does not change.",
         ),
     ] = False,
     uncommit: Annotated[

@@ -141,7 +141,7 @@ def _application(command: str | None) -> typer.Typer:
             except Exception as error:
                 if command == name:
                     raise
-                text = str(_missing_extra(error, name) or f"Cannot be loaded: {error}")
+                text = str(_missing_extra(error, name) or f"This command cannot be loaded: {error}")
         application.command(name=name, help=text)(function)
     return application
 

@@ -126,7 +126,9 @@ def _rename_if_free(temporary: Path, target: Path) -> bool:
     if number == errno.EEXIST:
         return False
     if number in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
-        raise OSError(errno.EOPNOTSUPP, "neither hard links nor renames that replace nothing")
+        raise OSError(
+            errno.EOPNOTSUPP, "it supports neither hard links nor renames that fail if the name is taken"
+        )
     raise OSError(number, os.strerror(number), str(target))
 
 

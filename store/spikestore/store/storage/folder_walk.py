@@ -81,7 +81,7 @@ def kind_of_mode(mode: int) -> str:
         stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device",
     }
-    return kinds.get(stat.S_IFMT(mode), "something that is no file")
+    return kinds.get(stat.S_IFMT(mode), "a special file")
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

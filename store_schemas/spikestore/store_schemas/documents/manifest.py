@@ -75,7 +75,7 @@ class Manifest(Document):
             classes=self.layout.classes,
             extras=self.layout.extras,
         ):
-            raise ValueError("the layout does not follow from the transform")
+            raise ValueError("the layout contradicts the transform")
         rows = [skipped.row for skipped in self.skipped]
         if rows != sorted(set(rows)) or (rows and rows[-1] >= self.samples):
             raise ValueError("skipped rows must ascend and be below the number of samples")
@@ -87,7 +87,7 @@ class Manifest(Document):
     def _refuse_impossible_numbers(self) -> None:
         """Raise `ValueError` if numbers of the manifest are impossible: readers choose dtypes and memory by them."""
         if self.n_bins != max(row.n_bins for row in self.fragments):
-            raise ValueError("n_bins must be that of the longest fragment")
+            raise ValueError("n_bins must be the largest n_bins of the fragments")
         if self.n_bins > self.transform.max_bins:
             raise ValueError(
                 f"n_bins must be at most max_bins = {self.transform.max_bins}, got {self.n_bins}"

@@ -15,7 +15,9 @@ from spikestore.train.commands.train import DeviceOption, OtherDataOption
 def evaluate(
     checkpoint: Annotated[
         Path,
-        typer.Argument(metavar="CHECKPOINT", help="A checkpoint, or the folder of a run (then its best.pt)."),
+        typer.Argument(
+            metavar="CHECKPOINT", help="A checkpoint, or the folder of a run, whose best.pt is used."
+        ),
     ],
     store: StoreOption = None,
     split: Annotated[str, typer.Option("--split", help="Split to evaluate on.")] = "test",

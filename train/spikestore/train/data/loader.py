@@ -281,7 +281,7 @@ class FeatureLoader(IterableDataset[Batch]):
             for number in range(first, len(self)):
                 if os.getpid() != process:
                     raise UsageError(
-                        "a pass that began before a fork can't continue in the new process: begin another one there"
+                        "a pass over the loader can't continue in a forked process: begin a new pass there"
                     )
                 yield self._take(ahead, number, current)
         finally:
@@ -348,7 +348,9 @@ class FeatureLoader(IterableDataset[Batch]):
         else:
             logger.info("the rest of epoch %d keeps the order with which it began, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
-                logger.info("until then each sample needs a read of 64 samples, which is slow")
+                logger.info(
+                    "until the end of this epoch, reading is slow: the loader reads 64 samples to get one"
+                )
         self._go_to(epoch, batch, order)
 
     def _make(self, order: BatchOrder, epoch: int, first: int, pool: DaemonThreads) -> Iterator[PendingBatch]:

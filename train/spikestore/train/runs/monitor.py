@@ -14,7 +14,7 @@ from spikestore.train.models.networks import forget_states, spiking_layers
 from spikestore.train.neurons.sequential import watch_spikes
 from spikestore.train.runs.ranks import ALONE, Ranks
 
-NOWHERE = "the loss alone"
+NOWHERE = "the loss itself (all outputs are finite)"
 """Returned by `first_not_finite` for a network whose outputs are finite."""
 
 

@@ -99,7 +99,7 @@ def run(
             if start.loader is None and start.position.batch and same_data:
                 began_with(start, config.data.residence)  # raises before anything is loaded
             if start.position.epoch >= config.epochs:
-                logger.info("%s is already trained: %d epochs", folder, start.position.epoch)
+                logger.info("the run in %s is finished: it has all %d epochs", folder, start.position.epoch)
                 return Outcome([], best)
             _same_shape(start, features[config.data.train])
             label = f"{config.data.name}:{config.data.train}"

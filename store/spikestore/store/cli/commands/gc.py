@@ -28,7 +28,7 @@ def gc(
             "--older-than",
             metavar="DAYS",
             min=0,
-            help="Only objects older than this. Below 7, make sure that nobody builds or pushes.",
+            help="Remove only objects that are older. With less than 7 days, make sure that nobody builds or pushes.",
         ),
     ] = 7.0,
     as_json: JsonOption = False,
@@ -50,7 +50,7 @@ def gc(
     age = timedelta(days=older_than if older_than < _MOST_DAYS else _MOST_DAYS)
     findings = find_garbage(storage, unreferenced=unreferenced, age=age)
     for reason in findings.kept:
-        say(visible(f"kept: {reason}"))
+        say(visible(f"kept {reason}"))
     for item in findings.garbage:
         say(
             f"{'would remove' if dry_run else 'removing'} {_KINDS[item.kind]} {item.path}: {plural(item.objects, 'object')}, "
@@ -72,7 +72,7 @@ def gc(
             }
         )
     for item in spared:
-        say(f"kept: {item.path}: another process started to use it")
+        say(f"kept {item.path}: another process started to use it")
     done = findings.garbage if dry_run else removed
     size = sum(item.size for item in done)
     say(

@@ -13,13 +13,18 @@ def init(
     store: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder of the store.")],
     shared: Annotated[
         Literal["group"] | None,
-        typer.Option("--shared", help="Let the folder's group write, whatever the users' umask."),
+        typer.Option(
+            "--shared", help="Give the folder's group write access, regardless of the umask of users."
+        ),
     ] = None,
     group: Annotated[
-        str | None, typer.Option("--group", metavar="NAME", help="Name of the group; by default yours.")
+        str | None,
+        typer.Option(
+            "--group", metavar="NAME", help="Group that shares the store; by default the group of the folder."
+        ),
     ] = None,
     private: Annotated[
-        bool, typer.Option("--private", help="With --shared: only the group may read.")
+        bool, typer.Option("--private", help="With --shared: no user outside the group may read the store.")
     ] = False,
 ) -> None:
     """Create a store in a folder. Without this command, the first build creates it.
@@ -44,10 +49,10 @@ def init(
         if group is not None or private:
             raise UsageError("--group and --private require --shared group")
         storage.make()
-        say(f"{storage.url} is a store")
+        say(f"{storage.url} is ready as a store")
         return
     left = make_shared(storage, group=group, private=private)
-    say(f"{storage.url} is a store that its group shares")
+    say(f"{storage.url} is ready as a store that its group shares")
     if left:
         say(
             f"{len(left)} files or folders belong to other users, who must run this command too; the first is {left[0]}"

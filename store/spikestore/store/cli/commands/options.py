@@ -43,5 +43,5 @@ def open_store(location: str | None, *, must_exist: bool = False) -> Store:
 
     store = Store(default_location() if location is None else location)
     if must_exist and isinstance(store.storage, FolderStorage) and not store.storage.root.exists():
-        raise UnknownNameError(f"no store at {store.storage.url}", path=store.storage.url)
+        raise UnknownNameError(f"no store at {store.storage.url}: check the path", path=store.storage.url)
     return store

@@ -17,7 +17,7 @@ def tag(
     new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
     store: StoreOption = None,
     move: Annotated[
-        bool, typer.Option("--move", "--force", "-f", help="Also if NEW refers to other sets already.")
+        bool, typer.Option("--move", "--force", "-f", help="Move NEW even if it refers to other sets.")
     ] = False,
 ) -> None:
     """Add a second name to feature sets, without copying them.
@@ -29,4 +29,4 @@ def tag(
     """
     opened = open_store(store, must_exist=True)
     ref = opened.tag(name, new, move=move)
-    say(f"{new} is {', '.join(f'{split} {pin.digest[:12]}' for split, pin in ref.splits.items())}")
+    say(f"{new} refers to {', '.join(f'{split} {pin.digest[:12]}' for split, pin in ref.splits.items())}")

@@ -47,7 +47,9 @@ class Downsample(Spec):
         if "target_size" in fields or "sensor_size" in fields:
             target, sensor = fields.pop("target_size", None), fields.pop("sensor_size", None)
             if factor is not None:
-                raise ValueError("spatial_factor excludes target_size and sensor_size: use one or the other")
+                raise ValueError(
+                    "spatial_factor cannot be combined with target_size and sensor_size: remove one of the two"
+                )
             fields["spatial_factor"] = _quotient(target, sensor)
         return fields
 

@@ -109,7 +109,7 @@ class Stream:
         self.window_samples = min(among, len(rows)) if self._shuffle else 1
         self.window_bytes = int(self.window_samples * sample_bytes(features))
         logger.info(
-            "%s: shuffled among %d samples (%s) at a time, at most %s held",
+            "%s: samples are shuffled within a window of %d samples (%s); at most %s are in memory",
             set_label(features),
             self.window_samples,
             size_text(self.window_bytes),

@@ -55,7 +55,7 @@ class Build:
     storage : Storage
         Storage of the set.
     plan : Plan
-        From `join_or_start`.
+        Result of `join_or_start`.
     """
 
     def __init__(self, storage: Storage, plan: Plan) -> None:

@@ -36,8 +36,8 @@ def in_order(
 ) -> Iterator[Result]:
     """Yield the result of `work` for each item, in order; several threads work in parallel.
 
-    After an error, Ctrl-C, or when the caller stops taking results, no new call begins; `stop` is called, and running
-    calls are awaited.
+    If a call fails, the user presses Ctrl-C, or the caller stops taking results, no further call begins, `stop` is called,
+    and this function waits for the running calls.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="spikestore")
     try:

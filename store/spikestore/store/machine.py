@@ -41,7 +41,7 @@ def absolute_path(path: Path | str) -> Path:
     Raises
     ------
     UsageError
-        As `expand_home`.
+        The same errors as those of `expand_home`.
     """
     absolute = expand_home(path).absolute()
     return Path(os.path.realpath(absolute)) if ".." in absolute.parts else absolute

@@ -28,7 +28,7 @@ _PATH = re.compile(r"^partitions/([0-9a-f]{64})/([^/]+)\.json$")
 def store_partition(
     storage: Storage, source_key: str, name: str, samples: int, parts: Mapping[str, Rows]
 ) -> Partition:
-    """Store a partition and return it, also if an equal one exists already.
+    """Store a partition and return it; if an equal one exists, return that.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def partition_names(storage: Storage, source_key: str) -> list[str]:
 def all_partitions(
     storage: Storage, source_key: str | None = None
 ) -> Iterator[tuple[str, str, Partition | StoreError]]:
-    """Yield source key, name, and the document or the error of reading it, for one source or all sources."""
+    """Yield each partition of one source or of all: source key, name, and the document or the error of reading it."""
     for key, name in _listed(storage, "partitions" if source_key is None else f"partitions/{source_key}"):
         try:
             yield key, name, _read(storage, key, name)

@@ -98,7 +98,7 @@ def read_logs(
 
 
 def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = None) -> Ref:
-    """Add an entry that changes some splits of a name; without a change nothing is written.
+    """Add an entry that changes some splits of a name; if nothing changes, no entry is added.
 
     Other splits are kept if they have the same transform, else removed. `check` is called again after another writer's
     entry, so that it always sees the pins that the update replaces.
@@ -134,7 +134,7 @@ def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Re
     Raises
     ------
     UsageError
-        As `update`; or the name refers to other sets, and `move` is false.
+        The same errors as those of `update`; or the name refers to other sets, and `move` is false.
     """
     _transform(name, pins)
 
@@ -201,7 +201,7 @@ def _transform(name: str, pins: Pins) -> str:
 
 
 def _change(storage: Storage, name: str, change: Callable[[Pins], Pins]) -> Ref:
-    """Put the entry that `change` returns for the newest one, unless both are equal; no splits remove the name."""
+    """Put the entry with the splits that `change` returns, unless they are unchanged; without any split, remove the name."""
     for _ in range(_ATTEMPTS):
         number = _last(storage, name)
         old = _entry(storage, name, number)

@@ -74,7 +74,8 @@ class Store:
     def select(self, text: str) -> Selection:
         """Return the sets that ``NAME``, ``NAME:SPLIT``, a key or its beginning selects, without opening them.
 
-        The beginning of a key has at least 4 digits: ``TRANSFORM/SOURCE``, or one of the two if it is unambiguous.
+        A key is written as ``TRANSFORM/SOURCE``, and each of the two may be shortened to its first digits, at least 4. One of
+        the two is enough if only one set has it.
 
         Raises
         ------

@@ -53,7 +53,7 @@ def build_part(
     Raises
     ------
     UsageError, SourceError, StoreError
-        As `spikestore.pipeline.preprocess`.
+        The same errors as those of `spikestore.pipeline.preprocess`.
     """
     number, of = part
     classes = {split: features.classes for split, features in existing.items()}

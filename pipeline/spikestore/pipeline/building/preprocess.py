@@ -181,7 +181,7 @@ def build_sets(
     Raises
     ------
     UsageError, SourceError, StoreError
-        As `preprocess`.
+        The same errors as those of `preprocess`.
     """
     resolution = resolve(requested, store, Upstreams(options.upstreams), progress=options.copy_progress)
     resolution.refuse_unavailable()

@@ -172,7 +172,7 @@ class DaskScheduler:
                 self._client.cancel(futures)
 
     def _finished(self, futures: list[Any]) -> Iterator[Any]:
-        """Yield futures as they finish; raise if all workers are lost, where Dask itself waits for ever."""
+        """Yield futures as they finish; raise an error if all workers are lost, because Dask itself would wait for ever."""
         import distributed
 
         finished = distributed.as_completed(futures, loop=self._client.loop)

@@ -140,7 +140,7 @@ class OpenedRecipe:
     Attributes
     ----------
     recipe : Recipe
-        What to build.
+        The recipe.
     path : Path or None
         The file; None for a recipe created in Python.
     data : str, Path or None

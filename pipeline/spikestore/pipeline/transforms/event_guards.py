@@ -109,12 +109,12 @@ def widen(events: Events, *, name: str, has_y: bool) -> Events:
 def put_in_order(
     events: Events, *, name: str, sort: bool = False
 ) -> tuple[Events, npt.NDArray[np.int64] | None]:
-    """Return events in the order of time; raise if times are not finite, or not sorted and `sort` is False.
+    """Return events in the order of time; raise an error if times are not finite, or if they are unsorted and `sort` is false.
 
     Parameters
     ----------
     events : structured array, shape (n_events,)
-        As `widen` returns them.
+        Result of `widen`.
     name : str
         Name of the recording in messages.
     sort : bool

@@ -1,4 +1,4 @@
-"""Counts of events in cells (bin, polarity, y, x), from dense frames or directly from events."""
+"""Functions that count the events of each cell (bin, polarity, y, x), from dense frames or directly from events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 2**22
 
 
 def count_covered(starts: Ints, ends: Ints, n_events: int) -> int:
-    """Return the number of events that are in at least one range [start, end)."""
+    """Return the number of events that are in at least one bin, given the ranges [start, end) of all bins."""
     change = np.bincount(starts, minlength=n_events + 1) - np.bincount(ends, minlength=n_events + 1)
     return int(np.count_nonzero(np.cumsum(change)[:n_events]))
 

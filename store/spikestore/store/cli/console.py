@@ -45,7 +45,7 @@ def say(text: str) -> None:
 
 
 def visible(line: str) -> str:
-    """Return a line with escapes for control characters: anybody may have written the names in a store."""
+    """Return a line with escapes instead of control characters, which names in a malicious store may contain."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 

@@ -50,7 +50,7 @@ def block_checks(
     layout : Layout
         Order of the columns.
     seed : int
-        From `check_seed`.
+        Result of `check_seed`.
     first_block : int
         Number of the first block in the whole set.
 

@@ -1,4 +1,4 @@
-"""Limits of memory that a feature set may request; anybody may have written it."""
+"""Limits of the memory that reading a feature set may take, because a malicious set may request any amount."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _ASSUMED_MEMORY = 2**40
 def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     """Raise `DamagedError` if a fragment would decode to more than this machine's memory.
 
-    A chunk of zeros takes a few bytes whatever its decoded size, so only such a limit rejects malicious sets. Fragments
-    are planned for 256 MB.
+    A few stored bytes can decode to a chunk of any size, so only such a limit rejects malicious sets. Fragments are planned
+    for 256 MB.
     """
     row, layout = manifest.fragments[fragment], manifest.layout
     sizes = {name: layout.dtype(name).itemsize for name, _ in layout.columns}
@@ -43,7 +43,7 @@ def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
 def refuse_giant_set(manifest: Manifest) -> None:
     """Raise `DamagedError` if a fragment of a set would decode to more than this machine's memory.
 
-    For callers that allocate memory by the number of rows: all fragments have equally many, and the manifest lists each.
+    For callers that allocate memory by the number of rows.
     """
     counts = [row.nnz for row in manifest.fragments]
     refuse_giant_fragment(manifest, counts.index(max(counts)))

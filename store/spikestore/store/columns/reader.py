@@ -1,7 +1,7 @@
 """Reader of a fragment's rows from its stored objects: decoded directly, or by Zarr for other codecs.
 
-Of a shard, the index is read first, then only the chunks that contain the requested rows. Rows are checked against
-checksums only; `FeatureSet` compares them with ``check``. Zarr reads plans with codecs that `shard_codec` lacks.
+The reader first reads the index of a shard, then only the chunks that contain the requested rows. It compares chunks with
+their checksums only; `FeatureSet` compares rows with ``check``. Zarr reads builds whose codecs `shard_codec` does not support.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class DirectReader:
     Parameters
     ----------
     build : Manifest or Plan
-        As in `column_reader`.
+        See `column_reader`.
     packed : dict of str to PackedObject
         Encoding of each column.
     objects : ObjectSource
@@ -235,7 +235,7 @@ class FragmentDecoder:
     Parameters
     ----------
     build : Manifest or Plan
-        As in `column_reader`.
+        See `column_reader`.
     root : mapping
         The build's ``data.zarr/zarr.json``, checked.
     """

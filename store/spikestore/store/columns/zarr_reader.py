@@ -36,7 +36,7 @@ def encode_fragment(
     columns : SampleColumns
         Rows of the fragment, with stored dtypes (`SampleColumns.as_stored`).
     check : uint64 array, shape (blocks of the fragment,)
-        From `digest.block_checks`.
+        Result of `digest.block_checks`.
 
     Returns
     -------

@@ -79,7 +79,7 @@ def copy_named(
         Both are the same store; or the name refers to other sets in the destination, and `move` is false. Nothing is
         copied then.
     StoreError
-        As `copy_set`. Intact splits are copied and kept before the `DamagedError` of another split is raised; the
+        The same errors as those of `copy_set`. Intact splits are copied and kept before the `DamagedError` of another split is raised; the
         name does not change.
     """
     if source.storage.url == destination.storage.url:

@@ -4,7 +4,7 @@ An object is written under a temporary name outside the tree, fsynced, given its
 is taken, and its folder is fsynced (`durable_files`). obstore's local store does not fsync, so this module uses ``os``;
 a process that only reads a folder then runs no Rust threads, so it may fork.
 
-Links that lead out of the folder are not followed: anybody may have written the store.
+Links that lead out of the folder are not followed, because a malicious user may have written the store.
 """
 
 from __future__ import annotations

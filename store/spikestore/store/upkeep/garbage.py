@@ -6,7 +6,8 @@ There are no locks, so the order of steps protects other processes (docs/integri
   Its root zarr.json is deleted first, without which no builder considers the build complete; then the manifest is
   checked again, and the rest is deleted only if there is still none.
 - Of a feature set, the manifest is deleted first. Then names are read again: if one refers to the set meanwhile, the
-  manifest is restored. A writer of a name checks the manifest afterwards, so one of the two notices the other.
+  manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
+  the other.
 - At the end the manifest is checked once more: a builder or a push that had listed all objects before may have put it.
   If objects are missing, it is deleted again, so that a set is complete or absent.
 """
@@ -175,7 +176,7 @@ def collect(
     storage : Storage
         The store.
     garbage : iterable of Garbage
-        From `find_garbage`.
+        Result of `find_garbage`.
     age, now : timedelta, datetime
         As in `find_garbage`; every age is checked again.
     progress : callable, optional

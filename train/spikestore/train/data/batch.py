@@ -48,7 +48,7 @@ class SparseBatch:
     index, value : Tensor, shape (non-zeros,)
         As in `PackedColumns`; unsigned 16 and 32 bit columns as signed views.
     offsets : int64 Tensor, shape (batch + 1,)
-        Where each sample starts in ``index``, and the end.
+        Start of each sample in ``index``, and the end of the last sample.
     lengths, labels, samples : int64 Tensors, shape (batch,)
         Time bins, class numbers, rows in the feature set.
     sites : tuple of int

@@ -51,7 +51,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     progress : callable, optional
         Called during loading as ``progress(samples_done, samples_total, label)``.
     max_frame_bytes : int, optional
-        Bytes that the frames of an item may take; 4 GiB by default, or half of this machine's memory where that is less.
+        Limit of the frames of an item in bytes; by default 4 GiB, or half of this machine's memory if that is less.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         `rows` has numbers that are not rows of the set, has duplicates, or leaves no sample; a transform is not
         callable; or an argument belongs to torch's DataLoader.
     DamagedError
-        Stored data differ from what was committed; the message names the object.
+        Stored data differ from the committed data; the message names the object.
 
     Examples
     --------

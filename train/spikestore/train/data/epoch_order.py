@@ -101,7 +101,7 @@ class SlicedOrder:
     name : str
         Identifies the order.
     rows_of : callable
-        Returns all rows of an epoch in order: from int to int64 array, shape (samples,).
+        Called with the number of an epoch; returns all its rows in order: int64 array, shape (samples,).
     scattered : bool
         Whether neighbours in this order may be anywhere in the set.
     """

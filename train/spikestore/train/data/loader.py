@@ -98,8 +98,8 @@ class FeatureLoader(IterableDataset[Batch]):
     reuse : bool
         False allocates fresh memory for each batch, for code that keeps raw addresses of it.
     max_frame_bytes : int, optional
-        Bytes that the dense frames of a batch may take: a row can ask for any amount. 4 GiB by default, or half of this
-        machine's memory where that is less.
+        Limit of the dense frames of a batch in bytes, because a row can have frames of any size; by default 4 GiB, or half of this
+        machine's memory if that is less.
     progress : callable, optional
         Called during loading as ``progress(samples_done, samples_total, label)``.
 
@@ -109,7 +109,7 @@ class FeatureLoader(IterableDataset[Batch]):
         A parameter is invalid, or belongs to torch's DataLoader and has no meaning here; or the set does not fit into
         memory, and the message has an estimate.
     DamagedError
-        Stored data differ from what was committed; the message names the object.
+        Stored data differ from the committed data; the message names the object.
 
     Examples
     --------

@@ -29,7 +29,7 @@ class OrderChoice:
     samples : EpochSamples
         Rows in use, and the seed.
     shuffle, window
-        As for `FeatureLoader`.
+        See `FeatureLoader`.
     weights : float64 array, shape (samples,), optional
         Draw with replacement, in proportion to these.
     """

@@ -38,7 +38,7 @@ class PackedColumns:
     value : uint8, uint16, uint32 or float32 array, shape (non-zeros,)
         Values of the non-zeros.
     offsets : int64 array, shape (samples + 1,)
-        Where each sample starts in ``index``, and the end.
+        Start of each sample in ``index``, and the end of the last sample.
     n_bins : int32 array, shape (samples,)
         Time bins.
     label : int64 array, shape (samples,)
@@ -160,7 +160,7 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     Raises
     ------
     DamagedError
-        Stored data differ from what was committed; the message names the object.
+        Stored data differ from the committed data; the message names the object.
     UsageError
         Every row was skipped, or the set is larger than this machine's memory.
     """

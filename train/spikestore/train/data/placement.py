@@ -23,7 +23,7 @@ _SHARE = 0.8
 """Share of the free memory that a set may take; the rest is for batches and the network."""
 
 _ASSUMED_FREE = 4 * 2**30
-"""Bytes assumed to be free where the system does not report it."""
+"""Free memory in bytes that is assumed if the system does not report it."""
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -80,7 +80,7 @@ def try_device(device: torch.device) -> None:
 
 
 def choose_residence(features: FeatureSet, residence: Residence, device: torch.device) -> Chosen:
-    """Return where to hold the columns of a set, from an estimate before anything is loaded.
+    """Return the residence of a set's columns, chosen by their estimated size before they are loaded.
 
     ``auto`` takes the device if it is a GPU and the set fits there, else the host if it fits there, else ``stream``;
     the log has the choice.

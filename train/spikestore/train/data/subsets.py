@@ -54,7 +54,7 @@ def rows_where(
     UsageError
         The column does not exist, or no row has any of the values.
     DamagedError
-        Stored data differ from what was committed.
+        Stored data differ from the committed data.
 
     Examples
     --------

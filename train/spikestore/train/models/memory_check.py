@@ -23,9 +23,9 @@ def fitting_network(
     Parameters
     ----------
     spec : NetworkSpec
-        What to build.
+        Layers and parameters of the network.
     shape : dict of str to int
-        From `network_shape`.
+        Result of `network_shape`.
     device : torch.device
         Device of the network.
     origin : str

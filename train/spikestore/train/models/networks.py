@@ -89,7 +89,7 @@ def build_network(
     Returns
     -------
     nn.Sequential
-        From frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes). Layers
+        Maps frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes). Layers
         are named ``conv1``, ``iaf1``, ``pool1`` …, ``flatten``, ``linear1``, ``iaf1`` …, ``readout``; linear layers
         continue the numbers of convolutions.
 
@@ -198,7 +198,7 @@ def spiking_layers(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def _state_names(layer: nn.Module) -> list[str]:
-    """Return the names of a layer's membrane states; those of Sinabs' layers are their buffers."""
+    """Return the names of a layer's membrane states; Sinabs' layers hold them as buffers."""
     return ["v_mem"] if isinstance(layer, IAF) else [name for name, _ in layer.named_buffers(recurse=False)]
 
 

@@ -113,7 +113,7 @@ class TrainingStep:
     Parameters
     ----------
     network, optimiser, clip_norm, arithmetic, ranks
-        As for `training_step`, the same in every step.
+        See `training_step`; the same objects in every step.
     cuda_graphs : "auto" or bool
         Whether to replay: where possible, always, or never.
 

@@ -70,7 +70,7 @@ def load_network(
     Returns
     -------
     TrainedNetwork
-        From frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes); in ``eval()``
+        Maps frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes); it is in ``eval()``
         mode. The class of a sample is that of the largest output summed over time. Membrane potentials persist between
         calls: call `forget_states` before each batch.
 

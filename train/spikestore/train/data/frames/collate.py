@@ -88,9 +88,9 @@ class Assembly:
         Parameters
         ----------
         samples : SamplePointers or SparseBatch
-            In host memory, or already on the device.
+            The samples, in host memory or already on the device.
         epoch : int
-            For the augmentation.
+            Epoch, on which the augmentation depends.
         pool : Executor, optional
             Threads that do the work.
 

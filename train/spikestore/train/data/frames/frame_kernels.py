@@ -126,7 +126,7 @@ def gather(
     room : int64 array, shape (batch,)
         Elements from a sample's addresses to the end of the arrays that hold it.
     offsets : int64 array, shape (batch + 1,)
-        Where each sample is written, and the end.
+        Position at which each sample is written, and the end of the last sample.
     index, value : arrays, shape (non-zeros,)
         Filled by the call; of the dtypes of the samples.
     first, last : int

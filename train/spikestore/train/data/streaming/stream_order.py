@@ -64,7 +64,7 @@ class RunCut:
 
     @property
     def name(self) -> str:
-        """Identifies the order: together with set and subset, all that the order depends on (`named_runs`)."""
+        """Name of the order; together with the set and the subset it determines the order (see `named_runs`)."""
         return f"delayed {self.run_rows}x{self.lanes}x{self.together} of {self.fragment_samples}"
 
 
@@ -126,7 +126,7 @@ def named_runs(samples: int, fragment_samples: int, rows: _Int64s, name: str) ->
     rows : int64 array
         Rows in use, ascending.
     name : str
-        From `RunCut.name`.
+        A value of `RunCut.name`.
     """
     numbers = _NAME.fullmatch(name)
     if numbers is None:
@@ -171,7 +171,7 @@ def lane_order(cut: RunCut, samples: EpochSamples, epoch: int) -> LaneOrder:
 
 
 def _delays(cut: RunCut, mean: float) -> npt.NDArray[np.float64]:
-    """Return the delay of each lane in samples, shape (lanes,): evenly spread over all lanes, and over those of each rank."""
+    """Return the delay of each lane in samples, shape (lanes,); delays are spread evenly over the lanes of each rank."""
     turns = np.arange(cut.lanes) * _GOLDEN % 1  # any part of this sequence is spread about evenly
     return np.asarray(turns * min(cut.run_rows / 2, mean / 4), np.float64)
 

@@ -35,7 +35,7 @@ from spikestore.train.data.streaming.stream_order import (
 logger = logging.getLogger(__name__)
 
 _WAITING = 8
-"""Extra threads for a bucket, where reads mostly wait."""
+"""Number of additional threads if the store is a bucket, because its reads mostly wait."""
 
 _Int64s = npt.NDArray[np.int64]
 

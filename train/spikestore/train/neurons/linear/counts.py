@@ -17,9 +17,9 @@ class Counts(NamedTuple):
     Attributes
     ----------
     packed : Tensor
-        Uint8.
+        The counts, uint8.
     density : float
-        Share of non-zeros.
+        Share of counts that are not 0.
     """
 
     packed: Tensor

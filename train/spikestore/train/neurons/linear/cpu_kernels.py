@@ -170,7 +170,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     Parameters
     ----------
     bounded, to_zero, by_width : bool
-        As for `backward_task`.
+        See `backward_task`.
 
     Returns
     -------

@@ -160,7 +160,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     SourceNotFoundError
         The file does not exist.
     DamagedError
-        The file is no checkpoint, is damaged, or holds values that no run has; the message names it.
+        The file is not a checkpoint, is damaged, or contains impossible values; the message names the file.
     NewerFormatError
         A newer version of spikestore wrote it.
     """

@@ -145,7 +145,7 @@ def test_help_lists_commands_with_their_first_line(
     assert err == []
     assert "Greet somebody." in lines["fake-greet"]
     assert "needs the extra 'pipeline'" in lines["fake-extra"]
-    assert "Cannot be loaded: No module named 'surely_no_such_module'" in lines["fake-broken"]
+    assert "This command cannot be loaded: No module named 'surely_no_such_module'" in lines["fake-broken"]
 
 
 def test_help_of_a_command_keeps_its_example_as_written(

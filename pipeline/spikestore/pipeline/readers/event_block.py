@@ -1,4 +1,4 @@
-"""A block of recordings from a reader: whole columns instead of structured arrays."""
+"""A block of recordings that a reader returns: columns instead of structured arrays."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from spikestore.store_schemas.errors import RecordingError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventBlock:
-    """Consecutive recordings in columns.
+    """Consecutive recordings as columns of their events.
 
     Attributes
     ----------
     first_row : int
         Row of the first recording in the source.
     offsets : int64 array, shape (recordings + 1,)
-        Where each recording's events start in the columns, and the end.
+        Start of each recording's events in the columns, and the end of the last recording.
     t : array, shape (events,)
         Time stamps: integers or floats in µs; or, with `time_table`, uint16 codes.
     time_table : int64 array, shape (65536,), or None
-        Time in µs of each code. Files with float16 times hold one of 65,536 values: their bit patterns are the
-        codes. Entries of codes that are no legal time are `NO_TIME`.
+        Time in µs of each code, for files with float16 times, whose bit patterns are the codes. The entry is `NO_TIME`
+        if a code is not a valid time.
     x : integer array, shape (events,)
-        Coordinates.
+        Coordinates x.
     y : integer array, shape (events,), or None
-        Coordinates, where the sensor has them.
+        Coordinates y; None if the sensor has none.
     p : integer or bool array, shape (events,), or None
         Polarities; None if all are 1.
     labels : int64 array, shape (recordings,)
         Class numbers.
     extras : mapping of str to int64 array, shape (recordings,) each
-        Further columns that the reader knows, such as ``speaker``.
+        Optional columns of the reader, such as ``speaker``.
     errors : mapping of int to RecordingError
-        What is wrong with ill-formed recordings, by row; their events may be missing here.
+        Errors of invalid recordings, by row; the events of these recordings may be missing here.
     """
 
     first_row: int
@@ -57,4 +57,4 @@ class EventBlock:
 
 
 NO_TIME = np.iinfo(np.int64).min
-"""Entry of a time table whose code is no legal time: NaN, infinite, or too large."""
+"""Entry of a time table for a code that is not a valid time: NaN, infinite, or too large."""

@@ -1,4 +1,4 @@
-"""A recording as read, and the sample computed from it."""
+"""A recording, and the sample that is computed from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Events = npt.NDArray[np.void]
-"""Events as Tonic has them: structured array with fields ``t`` (µs), ``x``, optional ``y``, ``p``; shape (n_events,)."""
+"""Events as in Tonic: a structured array with the fields ``t`` (µs), ``x``, optional ``y``, ``p``; shape (n_events,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,13 @@ class Recording:
     Attributes
     ----------
     row : int
-        Its place in the source's order, from 0.
+        Number of the recording in the order of the source, from 0.
     events : structured array, shape (n_events,)
         Fields ``t`` in µs, ``x``, optional ``y``, ``p``.
     label : int
         Class number.
     extras : mapping of str to int
-        Further columns that the reader knows, such as ``speaker``.
+        Values of the reader's optional columns, such as ``speaker``.
     """
 
     row: int
@@ -41,13 +41,13 @@ class Sample:
     Attributes
     ----------
     index : int64 array, shape (nnz,)
-        Places of the non-zeros, linearised row-major over (time bin, polarity, y, x), strictly increasing.
+        Linear indices of the non-zeros, row-major over (time bin, polarity, y, x), strictly increasing.
     value : int64 array, shape (nnz,)
-        Their counts, each at least 1.
+        Counts of the non-zeros, each at least 1.
     n_bins : int
         Number of time bins.
     n_events, n_cropped, n_dropped : int
-        Events as read; removed before framing; in no time bin.
+        Number of events that were read, were cropped, and are in no time bin.
     """
 
     index: npt.NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Files of one split below a data set's folder: with fixed names, or as a tree with one file per recording."""
+"""Files of one split in a data set's folder: files with fixed names, or a tree of folders with one file per recording."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ARCHIVES = (".zip", ".gz")
 
 
 class SplitFiles(Protocol):
-    """The files of one split; ``str()`` returns their names for messages."""
+    """Protocol of the files of one split; ``str()`` returns their names for messages."""
 
     def find(self, root: Path) -> list[str]:
-        """Return all files of the split below a folder, relative with ``/``, sorted; none unless all are there."""
+        """Return the sorted paths of the split's files, relative to `root` with ``/``; an empty list if any is missing."""
 
     def present(self, root: Path) -> list[Path]:
-        """Return a few existing paths of the split, for messages."""
+        """Return some existing paths of the split, for messages."""
 
     def archives(self, root: Path) -> list[Path]:
         """Return downloaded archives that must be unpacked."""
@@ -28,12 +28,12 @@ class SplitFiles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NamedFiles:
-    """Files with fixed names.
+    """A split whose files have fixed names.
 
     Attributes
     ----------
     names : tuple of str
-        Relative to the dataset's folder, sorted.
+        Paths relative to the data set's folder, sorted.
     """
 
     names: tuple[str, ...]
@@ -42,7 +42,7 @@ class NamedFiles:
         return " and ".join(self.names)
 
     def find(self, root: Path) -> list[str]:
-        """Return the names if all files are there, else none."""
+        """Return the names if all files exist, else an empty list."""
         return list(self.names) if all((root / name).is_file() for name in self.names) else []
 
     def present(self, root: Path) -> list[Path]:
@@ -50,29 +50,29 @@ class NamedFiles:
         return [root / name for name in self.names if (root / name).is_file()]
 
     def archives(self, root: Path) -> list[Path]:
-        """Return what to unpack. Tonic wants a ``.zip`` beside each file, an empty one will do: no archive."""
+        """Return archives to unpack. An empty ``.zip`` is not counted: users create it because Tonic requires a ``.zip``."""
         return _with_content(root / f"{name}{ending}" for name in self.names for ending in _ARCHIVES)
 
 
 @dataclass(frozen=True, slots=True)
 class FileTree:
-    """All files of one suffix in the sub-folders of a folder, one per recording.
+    """A split with one file per recording: all files with one suffix in the sub-folders of a folder.
 
-    Files in the folder itself are none of them, nor is anything whose name starts with a dot: archives that were
-    packed on a Mac leave files such as ``._0.npy`` behind.
+    Files in the folder itself do not count. Names that start with a dot do not count either: archives that were packed on a
+    Mac contain files such as ``._0.npy``.
 
     Attributes
     ----------
     folder : str
-        Its name in the dataset's folder, such as ``Train`` or ``DVS-Lip/train``; empty for that folder itself.
+        Path in the data set's folder, such as ``Train`` or ``DVS-Lip/train``; empty for the data set's folder itself.
     suffix : str
-        How the files' names end.
+        Suffix of the file names.
     downloads : tuple of str
-        What the archive that holds them may be called.
+        Possible names of the archive that contains the files.
     folders : tuple of str
-        Sub-folders that must hold a file each, such as one for each class.
+        Sub-folders of which each must have a file, such as one for each class.
     sign : str
-        Pattern of files below `folder` that show that this data set is there; by default any in a sub-folder.
+        Pattern of files below `folder` by which the data set is detected; by default any file in a sub-folder.
     """
 
     folder: str
@@ -86,14 +86,14 @@ class FileTree:
         return f"{self.folder}/{below}" if self.folder else below
 
     def find(self, root: Path) -> list[str]:
-        """Return the names of all files.
+        """Return the sorted paths of all files.
 
         Raises
         ------
         SourceNotFoundError
-            One of `folders` has no file: the archive was unpacked in part.
+            One of `folders` has no file, because the archive was not unpacked completely.
         SourceError
-            A folder can't be listed.
+            A folder cannot be listed.
         """
         top = root / self.folder
         names = sorted(self._names(top)) if top.is_dir() else []
@@ -122,13 +122,13 @@ class FileTree:
         return names
 
     def present(self, root: Path) -> list[Path]:
-        """Return the folder if there is a file below it."""
+        """Return the folder if it contains a file of the data set."""
         top = root / self.folder
         sign = self.sign or f"*/**/*{self.suffix}"
         return [top] if top.is_dir() and next(top.glob(sign), None) is not None else []
 
     def archives(self, root: Path) -> list[Path]:
-        """Return the download, where it lies."""
+        """Return the downloaded archives that exist."""
         return _with_content(root / name for name in self.downloads)
 
 
@@ -137,7 +137,7 @@ def _with_content(paths: Iterable[Path]) -> list[Path]:
 
 
 def _not_listed(error: OSError) -> NoReturn:
-    # Without this os.walk leaves out, without a word, what it can't list.
+    # By default, os.walk silently leaves out folders that it cannot list.
     raise SourceError(
         f"the folder {error.filename} can't be listed: {error.strerror}", path=str(error.filename)
     ) from error

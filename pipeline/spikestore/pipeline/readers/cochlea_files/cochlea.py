@@ -1,6 +1,6 @@
 """Reader of the silicon-cochlea files of Spiking Speech Commands (SSC) and Spiking Heidelberg Digits (SHD).
 
-One HDF5 file a split:
+Each split is one HDF5 file:
 
 ======================  =========================  ==========================================
 dataset                 type, shape                content
@@ -12,10 +12,9 @@ dataset                 type, shape                content
 ``extra/speaker``       integer, (n,), optional    speaker numbers
 ======================  =========================  ==========================================
 
-Events are those of `tonic.datasets.SSC`, bit for bit: seconds are widened to float64, multiplied by 10^6 and
-truncated to int64 µs. Wider floating-point times are read in the same way. What a whole file gets wrong is a
-`LayoutError`, also where no recording of a block can be read; what one recording gets wrong is a `RecordingError` in its
-place.
+Events equal those of `tonic.datasets.SSC` bit for bit: seconds are converted to float64, multiplied by 10^6 and truncated to
+int64 µs. Other floating-point times are read in the same way. A fault of the whole file, or of all recordings of a block, is a
+`LayoutError`; a fault of one recording is a `RecordingError`, which is returned in place of the recording.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ if TYPE_CHECKING:
     from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
 
 EVENT = np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)])
-"""Tonic's dtype for these datasets; ``t`` in µs."""
+"""Tonic's dtype of the events of these data sets; ``t`` is in µs."""
 
 
 class CochleaReader(ClosesBehind):
-    """The recordings of one SSC or SHD file; a `spikestore.pipeline.readers.reader.Reader`.
+    """Reader of one SSC or SHD file; implements `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters
     ----------
@@ -59,14 +58,14 @@ class CochleaReader(ClosesBehind):
     classes : tuple of str
         Class names.
     extras : tuple of str
-        ``("speaker",)`` where the file has speakers, else empty.
+        ``("speaker",)`` if the file has speakers, else empty.
 
     Raises
     ------
     SourceNotFoundError
-        There is no such file.
+        The file does not exist.
     LayoutError
-        The file is not HDF5, truncated, without recordings, or in another layout.
+        The file is not HDF5, is truncated, has no recordings, or has another layout.
     """
 
     name = "cochlea-hdf5"
@@ -116,7 +115,7 @@ class CochleaReader(ClosesBehind):
         return self._count
 
     def name_of(self, row: int) -> str:
-        """Return the file's name and the row."""
+        """Return the name of a recording in messages: the file's name and the row."""
         return f"{self._path.name}: recording {row}"
 
     def n_events(self) -> npt.NDArray[np.int64]:
@@ -125,7 +124,7 @@ class CochleaReader(ClosesBehind):
             lengths = vlen_lengths(self._units, self._count)
         except HDF5_ERRORS as error:
             self._damaged(error)
-        # A length that can't be would otherwise make a plan of absurd size.
+        # Impossible lengths are rejected, because they would result in a plan of absurd size.
         impossible = np.flatnonzero(lengths > self._watched.size)
         if len(impossible):
             row = int(impossible[0])
@@ -142,15 +141,15 @@ class CochleaReader(ClosesBehind):
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
         if self._heap is None:
-            # Here, because it loads numba, half a second that planning can do without; and not where errors are
-            # taken for damage of the file.
+            # Imported here, because importing numba takes half a second, which planning does not need; and outside of the
+            # code that takes errors for damage of the file.
             from spikestore.pipeline.readers.cochlea_files.heap_kernels import compile_kernels
 
             compile_kernels()
         if not 0 <= start <= stop <= self._count:
             raise IndexError(f"rows {start} to {stop} of {self._count} recordings")
-        # HDF5 reads zeros, without a word, where a file ends earlier than it did when it was opened; some zeros
-        # it reads for ever. So look before and after.
+        # If a file was truncated after it was opened, HDF5 silently reads zeros, and some zeros make it read for ever.
+        # Therefore the file is checked before and after.
         self._watched.check()
         unreadable: dict[int, str] = {}
         try:
@@ -172,9 +171,9 @@ class CochleaReader(ClosesBehind):
     def _one_by_one(
         self, start: int, stop: int, error: Exception, unreadable: dict[int, str]
     ) -> list[Sequences]:
-        """Read recordings each by itself after all of them could not be read; say which can't, and why.
+        """Read recordings one by one, after reading all at once has failed; add unreadable ones to `unreadable`.
 
-        Where none that has events can, the file is damaged or truncated, and nothing that follows is worth a look.
+        If no recording with events can be read, the whole file is treated as damaged or truncated.
         """
         rows: list[list[Sequences]] = []
         for row in range(start, stop):

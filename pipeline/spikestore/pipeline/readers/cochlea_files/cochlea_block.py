@@ -1,9 +1,8 @@
-"""From the stored columns of cochlea recordings to an `EventBlock`: times in µs, ill-formed recordings set apart.
+"""Conversion of the stored columns of cochlea recordings to an `EventBlock`, with an error for each invalid recording.
 
-1. Each check looks at the whole block at once; only what fails it is looked at again, row by row.
-2. A row's first problem is the one that is told: lengths, label, times, channels, in this order.
-3. Ill-formed rows lose their events, so that every event that is left is legal: a finite time, a channel of the
-   cochlea.
+1. Each check runs on the whole block at once; only rows that fail are checked again one by one.
+2. The error of a row is its first problem, in the order lengths, label, times, channels.
+3. The events of invalid rows are removed, so every remaining event is valid: its time is finite, and its channel exists.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ Problem = Callable[..., RecordingError]
 """Called as ``(row, problem, **details)``; returns the error of a recording."""
 
 _TOO_LATE = 2.0**63
-"""In µs: beyond int64. No float16 reaches it except infinity; wider types can."""
+"""Times from here on, in µs, exceed int64. A finite float16 is always smaller; other types can be larger."""
 _LARGEST_EXTRA = 2**31 - 1
-"""What the store's columns hold, of both signs: the smallest int32 stands for nothing."""
+"""Largest absolute value that the store's columns can hold; the smallest int32 is reserved."""
 _INFINITY = 0x7C00
-"""Bit pattern of a float16; from here on up to the sign bit, all are infinite or NaN."""
+"""Bit pattern of the float16 infinity; without the sign bit, larger patterns are NaN."""
 
 
 def cochlea_block(
@@ -43,26 +42,26 @@ def cochlea_block(
     problem: Problem,
     unreadable: Mapping[int, str] | None = None,
 ) -> EventBlock:
-    """Return recordings as an `EventBlock`, with the errors of ill-formed ones.
+    """Return recordings as an `EventBlock`, with the errors of invalid ones.
 
     Parameters
     ----------
     first_row : int
         Row of the first recording.
     times : Sequences
-        Seconds, of a floating-point type.
+        Times in s, of a floating-point type. The caller must not change them later.
     units : Sequences
-        Channels, of an integer type; a caller must not write to them later, nor to the times.
+        Channels, of an integer type. The caller must not change them later.
     labels : int64 array, shape (recordings,)
         Class numbers.
     extras : mapping of str to int64 array, shape (recordings,) each
         Further columns.
     n_classes : int
-        Labels lie below it.
+        Number of classes; labels must be smaller.
     problem : callable
-        Makes the errors.
+        Returns the error of a recording.
     unreadable : mapping of int to str, optional
-        Why recordings could not be read, by row; they have no events here.
+        Reason, by row, why a recording could not be read; such recordings have no events here.
     """
     errors: dict[int, RecordingError] = {}
 
@@ -139,7 +138,7 @@ def _outside(units: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _first_in_rows(places: npt.NDArray[np.int64], column: Sequences) -> list[tuple[int, int, int]]:
-    """Return (row of the block, number in its row, place in the column) of the first of `places` in each row."""
+    """Return, for the first of `places` in each row: the row in the block, the event in the row, the place in the column."""
     if not len(places):
         return []
     offsets = column.offsets()

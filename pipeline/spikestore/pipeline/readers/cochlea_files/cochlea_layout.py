@@ -1,4 +1,4 @@
-"""Layout of cochlea files: find the HDF5 datasets, or raise an error that names the fault."""
+"""Layout of cochlea files: functions that return the HDF5 datasets, or raise an error that names the fault."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ DOWNLOAD = "download it again (https://zenkelab.org/datasets/)"
 
 
 class CochleaLayout:
-    """The datasets of one file.
+    """The HDF5 datasets of one file; each method raises a `LayoutError` if its dataset is missing or has another type.
 
     Parameters
     ----------
     path : pathlib.Path
-        Where the file is, for messages.
+        Path of the file, for messages.
     file : h5py.File
         The open file.
     """
@@ -31,23 +31,17 @@ class CochleaLayout:
         self._path, self._file = path, file
 
     def sequences(self, name: str, kinds: str, noun: str) -> Any:
-        """Return a variable-length dataset of one of the `kinds` of NumPy types, called `noun` in messages.
-
-        Raises
-        ------
-        LayoutError
-            There is no such dataset. So for the other methods.
-        """
+        """Return a variable-length dataset whose elements have one of NumPy's dtype `kinds`; messages call them `noun`."""
         requirement = f"variable-length {noun} sequences, little-endian"
         dataset = self._dataset(name, requirement)
         base = h5py.check_vlen_dtype(dataset.dtype)
-        # h5py 3.16 hands out sequences of the other byte order unswapped: wrong numbers, without a word.
+        # h5py 3.16 does not swap the bytes of sequences in the other byte order, and silently returns wrong numbers.
         if base is None or np.dtype(base).kind not in kinds or not np.dtype(base).isnative:
             self.refuse(f"{name} holds {type_text(dataset)}, should hold {requirement}")
         return dataset
 
     def integers(self, name: str) -> npt.NDArray[np.int64]:
-        """Return the values of a dataset of integers, as int64, shape (n,); what is beyond becomes the largest int64."""
+        """Return the values of a dataset of integers: int64, shape (n,); larger values become the largest int64."""
         dataset = self._dataset(name, "integers")
         if dataset.dtype.kind not in "iu":
             self.refuse(f"{name} holds {type_text(dataset)}, should hold integers")

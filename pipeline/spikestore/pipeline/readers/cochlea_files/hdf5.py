@@ -1,4 +1,4 @@
-"""Open HDF5 files, with a clear message for each kind of failure."""
+"""Functions that open HDF5 files, with a clear message for each kind of failure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HDF5_ERRORS = (
 """Exceptions that h5py and NumPy raise on damaged files."""
 
 _OF_WRONG_BYTES = {errno.EINVAL, errno.EFBIG, errno.EOVERFLOW}
-"""Errors of the system that wrong addresses and sizes in a file cause."""
+"""Errors of the operating system that are caused by wrong addresses and sizes in a file."""
 
 _REMEDIES = {
     errno.EACCES: "check its permissions",
@@ -50,7 +50,7 @@ def open_hdf5(path: Path, *, expected: str, remedy: str) -> Any:
     expected : str
         What the file should be, for the error message: "expected HDF5 with …".
     remedy : str
-        How to get a good one, for the error message: "download it again …".
+        How to get an intact file, for the error message: "download it again …".
 
     Returns
     -------
@@ -59,11 +59,11 @@ def open_hdf5(path: Path, *, expected: str, remedy: str) -> Any:
     Raises
     ------
     SourceNotFoundError
-        There is no such file.
+        The file does not exist.
     LayoutError
         The file is empty, compressed, truncated or not HDF5.
     SourceError
-        It can't be read: locked by another process, no permission, too many open files.
+        The system cannot read the file, for example because another process locks it or permission is missing.
     """
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
@@ -94,14 +94,14 @@ def _what_is_wrong(path: Path, error: Exception, expected: str, remedy: str) -> 
 
 
 def fault_of_system(path: Path, error: Exception) -> SourceError | None:
-    """Return the error for a file that the system cannot read; None if the contents are wrong.
+    """Return the error for a file that the operating system cannot read; None if the fault is in the file's content.
 
     Parameters
     ----------
     path : pathlib.Path
         The file.
     error : Exception
-        Raised by h5py or by Python's own reading.
+        Error of h5py, or of Python's own reading.
     """
     number = _error_number(error)
     if number is None or number in _OF_WRONG_BYTES:
@@ -121,7 +121,7 @@ def fault_of_system(path: Path, error: Exception) -> SourceError | None:
 
 
 def _error_number(error: Exception) -> int | None:
-    """Return the errno of an error; h5py states some only in the message."""
+    """Return the errno of an error, or None; h5py puts some numbers into the message only."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
     match = re.search(r"errno = ([1-9][0-9]*)", str(error))
@@ -129,7 +129,7 @@ def _error_number(error: Exception) -> int | None:
 
 
 def type_text(dataset: Any) -> str:
-    """Return the type of a dataset's elements in words."""
+    """Return a text with the type of a dataset's elements, for messages."""
     base = h5py.check_vlen_dtype(dataset.dtype)
     return str(dataset.dtype) if base is None else f"variable-length {np.dtype(base)}"
 

@@ -1,13 +1,13 @@
-"""Compiled loop over HDF5 global heap collections: find objects by number, check them, copy their bytes.
+"""Compiled loop over the global heap collections of an HDF5 file: it finds objects by number, checks and copies them.
 
-A collection, all integers little-endian (HDF5 file format, "Global Heap"): ``GCOL``, version (1 byte), 3 reserved,
-size of the whole (8); then objects: number (2), references (2), reserved (4), size of the data (8), data padded
-to 8. Object 0 is free space, its size includes its head; fewer than 16 bytes at the end are free space as well.
+A collection has this layout (HDF5 file format, "Global Heap"), with little-endian integers: ``GCOL``, version (1 byte), 3
+reserved bytes, size of the collection (8 bytes); then its objects: number (2), references (2), reserved (4), size of the
+data (8), data padded to a multiple of 8. Object 0 is free space, and its size includes its head. Fewer than 16 bytes at the
+end are free space too.
 
-Collections are walked to their end, because HDF5 takes the last object of a number. More strictly than by HDF5,
-an object beyond the end is damage, and so is free space without a size, on which HDF5 2.0 never ends; as by HDF5
-2.0, free space in two places or of a size that is not a multiple of 8.
-No byte is read that was not seen to lie in the window.
+A collection is read to its end, because HDF5 uses the last object with a number. These faults are damage: an object beyond
+the end of the collection; free space of size 0, on which HDF5 2.0 loops for ever; free space in two places; and free space
+whose size is not a multiple of 8. HDF5 itself accepts the first two. No byte outside the window is read.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ import numpy.typing as npt
 from spikestore.pipeline.compiled import compiled
 
 DONE, NEED, UNKNOWN, DAMAGED = range(4)
-"""What `copy_objects` says: all copied; more of the file is needed; another version; not as described above."""
+"""Results of `copy_objects`: all objects are copied; more of the file is needed; another version; damage."""
 
 HEAD = 16
-"""Bytes of a collection's head, and of an object's."""
+"""Size of the head of a collection, and of the head of an object, in bytes."""
 
 _SMALLEST = 4096  # HDF5 writes no smaller collection, and refuses one
 NUMBERS = 2**16
-"""Objects are numbered with 16 bits."""
+"""Number of possible object numbers, which have 16 bits."""
 
 Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 
 
 def compile_kernels() -> None:
-    """Compile `copy_objects`, or load its machine code, now: for callers that tell errors of files from all others."""
+    """Compile `copy_objects` or load its machine code, so that later errors come from the file and not from compilation."""
     octets, integers = np.zeros(0, np.uint8), np.zeros(0, np.int64)
     copy_objects(octets, 0, 0, integers, integers, integers, integers, octets, 0, integers, integers)
 
 
 @compiled
 def _size(window: Bytes, at: int) -> Any:
-    """Return 8 bytes as int64: sizes from 2^63 on come out negative."""
+    """Return 8 bytes as int64; sizes from 2^63 on become negative."""
     value = np.int64(0)
     for k in range(8):
         value |= np.int64(window[at + k]) << np.int64(8 * k)
@@ -50,7 +50,7 @@ def _size(window: Bytes, at: int) -> Any:
 
 @compiled
 def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers, walk: int) -> bool:
-    """Record the start of each object of a collection; return False for a collection of another form."""
+    """Write the start of each object of a collection to `where`; return False if the collection is damaged."""
     at, free = start + HEAD, np.int64(0)
     while stop - at >= HEAD:
         number = np.int64(window[at]) | np.int64(window[at + 1]) << np.int64(8)
@@ -84,34 +84,34 @@ def copy_objects(
     seen: Integers,
     where: Integers,
 ) -> tuple[int, int, int]:
-    """Copy objects into a column.
+    """Copy the data of objects into a column, until all are copied or more of the file is needed.
 
     Parameters
     ----------
     window : uint8 array
-        Part of a file.
+        A part of the file.
     origin : int
-        Where in the file it starts.
+        Position of the window in the file.
     end : int
-        Where the file ends.
+        End of the file.
     addresses, numbers, sizes, targets : int64 array, shape (objects,)
-        Address of each object's collection, at least 0, sorted; its number there; its expected bytes, at least 0;
-        where they go in `out`, inside it.
+        For each object: address of its collection (at least 0, sorted), its number in the collection, its expected size (at
+        least 0), and the position of its data in `out`.
     out : uint8 array
-        The column.
+        The column; filled by the call.
     first : int
-        The object to start with.
+        The first object to copy.
     seen, where : int64 array, shape (`NUMBERS`,)
-        Scratch; zeros at first, then as they were left. ``seen[0]`` counts walks.
+        Scratch memory: zeros at the first call, then unchanged from call to call. ``seen[0]`` counts collections.
 
     Returns
     -------
     status : int
         `DONE`, `NEED`, `UNKNOWN` or `DAMAGED`.
     reached : int
-        The object that is not copied yet.
+        The first object that is not copied.
     need : int
-        With `NEED`: bytes from its collection's address on that have to be in the window; else 0.
+        With `NEED`: number of bytes, from the address of the object's collection, that the window must contain; else 0.
     """
     walked = np.int64(-1)
     for i in range(first, len(addresses)):

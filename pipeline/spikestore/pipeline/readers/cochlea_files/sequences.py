@@ -10,26 +10,26 @@ import numpy.typing as npt
 
 
 class Sequences(NamedTuple):
-    """Consecutive sequences of one dataset.
+    """Consecutive sequences of one HDF5 dataset.
 
     Attributes
     ----------
     lengths : int64 array, shape (sequences,)
-        How many values each one has.
+        Number of values of each sequence.
     values : array, shape (sum of lengths,)
-        All of them, one sequence after the other.
+        The values of all sequences, one sequence after the other.
     """
 
     lengths: npt.NDArray[np.int64]
     values: npt.NDArray[Any]
 
     def offsets(self) -> npt.NDArray[np.int64]:
-        """Return the start of each sequence in `values`, and the end: int64, shape (sequences + 1,)."""
+        """Return the start of each sequence in `values`, and the end of the last: int64, shape (sequences + 1,)."""
         return offsets_of(self.lengths)
 
 
 def offsets_of(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the cumulative sums of lengths, from 0: int64, shape (len(lengths) + 1,)."""
+    """Return 0 and the cumulative sums of lengths: int64, shape (len(lengths) + 1,)."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
@@ -47,7 +47,7 @@ def read_sequences(dataset: Any, start: int, stop: int) -> Sequences:
     Parameters
     ----------
     dataset : h5py.Dataset, shape (n,)
-        Of a variable-length type.
+        A dataset of a variable-length type.
     start, stop : int
         Rows, ``0 <= start < stop <= n``.
 
@@ -58,5 +58,5 @@ def read_sequences(dataset: Any, start: int, stop: int) -> Sequences:
     """
     sequences = dataset[start:stop].tolist()
     lengths = np.fromiter(map(len, sequences), np.int64, stop - start)
-    # The empty one gives the type where nothing else is there.
+    # The empty array determines the type if there is no sequence.
     return Sequences(lengths, np.concatenate([np.empty(0, element_type(dataset)), *sequences]))

@@ -1,8 +1,8 @@
-"""Lengths of the sequences in an HDF5 variable-length dataset, without reading the sequences.
+"""Lengths of the sequences in a variable-length HDF5 dataset, without reading the sequences.
 
-Such a dataset stores a 16-byte descriptor for each element: length (uint32), address of a heap collection
-(uint64), place in it (uint32), all little-endian (HDF5 file format, "Variable-length data"). The sequences lie
-elsewhere in the file, in the collections. 75,000 descriptors are 1.2 MB, the sequences gigabytes.
+Such a dataset stores a 16-byte descriptor for each sequence: length (uint32), address of a heap collection (uint64), and
+number in the collection (uint32), all little-endian (HDF5 file format, "Variable-length data"). The sequences themselves are
+in the collections. 75,000 descriptors take 1.2 MB, their sequences gigabytes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:
     Parameters
     ----------
     dataset : h5py.Dataset, shape (n,)
-        Of a variable-length type, stored in this one file.
+        A dataset of a variable-length type, stored in a single file.
     count : int
-        At most n.
+        Number of sequences, at most n.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:
 
 
 def stored_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64] | None:
-    """Return the lengths from the descriptors, or None if these are filtered or have another size."""
+    """Return the lengths in the descriptors; None if the descriptors are compressed or have another size."""
     creation = dataset.id.get_create_plist()
     address_size, _ = dataset.file.id.get_create_plist().get_sizes()
     if address_size != 8 or creation.get_nfilters():

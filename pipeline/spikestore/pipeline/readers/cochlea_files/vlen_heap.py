@@ -1,21 +1,21 @@
-"""Variable-length sequences straight from an HDF5 file's bytes, block by block, without HDF5.
+"""Reader of variable-length sequences directly from the bytes of an HDF5 file, without HDF5.
 
-HDF5 converts each sequence by itself, under a lock, with several copies. The bytes are simpler than that:
+The HDF5 library converts each sequence separately, under a lock, and copies it several times. This reader is faster:
 
-1. A dataset stores a 16-byte descriptor for each sequence: length, address of a heap collection, number in it.
-   Contiguous descriptors are read from the file, chunked ones through h5py, which knows all chunk indexes.
-2. Sorted by address, the collections are read in large windows, each byte once, and the objects are copied to
-   their places by a compiled loop that holds no lock (`heap_kernels`).
+1. A dataset stores a 16-byte descriptor for each sequence: its length, the address of a heap collection, and its number in
+   the collection. Contiguous descriptors are read from the file, chunked ones through h5py, which knows all chunk indexes.
+2. The collections are read in large windows, in the order of their addresses, each byte once. A compiled loop copies the
+   sequences to their positions, without a lock (`heap_kernels`).
 
-Windows are read with ``pread`` into memory of our own. A memory map would save one copy, but touching a page after
-the end of a file that shrank, or that a network file system can't deliver, ends the process (SIGBUS); here it is a
-short read.
+Windows are read with ``pread``. A memory map would save one copy, but the process would be killed (SIGBUS) if it touched a
+page after the end of a file that was truncated, or a page that a network file system cannot read; ``pread`` only returns
+fewer bytes.
 
-Whatever differs from the expected form is left to h5py, by returning None: other versions and sizes, user blocks,
-superblock extensions (a cache image may hide newer bytes), filters, types that need a conversion, sequences never
-written. What is certainly damaged is an error here, because h5py is not safe with it. HDF5 2.0 never returns if the
-free space of a collection has size 0; the zeros after a truncated file look the same. Older versions, according to their
-source code, copy an object before they compare its size with that of their buffer.
+For files of an unusual form, the functions return None, and the caller uses h5py: other versions and sizes, user blocks,
+superblock extensions (a cache image may contain newer bytes), filters, types that need a conversion, sequences that were
+never written. Certain damage is an error here, because h5py cannot handle it safely: HDF5 2.0 never returns if the free
+space of a collection has size 0, and zeros after a truncation look the same; older versions copy an object before they
+compare its size with that of their buffer.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, eleme
 _DESCRIPTOR = np.dtype([("length", "<u4"), ("collection", "<u8"), ("number", "<u4")])
 _UNDEFINED = b"\xff" * 8
 _WINDOW = 2**18
-"""Bytes per read, which fit the second-level cache until they are copied."""
+"""Size of a window in bytes; it fits into the L2 cache until its objects are copied."""
 _LARGEST = 2**28
-"""Largest collection in bytes; h5py reads larger ones, to limit memory."""
+"""Largest collection that is read here, in bytes; h5py reads larger ones, to limit memory."""
 _ALIGNMENT = 64
 
 
 class _Bytes(NamedTuple):
-    """A file of a supported form, whose data end at `end`."""
+    """An open file that this module can read: descriptor, size in bytes, and end of the data."""
 
     descriptor: int
     size: int
@@ -50,12 +50,12 @@ class _Bytes(NamedTuple):
 
 
 class VlenHeap:
-    """Reader of blocks of sequences from some datasets of one file.
+    """Reader of blocks of sequences from several variable-length datasets of one file.
 
     Parameters
     ----------
     datasets : h5py.Dataset, shape (n,) each
-        Variable-length, of one file that is open for reading; they stay usable through h5py.
+        Variable-length datasets of one file that is open for reading; they can still be read through h5py.
     """
 
     def __init__(self, *datasets: Any) -> None:
@@ -77,14 +77,14 @@ class VlenHeap:
         Returns
         -------
         list of Sequences, one for each dataset, or None
-            Bit for bit what h5py reads. None: read this block through h5py.
+            The same sequences as those of h5py, bit for bit. None if the caller must read this block through h5py.
 
         Raises
         ------
         OSError
-            The file is damaged for certain, or changed its size.
+            The file is damaged, or its size has changed.
         """
-        # A closed file's descriptor may belong to another file by now.
+        # If the file was closed, another file may have its descriptor now.
         if self._file is None or not all(self._datasets):
             return None
         if os.fstat(self._file.descriptor).st_size != self._file.size:
@@ -92,7 +92,7 @@ class VlenHeap:
         try:
             descriptors = [_descriptors(dataset, start, stop, self._file) for dataset in self._datasets]
         except HDF5_ERRORS:
-            return None  # h5py will say it again, or not
+            return None  # the caller reads through h5py, which may raise the same error
         blocks = [block for block in descriptors if block is not None]
         if len(blocks) < len(descriptors):
             return None
@@ -100,7 +100,7 @@ class VlenHeap:
             raise OSError(f"one of the sequences {start} to {stop - 1} has a length and no address")
         lengths = [block["length"].astype(np.int64) for block in blocks]
         sizes = [n * dtype.itemsize for n, dtype in zip(lengths, self._types, strict=True)]
-        # No two sequences share an object: more than the file holds can't be, and no memory is taken for it.
+        # Sequences never share an object, so together they are not larger than the file; checked before memory is allocated.
         if sum(int(size.sum()) for size in sizes) > self._file.end:
             raise OSError(f"sequences {start} to {stop - 1} would be larger than the file")
         targets, total = [], 0
@@ -125,16 +125,18 @@ class VlenHeap:
         out: npt.NDArray[np.uint8],
         file: _Bytes,
     ) -> bool:
-        """Copy all sequences to their positions in `out`; return False if a sequence has another form."""
+        """Copy all sequences to their positions in `out`; return False if h5py must read them."""
         stored = descriptors["collection"] != 0
         if (descriptors["collection"] >= file.end).any():
-            raise OSError("a sequence lies behind the end of the file")
+            raise OSError("a sequence is outside the file")
         order = np.flatnonzero(stored)
         order = order[np.argsort(descriptors["collection"][order], kind="stable")]
         addresses = descriptors["collection"][order].astype(np.int64)
         numbers = descriptors["number"][order].astype(np.int64)
         sizes, targets = sizes[order], targets[order]
-        ends = addresses + np.maximum(sizes + 4 * kernels.HEAD, 4096)  # where collections end at the earliest
+        ends = addresses + np.maximum(
+            sizes + 4 * kernels.HEAD, 4096
+        )  # lower bounds of the ends of collections
         window, origin, reached = self._window[:0], 0, 0
         while True:
             status, reached, need = kernels.copy_objects(
@@ -165,7 +167,7 @@ class VlenHeap:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Return whether descriptors and values of a dataset are in this file, without conversion."""
+    """Return whether a dataset's descriptors and values are in this file, and in types that need no conversion."""
     creation, stored, element = dataset.id.get_create_plist(), dataset.id.get_type(), element_type(dataset)
     return bool(
         sys.byteorder == "little"
@@ -181,10 +183,10 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def _understood(file: Any) -> _Bytes | None:
-    """Return the form of a file; None if only HDF5 can read it."""
+    """Return the data that `VlenHeap` needs of an open file; None if only HDF5 can read the file."""
     if not hasattr(os, "preadv"):  # macOS, Windows
         return None
-    # The file driver that h5py uses by default: any other one may spread or change the bytes.
+    # Only h5py's default file driver is supported: others may distribute or change the bytes.
     if file.driver != "sec2" or file.userblock_size or file.mode != "r":
         return None
     descriptor = file.id.get_vfd_handle()
@@ -214,7 +216,7 @@ def _end(superblock: bytes) -> int | None:
 
 
 def _descriptors(dataset: Any, start: int, stop: int, file: _Bytes) -> npt.NDArray[Any] | None:
-    """Return the descriptors of a block, or None if they are not stored completely."""
+    """Return the descriptors of a block of sequences, or None if some of them are not stored."""
     width, identifier = _DESCRIPTOR.itemsize, dataset.id
     if not stop <= len(dataset):
         return None

@@ -1,4 +1,4 @@
-"""Detect changes of a file while it is read."""
+"""Detection of changes of a file while it is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spikestore.store_schemas.errors import SourceChangedError
 
 
 class WatchedFile:
-    """Status of a file, to detect later changes.
+    """Status of a file when it was opened, to detect later changes.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ class WatchedFile:
     Attributes
     ----------
     size : int
-        Its bytes.
+        Size in bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,12 +29,12 @@ class WatchedFile:
         self._seen = _times(status)
 
     def check(self) -> None:
-        """Raise if the file has changed; call this after each read.
+        """Raise an error if the file has changed; call this after each read.
 
         Raises
         ------
         SourceChangedError
-            It has another size or time, or is another file, or is gone.
+            The file has another size or time, was replaced, or was deleted.
         """
         try:
             status = self._path.stat()

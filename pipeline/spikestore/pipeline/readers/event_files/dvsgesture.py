@@ -1,14 +1,14 @@
 """Reader of DVSGesture as Tonic distributes it: ``ibmGestureTrain/user01_fluorescent/0.npy`` holds one gesture.
 
-A file is a NumPy array of shape (n, 4) with the columns x, y, p, and t in ms; its name is the class number, its
-folder's the user and the lighting. Events are those of `tonic.datasets.DVSGesture`, bit for bit: t is multiplied by
-1000, a floating-point one in its own precision, and then truncated to int64 µs. Integers are widened first: Tonic
-multiplies in the file's type, and wraps where that is narrow. What Tonic's types would change without a word is an
-error here: coordinates that are not whole or outside the sensor, polarities other than 0 and 1, times beyond int64.
-Nothing is unpickled.
+A file is a NumPy array of shape (n, 4) with the columns x, y, p, and t in ms. The name of the file is the class number, and
+the name of its folder contains the user and the lighting. Events equal those of `tonic.datasets.DVSGesture` bit for bit: t is
+multiplied by 1000 and truncated to int64 µs; floating-point times are multiplied in their own precision. Integers are
+converted to int64 first; Tonic multiplies them in the file's dtype, which may overflow. Values that Tonic's dtypes would
+change silently are an error here: coordinates that are fractional or outside the sensor, polarities other than 0 and 1, and
+times that exceed int64. Nothing is unpickled.
 
-Recordings are in the order of their files' relative names. Tonic's order is the file system's, which differs from
-one machine to the next: its rows are found by their files (``dataset.data``), not by their numbers.
+Recordings are sorted by the relative path of their file. Tonic's order depends on the file system, so a row of Tonic's data
+set must be identified by its file (``dataset.data``), not by its number.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from spikestore.pipeline.readers.split_files import FileTree
 from spikestore.store_schemas.specs.source import SourceFile
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("p", np.bool_), ("t", np.int64)])
-"""Tonic's dtype; ``t`` in µs."""
+"""Tonic's dtype of events; ``t`` is in µs."""
 
 _COLUMNS = ("x", "y", "p", "t")
 _PIXELS = 128
@@ -42,7 +42,7 @@ _NAME = re.compile(r"[^/]+/user(?P<user>[0-9]{1,9})_[^/]*/(?:[^/]+/)*(?P<label>[
 
 
 class DVSGestureReader(FilePerRecording):
-    """The recordings of one split of DVSGesture, in the order of their relative names; the column `user` on request."""
+    """Reader of one split of DVSGesture, sorted by file; it has the column ``user`` on request."""
 
     name = "dvsgesture-npy"
     version = 1
@@ -55,7 +55,7 @@ class DVSGestureReader(FilePerRecording):
 
     @staticmethod
     def label_of(name: str) -> int:
-        """Return the class number in a file's name."""
+        """Return the class number, which is the name of a file."""
         match = _NAME.fullmatch(name)
         if match is None or int(match["label"]) >= len(DVSGestureReader.classes):
             raise misplaced(
@@ -80,7 +80,7 @@ class DVSGestureReader(FilePerRecording):
                 with (self._root / file.name).open("rb") as opened:
                     counts[place] = _header(opened.read(npy.LONGEST_HEADER), file.size).shape[0]
             except (OSError, ValueError):
-                continue  # told when it is read
+                continue  # reading the file reports the error
         return counts
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:

@@ -1,4 +1,4 @@
-"""Reader of N-MNIST: ``Train/5/00001.bin`` holds one digit, seen by an event camera that moves three times.
+"""Reader of N-MNIST: each file, such as ``Train/5/00001.bin``, is one digit in front of an event camera that moves three times.
 
 Events are those of `tonic.io.read_mnist_file` (`spikestore.pipeline.readers.formats.mnist_bin`). An event outside the sensor is an
 error.
@@ -18,13 +18,13 @@ from spikestore.pipeline.readers.formats import mnist_bin
 from spikestore.pipeline.readers.split_files import FileTree
 
 EVENT = np.dtype([("x", np.int64), ("y", np.int64), ("t", np.int64), ("p", np.int64)])
-"""Tonic's dtype; ``t`` in µs."""
+"""Tonic's dtype of events; ``t`` is in µs."""
 
 _NAME = re.compile(r"[^/]+/(?P<label>[0-9])/[^/]+")
 
 
 class NMNISTReader(FilePerRecording):
-    """The recordings of one split of N-MNIST, in the order of their relative names, which is Tonic's."""
+    """Reader of one split of N-MNIST; recordings are sorted by file, as in Tonic."""
 
     name = "nmnist-bin"
     version = 1
@@ -37,13 +37,13 @@ class NMNISTReader(FilePerRecording):
 
     @staticmethod
     def label_of(name: str) -> int:
-        """Return the digit in the name of a file's folder."""
+        """Return the digit, which is the name of the file's folder."""
         if (match := _NAME.fullmatch(name)) is None:
             raise misplaced(name, "a file in a folder 0 to 9, such as Train/5/00001.bin")
         return int(match["label"])
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording from its file's size, overflow events included."""
+        """Return the number of events of each recording, including overflow events, computed from the file's size."""
         return np.array([file.size // mnist_bin.BYTES for file in self.files], np.int64)
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:

@@ -1,4 +1,4 @@
-"""Columns of events, and checks of their values that name the first wrong event."""
+"""Columns of events, and checks of their values; errors name the first invalid event."""
 
 from __future__ import annotations
 

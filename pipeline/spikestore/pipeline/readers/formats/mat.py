@@ -1,4 +1,4 @@
-"""MATLAB's ``.mat`` files (versions 4 to 7), read by SciPy."""
+"""Functions that read MATLAB's ``.mat`` files (versions 4 to 7) with SciPy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spikestore.store_schemas.errors import MissingExtraError
 
 
 def read_variables(content: bytes, names: Sequence[str] | None = None) -> dict[str, npt.NDArray[Any]]:
-    """Return numeric arrays of a file by name, as MATLAB shapes them: with at least two dimensions.
+    """Return the numeric arrays of a file by name; as in MATLAB, each has at least two dimensions.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def read_variables(content: bytes, names: Sequence[str] | None = None) -> dict[s
     MissingExtraError
         SciPy is not installed.
     ValueError
-        The file is no MATLAB file, is damaged, or has version 7.3.
+        The file is not a MATLAB file, is damaged, or has version 7.3.
     """
     try:
         from scipy.io import loadmat
@@ -60,7 +60,7 @@ def read_vectors(content: bytes, names: Sequence[str]) -> list[npt.NDArray[Any]]
     Raises
     ------
     MissingExtraError, ValueError
-        As `read_variables`; or a variable is missing or no vector, or the lengths differ.
+        The same errors as those of `read_variables`; or a variable is missing or not a vector, or the lengths differ.
     """
     variables = read_variables(content, names)
     missing = [name for name in names if name not in variables]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 BYTES = 5
-"""Bytes of an event."""
+"""Size of an event in bytes."""
 
 _OVERFLOW = 240
 _OVERFLOW_SHIFT = 13
@@ -29,7 +29,7 @@ class PackedEvents(NamedTuple):
     Attributes
     ----------
     offsets : int64 array, shape (files + 1,)
-        Where the events of each file start, and the end.
+        Start of each file's events, and the end of the last file.
     t : int32 or int64 array, shape (events,)
         Times in µs.
     x, y, p : uint8 arrays, shape (events,)
@@ -44,7 +44,7 @@ class PackedEvents(NamedTuple):
 
 
 def problems_of(contents: Sequence[bytes]) -> dict[int, str]:
-    """Return what is wrong with the sizes of some files, by place."""
+    """Return the files with an invalid size: for the number of each, a description of the fault."""
     problems = {}
     for place, content in enumerate(contents):
         if not content:
@@ -57,7 +57,7 @@ def problems_of(contents: Sequence[bytes]) -> dict[int, str]:
 
 
 def unpack(contents: Sequence[bytes], problems: Mapping[int, str]) -> PackedEvents:
-    """Return the events of some files; files with a problem have none."""
+    """Return the events of some files; files in `problems` get no events."""
     whole = [b"" if place in problems else content for place, content in enumerate(contents)]
     bounds = np.cumsum([0, *(len(content) // BYTES for content in whole)], dtype=np.int64)
     raw = np.frombuffer(b"".join(whole), np.uint8).reshape(-1, BYTES)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 LONGEST_HEADER = 2**16
-"""Bytes at the start of a file that hold the whole header."""
+"""Number of bytes at the start of a file that certainly contain the whole header."""
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -54,7 +54,7 @@ def read_header(content: bytes) -> NpyHeader:
     Raises
     ------
     ValueError
-        The file is no NumPy array, or holds Python objects.
+        The file is not a NumPy array, or contains Python objects.
     """
     file = io.BytesIO(content)
     try:
@@ -68,12 +68,12 @@ def read_header(content: bytes) -> NpyHeader:
 
 
 def read_array(content: bytes) -> npt.NDArray[Any]:
-    """Return the array in a file, as a view of its bytes.
+    """Return the array in a file; it shares the memory of `content`.
 
     Raises
     ------
     ValueError
-        As `read_header`; or the file is truncated, or longer than its array.
+        The header is invalid (see `read_header`), or the file is shorter or longer than its array.
     """
     header = read_header(content)
     header.refuse_other_size(len(content))

@@ -1,4 +1,4 @@
-"""Prophesee's ``.dat`` files, version 2: the recordings of N-CARS, and those of Metavision's tools.
+"""Prophesee's ``.dat`` files, version 2, as in N-CARS and from Metavision's tools.
 
 A file starts with lines of text that begin with ``%``. Two bytes follow, the type of the events and their size. Then each event has
 64 bits, little-endian: t in µs (32), x (14), y (14), p (1), and 3 unused bits.
@@ -14,16 +14,16 @@ from spikestore.pipeline.readers.formats.events import FourColumns
 
 _EVENT = np.dtype([("t", "<u4"), ("data", "<u4")])
 EVENT_BYTES = _EVENT.itemsize
-"""Bytes of an event."""
+"""Size of an event in bytes."""
 
 _VERSION = re.compile(rb"%\s*Version\s+(\S+)", re.IGNORECASE)
 _LONGEST_HEADER = 2**16
 _TYPES = (0, 12)
-"""Contrast detection, under its former and its present number."""
+"""Type numbers of events of contrast detection: the old and the current one."""
 
 
 def header_length(content: bytes) -> int:
-    """Return where the events of a file start, bytes.
+    """Return the position in a file, in bytes, at which its events start.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ def header_length(content: bytes) -> int:
 
 
 def read_dat(content: bytes) -> FourColumns:
-    """Return t in µs as int64, x and y as int16, and p as uint8 of the events of a file.
+    """Return the events of a file: t in µs (int64), x and y (int16), and p (uint8).
 
     Raises
     ------
     ValueError
-        As `header_length`; or the file is truncated.
+        The header is invalid (see `header_length`), or the file is truncated.
     """
     start = header_length(content)
     if (len(content) - start) % _EVENT.itemsize:

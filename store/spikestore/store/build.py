@@ -2,12 +2,12 @@
 
 The order of writes makes every crash harmless (docs/format.md, "Building"):
 
-1. the plan, put-if-absent; later builders follow the stored plan;
-2. the Zarr metadata in the plan, put-if-absent, compared byte for byte;
-3. for each fragment, its objects, then its record: all objects in a record exist;
-4. the manifest, last: with it the set exists.
+1. The plan is put if it is absent; later builders follow the stored plan.
+2. The Zarr metadata in the plan are put if absent; metadata that exist already must be equal, byte for byte.
+3. For each fragment, its objects are put, and then its record. So the objects in a record always exist.
+4. The manifest is put last. The set exists if and only if its manifest exists.
 
-Locks are not needed: each build has its own folder, so objects of two plans never have the same path.
+Locks are not needed: each plan has its own folder, so objects of two plans never have the same path.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Build:
         *,
         restart: bool = False,
     ) -> Build:
-        """Join the unfinished build of a set, or start one.
+        """Return the unfinished build of a feature set to resume it, or start a new build.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Build:
         return build
 
     def refuse_other_shape(self, layout: Layout, samples: int) -> None:
-        """Raise `ConflictError` unless the joined plan has these columns and this many samples."""
+        """Raise `ConflictError` unless the plan has these columns and this number of samples."""
         if (self.plan.layout, self.plan.samples) != (layout, samples):
             raise ConflictError(
                 f"{self.address.plan} has other columns or samples ({self.plan.samples}) than this version of spikestore "

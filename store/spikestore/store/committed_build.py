@@ -75,7 +75,7 @@ class CommittedBuild:
         return DamagedError(f"{path} is damaged: {why}", objects=(path,), why=why)
 
     def diagnose(self, fragment: int, error: BaseException) -> StoreError:
-        """Return the error for a failed read, with the objects that caused it."""
+        """Return the error for a failed read; it names the objects that caused the failure."""
         gone = self._removed()
         if gone is not None:
             return gone

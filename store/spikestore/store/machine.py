@@ -48,7 +48,7 @@ def absolute_path(path: Path | str) -> Path:
 
 
 def user_cache_folder() -> Path | None:
-    """Return spikestore's folder in the user's cache; None without a home folder, as for a container's user."""
+    """Return spikestore's folder in the user's cache; None if the user has no home folder, for example in a container."""
     import platformdirs
 
     try:
@@ -87,7 +87,7 @@ def available_cores() -> int:
 
 
 def _cgroup_cores() -> float:
-    """Return the limit of control groups in cores, which ``docker run --cpus`` sets; infinite without one."""
+    """Return the limit of control groups in cores, which ``docker run --cpus`` sets; infinite if there is no limit."""
     least = math.inf
     for folder in _cgroup_folders():
         try:
@@ -104,7 +104,7 @@ def _cgroup_cores() -> float:
 
 
 def _cgroup_folders() -> list[Path]:
-    """Return the folders of this process's CPU control groups and their parents, of version 2 and 1."""
+    """Return the folders of this process's CPU control groups (version 1 and 2), and their parent folders."""
     try:
         lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

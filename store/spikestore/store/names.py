@@ -173,7 +173,7 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
 
 
 def warn_of_other_classes(sets: Mapping[str, FeatureSet]) -> None:
-    """Log a warning if the sets of a name, by label, number their classes differently."""
+    """Log a warning if the sets of a name number their classes differently."""
     try:
         refuse_other_classes({label: features.classes for label, features in sets.items()})
     except UsageError as error:
@@ -181,7 +181,7 @@ def warn_of_other_classes(sets: Mapping[str, FeatureSet]) -> None:
 
 
 def other_classes(first: Sequence[str], second: Sequence[str]) -> str | None:
-    """Return the contradiction between two lists of class names, or None if every label means the same in both."""
+    """Return a text that describes how two lists of class names differ, or None if each label means the same in both."""
     for label, (one, other) in enumerate(zip_longest(first, second)):
         if one is not None and other is not None and one != other:
             order = ", the same names in another order" if sorted(first) == sorted(second) else ""

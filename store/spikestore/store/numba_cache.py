@@ -80,7 +80,7 @@ def cached_cfunc(signature: Any, function: Callable[..., Any], **options: Any) -
 
 
 class _Folder(caching.InTreeCacheLocator):
-    """Locator of the folder for a function's machine code."""
+    """Chooses the folder for a function's machine code; a locator of numba's cache."""
 
     @classmethod
     def from_function(cls, function: Any, file: str) -> _Folder | None:
@@ -255,7 +255,7 @@ def _hash_of_sources(module: str) -> str:
 
 @cache
 def _source_and_imports(file: Path) -> tuple[bytes, frozenset[str]]:
-    """Return a source and the modules of spikestore that it imports, possibly with imported names of other objects."""
+    """Return a module's source, and the names that it imports from spikestore: modules, and possibly other objects."""
     source = file.read_bytes()
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):

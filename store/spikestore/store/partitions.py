@@ -1,4 +1,4 @@
-"""Partitions of a store: put, read and listed."""
+"""Functions that store, read and list the partitions of a store."""
 
 from __future__ import annotations
 

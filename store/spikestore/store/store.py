@@ -117,11 +117,11 @@ class Store:
         return refs.read(self.storage, name)
 
     def refs(self) -> dict[str, Ref | StoreError]:
-        """Return the current entry of every name, or the error of reading it; one listing and one request per name."""
+        """Return the current entry of every name, or the error of reading it. This needs one request per name."""
         return dict(refs.read_all(self.storage))
 
     def catalogue(self) -> Iterator[tuple[Address, FeatureSet | StoreError]]:
-        """Yield all committed feature sets, sorted by address, or the error of opening one; they are read in parallel."""
+        """Yield all committed feature sets, sorted by address; for a set that cannot be opened, yield the error."""
 
         def read(address: Address) -> FeatureSet | StoreError | None:
             try:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def locate_upstreams(upstreams: Iterable[str], origin: Path | None) -> tuple[str, ...]:
-    """Return the locations of upstreams; a folder in a file is relative to the folder of that file.
+    """Return the locations of upstreams; relative folders are relative to the folder of the file that lists them.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class Upstreams:
     def fetch_named(
         self, store: Store, name: str, splits: Iterable[str], *, progress: Progress | None = None
     ) -> bool:
-        """Copy a name and these splits from the first upstream that has all of them; return whether one has.
+        """Copy these splits of a name from the first upstream that has all of them; return whether there is one.
 
         Raises
         ------
@@ -214,6 +214,6 @@ class Upstreams:
 
 
 def beside(folder: str, origin: Path | None) -> Path:
-    """Return a folder that a file lists, relative to the folder of that file (`origin`)."""
+    """Return the path of a folder that the file `origin` lists; relative paths are relative to the folder of that file."""
     named = expand_home(folder)
     return named if named.is_absolute() or origin is None else origin.parent / named

@@ -174,7 +174,7 @@ def test_frames_that_do_not_fit_convolutions() -> None:
     spec = NetworkSpec(convolutions=(ConvolutionSpec(channels=4, kernel=5),))
     with pytest.raises(UsageError, match=r"these have no y"):
         build_network(spec, sites=10, classes=2)
-    with pytest.raises(UsageError, match=r"convolutions\[0\] leaves nothing of frames of 4 × 9"):
+    with pytest.raises(UsageError, match=r"convolutions\[0\] is too large for frames of 4 × 9"):
         build_network(spec, sites=72, classes=2, polarities=2, height=4, width=9)
 
 

@@ -1,4 +1,4 @@
-"""Train from a store: batches from feature sets, networks, a training loop. Imports neither Dask nor Tonic."""
+"""Training from a store: batches of feature sets, networks, and a training loop. Imports neither Dask nor Tonic."""
 
 from typing import TYPE_CHECKING
 

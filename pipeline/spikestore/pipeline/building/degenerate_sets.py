@@ -129,11 +129,11 @@ class SetReview:
             f"{axis} {int(index)}" for axis, index in zip(layout.axes[1:], indices, strict=True)
         )
         logger.warning(
-            "%s: all events have the same position (%s) of %d: check that spatial_factor of downsample fits sensor_size of "
+            "%s: all events are at one of %d positions (%s): check that spatial_factor of downsample fits sensor_size of "
             "to_frame",
             self._label,
-            position,
             layout.site_count,
+            position,
         )
 
     def _why_empty(self, manifest: Manifest) -> str:

@@ -74,7 +74,7 @@ def preprocess(
     move: Annotated[
         bool,
         typer.Option(
-            "--move", help="Move the name even if it stands for other recordings or another transform."
+            "--move", help="Move the name even if it refers to other recordings or another transform."
         ),
     ] = False,
     lock: LockOption = None,
@@ -106,7 +106,7 @@ def preprocess(
         bool,
         typer.Option(
             "--finalise",
-            help="Compute nothing; join what the --part jobs computed into finished feature sets.",
+            help="Compute nothing; commit the fragments that the --part jobs have stored.",
         ),
     ] = False,
     allow_empty: Annotated[

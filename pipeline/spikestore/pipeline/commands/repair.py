@@ -44,7 +44,7 @@ def repair(
         typer.Option(
             "--recipe",
             metavar="FILE",
-            help="A recipe; its upstreams, its lock and its recordings are used.",
+            help="Recipe whose upstreams, lock and recordings are used.",
         ),
     ] = None,
     workers: Annotated[

@@ -124,7 +124,7 @@ def _bars(unit: str) -> Iterator[Progress]:
     from rich.text import Text
 
     class Rate(rich_progress.ProgressColumn):
-        """Column with the units per second."""
+        """Column of a progress bar that shows the units per second."""
 
         def render(self, task: rich_progress.Task) -> Text:
             speed = task.finished_speed or task.speed
@@ -150,7 +150,7 @@ def _bars(unit: str) -> Iterator[Progress]:
 
 
 def copy_lines() -> Progress | None:
-    """Return a callback for copies during other work: lines, also on a terminal; None with ``--quiet``."""
+    """Return a progress callback for copies that are a part of other work: it writes lines. None with ``--quiet``."""
     return progress_lines("bytes") if logging.getLogger("spikestore").isEnabledFor(logging.INFO) else None
 
 

@@ -112,7 +112,7 @@ def _run(arguments: list[str], command: str | None) -> int:
 
 
 def _refuse_empty(arguments: list[str], command: str | None) -> None:
-    """Reject an empty argument: as a path it would be the current folder."""
+    """Reject an empty argument, because an empty path would mean the current folder."""
     for position, word in enumerate(arguments):
         option, is_joined, value = word.partition("=")
         if word and not (option.startswith("--") and is_joined and not value):

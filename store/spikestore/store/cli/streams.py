@@ -44,7 +44,7 @@ class LenientStream:
         self.lost: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write text, or drop it, and return its length. Raises TypeError for bytes, as other text streams do."""
+        """Write text and return its length; if the stream has failed, drop the text. Bytes raise TypeError."""
         if not isinstance(text, str):
             # Libraries write bytes to test whether a stream is a text stream.
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
@@ -56,7 +56,7 @@ class LenientStream:
         return len(text)
 
     def flush(self) -> None:
-        """Write buffered text, or drop it."""
+        """Write buffered text; if the stream has failed, drop the text."""
         if self.lost is None:
             try:
                 self._stream.flush()
@@ -64,7 +64,7 @@ class LenientStream:
                 self._give_up(error)
 
     def isatty(self) -> bool:
-        """Return whether the stream is a terminal that works."""
+        """Return whether the stream is a working terminal."""
         return self.lost is None and self._stream.isatty()
 
     def _write(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""PCodec that decodes no more numbers than the chunk's shape allows.
+"""A PCodec codec that never decodes more numbers than the chunk's shape allows.
 
 A pco file states how many numbers it contains: two megabytes can decode to a hundred gigabytes. Zarr's own codec
 decodes all of them before it checks the chunk's shape.
@@ -23,7 +23,7 @@ _STORED, _OURS = "numcodecs.pcodec", "spikestore.bounded_pcodec"
 
 
 class BoundedPCodec(PCodec, codec_name="pcodec"):
-    """PCodec for reading, limited to the size of the chunk."""
+    """PCodec that raises an error instead of decoding more numbers than the chunk has."""
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -45,7 +45,7 @@ zarr.registry.register_codec(_OURS, BoundedPCodec)
 
 
 def bounded(document: Any) -> Any:
-    """Return Zarr metadata with `BoundedPCodec` for PCodec, except for zarrs, which has codecs of its own."""
+    """Return Zarr metadata with `BoundedPCodec` instead of PCodec; unchanged for zarrs, which has its own codecs."""
     if "zarrs" in str(zarr.config.get("codec_pipeline.path", "")).lower():
         return document
     return _renamed(document)

@@ -67,7 +67,7 @@ def block_checks(
 
 
 def check_seed(transform_key: str, source_key: str) -> int:
-    """Return the seed that binds a set's blocks to its keys: first 8 bytes, big-endian, of a SHA-256."""
+    """Return the seed of a set's checks, which depends on its keys: the first 8 bytes (big-endian) of a SHA-256."""
     return int.from_bytes(hashlib.sha256((transform_key + source_key).encode("ascii")).digest()[:8], "big")
 
 

@@ -52,7 +52,7 @@ def refuse_giant_set(manifest: Manifest) -> None:
 def checked_offsets(
     build: Manifest | Plan, fragment: int, nnz: npt.NDArray[Any], start: npt.NDArray[Any]
 ) -> npt.NDArray[np.int64]:
-    """Return the start of each sample's non-zeros, counted from the fragment's first: int64, shape (samples + 1,).
+    """Return the start of each sample's non-zeros in the fragment, and the end: int64, shape (samples + 1,).
 
     Raises
     ------
@@ -85,7 +85,7 @@ def frame_byte_limit(max_frame_bytes: int | None) -> int:
 
 
 def refuse_giant_frames(row: int, n_bins: int, needed: int, limit: int, *, samples: int = 1) -> None:
-    """Raise `UsageError` if dense frames need more than `limit` bytes; a few stored bytes can request any number.
+    """Raise `UsageError` if dense frames need more than `limit` bytes, because a few stored bytes can request any amount.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Reader of a fragment's rows from its stored objects: decoded directly, or by Zarr for other codecs.
+"""Readers of a fragment's rows from its stored objects: one decodes them directly, one through Zarr for other codecs.
 
 The reader first reads the index of a shard, then only the chunks that contain the requested rows. It compares chunks with
 their checksums only; `FeatureSet` compares rows with ``check``. Zarr reads builds whose codecs `shard_codec` does not support.
@@ -190,7 +190,7 @@ class DirectReader:
     def _values(
         self, fragment: int, table: FragmentTable, name: str, span: tuple[int, int], decode: Apply
     ) -> npt.NDArray[Any]:
-        """Read the values from the first to the second number of `span` of a fragment's shard."""
+        """Return the values ``span[0]`` to ``span[1]`` (exclusive) of a fragment's shard."""
         (first, last), packed = span, self._packed[name]
         out = np.empty(last - first, packed.dtype)
         if first == last:

@@ -133,7 +133,7 @@ def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
 
 
 def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
-    """Return the first row with a value of 0, or with an index that does not ascend or is outside its frames."""
+    """Return the first row in which a value is 0, indices do not ascend, or an index is outside the frames."""
     offsets = columns.offsets()
     no_zero = columns.value.min() > 0 if columns.value.dtype.kind == "u" else columns.value.all()
     if not no_zero:  # the minimum is twice as fast

@@ -111,7 +111,7 @@ class PackedObject:
         return cls(np.dtype(kind).newbyteorder("<"), fill, values, chunk, delta_order, sharded)
 
     def encode(self, values: npt.NDArray[Any]) -> bytes:
-        """Return the object of 1 to ``self.values`` values as bytes."""
+        """Return the encoded bytes of an object with 1 to ``self.values`` values."""
         chunks = [
             self._encode_chunk(values[start : start + self.chunk])
             for start in range(0, len(values), self.chunk)

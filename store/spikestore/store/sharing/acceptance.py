@@ -34,7 +34,7 @@ def refuse_giants(features: FeatureSet, record: Record) -> None:
 
 
 def refuse_other_totals(features: FeatureSet, totals: RecordTotals) -> None:
-    """Raise `DamagedError` unless the records of a set give its manifest's digest, largest index and largest value."""
+    """Raise `DamagedError` unless a set's records agree with its manifest in digest, largest index and largest value."""
     contradiction = totals.contradiction(features.manifest)
     if contradiction is not None:
         path = features.address.manifest

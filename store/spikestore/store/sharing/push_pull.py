@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class NamedSets(Protocol):
-    """The part of `Store` that copies use."""
+    """Protocol of the methods of `Store` that copies use."""
 
     @property
     def storage(self) -> Storage:

@@ -61,7 +61,7 @@ def modified(status: os.stat_result) -> datetime:
 
 
 def kind_of(place: Path) -> str:
-    """Return the kind of a path's target in words; empty for a regular file or a missing path."""
+    """Return the kind of file at a path, such as ``"a pipe"``; empty for a regular file or a missing path."""
     try:
         return kind_of_mode(place.stat().st_mode)
     except OSError:
@@ -71,7 +71,7 @@ def kind_of(place: Path) -> str:
 
 
 def kind_of_mode(mode: int) -> str:
-    """Return the kind of file with this mode in words; empty for a regular file."""
+    """Return the kind of file with this mode, such as ``"a pipe"``; empty for a regular file."""
     if stat.S_ISREG(mode):
         return ""
     kinds = {

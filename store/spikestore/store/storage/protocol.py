@@ -22,7 +22,7 @@ def path_parts(path: str) -> list[str]:
     Raises
     ------
     StoreError
-        The path could leave the root, or is not the same on all storages.
+        The path could lead out of the root, or does not have the same meaning in all storages.
     """
     if not is_object_path(path):
         raise StoreError(f"{path!r} is not a valid path in a store", path=path)
@@ -30,7 +30,7 @@ def path_parts(path: str) -> list[str]:
 
 
 def is_object_path(path: str) -> bool:
-    """Return whether an object can have this path: a folder may contain files that something else put there."""
+    """Return whether an object can have this path; a folder may also contain files of other programs."""
     return not any(
         part in {"", ".", ".."} or "\\" in part or not part.isprintable() for part in path.split("/")
     )
@@ -67,7 +67,7 @@ class Storage(Protocol):
         """
 
     def buffer(self, path: str, *, limit: int | None = None) -> memoryview:
-        """Return an object's bytes as `get` does, without a further copy: shards are large."""
+        """Return an object's bytes as `get` does, but without a copy in memory, because shards are large."""
 
     def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
         """Yield an object's bytes piece by piece, so that it is never in memory as a whole; errors as `get`."""

@@ -19,7 +19,7 @@ _FOLDER, _FILE = 0o2775, 0o644
 
 
 def make_shared(storage: FolderStorage, *, group: str | None = None, private: bool = False) -> list[Path]:
-    """Give a group access to a store, as far as its files belong to this user.
+    """Give a group access to those files of a store that belong to this user.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""Test strategies for authors of operations, readers or stores; needs Hypothesis, and nothing else imports it."""
+"""Hypothesis strategies for the tests of authors of operations, readers or stores; no other package imports them."""

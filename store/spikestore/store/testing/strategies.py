@@ -100,7 +100,7 @@ def to_frames(
     sensor_sizes: st.SearchStrategy[tuple[int, int, int]] = _THREE_SIZES,
     with_spans: bool = True,
 ) -> ToFrame:
-    """Draw a ToFrame that slices in one of `modes`.
+    """Strategy for a ToFrame that slices in one of `modes`.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def to_frames(
 
 @st.composite
 def transforms(draw: st.DrawFn, *, frames: st.SearchStrategy[ToFrame] | None = None) -> Transform:
-    """Draw a transform: operations on events, a ToFrame (from `frames`), and optionally a ClipCounts."""
+    """Strategy for a transform: operations on events, a ToFrame (from `frames`), and possibly a ClipCounts."""
     before: list[Operation] = draw(st.lists(st.one_of(downsamples, crop_times), max_size=3))
     after = draw(st.lists(clip_counts, max_size=1))
     return Transform(operations=(*before, draw(frames or to_frames()), *after), max_bins=draw(sizes))
@@ -191,7 +191,7 @@ _ANY: Mapping[type[Spec], st.SearchStrategy[Any]] = {
 
 @st.composite
 def neighbours(draw: st.DrawFn, model: type[_Spec], field: str) -> tuple[_Spec, _Spec]:
-    """Draw two valid specs of `model` that differ only in `field`."""
+    """Strategy for two valid specs of `model` that differ only in `field`."""
     if model is ToFrame:
         modes = (field,) if field in SLICING_MODES else _MODES_OF_FIELD.get(field, SLICING_MODES)
         one: Any = draw(to_frames(modes=modes))
@@ -213,7 +213,7 @@ def columns(
     max_samples: int = 200,
     max_bins: int = 9,
 ) -> tuple[Transform, Layout, SampleColumns, list[int]]:
-    """Draw a small feature set: transform, layout, columns with stored dtypes, and skipped rows.
+    """Strategy for a small feature set: transform, layout, columns with stored dtypes, and skipped rows.
 
     It includes empty samples, skipped rows, frames with and without y, all extras and labels.
 

@@ -34,7 +34,7 @@ def manifest_of(address: Address, data: bytes) -> Manifest:
 
 
 def plan_of(address: Address, data: bytes) -> Plan:
-    """Return the plan of a set's builders.
+    """Return the plan of a set's unfinished build.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def ref_path(name: str, number: int) -> str:
 
 
 class RecordTotals:
-    """Totals over the records of a set, for comparison with its manifest.
+    """Sums over the records of a set, to compare them with its manifest.
 
     Readers choose dtypes by ``max_index`` and ``max_value``, which no digest covers.
     """
@@ -212,7 +212,7 @@ class RecordTotals:
         self._blocks += b"".join(map(bytes.fromhex, record.blocks))
 
     def contradiction(self, manifest: Manifest) -> str | None:
-        """Return a message if the manifest differs from the totals of its records, else None."""
+        """Return a text that describes how the manifest differs from its records, or None if they agree."""
         blocks = (self._blocks[at : at + 32].hex() for at in range(0, len(self._blocks), 32))
         skipped = [row.row for row in manifest.skipped]
         digest = set_digest(manifest.layout, manifest.samples, skipped, blocks)

@@ -35,7 +35,7 @@ class FragmentChecker:
         self._decoder = FragmentDecoder(manifest, root)
 
     def read(self, fragment: int, objects: Mapping[str, bytes]) -> SampleColumns:
-        """Return the rows of a fragment; arguments as `FragmentDecoder.read`.
+        """Return the checked rows of a fragment; for the arguments see `FragmentDecoder.read`.
 
         Raises
         ------
@@ -47,7 +47,7 @@ class FragmentChecker:
         return columns
 
     def contradiction(self, record: Record, columns: SampleColumns) -> str | None:
-        """Return a message if a record differs from the rows of its fragment, else None."""
+        """Return a text that describes how a record differs from the rows of its fragment, or None if they agree."""
         actual: dict[str, object] = {
             "samples": len(columns),
             "nnz": len(columns.index),

@@ -28,7 +28,7 @@ def refuse_untrue_rows(
     check: npt.NDArray[np.uint64],
     start: int = 0,
 ) -> None:
-    """Raise `DamagedError` unless decoded rows are valid.
+    """Raise `DamagedError` unless decoded rows agree with their hashes, the format and the manifest.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def _refuse_other_hashes(
 
 
 def refuse_untrue_column(manifest: Manifest, fragment: int, name: str, values: npt.NDArray[Any]) -> None:
-    """Raise `DamagedError` unless a per-sample column, read without the non-zeros, is valid.
+    """Raise `DamagedError` unless a per-sample column agrees with the format and the manifest.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def _dtype_fault(columns: SampleColumns, manifest: Manifest) -> Fault | None:
 
 
 def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, first: int) -> Fault | None:
-    """Return the first row that the manifest contradicts."""
+    """Return the first row that contradicts the manifest."""
     offsets = columns.offsets()
     filled = np.flatnonzero(columns.nnz)
     last = columns.index[offsets[filled + 1] - 1]  # the largest index of each row

@@ -169,7 +169,7 @@ def collect(
     now: datetime | None = None,
     progress: UnlabelledProgress | None = None,
 ) -> tuple[Garbage, ...]:
-    """Remove garbage and return what was removed; garbage that another process uses meanwhile is kept.
+    """Remove garbage and return the removed items; an item is kept if another process uses it now.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class Damage(NamedTuple):
 
     @classmethod
     def missing(cls, path: str, fragment: int | None = None) -> Damage:
-        """Return the damage of a missing object."""
+        """Return the `Damage` for a missing object."""
         return cls(path, "missing", "missing", fragment)
 
 
@@ -203,7 +203,7 @@ class _Verification:
         return [f"{self._features.data_path}/{name}/c/{fragment}" for name in names]
 
     def _without_record(self, fragment: int, record: str) -> Iterator[Damage]:
-        """Check a fragment whose record is damaged, by the ``check`` of its values."""
+        """Check a fragment whose record is damaged, by comparing its values with ``check``."""
         rows = self._features.manifest.fragments[fragment]
         start = fragment * self._features.manifest.fragment_samples
         try:

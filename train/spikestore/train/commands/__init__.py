@@ -1,1 +1,1 @@
-"""Sub-commands that train and evaluate; heavy imports are inside the functions."""
+"""Sub-commands that train and evaluate. Their functions import large packages when they run."""

@@ -84,7 +84,7 @@ class ChannelJitter:
 
 @dataclass(frozen=True)
 class EventDrop:
-    """Drop each non-zero with a probability.
+    """Drop each non-zero with the given probability.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class EventDrop:
 
 @dataclass(frozen=True)
 class SpatialFlip:
-    """Mirror a sample along x, or along y, with a probability.
+    """Mirror each sample along x or y with the given probability.
 
     Attributes
     ----------

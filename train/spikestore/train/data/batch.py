@@ -83,7 +83,7 @@ class SparseBatch:
         return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
 
     def bins(self, pad_to: int | None = None) -> int:
-        """Return the number of time bins of the batch: `pad_to`, or that of its longest sample.
+        """Return the number of time bins of the batch: `pad_to`, or by default that of its longest sample.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class SparseBatch:
         return int(np.prod(self.sites, dtype=np.int64))
 
     def _places(self, bins: int) -> tuple[Tensor, Tensor]:
-        """Return (places in the flat dense batch, int64; values, float32), both of shape (non-zeros,)."""
+        """Return the position of each non-zero in the flat dense batch (int64), and its value (float32); shape (non-zeros,)."""
         places = torch.repeat_interleave(self.offsets.diff(), output_size=len(self.index))
         places.mul_(bins * self._site_count).add_(widen(self.index))
         # uint8 needs no widening mask: one kernel launch less on a GPU.
@@ -155,7 +155,7 @@ def padded_bins(
     lengths: Tensor | npt.NDArray[np.int64],
     rows: Tensor | npt.NDArray[np.int64],
 ) -> int:
-    """Return the number of time bins of a batch: `pad_to`, or that of its longest sample.
+    """Return the number of time bins of a batch: `pad_to`, or by default that of its longest sample.
 
     Raises
     ------
@@ -176,7 +176,7 @@ _TENSORS = ("index", "value", "offsets", "lengths", "labels", "samples")
 
 
 class TensorColumns:
-    """Packed columns as tensors on one device, from which batches are gathered.
+    """Packed columns of a feature set as tensors on one device; `gather` returns batches of them.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ class TensorColumns:
 
 
 def widen(column: Tensor) -> Tensor:
-    """Return a column as int64, reverting the signed view of unsigned integers; floats are unchanged."""
+    """Return a column as int64; signed views of unsigned integers (`signed_view`) are reverted, floats are unchanged."""
     if column.dtype.is_floating_point:
         return column
     wide = column.to(torch.int64)

@@ -149,7 +149,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
 
 
 def _frame_dtype(value: npt.NDArray[Any]) -> type[np.generic]:
-    """Return Tonic's int16 if it can hold all counts of the set: items of one set have one dtype."""
+    """Return the dtype of all items: Tonic's int16 if it can hold all counts of the set, else a larger one."""
     if value.dtype.kind == "f":
         return np.float32
     return np.int16 if value.max(initial=0) <= np.iinfo(np.int16).max else np.int64

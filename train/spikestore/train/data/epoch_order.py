@@ -23,7 +23,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RankShare:
-    """The share of each batch that a process takes.
+    """Share of each global batch that a process takes: one of R equal parts.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class RankShare:
     ranks: int = 1
 
     def of(self, count: int) -> slice:
-        """Return this process's slice of `count` items: those from r·n/R to (r + 1)·n/R."""
+        """Return this process's slice of n = `count` items: the items r·n/R to (r + 1)·n/R (exclusive)."""
         return slice(count * self.rank // self.ranks, count * (self.rank + 1) // self.ranks)
 
 
@@ -82,7 +82,7 @@ class BatchOrder(Protocol):
     """Whether the rows of a batch may be anywhere in the set, so that batches do not share reads."""
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[Rows, Rows]:
-        """Return the rows of a rank from global batch number `first` on, and the edges of its batches.
+        """Return the rows of a rank from global batch number `first` on, and the start of each batch in them.
 
         Returns
         -------
@@ -143,7 +143,7 @@ def epoch_order(samples: int, *, seed: int, epoch: int, digest: str) -> npt.NDAr
 def weighted_order(
     weights: npt.NDArray[np.float64], *, seed: int, epoch: int, digest: str
 ) -> npt.NDArray[np.int64]:
-    """Return `len(weights)` draws of sample numbers with replacement, with probabilities proportional to the weights.
+    """Return sample numbers that are drawn with replacement, with probabilities proportional to the weights.
 
     Parameters
     ----------

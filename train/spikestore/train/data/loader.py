@@ -41,7 +41,7 @@ _MOST_THREADS = 4
 
 
 class FeatureLoader(IterableDataset[Batch]):
-    """Yields batches of a feature set, dense on the device.
+    """Yields batches of a feature set, as dense tensors on the device.
 
     With ``host`` and ``device`` the packed columns are loaded and checked once, at construction; with ``stream``
     they are read, checked and decoded during the epoch, in bounded memory (docs/loading.md). No worker process is needed:
@@ -231,7 +231,7 @@ class FeatureLoader(IterableDataset[Batch]):
         raise AttributeError(absent_attribute(name), name=name, obj=self)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass; it starts at batch 0, or where `load_state_dict` moved to in that epoch."""
+        """Set the epoch of the next pass, which starts at batch 0, or at the batch that `load_state_dict` has set."""
         epoch = whole_number("epoch", epoch)
         if epoch != self.epoch or self._under_way:
             self._go_to(epoch, 0, self._own_order)
@@ -247,7 +247,7 @@ class FeatureLoader(IterableDataset[Batch]):
         return self._source.nbytes
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the next epoch, or the remaining ones of the epoch that `load_state_dict` moved to.
+        """Yield the batches of the next epoch; after `load_state_dict`, the remaining batches of the restored epoch.
 
         The pass begins, and its epoch is fixed, when its first batch is requested.
 
@@ -314,7 +314,7 @@ class FeatureLoader(IterableDataset[Batch]):
         return {**self.state_dict(), "epoch": epoch, "batch": batch, "order": order}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Move to the position of another loader; the next pass resumes there.
+        """Restore the position of a loader from its `state_dict`; the next pass resumes there.
 
         An epoch that began in the order of another residence or window is finished in that order, so that each sample is
         yielded once; later epochs have this loader's order. ``stream`` can also finish an epoch of ``host`` or ``device``

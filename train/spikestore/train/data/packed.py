@@ -147,7 +147,7 @@ def narrow_dtypes(features: FeatureSet) -> tuple[np.dtype[Any], np.dtype[Any]]:
 
 
 def packed_bytes(features: FeatureSet) -> int:
-    """Return the bytes that `pack` will allocate, computed from the manifest."""
+    """Return the number of bytes that `pack` will allocate, computed from the manifest."""
     index, value = narrow_dtypes(features)
     extras = sum(features.layout.dtype(name).itemsize for name in features.layout.extras)
     per_sample = 8 + 4 + 8 + 8 + extras  # offsets, n_bins, label, rows

@@ -1,4 +1,4 @@
-"""Subsets of a feature set: rows selected by number or column, or held out by sample, speaker or user.
+"""Subsets of a feature set: functions that select rows by number or column, or hold out samples, speakers or users.
 
 A subset is an array of row numbers from a pure function of the set, so that equal arguments select the same samples.
 If recordings were skipped, rows of a set and items of a `FeatureDataset` have different numbers: each function returns
@@ -28,7 +28,7 @@ Rows = npt.NDArray[np.int64]
 
 
 class Items(Protocol):
-    """A data set of items, such as a `FeatureDataset`."""
+    """Protocol of a data set with items, such as `FeatureDataset`."""
 
     @property
     def columns(self) -> PackedColumns:
@@ -38,7 +38,7 @@ class Items(Protocol):
 def rows_where(
     features: FeatureSet | Items, column: str, values: Iterable[int] | Iterable[str] | int | str
 ) -> Rows:
-    """Return the rows whose `column` has one of `values`: int64, ascending, skipped rows left out.
+    """Return the rows whose `column` has one of `values`: int64, ascending; skipped rows are left out.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def hold_out(
     seed: int = 0,
     by: Literal["sample", "speaker", "user"] = "sample",
 ) -> tuple[Rows, Rows]:
-    """Split a set deterministically, for sets without a validation split.
+    """Divide a set into two parts, always in the same way; for sets without a validation split.
 
     A pure function of the arguments and the set's digest.
 
@@ -173,7 +173,7 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
 
 
 def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
-    """Return the selected rows: int64, ascending, without skipped ones; all rows for None.
+    """Return the selected rows: int64, ascending, without skipped ones. If `rows` is None, return all rows.
 
     A text selects a part of a stored partition (`partition_rows`).
 
@@ -190,7 +190,7 @@ def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
 
 
 def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows:
-    """Return the positions of rows of a set in its packed columns: int64, ascending; all positions for None.
+    """Return the positions of rows in packed columns: int64, ascending. If `rows` is None, return all positions.
 
     Raises
     ------
@@ -254,7 +254,7 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
 
 @dataclass(frozen=True)
 class _Table:
-    """Columns of samples: of a feature set without skipped rows, or of a data set."""
+    """Columns of the samples of a feature set (without skipped rows), or of the items of a data set."""
 
     numbers: Rows
     rows: Rows

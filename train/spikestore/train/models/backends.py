@@ -52,7 +52,7 @@ def make_neurons(
     reset: ResetMode,
     surrogate: Surrogate,
 ) -> nn.Module:
-    """Return a layer of neurons of a backend; parameters as in `IAF`.
+    """Return a layer of neurons of a backend; for the parameters see `IAF`.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def make_neurons(
 
 
 def known_backend(name: str | None) -> Backend | None:
-    """Return the backend of a name; None for None.
+    """Return `name` if it is the name of a backend or None; raise an error otherwise.
 
     Raises
     ------

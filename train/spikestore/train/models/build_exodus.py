@@ -21,7 +21,7 @@ EXODUS = "sinabs-exodus==2.0.0"
 
 
 def main() -> int:
-    """Build exodus unless it is installed; return an exit status."""
+    """Build exodus unless it is installed already; return the exit status."""
     try:
         toolkit = find_toolkit()
         if not works():
@@ -73,7 +73,7 @@ def find_toolkit() -> Path:
 
 
 def works() -> bool:
-    """Return whether exodus can be imported, checked in a new process."""
+    """Return whether exodus can be imported in a new process."""
     code = "import torch, exodus_cuda, sinabs.exodus.layers"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)  # noqa: S603 a fixed command
     return done.returncode == 0

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 
 class FoldedConv2d(nn.Conv2d):
-    """``Conv2d`` applied to each time bin: (batch, time, channels, y, x) in and out."""
+    """``Conv2d`` for each time bin; input and output have the shape (batch, time, channels, y, x)."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolved frames."""
@@ -20,7 +20,7 @@ class FoldedConv2d(nn.Conv2d):
 
 
 class SumPool2d(nn.Module):
-    """Sums or averages of square windows in each time bin: (batch, time, channels, y, x) in and out.
+    """Sums or averages of square windows in each time bin; input and output have the shape (batch, time, channels, y, x).
 
     Sums of spikes are exact; ``sinabs.layers.SumPool2d`` computes them with powers and roots.
 

@@ -52,9 +52,9 @@ def fitting_network(
 def _refuse_more_than_memory(
     spec: NetworkSpec, shape: dict[str, int], device: torch.device, origin: str, copies: int
 ) -> None:
-    """Raise, naming the largest layer, if the network needs more than the free memory.
+    """Raise an error that names the largest layer, if the network needs more than the free memory.
 
-    The system may grant too large an allocation and kill the process later.
+    Without this check, the system might grant an allocation that is too large, and kill the process later.
     """
     sizes: dict[str, int] = {}
     channels = shape.get("polarities", 1)
@@ -81,7 +81,7 @@ def _refuse_more_than_memory(
 
 
 def network_shape(features: FeatureSet, spec: NetworkSpec) -> dict[str, int]:
-    """Return the arguments of `build_network` from a feature set: sites, classes, and frame axes for convolutions."""
+    """Return the sizes that `build_network` needs of a feature set: sites, classes, and for convolutions the frame axes."""
     shape = {"sites": features.layout.site_count, "classes": len(features.classes)}
     if spec.convolutions and len(features.layout.sites) == 3:
         shape |= dict(zip(("polarities", "height", "width"), features.layout.sites, strict=True))

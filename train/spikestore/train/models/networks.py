@@ -26,7 +26,7 @@ from spikestore.train.neurons import IAF
 
 
 class ConvolutionSpec(Spec):
-    """A ``Conv2d``, an ``IAF`` layer and, optionally, a pooling layer."""
+    """Parameters of a ``Conv2d``, an ``IAF`` layer and an optional pooling layer."""
 
     channels: Size
     """Output channels."""
@@ -41,7 +41,7 @@ class ConvolutionSpec(Spec):
 
 
 class NetworkSpec(Spec):
-    """A stack of ``Linear`` and ``IAF`` layers with a linear read-out; optionally convolutions first."""
+    """Parameters of a network: ``Linear`` and ``IAF`` layers with a linear read-out, optionally after convolutions."""
 
     backend: Backend = "fused"
     """Implementation of the neurons. Spikes and parameters are the same for all, gradients up to rounding."""
@@ -133,7 +133,7 @@ def build_network(
 def _convolutions(
     layers: OrderedDict[str, nn.Module], spec: NetworkSpec, neurons: Any, frame: tuple[int, int, int]
 ) -> int:
-    """Append convolutional layers; return the number of their outputs."""
+    """Append convolutional layers to `layers`; return the number of their outputs."""
     channels, *sides = frame
     for number, convolution in enumerate(spec.convolutions, 1):
         sides = [
@@ -143,7 +143,7 @@ def _convolutions(
             sides = [side // convolution.pool_size for side in sides]
         if min(sides) < 1:
             raise UsageError(
-                f"convolutions[{number - 1}] leaves nothing of frames of {frame[1]} × {frame[2]}: "
+                f"convolutions[{number - 1}] is too large for frames of {frame[1]} × {frame[2]}: "
                 "use fewer layers, smaller kernels or padding"
             )
         layers[f"conv{number}"] = FoldedConv2d(
@@ -183,7 +183,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, values: dict[str, Tensor]) -> None:
-    """Load the result of `weights`; it must have every parameter and nothing else."""
+    """Load a result of `weights` into a network; it must have exactly the network's parameters."""
     forget_states(network)
     missing, unexpected = network.load_state_dict(values, strict=False)
     absent = set(missing) & set(weights(network))

@@ -1,4 +1,4 @@
-"""Integrate-and-fire neurons in one compiled pass over time: numba on the CPU, Triton on the GPU."""
+"""Integrate-and-fire neurons, computed in one compiled pass over time: by numba on the CPU, by Triton on the GPU."""
 
 from spikestore.train.neurons.layer import IAF as IAF
 from spikestore.train.neurons.surrogates import Gaussian as Gaussian

@@ -1,4 +1,4 @@
-"""Equations of integrate-and-fire neurons, and their pass over time as a differentiable torch function.
+"""Equations of integrate-and-fire neurons, and a differentiable torch function that computes them over time.
 
 For each neuron, with threshold θ, reset amount b, minimum m and output gradient g::
 

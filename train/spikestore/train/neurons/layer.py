@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class IAF(nn.Module):
-    """Integrate-and-fire neurons: replaces ``sinabs.layers.IAF`` with the same spikes, parameters and states.
+    """Layer of integrate-and-fire neurons that replaces ``sinabs.layers.IAF``: same spikes, parameters and states.
 
     Membrane potentials and their gradients persist between calls until `reset_states`. If the shape of batch and neurons
     changes between calls, all potentials start at 0 (Sinabs draws rows of the old state at random).
@@ -82,9 +82,9 @@ class IAF(nn.Module):
         self.v_mem = torch.zeros(0 if shape is None else tuple(shape))
 
     def forward(self, x: Tensor, link: Link | None = None) -> Tensor:
-        """Return spikes, shaped like `x`, (batch, time, *neurons), in its dtype.
+        """Return spikes with the shape of `x`, (batch, time, *neurons), and its dtype.
 
-        With a link, `x` is the input of the linear layer before: see `spikestore.train.neurons.linear`.
+        If `link` is given, `x` is the input of the preceding linear layer; see `spikestore.train.neurons.linear`.
         """
         if x.dim() < 2:
             raise UsageError(
@@ -157,7 +157,7 @@ class IAF(nn.Module):
             self.v_mem.uniform_(*(value_ranges or {}).get("v_mem", (0.0, 1.0)))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop gradients, including those of membrane potentials: the next call starts a new graph."""
+        """Drop all gradients and the autograd graph of the membrane potentials."""
         super().zero_grad(set_to_none)
         self.v_mem = self.v_mem.detach()
 
@@ -169,7 +169,7 @@ class IAF(nn.Module):
         return text if self.min_v_mem is None else f"{text}, min_v_mem={float(self.min_v_mem):g}"
 
     def get_buffer(self, target: str) -> Tensor:
-        """Return a buffer by its name; the state counts as one, as in Sinabs' layers."""
+        """Return a buffer by its name; ``v_mem`` counts as a buffer, as in Sinabs' layers."""
         return self.v_mem if target == "v_mem" else super().get_buffer(target)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:

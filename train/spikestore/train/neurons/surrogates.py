@@ -16,15 +16,15 @@ from torch import Tensor
 
 
 class Surrogate(Protocol):
-    """Protocol of a derivative of spikes by the membrane potential."""
+    """Protocol of a surrogate: the derivative of spikes w.r.t. the membrane potential."""
 
     def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
-        """Return the derivative, shaped like `v_mem`; `spike_threshold` has shape ()."""
+        """Return the derivative at each membrane potential; it has the shape of `v_mem`. `spike_threshold` has shape ()."""
 
 
 @dataclass(frozen=True)
 class SingleExponential:
-    """Exponential decay on both sides of the threshold (Shrestha and Orchard, 2018, SLAYER).
+    """Surrogate with an exponential decay on both sides of the threshold (Shrestha and Orchard, 2018, SLAYER).
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class SingleExponential:
 
 @dataclass(frozen=True)
 class PeriodicExponential:
-    """Exponential decay around every multiple of the threshold (Weidel and Sheik, 2021, WaveSense).
+    """Surrogate with an exponential decay around each multiple of the threshold (Weidel and Sheik, 2021, WaveSense).
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class PeriodicExponential:
 
 @dataclass(frozen=True)
 class Heaviside:
-    """Surrogate gradient that is constant where potential >= threshold - window, else 0.
+    """Surrogate that is constant if the potential is at least threshold - window, and 0 otherwise.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Heaviside:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A Gaussian around the threshold.
+    """Surrogate with the shape of a Gaussian around the threshold.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class MultiGaussian:
-    """A Gaussian minus a wider one on each side (Yin, Corradi and Bohté, 2021).
+    """Surrogate: a Gaussian around the threshold minus a wider Gaussian on each side (Yin, Corradi and Bohté, 2021).
 
     Attributes
     ----------

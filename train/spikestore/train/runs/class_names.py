@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
-    """Raise unless a network can be trained on one set and evaluated on the other.
+    """Raise an error unless a network can be trained on one set and evaluated on the other.
 
     Parameters
     ----------

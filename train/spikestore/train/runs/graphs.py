@@ -167,7 +167,7 @@ class TrainingStep:
         return len(self._recorded)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Take a step; return the loss, mean over the batch, detached, shape ()."""
+        """Take a training step; return the mean loss over the batch: detached, shape ()."""
         if self._recorder is None:
             return self._plain(batch)
         reason = self._why_not() or _why_not_batch(batch)

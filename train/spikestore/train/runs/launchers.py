@@ -128,7 +128,7 @@ def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
 
 
 def _numbers(environment: Mapping[str, str], launcher: _Launcher) -> tuple[int, int]:
-    """Return rank and count; (0, 1) if the launcher's variables are not set."""
+    """Return the rank and the number of processes; (0, 1) if the launcher's variables are not set."""
     rank, count = environment.get(launcher.rank), environment.get(launcher.count)
     if count is None and launcher.name == "srun" and _whole(launcher.rank, rank or "0") > 0:
         count = environment.get("SLURM_NTASKS")  # in a batch script the rank is never above 0

@@ -252,7 +252,7 @@ def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches
 
 
 def make_optimiser(config: OptimiserConfig, network: nn.Module) -> torch.optim.AdamW:
-    """Return AdamW over all parameters of a network."""
+    """Return an AdamW optimiser for all parameters of a network."""
     # On a GPU: one kernel for all parameters, which a CUDA graph can replay.
     on_gpu = all(parameter.device.type == "cuda" for parameter in network.parameters())
     options: dict[str, Any] = {"fused": True, "capturable": True} if on_gpu else {}

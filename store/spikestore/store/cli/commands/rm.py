@@ -14,7 +14,7 @@ def rm(
     names: Annotated[list[str], typer.Argument(metavar="NAME[:SPLIT]…", help="Names to remove.")],
     store: StoreOption = None,
 ) -> None:
-    """Remove names, or single splits of them. Feature sets are kept until gc --unreferenced.
+    """Remove names, or single splits of them. The feature sets stay in the store until gc --unreferenced removes them.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Builds batches from samples: on the CPU in reusable buffers, on a GPU in a separate stream."""
+"""Builds batches from samples: on the CPU in reusable buffers, on a GPU in a separate CUDA stream."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ KEPT = 8
 
 
 class FrameBuffers:
-    """A pool of buffers.
+    """Pool of buffers for dense batches.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class FrameBuffers:
         self._largest = 0
 
     def take(self, count: int) -> npt.NDArray[np.float32]:
-        """Return an uninitialised float32 array, shape (count,).
+        """Return an uninitialised float32 array of shape (count,), in a new buffer or one that is no longer used.
 
         Its memory is reused after the array and everything made from it are gone.
         """

@@ -1,4 +1,4 @@
-"""Compiled loops over packed samples: write dense frames, or copy samples side by side.
+"""Compiled loops over packed samples: one writes dense frames, one copies samples into common columns.
 
 Samples are passed as addresses, so that one call can read from different arrays: those of a whole set in memory, or of
 many runs of a stream. Each address is passed with the number of elements up to the end of its array: no loop reads
@@ -59,7 +59,7 @@ def fill_frames(
     first: int,
     last: int,
 ) -> int:
-    """Write samples `first` to `last` - 1 of a batch into its dense frames, zeros included.
+    """Write the dense frames of samples `first` to `last` - 1 of a batch, including zeros.
 
     A sample's row is cleared and filled while it is in the L2 cache.
 
@@ -117,7 +117,7 @@ def gather(
     first: int,
     last: int,
 ) -> int:
-    """Copy samples `first` to `last` - 1 of a batch side by side.
+    """Copy samples `first` to `last` - 1 of a batch into common columns, one after the other.
 
     Parameters
     ----------

@@ -56,11 +56,11 @@ class SamplePointers:
 
     @property
     def longest(self) -> int:
-        """Time bins of the longest sample."""
+        """Number of time bins of the longest sample."""
         return int(self.lengths.max(initial=0))
 
     def bins(self, pad_to: int | None = None) -> int:
-        """Return the number of time bins of the batch: `pad_to`, or that of its longest sample.
+        """Return the number of time bins of the batch: `pad_to`, or by default that of its longest sample.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class SamplePointers:
         return padded_bins(self.longest, pad_to, self.lengths, self.samples)
 
     def fill(self, frames: npt.NDArray[np.float32], parallel: ParallelFor) -> None:
-        """Write dense frames to `frames`, shape (batch, places), zeros included.
+        """Write the dense frames of all samples to `frames`, shape (batch, places), including zeros.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class SamplePointers:
         self._refuse(max(parallel(part, len(self)), default=-1))
 
     def packed(self, parallel: ParallelFor, *, pin: bool = False) -> SparseBatch:
-        """Return the samples side by side on the host; with `pin` in page-locked memory, which torch reuses."""
+        """Return the samples as packed columns on the host; if `pin` is true, in page-locked memory, which torch reuses."""
         offsets = np.zeros(len(self) + 1, np.int64)
         np.cumsum(self.counts, out=offsets[1:])
 
@@ -142,7 +142,7 @@ class ParallelFor:
         self._parts = parts
 
     def __call__(self, part: Callable[[int, int], Any], samples: int) -> list[Any]:
-        """Call ``part(first, last)`` for ranges that cover `samples`; return the results."""
+        """Call ``part(first, last)`` in the threads, for ranges that cover `samples` samples; return the results."""
         parts = min(self._parts, samples)
         if self._pool is None or parts < 2:
             return [part(0, samples)] if samples else []

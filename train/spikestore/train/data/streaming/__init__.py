@@ -1,1 +1,1 @@
-"""Reads batches from the store during training."""
+"""Streaming: reads the samples of batches from the store during training."""

@@ -1,4 +1,4 @@
-"""Order of a streamed epoch, a pure function: shuffles runs, then samples within a window.
+"""The order of a streamed epoch, as a pure function: runs of rows are shuffled, then samples within a window.
 
 1. The rows are cut into *runs* of whole blocks of 64 (the unit of checks); no run crosses the edge of a fragment.
 2. The runs are shuffled and dealt to *lanes*, 64 of them where the set and the window allow.
@@ -39,7 +39,7 @@ _Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class RunCut:
-    """Division of a set into runs and lanes; depends on the set, the subset and the window.
+    """Division of a set into runs of rows and lanes of runs; it depends on the set, the subset and the window.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ def sample_bytes(features: FeatureSet) -> float:
 
 
 def cut_runs(features: FeatureSet, rows: _Int64s, window: int | None) -> RunCut:
-    """Return the division of a set into runs and lanes.
+    """Return the division of a set into runs of rows and lanes of runs.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ _NAME = re.compile(r"delayed (\d{1,9})x(\d{1,9})x(\d{1,9})(?: of (\d{1,9}))?")
 
 
 def named_runs(samples: int, fragment_samples: int, rows: _Int64s, name: str) -> RunCut | None:
-    """Return the cut with a given name; None if no cut can have it.
+    """Return the division that has this name; None if no division can have it.
 
     The set may have fragments of another size now than when the name was made; names of 0.1.0.dev0 have no size and mean
     that of the set.
@@ -140,7 +140,7 @@ def named_runs(samples: int, fragment_samples: int, rows: _Int64s, name: str) ->
 
 
 def _used_runs(samples: int, rows: _Int64s, run_rows: int, size: int) -> tuple[_Int64s, _Int64s]:
-    """Return start and stop of each run that has one of `rows`; a run starts at every run_rows-th row of a fragment."""
+    """Return start and stop of each run that contains one of `rows`. In a fragment, a run starts every `run_rows` rows."""
     in_fragment = np.arange(0, size, run_rows)
     fragments = np.arange(-(-samples // size)) * size
     starts = (fragments[:, None] + in_fragment[None, :]).ravel()
@@ -177,12 +177,12 @@ def _delays(cut: RunCut, mean: float) -> npt.NDArray[np.float64]:
 
 
 def covering(starts: _Int64s, rows: _Int64s) -> _Int64s:
-    """Return the number of the run that holds each row; `starts` ascends."""
+    """Return the number of the run that contains each row; `starts` has the ascending starts of the runs."""
     return np.searchsorted(starts, rows, side="right") - 1
 
 
 def owned(lanes: _Int64s, count: int, share: RankShare) -> npt.NDArray[np.bool_]:
-    """Return a mask of the `lanes`, shape (samples,), that this rank owns, of `count` lanes in total."""
+    """Return a mask, shape (samples,): whether this rank owns the lane of each sample. `count` is the number of lanes."""
     mine = share.of(count)
     return np.asarray((lanes >= mine.start) & (lanes < mine.stop))
 

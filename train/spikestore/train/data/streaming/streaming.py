@@ -1,4 +1,4 @@
-"""A batch source in bounded memory: threads read runs ahead in the order of use, and drop them after use."""
+"""A batch source in limited memory: threads read runs of rows before they are needed; used runs are dropped."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Stream:
         )
 
     def __getstate__(self) -> dict[str, object]:
-        """Raise: open storages and reads can't be pickled."""
+        """Raise an error, because open storages and reads can't be pickled."""
         raise UsageError(
             "a loader with residence='stream' can't be pickled or copied: create it in the process that uses it, or "
             "use residence='host'"
@@ -125,7 +125,7 @@ class Stream:
 
     @property
     def nbytes(self) -> int:
-        """Most bytes that are held: the current window and the one read ahead; more if sample sizes vary."""
+        """Expected maximum of the bytes in memory: the current window, and the next one that is being read."""
         lanes = self._cut.lanes if self._shuffle else 2 * self._threads
         held = min(2 * lanes * self._cut.together * self._cut.run_rows, self.samples)
         return int(held * sample_bytes(self._features))
@@ -216,7 +216,7 @@ class _HeldRuns:
         self._where = np.zeros((6, 0, self._run_rows), np.int64)
 
     def take(self, rows: _Int64s, runs: _Int64s) -> SamplePointers:
-        """Return pointers to these samples, after waiting for their runs; drop the runs that earlier batches used up."""
+        """Wait for the runs of these samples and return pointers to the samples; drop runs that are no longer needed."""
         self._drop_used()
         self._read_ahead()
         needed, counts = np.unique(runs, return_counts=True)

@@ -36,7 +36,7 @@ _FAR = np.float32(87)
 
 
 def inner(function: _Function) -> _Function:
-    """Compile a function inline into its callers."""
+    """Compile a function as a part of the functions that call it."""
     made: Any = numba.njit(nogil=True, error_model="numpy")(function)
     return made  # type: ignore[no-any-return]
 
@@ -59,7 +59,7 @@ def intrinsic(function: Any) -> Any:
 
 @intrinsic
 def take(_context: Any, words: Any) -> Any:
-    """Atomically add 1 to the first word; return its former value."""
+    """Add 1 to the first word of a job atomically; return its former value."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
@@ -70,7 +70,7 @@ def take(_context: Any, words: Any) -> Any:
 
 @intrinsic
 def add_to(_context: Any, words: Any, word: Any, amount: Any) -> Any:
-    """Atomically add to a word."""
+    """Add a number to a word of a job atomically."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
@@ -96,7 +96,7 @@ floats, octets, int64s = _pointer_to(types.float32), _pointer_to(types.uint8), _
 
 @intrinsic
 def _power_of_two(_context: Any, shifted: Any) -> Any:
-    """Return 2^n as float32 from `_ROUND` + n."""
+    """Return 2^n as float32, given the float32 `_ROUND` + n."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(32)
@@ -109,7 +109,7 @@ def _power_of_two(_context: Any, shifted: Any) -> Any:
 
 @inner
 def exp_minus(y: Any) -> Any:
-    """Return exp(-y) for y ≥ 0, to 2 units in the last place; 0 for y > 87, NaN for NaN."""
+    """Return exp(-y) for y ≥ 0, with an error of at most 2 units in the last place; 0 for y > 87, NaN for NaN."""
     near = _FAR if y > _FAR else y
     shifted = _ROUND - near * _LOG2_E
     n = shifted - _ROUND

@@ -1,4 +1,4 @@
-"""The words of a job: a compiled task has a single argument, the address of a block of 8-byte words."""
+"""Names of the words of a job: the only argument of a compiled task is the address of a block of 8-byte words."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ from spikestore.train.neurons.cpu.simd import count_packed
 
 @cache
 def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -> Any:
-    """Return the compiled forward pass for these modes.
+    """Return the compiled forward pass for these flags.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
 def backward_task(
     single: bool, by_product: bool, bounded: bool, to_zero: bool, given: bool, by_width: bool
 ) -> Any:
-    """Return the compiled backward pass for these modes.
+    """Return the compiled backward pass for these flags.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One time step of a neuron, forward and backward: building blocks of all compiled passes.
+"""One time step of a neuron, forward and backward: functions that all compiled passes call.
 
 The equations are those of `spikestore.train.neurons.dynamics`. All numbers are float32. Callers pass constants as flags,
 so that the compiler removes the branches and vectorises the loop.
@@ -15,7 +15,7 @@ from spikestore.train.neurons.cpu.compile import LEAST, ONE, TINY, ZERO, exp_min
 
 @inner
 def fire(v: Any, threshold: Any, inverse: Any, single: Any, by_product: Any) -> Any:
-    """Return s(t), the number of spikes; `inverse` is ``1 / threshold``, used if `by_product`."""
+    """Return s(t), the number of spikes; `inverse` is ``1 / threshold`` and is used if `by_product` is true."""
     if single:
         return ONE if v - threshold >= ZERO else ZERO
     whole = np.trunc(v * inverse if by_product else v / threshold)
@@ -25,7 +25,7 @@ def fire(v: Any, threshold: Any, inverse: Any, single: Any, by_product: Any) -> 
 
 @inner
 def does_fire(v: Any, threshold: Any, single: Any) -> Any:
-    """Return 0 if `fire` returns 0, else 1; enough for a reset to zero, and without a division."""
+    """Return 1 if the neuron spikes, else 0; a reset to zero needs no more, and this needs no division."""
     if single:
         return ONE if v - threshold >= ZERO else ZERO
     # The quotient of a float below the threshold is never rounded up to 1.
@@ -50,7 +50,7 @@ def not_below(v: Any, minimum: Any) -> Any:
 
 @inner
 def slope_at(v: Any, threshold: Any, scale: Any, width: Any, by_width: Any) -> Any:
-    """Return sg(t), the surrogate ``scale * exp(-|v - threshold| / width)``; `width` is its inverse if `by_width`."""
+    """Return sg(t), the surrogate ``scale * exp(-|v - threshold| / width)``; if `by_width`, `width` is the inverse width."""
     away = abs(v - threshold)
     return scale * exp_minus(away * width if by_width else away / width)
 

@@ -1,4 +1,4 @@
-"""Products of a mostly zero vector and a matrix: sums over the rows of non-zero elements, in SIMD registers."""
+"""Products of a matrix with a vector that is mostly zero: only rows of non-zero elements are added, in SIMD registers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TILE, PAD = 64, 16
 
 
 def _tiles(size: int) -> tuple[Any, Any]:
-    """Return `gather` and `scatter` for `size` neighbouring elements, which stay in registers."""
+    """Return the functions `gather` and `scatter` for `size` neighbouring elements, which stay in registers."""
     vector = ir.VectorType(ir.FloatType(), size)
 
     def vector_at(builder: Any, pointer: Any) -> Any:
@@ -32,7 +32,7 @@ def _tiles(size: int) -> tuple[Any, Any]:
         return context.make_array(signature.args[place])(context, builder, value=arguments[place]).data
 
     def each_active(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """Emit a loop over active rows; yield a tile filled with the factor, and a pointer to the row's tile."""
+        """Emit the code of a loop over active rows; yield a tile filled with the factor, and a pointer to the row's tile."""
         active, factors = (data_of(context, builder, signature, arguments, place) for place in (0, 2))
         with cgutils.for_range(builder, arguments[1]) as loop:
             k = builder.load(builder.gep(active, [loop.index]))
@@ -144,7 +144,7 @@ def count_packed(packed: Any) -> Any:
 
 @inner
 def gather(active: Any, active_count: Any, source: Any, rows: Any, stride: Any, out: Any) -> None:
-    """``out[i]`` = Σ ``source[k] · rows[k · stride + i]`` over active k; `rows` is an address."""
+    """Compute ``out[i]`` = Σ ``source[k] · rows[k · stride + i]`` over all active k; `rows` is an address."""
     whole = len(out) // TILE * TILE
     for first in range(0, whole, TILE):
         _gather_wide(active, active_count, source, floats(rows + 4 * first), stride, out, first)
@@ -154,7 +154,7 @@ def gather(active: Any, active_count: Any, source: Any, rows: Any, stride: Any, 
 
 @inner
 def scatter(active: Any, active_count: Any, source: Any, rows: Any, stride: Any, values: Any) -> None:
-    """``rows[k · stride + i]`` += ``source[k] · values[i]`` for active k; `rows` is an address."""
+    """Add ``source[k] · values[i]`` to ``rows[k · stride + i]`` for all active k; `rows` is an address."""
     whole = len(values) // TILE * TILE
     for first in range(0, whole, TILE):
         _scatter_wide(active, active_count, source, floats(rows + 4 * first), stride, values, first)

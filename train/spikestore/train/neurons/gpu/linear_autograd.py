@@ -1,4 +1,4 @@
-"""A linear layer and the next neurons as one step on a GPU, which stores one byte per spike count for the backward pass.
+"""A linear layer and its neurons as one step on a GPU. For the backward pass, this step stores spike counts as bytes.
 
 As on the CPU, the layer's input is stored as bytes, which are also the spikes of the layer before, and membrane potentials
 are not stored: the backward pass repeats the matrix product, which has the same bits on the same device, and recomputes

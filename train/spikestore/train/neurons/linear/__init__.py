@@ -1,4 +1,4 @@
-"""A linear layer and the next layer of neurons as one step, which stores one byte per spike count for the backward pass.
+"""A linear layer and its neurons as one step. For the backward pass, this step stores spike counts as bytes.
 
 Spike counts are small integers and mostly 0. So they are stored as bytes, once for two layers: the output of neurons is the
 input of the next linear layer. Membrane potentials are not stored: the backward pass recomputes them.

@@ -1,4 +1,4 @@
-"""Compiled passes for linear layers whose input is counts, alone and with the neurons after them.
+"""Compiled passes for linear layers whose input consists of spike counts: alone, or with the neurons after them.
 
 The package's docstring has the equations. Strips and jobs are as in `spikestore.train.neurons.cpu.kernels`; for sums over
 the batch, a strip is a group of its rows, so that the order of sums does not depend on the number of threads.
@@ -45,7 +45,7 @@ FEW = 16
 
 @cache
 def pack_task() -> Any:
-    """Return a task that writes ``x`` to ``packed`` as uint8; ``fired`` and ``unpackable`` as in `forward_task`."""
+    """Return a task that writes ``x`` to ``packed`` as uint8; for ``fired`` and ``unpackable`` see `forward_task`."""
 
     def pack(data: Any) -> None:
         job = carray(data, at.WORDS, np.int64)
@@ -123,7 +123,7 @@ def _move_sums(sums: Any, into: Any) -> None:
 
 @cache
 def weight_gradient_task() -> Any:
-    """Return a task that computes the gradient w.r.t. a linear layer's weight from counts.
+    """Return a task that computes the gradient w.r.t. the weight of a linear layer whose input consists of counts.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def weight_gradient_task() -> Any:
 
 @cache
 def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
-    """Return a task for the backward pass of a linear layer and its neurons, from counts only.
+    """Return a task for the backward pass of a linear layer and its neurons; it needs only counts, no potentials.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ def backward_recomputed(
     *,
     needs_x: bool,
 ) -> Gradients:
-    """Return gradients of a linear layer and the neurons after it, with recomputed potentials.
+    """Return the gradients of a linear layer and its neurons; membrane potentials are recomputed.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def backward_kept(
     sparse: bool,
     needs_x: bool,
 ) -> Gradients:
-    """Return gradients of a linear layer and the neurons after it, from stored potentials.
+    """Return the gradients of a linear layer and its neurons; membrane potentials were stored by the forward pass.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def backward_kept(
 
 
 def input_gradient(weight: Tensor, output: Tensor) -> Tensor:
-    """Return the gradient w.r.t. a linear layer's input; `output` is that w.r.t. its output, shape (batch, time, neurons)."""
+    """Return the gradient w.r.t. a linear layer's input, given the gradient `output`, shape (batch, time, neurons)."""
     return _flat(output).mm(weight).view(*output.shape[:2], weight.shape[1])
 
 
@@ -291,7 +291,7 @@ class _BatchSlices:
         return self._like.new_zeros(-(-batch // self.group), self._inputs, -(-neurons // PAD) * PAD)
 
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield rows, their groups, and memory for the gradient w.r.t. the layer's output, which all slices share."""
+        """Yield the rows of each slice, their groups, and memory for the gradient w.r.t. the layer's output."""
         memory = torch.empty_like(self._like[: self._rows], memory_format=torch.contiguous_format)
         for start in range(0, len(self._like), self._rows):
             rows = slice(start, min(start + self._rows, len(self._like)))

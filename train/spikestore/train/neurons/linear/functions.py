@@ -26,7 +26,7 @@ def pack(x: Tensor) -> Counts | None:
 
 
 def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Link) -> Pass:
-    """Return the pass of neurons whose input is ``link.linear(x)``; differentiable w.r.t. `x`, weight, bias and `v_mem`.
+    """Return the `Pass` of neurons whose input is ``link.linear(x)``; differentiable w.r.t. `x`, weight, bias and `v_mem`.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
 
 
 def linear_of_counts(x: Tensor, layer: nn.Linear, counts: Counts | PackedSpikes) -> Tensor:
-    """Return ``layer(x)``; store `counts`, those of `x`, for the backward pass."""
+    """Return ``layer(x)``; for the backward pass, store `x` as `counts`."""
     output: Tensor = _joint_functions(x)[1].apply(x, layer.weight, layer.bias, counts)
     return output
 
 
 def _joint_functions(x: Tensor) -> tuple[Any, Any]:
-    """Return the autograd functions of a device: for a linear layer with neurons, and for one whose input is counts."""
+    """Return the two autograd functions of a device: for a linear layer with neurons, and for one with counts as input."""
     if x.device.type == "cpu":
         from spikestore.train.neurons.linear import cpu_autograd
 

@@ -63,7 +63,7 @@ def restore_run(
 
 
 def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: Residence) -> None:
-    """Move a loader of the train split to where the run stopped, in the order in which its epoch began.
+    """Move a loader of the train split to the position of a checkpoint, in the order with which the epoch began.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
 
 
 def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
-    """Return the residence with which the epoch of a checkpoint without loader state began.
+    """Return the residence with which an epoch began, for a checkpoint without the state of a loader.
 
     Checkpoints of 0.1.0.dev0 have no loader state. The residence is known if their configuration names it. If it is
     ``auto``, the residence of the current configuration is used, because only the user knows which it was.

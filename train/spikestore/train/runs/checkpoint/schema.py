@@ -1,4 +1,4 @@
-"""Validates a checkpoint's content before use: the file may be edited or come from elsewhere."""
+"""Validates the content of a checkpoint before use, because the file may be edited or malicious."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spikestore.train.runs.config import TrainConfig
 
 
 class ShapeValues(Spec):
-    """Arguments of `build_network` that depend on the frames."""
+    """The sizes of a network that depend on the frames; arguments of `build_network`."""
 
     sites: Size
     classes: Size
@@ -90,7 +90,7 @@ def plain_values(content: Mapping[str, Any]) -> PlainValues:
 
 
 def _check(values: PlainValues, content: Mapping[str, Any]) -> None:
-    """Raise for the first value that is missing, of another type, or contradicts others."""
+    """Raise an error for the first value that is missing, has another type, or contradicts other values."""
     data, position = values.config.data, values.position
     for split in (data.train, data.valid):
         if split not in values.data:

@@ -321,7 +321,7 @@ def test_open_reader_where_the_file_is_not_what_was_hashed(located: tuple[Source
     path = root / source.files[0].name
     with path.open("ab") as file:
         file.write(b"x")
-    with pytest.raises(SourceChangedError, match=f"{path} has .* bytes, the source says"):
+    with pytest.raises(SourceChangedError, match=f"{path} has .* bytes, but had"):
         open_reader(source, root)
     path.unlink()
     with pytest.raises(SourceNotFoundError, match=f"{path} does not exist"):

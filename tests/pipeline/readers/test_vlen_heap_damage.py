@@ -373,5 +373,5 @@ def test_a_file_that_is_deleted_is_an_error(tmp_path: Path) -> None:
     path = write_file(tmp_path / "a.h5", draw(4))
     with CochleaReader(path) as reader:
         path.unlink()
-        with pytest.raises(SourceChangedError, match="can't be looked at any more"):
+        with pytest.raises(SourceChangedError, match="can no longer be accessed"):
             reader.read_block(0, 4)

@@ -74,7 +74,7 @@ def repair_partitions(
                     storage.replace(damage.path, partition.to_bytes())
                     repaired.append(Repaired(damage.path, "from upstream"))
                     continue
-                why = f"that of {upstream.url} divides {partition.samples} rows, but the source has {samples}"
+                why = f"the partition in {upstream.url} divides {partition.samples} rows, but the source has {samples}"
         advice = f"{why}, or delete this object and call keep_partition again"
         left.append(damage._replace(detail=f"{damage.detail}; {advice}"))
     return repaired, left

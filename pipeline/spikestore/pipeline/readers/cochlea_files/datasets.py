@@ -20,7 +20,7 @@ def _open(source: Source, root: Path, first_row: int) -> Reader:
         raise SourceNotFoundError(f"{path} does not exist", path=str(path))
     if (size := path.stat().st_size) != file.size:
         raise SourceChangedError(
-            f"{path} has {size} bytes, the source says {file.size}: it changed since it was hashed, run again",
+            f"{path} has {size} bytes, but had {file.size} when it was hashed: run the command again",
             path=str(path),
         )
     return CochleaReader(path, limit=source.limit)

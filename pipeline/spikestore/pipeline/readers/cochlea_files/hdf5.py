@@ -34,7 +34,7 @@ _REMEDIES = {
     errno.EACCES: "check its permissions",
     errno.EPERM: "check its permissions",
     errno.EIO: "check the disk or the network file system",
-    errno.ESTALE: "the network file system lost it; run again",
+    errno.ESTALE: "the network file system lost the file: run the command again",
     errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",
     errno.ENOMEM: "free memory, or use fewer workers",
 }

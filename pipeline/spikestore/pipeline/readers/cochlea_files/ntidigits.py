@@ -30,7 +30,7 @@ def _open(source: Source, root: Path, first_row: int) -> Reader:
     if path.stat().st_size != file.size:
         reader.close()
         raise SourceChangedError(
-            f"{path} has {path.stat().st_size} bytes, the source says {file.size}: it changed since it was hashed, run again",
+            f"{path} has {path.stat().st_size} bytes, but had {file.size} when it was hashed: run the command again",
             path=str(path),
         )
     return reader

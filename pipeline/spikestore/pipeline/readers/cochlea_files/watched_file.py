@@ -40,22 +40,22 @@ class WatchedFile:
             status = self._path.stat()
         except OSError as error:
             raise self._changed(
-                f"can't be looked at any more ({error.strerror}), it was being read"
+                f"can no longer be accessed ({error.strerror}), although it was open for reading"
             ) from error
         if status.st_size != self.size:
             how = "shrank" if status.st_size < self.size else "grew"
             raise self._changed(f"{how} from {self.size} to {status.st_size} bytes while it was read")
         if _times(status) != self._seen:
             raise self._changed(
-                "was written to or replaced, or its permissions or links changed, while it was read"
+                "was changed or replaced, or its permissions or links were changed, while it was read"
             )
 
     def _changed(self, how: str) -> SourceChangedError:
         return SourceChangedError(
-            f"{self._path} {how}: run again when nothing writes to it", path=str(self._path)
+            f"{self._path} {how}: try again when no other program writes to it", path=str(self._path)
         )
 
 
 def _times(status: os.stat_result) -> tuple[int, int, int]:
-    # With ctime, which nobody can put back.
+    # ctime is included, because no program can reset it.
     return status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -47,7 +47,7 @@ class WatchedFile:
             raise self._changed(f"{how} from {self.size} to {status.st_size} bytes while it was read")
         if _times(status) != self._seen:
             raise self._changed(
-                "was changed or replaced, or its permissions or links were changed, while it was read"
+                "was written to or replaced, or its permissions or links changed, while it was read"
             )
 
     def _changed(self, how: str) -> SourceChangedError:

@@ -27,7 +27,7 @@ from spikestore.store_schemas.specs.source import OnError, Source
 logger = logging.getLogger(__name__)
 
 _TRIED = 20
-"""Recordings that are tried, where bad ones are skipped, to see which fields recordings have."""
+"""Number of recordings that are read, if bad ones are skipped, to find out which fields recordings have."""
 
 
 def make_folder_sources(
@@ -148,7 +148,7 @@ def _existing(folder: Path | str) -> Path:
 
 
 def _fields(root: Path, files: Sequence[str], decoding: Decoding) -> list[str]:
-    """Return the fields of the first of some recordings that can be read."""
+    """Return the fields of the first readable recording among `files`."""
     problems = []
     for file in files:
         known = format_of(file)

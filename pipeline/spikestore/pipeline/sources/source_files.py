@@ -188,16 +188,16 @@ def identify_files(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[dict[str, Any]], tuple[FileStamp, ...]]:
-    """Return the members ``files`` of a source, and the stamp of each file.
+    """Return the content of the field ``files`` of a source, and the stamp of each file.
 
     Parameters
     ----------
     root : pathlib.Path
         The data set's folder.
     names : sequence of str
-        Files relative to it.
+        Paths of the files, relative to the data set's folder.
     label : str
-        Which of its files, such as the split: the hash cache has a document for each.
+        Name of this set of files, such as the split; the hash cache has one document per name.
     cache : pathlib.Path, optional
         Folder of the hash cache; by default the user's cache folder.
     progress : callable, optional

@@ -28,10 +28,10 @@ _CANT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP}
 
 @contextlib.contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Yield a path (``….part``) for a file that replaces `path` in one step at the end; an error removes it.
+    """Yield a path (``….part``) for a new file. The end of the ``with`` block moves it to `path`; an error removes it.
 
-    For files outside of a store, such as locks and checkpoints. With `sync` the file is on the disk before it gets its
-    name.
+    This function is for files outside of a store, such as locks and checkpoints. If `sync` is true, the file is on the disk
+    before it is moved.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

@@ -38,9 +38,9 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
     Returns
     -------
     nir.NIRGraph
-        From ``input``, of the frames' shape, through nodes with the names of the layers, to ``output``, of shape
-        (classes,). NIR's neurons have no lower bound of membrane potentials, no reset to zero and no limit of one spike
-        per bin: a warning names what is lost.
+        Graph from ``input``, with the shape of the frames, to ``output``, with the shape (classes,); the other nodes have the
+        names of the layers. NIR's neurons have no lower bound of membrane potentials, no reset to zero and no limit of one
+        spike per bin: if the network uses one of these, a warning names it.
 
     Raises
     ------

@@ -25,11 +25,11 @@ from spikestore.pipeline.readers.split_files import FileTree
 
 _NAME = re.compile(r"(?:.*/)?(?P<letter>[a-z])/[^/]+")
 _BYTES = 5
-"""Rough size of an event in a compressed file."""
+"""Approximate size of an event in a compressed file, in bytes."""
 
 
 class ASLDVSReader(FilePerRecording):
-    """The recordings of ASL-DVS, in the order of their relative names."""
+    """Reader of ASL-DVS; recordings are sorted by file."""
 
     name = "asldvs-mat"
     version = 1
@@ -45,7 +45,7 @@ class ASLDVSReader(FilePerRecording):
         return ord(match["letter"]) - ord("a")
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return an estimate of the number of events of each recording from its file's size."""
+        """Return an estimate of the number of events of each recording, from the size of its file."""
         return np.array([file.size // _BYTES for file in self.files], np.int64)
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:

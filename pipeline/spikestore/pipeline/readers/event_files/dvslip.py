@@ -37,11 +37,11 @@ _WORDS = (
     "welcome", "words", "worst", "years", "young",
 )  # fmt: skip
 _BYTES = 8
-"""Rough size of an event."""
+"""Approximate size of an event, in bytes."""
 
 
 class DVSLipReader(FilePerRecording):
-    """The recordings of one split of DVS-Lip, in the order of their relative names."""
+    """Reader of one split of DVS-Lip; recordings are sorted by file."""
 
     name = "dvslip-npy"
     version = 1
@@ -60,7 +60,7 @@ class DVSLipReader(FilePerRecording):
         return _WORDS.index(folder)
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return an estimate of the number of events of each recording from its file's size."""
+        """Return an estimate of the number of events of each recording, from the size of its file."""
         return np.array([file.size // _BYTES for file in self.files], np.int64)
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:

@@ -34,7 +34,7 @@ _CLASSES = (
 
 
 class NCaltech101Reader(FilePerRecording):
-    """The recordings of N-Caltech101, in the order of their relative names."""
+    """Reader of N-Caltech101; recordings are sorted by file."""
 
     name = "ncaltech101-bin"
     version = 1

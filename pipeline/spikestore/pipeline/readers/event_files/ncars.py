@@ -25,7 +25,7 @@ _FOLDERS = ("background", "cars")
 
 
 class NCarsReader(FilePerRecording):
-    """The recordings of one split of N-CARS, in the order of their relative names."""
+    """Reader of one split of N-CARS; recordings are sorted by file."""
 
     name = "ncars-dat"
     version = 1

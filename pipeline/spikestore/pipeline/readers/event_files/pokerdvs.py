@@ -28,7 +28,7 @@ _BYTES = 32
 
 
 class PokerDVSReader(FilePerRecording):
-    """The recordings of one split of POKER-DVS, in the order of their relative names."""
+    """Reader of one split of POKER-DVS; recordings are sorted by file."""
 
     name = "pokerdvs-npy"
     version = 1

@@ -28,11 +28,11 @@ _NAME = re.compile(r"[^/]+/(?:.*/)?(?P<label>[0-9])/[^/]+")
 _SIDE = 10
 _SENSORS = _SIDE * _SIDE
 _BYTES = 4
-"""Rough size of an event in a compressed file."""
+"""Approximate size of an event in a compressed file, in bytes."""
 
 
 class STMNISTReader(FilePerRecording):
-    """The recordings of ST-MNIST, in the order of their relative names."""
+    """Reader of ST-MNIST; recordings are sorted by file."""
 
     name = "stmnist-mat"
     version = 1
@@ -48,7 +48,7 @@ class STMNISTReader(FilePerRecording):
         return int(match["label"])
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return an estimate of the number of events of each recording from its file's size."""
+        """Return an estimate of the number of events of each recording, from the size of its file."""
         return np.array([file.size // _BYTES for file in self.files], np.int64)
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:

@@ -82,7 +82,7 @@ class Table:
     def _lines(self) -> list[list[str]]:
         try:
             if self.path.stat().st_size > _LARGEST:
-                raise self._wrong(f"has more than {_LARGEST:,} bytes, which is no table of recordings")
+                raise self._wrong(f"has more than {_LARGEST:,} bytes, the limit for a table of recordings")
             text = self.path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise SourceNotFoundError(

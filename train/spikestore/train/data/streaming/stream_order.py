@@ -1,11 +1,11 @@
 """The order of a streamed epoch, as a pure function: runs of rows are shuffled, then samples within a window.
 
-1. The rows are cut into *runs* of whole blocks of 64 (the unit of checks); no run crosses the edge of a fragment.
-2. The runs are shuffled and dealt to *lanes*, 64 of them where the set and the window allow.
-3. In each lane, the samples of a few consecutive runs are shuffled together, group after group. The first group is a
-   single run, so that an epoch can start early.
-4. The lanes are merged. In a lane of mean length, sample j gets position j + 1/2 + *delay* of the lane; in other lanes
-   positions are scaled, so that all lanes end together.
+1. The rows are divided into *runs*: consecutive rows in whole blocks of 64 (the unit of checks), all in one fragment.
+2. The runs are shuffled and distributed over *lanes*. There are 64 lanes, or fewer if the set or the window is small.
+3. Each lane is divided into groups of a few runs, and the samples of each group are shuffled. The first group is a single
+   run, so that an epoch can start early.
+4. The lanes are merged: each sample gets a position, and samples are sorted by it. In a lane of mean length, sample j has the
+   position j + 1/2 + *delay* of the lane; in other lanes positions are scaled, so that all lanes end at the same time.
 
 So each batch except the first and last few has samples of all lanes, and samples are drawn from at most
 *lanes × runs of a group × rows of a run* rows at a time: the window. With the delays, an epoch can start when the first

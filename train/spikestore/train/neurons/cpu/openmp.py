@@ -25,11 +25,11 @@ def run_task(task: Any, job: int, parts: int) -> None:
     Parameters
     ----------
     task : numba.core.ccallback.CFunc
-        Takes the address of the job; works on its pieces until none is left.
+        Takes the address of the job, and works on its parts until none is left.
     job : int
         Address of the job.
-    pieces : int
-        Number of pieces of the job, the limit for the number of threads.
+    parts : int
+        Number of parts of the job; more threads are not used.
     """
     threads = min(torch.get_num_threads(), parts)
     if threads <= 1:

@@ -1,7 +1,7 @@
-"""Readers: from the files of a data set to recordings.
+"""Readers: read recordings from the files of a data set.
 
-A package that adds a data set makes a `Dataset` of what is exported here, and registers it as an entry point of the group
-``spikestore.datasets``; docs/recipes.md has an example.
+A package that adds a data set creates a `Dataset` from the classes in this module, and registers it as an entry point of the
+group ``spikestore.datasets``; docs/recipes.md has an example.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
 """Description of a data set: its name, files, splits, reader, columns, licence and citation.
 
-Each data set is one module that makes one `Dataset`: ours stand in `spikestore.pipeline.readers.registry`, those of other packages
-come by entry points of the group ``spikestore.datasets``. Nothing here imports a reader's libraries: a run that finds everything
-in the store needs none.
+Each data set has a module that creates one `Dataset`. `spikestore.pipeline.readers.registry` lists the built-in ones; other packages
+register theirs as entry points of the group ``spikestore.datasets``. This module imports no library of a reader, because a run
+that finds all feature sets in the store needs none.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _DATASET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class TonicClass:
-    """The class of ``tonic.datasets`` that has a data set's name.
+    """The class of ``tonic.datasets`` for the same data set.
 
     Attributes
     ----------
     module : str
-        Where it is: ``tonic.datasets.<module>``.
+        Module of the class: ``tonic.datasets.<module>``.
     label_of : callable, optional
-        Returns the target of a file by its name, where each file is a recording.
+        Returns the target of a file from its name, if each file is a recording.
     options : tuple of str
-        Arguments that change the events that the class reads: only their default, False, has a reader.
+        Arguments that change the events that the class reads; spikestore supports only their default, False.
     split_of : callable, optional
-        Returns the split of an object of the class, where this is neither told by a file's name nor by an attribute ``train``;
-        raises ValueError with the reason why the object has no reader.
+        Returns the split of an object of the class, if neither a file's name nor the attribute ``train`` determines it; raises
+        ValueError with the reason if spikestore cannot read the object.
     """
 
     module: str
@@ -56,31 +56,31 @@ class Dataset:
     Attributes
     ----------
     name : str
-        Its name, as in recipes; that of its class in `tonic.datasets`, if there is one.
+        Name of the data set in recipes: that of its class in `tonic.datasets`, if there is one.
     reader : str
-        Name of the reader, as in ``Source.reader``: part of the key.
+        Name of the reader, as in ``Source.reader``; part of the key.
     reader_version : int
-        Version of its results, from 1: part of the key. A reader that reads the same files as other events, labels or columns
-        needs another one.
+        Version of the reader's results, from 1; part of the key. If a reader returns other events, labels or columns for the same
+        files, it needs a new version.
     splits : mapping of str to SplitFiles
-        Where the files of each split are, training first; none if the recipe describes them.
+        Files of each split, the training split first; empty if the recipe describes them.
     open : callable
         Opens a source.
     citation : str
-        What to cite.
+        The publication to cite.
     licence : str, optional
-        Licence of the recordings, as their authors publish them; None if it is not known for sure.
+        Licence of the recordings, as published by their authors; None if it is not known for sure.
     columns : tuple of str
-        Columns that the reader gives on request (``Source.columns``), besides those that it always gives.
+        Columns that the reader returns on request (``Source.columns``), in addition to those that it always returns.
     tonic : TonicClass, optional
-        Tonic's class.
+        Tonic's class for the data set.
     described_by_recipe : bool
-        Whether the recipe describes files, labels and splits: then it has no `splits`.
+        Whether the recipe describes files, labels and splits; `splits` is empty then.
 
     Raises
     ------
     UsageError
-        A name, a version or a column can't be stored.
+        A name, a version or a column cannot be stored.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Dataset:
 
     @property
     def file_per_recording(self) -> bool:
-        """True if recording i is file i of the source."""
+        """Whether recording i is file i of the source."""
         return all(isinstance(files, FileTree) for files in self.splits.values())
 
 

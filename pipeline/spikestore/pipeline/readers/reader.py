@@ -1,4 +1,4 @@
-"""Protocol of readers: recordings by row, in blocks."""
+"""Protocol of readers, which return recordings by row, in blocks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from spikestore.store_schemas.errors import RecordingError
 
 
 class ClosesBehind(Protocol):
-    """Base class that closes its files at the end of a ``with``."""
+    """Base class of readers; the end of a ``with`` block closes their files."""
 
     def close(self) -> None:
-        """Close the files. May be called twice."""
+        """Close the files; a second call has no effect."""
 
     def __enter__(self) -> Self:
         """Return the reader itself."""
@@ -34,12 +34,12 @@ class ClosesBehind(Protocol):
 
 
 class Reader(ClosesBehind, Protocol):
-    """The recordings of one source, open for reading.
+    """Protocol of an open reader of one source.
 
-    A reader gives events as they are in the files. Sorting (``Source.sort``) and what becomes of a bad recording
-    (``Source.on_error``) are its caller's business; ``Source.limit`` is honoured here.
+    A reader returns events as they are in the files. It applies ``Source.limit``; the caller sorts events (``Source.sort``) and
+    decides what happens with invalid recordings (``Source.on_error``).
 
-    Readers hold open files: each process opens its own, and one thread at a time uses it.
+    A reader has open files: each process opens its own reader, and only one thread at a time may use it.
     """
 
     @property
@@ -48,7 +48,7 @@ class Reader(ClosesBehind, Protocol):
 
     @property
     def version(self) -> int:
-        """Version of the results of the reader, from 1; part of the source key."""
+        """Version of the events that the reader returns, from 1; part of the source key."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -56,20 +56,20 @@ class Reader(ClosesBehind, Protocol):
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Names of the further integers that each recording has, such as ``speaker``."""
+        """Names of the additional columns of integers, such as ``speaker``."""
 
     @property
     def has_y(self) -> bool:
         """Whether events have a field ``y``."""
 
     def __len__(self) -> int:
-        """Return the number of recordings, at most the source's limit."""
+        """Return the number of recordings, which is at most ``Source.limit``."""
 
     def name_of(self, row: int) -> str:
         """Return the name of a recording in messages, such as ``ssc_train.h5: recording 17``.
 
-        Files by their names relative to the dataset's folder, never by a path of this machine: reasons of skipped
-        recordings travel with the set.
+        The name contains the path of the file relative to the data set's folder, never an absolute path, because the reasons of
+        skipped recordings are stored in the feature set.
         """
 
     def n_events(self) -> npt.NDArray[np.int64]:
@@ -78,12 +78,12 @@ class Reader(ClosesBehind, Protocol):
         Returns
         -------
         int64 array, shape (len(self),)
-            Counts as stored; ill-formed recordings count with what they hold.
+            Number of stored events, also for invalid recordings.
 
         Raises
         ------
         LayoutError
-            A file turns out to be damaged.
+            A file is damaged.
         """
 
     def read(self, start: int, stop: int) -> list[Recording | RecordingError]:
@@ -97,21 +97,21 @@ class Reader(ClosesBehind, Protocol):
         Returns
         -------
         list of Recording or RecordingError, length ``stop - start``
-            In row order. An ill-formed recording is *returned* as the error that describes it, not raised: the
-            caller raises it or skips that row alone.
+            The recordings in the order of rows. For an invalid recording, the error is *returned* and not raised: the caller
+            raises it, or skips this row only.
 
         Raises
         ------
         LayoutError
-            A file turns out to be damaged: nothing in it can be trusted, so there is nothing to skip.
+            A file is damaged, so that none of its recordings can be used.
         SourceChangedError
-            A file shrank since it was opened.
+            A file changed after it was opened.
         IndexError
-            No such rows.
+            The rows do not exist.
         """
 
     def read_block(self, start: int, stop: int) -> EventBlock:
-        """Read the recordings ``start`` to ``stop - 1`` in whole columns: the fast way, same recordings as `read`.
+        """Read the recordings ``start`` to ``stop - 1`` as columns; this is faster than `read`, with the same recordings.
 
         Parameters
         ----------
@@ -121,11 +121,11 @@ class Reader(ClosesBehind, Protocol):
         Returns
         -------
         EventBlock
-            Its `errors` are those that `read` returns. Ill-formed recordings are empty in the columns, so that
-            every event there is legal. The arrays may be shared: treat them as not writable.
+            Its `errors` are those that `read` returns. Invalid recordings have no events in the columns, so every event in
+            them is valid. Do not write to the arrays, because other blocks may share them.
 
         Raises
         ------
         LayoutError, SourceChangedError, IndexError
-            As `read`.
+            The same errors as those of `read`.
         """

@@ -1,7 +1,7 @@
-"""Registry of data sets, built-in and of other packages: find files, open readers.
+"""Registry of data sets, both built-in and of other packages; functions that find their files and open readers.
 
-A data set is one module; see `spikestore.pipeline.readers.dataset`. HDF5 is imported by `open_reader` only: a run that finds
-everything in the store does without.
+See `spikestore.pipeline.readers.dataset`. Only `open_reader` imports HDF5, because a run that finds all feature sets in the
+store does not need it.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ from spikestore.store_schemas.wording import did_you_mean
 logger = logging.getLogger(__name__)
 
 GROUP = "spikestore.datasets"
-"""Entry points of this group, each a `Dataset` under its own name, add data sets of other packages."""
+"""Group of the entry points by which other packages add data sets; each refers to a `Dataset` of the same name."""
 
 _BUILT_IN = (ASLDVS, DVSGESTURE, DVSLIP, NCALTECH101, NCARS, NMNIST, NTIDIGITS18, POKERDVS, SHD, SSC, STMNIST)
 
 DATASETS: Mapping[str, Dataset] = {dataset.name: dataset for dataset in _BUILT_IN}
-"""Built-in data sets, under their names in `tonic.datasets` if Tonic has them."""
+"""Built-in data sets by name, which is that of the class in `tonic.datasets` if Tonic has one."""
 
 
 def dataset_named(name: str) -> Dataset:
-    """Return the data set of that name.
+    """Return the data set with this name.
 
     Raises
     ------
     UnknownNameError
-        There is none; the message has the nearest and all names.
+        No data set has this name; the message lists all names, the most similar first.
     UsageError
-        A package registers it, and it can't be loaded; or two packages do.
+        The package that registers the data set cannot be loaded, or two packages register it.
     """
     if name == FOLDER.name:
         return FOLDER
@@ -97,7 +97,7 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
 
 @functools.cache
 def _load(name: str) -> Dataset:
-    """Return a data set of another package, whose reader is called after the package: two packages can't share a key."""
+    """Return a data set of another package. The name of its reader begins with the package, so two packages never share a key."""
     entry, *others = _entry_points()[name]
     package = package_of(entry)
     if others:
@@ -118,18 +118,18 @@ def _load(name: str) -> Dataset:
 
 
 def splits_of(dataset: str) -> tuple[str, ...]:
-    """Return the names of a dataset's splits, training first.
+    """Return the names of a data set's splits, the training split first.
 
     Raises
     ------
     UnknownNameError
-        No such dataset.
+        The data set does not exist.
     """
     return tuple(dataset_named(dataset).splits)
 
 
 def find_dataset(folder: Path | str) -> str:
-    """Return the name of the dataset whose files lie in a folder.
+    """Return the name of the data set whose files a folder contains.
 
     Parameters
     ----------
@@ -139,9 +139,9 @@ def find_dataset(folder: Path | str) -> str:
     Raises
     ------
     SourceNotFoundError
-        No file of a known dataset is there.
+        The folder has no files of a known data set.
     UsageError
-        Files of more than one are; the message lists them.
+        The folder has files of several data sets; the message lists them.
     """
     base = _existing(folder)
     present: dict[str, list[Path]] = {}
@@ -174,31 +174,31 @@ def find_dataset(folder: Path | str) -> str:
 
 
 def dataset_files(dataset: str, split: str, folder: Path | str) -> tuple[Path, list[str]]:
-    """Find the files of one split.
+    """Return the files of one split, and the folder that contains them.
 
     Parameters
     ----------
     dataset, split : str
-        Their names.
+        Names of the data set and the split.
     folder : pathlib.Path or str
-        Tonic's ``save_to`` (the files lie in ``folder/SSC``), or the folder with the files themselves; the first
-        goes before. ``~`` is the home folder.
+        Tonic's ``save_to``, with the files in ``folder/SSC``, or the folder with the files themselves. If both have files,
+        ``folder/SSC`` takes precedence. ``~`` is the home folder.
 
     Returns
     -------
     root : pathlib.Path
-        The dataset's folder, absolute.
+        Absolute path of the data set's folder.
     names : list of str
-        Files relative to it, sorted: the same whichever folder was given.
+        Sorted paths of the files, relative to `root`.
 
     Raises
     ------
     UnknownNameError
-        No such dataset or split.
+        The data set or the split does not exist.
     SourceNotFoundError
-        The folder or a file is not there; the message says where it was looked for.
+        The folder or a file does not exist; the message lists the folders that were searched.
     SourceError
-        A folder can't be listed.
+        A folder cannot be listed.
     """
     splits = dataset_named(dataset).splits
     if split not in splits:
@@ -218,30 +218,30 @@ def dataset_files(dataset: str, split: str, folder: Path | str) -> tuple[Path, l
 
 
 def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
-    """Open the files of a source.
+    """Return an open reader of a source.
 
     Parameters
     ----------
     source : Source
-        What to read; its ``limit`` is honoured, ``sort`` and ``on_error`` are the caller's business.
+        The source. The reader applies ``limit``; the caller applies ``sort`` and ``on_error``.
     root : pathlib.Path
-        The dataset's folder, which the source's names are relative to.
+        The data set's folder; the names of the source's files are relative to it.
     first_row : int
         Row of the first file, if `source` is a part of a source with one file per recording (`LocatedSource.part`).
 
     Raises
     ------
     UnknownNameError
-        No such dataset.
+        The data set does not exist.
     UsageError
-        The source was described for another version of the reader.
+        The source was created for another version of the reader.
     SourceNotFoundError
         A file is missing.
     SourceChangedError
-        A file has another size than in the source. (With one file per recording, perhaps 60,000 files, a missing or
-        changed file is noticed only when it is read.)
+        The size of a file differs from that in the source. If each recording is one file, missing and changed files are
+        noticed only when they are read.
     LayoutError
-        A file is not in the expected layout.
+        A file does not have the expected layout.
     """
     dataset = dataset_named(source.dataset)
     installed = (dataset.reader, dataset.reader_version)

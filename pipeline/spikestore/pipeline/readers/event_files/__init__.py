@@ -1,1 +1,1 @@
-"""Data sets with one file per recording, a module each."""
+"""Data sets with one file per recording; each has a module."""

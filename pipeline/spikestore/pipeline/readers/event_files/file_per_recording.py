@@ -1,8 +1,8 @@
-"""Base class of readers with one file per recording: reading, sizes, names and errors.
+"""Base classes of readers with one file per recording.
 
-Files are read whole, a block of them at a time, and decoded as a block. Each is one recording, so that what is
-wrong with a file is a `RecordingError` in its place, and ``on_error = "skip"`` can leave it out. A file that is not
-the one that was hashed is a `SourceChangedError`: its size is compared on every read.
+A block of files is read and decoded together. Each file is one recording, so a fault of a file is a `RecordingError`, which
+is returned in place of the recording, and which ``on_error = "skip"`` skips. The size of a file is compared at every read; if
+the file has changed since it was hashed, a `SourceChangedError` is raised.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Decoded(NamedTuple):
     Attributes
     ----------
     offsets : int64 array, shape (files + 1,)
-        Where each file's events start, and the end.
+        Start of each file's events, and the end of the last file.
     t, x, y, p : arrays, shape (events,)
-        Columns as `EventBlock` has them; ``t`` in µs. ``y`` is None if events have none, ``p`` if all are 1.
+        Columns as in `EventBlock`; ``t`` is in µs. ``y`` is None if events have none, ``p`` if all polarities are 1.
     problems : mapping of int to str
-        What is wrong with files, by their place; these have no events.
+        Faults of files, by the number of the file; these files have no events here.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -61,9 +61,9 @@ def decode_each(
     Parameters
     ----------
     contents : sequence
-        The files: their bytes, or whatever `columns` takes.
+        The files: their bytes, or another argument of `columns`.
     columns : callable
-        Called with each file, returns t in µs, x, y, p in the dtypes of `event`; raises ValueError with what is wrong with it.
+        Called with each file; returns t in µs, x, y, p in the dtypes of `event`. Raises ValueError with a description of the fault.
     event : dtype
         Dtype of an event, with fields t, x, y, p.
     """
@@ -84,25 +84,25 @@ def decode_each(
 
 
 class FileReader(ClosesBehind, ABC):
-    """Base class of readers of a source whose row i is file i; a `spikestore.pipeline.readers.reader.Reader`.
+    """Base class of readers of a source whose row i is file i; implements `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters
     ----------
     root : pathlib.Path
-        The dataset's folder.
+        The data set's folder.
     files : sequence of SourceFile
-        The files, or those of consecutive rows.
+        All files of the source, or those of consecutive rows.
     first_row : int
-        Row of the first of them.
+        Row of the first of these files.
     limit : int, optional
-        Read only this many recordings from the start.
+        Read only the first `limit` recordings of the source.
     columns : tuple of str
-        Columns that are asked for besides events and labels; none is read otherwise.
+        Optional columns to read, in addition to events and labels.
 
     Attributes
     ----------
     extras : tuple of str
-        The same columns.
+        The optional columns.
     files : tuple of SourceFile
         The files of the rows that are read.
     """
@@ -135,17 +135,17 @@ class FileReader(ClosesBehind, ABC):
 
     @abstractmethod
     def decode_files(self, files: Sequence[SourceFile], contents: Sequence[bytes]) -> Decoded:
-        """Return the events of some files, which have these contents."""
+        """Return the events of some files, given their contents."""
 
     def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
-        """Return the columns of `extras`, shape (files,) each."""
+        """Return the optional columns of some files, shape (files,) each."""
         return {}
 
     def __len__(self) -> int:
         return self._first + len(self.files)
 
     def name_of(self, row: int) -> str:
-        """Return the recording's file, relative to the dataset's folder."""
+        """Return the path of a recording's file, relative to the data set's folder."""
         return self.files[row - self._first].name
 
     def read_block(self, start: int, stop: int) -> EventBlock:
@@ -211,31 +211,31 @@ class FileReader(ClosesBehind, ABC):
 
 
 class FilePerRecording(FileReader):
-    """Base class of readers of data sets whose file names contain the class.
+    """Base class of readers of data sets in which the path of a file determines its class.
 
     Raises
     ------
     LayoutError
-        The name of a file does not say which class it belongs to.
+        The path of a file does not contain a class.
     """
 
     sensor_size: ClassVar[tuple[int, int, int]]
-    """Width, height and polarities of the sensor, as Tonic has them."""
+    """Width, height and number of polarities of the sensor, as in Tonic."""
 
     @staticmethod
     @abstractmethod
     def label_of(name: str) -> int:
-        """Return the class number from a file's name.
+        """Return the class number that the path of a file determines.
 
         Raises
         ------
         LayoutError
-            It gives none.
+            The path does not contain a class.
         """
 
     @abstractmethod
     def decode(self, contents: Sequence[bytes]) -> Decoded:
-        """Return the events of some files."""
+        """Return the events of some files, given their contents."""
 
     @classmethod
     def open(cls, source: Source, root: Path, first_row: int) -> Self:
@@ -247,12 +247,12 @@ class FilePerRecording(FileReader):
         return np.array([self.label_of(file.name) for file in files], np.int64)
 
     def decode_files(self, files: Sequence[SourceFile], contents: Sequence[bytes]) -> Decoded:
-        """Return the events of some files, which have these contents."""
+        """Return the events of some files, given their contents."""
         return self.decode(contents)
 
 
 def misplaced(name: str, expected: str) -> LayoutError:
-    """Return the error for a file name without a class."""
+    """Return the error for a file whose path does not contain a class."""
     return LayoutError(
         f"{name} is no recording of this dataset: expected {expected}; move it away", path=name
     )

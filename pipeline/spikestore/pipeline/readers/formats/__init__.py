@@ -1,1 +1,1 @@
-"""Formats of event files: from the bytes of a file to columns of events."""
+"""Formats of event files: functions that return columns of events from the bytes of a file."""

@@ -1,4 +1,4 @@
-"""From the events of a file, in whatever names, types and units, to columns of integers with times in µs."""
+"""Conversion of the events of a file, with any names, dtypes and units, to columns of integers with times in µs."""
 
 from __future__ import annotations
 

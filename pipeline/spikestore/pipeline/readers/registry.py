@@ -54,7 +54,7 @@ def dataset_named(name: str) -> Dataset:
     Raises
     ------
     UnknownNameError
-        No data set has this name; the message lists all names, the most similar first.
+        No data set has this name; the message suggests the most similar name and lists all names.
     UsageError
         The package that registers the data set cannot be loaded, or two packages register it.
     """

@@ -1,4 +1,4 @@
-"""Sources of the data set ``folder``: list its recordings, identify them by content, and look which fields they have."""
+"""Sources of the data set ``folder``: finds the recordings, identifies them by content, and determines their fields."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def make_folder_sources(
 
 
 def locate_recorded(source: Source, folder: Path | str) -> LocatedSource:
-    """Return the source of a stored set with its files below `folder`, hashed again; its settings are those of the set.
+    """Return the source of a stored set, with its files in `folder`, which are hashed again.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Recordings of the data set ``folder``: labels and columns of its files, and how files become events.
+"""Recordings of the data set ``folder``: labels and columns of its files, and the decoding of files to events.
 
-Everything that determines the result is here, and nothing else: a table of labels, a pattern of file names and shares of splits are
-part of the key only through the labels and files that they result in (docs/decisions/0057-a-folder-is-its-labels.md).
+These specs contain only what determines the samples. A table of labels, a pattern of file names and the shares of splits are not part
+of the key; only the resulting labels and files are (docs/decisions/0057-a-folder-is-its-labels.md).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ ClockBits = Annotated[int, Field(ge=8, le=62)]
 """Number of bits after which the clock of a recording starts again from 0."""
 
 Integer32 = Annotated[int, Field(ge=-(2**31) + 1, le=2**31 - 1)]
-"""A value of a column: int32, less the fill value."""
+"""A value of a column: any int32 except the fill value."""
 
 _FIELDS = (("t", "x"), ("t", "x", "p"), ("t", "x", "y"), ("t", "x", "y", "p"))
 
 
 class Decoding(Spec):
-    """How the files of a folder become events."""
+    """Parameters of the decoding of a folder's files to events."""
 
     formats: dict[Name, Size]
     """Version of each format of the files, by its name."""
@@ -37,13 +37,13 @@ class Decoding(Spec):
     order: Annotated[tuple[str, ...], AsTuple] = ()
     """Fields of the columns of a file that does not name its columns; ``-`` for a column that is not used."""
     names: dict[EventField, str] = Field(default_factory=dict)
-    """Names of fields in the files, where these are not the usual ones."""
+    """Names of fields in the files, if these are not the usual names."""
     time_unit: TimeUnit = "us"
     """Unit of the times in the files."""
     offset: Literal["first_event"] | None = None
     """Time that is subtracted from the times of a recording: that of its earliest event, or none."""
     clock_bits: ClockBits | None = None
-    """Bits after which the clock starts again; its periods are added up."""
+    """Number of bits after which the clock starts again from 0; full periods are added to the times."""
 
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
@@ -58,10 +58,10 @@ class Decoding(Spec):
 
 
 class FolderContent(Spec):
-    """Labels and columns of the files of a source, and how they are decoded."""
+    """Labels and columns of the files of a source, and the parameters of their decoding."""
 
     decoding: Decoding
-    """How files become events."""
+    """Parameters of the decoding of files to events."""
     classes: Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
     """Class names; label i means ``classes[i]``."""
     labels: Annotated[tuple[Count, ...], AsTuple]

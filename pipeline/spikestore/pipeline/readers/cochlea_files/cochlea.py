@@ -198,7 +198,7 @@ class CochleaReader(ClosesBehind):
         return joined
 
     def _through_h5py(self, start: int, stop: int) -> list[Sequences]:
-        """Read sequences of a form that `VlenHeap` does not know; h5py never returns from some damaged collections."""
+        """Read sequences of a form that `VlenHeap` does not support. h5py never returns from some damaged collections."""
         return [read_sequences(dataset, start, stop) for dataset in (self._times, self._units)]
 
     def _from_heap(self, start: int, stop: int) -> list[Sequences]:

@@ -118,7 +118,7 @@ def float16_table() -> npt.NDArray[np.int64]:
 def _in_microseconds(
     seconds: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, npt.NDArray[np.int64]]:
-    """Return the columns `t` and `time_table`, and the places of times that are none."""
+    """Return the columns `t` and `time_table`, and the positions of invalid times."""
     if seconds.dtype == np.float16:
         codes = seconds.view(np.uint16)
         # Of both signs the infinities are the first illegal codes; two maxima need no copy of the column.

@@ -1,4 +1,4 @@
-"""SSC and SHD: spoken words and digits, turned into spikes by a model of the cochlea; one HDF5 file a split."""
+"""SSC and SHD: spoken words and digits that a model of the cochlea converted to spikes; each split is one HDF5 file."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""N-TIDIGITS18: spoken digits, turned into spikes by a cochlea chip of 64 channels; ``n-tidigits.hdf5`` holds both splits.
+"""N-TIDIGITS18: spoken digits that a cochlea chip with 64 channels converted to spikes; ``n-tidigits.hdf5`` has both splits.
 
 The file has the datasets ``train_labels`` and ``test_labels`` with names of recordings, and the groups ``train_timestamps`` (s),
-``train_addresses`` (channels), ``test_timestamps`` and ``test_addresses`` with a dataset for each name. A name ends with what was said.
+``train_addresses`` (channels), ``test_timestamps`` and ``test_addresses`` with a dataset for each name. A name ends with the spoken digits.
 
-Only recordings of one digit are read, as `tonic.datasets.NTIDIGITS18` does with ``single_digits=True``: a sequence of digits is no class.
-Events are Tonic's, bit for bit: seconds are widened to float64, multiplied by 10^6 and truncated to µs.
+Only recordings of a single digit are read, as by `tonic.datasets.NTIDIGITS18` with ``single_digits=True``, because a sequence of digits
+is not a class. Events equal Tonic's bit for bit: seconds are converted to float64, multiplied by 10^6 and truncated to µs.
 """
 
 from __future__ import annotations

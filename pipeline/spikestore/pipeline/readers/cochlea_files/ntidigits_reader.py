@@ -27,7 +27,7 @@ _Events = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 class NTIDigitsReader(ClosesBehind):
-    """The recordings of one digit in one split; a `spikestore.pipeline.readers.reader.Reader`.
+    """Reader of the recordings of single digits in one split; implements `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class NTIDigitsReader(ClosesBehind):
         return f"{self._path.name}: {self._names[row]}"
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording, int64, shape (len(self),); 0 for one that can't be found."""
+        """Return the number of events of each recording: int64, shape (len(self),); 0 if a recording is missing."""
         counts = [
             self._channels[name].size
             if name in self._channels and hasattr(self._channels[name], "size")
@@ -128,7 +128,7 @@ class NTIDigitsReader(ClosesBehind):
         )
 
     def _events(self, name: str) -> _Events:
-        """Return times in µs and channels of a recording; raise ValueError with what is wrong."""
+        """Return times in µs and channels of a recording; raise ValueError if they are invalid."""
         if name not in self._times or name not in self._channels:
             raise ValueError(f"it has no times or no addresses: {_DOWNLOAD}")
         seconds, channels = np.asarray(self._times[name]), np.asarray(self._channels[name])

@@ -1,4 +1,4 @@
-"""Reader of the data set ``folder``: each file is decoded by its format, with the labels and columns that the source holds."""
+"""Reader of the data set ``folder``: the format of each file decodes it; labels and columns come from the source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spikestore.store_schemas.specs.source import Source, SourceFile
 
 
 class FolderReader(FileReader):
-    """The recordings of one split of a folder, in the order of their relative names.
+    """Reader of one split of a folder; recordings are sorted by file.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class FolderReader(FileReader):
     source : Source
         The source, which has the member ``folder``.
     first_row : int
-        Row of its first file.
+        Row of the first file of `source`.
 
     Raises
     ------
@@ -77,7 +77,7 @@ class FolderReader(FileReader):
         return {name: np.array(values, np.int64)[places] for name, values in self._content_of.columns.items()}
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return an estimate of the number of events of each recording from its file's size."""
+        """Return an estimate of the number of events of each recording, from the size of its file."""
         counts = [known.n_events(file.size) if (known := format_of(file.name)) else 0 for file in self.files]
         return np.array(counts, np.int64)
 
@@ -91,7 +91,7 @@ class FolderReader(FileReader):
         )
 
     def _columns(self, file: tuple[SourceFile, bytes]) -> FourColumns:
-        """Return the events of one file; fields that the recordings do not have are empty."""
+        """Return the events of one file; a field is empty if the recordings do not have it."""
         known, decoding = format_of(file[0].name), self._content_of.decoding
         if known is None:
             raise ValueError("its format is not known")

@@ -1,4 +1,4 @@
-"""The recordings of a folder: their files, labels, splits and columns, as the recipe describes them."""
+"""The recordings of a folder: finds their files, labels, splits and columns, as the recipe describes them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spikestore.store_schemas.wording import did_you_mean
 logger = logging.getLogger(__name__)
 
 DEFAULT_SPLIT = "all"
-"""The split of a folder without splits."""
+"""Name of the only split of a folder without splits."""
 
 _INT32 = 2**31
 
@@ -48,7 +48,7 @@ class FolderSplit:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The recordings of a folder.
+    """The recordings of a folder, by split.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     root : pathlib.Path
         The data folder.
     settings : FolderSettings
-        What the recipe says about it.
+        The description of the folder in the recipe.
     columns : sequence of str
         Fields of the pattern or columns of the table that are stored.
 
@@ -285,7 +285,7 @@ def _in_order(splits: Iterable[str]) -> list[str]:
 
 
 def _classes(labels: Iterable[str], settings: FolderSettings) -> tuple[str, ...]:
-    """Return the class names: those of the recipe, else all labels, sorted, as numbers if all are."""
+    """Return the class names: those of the recipe, or else all labels, sorted; labels that are all numbers are sorted as numbers."""
     if settings.classes:
         return settings.classes
     present = {label for label in labels if label}

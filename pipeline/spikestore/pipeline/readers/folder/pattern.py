@@ -1,7 +1,7 @@
 """Patterns of paths with named fields, such as ``{split}/{label}/user{user}_*.npy``.
 
-``{name}`` stands for one or more characters other than ``/``, ``*`` for any number of them, and a part ``**`` for any number of
-folders. A pattern fits a whole path.
+``{name}`` matches one or more characters except ``/``, ``*`` matches any number of them, and the part ``**`` matches any number of
+folders. A pattern must match the whole path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 class Pattern:
-    """A pattern of paths.
+    """A pattern of paths with named fields.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Pattern:
     Attributes
     ----------
     fields : tuple of str
-        Names of its fields.
+        Names of the pattern's fields.
 
     Raises
     ------
@@ -79,6 +79,6 @@ class Pattern:
         return self._text
 
     def fit(self, path: str) -> dict[str, str] | None:
-        """Return the values of the fields for a path, or None if the path does not fit."""
+        """Return the values of the fields in a path, or None if the path does not match the pattern."""
         match = self._expression.fullmatch(path)
         return None if match is None else match.groupdict()

@@ -1,4 +1,4 @@
-"""The table ``[source.folder]`` of a recipe: which files are recordings, and where their labels, splits and columns come from."""
+"""The table ``[source.folder]`` of a recipe: it selects the recordings, and determines their labels, splits and columns."""
 
 from __future__ import annotations
 

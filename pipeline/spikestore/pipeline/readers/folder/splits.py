@@ -1,4 +1,4 @@
-"""Deterministic shares: which split a recording, or a group of recordings, belongs to."""
+"""Deterministic division of recordings, or of groups of recordings, into splits with given shares."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 def split_of(group: str, shares: Mapping[str, float]) -> str:
     """Return the split of a group.
 
-    The SHA-256 of the group's text, as a number from 0 to 1, is compared with the added shares, in their order. So a group keeps its
-    split when others are added, and on every machine; the sizes of the splits follow the shares only on average.
+    The SHA-256 of the group's text, as a number from 0 to 1, is compared with the cumulative sums of the shares. So a group always
+    has the same split, on every machine and after other groups are added. The sizes of the splits equal the shares only on average.
 
     Parameters
     ----------
     group : str
-        Such as the number of a user, or the path of a recording.
+        Name of the group, such as the number of a user, or the path of a recording.
     shares : mapping of str to float
         Share of each split, above 0; they add up to 1.
 

@@ -1,4 +1,4 @@
-"""The table of a folder: a CSV file with a line per recording."""
+"""The table of a folder: a CSV file with one line per recording."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _LARGEST = 2**28
 
 
 class Table:
-    """The lines of a CSV file by the path of their recording.
+    """The lines of the CSV file, by the path of the recording.
 
     Parameters
     ----------
     root : pathlib.Path
         The data folder.
     name : str
-        The file, relative to it.
+        Path of the CSV file, relative to the data folder.
     file_column : str
-        Column with the paths of recordings.
+        Name of the column with the paths of recordings.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Table:
     SourceNotFoundError
         The file does not exist.
     LayoutError
-        The file is no table; a column is missing; a recording has two lines; a line has too few or too many values.
+        The file is not a table; a column is missing; a recording has two lines; or a line has too few or too many values.
     """
 
     def __init__(self, root: Path, name: str, file_column: str) -> None:

@@ -23,16 +23,16 @@ _USUAL: Mapping[EventField, tuple[str, ...]] = {
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _LATEST = 2**62
 _CLOCKS = (23, 24, 32)
-"""Bits of the clocks of cameras and file formats that start again."""
+"""Numbers of bits of the clocks in cameras and file formats that start again from 0."""
 
 
 def field_named(name: str) -> EventField | None:
-    """Return the field that a column of this name holds, or None."""
+    """Return the field that a column with this name contains, or None if the name is unknown."""
     return next((field for field, usual in _USUAL.items() if name.lower() in usual), None)
 
 
 def clean_events(raw: RawEvents, decoding: Decoding) -> EventColumns:
-    """Return events as the transforms need them.
+    """Return the events of a file with the field names, dtypes and units that transforms need.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def clean_events(raw: RawEvents, decoding: Decoding) -> EventColumns:
     Raises
     ------
     ValueError
-        A field is missing, or a value has no meaning; the message names the event.
+        A field is missing, or a value is invalid; the message names the event.
     """
     columns = name_fields(raw, decoding)
     for field, values in columns.items():
@@ -63,7 +63,7 @@ def clean_events(raw: RawEvents, decoding: Decoding) -> EventColumns:
 
 
 def name_fields(raw: RawEvents, decoding: Decoding) -> dict[EventField, npt.NDArray[Any]]:
-    """Return the columns of a file by field: t and x, and y and p if it has them; raise ValueError if that is unclear."""
+    """Return the columns of a file by field: t, x, and y and p if it has them; raise ValueError if the fields are ambiguous."""
     named = raw if isinstance(raw, Mapping) else columns_of(raw)
     if not isinstance(named, Mapping):
         if named.ndim != 2:
@@ -155,7 +155,7 @@ def _microseconds(values: npt.NDArray[Any], decoding: Decoding) -> npt.NDArray[n
 
 
 def _refuse_wrapped(ticks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the times; raise ValueError if they fall from the end of a known clock to its start."""
+    """Return the times; raise ValueError if they seem to be those of a clock that started again from 0."""
     if len(ticks) > 1 and ticks.min() >= 0:
         for bits in _CLOCKS:
             margin = 2 ** (bits - 7)
@@ -174,7 +174,7 @@ def _refuse_wrapped(ticks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _unwrapped(ticks: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.int64]:
-    """Return times of a clock that starts again after 2^bits, with its periods added up."""
+    """Return the times of a clock that starts again after 2^bits, with all full periods added."""
     period = 2**bits
     refuse((ticks < 0) | (ticks >= period), "t", ticks, f"does not fit into a clock of {bits} bits")
     if not len(ticks):

@@ -1,6 +1,6 @@
 """Description of a file format: its name, version, suffixes, and the function that reads it.
 
-A package adds a format with an entry point of the group ``spikestore.formats``, as it adds a data set.
+A package adds a format by an entry point of the group ``spikestore.formats``, in the same way as a data set.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.specs.model import NAME
 
 RawEvents = Mapping[str, npt.NDArray[Any]] | npt.NDArray[Any]
-"""Events as a file has them: columns by name, shape (events,) each; or a structured array, shape (events,); or an array without names,
-shape (events, columns)."""
+"""Events of a file, unchanged: columns by name, shape (events,) each; or a structured array, shape (events,); or an array without
+names, shape (events, columns)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A file format whose files are recordings, one per file.
+    """A file format in which each file is one recording.
 
     Attributes
     ----------
     name : str
-        Its name: part of the key.
+        Name of the format; part of the key.
     version : int
-        Version of the results, from 1: part of the key. A function that reads other events from the same file needs another one.
+        Version of the events that `read` returns, from 1; part of the key. If `read` returns other events for the same file, it needs
+        a new version.
     suffixes : tuple of str
-        How names of such files end, in lower case, such as ``.csv.gz``.
+        Suffixes of the file names, in lower case, such as ``.csv.gz``.
     read : callable
-        Called with the bytes of a file; returns its events. Raises ValueError with what is wrong with the file.
+        Called with the bytes of a file; returns its events. Raises ValueError with a description of the fault of a file.
     bytes_per_event : float
-        Rough size of an event in a file, for planning.
+        Approximate size of an event in a file, for planning.
 
     Raises
     ------

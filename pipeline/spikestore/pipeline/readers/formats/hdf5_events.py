@@ -1,4 +1,4 @@
-"""Event files in HDF5: DSEC's layout, Metavision's, and others with a dataset for each field.
+"""Event files in HDF5: the layouts of DSEC and Metavision, and others with one dataset per field.
 
 ========================  =============================================================
 layout                    datasets

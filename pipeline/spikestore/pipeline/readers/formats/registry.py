@@ -1,4 +1,4 @@
-"""Registry of file formats, built-in and of other packages."""
+"""Registry of file formats, both built-in and of other packages."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from spikestore.store_schemas.wording import did_you_mean
 logger = logging.getLogger(__name__)
 
 GROUP = "spikestore.formats"
-"""Entry points of this group, each a `Format`, add formats of other packages."""
+"""Group of the entry points by which other packages add formats; each refers to a `Format`."""
 
 
 @functools.cache
 def formats() -> Mapping[str, Format]:
     """Return all formats by name; those of other packages are called ``PACKAGE.NAME``.
 
-    A format of another package that cannot be loaded, or that has a suffix of another format, is reported and skipped.
+    If a format of another package cannot be loaded or has a suffix of another format, a warning is logged and it is skipped.
     """
     known = {one.name: one for one in BUILT_IN}
     for entry in sorted(entry_points(group=GROUP), key=lambda one: (package_of(one), one.name)):

@@ -1,4 +1,4 @@
-"""Events as lines of numbers: ``.csv`` and ``.txt``, also compressed with gzip.
+"""Text files with one event per line: ``.csv`` and ``.txt``, also compressed with gzip.
 
 A line has the values of one event, separated by commas, semicolons, tabs or spaces. Lines that start with ``#`` or ``%`` are
 comments. The first other line may name the columns; so may the last comment before it. ``true`` and ``false`` mean 1 and 0.
@@ -24,7 +24,7 @@ _COMMENTS = ("#", "%")
 
 
 def read_compressed_text(content: bytes) -> RawEvents:
-    """Return the events of a file that is compressed with gzip; raise ValueError with what is wrong."""
+    """Return the events of a file that is compressed with gzip; raise ValueError if the file is damaged."""
     try:
         return read_text(gzip.decompress(content))
     except (OSError, EOFError, zlib.error) as error:
@@ -77,7 +77,7 @@ def _without_events(content: bytes, comment: str) -> RawEvents:
 
 
 def _structured(rows: list[npt.NDArray[Any]]) -> RawEvents:
-    """Return columns of different types under their numbers: in one array, integers above 2^53 would be rounded."""
+    """Return columns by number, each with its own dtype, because one common dtype would round integers above 2^53."""
     return {str(number): row for number, row in enumerate(rows)}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.store.s3_server import variables
+from tests.store.tiny_s3 import tiny_s3
 
 from spikestore.store import Store
 from spikestore.store.cli.console import say
@@ -30,7 +32,8 @@ region = us-east-2
 endpoint_url = http://lab:9000
 [profile sso]
 sso_session = company
-region = eu-west-1
+region = eu-north-1
+endpoint_url = http://sso:9000
 """
 
 
@@ -62,8 +65,8 @@ def test_profiles(home: dict[str, str]) -> None:
     assert profile_options({**home, "AWS_PROFILE": "lab"}) == lab
     given = {**home, "AWS_PROFILE": "lab", "AWS_REGION": "x", "AWS_ENDPOINT_URL": "http://y"}
     assert profile_options(given) == {k: v for k, v in lab.items() if k not in {"region", "endpoint"}}
-    assert profile_options({**home, "AWS_ACCESS_KEY_ID": "k"}) == {}
-    assert profile_options({**home, "AWS_SKIP_SIGNATURE": "true"}) == {}
+    for keys in ("AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"):
+        assert profile_options({**home, keys: "x"}) == {"region": "eu-west-1"}
 
 
 def test_no_profiles(tmp_path: Path) -> None:
@@ -81,6 +84,9 @@ def test_profiles_that_need_tools(home: dict[str, str]) -> None:
     """The error has the command that helps."""
     with pytest.raises(UsageError, match="export-credentials --profile sso"):
         profile_options({**home, "AWS_PROFILE": "sso"})
+    exported = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
+    found = profile_options({**home, "AWS_PROFILE": "sso", **exported})
+    assert found == {"region": "eu-north-1", "endpoint": "http://sso:9000"}
 
 
 def test_a_broken_file_is_not_quoted(home: dict[str, str]) -> None:
@@ -89,6 +95,7 @@ def test_a_broken_file_is_not_quoted(home: dict[str, str]) -> None:
     path.write_text("[default]\nsecret-without-a-name\n")
     with pytest.raises(UsageError, match="cannot be read as an AWS configuration") as caught:
         profile_options(home)
+    assert profile_options({**home, "AWS_ACCESS_KEY_ID": "k"}) == {}  # it is not needed
     assert "secret-without" not in f"{caught.value} {caught.value.__cause__} {caught.value.details}"
 
 
@@ -103,6 +110,31 @@ def test_a_profile_opens_a_bucket(
     config = dict(open_storage("s3://bucket/prefix")._store.config)  # type: ignore[attr-defined]
     assert config["access_key_id"] == "AKLAB"
     assert config["endpoint"] == "http://lab:9000"
+
+
+def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It does not look like a fault of the network, and what the message advises works; so for half a key."""
+    with tiny_s3(honours=True) as server:
+        nowhere = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "a"), "AWS_CONFIG_FILE": str(tmp_path / "b")}
+        # A machine outside of a cloud has no metadata service; this port is closed.
+        for name, value in {**nowhere, "AWS_METADATA_ENDPOINT": "http://127.0.0.1:9"}.items():
+            monkeypatch.setenv(name, value)
+        for name, value in variables(server.url).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        with pytest.raises(
+            StoreError, match="no credentials for the store s3://store/x: set AWS_ACCESS_KEY_ID"
+        ):
+            Store("s3://store/x").names()
+        monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+        assert Store("s3://store/x").names() == []
+        monkeypatch.delenv("AWS_SKIP_SIGNATURE")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+        with pytest.raises(StoreError, match="one is missing: set both AWS_ACCESS_KEY_ID and AWS_SECRET"):
+            Store("s3://store/x").names()
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+        assert Store("s3://store/x").names() == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Credentials of the standard AWS profiles; obstore itself reads only the environment.
 
-The environment takes precedence: profiles are read only if it has no keys. Credentials are kept only in the client
-that accesses the bucket.
+The environment takes precedence over a profile: keys as a whole, region and endpoint one by one. Credentials are kept
+only in the client that accesses the bucket.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, s
     """Return the settings in ``~/.aws/credentials`` and ``~/.aws/config``, as options of obstore's S3 store.
 
     The profile is ``$AWS_PROFILE``, else ``default``; ``$AWS_SHARED_CREDENTIALS_FILE`` and ``$AWS_CONFIG_FILE`` name
-    other files.
+    other files. If the environment has keys, such as those that ``aws configure export-credentials`` exports, only region
+    and endpoint come from the profile, as with the AWS tools.
 
     Raises
     ------
@@ -48,9 +49,30 @@ def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, s
     """
     given = os.environ if environment is None else environment
     if any(given.get(name) for name in _GIVEN):
-        return {}
+        try:
+            settings = _settings(given)
+        except UsageError:
+            settings = {}  # the keys are enough for most buckets
+        return _options(settings, given, ("region", "endpoint"))
     profile = given.get("AWS_PROFILE")
     name = profile or "default"
+    settings = _settings(given)
+    if profile and not settings:
+        raise UsageError(
+            f"no AWS profile {profile!r}: see $AWS_PROFILE, ~/.aws/config and ~/.aws/credentials"
+        )
+    other = [way for way in _OTHER_WAYS if way in settings]
+    if other and "aws_access_key_id" not in settings:
+        raise UsageError(
+            f"the AWS profile {name!r} gets its keys by {other[0]}, which needs the AWS tools: export them first, "
+            f"with eval $(aws configure export-credentials --profile {name} --format env)"
+        )
+    return _options(settings, given, tuple(_OPTIONS.values()))
+
+
+def _settings(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of the profile in both files."""
+    name = given.get("AWS_PROFILE") or "default"
     settings: dict[str, str] = {}
     for variable, file, section in (
         ("AWS_CONFIG_FILE", "config", name if name == "default" else f"profile {name}"),
@@ -64,21 +86,17 @@ def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, s
                 raise
             continue  # without a home folder there are no profiles
         settings |= _section(path, section)
-    if profile and not settings:
-        raise UsageError(
-            f"no AWS profile {profile!r}: see $AWS_PROFILE, ~/.aws/config and ~/.aws/credentials"
-        )
-    other = [way for way in _OTHER_WAYS if way in settings]
-    if other and "aws_access_key_id" not in settings:
-        raise UsageError(
-            f"the AWS profile {name!r} gets its keys by {other[0]}, which needs the AWS tools: export them first, "
-            f"with eval $(aws configure export-credentials --profile {name} --format env)"
-        )
-    options = {ours: settings[theirs] for theirs, ours in _OPTIONS.items() if theirs in settings}
+    return settings
+
+
+def _options(settings: dict[str, str], given: Mapping[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
+    """Return settings as options of obstore, without those that the environment has."""
     return {
-        option: value
-        for option, value in options.items()
-        if not any(given.get(variable) for variable in _OF_ENVIRONMENT.get(option, ()))
+        option: settings[name]
+        for name, option in _OPTIONS.items()
+        if name in settings
+        and option in wanted
+        and not any(given.get(variable) for variable in _OF_ENVIRONMENT.get(option, ()))
     }
 
 

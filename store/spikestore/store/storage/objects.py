@@ -64,6 +64,12 @@ class ObjectStorage:
         try:
             return cls(obstore.store.from_url(url, **{"retry_config": RETRIES, **options}), url)
         except (obstore.exceptions.BaseError, ValueError) as error:
+            if any(name in str(error) for name in ("Missing SecretAccessKey", "Missing AccessKeyId")):
+                raise StoreError(
+                    f"cannot open the store {url}: an access key has two parts, and one is missing: set both "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or both in the AWS profile",
+                    path=url,
+                ) from None
             raise StoreError(f"cannot open the store {url}: {_first_line(error)}", path=url) from error
 
     def get(self, path: str, *, limit: int | None = None) -> bytes:
@@ -197,6 +203,18 @@ class ObjectStorage:
                     f"no bucket {bucket}: create it, or check the URL {self.url} and AWS_ENDPOINT_URL",
                     path=path,
                 ) from None
+            if any(mark in str(error) for mark in _SEARCHED_FOR_KEYS):
+                raise StoreError(
+                    f"no credentials for the store {self.url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                    "AWS_PROFILE; for a bucket that everybody may read, set AWS_SKIP_SIGNATURE=true",
+                    path=path,
+                ) from None
+            if "ExpiredToken" in str(error):
+                raise StoreError(
+                    f"cannot {verb} {path} in {self.url}: the credentials have expired: get new ones, as you got these, "
+                    "and run the command again",
+                    path=path,
+                ) from None
             if _is_denied(error):
                 if verb in {"write", "delete"}:
                     message = f"cannot write to the store {self.url}: permission denied, or {_CREDENTIALS}"
@@ -221,6 +239,9 @@ class ObjectStorage:
                 f"cannot {verb} {path} in {self.url}: {_first_line(error)}", path=path
             ) from error
 
+
+_SEARCHED_FOR_KEYS = ("/latest/api/token", "/latest/meta-data/")
+"""Without keys, obstore asks the machine's own metadata service, which exists only in a cloud."""
 
 _CREDENTIALS = "no valid credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 

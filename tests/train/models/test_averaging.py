@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from sinabs import layers
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from spikestore.store import FeatureSet
 from spikestore.train import IAF, FeatureLoader, NetworkSpec, build_network, forget_states, training_step
+from spikestore.train.models import sinabs_neurons
 
 
 def small_network(backend: Literal["fused", "sinabs"] = "fused") -> nn.Sequential:
@@ -31,11 +33,17 @@ def steps(network: nn.Module, features: FeatureSet) -> Any:
         yield
 
 
+BACKENDS: list[Any] = ["fused", "sinabs"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("use_buffers", [False, True])
 @pytest.mark.parametrize("seen", ["nothing", "a batch"])
-def test_averages_are_those_of_the_weights(features: FeatureSet, use_buffers: bool, seen: str) -> None:
+def test_averages_are_those_of_the_weights(
+    features: FeatureSet, use_buffers: bool, seen: str, backend: Any
+) -> None:
     """Made at once or after a batch, over batches of unequal sizes, the average of torch is the one taken by hand."""
-    network = small_network()
+    network = small_network(backend)
     if seen == "a batch":
         next(steps(network, features))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=use_buffers)
@@ -49,9 +57,10 @@ def test_averages_are_those_of_the_weights(features: FeatureSet, use_buffers: bo
     assert torch.equal(average.module.get_parameter("linear1.weight"), by_hand)
 
 
-def test_sinabs_needs_one_line(features: FeatureSet) -> None:
-    """States of Sinabs' layers are buffers: `forget_states` before each update, as the documentation says."""
-    network = small_network("sinabs")
+def test_layers_of_sinabs_itself_need_one_line(features: FeatureSet) -> None:
+    """States of Sinabs' own layers are buffers: `forget_states` before each update, as the documentation says."""
+    network = small_network()
+    network.iaf1 = layers.IAF()
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     for number, _ in enumerate(steps(network, features)):
         if number == 0:
@@ -62,9 +71,10 @@ def test_sinabs_needs_one_line(features: FeatureSet) -> None:
     assert average.n_averaged == 2
 
 
-def test_states_are_in_state_dicts_and_not_in_buffers() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_states_are_in_state_dicts_and_not_in_buffers(backend: Any) -> None:
     """Names and order are as they were; a state loads, moves, is copied and pickled; without one a state dict loads too."""
-    network = small_network()
+    network = small_network(backend)
     network(torch.ones(4, 60, 1, 10))
     names = ["linear1.weight", "linear1.bias", "iaf1.spike_threshold", "iaf1.v_mem", "readout.weight", "readout.bias"]  # fmt: skip
     state = network.state_dict()
@@ -74,7 +84,12 @@ def test_states_are_in_state_dicts_and_not_in_buffers() -> None:
     assert list(network.buffers()) == []
     layer = network.get_submodule("iaf1")
     assert layer.get_buffer("v_mem") is layer.v_mem
-    others = [copy.deepcopy(network), pickle.loads(pickle.dumps(network)), small_network(), small_network()]  # noqa: S301
+    others = [
+        copy.deepcopy(network),
+        pickle.loads(pickle.dumps(network)),  # noqa: S301
+        small_network(backend),
+        small_network(backend),
+    ]
     others[2].load_state_dict(state)
     others[3].load_state_dict(state, assign=True)
     for other in others:
@@ -82,32 +97,60 @@ def test_states_are_in_state_dicts_and_not_in_buffers() -> None:
     others[2].get_submodule("iaf1").v_mem.zero_()  # a copy
     assert float(network.state_dict()["iaf1.v_mem"].abs().sum()) > 0
     assert network.double().state_dict()["iaf1.v_mem"].dtype == torch.float64
-    fresh = small_network()
+    fresh = small_network(backend)
     fresh.load_state_dict({name: value for name, value in state.items() if name != "iaf1.v_mem"})
     assert torch.equal(fresh.get_parameter("linear1.weight"), state["linear1.weight"])
     with pytest.raises(RuntimeError, match=r'Unexpected key.*"iaf1\.v"'):
         fresh.load_state_dict({**state, "iaf1.v": torch.zeros(1)})
 
 
-def test_a_layer_alone() -> None:
+@pytest.mark.parametrize("kind", [IAF, sinabs_neurons.IAF], ids=BACKENDS)
+def test_a_layer_alone(kind: Any) -> None:
     """The state of a layer that stands alone has no prefix."""
-    layer = IAF()
+    layer = kind()
     layer(torch.rand(2, 5, 3))
-    other = IAF()
+    other = kind()
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other.v_mem, layer.v_mem)
 
 
+def test_sinabs_finds_its_states() -> None:
+    """Its own methods reset, redraw, shape and detach the states of the backend's layers as they do those of its own."""
+    ours, theirs = sinabs_neurons.IAF(shape=(2, 3)), layers.IAF(shape=(2, 3))
+    assert [name for name, _ in ours.named_buffers("net")] == [
+        name for name, _ in theirs.named_buffers("net")
+    ]
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    x = torch.rand(2, 5, 3, requires_grad=True)
+    both: list[Any] = [ours, theirs]
+    for layer in both:
+        layer(x)
+    assert torch.equal(ours.v_mem, theirs.v_mem)
+    for layer in both:
+        layer.zero_grad()
+        assert not layer.v_mem.requires_grad
+        torch.manual_seed(0)
+        layer(torch.rand(3, 5, 3))  # another batch size: rows of the old state at random
+    assert torch.equal(ours.v_mem, theirs.v_mem)
+    for layer in both:
+        layer.reset_states(randomize=True, value_ranges={"v_mem": (2.0, 3.0)})
+        assert 2 <= float(layer.v_mem.min()) <= float(layer.v_mem.max()) <= 3
+        layer.reset_states()
+        assert not layer.v_mem.any()
+        assert layer.shape == (3, 3)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_lightning_averages_weights(features: FeatureSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_lightning_averages_weights(features: FeatureSet, tmp_path: Path, backend: Any) -> None:
     """Its callback trains, validates and saves with averaged weights, on batches of unequal sizes."""
     lightning = pytest.importorskip("pytorch_lightning")
 
     class Module(lightning.LightningModule):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self.network = small_network()
+            self.network = small_network(backend)
 
         def _loss(self, batch: Any) -> Tensor:
             forget_states(self.network)

@@ -108,7 +108,8 @@ def sequence_of(backend: Backend, layers: OrderedDict[str, nn.Module]) -> nn.Seq
 def _import(backend: Backend) -> Any:
     try:
         if backend == "sinabs":
-            return import_module("sinabs.layers")
+            import_module("sinabs.layers")
+            return _sinabs_neurons()
         layers: Any = import_module("sinabs.exodus.layers")
     except ImportError as error:
         if backend == "sinabs":
@@ -124,11 +125,15 @@ def _import(backend: Backend) -> Any:
     return _Guarded(layers)
 
 
+def _sinabs_neurons() -> Any:
+    return import_module("spikestore.train.models.sinabs_neurons")
+
+
 class _Guarded:
     """Layers of EXODUS that check their input first, because a tensor on the CPU would crash the process."""
 
     def __init__(self, layers: Any) -> None:
-        class ExodusIAF(layers.IAF):  # type: ignore[misc]
+        class ExodusIAF(_sinabs_neurons().SinabsState, layers.IAF):  # type: ignore[misc]
             def forward(self, x: Tensor) -> Tensor:
                 if torch.is_autocast_enabled(x.device.type):  # the layer before returns half precision
                     x = x.float()

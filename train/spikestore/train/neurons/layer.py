@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,13 @@ from spikestore.train.neurons.dynamics import integrate_and_fire
 from spikestore.train.neurons.linear.counts import Link
 from spikestore.train.neurons.linear.functions import linear_integrate_and_fire
 from spikestore.train.neurons.neuron import Neuron
+from spikestore.train.neurons.state import MembraneState
 from spikestore.train.neurons.surrogates import SingleExponential, Surrogate
 
 logger = logging.getLogger(__name__)
 
 
-class IAF(nn.Module):
+class IAF(MembraneState):
     """Layer of integrate-and-fire neurons that replaces ``sinabs.layers.IAF``: same spikes, parameters and states.
 
     Membrane potentials and their gradients persist between calls until `reset_states`. If the shape of batch and neurons
@@ -53,7 +54,6 @@ class IAF(nn.Module):
         equal shapes. Loading a state dict without it leaves the state unchanged.
     """
 
-    v_mem: Tensor
     _warned = False
 
     def __init__(
@@ -167,39 +167,6 @@ class IAF(nn.Module):
         if self._to_zero:
             text += ", reset_fn=zero"
         return text if self.min_v_mem is None else f"{text}, min_v_mem={float(self.min_v_mem):g}"
-
-    def get_buffer(self, target: str) -> Tensor:
-        """Return a buffer by its name; ``v_mem`` counts as a buffer, as in Sinabs' layers."""
-        return self.v_mem if target == "v_mem" else super().get_buffer(target)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.v_mem = fn(self.v_mem)
-        return self
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[f"{prefix}v_mem"] = self.v_mem if keep_vars else self.v_mem.detach()
-
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: dict[str, Any], *more: Any
-    ) -> None:
-        # The shape of a state is that of the last batch: it must load into a layer with another state or none.
-        others = {name: value for name, value in state_dict.items() if name != f"{prefix}v_mem"}
-        state = state_dict.get(f"{prefix}v_mem")
-        if isinstance(state, Tensor):
-            assign = local_metadata.get("assign_to_params_buffers", False)
-            self.v_mem = state if assign else state.detach().to(self.v_mem, copy=True)
-        super()._load_from_state_dict(others, prefix, local_metadata, *more)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A tensor inside a graph can be neither copied nor pickled.
-        return {**self.__dict__, "v_mem": self.v_mem.detach()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        if "v_mem" in self._buffers:  # pickled when the state was a buffer
-            self.v_mem = self._buffers.pop("v_mem")  # type: ignore[assignment]
 
 
 def _scalar(name: str, value: float | Tensor) -> Tensor:

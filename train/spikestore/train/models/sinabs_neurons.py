@@ -1,0 +1,42 @@
+"""The neurons of the backends ``sinabs`` and ``exodus``: those libraries' layers, with states outside of a network's buffers.
+
+Only `spikestore.train.models.backends` imports this module, after it has checked that Sinabs is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sinabs import layers
+from torch import Tensor
+
+from spikestore.train.neurons.state import MembraneState
+
+__all__ = ["IAF", "SinabsState"]
+
+
+class SinabsState(MembraneState):
+    """Mixin before a layer of Sinabs without synapses, whose one state is ``v_mem``.
+
+    Sinabs finds the states of a layer with ``named_buffers()`` and creates them with ``register_buffer()``. Both work for
+    the layer itself; the ``buffers()`` of a network that contains it do not include the state.
+    """
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Set the state, or register another buffer."""
+        if name == "v_mem" and tensor is not None:
+            self.v_mem = tensor
+        else:
+            super().register_buffer(name, tensor, persistent)
+
+    def named_buffers(
+        self, prefix: str = "", *arguments: Any, **options: Any
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield the state, then other buffers; arguments as for `torch.nn.Module.named_buffers`."""
+        yield f"{prefix}.v_mem" if prefix else "v_mem", self.v_mem
+        yield from super().named_buffers(prefix, *arguments, **options)
+
+
+class IAF(SinabsState, layers.IAF):  # type: ignore[misc]
+    """``sinabs.layers.IAF``, whose state is not in the ``buffers()`` of a network."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -83,22 +87,48 @@ def with_torch_commands(tmp_path: Path, with_torch: dict[str, str]) -> Commands:
     return Commands(tmp_path, with_torch)
 
 
+def made_once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that `make` has filled: one for all workers of pytest-xdist, because it takes seconds."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = temporary.mktemp(name)
+        make(folder)
+        return folder
+    folder = temporary.getbasetemp().parent / name
+    complete = folder.with_suffix(".complete")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            folder.mkdir()
+            make(folder)
+            complete.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
-    """Return a folder with demo recordings, made by the command."""
-    folder = tmp_path_factory.mktemp("demo")
+    """Return a folder with demo recordings, made by the command; not to be changed."""
     counts = [f"--{split}={count}" for split, count in COUNTS.items()]
-    Commands(folder, environment).well("demo-data", "data", *counts)
-    return folder / "data"
+
+    def make(folder: Path) -> None:
+        Commands(folder, environment).well("demo-data", "data", *counts)
+
+    return made_once(tmp_path_factory, "demo", make) / "data"
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], demo: Path) -> Built:
-    """Return a build by two workers, by the command and a recipe without any options."""
-    folder = tmp_path_factory.mktemp("built")
-    recipe = write_recipe(folder / "demo.toml", source=f'data = "{demo}"')
-    done = Commands(folder, environment).well("preprocess", recipe, "--store", "store", "--workers", "2")
-    return Built(recipe, folder / "store", done)
+    """Return a build by two workers, by the command and a recipe without any options; not to be changed."""
+
+    def make(folder: Path) -> None:
+        recipe = write_recipe(folder / "demo.toml", source=f'data = "{demo}"')
+        done = Commands(folder, environment).well("preprocess", recipe, "--store", "store", "--workers", "2")
+        (folder / "done.json").write_text(json.dumps(asdict(done)))
+
+    folder = made_once(tmp_path_factory, "built", make)
+    return Built(
+        folder / "demo.toml", folder / "store", Done(**json.loads((folder / "done.json").read_text()))
+    )
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.scenarios.command_runs import manifests
 
@@ -18,12 +20,24 @@ class Answer:
     err: str
 
     @property
+    def json(self) -> Any:
+        """What it wrote to stdout, parsed."""
+        return json.loads(self.out)
+
+    @property
     def said(self) -> list[str]:
         """What was said apart from progress."""
         return [line for line in self.err.splitlines() if " samples" not in line]
 
 
 Run = Callable[..., Answer]
+
+
+def well(run: Run, *arguments: str | Path) -> Answer:
+    """Run a command that must succeed."""
+    answer = run(*arguments)
+    assert answer.status == 0, answer.err
+    return answer
 
 
 def build(run: Run, recipe: Path | str, *more: str | Path) -> Answer:

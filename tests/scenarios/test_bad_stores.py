@@ -10,7 +10,7 @@ import pytest
 from tests.pipeline.cochlea_files import draw, write_file
 from tests.scenarios.command_runs import Commands, Done, digests, manifests, records, write_recipe
 from tests.scenarios.conftest import Built
-from tests.scenarios.refusals import Run, build
+from tests.scenarios.refusals import Run, build, well
 
 from spikestore.store_schemas.specs.canonical import seal, unseal
 
@@ -41,14 +41,14 @@ def one_line(done: Done, *words: str) -> None:
 
 
 @pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
-def test_no_space(commands: Commands, demo: Path, built: Built, workers: str) -> None:
+def test_no_space(commands: Commands, run: Run, demo: Path, built: Built, workers: str) -> None:
     """A full disk ends the build, in this process or a worker; with room again it goes on to the same digest."""
     recipe = write_recipe(commands.folder / "r.toml", source=f'data = "{demo}"\nsplits = ["train"]')
     command = ("preprocess", recipe, "--store", "store", "--workers", workers)
     one_line(limited(commands, "small", *command, size=50_000), "no space left", "free some space")
     assert manifests(commands.folder / "store") == []
-    assert commands.well("ls", "--store", "store", "--json").json["feature_sets"] == []
-    commands.well(*command)
+    assert well(run, "ls", "--store", "store", "--json").json["feature_sets"] == []
+    well(run, *command)
     assert digests(commands.folder / "store", "r")["train"] == digests(built.store, "demo")["train"]
     # A worker may be ended in the middle of its next write.
     assert len(list((commands.folder / "store" / ".tmp").iterdir())) <= int(workers)
@@ -60,13 +60,13 @@ def writable(folder: Path, *, yes: bool) -> None:
         path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o200 if yes else 0o555)
 
 
-def test_a_read_only_store(commands: Commands, data: Path) -> None:
+def test_a_read_only_store(commands: Commands, run: Run, data: Path) -> None:
     """Nothing changes in it; what it has is still found; made writable, the build succeeds."""
     folder = commands.folder
     store = folder / "store"
     small = write_recipe(folder / "small.toml", source='data = "data"\nsplits = ["test"]')
     command = ("--store", "store", "--workers", "0")
-    commands.well("preprocess", small, *command)
+    well(run, "preprocess", small, *command)
     before = sorted(store.rglob("*"))
     writable(store, yes=False)
     try:
@@ -80,7 +80,7 @@ def test_a_read_only_store(commands: Commands, data: Path) -> None:
         assert limited(commands, "plain", "verify", "--deep", "--store", "store").status == 0
     finally:
         writable(store, yes=True)
-    commands.well("preprocess", large, *command)
+    well(run, "preprocess", large, *command)
 
 
 def test_a_lock_that_cannot_be_written_only_warns(commands: Commands, data: Path) -> None:

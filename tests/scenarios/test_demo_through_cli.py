@@ -23,6 +23,7 @@ from tests.scenarios.command_runs import (
     write_recipe,
 )
 from tests.scenarios.conftest import COUNTS, Built
+from tests.scenarios.refusals import Run, well
 from tonic.transforms import Compose, CropTime, Downsample, ToFrame
 
 from spikestore.store.store import Store
@@ -82,21 +83,21 @@ def test_the_first_run_says_what_it_did(built: Built) -> None:
         assert noise not in said
 
 
-def test_ls_show_and_verify_agree_with_the_store(built: Built, commands: Commands) -> None:
+def test_ls_show_and_verify_agree_with_the_store(built: Built, run: Run) -> None:
     """Each command shows the set, in text and as JSON, and `verify --deep` finds nothing wrong."""
     store = ("--store", built.store)
     expected = digests(built.store, "demo")
-    listed = commands.well("ls", *store, "--json").json["feature_sets"]
+    listed = well(run, "ls", *store, "--json").json["feature_sets"]
     assert {(one["name"], one["digest"], one["samples"]) for one in listed} == {
         (f"demo:{split}", expected[split], COUNTS[split]) for split in COUNTS
     }
-    text = commands.well("ls", *store).out
+    text = well(run, "ls", *store).out
     assert all(f"demo:{split}" in text and expected[split][:12] in text for split in COUNTS)
-    (shown,) = commands.well("show", "demo:valid", *store, "--json").json
+    (shown,) = well(run, "show", "demo:valid", *store, "--json").json
     assert (shown["digest"], shown["samples"]) == (expected["valid"], 70)
     assert shown["source"]["split"] == "valid"
-    assert expected["train"] in commands.well("show", "demo", *store).out
-    verified = commands.well("verify", "--deep", *store, "--json")
+    assert expected["train"] in well(run, "show", "demo", *store).out
+    verified = well(run, "verify", "--deep", *store, "--json")
     assert verified.json["damage"] == []
     assert len(verified.json["feature_sets"]) == 3
     assert "verified 3 feature sets: no damage" in verified.err
@@ -136,21 +137,19 @@ def test_what_is_missing_needs_those_packages_and_says_which_extra(
 
 
 def test_plan_says_what_would_be_computed_and_changes_nothing(
-    built: Built, commands: Commands, demo: Path
+    built: Built, run: Run, demo: Path, tmp_path: Path
 ) -> None:
     """`plan` measures time and size for an empty store, shows what a filled one has, and writes no object."""
-    recipe = write_recipe(commands.folder / "r.toml")
-    planned = commands.well(
-        "plan", recipe, "--data", demo, "--store", "empty", "--workers", "2", "--json"
-    ).json
+    recipe = write_recipe(tmp_path / "r.toml")
+    planned = well(run, "plan", recipe, "--data", demo, "--store", "empty", "--workers", "2", "--json").json
     assert [row["state"] for row in planned["splits"]] == ["to compute"] * 3
     assert [row["recordings"] for row in planned["splits"]] == [400, 70, 70]
     stored = sum(path.stat().st_size for path in built.store.glob("features/*/*/builds/*/data.zarr/*/c/*"))
     assert sum(row["stored_bytes"] for row in planned["splits"]) == pytest.approx(stored, rel=0.3)
     assert all(0 < row["seconds"] < 60 for row in planned["splits"])
     assert planned["free_bytes"] > 0
-    assert not (commands.folder / "empty").exists()
-    done = commands.well("plan", built.recipe, "--store", built.store)
+    assert not (tmp_path / "empty").exists()
+    done = well(run, "plan", built.recipe, "--store", built.store)
     assert done.out.count("in the store") == 3
     assert "nothing to compute" in done.err
 

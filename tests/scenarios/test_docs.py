@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -65,20 +66,38 @@ def test_comments_are_compared() -> None:
         compared("x = 3  # the third")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/training.md", "docs/loading.md"])
-def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, page: str) -> None:
+PAGES = ("README.md", "docs/training.md", "docs/loading.md")
+
+RUN_PAGES = """
+import json, os, sys, traceback
+failures = {}
+for folder, page in json.loads(sys.argv[1]).items():
+    os.chdir(folder)
+    script = open("page.py", encoding="utf-8").read()
+    try:
+        exec(compile(script, page, "exec"), {"__name__": "__main__"})
+    except BaseException:
+        failures[page] = traceback.format_exc()
+sys.exit("\\n".join(f"{page}: {failure}" for page, failure in failures.items()) or 0)
+"""
+"""Runs pages in one process, because each process imports torch for some seconds."""
+
+
+def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path) -> None:
     """All blocks of a page, one after another as one script without a main guard, where data/ and feature_store/ are."""
-    blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
-    assert len(blocks) >= 2
-    script = tmp_path / "page.py"
-    script.write_text(COMPARE + "\n".join(map(compared, blocks)), encoding="utf-8")
-    shutil.copytree(built.store, tmp_path / "feature_store")
-    if "runs/demo" in "".join(blocks):
-        _train(tmp_path)
-    (tmp_path / "data").symlink_to(demo)
+    pages = {}
+    for number, page in enumerate(PAGES):
+        folder = tmp_path / str(number)
+        blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+        assert len(blocks) >= 2
+        shutil.copytree(built.store, folder / "feature_store")
+        (folder / "page.py").write_text(COMPARE + "\n".join(map(compared, blocks)), encoding="utf-8")
+        if "runs/demo" in "".join(blocks):
+            _train(folder)
+        (folder / "data").symlink_to(demo)
+        pages[str(folder)] = page
     done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:spikestore", script],
-        cwd=tmp_path,
+        [sys.executable, "-W", "error::UserWarning:spikestore", "-c", RUN_PAGES, json.dumps(pages)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")},
         capture_output=True,
         text=True,

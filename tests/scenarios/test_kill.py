@@ -24,6 +24,7 @@ from tests.scenarios.command_runs import (
     write_recipe,
 )
 from tests.scenarios.conftest import Built
+from tests.scenarios.refusals import Run, well
 
 from spikestore.store import Store, verify
 
@@ -97,12 +98,12 @@ def nothing_is_listed(commands: Commands) -> None:
     assert list(Store(store).feature_sets()) == []
 
 
-def goes_on_to_the_same(commands: Commands, built: Built, command: tuple[str | Path, ...]) -> None:
+def goes_on_to_the_same(commands: Commands, run: Run, built: Built, command: tuple[str | Path, ...]) -> None:
     """Run the command; assert that it reuses all records there are, and ends as an undisturbed build."""
     store = commands.folder / "store"
     there = records(store)
     before = identities(there)
-    done = commands.well(*command)
+    done = well(run, *command)
     assert identities(there) == before
     features = Store(store)["r:train"]
     assert features.digest == digests(built.store, "demo")["train"]
@@ -125,24 +126,31 @@ def goes_on_to_the_same(commands: Commands, built: Built, command: tuple[str | P
             id="one-record-then-other-fragments",
             marks=pytest.mark.slow,
         ),
-        pytest.param(3, 2, 0, (), id="workers-then-none"),
+        pytest.param(3, 2, 0, (), id="workers-then-none", marks=pytest.mark.slow),
         pytest.param(5, 0, 2, ("--fragment-samples", "256"), id="late-then-workers", marks=pytest.mark.slow),
         pytest.param(0, 2, 1, (), id="workers-plan-only", marks=pytest.mark.slow),
     ],
 )
 def test_kill_in_mid_build(
-    commands: Commands, built: Built, recipe: Path, count: int, workers: int, then: int, more: tuple[str, ...]
+    commands: Commands,
+    run: Run,
+    built: Built,
+    recipe: Path,
+    count: int,
+    workers: int,
+    then: int,
+    more: tuple[str, ...],
 ) -> None:
     """After kill -9 of everything no set is listed; the next run reuses what is finished, whatever it wishes."""
     with ending(started_to(commands, recipe, workers, count)) as process:
         kill_at_once(process)
     nothing_is_listed(commands)
     assert len(records(commands.folder / "store")) >= count
-    goes_on_to_the_same(commands, built, build(recipe, then, *more))
+    goes_on_to_the_same(commands, run, built, build(recipe, then, *more))
 
 
 @pytest.mark.slow
-def test_killed_again_and_again(commands: Commands, built: Built, recipe: Path) -> None:
+def test_killed_again_and_again(commands: Commands, run: Run, built: Built, recipe: Path) -> None:
     """A build that is killed after each of its first records still ends right, with every record written once."""
     seen: dict[Path, tuple[int, int]] = {}
     for count in range(1, 5):
@@ -152,7 +160,7 @@ def test_killed_again_and_again(commands: Commands, built: Built, recipe: Path) 
         now = identities(records(commands.folder / "store"))
         assert now | seen == now
         seen = now
-    goes_on_to_the_same(commands, built, build(recipe, 0))
+    goes_on_to_the_same(commands, run, built, build(recipe, 0))
 
 
 @pytest.mark.slow
@@ -180,7 +188,7 @@ def test_killed_workers_are_replaced(commands: Commands, built: Built, recipe: P
 
 
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
-def test_ctrl_c(commands: Commands, built: Built, recipe: Path, workers: int) -> None:
+def test_ctrl_c(commands: Commands, run: Run, built: Built, recipe: Path, workers: int) -> None:
     """SIGINT to the whole group, as a terminal sends it: exit 130, one line, no process left, and a run resumes."""
     with ending(started_to(commands, recipe, workers, 1)) as process:
         members = family(process)
@@ -192,20 +200,21 @@ def test_ctrl_c(commands: Commands, built: Built, recipe: Path, workers: int) ->
     assert said == ["interrupted; run the same command again to resume"]
     assert len(members) == (1 if workers == 0 else 1 + workers)
     nothing_is_listed(commands)
-    goes_on_to_the_same(commands, built, build(recipe, 0))
+    goes_on_to_the_same(commands, run, built, build(recipe, 0))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_workers_end_with_the_process_that_started_them(
-    commands: Commands, recipe: Path, number: signal.Signals
+    commands: Commands, run: Run, built: Built, recipe: Path, number: signal.Signals
 ) -> None:
-    """Whatever ends the main process alone, its workers are gone soon after, and write nothing more."""
+    """Whatever ends the main process alone, its workers are gone soon after; the next run reuses what is finished."""
     with ending(started_to(commands, recipe, 2, 1)) as process:
         members = family(process)
         psutil.Process(process.pid).send_signal(number)
         assert process.wait(timeout=60) == -number
         wait_until(lambda: not alive(members), "the end of all workers")
     nothing_is_listed(commands)
+    goes_on_to_the_same(commands, run, built, build(recipe, 0))
 
 
 def test_two_builders_at_once(commands: Commands, built: Built, recipe: Path) -> None:

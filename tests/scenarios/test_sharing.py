@@ -9,34 +9,37 @@ from pathlib import Path
 import pytest
 from tests.scenarios.command_runs import Commands, digests, identities, write_recipe
 from tests.scenarios.conftest import Built
+from tests.scenarios.refusals import Run, well
 from tests.scenarios.test_train_through_cli import write_config
-from tests.store.s3_server import BUCKET, variables
+from tests.store.s3_server import BUCKET, SECRET, variables
 
 
 @pytest.mark.s3
-def test_two_machines(built: Built, s3_endpoint: str, with_torch_commands: Commands, tmp_path: Path) -> None:
+def test_two_machines(
+    built: Built, s3_endpoint: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What one computed the other one finds by its lock, in a bucket that it may only read, and trains on."""
     bucket = f"s3://{BUCKET}/{tmp_path.name}"
-    writer, reader = variables(s3_endpoint), variables(s3_endpoint, key="reader", secret="reader")  # noqa: S106
-    run = with_torch_commands
-    pushed = json.loads(
-        run.well("push", "demo", "--to", bucket, "--store", built.store, "--json", environment=writer).out
-    )
+    for name, value in variables(s3_endpoint).items():
+        monkeypatch.setenv(name, value)
+    pushed = well(run, "push", "demo", "--to", bucket, "--store", built.store, "--json").json
     assert set(pushed["feature_sets"]) == {"demo:train", "demo:valid", "demo:test"}
 
     # The other machine: recipe and lock from version control, no recordings.
+    for name, value in variables(s3_endpoint, key="reader", secret="reader").items():  # noqa: S106
+        monkeypatch.setenv(name, value)
     recipe = write_recipe(tmp_path / "demo.toml", source='data = "not here"', top=f'upstreams = ["{bucket}"]')
     shutil.copy(built.recipe.with_suffix(".lock"), tmp_path)
-    done = run.well("preprocess", recipe, "--store", "store", environment=reader)
+    done = well(run, "preprocess", recipe, "--store", "store")
     assert done.err.count(f"from the upstream {bucket}") == 3
     assert digests(tmp_path / "store", "demo") == digests(built.store, "demo")
     before = identities(sorted((tmp_path / "store").rglob("*.json")))
-    again = run.well("pull", "demo", "--from", bucket, "--store", "store", environment=reader)
+    again = well(run, "pull", "demo", "--from", bucket, "--store", "store")
     assert again.err.count("exists already") == 3
     assert identities(sorted((tmp_path / "store").rglob("*.json"))) == before
-    trained = run.well("train", write_config(tmp_path), "--store", "store", "--device", "cpu", "--json")
-    assert 0 < json.loads(trained.out)["best_accuracy"] <= 1
-    assert not [one for one in (done, again) if writer["AWS_SECRET_ACCESS_KEY"] in one.err]
+    trained = well(run, "train", write_config(tmp_path), "--store", "store", "--device", "cpu", "--json")
+    assert 0 < trained.json["best_accuracy"] <= 1
+    assert not [one for one in (done, again) if SECRET in one.err]
 
 
 @pytest.mark.s3

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.scenarios.command_runs import Commands
 from tests.scenarios.conftest import Built
-from tests.scenarios.refusals import Answer, Run
+from tests.scenarios.refusals import Run, well
 
 from spikestore.store import Store
 
@@ -29,13 +29,6 @@ hidden = [32]
 [optimiser]
 learning_rate = {learning_rate}
 """
-
-
-def well(run: Run, *arguments: str | Path) -> Answer:
-    """Run a command that must succeed, in this process."""
-    answer = run(*arguments)
-    assert answer.status == 0, answer.err
-    return answer
 
 
 def badly(run: Run, *arguments: str | Path) -> str:

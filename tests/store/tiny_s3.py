@@ -27,6 +27,8 @@ class TinyS3:
         Method and key, in order.
     silent : callable
         Tells of a key whether it is asked for in vain: the server never answers. None is, by default.
+    refusal : (int, bytes) or None
+        Status and body of the answer to every GET.
     kept_waiting : Event
         Set when somebody has asked in vain.
     """
@@ -37,6 +39,7 @@ class TinyS3:
         self.requests: list[tuple[str, str]] = []
         self.url = ""
         self.silent: Callable[[str], bool] = lambda key: False
+        self.refusal: tuple[int, bytes] | None = None
         self.kept_waiting = threading.Event()
         self.ended = threading.Event()
 
@@ -122,6 +125,9 @@ def tiny_s3(*, honours: bool) -> Iterator[TinyS3]:
             if held.silent(key):
                 held.kept_waiting.set()
                 held.ended.wait()
+                return
+            if held.refusal is not None:
+                self.answer(*held.refusal)
                 return
             wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"] or "")
             if "list-type" in query:

@@ -12,6 +12,7 @@ from spikestore.store import Store
 from spikestore.store.cli.console import say
 from spikestore.store.storage import open_storage
 from spikestore.store.storage.aws_profiles import profile_options
+from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store_schemas.errors import StoreError, UsageError
 from spikestore.store_schemas.redaction import redacted
 
@@ -124,7 +125,7 @@ def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         with pytest.raises(
-            StoreError, match="no credentials for the store s3://store/x: set AWS_ACCESS_KEY_ID"
+            StoreError, match="cannot list refs in s3://store/x: there are no credentials: set AWS_ACCESS"
         ):
             Store("s3://store/x").names()
         monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
@@ -135,6 +136,32 @@ def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
             Store("s3://store/x").names()
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
         assert Store("s3://store/x").names() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "advice"),
+    [
+        (400, "<Error><Code>ExpiredToken</Code></Error>", "expired: get new ones"),
+        (301, "<Error><Code>PermanentRedirect</Code></Error>", "set AWS_REGION to its region"),
+        (
+            400,
+            "<Error><Message>the region 'a' is wrong; expecting 'b'</Message></Error>",
+            "set AWS_REGION to",
+        ),
+        (403, "<Error><Code>RequestTimeTooSkewed</Code></Error>", "clock of this machine is wrong"),
+    ],
+)
+def test_what_a_server_refuses_has_advice(status: int, body: str, advice: str) -> None:
+    """In one line, and once the cause is gone the same store answers."""
+    with tiny_s3(honours=True) as server:
+        storage = ObjectStorage.from_url("s3://store/x", **server.options())
+        server.refusal = status, f'<?xml version="1.0"?>{body}'.encode()
+        for ask in (Store(storage).names, lambda: storage.get("refs/a/00000001.json")):
+            with pytest.raises(StoreError, match=f"in s3://store/x: the .*{advice}") as caught:
+                ask()
+            assert "\n" not in str(caught.value)
+        server.refusal = None
+        assert Store(storage).names() == []
 
 
 @pytest.mark.parametrize(

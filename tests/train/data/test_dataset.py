@@ -70,12 +70,13 @@ def test_works_in_worker_processes(features: FeatureSet, method: str) -> None:
     in_memory.read(0, 10)  # from here on a store that is read in a forked child would hang
     dataset = FeatureDataset(in_memory)
     arguments: dict[str, Any] = {"batch_size": 16, "collate_fn": pad}
+    workers = 2 if method == "fork" else 1  # others import torch again, for seconds
     alone = list(DataLoader(dataset, **arguments))
     with warnings.catch_warnings():
         # Python 3.12 warns of any fork in a process with threads.
         warnings.simplefilter("ignore", DeprecationWarning)
         shared = list(
-            DataLoader(dataset, num_workers=2, multiprocessing_context=method, timeout=120, **arguments)
+            DataLoader(dataset, num_workers=workers, multiprocessing_context=method, timeout=120, **arguments)
         )
     assert len(alone) == len(shared) == 5
     for (frames, labels), (others, theirs) in zip(alone, shared, strict=True):

@@ -204,6 +204,7 @@ print("as they should be")
 """
 
 
+@pytest.mark.slow  # everything is compiled anew; without checks the other tests of this file run the same loops
 def test_compiled_loops_with_bounds_checks(honest: Path, tmp_path: Path) -> None:
     """All compiled loops of the loader, over honest and over forged numbers, with numba's own checks on."""
     environment = {

@@ -13,11 +13,12 @@ import torch
 from spikestore.store import FeatureSet
 from spikestore.train import FeatureLoader
 
-lightning = pytest.importorskip("pytorch_lightning")
-
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Any:
+    pytest.importorskip(
+        "pytorch_lightning"
+    )  # here, because its import takes seconds, and every worker collects this file
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Lightning, about workers, sizes of batches and loggers
@@ -32,9 +33,11 @@ def fit(
     loader: FeatureLoader, folder: Path, *, epochs: int, stop: int = -1, **options: Any
 ) -> dict[int, list[int]]:
     """Return the rows of each epoch, up to step number `stop`; go on from the last checkpoint if there is one."""
+    import pytorch_lightning as lightning
+
     rows: dict[int, list[int]] = {}
 
-    class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
+    class Module(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.layer = torch.nn.Linear(1, 1)

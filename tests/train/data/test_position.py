@@ -216,7 +216,8 @@ def test_any_residence_finishes_any_epoch(
     assert drawn == [sorted(batch) for batch in truth]
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow  # `runs/test_ranks.py` trains on the shares of two ranks, from memory and streamed
+@pytest.mark.parametrize("ranks", [2, 3])
 def test_torchrun_covers_each_sample_once(store_folder: Path, tmp_path: Path, ranks: int) -> None:
     """Processes that torchrun starts, over gloo: each sample once an epoch, from memory and streamed."""
     script = Path(__file__).parents[3] / "docs" / "examples" / "torchrun_ranks.py"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from spikestore.store.cli.main import main
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint
 from spikestore.train.runs.launchers import Launched, launched
@@ -139,9 +140,16 @@ def start(folder: Path, store: Path, variables: dict[str, str]) -> subprocess.Po
     )
 
 
-def test_refused_before_anything_is_done(store_folder: Path, tmp_path: Path) -> None:
+def test_refused_before_anything_is_done(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One line, and no folder."""
-    out, err = start(tmp_path, store_folder, {"RANK": "0", "WORLD_SIZE": "2"}).communicate(timeout=240)
+    (tmp_path / "small.toml").write_text(CONFIG)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    where = ["--store", str(store_folder), "--folder", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(["train", str(tmp_path / "small.toml"), *where]) == 2
+    out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1
     assert "MASTER_ADDR and MASTER_PORT are not set" in err

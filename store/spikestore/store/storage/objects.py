@@ -203,18 +203,9 @@ class ObjectStorage:
                     f"no bucket {bucket}: create it, or check the URL {self.url} and AWS_ENDPOINT_URL",
                     path=path,
                 ) from None
-            if any(mark in str(error) for mark in _SEARCHED_FOR_KEYS):
-                raise StoreError(
-                    f"no credentials for the store {self.url}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-                    "AWS_PROFILE; for a bucket that everybody may read, set AWS_SKIP_SIGNATURE=true",
-                    path=path,
-                ) from None
-            if "ExpiredToken" in str(error):
-                raise StoreError(
-                    f"cannot {verb} {path} in {self.url}: the credentials have expired: get new ones, as you got these, "
-                    "and run the command again",
-                    path=path,
-                ) from None
+            for marks, cause in _CAUSES.items():
+                if any(mark in str(error) for mark in marks):
+                    raise StoreError(f"cannot {verb} {path} in {self.url}: {cause}", path=path) from None
             if _is_denied(error):
                 if verb in {"write", "delete"}:
                     message = f"cannot write to the store {self.url}: permission denied, or {_CREDENTIALS}"
@@ -240,8 +231,23 @@ class ObjectStorage:
             ) from error
 
 
-_SEARCHED_FOR_KEYS = ("/latest/api/token", "/latest/meta-data/")
-"""Without keys, obstore asks the machine's own metadata service, which exists only in a cloud."""
+_CAUSES = {
+    # Without keys, obstore asks the metadata service of the machine, which exists only in a cloud.
+    ("/latest/api/token", "/latest/meta-data/"): (
+        "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a bucket that "
+        "everybody may read, set AWS_SKIP_SIGNATURE=true"
+    ),
+    ("ExpiredToken",): "the credentials have expired: get new ones and run the command again",
+    ("incorrectly configured region", "is wrong; expecting"): (
+        "the bucket is in another region: set AWS_REGION to its region"
+    ),
+    ("RequestTimeTooSkewed",): "the clock of this machine is wrong: set it and run the command again",
+    ("503 Service Unavailable",): "the server is busy or restarting: wait, then run the command again",
+    (
+        "507 Insufficient Storage",
+    ): "the server has no space left: free some space there and run the command again",
+}
+"""Causes that a user can remove, by what obstore's errors say."""
 
 _CREDENTIALS = "no valid credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 

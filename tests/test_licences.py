@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 PAGE = Path(__file__).parents[1] / "docs/licences.md"
-EXTRAS = ("", "pipeline", "train", "tonic")
+EXTRAS = ("", "pipeline", "train", "formats", "tonic")
 _ROW = re.compile(r"^\| ([a-z0-9-]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 _COPYLEFT = re.compile(r"GPL")
 _STATED = (
@@ -29,7 +29,7 @@ _STATED = (
     (r"MIT", "MIT"),
 )
 _OF_NVIDIA = ("nvidia-", "cuda-")
-_FROM_THEIR_TEXT = {"importrosbag": "GPL-3.0-or-later", "expelliarmus": "GPL-2.0-only"}
+_FROM_THEIR_TEXT = {"aedat": "MIT", "importrosbag": "GPL-3.0-or-later", "expelliarmus": "GPL-2.0-only"}
 """Whose metadata say less than the licence that they ship."""
 
 

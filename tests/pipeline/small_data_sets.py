@@ -6,6 +6,7 @@ format.
 
 from __future__ import annotations
 
+import importlib.util
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,9 @@ import tonic
 from tests.pipeline.event_files import OVERFLOW, draw_events, pack
 
 from spikestore.pipeline.readers.event_files.stmnist import STMNISTReader
+
+FILES = Path(__file__).parent / "readers/formats/files"
+"""Recordings that faery 0.7.1 wrote."""
 
 Item = tuple[list[tuple[int, ...]], str]
 """Events as (t in µs, x, y if there is one, p), and the name of the class."""
@@ -123,8 +127,19 @@ def write_stmnist(folder: Path) -> Path:
     return root
 
 
+def write_cifar10dvs(folder: Path) -> Path:
+    root = folder / "CIFAR10DVS"
+    for place, name in enumerate(tonic.datasets.CIFAR10DVS.classes):
+        for number in (2, 1):
+            source = FILES / ("zstd.aedat4" if (place + number) % 2 else "lz4.aedat4")
+            _file(root / f"{name}/{name}_{number}.aedat4").write_bytes(source.read_bytes())
+    (root / "CIFAR10DVS.zip").touch()
+    return root
+
+
 WRITE: dict[str, Callable[[Path], Path]] = {
     "ASLDVS": write_asldvs,
+    **({"CIFAR10DVS": write_cifar10dvs} if importlib.util.find_spec("aedat") else {}),
     "DVSLip": write_dvslip,
     "NCALTECH101": write_ncaltech101,
     "NCARS": write_ncars,
@@ -133,8 +148,10 @@ WRITE: dict[str, Callable[[Path], Path]] = {
     "STMNIST": write_stmnist,
 }
 SPLITS = dict.fromkeys(WRITE, ("train", "test")) | dict.fromkeys(
-    ("ASLDVS", "NCALTECH101", "STMNIST"), ("all",)
+    ("ASLDVS", "CIFAR10DVS", "NCALTECH101", "STMNIST"), ("all",)
 )
+"""Of CIFAR10DVS also where its library is not installed, so that it is not in `WRITE`."""
+
 OF_TONIC = tuple(name for name in WRITE if name not in ("NCARS", "STMNIST"))
 
 

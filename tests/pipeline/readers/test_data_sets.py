@@ -90,6 +90,7 @@ def test_sequences_of_digits_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 FILES = {
+    **({"CIFAR10DVS": "airplane/airplane_1.aedat4"} if "CIFAR10DVS" in WRITE else {}),
     "ASLDVS": "a/a_0001.mat",
     "DVSLip": "DVS-Lip/train/accused/10.npy",
     "NCALTECH101": "Caltech101/airplanes/image_0001.bin",

@@ -24,6 +24,7 @@ def test_there_is_demo_and_one_for_each_data_set() -> None:
     """demo, and one under the name of every data set that has a reader."""
     assert list(shipped_recipes()) == [
         "asldvs",
+        "cifar10dvs",
         "demo",
         "dvsgesture",
         "dvslip",
@@ -140,7 +141,7 @@ def test_nothing_to_choose_from(tmp_path: Path) -> None:
     """Neither recipe nor data, or data of no kind: the message lists what there is, or was looked for."""
     with pytest.raises(
         UsageError,
-        match=r"asldvs, demo, .*, ssc, stmnist\), or --data FOLDER with files of ASLDVS, .*, SSC or STMNIST",
+        match=r"asldvs, cifar10dvs, .*, ssc, stmnist\), or --data FOLDER with files of ASLDVS, .*, SSC or STMNIST",
     ):
         choose_recipe(None, None)
     with pytest.raises(SourceNotFoundError, match=r"ssc_train\.h5"):

@@ -348,7 +348,7 @@ def test_other_data_sets_are_refused_by_name(data: Path) -> None:
     mine = Mine.__new__(Mine)
     with pytest.raises(
         UnsupportedTransformError,
-        match=r"Mine is a subclass, .*: use one of ASLDVS, DVSGesture, DVSLip, NCALTECH101, NMNIST, NTIDIGITS18, POKERDVS, SHD, SSC",
+        match=r"Mine is a subclass, .*: use one of ASLDVS, CIFAR10DVS, DVSGesture, DVSLip, NCALTECH101, NMNIST, NTIDIGITS18, POKERDVS, SHD, SSC",
     ):
         dataset_from_tonic(mine)
     for other in (tonic.datasets.EBSSA.__new__(tonic.datasets.EBSSA), [1, 2], None):

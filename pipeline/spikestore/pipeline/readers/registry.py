@@ -17,6 +17,7 @@ from spikestore.pipeline.readers.cochlea_files.datasets import SHD, SSC
 from spikestore.pipeline.readers.cochlea_files.ntidigits import NTIDIGITS18
 from spikestore.pipeline.readers.dataset import Dataset
 from spikestore.pipeline.readers.event_files.asldvs import ASLDVS
+from spikestore.pipeline.readers.event_files.cifar10dvs import CIFAR10DVS
 from spikestore.pipeline.readers.event_files.dvsgesture import DVSGESTURE
 from spikestore.pipeline.readers.event_files.dvslip import DVSLIP
 from spikestore.pipeline.readers.event_files.ncaltech101 import NCALTECH101
@@ -42,7 +43,20 @@ logger = logging.getLogger(__name__)
 GROUP = "spikestore.datasets"
 """Group of the entry points by which other packages add data sets; each refers to a `Dataset` of the same name."""
 
-_BUILT_IN = (ASLDVS, DVSGESTURE, DVSLIP, NCALTECH101, NCARS, NMNIST, NTIDIGITS18, POKERDVS, SHD, SSC, STMNIST)
+_BUILT_IN = (
+    ASLDVS,
+    CIFAR10DVS,
+    DVSGESTURE,
+    DVSLIP,
+    NCALTECH101,
+    NCARS,
+    NMNIST,
+    NTIDIGITS18,
+    POKERDVS,
+    SHD,
+    SSC,
+    STMNIST,
+)
 
 DATASETS: Mapping[str, Dataset] = {dataset.name: dataset for dataset in _BUILT_IN}
 """Built-in data sets by name, which is that of the class in `tonic.datasets` if Tonic has one."""

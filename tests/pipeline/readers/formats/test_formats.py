@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tests.pipeline.folders import draw
 
 from spikestore.pipeline.readers.formats.clean_events import clean_events
 from spikestore.pipeline.readers.formats.registry import format_named, format_of, formats
-from spikestore.store_schemas.errors import UnknownNameError
+from spikestore.store_schemas.errors import MissingExtraError, UnknownNameError
 from spikestore.store_schemas.specs.folder import Decoding
 
 Events = npt.NDArray[np.void]
@@ -113,6 +114,23 @@ def _dat(events: Events) -> bytes:
     return header + b"".join(struct.pack("<II", t, x | y << 14 | p << 28) for t, x, y, p in events.tolist())
 
 
+def _evt2(events: Events) -> bytes:
+    words, high = [], None
+    for t, x, y, p in events.tolist():
+        if t >> 6 != high:
+            high = t >> 6
+            words.append(8 << 28 | high)
+        words.append(p << 28 | (t & 63) << 22 | x << 11 | y)
+    return b"% date 2026-11-26\n% evt 2.0\n% end\n" + struct.pack(f"<{len(words)}I", *words)
+
+
+def _evt3(events: Events) -> bytes:
+    words = []
+    for t, x, y, p in events.tolist():
+        words += [8 << 12 | t >> 12, 6 << 12 | t & 0xFFF, y, 2 << 12 | p << 11 | x]
+    return b"% format EVT3;height=12;width=16\n% end\n" + struct.pack(f"<{len(words)}H", *words)
+
+
 ORDER = {"order": ("t", "x", "y", "p")}
 WRITERS: dict[str, tuple[str, Callable[[Events], bytes], dict[str, Any]]] = {
     "structured npy": ("a.npy", _npy, {}),
@@ -136,6 +154,8 @@ WRITERS: dict[str, tuple[str, Callable[[Events], bytes], dict[str, Any]]] = {
     "mat of one matrix": ("a.mat", _mat_of_one, ORDER),
     "bin": ("a.bin", _bin, {}),
     "dat": ("a_td.dat", _dat, {}),
+    "evt2": ("a.raw", _evt2, {}),
+    "evt3": ("a.raw", _evt3, {}),
 }  # fmt: skip
 
 
@@ -185,6 +205,108 @@ def test_damage_is_a_value_error(layout: str, damage: str) -> None:
         pytest.skip("these bytes are events too")
     with pytest.raises(ValueError, match=r"\w"):
         read(name, damaged, **fields)
+
+
+FILES = Path(__file__).with_name("files")
+"""Recordings that faery 0.7.1 wrote: those of `draw(3)`, whose first event is at 0, and one of 30 other events."""
+
+
+@pytest.mark.parametrize("name", ["evt2.raw", "evt3.raw", "lz4.aedat4"])
+def test_files_of_another_encoder(name: str) -> None:
+    if name.endswith(".aedat4"):
+        pytest.importorskip("aedat")
+    events = draw(3)
+    events["t"][0] = 0
+    assert read(name, (FILES / name).read_bytes()).tolist() == _table(events).tolist()
+
+
+@pytest.mark.parametrize("name", ["lz4.aedat4", "zstd.aedat4"])
+def test_aedat4_is_tonics(name: str) -> None:
+    pytest.importorskip("aedat")
+    theirs = tonic.io.read_aedat4(str(FILES / name))
+    ours = read(name, (FILES / name).read_bytes())
+    assert ours.tolist() == [[int(event[field]) for field in ("t", "x", "y", "on")] for event in theirs]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "header only"])
+def test_a_damaged_aedat4_is_a_value_error(damage: str) -> None:
+    pytest.importorskip("aedat")
+    content = (FILES / "lz4.aedat4").read_bytes()
+    noise = np.random.default_rng(0).bytes(900)
+    damaged = {
+        "empty": b"",
+        "cut": content[: len(content) // 2],
+        "noise": noise,
+        "header only": content[:14],
+    }[damage]
+    with pytest.raises(ValueError, match="the file is "):
+        read("a.aedat4", damaged)
+
+
+@pytest.mark.parametrize(("name", "library"), [("a.aedat4", "aedat"), ("a.mat", "SciPy")])
+def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, library: str) -> None:
+    for module in ("aedat", "scipy.io"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"{library}: pip install 'spikestore\[formats\]'"):
+        read(name, b"content")
+
+
+def test_hdf5_files_that_a_plugin_compressed() -> None:
+    """As DSEC's files are."""
+    hdf5plugin = pytest.importorskip("hdf5plugin")
+    stream, events = io.BytesIO(), draw(3)
+    with h5py.File(stream, "w") as file:
+        for field in ("t", "x", "y", "p"):
+            file.create_dataset(
+                f"events/{field}", data=events[field], chunks=(40,), compression=hdf5plugin.Blosc()
+            )
+    assert read("a.h5", stream.getvalue()).tolist() == _table(events).tolist()
+
+
+def test_vectors_and_other_words_of_evt3() -> None:
+    """Vectors of 12 and 8 pixels, triggers between them, and a clock of 24 bits that starts again."""
+    words: list[int] = []
+    expected: list[list[int]] = []
+    rng = np.random.default_rng(5)
+    for t in [2**24 - 9000, 2**24 - 5000, 2**24 - 1, 2**24 + 3, 2**24 + 2**23, 2**25 - 2, 2**25 + 1]:
+        y, x, p = (int(rng.integers(0, end)) for end in (480, 500, 2))
+        words += [8 << 12 | t >> 12 & 0xFFF, 6 << 12 | t & 0xFFF, y, 3 << 12 | p << 11 | x]
+        for kind, width in ((4, 12), (4, 12), (5, 8)):
+            bits = int(rng.integers(0, 2**width))
+            words += [kind << 12 | bits, 0xA << 12 | 0x101, 0xE << 12 | 7]
+            expected += [[t, x + bit, y, p] for bit in range(width) if bits >> bit & 1]
+            x += width
+    content = b"% evt 3.0\n" + struct.pack(f"<{len(words)}H", *words)
+    assert read("a.raw", content).tolist() == expected
+
+
+def test_the_clock_of_evt2_starts_again() -> None:
+    high = [2**28 - 1, 0, 1]
+    words = [word for value in high for word in (8 << 28 | value, 1 << 28 | 5 << 22 | 3 << 11 | 2)]
+    content = b"% evt 2.0\n" + struct.pack(f"<{len(words)}I", *words)
+    assert read("a.raw", content)[:, 0].tolist() == [(2**28 - 1) * 64 + 5, 2**34 + 5, 2**34 + 64 + 5]
+
+
+def test_events_without_a_time_are_left_out() -> None:
+    words = [7, 2 << 12 | 3, 8 << 12 | 1, 2 << 12 | 4]
+    assert read("a.raw", b"% evt 3.0\n" + struct.pack("<4H", *words)).tolist() == [[4096, 4, 7, 0]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"% evt 2.1\n% end\n", r"the file has events in EVT2\.1, should have EVT2 or EVT3: convert it"),
+        (b"% date today\n% end\n", "its header names no version of EVT"),
+        (
+            b"% evt 3.0\n% end\n\x00",
+            "the file is truncated: 1 bytes after the header are no whole number of words",
+        ),
+        (b"% evt 3.0", "a line that starts with % does not end"),
+    ],
+)
+def test_other_raw_files_are_named(content: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read("a.raw", content)
 
 
 def test_bin_is_tonics(tmp_path: Path) -> None:
@@ -259,7 +381,5 @@ def test_suffixes() -> None:
     assert found == {"a.CSV": "text", "a.csv.gz": "text-gzip", "b/c.npy": "npy"}
     suffixes = [suffix for one in formats().values() for suffix in one.suffixes]
     assert len(set(suffixes)) == len(suffixes)
-    with pytest.raises(
-        UnknownNameError, match="no format is called 'prophesee', did you mean 'prophesee-dat'"
-    ):
-        format_named("prophesee")
+    with pytest.raises(UnknownNameError, match="no format is called 'aedat', did you mean 'aedat4'"):
+        format_named("aedat")

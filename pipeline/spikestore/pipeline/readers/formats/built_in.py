@@ -9,8 +9,10 @@ from typing import Any
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.formats import mat, mnist_bin, npy, prophesee_dat
+from spikestore.pipeline.readers.formats.aedat4 import read_aedat4
 from spikestore.pipeline.readers.formats.format import Format, RawEvents, columns_of
 from spikestore.pipeline.readers.formats.hdf5_events import read_hdf5
+from spikestore.pipeline.readers.formats.prophesee_raw import read_raw
 from spikestore.pipeline.readers.formats.text import read_compressed_text, read_text
 
 
@@ -79,5 +81,7 @@ BUILT_IN = (
         read=_dat,
         bytes_per_event=prophesee_dat.EVENT_BYTES,
     ),
+    Format(name="prophesee-raw", version=1, suffixes=(".raw",), read=read_raw, bytes_per_event=4),
+    Format(name="aedat4", version=1, suffixes=(".aedat4",), read=read_aedat4, bytes_per_event=8),
 )
 """Each format with its version: a change of what it reads needs a new one."""

@@ -143,7 +143,7 @@ def test_tag_over_something_else(store: Store) -> None:
         store.tag("demo:train", "half")
     store.tag("demo:train", "half", move=True)
     assert {*store.splits("half")} == {"train"}
-    with pytest.raises(UsageError, match="a name must be"):
+    with pytest.raises(UsageError, match="a name must have"):
         store.tag("demo", "No Name")
     with pytest.raises(UnknownNameError, match="no 'dmo'"):
         store.tag("dmo", "new")

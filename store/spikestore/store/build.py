@@ -268,7 +268,7 @@ class Build:
             committed = FeatureSet.open(self.storage, self.address)
             if committed.digest != manifest.digest:
                 raise ConflictError(
-                    f"two builds of one key differ: {self.address.manifest} has digest {committed.digest[:12]}, "
+                    f"two builds of the same feature set differ: {self.address.manifest} has digest {committed.digest[:12]}, "
                     f"this build {manifest.digest[:12]}; look for a file that changed, or report a bug",
                     path=self.address.manifest,
                 )
@@ -285,7 +285,7 @@ class Build:
             return
         if self.storage.get(path) != data:
             raise ConflictError(
-                f"two builds of one key differ in {path}: build again with --restart, and report a bug",
+                f"two builds of the same feature set differ in {path}: build again with --restart, and report a bug",
                 path=path,
             )
 
@@ -304,7 +304,7 @@ class Build:
         same = all(np.array_equal(mine[name], theirs[name]) for name in mine)
         if not same or not np.array_equal(check, stored_check):
             raise ConflictError(
-                f"two builds of one key differ in {path}: look for a file that changed, or report a bug",
+                f"two builds of the same feature set differ in {path}: look for a file that changed, or report a bug",
                 path=path,
             )
         logger.info("another builder stored %s with the same values, encoded as other bytes", path)

@@ -17,7 +17,7 @@ Classes are grouped by what a handler does about them::
         ├── MissingObjectError    also FileNotFoundError
         ├── DamagedError                             stored bytes differ from the committed ones
         ├── NewerFormatError                         install a newer spikestore
-        ├── ConflictError                            two builds of one key differ
+        ├── ConflictError                            two builds of the same feature set differ
         ├── StorageFullError                         free some space and rerun
         └── ReadOnlyStoreError                       get write permission
 
@@ -197,7 +197,7 @@ class NewerFormatError(StoreError):
 
 
 class ConflictError(StoreError):
-    """Two builds of one key differ."""
+    """Two builds of the same feature set differ."""
 
     kind = "conflict"
 

@@ -289,8 +289,8 @@ def test_a_missing_extra_is_named(folder: Path, capsys: pytest.CaptureFixture[st
         (("fake-greet",), "Missing argument", "spikestore fake-greet --help"),
         (("fake-greet", "Ada", "--tims", "2"), "No such option: --tims", "spikestore fake-greet --help"),
         (("fake-fail", "parameter"), "not that one", "spikestore fake-fail --help"),
-        (("-v", "-q", "fake-greet", "Ada"), "exclude each other", "spikestore fake-greet --help"),
-        (("fake-greet", "Ada", "-q", "-v"), "exclude each other", "spikestore fake-greet --help"),
+        (("-v", "-q", "fake-greet", "Ada"), "cannot be combined: pass one", "spikestore fake-greet --help"),
+        (("fake-greet", "Ada", "-q", "-v"), "cannot be combined: pass one", "spikestore fake-greet --help"),
     ],
 )
 def test_wrong_use_is_status_2(

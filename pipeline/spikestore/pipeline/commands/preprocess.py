@@ -53,7 +53,7 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         min=0,
-        help="Worker processes; 0 runs in this process. By default one per core, or threads if these finish sooner.",
+        help="Number of worker processes; with 0, this process does the work. By default one per core, or threads if these finish sooner.",
     ),
 ]
 

@@ -47,7 +47,7 @@ _EXTRA_OF_MODULE = {
     "torch": "train",
 }
 
-_EXCLUSIVE = "--verbose and --quiet exclude each other"
+_EXCLUSIVE = "--verbose and --quiet cannot be combined: pass one of them"
 
 _HELP = """
 Compute event-data features once, share them in a store, and train at the speed of the device.

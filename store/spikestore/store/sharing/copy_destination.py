@@ -1,4 +1,4 @@
-"""The build that a copy writes; objects that it has already are kept, and compared with those of the source."""
+"""The build that a copy writes. Objects that the destination has already are kept, and compared with those of the source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 
 
 class CopyDestination:
-    """Objects of one build in the destination; other objects at their paths raise `ConflictError`.
+    """Objects of one build in the destination; if it has other objects at their paths, a `ConflictError` is raised.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class CopyDestination:
         self._source_url = source_url
         self._present = self._sizes()
         self.folder = storage if isinstance(storage, FolderStorage) else None
-        """The storage if it is a folder, where reading an object again costs no transfer."""
+        """The storage if it is a folder, in which reading an object again needs no transfer, else None."""
 
     def __contains__(self, path: str) -> bool:
         """Return whether the destination had an object before the copy."""
@@ -59,19 +59,19 @@ class CopyDestination:
             )
 
     def read(self, path: str, sha256: str, size: int | None = None) -> bytes:
-        """Return an object that the destination had; with `size`, one of another size is not read."""
+        """Return an object that the destination had before the copy; raise `ConflictError` unless it has this hash and size."""
         data = self._storage.get(path) if size in {None, self._present[path]} else b""
         if sha256_hex(data) != sha256:
             raise self._conflict(path)
         return data
 
     def refuse_other_size(self, path: str, size: int) -> None:
-        """Raise `ConflictError` if the object that the destination had has another size."""
+        """Raise `ConflictError` if the destination had an object of another size at this path before the copy."""
         if self._present[path] != size:
             raise self._conflict(path)
 
     def put(self, path: str, data: bytes) -> bool:
-        """Put an object unless the destination had it; return whether it was put."""
+        """Put an object unless the destination had it before the copy; return whether it was put."""
         if path in self._present:
             self.refuse_other_size(path, len(data))
             return False

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class CopySource:
-    """Documents and objects of the set; those that the set contradicts raise `DamagedError`.
+    """Documents and objects of the set; if one contradicts the set, a `DamagedError` is raised.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class CopySource:
         return data
 
     def pieces(self, entry: ObjectEntry) -> Iterator[memoryview]:
-        """Yield the bytes of an object; `DamagedError` comes after the last piece."""
+        """Yield the bytes of an object; if they are damaged, `DamagedError` is raised after the last piece."""
         path, sha256 = self.path(entry), hashlib.sha256()
         try:
             for piece in self._storage.pieces(path, limit=entry.size):
@@ -81,7 +81,7 @@ class CopySource:
             raise self._damaged(path, "it differs from its record")
 
     def plan(self) -> bytes:
-        """Return the plan; if it is damaged or missing, the one that follows from the manifest."""
+        """Return the plan; if it is damaged or missing, return the plan that is computed from the manifest."""
         features = self._features
         try:
             data = self._storage.get(features.address.plan)

@@ -63,7 +63,7 @@ def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -
     Raises
     ------
     DamagedError
-        The manifest names a plan that does not follow from it.
+        The manifest refers to a plan that contradicts it.
     """
     for attempt in range(_ATTEMPTS):
         plan = Plan(
@@ -78,7 +78,7 @@ def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -
         if plan.hash == manifest.plan:
             return plan
     raise DamagedError(
-        f"{address.manifest} names a plan that does not follow from it", objects=(address.manifest,)
+        f"{address.manifest} refers to a plan that contradicts it", objects=(address.manifest,)
     )
 
 

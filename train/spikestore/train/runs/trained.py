@@ -25,22 +25,23 @@ logger = logging.getLogger(__name__)
 class TrainedNetwork(SpikingSequential):
     """A network of `build_network` with the weights and metadata of a training run.
 
-    Layers, parameters and ``state_dict`` are those of `build_network`; slices of it lack these attributes.
+    Layers, parameters and ``state_dict`` are those of `build_network`. A slice of the network does not have these attributes.
 
     Attributes
     ----------
     config : TrainConfig
         Configuration of the run.
     epochs : int
-        Completed epochs of training.
+        Number of completed epochs.
     best_accuracy : float or None
         Best accuracy on the valid split so far, that of ``best.pt``; None before the end of the first epoch.
     classes : tuple of str or None
-        Class names: output i is the i-th. None, like the next two, if an early version wrote the checkpoint without them.
+        Class names; output i belongs to class i. `classes`, `frame_shape` and `transform` are None if an early version wrote the
+        checkpoint.
     frame_shape : tuple of int or None
         Sizes of the axes after time: (polarity, [y,] x).
     transform : Transform or None
-        From recordings to frames, for `spikestore.pipeline.preprocess`.
+        Transform from recordings to frames, for `spikestore.pipeline.preprocess`.
     """
 
     config: TrainConfig

@@ -49,7 +49,7 @@ def verify(
     from spikestore.store_schemas.specs.model import NAME
 
     if deep and quick:
-        raise UsageError("--deep and --quick exclude each other")
+        raise UsageError("--deep and --quick cannot be combined: pass one of them")
     opened = open_store(store, must_exist=True)
     damages: list[Damage] = []
     sets = _chosen(opened, names or [], damages)

@@ -97,8 +97,8 @@ def cut_runs(features: FeatureSet, rows: _Int64s, window: int | None) -> RunCut:
     rows : int64 array
         Rows in use, ascending; runs without any are left out.
     window : int, optional
-        Samples among which to shuffle, at most; by default `WINDOW_SAMPLES`, or as many as `WINDOW_BYTES` hold. At least
-        one block of 64.
+        Maximum number of samples among which to shuffle, at least one block of 64; by default `WINDOW_SAMPLES`, or as many as
+        `WINDOW_BYTES` hold.
     """
     if window is None:
         window = min(WINDOW_SAMPLES, int(WINDOW_BYTES / sample_bytes(features)))

@@ -21,7 +21,13 @@ from benchmarks.alone import numbers_of
 from benchmarks.bench import Bench as Raw
 from benchmarks.bench import build, target, tonic_dataset
 from benchmarks.form import PINNED, Row, arguments, compare, measured, report, wanted_rows
-from benchmarks.peers.process import PeerError, PeerProcess
+from benchmarks.peers.loading import (
+    against_annbatch_64,
+    against_annbatch_128,
+    against_annbatch_512,
+    against_annbatch_cold,
+    against_litdata,
+)
 from benchmarks.recordings import recordings_of
 from benchmarks.stream_order import shuffle_quality
 
@@ -101,6 +107,20 @@ class Bench:
             torch.from_numpy(dataset[i][0]).to_sparse_coo().to(self.device)
             for i in range(min(2000, len(dataset)))
         ]
+
+    @cached_property
+    def packed_columns(self) -> Path:
+        """A file with the packed columns of the set, for peers in processes of their own."""
+        import numpy as np
+
+        from spikestore.train import pack
+
+        path = Path(tempfile.mkdtemp(dir=self.raw.scratch)) / "columns.npz"
+        columns = pack(self.features)
+        names = ("index", "value", "offsets", "n_bins", "label", "sites")
+        arrays: dict[str, Any] = {name: np.asarray(getattr(columns, name)) for name in names}
+        np.savez(path, **arrays)
+        return path
 
     def loader(self, residence: Residence, **more: Any) -> Any:
         """Return our loader."""
@@ -246,37 +266,6 @@ def device(bench: Bench) -> Row:
     return warm(Row("device_vs_list_of_sparse_tensors", 20), several(ours, 3), peer)
 
 
-def against_litdata(bench: Bench) -> Row:
-    """From local disk, against litdata's StreamingDataset with 2 persistent workers, in an environment of its own; on the CPU."""
-    row = Row("stream_vs_litdata")
-    import numpy as np
-
-    from spikestore.train import FeatureLoader, pack
-
-    folder = Path(tempfile.mkdtemp(dir=bench.raw.scratch))
-    columns = pack(bench.features)
-    names = ("index", "value", "offsets", "n_bins", "label", "sites")
-    arrays: dict[str, Any] = {name: np.asarray(getattr(columns, name)) for name in names}
-    np.savez(folder / "columns.npz", **arrays)
-    arguments = (folder / "columns.npz", folder / "chunks", str(BATCH), str(WORKERS))
-    try:
-        with PeerProcess("litdata", "benchmarks.peers.litdata_batches", *arguments) as peer:
-            loader = FeatureLoader(bench.features, BATCH, "stream", shuffle=True, threads=WORKERS)
-            ours = several(loader, 3)
-            rate(ours)
-            return compare(row, lambda: rate(ours), peer.rate, unit="samples/s")
-    except PeerError as error:
-        row.skipped = str(error)
-        return row
-
-
-def against_annbatch(bench: Bench) -> Row:
-    """Never beside Tonic in one environment: it needs Python 3.12 and zarr 3.4."""
-    row = Row("stream_vs_annbatch")
-    row.skipped = "annbatch needs Python 3.12 and zarr 3.4, in an environment of its own: not measured"
-    return row
-
-
 def packed_bytes_a_non_zero(bench: Bench) -> Row:
     """Memory of the packed set."""
     held, nnz = bench.loader("host").nbytes, bench.features.manifest.nnz
@@ -386,7 +375,10 @@ ROWS: list[Callable[[Bench], Row]] = [
     stream_s3,
     device,
     against_litdata,
-    against_annbatch,
+    against_annbatch_64,
+    against_annbatch_128,
+    against_annbatch_512,
+    against_annbatch_cold,
     packed_bytes_a_non_zero,
     densify,
     first_batch,

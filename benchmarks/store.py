@@ -240,7 +240,7 @@ def opening(bench: Bench) -> list[Row]:
     counts = Row("requests_to_open", 4, better="lower")
     for name in (f"{NAME}:train", "large:train"):
         before = requests(bench.endpoint)
-        _ = Store(url)[name]._columns
+        _ = Store(url)[name]._rows.reader
         counts.ratios.append((requests(bench.endpoint) - before).total())
     seconds = Row("s_to_open_25000_fragments", 1.0, better="lower")
     memory = Row("mb_to_open_25000_fragments", 200, better="lower")

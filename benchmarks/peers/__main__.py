@@ -26,6 +26,9 @@ def main() -> int:
         except subprocess.CalledProcessError as error:
             failed.append(name)
             sys.stderr.write(f"{name}: exit status {error.returncode}, see above\n")
+        except FileNotFoundError as error:
+            failed.append(name)
+            sys.stderr.write(f"{name}: {error}\n")
         else:
             sys.stdout.write(f"{name}: {FOLDER / name}\n")
     return int(bool(failed))

@@ -1,8 +1,12 @@
-"""Environments of peers: one each, on top of the packages that are here, so that none swaps torch or Zarr for another."""
+"""Environments of peers, so that none replaces torch or Zarr by another build.
+
+Most see the packages of the interpreter that runs this. A peer that needs another Python or another Zarr sees none of them.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -33,9 +37,16 @@ class Environment:
     module: str
     requirements: tuple[str, ...]
     alone: tuple[str, ...] = ()
+    pythons: tuple[str, ...] = ()
+    """Commands of interpreters, the first that works is used; such an environment sees none of the packages here."""
 
 
 ENVIRONMENTS = {
+    "annbatch": Environment(
+        "annbatch",
+        ("annbatch[zarrs]==0.3.1", "zarr>=3.4,<4", "zarrs>=0.2,<0.3"),
+        pythons=("python3.12", "python3.13", "python3.14"),
+    ),
     "jax": Environment("jax", ("jax>=0.6,<0.13",)),
     "litdata": Environment(
         "litdata", ("lightning-utilities", "boto3", "requests", "tifffile", "filelock"), ("litdata==0.2.76",)
@@ -60,15 +71,24 @@ def make(name: str) -> None:
     """Make a peer's environment, or bring it up to date.
 
     It sees the packages of the interpreter that runs this, whose versions are held: pip adds what is missing, and
-    puts nothing in their place.
+    puts nothing in their place. With another Python it has packages of its own only.
 
     Raises
     ------
     subprocess.CalledProcessError
         pip did not find something; its words are shown.
+    FileNotFoundError
+        None of the Pythons that the peer works with is here.
     """
     environment = ENVIRONMENTS[name]
     folder = FOLDER / name
+    pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if environment.pythons:
+        subprocess.run([_first_working(environment.pythons), "-m", "venv", str(folder)], check=True)
+        python = str(python_of(name))
+        subprocess.run([python, *pip, *environment.requirements], check=True)
+        subprocess.run([python, "-c", f"import {environment.module}"], check=True)
+        return
     venv.create(folder, with_pip=True, system_site_packages=sys.prefix == sys.base_prefix)
     python = str(python_of(name))
     site = subprocess.run(
@@ -84,11 +104,21 @@ def make(name: str) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         held = Path(temporary) / "held.txt"
         held.write_text("".join(f"{one.name}=={one.version}\n" for one in _installed()), encoding="utf-8")
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "-c", str(held), *environment.requirements], check=True)
+        subprocess.run([python, *pip, "-c", str(held), *environment.requirements], check=True)
         if environment.alone:
-            subprocess.run([*pip, "--no-deps", *environment.alone], check=True)
+            subprocess.run([python, *pip, "--no-deps", *environment.alone], check=True)
     subprocess.run([python, "-c", f"import {environment.module}"], check=True)
+
+
+def _first_working(pythons: tuple[str, ...]) -> str:
+    """Return the first of these commands that runs; $SPIKESTORE_PEERS_PYTHON, if set, comes first."""
+    for command in (os.environ.get("SPIKESTORE_PEERS_PYTHON", ""), *pythons):
+        path = shutil.which(command) if command else None
+        if path and not subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode:
+            return path
+    raise FileNotFoundError(
+        f"needs one of {', '.join(pythons)} on the PATH, or SPIKESTORE_PEERS_PYTHON=/path/to/python"
+    )
 
 
 def _installed() -> list[Distribution]:

@@ -20,6 +20,7 @@ from tests.store.small_sets import memory_storage, same
 from tests.store.watched_storage import Result, WatchedStorage
 
 from spikestore.store import FeatureSet, Store, verify
+from spikestore.store.trust.narrow_rows import RowRange
 from spikestore.store_schemas import Address
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, SpikestoreError, StoreError
 
@@ -119,17 +120,17 @@ def test_check_binds_a_fragment_to_its_place() -> None:
     """Blocks of another place or another set fail their check, whatever the records say."""
     storage = memory_storage()
     features = SMALL.build(storage)
-    columns, stored = features._columns.read(0, 0, 64)
+    columns, stored = features._rows.reader.read(0, 0, 64)
     for address in (SMALL.address, OTHER_SOURCE.address):
         moved = FeatureSet(storage, address, features.manifest)
-        moved.__dict__["_columns"] = type("Reader", (), {"read": lambda *_: (columns, stored)})()
+        moved._rows.__dict__["reader"] = type("Reader", (), {"read": lambda *_: (columns, stored)})()
         if address == SMALL.address:
-            assert same(moved._read_checked(0, 0, 64), SMALL.truth, 0, 64)
+            assert same(moved._rows.read(RowRange(0, 0, 64)), SMALL.truth, 0, 64)
             with pytest.raises(DamagedError, match="rows 64 to 127 do not match their check"):
-                moved._read_checked(1, 0, 64)
+                moved._rows.read(RowRange(1, 0, 64))
         else:
             with pytest.raises(StoreError):
-                moved._read_checked(0, 0, 64)
+                moved._rows.read(RowRange(0, 0, 64))
 
 
 def test_a_set_under_another_key(store: Path) -> None:

@@ -181,7 +181,7 @@ def main(root: Path, kinds: list[str]) -> None:
     # zarrs documents that it opens its own store beside zarr-python's; nothing here depends on which one reads.
     warnings.filterwarnings("ignore", message=".*zarrs.*", category=UserWarning)
     vars(column_readers)["packed_objects"] = lambda *_: None  # as with codecs that only Zarr knows
-    reader: Any = Store(root)[f"{NAME}:train"]._columns
+    reader: Any = Store(root)[f"{NAME}:train"]._rows.reader
     pipeline = type(reader._arrays["index"].async_array.codec_pipeline).__name__
     print(f"read with {pipeline}")  # noqa: T201 - the test reads it
     for kind in kinds:

@@ -12,17 +12,18 @@ import numpy.typing as npt
 
 from spikestore.store.columns.limits import (
     frame_byte_limit,
-    refuse_giant_fragment,
     refuse_giant_frames,
     refuse_giant_set,
 )
-from spikestore.store.columns.reader import Apply, ColumnReader, DirectReader, column_reader
+from spikestore.store.columns.reader import DirectReader, column_reader
 from spikestore.store.columns.samples import SampleColumns, concatenate
 from spikestore.store.committed_build import CommittedBuild
 from spikestore.store.machine import available_cores
 from spikestore.store.storage import Storage
+from spikestore.store.trust.checked_reader import CheckedReader
 from spikestore.store.trust.documents import manifest_of
-from spikestore.store.trust.rows import refuse_untrue_column, refuse_untrue_rows
+from spikestore.store.trust.narrow_rows import NarrowRows, RowRange
+from spikestore.store.trust.rows import refuse_untrue_column
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.record import Record
@@ -122,8 +123,14 @@ class FeatureSet:
         return self._build.root()
 
     @cached_property
-    def _columns(self) -> ColumnReader:
-        return column_reader(self.manifest, self.root, self._build)
+    def _rows(self) -> CheckedReader:
+        return CheckedReader(
+            lambda: column_reader(self.manifest, self.root, self._build),
+            self.address,
+            self.manifest,
+            self._storage.url,
+            self._build.diagnose,
+        )
 
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
         """Return rows `start` to `stop` (exclusive).
@@ -151,15 +158,49 @@ class FeatureSet:
             first, last = max(start - base, 0), min(stop - base, size)
             block_start = first // BLOCK * BLOCK
             block_stop = min(-(-last // BLOCK) * BLOCK, self.manifest.fragments[fragment].samples)
-            run = self._read_checked(fragment, block_start, block_stop)
+            run = self._rows.read(RowRange(fragment, block_start, block_stop))
             runs.append(run.rows(first - block_start, last - block_start))
         return concatenate(runs)
+
+    def read_narrow(self, start: int, stop: int, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
+        """Return rows `start` to `stop` (exclusive) with ``index`` and ``value`` in smaller dtypes.
+
+        Several times as fast as `read` with a copy afterwards, for rows that are whole blocks of one fragment.
+
+        Parameters
+        ----------
+        start, stop : int
+            The rows.
+        dtypes : tuple of two dtypes
+            Of index and value; they must hold the manifest's ``max_index`` and ``max_value``.
+
+        Raises
+        ------
+        UsageError
+            The rows are not in the set, or a dtype is too small for its values.
+        DamagedError
+            A stored object differs from the committed one; the message names it.
+        """
+        largest = (self.manifest.max_index, self.manifest.max_value)
+        for dtype, number in zip(dtypes, largest, strict=True):
+            if dtype.kind in "iu" and number > np.iinfo(dtype).max:
+                raise UsageError(f"{dtype.name} is too small for values up to {number:.16g}")
+        fragment, first = divmod(start, self.manifest.fragment_samples)
+        last = stop - start + first
+        if (
+            0 <= start < stop <= len(self)
+            and first % BLOCK == 0
+            and last <= self.manifest.fragments[fragment].samples
+            and (last % BLOCK == 0 or stop == len(self))
+        ):
+            return self._rows.read_narrow(RowRange(fragment, first, last), dtypes)
+        return NarrowRows.of(self.read(start, stop), dtypes)
 
     def fragments(self) -> Iterator[SampleColumns]:
         """Yield all rows, one checked fragment at a time; chunks are decoded on all cores."""
         with ThreadPoolExecutor(available_cores(), thread_name_prefix="spikestore-decode") as pool:
             for fragment, row in enumerate(self.manifest.fragments):
-                yield self._read_checked(fragment, 0, row.samples, pool.map)
+                yield self._rows.read(RowRange(fragment, 0, row.samples), pool.map)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a per-sample column of the whole set without reading the non-zeros: shape (samples,).
@@ -172,7 +213,7 @@ class FeatureSet:
             A stored object differs from the committed one; the message names it.
         """
         refuse_giant_set(self.manifest)
-        reader = self._columns
+        reader = self._rows.reader
         if not isinstance(reader, DirectReader):
             runs = (dict(run.in_order(self.layout)) for run in self.fragments())
             return np.concatenate([run[name] for run in runs])
@@ -226,26 +267,3 @@ class FeatureSet:
     def record_bytes(self, fragment: int) -> bytes:
         """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest."""
         return self._build.record_bytes(fragment)
-
-    def _read_checked(self, fragment: int, start: int, stop: int, decode: Apply = map) -> SampleColumns:
-        try:
-            refuse_giant_fragment(self.manifest, fragment)
-        except DamagedError as error:
-            raise DamagedError(
-                f"{self.address.manifest} in {self._storage.url}: {error}", objects=(self.address.manifest,)
-            ) from None
-        reader = self._columns  # outside the try: its errors name their object already
-        try:
-            run, stored = reader.read(fragment, start, stop, decode)
-        except Exception as error:
-            raise self._build.diagnose(fragment, error) from error
-        except BaseException as error:
-            # A panic in a Rust codec derives from BaseException only.
-            if type(error).__name__ != "PanicException":
-                raise
-            raise self._build.diagnose(fragment, error) from error
-        try:
-            refuse_untrue_rows(self.address, self.manifest, fragment, run, stored, start)
-        except DamagedError as error:
-            raise self._build.diagnose(fragment, error) from error
-        return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -91,7 +92,7 @@ class Layout(Spec):
             )
         return self
 
-    @property
+    @cached_property
     def site_count(self) -> int:
         """Number of sites: the product of `sites`."""
         return int(np.prod(self.sites, dtype=object))
@@ -112,7 +113,11 @@ class Layout(Spec):
 
     def dtype(self, column: str) -> np.dtype[Any]:
         """Return the little-endian dtype of `column`."""
-        return np.dtype(dict(self.columns)[column]).newbyteorder("<")
+        return self._dtypes[column]
+
+    @cached_property
+    def _dtypes(self) -> dict[str, np.dtype[Any]]:
+        return {name: np.dtype(dtype).newbyteorder("<") for name, dtype in self.columns}
 
 
 def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extras: Iterable[str]) -> Layout:

@@ -140,7 +140,7 @@ def test_requests_to_open(bucket: str, s3_endpoint: str, samples: int) -> None:
         before = requests(s3_endpoint)
         features = store[text]
         assert len(features) == samples
-        assert features._columns is not None
+        assert features._rows.reader is not None
         assert (requests(s3_endpoint) - before).total() == limit
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.faults.forger import Forgery, with_column, with_row
 from tests.store.small_sets import SITES
@@ -65,7 +66,12 @@ def test_rows_that_the_format_forbids(forged: Forgery, tmp_path: Path, name: str
     forged.replace_rows(change(forged.rows()))
     features = forged.features
     assert verify(features) == []  # nothing but their meaning gives them away
-    for read in (features.read, lambda: features.read(0, 64), lambda: [*features.fragments()]):
+    for read in (
+        features.read,
+        lambda: features.read(0, 64),
+        lambda: features.read_narrow(0, 64, (np.dtype(np.uint16), np.dtype(np.uint8))),
+        lambda: [*features.fragments()],
+    ):
         with pytest.raises(DamagedError, match=why) as caught:
             read()
         assert "fragment 0" in str(caught.value)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ import torch
 from tests.store.small_sets import memory_storage, same
 from tests.train.conftest import learnable
 
-from spikestore.store import FeatureSet, SampleColumns, Store
+from spikestore.store import FeatureSet, Store
 from spikestore.store.columns import reader as column_readers
 from spikestore.store.columns.zarr_reader import ZarrReader
+from spikestore.store.trust.narrow_rows import NarrowRows
 from spikestore.store.trust.rows import refuse_untrue_rows
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.store_schemas.specs.canonical import canonical_json
@@ -165,9 +167,9 @@ def test_an_epoch_begins_early(many: FeatureSet) -> None:
     read = []
 
     class Counting(FeatureSet):
-        def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
+        def read_narrow(self, start: int, stop: int, dtypes: tuple[Any, Any]) -> NarrowRows:
             read.append((start, stop))
-            return super().read(start, stop)
+            return super().read_narrow(start, stop, dtypes)
 
     counting = Counting(many.storage, many.address, many.manifest)
     list(FeatureLoader(counting, 64, "stream", shuffle=True, window=512))
@@ -209,7 +211,7 @@ def test_memory_is_bounded(many: FeatureSet) -> None:
     for number, _ in enumerate(loader):
         if number % 8:
             continue
-        alive = [one for one in gc.get_objects() if type(one).__name__ == "Run"]
+        alive = [one for one in gc.get_objects() if type(one) is NarrowRows]
         most = max(most, len(alive))
         del alive
     # A window that is drawn from, one that is ahead, and what is on its way.

@@ -12,7 +12,8 @@ rows in order, little-endian, without padding or separators. ``start`` and ``che
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,6 +65,59 @@ def block_checks(
         _feed(check, parts)
         checks.append(check.intdigest())
     return np.array(checks, np.uint64)
+
+
+class BlockChecks:
+    """`block_checks` of rows whose ``index`` and ``value`` arrive in pieces.
+
+    Parameters
+    ----------
+    samples : mapping of str to array
+        Columns with one value per sample, shape (samples,), in the dtypes of `layout`.
+    offsets : int64 array, shape (samples + 1,)
+        Start of each sample's non-zeros, and the end.
+    layout : Layout
+        Order of the columns.
+    seed : int
+        From `check_seed`.
+    first_block : int
+        Number of the first block in the whole set.
+    """
+
+    def __init__(
+        self,
+        samples: Mapping[str, npt.NDArray[Any]],
+        offsets: npt.NDArray[np.int64],
+        layout: Layout,
+        seed: int,
+        first_block: int,
+    ) -> None:
+        names = [name for name, _ in layout.columns]
+        self._samples = samples
+        self._after = names[names.index("value") + 1 :]
+        rows = [*range(0, len(offsets) - 1, BLOCK), len(offsets) - 1]
+        self._rows = [*itertools.pairwise(rows)]
+        self._spans = [*itertools.pairwise(offsets[rows].tolist())]
+        self._hashes = [xxhash.xxh3_64(seed=seed ^ (first_block + i)) for i in range(len(self._rows))]
+        self._feed_samples(names[: names.index("index")])
+
+    def update(self, begins: int, piece: npt.NDArray[Any]) -> None:
+        """Add a piece of ``index``, or of ``value`` after all of ``index``; it begins at non-zero number `begins`."""
+        for check, (first, last) in zip(self._hashes, self._spans, strict=True):
+            part = piece[max(first - begins, 0) : max(last - begins, 0)]
+            if part.size:
+                check.update(part.data)
+
+    def finish(self) -> npt.NDArray[np.uint64]:
+        """Return the hashes, shape (blocks,), after the last piece of ``value``."""
+        self._feed_samples(self._after)
+        return np.array([check.intdigest() for check in self._hashes], np.uint64)
+
+    def _feed_samples(self, names: Iterable[str]) -> None:
+        for name in names:
+            column = np.ascontiguousarray(self._samples[name])
+            for check, (start, stop) in zip(self._hashes, self._rows, strict=True):
+                check.update(column[start:stop].data)
 
 
 def check_seed(transform_key: str, source_key: str) -> int:

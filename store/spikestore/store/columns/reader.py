@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -137,10 +137,11 @@ class DirectReader:
         self._objects = objects
         self._tables: OrderedDict[int, FragmentTable] = OrderedDict()
         self._lock = threading.Lock()
+        self._buffers = threading.local()
 
     def read(self, fragment: int, start: int, stop: int, decode: Apply = map) -> Rows:
         """Return rows `start` to `stop` of `fragment`; see `ColumnReader`."""
-        table = self._table(fragment)
+        table = self.table(fragment)
         first, last = int(table.offsets[start]), int(table.offsets[stop])
         values = {
             name: self._values(fragment, table, name, (first, last), decode) for name in ("index", "value")
@@ -156,7 +157,8 @@ class DirectReader:
         self._packed[name].decode_chunk(data, values)
         return values
 
-    def _table(self, fragment: int) -> FragmentTable:
+    def table(self, fragment: int) -> FragmentTable:
+        """Return the per-sample columns of a fragment; they are shared and must not be changed."""
         with self._lock:
             table = self._tables.get(fragment)
             if table is not None:
@@ -195,11 +197,7 @@ class DirectReader:
         out = np.empty(last - first, packed.dtype)
         if first == last:
             return out
-        chunks = range(first // packed.chunk, (last - 1) // packed.chunk + 1)
-        extents = [table.extents[name][chunk] for chunk in chunks]
-        if not all(extent.length for extent in extents):
-            raise DamagedError(f"a chunk of {name} is missing")
-        data = self._chunks(f"{name}/c/{fragment}", extents)
+        chunks, data = self._stored_chunks(fragment, table, name, span)
 
         def decode_into_place(chunk: int, part: memoryview) -> None:
             begins = chunk * packed.chunk
@@ -215,6 +213,49 @@ class DirectReader:
         for _ in decode(decode_into_place, chunks, data):
             pass  # raises the errors of the chunks
         return out
+
+    def pieces(
+        self, fragment: int, name: str, start: int, stop: int
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield the ``index`` or ``value`` of rows `start` to `stop` chunk by chunk.
+
+        Yields
+        ------
+        tuple of int and array
+            Where the piece begins, counted from the first value of row `start`, and the piece, whose memory this thread
+            uses again for the next one: it stays in the processor's cache.
+        """
+        table = self.table(fragment)
+        first, last = int(table.offsets[start]), int(table.offsets[stop])
+        if first == last:
+            return
+        packed = self._packed[name]
+        buffer = self._piece_buffer(packed)
+        chunks, data = self._stored_chunks(fragment, table, name, (first, last))
+        for chunk, part in zip(chunks, data, strict=True):
+            begins = chunk * packed.chunk
+            decoded = buffer[: min(packed.chunk, last - begins)]
+            packed.decode_chunk(part, decoded)
+            yield max(begins - first, 0), decoded[max(first - begins, 0) :]
+
+    def _piece_buffer(self, packed: PackedObject) -> npt.NDArray[Any]:
+        buffers = self._buffers.__dict__  # of this thread
+        key = f"{packed.dtype} {packed.chunk}"
+        if key not in buffers:
+            buffers[key] = np.empty(packed.chunk, packed.dtype)
+        made: npt.NDArray[Any] = buffers[key]
+        return made
+
+    def _stored_chunks(
+        self, fragment: int, table: FragmentTable, name: str, span: tuple[int, int]
+    ) -> tuple[range, list[memoryview]]:
+        """Return the numbers and the bytes of the chunks that hold some values of a fragment's shard."""
+        (first, last), packed = span, self._packed[name]
+        chunks = range(first // packed.chunk, (last - 1) // packed.chunk + 1)
+        extents = [table.extents[name][chunk] for chunk in chunks]
+        if not all(extent.length for extent in extents):
+            raise DamagedError(f"a chunk of {name} is missing")
+        return chunks, self._chunks(f"{name}/c/{fragment}", extents)
 
     def _chunks(self, path: str, extents: list[Extent]) -> list[memoryview]:
         """Return chunks of one object, with one read if they are close together."""

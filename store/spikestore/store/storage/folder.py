@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import errno
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +25,11 @@ from spikestore.store.storage.durable_files import (
 )
 from spikestore.store.storage.folder_errors import clear_errors, out_of_place
 from spikestore.store.storage.folder_walk import kind_of, kind_of_mode, walk
+from spikestore.store.storage.links import Links
 from spikestore.store.storage.protocol import PIECE, StoredObject, path_parts
 from spikestore.store.storage.publishing import Publisher, rename
-from spikestore.store.storage.system_calls import open_to_read, read_at
-from spikestore.store_schemas.errors import (
-    DamagedError,
-    StoreError,
-)
+from spikestore.store.storage.system_calls import open_to_read, path_of_open_file, read_at
+from spikestore.store_schemas.errors import StoreError
 
 if TYPE_CHECKING:
     from zarr.storage import StorePath
@@ -61,7 +57,7 @@ class FolderStorage:
         self._begin()
 
     def _begin(self) -> None:
-        self._device: int | None = None  # number of the file system on which the root was first seen
+        self._links = Links(self.root, follow=self.follow_links)
         self.publisher = Publisher(self.root)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -177,49 +173,44 @@ class FolderStorage:
 
     def place(self, path: str, *, follow: bool = True) -> Path:
         """Return the path of an object, after checking that it is inside the root and on the same file system."""
-        parts = path_parts(path)
-        try:
-            status = self.root.stat()
-        except FileNotFoundError:
-            return self.root.joinpath(*parts)
-        if not stat.S_ISDIR(status.st_mode):
-            raise StoreError(f"{self.url} is a file, but a store must be a folder", path=self.url)
-        if self._device is None:
-            self._device = status.st_dev
-        elif self._device != status.st_dev:
-            # An unmounted disk leaves an empty folder, which is neither a damaged store nor a new one.
-            raise OSError(errno.ESTALE, "another file system is mounted there")
-        place = self.root.joinpath(*parts)
-        self._refuse_outside(place if follow else place.parent, path)
+        place = self.root.joinpath(*path_parts(path))
+        if self._links.root() is not None:
+            self._links.refuse_outside(place if follow else place.parent, path)
         return place
-
-    def _refuse_outside(self, place: Path, path: str) -> None:
-        if self.follow_links:
-            return
-        # os.path and not Path.resolve, which costs ten times as much.
-        root = os.path.realpath(self.root)
-        if os.path.commonpath([root, os.path.realpath(place)]) != root:
-            raise DamagedError(
-                f"{path} in {self.url} is a link that leads out of the store", path=path, objects=(path,)
-            )
 
     def _guard(self, place: Path) -> None:
         """Raise `DamagedError` for a file that Zarr must not read: one outside the store, or a pipe."""
         path = place.relative_to(self.root).as_posix()
-        self._refuse_outside(place, path)
+        self._links.refuse_outside(place, path)
         kind = kind_of(place)
         if kind and not place.is_dir():
             raise out_of_place(self.url, path, kind)
 
     def _open(self, path: str) -> int:
-        """Return a handle to an object after checking its kind, because opening a device may have side effects."""
-        place = self.place(path)
-        if kind := kind_of_mode(place.stat().st_mode):
+        """Return a handle to an object after checking its kind, because opening a device may have side effects.
+
+        A stream opens many objects. Resolving the links of a path costs a system call for each of its folders, asking
+        where an open file lies costs one.
+        """
+        root, place = self._links.root(), self.root.joinpath(*path_parts(path))
+        try:
+            kind = kind_of_mode(place.stat().st_mode)
+        except OSError:
+            self._links.refuse_outside(place, path)
+            raise
+        if kind:
+            self._links.refuse_outside(place, path)
             raise out_of_place(self.url, path, kind)
         handle = open_to_read(place)
-        if kind := kind_of_mode(os.fstat(handle).st_mode):  # it took the file's place since
+        try:
+            if kind := kind_of_mode(os.fstat(handle).st_mode):  # it took the file's place since
+                raise out_of_place(self.url, path, kind)
+            opened = path_of_open_file(handle)
+            if root is None or opened is None or not opened.startswith(root.rstrip(os.sep) + os.sep):
+                self._links.refuse_outside(place, path)
+        except BaseException:
             os.close(handle)
-            raise out_of_place(self.url, path, kind)
+            raise
         return handle
 
     def make(self) -> None:

@@ -18,7 +18,7 @@ HAS_OWNERS = hasattr(os, "chown")
 """Whether files have an owner and a group, as on Unix."""
 
 
-def open_to_read(path: Path) -> int:
+def open_to_read(path: Path | str) -> int:
     """Return a handle to a file; opening a pipe does not wait."""
     return os.open(path, _READ_AT_ONCE)
 
@@ -43,6 +43,14 @@ def read_at(handle: int, count: int, offset: int) -> bytes:
         return os.pread(handle, count, offset)
     os.lseek(handle, offset, os.SEEK_SET)
     return os.read(handle, count)
+
+
+def path_of_open_file(handle: int) -> str | None:
+    """Return where an open file lies, without links; None on systems without ``/proc``."""
+    try:
+        return str(Path(f"/proc/self/fd/{handle}").readlink())
+    except OSError:
+        return None
 
 
 def open_folder(folder: Path) -> int | None:

@@ -7,6 +7,7 @@ fill value, labels have a class, and no number exceeds the limits in the manifes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -134,11 +135,33 @@ def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, fi
         place = int(np.flatnonzero(columns.value > manifest.max_value)[0])
         what = f"value {columns.value[place]} exceeds the manifest's maximum of {manifest.max_value:.16g}"
         return Fault(what, int(np.searchsorted(offsets, place, "right")) - 1)
-    skipped = _skipped(manifest, len(columns), first)
-    wrong = np.flatnonzero(skipped & ((columns.nnz != 0) | (columns.n_bins != 0)))
+    return _fault_of_rows(manifest, fragment, columns.nnz, columns.n_bins, columns.label, first)
+
+
+def fault_of_samples(
+    manifest: Manifest, fragment: int, samples: Mapping[str, npt.NDArray[Any]], first: int
+) -> Fault | None:
+    """Return the first violation in the columns with one value per sample, by name, of rows from row `first` of the set on."""
+    for name, column in samples.items():
+        problem = range_problem(name, column, manifest.layout.dtype(name))
+        if problem is not None:
+            return Fault(problem)
+    return _fault_of_rows(manifest, fragment, samples["nnz"], samples["n_bins"], samples["label"], first)
+
+
+def _fault_of_rows(
+    manifest: Manifest,
+    fragment: int,
+    nnz: npt.NDArray[Any],
+    n_bins: npt.NDArray[Any],
+    label: npt.NDArray[Any],
+    first: int,
+) -> Fault | None:
+    skipped = _skipped(manifest, len(nnz), first)
+    wrong = np.flatnonzero(skipped & ((nnz != 0) | (n_bins != 0)))
     if len(wrong):
         return Fault("a skipped row has non-zeros or time bins", int(wrong[0]))
-    return _bins_fault(manifest, fragment, columns.n_bins) or _label_fault(manifest, columns.label, first)
+    return _bins_fault(manifest, fragment, n_bins) or _label_fault(manifest, label, first)
 
 
 def _bins_fault(manifest: Manifest, fragment: int, n_bins: npt.NDArray[Any]) -> Fault | None:

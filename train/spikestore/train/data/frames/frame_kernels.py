@@ -150,10 +150,3 @@ def gather(
             index[start + k] = from_index[k]
             value[start + k] = from_value[k]
     return wrong
-
-
-@_compiled
-def narrow(wide: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """Copy a column into one with a smaller integer dtype; all values must fit, which reading has checked."""
-    for k in range(min(len(wide), len(out))):
-        out[k] = wide[k]

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from spikestore.store import FeatureSet
 from spikestore.store.storage import FolderStorage
+from spikestore.store.trust.narrow_rows import NarrowRows
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.wording import size_text
 from spikestore.train.data.epoch_order import BatchOrder, RankShare
-from spikestore.train.data.frames.frame_kernels import narrow
 from spikestore.train.data.frames.sample_pointers import SamplePointers
 from spikestore.train.data.packed import narrow_dtypes
 from spikestore.train.data.placement import set_label
@@ -38,17 +38,6 @@ _WAITING = 8
 """Number of additional threads if the store is a bucket, because its reads mostly wait."""
 
 _Int64s = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A run in memory: narrow columns of whole blocks of rows."""
-
-    index: npt.NDArray[Any]
-    value: npt.NDArray[Any]
-    offsets: _Int64s
-    n_bins: npt.NDArray[Any]
-    label: npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,19 +167,9 @@ class Stream:
         """Sizes of the axes after time."""
         return self._features.layout.sites
 
-    def read(self, start: int, stop: int) -> Run:
+    def read(self, start: int, stop: int) -> NarrowRows:
         """Return the run of rows `start` to `stop`, read and checked."""
-        columns = self._features.read(start, stop)
-        index, value = (np.empty(len(columns.index), dtype) for dtype in self._dtypes)
-        narrow(columns.index, index)
-        narrow(columns.value, value)
-        return Run(
-            index=index,
-            value=value,
-            offsets=columns.offsets(),
-            n_bins=columns.n_bins,
-            label=columns.label,
-        )
+        return self._features.read_narrow(start, stop, self._dtypes)
 
 
 class _HeldRuns:
@@ -207,8 +186,8 @@ class _HeldRuns:
         numbers, first, counts = np.unique(runs, return_index=True, return_counts=True)
         self._wanted = deque(numbers[np.argsort(first)].tolist())
         self._left = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-        self._coming: dict[int, Future[Run]] = {}
-        self._runs: dict[int, Run] = {}
+        self._coming: dict[int, Future[NarrowRows]] = {}
+        self._runs: dict[int, NarrowRows] = {}
         self._unused: set[int] = set()
         self._slot_of = np.full(int(runs.max(initial=-1)) + 1, -1, np.int64)
         self._free: list[int] = []
@@ -275,7 +254,7 @@ class _HeldRuns:
         start, stop = int(self._starts[run]), int(self._stops[run])
         self._coming[run] = self._pool.submit(self._stream.read, start, stop)
 
-    def _store(self, run: int, columns: Run) -> None:
+    def _store(self, run: int, columns: NarrowRows) -> None:
         if not self._free:
             slots = self._where.shape[1]
             self._free = list(range(slots, 2 * slots + 8))

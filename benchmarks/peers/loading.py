@@ -1,0 +1,79 @@
+"""Loaders of other libraries, each in an environment of its own, as rows of ``benchmarks.loading``."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.form import Row, compare
+from benchmarks.peers.page_cache import forget_pages
+from benchmarks.peers.process import PeerError, PeerProcess
+
+BATCH = 128
+WORKERS = 2
+WINDOW = 8192
+"""Samples among which ours are shuffled, by default."""
+
+
+def against_litdata(bench: Any) -> Row:
+    """From local disk, against litdata's StreamingDataset with 2 persistent workers; on the CPU."""
+    return _against(
+        bench, Row("stream_vs_litdata"), "litdata", "benchmarks.peers.litdata_batches", BATCH, WORKERS
+    )
+
+
+def against_annbatch_64(bench: Any) -> Row:
+    """From local disk, against annbatch with zarrs, which reads runs of 64 samples; dense float32 on the CPU, warm."""
+    return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_64", 1.2, 1.5), 64)
+
+
+def against_annbatch_128(bench: Any) -> Row:
+    """The same with runs of 128, as ours."""
+    return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_128", 1.2, 1.5), 128)
+
+
+def against_annbatch_512(bench: Any) -> Row:
+    """The same with runs of 512, which shuffle worse."""
+    return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_512"), 512)
+
+
+def against_annbatch_cold(bench: Any) -> Row:
+    """Runs of 128; before each pass, the system drops the files' pages."""
+    return _against_annbatch(bench, Row("stream_vs_annbatch_cold", 2.5, 3), 128, cold=True)
+
+
+def _against_annbatch(bench: Any, row: Row, run: int, *, cold: bool = False) -> Row:
+    window = max(min(WINDOW, bench.samples) // 512, 1) * 512  # whole runs, and whole batches
+    module, how = "benchmarks.peers.annbatch_batches", "cold" if cold else "warm"
+    return _against(bench, row, "annbatch", module, BATCH, window, run, WORKERS, how, cold=cold)
+
+
+def _against(bench: Any, row: Row, name: str, module: str, *options: object, cold: bool = False) -> Row:
+    """Compare `stream` with a peer that gets the packed columns of the same samples."""
+    from spikestore.train import FeatureLoader
+
+    folder = Path(tempfile.mkdtemp(dir=bench.raw.scratch))
+    try:
+        with PeerProcess(
+            name, module, bench.packed_columns, folder / "stored", *(str(option) for option in options)
+        ) as peer:
+            loader = FeatureLoader(bench.features, BATCH, "stream", shuffle=True, threads=WORKERS)
+            store = Path(bench.features.storage.url)
+
+            def ours() -> float:
+                if cold:
+                    forget_pages(store)
+                began, count = time.perf_counter(), 0
+                for _ in range(1 if cold else 3):
+                    count += sum(len(batch.frames) for batch in loader)
+                return count / (time.perf_counter() - began)
+
+            ours()
+            row = compare(row, ours, peer.rate, unit="samples/s")
+            row.peer |= peer.facts
+            return row
+    except (PeerError, OSError) as error:
+        row.skipped = str(error)
+        return row

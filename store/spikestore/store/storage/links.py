@@ -1,0 +1,64 @@
+"""Links in a folder store: those that lead out of it are refused, because anybody may have written the store."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from spikestore.store_schemas.errors import DamagedError, StoreError
+
+
+class Links:
+    """The root of a folder store and the links below it.
+
+    Parameters
+    ----------
+    root : Path
+        The store's root, which need not exist yet.
+    follow : bool
+        Let links lead out of the root.
+    """
+
+    def __init__(self, root: Path, *, follow: bool) -> None:
+        self._root = root
+        self._follow = follow
+        self._device: int | None = None  # number of the file system on which the root was first seen
+        self._resolved: tuple[int, str] | None = None  # the root's inode and its path without links
+
+    def root(self) -> str | None:
+        """Return the root's path without links, after checking its file system; None if there is no root yet.
+
+        Raises
+        ------
+        StoreError
+            The root is a file.
+        OSError
+            Another file system is mounted there than at first.
+        """
+        try:
+            status = self._root.stat()
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISDIR(status.st_mode):
+            raise StoreError(f"{self._root} is a file, but a store must be a folder", path=str(self._root))
+        if self._device is None:
+            self._device = status.st_dev
+        elif self._device != status.st_dev:
+            # An unmounted disk leaves an empty folder, which is neither a damaged store nor a new one.
+            raise OSError(errno.ESTALE, "another file system is mounted there")
+        if self._resolved is None or self._resolved[0] != status.st_ino:
+            self._resolved = (status.st_ino, os.path.realpath(self._root))
+        return self._resolved[1]
+
+    def refuse_outside(self, place: Path | str, path: str) -> None:
+        """Raise `DamagedError` if the links in `place` lead out of the root; `path` is the object's, for the message."""
+        if self._follow:
+            return
+        # os.path and not Path.resolve, which costs ten times as much.
+        root = os.path.realpath(self._root)
+        if os.path.commonpath([root, os.path.realpath(place)]) != root:
+            raise DamagedError(
+                f"{path} in {self._root} is a link that leads out of the store", path=path, objects=(path,)
+            )

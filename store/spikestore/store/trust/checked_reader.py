@@ -1,0 +1,105 @@
+"""Reader of a committed set's rows, whatever their dtypes: nothing leaves it unchecked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from spikestore.store.columns.limits import refuse_giant_fragment
+from spikestore.store.columns.reader import Apply, ColumnReader, DirectReader
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.trust.narrow_rows import NarrowReader, NarrowRows, RowRange
+from spikestore.store.trust.rows import refuse_untrue_rows
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.errors import DamagedError, StoreError
+
+
+class CheckedReader:
+    """Reads rows of one set and checks them; any number of threads may share one.
+
+    Parameters
+    ----------
+    open_reader : callable
+        Returns the reader of the stored objects; called at the first read, after the manifest's sizes were checked.
+    address : Address
+        Keys of the set.
+    manifest : Manifest
+        Manifest of the set.
+    url : str
+        Address of the store, for messages.
+    diagnose : callable
+        Returns the error for a failed read of a fragment, with the objects that caused it.
+    """
+
+    def __init__(
+        self,
+        open_reader: Callable[[], ColumnReader],
+        address: Address,
+        manifest: Manifest,
+        url: str,
+        diagnose: Callable[[int, BaseException], StoreError],
+    ) -> None:
+        self._open_reader = open_reader
+        self._address = address
+        self._manifest = manifest
+        self._url = url
+        self._diagnose = diagnose
+
+    @cached_property
+    def reader(self) -> ColumnReader:
+        """Reader of the stored objects, whose rows are not checked."""
+        return self._open_reader()
+
+    @cached_property
+    def _narrow(self) -> NarrowReader | None:
+        if not isinstance(self.reader, DirectReader):
+            return None
+        return NarrowReader(self.reader, self._address, self._manifest)
+
+    def read(self, rows: RowRange, decode: Apply = map) -> SampleColumns:
+        """Return rows with the dtypes on disk; `decode` as in `ColumnReader.read`.
+
+        Raises
+        ------
+        DamagedError
+            A stored object differs from the committed one; the message names it.
+        """
+        self._refuse_giant(rows.fragment)
+        reader = self.reader  # outside the context: its errors name their object already
+        with self._diagnosed(rows.fragment):
+            columns, check = reader.read(rows.fragment, rows.start, rows.stop, decode)
+            refuse_untrue_rows(self._address, self._manifest, rows.fragment, columns, check, rows.start)
+        return columns
+
+    def read_narrow(self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
+        """Return rows with ``index`` and ``value`` in dtypes that hold the manifest's largest numbers; errors as `read`."""
+        self._refuse_giant(rows.fragment)
+        reader = self._narrow
+        if reader is not None:
+            with self._diagnosed(rows.fragment):
+                narrow = reader.read(rows, dtypes)
+            if narrow is not None:
+                return narrow
+        return NarrowRows.of(self.read(rows), dtypes)  # which names what is wrong
+
+    def _refuse_giant(self, fragment: int) -> None:
+        try:
+            refuse_giant_fragment(self._manifest, fragment)
+        except DamagedError as error:
+            path = self._address.manifest
+            raise DamagedError(f"{path} in {self._url}: {error}", objects=(path,)) from None
+
+    @contextmanager
+    def _diagnosed(self, fragment: int) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            # A panic in a Rust codec derives from BaseException only.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise self._diagnose(fragment, error) from error

@@ -1,0 +1,182 @@
+"""Rows that are checked and narrowed chunk by chunk.
+
+`refuse_untrue_rows` goes over whole columns several times, which costs as much as decoding them once a run no longer fits
+the processor's cache. Here the same conditions are tested on each decoded chunk while it is in the cache, and only the
+narrow copy is kept. Nothing is explained here: whoever gets None reads the rows again by `FeatureSet.read`, whose checks
+name the fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store.columns.digest import BlockChecks, check_seed
+from spikestore.store.columns.reader import DirectReader, FragmentTable
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.trust.rows import fault_of_samples
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.layout import BLOCK, FILL
+
+_Int64s = npt.NDArray[np.int64]
+_Pieces = Iterator[tuple[int, npt.NDArray[Any]]]
+
+
+@dataclass(frozen=True, eq=False)
+class NarrowRows:
+    """Rows of a set in the dtypes that a reader asked for.
+
+    Attributes
+    ----------
+    index, value : arrays, shape (non-zeros,)
+        In the dtypes that were asked for.
+    offsets : int64 array, shape (rows + 1,)
+        Where each row begins in ``index``, and the end.
+    n_bins : uint32 array, shape (rows,)
+        Time bins.
+    label : int32 array, shape (rows,)
+        Class numbers.
+    """
+
+    index: npt.NDArray[Any]
+    value: npt.NDArray[Any]
+    offsets: _Int64s
+    n_bins: npt.NDArray[Any]
+    label: npt.NDArray[Any]
+
+    @classmethod
+    def of(cls, columns: SampleColumns, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
+        """Return checked rows with the dtypes, which must hold their values."""
+        return cls(
+            index=columns.index.astype(dtypes[0]),
+            value=columns.value.astype(dtypes[1]),
+            offsets=columns.offsets(),
+            n_bins=columns.n_bins,
+            label=columns.label,
+        )
+
+
+@dataclass(frozen=True)
+class RowRange:
+    """Whole blocks of rows of one fragment: rows `start` to `stop`, counted from the fragment's first."""
+
+    fragment: int
+    start: int
+    stop: int
+
+
+class NarrowReader:
+    """Reads, checks and narrows rows of one set; any number of threads may share one.
+
+    Parameters
+    ----------
+    reader : DirectReader
+        Reader of the set.
+    address : Address
+        Keys of the set, which seed ``check``.
+    manifest : Manifest
+        Manifest of the set.
+    """
+
+    def __init__(self, reader: DirectReader, address: Address, manifest: Manifest) -> None:
+        self._reader = reader
+        self._seed = check_seed(*address)
+        self._manifest = manifest
+        # The columns with one value per sample are checked once, when their fragment is read first.
+        self._true_tables: WeakSet[FragmentTable] = WeakSet()
+
+    def read(self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows | None:
+        """Return rows with narrower index and value; None if a check fails.
+
+        Parameters
+        ----------
+        rows : RowRange
+            The rows.
+        dtypes : tuple of two dtypes
+            Of index and value; they must hold the manifest's ``max_index`` and ``max_value``.
+
+        Raises
+        ------
+        DamagedError, StoreError
+            An object cannot be read or decoded.
+        """
+        layout, table = self._manifest.layout, self._reader.table(rows.fragment)
+        if layout.dtype("value").kind != "u" or not self._is_true(rows.fragment, table):
+            return None
+        samples = {name: column[rows.start : rows.stop] for name, column in table.columns.items()}
+        offsets = table.offsets[rows.start : rows.stop + 1] - table.offsets[rows.start]
+        first_block = (self._manifest.rows(rows.fragment).start + rows.start) // BLOCK
+        checks = BlockChecks(samples, offsets, layout, self._seed, first_block)
+        index, value = (np.empty(int(offsets[-1]), dtype) for dtype in dtypes)
+        if not (
+            _take_index(self._pieces(rows, "index"), self._manifest, samples, offsets, checks, index)
+            and _take_value(self._pieces(rows, "value"), self._manifest, checks, value)
+            and np.array_equal(checks.finish(), table.check[rows.start // BLOCK : -(-rows.stop // BLOCK)])
+        ):
+            return None
+        # Copies: the table is shared.
+        return NarrowRows(index, value, offsets, samples["n_bins"].copy(), samples["label"].copy())
+
+    def _pieces(self, rows: RowRange, name: str) -> _Pieces:
+        return self._reader.pieces(rows.fragment, name, rows.start, rows.stop)
+
+    def _is_true(self, fragment: int, table: FragmentTable) -> bool:
+        if table in self._true_tables:
+            return True
+        layout, first = self._manifest.layout, self._manifest.rows(fragment).start
+        if any(column.dtype != layout.dtype(name) for name, column in table.columns.items()):
+            return False
+        if fault_of_samples(self._manifest, fragment, table.columns, first) is not None:
+            return False
+        self._true_tables.add(table)
+        return True
+
+
+def _take_index(
+    pieces: _Pieces,
+    manifest: Manifest,
+    samples: Mapping[str, npt.NDArray[Any]],
+    offsets: _Int64s,
+    checks: BlockChecks,
+    out: npt.NDArray[Any],
+) -> bool:
+    """Copy the pieces to `out`; return whether the index ascends in each row and stays inside its frames."""
+    filled = np.flatnonzero(samples["nnz"])
+    ends = offsets[filled + 1] - 1  # an index ascends within a row, so the last one of a row is its largest
+    largest = np.empty(len(filled), manifest.layout.dtype("index"))
+    seen, before = 0, None
+    for begins, piece in pieces:
+        if piece.dtype != largest.dtype:
+            return False
+        checks.update(begins, piece)
+        falls = np.flatnonzero(piece[1:] <= piece[:-1]) + (begins + 1)
+        if before is not None and piece[0] <= before:
+            falls = np.append(falls, begins)
+        if not np.array_equal(offsets[np.searchsorted(offsets, falls)], falls):
+            return False
+        before = piece[-1]
+        until = int(np.searchsorted(ends, begins + len(piece)))
+        largest[seen:until] = piece[ends[seen:until] - begins]
+        seen = until
+        np.copyto(out[begins : begins + len(piece)], piece, casting="unsafe")
+    most = min(manifest.max_index, int(FILL[largest.dtype.name]) - 1)
+    bins = largest.astype(np.uint64) // np.uint64(manifest.layout.site_count)
+    return bool((largest <= most).all() and (bins < samples["n_bins"][filled]).all())
+
+
+def _take_value(pieces: _Pieces, manifest: Manifest, checks: BlockChecks, out: npt.NDArray[Any]) -> bool:
+    """Copy the pieces to `out`; return whether each value is positive and at most the manifest's maximum."""
+    dtype = manifest.layout.dtype("value")
+    most = min(manifest.max_value, int(FILL[dtype.name]) - 1)
+    for begins, piece in pieces:
+        if piece.dtype != dtype or piece.min() == 0 or piece.max() > most:
+            return False
+        checks.update(begins, piece)
+        np.copyto(out[begins : begins + len(piece)], piece, casting="unsafe")
+    return True

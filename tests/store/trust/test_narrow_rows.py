@@ -1,0 +1,124 @@
+"""Rows that are checked chunk by chunk: the same are let through as by the checks of whole rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.store.small_sets import memory_storage, same, small_set
+
+from spikestore.store import FeatureSet, SampleColumns
+from spikestore.store.columns.digest import block_checks, check_seed
+from spikestore.store.columns.reader import FragmentTable
+from spikestore.store.trust.narrow_rows import NarrowReader, RowRange
+from spikestore.store.trust.rows import refuse_untrue_rows
+from spikestore.store_schemas.errors import DamagedError, UsageError
+
+SMALL = small_set(140)
+DTYPES = (np.dtype(np.uint16), np.dtype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def features() -> FeatureSet:
+    """Build a set of 140 rows in fragments of 64."""
+    return SMALL.build(memory_storage())
+
+
+class InPieces:
+    """In the place of a `DirectReader`: a fragment whose non-zeros come in pieces that are cut anywhere."""
+
+    def __init__(self, columns: SampleColumns, check: npt.NDArray[np.uint64], cuts: list[int]) -> None:
+        self._columns = columns
+        self._cuts = [0, *sorted(cut % (len(columns.index) + 1) for cut in cuts), len(columns.index)]
+        samples = {name: getattr(columns, name) for name in ("nnz", "n_bins", "label")}
+        self._table = FragmentTable(samples | dict(columns.extras), check, columns.offsets(), {})
+
+    def table(self, fragment: int) -> FragmentTable:
+        return self._table
+
+    def pieces(
+        self, fragment: int, name: str, start: int, stop: int
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        assert (fragment, start, stop) == (0, 0, 64)
+        for begins, end in zip(self._cuts[:-1], self._cuts[1:], strict=True):
+            if begins < end:
+                yield begins, getattr(self._columns, name)[begins:end].copy()
+
+
+COLUMNS = ("index", "value", "nnz", "n_bins", "label", "n_events")
+
+
+@given(
+    change=st.tuples(
+        st.sampled_from(COLUMNS), st.integers(0, 5000), st.sampled_from([-2, -1, 1, 3, 200, 2**32 - 1, 0])
+    ),
+    equal_hash=st.booleans(),
+    cuts=st.lists(st.integers(0, 5000), max_size=6),
+)
+def test_equals_the_checks_of_whole_rows(
+    features: FeatureSet, change: tuple[str, int, int], equal_hash: bool, cuts: list[int]
+) -> None:
+    """One number is changed, with or without its hash; the non-zeros are cut anywhere."""
+    name, place, by = change
+    rows = features.read(0, 64)
+    columns = {one: getattr(rows, one).copy() for one in COLUMNS[:-1]}
+    extras = {one: column.copy() for one, column in rows.extras.items()}
+    changed = columns[name] if name in columns else extras[name]
+    with np.errstate(over="ignore"):
+        changed[place % len(changed)] += np.array(by).astype(changed.dtype)
+    forged = replace(rows, **columns, extras=extras)
+    fits = name != "nnz" or by == 0  # a reader refuses other counts with the table of the fragment
+    layout, seed = features.layout, check_seed(*features.address)
+    check = block_checks(forged if equal_hash and fits else rows, layout, seed, 0)
+    if not fits:
+        return
+    try:
+        refuse_untrue_rows(features.address, features.manifest, 0, forged, check)
+        is_true = True
+    except DamagedError:
+        is_true = False
+    reader: Any = InPieces(forged, check, cuts)
+    narrow = NarrowReader(reader, features.address, features.manifest).read(RowRange(0, 0, 64), DTYPES)
+    assert (narrow is not None) == is_true
+    if narrow is not None:
+        assert np.array_equal(narrow.index, forged.index)
+        assert np.array_equal(narrow.value, forged.value)
+        assert (narrow.index.dtype, narrow.value.dtype) == DTYPES
+
+
+def test_any_rows_of_a_set(features: FeatureSet) -> None:
+    """Whole blocks or not, within a fragment or across two: the rows are those of `read`."""
+    for start, stop in ((0, 64), (64, 128), (128, 140), (3, 70), (0, 140), (139, 140)):
+        narrow, rows = features.read_narrow(start, stop, DTYPES), features.read(start, stop)
+        assert np.array_equal(narrow.index, rows.index)
+        assert np.array_equal(narrow.value, rows.value)
+        assert (narrow.index.dtype, narrow.value.dtype) == DTYPES
+        assert np.array_equal(narrow.offsets, rows.offsets())
+        assert np.array_equal(narrow.n_bins, rows.n_bins)
+        assert np.array_equal(narrow.label, rows.label)
+    with pytest.raises(UsageError, match="rows 100 to 141 are not in a set of 140 samples"):
+        features.read_narrow(100, 141, DTYPES)
+
+
+def test_what_a_caller_changes_is_its_own(features: FeatureSet) -> None:
+    """Later reads give what is stored."""
+    first = features.read_narrow(0, 64, DTYPES)
+    first.label[:], first.n_bins[:], first.offsets[:] = 7, 7, 7
+    features.read_narrow(64, 128, DTYPES).index[:] = 0
+    again = features.read_narrow(0, 64, DTYPES)
+    assert same(features.read(), SMALL.truth)
+    assert np.array_equal(again.label, SMALL.truth.label[:64])
+    assert np.array_equal(again.index, SMALL.truth.index[: len(again.index)])
+
+
+def test_smaller_dtypes_than_the_values_need(features: FeatureSet) -> None:
+    """Nothing is cut off in silence."""
+    assert features.manifest.max_index > 127
+    with pytest.raises(UsageError, match="int8"):
+        features.read_narrow(0, 64, (np.dtype(np.int8), np.dtype(np.uint8)))

@@ -113,6 +113,39 @@ def test_one_split_alone(tmp_path: Path) -> None:
         make_folder_sources(settings, tmp_path / "nowhere", cache=tmp_path)
 
 
+def test_copies_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A recording that is in train and test, or under two labels, is legal and probably a mistake."""
+    root = tmp_path / "data"
+    write_tree(root, *FILES)
+    sources(root, pattern=PATTERN)
+    assert "equal content" not in caplog.text
+    (root / "test/b").mkdir()
+    shutil.copy(root / FILES[0], root / "test/b")
+    sources(root, pattern=PATTERN)
+    assert (
+        "recordings with equal content are in different splits: train/a/u1.npy and test/b/u1.npy (1 such pairs)"
+        in caplog.text
+    )
+    assert (
+        "recordings with equal content have different labels: train/a/u1.npy and test/b/u1.npy (1 such pairs)"
+        in caplog.text
+    )
+
+
+def test_names_that_cannot_be_stored_and_links_to_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_tree(root, "a/1.npy")
+    (root / "a/2.npy").symlink_to("nowhere")
+    with pytest.raises(SpikestoreError, match=r"a/2\.npy is a link to a file that does not exist: remove it"):
+        sources(root)
+    (root / "a/2.npy").unlink()
+    save(root / "a/1\n2.npy", draw(3))
+    with pytest.raises(
+        LayoutError, match=r"'a/1\\n2\.npy' in .* has a backslash or a control character in its name"
+    ):
+        sources(root)
+
+
 def test_events_without_y_or_p(tmp_path: Path) -> None:
     events = draw(0)
     save(tmp_path / "data/a/1.npy", np.stack([events["x"], events["t"]], axis=1))

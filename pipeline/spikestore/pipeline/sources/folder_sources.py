@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from spikestore.pipeline.readers.folder.folder_reader import FOLDER
@@ -117,9 +117,30 @@ def make_folder_sources(
             origin=f"source {FOLDER.name}/{split}",
         )
         located[split] = LocatedSource(source, root, stamps)
+    _warn_of_copies(located)
     counts = ", ".join(f"{name} {len(split.files):,}" for name, split in listing.splits.items())
     logger.info("%s: %s classes; recordings: %s", root, len(listing.classes), counts)
     return located
+
+
+def _warn_of_copies(located: Mapping[str, LocatedSource]) -> None:
+    """Log a warning if recordings of equal content are in two splits, or have two labels."""
+    first: dict[str, tuple[str, str, int]] = {}
+    across: list[str] = []
+    relabelled: list[str] = []
+    for split, one in located.items():
+        labels = one.source.folder.labels if one.source.folder is not None else ()
+        for file, label in zip(one.source.files, labels, strict=True):
+            name, other_split, other_label = first.setdefault(file.sha256, (file.name, split, label))
+            if other_split != split:
+                across.append(f"{name} and {file.name}")
+            if other_label != label:
+                relabelled.append(f"{name} and {file.name}")
+    for pairs, what in ((across, "are in different splits"), (relabelled, "have different labels")):
+        if pairs:
+            logger.warning(
+                "recordings with equal content %s: %s (%s such pairs)", what, pairs[0], f"{len(pairs):,}"
+            )
 
 
 def locate_recorded(source: Source, folder: Path | str) -> LocatedSource:

@@ -327,7 +327,8 @@ def _stat(path: Path) -> os.stat_result:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise SourceNotFoundError(f"{path} does not exist", path=str(path)) from None
+        what = "is a link to a file that does not exist: remove it" if path.is_symlink() else "does not exist"
+        raise SourceNotFoundError(f"{path} {what}", path=str(path)) from None
     except OSError as error:
         raise SourceError(f"{path} cannot be accessed: {error.strerror}", path=str(path)) from error
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for a writer

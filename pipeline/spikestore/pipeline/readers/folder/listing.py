@@ -183,7 +183,8 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
 def walk(root: Path) -> list[str]:
     """Return the paths of all files below a folder, relative with ``/``, sorted; names that start with a dot are left out.
 
-    Links to folders are followed. Raises `LayoutError` if a folder would be read twice, `SourceError` if one cannot be listed.
+    Links to folders are followed. Raises `LayoutError` if a folder would be read twice or a name cannot be stored, `SourceError` if a
+    folder cannot be listed.
     """
     files: list[str] = []
     seen: dict[tuple[int, int], str] = {}
@@ -196,6 +197,12 @@ def walk(root: Path) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         parts = Path(path).relative_to(root).parts
         files += ["/".join((*parts, name)) for name in names if not name.startswith(".")]
+    wrong = next((file for file in files if "\\" in file or any(ord(letter) < 32 for letter in file)), None)
+    if wrong is not None:
+        raise LayoutError(
+            f"{wrong!r} in {root} has a backslash or a control character in its name, which no store can hold: rename it",
+            path=wrong,
+        )
     return sorted(files)
 
 

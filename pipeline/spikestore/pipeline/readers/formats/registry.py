@@ -57,13 +57,21 @@ def formats() -> Mapping[str, Format]:
     return known
 
 
+@functools.cache
+def _by_suffix() -> Mapping[str, Format]:
+    return {suffix: one for one in formats().values() for suffix in one.suffixes}
+
+
 def format_of(file_name: str) -> Format | None:
-    """Return the format of a file by its suffix; None if there is none."""
-    lower = file_name.lower()
-    matching = [
-        (len(suffix), one) for one in formats().values() for suffix in one.suffixes if lower.endswith(suffix)
-    ]
-    return max(matching, key=lambda pair: pair[0])[1] if matching else None
+    """Return the format of a file by its longest registered suffix; None if there is none."""
+    known = _by_suffix()
+    name = file_name.lower()
+    at = name.rfind("/") + 1
+    while (at := name.find(".", at)) >= 0:
+        if (found := known.get(name[at:])) is not None:
+            return found
+        at += 1
+    return None
 
 
 def format_named(name: str) -> Format:

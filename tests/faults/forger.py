@@ -99,9 +99,9 @@ class Forgery:
             ]
 
         self.change_record(promise, fragment)
-        self._add_up()
+        self.add_up()
 
-    def _add_up(self) -> None:
+    def add_up(self) -> None:
         """Let the manifest say what all records say."""
         records = [
             unseal(place.read_bytes(), path=place.name) for place in sorted(self._build.glob("records/*"))

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from tests.faults.forger import SMALL, Forgery, with_column, with_row
+from tests.faults.set_uses import USES, Frames
 
-from spikestore.store import FeatureSet, verify
+from spikestore.store import verify
 from spikestore.store_schemas.errors import DamagedError, SpikestoreError
-from spikestore.train import FeatureDataset, FeatureLoader
 
 NUMBERS = (
     0,
@@ -38,9 +37,6 @@ NUMBERS = (
     2**53 - 1,
 )
 """Numbers at which something changes: a dtype, a block, a fill value, the size of a machine."""
-
-Frames = dict[int, tuple[int, bytes]]
-"""Label and frames of each row."""
 
 
 @pytest.fixture(scope="module")
@@ -88,44 +84,6 @@ def _numbers(document: Any, path: str = "") -> Iterator[tuple[Any, Any, str]]:
             yield from _numbers(member, f"{path}/{key}")
         elif isinstance(member, int | float) and not isinstance(member, bool):
             yield document, key, f"{path}/{key}"
-
-
-def loaded(features: FeatureSet, **options: Any) -> Frames:
-    """Return the samples that a loader gives."""
-    samples: Frames = {}
-    for batch in FeatureLoader(features, 16, max_frame_bytes=2**24, **options):
-        for frames, label, length, row in zip(*(one.numpy() for one in batch), strict=True):
-            samples[int(row)] = int(label), frames[:length].astype(np.int64).tobytes()
-    return samples
-
-
-def items(features: FeatureSet) -> Frames:
-    """Return the samples of a data set."""
-    samples = FeatureDataset(features, max_frame_bytes=2**24)
-    return {
-        int(row): (int(label), frames.astype(np.int64).tobytes())
-        for row, (frames, label) in zip(samples.rows, (samples[i] for i in range(len(samples))), strict=True)
-    }
-
-
-def rows(features: FeatureSet) -> Frames:
-    """Return the samples as the set itself gives them."""
-    skipped = {one.row for one in features.manifest.skipped}
-    label = features.column("label")
-    return {
-        row: (int(label[row]), features.frames(row, max_frame_bytes=2**20).astype(np.int64).tobytes())
-        for row in range(len(features))
-        if row not in skipped
-    }
-
-
-USES: dict[str, Callable[[FeatureSet], Frames]] = {
-    "rows": rows,
-    "host": lambda features: loaded(features, residence="host"),
-    "device": lambda features: loaded(features, residence="device"),
-    "stream": lambda features: loaded(features, residence="stream"),
-    "items": items,
-}
 
 
 def survey(honest: Path, folder: Path, seed: int) -> None:

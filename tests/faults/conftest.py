@@ -1,9 +1,29 @@
 """Fixtures of the tests of scenarios, for tests that inject faults."""
 
 from tests.faults.effort import LONG, SEED
-from tests.scenarios.conftest import built, commands, data, demo, environment, run, with_torch
+from tests.scenarios.conftest import (
+    built,
+    commands,
+    data,
+    demo,
+    environment,
+    run,
+    with_torch,
+    with_torch_commands,
+)
+from tests.train.conftest import store_folder
 
-__all__ = ["built", "commands", "data", "demo", "environment", "run", "with_torch"]
+__all__ = [
+    "built",
+    "commands",
+    "data",
+    "demo",
+    "environment",
+    "run",
+    "store_folder",
+    "with_torch",
+    "with_torch_commands",
+]
 
 
 def pytest_report_header() -> str:

@@ -65,7 +65,7 @@ class Commands:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
-        self._environment = {**os.environ, **environment}
+        self.variables = {**os.environ, **environment}
 
     def start(self, *arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
         """Start a command in a session of its own, as from a terminal of its own."""
@@ -76,7 +76,7 @@ class Commands:
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.folder,
-            env={**self._environment, **more.pop("environment", {})},
+            env={**self.variables, **more.pop("environment", {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,0 +1,108 @@
+"""Commands on disks that are full, have no inodes left, or are read-only: one line, and the same command ends the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.scenarios.command_runs import Commands, digests, ending
+from tests.scenarios.conftest import Built
+
+ROOT = Path(__file__).parents[2]
+MOUNTS = ["unshare", "--map-root-user", "--mount"]
+
+
+def may_mount() -> bool:
+    """Return whether this user may mount a disk in a mount namespace."""
+    if shutil.which("unshare") is None:
+        return False
+    command = [*MOUNTS, "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def disk(commands: Commands) -> Path:
+    """Return a folder on which a disk can be mounted."""
+    if not may_mount():
+        pytest.skip("may not mount a disk in a namespace: unshare --map-root-user --mount fails here")
+    path = commands.folder / "disk"
+    path.mkdir()
+    return path
+
+
+def run(commands: Commands, disk: Path, *steps: str) -> list[tuple[int, str, str]]:
+    """Run steps of `tests.faults.mounted_commands`."""
+    path = os.pathsep.join(filter(None, [str(ROOT), commands.variables.get("PYTHONPATH", "")]))
+    process = subprocess.Popen(
+        [*MOUNTS, sys.executable, "-m", "tests.faults.mounted_commands", str(disk), *steps],
+        cwd=commands.folder,
+        env={**commands.variables, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with ending(process):
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return [tuple(one) for one in json.loads(out)]
+
+
+LIMITS = [
+    pytest.param("size=100k", "free some space", id="no space"),
+    pytest.param("size=16m,nr_inodes=40", "free some space", id="no inodes"),
+    pytest.param("size=16m,ro", "Read-only file system", id="read-only"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit", "words"), LIMITS)
+def test_pull(commands: Commands, built: Built, disk: Path, limit: str, words: str) -> None:
+    """It says in one line what is missing; with room the same command ends the work, and all is whole."""
+    pull = f"pull demo --from {built.store} --store disk/store"
+    show = "show demo:train --store disk/store --json"
+    first, again, verified, shown = run(
+        commands,
+        disk,
+        f"mount {limit}",
+        pull,
+        "mount remount,rw,size=64m,nr_inodes=100000",
+        pull,
+        "verify --deep --store disk/store",
+        show,
+    )
+    said = [line for line in first[2].splitlines() if line.startswith("spikestore: error")]
+    assert (first[0], len(said)) == (1, 1), first
+    assert words in said[0]
+    assert "Traceback" not in first[2]
+    assert again[0] == 0, again
+    assert verified[0] == 0, verified
+    assert json.loads(shown[1])[0]["digest"] == digests(built.store, "demo")["train"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("limit", "words"), LIMITS[:2])
+def test_preprocess(commands: Commands, built: Built, disk: Path, limit: str, words: str) -> None:
+    """The same for a build, whose fragments are kept."""
+    build = f"preprocess {built.recipe} --store disk/store --workers 0"
+    show = "show demo:train --store disk/store --json"
+    first, again, verified, shown = run(
+        commands,
+        disk,
+        f"mount {limit}",
+        build,
+        "mount remount,size=64m,nr_inodes=100000",
+        build,
+        "verify --deep --store disk/store",
+        show,
+    )
+    assert first[0] == 1, first
+    assert words in first[2]
+    assert "Traceback" not in first[2]
+    assert again[0] == 0, again
+    assert verified[0] == 0, verified
+    assert json.loads(shown[1])[0]["digest"] == digests(built.store, "demo")["train"]

@@ -78,7 +78,7 @@ MAX_PARAMETERS = 8
 # FeatureLoader: decision 54. The others are records whose fields are their data, also listed there.
 MANY_PARAMETERS = {
     *("FeatureLoader", "PackedColumns", "SparseBatch", "SamplePointers", "Checkpoint"),
-    *("EventBlock", "Plan", "Dataset", "BuildOptions"),
+    *("EventBlock", "FusedParameters", "Dataset", "BuildOptions"),
 }
 
 

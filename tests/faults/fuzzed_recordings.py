@@ -191,7 +191,7 @@ def _compare(recordings: list[Recording | RecordingError], block: EventBlock) ->
             assert len(one.events) == block.offsets[row + 1] - block.offsets[row]
 
 
-def _transform(reader: Reader, block: EventBlock) -> None:
+def _transform(reader: Any, block: EventBlock) -> None:
     transform = Transform(
         operations=(ToFrame(sensor_size=reader.sensor_size, time_window=1e5),), max_bins=1000
     )

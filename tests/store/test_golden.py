@@ -14,7 +14,7 @@ import zarr
 from spikestore.store import Build, SampleColumns, Store, verify
 from spikestore.store.storage import FolderStorage
 from spikestore.store.upkeep.repair import repair
-from spikestore.store.upkeep.repair_rewrite import Rows
+from spikestore.store.upkeep.repair_rewrite import FragmentRows
 from spikestore.store_schemas import Plan
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 
@@ -111,7 +111,7 @@ def test_a_damaged_golden_store_gets_its_bytes_back(tmp_path: Path, name: str) -
     data = tmp_path / features.data_path
     for path in [*data.rglob("c/*"), *data.rglob("zarr.json"), tmp_path / features.address.plan]:
         path.unlink()
-    assert repair(features, rows=lambda *fragment: Rows(*golden_rows(columns, *fragment))).left == ()
+    assert repair(features, rows=lambda *fragment: FragmentRows(*golden_rows(columns, *fragment))).left == ()
     assert stored_in(tmp_path) == stored_in(GOLDEN / name)
 
 

@@ -15,7 +15,11 @@ import tonic.datasets
 import tonic.slicers
 from tonic import transforms
 
-from spikestore.pipeline.transforms.from_tonic import TonicDataset, dataset_from_tonic, transform_from_tonic
+from spikestore.pipeline.transforms.from_tonic import (
+    ConvertedDataset,
+    dataset_from_tonic,
+    transform_from_tonic,
+)
 from spikestore.store_schemas.errors import SpecError, UnsupportedTransformError
 from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame, without_spec
 from spikestore.store_schemas.specs.transform import Transform
@@ -306,13 +310,13 @@ def data(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_ssc(data: Path, split: str) -> None:
     dataset = tonic.datasets.SSC(str(data), split=split, transform=TONIC_FRAMES)
-    assert dataset_from_tonic(dataset) == TonicDataset("SSC", split, data / "SSC", TONIC_FRAMES)
+    assert dataset_from_tonic(dataset) == ConvertedDataset("SSC", split, data / "SSC", TONIC_FRAMES)
 
 
 @pytest.mark.parametrize(("train", "split"), [(True, "train"), (False, "test")])
 def test_shd(data: Path, train: bool, split: str) -> None:
     dataset = tonic.datasets.SHD(str(data), train=train)
-    assert dataset_from_tonic(dataset) == TonicDataset("SHD", split, data / "SHD", None)
+    assert dataset_from_tonic(dataset) == ConvertedDataset("SHD", split, data / "SHD", None)
 
 
 def test_transforms_of_targets_are_refused_by_name(data: Path) -> None:

@@ -17,7 +17,7 @@ from spikestore.store.storage import FolderStorage, Storage
 from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store.upkeep.repair import RowSource, repair
 from spikestore.store.upkeep.repair_documents import put_right, repair_manifest
-from spikestore.store.upkeep.repair_rewrite import Rows
+from spikestore.store.upkeep.repair_rewrite import FragmentRows
 from spikestore.store_schemas import Plan
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError
@@ -45,10 +45,10 @@ def damaged(storage: Storage, path: str, how: str) -> None:
 def truth(small: SmallSet = SMALL) -> RowSource:
     """Return what computes rows again."""
 
-    def rows(plan: Plan, fragment: int) -> Rows:
+    def rows(plan: Plan, fragment: int) -> FragmentRows:
         place = plan.rows(fragment)
         skipped = tuple(SkippedRow(row=row, reason="unsorted times") for row in small.skipped if row in place)
-        return Rows(small.truth.rows(place.start, place.stop), skipped, EventCounts())
+        return FragmentRows(small.truth.rows(place.start, place.stop), skipped, EventCounts())
 
     return rows
 

@@ -9,7 +9,7 @@ from spikestore.pipeline.sources.source_files import LocatedSource, check_unchan
 from spikestore.store.build import Build
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.upkeep.repair import RowSource
-from spikestore.store.upkeep.repair_rewrite import Rows
+from spikestore.store.upkeep.repair_rewrite import FragmentRows
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import SourceError
 from spikestore.store_schemas.specs.source import Source
@@ -53,13 +53,13 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
             path=str(data),
         )
 
-    def rows(plan: Plan, fragment: int) -> Rows:
+    def rows(plan: Plan, fragment: int) -> FragmentRows:
         return _rows(features, located, plan, fragment)
 
     return rows
 
 
-def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: int) -> Rows:
+def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: int) -> FragmentRows:
     # Imported here: a repair from a store needs neither numba nor HDF5.
     from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
     from spikestore.pipeline.readers.registry import open_reader
@@ -69,7 +69,7 @@ def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: in
     with open_reader(job.located.source, job.located.root, first_row=job.located.first_row) as reader:
         columns, skipped, events = transform_rows(job, reader, plan.rows(fragment))
     check_unchanged(job.located.stamps)
-    return Rows(columns, tuple(skipped), events)
+    return FragmentRows(columns, tuple(skipped), events)
 
 
 def _difference(located: Source, recorded: Source) -> str:

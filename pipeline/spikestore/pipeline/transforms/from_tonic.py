@@ -29,7 +29,7 @@ from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Transform
 
 
 @dataclass(frozen=True)
-class TonicDataset:
+class ConvertedDataset:
     """Data set, split, folder and transform of a ``tonic.datasets`` object.
 
     Attributes
@@ -73,7 +73,7 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
     return Transform(operations=operations, max_bins=max_bins)
 
 
-def dataset_from_tonic(dataset: object) -> TonicDataset:
+def dataset_from_tonic(dataset: object) -> ConvertedDataset:
     """Return data set, split, folder and transform of a Tonic data set.
 
     Recordings with a file each are sorted by file name; in Tonic their order may depend on the file system.
@@ -121,7 +121,7 @@ def dataset_from_tonic(dataset: object) -> TonicDataset:
     else:
         split = _split_of_files(dataset, known, known.tonic.label_of)
     folder = Path(dataset.location_on_system)  # type: ignore[attr-defined]
-    return TonicDataset(known.name, split, folder, dataset.transform)  # type: ignore[attr-defined]
+    return ConvertedDataset(known.name, split, folder, dataset.transform)  # type: ignore[attr-defined]
 
 
 def _class_of(dataset: Dataset) -> type | None:

@@ -33,7 +33,7 @@ from spikestore.store.storage.protocol import is_object_path
 from spikestore.store.trust.documents import record_of
 from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store.upkeep.repair_documents import Repaired, put_right, repair_documents
-from spikestore.store.upkeep.repair_rewrite import Rows, write_anew
+from spikestore.store.upkeep.repair_rewrite import FragmentRows, write_anew
 from spikestore.store.upkeep.verify import Damage, verify
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, Record, SkippedRow
@@ -62,7 +62,7 @@ class Repair:
     left: tuple[Damage, ...]
 
 
-RowSource = Callable[[Plan, int], Rows]
+RowSource = Callable[[Plan, int], FragmentRows]
 """Recomputes a fragment of a plan: its columns, skipped rows and event counts."""
 
 
@@ -112,7 +112,7 @@ class _Fragment:
     number: int
     repaired: list[Repaired] = field(default_factory=list)
     reason: str = ""
-    rewritten: Rows | None = None
+    rewritten: FragmentRows | None = None
 
 
 class _Repair:
@@ -146,7 +146,7 @@ class _Repair:
                 self._repaired.append(Repaired(damage.path, "removed, because it does not belong to the set"))
         self._checker = FragmentChecker(self._features.address, self._manifest, root)
         reasons: dict[int, str] = {}
-        rewritten: dict[int, Rows] = {}
+        rewritten: dict[int, FragmentRows] = {}
         numbers = sorted({damage.fragment for damage in damages if damage.fragment is not None})
         for done, fragment in enumerate(in_order(self._fragment, numbers, threads=self._threads), 1):
             self._repaired += fragment.repaired
@@ -239,23 +239,23 @@ class _Repair:
                 complete = False
         return complete
 
-    def _sources(self) -> Iterator[tuple[str, Callable[[int], Rows]]]:
+    def _sources(self) -> Iterator[tuple[str, Callable[[int], FragmentRows]]]:
         upstream, rows = self._upstream, self._rows
         if upstream is not None:
             yield "encoded again from the rows upstream", lambda number: self._upstream_rows(upstream, number)
         if rows is not None:
             yield "recomputed from the recordings", lambda number: rows(self._plan, number)
 
-    def _upstream_rows(self, upstream: FeatureSet, number: int) -> Rows:
+    def _upstream_rows(self, upstream: FeatureSet, number: int) -> FragmentRows:
         place = self._plan.rows(number)
         columns = upstream.read(place.start, place.stop)
-        return Rows(columns, self._skipped(number), count_events(columns))
+        return FragmentRows(columns, self._skipped(number), count_events(columns))
 
     def _encode(
         self,
         done: _Fragment,
         record: Record | None,
-        rows: Rows,
+        rows: FragmentRows,
         how: str,
     ) -> None:
         """Store rows if their encoded bytes have the recorded hash; otherwise note the reason, or keep the rows for a rewrite."""
@@ -282,7 +282,7 @@ class _Repair:
                 done.reason = ""
                 return
         if self._rewrite:
-            done.rewritten = Rows(columns, skipped, record.events if record is not None else events)
+            done.rewritten = FragmentRows(columns, skipped, record.events if record is not None else events)
             done.reason = ""
             return
         done.reason = (
@@ -291,7 +291,7 @@ class _Repair:
             "which keeps the digest and all names"
         )
 
-    def _promise_digest(self, rewritten: dict[int, Rows]) -> bool:
+    def _promise_digest(self, rewritten: dict[int, FragmentRows]) -> bool:
         """Return whether the set has its digest with these rows; the only check if records are damaged too."""
         manifest, blocks = self._manifest, list[str]()
         for number in range(len(manifest.fragments)):

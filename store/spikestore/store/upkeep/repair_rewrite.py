@@ -14,7 +14,7 @@ from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import ConflictError
 
 
-class Rows(NamedTuple):
+class FragmentRows(NamedTuple):
     """The recomputed rows of a fragment."""
 
     columns: SampleColumns
@@ -24,7 +24,7 @@ class Rows(NamedTuple):
     """Events read, cropped and dropped."""
 
 
-def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Rows]) -> list[Repaired]:
+def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, FragmentRows]) -> list[Repaired]:
     """Store fragments as other bytes, with a new manifest of the same digest; return the written objects.
 
     A crash after any step leaves the set committed and damaged as before, or an unfinished build that preprocess

@@ -26,10 +26,10 @@ from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train.neurons.neuron import Neuron, Pass
+from spikestore.train.neurons.neuron import Neuron, NeuronOutput
 
 
-def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool = False) -> Pass:
+def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool = False) -> NeuronOutput:
     """Return the spikes and membrane potentials of neurons that integrate an input over time.
 
     Parameters
@@ -45,7 +45,7 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
 
     Returns
     -------
-    Pass
+    NeuronOutput
         Spikes and last membrane potentials, both differentiable once w.r.t. `x` and `v_mem`.
 
     Raises
@@ -63,8 +63,8 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
         wide = integrate_and_fire(x.float(), v_mem, neuron, record=record)
         return wide._replace(spikes=wide.spikes.to(x.dtype))
     if torch.is_grad_enabled() and (x.requires_grad or v_mem.requires_grad or _has_tangent(x, v_mem)):
-        return Pass(*_IntegrateAndFire.apply(x, v_mem, neuron, record))  # type: ignore[no-untyped-call]
-    done: Pass = _kernels(x).forward(x.detach(), v_mem.detach(), neuron, keep=False, record=record)[0]
+        return NeuronOutput(*_IntegrateAndFire.apply(x, v_mem, neuron, record))  # type: ignore[no-untyped-call]
+    done: NeuronOutput = _kernels(x).forward(x.detach(), v_mem.detach(), neuron, keep=False, record=record)[0]
     return done
 
 
@@ -91,7 +91,7 @@ def _kernels(x: Tensor) -> Any:
 
 class _IntegrateAndFire(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, v_mem: Tensor, neuron: Neuron, record: bool) -> Pass:
+    def forward(ctx: Any, x: Tensor, v_mem: Tensor, neuron: Neuron, record: bool) -> NeuronOutput:
         done, kept = _kernels(x).forward(x, v_mem, neuron, keep=True, record=record)
         ctx.save_for_backward(kept)
         ctx.neuron, ctx.dtype = neuron, x.dtype

@@ -39,7 +39,7 @@ class Neuron:
     surrogate: Surrogate
 
 
-class Pass(NamedTuple):
+class NeuronOutput(NamedTuple):
     """Result of a forward pass over time.
 
     Attributes

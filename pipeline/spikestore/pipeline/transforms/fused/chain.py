@@ -18,7 +18,7 @@ from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.recording import Sample
 from spikestore.pipeline.transforms.fused.columns import Columns, frozen, prepare
 from spikestore.pipeline.transforms.fused.order import in_order
-from spikestore.pipeline.transforms.fused.plan import Plan
+from spikestore.pipeline.transforms.fused.parameters import FusedParameters
 from spikestore.pipeline.transforms.fused.samples import FusedSamples, insert, sample_of
 from spikestore.pipeline.transforms.fused.tables import (
     EXACT,
@@ -102,7 +102,7 @@ class FusedChain:
         self._kernels = kernels
         spec = transform.to_frame
         window = math.nan if spec.time_window is None else spec.time_window
-        self._plan = Plan(
+        self._parameters = FusedParameters(
             sites=sites,
             plane=sites // polarities if polarities > 1 else 0,
             first_site=0,
@@ -177,15 +177,19 @@ class FusedChain:
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]:
         """Run the compiled pass: fill `state` and `about`, and return index and value of all non-zeros."""
         _, x, y, p = columns
-        plan = self._plan
-        plan = plan._replace(x_last=min(plan.x_last, x.last), y_last=min(plan.y_last, y.last if y else 0))
+        parameters = self._parameters
+        parameters = parameters._replace(
+            x_last=min(parameters.x_last, x.last), y_last=min(parameters.y_last, y.last if y else 0)
+        )
         if p is None:
-            plan = plan._replace(first_site=plan.plane)  # all polarities are 1
+            parameters = parameters._replace(first_site=parameters.plane)  # all polarities are 1
         else:
-            plan = plan._replace(p_last=min(plan.p_last, p.last) if plan.plane else p.last)
+            parameters = parameters._replace(
+                p_last=min(parameters.p_last, p.last) if parameters.plane else p.last
+            )
         times = None if block.time_table is None else self._time_table(block.time_table)
         inputs = (
-            plan,
+            parameters,
             frozen(np.array(self._factors, np.float64)),
             columns.t,
             None if times is None else times.raw,

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.compiled import compiled, inner
-from spikestore.pipeline.transforms.fused.plan import Plan
+from spikestore.pipeline.transforms.fused.parameters import FusedParameters
 from spikestore.store.bit_operations import compared, ones, trailing_zeros
 
 Array = npt.NDArray[Any]
@@ -111,15 +111,15 @@ def _largest(values: Array) -> Any:
 
 
 @inner
-def _is_on_sensor(plan: Plan, x: Array, y: Array | None, p: Array | None) -> Any:
-    if _largest(x) > plan.x_last:
+def _is_on_sensor(parameters: FusedParameters, x: Array, y: Array | None, p: Array | None) -> Any:
+    if _largest(x) > parameters.x_last:
         return False
-    if y is not None and _largest(y) > plan.y_last:
+    if y is not None and _largest(y) > parameters.y_last:
         return False
     if p is not None:
-        if _largest(p) > plan.p_last:
+        if _largest(p) > parameters.p_last:
             return False
-        if plan.plane == 0:
+        if parameters.plane == 0:
             differs = p[0] ^ p[0]
             for i in range(len(p)):
                 differs |= p[i] ^ p[0]
@@ -147,28 +147,28 @@ def _emit(
 
 
 @inner
-def _bins(plan: Plan, first: Any, last: Any) -> tuple[Any, Any, Any, Any]:
+def _bins(parameters: FusedParameters, first: Any, last: Any) -> tuple[Any, Any, Any, Any]:
     """Return number of bins, start of the first, length, and distance of the starts, computed as by Tonic's slicers.
 
     `first` and `last` are the times of the first and last event. The number of bins is -1 if it is too large or not
     finite.
     """
-    start = np.float64(first) if math.isnan(plan.start) else plan.start
-    if plan.bins > 0:
-        window = np.float64((last - first) // plan.bins) * plan.grow
-        return plan.bins, start, window, window * plan.shrink
-    stop = np.float64(last) if math.isnan(plan.end) else plan.end
-    strides = (stop - start - plan.window) / plan.stride
-    strides = np.ceil(strides) if plan.up else np.floor(strides)
+    start = np.float64(first) if math.isnan(parameters.start) else parameters.start
+    if parameters.bins > 0:
+        window = np.float64((last - first) // parameters.bins) * parameters.grow
+        return parameters.bins, start, window, window * parameters.shrink
+    stop = np.float64(last) if math.isnan(parameters.end) else parameters.end
+    strides = (stop - start - parameters.window) / parameters.stride
+    strides = np.ceil(strides) if parameters.up else np.floor(strides)
     n_bins: Any = -1
-    if math.isfinite(strides) and strides < plan.most_bins:
+    if math.isfinite(strides) and strides < parameters.most_bins:
         n_bins = np.int64(strides) + 1 if strides >= 0 else 1
-    return n_bins, start, plan.window, plan.stride
+    return n_bins, start, parameters.window, parameters.stride
 
 
 @compiled
 def bin_recordings(
-    plan: Plan,
+    parameters: FusedParameters,
     factors: Array,
     all_t: Array,
     raw_table: Array | None,
@@ -191,7 +191,7 @@ def bin_recordings(
 
     Parameters
     ----------
-    plan : Plan
+    parameters : FusedParameters
         The transform.
     factors : float64 array, shape (scalings,)
         Time factors, in the order in which they are applied.
@@ -227,15 +227,15 @@ def bin_recordings(
     filled : int
         Number of filled elements of the output.
     """
-    words = (plan.sites + 63) // 64
+    words = (parameters.sites + 63) // 64
     counts = np.zeros(words * 64, np.uint32)
     marks = np.zeros(words, np.uint64)  # one bit per site
     summary = np.zeros((words + 63) // 64, np.uint64)  # one bit per word of marks
     sites, plane, first_site, clip = (
-        _U64(plan.sites),
-        _U32(plan.plane),
-        _U32(plan.first_site),
-        _U32(plan.clip),
+        _U64(parameters.sites),
+        _U32(parameters.plane),
+        _U32(parameters.first_site),
+        _U32(parameters.clip),
     )
     unscaled = factors[:0]
 
@@ -252,23 +252,23 @@ def bin_recordings(
         if high > 0:
             if (
                 high >= 2**32 - 1
-                or _raw(t, raw_table, 0) < plan.low
-                or _raw(t, raw_table, high - 1) > plan.high
-                or not _is_on_sensor(plan, x, y, p)
+                or _raw(t, raw_table, 0) < parameters.low
+                or _raw(t, raw_table, high - 1) > parameters.high
+                or not _is_on_sensor(parameters, x, y, p)
                 or not _is_sorted(t, raw_table, rising)
             ):
                 state[row] = UNUSUAL
                 continue
-            low = _search(t, raw_table, unscaled, plan.first, low, high)
-            high = _search(t, raw_table, unscaled, plan.last + 1, low, high)
+            low = _search(t, raw_table, unscaled, parameters.first, low, high)
+            high = _search(t, raw_table, unscaled, parameters.last + 1, low, high)
         about[2, row] = len(t) - (high - low)
         if low == high:
-            about[1, row] = plan.empty_bins
+            about[1, row] = parameters.empty_bins
             continue
 
         first = _scaled(t, scaled_table, factors, low)
         last = _scaled(t, scaled_table, factors, high - 1)
-        n_bins, start, window, stride = _bins(plan, first, last)
+        n_bins, start, window, stride = _bins(parameters, first, last)
         if n_bins < 0:
             state[row] = UNUSUAL
             continue
@@ -292,10 +292,10 @@ def bin_recordings(
             covered += max(until - max(behind, seen), 0)
             seen = max(seen, until)
             events = until - behind
-            if filled + min(events, plan.sites) + SLACK > len(index):
+            if filled + min(events, parameters.sites) + SLACK > len(index):
                 return row, row_begins
             base = _U64(time_bin) * sites
-            scan = words <= _SCAN_ALWAYS or plan.sites <= _SCAN_SITES * events
+            scan = words <= _SCAN_ALWAYS or parameters.sites <= _SCAN_SITES * events
             for i in range(_U64(behind), _U64(until)):
                 site = x_table[x[i]] + first_site
                 if y is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Plan(NamedTuple):
+class FusedParameters(NamedTuple):
     """Parameters of a transform for the compiled pass, except its tables. Times are in µs."""
 
     sites: int

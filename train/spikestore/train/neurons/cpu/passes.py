@@ -13,7 +13,7 @@ from spikestore.train.neurons.cpu import kernels as cpu_kernels
 from spikestore.train.neurons.cpu.compile import STRIP
 from spikestore.train.neurons.cpu.job import JOB
 from spikestore.train.neurons.cpu.openmp import run_task
-from spikestore.train.neurons.neuron import Neuron, Pass
+from spikestore.train.neurons.neuron import Neuron, NeuronOutput
 from spikestore.train.neurons.surrogates import SingleExponential, as_single_exponential
 
 _PLACE = {name: place for place, name in enumerate(JOB)}
@@ -24,7 +24,7 @@ _BLOCK = 1 << 16
 
 def forward(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool, record: bool
-) -> tuple[Pass, Tensor | None]:
+) -> tuple[NeuronOutput, Tensor | None]:
     """Return the result of the forward pass and, if `keep` is true, the membrane potentials that `backward` needs."""
     x, v_mem = x.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
     spikes = torch.empty_like(x)
@@ -40,7 +40,7 @@ def forward(
         kept=kept,
         record=v_record,
     )
-    return Pass(spikes, v_mem, v_record), kept
+    return NeuronOutput(spikes, v_mem, v_record), kept
 
 
 def backward(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spikestore.store_schemas.errors import MissingExtraError
-from spikestore.train.neurons.neuron import Neuron, Pass
+from spikestore.train.neurons.neuron import Neuron, NeuronOutput
 from spikestore.train.neurons.surrogates import as_single_exponential
 
 try:
@@ -176,10 +176,10 @@ class PackedSpikes(NamedTuple):
 
 def forward(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool, record: bool
-) -> tuple[Pass, Tensor | None]:
+) -> tuple[NeuronOutput, Tensor | None]:
     """Return the result of the forward pass and, if `keep` is true, the membrane potentials that `backward` needs."""
     x, v_mem = x.contiguous(), v_mem.contiguous()
-    done = Pass(
+    done = NeuronOutput(
         torch.empty_like(x),
         torch.empty_like(v_mem),
         torch.empty_like(x, dtype=torch.float32) if record else None,
@@ -191,7 +191,7 @@ def forward(
 
 def forward_packing(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
-) -> tuple[Pass, Tensor | None, PackedSpikes]:
+) -> tuple[NeuronOutput, Tensor | None, PackedSpikes]:
     """Return the result of `forward`, and the spikes as bytes. Overwrites `x`, which must be float32 and contiguous."""
     # The output of a linear layer may be a view, which autograd does not let be changed in place; this is not a view.
     spikes = x.new_empty(0).set_(x)  # type: ignore[call-overload]
@@ -205,7 +205,7 @@ def forward_packing(
         torch.empty(list_length, dtype=torch.float32, device=x.device),
     )
     _run_forward(spikes, v_mem, neuron, last, spikes=spikes, kept=kept, packed=packed)
-    return Pass(spikes, last), kept, packed
+    return NeuronOutput(spikes, last), kept, packed
 
 
 def potentials(x: Tensor, v_mem: Tensor, neuron: Neuron) -> Tensor:

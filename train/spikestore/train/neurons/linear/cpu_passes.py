@@ -18,7 +18,7 @@ from spikestore.train.neurons.cpu.openmp import run_task
 from spikestore.train.neurons.cpu.simd import PAD
 from spikestore.train.neurons.linear import cpu_kernels
 from spikestore.train.neurons.linear.counts import Counts
-from spikestore.train.neurons.neuron import Neuron, Pass
+from spikestore.train.neurons.neuron import Neuron, NeuronOutput
 from spikestore.train.neurons.surrogates import SingleExponential, as_single_exponential
 
 _MOST_GROUPS = 64
@@ -74,7 +74,7 @@ def pack(x: Tensor) -> Counts | None:
 
 def forward_counting(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
-) -> tuple[Pass, Tensor | None, Counts | None]:
+) -> tuple[NeuronOutput, Tensor | None, Counts | None]:
     """Return the result of `cpu.forward` and the spikes as counts, None if a neuron spiked more than 254 times in a step.
 
     Spikes overwrite `x`: fresh memory costs as much time as the pass itself.
@@ -86,7 +86,7 @@ def forward_counting(
     kept = torch.empty_like(spikes) if keep else None
     tensors: dict[str, Any] = {"x": spikes, "state": v_mem, "spikes": spikes, "kept": kept, "packed": packed}
     job = cpu.run_job(forward_task(*cpu.modes_of(neuron)), x.shape, neuron, {}, **tensors)
-    return Pass(spikes, v_mem), kept, _counts(job, packed)
+    return NeuronOutput(spikes, v_mem), kept, _counts(job, packed)
 
 
 def _counts(job: Any, packed: Tensor) -> Counts | None:

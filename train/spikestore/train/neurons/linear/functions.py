@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from spikestore.train.neurons.linear.counts import Counts, Link
-from spikestore.train.neurons.neuron import Neuron, Pass
+from spikestore.train.neurons.neuron import Neuron, NeuronOutput
 
 if TYPE_CHECKING:
     from spikestore.train.neurons.gpu.passes import PackedSpikes
@@ -25,8 +25,8 @@ def pack(x: Tensor) -> Counts | None:
     return cpu_passes.pack(x)
 
 
-def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Link) -> Pass:
-    """Return the `Pass` of neurons whose input is ``link.linear(x)``; differentiable w.r.t. `x`, weight, bias and `v_mem`.
+def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Link) -> NeuronOutput:
+    """Return the `NeuronOutput` of neurons whose input is ``link.linear(x)``; differentiable w.r.t. `x`, weight, bias and `v_mem`.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
         x, link.linear.weight, link.linear.bias, v_mem, neuron, link.counts, fired
     )
     (link.counts,) = fired
-    return Pass(spikes, v_mem)
+    return NeuronOutput(spikes, v_mem)
 
 
 def linear_of_counts(x: Tensor, layer: nn.Linear, counts: Counts | PackedSpikes) -> Tensor:

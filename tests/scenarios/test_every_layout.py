@@ -212,5 +212,5 @@ def test_a_file_that_cannot_be_read_is_skipped_by_its_name(tmp_path: Path) -> No
     reasons = {skipped.row: skipped.reason for skipped in features.manifest.skipped}
     assert reasons.keys() == {8, 9}
     assert reasons[8].startswith("Test/4/00000.bin: event 0 is at x = 115, y = 104")
-    assert reasons[9].startswith("Test/4/00007.bin: 7 bytes are no whole number of events")
+    assert reasons[9].startswith("Test/4/00007.bin: 7 bytes are not a whole number of events")
     assert len(features) == 20

@@ -76,7 +76,7 @@ def test_a_bad_recording_is_named_or_skipped(tmp_path: Path) -> None:
     (root / FILES[3]).write_bytes(b"\x93NUMPY")
     with pytest.raises(
         RecordingError,
-        match=r"left/u1_1\.npy: the file is no NumPy array.*: fix the recording, or set on_error",
+        match=r"left/u1_1\.npy: the file is not a NumPy array.*: fix the recording, or set on_error",
     ):
         build(recipe_for(root, pattern=PATTERN), tmp_path / "store")
     features = build(recipe_for(root, {"on_error": "skip"}, pattern=PATTERN), tmp_path / "store")["all"]

@@ -126,7 +126,7 @@ def test_a_file_in_a_folder_of_no_class(tmp_path: Path, name: str) -> None:
     path.rename(path.parent.parent / "others" / path.name)
     source = located(name, SPLITS[name][0], tmp_path)
     with pytest.raises(
-        LayoutError, match=r"others/.* is no recording of this dataset: expected a file in a folder"
+        LayoutError, match=r"others/.* is not a recording of this data set: expected a file in a folder"
     ):
         open_reader(source.source, source.root)
 
@@ -147,7 +147,10 @@ def change_digits(path: Path, change: Any) -> None:
             lambda file: file["train_addresses/man-ae-o"].__setitem__(3, 64),
             "event 3: address 64 is no channel",
         ),
-        (lambda file: file["train_timestamps/man-ae-o"].__setitem__(5, np.nan), "event 5: nan s is no time"),
+        (
+            lambda file: file["train_timestamps/man-ae-o"].__setitem__(5, np.nan),
+            "event 5: nan s is not a valid time",
+        ),
     ],
 )
 def test_a_wrong_recording_of_ntidigits_is_named(tmp_path: Path, change: Any, why: str) -> None:

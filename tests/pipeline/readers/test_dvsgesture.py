@@ -144,12 +144,12 @@ def with_cell(column: int, value: float, dtype: str = "f8") -> npt.NDArray[Any]:
 HUGE = saved(FINE).replace(b"(2, 4)", b"(9999999999999, 4)").replace(b" " * 12 + b"\n", b"\n")
 BAD = [
     (b"", "the file is empty"),
-    (b"no array", "the file is no NumPy array, or has a damaged header"),
-    (saved(FINE)[:20], "the file is no NumPy array, or has a damaged header"),
-    (b"\x93NUMPY\x09\x00" + saved(FINE)[8:], "the file is no NumPy array, or has a damaged header"),
-    (saved(FINE).replace(b"}", b" "), "the file is no NumPy array, or has a damaged header"),
-    (saved(FINE).replace(b"(2, 4)", b"((((2,"), "the file is no NumPy array, or has a damaged header"),
-    (zipped(FINE), "the file is no NumPy array"),
+    (b"no array", "the file is not a NumPy array, or has a damaged header"),
+    (saved(FINE)[:20], "the file is not a NumPy array, or has a damaged header"),
+    (b"\x93NUMPY\x09\x00" + saved(FINE)[8:], "the file is not a NumPy array, or has a damaged header"),
+    (saved(FINE).replace(b"}", b" "), "the file is not a NumPy array, or has a damaged header"),
+    (saved(FINE).replace(b"(2, 4)", b"((((2,"), "the file is not a NumPy array, or has a damaged header"),
+    (zipped(FINE), "the file is not a NumPy array"),
     (saved(FINE)[:-8], "the file is truncated: it has 184 bytes, its header says 192"),
     (saved(FINE) + b"\0", "the file is damaged: it has 193 bytes, its header says 192"),
     (HUGE, "the file is truncated: it has .* bytes, its header says 320000000000096"),
@@ -163,17 +163,17 @@ BAD = [
     (saved(FINE.astype("c8")), "the array holds complex64"),
     (saved(FINE.astype(bool)), "the array holds bool"),
     (saved(FINE.astype("S3")), r"the array holds \|S3"),
-    (saved(with_cell(3, np.nan)), "event 1: t = nan ms is no time"),
-    (saved(with_cell(3, -np.inf)), "event 1: t = -inf ms is no time"),
-    (saved(with_cell(3, 1e36, "f4")), "event 1: t = .* ms is no time"),
-    (saved(with_cell(3, 2**63 // 1000 + 1, "i8")), "event 1: t = 9223372036854776 ms is no time"),
-    (saved(with_cell(3, -(2**63) // 1000 - 1, "i8")), "event 1: t = -9223372036854777 ms is no time"),
-    (saved(with_cell(3, 2**63, "u8")), "event 1: t = 9223372036854775808 ms is no time"),
-    (saved(with_cell(0, 128, "i8")), "event 1: x = 128 is no pixel, the sensor has 0 to 127"),
-    (saved(with_cell(1, -1, "i8")), "event 1: y = -1 is no pixel"),
-    (saved(with_cell(1, 0.5)), "event 1: y = 0.5 is no pixel"),
-    (saved(with_cell(0, np.nan)), "event 1: x = nan is no pixel"),
-    (saved(with_cell(0, 2**16, "i8")), "event 1: x = 65536 is no pixel"),
+    (saved(with_cell(3, np.nan)), "event 1: t = nan ms is not a valid time"),
+    (saved(with_cell(3, -np.inf)), "event 1: t = -inf ms is not a valid time"),
+    (saved(with_cell(3, 1e36, "f4")), "event 1: t = .* ms is not a valid time"),
+    (saved(with_cell(3, 2**63 // 1000 + 1, "i8")), "event 1: t = 9223372036854776 ms is not a valid time"),
+    (saved(with_cell(3, -(2**63) // 1000 - 1, "i8")), "event 1: t = -9223372036854777 ms is not a valid time"),
+    (saved(with_cell(3, 2**63, "u8")), "event 1: t = 9223372036854775808 ms is not a valid time"),
+    (saved(with_cell(0, 128, "i8")), "event 1: x = 128 is outside the sensor, which has 0 to 127"),
+    (saved(with_cell(1, -1, "i8")), "event 1: y = -1 is not a valid coordinate"),
+    (saved(with_cell(1, 0.5)), "event 1: y = 0.5 is not a valid coordinate"),
+    (saved(with_cell(0, np.nan)), "event 1: x = nan is not a valid coordinate"),
+    (saved(with_cell(0, 2**16, "i8")), "event 1: x = 65536 is not a valid coordinate"),
     (saved(with_cell(2, 2, "u1")), "event 1: p = 2 should be 0 or 1"),
     (saved(with_cell(2, -1, "i2")), "event 1: p = -1 should be 0 or 1"),
     (saved(with_cell(2, np.nan)), "event 1: p = nan should be 0 or 1"),
@@ -219,7 +219,7 @@ def test_a_file_that_says_no_class_or_user_is_refused(tmp_path: Path, name: str)
     path.parent.mkdir(parents=True)
     np.save(path, FINE)
     with pytest.raises(
-        LayoutError, match=f"^ibmGestureTest/{name} is no recording of this dataset: expected a number"
+        LayoutError, match=f"^ibmGestureTest/{name} is not a recording of this data set: expected a number"
     ):
         reader_of_files(DVSGestureReader, tmp_path)
 

@@ -98,9 +98,9 @@ def test_times_behind_32_bits_do_not_wrap(tmp_path: Path) -> None:
     ("content", "why"),
     [
         (b"", "the file is empty: unpack it again"),
-        (FINE[:-1], "9 bytes are no whole number of events, which have 5"),
-        (FINE + b"\0", "11 bytes are no whole number"),
-        (FINE[:1], "1 bytes are no whole number"),
+        (FINE[:-1], "9 bytes are not a whole number of events, which have 5"),
+        (FINE + b"\0", "11 bytes are not a whole number"),
+        (FINE[:1], "1 bytes are not a whole number"),
         (FINE + pack([(34, 3, 0, 9), (99, 0, 0, 10)]), "event 2 is at x = 34, y = 3, the sensor has 0 to 33"),
         (pack([OVERFLOW, (3, 3, 1, 1), (0, 239, 0, 1)]), "event 1 is at x = 0, y = 239"),
     ],
@@ -128,11 +128,11 @@ def test_files_that_are_not_those_that_were_hashed(tmp_path: Path, monkeypatch: 
     reader = nmnist_reader(tmp_path, FINE, FINE)
     path = tmp_path / "Train/1/00001.bin"
     path.write_bytes(FINE[:5])
-    with pytest.raises(SourceChangedError, match=r"00001\.bin has 5 bytes, the source says 10"):
+    with pytest.raises(SourceChangedError, match=r"00001\.bin has 5 bytes, but had 10"):
         reader.read(0, 2)
     assert len(reader.read(0, 1)) == 1
     path.unlink()
-    with pytest.raises(SourceChangedError, match=r"00001\.bin is gone since it was hashed"):
+    with pytest.raises(SourceChangedError, match=r"00001\.bin was deleted after it was hashed"):
         reader.read_block(0, 2)
 
     def refuse(self: Path) -> bytes:
@@ -171,7 +171,7 @@ def test_a_file_in_no_class_folder_is_refused(tmp_path: Path, name: str) -> None
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_bytes(FINE)
     with pytest.raises(
-        LayoutError, match=f"^{name} is no recording of this dataset: expected a file in a folder 0 to 9"
+        LayoutError, match=f"^{name} is not a recording of this data set: expected a file in a folder 0 to 9"
     ):
         reader_of_files(NMNISTReader, tmp_path)
 

@@ -172,10 +172,10 @@ def test_the_first_recording_that_can_be_read_tells_the_fields(tmp_path: Path) -
     write_tree(root, "a/1.npy", "a/2.npy")
     (root / "a/1.npy").write_bytes(b"noise")
     assert sources(root, on_error="skip")["all"].source.folder is not None
-    with pytest.raises(LayoutError, match=r"a/1\.npy: the file is no NumPy array"):
+    with pytest.raises(LayoutError, match=r"a/1\.npy: the file is not a NumPy array"):
         sources(root)
     (root / "a/2.npy").write_bytes(b"")
-    with pytest.raises(LayoutError, match=r"a/1\.npy: the file is no NumPy array"):
+    with pytest.raises(LayoutError, match=r"a/1\.npy: the file is not a NumPy array"):
         sources(root, on_error="skip")
 
 
@@ -192,7 +192,7 @@ def test_another_version_of_a_format_is_refused(tmp_path: Path) -> None:
     write_tree(tmp_path / "data", "a/1.npy")
     source = sources(tmp_path / "data")["all"].source
     for formats, message in (
-        ({"npy": 2}, "format npy version 2, this spikestore has version 1"),
+        ({"npy": 2}, "format npy version 2, but this version of spikestore has version 1"),
         ({"wand-lab.wand": 1}, "no format is called 'wand-lab.wand'.*: install the package that reads it"),
     ):
         mapping = source.to_mapping()

@@ -261,8 +261,8 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
     installed = (dataset.reader, dataset.reader_version)
     if (source.reader, source.reader_version) != installed:
         raise UsageError(
-            f"{source.dataset}/{source.split} is to be read by {source.reader} version {source.reader_version}, "
-            f"this spikestore has {installed[0]} version {installed[1]}: make the source again with it"
+            f"{source.dataset}/{source.split} needs the reader {source.reader} version {source.reader_version}, "
+            f"but this version of spikestore has {installed[0]} version {installed[1]}: create the source again"
         )
     return dataset.open(source, root, first_row)
 

@@ -196,7 +196,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
         ({"unlisted": "ignore"}, 'unlisted = "ignore" needs a table'),
         ({"classes": ["a", "a"]}, "classes must be listed once each"),
         ({"fields": ["x", "y"]}, 'fields must have "t" and "x"'),
-        ({"pattern": "{label"}, "has a brace without its partner"),
+        ({"pattern": "{label"}, "has an unmatched brace"),
         ({"time_unit": "µs"}, "time_unit"),
     ],
 )

@@ -36,9 +36,9 @@ def test_fields_of_paths(pattern: str, path: str, fields: dict[str, str] | None)
         ("", "must be relative, without empty parts"),
         ("/a/{label}", "must be relative, without empty parts"),
         ("../{label}", "must be relative, without empty parts"),
-        ("{label}/{label}", "{label} is there twice"),
+        ("{label}/{label}", "{label} is used twice"),
         ("{a b}/*", "{a b} must be a name of letters, digits and _"),
-        ("{label/*", "has a brace without its partner"),
+        ("{label/*", "has an unmatched brace"),
         ("a**/{label}", "** must be a whole part"),
     ],
 )

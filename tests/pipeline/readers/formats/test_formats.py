@@ -299,7 +299,7 @@ def test_events_without_a_time_are_left_out() -> None:
         (b"% date today\n% end\n", "its header names no version of EVT"),
         (
             b"% evt 3.0\n% end\n\x00",
-            "the file is truncated: 1 bytes after the header are no whole number of words",
+            "the file is truncated: 1 bytes after the header are not a whole number of words",
         ),
         (b"% evt 3.0", "a line that starts with % does not end"),
     ],

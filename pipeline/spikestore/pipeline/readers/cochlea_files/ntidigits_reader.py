@@ -148,7 +148,7 @@ class NTIDigitsReader(ClosesBehind):
         late = ~(np.abs(microseconds) < 2.0**62)
         if late.any():
             event = int(np.argmax(late))
-            raise ValueError(f"event {event}: {seconds[event]} s is no time")
+            raise ValueError(f"event {event}: {seconds[event]} s is not a valid time")
         return microseconds.astype(np.int64), channels.astype(np.int64)
 
     def read(self, start: int, stop: int) -> list[Recording | RecordingError]:

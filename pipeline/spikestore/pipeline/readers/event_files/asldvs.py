@@ -59,7 +59,7 @@ def _columns(content: bytes) -> FourColumns:
     refuse_outside("y", y, ASLDVSReader.sensor_size[1])
     refuse_polarities(p)
     if t.dtype.kind == "f":
-        refuse(~(np.abs(t) < 2.0**62), "ts", t, "is no time")
+        refuse(~(np.abs(t) < 2.0**62), "ts", t, "is not a valid time")
     upside_down = ASLDVSReader.sensor_size[1] - 1 - y.astype(np.int64)
     return t.astype(np.int64), x.astype(np.int64), upside_down, p.astype(np.int64)
 

@@ -117,12 +117,17 @@ def _microseconds(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     if times.dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):
             microseconds = times * times.dtype.type(1000)
-        refuse(~(np.abs(microseconds) < _TOO_LATE), "t", times, "ms is no time")
+        refuse(~(np.abs(microseconds) < _TOO_LATE), "t", times, "ms is not a valid time")
         return np.asarray(microseconds, np.int64)
     latest = np.iinfo(np.int64).max // 1000
     if times.dtype.itemsize == 8:
         late = times > latest
-        refuse(late if times.dtype.kind == "u" else late | (times < -latest), "t", times, "ms is no time")
+        refuse(
+            late if times.dtype.kind == "u" else late | (times < -latest),
+            "t",
+            times,
+            "ms is not a valid time",
+        )
     return times.astype(np.int64) * 1000
 
 

@@ -188,14 +188,13 @@ class FileReader(ClosesBehind, ABC):
             content = path.read_bytes()
         except FileNotFoundError:
             raise SourceChangedError(
-                f"{path} is gone since it was hashed: run again", path=str(path)
+                f"{path} was deleted after it was hashed: run the command again", path=str(path)
             ) from None
         except OSError as error:
             raise SourceError(f"{path} can't be read: {error.strerror}", path=str(path)) from error
         if len(content) != file.size:
             raise SourceChangedError(
-                f"{path} has {len(content)} bytes, the source says {file.size}: it changed since it was hashed, "
-                "run again",
+                f"{path} has {len(content)} bytes, but had {file.size} when it was hashed: run the command again",
                 path=str(path),
             )
         return content
@@ -254,5 +253,5 @@ class FilePerRecording(FileReader):
 def misplaced(name: str, expected: str) -> LayoutError:
     """Return the error for a file whose path does not contain a class."""
     return LayoutError(
-        f"{name} is no recording of this dataset: expected {expected}; move it away", path=name
+        f"{name} is not a recording of this data set: expected {expected}; move it away", path=name
     )

@@ -66,7 +66,7 @@ def _columns(content: bytes) -> FourColumns:
     refuse_outside("y", y, PokerDVSReader.sensor_size[1])
     refuse_polarities(p)
     if t.dtype.kind == "f":
-        refuse(~(np.abs(t) < 2.0**62), "t", t, "is no time")
+        refuse(~(np.abs(t) < 2.0**62), "t", t, "is not a valid time")
     return t.astype(np.int64), x.astype(np.int64), y.astype(np.int64), p.astype(np.int64)
 
 

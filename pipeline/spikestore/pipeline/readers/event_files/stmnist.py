@@ -67,7 +67,7 @@ def _columns(content: bytes) -> FourColumns:
     polarity = spikes[column, sensor]
     refuse((polarity != 1) & (polarity != -1), "p", polarity, "should be 1 or -1")
     microseconds = seconds[column] * 1e6
-    refuse(~(np.abs(microseconds) < 2.0**62), "t", microseconds, "µs is no time")
+    refuse(~(np.abs(microseconds) < 2.0**62), "t", microseconds, "µs is not a valid time")
     x, y = sensor % _SIDE, sensor // _SIDE
     return (
         microseconds.astype(np.int64),

@@ -113,8 +113,8 @@ def _refuse_other_version(name: str, version: int) -> None:
         raise UsageError(f"{error.message}: install the package that reads it") from None
     if installed != version:
         raise UsageError(
-            f"the recordings are to be read by format {name} version {version}, this spikestore has version {installed}: "
-            "make the source again with it"
+            f"the recordings need the format {name} version {version}, but this version of spikestore has version {installed}: "
+            "create the source again"
         )
 
 

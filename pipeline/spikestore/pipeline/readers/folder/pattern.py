@@ -68,11 +68,11 @@ class Pattern:
                         f"in the pattern {self._text!r}, {{{name}}} must be a name of letters, digits and _"
                     )
                 if name in names:
-                    raise ValueError(f"in the pattern {self._text!r}, {{{name}}} is there twice")
+                    raise ValueError(f"in the pattern {self._text!r}, {{{name}}} is used twice")
                 names.append(name)
                 expression += f"(?P<{name}>[^/]+?)"
         if end != len(part):
-            raise ValueError(f"the pattern {self._text!r} has a brace without its partner")
+            raise ValueError(f"the pattern {self._text!r} has an unmatched brace")
         return expression
 
     def __str__(self) -> str:

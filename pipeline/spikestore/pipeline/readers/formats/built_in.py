@@ -30,7 +30,7 @@ def _npz(content: bytes) -> RawEvents:
                 name.removesuffix(".npy"): npy.read_array(archive.read(name)) for name in archive.namelist()
             }
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"the file is no .npz archive, or is damaged ({error})") from None
+        raise ValueError(f"the file is not an .npz archive, or is damaged ({error})") from None
     if len(arrays) == 1:
         (array,) = arrays.values()
         return columns_of(array)

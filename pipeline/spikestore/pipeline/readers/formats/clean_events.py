@@ -113,7 +113,7 @@ def _coordinates(field: str, values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     wrong = ~(np.abs(values.astype(np.float64)) < 2.0**31)
     if values.dtype.kind == "f":
         wrong |= np.trunc(values) != values
-    refuse(wrong, field, values, "is no pixel")
+    refuse(wrong, field, values, "is not a valid coordinate")
     return values.astype(np.int32)
 
 

@@ -40,7 +40,7 @@ def refuse_outside(field: str, values: npt.NDArray[Any], size: int) -> None:
     wrong = (values < 0) | (values >= size)
     if values.dtype.kind == "f":
         wrong |= np.trunc(values) != values  # NaN too
-    refuse(wrong, field, values, f"is no pixel, the sensor has 0 to {size - 1}")
+    refuse(wrong, field, values, f"is outside the sensor, which has 0 to {size - 1}")
 
 
 def refuse_polarities(values: npt.NDArray[Any]) -> None:

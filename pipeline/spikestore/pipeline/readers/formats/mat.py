@@ -46,7 +46,7 @@ def read_variables(content: bytes, names: Sequence[str] | None = None) -> dict[s
         Exception
     ) as error:  # SciPy raises anything on damaged files: struct.error, zlib.error, KeyError, …
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"the file is no MATLAB file, or damaged ({why})") from None
+        raise ValueError(f"the file is not a MATLAB file, or damaged ({why})") from None
     return {
         name: value
         for name, value in loaded.items()

@@ -61,7 +61,7 @@ def read_header(content: bytes) -> NpyHeader:
         header = NpyHeader(*_HEADERS[np.lib.format.read_magic(file)](file), file.tell())
     except Exception as error:  # NumPy evaluates text: errors of Python's tokenizer and parser are among them
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"the file is no NumPy array, or has a damaged header ({why})") from None
+        raise ValueError(f"the file is not a NumPy array, or has a damaged header ({why})") from None
     if header.dtype.hasobject:
         raise ValueError("the file holds pickled Python objects, which are never loaded")
     return header

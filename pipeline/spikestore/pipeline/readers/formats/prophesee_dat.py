@@ -71,7 +71,7 @@ def read_dat(content: bytes) -> FourColumns:
     start = header_length(content)
     if (len(content) - start) % _EVENT.itemsize:
         raise ValueError(
-            f"the file is truncated: {len(content) - start} bytes after the header are no whole number of events, "
+            f"the file is truncated: {len(content) - start} bytes after the header are not a whole number of events, "
             f"which have {_EVENT.itemsize}"
         )
     events = np.frombuffer(content, _EVENT, offset=start)

@@ -308,11 +308,11 @@ def test_open_reader(located: tuple[Source, Path]) -> None:
 def test_open_reader_of_another_version(located: tuple[Source, Path]) -> None:
     source, root = located
     for change in ({"reader_version": 2}, {"reader": "other"}):
-        with pytest.raises(UsageError, match="this spikestore has cochlea-hdf5 version 1"):
+        with pytest.raises(UsageError, match="this version of spikestore has cochlea-hdf5 version 1"):
             open_reader(source.model_copy(update=change), root)
     with pytest.raises(UnknownNameError):
         open_reader(source.model_copy(update={"dataset": "EBSSA"}), root)
-    with pytest.raises(UsageError, match="this spikestore has nmnist-bin version 1"):
+    with pytest.raises(UsageError, match="this version of spikestore has nmnist-bin version 1"):
         open_reader(source.model_copy(update={"dataset": "NMNIST"}), root)
 
 

@@ -173,7 +173,7 @@ export faults_seed := $(or $(SEED),$(shell date +%s))
 
 faults: $(VENV)/.stamp-dev ## break stores, caches and recordings in many ways, for at most an hour; SEED=N repeats a run
 	@echo "make faults SEED=$$faults_seed"
-	@FAULTS=long FAULTS_SEED="$$faults_seed" timeout 3600 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m 'not gpu' \
+	@FAULTS=long FAULTS_SEED="$$faults_seed" timeout --signal=INT --kill-after=60 3600 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m 'not gpu' \
 	    tests/faults tests/scenarios/test_damage.py tests/scenarios/test_lifetimes.py tests/scenarios/test_crowd.py \
 	    tests/scenarios/test_kill.py tests/store/test_build_crashes.py --hypothesis-seed="$$faults_seed" $(PYTEST_ARGS)
 

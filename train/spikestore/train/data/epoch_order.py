@@ -112,7 +112,7 @@ class SlicedOrder:
         self._rows_of = rows_of
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[Rows, Rows]:
-        """Return the rows of a rank from global batch number `first` on, and the edges of its batches."""
+        """Return the rows of a rank from global batch number `first` on, and the start of each batch in them."""
         rows = self._rows_of(epoch)
         starts = range(first * batch_size, len(rows), batch_size)
         batches = [rows[start : start + batch_size] for start in starts]

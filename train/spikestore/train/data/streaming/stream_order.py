@@ -207,7 +207,7 @@ class WindowOrder:
         self._samples = samples
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[_Int64s, _Int64s]:
-        """Return the rows of a rank from global batch number `first` on, and the edges of its batches."""
+        """Return the rows of a rank from global batch number `first` on, and the start of each batch in them."""
         order = lane_order(self.cut, self._samples, epoch)
         rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
         mine = np.flatnonzero(owned(lanes, self.cut.lanes, share))

@@ -21,7 +21,7 @@ from benchmarks.preprocess.builds import (
     transform_only,
     two_against_one,
 )
-from benchmarks.preprocess.starts import second_run
+from benchmarks.preprocess.starts import first_fragment, second_run
 from benchmarks.preprocess.stored_bytes import index_and_value_bytes, set_bytes
 from benchmarks.recordings import recordings_of
 
@@ -52,6 +52,7 @@ ROWS = [
     two_against_one,
     threads_against_one,
     memory,
+    first_fragment,
     second_run,
 ]
 

@@ -1,4 +1,4 @@
-"""Fixtures: a cache folder for each test, and a list of the files that were hashed because the cache did not have them."""
+"""Fixtures: a cache folder and compiled code for each test, and a list of the files that were hashed because no cache had them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,24 @@ from pathlib import Path
 import pytest
 from tests.pipeline.hashed_sources import count_reads
 
+from spikestore.pipeline.readers import event_block
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def _compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build as with many events: tests have few, and most of them test the compiled code."""
+    monkeypatch.setattr(event_block, "FEW_EVENTS", 0)
+
+
+@pytest.fixture
+def few_events(_compiled_code: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build as a user does who has few events."""
+    monkeypatch.setattr(event_block, "FEW_EVENTS", 10**6)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from spikestore.store import Build, SampleColumns, Store, verify
 from spikestore.store.columns.digest import block_checks, check_seed
 from spikestore.store.columns.zarr_reader import encode_fragment
 from spikestore.store.storage import Storage
-from spikestore.store_schemas import layout_of, make_plan
+from spikestore.store_schemas import Plan, layout_of, make_plan
 from spikestore.store_schemas.documents.record import SkippedRow
 from spikestore.store_schemas.errors import (
     ConflictError,
@@ -180,6 +180,15 @@ def test_more_non_zeros_than_planned() -> None:
     assert plan.shard_values > len(FIRST.index)
     with pytest.raises(UsageError, match="that the plan allows"):
         Build(memory_storage(), small_plan).put_fragment(0, FIRST)
+
+
+def test_a_commit_does_not_hash_the_plan_for_every_fragment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes milliseconds: once, when the build is opened, is enough."""
+    build = started(memory_storage())
+    for fragment in build.unfinished():
+        SMALL.put(build, fragment)
+    monkeypatch.setattr(Plan, "hash", None)
+    build.commit(SMALL.transform, SMALL.source, {})
 
 
 def test_a_source_of_no_recordings() -> None:

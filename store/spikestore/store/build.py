@@ -313,7 +313,7 @@ class Build:
         path = self.address.record(self._id, fragment)
         data = self.storage.get(path)
         with _with_advice("run again with --restart"):
-            record = record_of_build(self.address, self.plan, fragment, data)
+            record = record_of_build(self.address, self.plan, self._hash, fragment, data)
         return record, sha256_hex(data)
 
     def _all_there(self, records: list[Record]) -> None:

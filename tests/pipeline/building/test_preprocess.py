@@ -22,6 +22,7 @@ from tests.pipeline.small_builds import built, seeds_transform, ssc, write_recip
 from spikestore.pipeline.building import preprocess as preprocessing
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.preprocess import preprocess
+from spikestore.pipeline.readers import event_block
 from spikestore.pipeline.recipes.recipe import load_recipe
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.sources.source_files import make_source
@@ -183,6 +184,31 @@ def test_fragments_never_change_the_digest(tmp_path: Path, data: Path, rows: int
     other = built(ssc(data), tmp_path / "other", fragment_samples=rows)
     assert (other.address, other.digest) == (plain.address, plain.digest)
     assert other.manifest.fragment_samples == -(-rows // 64) * 64
+
+
+@pytest.mark.usefixtures("few_events")
+def test_few_events_give_the_same_set(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest says which code computed it; on request it is the compiled one."""
+    few = built(ssc(data), tmp_path / "few")
+    asked = built(ssc(data), tmp_path / "asked", executor="fused")
+    monkeypatch.setattr(event_block, "FEW_EVENTS", few.manifest.events.n_events)
+    many = built(ssc(data), tmp_path / "many")
+    executors = [features.manifest.provenance["executor"] for features in (few, asked, many)]
+    assert executors == ["numpy", "fused", "fused"]
+    assert few.digest == asked.digest == many.digest
+
+
+def test_a_small_build_never_loads_numba(tmp_path: Path, recipe: Path) -> None:
+    """It takes longer to start than NumPy takes for a few recordings, with threads and in the process itself."""
+    script = (
+        "import sys\nfrom spikestore.pipeline import preprocess\n"
+        "for name, workers in (('a', None), ('b', 0)):\n"
+        "    preprocess(sys.argv[1], store=f'{sys.argv[2]}/{name}', workers=workers)\n"
+        "sys.exit('numba' in sys.modules)\n"
+    )
+    call = [sys.executable, "-c", script, str(recipe), str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_recipes_build_table_is_honoured(tmp_path: Path, recipe: Path) -> None:

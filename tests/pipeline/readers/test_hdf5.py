@@ -116,8 +116,10 @@ def test_kernels_are_compiled_for_what_they_are_called_with(path: Path) -> None:
     """Else compiling ahead would be of no use: the call that counts would compile again."""
     script = (
         "import sys\nfrom pathlib import Path\n"
+        "from spikestore.pipeline.readers import event_block\n"
         "from spikestore.pipeline.readers.cochlea_files import heap_kernels\n"
         "from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader\n"
+        "event_block.FEW_EVENTS = 0\n"
         "with CochleaReader(Path(sys.argv[1])) as reader:\n"
         "    reader.read_block(0, 4)\n"
         "print(len(heap_kernels.copy_objects.signatures))\n"

@@ -16,7 +16,7 @@ import pytest
 from tests.pipeline.cochlea_files import draw, write_file
 from tests.pipeline.heap_files import assert_as_h5py, assert_same, opened
 
-from spikestore.pipeline.readers.cochlea_files import heap_kernels, vlen_heap
+from spikestore.pipeline.readers.cochlea_files import heap_kernels, heap_objects, vlen_heap
 from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
 from spikestore.pipeline.readers.cochlea_files.sequences import read_sequences
 from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
@@ -68,13 +68,16 @@ DAMAGES: dict[str, tuple[int | None, int, bytes]] = {
 }
 
 
+@pytest.mark.parametrize("few_events", [False, True])
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damage_is_an_error(tmp_path: Path, damage: tuple[int | None, int, bytes]) -> None:
+def test_damage_is_an_error(
+    tmp_path: Path, damage: tuple[int | None, int, bytes], few_events: bool
+) -> None:
     path = write_file(tmp_path / "ssc_train.h5", [*draw(9, seed=3)[1:], *draw(9, seed=4)[1:]])
     (first, _), heads = places(path)
     damaged(path, (heads[0] if damage[0] is None else first + 16) + damage[1], damage[2])
     with opened(path) as datasets, pytest.raises(OSError, match=r"heap collection|file"):
-        VlenHeap(*datasets).read(0, 16)
+        VlenHeap(*datasets, few_events=few_events).read(0, 16)
     # A descriptor belongs to one recording, a collection may hold all of them.
     with CochleaReader(path) as reader:
         try:
@@ -148,9 +151,9 @@ def test_what_an_earlier_collection_held_is_forgotten(tmp_path: Path) -> None:
     whole = np.frombuffer(path.read_bytes(), np.uint8)
     head = places(path)[1][0]
     size = whole[head + 24 : head + 32].view("<i8").astype(np.int64)
-    seen, where = np.zeros((2, heap_kernels.NUMBERS), np.int64)
+    seen, where = np.zeros((2, heap_objects.NUMBERS), np.int64)
     one, out = np.array([head]), np.zeros(int(size[0]), np.uint8)
-    for number, status in ((1, heap_kernels.DONE), (60000, heap_kernels.DAMAGED)):
+    for number, status in ((1, heap_objects.DONE), (60000, heap_objects.DAMAGED)):
         where[number] = head + 16
         arguments = (0, len(whole), one, one * 0 + number, size, one * 0, out, 0, seen, where)
         assert heap_kernels.copy_objects(whole, *arguments)[0] == status
@@ -193,13 +196,13 @@ def test_a_damaged_collection_ends_both_ways_of_reading(tmp_path: Path) -> None:
                 read(0, 9)
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_random_damage(tmp_path: Path, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same as h5py, or None, or an error; in plain Python, whatever reads out of bounds would raise.
+@pytest.mark.parametrize("way", ["compiled", "the same in Python", "few events"])
+def test_random_damage(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same as h5py, or None, or an error; in Python, whatever reads out of bounds would raise.
 
     h5py is asked only where there is a result to compare: it never returns from some of these files.
     """
-    if not compiled:
+    if way == "the same in Python":
         for name in ("_size", "_walk", "copy_objects"):
             monkeypatch.setattr(heap_kernels, name, getattr(heap_kernels, name).py_func)
     rng = random.Random(5)  # noqa: S311
@@ -207,7 +210,7 @@ def test_random_damage(tmp_path: Path, compiled: bool, monkeypatch: pytest.Monke
     good = path.read_bytes()
     descriptors, heads = places(path)
     seen: Counter[str] = Counter()
-    for _ in range(300 if compiled else 60):
+    for _ in range(60 if way == "the same in Python" else 300):
         data = bytearray(good)
         for _ in range(rng.choice([1, 1, 2, 5])):
             spots = [(rng.choice(descriptors), 400), (rng.choice(heads), 64), (rng.choice(heads), 4096)]
@@ -217,7 +220,7 @@ def test_random_damage(tmp_path: Path, compiled: bool, monkeypatch: pytest.Monke
         path.write_bytes(data)
         with opened(path) as datasets:
             try:
-                found = VlenHeap(*datasets).read(0, 25)
+                found = VlenHeap(*datasets, few_events=way == "few events").read(0, 25)
             except OSError:
                 seen["error"] += 1
                 continue
@@ -232,13 +235,13 @@ def test_no_byte_outside_the_window_is_asked_for(tmp_path: Path) -> None:
     path = write_file(tmp_path / "a.h5", draw(5))
     whole = np.frombuffer(path.read_bytes(), np.uint8)
     head = places(path)[1][0]
-    scratch = np.zeros((2, heap_kernels.NUMBERS), np.int64)
+    scratch = np.zeros((2, heap_objects.NUMBERS), np.int64)
     one: npt.NDArray[np.int64] = np.array([head])
     for length in (0, 1, 15, 16, 17, 4095):
         out = np.full(64, 7, np.uint8)
         arguments = (head, len(whole), one, one * 0 + 1, one * 0 + 8, one * 0, out, 0, *scratch)
         answer = heap_kernels.copy_objects(whole[head : head + length], *arguments)
-        assert answer == (heap_kernels.NEED, 0, 16 if length < 16 else 4096)
+        assert answer == (heap_objects.NEED, 0, 16 if length < 16 else 4096)
         assert (out == 7).all()
 
 
@@ -247,12 +250,12 @@ def test_free_space_is_no_object_and_nothing_lies_before_the_window(tmp_path: Pa
     path = write_file(tmp_path / "a.h5", draw(5))
     whole = np.frombuffer(path.read_bytes(), np.uint8)
     head = places(path)[1][0]
-    scratch = np.zeros((2, heap_kernels.NUMBERS), np.int64)
+    scratch = np.zeros((2, heap_objects.NUMBERS), np.int64)
     one, out = np.array([head]), np.zeros(4096, np.uint8)
     arguments = (len(whole), one, one * 0, one * 0 + 4096, one * 0, out, 0, *scratch)
     window = whole[head : head + 4096]
-    assert heap_kernels.copy_objects(window, head, *arguments)[0] == heap_kernels.DAMAGED
-    assert heap_kernels.copy_objects(window, head + 8, *arguments) == (heap_kernels.NEED, 0, 16)
+    assert heap_kernels.copy_objects(window, head, *arguments)[0] == heap_objects.DAMAGED
+    assert heap_kernels.copy_objects(window, head + 8, *arguments) == (heap_objects.NEED, 0, 16)
 
 
 def test_no_memory_is_taken_for_more_than_the_file_holds(tmp_path: Path) -> None:

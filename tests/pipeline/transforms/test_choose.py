@@ -33,6 +33,17 @@ def test_who_runs_a_transform(transform: Transform, requested: ExecutorName, exp
     assert executor_for(transform, requested, has_y=False) == expected
 
 
+@pytest.mark.parametrize(
+    ("requested", "expected"),
+    [("auto", "numpy"), ("numpy", "numpy"), ("fused", "fused"), ("tonic", "tonic")],
+)
+def test_few_events_do_without_compiled_code(requested: ExecutorName, expected: str) -> None:
+    """Unless somebody asks for it; what was chosen once stays chosen."""
+    chosen = executor_for(BY_TIME, requested, has_y=False, few_events=True)
+    assert chosen == expected
+    assert executor_for(BY_TIME, chosen, has_y=False) == chosen
+
+
 def test_what_the_fused_pass_cannot_run_is_wrong_use() -> None:
     with pytest.raises(UsageError, match="got event_count: omit executor"):
         executor_for(BY_COUNT, "fused", has_y=False)

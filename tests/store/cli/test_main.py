@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import subprocess
 import sys
@@ -103,6 +104,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     for name in [name for name in sys.modules if name.startswith("fake_")]:
         del sys.modules[name]
+
+
+def test_commands_of_this_package_are_found_without_a_look_at_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at the metadata of every installed package takes longer than the command."""
+
+    def never(**_: str) -> None:
+        raise AssertionError("other packages were looked at")
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", never)
+    status, output, errors = run(capsys, "ls", "--help")
+    assert (status, errors) == (0, [])
+    assert "--store" in output
 
 
 def spikestore(*arguments: str) -> subprocess.CompletedProcess[str]:

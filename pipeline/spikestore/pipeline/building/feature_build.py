@@ -15,7 +15,7 @@ from spikestore.pipeline.readers.dataset import refuse_other_columns
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
-from spikestore.pipeline.transforms.choose import executor_for
+from spikestore.pipeline.transforms.choose import Executor, executor_for
 from spikestore.store.build import Build
 from spikestore.store.columns.event_counts import EVENT_COLUMNS, LOSSY_SHARE
 from spikestore.store.feature_set import FeatureSet
@@ -132,7 +132,7 @@ def build_features(
     transform: Transform,
     scheduler: Scheduler,
     *,
-    executor: ExecutorName = "auto",
+    executor: ExecutorName | Executor = "auto",
     allow_empty: bool = False,
     progress: Progress,
 ) -> FeatureSet:

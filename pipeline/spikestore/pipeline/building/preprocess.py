@@ -219,20 +219,27 @@ def _build(
         refuse_unfinished,
     )
     from spikestore.pipeline.execution.schedulers import open_scheduler
-    from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, executor_for
+    from spikestore.pipeline.readers.event_block import are_few
+    from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, Executor, executor_for
 
     def silent(done: int, total: int, label: str) -> None:
         """Do nothing; the default progress callback."""
 
+    # Errors of all splits are reported before workers start.
+    looked = {wanted.split: look_into(wanted.located, wanted.transform) for wanted in missing}
+    # Workers of a cluster keep compiled code loaded.
+    few_events = options.scheduler is None and are_few(sum(n_events for _, n_events in looked.values()))
     built: dict[str, FeatureSet] = {}
+    executors: dict[str, Executor] = {}
     seconds = 0.0
+    for wanted in missing:
+        layout, n_events = looked[wanted.split]
+        executors[wanted.split] = executor_for(
+            wanted.transform, options.executor, has_y="y" in layout.axes, few_events=few_events
+        )
+        seconds += n_events / EVENTS_PER_SECOND[executors[wanted.split]]
     classes = {split: features.classes for split, features in existing.items()}
-    for wanted in missing:  # errors of all splits are reported before workers start
-        layout, n_events = look_into(wanted.located, wanted.transform)
-        classes[wanted.split] = layout.classes
-        executor = executor_for(wanted.transform, options.executor, has_y="y" in layout.axes)
-        seconds += n_events / EVENTS_PER_SECOND[executor]
-    refuse_other_classes(classes)
+    refuse_other_classes(classes | {split: layout.classes for split, (layout, _) in looked.items()})
     workers = 0 if options.finalise else options.workers
     with open_scheduler(workers, options.scheduler, seconds=seconds) as scheduler:
         request = BuildRequest(scheduler.workers, options.fragment_samples, options.restart)
@@ -245,7 +252,7 @@ def _build(
                 wanted.located,
                 wanted.transform,
                 scheduler,
-                executor=options.executor,
+                executor=executors[wanted.split],
                 allow_empty=options.allow_empty,
                 progress=options.progress or silent,
             )

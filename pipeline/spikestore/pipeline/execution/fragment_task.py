@@ -17,7 +17,7 @@ from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
-from spikestore.pipeline.transforms.choose import block_chain
+from spikestore.pipeline.transforms.choose import Executor, block_chain
 from spikestore.pipeline.transforms.fused import FusedSamples
 from spikestore.store.build import Build
 from spikestore.store.columns.event_counts import count_events
@@ -48,14 +48,14 @@ class FragmentJob:
         The recordings.
     transform : Transform
         Transform of the recordings.
-    executor : {"auto", "fused", "tonic"}
+    executor : {"auto", "fused", "numpy", "tonic"}
         Implementation of the transform; the samples are the same.
     """
 
     build: Build
     located: LocatedSource
     transform: Transform
-    executor: ExecutorName = "auto"
+    executor: ExecutorName | Executor = "auto"
 
     @property
     def plan(self) -> Plan:

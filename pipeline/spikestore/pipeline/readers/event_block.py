@@ -11,6 +11,15 @@ import numpy.typing as npt
 
 from spikestore.store_schemas.errors import RecordingError
 
+FEW_EVENTS = 2_000_000
+"""Number of events below which a set is built without compiled code: NumPy takes half a second for them, and numba a whole
+one to start."""
+
+
+def are_few(n_events: int) -> bool:
+    """Return whether a set with this many events is built faster without compiled code."""
+    return n_events < FEW_EVENTS
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventBlock:

@@ -16,6 +16,9 @@ from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import MissingExtraError, RecordingError, UsageError
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
+Executor = Literal["fused", "numpy", "tonic"]
+"""Code that computes a transform."""
+
 EVENTS_PER_SECOND = {"fused": 25e6, "numpy": 8e6, "tonic": 4e6}
 """Approximate number of events per second that one core reads, bins and stores (``python -m benchmarks.preprocess``; NumPy
 takes half of Tonic's time for a recording). Used only to decide whether to start worker processes."""
@@ -35,9 +38,24 @@ class BlockChain(Protocol):
 
 
 def executor_for(
-    transform: Transform, requested: ExecutorName, *, has_y: bool
-) -> Literal["fused", "numpy", "tonic"]:
+    transform: Transform,
+    requested: ExecutorName | Executor,
+    *,
+    has_y: bool,
+    few_events: bool = False,
+) -> Executor:
     """Return the name of the executor that runs `transform`.
+
+    Parameters
+    ----------
+    transform : Transform
+        The transform.
+    requested : {"auto", "fused", "numpy", "tonic"}
+        The user's request, or an earlier result.
+    has_y : bool
+        Whether events have a ``y``.
+    few_events : bool
+        Whether there are so few events (`event_block.are_few`) that "auto" means NumPy.
 
     Raises
     ------
@@ -50,6 +68,8 @@ def executor_for(
         if importlib.util.find_spec("tonic") is None:
             raise _missing_tonic("tonic")
         return "tonic"
+    if requested == "numpy" or (requested == "auto" and few_events):
+        return "numpy"
     if can_run(transform, has_y=has_y):
         return "fused"
     if requested == "fused":
@@ -60,7 +80,7 @@ def executor_for(
     return "numpy"
 
 
-def block_chain(transform: Transform, requested: ExecutorName, *, has_y: bool) -> BlockChain:
+def block_chain(transform: Transform, requested: ExecutorName | Executor, *, has_y: bool) -> BlockChain:
     """Return `transform` in the form of an object that runs it on blocks of recordings.
 
     Raises

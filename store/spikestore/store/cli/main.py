@@ -16,6 +16,7 @@ they read with ``typer.Option(envvar=…)``.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import inspect
@@ -38,6 +39,8 @@ __all__ = ["main"]
 
 GROUP = "spikestore.commands"
 """Entry point group of the sub-commands."""
+
+_PACKAGE = "spikestore"
 
 _EXTRA_OF_MODULE = {
     "dask": "pipeline",
@@ -74,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    # pydantic would read the metadata of every installed package in search of its plugins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     # Every option before the command is a flag, so the first other word is the command.
     command = next((word for word in arguments if not word.startswith("-")), None)
     with lenient_streams() as stdout:
@@ -132,7 +137,7 @@ def _refuse_empty(arguments: list[str], command: str | None) -> None:
 def _application(command: str | None) -> typer.Typer:
     application = typer.Typer(add_completion=False, rich_markup_mode="rich", help=help_text(_HELP))
     application.callback()(_top_level)
-    for name, entry_point in _entry_points().items():
+    for name, entry_point in _entry_points(command).items():
         function, text = _absent, ""  # the names of other commands suffice for suggestions
         if command in (None, name):
             try:
@@ -181,7 +186,12 @@ def _with_loudness(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _entry_points() -> dict[str, importlib.metadata.EntryPoint]:
+def _entry_points(command: str | None) -> dict[str, importlib.metadata.EntryPoint]:
+    """Return the commands by name: those of this package if `command` is one of them, else those of all packages."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        own = importlib.metadata.distribution(_PACKAGE).entry_points.select(group=GROUP)
+        if command in own.names:
+            return {point.name: point for point in sorted(own)}
     return {point.name: point for point in sorted(importlib.metadata.entry_points(group=GROUP))}
 
 
@@ -191,7 +201,7 @@ def _absent() -> None:
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"spikestore {importlib.metadata.version('spikestore')}")
+        typer.echo(f"spikestore {importlib.metadata.version(_PACKAGE)}")
         raise typer.Exit
 
 
@@ -223,7 +233,7 @@ def _report(error: Exception, command: str | None) -> int:
     # Errors of typer about the arguments: they have no public base class.
     if hasattr(error, "format_message"):
         say(f"spikestore: error: {error.format_message()}")
-        say(f"  see: spikestore {f'{command} ' if command in _entry_points() else ''}--help")
+        say(f"  see: spikestore {f'{command} ' if command in _entry_points(command) else ''}--help")
         return 2
     if (limit := limit_reached(error)) is not None:
         say(f"spikestore: error: {limit}")

@@ -125,17 +125,19 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
     return record
 
 
-def record_of_build(address: Address, plan: Plan, fragment: int, data: bytes) -> Record:
+def record_of_build(address: Address, plan: Plan, plan_hash: str, fragment: int, data: bytes) -> Record:
     """Return the record of a fragment in an unfinished build, possibly of another builder.
+
+    `plan_hash` is the plan's own: it takes milliseconds to compute, and a build has thousands of fragments.
 
     Raises
     ------
     DamagedError
         The record is damaged, belongs to another fragment or plan, or lists other objects than the fragment has.
     """
-    path = address.record(plan.hash[:12], fragment)
+    path = address.record(plan_hash[:12], fragment)
     record = Record.from_bytes(data, path=path)
-    if (record.plan, record.fragment) != (plan.hash, fragment):
+    if (record.plan, record.fragment) != (plan_hash, fragment):
         raise DamagedError(f"{path} belongs to another fragment", objects=(path,))
     if record.samples != len(plan.rows(fragment)) or record.nnz > plan.shard_values:
         raise DamagedError(f"{path} contradicts the plan", objects=(path,))

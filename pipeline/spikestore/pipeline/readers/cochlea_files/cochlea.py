@@ -29,9 +29,9 @@ from spikestore.pipeline.readers.cochlea_files.cochlea_block import CHANNELS, co
 from spikestore.pipeline.readers.cochlea_files.cochlea_layout import DOWNLOAD, EXPECTED, CochleaLayout
 from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, fault_of_system, one_line, open_hdf5
 from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, element_type, read_sequences
-from spikestore.pipeline.readers.cochlea_files.vlen import vlen_lengths
+from spikestore.pipeline.readers.cochlea_files.vlen import stored_lengths, vlen_lengths
 from spikestore.pipeline.readers.cochlea_files.watched_file import WatchedFile
-from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.event_block import EventBlock, are_few
 from spikestore.pipeline.readers.reader import ClosesBehind
 from spikestore.pipeline.readers.recording import Events, Recording
 from spikestore.store_schemas.errors import LayoutError, RecordingError, SpikestoreError
@@ -78,6 +78,7 @@ class CochleaReader(ClosesBehind):
         self._file = open_hdf5(path, expected=EXPECTED, remedy=DOWNLOAD)
         self._watched = WatchedFile(path)
         self._heap: VlenHeap | None = None
+        self._few_events: bool | None = None
         try:
             self._load(limit)
         except SpikestoreError:
@@ -140,12 +141,14 @@ class CochleaReader(ClosesBehind):
 
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
-        if self._heap is None:
-            # Imported here, because importing numba takes half a second, which planning does not need; and outside of the
-            # code that takes errors for damage of the file.
-            from spikestore.pipeline.readers.cochlea_files.heap_kernels import compile_kernels
+        if self._few_events is None:
+            self._few_events = self._has_few_events()
+            if not self._few_events:
+                # Imported here, because importing numba takes half a second, which planning and small sets do not need; and
+                # outside of the code that takes errors for damage of the file.
+                from spikestore.pipeline.readers.cochlea_files.heap_kernels import compile_kernels
 
-            compile_kernels()
+                compile_kernels()
         if not 0 <= start <= stop <= self._count:
             raise IndexError(f"rows {start} to {stop} of {self._count} recordings")
         # If a file was truncated after it was opened, HDF5 silently reads zeros, and some zeros make it read for ever.
@@ -197,6 +200,13 @@ class CochleaReader(ClosesBehind):
             )
         return joined
 
+    def _has_few_events(self) -> bool:
+        try:
+            lengths = stored_lengths(self._units, self._count)
+        except HDF5_ERRORS:
+            return False  # reported by what reads the events
+        return lengths is not None and are_few(int(lengths.sum()))
+
     def _through_h5py(self, start: int, stop: int) -> list[Sequences]:
         """Read sequences of a form that `VlenHeap` does not support. h5py never returns from some damaged collections."""
         return [read_sequences(dataset, start, stop) for dataset in (self._times, self._units)]
@@ -205,7 +215,7 @@ class CochleaReader(ClosesBehind):
         if self._heap is None:
             from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
 
-            self._heap = VlenHeap(self._times, self._units)
+            self._heap = VlenHeap(self._times, self._units, few_events=bool(self._few_events))
         sequences = self._heap.read(start, stop)
         if sequences is not None:
             return sequences

@@ -1,13 +1,6 @@
-"""Compiled loop over the global heap collections of an HDF5 file: it finds objects by number, checks and copies them.
+"""Compiled loop over the global heap collections of an HDF5 file, whose layout and faults `heap_objects` describes.
 
-A collection has this layout (HDF5 file format, "Global Heap"), with little-endian integers: ``GCOL``, version (1 byte), 3
-reserved bytes, size of the collection (8 bytes); then its objects: number (2), references (2), reserved (4), size of the
-data (8), data padded to a multiple of 8. Object 0 is free space, and its size includes its head. Fewer than 16 bytes at the
-end are free space too.
-
-A collection is read to its end, because HDF5 uses the last object with a number. These faults are damage: an object beyond
-the end of the collection; free space of size 0, on which HDF5 2.0 loops for ever; free space in two places; and free space
-whose size is not a multiple of 8. HDF5 itself accepts the first two. No byte outside the window is read.
+It finds objects by number, checks and copies them, as `heap_objects.copy_objects` does.
 """
 
 from __future__ import annotations
@@ -15,23 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spikestore.pipeline.compiled import compiled
-
-DONE, NEED, UNKNOWN, DAMAGED = range(4)
-"""Results of `copy_objects`: all objects are copied; more of the file is needed; another version; damage."""
-
-HEAD = 16
-"""Size of the head of a collection, and of the head of an object, in bytes."""
-
-_SMALLEST = 4096  # HDF5 writes no smaller collection, and refuses one
-NUMBERS = 2**16
-"""Number of possible object numbers, which have 16 bits."""
-
-Bytes = npt.NDArray[np.uint8]
-Integers = npt.NDArray[np.int64]
-
+from spikestore.pipeline.readers.cochlea_files.heap_objects import (
+    DAMAGED,
+    DONE,
+    HEAD,
+    NEED,
+    NUMBERS,
+    SMALLEST,
+    UNKNOWN,
+    Bytes,
+    Integers,
+)
 
 def compile_kernels() -> None:
     """Compile `copy_objects` or load its machine code, so that later errors come from the file and not from compilation."""
@@ -128,7 +117,7 @@ def copy_objects(
             if window[at + 4] != 1:
                 return UNKNOWN, i, 0
             whole = _size(window, at + 8)
-            if whole < _SMALLEST or whole > end - address:
+            if whole < SMALLEST or whole > end - address:
                 return DAMAGED, i, 0
             if whole > len(window) - at:
                 return NEED, i, whole

@@ -4,8 +4,8 @@ The HDF5 library converts each sequence separately, under a lock, and copies it 
 
 1. A dataset stores a 16-byte descriptor for each sequence: its length, the address of a heap collection, and its number in
    the collection. Contiguous descriptors are read from the file, chunked ones through h5py, which knows all chunk indexes.
-2. The collections are read in large windows, in the order of their addresses, each byte once. A compiled loop copies the
-   sequences to their positions, without a lock (`heap_kernels`).
+2. The collections are read in large windows, in the order of their addresses, each byte once. A loop copies the sequences
+   to their positions: compiled and without a lock (`heap_kernels`), or in Python for small sets (`heap_objects`).
 
 Windows are read with ``pread``. A memory map would save one copy, but the process would be killed (SIGBUS) if it touched a
 page after the end of a file that was truncated, or a page that a network file system cannot read; ``pread`` only returns
@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.readers.cochlea_files import heap_kernels as kernels
+from spikestore.pipeline.readers.cochlea_files import heap_objects
 from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS
 from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, element_type, offsets_of
 
@@ -56,15 +56,18 @@ class VlenHeap:
     ----------
     datasets : h5py.Dataset, shape (n,) each
         Variable-length datasets of one file that is open for reading; they can still be read through h5py.
+    few_events : bool
+        Whether the file has so few events that compiled code is not worth loading.
     """
 
-    def __init__(self, *datasets: Any) -> None:
+    def __init__(self, *datasets: Any, few_events: bool = False) -> None:
         self._datasets = datasets
+        self._objects = _plain_or_compiled(few_events)
         file = datasets[0].file
         self._types = [element_type(dataset) for dataset in datasets]
         self._file = _understood(file) if all(map(_is_plain, datasets)) else None
         self._window = np.empty(_WINDOW, np.uint8)
-        self._seen, self._where = np.zeros((2, kernels.NUMBERS), np.int64)
+        self._seen, self._where = np.zeros((2, heap_objects.NUMBERS), np.int64)
 
     def read(self, start: int, stop: int) -> list[Sequences] | None:
         """Read the sequences ``start`` to ``stop - 1`` of each dataset.
@@ -135,11 +138,11 @@ class VlenHeap:
         numbers = descriptors["number"][order].astype(np.int64)
         sizes, targets = sizes[order], targets[order]
         ends = addresses + np.maximum(
-            sizes + 4 * kernels.HEAD, 4096
+            sizes + 4 * heap_objects.HEAD, 4096
         )  # lower bounds of the ends of collections
         window, origin, reached = self._window[:0], 0, 0
         while True:
-            status, reached, need = kernels.copy_objects(
+            status, reached, need = self._objects.copy_objects(
                 window,
                 origin,
                 file.end,
@@ -152,11 +155,11 @@ class VlenHeap:
                 self._seen,
                 self._where,
             )
-            if status == kernels.DAMAGED:
+            if status == heap_objects.DAMAGED:
                 what = f"object {numbers[reached]} of {sizes[reached]} bytes"
                 raise OSError(f"the heap collection at {addresses[reached]} is damaged or has no {what}")
-            if status != kernels.NEED or need > _LARGEST:
-                return bool(status == kernels.DONE)
+            if status != heap_objects.NEED or need > _LARGEST:
+                return bool(status == heap_objects.DONE)
             origin = int(addresses[reached])
             last = np.searchsorted(addresses, origin + _WINDOW) - 1
             count = min(max(need, min(int(ends[last]) - origin, _WINDOW)), file.end - origin)
@@ -164,6 +167,15 @@ class VlenHeap:
             window = buffer[: os.preadv(file.descriptor, [buffer[:count].data], origin)]
             if len(window) < need:
                 raise OSError("the file ends within a heap collection")
+
+
+def _plain_or_compiled(few_events: bool) -> Any:
+    """Return the module whose ``copy_objects`` copies the sequences."""
+    if few_events:
+        return heap_objects
+    from spikestore.pipeline.readers.cochlea_files import heap_kernels
+
+    return heap_kernels
 
 
 def _is_plain(dataset: Any) -> bool:

@@ -34,9 +34,11 @@ def assert_same(found: list[Sequences] | None, expected: list[Sequences]) -> Non
 
 def assert_as_h5py(path: Path, *ranges: tuple[int, int]) -> None:
     with opened(path) as datasets:
-        heap = VlenHeap(*datasets)
+        heaps = [VlenHeap(*datasets), VlenHeap(*datasets, few_events=True)]
         for start, stop in ranges or [(0, len(datasets[0]))]:
-            assert_same(heap.read(start, stop), [read_sequences(one, start, stop) for one in datasets])
+            expected = [read_sequences(one, start, stop) for one in datasets]
+            for heap in heaps:
+                assert_same(heap.read(start, stop), expected)
 
 
 def write_vlen(path: Path, rows: list[int], element: Any = "u2", longest: int = 50, **options: Any) -> Path:

@@ -78,8 +78,8 @@ def test_the_file_is_read_about_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return found
 
     monkeypatch.setattr(os, "preadv", counted)
-    assert_as_h5py(path)
-    assert count < 1.1 * path.stat().st_size
+    assert_as_h5py(path)  # once in compiled code, once in Python
+    assert count < 2 * 1.1 * path.stat().st_size
 
 
 def test_h5py_reads_no_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,9 +70,7 @@ DAMAGES: dict[str, tuple[int | None, int, bytes]] = {
 
 @pytest.mark.parametrize("few_events", [False, True])
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damage_is_an_error(
-    tmp_path: Path, damage: tuple[int | None, int, bytes], few_events: bool
-) -> None:
+def test_damage_is_an_error(tmp_path: Path, damage: tuple[int | None, int, bytes], few_events: bool) -> None:
     path = write_file(tmp_path / "ssc_train.h5", [*draw(9, seed=3)[1:], *draw(9, seed=4)[1:]])
     (first, _), heads = places(path)
     damaged(path, (heads[0] if damage[0] is None else first + 16) + damage[1], damage[2])
@@ -240,9 +238,10 @@ def test_no_byte_outside_the_window_is_asked_for(tmp_path: Path) -> None:
     for length in (0, 1, 15, 16, 17, 4095):
         out = np.full(64, 7, np.uint8)
         arguments = (head, len(whole), one, one * 0 + 1, one * 0 + 8, one * 0, out, 0, *scratch)
-        answer = heap_kernels.copy_objects(whole[head : head + length], *arguments)
-        assert answer == (heap_objects.NEED, 0, 16 if length < 16 else 4096)
-        assert (out == 7).all()
+        for module in (heap_kernels, heap_objects):
+            answer = module.copy_objects(whole[head : head + length], *arguments)
+            assert answer == (heap_objects.NEED, 0, 16 if length < 16 else 4096)
+            assert (out == 7).all()
 
 
 def test_free_space_is_no_object_and_nothing_lies_before_the_window(tmp_path: Path) -> None:
@@ -254,8 +253,9 @@ def test_free_space_is_no_object_and_nothing_lies_before_the_window(tmp_path: Pa
     one, out = np.array([head]), np.zeros(4096, np.uint8)
     arguments = (len(whole), one, one * 0, one * 0 + 4096, one * 0, out, 0, *scratch)
     window = whole[head : head + 4096]
-    assert heap_kernels.copy_objects(window, head, *arguments)[0] == heap_objects.DAMAGED
-    assert heap_kernels.copy_objects(window, head + 8, *arguments) == (heap_objects.NEED, 0, 16)
+    for module in (heap_kernels, heap_objects):
+        assert module.copy_objects(window, head, *arguments)[0] == heap_objects.DAMAGED
+        assert module.copy_objects(window, head + 8, *arguments) == (heap_objects.NEED, 0, 16)
 
 
 def test_no_memory_is_taken_for_more_than_the_file_holds(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from spikestore.pipeline.readers.cochlea_files.heap_objects import (
     Integers,
 )
 
+
 def compile_kernels() -> None:
     """Compile `copy_objects` or load its machine code, so that later errors come from the file and not from compilation."""
     octets, integers = np.zeros(0, np.uint8), np.zeros(0, np.int64)

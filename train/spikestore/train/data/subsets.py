@@ -120,7 +120,7 @@ def hold_out(
 def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.ArrayLike]) -> None:
     """Store a partition of a set's rows under a name, for everybody who opens the store.
 
-    It belongs to the source: sets of the same recordings with other transforms share it. It can't be changed.
+    The partition belongs to the source: sets of the same recordings with other transforms share it. A partition cannot be changed.
 
     Parameters
     ----------

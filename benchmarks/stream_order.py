@@ -13,7 +13,7 @@ def shuffle_quality(bench: Any) -> Row:
     import numpy as np
 
     from spikestore.train.data.epoch_order import EpochSamples
-    from spikestore.train.data.streaming.stream_order import cut_runs, lane_order
+    from spikestore.train.data.streaming.stream_order import cut_spans, lane_order
     from spikestore.train.data.subsets import subset_rows
 
     features = bench.features
@@ -22,11 +22,11 @@ def shuffle_quality(bench: Any) -> Row:
         row.skipped = f"{len(features)} recordings have no correlation of positions"
         return row
     rows = subset_rows(features, None)
-    cut = cut_runs(features, rows, None)
+    cut = cut_spans(features, rows, None)
     places = [
         np.argsort(lane_order(cut, EpochSamples(rows, 0, features.digest), epoch).rows) for epoch in range(21)
     ]
     found = [float(np.corrcoef(a, b)[0, 1]) for a, b in itertools.pairwise(places)]
     row.ratios = found
-    row.ours = {"runs": len(cut.starts), "lanes": cut.lanes, "rows_a_run": cut.run_rows}
+    row.ours = {"runs": len(cut.starts), "lanes": cut.lanes, "rows_a_span": cut.span_rows}
     return row

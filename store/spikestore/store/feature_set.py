@@ -152,15 +152,15 @@ class FeatureSet:
         stop = len(self) if stop is None else stop
         if not 0 <= start < stop <= len(self):
             raise UsageError(f"rows {start} to {stop} are not in a set of {len(self)} samples")
-        size, runs = self.manifest.fragment_samples, []
+        size, parts = self.manifest.fragment_samples, []
         for fragment in range(start // size, (stop - 1) // size + 1):
             base = fragment * size
             first, last = max(start - base, 0), min(stop - base, size)
             block_start = first // BLOCK * BLOCK
             block_stop = min(-(-last // BLOCK) * BLOCK, self.manifest.fragments[fragment].samples)
-            run = self._rows.read(RowRange(fragment, block_start, block_stop))
-            runs.append(run.rows(first - block_start, last - block_start))
-        return concatenate(runs)
+            columns = self._rows.read(RowRange(fragment, block_start, block_stop))
+            parts.append(columns.rows(first - block_start, last - block_start))
+        return concatenate(parts)
 
     def read_narrow(self, start: int, stop: int, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
         """Return rows `start` to `stop` (exclusive) with ``index`` and ``value`` in smaller dtypes.
@@ -215,8 +215,7 @@ class FeatureSet:
         refuse_giant_set(self.manifest)
         reader = self._rows.reader
         if not isinstance(reader, DirectReader):
-            runs = (dict(run.in_order(self.layout)) for run in self.fragments())
-            return np.concatenate([run[name] for run in runs])
+            return np.concatenate([dict(part.in_order(self.layout))[name] for part in self.fragments()])
         parts = []
         for fragment in range(len(self.manifest.fragments)):
             sha256 = {entry.path: entry.sha256 for entry in self.record(fragment).objects}

@@ -84,7 +84,7 @@ def test_each_recording_comes_once_across_stops(
 
 
 def test_names_that_no_order_has(built: dict[int, FeatureSet]) -> None:
-    """Of another kind of shuffling, or of runs that can't be; a name without a fragment's size means the set's own."""
+    """Of another kind of shuffling, or of spans that can't be; a name without a fragment's size means the set's own."""
     rows = subset_rows(built[64], None)
     samples = EpochSamples(rows, 0, built[64].digest)
 

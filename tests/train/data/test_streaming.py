@@ -31,7 +31,7 @@ from spikestore.store_schemas.specs.canonical import canonical_json
 from spikestore.train import Batch, FeatureLoader, pack
 from spikestore.train.data import placement as residences
 from spikestore.train.data.epoch_order import EpochSamples, RankShare
-from spikestore.train.data.streaming.stream_order import covering, cut_runs, lane_order, owned
+from spikestore.train.data.streaming.stream_order import covering, cut_spans, lane_order, owned
 from spikestore.train.data.subsets import subset_rows
 
 
@@ -88,7 +88,7 @@ def test_equal_on_any_threads_and_storage(many: FeatureSet) -> None:
 
 
 def test_the_reader_equals_zarrs(many: FeatureSet) -> None:
-    """Ranged reads and direct decoding give what Zarr gives, for runs of any blocks."""
+    """Ranged reads and direct decoding give what Zarr gives, for spans of any blocks."""
     zarrs = ZarrReader(many.manifest, canonical_json(many.root), many.storage.zarr_store(many.data_path))
     for fragment, start, stop in ((0, 0, 64), (0, 64, 192), (1, 0, 192), (7, 128, 156), (7, 0, 156)):
         first = fragment * 192
@@ -108,8 +108,8 @@ def test_other_codecs_are_read_by_zarr(many: FeatureSet, monkeypatch: pytest.Mon
 def test_order_is_a_pure_function(many: FeatureSet) -> None:
     """Seed and epoch decide; the number of lanes follows from the window and the set."""
     rows = subset_rows(many, None)
-    cut = cut_runs(many, rows, 512)
-    assert (cut.run_rows, cut.lanes, cut.together) == (64, 8, 1)
+    cut = cut_spans(many, rows, 512)
+    assert (cut.span_rows, cut.lanes, cut.together) == (64, 8, 1)
     orders = [
         lane_order(cut, EpochSamples(rows, seed, many.digest), epoch).rows
         for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
@@ -124,16 +124,16 @@ def test_order_is_a_pure_function(many: FeatureSet) -> None:
 
 
 def test_an_epoch_is_drawn_from_a_window(many: FeatureSet) -> None:
-    """No more runs are open at any time than the window says, and positions of two epochs do not correlate."""
+    """No more spans are open at any time than the window says, and positions of two epochs do not correlate."""
     rows = subset_rows(many, None)
-    cut = cut_runs(many, rows, 512)
+    cut = cut_spans(many, rows, 512)
     orders = [lane_order(cut, EpochSamples(rows, 0, many.digest), epoch).rows for epoch in range(100)]
-    runs = covering(cut.starts, orders[0])
-    begins = {run: int(np.flatnonzero(runs == run)[0]) for run in np.unique(runs)}
-    ends = {run: int(np.flatnonzero(runs == run)[-1]) for run in begins}
-    most = max(sum(begins[run] <= at <= ends[run] for run in begins) for at in range(0, len(runs), 7))
+    spans = covering(cut.starts, orders[0])
+    begins = {span: int(np.flatnonzero(spans == span)[0]) for span in np.unique(spans)}
+    ends = {span: int(np.flatnonzero(spans == span)[-1]) for span in begins}
+    most = max(sum(begins[span] <= at <= ends[span] for span in begins) for at in range(0, len(spans), 7))
     assert most <= 2 * cut.lanes
-    # 24 runs are placed anew in each epoch: one correlation spreads by 1/sqrt(24), their mean over 99 by a tenth of it.
+    # 24 spans are placed anew in each epoch: one correlation spreads by 1/sqrt(24), their mean over 99 by a tenth of it.
     places = [np.argsort(order) for order in orders]
     between = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(places)]
     assert abs(np.mean(between)) < 0.08
@@ -141,10 +141,10 @@ def test_an_epoch_is_drawn_from_a_window(many: FeatureSet) -> None:
 
 
 def test_no_rows_come_first_in_every_epoch(many: FeatureSet) -> None:
-    """Also where a lane has one run only, whose halves are read one after the other."""
+    """Also where a lane has one span only, whose halves are read one after the other."""
     rows = subset_rows(many, None)
-    cut = cut_runs(many, rows, 8192)
-    assert (cut.run_rows, cut.lanes, len(cut.starts)) == (128, 16, 16)
+    cut = cut_spans(many, rows, 8192)
+    assert (cut.span_rows, cut.lanes, len(cut.starts)) == (128, 16, 16)
     orders = [lane_order(cut, EpochSamples(rows, 0, many.digest), epoch).rows for epoch in range(50)]
     places = [np.argsort(order) for order in orders]
     between = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(places)]
@@ -152,9 +152,9 @@ def test_no_rows_come_first_in_every_epoch(many: FeatureSet) -> None:
 
 
 def test_an_epoch_begins_early(many: FeatureSet) -> None:
-    """Lanes begin one after the other: the first batch needs few of them, and no run is read twice."""
+    """Lanes begin one after the other: the first batch needs few of them, and no span is read twice."""
     rows = subset_rows(many, None)
-    cut = cut_runs(many, rows, 512)
+    cut = cut_spans(many, rows, 512)
     assert (cut.lanes, cut.together) == (8, 1)
     for epoch in range(20):
         order = lane_order(cut, EpochSamples(rows, 0, many.digest), epoch)
@@ -177,13 +177,13 @@ def test_an_epoch_begins_early(many: FeatureSet) -> None:
 
 
 def test_a_lanes_first_run_is_drawn_by_itself(many: FeatureSet) -> None:
-    """Where a lane shuffles several runs together, an epoch begins when one has been read."""
+    """Where a lane shuffles several spans together, an epoch begins when one has been read."""
     rows = subset_rows(many, None)
-    cut = replace(cut_runs(many, rows, 256), lanes=2, together=3)
+    cut = replace(cut_spans(many, rows, 256), lanes=2, together=3)
     order = lane_order(cut, EpochSamples(rows, 0, many.digest), 0)
     for lane in range(2):
-        runs = covering(cut.starts, order.rows[order.lanes == lane])
-        sizes = [len(set(runs[start : start + 64])) for start in (0, 64, 64 + 32)]
+        spans = covering(cut.starts, order.rows[order.lanes == lane])
+        sizes = [len(set(spans[start : start + 64])) for start in (0, 64, 64 + 32)]
         assert sizes[0] == 1
         assert sizes[1:] == [3, 3]
 

@@ -97,19 +97,19 @@ class SampleColumns:
         return SampleColumns(**stored, extras=extras)
 
 
-def concatenate(parts: Iterable[SampleColumns]) -> SampleColumns:
+def concatenate(samples: Iterable[SampleColumns]) -> SampleColumns:
     """Return several `SampleColumns` as one, in order."""
-    runs = list(parts)
-    if not runs:
+    parts = list(samples)
+    if not parts:
         raise UsageError("no samples to concatenate")
-    if len(runs) == 1:
-        return runs[0]
+    if len(parts) == 1:
+        return parts[0]
     return SampleColumns(
         **{
-            name: np.concatenate([getattr(run, name) for run in runs])
+            name: np.concatenate([getattr(part, name) for part in parts])
             for name in ("index", "value", "nnz", "n_bins", "label")
         },
-        extras={name: np.concatenate([run.extras[name] for run in runs]) for name in runs[0].extras},
+        extras={name: np.concatenate([part.extras[name] for part in parts]) for name in parts[0].extras},
     )
 
 

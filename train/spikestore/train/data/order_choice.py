@@ -12,10 +12,10 @@ from spikestore.store import FeatureSet
 from spikestore.train.data.epoch_order import BatchOrder, EpochSamples, SlicedOrder
 from spikestore.train.data.placement import Chosen
 from spikestore.train.data.streaming.stream_order import (
-    RunCut,
+    SpanCut,
     WindowOrder,
-    cut_runs,
-    named_runs,
+    cut_spans,
+    named_spans,
 )
 
 
@@ -49,7 +49,7 @@ class OrderChoice:
         self._samples = samples
         self._shuffle = shuffle
         self._weights = weights
-        self._window_cut = cut_runs(features, samples.rows, window)
+        self._window_cut = cut_spans(features, samples.rows, window)
 
     def of(self, residence: Chosen) -> BatchOrder:
         """Return the order that a loader with this residence uses."""
@@ -69,8 +69,8 @@ class OrderChoice:
                 return order
         if self._weights is not None or not self._shuffle or not isinstance(name, str):
             return None
-        cut = named_runs(self._set_rows, self._fragment_samples, self._samples.rows, name)
+        cut = named_spans(self._set_rows, self._fragment_samples, self._samples.rows, name)
         return None if cut is None else self._windowed(cut)
 
-    def _windowed(self, cut: RunCut) -> WindowOrder:
+    def _windowed(self, cut: SpanCut) -> WindowOrder:
         return WindowOrder(self._samples, cut, fragment_samples=self._fragment_samples)

@@ -1,7 +1,7 @@
 """Compiled loops over packed samples: one writes dense frames, one copies samples into common columns.
 
 Samples are passed as addresses, so that one call can read from different arrays: those of a whole set in memory, or of
-many runs of a stream. Each address is passed with the number of elements up to the end of its array: no loop reads
+many spans of a stream. Each address is passed with the number of elements up to the end of its array: no loop reads
 beyond that or writes outside its buffer; a sample that would require it is returned. The caller keeps the arrays alive
 during the call. The loops release the GIL; threads divide a batch by samples.
 

@@ -1,16 +1,16 @@
-"""The order of a streamed epoch, as a pure function: runs of rows are shuffled, then samples within a window.
+"""The order of a streamed epoch, as a pure function: spans of rows are shuffled, then samples within a window.
 
-1. The rows are divided into *runs*: consecutive rows in whole blocks of 64 (the unit of checks), all in one fragment.
-2. The runs are shuffled and distributed over *lanes*. There are 64 lanes, or fewer if the set or the window is small.
-3. Each lane is divided into groups of a few runs, and the samples of each group are shuffled. The first group is a single
-   run, so that an epoch can start early.
+1. The rows are divided into *spans*: consecutive rows in whole blocks of 64 (the unit of checks), all in one fragment.
+2. The spans are shuffled and distributed over *lanes*. There are 64 lanes, or fewer if the set or the window is small.
+3. Each lane is divided into groups of a few spans, and the samples of each group are shuffled. The first group is a single
+   span, so that an epoch can start early.
 4. The lanes are merged: each sample gets a position, and samples are sorted by it. In a lane of mean length, sample j has the
    position j + 1/2 + *delay* of the lane; in other lanes positions are scaled, so that all lanes end at the same time.
 
 So each batch except the first and last few has samples of all lanes, and samples are drawn from at most
-*lanes × runs of a group × rows of a run* rows at a time: the window. With the delays, an epoch can start when the first
-runs of a quarter of the lanes have been read, and lanes need their next runs one after another. Each rank owns some lanes, so no rank reads
-the runs of another; the order itself does not depend on ranks.
+*lanes × spans of a group × rows of a span* rows at a time: the window. With the delays, an epoch can start when the first
+spans of a quarter of the lanes have been read, and lanes need their next spans one after another. Each rank owns some lanes, so no rank reads
+the spans of another; the order itself does not depend on ranks.
 """
 
 from __future__ import annotations
@@ -30,42 +30,42 @@ LANES = 64
 WINDOW_SAMPLES = 8192
 WINDOW_BYTES = 256 * 2**20
 """The default window is the smaller of `WINDOW_SAMPLES` and as many samples as `WINDOW_BYTES` hold."""
-_MOST_RUN_ROWS = 8 * BLOCK
-"""Most rows of a run: longer runs read hardly faster and shuffle worse."""
+_MOST_SPAN_ROWS = 8 * BLOCK
+"""Most rows of a span: longer spans read hardly faster and shuffle worse."""
 _GOLDEN = (5**0.5 - 1) / 2
 
 _Int64s = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class RunCut:
-    """Division of a set into runs of rows and lanes of runs; it depends on the set, the subset and the window.
+class SpanCut:
+    """Division of a set into spans of rows and lanes of spans; it depends on the set, the subset and the window.
 
     Attributes
     ----------
-    starts, stops : int64 arrays, shape (runs,)
-        Rows of each run.
-    run_rows : int
-        Rows of the longest run.
+    starts, stops : int64 arrays, shape (spans,)
+        Rows of each span.
+    span_rows : int
+        Rows of the longest span.
     lanes : int
         Number of lanes.
     together : int
-        Runs of a lane that are shuffled together.
+        Spans of a lane that are shuffled together.
     fragment_samples : int
-        Rows of a fragment, whose edges no run crosses.
+        Rows of a fragment, whose edges no span crosses.
     """
 
     starts: _Int64s
     stops: _Int64s
-    run_rows: int
+    span_rows: int
     lanes: int
     together: int
     fragment_samples: int
 
     @property
     def name(self) -> str:
-        """Name of the order; together with the set and the subset it determines the order (see `named_runs`)."""
-        return f"delayed {self.run_rows}x{self.lanes}x{self.together} of {self.fragment_samples}"
+        """Name of the order; together with the set and the subset it determines the order (see `named_spans`)."""
+        return f"delayed {self.span_rows}x{self.lanes}x{self.together} of {self.fragment_samples}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +87,15 @@ def sample_bytes(features: FeatureSet) -> float:
     return packed_bytes(features) / len(features)
 
 
-def cut_runs(features: FeatureSet, rows: _Int64s, window: int | None) -> RunCut:
-    """Return the division of a set into runs of rows and lanes of runs.
+def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCut:
+    """Return the division of a set into spans of rows and lanes of spans.
 
     Parameters
     ----------
     features : FeatureSet
         The set.
     rows : int64 array
-        Rows in use, ascending; runs without any are left out.
+        Rows in use, ascending; spans without any are left out.
     window : int, optional
         Maximum number of samples among which to shuffle, at least one block of 64; by default `WINDOW_SAMPLES`, or as many as
         `WINDOW_BYTES` hold.
@@ -103,17 +103,17 @@ def cut_runs(features: FeatureSet, rows: _Int64s, window: int | None) -> RunCut:
     if window is None:
         window = min(WINDOW_SAMPLES, int(WINDOW_BYTES / sample_bytes(features)))
     window = max(window, BLOCK)
-    run_rows = min(max(window // LANES // BLOCK, 1) * BLOCK, _MOST_RUN_ROWS)
+    span_rows = min(max(window // LANES // BLOCK, 1) * BLOCK, _MOST_SPAN_ROWS)
     size = features.manifest.fragment_samples
-    starts, stops = _used_runs(len(features), rows, run_rows, size)
-    lanes = max(1, min(LANES, window // run_rows, len(starts)))
-    return RunCut(starts, stops, run_rows, lanes, max(1, window // (run_rows * lanes)), size)
+    starts, stops = _used_spans(len(features), rows, span_rows, size)
+    lanes = max(1, min(LANES, window // span_rows, len(starts)))
+    return SpanCut(starts, stops, span_rows, lanes, max(1, window // (span_rows * lanes)), size)
 
 
 _NAME = re.compile(r"delayed (\d{1,9})x(\d{1,9})x(\d{1,9})(?: of (\d{1,9}))?")
 
 
-def named_runs(samples: int, fragment_samples: int, rows: _Int64s, name: str) -> RunCut | None:
+def named_spans(samples: int, fragment_samples: int, rows: _Int64s, name: str) -> SpanCut | None:
     """Return the division that has this name; None if no division can have it.
 
     The set may have fragments of another size now than when the name was made; names of 0.1.0.dev0 have no size and mean
@@ -126,22 +126,22 @@ def named_runs(samples: int, fragment_samples: int, rows: _Int64s, name: str) ->
     rows : int64 array
         Rows in use, ascending.
     name : str
-        A value of `RunCut.name`.
+        A value of `SpanCut.name`.
     """
     numbers = _NAME.fullmatch(name)
     if numbers is None:
         return None
-    run_rows, lanes, together = (int(number) for number in numbers.groups()[:3])
+    span_rows, lanes, together = (int(number) for number in numbers.groups()[:3])
     size = int(numbers[4] or fragment_samples)
-    if not (run_rows and lanes and together and size) or run_rows % BLOCK or size % BLOCK or lanes > LANES:
+    if not (span_rows and lanes and together and size) or span_rows % BLOCK or size % BLOCK or lanes > LANES:
         return None
-    starts, stops = _used_runs(samples, rows, run_rows, size)
-    return RunCut(starts, stops, run_rows, lanes, together, size)
+    starts, stops = _used_spans(samples, rows, span_rows, size)
+    return SpanCut(starts, stops, span_rows, lanes, together, size)
 
 
-def _used_runs(samples: int, rows: _Int64s, run_rows: int, size: int) -> tuple[_Int64s, _Int64s]:
-    """Return start and stop of each run that contains one of `rows`. In a fragment, a run starts every `run_rows` rows."""
-    in_fragment = np.arange(0, size, run_rows)
+def _used_spans(samples: int, rows: _Int64s, span_rows: int, size: int) -> tuple[_Int64s, _Int64s]:
+    """Return start and stop of each span that contains one of `rows`. In a fragment, a span starts every `span_rows` rows."""
+    in_fragment = np.arange(0, size, span_rows)
     fragments = np.arange(-(-samples // size)) * size
     starts = (fragments[:, None] + in_fragment[None, :]).ravel()
     starts = starts[starts < samples]
@@ -150,15 +150,15 @@ def _used_runs(samples: int, rows: _Int64s, run_rows: int, size: int) -> tuple[_
     return starts[used], stops[used]
 
 
-def lane_order(cut: RunCut, samples: EpochSamples, epoch: int) -> LaneOrder:
-    """Return the order of an epoch; `cut` is the result of `cut_runs` for the same rows."""
+def lane_order(cut: SpanCut, samples: EpochSamples, epoch: int) -> LaneOrder:
+    """Return the order of an epoch; `cut` is the result of `cut_spans` for the same rows."""
     rows, seed, digest = samples.rows, samples.seed, samples.digest
-    runs = len(cut.starts)
-    turn = np.empty(runs, np.int64)
-    turn[epoch_order(runs, seed=seed, epoch=epoch, digest=f"runs:{digest}")] = np.arange(runs)
-    run_of_row = covering(cut.starts, rows)
-    lane, run_in_lane = (turn % cut.lanes)[run_of_row], (turn // cut.lanes)[run_of_row]
-    group = (run_in_lane + cut.together - 1) // cut.together
+    spans = len(cut.starts)
+    turn = np.empty(spans, np.int64)
+    turn[epoch_order(spans, seed=seed, epoch=epoch, digest=f"runs:{digest}")] = np.arange(spans)
+    span_of_row = covering(cut.starts, rows)
+    lane, span_in_lane = (turn % cut.lanes)[span_of_row], (turn // cut.lanes)[span_of_row]
+    group = (span_in_lane + cut.together - 1) // cut.together
     keys = random_keys(rows, f"window:{digest}:{seed}:{epoch}")
     by_lane = np.lexsort((keys, group, lane))
     sizes = np.bincount(lane, minlength=cut.lanes)
@@ -170,14 +170,14 @@ def lane_order(cut: RunCut, samples: EpochSamples, epoch: int) -> LaneOrder:
     return LaneOrder(rows[merged], lane[merged])
 
 
-def _delays(cut: RunCut, mean: float) -> npt.NDArray[np.float64]:
+def _delays(cut: SpanCut, mean: float) -> npt.NDArray[np.float64]:
     """Return the delay of each lane in samples, shape (lanes,); delays are spread evenly over the lanes of each rank."""
     turns = np.arange(cut.lanes) * _GOLDEN % 1  # any part of this sequence is spread about evenly
-    return np.asarray(turns * min(cut.run_rows / 2, mean / 4), np.float64)
+    return np.asarray(turns * min(cut.span_rows / 2, mean / 4), np.float64)
 
 
 def covering(starts: _Int64s, rows: _Int64s) -> _Int64s:
-    """Return the number of the run that contains each row; `starts` has the ascending starts of the runs."""
+    """Return the number of the span that contains each row; `starts` has the ascending starts of the spans."""
     return np.searchsorted(starts, rows, side="right") - 1
 
 
@@ -188,19 +188,19 @@ def owned(lanes: _Int64s, count: int, share: RankShare) -> npt.NDArray[np.bool_]
 
 
 class WindowOrder:
-    """Order that shuffles runs, then samples within a window; each rank owns some lanes.
+    """Order that shuffles spans, then samples within a window; each rank owns some lanes.
 
     Parameters
     ----------
     samples : EpochSamples
         Rows in use, and the seed.
-    cut : RunCut
+    cut : SpanCut
         Division of the same rows.
     fragment_samples : int
-        Rows of a fragment of the set. If the cut is for fragments of another size, its runs can't be read one by one.
+        Rows of a fragment of the set. If the cut is for fragments of another size, its spans can't be read one by one.
     """
 
-    def __init__(self, samples: EpochSamples, cut: RunCut, *, fragment_samples: int) -> None:
+    def __init__(self, samples: EpochSamples, cut: SpanCut, *, fragment_samples: int) -> None:
         self.name = cut.name
         self.cut = cut
         self.scattered = cut.fragment_samples != fragment_samples

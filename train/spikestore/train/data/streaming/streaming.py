@@ -1,4 +1,4 @@
-"""A batch source in limited memory: threads read runs of rows before they are needed; used runs are dropped."""
+"""A batch source in limited memory: threads read spans of rows before they are needed; used spans are dropped."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from spikestore.train.data.frames.sample_pointers import SamplePointers
 from spikestore.train.data.packed import narrow_dtypes
 from spikestore.train.data.placement import set_label
 from spikestore.train.data.streaming.stream_order import (
-    RunCut,
+    SpanCut,
     WindowOrder,
     covering,
-    cut_runs,
+    cut_spans,
     owned,
     sample_bytes,
 )
@@ -84,7 +84,7 @@ class Stream:
         self._threads = threads
         self._dtypes = narrow_dtypes(features)
         self.waiting = 0 if isinstance(features.storage, FolderStorage) else _WAITING
-        self._blocks = cut_runs(features, rows, 8 * BLOCK)
+        self._blocks = cut_spans(features, rows, 8 * BLOCK)
         self._shuffle = isinstance(order, WindowOrder)
         self._cut = order.cut if isinstance(order, WindowOrder) else self._blocks
         if self._shuffle and self._cut.lanes < share.ranks:
@@ -94,7 +94,7 @@ class Stream:
                 f"{'larger' if window_is_short else 'smaller'} window, fewer ranks, or residence='host'"
             )
         self.samples = len(rows)
-        among = self._cut.lanes * self._cut.together * self._cut.run_rows
+        among = self._cut.lanes * self._cut.together * self._cut.span_rows
         self.window_samples = min(among, len(rows)) if self._shuffle else 1
         self.window_bytes = int(self.window_samples * sample_bytes(features))
         logger.info(
@@ -116,7 +116,7 @@ class Stream:
     def nbytes(self) -> int:
         """Expected maximum of the bytes in memory: the current window, and the next one that is being read."""
         lanes = self._cut.lanes if self._shuffle else 2 * self._threads
-        held = min(2 * lanes * self._cut.together * self._cut.run_rows, self.samples)
+        held = min(2 * lanes * self._cut.together * self._cut.span_rows, self.samples)
         return int(held * sample_bytes(self._features))
 
     def batches(
@@ -127,12 +127,12 @@ class Stream:
         Raises
         ------
         DamagedError, StoreError
-            A run could not be read; raised as soon as the read has failed.
+            A span could not be read; raised as soon as the read has failed.
         """
         rows, edges = order.batches(epoch, first, batch_size, self._share)
         reads = self._reads(order, rows, edges)
-        in_flight = max(2 * (self._threads + self.waiting), 2 * batch_size // self._cut.run_rows)
-        held = _HeldRuns(self, reads, pool, in_flight)
+        in_flight = max(2 * (self._threads + self.waiting), 2 * batch_size // self._cut.span_rows)
+        held = _HeldSpans(self, reads, pool, in_flight)
         try:
             for start, stop in itertools.pairwise(edges):
                 yield held.take(rows[start:stop], reads.of_sample[start:stop])
@@ -140,7 +140,7 @@ class Stream:
             held.close()
 
     def _reads(self, order: BatchOrder, rows: _Int64s, edges: _Int64s) -> _Reads:
-        cut: RunCut = self._blocks
+        cut: SpanCut = self._blocks
         if not order.scattered:
             ahead = 2 * self._threads
             if isinstance(order, WindowOrder):
@@ -168,45 +168,45 @@ class Stream:
         return self._features.layout.sites
 
     def read(self, start: int, stop: int) -> NarrowRows:
-        """Return the run of rows `start` to `stop`, read and checked."""
+        """Return the span of rows `start` to `stop`, read and checked."""
         return self._features.read_narrow(start, stop, self._dtypes)
 
 
-class _HeldRuns:
-    """The runs that are in memory or being read, and the addresses of their samples."""
+class _HeldSpans:
+    """The spans that are in memory or being read, and the addresses of their samples."""
 
     def __init__(self, stream: Stream, reads: _Reads, pool: Executor, in_flight: int) -> None:
         self._stream = stream
         self._starts, self._stops = reads.starts, reads.stops
         self._ahead = reads.ahead
-        self._run_rows = int((reads.stops - reads.starts).max(initial=0))
-        runs = reads.of_sample
+        self._span_rows = int((reads.stops - reads.starts).max(initial=0))
+        spans = reads.of_sample
         self._pool = pool
         self._in_flight = in_flight
-        numbers, first, counts = np.unique(runs, return_index=True, return_counts=True)
+        numbers, first, counts = np.unique(spans, return_index=True, return_counts=True)
         self._wanted = deque(numbers[np.argsort(first)].tolist())
         self._left = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
         self._coming: dict[int, Future[NarrowRows]] = {}
-        self._runs: dict[int, NarrowRows] = {}
+        self._spans: dict[int, NarrowRows] = {}
         self._unused: set[int] = set()
-        self._slot_of = np.full(int(runs.max(initial=-1)) + 1, -1, np.int64)
+        self._slot_of = np.full(int(spans.max(initial=-1)) + 1, -1, np.int64)
         self._free: list[int] = []
         # For each sample of a slot: address of index, of value, non-zeros, bins, label, elements to the end of the arrays.
-        self._where = np.zeros((6, 0, self._run_rows), np.int64)
+        self._where = np.zeros((6, 0, self._span_rows), np.int64)
 
-    def take(self, rows: _Int64s, runs: _Int64s) -> SamplePointers:
-        """Wait for the runs of these samples and return pointers to the samples; drop runs that are no longer needed."""
+    def take(self, rows: _Int64s, spans: _Int64s) -> SamplePointers:
+        """Wait for the spans of these samples and return pointers to the samples; drop spans that are no longer needed."""
         self._drop_used()
         self._read_ahead()
-        needed, counts = np.unique(runs, return_counts=True)
-        for run in needed.tolist():
-            if run not in self._runs:
-                self._arrive(run)
-        for run, count in zip(needed.tolist(), counts.tolist(), strict=True):
-            self._left[run] -= count
-            self._unused.discard(run)
-        within = rows - self._starts[runs]
-        index_at, value_at, nnz, lengths, labels, room = self._where[:, self._slot_of[runs], within]
+        needed, counts = np.unique(spans, return_counts=True)
+        for span in needed.tolist():
+            if span not in self._spans:
+                self._arrive(span)
+        for span, count in zip(needed.tolist(), counts.tolist(), strict=True):
+            self._left[span] -= count
+            self._unused.discard(span)
+        within = rows - self._starts[spans]
+        index_at, value_at, nnz, lengths, labels, room = self._where[:, self._slot_of[spans], within]
         return SamplePointers(
             index_at=index_at,
             value_at=value_at,
@@ -217,7 +217,7 @@ class _HeldRuns:
             room=room,
             like=self._stream.like,
             sites=self._stream.sites,
-            owners=tuple(self._runs[run] for run in needed.tolist()),
+            owners=tuple(self._spans[span] for span in needed.tolist()),
         )
 
     def close(self) -> None:
@@ -226,14 +226,14 @@ class _HeldRuns:
             future.cancel()
 
     def _drop_used(self) -> None:
-        for run in [run for run in self._runs if not self._left[run]]:
-            del self._runs[run]
-            self._free.append(int(self._slot_of[run]))
+        for span in [span for span in self._spans if not self._left[span]]:
+            del self._spans[span]
+            self._free.append(int(self._slot_of[span]))
 
     def _read_ahead(self) -> None:
         """Collect finished reads, re-raise their errors, submit new ones."""
-        for run in [run for run, future in self._coming.items() if future.done()]:
-            self._store(run, self._coming.pop(run).result())
+        for span in [span for span, future in self._coming.items() if future.done()]:
+            self._store(span, self._coming.pop(span).result())
         while (
             self._wanted
             and len(self._coming) < self._in_flight
@@ -241,24 +241,24 @@ class _HeldRuns:
         ):
             self._start(self._wanted.popleft())
 
-    def _arrive(self, run: int) -> None:
-        """Wait until a run is in memory."""
-        while run not in self._runs:
-            if run not in self._coming:  # runs before it in the queue fill the limit
-                self._wanted.remove(run)
-                self._start(run)
+    def _arrive(self, span: int) -> None:
+        """Wait until a span is in memory."""
+        while span not in self._spans:
+            if span not in self._coming:  # spans before it in the queue fill the limit
+                self._wanted.remove(span)
+                self._start(span)
             wait(self._coming.values(), return_when=FIRST_COMPLETED)
             self._read_ahead()
 
-    def _start(self, run: int) -> None:
-        start, stop = int(self._starts[run]), int(self._stops[run])
-        self._coming[run] = self._pool.submit(self._stream.read, start, stop)
+    def _start(self, span: int) -> None:
+        start, stop = int(self._starts[span]), int(self._stops[span])
+        self._coming[span] = self._pool.submit(self._stream.read, start, stop)
 
-    def _store(self, run: int, columns: NarrowRows) -> None:
+    def _store(self, span: int, columns: NarrowRows) -> None:
         if not self._free:
             slots = self._where.shape[1]
             self._free = list(range(slots, 2 * slots + 8))
-            more = np.zeros((6, len(self._free), self._run_rows), np.int64)
+            more = np.zeros((6, len(self._free), self._span_rows), np.int64)
             self._where = np.concatenate([self._where, more], axis=1)
         slot = self._free.pop()
         index, value, starts = columns.index, columns.value, columns.offsets[:-1]
@@ -268,6 +268,6 @@ class _HeldRuns:
         pointers[2] = np.diff(columns.offsets)
         pointers[3], pointers[4] = columns.n_bins, columns.label
         pointers[5] = len(index) - starts
-        self._slot_of[run] = slot
-        self._runs[run] = columns
-        self._unused.add(run)
+        self._slot_of[span] = slot
+        self._spans[span] = columns
+        self._unused.add(span)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,10 @@ settings.load_profile(PROFILE)
 # command that a test starts.
 for _name in [name for name in os.environ if name.startswith("SPIKESTORE_")]:
     del os.environ[_name]
+
+# Otherwise all processes that tests start compile our modules again, and pytest rewrites all tests in every run.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Shells start background jobs with SIGINT ignored, which commands that tests start would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -13,8 +13,11 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 _USUAL, _FEWEST, _NIGHTLY = 100, 5, 1000
 
 
-def examples(count: int = _USUAL) -> int:
-    """Return how many examples to draw in this profile, of a test that draws `count` in CI."""
+def examples(count: int = _USUAL, *, by_hand: int | None = None) -> int:
+    """Return how many examples to draw in this profile, of a test that draws `count` in CI, and `by_hand` in a run by hand.
+
+    A number `by_hand` is for tests in which most examples compile another kernel, for a second each.
+    """
     if PROFILE == "default":
-        return min(count, max(_FEWEST, count // 4))
+        return min(count, max(_FEWEST, count // 4)) if by_hand is None else by_hand
     return max(count, _NIGHTLY) if PROFILE == "nightly" else count

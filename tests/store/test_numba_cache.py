@@ -59,7 +59,12 @@ def run(probe: Path, *, first: str = "") -> tuple[list[int], str]:
     """Call the compiled functions in a process of its own; return results and number of cache hits, and stderr."""
     done = subprocess.run(
         [sys.executable, "-c", RUN.format(first=first, folder=str(probe.parent))],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(probe.parents[1] / "cache")},
+        # Bytecode of a source that is written twice within a second is taken for current.
+        env={
+            **os.environ,
+            "NUMBA_CACHE_DIR": str(probe.parents[1] / "cache"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         capture_output=True,
         text=True,
         check=True,

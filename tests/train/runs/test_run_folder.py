@@ -139,6 +139,28 @@ def test_what_cannot_be_written_is_told_first(store_folder: Path, tmp_path: Path
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EACCES, ": change its permissions, or pass another --folder"),
+        (errno.EROFS, " file system): pass another --folder"),
+        (errno.ENOSPC, ": free disk space, or pass another --folder"),
+    ],
+)
+def test_advice_fits_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    """Permissions change nothing on a file system that is read-only."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(StoreError) as caught:
+        refuse_unwritable(tmp_path / "run")
+    assert str(caught.value).endswith(advice)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
 def test_the_folder_of_another_user(tmp_path: Path) -> None:
     """Its scalars alone can be out of reach, where somebody else began the run in a shared folder."""

@@ -54,15 +54,21 @@ def refuse_unwritable(folder: Path) -> None:
             path.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"\0")  # not empty: on a full disk an empty file can still be created
         except OSError as error:
-            kind, advice = (
-                (StorageFullError, "free disk space, or pass another --folder")
-                if error.errno in _FULL
-                else (StoreError, "change its permissions, or pass another --folder")
-            )
-            raise kind(f"can't write to {path} ({error.strerror}): {advice}", path=str(path)) from error
+            kind = StorageFullError if error.errno in _FULL else StoreError
+            raise kind(
+                f"can't write to {path} ({error.strerror}): {_advice(error)}pass another --folder",
+                path=str(path),
+            ) from error
         finally:
             with contextlib.suppress(OSError):
                 probe.unlink(missing_ok=True)
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in _FULL:
+        return "free disk space, or "
+    # Permissions change nothing on a file system that is read-only, or for a name that is too long.
+    return "change its permissions, or " if error.errno in {errno.EACCES, errno.EPERM} else ""
 
 
 @contextmanager

@@ -205,7 +205,7 @@ def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) ->
 
 
 def test_memory_is_bounded(many: FeatureSet) -> None:
-    """Runs are let go when their samples have been drawn."""
+    """Spans are let go when their samples have been drawn."""
     loader = FeatureLoader(many, 16, "stream", shuffle=True, window=512, threads=1)
     most = 0
     for number, _ in enumerate(loader):
@@ -217,7 +217,7 @@ def test_memory_is_bounded(many: FeatureSet) -> None:
     # A window that is drawn from, one that is ahead, and what is on its way.
     assert 8 <= most <= 8 + 8 + 4
     gc.collect()
-    assert not [one for one in gc.get_objects() if type(one).__name__ == "Run"]
+    assert not [one for one in gc.get_objects() if type(one) is NarrowRows]
 
 
 @pytest.mark.parametrize("column", ["index", "nnz", "check"])

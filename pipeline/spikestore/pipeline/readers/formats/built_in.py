@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from typing import Any
 
 import numpy.typing as npt
@@ -29,7 +30,7 @@ def _npz(content: bytes) -> RawEvents:
             arrays: dict[str, npt.NDArray[Any]] = {
                 name.removesuffix(".npy"): npy.read_array(archive.read(name)) for name in archive.namelist()
             }
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"the file is not an .npz archive, or is damaged ({error})") from None
     if len(arrays) == 1:
         (array,) = arrays.values()

@@ -55,8 +55,7 @@ class CIFAR10DVSReader(FilePerRecording):
 def _columns(content: bytes) -> FourColumns:
     events = read_aedat4(content)
     assert isinstance(events, Mapping)  # noqa: S101 - for type checkers
-    t, x, y = events["t"], events["x"], events["y"]
-    p = events["on"] if "on" in events else events["p"]
+    t, x, y, p = (events[field] for field in ("t", "x", "y", "p"))
     refuse(t > 2**62, "t", t, "µs is beyond 62 bits")
     refuse_outside("x", x, CIFAR10DVSReader.sensor_size[0])
     refuse_outside("y", y, CIFAR10DVSReader.sensor_size[1])

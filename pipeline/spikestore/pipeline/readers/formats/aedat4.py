@@ -1,14 +1,73 @@
-"""iniVation's ``.aedat4`` files, read by the library aedat."""
+"""Function that reads iniVation's ``.aedat4`` files with the library aedat, in a process of its own.
+
+Some damaged files end the process that decodes them: such a file is reported, and the next one gets a new process.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import os
+import subprocess
+import sys
 import tempfile
+import threading
+import weakref
 from pathlib import Path
 
-import numpy as np
-
 from spikestore.pipeline.readers.formats.format import RawEvents, columns_of
+from spikestore.pipeline.readers.formats.npy import read_array
 from spikestore.store_schemas.errors import MissingExtraError
+
+_PROGRAM = Path(__file__).with_name("aedat4_process.py")
+
+
+class _Decoder:
+    """A process that decodes files; see `spikestore.pipeline.readers.formats.aedat4_process`."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", str(_PROGRAM)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.close = weakref.finalize(self, _end, self._process)  # also when Python ends
+
+    def decode(self, path: Path) -> RawEvents:
+        """Return the events of a file; raise ValueError with what is wrong with it, `_EndedError` if the process ended."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise _EndedError
+        try:
+            stdin.write(os.fsencode(path).hex().encode() + b"\n")
+            stdin.flush()
+            kind, _, rest = stdout.readline().decode("utf-8", "replace").strip().partition(" ")
+            data = stdout.read(int(rest)) if kind == "events" else b""
+        except OSError:
+            raise _EndedError from None
+        if kind == "error":
+            raise ValueError(f"the file is not in the format AEDAT 4, or is damaged ({rest})")
+        if kind != "events" or len(data) != int(rest):
+            raise _EndedError
+        return columns_of(read_array(data))
+
+
+class _EndedError(Exception):
+    """The process ended."""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    process.kill()
+    process.wait()
+
+
+_of_thread = threading.local()
 
 
 def read_aedat4(content: bytes) -> RawEvents:
@@ -21,33 +80,19 @@ def read_aedat4(content: bytes) -> RawEvents:
     ValueError
         The file is not in this format, is damaged, or has no stream of events.
     """
-    try:
-        import aedat
-    except ImportError:
-        raise MissingExtraError(
-            ".aedat4 files need the library aedat: pip install 'spikestore[formats]'"
-        ) from None
+    if importlib.util.find_spec("aedat") is None:
+        raise MissingExtraError(".aedat4 files need the library aedat: pip install 'spikestore[formats]'")
     if not content:
         raise ValueError("the file is empty")
+    if not hasattr(_of_thread, "decoder"):
+        _of_thread.decoder = _Decoder()
+    decoder: _Decoder = _of_thread.decoder
     with tempfile.TemporaryDirectory(prefix="spikestore-") as folder:  # the library reads paths only
         path = Path(folder) / "recording.aedat4"
         path.write_bytes(content)
         try:
-            decoder = aedat.Decoder(str(path))
-            streams = [
-                number for number, stream in decoder.id_to_stream().items() if stream["type"] == "events"
-            ]
-            if not streams:
-                raise ValueError("the file has no stream of events")
-            packets = [packet["events"] for packet in decoder if packet["stream_id"] == min(streams)]
-        except ValueError:
-            raise
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
-                raise
-            # The library raises bare exceptions, and panics of Rust, which are no Exception.
-            why = " ".join(str(error).split())[:200].replace(str(path), "the file")
-            raise ValueError(f"the file is not in the format AEDAT 4, or is damaged ({why})") from None
-    if not packets:
-        return {name: np.empty(0, np.int64) for name in ("t", "x", "y", "p")}
-    return columns_of(np.concatenate(packets))
+            return decoder.decode(path)
+        except _EndedError:
+            del _of_thread.decoder
+            decoder.close()
+            raise ValueError("the file is damaged: the library aedat ended while it decoded it") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from spikestore.store import FeatureSet
+from spikestore.store import FeatureSet, Store
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import FeatureDataset, FeatureLoader, TimeShift
 from spikestore.train.data import placement as residences
+
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 @pytest.mark.parametrize("residence", ["auto", "host", "device", "stream"])
@@ -37,6 +40,20 @@ def test_every_residence_gives_the_samples_of_the_data_set(
         seen += samples.tolist()
     assert sorted(seen) == dataset.rows.tolist()
     assert (seen == dataset.rows.tolist()) is not shuffle
+
+
+@pytest.mark.parametrize("residence", ["host", "device", "stream"])
+@pytest.mark.parametrize("name", ["store_65536", "store_continued"])
+def test_inner_chunks_and_what_stands_behind_the_values_change_nothing(
+    name: str, residence: residences.Residence
+) -> None:
+    """Every batch is that of the golden store with inner chunks of 262,144 values."""
+    loaders = [
+        FeatureLoader(Store(GOLDEN / folder)["golden:test"], 16, residence) for folder in ("store", name)
+    ]
+    for former, now in zip(*loaders, strict=True):
+        assert torch.equal(former.frames, now.frames)
+        assert torch.equal(former.samples, now.samples)
 
 
 def test_order_depends_on_seed_and_epoch_only(features: FeatureSet) -> None:

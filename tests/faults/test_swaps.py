@@ -94,6 +94,8 @@ def assert_true_or_refused(root: Path, truth: Frames, what: str) -> int:
             samples = use(Store(root)[f"{NAME}:train"])
         except SpikestoreError:
             refused += 1
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:
             raise AssertionError(f"{what}: {name} ends in {error!r}") from error
         else:

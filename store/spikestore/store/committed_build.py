@@ -93,7 +93,11 @@ class CommittedBuild:
         path = f"{self.data_path} (fragment {fragment})"
         if objects:
             named = ", ".join(f"{path} ({problem})" for path, problem in objects.items())
-            return DamagedError(f"the store {self.storage.url} is damaged: {named}", objects=tuple(objects))
+            return DamagedError(
+                f"the store {self.storage.url} is damaged: {named}. To restore this, run spikestore repair (--help "
+                "shows from where)",
+                objects=tuple(objects),
+            )
         if isinstance(error, DamagedError):
             return DamagedError(f"{path} is damaged: {error}", objects=(path,))
         return StoreError(f"cannot read {path}, though its objects are intact: {error}", path=path)

@@ -159,6 +159,26 @@ def test_rows_from_the_recordings() -> None:
     assert contents(storage) == whole
 
 
+def test_reasons_in_other_words() -> None:
+    """The manifest has the reasons of skipped rows, so a version that words them differently repairs the record too."""
+    storage = memory_storage()
+    features = SMALL.build(storage)
+    whole = contents(storage)
+    number = SMALL.skipped[0] // features.manifest.fragment_samples
+    for path in whole:
+        if path.endswith((f"/c/{number}", f"records/{number:05d}.json")):
+            damaged(storage, path, "delete")
+
+    def rows(plan: Plan, fragment: int) -> FragmentRows:
+        made = truth()(plan, fragment)
+        return made._replace(
+            skipped=tuple(row.model_copy(update={"reason": "other"}) for row in made.skipped)
+        )
+
+    assert repair(features, rows=rows).left == ()
+    assert contents(storage) == whole
+
+
 def test_other_rows_are_refused() -> None:
     """Recordings that give other values than were committed are an error, and nothing of them is stored."""
     storage = memory_storage()

@@ -5,61 +5,45 @@ Events are those of `tonic.datasets.CIFAR10DVS`. Rows are in the order of the so
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from spikestore.pipeline.readers.dataset import Dataset, TonicClass
-from spikestore.pipeline.readers.event_files.file_per_recording import (
-    Decoded,
-    FilePerRecording,
-    decode_each,
-    misplaced,
-)
+from spikestore.pipeline.readers.event_files.file_per_recording import DecodedAlone, class_of_folder
 from spikestore.pipeline.readers.formats.aedat4 import read_aedat4
 from spikestore.pipeline.readers.formats.events import FourColumns, refuse, refuse_outside
 from spikestore.pipeline.readers.split_files import FileTree
 
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_BYTES = 8
-"""Rough size of an event in a compressed file."""
 
 
-class CIFAR10DVSReader(FilePerRecording):
+class CIFAR10DVSReader(DecodedAlone):
     """The recordings of CIFAR10-DVS, in the order of their relative names."""
 
     name = "cifar10dvs-aedat4"
     version = 1
     sensor_size = (128, 128, 2)
     event = np.dtype([("t", np.int64), ("x", np.uint16), ("y", np.uint16), ("p", np.bool_)])
+    event_bytes = 8
     classes = _CLASSES
 
     @staticmethod
     def label_of(name: str) -> int:
         """Return the position of a file's folder among the class names."""
-        parts = name.split("/")
-        if len(parts) < 2 or parts[-2] not in _CLASSES:
-            raise misplaced(name, "a file in a folder with the name of a class, such as airplane/0.aedat4")
-        return _CLASSES.index(parts[-2])
+        expected = "a file in a folder with the name of a class, such as airplane/0.aedat4"
+        return class_of_folder(name, _CLASSES, expected)
 
-    def n_events(self) -> npt.NDArray[np.int64]:
-        """Return an estimate of the number of events of each recording from its file's size."""
-        return np.array([file.size // _BYTES for file in self.files], np.int64)
-
-    def decode(self, contents: Sequence[bytes]) -> Decoded:
-        """Return the events of the given files."""
-        return decode_each(contents, _columns, self.event)
-
-
-def _columns(content: bytes) -> FourColumns:
-    events = read_aedat4(content)
-    assert isinstance(events, Mapping)  # noqa: S101 - for type checkers
-    t, x, y, p = (events[field] for field in ("t", "x", "y", "p"))
-    refuse(t > 2**62, "t", t, "µs is beyond 62 bits")
-    refuse_outside("x", x, CIFAR10DVSReader.sensor_size[0])
-    refuse_outside("y", y, CIFAR10DVSReader.sensor_size[1])
-    return t.astype(np.int64), x.astype(np.uint16), y.astype(np.uint16), p.astype(np.bool_)
+    @staticmethod
+    def columns(content: bytes) -> FourColumns:
+        """Return the events of one file; raise ValueError with the problem."""
+        events = read_aedat4(content)
+        assert isinstance(events, Mapping)  # noqa: S101 - for type checkers
+        t, x, y, p = (events[field] for field in ("t", "x", "y", "p"))
+        refuse(t > 2**62, "t", t, "µs is beyond 62 bits")
+        refuse_outside("x", x, CIFAR10DVSReader.sensor_size[0])
+        refuse_outside("y", y, CIFAR10DVSReader.sensor_size[1])
+        return t.astype(np.int64), x.astype(np.uint16), y.astype(np.uint16), p.astype(np.bool_)
 
 
 CIFAR10DVS = Dataset(

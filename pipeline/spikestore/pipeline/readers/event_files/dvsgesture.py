@@ -21,12 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.dataset import Dataset, TonicClass
-from spikestore.pipeline.readers.event_files.file_per_recording import (
-    Decoded,
-    FilePerRecording,
-    decode_each,
-    misplaced,
-)
+from spikestore.pipeline.readers.event_files.file_per_recording import DecodedAlone, misplaced
 from spikestore.pipeline.readers.formats import npy
 from spikestore.pipeline.readers.formats.events import FourColumns, refuse, refuse_outside, refuse_polarities
 from spikestore.pipeline.readers.split_files import FileTree
@@ -41,7 +36,7 @@ _TOO_LATE = 2.0**63
 _NAME = re.compile(r"[^/]+/user(?P<user>[0-9]{1,9})_[^/]*/(?:[^/]+/)*(?P<label>[0-9]+)\.npy")
 
 
-class DVSGestureReader(FilePerRecording):
+class DVSGestureReader(DecodedAlone):
     """Reader of one split of DVSGesture, sorted by file; it has the column ``user`` on request."""
 
     name = "dvsgesture-npy"
@@ -83,9 +78,16 @@ class DVSGestureReader(FilePerRecording):
                 continue  # reading the file reports the error
         return counts
 
-    def decode(self, contents: Sequence[bytes]) -> Decoded:
-        """Return the events of some files."""
-        return decode_each(contents, _columns, self.event)
+    @staticmethod
+    def columns(content: bytes) -> FourColumns:
+        """Return the events of one file; raise ValueError with the problem."""
+        _header(content, len(content))
+        x, y, p, t = npy.read_array(content).T
+        refuse_polarities(p)
+        microseconds = _microseconds(t)
+        refuse_outside("x", x, _PIXELS)
+        refuse_outside("y", y, _PIXELS)
+        return microseconds, x.astype(np.int16), y.astype(np.int16), p.astype(np.bool_)
 
 
 def _header(content: bytes, size: int) -> npy.NpyHeader:
@@ -100,17 +102,6 @@ def _header(content: bytes, size: int) -> npy.NpyHeader:
         raise ValueError(f"the array holds {dtype}, should hold integers, float32 or float64")
     header.refuse_other_size(size)
     return header
-
-
-def _columns(content: bytes) -> FourColumns:
-    """Return the events of one file; raise ValueError with the problem."""
-    _header(content, len(content))
-    x, y, p, t = npy.read_array(content).T
-    refuse_polarities(p)
-    microseconds = _microseconds(t)
-    refuse_outside("x", x, _PIXELS)
-    refuse_outside("y", y, _PIXELS)
-    return microseconds, x.astype(np.int16), y.astype(np.int16), p.astype(np.bool_)
 
 
 def _microseconds(times: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

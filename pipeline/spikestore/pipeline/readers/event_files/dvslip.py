@@ -6,21 +6,13 @@ file names; the order of `tonic.datasets.DVSLip` is that of the file system.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import numpy.typing as npt
 
 from spikestore.pipeline.readers.dataset import Dataset, TonicClass
 from spikestore.pipeline.readers.event_files.dvsgesture import EVENT
-from spikestore.pipeline.readers.event_files.file_per_recording import (
-    Decoded,
-    FilePerRecording,
-    decode_each,
-    misplaced,
-)
+from spikestore.pipeline.readers.event_files.file_per_recording import DecodedAlone, class_of_folder
 from spikestore.pipeline.readers.formats import npy
-from spikestore.pipeline.readers.formats.events import FourColumns, refuse, refuse_outside, refuse_polarities
+from spikestore.pipeline.readers.formats.events import FourColumns, refuse_odd_events
 from spikestore.pipeline.readers.split_files import FileTree
 
 _WORDS = (
@@ -36,53 +28,37 @@ _WORDS = (
     "taken", "taking", "terms", "these", "thing", "think", "times", "tomorrow", "under", "warning", "water",
     "welcome", "words", "worst", "years", "young",
 )  # fmt: skip
-_BYTES = 8
-"""Approximate size of an event, in bytes."""
 
 
-class DVSLipReader(FilePerRecording):
+class DVSLipReader(DecodedAlone):
     """Reader of one split of DVS-Lip; recordings are sorted by file."""
 
     name = "dvslip-npy"
     version = 1
     sensor_size = (128, 128, 2)
+    event_bytes = 8  # roughly
     event = EVENT
     classes = _WORDS
 
     @staticmethod
     def label_of(name: str) -> int:
         """Return the number of the word that is the name of a file's folder."""
-        folder = name.split("/")[-2]
-        if folder not in _WORDS:
-            raise misplaced(
-                name, "a file in a folder with the name of a word, such as DVS-Lip/train/accused/0.npy"
+        expected = "a file in a folder with the name of a word, such as DVS-Lip/train/accused/0.npy"
+        return class_of_folder(name, _WORDS, expected)
+
+    @staticmethod
+    def columns(content: bytes) -> FourColumns:
+        """Return the events of one file; raise ValueError with the problem."""
+        events = npy.read_array(content)
+        if events.ndim != 1 or not {"t", "x", "y", "p"} <= set(events.dtype.names or ()):
+            raise ValueError(
+                f"the array has shape {events.shape} and type {events.dtype}, should be structured with the fields t, x, y, p"
             )
-        return _WORDS.index(folder)
-
-    def n_events(self) -> npt.NDArray[np.int64]:
-        """Return an estimate of the number of events of each recording, from the size of its file."""
-        return np.array([file.size // _BYTES for file in self.files], np.int64)
-
-    def decode(self, contents: Sequence[bytes]) -> Decoded:
-        """Return the events of the given files."""
-        return decode_each(contents, _columns, self.event)
-
-
-def _columns(content: bytes) -> FourColumns:
-    events = npy.read_array(content)
-    if events.ndim != 1 or not {"t", "x", "y", "p"} <= set(events.dtype.names or ()):
-        raise ValueError(
-            f"the array has shape {events.shape} and type {events.dtype}, should be structured with the fields t, x, y, p"
-        )
-    t, x, y, p = (events[field] for field in ("t", "x", "y", "p"))
-    if any(column.dtype.kind not in "biuf" for column in (t, x, y, p)):
-        raise ValueError(f"the array has the type {events.dtype}, should hold numbers")
-    refuse_outside("x", x, DVSLipReader.sensor_size[0])
-    refuse_outside("y", y, DVSLipReader.sensor_size[1])
-    refuse_polarities(p)
-    if t.dtype.kind == "f":
-        refuse(~(np.abs(t) < 2.0**62), "t", t, "is not a valid time")
-    return t.astype(np.int64), x.astype(np.int16), y.astype(np.int16), p.astype(np.bool_)
+        t, x, y, p = (events[field] for field in ("t", "x", "y", "p"))
+        if any(column.dtype.kind not in "biuf" for column in (t, x, y, p)):
+            raise ValueError(f"the array has the type {events.dtype}, should hold numbers")
+        refuse_odd_events((t, x, y, p), DVSLipReader.sensor_size)
+        return t.astype(np.int64), x.astype(np.int16), y.astype(np.int16), p.astype(np.bool_)
 
 
 def _words(split: str) -> FileTree:

@@ -220,6 +220,8 @@ class FilePerRecording(FileReader):
 
     sensor_size: ClassVar[tuple[int, int, int]]
     """Width, height and number of polarities of the sensor, as in Tonic."""
+    event_bytes: ClassVar[int] = 8
+    """Approximate size of an event in a file, in bytes."""
 
     @staticmethod
     @abstractmethod
@@ -236,6 +238,10 @@ class FilePerRecording(FileReader):
     def decode(self, contents: Sequence[bytes]) -> Decoded:
         """Return the events of some files, given their contents."""
 
+    def n_events(self) -> npt.NDArray[np.int64]:
+        """Return an estimate of the number of events of each recording, from the size of its file: int64, shape (files,)."""
+        return np.array([file.size // self.event_bytes for file in self.files], np.int64)
+
     @classmethod
     def open(cls, source: Source, root: Path, first_row: int) -> Self:
         """Return a reader of a source; see `spikestore.pipeline.readers.dataset.OpenReader`."""
@@ -248,6 +254,27 @@ class FilePerRecording(FileReader):
     def decode_files(self, files: Sequence[SourceFile], contents: Sequence[bytes]) -> Decoded:
         """Return the events of some files, given their contents."""
         return self.decode(contents)
+
+
+class DecodedAlone(FilePerRecording):
+    """Base class of readers that decode each file by itself."""
+
+    @staticmethod
+    @abstractmethod
+    def columns(content: bytes) -> FourColumns:
+        """Return t in µs, x, y and p of one file in the dtypes of `event`; raise ValueError with a description of a fault."""
+
+    def decode(self, contents: Sequence[bytes]) -> Decoded:
+        """Return the events of some files, given their contents."""
+        return decode_each(contents, self.columns, self.event)
+
+
+def class_of_folder(name: str, classes: Sequence[str], expected: str) -> int:
+    """Return the number of the class that a file's folder names; raise `LayoutError` with `expected` if there is none."""
+    folder = name.split("/")[-2]
+    if folder not in classes:
+        raise misplaced(name, expected)
+    return classes.index(folder)
 
 
 def misplaced(name: str, expected: str) -> LayoutError:

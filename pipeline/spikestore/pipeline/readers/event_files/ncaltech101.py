@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from spikestore.pipeline.readers.dataset import Dataset, TonicClass
-from spikestore.pipeline.readers.event_files.file_per_recording import Decoded, FilePerRecording, misplaced
+from spikestore.pipeline.readers.event_files.file_per_recording import (
+    Decoded,
+    FilePerRecording,
+    class_of_folder,
+)
 from spikestore.pipeline.readers.event_files.nmnist import EVENT
 from spikestore.pipeline.readers.formats import mnist_bin
 from spikestore.pipeline.readers.split_files import FileTree
@@ -39,23 +42,15 @@ class NCaltech101Reader(FilePerRecording):
     name = "ncaltech101-bin"
     version = 1
     sensor_size = (240, 180, 2)
+    event_bytes = mnist_bin.BYTES
     event = EVENT
     classes = _CLASSES
 
     @staticmethod
     def label_of(name: str) -> int:
         """Return the position of a file's folder among the class names."""
-        folder = name.split("/")[-2]
-        if folder not in _CLASSES:
-            raise misplaced(
-                name,
-                "a file in a folder with the name of a class, such as Caltech101/airplanes/image_0001.bin",
-            )
-        return _CLASSES.index(folder)
-
-    def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording from its file's size, overflow events included."""
-        return np.array([file.size // mnist_bin.BYTES for file in self.files], np.int64)
+        expected = "a file in a folder with the name of a class, such as Caltech101/airplanes/image_0001.bin"
+        return class_of_folder(name, _CLASSES, expected)
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:
         """Return the events of the given files."""

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from spikestore.pipeline.readers.dataset import Dataset, TonicClass
 from spikestore.pipeline.readers.event_files.file_per_recording import Decoded, FilePerRecording, misplaced
@@ -29,6 +28,7 @@ class NMNISTReader(FilePerRecording):
     name = "nmnist-bin"
     version = 1
     sensor_size = (34, 34, 2)
+    event_bytes = mnist_bin.BYTES
     event = EVENT
     classes = (
         "0 - zero", "1 - one", "2 - two", "3 - three", "4 - four",
@@ -41,10 +41,6 @@ class NMNISTReader(FilePerRecording):
         if (match := _NAME.fullmatch(name)) is None:
             raise misplaced(name, "a file in a folder 0 to 9, such as Train/5/00001.bin")
         return int(match["label"])
-
-    def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording, including overflow events, computed from the file's size."""
-        return np.array([file.size // mnist_bin.BYTES for file in self.files], np.int64)
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:
         """Return the events of the given files."""

@@ -7,67 +7,46 @@ folders ``cl``, ``he``, ``di`` and ``sp``. Rows are in the order of the sorted f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import numpy.typing as npt
 
 from spikestore.pipeline.readers.dataset import Dataset, TonicClass
-from spikestore.pipeline.readers.event_files.file_per_recording import (
-    Decoded,
-    FilePerRecording,
-    decode_each,
-    misplaced,
-)
+from spikestore.pipeline.readers.event_files.file_per_recording import DecodedAlone, class_of_folder
 from spikestore.pipeline.readers.formats import npy
-from spikestore.pipeline.readers.formats.events import FourColumns, refuse, refuse_outside, refuse_polarities
+from spikestore.pipeline.readers.formats.events import FourColumns, refuse_odd_events
 from spikestore.pipeline.readers.split_files import FileTree
 
 _FOLDERS = ("cl", "he", "di", "sp")
-_BYTES = 32
 
 
-class PokerDVSReader(FilePerRecording):
+class PokerDVSReader(DecodedAlone):
     """Reader of one split of POKER-DVS; recordings are sorted by file."""
 
     name = "pokerdvs-npy"
     version = 1
     sensor_size = (35, 35, 2)
+    event_bytes = 32  # four numbers of 64 bits
     event = np.dtype([("t", np.int64), ("x", np.int64), ("y", np.int64), ("p", np.int64)])
     classes = _FOLDERS
 
     @staticmethod
     def label_of(name: str) -> int:
         """Return the position of a file's folder among the class names."""
-        folder = name.split("/")[-2]
-        if folder not in _FOLDERS:
-            raise misplaced(name, "a file in a folder cl, he, di or sp, such as pips_train/he/0.npy")
-        return _FOLDERS.index(folder)
+        expected = "a file in a folder cl, he, di or sp, such as pips_train/he/0.npy"
+        return class_of_folder(name, _FOLDERS, expected)
 
-    def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording from its file's size, for elements of 64 bits."""
-        return np.array([file.size // _BYTES for file in self.files], np.int64)
-
-    def decode(self, contents: Sequence[bytes]) -> Decoded:
-        """Return the events of the given files."""
-        return decode_each(contents, _columns, self.event)
-
-
-def _columns(content: bytes) -> FourColumns:
-    array = npy.read_array(content)
-    if array.ndim != 2 or array.shape[1] != 4:
-        raise ValueError(
-            f"the array has shape {array.shape}, should have (events, 4) with the columns t, x, y, p"
-        )
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"the array holds {array.dtype}, should hold numbers")
-    t, x, y, p = array.T
-    refuse_outside("x", x, PokerDVSReader.sensor_size[0])
-    refuse_outside("y", y, PokerDVSReader.sensor_size[1])
-    refuse_polarities(p)
-    if t.dtype.kind == "f":
-        refuse(~(np.abs(t) < 2.0**62), "t", t, "is not a valid time")
-    return t.astype(np.int64), x.astype(np.int64), y.astype(np.int64), p.astype(np.int64)
+    @staticmethod
+    def columns(content: bytes) -> FourColumns:
+        """Return the events of one file; raise ValueError with the problem."""
+        array = npy.read_array(content)
+        if array.ndim != 2 or array.shape[1] != 4:
+            raise ValueError(
+                f"the array has shape {array.shape}, should have (events, 4) with the columns t, x, y, p"
+            )
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"the array holds {array.dtype}, should hold numbers")
+        t, x, y, p = array.T
+        refuse_odd_events((t, x, y, p), PokerDVSReader.sensor_size)
+        return t.astype(np.int64), x.astype(np.int64), y.astype(np.int64), p.astype(np.int64)
 
 
 def _pips(folder: str) -> FileTree:

@@ -8,18 +8,11 @@ to µs. Tonic has no class for this data set.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from spikestore.pipeline.readers.dataset import Dataset
-from spikestore.pipeline.readers.event_files.file_per_recording import (
-    Decoded,
-    FilePerRecording,
-    decode_each,
-    misplaced,
-)
+from spikestore.pipeline.readers.event_files.file_per_recording import DecodedAlone, misplaced
 from spikestore.pipeline.readers.formats.events import FourColumns, refuse
 from spikestore.pipeline.readers.formats.mat import read_variables
 from spikestore.pipeline.readers.split_files import FileTree
@@ -27,16 +20,15 @@ from spikestore.pipeline.readers.split_files import FileTree
 _NAME = re.compile(r"[^/]+/(?:.*/)?(?P<label>[0-9])/[^/]+")
 _SIDE = 10
 _SENSORS = _SIDE * _SIDE
-_BYTES = 4
-"""Approximate size of an event in a compressed file, in bytes."""
 
 
-class STMNISTReader(FilePerRecording):
+class STMNISTReader(DecodedAlone):
     """Reader of ST-MNIST; recordings are sorted by file."""
 
     name = "stmnist-mat"
     version = 1
     sensor_size = (_SIDE, _SIDE, 2)
+    event_bytes = 4  # roughly, compressed
     event = np.dtype([("x", np.int64), ("y", np.int64), ("t", np.int64), ("p", np.int64)])
     classes = tuple("0123456789")
 
@@ -47,34 +39,29 @@ class STMNISTReader(FilePerRecording):
             raise misplaced(name, "a file in a folder 0 to 9, such as data_submission/3/LUC_3_001.mat")
         return int(match["label"])
 
-    def n_events(self) -> npt.NDArray[np.int64]:
-        """Return an estimate of the number of events of each recording, from the size of its file."""
-        return np.array([file.size // _BYTES for file in self.files], np.int64)
-
-    def decode(self, contents: Sequence[bytes]) -> Decoded:
-        """Return the events of the given files."""
-        return decode_each(contents, _columns, self.event)
-
-
-def _columns(content: bytes) -> FourColumns:
-    spiketrain = read_variables(content, ("spiketrain",)).get("spiketrain")
-    if spiketrain is None:
-        raise ValueError("the file has no numeric variable spiketrain")
-    if spiketrain.ndim != 2 or len(spiketrain) != _SENSORS + 1:
-        raise ValueError(f"spiketrain has shape {spiketrain.shape}, should have ({_SENSORS + 1}, columns)")
-    spikes, seconds = spiketrain[:_SENSORS].T, spiketrain[_SENSORS].astype(np.float64)
-    column, sensor = spikes.nonzero()
-    polarity = spikes[column, sensor]
-    refuse((polarity != 1) & (polarity != -1), "p", polarity, "should be 1 or -1")
-    microseconds = seconds[column] * 1e6
-    refuse(~(np.abs(microseconds) < 2.0**62), "t", microseconds, "µs is not a valid time")
-    x, y = sensor % _SIDE, sensor // _SIDE
-    return (
-        microseconds.astype(np.int64),
-        x.astype(np.int64),
-        y.astype(np.int64),
-        (polarity > 0).astype(np.int64),
-    )
+    @staticmethod
+    def columns(content: bytes) -> FourColumns:
+        """Return the events of one file; raise ValueError with the problem."""
+        spiketrain = read_variables(content, ("spiketrain",)).get("spiketrain")
+        if spiketrain is None:
+            raise ValueError("the file has no numeric variable spiketrain")
+        if spiketrain.ndim != 2 or len(spiketrain) != _SENSORS + 1:
+            raise ValueError(
+                f"spiketrain has shape {spiketrain.shape}, should have ({_SENSORS + 1}, columns)"
+            )
+        spikes, seconds = spiketrain[:_SENSORS].T, spiketrain[_SENSORS].astype(np.float64)
+        column, sensor = spikes.nonzero()
+        polarity = spikes[column, sensor]
+        refuse((polarity != 1) & (polarity != -1), "p", polarity, "should be 1 or -1")
+        microseconds = seconds[column] * 1e6
+        refuse(~(np.abs(microseconds) < 2.0**62), "t", microseconds, "µs is not a valid time")
+        x, y = sensor % _SIDE, sensor // _SIDE
+        return (
+            microseconds.astype(np.int64),
+            x.astype(np.int64),
+            y.astype(np.int64),
+            (polarity > 0).astype(np.int64),
+        )
 
 
 STMNIST = Dataset(

@@ -43,6 +43,16 @@ def refuse_outside(field: str, values: npt.NDArray[Any], size: int) -> None:
     refuse(wrong, field, values, f"is outside the sensor, which has 0 to {size - 1}")
 
 
+def refuse_odd_events(columns: FourColumns, sensor_size: tuple[int, int, int], *, time: str = "t") -> None:
+    """Raise ValueError if an event is outside the sensor, or its time or polarity is none; `time` is the name of times."""
+    t, x, y, p = columns
+    refuse_outside("x", x, sensor_size[0])
+    refuse_outside("y", y, sensor_size[1])
+    refuse_polarities(p)
+    if t.dtype.kind == "f":
+        refuse(~(np.abs(t) < 2.0**62), time, t, "is not a valid time")
+
+
 def refuse_polarities(values: npt.NDArray[Any]) -> None:
     """Raise ValueError if a polarity is neither 0 nor 1."""
     refuse((values != 0) & (values != 1), "p", values, "should be 0 or 1")

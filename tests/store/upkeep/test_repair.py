@@ -10,6 +10,7 @@ from tests.store.small_sets import SmallSet, files_of, memory_storage, same, sma
 from tests.store.watched_storage import Crash, Crashing, WatchedStorage
 
 from spikestore.store import Build, Damage, FeatureSet, Store, verify
+from spikestore.store.cli.main import main
 from spikestore.store.columns.digest import block_checks, check_seed
 from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.columns.zarr_reader import encode_fragment
@@ -105,6 +106,17 @@ def test_a_restarted_build() -> None:
     storage.delete(SMALL.address.plan)
     assert repair(features).left == ()
     assert storage.get(SMALL.address.plan) == data
+
+
+def test_the_advice_of_a_failed_read_helps(filled_store: Path, source: Store) -> None:
+    """The error of a reader names the command, and afterwards the same set reads."""
+    features, root = source["demo:train"], source.storage.url
+    wanted = features.read()
+    source.storage.delete(f"{features.data_path}/value/c/0")
+    with pytest.raises(DamagedError, match=r"value/c/0 \(missing\)\. To restore this, run spikestore repair"):
+        features.read()
+    assert main(["repair", "demo:train", "--store", root, "--from", str(filled_store)]) == 0
+    assert same(features.read(), wanted)
 
 
 def test_values_that_nobody_has() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -92,10 +93,10 @@ class Layout(Spec):
             )
         return self
 
-    @cached_property
+    @property
     def site_count(self) -> int:
         """Number of sites: the product of `sites`."""
-        return int(np.prod(self.sites, dtype=object))
+        return math.prod(self.sites)
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -113,11 +114,12 @@ class Layout(Spec):
 
     def dtype(self, column: str) -> np.dtype[Any]:
         """Return the little-endian dtype of `column`."""
-        return self._dtypes[column]
+        return _dtypes(self.columns)[column]
 
-    @cached_property
-    def _dtypes(self) -> dict[str, np.dtype[Any]]:
-        return {name: np.dtype(dtype).newbyteorder("<") for name, dtype in self.columns}
+
+@cache
+def _dtypes(columns: tuple[ColumnDtype, ...]) -> dict[str, np.dtype[Any]]:
+    return {name: np.dtype(dtype).newbyteorder("<") for name, dtype in columns}
 
 
 def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extras: Iterable[str]) -> Layout:

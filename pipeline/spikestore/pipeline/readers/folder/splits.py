@@ -22,7 +22,7 @@ def split_of(group: str, shares: Mapping[str, float]) -> str:
     Examples
     --------
     >>> [split_of(f"user {number}", {"train": 0.5, "test": 0.5}) for number in range(4)]
-    ['train', 'test', 'test', 'train']
+    ['train', 'train', 'train', 'test']
     """
     place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
     added = 0.0

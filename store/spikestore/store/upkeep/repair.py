@@ -260,9 +260,9 @@ class _Repair:
     ) -> None:
         """Store rows if their encoded bytes have the recorded hash; otherwise note the reason, or keep the rows for a rewrite."""
         manifest, (columns, skipped, events) = self._manifest, rows
-        stored = self._skipped(done.number)
-        if [row.row for row in skipped] == [row.row for row in stored]:
-            skipped = stored  # another version may give the same reasons in other words
+        committed = self._skipped(done.number)
+        if [row.row for row in skipped] == [row.row for row in committed]:
+            skipped = committed  # another version may give the same reasons in other words
         for counted in (events, EventCounts()):  # a builder need not have counted events
             objects, data = self._build(done.number, columns, skipped, counted)
             if record is not None:

@@ -105,6 +105,26 @@ def test_a_section_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sectio
     assert found == len(files)
 
 
+def test_times_in_another_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Times in seconds are less than a µs each: a warning names the setting, and with it they are right."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.csv", "b/2.csv"):
+        path = Path("recordings", name)
+        path.parent.mkdir(parents=True)
+        path.write_text("t,x,y,p\n" + "".join(f"{i / 1000},{i % 16},{i % 12},{i % 2}\n" for i in range(200)))
+    recipe = SECTIONS["I have a folder for each class"]["toml"]
+    Path("gestures.toml").write_text(recipe + TRANSFORM)
+    arguments = ["preprocess", "gestures.toml", "--store", "store", "--workers", "0"]
+    assert main(arguments) == 0
+    assert 'set time_unit ("s", "ms" or "ns")' in " ".join(capfd.readouterr().err.split())
+    Path("gestures.toml").write_text(recipe + '[source.folder]\ntime_unit = "s"\n' + TRANSFORM)
+    assert main([*arguments, "--move"]) == 0
+    assert "time_unit" not in capfd.readouterr().err
+    assert Store("store")["gestures:all"].read().n_bins.tolist() == [199, 199]
+
+
 def test_a_format_of_a_package(tmp_path: Path) -> None:
     """The package of the page, built and put on the path; its name and version are in the source."""
     section = PAGE[PAGE.index("## A format of your own") :]

@@ -31,6 +31,12 @@ SAMPLED = 64
 _ALLOW_EMPTY = "pass --allow-empty, or set allow_empty = true under [build]"
 
 
+_FOLDER_ADVICE = (
+    'Under [source.folder], set time_unit ("s", "ms" or "ns") if the files\' times are not in µs, and '
+    'offset = "first_event" if they do not begin at 0'
+)
+
+
 class SetReview:
     """Reports of what is wrong or probably a mistake in a new set.
 
@@ -91,12 +97,16 @@ class SetReview:
             )
         frame = manifest.transform.to_frame
         if manifest.n_bins == 1 and frame.time_window is not None and manifest.samples > 1:
+            advice = (
+                "If the unit of these times is not µs, scale them with time_factor of downsample, or set time_window of "
+                "to_frame in their unit"
+            )
             logger.warning(
-                "%s: every recording fits into one time bin of %s µs: %s. If the unit of these times is not µs, scale them "
-                "with time_factor of downsample, or set time_window of to_frame in their unit",
+                "%s: every recording fits into one time bin of %s µs: %s. %s",
                 self._label,
                 f"{frame.time_window:,.12g}",
                 self._times(),
+                advice if manifest.source.folder is None else _FOLDER_ADVICE,
             )
 
     def _report_one_class(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
@@ -156,6 +166,9 @@ class SetReview:
             if (value := getattr(frame, name)) is not None
         )
         crops = [operation for operation in manifest.transform.operations if isinstance(operation, CropTime)]
+        if manifest.source.folder is not None:
+            kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
+            return f"{times}; {f'crop_time keeps {kept}' if crops else f'to_frame has {settings or frame.mode}'}. {_FOLDER_ADVICE}"
         if not crops:
             return f"{times}; to_frame has {settings or frame.mode}. Give these in µs, and add the offset of the recorded times"
         kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)

@@ -52,6 +52,7 @@ def test_verify(forged: Forgery, place: Path, names: list[str], capsys: pytest.C
         assert status == 1
         assert f"partitions/{KEY}/part.json" in written
         assert "1 damaged object in" in written
+        assert f"run spikestore repair NAME|KEY --store {forged.root}, with --from" in written
 
 
 def test_verify_compares_it_with_its_source(

@@ -202,7 +202,7 @@ def test_neither_links_nor_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("fsync", errno.EIO, StoreError, "is not available (Input/output error), at features/"),
         ("link", errno.ESTALE, StoreError, "is not available (Stale file handle), at features/"),
         ("write", errno.ENOTCONN, StoreError, "mount it and run the command again"),
-        ("link", errno.EROFS, ReadOnlyStoreError, "cannot write to the store"),
+        ("link", errno.EROFS, ReadOnlyStoreError, "mount it for writing, or use another store"),
     ],
 )
 def test_a_disk_that_fails_in_mid_build(

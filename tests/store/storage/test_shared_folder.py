@@ -105,7 +105,8 @@ def test_two_users_build_one_set(folder: Path) -> None:
     assert same(features.read(), SMALL.truth)
     read = "assert verify(Store(storage)['demo'], depth='deep') == []\n"
     assert become(EVE, root, read + "storage.put_if_absent('refs/eve/00000001.json', b'')", member=False) == (
-        f"ReadOnlyStoreError: cannot write to the store {root} (Permission denied)"
+        f"ReadOnlyStoreError: cannot write to the store {root} (Permission denied): get write permission, "
+        "or use another store"
     )
     assert verify(features, depth="deep") == []
 

@@ -311,7 +311,10 @@ class TestFolder:
             for action in ("put_if_absent('a/c', b'')", "put_if_absent('new/c', b'')", "delete('a/b')"):
                 code = f"{become_nobody}assert storage.get('a/b') == b'data'\nstorage.{action}\n"
                 found = self.in_another_process(root, code)
-                assert found == f"ReadOnlyStoreError: cannot write to the store {root} (Permission denied)"
+                assert found == (
+                    f"ReadOnlyStoreError: cannot write to the store {root} (Permission denied): get write permission, "
+                    "or use another store"
+                )
             assert storage.get("a/b") == b"data"
             for place in (root, *root.rglob("*")):
                 place.chmod(0o755)

@@ -15,6 +15,7 @@ from spikestore.store.cli.main import main
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint
 from spikestore.train.runs.launchers import Launched, launched
+from spikestore.train.runs.ranks import RankError, joined
 
 MEET = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 POINT = "127.0.0.1:29500"
@@ -188,3 +189,17 @@ def test_processes_of_a_launcher_train_together(store_folder: Path, tmp_path: Pa
     alone = load_checkpoint(tmp_path / "alone/run/last.pt").weights
     for name, value in alone.items():
         torch.testing.assert_close(together[name], value, rtol=0, atol=2e-5)
+
+
+def test_ranks_that_cannot_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to set, and for whom."""
+    variables = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "http"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(
+            RankError, match=r"rank 1 of 2 could not meet .*Set both, for all ranks, to the host of rank 0"
+        ),
+        joined("cpu"),
+    ):
+        pass

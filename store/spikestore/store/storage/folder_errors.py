@@ -102,5 +102,8 @@ def _named(url: str, error: OSError, path: str, verb: str) -> StoreError:
             path=path,
         )
     if error.errno in _READ_ONLY and verb in {"write", "delete"}:
-        return ReadOnlyStoreError(f"cannot write to the store {url} ({error.strerror})", path=path)
+        remedy = "mount it for writing" if error.errno == errno.EROFS else "get write permission"
+        return ReadOnlyStoreError(
+            f"cannot write to the store {url} ({error.strerror}): {remedy}, or use another store", path=path
+        )
     return StoreError(f"cannot {verb} {path} in {url}: {error.strerror or error}", path=path)

@@ -213,7 +213,8 @@ def _meet(process: Launched, device: str) -> Ranks:
         why = " ".join(str(error).split())[:200]
         raise RankError(
             f"rank {process.rank} of {process.count} could not meet the others at {process.meeting_point} "
-            f"(MASTER_ADDR and MASTER_PORT): {why}"
+            f"(MASTER_ADDR and MASTER_PORT): {why}. Set both, for all ranks, to the host of rank 0 and a free port there that "
+            "every machine can reach, and start all ranks within 10 minutes"
         ) from error
     return Ranks(process.rank, process.count, local, store)
 

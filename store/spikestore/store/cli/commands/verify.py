@@ -72,7 +72,10 @@ def verify(
     for damage in damages:
         say(visible(f"{damage.path}: {damage.detail}"))
     if damages:
-        say(f"{plural(len(damages), 'damaged object')} in {opened.storage.url}")
+        say(
+            f"{plural(len(damages), 'damaged object')} in {opened.storage.url}: to restore feature sets, run spikestore "
+            f"repair NAME|KEY --store {opened.storage.url}, with --from (a store that has a copy) or --data (the recordings)"
+        )
         raise typer.Exit(1)
     if not sets and not names:
         say(f"the store {opened.storage.url} is empty")

@@ -1,0 +1,66 @@
+"""Streaming: its order and its reads, as rows of ``benchmarks.loading``."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+from benchmarks.form import Row, compare
+
+RUN = 128
+"""Rows of a run, by default."""
+
+
+def shuffle_quality(bench: Any) -> Row:
+    """Mean correlation of a row's position in one epoch with that in the next, over 20 pairs; near 0 is good."""
+    import numpy as np
+
+    from spikestore.train.data.epoch_order import EpochSamples
+    from spikestore.train.data.streaming.stream_order import cut_spans, lane_order
+    from spikestore.train.data.subsets import subset_rows
+
+    features = bench.features
+    row = Row("stream_correlation_of_positions_between_epochs")
+    if len(features) < 3:
+        row.skipped = f"{len(features)} recordings have no correlation of positions"
+        return row
+    rows = subset_rows(features, None)
+    cut = cut_spans(features, rows, None)
+    places = [
+        np.argsort(lane_order(cut, EpochSamples(rows, 0, features.digest), epoch).rows) for epoch in range(21)
+    ]
+    found = [float(np.corrcoef(a, b)[0, 1]) for a, b in itertools.pairwise(places)]
+    row.ratios = found
+    row.ours = {"runs": len(cut.starts), "lanes": cut.lanes, "rows_a_span": cut.span_rows}
+    return row
+
+
+def read_narrow(bench: Any) -> Row:
+    """Runs of 128 rows, checked and narrowed chunk by chunk, against reading whole columns and narrowing them; one thread."""
+    from spikestore.train.data.packed import narrow_dtypes
+
+    features, size = bench.features, bench.features.manifest.fragment_samples
+    dtypes, starts = narrow_dtypes(bench.features), range(0, len(bench.features), RUN)
+    spans: list[tuple[int, int]] = [
+        (start, min(start + RUN, len(features), (start // size + 1) * size)) for start in starts
+    ]
+    samples: int = sum(stop - start for start, stop in spans)
+
+    def narrow() -> float:
+        began = time.perf_counter()
+        for start, stop in spans:
+            features.read_narrow(start, stop, dtypes)
+        return samples / (time.perf_counter() - began)
+
+    def whole() -> float:
+        began = time.perf_counter()
+        for start, stop in spans:
+            columns = features.read(start, stop)
+            columns.index.astype(dtypes[0])
+            columns.value.astype(dtypes[1])
+        return samples / (time.perf_counter() - began)
+
+    narrow()
+    whole()
+    return compare(Row("read_narrow_vs_read"), narrow, whole, unit="samples/s")

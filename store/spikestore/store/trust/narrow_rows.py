@@ -1,9 +1,8 @@
 """Rows that are checked and narrowed chunk by chunk.
 
-`refuse_untrue_rows` goes over whole columns several times, which costs as much as decoding them once a run no longer fits
-the processor's cache. Here the same conditions are tested on each decoded chunk while it is in the cache, and only the
-narrow copy is kept. Nothing is explained here: whoever gets None reads the rows again by `FeatureSet.read`, whose checks
-name the fault.
+`refuse_untrue_rows` reads whole columns several times, which are larger than the processor's cache. Here the same conditions
+are tested on each decoded chunk while it is in the cache, and only the narrow copy is kept. Nothing is explained here: a
+caller that gets None reads the rows again by `FeatureSet.read`, whose checks name the fault.
 """
 
 from __future__ import annotations

@@ -304,7 +304,7 @@ class Build:
         same = all(np.array_equal(mine[name], theirs[name]) for name in mine)
         if not same or not np.array_equal(check, stored_check):
             raise ConflictError(
-                f"two builds of the same feature set differ in {path}: look for a file that changed, or report a bug",
+                f"two builds of the same feature set differ in {path}: check whether a recording changed during the build, or report a bug",
                 path=path,
             )
         logger.info("another builder stored %s with the same values, encoded as other bytes", path)

@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_kept() -> None:
     assert [SMALL.address.manifest in reason for reason in survey.kept] == [True]
     storage.replace(SMALL.address.manifest, manifest)
     storage.put_if_absent("refs/demo/00000001.json", b"?")
-    with pytest.raises(DamagedError, match="the sets of 'demo' are unknown, so nothing is removed"):
+    with pytest.raises(DamagedError, match="cannot read the name 'demo', so gc removes nothing"):
         find_garbage(storage, unreferenced=True)
     assert len(garbage(storage)) == 1
 

@@ -308,7 +308,14 @@ def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:
     """What streaming can't do is said at construction."""
     with pytest.raises(UsageError, match="weights need the whole set in memory"):
         FeatureLoader(many, 16, "stream", weights=np.ones(1500))
-    with pytest.raises(UsageError, match="9 ranks are too many for 8 lanes"):
-        FeatureLoader(many, 16, "stream", shuffle=True, window=512, ranks=9)
+    for ranks, window, lanes, why in (
+        (9, 512, 8, "use a larger window"),
+        (17, 8192, 16, "use a smaller window"),
+        (25, 8192, 16, "with any window, at most 24 ranks can stream it"),
+    ):
+        with pytest.raises(UsageError, match=f"{ranks} ranks are too many for {lanes} lanes .*: {why}"):
+            FeatureLoader(many, 16, "stream", shuffle=True, window=window, ranks=ranks)
+    FeatureLoader(many, 16, "stream", shuffle=True, window=1536, ranks=17)
+    FeatureLoader(many, 16, "stream", shuffle=True, window=1536, ranks=9)
     with pytest.raises(UsageError, match=r"window must be .* got 10"):
         FeatureLoader(many, 16, "stream", window=10)

@@ -326,7 +326,7 @@ def _named(storage: Storage) -> set[Address]:
             raise ref
         if isinstance(ref, StoreError):
             raise DamagedError(
-                f"the sets of {name!r} are unknown, so nothing is removed: {ref}; to give up the name, run rm {name}",
+                f"cannot read the name {name!r}, so gc removes nothing: {ref}; to delete the name, run spikestore rm {name}",
                 **ref.details,
             )
         named |= {Address(pin.transform_key, pin.source_key) for pin in ref.splits.values()}

@@ -39,7 +39,7 @@ def test_fields_of_paths(pattern: str, path: str, fields: dict[str, str] | None)
         ("{label}/{label}", "{label} is used twice"),
         ("{a b}/*", "{a b} must be a name of letters, digits and _"),
         ("{label/*", "has an unmatched brace"),
-        ("a**/{label}", "** must be a whole part"),
+        ("a**/{label}", "** must stand alone between two slashes"),
     ],
 )
 def test_what_is_no_pattern(pattern: str, message: str) -> None:

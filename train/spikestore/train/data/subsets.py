@@ -163,7 +163,7 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
     if partition.samples != len(features):
         path = partition_path(features.address.source_key, name)
         raise DamagedError(
-            f"{path} in {features.storage.url} divides {partition.samples} rows, but the set has {len(features)}",
+            f"{path} in {features.storage.url} was made for {partition.samples} rows, but the set has {len(features)}",
             objects=(path,),
         )
     if part not in partition.parts:

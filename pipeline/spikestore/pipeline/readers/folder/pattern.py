@@ -58,7 +58,7 @@ class Pattern:
             elif token["star"] is not None:
                 if len(token["star"]) > 1:
                     raise ValueError(
-                        f"in the pattern {self._text!r}, ** must be a whole part: write {{label}}/**/*.npy"
+                        f"in the pattern {self._text!r}, ** must stand alone between two slashes: write {{label}}/**/*.npy"
                     )
                 expression += "[^/]*"
             else:

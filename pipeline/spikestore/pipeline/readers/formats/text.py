@@ -72,7 +72,9 @@ def _without_events(content: bytes, comment: str) -> RawEvents:
         raise ValueError("the file is empty")
     names = _split(comment, next((one for one in ",;\t" if one in comment), None))
     if len(names) < 2 or not all(map(_NAME.fullmatch, names)):
-        raise ValueError("the file has no events, and no line that names their columns")
+        raise ValueError(
+            "the file has no events, and no header line with the names of the columns: add such a line, or remove the file"
+        )
     return {name: np.empty(0, np.int64) for name in names}
 
 

@@ -24,6 +24,7 @@ from spikestore.train.data.frames.sample_pointers import SamplePointers
 from spikestore.train.data.packed import narrow_dtypes
 from spikestore.train.data.placement import set_label
 from spikestore.train.data.streaming.stream_order import (
+    LANES,
     SpanCut,
     WindowOrder,
     covering,
@@ -88,10 +89,17 @@ class Stream:
         self._shuffle = isinstance(order, WindowOrder)
         self._cut = order.cut if isinstance(order, WindowOrder) else self._blocks
         if self._shuffle and self._cut.lanes < share.ranks:
-            window_is_short = len(self._cut.starts) > self._cut.lanes
+            most = min(LANES, len(self._blocks.starts))
+            if share.ranks > most:
+                remedy = (
+                    f"with any window, at most {most} ranks can stream it; use fewer, or residence='host'"
+                )
+            elif len(self._cut.starts) > self._cut.lanes:
+                remedy = "use a larger window, fewer ranks, or residence='host'"
+            else:  # a smaller window cuts the set into more spans
+                remedy = "use a smaller window, fewer ranks, or residence='host'"
             raise UsageError(
-                f"{share.ranks} ranks are too many for {self._cut.lanes} lanes of a streamed set: use a "
-                f"{'larger' if window_is_short else 'smaller'} window, fewer ranks, or residence='host'"
+                f"{share.ranks} ranks are too many for {self._cut.lanes} lanes of a streamed set: {remedy}"
             )
         self.samples = len(rows)
         among = self._cut.lanes * self._cut.together * self._cut.span_rows

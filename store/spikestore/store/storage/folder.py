@@ -226,5 +226,7 @@ def _is_folder(folder: Path, url: str, path: str) -> bool:
     if folder.is_dir():
         return True
     if os.path.lexists(folder):
+        if folder.is_dir():  # another process has made it since
+            return True
         raise out_of_place(url, path, kind_of(folder) or "a file", wanted="folder")
     return False

@@ -166,7 +166,7 @@ $(VENV)/.stamp-triton: $(VENV)/.stamp-dev
 	@touch $@
 
 test: $(VENV)/.stamp-dev $(VENV)/.stamp-exodus-source $(if $(SLOW),$(VENV)/.stamp-triton) ## run the fast tests that need no GPU
-	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(if $(SLOW),-m 'not gpu') $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(if $(SLOW),-m 'not gpu') $(PYTEST_ARGS)
 
 # Random numbers from the clock, unless SEED says which: a failure is repeated with the seed that the first lines show.
 export faults_seed := $(or $(SEED),$(shell date +%s))

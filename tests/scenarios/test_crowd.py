@@ -23,7 +23,7 @@ DIGEST = SMALL.build(memory_storage()).digest
 CROWD = 8
 
 
-@pytest.fixture(params=["folder", "memory", pytest.param("s3", marks=pytest.mark.s3)])
+@pytest.fixture(params=["folder", "memory", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.slow])])
 def open_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage]:
     """Return what opens one and the same empty storage, anew for everybody as for another process."""
     if request.param == "folder":

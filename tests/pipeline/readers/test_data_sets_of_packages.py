@@ -72,6 +72,7 @@ def spikestore(folder: Path, path: Path | None, *arguments: str) -> subprocess.C
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_package_adds_a_data_set(installed: Path, folder: Path) -> None:
     """Through the command line into a store; package, reader and version are in the key; readers need no package."""
     done = spikestore(folder, installed, "preprocess", "wands.toml", "--store", "store", "--workers", "1")

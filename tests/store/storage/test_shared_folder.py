@@ -84,6 +84,7 @@ def modes(root: Path) -> set[tuple[str, str, int]]:
     return found
 
 
+@pytest.mark.slow
 def test_two_users_build_one_set(folder: Path) -> None:
     """One begins with a closed umask, the other goes on, commits, names, collects and repairs; a third may only read."""
     root = folder / "store"

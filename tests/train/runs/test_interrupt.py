@@ -55,6 +55,7 @@ def server() -> Iterator[TinyS3]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_silent_server_does_not_hold_ctrl_c(server: TinyS3) -> None:
     """While the main thread looks a name up, and while it waits for threads that read, in mid-epoch."""
     shared = set(SHARED.iterdir()) if SHARED.is_dir() else None

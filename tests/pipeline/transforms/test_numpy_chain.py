@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from tests.hypothesis_profiles import examples
@@ -21,6 +22,16 @@ _WILD = st.one_of(
     ),
     st.integers(-10, 100),
 )
+
+
+@pytest.mark.parametrize("include_incomplete", [False, True])
+def test_the_number_of_bins_is_rounded_as_times_are(include_incomplete: bool) -> None:
+    """In float16, 32768 + 1 is 32768: Tonic has as many bins, and the last event is in none."""
+    events = np.array([(0, 0, 0), (32768, 0, 0)], [("t", "<f2"), ("x", "<u2"), ("p", "<i8")])
+    part = transforms.ToFrame(sensor_size=(1, 1, 1), time_window=1, include_incomplete=include_incomplete)
+    sample = BothChains(transform_from_tonic(transforms.Compose([part])), has_y=False)(events, name=NAME)
+    assert sample.n_bins == len(part(events)) == 32768
+    assert (sample.index.tolist(), sample.n_dropped) == ([0], 1)
 
 
 @settings(max_examples=examples(400))

@@ -95,7 +95,10 @@ class FrameBins:
         with np.errstate(all="ignore"):
             if self._window is not None:
                 strides = self._strides(times, self._window)
-                return max(_rounded(strides, up=spec.include_incomplete) + 1, 1)
+                whole = np.ceil(strides) if spec.include_incomplete else np.floor(strides)
+                # Tonic adds the 1 in the dtype of the times as well: 32768 + 1 is 32768 in float16.
+                bins = max(float(whole + 1), 1.0)
+                return int(bins) if math.isfinite(bins) else math.inf
             if spec.event_count is not None:
                 strides = (n_events - min(spec.event_count, n_events)) / (spec.event_count - self._overlap)
                 return _rounded(strides, up=spec.include_incomplete) + 1
@@ -105,8 +108,8 @@ class FrameBins:
                 n_bins = n_bins if math.isfinite(width) else math.inf
             return n_bins
 
-    def _strides(self, times: npt.NDArray[Any] | None, window: float) -> float:
-        """Return the number of strides between the first window and the end, as a float."""
+    def _strides(self, times: npt.NDArray[Any] | None, window: float) -> Any:
+        """Return the number of strides between the first window and the end, a scalar in the dtype of the times if it is a float."""
         # NumPy's scalars, not Python's: Tonic divides in the type of the times.
         first = times[0] if times is not None else 0
         last = times[-1] if times is not None else 0
@@ -114,7 +117,7 @@ class FrameBins:
         end = last if self._end is None else self._end
         if times is None and not self.has_fixed_span:
             start = end = 0
-        return float((end - start - window) / (window - self._overlap))
+        return (end - start - window) / (window - self._overlap)
 
     def _by_time_window(self, times: npt.NDArray[Any], window: float) -> tuple[Ints, Ints]:
         n_bins = int(self._formula(times))

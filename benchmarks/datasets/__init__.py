@@ -1,0 +1,1 @@
+"""Benchmarks of getting recordings in: data sets of other layouts, folders of recordings, sets that grow."""

@@ -1,0 +1,117 @@
+"""A set that grows by a hundredth of its recordings, against a fresh build of the larger set.
+
+Without start-up: one process, code loaded and compiled, files hashed. Each side builds into a store of its own; that of the
+grown set is a copy that has the former set. A value is a share of the time of the fresh build.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.datasets.scale import Scale
+from benchmarks.form import Row, compare, timed
+
+SENSOR = 128
+MOST_RECORDINGS, EVENTS = 10_000, 200_000
+FEW_RECORDINGS, FEW_EVENTS = 500, 20_000
+SHARE = 0.01
+"""Share of the recordings that is added."""
+DURATION = 2_000_000
+"""Length of a recording, µs."""
+DRAWN = 16
+"""Recordings that are drawn; the others are these, moved over the sensor."""
+
+
+def growing_end(scale: Scale) -> Row:
+    """The new recordings come after the others in the order of paths."""
+    row = Row("growing_end: time of growing ÷ time of a fresh build", target=0.10, better="lower")
+    return _grown(scale, row, "z")
+
+
+def growing_middle(scale: Scale) -> Row:
+    """The new recordings come in the middle, so that half of the rows move."""
+    row = Row("growing_middle: time of growing ÷ time of a fresh build", target=0.35, better="lower")
+    return _grown(scale, row, "m")
+
+
+def _grown(scale: Scale, row: Row, prefix: str) -> Row:
+    from spikestore.pipeline import BuildOptions, preprocess
+
+    recordings = scale.recordings or (FEW_RECORDINGS if scale.small else MOST_RECORDINGS)
+    options = BuildOptions(workers=0, executor="fused")
+    transform = _transform()
+    files = _files(scale.events or (FEW_EVENTS if scale.small else EVENTS))
+    first = [f"{'a' if 2 * number < recordings else 'n'}{number:05d}.bin" for number in range(recordings)]
+    added = [f"{prefix}{number:05d}.bin" for number in range(max(1, int(SHARE * recordings)))]
+    with scale.folder() as folder:
+        before, after = (_located(folder, names, files) for names in (first, added))
+        preprocess(before, transform, store=folder / "before", name="grown", options=options)
+
+        def build(store: Path) -> float:
+            seconds = timed(lambda: preprocess(after, transform, store=store, name="grown", options=options))
+            shutil.rmtree(store)
+            return seconds
+
+        def grow() -> float:
+            shutil.copytree(folder / "before", folder / "store")
+            return build(folder / "store")
+
+        return compare(row, grow, lambda: build(folder / "fresh"), unit="s")
+
+
+def _located(folder: Path, names: list[str], files: Iterator[bytes]) -> Any:
+    """Write these recordings beside those that exist, and return the source of all."""
+    from spikestore.pipeline.readers.folder.settings import FolderSettings
+    from spikestore.pipeline.sources.folder_sources import make_folder_sources
+
+    recordings = folder / "data/circling"
+    recordings.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (recordings / name).write_bytes(next(files))
+    return make_folder_sources(FolderSettings(), recordings.parent, cache=folder / "cache")["all"]
+
+
+def _transform() -> Any:
+    from spikestore.store_schemas.specs.transform import Transform
+
+    frame = {
+        "op": "to_frame",
+        "sensor_size": [SENSOR, SENSOR, 2],
+        "time_window": 10_000,
+        "include_incomplete": True,
+    }
+    return Transform.from_mapping({"operations": [frame]}, origin="benchmark")
+
+
+def _files(events: int) -> Iterator[bytes]:
+    """Yield the contents of different files: a blob that circles on the sensor, at different places."""
+    rng = np.random.default_rng(1)
+    drawn = [_circling(rng, events) for _ in range(DRAWN)]
+    for number in itertools.count():
+        t, x, y, p = drawn[number % DRAWN]
+        right, down = divmod(number // DRAWN, SENSOR)
+        yield _packed(t, (x + right) % SENSOR, (y + down) % SENSOR, p)
+
+
+def _circling(rng: np.random.Generator, events: int) -> tuple[npt.NDArray[np.int64], ...]:
+    t = np.sort(rng.integers(0, DURATION, events))
+    angle = 2 * np.pi * t / DURATION + rng.uniform(0, 2 * np.pi)
+    x, y = (
+        np.rint(SENSOR / 2 + SENSOR / 4 * turn(angle) + rng.normal(0, 5, events)).astype(np.int64) % SENSOR
+        for turn in (np.cos, np.sin)
+    )
+    return t, x, y, rng.integers(0, 2, events)
+
+
+def _packed(*columns: npt.NDArray[np.int64]) -> bytes:
+    """Return the content of a file of N-MNIST."""
+    t, x, y, p = columns
+    raw = np.stack([x, y, p << 7 | t >> 16, t >> 8 & 0xFF, t & 0xFF], axis=1)
+    return raw.astype(np.uint8).tobytes()

@@ -1,0 +1,35 @@
+"""What all rows of this benchmark share: the sizes, and a folder to write to."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of a run.
+
+    Attributes
+    ----------
+    scratch : Path
+        A folder for whatever rows write; it is deleted at the end.
+    small : bool
+        Whether rough numbers are enough.
+    recordings, events : int, optional
+        Recordings of a row, and events of each, instead of the row's own numbers.
+    """
+
+    scratch: Path
+    small: bool = False
+    recordings: int | None = None
+    events: int | None = None
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """Return a new empty folder, which the end of the ``with`` block deletes."""
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            yield Path(folder)

@@ -103,7 +103,7 @@ def neurons(device: Any) -> list[Row]:
         for place in ("cpu", device):
             layer = IAF(**options, record_states=True).to(place)
             layer.v_mem = first.to(place)
-            inputs = x.to(place).requires_grad_()
+            inputs = x.detach().to(place).requires_grad_()
             spikes = layer(inputs)
             (spikes * weights.to(place)).sum().backward()
             found.append((spikes, layer.v_mem, layer.recordings["v_mem"], inputs.grad))

@@ -97,6 +97,26 @@ def test_compiles_without_fused_products(tmp_path: Any, monkeypatch: pytest.Monk
         assert "fma.rn.f32" not in code
         assert "div.full.f32" not in code
         assert "div.rn.f32" in code
+    kinds = {"x_at": "*fp32", "odd_count_at": "*i32", "odd_place_at": "*i64", "odd_value_at": "*fp32"}
+    kinds |= {"list_length": "i32", "block": "constexpr"}
+    restore = ASTSource(fn=triton_kernels._restore_odd, signature=kinds, constexprs={"block": 128})
+    target = GPUTarget("cuda", 90, 32)
+    assert compile(restore, target=target, options={"enable_fp_fusion": False}).asm["ptx"]
+
+
+@needs_triton
+def test_globals_of_kernels_equal_themselves() -> None:
+    """Before each launch Triton compares the global values that a kernel uses, and refuses one that has changed, as NaN does."""
+    from triton.runtime.jit import JITFunction
+
+    from spikestore.train.neurons.gpu import passes as triton_kernels
+
+    kernels = [one for one in vars(triton_kernels).values() if isinstance(one, JITFunction)]
+    assert len(kernels) >= 3
+    for kernel in kernels:
+        assert kernel.cache_key  # finds the globals
+        for (name, _), (value, namespace) in kernel.used_global_vals.items():
+            assert namespace[name] == value, name
 
 
 @pytest.mark.gpu

@@ -362,7 +362,8 @@ def test_replays_on_a_gpu(convolutional: bool, precision: Any) -> None:
             assert torch.equal(step(batch), expected)
             for one, another in zip(network.parameters(), other.parameters(), strict=True):
                 assert torch.equal(one, another)
-                assert one.grad is None or (another.grad is not None and torch.equal(one.grad, another.grad))
+                # The first scale of float16 is too large: gradients are infinite or NaN, and the step is left out.
+                torch.testing.assert_close(one.grad, another.grad, rtol=0, atol=0, equal_nan=True)
             for layer, same in zip(
                 spiking_layers(network).values(), spiking_layers(other).values(), strict=True
             ):

@@ -37,7 +37,6 @@ _SIZES = ["time", "neurons", "all_neurons", "list_length"]
 MOST_PACKED, UNPACKED = 254, 255
 """Largest count that is stored as a byte, and the byte that marks a count in the list."""
 
-_NAN = tl.constexpr(float("nan"))
 _MOST = tl.constexpr(float(MOST_PACKED))
 _ODD = tl.constexpr(float(UNPACKED))
 
@@ -108,7 +107,8 @@ def _restore_odd(x_at, odd_count_at, odd_place_at, odd_value_at, list_length, bl
     listed = slot < tl.minimum(count, list_length)
     offset = tl.load(odd_place_at + slot, mask=listed, other=0)
     tl.store(x_at + offset, tl.load(odd_value_at + slot, mask=listed, other=0.0), mask=listed)
-    tl.store(x_at + slot, _NAN, mask=tl.where(count > list_length, slot, 1) == 0)
+    # NaN is written here and not as a global: Triton refuses a second launch if a global is not equal to itself.
+    tl.store(x_at + slot, float("nan"), mask=tl.where(count > list_length, slot, 1) == 0)
 
 
 @triton.jit(do_not_specialize=_SIZES[:3])  # type: ignore[untyped-decorator]
@@ -169,7 +169,7 @@ class PackedSpikes(NamedTuple):
         x, list_length = self.packed.to(torch.float32), len(self.odd_place)
         if x.numel():
             _restore_odd[(triton.cdiv(list_length, _BLOCK),)](
-                x, self.odd_count, self.odd_place, self.odd_value, list_length, _BLOCK
+                x, self.odd_count, self.odd_place, self.odd_value, list_length, _BLOCK, enable_fp_fusion=False
             )
         return x
 

@@ -1,4 +1,4 @@
-"""Pipeline: read recordings, transform them, and commit feature sets to a store."""
+"""Pipeline: read recordings, transform them, and commit feature sets to a store; export sets to plain files."""
 
 from typing import TYPE_CHECKING
 
@@ -7,17 +7,29 @@ from spikestore.store_schemas.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from spikestore.pipeline.building.options import BuildOptions
     from spikestore.pipeline.building.preprocess import preprocess
+    from spikestore.pipeline.exporting.export import Exported, export
     from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
     from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 
-__all__ = ["BuildOptions", "LocatedSource", "Recipe", "load_recipe", "make_source", "preprocess"]
+__all__ = [
+    "BuildOptions",
+    "Exported",
+    "LocatedSource",
+    "Recipe",
+    "export",
+    "load_recipe",
+    "make_source",
+    "preprocess",
+]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "BuildOptions": "building.options",
+        "Exported": "exporting.export",
         "LocatedSource": "sources.source_files",
         "Recipe": "recipes.recipe",
+        "export": "exporting.export",
         "load_recipe": "recipes.recipe",
         "make_source": "sources.source_files",
         "preprocess": "building.preprocess",

@@ -1,0 +1,142 @@
+"""What an export says about itself: for programs a mapping of plain JSON values, for people a README."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+from spikestore.pipeline.exporting.kept_samples import index_dtype, sample_count, value_dtype
+from spikestore.pipeline.readers.registry import dataset_named
+from spikestore.store import FeatureSet
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.specs.source import Source
+
+UNKNOWN = "not known"
+
+_EXTRAS = {
+    "speaker": "number of the speaker",
+    "user": "number of the person who was recorded",
+    "n_events": "events in the recording, as read",
+    "n_cropped": "events that were removed before binning",
+    "n_dropped": "events that lie in no time bin",
+}
+
+
+def describe(features: FeatureSet) -> dict[str, Any]:
+    """Return the description of an exported set: origin, sizes, classes, axes, transform, licence. Times are in µs."""
+    manifest, layout = features.manifest, features.layout
+    licence, citation = _terms(manifest.source)
+    return {
+        "dataset": manifest.source.dataset,
+        "split": manifest.source.split,
+        "licence": licence,
+        "citation": citation,
+        "samples": sample_count(manifest),
+        "skipped_rows": [row.row for row in manifest.skipped],
+        "non_zeros": manifest.nnz,
+        "classes": list(layout.classes),
+        "axes": list(layout.axes),
+        "sites": list(layout.sites),
+        "most_time_bins": manifest.n_bins,
+        "largest_value": manifest.max_value,
+        "transform": [operation.to_mapping() for operation in manifest.transform.operations],
+        "time_unit_of_the_transform": "us",
+        "transform_key": features.address.transform_key,
+        "source_key": features.address.source_key,
+        "digest": features.digest,
+        "made_by": f"spikestore {importlib.metadata.version('spikestore')}",
+    }
+
+
+def _terms(source: Source) -> tuple[str, str]:
+    """Return licence and citation of the recordings."""
+    try:
+        dataset = dataset_named(source.dataset)
+    except UsageError:  # of a package that is not installed here
+        return UNKNOWN, UNKNOWN
+    if dataset.reader != source.reader:
+        return UNKNOWN, UNKNOWN
+    return dataset.licence or UNKNOWN, dataset.citation or UNKNOWN
+
+
+def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
+    """Return what each exported array means, by its name.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    sparse : bool
+        Whether the frames are exported as their non-zeros, for all samples together, or as dense arrays.
+    """
+    layout, dtype = features.layout, value_dtype(features.manifest)
+    count = "number of events in a time bin" if dtype.kind in "iu" else "value in a time bin"
+    shape = ", ".join(map(str, layout.sites))
+    per_sample = {
+        "label": "class number: position in classes, from 0",
+        "row": "row of the sample in the feature set of spikestore; skipped recordings are left out",
+        "n_bins": "time bins of the sample",
+        **{name: _EXTRAS[name] for name in layout.extras},
+    }
+    if not sparse:
+        frames = f"{count}: {dtype.name} of shape (time bins, {shape}), axes {', '.join(layout.axes)}"
+        return {"frames": frames, **per_sample}
+    place = "(t * P + p) * Y + y) * X + x" if "y" in layout.axes else "t * P + p) * X + x"
+    sizes = ", ".join(
+        f"{axis[0].upper()} = {size}" for axis, size in zip(layout.axes[1:], layout.sites, strict=True)
+    )
+    return {
+        "index": f"place of each non-zero in the frames of its sample: ({place}, with {sizes}; "
+        f"{index_dtype(features.manifest).name}, ascending within a sample",
+        "value": f"{count}, at each place: {dtype.name}, never 0",
+        "offsets": "the non-zeros of sample i are index[offsets[i]:offsets[i + 1]], and value likewise",
+        **per_sample,
+    }
+
+
+def readme(
+    form: str, layout: str, descriptions: Mapping[str, Mapping[str, Any]], arrays: Mapping[str, str]
+) -> str:
+    """Return the text of README.txt.
+
+    Parameters
+    ----------
+    form : str
+        Name of the form.
+    layout : str
+        What lies where, and how to read it.
+    descriptions : mapping
+        Result of `describe` for each split.
+    arrays : mapping
+        Result of `meanings`.
+    """
+    first = next(iter(descriptions.values()))
+    parts = [
+        f"Event recordings, binned into frames. Exported by {first['made_by']} (form: {form}).",
+        layout,
+        "\n".join(f"{name}: {text}" for name, text in arrays.items()),
+        "The same facts are in description.json, for programs. Times in it are in microseconds.",
+    ]
+    for split, facts in descriptions.items():
+        left_out = len(facts["skipped_rows"])
+        lines = [
+            f"{split}: {facts['samples']:,} samples of {facts['dataset']} {facts['split']}"
+            + (f" ({left_out:,} more could not be read, and are left out)" if left_out else ""),
+            f"  licence of the recordings: {facts['licence']}",
+            f"  to cite: {facts['citation']}",
+            f"  address: {facts['transform_key']}/{facts['source_key']}",
+            f"  digest: {facts['digest']}",
+            *(f"  transform: {_operation(operation)}" for operation in facts["transform"]),
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _operation(operation: Mapping[str, Any]) -> str:
+    given = (
+        f"{name} = {value}"
+        for name, value in operation.items()
+        if name not in ("op", "version") and value is not None
+    )
+    return f"{operation['op']}: {', '.join(given)}"

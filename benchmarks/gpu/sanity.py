@@ -195,7 +195,8 @@ def networks(device: Any) -> list[Row]:
 
 
 def loaders(device: Any) -> list[Row]:
-    """Batches of all residences on the device are those of the CPU, to the bit."""
+    """Batches of all residences on the device are those of the CPU, to the bit, also while the device is busy."""
+    import torch
     from tests.store.small_sets import small_set
 
     from spikestore.store import Store
@@ -206,7 +207,11 @@ def loaders(device: Any) -> list[Row]:
         features = small_set(170).build(Store(Path(folder) / "store").storage)
         truth = list(FeatureLoader(features, 32, "host", reuse=False))
         for residence in ("host", "device", "stream"):
-            found = list(FeatureLoader(features, 32, residence, device=device, reuse=False))
+            found, other = [], torch.ones(1024, 1024, device=device)
+            for batch in FeatureLoader(features, 32, residence, device=device, reuse=False):
+                for _ in range(100 if device.type == "cuda" else 0):
+                    other = other @ other / 1024
+                found.append(batch)
             differing = sum(
                 _differing(a, b)
                 for pair in zip(found, truth, strict=True)

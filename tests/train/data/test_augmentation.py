@@ -12,7 +12,8 @@ from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import FeatureLoader, pack
 from spikestore.train.data.augmentation import ChannelJitter, EventDrop, SpatialFlip, TimeShift
-from spikestore.train.data.batch import Batch, SparseBatch, TensorColumns
+from spikestore.train.data.batch import Batch, SparseBatch
+from spikestore.train.data.device_samples import TensorColumns
 from spikestore.train.data.placement import Residence
 
 ALL = (TimeShift(3), ChannelJitter(2), EventDrop(0.3), SpatialFlip())

@@ -15,7 +15,8 @@ from tests.hypothesis_profiles import examples
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import PackedColumns, pack
-from spikestore.train.data.batch import TensorColumns, widen
+from spikestore.train.data.batch import widen
+from spikestore.train.data.device_samples import TensorColumns
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.hypothesis_profiles import examples
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.train import FeatureLoader, PackedColumns, pack
-from spikestore.train.data.batch import TensorColumns
+from spikestore.train.data.device_samples import TensorColumns
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
 

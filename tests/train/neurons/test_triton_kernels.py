@@ -79,7 +79,7 @@ def test_compiles_without_fused_products(tmp_path: Any, monkeypatch: pytest.Monk
     constants = {"own_reset": True, "single": False, "bounded": True, "block": 128}
     kernels = (
         (triton_kernels._forward, {"keep": True, "record": True, "fire": True, "pack": True}),
-        (triton_kernels._backward, {"given": False}),
+        (triton_kernels._backward, {"given": False, "add_up": True}),
     )
     for (kernel, more), to_zero in product(kernels, (False, True)):
         values = {**constants, **more, "to_zero": to_zero}

@@ -6,6 +6,8 @@ bytes, and widened with a mask on the device.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,7 +17,6 @@ import torch
 from torch import Tensor
 
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train.data.packed import PackedColumns
 
 
 class Batch(NamedTuple):
@@ -102,6 +103,11 @@ class SparseBatch:
         the same on every device.
         """
         bins = self.bins(pad_to)
+        fill = gpu_fill(self.index.device) if self.unique else None
+        if fill is not None:
+            frames = zeros(len(self), bins, self.sites, self.index.device)
+            fill(self.index, self.value, self.offsets[:-1], self.offsets[1:], frames.flatten(1))
+            return frames
         places, values = self._places(bins)
         frames = torch.zeros(
             len(self) * bins * self._site_count, dtype=torch.float32, device=self.index.device
@@ -152,7 +158,7 @@ class SparseBatch:
 def padded_bins(
     longest: int,
     pad_to: int | None,
-    lengths: Tensor | npt.NDArray[np.int64],
+    lengths: Tensor | npt.NDArray[np.integer[Any]],
     rows: Tensor | npt.NDArray[np.int64],
 ) -> int:
     """Return the number of time bins of a batch: `pad_to`, or by default that of its longest sample.
@@ -172,66 +178,26 @@ def padded_bins(
     return pad_to
 
 
+def zeros(samples: int, bins: int, sites: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return frames without a non-zero: float32, shape (samples, bins, *sites)."""
+    return torch.zeros((samples, bins, *sites), dtype=torch.float32, device=device)
+
+
+def gpu_fill(device: torch.device) -> Callable[..., None] | None:
+    """Return `gpu_frames.fill`; None if the device is no GPU, or has no Triton, which CUDA builds of torch install."""
+    return _fill_kernel() if device.type == "cuda" else None
+
+
+@functools.cache
+def _fill_kernel() -> Callable[..., None] | None:
+    try:
+        from spikestore.train.data.gpu_frames import fill
+    except ImportError:
+        return None
+    return fill
+
+
 _TENSORS = ("index", "value", "offsets", "lengths", "labels", "samples")
-
-
-class TensorColumns:
-    """Packed columns of a feature set as tensors on one device; `gather` returns batches of them.
-
-    Parameters
-    ----------
-    columns : PackedColumns
-        The set; on the CPU its memory is shared, not copied.
-    device : torch.device or str
-        Device that holds the columns.
-    """
-
-    def __init__(self, columns: PackedColumns, device: torch.device | str = "cpu") -> None:
-        self._index = signed_view(columns.index).to(device)
-        self._value = signed_view(columns.value).to(device)
-        self._host = columns
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes of the columns on the device, index and value; columns with one value per sample stay on the host."""
-        return self._index.nbytes + self._value.nbytes
-
-    def gather(self, positions: Tensor) -> SparseBatch:
-        """Return a batch of the samples at `positions` (int64, shape (batch,)), in that order."""
-        # Computed on the host and sent as one table: no synchronisation, and few launches.
-        host, wanted = self._host, positions.cpu().numpy()
-        starts = host.offsets[wanted]
-        table = np.zeros((6, len(wanted) + 1), np.int64)
-        offsets, counts, shifts = table[:3]
-        counts[:-1] = host.offsets[wanted + 1] - starts
-        np.cumsum(counts[:-1], out=offsets[1:])
-        # Position in the set = position in the batch + (start in the set - start in the batch).
-        shifts[:-1] = starts - offsets[:-1]
-        table[3, :-1], table[4, :-1], table[5, :-1] = (
-            host.n_bins[wanted],
-            host.label[wanted],
-            host.rows[wanted],
-        )
-        total = int(offsets[-1])
-        sent = self._sent(table)
-        sample = torch.repeat_interleave(sent[1, :-1], output_size=total)
-        taken = sent[2][sample].add_(torch.arange(total, device=sent.device))
-        return SparseBatch(
-            index=self._index[taken],
-            value=self._value[taken],
-            offsets=sent[0],
-            lengths=sent[3, :-1],
-            labels=sent[4, :-1],
-            samples=sent[5, :-1],
-            sites=host.sites,
-            longest=int(table[3].max()),
-        )
-
-    def _sent(self, table: npt.NDArray[np.int64]) -> Tensor:
-        device, tensor = self._index.device, torch.from_numpy(table)
-        if device.type == "cuda":  # a copy from pageable memory would block
-            tensor = tensor.pin_memory()
-        return tensor.to(device, non_blocking=True)
 
 
 def widen(column: Tensor) -> Tensor:

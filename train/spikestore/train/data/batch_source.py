@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from spikestore.train.data.batch import SparseBatch, TensorColumns
+from spikestore.train.data.device_samples import DeviceSamples, TensorColumns
 from spikestore.train.data.epoch_order import BatchOrder, RankShare
 from spikestore.train.data.frames.sample_pointers import SamplePointers, host_pointers
 from spikestore.train.data.packed import PackedColumns
@@ -28,7 +28,7 @@ class BatchSource(Protocol):
 
     def batches(
         self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
-    ) -> Iterator[SamplePointers | SparseBatch]:
+    ) -> Iterator[SamplePointers | DeviceSamples]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on."""
 
 
@@ -61,12 +61,12 @@ class WholeSet:
 
     def batches(
         self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor
-    ) -> Iterator[SamplePointers | SparseBatch]:
+    ) -> Iterator[SamplePointers | DeviceSamples]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on."""
         rows, edges = order.batches(epoch, first, batch_size, self._share)
         for start, stop in itertools.pairwise(edges):
             positions = np.searchsorted(self._packed_rows, rows[start:stop])
             if self._tensors is not None:
-                yield self._tensors.gather(torch.from_numpy(positions))
+                yield self._tensors.at(positions)
             elif self._host is not None:
                 yield host_pointers(self._host, positions)

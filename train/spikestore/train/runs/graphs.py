@@ -232,13 +232,13 @@ class TrainingStep:
         for layer, state in recorded.states:
             layer.v_mem = state
         loss = recorded.loss.clone()
+        frozen = frozen_by_optimiser(self._optimiser)  # while the GPU computes the loss
         if torch.isfinite(loss):
-            self._step(recorded)
+            self._step(recorded, frozen)
         return loss
 
-    def _step(self, recorded: _Recorded) -> None:
+    def _step(self, recorded: _Recorded, frozen: tuple[Any, ...]) -> None:
         """Take the optimiser's step with the recorded gradients."""
-        frozen = frozen_by_optimiser(self._optimiser)
         if recorded.frozen != frozen:  # a scheduler changes the learning rate each step or epoch
             recorded.frozen, recorded.step = frozen, None
         elif recorded.step is None and self._recorder is not None and not self._arithmetic.scales:

@@ -12,6 +12,7 @@ import torch
 
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.train.data.batch import Batch, SparseBatch
+from spikestore.train.data.device_samples import DeviceSamples
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers
 
@@ -82,12 +83,14 @@ class Assembly:
         self._buffers = FrameBuffers(reuse=reuse)
         self._stream: Any = None
 
-    def make(self, samples: SamplePointers | SparseBatch, epoch: int, pool: Executor | None) -> PendingBatch:
+    def make(
+        self, samples: SamplePointers | DeviceSamples, epoch: int, pool: Executor | None
+    ) -> PendingBatch:
         """Return the batch of these samples; on a GPU, the work may still be in progress.
 
         Parameters
         ----------
-        samples : SamplePointers or SparseBatch
+        samples : SamplePointers or DeviceSamples
             The samples, in host memory or already on the device.
         epoch : int
             Epoch, on which the augmentation depends.
@@ -107,10 +110,12 @@ class Assembly:
         if isinstance(samples, SamplePointers):
             if self._device.type == "cpu" and not self._sparse and not self._augment:
                 return PendingBatch(self._finished(self._dense(samples, parallel)))
-            samples = samples.packed(parallel)
-        return PendingBatch(self._finished(self._from_packed(samples.to(self._device), epoch)))
+            packed = samples.packed(parallel)
+        else:
+            packed = samples.packed()
+        return PendingBatch(self._finished(self._from_packed(packed.to(self._device), epoch)))
 
-    def _refuse_giant(self, samples: SamplePointers | SparseBatch) -> None:
+    def _refuse_giant(self, samples: SamplePointers | DeviceSamples) -> None:
         bins = samples.bins(self._pad_to)
         needed = len(samples) * bins * math.prod(samples.sites) * 4  # float32
         if needed > self._most_bytes:
@@ -135,14 +140,19 @@ class Assembly:
         return batch.batch(self._pad_to, sparse=self._sparse)
 
     def _on_gpu(
-        self, samples: SamplePointers | SparseBatch, epoch: int, parallel: ParallelFor
+        self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor
     ) -> PendingBatch:
         if self._stream is None:
             self._stream = torch.cuda.Stream(self._device)
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             if isinstance(samples, SamplePointers):
-                samples = samples.packed(parallel, pin=True).to(self._device, non_blocking=True)
-            batch = self._finished(self._from_packed(samples, epoch))
+                packed = samples.packed(parallel, pin=True).to(self._device, non_blocking=True)
+                batch = self._from_packed(packed, epoch)
+            elif self._sparse or self._augment:
+                batch = self._from_packed(samples.packed(), epoch)
+            else:
+                batch = samples.batch(self._pad_to)
+            batch = self._finished(batch)
             event = torch.cuda.Event()
             event.record(self._stream)
         return PendingBatch(batch, event)

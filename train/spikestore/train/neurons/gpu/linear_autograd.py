@@ -59,8 +59,8 @@ class LinearIAF(torch.autograd.Function):
         source = _source(saved)
         if kept is None:
             kept = triton_kernels.potentials(linear(source, weight, bias).contiguous(), initial, ctx.neuron)
-        current, first = triton_kernels.backward(kept, spikes, v_mem, ctx.neuron)
-        return (*_linear_gradients(ctx, source, weight, bias, current), first, None, None, None)
+        current, first, over_time = triton_kernels.backward_adding_up(kept, spikes, v_mem, ctx.neuron)
+        return (*_linear_gradients(ctx, source, weight, bias, current, over_time), first, None, None, None)
 
 
 class LinearOfSpikes(torch.autograd.Function):
@@ -89,13 +89,21 @@ def _source(saved: list[Tensor]) -> Tensor:
 
 
 def _linear_gradients(
-    ctx: Any, source: Tensor, weight: Tensor, bias: Tensor | None, output: Tensor
+    ctx: Any,
+    source: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    output: Tensor,
+    over_time: Tensor | None = None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return gradients w.r.t. input, weight and bias, each None if not needed."""
+    """Return gradients w.r.t. input, weight and bias, each None if not needed.
+
+    `over_time` is the gradient w.r.t. the output, added up over time, if a kernel has done that: reading it costs less.
+    """
     by_x, by_weight, by_bias = ctx.needs_input_grad[:3]
     flat = output.reshape(-1, output.shape[2])
     return (
         flat.mm(weight).view(source.shape) if by_x else None,
         flat.t().mm(source.view(-1, source.shape[2])) if by_weight else None,
-        flat.sum(0) if by_bias and bias is not None else None,
+        (flat if over_time is None else over_time).sum(0) if by_bias and bias is not None else None,
     )

@@ -74,9 +74,18 @@ def _forward(
     reset = threshold
     if own_reset:
         reset = reset_amount
+    if bounded:
+        minimum = tl.load(minimum_at)
     v = tl.load(state_at + neuron_index, mask=inside, other=0.0)
+    # Inputs are loaded three steps ahead: a step takes less time than a load. They may be overwritten by outputs of this
+    # program, but only those of earlier steps.
+    end = (neuron_index // neurons + 1) * time * neurons + neuron_index % neurons
+    x0 = tl.load(x_at + offset, mask=inside & (offset < end), other=0.0)
+    x1 = tl.load(x_at + offset + neurons, mask=inside & (offset + neurons < end), other=0.0)
+    x2 = tl.load(x_at + offset + 2 * neurons, mask=inside & (offset + 2 * neurons < end), other=0.0)
     for _ in range(time):
-        v += tl.load(x_at + offset, mask=inside, other=0.0).to(tl.float32)
+        x3 = tl.load(x_at + offset + 3 * neurons, mask=inside & (offset + 3 * neurons < end), other=0.0)
+        v += x0.to(tl.float32)
         if keep:
             tl.store(kept_at + offset, v, mask=inside)
         spike = _fire(v, threshold, single)
@@ -91,12 +100,12 @@ def _forward(
             tl.store(odd_value_at + slot, spike, mask=odd & (slot < list_length))
         v = _reset(v, spike, reset, to_zero)
         if bounded:
-            minimum = tl.load(minimum_at)
             above = v - minimum
             v = tl.where(above <= 0.0, 0.0, above) + minimum
         if record:
             tl.store(record_at + offset, v, mask=inside)
         offset += neurons
+        x0, x1, x2 = x1, x2, x3
     tl.store(last_at + neuron_index, v, mask=inside)
 
 
@@ -111,39 +120,84 @@ def _restore_odd(x_at, odd_count_at, odd_place_at, odd_value_at, list_length, bl
     tl.store(x_at + slot, float("nan"), mask=tl.where(count > list_length, slot, 1) == 0)
 
 
+@triton.jit  # type: ignore[untyped-decorator]
+def _slope(v, slope_at, offset, threshold, scale, width, valid, given: tl.constexpr):
+    if given:
+        slope = tl.load(slope_at + offset, mask=valid, other=0.0)
+    else:
+        slope = scale * tl.exp(-tl.div_rn(tl.abs(v - threshold), width))
+    return slope
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _before(
+    later, v, gradient, slope, threshold, minimum, reset, valid,
+    to_zero: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr,
+):  # fmt: skip
+    spike = _fire(v, threshold, single)
+    kept = later
+    if bounded:
+        above = _reset(v, spike, reset, to_zero) - minimum
+        kept = tl.where(above <= 0.0, 0.0, later)
+    if to_zero:
+        kept = kept * tl.where(spike == 0.0, 1.0, 0.0) + gradient * slope
+    else:
+        kept = kept + (gradient - kept * reset) * slope
+    return tl.where(valid, kept, later)
+
+
 @triton.jit(do_not_specialize=_SIZES[:3])  # type: ignore[untyped-decorator]
 def _backward(
-    kept_at, gradient_at, slope_at, state_at, first_at, input_gradient_at,
+    kept_at, gradient_at, slope_at, state_at, first_at, input_gradient_at, sum_at,
     threshold_at, minimum_at, reset_amount, scale_at, width_at, time, neurons,
     all_neurons, own_reset: tl.constexpr, to_zero: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr,
-    given: tl.constexpr, block: tl.constexpr,
+    given: tl.constexpr, add_up: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     neuron_index = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = neuron_index < all_neurons
-    offset = neuron_index // neurons * time * neurons + neuron_index % neurons + (time - 1) * neurons
+    begin = neuron_index // neurons * time * neurons + neuron_index % neurons
+    offset = (neuron_index // neurons * time + time - 1) * neurons + neuron_index % neurons
     threshold = tl.load(threshold_at)
+    minimum = tl.load(minimum_at)
+    scale = tl.load(scale_at)
+    width = tl.load(width_at)
     reset = threshold
     if own_reset:
         reset = reset_amount
     later = tl.load(state_at + neuron_index, mask=inside, other=0.0)
-    for _ in range(time):
-        v = tl.load(kept_at + offset, mask=inside, other=0.0)
-        gradient = tl.load(gradient_at + offset, mask=inside, other=0.0).to(tl.float32)
-        if given:
-            slope = tl.load(slope_at + offset, mask=inside, other=0.0)
-        else:
-            slope = tl.load(scale_at) * tl.exp(-tl.div_rn(tl.abs(v - threshold), tl.load(width_at)))
-        spike = _fire(v, threshold, single)
-        if bounded:
-            above = _reset(v, spike, reset, to_zero) - tl.load(minimum_at)
-            later = tl.where(above <= 0.0, 0.0, later)
-        if to_zero:
-            later = later * tl.where(spike == 0.0, 1.0, 0.0) + gradient * slope
-        else:
-            later = later + (gradient - later * reset) * slope
+    total = tl.zeros_like(later)
+    # Two steps at a time, loaded two steps ahead: slopes do not depend on each other, and a step takes less time than a load.
+    some, more = inside & (offset >= begin), inside & (offset - neurons >= begin)
+    v0 = tl.load(kept_at + offset, mask=some, other=0.0)
+    v1 = tl.load(kept_at + offset - neurons, mask=more, other=0.0)
+    g0 = tl.load(gradient_at + offset, mask=some, other=0.0)
+    g1 = tl.load(gradient_at + offset - neurons, mask=more, other=0.0)
+    for _ in range((time + 1) // 2):
+        second = inside & (offset - neurons >= begin)
+        some, more = inside & (offset - 2 * neurons >= begin), inside & (offset - 3 * neurons >= begin)
+        v2 = tl.load(kept_at + offset - 2 * neurons, mask=some, other=0.0)
+        v3 = tl.load(kept_at + offset - 3 * neurons, mask=more, other=0.0)
+        g2 = tl.load(gradient_at + offset - 2 * neurons, mask=some, other=0.0)
+        g3 = tl.load(gradient_at + offset - 3 * neurons, mask=more, other=0.0)
+        slope0 = _slope(v0, slope_at, offset, threshold, scale, width, inside, given)
+        slope1 = _slope(v1, slope_at, offset - neurons, threshold, scale, width, second, given)
+        later = _before(
+            later, v0, g0.to(tl.float32), slope0, threshold, minimum, reset, inside, to_zero, single, bounded
+        )
         tl.store(input_gradient_at + offset, later, mask=inside)
-        offset -= neurons
+        if add_up:
+            total += later
+        later = _before(
+            later, v1, g1.to(tl.float32), slope1, threshold, minimum, reset, second, to_zero, single, bounded
+        )
+        tl.store(input_gradient_at + offset - neurons, later, mask=second)
+        if add_up:
+            total += tl.where(second, later, 0.0)
+        offset -= 2 * neurons
+        v0, v1, g0, g1 = v2, v3, g2, g3
     tl.store(first_at + neuron_index, later, mask=inside)
+    if add_up:
+        tl.store(sum_at + neuron_index, total, mask=inside)
 
 
 class PackedSpikes(NamedTuple):
@@ -241,9 +295,24 @@ def _run_forward(
 
 def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
     """Return the gradients w.r.t. input and initial potentials, given those w.r.t. spikes and last potentials."""
+    x, first, _ = _run_backward(kept, spikes, v_mem, neuron, add_up=False)
+    return x, first
+
+
+def backward_adding_up(
+    kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the result of `backward`, and the gradient w.r.t. input added up over time, shape (batch, neurons)."""
+    return _run_backward(kept, spikes, v_mem, neuron, add_up=True)
+
+
+def _run_backward(
+    kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron, *, add_up: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     spikes, v_mem = spikes.contiguous(), v_mem.contiguous()
     batch, time, neurons = kept.shape
     x, first = torch.empty_like(spikes), torch.empty_like(v_mem)
+    total = torch.empty_like(v_mem) if add_up else first
     exponential = as_single_exponential(neuron.surrogate)
     given = neuron.surrogate(kept, neuron.threshold) if exponential is None else None
     scale = width = neuron.threshold
@@ -253,11 +322,11 @@ def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tup
     threshold, minimum, reset = _parameters(neuron)
     if first.numel():
         _backward[_grid(first)](
-            kept, spikes, _or(given, kept), v_mem, first, x, threshold, minimum, reset, scale, width,
+            kept, spikes, _or(given, kept), v_mem, first, x, total, threshold, minimum, reset, scale, width,
             time, neurons, batch * neurons, neuron.reset is not None, neuron.to_zero, neuron.single,
-            neuron.minimum is not None, given is not None, _BLOCK, enable_fp_fusion=False,
+            neuron.minimum is not None, given is not None, add_up, _BLOCK, enable_fp_fusion=False,
         )  # fmt: skip
-    return x, first
+    return x, first, total
 
 
 def _grid(states: Tensor) -> tuple[int]:

@@ -1,0 +1,115 @@
+"""Frames that a GPU makes are those of the CPU: in Triton's interpreter if it is installed, and on a GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tests.train.neurons.test_triton_kernels import needs_triton
+
+from spikestore.store import FeatureSet
+from spikestore.train import FeatureLoader, PackedColumns, TimeShift, pack
+from spikestore.train.data import placement as residences
+from spikestore.train.data.batch import signed_view
+from spikestore.train.data.device_samples import TensorColumns
+
+BUSY_CYCLES = 40_000_000
+"""Some 20 ms of a GPU, in which a loader makes several batches."""
+
+
+def compare(device: str) -> None:
+    """Assert that the kernel writes the non-zeros of its samples for all dtypes of columns, and none outside a row."""
+    from spikestore.train.data.gpu_frames import fill
+
+    rng = np.random.default_rng(0)
+    places = 70_000
+    counts = np.array([0, 1, 5000, 3, 9000])
+    ends = np.cumsum(counts)
+    for index_dtype in (np.uint32, np.int64, np.uint16):
+        for value_dtype, most in (
+            (np.uint8, 255),
+            (np.uint16, 65535),
+            (np.uint32, 2**32 - 1),
+            (np.float32, 9),
+        ):
+            highest = min(places, int(np.iinfo(index_dtype).max) + 1)
+            columns = [np.sort(rng.choice(highest, count, replace=False)) for count in counts]
+            index = np.concatenate(columns).astype(index_dtype)
+            value = rng.integers(1, most, len(index), endpoint=True).astype(value_dtype)
+            truth = np.zeros((len(counts), places), np.float32)
+            for row, (start, end) in enumerate(zip(ends - counts, ends, strict=True)):
+                truth[row, index[start:end].astype(np.int64)] = value[start:end]
+            for order in ([0, 1, 2, 3, 4], [4, 1, 1, 0]):
+                starts = torch.from_numpy((ends - counts)[order]).to(device)
+                frames = torch.zeros((len(order), places), device=device)
+                ours, values = (signed_view(column).to(device) for column in (index, value))
+                fill(ours, values, starts, torch.from_numpy(ends[order]).to(device), frames)
+                assert np.array_equal(frames.cpu().numpy(), truth[order]), (index_dtype, value_dtype, order)
+    short = torch.zeros((2, 60_000), device=device)
+    outside = torch.tensor([1, 59_999, 60_000, -1, 0], device=device)
+    numbers = torch.arange(1.0, 6.0, device=device)
+    fill(outside, numbers, torch.tensor([0, 4], device=device), torch.tensor([4, 5], device=device), short)
+    assert short.nonzero().tolist() == [[0, 1], [0, 59_999], [1, 0]]
+
+
+@needs_triton
+@pytest.mark.slow
+def test_in_the_interpreter() -> None:
+    """Triton's interpreter has to be asked for before Triton is imported: in a process of its own."""
+    code = "from tests.train.data.test_gpu_frames import compare; compare('cpu')"
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_samples_of_a_device_are_those_of_the_set(features: FeatureSet) -> None:
+    """Batches of a set on a device, in any order, with samples that are there twice, and none."""
+    columns = pack(features)
+    device = TensorColumns(columns)
+    for positions in ([5, 3, 5], [0], []):
+        wanted = np.array(positions, np.int64)
+        samples = device.at(wanted)
+        batch, truth = samples.batch(), device.gather(torch.from_numpy(wanted)).batch()
+        assert all(torch.equal(*pair) for pair in zip(batch, truth, strict=True))
+        assert samples.lengths.tolist() == batch.lengths.tolist()
+        assert samples.samples.tolist() == batch.samples.tolist()
+        assert (len(samples), samples.sites) == (len(positions), columns.sites)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu() -> None:
+    """The same on the GPU itself."""
+    compare("cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("augmented", [False, True])
+@pytest.mark.parametrize("residence", ["host", "device", "stream"])
+def test_batches_are_whole_while_the_gpu_is_busy(
+    features: FeatureSet, residence: residences.Residence, augmented: bool
+) -> None:
+    """Work of the loader does not wait for that of the network, and no kernel of it runs before what it needs is there."""
+    augment = [TimeShift(2)] if augmented else []
+    truth = list(FeatureLoader(features, 16, "host", augment=augment, reuse=False))
+    found = []
+    for batch in FeatureLoader(features, 16, residence, device="cuda", augment=augment, reuse=False):
+        torch.cuda._sleep(BUSY_CYCLES)
+        found.append(batch)
+    for one, another in zip(found, truth, strict=True):
+        for mine, wanted in zip(one, another, strict=True):
+            assert torch.equal(mine.cpu(), wanted)
+
+
+@pytest.mark.gpu
+def test_wide_columns_on_a_gpu(features: FeatureSet) -> None:
+    """Columns of any width give the frames of the CPU."""
+    packed = pack(features)
+    positions = np.arange(len(packed))[::-1].copy()
+    truth = TensorColumns(packed).at(positions).batch()
+    for index, value in ((np.uint32, np.uint16), (np.int64, np.float32)):
+        fields = {**vars(packed), "index": packed.index.astype(index), "value": packed.value.astype(value)}
+        batch = TensorColumns(PackedColumns(**fields), "cuda").at(positions).batch()
+        assert all(torch.equal(one.cpu(), other) for one, other in zip(batch, truth, strict=True))

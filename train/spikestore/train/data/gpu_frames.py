@@ -1,0 +1,60 @@
+"""Dense frames on a GPU, written by one kernel that Triton compiles at its first use.
+
+A sequence of torch operations would start about twenty kernels for a batch, which takes the CPU longer than the GPU.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_BLOCK, _PARTS = 512, 8
+"""Non-zeros that a program writes at a time, and programs for each sample."""
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _fill(
+    index_at, value_at, starts_at, ends_at, frames_at, places,
+    index_mask: tl.constexpr, value_mask: tl.constexpr, parts: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    sample = tl.program_id(0).to(tl.int64)
+    end = tl.load(ends_at + sample)
+    place = tl.load(starts_at + sample) + tl.program_id(1) * block + tl.arange(0, block)
+    for _ in range(tl.cdiv(end - tl.load(starts_at + sample), parts * block)):
+        inside = place < end
+        index = tl.load(index_at + place, mask=inside, other=0).to(tl.int64)
+        value = tl.load(value_at + place, mask=inside, other=0)
+        # Columns of unsigned integers are signed views of the same bytes.
+        if index_mask != 0:
+            index = index & index_mask
+        if value_mask != 0:
+            value = value.to(tl.int64) & value_mask
+        inside = inside & (index >= 0) & (index < places)
+        tl.store(frames_at + sample * places + index, value.to(tl.float32), mask=inside)
+        place += parts * block
+
+
+def fill(index: Tensor, value: Tensor, starts: Tensor, ends: Tensor, frames: Tensor) -> None:
+    """Write the non-zeros of a batch to its frames.
+
+    No sample has two non-zeros at the same place. A non-zero outside its row of `frames` is left out.
+
+    Parameters
+    ----------
+    index, value : Tensor, shape (non-zeros,)
+        As in `SparseBatch`: columns that have the samples of the batch, and may have others.
+    starts, ends : int64 Tensor, shape (batch,)
+        Range of each sample in ``index``.
+    frames : float32 Tensor, shape (batch, places)
+        Zeros.
+    """
+    if len(starts) and frames.shape[1]:
+        _fill[(len(starts), _PARTS)](
+            index, value, starts, ends, frames, frames.shape[1], _mask(index), _mask(value), _PARTS, _BLOCK
+        )
+
+
+def _mask(column: Tensor) -> int:
+    return {torch.int16: 0xFFFF, torch.int32: 0xFFFF_FFFF}.get(column.dtype, 0)

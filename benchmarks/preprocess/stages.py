@@ -9,7 +9,7 @@ from benchmarks.bench import Bench, target
 
 def stages(bench: Bench) -> dict[str, float]:
     """Return where the time of one core goes: seconds a thousand recordings."""
-    from spikestore.pipeline.building.feature_build import layout_of_source
+    from spikestore.pipeline.building.source_look import layout_of_source
     from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
     from spikestore.pipeline.readers.registry import open_reader
     from spikestore.pipeline.transforms.choose import block_chain

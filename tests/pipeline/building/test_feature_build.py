@@ -12,9 +12,9 @@ from tests.pipeline.cochlea_files import CLASSES, draw, write_dataset, write_fil
 from spikestore.pipeline.building.feature_build import (
     BuildRequest,
     build_features,
-    layout_of_source,
     open_build,
 )
+from spikestore.pipeline.building.source_look import layout_of_source
 from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport, build_fragment
 from spikestore.pipeline.execution.schedulers import InProcess, Scheduler, Threads
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.building.options import BuildOptions
+from spikestore.pipeline.building.reuse import Reuse, TakenRows
+from spikestore.pipeline.building.source_look import look_into
 from spikestore.pipeline.execution.fragment_task import FragmentJob
 from spikestore.pipeline.execution.schedulers import open_scheduler
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
@@ -34,6 +36,7 @@ def build_part(
     existing: Mapping[str, FeatureSet],
     store: Store,
     options: BuildOptions,
+    reuse: Reuse,
 ) -> None:
     """Build the fragments of one part in each missing set, and commit nothing.
 
@@ -49,6 +52,8 @@ def build_part(
         Store for the fragments.
     options : BuildOptions
         Options of the build.
+    reuse : Reuse
+        The sets from which rows are taken.
 
     Raises
     ------
@@ -59,19 +64,23 @@ def build_part(
     classes = {split: features.classes for split, features in existing.items()}
     with open_scheduler(options.workers, options.scheduler) as scheduler:
         for wanted in missing:
-            request = BuildRequest(scheduler.workers * of, options.fragment_samples)
+            former = reuse.former_rows(wanted, look_into(wanted.located, wanted.transform))
+            request = BuildRequest(scheduler.workers * of, options.fragment_samples, former=former)
             build = open_build(store.storage, wanted.located, wanted.transform, request)
             classes[wanted.split] = build.plan.layout.classes
             refuse_other_classes(classes)
             share = fragments_of_part(part, build.plan.fragments)
             unfinished = sorted(set(share) & set(build.unfinished()))
-            job = FragmentJob(build, wanted.located, wanted.transform, options.executor)
+            job = FragmentJob(build, wanted.located, wanted.transform, options.executor, former)
+            taken = TakenRows(wanted.label)
             samples = sum(len(build.plan.rows(fragment)) for fragment in unfinished)
             built = 0
             for report in scheduler.run(job, unfinished):
                 built += report.samples
+                taken.add(report)
                 if options.progress is not None:
                     options.progress(built, samples, f"{wanted.label}, part {number}/{of}")
+            taken.warn()
             logger.info(
                 "%s: part %d/%d has %d %s, of which this job built %d",
                 wanted.label,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikestore.pipeline.building.feature_build import layout_of_source
+from spikestore.pipeline.building.source_look import layout_of_source
 from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
 from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 
 from spikestore.pipeline.building.degenerate_sets import SetReview
 from spikestore.pipeline.building.provenance import provenance
+from spikestore.pipeline.building.reuse import TakenRows
+from spikestore.pipeline.building.source_look import layout_of_reader
 from spikestore.pipeline.execution.fragment_task import FragmentContent, FragmentJob
 from spikestore.pipeline.execution.schedulers import Scheduler
-from spikestore.pipeline.readers.dataset import refuse_other_columns
-from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.growing.former_rows import FormerRows
 from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import Executor, executor_for
 from spikestore.store.build import Build
-from spikestore.store.columns.event_counts import EVENT_COLUMNS, LOSSY_SHARE
+from spikestore.store.columns.event_counts import LOSSY_SHARE
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.progress import Progress
 from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan, make_plan
-from spikestore.store_schemas.errors import LayoutError, StoreError, UsageError
-from spikestore.store_schemas.layout import Layout, layout_of
+from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 logger = logging.getLogger(__name__)
@@ -42,30 +42,14 @@ class BuildRequest:
         Rows per fragment.
     restart : bool
         Start a new build instead of resuming an unfinished one.
+    former : FormerRows, optional
+        Where committed sets have rows of the new set. The new set gets the fragment size of the first of them if that is suitable.
     """
 
     workers: int = 1
     fragment_samples: int | None = None
     restart: bool = False
-
-
-def layout_of_source(located: LocatedSource, transform: Transform) -> Layout:
-    """Return the layout of the samples of a source, without building anything.
-
-    Raises
-    ------
-    LayoutError
-        A file does not have the expected layout, or has no recordings.
-    UsageError
-        The transform does not fit the recordings.
-    """
-    return look_into(located, transform)[0]
-
-
-def look_into(located: LocatedSource, transform: Transform) -> tuple[Layout, int]:
-    """Return the layout and the number of events of a source; errors are those of `layout_of_source`."""
-    with open_reader(located.source, located.root) as reader:
-        return _layout(reader, located, transform), int(reader.n_events().sum())
+    former: FormerRows | None = None
 
 
 def open_build(
@@ -82,17 +66,17 @@ def open_build(
     """
     source = located.source
     with open_reader(source, located.root) as reader:
-        layout = _layout(reader, located, transform)
+        layout = layout_of_reader(reader, located, transform)
 
         def plan() -> Plan:
-            return make_plan(
-                transform,
-                source.key,
-                layout,
-                reader.n_events(),
-                workers=request.workers,
-                fragment_samples=request.fragment_samples,
-            )
+            wanted = functools.partial(make_plan, transform, source.key, layout, reader.n_events())
+            own = wanted(workers=request.workers, fragment_samples=request.fragment_samples)
+            if request.former is None or request.fragment_samples is not None:
+                return own
+            former = request.former.sets[0].features.manifest
+            if not 1 / 2 <= former.fragment_samples / own.fragment_samples <= 2:
+                return own
+            return wanted(fragment_samples=former.fragment_samples, least_shard_values=former.shard_values)
 
         build = Build.join_or_start(
             storage, Address(transform.key, source.key), plan, restart=request.restart
@@ -113,19 +97,6 @@ def refuse_unfinished(build: Build, label: str) -> None:
         )
 
 
-def _layout(reader: Reader, located: LocatedSource, transform: Transform) -> Layout:
-    if len(reader) == 0:
-        path = located.stamps[0].path
-        raise LayoutError(f"{path} has no recordings", path=str(path))
-    refuse_other_columns(f"the reader {reader.name}", reader.extras)
-    x, y, p = transform.to_frame.sensor_size
-    if not reader.has_y and y != 1:  # checked here, before the plan is stored
-        raise UsageError(f"sensor_size must be ({x}, 1, {p}) for events without y, got ({x}, {y}, {p})")
-    return layout_of(
-        transform, has_y=reader.has_y, classes=reader.classes, extras=(*reader.extras, *EVENT_COLUMNS)
-    )
-
-
 def build_features(
     build: Build,
     located: LocatedSource,
@@ -133,6 +104,7 @@ def build_features(
     scheduler: Scheduler,
     *,
     executor: ExecutorName | Executor = "auto",
+    former: FormerRows | None = None,
     allow_empty: bool = False,
     progress: Progress,
 ) -> FeatureSet:
@@ -163,13 +135,16 @@ def build_features(
             f"{plan.fragment_samples:,}",
         )
     progress(done, plan.samples, label)
-    job = FragmentJob(build, located, transform, executor)
+    job = FragmentJob(build, located, transform, executor, former)
     contents: list[FragmentContent] = []
+    taken = TakenRows(label)
     for report in scheduler.run(job, unfinished):
         done += report.samples
+        taken.add(report)
         if report.content is not None:
             contents.append(report.content)
         progress(done, plan.samples, label)
+    taken.warn()
     check_unchanged(located.stamps)
     review = SetReview(label, located)
     features = build.commit(
@@ -180,6 +155,7 @@ def build_features(
             workers=scheduler.workers,
             seconds=time.perf_counter() - began,
             reused_fragments=plan.fragments - len(unfinished),
+            reused_recordings=taken.rows,
         ),
         review=functools.partial(review.refuse_empty, allow_empty=allow_empty),
     )

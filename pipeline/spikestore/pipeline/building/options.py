@@ -40,6 +40,8 @@ class BuildOptions:
         Compute nothing: commit the fragments of all parts, or report which are missing.
     allow_empty : bool
         Accept a set without any event in a time bin; otherwise such a set is an error.
+    reuse : bool
+        Take rows from committed sets of the same transform, if these have the same recordings; False reads all recordings.
     upstreams : tuple of str
         Stores to search before a set is computed; those of a recipe are searched after these.
     progress : callable, optional
@@ -61,6 +63,7 @@ class BuildOptions:
     part: tuple[int, int] | None = None
     finalise: bool = False
     allow_empty: bool = False
+    reuse: bool = True
     upstreams: tuple[str, ...] = ()
     progress: Progress | None = None
     copy_progress: Progress | None = None

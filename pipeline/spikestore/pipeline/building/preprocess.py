@@ -139,7 +139,7 @@ def preprocess(
     wanted = set_of_dataset(source_or_dataset, transform)
     if name is not None and not move:
         opened_store.refuse_move(name, _named_sets([wanted]))
-    sets = build_sets([wanted], opened_store, options)
+    sets = build_sets([wanted], opened_store, options, name=name)
     if name is not None and options.part is None:
         opened_store.point(name, sets, move=move)
     return sets.get(wanted.split)
@@ -154,7 +154,7 @@ def preprocess_recipe(
     named = _named_sets(requested)
     if named and not move:  # reported before hours of work
         store.refuse_move(name, named)
-    sets = build_sets(requested, store, options)
+    sets = build_sets(requested, store, options, name=name)
     if options.part is not None:
         return sets
     pins = {split: features.pin for split, features in sets.items()}
@@ -174,9 +174,15 @@ def _named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, Name
 
 
 def build_sets(
-    requested: Sequence[RequestedSet | LockedSet], store: Store, options: BuildOptions
+    requested: Sequence[RequestedSet | LockedSet],
+    store: Store,
+    options: BuildOptions,
+    *,
+    name: str | None = None,
 ) -> dict[str, FeatureSet]:
     """Return the sets by split: from the store, from an upstream, or newly built; with ``part``, only complete sets.
+
+    New sets take rows from those to which `name` refers, or else from other sets of the same transform.
 
     Raises
     ------
@@ -197,10 +203,11 @@ def build_sets(
     if options.part is not None:
         # Imported here, as in `_build`: a run with nothing to do needs neither Dask nor HDF5.
         from spikestore.pipeline.building.array_jobs import build_part
+        from spikestore.pipeline.building.reuse import Reuse
 
-        build_part(options.part, missing, existing, store, options)
+        build_part(options.part, missing, existing, store, options, Reuse(store, name, enabled=options.reuse))
         return existing
-    built = _build(missing, existing, store, options)
+    built = _build(missing, existing, store, options, name)
     return {wanted.split: (existing | built)[wanted.split] for wanted in requested}
 
 
@@ -209,15 +216,17 @@ def _build(
     existing: Mapping[str, FeatureSet],
     store: Store,
     options: BuildOptions,
+    name: str | None,
 ) -> dict[str, FeatureSet]:
     # Imported here: a run with nothing to do needs neither Dask nor HDF5.
     from spikestore.pipeline.building.feature_build import (
         BuildRequest,
         build_features,
-        look_into,
         open_build,
         refuse_unfinished,
     )
+    from spikestore.pipeline.building.reuse import Reuse, events_to_read
+    from spikestore.pipeline.building.source_look import look_into
     from spikestore.pipeline.execution.schedulers import open_scheduler
     from spikestore.pipeline.readers.event_block import are_few
     from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, Executor, executor_for
@@ -227,23 +236,29 @@ def _build(
 
     # Errors of all splits are reported before workers start.
     looked = {wanted.split: look_into(wanted.located, wanted.transform) for wanted in missing}
+    reuse = Reuse(store, name, enabled=options.reuse and not options.finalise)
+    former = {wanted.split: reuse.former_rows(wanted, looked[wanted.split]) for wanted in missing}
+    events = {split: events_to_read(look, former[split]) for split, look in looked.items()}
     # Workers of a cluster keep compiled code loaded.
-    few_events = options.scheduler is None and are_few(sum(n_events for _, n_events in looked.values()))
+    few_events = options.scheduler is None and are_few(sum(read for read, _ in events.values()))
     built: dict[str, FeatureSet] = {}
     executors: dict[str, Executor] = {}
     seconds = 0.0
     for wanted in missing:
-        layout, n_events = looked[wanted.split]
         executors[wanted.split] = executor_for(
-            wanted.transform, options.executor, has_y="y" in layout.axes, few_events=few_events
+            wanted.transform,
+            options.executor,
+            has_y="y" in looked[wanted.split].layout.axes,
+            few_events=few_events,
         )
-        seconds += n_events / EVENTS_PER_SECOND[executors[wanted.split]]
+        seconds += events[wanted.split][1] / EVENTS_PER_SECOND[executors[wanted.split]]
     classes = {split: features.classes for split, features in existing.items()}
-    refuse_other_classes(classes | {split: layout.classes for split, (layout, _) in looked.items()})
+    refuse_other_classes(classes | {split: look.layout.classes for split, look in looked.items()})
     workers = 0 if options.finalise else options.workers
     with open_scheduler(workers, options.scheduler, seconds=seconds) as scheduler:
-        request = BuildRequest(scheduler.workers, options.fragment_samples, options.restart)
         for wanted in missing:
+            rows = former[wanted.split]
+            request = BuildRequest(scheduler.workers, options.fragment_samples, options.restart, rows)
             build = open_build(store.storage, wanted.located, wanted.transform, request)
             if options.finalise:
                 refuse_unfinished(build, wanted.label)
@@ -253,6 +268,7 @@ def _build(
                 wanted.transform,
                 scheduler,
                 executor=executors[wanted.split],
+                former=rows,
                 allow_empty=options.allow_empty,
                 progress=options.progress or silent,
             )

@@ -10,7 +10,9 @@ from typing import Any
 _PACKAGES = ("spikestore", "tonic", "h5py", "numpy", "zarr", "numcodecs", "pcodec", "dask")
 
 
-def provenance(*, executor: str, workers: int, seconds: float, reused_fragments: int) -> dict[str, Any]:
+def provenance(
+    *, executor: str, workers: int, seconds: float, reused_fragments: int, reused_recordings: int = 0
+) -> dict[str, Any]:
     """Return the provenance that the manifest records about a build.
 
     Parameters
@@ -23,6 +25,8 @@ def provenance(*, executor: str, workers: int, seconds: float, reused_fragments:
         Wall time of this run.
     reused_fragments : int
         Fragments stored by interrupted runs or other builders.
+    reused_recordings : int
+        Recordings that this run did not read, because a former set had their rows; recorded only if there are any.
     """
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -30,6 +34,7 @@ def provenance(*, executor: str, workers: int, seconds: float, reused_fragments:
         "packages": {name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "reused_fragments": reused_fragments,
+        **({"reused_recordings": reused_recordings} if reused_recordings else {}),
         "seconds": round(seconds, 3),
         "workers": workers,
     }

@@ -115,6 +115,13 @@ def preprocess(
             "--allow-empty", help="Accept a set without any event in a time bin; otherwise this is an error."
         ),
     ] = False,
+    no_reuse: Annotated[
+        bool,
+        typer.Option(
+            "--no-reuse",
+            help="Read all recordings; by default, sets in the store provide the rows of recordings that they have.",
+        ),
+    ] = False,
     executor: Annotated[
         Executor | None,
         typer.Option("--executor", help="Implementation of the transform; the samples are the same."),
@@ -149,6 +156,7 @@ def preprocess(
             part=share,
             finalise=finalise,
             allow_empty=allow_empty,
+            reuse=not no_reuse,
             progress=report,
             copy_progress=copy_lines(),
         )

@@ -1,5 +1,7 @@
 """The task of a build: read the recordings of one fragment, transform them, and store the fragment.
 
+Rows that a former set has already are taken from it, and their recordings are not read (`growing`).
+
 Dask may run a task in any worker, in any order and more than once. Therefore all writes are put-if-absent, and the task of
 a stored fragment only looks up its record.
 """
@@ -7,20 +9,23 @@ a stored fragment only looks up its record.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
 from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import Executor, block_chain
 from spikestore.pipeline.transforms.fused import FusedSamples
 from spikestore.store.build import Build
-from spikestore.store.columns.event_counts import count_events
+from spikestore.store.columns.event_counts import EVENT_COLUMNS, count_events
 from spikestore.store.columns.samples import SampleColumns, concatenate
 from spikestore.store.concurrency import Prefetcher
 from spikestore.store_schemas.documents.plan import Plan
@@ -50,12 +55,15 @@ class FragmentJob:
         Transform of the recordings.
     executor : {"auto", "fused", "numpy", "tonic"}
         Implementation of the transform; the samples are the same.
+    former : FormerRows, optional
+        Where committed sets have rows of this set.
     """
 
     build: Build
     located: LocatedSource
     transform: Transform
     executor: ExecutorName | Executor = "auto"
+    former: FormerRows | None = None
 
     @property
     def plan(self) -> Plan:
@@ -64,7 +72,9 @@ class FragmentJob:
 
     def only(self, fragment: int) -> FragmentJob:
         """Return a copy that contains the recordings of one fragment only, to send to a worker."""
-        return replace(self, located=self.located.part(self.plan.rows(fragment)))
+        rows = self.plan.rows(fragment)
+        former = None if self.former is None else self.former.part(rows)
+        return replace(self, located=self.located.part(rows), former=former)
 
 
 class FragmentContent(NamedTuple):
@@ -90,6 +100,10 @@ class FragmentReport(NamedTuple):
     """Time of the task; about 0 if another builder had stored the fragment."""
     content: FragmentContent | None = None
     """None if another builder had stored the fragment."""
+    taken: int = 0
+    """Rows that were taken from former sets."""
+    problems: tuple[str, ...] = ()
+    """Reasons why rows of former sets could not be read; their recordings were read instead."""
 
 
 def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
@@ -111,12 +125,22 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)
     job = job.only(fragment)
     check_unchanged(job.located.stamps)
+    runs, problems = ([], []) if job.former is None else job.former.read(rows)
     with open_reader(job.located.source, job.located.root, first_row=job.located.first_row) as reader:
-        columns, skipped, events = transform_rows(job, reader, rows)
+        columns, skipped = (
+            _add_missing_rows(job, reader, rows, runs) if runs else _transform(job, reader, [rows])
+        )
     check_unchanged(job.located.stamps)
-    record = build.put_fragment(fragment, columns, skipped=skipped, events=events)
-    content = content_of(columns, job.plan.layout)
-    return FragmentReport(fragment, len(rows), record.nnz, time.perf_counter() - began, content)
+    record = build.put_fragment(fragment, columns, skipped=skipped, events=count_events(columns))
+    return FragmentReport(
+        fragment,
+        len(rows),
+        record.nnz,
+        time.perf_counter() - began,
+        content_of(columns, job.plan.layout),
+        sum(len(run.columns) for run in runs),
+        tuple(problems),
+    )
 
 
 _FIRST_LOOK = 4096
@@ -155,6 +179,53 @@ def transform_rows(
     events : EventCounts
         Numbers of all, cropped and dropped events.
     """
+    columns, skipped = _transform(job, reader, [rows])
+    return columns, skipped, count_events(columns)
+
+
+def _add_missing_rows(
+    job: FragmentJob, reader: Reader, rows: range, runs: Sequence[RowRun]
+) -> tuple[SampleColumns, list[SkippedRow]]:
+    """Return all rows of a fragment: `runs`, which are taken from former sets, and the other rows, whose recordings are read."""
+    layout = job.plan.layout
+    begins = [*(run.first + len(run.columns) for run in runs)]
+    missing = [
+        range(begin, end)
+        for begin, end in zip([rows.start, *begins], [*(run.first for run in runs), rows.stop], strict=True)
+        if begin < end
+    ]
+    parts = {run.first: _with_labels(run, reader, layout) for run in runs}
+    skipped: list[SkippedRow] = []
+    if missing:
+        columns, skipped = _transform(job, reader, missing)
+        columns, done = columns.as_stored(layout), 0  # the dtypes of the other rows
+        for span in missing:
+            parts[span.start] = columns.rows(done, done + len(span))
+            done += len(span)
+    return concatenate(parts[first] for first in sorted(parts)), skipped
+
+
+def _with_labels(run: RowRun, reader: Reader, layout: Layout) -> SampleColumns:
+    """Return rows of a former set with the labels and columns that the reader gives these recordings now."""
+    if not isinstance(reader, FileReader):
+        raise TypeError(f"rows of former sets need a reader of files, not {reader.name}")
+    label, extras = reader.labels_and_extras(run.first, run.first + len(run.columns))
+    return SampleColumns(
+        **{name: getattr(run.columns, name) for name in ("index", "value", "nnz", "n_bins")},
+        label=label.astype(layout.dtype("label")),
+        extras={
+            name: run.columns.extras[name]
+            if name in EVENT_COLUMNS
+            else extras[name].astype(layout.dtype(name))
+            for name in layout.extras
+        },
+    )
+
+
+def _transform(
+    job: FragmentJob, reader: Reader, spans: Sequence[range]
+) -> tuple[SampleColumns, list[SkippedRow]]:
+    """Return the rows of ascending spans, and the skipped rows; see `transform_rows`."""
     source, layout = job.located.source, job.plan.layout
     chain = block_chain(job.transform, job.executor, has_y=reader.has_y)
     errors: dict[int, RecordingError] = {}
@@ -163,7 +234,9 @@ def transform_rows(
     per_recording = max(1.0, float(n_events.mean())) if len(n_events) else 1.0
     size = max(1, min(READ_BLOCK, int(READ_EVENTS / per_recording)))
     blocks = (
-        reader.read_block(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size)
+        reader.read_block(start, min(start + size, rows.stop))
+        for rows in spans
+        for start in range(rows.start, rows.stop, size)
     )
     # One block ahead bounds memory. It pays if reading waits for a disk or releases the GIL, as in `vlen_heap`.
     with closing(Prefetcher(blocks, 1)) as stream:
@@ -175,9 +248,8 @@ def transform_rows(
                 raise RecordingError(f"{first.message}: {hint}", **first.details) from first
             errors |= samples.errors
             parts.append(_columns(block, samples, layout))
-    columns = concatenate(parts)
     skipped = [SkippedRow(row=row, reason=errors[row].message[:2000]) for row in sorted(errors)]
-    return columns, skipped, count_events(columns)
+    return concatenate(parts), skipped
 
 
 def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:

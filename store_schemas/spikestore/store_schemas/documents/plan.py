@@ -89,6 +89,7 @@ def make_plan(
     *,
     workers: int = 1,
     fragment_samples: int | None = None,
+    least_shard_values: int = 0,
 ) -> Plan:
     """Return a plan for a build, from the number of events in each recording.
 
@@ -106,6 +107,8 @@ def make_plan(
         Expected number of workers; a hint, never part of a key.
     fragment_samples : int, optional
         Requested rows per fragment, rounded up to a multiple of 64.
+    least_shard_values : int
+        Minimum length of a shard, a multiple of `SHARD_MULTIPLE`: shards of equal length can be copied from another set.
 
     Raises
     ------
@@ -125,6 +128,7 @@ def make_plan(
     rows = -(-rows // BLOCK) * BLOCK
     largest = float(np.add.reduceat(bound, np.arange(0, len(bound), rows)).max())
     shard = max(1, -(-int(largest) // SHARD_MULTIPLE)) * SHARD_MULTIPLE
+    shard = max(shard, least_shard_values)
     samples = len(n_events)
     return Plan(
         transform_key=transform.key,

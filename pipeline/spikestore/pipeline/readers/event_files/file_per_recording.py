@@ -148,11 +148,19 @@ class FileReader(ClosesBehind, ABC):
         """Return the path of a recording's file, relative to the data set's folder."""
         return self.files[row - self._first].name
 
+    def labels_and_extras(
+        self, start: int, stop: int
+    ) -> tuple[npt.NDArray[np.int64], Mapping[str, npt.NDArray[np.int64]]]:
+        """Return labels and optional columns of the recordings ``start`` to ``stop - 1``; no file is opened."""
+        own = slice(start - self._first, stop - self._first)
+        return self._labels[own], self.extras_of(self.files[own])
+
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
         if not self._first <= start <= stop <= len(self):
             raise IndexError(f"rows {start} to {stop} of the recordings {self._first} to {len(self) - 1}")
         files = self.files[start - self._first : stop - self._first]
+        labels, extras = self.labels_and_extras(start, stop)
         decoded = self.decode_files(files, [self._content(file) for file in files])
         return EventBlock(
             first_row=start,
@@ -162,8 +170,8 @@ class FileReader(ClosesBehind, ABC):
             x=decoded.x,
             y=decoded.y,
             p=decoded.p,
-            labels=self._labels[start - self._first : stop - self._first],
-            extras=self.extras_of(files),
+            labels=labels,
+            extras=extras,
             errors={start + place: self._bad(start + place, why) for place, why in decoded.problems.items()},
         )
 

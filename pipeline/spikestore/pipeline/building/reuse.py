@@ -1,0 +1,102 @@
+"""What a build takes from committed sets instead of the recordings, and the reports about it."""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
+from spikestore.pipeline.growing.former_sets import find_former_rows, sets_of_name
+
+if TYPE_CHECKING:
+    from spikestore.pipeline.building.source_look import SourceLook
+    from spikestore.pipeline.execution.fragment_task import FragmentReport
+    from spikestore.pipeline.recipes.requested_sets import RequestedSet
+    from spikestore.store.store import Store
+
+logger = logging.getLogger(__name__)
+
+TAKEN_SHARE = 0.2
+"""Approximate time to take a row from a set, as a share of the time to read and transform its recording."""
+
+
+class Reuse:
+    """The committed sets from which the sets of one command take rows.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    name : str, optional
+        Name of the new sets.
+    enabled : bool
+        False: nothing is taken, and every recording is read.
+    """
+
+    def __init__(self, store: Store, name: str | None, *, enabled: bool = True) -> None:
+        self._store, self._name, self._enabled = store, name, enabled
+
+    @cached_property
+    def _named(self) -> list[FormerSet]:
+        return [] if self._name is None else sets_of_name(self._store, self._name)
+
+    def former_rows(self, wanted: RequestedSet, look: SourceLook) -> FormerRows | None:
+        """Return where committed sets have rows of a new set, after logging one line; None if none has any."""
+        if not self._enabled or not look.is_file_per_recording:
+            return None
+        samples = len(look.n_events)
+        source = wanted.located.source
+        rows = find_former_rows(self._store, self._named, source, wanted.transform, look.layout, samples)
+        if rows is not None:
+            taken = int(np.count_nonzero(rows.available))
+            logger.info(
+                "%s: %s of %s recordings are taken from %s; %s %s read",
+                wanted.label,
+                f"{taken:,}",
+                f"{samples:,}",
+                rows.describe(),
+                f"{samples - taken:,}",
+                "is" if samples - taken == 1 else "are",
+            )
+        return rows
+
+
+def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:
+    """Return the number of events to read, and the number whose transform takes the time of the whole build."""
+    total = int(look.n_events.sum())
+    if former is None:
+        return total, float(total)
+    read = int(look.n_events[~former.available].sum())
+    return read, read + TAKEN_SHARE * (total - read)
+
+
+class TakenRows:
+    """Counts the rows that tasks took from former sets, and reports those that could not be read.
+
+    Parameters
+    ----------
+    label : str
+        Name of the new set in messages.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label, self.rows = label, 0
+        self._problems: list[str] = []
+
+    def add(self, report: FragmentReport) -> None:
+        """Add the report of a finished task."""
+        self.rows += report.taken
+        self._problems += report.problems
+
+    def warn(self) -> None:
+        """Log one warning if rows could not be read."""
+        if self._problems:
+            logger.warning(
+                "%s: rows of a former set cannot be used, so their recordings were read (%s such places): %s",
+                self._label,
+                f"{len(self._problems):,}",
+                self._problems[0],
+            )

@@ -1,0 +1,64 @@
+"""What is known of a source before its recordings are read: the layout of its samples, and the numbers of events."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.dataset import refuse_other_columns
+from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
+from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.readers.registry import open_reader
+from spikestore.pipeline.sources.source_files import LocatedSource
+from spikestore.store.columns.event_counts import EVENT_COLUMNS
+from spikestore.store_schemas.errors import LayoutError, UsageError
+from spikestore.store_schemas.layout import Layout, layout_of
+from spikestore.store_schemas.specs.transform import Transform
+
+
+class SourceLook(NamedTuple):
+    """What is known of a source before its recordings are read."""
+
+    layout: Layout
+    """Layout of the samples."""
+    n_events: npt.NDArray[np.int64]
+    """Number of events of each recording, or an estimate."""
+    is_file_per_recording: bool
+    """Whether each recording is one file."""
+
+
+def layout_of_source(located: LocatedSource, transform: Transform) -> Layout:
+    """Return the layout of the samples of a source, without building anything.
+
+    Raises
+    ------
+    LayoutError
+        A file does not have the expected layout, or has no recordings.
+    UsageError
+        The transform does not fit the recordings.
+    """
+    return look_into(located, transform)[0]
+
+
+def look_into(located: LocatedSource, transform: Transform) -> SourceLook:
+    """Return the layout and the numbers of events of a source; errors are those of `layout_of_source`."""
+    with open_reader(located.source, located.root) as reader:
+        return SourceLook(
+            layout_of_reader(reader, located, transform), reader.n_events(), isinstance(reader, FileReader)
+        )
+
+
+def layout_of_reader(reader: Reader, located: LocatedSource, transform: Transform) -> Layout:
+    """Return the layout of the samples of a reader; errors are those of `layout_of_source`."""
+    if len(reader) == 0:
+        path = located.stamps[0].path
+        raise LayoutError(f"{path} has no recordings", path=str(path))
+    refuse_other_columns(f"the reader {reader.name}", reader.extras)
+    x, y, p = transform.to_frame.sensor_size
+    if not reader.has_y and y != 1:  # checked here, before the plan is stored
+        raise UsageError(f"sensor_size must be ({x}, 1, {p}) for events without y, got ({x}, {y}, {p})")
+    return layout_of(
+        transform, has_y=reader.has_y, classes=reader.classes, extras=(*reader.extras, *EVENT_COLUMNS)
+    )

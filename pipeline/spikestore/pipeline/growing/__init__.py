@@ -1,0 +1,1 @@
+"""Growing data sets: a new set takes over the rows that committed sets have already."""

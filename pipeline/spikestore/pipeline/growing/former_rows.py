@@ -1,0 +1,144 @@
+"""Rows of a new set that committed sets have already: a task reads them from these sets, instead of the recordings.
+
+Every row passes the checks of `FeatureSet.read`. Rows that cannot be read are left out, with the reason, so that the task reads
+their recordings.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store_schemas.errors import StoreError
+from spikestore.store_schemas.layout import BLOCK
+
+SPAN_VALUES = 4_000_000
+"""Approximate maximum number of non-zeros that are decoded at once."""
+
+
+class FormerSet(NamedTuple):
+    """A committed set that may have rows of a new set."""
+
+    label: str
+    """Name of the set in messages: ``NAME:SPLIT``, else the beginnings of its keys."""
+    split: str
+    """Split under the name; empty for a set that was not found by name."""
+    features: FeatureSet
+
+
+class RowRun(NamedTuple):
+    """Consecutive rows of a new set."""
+
+    first: int
+    """Number of the first row in the new set."""
+    columns: SampleColumns
+    """The rows; labels and the reader's columns are those of the former set."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FormerRows:
+    """Where committed sets have the rows of a new set.
+
+    Attributes
+    ----------
+    sets : tuple of FormerSet
+        Committed sets of the same transform; the sources in their manifests may lack files.
+    set_of : int16 array, shape (rows,)
+        For each row of the new set, the number of the set that has it; -1 if none has it.
+    row_of : int64 array, shape (rows,)
+        The row in that set.
+    first_row : int
+        Row of the first entry in the whole new set; not 0 only in a result of `part`.
+    """
+
+    sets: tuple[FormerSet, ...]
+    set_of: npt.NDArray[np.int16]
+    row_of: npt.NDArray[np.int64]
+    first_row: int = 0
+
+    @property
+    def available(self) -> npt.NDArray[np.bool_]:
+        """Whether a set has each row: shape (rows,)."""
+        return self.set_of >= 0
+
+    def describe(self) -> str:
+        """Return a text that names the sets with rows of the new set, with the beginnings of their digests."""
+        used = [self.sets[number] for number in np.unique(self.set_of[self.available])]
+        return " and ".join(f"{label}@{features.digest[:12]}" for label, _, features in used)
+
+    def part(self, rows: range) -> FormerRows:
+        """Return the entries of consecutive rows of the new set, to send to a task."""
+        own = slice(rows.start - self.first_row, rows.stop - self.first_row)
+        return replace(self, set_of=self.set_of[own], row_of=self.row_of[own], first_row=rows.start)
+
+    def read(self, rows: range) -> tuple[list[RowRun], list[str]]:
+        """Return the available rows among consecutive rows of the new set.
+
+        Returns
+        -------
+        runs : list of RowRun
+            The rows, ascending.
+        problems : list of str
+            Reasons why rows could not be read; these rows are not in `runs`.
+        """
+        part = self.part(rows)
+        runs: list[RowRun] = []
+        problems = []
+        for number, (_, _, features) in enumerate(self.sets):
+            wanted = np.flatnonzero(part.set_of == number)
+            wanted = wanted[np.argsort(part.row_of[wanted], kind="stable")]
+            for span in _spans(part.row_of[wanted], _span_rows(features)):
+                new, old = wanted[span], part.row_of[wanted[span]]
+                start, stop = int(old[0]), int(old[-1]) + 1
+                try:
+                    columns = features.read(start, stop)
+                except StoreError as error:
+                    problems.append(str(error))
+                    continue
+                runs += _runs(columns, rows.start + new, old - start)
+        return sorted(runs, key=lambda run: run.first), problems
+
+
+def _span_rows(features: FeatureSet) -> int:
+    """Return how many rows of a set are decoded at once: whole blocks."""
+    manifest = features.manifest
+    return max(1, SPAN_VALUES * manifest.samples // max(manifest.nnz, 1) // BLOCK) * BLOCK
+
+
+def _spans(rows: npt.NDArray[np.int64], most: int) -> Iterator[slice]:
+    """Yield parts of ascending rows: of at most `most` rows of the former set, and without gaps of a block or more."""
+    begin = 0
+    while begin < len(rows):
+        limit = (int(rows[begin]) // BLOCK) * BLOCK + most
+        end = int(np.searchsorted(rows, limit))
+        gaps = np.flatnonzero(np.diff(rows[begin:end]) >= BLOCK)
+        end = begin + int(gaps[0]) + 1 if len(gaps) else end
+        yield slice(begin, end)
+        begin = end
+
+
+def _runs(columns: SampleColumns, new: npt.NDArray[np.int64], old: npt.NDArray[np.int64]) -> Iterator[RowRun]:
+    """Yield the rows `old` of `columns`, ascending, as runs of rows that are consecutive in both sets."""
+    breaks = np.flatnonzero((np.diff(new) != 1) | (np.diff(old) != 1)) + 1
+    for begin, end in itertools.pairwise([0, *breaks.tolist(), len(new)]):
+        run = columns.rows(int(old[begin]), int(old[end - 1]) + 1)
+        # A view would keep all decoded rows in memory.
+        yield RowRun(int(new[begin]), run if 2 * len(new) >= len(columns) else _copy(run))
+
+
+def _copy(columns: SampleColumns) -> SampleColumns:
+    return SampleColumns(
+        index=columns.index.copy(),
+        value=columns.value.copy(),
+        nnz=columns.nnz,
+        n_bins=columns.n_bins,
+        label=columns.label,
+        extras=columns.extras,
+    )

@@ -1,0 +1,178 @@
+"""Which committed sets have rows of a new set: the sets of its name, or else other sets of the same transform.
+
+A row is the same if the content of its recording is the same (SHA-256), and is read in the same way: data set, reader with
+version, format with version, decoding, sorting, transform, and columns. The file's name, the label, requested columns and the
+order may differ: these come from the new source.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
+from spikestore.pipeline.readers.formats.registry import format_of
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.selection import all_addresses
+from spikestore.store.store import Store
+from spikestore.store_schemas.errors import StoreError
+from spikestore.store_schemas.layout import Layout
+from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.specs.transform import Transform
+
+logger = logging.getLogger(__name__)
+
+OTHER_SETS = 20
+"""Maximum number of sets that are opened to look for rows, if the sets of the name have none."""
+
+Recording = tuple[str, str, int]
+"""Identity of a recording: the SHA-256 of its file, and name and version of its format."""
+
+
+def sets_of_name(store: Store, name: str) -> list[FormerSet]:
+    """Return the sets of a name; a set that cannot be opened is reported and left out."""
+    try:
+        if store.ref(name) is None:
+            return []
+        opened = store.select(name).open_each()
+    except StoreError as error:
+        logger.warning("no rows are taken from %s: %s", name, error)
+        return []
+    former = []
+    for selected, features in opened.items():
+        if isinstance(features, FeatureSet):
+            former.append(FormerSet(selected.label, selected.split, features))
+        else:
+            logger.warning("no rows are taken from %s: %s", selected.label, features)
+    return former
+
+
+def find_former_rows(
+    store: Store,
+    named: Sequence[FormerSet],
+    source: Source,
+    transform: Transform,
+    layout: Layout,
+    samples: int,
+) -> FormerRows | None:
+    """Return where committed sets have rows of a new set, or None if none has any.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    named : sequence of FormerSet
+        The sets of the name that the new set will have. Its own split is searched first. Other sets of the store are searched only
+        if these have no rows.
+    source, transform, layout : Source, Transform and Layout
+        Those of the new set; each recording is one file.
+    samples : int
+        Rows of the new set.
+    """
+    wanted = _recordings(source, samples)
+    own_first = sorted(named, key=lambda former: former.split != source.split)
+    for candidates in (own_first, _other_sets(store, transform, named)):
+        rows = _find(candidates, wanted, source, transform, layout)
+        if rows is not None:
+            return rows
+    return None
+
+
+def _other_sets(store: Store, transform: Transform, named: Sequence[FormerSet]) -> Iterator[FormerSet]:
+    """Yield sets of a transform that are not in `named`; those that cannot be opened are left out."""
+    seen = {former.features.address for former in named}
+    addresses = (each for each in all_addresses(store.storage, transform.key) if each not in seen)
+    for address in itertools.islice(addresses, OTHER_SETS):
+        with contextlib.suppress(StoreError):  # nobody asked for these sets
+            features = store.find(address)
+            if features is not None:
+                yield FormerSet(address.short, "", features)
+
+
+def _find(
+    candidates: Iterable[FormerSet],
+    wanted: Sequence[Recording | None],
+    source: Source,
+    transform: Transform,
+    layout: Layout,
+) -> FormerRows | None:
+    set_of = np.full(len(wanted), -1, np.int16)
+    row_of = np.zeros(len(wanted), np.int64)
+    used: list[FormerSet] = []
+    for former in candidates:
+        if not _is_read_alike(former.features, source, transform, layout):
+            continue
+        rows = _rows_of(former.features)
+        found = [
+            (place, rows[recording])
+            for place, recording in enumerate(wanted)
+            if set_of[place] < 0 and recording in rows
+        ]
+        if found:
+            places, numbers = np.array(found, np.int64).T
+            set_of[places], row_of[places] = len(used), numbers
+            used.append(former._replace(features=_without_files(former.features)))
+        if (set_of >= 0).all():
+            break
+    return FormerRows(tuple(used), set_of, row_of) if used else None
+
+
+def _is_read_alike(features: FeatureSet, source: Source, transform: Transform, layout: Layout) -> bool:
+    """Return whether a set has the same rows for the same recordings, except labels and requested columns."""
+    former, former_layout = features.manifest.source, features.layout
+    if features.address.transform_key != transform.key:
+        return False
+    if (former_layout.axes, former_layout.sites, former_layout.columns) != (
+        layout.axes,
+        layout.sites,
+        layout.columns,
+    ):
+        return False
+    return _reading(former) == _reading(source)
+
+
+def _reading(source: Source) -> tuple[object, ...]:
+    """Return all that determines the rows of a recording, besides its content, its format and the transform."""
+    decoding = None
+    if source.folder is not None:
+        decoding = source.folder.decoding.model_copy(update={"formats": {}})
+    return source.dataset, source.reader, source.reader_version, source.sort, decoding
+
+
+def _rows_of(features: FeatureSet) -> dict[Recording | None, int]:
+    """Return the row of each recording of a set; skipped rows are left out."""
+    manifest = features.manifest
+    rows = {
+        recording: row
+        for row, recording in enumerate(_recordings(manifest.source, manifest.samples))
+        if recording is not None
+    }
+    skipped = {skip.row for skip in manifest.skipped}
+    return {recording: row for recording, row in rows.items() if row not in skipped}
+
+
+def _recordings(source: Source, samples: int) -> list[Recording | None]:
+    """Return the identity of each recording; None if the package with its format is not installed."""
+    files = source.files[:samples]
+    if source.folder is None:
+        return [(file.sha256, "", 0) for file in files]
+    versions = source.folder.decoding.formats
+    formats = [format_of(file.name) for file in files]
+    return [
+        (file.sha256, known.name, versions[known.name])
+        if known is not None and known.name in versions
+        else None
+        for file, known in zip(files, formats, strict=True)
+    ]
+
+
+def _without_files(features: FeatureSet) -> FeatureSet:
+    """Return the set with only one file in its source: it is sent to workers with each task, and 60,000 files take 12 MB."""
+    manifest = features.manifest
+    folder = None if manifest.source.folder is None else manifest.source.folder.part(slice(0, 1))
+    source = manifest.source.model_copy(update={"files": manifest.source.files[:1], "folder": folder})
+    return FeatureSet(features.storage, features.address, manifest.model_copy(update={"source": source}))

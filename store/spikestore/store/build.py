@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,15 @@ from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
 logger = logging.getLogger(__name__)
+
+
+class EncodedRows(NamedTuple):
+    """Rows of a fragment as another build has stored them, checked, so that they need not be encoded again."""
+
+    objects: Mapping[str, bytes]
+    """Objects of ``index`` and ``value`` by name, encoded as the plan says; neither if there are no non-zeros."""
+    blocks: tuple[str, ...] | None
+    """Block digests of the fragment, if all columns are those of the other build, with stored dtypes; else None."""
 
 
 class Build:
@@ -141,6 +150,7 @@ class Build:
         *,
         skipped: Iterable[SkippedRow] = (),
         events: EventCounts | None = None,
+        encoded: EncodedRows | None = None,
     ) -> Record:
         """Store a fragment: its objects, then its record.
 
@@ -154,6 +164,8 @@ class Build:
             The skipped rows.
         events : EventCounts
             Events read, cropped and dropped.
+        encoded : EncodedRows, optional
+            What another build has of these rows.
 
         Raises
         ------
@@ -171,12 +183,14 @@ class Build:
                 "plan allows: the plan was made for recordings with fewer events"
             )
         layout = self.plan.layout
-        columns = columns.as_stored(layout)
+        objects, blocks = (None, None) if encoded is None else encoded
+        if blocks is None:
+            columns = columns.as_stored(layout)
         skipped = tuple(skipped)
         _refuse_filled_skips(rows, columns, skipped)
         check = block_checks(columns, layout, check_seed(*self.address), rows.start // BLOCK)
         data = self.address.data(self._id)
-        objects = encode_fragment(self.plan, fragment, columns, check)
+        objects = encode_fragment(self.plan, fragment, columns, check, objects)
         taken = set(put_together(self.storage, {f"{data}/{path}": each for path, each in objects.items()}))
         stored = {
             path: self.storage.get(f"{data}/{path}") if f"{data}/{path}" in taken else encoded
@@ -195,7 +209,7 @@ class Build:
             n_bins=int(columns.n_bins.max()),
             max_index=int(columns.index.max(initial=0)),
             max_value=float(np.max(columns.value, initial=0)),
-            blocks=tuple(block_digests(columns, layout)),
+            blocks=blocks or tuple(block_digests(columns, layout)),
             skipped=skipped,
             events=events or EventCounts(),
         )

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
+from spikestore.pipeline.growing.whole_fragments import whole_fragment
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
 from spikestore.pipeline.readers.reader import Reader
@@ -24,7 +25,7 @@ from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import Executor, block_chain
 from spikestore.pipeline.transforms.fused import FusedSamples
-from spikestore.store.build import Build
+from spikestore.store.build import Build, EncodedRows
 from spikestore.store.columns.event_counts import EVENT_COLUMNS, count_events
 from spikestore.store.columns.samples import SampleColumns, concatenate
 from spikestore.store.concurrency import Prefetcher
@@ -125,21 +126,25 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)
     job = job.only(fragment)
     check_unchanged(job.located.stamps)
-    runs, problems = ([], []) if job.former is None else job.former.read(rows)
     with open_reader(job.located.source, job.located.root, first_row=job.located.first_row) as reader:
-        columns, skipped = (
-            _add_missing_rows(job, reader, rows, runs) if runs else _transform(job, reader, [rows])
-        )
+        fragment_rows = _rows_of_fragment(job, reader, rows)
     check_unchanged(job.located.stamps)
-    record = build.put_fragment(fragment, columns, skipped=skipped, events=count_events(columns))
+    columns = fragment_rows.columns
+    record = build.put_fragment(
+        fragment,
+        columns,
+        skipped=fragment_rows.skipped,
+        events=count_events(columns),
+        encoded=fragment_rows.encoded,
+    )
     return FragmentReport(
         fragment,
         len(rows),
         record.nnz,
         time.perf_counter() - began,
         content_of(columns, job.plan.layout),
-        sum(len(run.columns) for run in runs),
-        tuple(problems),
+        fragment_rows.taken,
+        fragment_rows.problems,
     )
 
 
@@ -183,32 +188,48 @@ def transform_rows(
     return columns, skipped, count_events(columns)
 
 
-def _add_missing_rows(
-    job: FragmentJob, reader: Reader, rows: range, runs: Sequence[RowRun]
-) -> tuple[SampleColumns, list[SkippedRow]]:
-    """Return all rows of a fragment: `runs`, which are taken from former sets, and the other rows, whose recordings are read."""
+class _FragmentRows(NamedTuple):
+    """All rows of a fragment."""
+
+    columns: SampleColumns
+    skipped: Sequence[SkippedRow]
+    encoded: EncodedRows | None = None
+    """Bytes that a former set has stored for these rows."""
+    taken: int = 0
+    """Rows that were taken from former sets."""
+    problems: tuple[str, ...] = ()
+    """Reasons why rows of former sets could not be read."""
+
+
+def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _FragmentRows:
+    """Return the rows of a fragment: from former sets those that these have, the others from their recordings."""
     layout = job.plan.layout
-    begins = [*(run.first + len(run.columns) for run in runs)]
-    missing = [
-        range(begin, end)
-        for begin, end in zip([rows.start, *begins], [*(run.first for run in runs), rows.stop], strict=True)
-        if begin < end
-    ]
+    if job.former is None or not isinstance(reader, FileReader):
+        return _FragmentRows(*_transform(job, reader, [rows]))
+    whole = whole_fragment(job.former, rows, job.plan)
+    if whole is not None:
+        columns = _with_labels(RowRun(rows.start, whole.columns), reader, layout)
+        return _FragmentRows(columns, (), whole.encoded_as(columns, layout), taken=len(rows))
+    runs, problems = job.former.read(rows)
     parts = {run.first: _with_labels(run, reader, layout) for run in runs}
+    begins = [rows.start, *(run.first + len(run.columns) for run in runs)]
+    ends = [*(run.first for run in runs), rows.stop]
+    missing = [range(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
     skipped: list[SkippedRow] = []
     if missing:
         columns, skipped = _transform(job, reader, missing)
-        columns, done = columns.as_stored(layout), 0  # the dtypes of the other rows
+        columns, done = columns.as_stored(layout), 0  # with the dtypes of the other rows
         for span in missing:
             parts[span.start] = columns.rows(done, done + len(span))
             done += len(span)
-    return concatenate(parts[first] for first in sorted(parts)), skipped
+    columns = concatenate(parts[first] for first in sorted(parts))
+    return _FragmentRows(
+        columns, skipped, taken=sum(len(run.columns) for run in runs), problems=tuple(problems)
+    )
 
 
-def _with_labels(run: RowRun, reader: Reader, layout: Layout) -> SampleColumns:
+def _with_labels(run: RowRun, reader: FileReader, layout: Layout) -> SampleColumns:
     """Return rows of a former set with the labels and columns that the reader gives these recordings now."""
-    if not isinstance(reader, FileReader):
-        raise TypeError(f"rows of former sets need a reader of files, not {reader.name}")
     label, extras = reader.labels_and_extras(run.first, run.first + len(run.columns))
     return SampleColumns(
         **{name: getattr(run.columns, name) for name in ("index", "value", "nnz", "n_bins")},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 
 def encode_fragment(
-    plan: Plan, fragment: int, columns: SampleColumns, check: npt.NDArray[np.uint64]
+    plan: Plan,
+    fragment: int,
+    columns: SampleColumns,
+    check: npt.NDArray[np.uint64],
+    encoded: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
     """Return the objects of a fragment.
 
@@ -37,6 +42,8 @@ def encode_fragment(
         Rows of the fragment, with stored dtypes (`SampleColumns.as_stored`).
     check : uint64 array, shape (blocks of the fragment,)
         Result of `digest.block_checks`.
+    encoded : mapping of str to bytes, optional
+        Objects of ``index`` and ``value``, by name, if their bytes are known.
 
     Returns
     -------
@@ -49,6 +56,9 @@ def encode_fragment(
     arrays = documents(plan.zarr)
     objects = {}
     for name, values in stored.items():
+        if encoded is not None and name in encoded:
+            objects[f"{name}/c/{fragment}"] = encoded[name]
+            continue
         packed = PackedObject.of(arrays[f"{name}/zarr.json"])
         if packed is None:
             return _encode_by_zarr(plan, fragment, stored)

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from tests.pipeline.event_files import pack
 from tests.pipeline.folders import draw, recipe_for, save
 
 from spikestore.pipeline import BuildOptions, preprocess
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
-from spikestore.store import Store
 from spikestore.store.upkeep.verify import verify
 
 
@@ -20,6 +21,15 @@ def add(root: Path, **seeds: int) -> None:
     """Write recordings; ``left_1=5`` is ``left/1.npy`` with the events of seed 5."""
     for name, seed in seeds.items():
         save(root / f"{name.replace('_', '/')}.npy", draw(seed))
+
+
+def write_mnist_bin(path: Path, seed: int) -> None:
+    """Write a recording in the format of N-MNIST."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    events = draw(seed)
+    path.write_bytes(
+        pack(np.stack([events[field].astype(np.int64) for field in ("x", "y", "p", "t")], axis=1))
+    )
 
 
 def grown(root: Path, store: Path, *, workers: int = 0, **options: Any) -> dict[str, Any]:
@@ -44,7 +54,6 @@ def is_as_fresh(root: Path, features: Any, fresh_store: Path, split: str = "all"
     assert verify(features, depth="deep") == []
     for field in ("nnz", "n_bins", "max_index", "max_value", "events", "skipped", "samples"):
         assert getattr(features.manifest, field) == getattr(fresh.manifest, field), field
-    assert Store(features.storage).find(features.address).digest == fresh.digest
     return True
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, overload
 
 from spikestore.pipeline.building.options import BuildOptions
+from spikestore.pipeline.building.reuse import Reuse, events_to_read
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.pipeline.recipes.requested_sets import RequestedSet, set_of_dataset
 from spikestore.pipeline.recipes.resolve import LockedSet, OpenedRecipe, resolve
@@ -17,6 +18,11 @@ from spikestore.store.names import NamedSet, refuse_other_classes
 from spikestore.store.store import Store, default_location
 from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.errors import SourceError, UsageError
+
+_SHARES_BY_PATH = (
+    ". Without group, a hash of the path decides the split: keep the paths, set group under [source.folder], or write the "
+    "splits into a table"
+)
 
 
 class TonicDataset(Protocol):
@@ -139,7 +145,7 @@ def preprocess(
     wanted = set_of_dataset(source_or_dataset, transform)
     if name is not None and not move:
         opened_store.refuse_move(name, _named_sets([wanted]))
-    sets = build_sets([wanted], opened_store, options, name=name)
+    sets = build_sets([wanted], opened_store, options, _reuse(opened_store, name, options))
     if name is not None and options.part is None:
         opened_store.point(name, sets, move=move)
     return sets.get(wanted.split)
@@ -152,9 +158,13 @@ def preprocess_recipe(
     options = options.with_recipe(recipe)
     requested = recipe.requested_sets()
     named = _named_sets(requested)
+    reuse = _reuse(store, name, options)
+    settings = recipe.recipe.source.folder_settings
+    by_path = bool(settings.shares) and settings.group is None
+    reuse.report_changed_splits(named, _SHARES_BY_PATH if by_path else "")
     if named and not move:  # reported before hours of work
         store.refuse_move(name, named)
-    sets = build_sets(requested, store, options, name=name)
+    sets = build_sets(requested, store, options, reuse)
     if options.part is not None:
         return sets
     pins = {split: features.pin for split, features in sets.items()}
@@ -162,6 +172,10 @@ def preprocess_recipe(
     store.point(name, sets, move=move)
     recipe.lock_file.update(recipe.lock, pins)
     return sets
+
+
+def _reuse(store: Store, name: str | None, options: BuildOptions) -> Reuse:
+    return Reuse(store, name, enabled=options.reuse and not options.finalise)
 
 
 def _named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, NamedSet]:
@@ -177,12 +191,11 @@ def build_sets(
     requested: Sequence[RequestedSet | LockedSet],
     store: Store,
     options: BuildOptions,
-    *,
-    name: str | None = None,
+    reuse: Reuse,
 ) -> dict[str, FeatureSet]:
     """Return the sets by split: from the store, from an upstream, or newly built; with ``part``, only complete sets.
 
-    New sets take rows from those to which `name` refers, or else from other sets of the same transform.
+    New sets take the rows that `reuse` finds in committed sets.
 
     Raises
     ------
@@ -203,11 +216,10 @@ def build_sets(
     if options.part is not None:
         # Imported here, as in `_build`: a run with nothing to do needs neither Dask nor HDF5.
         from spikestore.pipeline.building.array_jobs import build_part
-        from spikestore.pipeline.building.reuse import Reuse
 
-        build_part(options.part, missing, existing, store, options, Reuse(store, name, enabled=options.reuse))
+        build_part(options.part, missing, existing, store, options, reuse)
         return existing
-    built = _build(missing, existing, store, options, name)
+    built = _build(missing, existing, store, options, reuse)
     return {wanted.split: (existing | built)[wanted.split] for wanted in requested}
 
 
@@ -216,7 +228,7 @@ def _build(
     existing: Mapping[str, FeatureSet],
     store: Store,
     options: BuildOptions,
-    name: str | None,
+    reuse: Reuse,
 ) -> dict[str, FeatureSet]:
     # Imported here: a run with nothing to do needs neither Dask nor HDF5.
     from spikestore.pipeline.building.feature_build import (
@@ -225,7 +237,6 @@ def _build(
         open_build,
         refuse_unfinished,
     )
-    from spikestore.pipeline.building.reuse import Reuse, events_to_read
     from spikestore.pipeline.building.source_look import look_into
     from spikestore.pipeline.execution.schedulers import open_scheduler
     from spikestore.pipeline.readers.event_block import are_few
@@ -236,7 +247,6 @@ def _build(
 
     # Errors of all splits are reported before workers start.
     looked = {wanted.split: look_into(wanted.located, wanted.transform) for wanted in missing}
-    reuse = Reuse(store, name, enabled=options.reuse and not options.finalise)
     former = {wanted.split: reuse.former_rows(wanted, looked[wanted.split]) for wanted in missing}
     events = {split: events_to_read(look, former[split]) for split, look in looked.items()}
     # Workers of a cluster keep compiled code loaded.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikestore.pipeline.growing.changed_splits import report_changed_splits
 from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
 from spikestore.pipeline.growing.former_sets import find_former_rows, sets_of_name
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from spikestore.pipeline.building.source_look import SourceLook
     from spikestore.pipeline.execution.fragment_task import FragmentReport
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
+    from spikestore.store.names import NamedSet
     from spikestore.store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,18 @@ class Reuse:
     @cached_property
     def _named(self) -> list[FormerSet]:
         return [] if self._name is None else sets_of_name(self._store, self._name)
+
+    def report_changed_splits(self, wanted: Mapping[str, NamedSet], advice: str = "") -> None:
+        """Log one warning if recordings are in another split than under the name now; nothing is opened if no set changes."""
+        ref = None if self._name is None else self._store.ref(self._name)
+        if self._name is None or ref is None:
+            return
+        if any(
+            split not in ref.splits or not named.has_keys_of(ref.splits[split])
+            for split, named in wanted.items()
+        ):
+            sources = {split: named.source for split, named in wanted.items()}
+            report_changed_splits(self._name, self._named, sources, advice)
 
     def former_rows(self, wanted: RequestedSet, look: SourceLook) -> FormerRows | None:
         """Return where committed sets have rows of a new set, after logging one line; None if none has any."""

@@ -205,7 +205,7 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
     """Return the rows of a fragment: from former sets those that these have, the others from their recordings."""
     layout = job.plan.layout
     if job.former is None or not isinstance(reader, FileReader):
-        return _FragmentRows(*_transform(job, reader, [rows]))
+        return _FragmentRows(*transform_rows(job, reader, rows)[:2])
     whole = whole_fragment(job.former, rows, job.plan)
     if whole is not None:
         columns = _with_labels(RowRun(rows.start, whole.columns), reader, layout)

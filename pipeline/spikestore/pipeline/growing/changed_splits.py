@@ -1,0 +1,55 @@
+"""Recordings that would be in another split than under a name before, for example because a file was renamed.
+
+With `shares` and no `group`, a hash of the path decides the split, so a renamed recording may move from the training split to the
+test split. Such moves are reported.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from spikestore.pipeline.growing.former_rows import FormerSet
+from spikestore.store_schemas.specs.source import Source
+
+logger = logging.getLogger(__name__)
+
+
+def report_changed_splits(
+    name: str, named: Sequence[FormerSet], sources: Mapping[str, Source], advice: str = ""
+) -> None:
+    """Log one warning if recordings change their split, compared by content.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    named : sequence of FormerSet
+        Sets of the name now.
+    sources : mapping of str to Source
+        Sources of the new sets, by split.
+    advice : str
+        What the user can do about it, as the end of the sentence.
+    """
+    before: dict[str, set[str]] = {}
+    for former in named:
+        for file in former.features.manifest.source.files:
+            before.setdefault(file.sha256, set()).add(former.split)
+    moved = [
+        (file.name, min(splits), split)
+        for split, source in sources.items()
+        for file in source.files
+        if split not in (splits := before.get(file.sha256, {split}))
+    ]
+    if moved:
+        first, old, new = moved[0]
+        logger.warning(
+            "%s %s in another split than under the name %s now, such as %s: it moves from %s to %s%s",
+            f"{len(moved):,}",
+            "recording is" if len(moved) == 1 else "recordings are",
+            name,
+            first,
+            old,
+            new,
+            advice,
+        )

@@ -1,0 +1,70 @@
+"""Recordings that change their split are reported: with shares and without group, a hash of the path decides the split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.pipeline.growing.growing_folders import add, grown
+
+from spikestore.pipeline.readers.folder.splits import split_of
+from spikestore.store_schemas.errors import UsageError
+
+SHARES = {"train": 0.5, "test": 0.5}
+BY_PATH: dict[str, Any] = {"folder": {"shares": SHARES}}
+
+pytestmark = pytest.mark.usefixtures("few_events")
+
+
+def name_in(split: str, beginning: str) -> str:
+    """Return a path that the hash puts into a split."""
+    return next(
+        path for number in range(99) if split_of(path := f"a/{beginning}{number}.npy", SHARES) == split
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a folder with recordings of both splits, and a set of them."""
+    add(tmp_path / "data", **{f"a_{number}": number for number in range(6)})
+    grown(tmp_path / "data", tmp_path / "store", **BY_PATH)
+    return tmp_path / "data"
+
+
+def test_a_renamed_recording_that_changes_its_split_is_reported(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = next(path for path in sorted(root.rglob("*.npy")) if split_of(f"a/{path.name}", SHARES) == "train")
+    new = name_in("test", "renamed")
+    old.rename(root / new)
+    with pytest.raises(UsageError, match=r"mine:train .* has other recordings: a/"):
+        grown(root, root.parent / "store", move=False, **BY_PATH)
+    grown(root, root.parent / "store", **BY_PATH)
+    (first, second) = [record.message for record in caplog.records if "another split" in record.message]
+    assert first == second
+    assert first == (
+        f"1 recording is in another split than under the name mine now, such as {new}: it moves from train to test. "
+        "Without group, a hash of the path decides the split: keep the paths, set group under [source.folder], or write the "
+        "splits into a table"
+    )
+
+
+def test_a_renamed_recording_that_keeps_its_split_is_not(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = next(path for path in sorted(root.rglob("*.npy")) if split_of(f"a/{path.name}", SHARES) == "train")
+    old.rename(root / name_in("train", "renamed"))
+    grown(root, root.parent / "store", **BY_PATH)
+    assert "another split" not in caplog.text
+
+
+def test_other_causes_are_reported_without_advice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A user who moves a file to another split knows why."""
+    root, by_folder = tmp_path / "data", {"folder": {"pattern": "{split}/{label}/*"}}
+    add(root, train_a_1=1, train_a_2=2, test_a_3=3)
+    grown(root, tmp_path / "store", **by_folder)
+    (root / "train/a/2.npy").rename(root / "test/a/2.npy")
+    grown(root, tmp_path / "store", **by_folder)
+    (message,) = [record.message for record in caplog.records if "another split" in record.message]
+    assert message.endswith("such as test/a/2.npy: it moves from train to test")

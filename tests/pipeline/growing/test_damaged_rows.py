@@ -1,0 +1,107 @@
+"""Stored rows that cannot be used: their recordings are read instead, and the result is the same."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.pipeline.growing.growing_folders import add, grown, is_as_fresh, opened
+
+from spikestore.store import Store
+
+pytestmark = pytest.mark.usefixtures("few_events")
+
+
+@pytest.fixture(scope="module")
+def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with 140 recordings, and a set of them in three fragments; one recording is new."""
+    folder = tmp_path_factory.mktemp("former")
+    add(folder / "data", **{f"a_{number:03d}": number for number in range(140)})
+    grown(folder / "data", folder / "store", fragment_samples=64)
+    add(folder / "data", z_1=1000)
+    return folder
+
+
+@pytest.fixture
+def folder(former: Path, tmp_path: Path) -> Path:
+    shutil.copytree(former, tmp_path / "grown")
+    return tmp_path / "grown"
+
+
+def damage(path: Path) -> None:
+    """Change one bit of a file."""
+    data = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
+
+
+@pytest.mark.parametrize("name", ["value/c/1", "label/c/1", "check/c/1"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_recordings_of_a_damaged_fragment_are_read(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    lost: bool,
+) -> None:
+    (path,) = (folder / "store").rglob(name)
+    path.unlink() if lost else damage(path)
+    with opened(monkeypatch) as names:
+        features = grown(folder / "data", folder / "store")["all"]
+    assert len(names) == 64 + 1
+    assert features.manifest.provenance["reused_recordings"] == 140 - 64
+    (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith(
+        "folder all: rows of a former set cannot be used, so their recordings were read (1 such places)"
+    )
+    assert name in warning
+    assert is_as_fresh(folder / "data", features, tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_damaged_set_is_left_alone(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    lost: bool,
+) -> None:
+    """A set without manifest, or with a damaged one: one warning, and a plain build."""
+    path = folder / "store" / Store(folder / "store")["mine:all"].address.manifest
+    path.unlink() if lost else damage(path)
+    with opened(monkeypatch) as names:
+        features = grown(folder / "data", folder / "store")["all"]
+    assert len(names) == 141
+    (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith("no rows are taken from mine:all: ")
+    assert is_as_fresh(folder / "data", features, tmp_path / "fresh")
+
+
+def test_a_damaged_record_costs_nothing_but_encoding(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are intact: they are decoded, and encoded anew."""
+    features = Store(folder / "store")["mine:all"]
+    path = folder / "store" / features.address.record(features.manifest.plan_id, 1)
+    damage(path)
+    with opened(monkeypatch) as names:
+        features = grown(folder / "data", folder / "store")["all"]
+    assert len(names) == 1
+    assert is_as_fresh(folder / "data", features, tmp_path / "fresh")
+
+
+def test_rows_that_lie_about_a_set_are_not_taken(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects of another fragment, whose own hashes are right."""
+    (path,) = (folder / "store").rglob("value/c/1")
+    other = path.with_name("0")
+    path.chmod(0o600)
+    path.write_bytes(other.read_bytes())
+    with opened(monkeypatch) as names:
+        features = grown(folder / "data", folder / "store")["all"]
+    assert len(names) == 64 + 1
+    assert is_as_fresh(folder / "data", features, tmp_path / "fresh")

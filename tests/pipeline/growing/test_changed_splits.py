@@ -61,7 +61,8 @@ def test_a_renamed_recording_that_keeps_its_split_is_not(
 
 def test_other_causes_are_reported_without_advice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A user who moves a file to another split knows why."""
-    root, by_folder = tmp_path / "data", {"folder": {"pattern": "{split}/{label}/*"}}
+    root = tmp_path / "data"
+    by_folder: dict[str, Any] = {"folder": {"pattern": "{split}/{label}/*"}}
     add(root, train_a_1=1, train_a_2=2, test_a_3=3)
     grown(root, tmp_path / "store", **by_folder)
     (root / "train/a/2.npy").rename(root / "test/a/2.npy")

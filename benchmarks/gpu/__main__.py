@@ -86,18 +86,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_all(parts: list[Part], run: Any) -> None:
-    """Run the parts in their order; the first, which compiles, runs beside those that measure nothing.
+    """Run the parts that measure nothing side by side, and then the others in their order.
 
-    The part that compares EXODUS waits for its build, and everything that measures waits for all others.
+    The part that compares EXODUS waits for its build.
     """
-    places = {part.name: place for place, part in enumerate(parts)}
-    with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(run, places["exodus-build"]) if "exodus-build" in places else None
-        for name, place in places.items():
-            if name == "exodus-build":
-                continue
-            if building is not None and (name == "exodus" or parts[place].measures):
-                building.result()
+    early = [place for place, part in enumerate(parts) if not part.measures and part.name != "exodus"]
+    with ThreadPoolExecutor(max(len(early), 1)) as pool:
+        list(pool.map(run, early))
+    for place in range(len(parts)):
+        if place not in early:
             run(place)
 
 

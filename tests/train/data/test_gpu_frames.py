@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.train.neurons.test_triton_kernels import needs_triton
 
 from spikestore.store import FeatureSet
 from spikestore.train import FeatureLoader, PackedColumns, TimeShift, pack
+from spikestore.train.data import device_samples
 from spikestore.train.data import placement as residences
 from spikestore.train.data.batch import signed_view
 from spikestore.train.data.device_samples import TensorColumns
@@ -65,18 +67,26 @@ def test_in_the_interpreter() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-def test_samples_of_a_device_are_those_of_the_set(features: FeatureSet) -> None:
-    """Batches of a set on a device, in any order, with samples that are there twice, and none."""
+def test_samples_of_a_device_are_those_of_the_set(
+    features: FeatureSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of a set on a device, in any order, with samples that are there twice, and none; across tables too."""
+    monkeypatch.setattr(device_samples, "BATCHES_PER_TABLE", 2)
     columns = pack(features)
     device = TensorColumns(columns)
-    for positions in ([5, 3, 5], [0], []):
-        wanted = np.array(positions, np.int64)
-        samples = device.at(wanted)
+    positions, edges = np.array([5, 3, 5, 0, 7, 8]), np.array([0, 3, 4, 4, 6])
+    batches = list(device.batches(positions, edges))
+    assert len({one.table for one in batches}) == 2
+    for samples, first, last in zip(batches, edges, edges[1:], strict=False):
+        wanted = positions[first:last]
         batch, truth = samples.batch(), device.gather(torch.from_numpy(wanted)).batch()
         assert all(torch.equal(*pair) for pair in zip(batch, truth, strict=True))
         assert samples.lengths.tolist() == batch.lengths.tolist()
         assert samples.samples.tolist() == batch.samples.tolist()
-        assert (len(samples), samples.sites) == (len(positions), columns.sites)
+        assert (len(samples), samples.sites) == (len(wanted), columns.sites)
+        sent = samples.table.sent()[:, samples.first : samples.last]
+        assert torch.equal(sent[2:], torch.stack([batch.labels, batch.lengths, batch.samples]))
+        assert (sent[1] - sent[0]).tolist() == np.diff(columns.offsets)[wanted].tolist()
 
 
 @pytest.mark.gpu
@@ -86,21 +96,24 @@ def test_on_a_gpu() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("augmented", [False, True])
+@pytest.mark.parametrize("kind", ["dense", "augmented", "sparse_coo"])
 @pytest.mark.parametrize("residence", ["host", "device", "stream"])
 def test_batches_are_whole_while_the_gpu_is_busy(
-    features: FeatureSet, residence: residences.Residence, augmented: bool
+    features: FeatureSet, residence: residences.Residence, kind: str
 ) -> None:
     """Work of the loader does not wait for that of the network, and no kernel of it runs before what it needs is there."""
-    augment = [TimeShift(2)] if augmented else []
-    truth = list(FeatureLoader(features, 16, "host", augment=augment, reuse=False))
+    options: dict[str, Any] = {"augment": [TimeShift(2)] if kind == "augmented" else [], "reuse": False}
+    if kind == "sparse_coo":
+        options["frames"] = kind
+    truth = list(FeatureLoader(features, 16, "host", **options))
     found = []
-    for batch in FeatureLoader(features, 16, residence, device="cuda", augment=augment, reuse=False):
+    for batch in FeatureLoader(features, 16, residence, device="cuda", **options):
         torch.cuda._sleep(BUSY_CYCLES)
         found.append(batch)
     for one, another in zip(found, truth, strict=True):
         for mine, wanted in zip(one, another, strict=True):
-            assert torch.equal(mine.cpu(), wanted)
+            same = (mine.cpu().to_dense(), wanted.to_dense()) if wanted.is_sparse else (mine.cpu(), wanted)
+            assert torch.equal(*same)
 
 
 @pytest.mark.gpu
@@ -108,8 +121,11 @@ def test_wide_columns_on_a_gpu(features: FeatureSet) -> None:
     """Columns of any width give the frames of the CPU."""
     packed = pack(features)
     positions = np.arange(len(packed))[::-1].copy()
-    truth = TensorColumns(packed).at(positions).batch()
+    edges = np.array([0, len(positions)])
+    (truth,) = (samples.batch() for samples in TensorColumns(packed).batches(positions, edges))
     for index, value in ((np.uint32, np.uint16), (np.int64, np.float32)):
         fields = {**vars(packed), "index": packed.index.astype(index), "value": packed.value.astype(value)}
-        batch = TensorColumns(PackedColumns(**fields), "cuda").at(positions).batch()
+        columns = TensorColumns(PackedColumns(**fields), "cuda")
+        (batch,) = (samples.batch() for samples in columns.batches(positions, edges))
+        torch.cuda.synchronize()
         assert all(torch.equal(one.cpu(), other) for one, other in zip(batch, truth, strict=True))

@@ -64,9 +64,9 @@ class WholeSet:
     ) -> Iterator[SamplePointers | DeviceSamples]:
         """Yield this rank's samples of each global batch of an epoch, from batch number `first` on."""
         rows, edges = order.batches(epoch, first, batch_size, self._share)
-        for start, stop in itertools.pairwise(edges):
-            positions = np.searchsorted(self._packed_rows, rows[start:stop])
-            if self._tensors is not None:
-                yield self._tensors.at(positions)
-            elif self._host is not None:
-                yield host_pointers(self._host, positions)
+        positions = np.searchsorted(self._packed_rows, rows)
+        if self._tensors is not None:
+            yield from self._tensors.batches(positions, edges)
+        elif self._host is not None:
+            for start, stop in itertools.pairwise(edges):
+                yield host_pointers(self._host, positions[start:stop])

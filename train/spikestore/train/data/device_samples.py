@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,42 +14,45 @@ from torch import Tensor
 from spikestore.train.data.batch import Batch, SparseBatch, gpu_fill, padded_bins, signed_view, zeros
 from spikestore.train.data.packed import PackedColumns
 
+BATCHES_PER_TABLE = 64
+
 
 @dataclass(frozen=True, eq=False)
 class DeviceSamples:
-    """Samples of a batch, by their positions in a set on a device.
+    """Samples of a batch of a set on a device.
 
     A source returns them instead of tensors, because work on a GPU must start in the CUDA stream of whoever goes on with
     its results: kernels of two streams do not wait for each other.
 
     Attributes
     ----------
-    columns : TensorColumns
-        The set.
-    positions : int64 array, shape (batch,)
-        Positions of the samples in the set.
+    table : SampleTable
+        Samples of this batch and of its neighbours.
+    first, last : int
+        Range of this batch in the table.
     """
 
-    columns: TensorColumns
-    positions: npt.NDArray[np.int64]
+    table: SampleTable
+    first: int
+    last: int
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return self.last - self.first
 
     @property
     def sites(self) -> tuple[int, ...]:
         """Sizes of the axes after time."""
-        return self.columns.host.sites
+        return self.table.columns.host.sites
 
     @property
-    def lengths(self) -> npt.NDArray[np.int32]:
+    def lengths(self) -> npt.NDArray[np.int64]:
         """Time bins of each sample."""
-        return self.columns.host.n_bins[self.positions]
+        return self.table.lengths[self.first : self.last]
 
     @property
     def samples(self) -> npt.NDArray[np.int64]:
         """Row of each sample in the feature set."""
-        return self.columns.host.rows[self.positions]
+        return self.table.samples[self.first : self.last]
 
     def bins(self, pad_to: int | None = None) -> int:
         """Return the number of time bins of the batch: `pad_to`, or by default that of its longest sample.
@@ -57,16 +62,56 @@ class DeviceSamples:
         UsageError
             A sample is longer than `pad_to`.
         """
-        lengths = self.lengths
-        return padded_bins(int(lengths.max(initial=0)), pad_to, lengths, self.samples)
+        return padded_bins(int(self.lengths.max(initial=0)), pad_to, self.lengths, self.samples)
 
     def packed(self) -> SparseBatch:
         """Return the samples in packed columns, on the device."""
-        return self.columns.gather(torch.from_numpy(self.positions))
+        positions = self.table.positions[self.first : self.last]
+        return self.table.columns.gather(torch.from_numpy(positions))
 
     def batch(self, pad_to: int | None = None) -> Batch:
         """Return the batch with dense frames, on the device."""
-        return self.columns.batch(self.positions, self.bins(pad_to))
+        bins, columns = self.bins(pad_to), self.table.columns
+        fill = gpu_fill(columns.device)
+        if fill is None:
+            return self.packed().batch(bins)
+        starts, ends, *small = self.table.sent()[:, self.first : self.last].unbind()
+        frames = zeros(len(self), bins, self.sites, columns.device)
+        columns.fill(fill, starts, ends, frames)
+        return Batch(frames, *small)
+
+
+class SampleTable:
+    """What a kernel and a batch need of each sample, for many batches, so that one copy sends it to the device.
+
+    Parameters
+    ----------
+    columns : TensorColumns
+        The set.
+    positions : int64 array, shape (samples,)
+        Positions of the samples in the set.
+    """
+
+    def __init__(self, columns: TensorColumns, positions: npt.NDArray[np.int64]) -> None:
+        host = columns.host
+        self.columns, self.positions = columns, positions
+        self.lengths = host.n_bins[positions].astype(np.int64)
+        self.samples = host.rows[positions]
+        self._sent: Tensor | None = None
+
+    def sent(self) -> Tensor:
+        """Return the table on the device: int64, shape (5, samples): start, end, label, time bins, row of each sample."""
+        if self._sent is None:
+            host, device = self.columns.host, self.columns.device
+            # A copy from pageable memory would block.
+            pinned = torch.empty(
+                (5, len(self.positions)), dtype=torch.int64, pin_memory=device.type == "cuda"
+            )
+            starts, ends, labels, lengths, samples = pinned.numpy()
+            starts[:], ends[:] = host.offsets[self.positions], host.offsets[self.positions + 1]
+            labels[:], lengths[:], samples[:] = host.label[self.positions], self.lengths, self.samples
+            self._sent = pinned.to(device, non_blocking=True)
+        return self._sent
 
 
 class TensorColumns:
@@ -95,25 +140,32 @@ class TensorColumns:
         """The set in host memory, for columns with one value per sample."""
         return self._host
 
-    def at(self, positions: npt.NDArray[np.int64]) -> DeviceSamples:
-        """Return the samples at `positions`, shape (batch,), in that order; nothing is computed yet."""
-        return DeviceSamples(self, positions)
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the columns."""
+        return self._index.device
 
-    def batch(self, positions: npt.NDArray[np.int64], bins: int) -> Batch:
-        """Return the batch of the samples at `positions`, with dense frames of `bins` time bins."""
-        host, device = self._host, self._index.device
-        fill = gpu_fill(device)
-        if fill is None:
-            return self.gather(torch.from_numpy(positions)).batch(bins)
-        # A copy from pageable memory would block.
-        pinned = torch.empty((5, len(positions)), dtype=torch.int64, pin_memory=True)
-        starts, ends, labels, lengths, rows = pinned.numpy()
-        starts[:], ends[:] = host.offsets[positions], host.offsets[positions + 1]
-        labels[:], lengths[:], rows[:] = host.label[positions], host.n_bins[positions], host.rows[positions]
-        sent = pinned.to(device, non_blocking=True)
-        frames = zeros(len(positions), bins, host.sites, device)
-        fill(self._index, self._value, sent[0], sent[1], frames.flatten(1))
-        return Batch(frames, sent[2], sent[3], sent[4])
+    def batches(
+        self, positions: npt.NDArray[np.int64], edges: npt.NDArray[np.int64]
+    ) -> Iterator[DeviceSamples]:
+        """Yield the samples of batches; nothing is computed on the device.
+
+        Parameters
+        ----------
+        positions : int64 array, shape (samples,)
+            Positions in the set.
+        edges : int64 array, shape (batches + 1,)
+            Start of each batch in `positions`, and the end of the last.
+        """
+        for first in range(0, len(edges) - 1, BATCHES_PER_TABLE):
+            some = edges[first : first + BATCHES_PER_TABLE + 1]
+            table = SampleTable(self, positions[some[0] : some[-1]])
+            for start, stop in itertools.pairwise(some - some[0]):
+                yield DeviceSamples(table, int(start), int(stop))
+
+    def fill(self, kernel: Callable[..., None], starts: Tensor, ends: Tensor, frames: Tensor) -> None:
+        """Write non-zeros of samples to `frames`, which are zeros, by `gpu_frames.fill`."""
+        kernel(self._index, self._value, starts, ends, frames.flatten(1))
 
     def gather(self, positions: Tensor) -> SparseBatch:
         """Return a batch of the samples at `positions` (int64, shape (batch,)), in that order."""

@@ -1,7 +1,8 @@
 """Training steps that are replayed as CUDA graphs: a few launches replace about a hundred kernel launches from Python.
 
-Each batch shape has two graphs: one from frames to loss and gradients, and one of the optimiser's step, which runs only
-if the loss is finite. Both run the kernels of a plain step on the same numbers: results are equal to the bit.
+Each batch shape has two graphs: one from frames to loss and gradients, and one of the optimiser's step, which changes
+weights only if the loss is finite. Both run the kernels of a plain step on the same numbers: results are equal to the bit.
+Fused optimisers of torch read on the device whether the loss is finite; with others, the CPU waits for the loss.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -148,6 +149,10 @@ class TrainingStep:
         self._seen: Counter[tuple[Any, ...]] = Counter()
         self._reported: set[str] = set()
         self._recorder: Recorder | None = None
+        # What torch.amp.GradScaler asks, too; a scaler that is on decides by itself.
+        self._reads_on_device = (
+            getattr(optimiser, "_step_supports_amp_scaling", False) and not self._arithmetic.scales
+        )
         if cuda_graphs is False:
             return
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
@@ -232,27 +237,28 @@ class TrainingStep:
         for layer, state in recorded.states:
             layer.v_mem = state
         loss = recorded.loss.clone()
-        frozen = frozen_by_optimiser(self._optimiser)  # while the GPU computes the loss
-        if torch.isfinite(loss):
-            self._step(recorded, frozen)
+        if self._reads_on_device or torch.isfinite(loss):
+            self._step(recorded)
         return loss
 
-    def _step(self, recorded: _Recorded, frozen: tuple[Any, ...]) -> None:
+    def _step(self, recorded: _Recorded) -> None:
         """Take the optimiser's step with the recorded gradients."""
+        frozen = frozen_by_optimiser(self._optimiser)
         if recorded.frozen != frozen:  # a scheduler changes the learning rate each step or epoch
             recorded.frozen, recorded.step = frozen, None
         elif recorded.step is None and self._recorder is not None and not self._arithmetic.scales:
             try:
-                _, recorded.step = self._recorder.record(self._plain_step)
+                _, recorded.step = self._recorder.record(lambda: self._optimiser_step(recorded.loss))
             except RuntimeError as error:
                 self._give_up(error)
         if recorded.step is None:
-            self._plain_step()
+            self._optimiser_step(recorded.loss)
         else:
             recorded.step()
 
-    def _plain_step(self) -> None:
-        self._arithmetic.step(self._optimiser, self._network, self._clip_norm)
+    def _optimiser_step(self, loss: Tensor) -> None:
+        with _only_if_finite(self._optimiser, loss) if self._reads_on_device else nullcontext():
+            self._arithmetic.step(self._optimiser, self._network, self._clip_norm)
 
     def _give_up(self, error: RuntimeError) -> None:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -266,6 +272,16 @@ class TrainingStep:
         if reason not in self._reported:
             self._reported.add(reason)
             logger.debug("no CUDA graphs: %s", reason)
+
+
+@contextmanager
+def _only_if_finite(optimiser: Any, loss: Tensor) -> Iterator[None]:
+    """Let a fused optimiser change nothing if the loss is not finite, without a synchronisation, as GradScaler does."""
+    optimiser.found_inf = (~torch.isfinite(loss)).to(torch.float32)
+    try:
+        yield
+    finally:
+        del optimiser.found_inf
 
 
 def _recorder_for(device: torch.device) -> Recorder:

@@ -171,8 +171,8 @@ def train(
             network.train()
             batches.set_epoch(epoch)
             for number, batch in enumerate(batches, position.batch + 1):
-                loss = step(batch)
-                if not torch.isfinite(loss):
+                loss = float(step(batch))  # the only wait for the GPU in a step
+                if not math.isfinite(loss):
                     with arithmetic.cast():
                         layer = first_not_finite(network, batch.frames)
                     raise _not_finite(ranks.from_all(layer), epoch, number, config.precision)
@@ -180,7 +180,7 @@ def train(
                 position = replace(
                     position,
                     batch=number,
-                    loss_sum=position.loss_sum + float(loss) * seen,
+                    loss_sum=position.loss_sum + loss * seen,
                     samples=position.samples + seen,
                 )
                 progress(position.samples, batches.samples, f"epoch {epoch + 1}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.train.data.batch import Batch, SparseBatch
@@ -32,10 +34,15 @@ class PendingBatch:
         if self.event is not None:
             stream = torch.cuda.current_stream(self.batch.frames.device)
             stream.wait_event(self.event)
-            for tensor in self.batch:
-                if tensor.is_cuda:  # made on another stream: its memory must not be reused too early
-                    tensor.record_stream(stream)
+            # Made on another stream: its memory, which tensors may share, must not be reused too early.
+            parts = itertools.chain.from_iterable(map(_dense_parts, self.batch))
+            for part in {part.untyped_storage().data_ptr(): part for part in parts if part.is_cuda}.values():
+                part.record_stream(stream)
         return self.batch
+
+
+def _dense_parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    return (tensor._indices(), tensor._values()) if tensor.is_sparse else (tensor,)
 
 
 class Assembly:

@@ -60,6 +60,36 @@ def _reset(v, spike, reset, to_zero: tl.constexpr):
     return v * tl.where(spike == 0.0, 1.0, 0.0) + reset if to_zero else v - spike * reset
 
 
+@triton.jit  # type: ignore[untyped-decorator]
+def _step(
+    v, x, offset, valid, spikes_at, kept_at, record_at, packed_at, odd_count_at, odd_place_at, odd_value_at,
+    threshold, minimum, reset, list_length,
+    to_zero: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr,
+    fire: tl.constexpr, keep: tl.constexpr, record: tl.constexpr, pack: tl.constexpr,
+):  # fmt: skip
+    before = v
+    v += x.to(tl.float32)
+    if keep:
+        tl.store(kept_at + offset, v, mask=valid)
+    spike = _fire(v, threshold, single)
+    if fire:
+        tl.store(spikes_at + offset, spike, mask=valid)
+    if pack:
+        plain = (spike >= 0.0) & (spike <= _MOST)  # false for NaN too
+        tl.store(packed_at + offset, tl.where(plain, spike, _ODD).to(tl.int32).to(tl.uint8), mask=valid)
+        odd = tl.where(plain, 0, valid.to(tl.int32)) != 0
+        slot = tl.atomic_add(odd_count_at + offset * 0, 1, mask=odd, sem="relaxed")
+        tl.store(odd_place_at + slot, offset, mask=odd & (slot < list_length))
+        tl.store(odd_value_at + slot, spike, mask=odd & (slot < list_length))
+    v = _reset(v, spike, reset, to_zero)
+    if bounded:
+        above = v - minimum
+        v = tl.where(above <= 0.0, 0.0, above) + minimum
+    if record:
+        tl.store(record_at + offset, v, mask=valid)
+    return tl.where(valid, v, before)
+
+
 @triton.jit(do_not_specialize=_SIZES)  # type: ignore[untyped-decorator]
 def _forward(
     x_at, state_at, last_at, spikes_at, kept_at, record_at, packed_at, odd_count_at, odd_place_at, odd_value_at,
@@ -69,43 +99,44 @@ def _forward(
 ):  # fmt: skip
     neuron_index = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = neuron_index < all_neurons
-    offset = neuron_index // neurons * time * neurons + neuron_index % neurons
+    at0 = neuron_index // neurons * time * neurons + neuron_index % neurons
+    end = (neuron_index // neurons + 1) * time * neurons + neuron_index % neurons
     threshold = tl.load(threshold_at)
+    minimum = tl.load(minimum_at)
     reset = threshold
     if own_reset:
         reset = reset_amount
-    if bounded:
-        minimum = tl.load(minimum_at)
     v = tl.load(state_at + neuron_index, mask=inside, other=0.0)
-    # Inputs are loaded three steps ahead: a step takes less time than a load. They may be overwritten by outputs of this
-    # program, but only those of earlier steps.
-    end = (neuron_index // neurons + 1) * time * neurons + neuron_index % neurons
-    x0 = tl.load(x_at + offset, mask=inside & (offset < end), other=0.0)
-    x1 = tl.load(x_at + offset + neurons, mask=inside & (offset + neurons < end), other=0.0)
-    x2 = tl.load(x_at + offset + 2 * neurons, mask=inside & (offset + 2 * neurons < end), other=0.0)
-    for _ in range(time):
-        x3 = tl.load(x_at + offset + 3 * neurons, mask=inside & (offset + 3 * neurons < end), other=0.0)
-        v += x0.to(tl.float32)
-        if keep:
-            tl.store(kept_at + offset, v, mask=inside)
-        spike = _fire(v, threshold, single)
-        if fire:
-            tl.store(spikes_at + offset, spike, mask=inside)
-        if pack:
-            plain = (spike >= 0.0) & (spike <= _MOST)  # false for NaN too
-            tl.store(packed_at + offset, tl.where(plain, spike, _ODD).to(tl.int32).to(tl.uint8), mask=inside)
-            odd = tl.where(plain, 0, inside.to(tl.int32)) != 0
-            slot = tl.atomic_add(odd_count_at + neuron_index * 0, 1, mask=odd, sem="relaxed")
-            tl.store(odd_place_at + slot, offset, mask=odd & (slot < list_length))
-            tl.store(odd_value_at + slot, spike, mask=odd & (slot < list_length))
-        v = _reset(v, spike, reset, to_zero)
-        if bounded:
-            above = v - minimum
-            v = tl.where(above <= 0.0, 0.0, above) + minimum
-        if record:
-            tl.store(record_at + offset, v, mask=inside)
-        offset += neurons
-        x0, x1, x2 = x1, x2, x3
+    # Four steps at a time, and the inputs of the next four are loaded before: a step takes less time than a load. Outputs
+    # may overwrite inputs, but only those of the same step.
+    at1, at2, at3 = at0 + neurons, at0 + 2 * neurons, at0 + 3 * neurons
+    x0 = tl.load(x_at + at0, mask=inside & (at0 < end), other=0.0)
+    x1 = tl.load(x_at + at1, mask=inside & (at1 < end), other=0.0)
+    x2 = tl.load(x_at + at2, mask=inside & (at2 < end), other=0.0)
+    x3 = tl.load(x_at + at3, mask=inside & (at3 < end), other=0.0)
+    for _ in range((time + 3) // 4):
+        y0 = tl.load(x_at + at0 + 4 * neurons, mask=inside & (at0 + 4 * neurons < end), other=0.0)
+        y1 = tl.load(x_at + at1 + 4 * neurons, mask=inside & (at1 + 4 * neurons < end), other=0.0)
+        y2 = tl.load(x_at + at2 + 4 * neurons, mask=inside & (at2 + 4 * neurons < end), other=0.0)
+        y3 = tl.load(x_at + at3 + 4 * neurons, mask=inside & (at3 + 4 * neurons < end), other=0.0)
+        v = _step(
+            v, x0, at0, inside & (at0 < end), spikes_at, kept_at, record_at, packed_at, odd_count_at, odd_place_at,
+            odd_value_at, threshold, minimum, reset, list_length, to_zero, single, bounded, fire, keep, record, pack,
+        )  # fmt: skip
+        v = _step(
+            v, x1, at1, inside & (at1 < end), spikes_at, kept_at, record_at, packed_at, odd_count_at, odd_place_at,
+            odd_value_at, threshold, minimum, reset, list_length, to_zero, single, bounded, fire, keep, record, pack,
+        )  # fmt: skip
+        v = _step(
+            v, x2, at2, inside & (at2 < end), spikes_at, kept_at, record_at, packed_at, odd_count_at, odd_place_at,
+            odd_value_at, threshold, minimum, reset, list_length, to_zero, single, bounded, fire, keep, record, pack,
+        )  # fmt: skip
+        v = _step(
+            v, x3, at3, inside & (at3 < end), spikes_at, kept_at, record_at, packed_at, odd_count_at, odd_place_at,
+            odd_value_at, threshold, minimum, reset, list_length, to_zero, single, bounded, fire, keep, record, pack,
+        )  # fmt: skip
+        at0, at1, at2, at3 = at0 + 4 * neurons, at1 + 4 * neurons, at2 + 4 * neurons, at3 + 4 * neurons
+        x0, x1, x2, x3 = y0, y1, y2, y3
     tl.store(last_at + neuron_index, v, mask=inside)
 
 
@@ -140,9 +171,9 @@ def _before(
         above = _reset(v, spike, reset, to_zero) - minimum
         kept = tl.where(above <= 0.0, 0.0, later)
     if to_zero:
-        kept = kept * tl.where(spike == 0.0, 1.0, 0.0) + gradient * slope
+        kept = kept * tl.where(spike == 0.0, 1.0, 0.0) + gradient.to(tl.float32) * slope
     else:
-        kept = kept + (gradient - kept * reset) * slope
+        kept = kept + (gradient.to(tl.float32) - kept * reset) * slope
     return tl.where(valid, kept, later)
 
 
@@ -156,7 +187,7 @@ def _backward(
     neuron_index = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = neuron_index < all_neurons
     begin = neuron_index // neurons * time * neurons + neuron_index % neurons
-    offset = (neuron_index // neurons * time + time - 1) * neurons + neuron_index % neurons
+    at0 = (neuron_index // neurons * time + time - 1) * neurons + neuron_index % neurons
     threshold = tl.load(threshold_at)
     minimum = tl.load(minimum_at)
     scale = tl.load(scale_at)
@@ -166,35 +197,48 @@ def _backward(
         reset = reset_amount
     later = tl.load(state_at + neuron_index, mask=inside, other=0.0)
     total = tl.zeros_like(later)
-    # Two steps at a time, loaded two steps ahead: slopes do not depend on each other, and a step takes less time than a load.
-    some, more = inside & (offset >= begin), inside & (offset - neurons >= begin)
-    v0 = tl.load(kept_at + offset, mask=some, other=0.0)
-    v1 = tl.load(kept_at + offset - neurons, mask=more, other=0.0)
-    g0 = tl.load(gradient_at + offset, mask=some, other=0.0)
-    g1 = tl.load(gradient_at + offset - neurons, mask=more, other=0.0)
-    for _ in range((time + 1) // 2):
-        second = inside & (offset - neurons >= begin)
-        some, more = inside & (offset - 2 * neurons >= begin), inside & (offset - 3 * neurons >= begin)
-        v2 = tl.load(kept_at + offset - 2 * neurons, mask=some, other=0.0)
-        v3 = tl.load(kept_at + offset - 3 * neurons, mask=more, other=0.0)
-        g2 = tl.load(gradient_at + offset - 2 * neurons, mask=some, other=0.0)
-        g3 = tl.load(gradient_at + offset - 3 * neurons, mask=more, other=0.0)
-        slope0 = _slope(v0, slope_at, offset, threshold, scale, width, inside, given)
-        slope1 = _slope(v1, slope_at, offset - neurons, threshold, scale, width, second, given)
-        later = _before(
-            later, v0, g0.to(tl.float32), slope0, threshold, minimum, reset, inside, to_zero, single, bounded
-        )
-        tl.store(input_gradient_at + offset, later, mask=inside)
-        if add_up:
-            total += later
-        later = _before(
-            later, v1, g1.to(tl.float32), slope1, threshold, minimum, reset, second, to_zero, single, bounded
-        )
-        tl.store(input_gradient_at + offset - neurons, later, mask=second)
-        if add_up:
-            total += tl.where(second, later, 0.0)
-        offset -= 2 * neurons
-        v0, v1, g0, g1 = v2, v3, g2, g3
+    # As in the forward pass. Slopes are computed together, because they do not depend on each other.
+    at1, at2, at3 = at0 - neurons, at0 - 2 * neurons, at0 - 3 * neurons
+    v0 = tl.load(kept_at + at0, mask=inside & (at0 >= begin), other=0.0)
+    v1 = tl.load(kept_at + at1, mask=inside & (at1 >= begin), other=0.0)
+    v2 = tl.load(kept_at + at2, mask=inside & (at2 >= begin), other=0.0)
+    v3 = tl.load(kept_at + at3, mask=inside & (at3 >= begin), other=0.0)
+    g0 = tl.load(gradient_at + at0, mask=inside & (at0 >= begin), other=0.0)
+    g1 = tl.load(gradient_at + at1, mask=inside & (at1 >= begin), other=0.0)
+    g2 = tl.load(gradient_at + at2, mask=inside & (at2 >= begin), other=0.0)
+    g3 = tl.load(gradient_at + at3, mask=inside & (at3 >= begin), other=0.0)
+    for _ in range((time + 3) // 4):
+        more0, more1 = inside & (at0 - 4 * neurons >= begin), inside & (at1 - 4 * neurons >= begin)
+        more2, more3 = inside & (at2 - 4 * neurons >= begin), inside & (at3 - 4 * neurons >= begin)
+        w0 = tl.load(kept_at + at0 - 4 * neurons, mask=more0, other=0.0)
+        w1 = tl.load(kept_at + at1 - 4 * neurons, mask=more1, other=0.0)
+        w2 = tl.load(kept_at + at2 - 4 * neurons, mask=more2, other=0.0)
+        w3 = tl.load(kept_at + at3 - 4 * neurons, mask=more3, other=0.0)
+        h0 = tl.load(gradient_at + at0 - 4 * neurons, mask=more0, other=0.0)
+        h1 = tl.load(gradient_at + at1 - 4 * neurons, mask=more1, other=0.0)
+        h2 = tl.load(gradient_at + at2 - 4 * neurons, mask=more2, other=0.0)
+        h3 = tl.load(gradient_at + at3 - 4 * neurons, mask=more3, other=0.0)
+        valid0, valid1 = inside & (at0 >= begin), inside & (at1 >= begin)
+        valid2, valid3 = inside & (at2 >= begin), inside & (at3 >= begin)
+        slope0 = _slope(v0, slope_at, at0, threshold, scale, width, valid0, given)
+        slope1 = _slope(v1, slope_at, at1, threshold, scale, width, valid1, given)
+        slope2 = _slope(v2, slope_at, at2, threshold, scale, width, valid2, given)
+        slope3 = _slope(v3, slope_at, at3, threshold, scale, width, valid3, given)
+        later = _before(later, v0, g0, slope0, threshold, minimum, reset, valid0, to_zero, single, bounded)
+        tl.store(input_gradient_at + at0, later, mask=valid0)
+        total += tl.where(valid0, later, 0.0)
+        later = _before(later, v1, g1, slope1, threshold, minimum, reset, valid1, to_zero, single, bounded)
+        tl.store(input_gradient_at + at1, later, mask=valid1)
+        total += tl.where(valid1, later, 0.0)
+        later = _before(later, v2, g2, slope2, threshold, minimum, reset, valid2, to_zero, single, bounded)
+        tl.store(input_gradient_at + at2, later, mask=valid2)
+        total += tl.where(valid2, later, 0.0)
+        later = _before(later, v3, g3, slope3, threshold, minimum, reset, valid3, to_zero, single, bounded)
+        tl.store(input_gradient_at + at3, later, mask=valid3)
+        total += tl.where(valid3, later, 0.0)
+        at0, at1, at2, at3 = at0 - 4 * neurons, at1 - 4 * neurons, at2 - 4 * neurons, at3 - 4 * neurons
+        v0, v1, v2, v3 = w0, w1, w2, w3
+        g0, g1, g2, g3 = h0, h1, h2, h3
     tl.store(first_at + neuron_index, later, mask=inside)
     if add_up:
         tl.store(sum_at + neuron_index, total, mask=inside)

@@ -152,11 +152,11 @@ def _restore_odd(x_at, odd_count_at, odd_place_at, odd_value_at, list_length, bl
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _slope(v, slope_at, offset, threshold, scale, width, valid, given: tl.constexpr):
+def _slope(v, slope_at, offset, threshold, scale, rate, valid, given: tl.constexpr):
     if given:
         slope = tl.load(slope_at + offset, mask=valid, other=0.0)
     else:
-        slope = scale * tl.exp(-tl.div_rn(tl.abs(v - threshold), width))
+        slope = scale * tl.exp(-tl.abs(v - threshold) * rate)
     return slope
 
 
@@ -180,7 +180,7 @@ def _before(
 @triton.jit(do_not_specialize=_SIZES[:3])  # type: ignore[untyped-decorator]
 def _backward(
     kept_at, gradient_at, slope_at, state_at, first_at, input_gradient_at, sum_at,
-    threshold_at, minimum_at, reset_amount, scale_at, width_at, time, neurons,
+    threshold_at, minimum_at, reset_amount, scale_at, rate_at, time, neurons,
     all_neurons, own_reset: tl.constexpr, to_zero: tl.constexpr, single: tl.constexpr, bounded: tl.constexpr,
     given: tl.constexpr, add_up: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
@@ -191,7 +191,7 @@ def _backward(
     threshold = tl.load(threshold_at)
     minimum = tl.load(minimum_at)
     scale = tl.load(scale_at)
-    width = tl.load(width_at)
+    rate = tl.load(rate_at)
     reset = threshold
     if own_reset:
         reset = reset_amount
@@ -220,10 +220,10 @@ def _backward(
         h3 = tl.load(gradient_at + at3 - 4 * neurons, mask=more3, other=0.0)
         valid0, valid1 = inside & (at0 >= begin), inside & (at1 >= begin)
         valid2, valid3 = inside & (at2 >= begin), inside & (at3 >= begin)
-        slope0 = _slope(v0, slope_at, at0, threshold, scale, width, valid0, given)
-        slope1 = _slope(v1, slope_at, at1, threshold, scale, width, valid1, given)
-        slope2 = _slope(v2, slope_at, at2, threshold, scale, width, valid2, given)
-        slope3 = _slope(v3, slope_at, at3, threshold, scale, width, valid3, given)
+        slope0 = _slope(v0, slope_at, at0, threshold, scale, rate, valid0, given)
+        slope1 = _slope(v1, slope_at, at1, threshold, scale, rate, valid1, given)
+        slope2 = _slope(v2, slope_at, at2, threshold, scale, rate, valid2, given)
+        slope3 = _slope(v3, slope_at, at3, threshold, scale, rate, valid3, given)
         later = _before(later, v0, g0, slope0, threshold, minimum, reset, valid0, to_zero, single, bounded)
         tl.store(input_gradient_at + at0, later, mask=valid0)
         total += tl.where(valid0, later, 0.0)
@@ -359,14 +359,14 @@ def _run_backward(
     total = torch.empty_like(v_mem) if add_up else first
     exponential = as_single_exponential(neuron.surrogate)
     given = neuron.surrogate(kept, neuron.threshold) if exponential is None else None
-    scale = width = neuron.threshold
+    scale = rate = neuron.threshold
     if exponential is not None:  # on the device: no synchronisation
         width = neuron.threshold * exponential.grad_width
-        scale = exponential.grad_scale / width
+        scale, rate = exponential.grad_scale / width, 1.0 / width
     threshold, minimum, reset = _parameters(neuron)
     if first.numel():
         _backward[_grid(first)](
-            kept, spikes, _or(given, kept), v_mem, first, x, total, threshold, minimum, reset, scale, width,
+            kept, spikes, _or(given, kept), v_mem, first, x, total, threshold, minimum, reset, scale, rate,
             time, neurons, batch * neurons, neuron.reset is not None, neuron.to_zero, neuron.single,
             neuron.minimum is not None, given is not None, add_up, _BLOCK, enable_fp_fusion=False,
         )  # fmt: skip

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.layout import BLOCK
 
@@ -94,7 +95,7 @@ class FormerRows:
         for number, (_, _, features) in enumerate(self.sets):
             wanted = np.flatnonzero(part.set_of == number)
             wanted = wanted[np.argsort(part.row_of[wanted], kind="stable")]
-            for span in _spans(part.row_of[wanted], _span_rows(features)):
+            for span in _spans(part.row_of[wanted], features.manifest):
                 new, old = wanted[span], part.row_of[wanted[span]]
                 start, stop = int(old[0]), int(old[-1]) + 1
                 try:
@@ -106,18 +107,14 @@ class FormerRows:
         return sorted(runs, key=lambda run: run.first), problems
 
 
-def _span_rows(features: FeatureSet) -> int:
-    """Return how many rows of a set are decoded at once: whole blocks."""
-    manifest = features.manifest
-    return max(1, SPAN_VALUES * manifest.samples // max(manifest.nnz, 1) // BLOCK) * BLOCK
-
-
-def _spans(rows: npt.NDArray[np.int64], most: int) -> Iterator[slice]:
-    """Yield parts of ascending rows: of at most `most` rows of the former set, and without gaps of a block or more."""
+def _spans(rows: npt.NDArray[np.int64], manifest: Manifest) -> Iterator[slice]:
+    """Yield parts of ascending rows of a set: each in one fragment, not too many at once, without gaps of a block or more."""
+    most = max(1, SPAN_VALUES * manifest.samples // max(manifest.nnz, 1) // BLOCK) * BLOCK
     begin = 0
     while begin < len(rows):
-        limit = (int(rows[begin]) // BLOCK) * BLOCK + most
-        end = int(np.searchsorted(rows, limit))
+        fragment, inside = divmod(int(rows[begin]), manifest.fragment_samples)
+        limit = min(inside // BLOCK * BLOCK + most, manifest.fragment_samples)
+        end = int(np.searchsorted(rows, fragment * manifest.fragment_samples + limit))
         gaps = np.flatnonzero(np.diff(rows[begin:end]) >= BLOCK)
         end = begin + int(gaps[0]) + 1 if len(gaps) else end
         yield slice(begin, end)

@@ -59,7 +59,7 @@ def sizes() -> st.SearchStrategy[int | None]:
 
 @given(before=folders(), after=folders(), size=sizes(), grown_size=sizes())
 @settings(
-    max_examples=examples(12, by_hand=3),
+    max_examples=examples(12, by_hand=2),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

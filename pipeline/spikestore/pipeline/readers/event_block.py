@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.pipeline.readers.recording import Events, Recording
 from spikestore.store_schemas.errors import RecordingError
 
 FEW_EVENTS = 2_000_000
@@ -63,6 +64,29 @@ class EventBlock:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def recordings(self, event: np.dtype[np.void]) -> list[Recording | RecordingError]:
+        """Return each recording, or its error, as `spikestore.pipeline.readers.reader.Reader.read` does.
+
+        Parameters
+        ----------
+        event : dtype
+            Tonic's dtype of an event, with fields t, x, p and, if the sensor has it, y.
+        """
+        rows = range(self.first_row, self.first_row + len(self))
+        return [self.errors.get(row) or self._recording(row, event) for row in rows]
+
+    def _recording(self, row: int, event: np.dtype[np.void]) -> Recording:
+        place = row - self.first_row
+        events_of_row = slice(self.offsets[place], self.offsets[place + 1])
+        events: Events = np.empty(events_of_row.stop - events_of_row.start, event)
+        for field in event.names or ():
+            column = getattr(self, field)
+            events[field] = 1 if column is None else column[events_of_row]
+        if self.time_table is not None:
+            events["t"] = self.time_table[self.t[events_of_row]]
+        extras = {name: int(column[place]) for name, column in self.extras.items()}
+        return Recording(row, events, int(self.labels[place]), extras)
 
 
 NO_TIME = np.iinfo(np.int64).min

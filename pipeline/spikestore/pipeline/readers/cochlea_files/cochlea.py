@@ -20,21 +20,20 @@ int64 µs. Other floating-point times are read in the same way. A fault of the w
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.cochlea_files.cochlea_block import CHANNELS, cochlea_block
 from spikestore.pipeline.readers.cochlea_files.cochlea_layout import DOWNLOAD, EXPECTED, CochleaLayout
-from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, fault_of_system, one_line, open_hdf5
+from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, fault_of_system, one_line
+from spikestore.pipeline.readers.cochlea_files.hdf5_reader import HDF5Reader
 from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, element_type, read_sequences
 from spikestore.pipeline.readers.cochlea_files.vlen import stored_lengths, vlen_lengths
-from spikestore.pipeline.readers.cochlea_files.watched_file import WatchedFile
 from spikestore.pipeline.readers.event_block import EventBlock, are_few
-from spikestore.pipeline.readers.reader import ClosesBehind
-from spikestore.pipeline.readers.recording import Events, Recording
-from spikestore.store_schemas.errors import LayoutError, RecordingError, SpikestoreError
+from spikestore.pipeline.readers.recording import Recording
+from spikestore.store_schemas.errors import LayoutError, RecordingError
 
 if TYPE_CHECKING:
     from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
@@ -43,7 +42,7 @@ EVENT = np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)])
 """Tonic's dtype of the events of these data sets; ``t`` is in µs."""
 
 
-class CochleaReader(ClosesBehind):
+class CochleaReader(HDF5Reader):
     """Reader of one SSC or SHD file; implements `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters
@@ -74,19 +73,11 @@ class CochleaReader(ClosesBehind):
     sensor_size = (CHANNELS, 1, 1)
 
     def __init__(self, path: Path, *, limit: int | None = None) -> None:
-        self._path = path
-        self._file = open_hdf5(path, expected=EXPECTED, remedy=DOWNLOAD)
-        self._watched = WatchedFile(path)
+        super().__init__(path, expected=EXPECTED, remedy=DOWNLOAD)
         self._heap: VlenHeap | None = None
         self._few_events: bool | None = None
-        try:
+        with self._closed_on_error():
             self._load(limit)
-        except SpikestoreError:
-            self.close()
-            raise
-        except HDF5_ERRORS as error:
-            self.close()
-            self._damaged(error)
 
     def _load(self, limit: int | None) -> None:
         layout = CochleaLayout(self._path, self._file)
@@ -136,8 +127,7 @@ class CochleaReader(ClosesBehind):
 
     def read(self, start: int, stop: int) -> list[Recording | RecordingError]:
         """Read the recordings ``start`` to ``stop - 1``; see `Reader.read`."""
-        block = self.read_block(start, stop)
-        return [block.errors.get(row) or self._recording(block, row) for row in range(start, stop)]
+        return self.read_block(start, stop).recordings(EVENT)
 
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
@@ -222,30 +212,6 @@ class CochleaReader(ClosesBehind):
         self._watched.check()
         return self._through_h5py(start, stop)
 
-    def _recording(self, block: EventBlock, row: int) -> Recording:
-        place = row - block.first_row
-        events_of_row = slice(block.offsets[place], block.offsets[place + 1])
-        t = block.t[events_of_row]
-        events: Events = np.empty(len(t), EVENT)
-        events["t"] = t if block.time_table is None else block.time_table[t]
-        events["x"] = block.x[events_of_row]
-        events["p"] = 1
-        extras = {name: int(column[place]) for name, column in block.extras.items()}
-        return Recording(row, events, int(block.labels[place]), extras)
-
     def _bad(self, row: int, why: str, **details: int) -> RecordingError:
         # The file's name and not its path: reasons of skipped recordings are stored and travel with the set.
         return RecordingError(f"{self.name_of(row)}: {why}", path=str(self._path), recording=row, **details)
-
-    def _damaged(self, why: Exception | str) -> NoReturn:
-        self._watched.check()  # a file that changes, or is gone, looks damaged
-        cause = why if isinstance(why, Exception) else None
-        if cause is not None and (fault := fault_of_system(self._path, cause)) is not None:
-            raise fault from cause
-        raise LayoutError(
-            f"{self._path} is damaged or truncated ({one_line(why)}): {DOWNLOAD}", path=str(self._path)
-        ) from cause
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()

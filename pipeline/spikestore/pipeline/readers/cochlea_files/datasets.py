@@ -7,23 +7,14 @@ from pathlib import Path
 from spikestore.pipeline.readers.dataset import Dataset, TonicClass
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.split_files import NamedFiles
-from spikestore.store_schemas.errors import SourceChangedError, SourceNotFoundError
+from spikestore.pipeline.readers.watched_file import only_file
 from spikestore.store_schemas.specs.source import Source
 
 
 def _open(source: Source, root: Path, first_row: int) -> Reader:
     from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader  # imports HDF5
 
-    (file,) = source.files
-    path = root / file.name
-    if not path.is_file():
-        raise SourceNotFoundError(f"{path} does not exist", path=str(path))
-    if (size := path.stat().st_size) != file.size:
-        raise SourceChangedError(
-            f"{path} has {size} bytes, but had {file.size} when it was hashed: run the command again",
-            path=str(path),
-        )
-    return CochleaReader(path, limit=source.limit)
+    return CochleaReader(only_file(source, root), limit=source.limit)
 
 
 def _cochlea(name: str, *splits: str) -> Dataset:

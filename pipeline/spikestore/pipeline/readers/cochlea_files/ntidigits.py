@@ -15,7 +15,7 @@ from typing import Any
 from spikestore.pipeline.readers.dataset import Dataset, TonicClass
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.split_files import NamedFiles
-from spikestore.store_schemas.errors import SourceChangedError
+from spikestore.pipeline.readers.watched_file import only_file
 from spikestore.store_schemas.specs.source import Source
 
 FILE = "n-tidigits.hdf5"
@@ -24,16 +24,7 @@ FILE = "n-tidigits.hdf5"
 def _open(source: Source, root: Path, first_row: int) -> Reader:
     from spikestore.pipeline.readers.cochlea_files.ntidigits_reader import NTIDigitsReader  # imports HDF5
 
-    (file,) = source.files
-    path = root / file.name
-    reader = NTIDigitsReader(path, source.split, limit=source.limit)
-    if path.stat().st_size != file.size:
-        reader.close()
-        raise SourceChangedError(
-            f"{path} has {path.stat().st_size} bytes, but had {file.size} when it was hashed: run the command again",
-            path=str(path),
-        )
-    return reader
+    return NTIDigitsReader(only_file(source, root), source.split, limit=source.limit)
 
 
 def _split_of(dataset: Any) -> str:

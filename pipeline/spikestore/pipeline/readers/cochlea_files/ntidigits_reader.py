@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, fault_of_system, one_line, open_hdf5
-from spikestore.pipeline.readers.cochlea_files.watched_file import WatchedFile
+from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, fault_of_system, one_line
+from spikestore.pipeline.readers.cochlea_files.hdf5_reader import HDF5Reader
 from spikestore.pipeline.readers.event_block import EventBlock
-from spikestore.pipeline.readers.reader import ClosesBehind
 from spikestore.pipeline.readers.recording import Recording
-from spikestore.store_schemas.errors import LayoutError, RecordingError, SpikestoreError
+from spikestore.store_schemas.errors import LayoutError, RecordingError
 
 _CHANNELS = 64
 _EVENT = np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)])
@@ -26,7 +25,7 @@ _SAID = ("o", "1", "2", "3", "4", "5", "6", "7", "8", "9", "z")
 _Events = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
-class NTIDigitsReader(ClosesBehind):
+class NTIDigitsReader(HDF5Reader):
     """Reader of the recordings of single digits in one split; implements `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters
@@ -54,21 +53,11 @@ class NTIDigitsReader(ClosesBehind):
     extras: tuple[str, ...] = ()
 
     def __init__(self, path: Path, split: str, *, limit: int | None = None) -> None:
-        self._path = path
-        self._file = open_hdf5(path, expected=_EXPECTED, remedy=_DOWNLOAD)
-        self._watched = WatchedFile(path)
-        try:
+        super().__init__(path, expected=_EXPECTED, remedy=_DOWNLOAD)
+        with self._closed_on_error():
             names = [_text(name) for name in self._member(f"{split}_labels")[()]]
-            self._times, self._channels = (
-                self._member(f"{split}_timestamps"),
-                self._member(f"{split}_addresses"),
-            )
-        except SpikestoreError:
-            self.close()
-            raise
-        except HDF5_ERRORS as error:
-            self.close()
-            self._damaged(error)
+            self._times = self._member(f"{split}_timestamps")
+            self._channels = self._member(f"{split}_addresses")
         single = [name for name in names if name.split("-")[-1] in _SAID]
         self._names = single[:limit]
         self._labels = np.array([_SAID.index(name.split("-")[-1]) for name in self._names], np.int64)
@@ -153,27 +142,7 @@ class NTIDigitsReader(ClosesBehind):
 
     def read(self, start: int, stop: int) -> list[Recording | RecordingError]:
         """Read the recordings ``start`` to ``stop - 1``; see `Reader.read`."""
-        block = self.read_block(start, stop)
-        return [block.errors.get(row) or self._recording(block, row) for row in range(start, stop)]
-
-    def _recording(self, block: EventBlock, row: int) -> Recording:
-        place = row - block.first_row
-        own = slice(block.offsets[place], block.offsets[place + 1])
-        events = np.empty(own.stop - own.start, _EVENT)
-        events["t"], events["x"], events["p"] = block.t[own], block.x[own], 1
-        return Recording(row, events, int(block.labels[place]))
-
-    def _damaged(self, error: Exception) -> NoReturn:
-        if (fault := fault_of_system(self._path, error)) is not None:
-            raise fault from error
-        raise LayoutError(
-            f"{self._path} is damaged or has another layout ({one_line(error)}): {_DOWNLOAD}",
-            path=str(self._path),
-        ) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        return self.read_block(start, stop).recordings(_EVENT)
 
 
 def _text(name: Any) -> str:

@@ -19,6 +19,7 @@ from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.formats.events import FourColumns
 from spikestore.pipeline.readers.reader import ClosesBehind
 from spikestore.pipeline.readers.recording import Recording
+from spikestore.pipeline.readers.watched_file import refuse_other_size
 from spikestore.store_schemas.errors import (
     LayoutError,
     RecordingError,
@@ -177,18 +178,7 @@ class FileReader(ClosesBehind, ABC):
 
     def read(self, start: int, stop: int) -> list[Recording | RecordingError]:
         """Read the recordings ``start`` to ``stop - 1``; see `Reader.read`."""
-        block = self.read_block(start, stop)
-        return [block.errors.get(row) or self._recording(block, row) for row in range(start, stop)]
-
-    def _recording(self, block: EventBlock, row: int) -> Recording:
-        place = row - block.first_row
-        own = slice(block.offsets[place], block.offsets[place + 1])
-        events = np.empty(own.stop - own.start, self.event)
-        for field in self.event.names or ():
-            column = getattr(block, field)
-            events[field] = 1 if column is None else column[own]
-        extras = {name: int(column[place]) for name, column in block.extras.items()}
-        return Recording(row, events, int(block.labels[place]), extras)
+        return self.read_block(start, stop).recordings(self.event)
 
     def _content(self, file: SourceFile) -> bytes:
         path = self._root / file.name
@@ -200,11 +190,7 @@ class FileReader(ClosesBehind, ABC):
             ) from None
         except OSError as error:
             raise SourceError(f"{path} can't be read: {error.strerror}", path=str(path)) from error
-        if len(content) != file.size:
-            raise SourceChangedError(
-                f"{path} has {len(content)} bytes, but had {file.size} when it was hashed: run the command again",
-                path=str(path),
-            )
+        refuse_other_size(path, len(content), file)
         return content
 
     def _bad(self, row: int, why: str) -> RecordingError:

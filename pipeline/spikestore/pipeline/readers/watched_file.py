@@ -1,11 +1,56 @@
-"""Detection of changes of a file while it is read."""
+"""Detection of changes of a file after it was hashed, and while it is read."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from spikestore.store_schemas.errors import SourceChangedError
+from spikestore.store_schemas.errors import SourceChangedError, SourceNotFoundError
+from spikestore.store_schemas.specs.source import Source, SourceFile
+
+
+def refuse_other_size(path: Path, size: int, hashed: SourceFile) -> None:
+    """Raise `SourceChangedError` if a file does not have the size that it had when it was hashed.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    size : int
+        Size of the file in bytes.
+    hashed : SourceFile
+        The file as the source describes it.
+    """
+    if size != hashed.size:
+        raise SourceChangedError(
+            f"{path} has {size} bytes, but had {hashed.size} when it was hashed: run the command again",
+            path=str(path),
+        )
+
+
+def only_file(source: Source, root: Path) -> Path:
+    """Return the path of the file of a source that has one file.
+
+    Parameters
+    ----------
+    source : Source
+        The source.
+    root : pathlib.Path
+        The data set's folder.
+
+    Raises
+    ------
+    SourceNotFoundError
+        The file does not exist.
+    SourceChangedError
+        The file does not have the size that it had when it was hashed.
+    """
+    (hashed,) = source.files
+    path = root / hashed.name
+    if not path.is_file():
+        raise SourceNotFoundError(f"{path} does not exist", path=str(path))
+    refuse_other_size(path, path.stat().st_size, hashed)
+    return path
 
 
 class WatchedFile:

@@ -105,6 +105,33 @@ def test_a_section_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sectio
     assert found == len(files)
 
 
+def test_a_recording_that_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The lines that the page shows, except for the digests; --no-reuse takes no rows."""
+    monkeypatch.chdir(tmp_path)
+    section = PAGE[PAGE.index("## When recordings are added") :]
+    command, *shown = re.findall(r"```console\n(.*?)```", section, re.DOTALL)[0].splitlines()
+    arguments = [*command.removeprefix("$ spikestore ").split(), "--workers", "0"]
+    blocks = SECTIONS["I have a folder for each class"]
+    for seed, file in enumerate(blocks["text"].split()):
+        write(Path(file), draw(seed))
+    Path("gestures.toml").write_text(blocks["toml"] + TRANSFORM)
+    assert main(arguments) == 0
+    assert "taken" not in capfd.readouterr().err
+    write(Path("recordings/left/c.npy"), draw(10))
+    assert main(arguments) == 0
+    printed = re.sub(
+        "[0-9a-f]{12}", "DIGEST", capfd.readouterr().err.replace(str(tmp_path), ".")
+    ).splitlines()
+    assert [re.sub("[0-9a-f]{12}", "DIGEST", line) for line in shown] == [
+        line for line in printed if "taken" in line or "moved" in line
+    ]
+    write(Path("recordings/left/d.npy"), draw(11))
+    assert main([*arguments, "--no-reuse"]) == 0
+    assert "taken" not in capfd.readouterr().err
+
+
 def test_times_in_another_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

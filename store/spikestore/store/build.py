@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,13 +48,16 @@ from spikestore.store_schemas.specs.transform import Transform
 logger = logging.getLogger(__name__)
 
 
-class EncodedRows(NamedTuple):
-    """Rows of a fragment as another build has stored them, checked, so that they need not be encoded again."""
+class KnownRows(NamedTuple):
+    """What is known of the rows of a fragment because other sets have them.
 
-    objects: Mapping[str, bytes]
-    """Objects of ``index`` and ``value`` by name, encoded as the plan says; neither if there are no non-zeros."""
-    blocks: tuple[str, ...] | None
-    """Block digests of the fragment, if all columns are those of the other build, with stored dtypes; else None."""
+    The rows have passed the checks of `SampleColumns.as_stored`, and have the stored dtypes.
+    """
+
+    objects: Mapping[str, bytes] = MappingProxyType({})
+    """Objects of ``index`` and ``value`` by name, encoded as the plan says, if another build has the whole fragment."""
+    blocks: tuple[str, ...] | None = None
+    """Block digests of the fragment, if all its columns are those of another build."""
 
 
 class Build:
@@ -150,7 +154,7 @@ class Build:
         *,
         skipped: Iterable[SkippedRow] = (),
         events: EventCounts | None = None,
-        encoded: EncodedRows | None = None,
+        known: KnownRows | None = None,
     ) -> Record:
         """Store a fragment: its objects, then its record.
 
@@ -164,8 +168,8 @@ class Build:
             The skipped rows.
         events : EventCounts
             Events read, cropped and dropped.
-        encoded : EncodedRows, optional
-            What another build has of these rows.
+        known : KnownRows, optional
+            What other sets have of these rows, already checked.
 
         Raises
         ------
@@ -183,14 +187,13 @@ class Build:
                 "plan allows: the plan was made for recordings with fewer events"
             )
         layout = self.plan.layout
-        objects, blocks = (None, None) if encoded is None else encoded
-        if blocks is None:
-            columns = columns.as_stored(layout)
+        if known is None:
+            known, columns = KnownRows(), columns.as_stored(layout)
         skipped = tuple(skipped)
         _refuse_filled_skips(rows, columns, skipped)
         check = block_checks(columns, layout, check_seed(*self.address), rows.start // BLOCK)
         data = self.address.data(self._id)
-        objects = encode_fragment(self.plan, fragment, columns, check, objects)
+        objects = encode_fragment(self.plan, fragment, columns, check, known.objects)
         taken = set(put_together(self.storage, {f"{data}/{path}": each for path, each in objects.items()}))
         stored = {
             path: self.storage.get(f"{data}/{path}") if f"{data}/{path}" in taken else encoded
@@ -209,7 +212,7 @@ class Build:
             n_bins=int(columns.n_bins.max()),
             max_index=int(columns.index.max(initial=0)),
             max_value=float(np.max(columns.value, initial=0)),
-            blocks=blocks or tuple(block_digests(columns, layout)),
+            blocks=known.blocks or tuple(block_digests(columns, layout)),
             skipped=skipped,
             events=events or EventCounts(),
         )

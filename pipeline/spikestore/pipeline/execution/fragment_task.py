@@ -25,13 +25,13 @@ from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import Executor, block_chain
 from spikestore.pipeline.transforms.fused import FusedSamples
-from spikestore.store.build import Build, EncodedRows
+from spikestore.store.build import Build, KnownRows
 from spikestore.store.columns.event_counts import EVENT_COLUMNS, count_events
-from spikestore.store.columns.samples import SampleColumns, concatenate
+from spikestore.store.columns.samples import SampleColumns, concatenate, range_problem
 from spikestore.store.concurrency import Prefetcher
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
-from spikestore.store_schemas.errors import RecordingError
+from spikestore.store_schemas.errors import RecordingError, UsageError
 from spikestore.store_schemas.layout import SKIPPED_LABEL, Layout
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
@@ -135,7 +135,7 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         columns,
         skipped=fragment_rows.skipped,
         events=count_events(columns),
-        encoded=fragment_rows.encoded,
+        known=fragment_rows.known,
     )
     return FragmentReport(
         fragment,
@@ -193,8 +193,8 @@ class _FragmentRows(NamedTuple):
 
     columns: SampleColumns
     skipped: Sequence[SkippedRow]
-    encoded: EncodedRows | None = None
-    """Bytes that a former set has stored for these rows."""
+    known: KnownRows | None = None
+    """What former sets have of these rows; None if they have none of them."""
     taken: int = 0
     """Rows that were taken from former sets."""
     problems: tuple[str, ...] = ()
@@ -209,7 +209,7 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
     whole = whole_fragment(job.former, rows, job.plan)
     if whole is not None:
         columns = _with_labels(RowRun(rows.start, whole.columns), reader, layout)
-        return _FragmentRows(columns, (), whole.encoded_as(columns, layout), taken=len(rows))
+        return _FragmentRows(columns, (), whole.known_as(columns, layout), taken=len(rows))
     runs, problems = job.former.read(rows)
     parts = {run.first: _with_labels(run, reader, layout) for run in runs}
     begins = [rows.start, *(run.first + len(run.columns) for run in runs)]
@@ -223,22 +223,24 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
             parts[span.start] = columns.rows(done, done + len(span))
             done += len(span)
     columns = concatenate(parts[first] for first in sorted(parts))
-    return _FragmentRows(
-        columns, skipped, taken=sum(len(run.columns) for run in runs), problems=tuple(problems)
-    )
+    taken = sum(len(run.columns) for run in runs)
+    return _FragmentRows(columns, skipped, KnownRows() if runs else None, taken, tuple(problems))
 
 
 def _with_labels(run: RowRun, reader: FileReader, layout: Layout) -> SampleColumns:
     """Return rows of a former set with the labels and columns that the reader gives these recordings now."""
     label, extras = reader.labels_and_extras(run.first, run.first + len(run.columns))
+    given = {"label": label, **extras}
+    for name, column in given.items():
+        problem = range_problem(name, column, layout.dtype(name))
+        if problem is not None:
+            raise UsageError(problem)
+        given[name] = column.astype(layout.dtype(name))
     return SampleColumns(
         **{name: getattr(run.columns, name) for name in ("index", "value", "nnz", "n_bins")},
-        label=label.astype(layout.dtype("label")),
+        label=given["label"],
         extras={
-            name: run.columns.extras[name]
-            if name in EVENT_COLUMNS
-            else extras[name].astype(layout.dtype(name))
-            for name in layout.extras
+            name: run.columns.extras[name] if name in EVENT_COLUMNS else given[name] for name in layout.extras
         },
     )
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spikestore.pipeline.growing.former_rows import FormerRows
-from spikestore.store.build import EncodedRows
+from spikestore.store.build import KnownRows
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.columns.shard_codec import packed_objects
 from spikestore.store.feature_set import FeatureSet
@@ -27,16 +27,16 @@ class FormerFragment(NamedTuple):
 
     columns: SampleColumns
     """The rows, checked."""
-    encoded: EncodedRows
+    known: KnownRows
     """Their stored bytes and block digests."""
 
-    def encoded_as(self, columns: SampleColumns, layout: Layout) -> EncodedRows:
+    def known_as(self, columns: SampleColumns, layout: Layout) -> KnownRows:
         """Return what can be used for these rows if labels and other columns may differ: without digests if they do."""
         mine, theirs = dict(self.columns.in_order(layout)), dict(columns.in_order(layout))
         others = [name for name in mine if name not in {"index", "value"}]
         if all(np.array_equal(mine[name], theirs[name]) for name in others):
-            return self.encoded
-        return self.encoded._replace(blocks=None)
+            return self.known
+        return self.known._replace(blocks=None)
 
 
 def whole_fragment(former: FormerRows, rows: range, plan: Plan) -> FormerFragment | None:
@@ -82,4 +82,4 @@ def _read(features: FeatureSet, fragment: int) -> FormerFragment:
     columns = FragmentChecker(features.address, features.manifest, features.root).read(fragment, objects)
     paths = {name: f"{name}/c/{fragment}" for name in ("index", "value")}
     values = {name: objects[path] for name, path in paths.items() if path in objects}
-    return FormerFragment(columns, EncodedRows(values, record.blocks))
+    return FormerFragment(columns, KnownRows(values, record.blocks))

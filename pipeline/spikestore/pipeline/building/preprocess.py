@@ -143,9 +143,10 @@ def preprocess(
     if lock is not None:
         raise UsageError("lock= is for recipes; a data set has no lock: omit lock=")
     wanted = set_of_dataset(source_or_dataset, transform)
+    named = _named_sets([wanted])
     if name is not None and not move:
-        opened_store.refuse_move(name, _named_sets([wanted]))
-    sets = build_sets([wanted], opened_store, options, _reuse(opened_store, name, options))
+        opened_store.refuse_move(name, named)
+    sets = build_sets([wanted], opened_store, options, _reuse(opened_store, name, named, options))
     if name is not None and options.part is None:
         opened_store.point(name, sets, move=move)
     return sets.get(wanted.split)
@@ -158,7 +159,7 @@ def preprocess_recipe(
     options = options.with_recipe(recipe)
     requested = recipe.requested_sets()
     named = _named_sets(requested)
-    reuse = _reuse(store, name, options)
+    reuse = _reuse(store, name, named, options)
     settings = recipe.recipe.source.folder_settings
     by_path = bool(settings.shares) and settings.group is None
     reuse.report_changed_splits(named, _SHARES_BY_PATH if by_path else "")
@@ -174,8 +175,9 @@ def preprocess_recipe(
     return sets
 
 
-def _reuse(store: Store, name: str | None, options: BuildOptions) -> Reuse:
-    return Reuse(store, name, enabled=options.reuse and not options.finalise)
+def _reuse(store: Store, name: str | None, named: Mapping[str, NamedSet], options: BuildOptions) -> Reuse:
+    addresses = {wanted.address for wanted in named.values()}
+    return Reuse(store, name, addresses, enabled=options.reuse and not options.finalise)
 
 
 def _named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, NamedSet]:

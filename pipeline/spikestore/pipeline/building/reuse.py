@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
     from spikestore.store.names import NamedSet
     from spikestore.store.store import Store
+    from spikestore.store_schemas.documents.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +36,21 @@ class Reuse:
         The store.
     name : str, optional
         Name of the new sets.
+    requested : collection of Address
+        The new sets. If one of them is missing or damaged in the store, the build itself restores or reports it.
     enabled : bool
         False: nothing is taken, and every recording is read.
     """
 
-    def __init__(self, store: Store, name: str | None, *, enabled: bool = True) -> None:
-        self._store, self._name, self._enabled = store, name, enabled
+    def __init__(
+        self, store: Store, name: str | None, requested: Collection[Address] = (), *, enabled: bool = True
+    ) -> None:
+        self._store, self._name = store, name
+        self._requested, self._enabled = requested, enabled
 
     @cached_property
     def _named(self) -> list[FormerSet]:
-        return [] if self._name is None else sets_of_name(self._store, self._name)
+        return [] if self._name is None else sets_of_name(self._store, self._name, self._requested)
 
     def report_changed_splits(self, wanted: Mapping[str, NamedSet], advice: str = "") -> None:
         """Log one warning if recordings are in another split than under the name now; nothing is opened if no set changes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from spikestore.pipeline.readers.formats.registry import format_of
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.selection import all_addresses
 from spikestore.store.store import Store
+from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.source import Source
@@ -33,8 +34,8 @@ Recording = tuple[str, str, int]
 """Identity of a recording: the SHA-256 of its file, and name and version of its format."""
 
 
-def sets_of_name(store: Store, name: str) -> list[FormerSet]:
-    """Return the sets of a name; a set that cannot be opened is reported and left out."""
+def sets_of_name(store: Store, name: str, requested: Collection[Address] = ()) -> list[FormerSet]:
+    """Return the sets of a name; a set that cannot be opened is left out, and reported unless it is one of `requested`."""
     try:
         if store.ref(name) is None:
             return []
@@ -46,7 +47,7 @@ def sets_of_name(store: Store, name: str) -> list[FormerSet]:
     for selected, features in opened.items():
         if isinstance(features, FeatureSet):
             former.append(FormerSet(selected.label, selected.split, features))
-        else:
+        elif selected.address not in requested:
             logger.warning("no rows are taken from %s: %s", selected.label, features)
     return former
 

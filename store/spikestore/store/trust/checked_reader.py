@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class CheckedReader:
 
     @cached_property
     def _narrow(self) -> NarrowReader | None:
-        if not isinstance(self.reader, DirectReader):
+        if not isinstance(self.reader, DirectReader) or find_spec("numba") is None:
             return None
         return NarrowReader(self.reader, self._address, self._manifest)
 

@@ -1,7 +1,7 @@
 """Rows that are checked and narrowed chunk by chunk.
 
 `refuse_untrue_rows` reads whole columns several times, which are larger than the processor's cache. Here the same conditions
-are tested on each decoded chunk while it is in the cache, and only the narrow copy is kept. Nothing is explained here: a
+are tested on each decoded chunk while it is in the cache, by compiled loops, and only the narrow copy is kept. Nothing is explained here: a
 caller that gets None reads the rows again by `FeatureSet.read`, whose checks name the fault.
 """
 
@@ -146,36 +146,32 @@ def _take_index(
     out: npt.NDArray[Any],
 ) -> bool:
     """Copy the pieces to `out`; return whether the index ascends in each row and stays inside its frames."""
-    filled = np.flatnonzero(samples["nnz"])
-    ends = offsets[filled + 1] - 1  # an index ascends within a row, so the last one of a row is its largest
-    largest = np.empty(len(filled), manifest.layout.dtype("index"))
-    seen, before = 0, None
+    from spikestore.store.trust.narrow_kernels import take_index
+
+    dtype = manifest.layout.dtype("index")
+    most = np.uint64(min(manifest.max_index, int(FILL[dtype.name]) - 1))
+    sites, n_bins = np.uint64(manifest.layout.site_count), samples["n_bins"].astype(np.uint64)
+    before = np.uint64(0)
     for begins, piece in pieces:
-        if piece.dtype != largest.dtype:
+        if piece.dtype != dtype:
             return False
         checks.update(begins, piece)
-        falls = np.flatnonzero(piece[1:] <= piece[:-1]) + (begins + 1)
-        if before is not None and piece[0] <= before:
-            falls = np.append(falls, begins)
-        if not np.array_equal(offsets[np.searchsorted(offsets, falls)], falls):
+        if not take_index(piece, begins, before, offsets, n_bins, sites, most, out):
             return False
-        before = piece[-1]
-        until = int(np.searchsorted(ends, begins + len(piece)))
-        largest[seen:until] = piece[ends[seen:until] - begins]
-        seen = until
-        np.copyto(out[begins : begins + len(piece)], piece, casting="unsafe")
-    most = min(manifest.max_index, int(FILL[largest.dtype.name]) - 1)
-    bins = largest.astype(np.uint64) // np.uint64(manifest.layout.site_count)
-    return bool((largest <= most).all() and (bins < samples["n_bins"][filled]).all())
+        before = np.uint64(piece[-1])
+    return True
 
 
 def _take_value(pieces: _Pieces, manifest: Manifest, checks: BlockChecks, out: npt.NDArray[Any]) -> bool:
     """Copy the pieces to `out`; return whether each value is positive and at most the manifest's maximum."""
+    from spikestore.store.trust.narrow_kernels import take_value
+
     dtype = manifest.layout.dtype("value")
-    most = min(manifest.max_value, int(FILL[dtype.name]) - 1)
+    most = np.uint64(min(manifest.max_value, int(FILL[dtype.name]) - 1))
     for begins, piece in pieces:
-        if piece.dtype != dtype or piece.min() == 0 or piece.max() > most:
+        if piece.dtype != dtype:
             return False
         checks.update(begins, piece)
-        np.copyto(out[begins : begins + len(piece)], piece, casting="unsafe")
+        if not take_value(piece, begins, most, out):
+            return False
     return True

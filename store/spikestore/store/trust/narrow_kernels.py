@@ -1,0 +1,110 @@
+"""Compiled loops that check and narrow a decoded chunk in one pass, while it is in the processor's cache.
+
+All compiled functions are in this file: numba's cache of compiled code depends on *this* file only. The loops release the
+GIL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store.numba_cache import cached_njit
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _compiled(function: _Function) -> _Function:
+    made: Any = cached_njit(function, nogil=True)
+    return made  # type: ignore[no-any-return]
+
+
+@_compiled
+def take_index(
+    piece: npt.NDArray[Any],
+    begins: int,
+    before: np.uint64,
+    offsets: npt.NDArray[np.int64],
+    n_bins: npt.NDArray[np.uint64],
+    sites: np.uint64,
+    most: np.uint64,
+    out: npt.NDArray[Any],
+) -> bool:
+    """Copy a piece of ``index`` to its place; return whether it is one that a set may have.
+
+    The index must ascend within each row, end inside the row's frames, and not exceed `most`.
+
+    Parameters
+    ----------
+    piece : unsigned integer array
+        Values number `begins` and later.
+    begins : int
+        Number of the piece's first value.
+    before : uint64
+        The value before the piece; not used if a row begins with the piece.
+    offsets : int64 array, shape (rows + 1,)
+        Start of each row's values, ascending, and the end.
+    n_bins : uint64 array, shape (rows,)
+        Time bins of each row.
+    sites : uint64
+        Places in a time bin.
+    most : uint64
+        Largest index that is allowed.
+    out : integer array
+        Gets the values, in its dtype, from place `begins` on.
+    """
+    ends = begins + len(piece)
+    if begins < 0 or ends > len(out) or len(n_bins) != len(offsets) - 1:
+        return False
+    row = np.searchsorted(offsets, begins, side="right") - 1
+    if row < 0:
+        return False
+    falls = 0
+    first = begins
+    while first < ends and row < len(n_bins):
+        last = min(offsets[row + 1], ends)
+        if first < last:
+            if first > offsets[row] and np.uint64(piece[first - begins]) <= before:
+                return False
+            # Slices from 0 on: only such loops are compiled to vector instructions.
+            values, target = piece[first - begins : last - begins], out[first:last]
+            for place in range(len(values)):
+                target[place] = values[place]
+            following = values[1:]
+            for place in range(len(following)):
+                falls += following[place] <= values[place]
+            largest = np.uint64(values[-1])
+            if last == offsets[row + 1] and (largest > most or largest // sites >= n_bins[row]):
+                return False
+            first = last
+        row += 1
+    return falls == 0 and first == ends
+
+
+@_compiled
+def take_value(piece: npt.NDArray[Any], begins: int, most: np.uint64, out: npt.NDArray[Any]) -> bool:
+    """Copy a piece of ``value`` to its place; return whether each value is positive and at most `most`.
+
+    Parameters
+    ----------
+    piece : unsigned integer array
+        Values number `begins` and later.
+    begins : int
+        Number of the piece's first value.
+    most : uint64
+        Largest value that is allowed.
+    out : unsigned integer array
+        Gets the values, in its dtype, from place `begins` on.
+    """
+    if begins < 0 or begins + len(piece) > len(out) or not len(piece):
+        return False
+    lowest, highest = piece[0], piece[0]
+    target = out[begins : begins + len(piece)]
+    for place in range(len(piece)):
+        target[place] = piece[place]
+        lowest = min(lowest, piece[place])
+        highest = max(highest, piece[place])
+    return bool(lowest > 0 and np.uint64(highest) <= most)

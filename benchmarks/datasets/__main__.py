@@ -10,11 +10,32 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from benchmarks.datasets import against_spikingjelly as spikingjelly
+from benchmarks.datasets import against_tonic as tonic
+from benchmarks.datasets.evt3 import evt3_frames
 from benchmarks.datasets.growing import growing_end, growing_middle
 from benchmarks.datasets.scale import Scale
 from benchmarks.form import arguments, measured, report, wanted_rows
 
-ROWS = [growing_end, growing_middle]
+ROWS = [
+    tonic.nmnist_tonic_filling,
+    tonic.gesture_tonic_filling,
+    tonic.nmnist_tonic_bytes,
+    tonic.gesture_tonic_bytes,
+    tonic.nmnist_tonic_loading,
+    tonic.gesture_tonic_loading,
+    spikingjelly.nmnist_spikingjelly_filling,
+    spikingjelly.gesture_spikingjelly_filling,
+    spikingjelly.nmnist_spikingjelly_bytes,
+    spikingjelly.nmnist_spikingjelly_bytes_of_bins,
+    spikingjelly.gesture_spikingjelly_bytes,
+    spikingjelly.gesture_spikingjelly_bytes_of_bins,
+    spikingjelly.nmnist_spikingjelly_loading,
+    spikingjelly.gesture_spikingjelly_loading,
+    evt3_frames,
+    growing_end,
+    growing_middle,
+]
 
 
 def main() -> None:

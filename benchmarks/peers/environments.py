@@ -47,6 +47,7 @@ ENVIRONMENTS = {
         ("annbatch[zarrs]==0.3.1", "zarr>=3.4,<4", "zarrs>=0.2,<0.3"),
         pythons=("python3.12", "python3.13", "python3.14"),
     ),
+    "eventcv": Environment("eventcv", ("eventcv==1.0.8",)),
     "jax": Environment("jax", ("jax>=0.6,<0.13",)),
     "litdata": Environment(
         "litdata", ("lightning-utilities", "boto3", "requests", "tifffile", "filelock"), ("litdata==0.2.76",)

@@ -1,0 +1,47 @@
+"""A recording in EVT3 as frames of 10 ms with eventcv: ``python -m benchmarks.peers.eventcv_frames FILE CORE``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+from benchmarks.peers.serve import answers, serve
+
+WINDOW = 10_000
+
+
+def main(file: str, core: str) -> None:
+    """Decode the file with eventcv, and count with NumPy, whenever a line comes."""
+    stream = answers()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(core)})
+    import eventcv
+    import numpy as np
+
+    def frames() -> tuple[int, Any]:
+        events = eventcv.load(file)
+        width, height = events.sensor_size
+        x, y, t, p = events.numpy().astype(np.int64).T
+        edges = np.searchsorted(t, np.arange(t[0], t[-1] + WINDOW, WINDOW))
+        counted = np.empty((len(edges), 2, height, width), np.uint16)
+        place = (p * height + y) * width + x
+        for window, (start, stop) in enumerate(zip(edges, [*edges[1:], len(t)], strict=True)):
+            counts = np.bincount(place[start:stop], minlength=2 * height * width)
+            counted[window] = counts.reshape(2, height, width)
+        return len(t), counted
+
+    def rate() -> float:
+        began = time.perf_counter()
+        count, _ = frames()
+        return count / (time.perf_counter() - began)
+
+    count, counted = frames()
+    facts = {"events": count, "non_zeros": int(np.count_nonzero(counted)), "total": int(counted.sum())}
+    del counted
+    serve(stream, rate, **facts)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

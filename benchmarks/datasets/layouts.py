@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,14 @@ BINS = 10
 """Bins of a recording in the other transform."""
 
 
+class Size(NamedTuple):
+    """Size of a data set."""
+
+    recordings: int
+    events: int
+    """Events of each recording."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """A data set whose recordings are drawn.
@@ -31,10 +39,8 @@ class Layout:
         Its name here and in Tonic.
     pixels : int
         Width and height of the sensor.
-    recordings, events : int
-        Recordings, and events of each, at full size.
-    few_recordings, few_events : int
-        The same, if rough numbers are enough.
+    full, small : Size
+        What is drawn; the smaller one if rough numbers are enough.
     batch : int
         Samples of a batch: frames of a recording may take 80 MB.
     draw : callable
@@ -45,10 +51,8 @@ class Layout:
 
     dataset: str
     pixels: int
-    recordings: int
-    events: int
-    few_recordings: int
-    few_events: int
+    full: Size
+    small: Size
     batch: int
     draw: Callable[[np.random.Generator, int], Columns]
     write: Callable[[Path, int, Columns], Path]
@@ -132,8 +136,8 @@ def _write_gesture(folder: Path, number: int, columns: Columns) -> Path:
     return path
 
 
-NMNIST = Layout("NMNIST", 34, 3000, 4200, 300, 4200, 64, _digit, _write_digit)
-GESTURE = Layout("DVSGesture", 128, 24, 200_000, 6, 20_000, 4, _gesture, _write_gesture)
+NMNIST = Layout("NMNIST", 34, Size(3000, 4200), Size(300, 4200), 64, _digit, _write_digit)
+GESTURE = Layout("DVSGesture", 128, Size(24, 200_000), Size(6, 20_000), 4, _gesture, _write_gesture)
 
 
 def recordings_of(layout: Layout, count: int, events: int) -> list[Columns]:

@@ -68,8 +68,8 @@ def written(scale: Scale, layout: Layout, *, event_files: bool = False) -> Itera
 
     For N-MNIST it makes these files itself, from the same ``.bin`` files.
     """
-    count = scale.recordings or (layout.few_recordings if scale.small else layout.recordings)
-    events = scale.events or (layout.few_events if scale.small else layout.events)
+    size = layout.small if scale.small else layout.full
+    count, events = scale.recordings or size.recordings, scale.events or size.events
     with scale.folder() as folder:
         for number, columns in enumerate(recordings_of(layout, count, events)):
             path = layout.write(folder / "data" / layout.dataset, number, columns)

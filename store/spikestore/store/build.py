@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 
 class KnownRows(NamedTuple):
-    """What is known of the rows of a fragment because other sets have them.
+    """Encoded objects and digests of a fragment's rows that other sets already have.
 
     The rows have passed the checks of `SampleColumns.as_stored`, and have the stored dtypes.
     """
@@ -169,7 +169,7 @@ class Build:
         events : EventCounts
             Events read, cropped and dropped.
         known : KnownRows, optional
-            What other sets have of these rows, already checked.
+            Encoded objects and digests of these rows from other sets, already checked.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """Rules for names: which feature sets a name may refer to, and when it may move.
 
 Without a request, a name moves only to a set that has all recordings of the former one
-(docs/decisions/0040-names-move-on-request.md). The sets of a name must number their classes alike.
+(docs/decisions/0040-names-move-on-request.md). The sets of a name must number their classes in the same way.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def _lost(before: Source, after: Source) -> str | None:
 
 
 def _recordings(source: Source) -> list[tuple[str, ...]]:
-    """Return the content of each file as a hash; with its label and columns, where these are not in the file."""
+    """Return the hash of each file's content, with the label and columns of the file if the file does not contain them."""
     hashes = [file.sha256 for file in source.files]
     folder = source.folder
     if folder is None:

@@ -35,7 +35,7 @@ class LogEntry(NamedTuple):
     name: str
     number: int
     newest: bool
-    """Whether it is the value of the name; older entries are history."""
+    """Whether this entry is the value of the name; older entries have no effect."""
 
     @property
     def path(self) -> str:
@@ -76,7 +76,7 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
 def read_logs(
     storage: Storage, names: Iterable[str] | None = None
 ) -> Iterator[tuple[LogEntry, Ref | StoreError]]:
-    """Yield every entry of the logs of these names, by default of all, also of removed ones, sorted.
+    """Yield every entry of the logs of these names, sorted; by default of all names, including removed ones.
 
     Each comes with its document or the error of reading it.
     """
@@ -183,7 +183,7 @@ def replace_older(storage: Storage, name: str, number: int) -> None:
     Raises
     ------
     DamagedError
-        What is in its place cannot be replaced.
+        The file or folder at the path of the entry cannot be replaced.
     """
     storage.replace(ref_path(name, number), Ref.tombstone(name, number).to_bytes())
 

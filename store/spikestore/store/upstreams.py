@@ -1,7 +1,7 @@
 """Upstreams: other stores from which a feature set is copied instead of computed.
 
-Each copied set is decoded and compared with its digest, and with the digest in a lock. A set that differs is rejected
-with the upstream's name, and the next upstream is tried.
+Each set is decoded during the copy. Its digest is compared with that in its manifest and, if there is a lock, with that in the
+lock. If a digest differs, a warning names the upstream, and the next upstream is tried.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Upstreams:
     def fetch_named(
         self, store: Store, name: str, splits: Iterable[str], *, progress: Progress | None = None
     ) -> bool:
-        """Copy these splits of a name from the first upstream that has all of them; return whether there is one.
+        """Copy these splits of a name from the first upstream that has all of them; return whether an upstream has them.
 
         Raises
         ------

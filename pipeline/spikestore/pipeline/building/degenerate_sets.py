@@ -38,7 +38,7 @@ _FOLDER_ADVICE = (
 
 
 class SetReview:
-    """Reports of what is wrong or probably a mistake in a new set.
+    """Reports errors and probable mistakes in a new set.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class BuildRequest:
     restart : bool
         Start a new build instead of resuming an unfinished one.
     former : FormerRows, optional
-        Where committed sets have rows of the new set. The new set gets the fragment size of the first of them if that is suitable.
+        Positions of rows of the new set in committed sets. The new set gets the fragment size of the first of these sets if that is suitable.
     """
 
     workers: int = 1

@@ -1,4 +1,4 @@
-"""What a build takes from committed sets instead of the recordings, and the reports about it."""
+"""Rows that a build takes from committed sets instead of the recordings, and the reports about them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Reuse:
     requested : collection of Address
         The new sets. If one of them is missing or damaged in the store, the build itself restores or reports it.
     enabled : bool
-        False: nothing is taken, and every recording is read.
+        If False, no rows are taken, and every recording is read.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Reuse:
         return [] if self._name is None else sets_of_name(self._store, self._name, self._requested)
 
     def report_changed_splits(self, wanted: Mapping[str, NamedSet], advice: str = "") -> None:
-        """Log one warning if recordings are in another split than under the name now; nothing is opened if no set changes."""
+        """Log one warning if the new sets have recordings in other splits than the current sets of the name have them."""
         ref = None if self._name is None else self._store.ref(self._name)
         if self._name is None or ref is None:
             return
@@ -65,7 +65,7 @@ class Reuse:
             report_changed_splits(self._name, self._named, sources, advice)
 
     def former_rows(self, wanted: RequestedSet, look: SourceLook) -> FormerRows | None:
-        """Return where committed sets have rows of a new set, after logging one line; None if none has any."""
+        """Return the positions of a new set's rows in committed sets, and log one line; None if no set has such rows."""
         if not self._enabled or not look.is_file_per_recording:
             return None
         samples = len(look.n_events)
@@ -86,7 +86,7 @@ class Reuse:
 
 
 def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:
-    """Return the number of events to read, and the number whose transform takes the time of the whole build."""
+    """Return the number of events to read, and a number for estimates of time that also counts, in part, events of taken rows."""
     total = int(look.n_events.sum())
     if former is None:
         return total, float(total)

@@ -1,4 +1,4 @@
-"""What is known of a source before its recordings are read: the layout of its samples, and the numbers of events."""
+"""Properties of a source that are known before its recordings are read: the layout of its samples, and the numbers of events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 
 class SourceLook(NamedTuple):
-    """What is known of a source before its recordings are read."""
+    """Properties of a source that are known before its recordings are read."""
 
     layout: Layout
     """Layout of the samples."""

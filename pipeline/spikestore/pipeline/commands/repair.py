@@ -70,7 +70,7 @@ def repair(
 ) -> None:
     """Repair damaged and missing objects, with the same digest; exit status 1 if damage remains.
 
-    Objects that follow from the rest of the set are derived. Others are copied from --from, else from the upstreams of
+    Objects that the rest of the set determines are derived. Others are copied from --from, else from the upstreams of
     --recipe, or recomputed from --data, else from the recordings of --recipe. Only bytes that match the set are stored.
 
     Examples
@@ -154,7 +154,7 @@ def _selected(store: Store, names: list[str], results: dict[str, Repair]) -> Ite
 def _upstream(
     upstreams: Upstreams, store: Store, address: Address, label: str, digest: str | None
 ) -> Storage | None:
-    """Return the first upstream that has the set, with the pinned digest if any."""
+    """Return the storage of the first upstream that has the set, with `digest` unless that is None; else None."""
     features = upstreams.look(store, address, label=label, digest=digest)
     return None if features is None else features.storage
 

@@ -57,7 +57,7 @@ class FragmentJob:
     executor : {"auto", "fused", "numpy", "tonic"}
         Implementation of the transform; the samples are the same.
     former : FormerRows, optional
-        Where committed sets have rows of this set.
+        Positions of rows of this set in committed sets.
     """
 
     build: Build
@@ -194,7 +194,7 @@ class _FragmentRows(NamedTuple):
     columns: SampleColumns
     skipped: Sequence[SkippedRow]
     known: KnownRows | None = None
-    """What former sets have of these rows; None if they have none of them."""
+    """Parts of these rows that former sets already have; None if they have none."""
     taken: int = 0
     """Rows that were taken from former sets."""
     problems: tuple[str, ...] = ()
@@ -202,7 +202,7 @@ class _FragmentRows(NamedTuple):
 
 
 def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _FragmentRows:
-    """Return the rows of a fragment: from former sets those that these have, the others from their recordings."""
+    """Return the rows of a fragment: from former sets if these have them, else from their recordings."""
     layout = job.plan.layout
     if job.former is None or not isinstance(reader, FileReader):
         return _FragmentRows(*transform_rows(job, reader, rows)[:2])

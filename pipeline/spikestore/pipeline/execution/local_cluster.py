@@ -59,7 +59,7 @@ class WorkerProcesses:
     Attributes
     ----------
     ends : list of str
-        Descriptions of the unexpected ends of workers, in order.
+        For each worker that ended unexpectedly, a text that says how, in order.
     given_up : int
         Number of workers that ended too often to be replaced again.
     """
@@ -118,7 +118,7 @@ def how_it_ended(returncode: int) -> str:
 
 @contextlib.contextmanager
 def worker_processes(count: int, environment: Mapping[str, str]) -> Iterator[WorkerProcesses]:
-    """Start `count` prepared worker processes; the end of the ``with`` block kills those that no worker has used.
+    """Start `count` processes, which become workers later; the end of the ``with`` block kills the processes that did not.
 
     Raises
     ------

@@ -83,7 +83,7 @@ class InProcess:
 class Threads:
     """Scheduler that runs fragments in threads of this process.
 
-    Compiled passes, codecs, hashes and file access release the GIL. Threads start at once, so a small set is finished
+    Compiled passes, codecs, hashes and file access release the GIL. Threads start immediately, so a small set is finished
     before worker processes would be ready.
 
     Parameters
@@ -140,7 +140,7 @@ class DaskScheduler:
         return self._coming or max(1, int(sum(self._client.nthreads().values())))
 
     def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
-        """Build fragments and yield a report when each one finishes; another worker takes over from one that dies."""
+        """Build fragments and yield a report when each one finishes; if a worker dies, another one builds its fragments."""
         import distributed
         from distributed.client import FutureCancelledError
         from distributed.comm import CommClosedError

@@ -25,7 +25,7 @@ def write_zarr(
     arrays: Mapping[str, str],
     progress: UnlabelledProgress,
 ) -> None:
-    """Write ``SPLIT.zarr``: arrays in chunks of 2^20 values, compressed with Zstandard; the facts are its attributes."""
+    """Write ``SPLIT.zarr``: arrays in chunks of 2^20 values, compressed with Zstandard; the attributes of the group describe the set."""
     import zarr
     from zarr.codecs import ZstdCodec
 
@@ -54,7 +54,7 @@ def write_hdf5(
     arrays: Mapping[str, str],
     progress: UnlabelledProgress,
 ) -> None:
-    """Write ``SPLIT.h5``: data sets in chunks of 2^20 values, compressed with gzip; the facts are attributes of the file.
+    """Write ``SPLIT.h5``: data sets in chunks of 2^20 values, compressed with gzip; the attributes of the file describe the set.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from spikestore.store import FeatureSet
 from spikestore.store.progress import UnlabelledProgress
 
 CHUNK = 2**20
-"""Values of a chunk."""
+"""Number of values in a chunk."""
 
 
 class Array(Protocol):
@@ -27,7 +27,7 @@ CreateArray = Callable[[str, int, np.dtype[Any]], Array]
 
 
 class Appender:
-    """Appends values to an array on disk, always in whole chunks, because each write of a part would encode its chunk again."""
+    """Appends values to an array on disk in whole chunks, because a write of a part of a chunk would encode the whole chunk again."""
 
     def __init__(self, array: Array, dtype: np.dtype[Any]) -> None:
         self._array = array
@@ -46,7 +46,7 @@ class Appender:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what has been appended; to be called at the end."""
+        """Write the values that are not on disk yet; must be called at the end."""
         if self._filled:
             self._array[self._written : self._written + self._filled] = self._buffer[: self._filled]
             self._written += self._filled
@@ -54,7 +54,7 @@ class Appender:
 
 
 def write_columns(features: FeatureSet, create: CreateArray, progress: UnlabelledProgress) -> None:
-    """Write all columns of a set, in memory for one fragment and one chunk of each column."""
+    """Write all columns of a set; needs memory for one fragment and one chunk of each column."""
     manifest, samples = features.manifest, sample_count(features.manifest)
     per_value = {"index": index_dtype(manifest), "value": value_dtype(manifest)}
     names = ("label", "row", "n_bins", *features.layout.extras)

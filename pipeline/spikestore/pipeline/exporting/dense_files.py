@@ -20,9 +20,9 @@ from spikestore.store.machine import available_cores
 from spikestore.store.progress import UnlabelledProgress
 
 SHARD_SAMPLES = 1000
-"""Samples of a shard, about."""
+"""Approximate number of samples in a shard."""
 MOST_SHARDS = 200
-"""Shards are written at the same time, and systems limit the number of open files."""
+"""Maximum number of shards: all are open at the same time, and systems limit the number of open files."""
 _LONGEST_NAME = 100
 
 

@@ -1,4 +1,4 @@
-"""What an export says about itself: for programs a mapping of plain JSON values, for people a README."""
+"""Description of an export: a mapping of plain JSON values for programs, and a README for people."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def readme(
     form : str
         Name of the form.
     layout : str
-        What lies where, and how to read it.
+        Text about the names of the files and folders, and how to read them.
     descriptions : mapping
         Result of `describe` for each split.
     arrays : mapping

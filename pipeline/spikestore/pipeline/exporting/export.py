@@ -23,14 +23,14 @@ from spikestore.store_schemas.specs.model import NAME
 ExportForm = Literal["zarr", "npz", "hdf5", "webdataset"]
 
 WriteSplit = Callable[[FeatureSet, Path, str, Mapping[str, Any], Mapping[str, str], UnlabelledProgress], None]
-"""Called with a set, the folder to write to, the split's name, the facts about the set, the meaning of its arrays, and a callback."""
+"""Called with a set, the folder to write to, the split's name, the description of the set, the meanings of its arrays, and a callback."""
 
 
 class _Form(NamedTuple):
     write: WriteSplit
     sparse: bool
     layout: str
-    """What lies where, for the README."""
+    """Text for the README about the names of the files and folders, and how to read them."""
 
 
 _FORMS: Mapping[str, _Form] = {
@@ -92,8 +92,8 @@ def export(
 ) -> Exported:
     """Write feature sets into a folder of plain files, which other programs read without spikestore.
 
-    Every block is checked while it is read. The files are written into a folder beside `to`, which then gets its name: an export
-    that was broken off never looks complete. Skipped recordings are left out. docs/sharing.md describes the forms.
+    Every block is checked while it is read. The files are written into a temporary folder beside `to`, which is renamed at the
+    end, so an interrupted export never looks complete. Skipped recordings are left out. docs/sharing.md describes the forms.
 
     Parameters
     ----------

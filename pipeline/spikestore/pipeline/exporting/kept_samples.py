@@ -1,4 +1,4 @@
-"""The samples of a feature set as every exported form has them: without skipped rows, in dtypes that all programs know."""
+"""The samples of a feature set for all forms of exports: without skipped rows, in dtypes that other programs support."""
 
 from __future__ import annotations
 
@@ -101,6 +101,6 @@ def value_dtype(manifest: Manifest) -> np.dtype[Any]:
 
 
 def index_dtype(manifest: Manifest) -> np.dtype[Any]:
-    """Return int32 if it holds every place of the longest sample, as SciPy's sparse matrices have it, else int64."""
+    """Return int32, as in SciPy's sparse matrices, if it can hold every index of the longest sample, else int64."""
     places = manifest.n_bins * manifest.layout.site_count
     return np.dtype(np.int32 if places <= np.iinfo(np.int32).max else np.int64)

@@ -1,4 +1,4 @@
-"""Recordings that would be in another split than under a name before, for example because a file was renamed.
+"""Recordings that change their split: it differs between the current and the new sets of a name, for example after a renaming of files.
 
 With `shares` and no `group`, a hash of the path decides the split, so a renamed recording may move from the training split to the
 test split. Such moves are reported.
@@ -29,7 +29,7 @@ def report_changed_splits(
     sources : mapping of str to Source
         Sources of the new sets, by split.
     advice : str
-        What the user can do about it, as the end of the sentence.
+        Advice for the user, as the end of the sentence.
     """
     before: dict[str, set[str]] = {}
     for former in named:

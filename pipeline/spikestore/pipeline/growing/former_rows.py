@@ -45,7 +45,7 @@ class RowRun(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormerRows:
-    """Where committed sets have the rows of a new set.
+    """Positions of the rows of a new set in committed sets.
 
     Attributes
     ----------

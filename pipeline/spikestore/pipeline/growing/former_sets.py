@@ -1,4 +1,4 @@
-"""Which committed sets have rows of a new set: the sets of its name, or else other sets of the same transform.
+"""Search for committed sets that have rows of a new set: first among the sets of its name, then among others of the same transform.
 
 A row is the same if the content of its recording is the same (SHA-256), and is read in the same way: data set, reader with
 version, format with version, decoding, sorting, transform, and columns. The file's name, the label, requested columns and the
@@ -60,7 +60,7 @@ def find_former_rows(
     layout: Layout,
     samples: int,
 ) -> FormerRows | None:
-    """Return where committed sets have rows of a new set, or None if none has any.
+    """Return the positions of a new set's rows in committed sets; None if no set has such rows.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def _is_read_alike(features: FeatureSet, source: Source, transform: Transform, l
 
 
 def _reading(source: Source) -> tuple[object, ...]:
-    """Return all that determines the rows of a recording, besides its content, its format and the transform."""
+    """Return everything except content, format and transform that determines the row of a recording."""
     decoding = None
     if source.folder is not None:
         decoding = source.folder.decoding.model_copy(update={"formats": {}})

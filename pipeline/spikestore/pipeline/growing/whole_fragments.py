@@ -1,7 +1,7 @@
-"""Whole fragments of a former set whose rows are a whole fragment of the new set: their stored bytes are used again.
+"""Whole fragments of a former set that have exactly the rows of a fragment of the new set: their stored bytes are reused.
 
-The rows are decoded from the same bytes and checked, because the hashes in ``check`` depend on the keys of a set. Only encoding
-them again, which takes most of the time, is left out.
+The rows are still decoded from these bytes and checked, because the hashes in ``check`` depend on the keys of a set. But they need
+not be encoded again, which would take most of the time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FormerFragment(NamedTuple):
     """Their stored bytes and block digests."""
 
     def known_as(self, columns: SampleColumns, layout: Layout) -> KnownRows:
-        """Return what can be used for these rows if labels and other columns may differ: without digests if they do."""
+        """Return the known rows for a fragment with these columns; without block digests if labels or other columns differ."""
         mine, theirs = dict(self.columns.in_order(layout)), dict(columns.in_order(layout))
         others = [name for name in mine if name not in {"index", "value"}]
         if all(np.array_equal(mine[name], theirs[name]) for name in others):

@@ -286,7 +286,7 @@ def _roots(dataset: str, base: Path) -> tuple[Path, Path]:
 
 
 def _archive_hint(roots: Iterable[Path], splits: Iterable[SplitFiles]) -> str:
-    """Return a hint that names archives to unpack, or an empty text."""
+    """Return a text that names archives to unpack, or an empty text."""
     archives = [str(archive) for root in roots for files in splits for archive in files.archives(root)]
     return f"; unpack {', '.join(archives)} first" if archives else ""
 

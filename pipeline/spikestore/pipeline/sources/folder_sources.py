@@ -47,7 +47,7 @@ def make_folder_sources(
     Parameters
     ----------
     settings : FolderSettings
-        Which files are recordings, and where labels, splits and columns come from.
+        Rules that select the recordings and determine their labels, splits and columns.
     folder : pathlib.Path or str
         The data folder.
     splits : sequence of str, optional

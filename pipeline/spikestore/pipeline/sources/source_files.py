@@ -36,7 +36,7 @@ _BATCH = 64
 """Maximum number of files that a thread takes at once: passing small files one by one costs as much as hashing them."""
 
 _TABLE_FROM = 100
-"""Number of files from which on their hashes are cached in one document."""
+"""Minimum number of files whose hashes are cached together in one document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def make_source(
     limit : int, optional
         Read only this many recordings from the start.
     columns : iterable of str
-        Columns to store besides those that the data set always has, such as ``user`` of DVSGesture; part of the key.
+        Columns to store in addition to those that the data set always has, such as ``user`` of DVSGesture; part of the key.
     cache : pathlib.Path, optional
         Folder of the hash cache; by default the user's cache folder. It need not exist or be writable.
     progress : callable, optional

@@ -9,10 +9,10 @@ as by Zarr (``tests/store/columns/test_shard_codec.py`` compares the two):
   twice for a chunk that was not written), and the CRC32C of this index
   (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 
-Chunks are always full on disk: the fill value follows the last value. In the last inner chunk of a shard, the values and
-what follows them are two parts of one pco file, each with its own statistics, because in one part a small fragment takes
-up to three times the bytes (docs/decisions/0060). Zarr writes one part, and so do plans with inner chunks of 262,144 values,
-those of earlier versions: repair must give the bytes in their records.
+Chunks are always full on disk: fill values follow the last value. In the last inner chunk of a shard, the values and
+these fill values are two parts of one pco file, each with its own statistics, because in one part a small fragment takes
+up to three times the bytes (docs/decisions/0060). Zarr writes one part. One part is also written for plans with inner chunks
+of 262,144 values, which earlier versions made, because repair must write the bytes in their records.
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ def copy_set(
     label : str
         Name of the set in messages and progress.
     deep : bool
-        Also decode the set before storing it, so that the samples have its digest even if the source is malicious. A set
-        that the destination has already is decoded there.
+        Also decode the set before storing it, so that the samples have its digest even if the source is malicious. If
+        the destination has the set already, the set is decoded there.
     progress : callable, optional
         Called as ``progress(bytes_done, bytes_total, label)``.
 
@@ -186,7 +186,7 @@ class _Copy:
         return self._source.record_bytes(number)
 
     def _plan(self) -> None:
-        """Copy the plan, so that a build in the destination joins the copy; another plan that exists already is kept."""
+        """Copy the plan, so that a build in the destination can resume the copy; a plan of the destination is kept."""
         self._storage.put_if_absent(self._features.address.plan, self._source.plan())
 
     def _copy(self) -> None:

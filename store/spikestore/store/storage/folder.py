@@ -46,7 +46,7 @@ class FolderStorage:
     root : Path
         The store's root; created at the first write.
     follow_links : bool
-        Follow links that lead out of the root: for your own store with parts on another disk. A store of others may
+        Follow links that lead out of the root: for your own store with parts on another disk. A store of other users may
         contain links to any file that you may read.
     """
 
@@ -189,8 +189,8 @@ class FolderStorage:
     def _open(self, path: str) -> int:
         """Return a handle to an object after checking its kind, because opening a device may have side effects.
 
-        A stream opens many objects. Resolving the links of a path costs a system call for each of its folders, asking
-        where an open file lies costs one.
+        A training run opens many objects. To resolve the links in a path takes one system call for each folder in it; to
+        get the path of an open file takes one.
         """
         root, place = self._links.root(), self.root.joinpath(*path_parts(path))
         try:

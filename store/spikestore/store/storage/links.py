@@ -35,7 +35,7 @@ class Links:
         StoreError
             The root is a file.
         OSError
-            Another file system is mounted there than at first.
+            The file system that is mounted there is not the first one any more.
         """
         try:
             status = self._root.stat()

@@ -58,7 +58,7 @@ class ObjectStorage:
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> ObjectStorage:
-        """Open ``s3://bucket/prefix`` and the like; `options` go to ``obstore.store.from_url``."""
+        """Return the storage at a URL such as ``s3://bucket/prefix``; `options` are those of ``obstore.store.from_url``."""
         import obstore.store
 
         try:
@@ -163,10 +163,10 @@ class ObjectStorage:
         return None
 
     def _refuse_unconditional(self) -> None:
-        """Raise `StoreError` before the first write if the server ignores ``If-None-Match``.
+        """Raise `StoreError` if the server ignores ``If-None-Match``; called before the first write of a process.
 
-        Every process puts the probe object once more: one request if it exists, two if it is new. The result is not
-        stored, because the store may be copied to another server.
+        The test puts the probe object, with one request if it exists and two if it does not. Its result is not stored,
+        because the store may be copied to another server.
         """
         import obstore
 
@@ -247,7 +247,7 @@ _CAUSES = {
         "507 Insufficient Storage",
     ): "the server has no space left: free some space there and run the command again",
 }
-"""Causes that a user can remove, by what obstore's errors say."""
+"""Causes that a user can remove, by texts in obstore's errors."""
 
 _CREDENTIALS = "no valid credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 

@@ -46,7 +46,7 @@ def read_at(handle: int, count: int, offset: int) -> bytes:
 
 
 def path_of_open_file(handle: int) -> str | None:
-    """Return where an open file lies, without links; None on systems without ``/proc``."""
+    """Return the path of an open file, with all links resolved; None on systems without ``/proc``."""
     try:
         return str(Path(f"/proc/self/fd/{handle}").readlink())
     except OSError:

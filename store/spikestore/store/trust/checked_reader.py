@@ -1,4 +1,4 @@
-"""Reader of a committed set's rows, whatever their dtypes: nothing leaves it unchecked."""
+"""Reader of a committed set's rows, which checks all rows before it returns them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CheckedReader:
     manifest : Manifest
         Manifest of the set.
     url : str
-        Address of the store, for messages.
+        Location of the store, for messages.
     diagnose : callable
         Returns the error for a failed read of a fragment, with the objects that caused it.
     """

@@ -180,7 +180,7 @@ def ref_of(name: str, number: int, data: bytes) -> Ref:
     Raises
     ------
     DamagedError
-        The entry is damaged, or another one.
+        The entry is damaged, or has another name or number.
     """
     path = ref_path(name, number)
     ref = Ref.from_bytes(data, path=path)

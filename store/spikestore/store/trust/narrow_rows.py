@@ -1,8 +1,8 @@
 """Rows that are checked and narrowed chunk by chunk.
 
 `refuse_untrue_rows` reads whole columns several times, which are larger than the processor's cache. Here the same conditions
-are tested on each decoded chunk while it is in the cache, by compiled loops, and only the narrow copy is kept. Nothing is explained here: a
-caller that gets None reads the rows again by `FeatureSet.read`, whose checks name the fault.
+are tested on each decoded chunk while it is in the cache, by compiled loops, and only the narrow copy is kept. This module
+does not describe faults: a caller that gets None reads the rows again with `FeatureSet.read`, whose error names the fault.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _Pieces = Iterator[tuple[int, npt.NDArray[Any]]]
 
 @dataclass(frozen=True, eq=False)
 class NarrowRows:
-    """Rows of a set in the dtypes that a reader asked for.
+    """Rows of a set in the dtypes that a reader requested.
 
     Attributes
     ----------
     index, value : arrays, shape (non-zeros,)
-        In the dtypes that were asked for.
+        In the requested dtypes.
     offsets : int64 array, shape (rows + 1,)
-        Where each row begins in ``index``, and the end.
+        Start of each row in ``index``, and the end of the last row.
     n_bins : uint32 array, shape (rows,)
         Time bins.
     label : int32 array, shape (rows,)
@@ -78,7 +78,7 @@ class NarrowReader:
     reader : DirectReader
         Reader of the set.
     address : Address
-        Keys of the set, which seed ``check``.
+        Keys of the set; the hashes in ``check`` depend on them.
     manifest : Manifest
         Manifest of the set.
     """

@@ -2,7 +2,7 @@
 
 Anybody can compute ``check``, so it does not protect from malicious stores. This module checks all that later code,
 including compiled loops, relies on: indices ascend within a row and are inside its frames, values are neither 0 nor the
-fill value, labels have a class, and no number exceeds the limits in the manifest, by which readers choose dtypes and memory.
+fill value, labels have a class, and no number exceeds the limits in the manifest, from which readers derive dtypes and memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def refuse_untrue_rows(
     Parameters
     ----------
     address : Address
-        Keys of the set, which seed `check`.
+        Keys of the set; the hashes in `check` depend on them.
     manifest : Manifest
         Manifest of the set.
     fragment : int
@@ -141,7 +141,7 @@ def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, fi
 def fault_of_samples(
     manifest: Manifest, fragment: int, samples: Mapping[str, npt.NDArray[Any]], first: int
 ) -> Fault | None:
-    """Return the first violation in the columns with one value per sample, by name, of rows from row `first` of the set on."""
+    """Return the first violation of the format in per-sample columns, given by name; they begin at row `first` of the set."""
     for name, column in samples.items():
         problem = range_problem(name, column, manifest.layout.dtype(name))
         if problem is not None:

@@ -3,9 +3,9 @@
 There are no locks, so the order of steps protects other processes (docs/integrity.md, "gc"):
 
 - An unfinished build is garbage when its newest object is a week old; a builder writes a record every few minutes.
-  Its root zarr.json is deleted first, without which no builder considers the build complete; then the manifest is
-  checked again, and the rest is deleted only if there is still none.
-- Of a feature set, the manifest is deleted first. Then names are read again: if one refers to the set meanwhile, the
+  Its root zarr.json is deleted first: without it, no builder considers the build complete. Then the manifest is
+  checked again, and the rest is deleted only if there is still no manifest.
+- Of a feature set, the manifest is deleted first. Then names are read again: if one refers to the set by then, the
   manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
   the other.
 - At the end the manifest is checked once more: a builder or a push that had listed all objects before may have put it.

@@ -28,7 +28,7 @@ Fits = Callable[[str], object]
 def odd_entries(storage: Storage) -> Iterator[Damage]:
     """Yield the misplaced entries of a folder store, sorted within each folder; nothing for a bucket.
 
-    Folders of builds are skipped, and folders that cannot be listed, which every reader of the store reports.
+    Folders of builds are skipped. Folders that cannot be listed are skipped too: every reader of the store reports them.
     """
     if not isinstance(storage, FolderStorage):
         return

@@ -1,11 +1,11 @@
 """Repair: replace damaged or missing objects of a feature set by correct bytes, and change nothing else.
 
 An object is replaced only by bytes with the SHA-256 in its record or the manifest, in one step, and only if the stored
-bytes have another one. A repair can therefore be interrupted, repeated, and run next to readers and other repairs.
+bytes have another hash. A repair can therefore be interrupted, repeated, and run at the same time as readers and repairs.
 
 Correct bytes come from, in this order:
 
-1. the set itself: the plan and the zarr.json documents follow from each other, and a record from its objects;
+1. the set itself: the plan is derived from the zarr.json documents, or these from the plan, and a record from its objects;
 2. the same build in another store, byte for byte;
 3. rows that are encoded again: those of another build with the same digest, or recomputed from the recordings.
 
@@ -258,7 +258,7 @@ class _Repair:
         rows: FragmentRows,
         how: str,
     ) -> None:
-        """Store rows if their encoded bytes have the recorded hash; otherwise note the reason, or keep the rows for a rewrite."""
+        """Store rows if their encoded bytes have the recorded hash; otherwise record the reason, or keep the rows for a rewrite."""
         manifest, (columns, skipped, events) = self._manifest, rows
         committed = self._skipped(done.number)
         if [row.row for row in skipped] == [row.row for row in committed]:
@@ -295,7 +295,7 @@ class _Repair:
         )
 
     def _promise_digest(self, rewritten: dict[int, FragmentRows]) -> bool:
-        """Return whether the set has its digest with these rows; the only check if records are damaged too."""
+        """Return whether the digest of the set is correct with these rows; the only check if records are damaged too."""
         manifest, blocks = self._manifest, list[str]()
         for number in range(len(manifest.fragments)):
             if number in rewritten:

@@ -85,7 +85,7 @@ class Manifest(Document):
         return self
 
     def _refuse_impossible_numbers(self) -> None:
-        """Raise `ValueError` if numbers of the manifest are impossible: readers choose dtypes and memory by them."""
+        """Raise `ValueError` if numbers of the manifest are impossible; readers derive dtypes and memory from them."""
         if self.n_bins != max(row.n_bins for row in self.fragments):
             raise ValueError("n_bins must be the largest n_bins of the fragments")
         if self.n_bins > self.transform.max_bins:

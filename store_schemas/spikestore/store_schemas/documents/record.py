@@ -40,7 +40,7 @@ class EventCounts(Spec):
     n_dropped: Count = 0
     """Events outside every time bin."""
     lossy_samples: Count = 0
-    """Samples of whose events more than 5 % are outside every time bin."""
+    """Samples with more than 5 % of their events outside every time bin."""
 
     def plus(self, other: EventCounts) -> EventCounts:
         """Return the sums of two counts, field by field."""

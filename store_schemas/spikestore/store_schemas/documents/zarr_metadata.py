@@ -23,7 +23,7 @@ SHARD_MULTIPLE = 262_144
 PCODEC_LEVEL = 8
 
 PCODEC_PART_VALUES = 262_144
-"""Most numbers that PCodec encodes together; longer chunks are cut into equal parts."""
+"""Largest number of values that PCodec encodes together; longer chunks are cut into equal parts."""
 
 CRC32C: dict[str, Any] = {"name": "crc32c"}
 RAW_BYTES: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}

@@ -63,9 +63,9 @@ class Source(Spec):
     files: Annotated[tuple[SourceFile, ...], AsTuple, Field(min_length=1)]
     """The files, sorted by name."""
     columns: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_sorted_once)] = ()
-    """Columns that were asked for besides those that the reader always gives, sorted; a member of documents only if there are any."""
+    """Columns that were requested in addition to those that the reader always returns, sorted; documents omit an empty tuple."""
     folder: FolderContent | None = None
-    """Labels, columns and decoding of the files of the data set ``folder``; a member of documents only if there is one."""
+    """Labels, columns and decoding of the files, only for the data set ``folder``; documents omit None."""
 
     @model_validator(mode="after")
     def _files_in_order(self) -> Self:
@@ -83,7 +83,7 @@ class Source(Spec):
 
     @model_serializer(mode="wrap")
     def _without_absent_members(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Sources had no columns and no folder once: without them keys and bytes stay what they were.
+        # The first sources had neither columns nor folder: without the two members, keys and bytes do not change.
         mapping: dict[str, Any] = handler(self)
         if not self.columns:
             mapping.pop("columns", None)

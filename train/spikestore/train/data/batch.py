@@ -57,8 +57,8 @@ class SparseBatch:
     longest : int, optional
         Time bins of the longest sample, if the host knows it; reading it from a GPU would synchronise.
     unique : bool
-        Whether no two non-zeros of a sample have the same place; otherwise their values add up. True for a feature set;
-        augmentation may move non-zeros together.
+        True if all non-zeros of a sample have different places, as in a feature set. False after an augmentation that may
+        move non-zeros to the same place, where their values are added.
     """
 
     index: Tensor
@@ -184,7 +184,7 @@ def zeros(samples: int, bins: int, sites: tuple[int, ...], device: torch.device)
 
 
 def gpu_fill(device: torch.device) -> Callable[..., None] | None:
-    """Return `gpu_frames.fill`; None if the device is no GPU, or has no Triton, which CUDA builds of torch install."""
+    """Return `gpu_frames.fill`; None if the device is not a GPU, or Triton is missing, which CUDA builds of torch install."""
     return _fill_kernel() if device.type == "cuda" else None
 
 

@@ -21,7 +21,7 @@ BATCHES_PER_TABLE = 64
 class DeviceSamples:
     """Samples of a batch of a set on a device.
 
-    A source returns them instead of tensors, because work on a GPU must start in the CUDA stream of whoever goes on with
+    A source returns them instead of tensors, because work on a GPU must be started in the CUDA stream of the code that uses
     its results: kernels of two streams do not wait for each other.
 
     Attributes
@@ -82,7 +82,7 @@ class DeviceSamples:
 
 
 class SampleTable:
-    """What a kernel and a batch need of each sample, for many batches, so that one copy sends it to the device.
+    """Properties of the samples of many batches, for kernels and batches; one copy sends all of them to the device.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class TensorColumns:
                 yield DeviceSamples(table, int(start), int(stop))
 
     def fill(self, kernel: Callable[..., None], starts: Tensor, ends: Tensor, frames: Tensor) -> None:
-        """Write non-zeros of samples to `frames`, which are zeros, by `gpu_frames.fill`."""
+        """Write the non-zeros of samples to `frames`, which must be all zeros, with `gpu_frames.fill`."""
         kernel(self._index, self._value, starts, ends, frames.flatten(1))
 
     def gather(self, positions: Tensor) -> SparseBatch:

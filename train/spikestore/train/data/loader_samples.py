@@ -46,7 +46,7 @@ def refuse_loader_arguments(others: Mapping[str, object], known: Iterable[str]) 
     UsageError
         The argument is one of torch's DataLoader.
     TypeError
-        The argument is none of torch's DataLoader.
+        The argument is not one of torch's DataLoader.
     """
     refuse_arguments("FeatureLoader", others, _INSTEAD, known)
 

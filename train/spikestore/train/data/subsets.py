@@ -195,7 +195,7 @@ def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows
     Raises
     ------
     UsageError
-        As in `subset_rows`; or `rows` names a partition, which needs the store of the set.
+        The same errors as those of `subset_rows`; or `rows` names a partition, which can be read only from the store of a set.
     """
     if rows is None:
         return np.arange(len(columns))

@@ -11,7 +11,7 @@ For each neuron, with threshold θ, reset amount b, minimum m and output gradien
     d(t)  = [s(t) = 0] · c(t) · d(t+1) + sg(t) · g(t) for reset to zero
     c(t)  = [r(t) > m], 1 without a minimum
 
-where sg is the surrogate at v(t), and d(t) the gradient w.r.t. x(t). All is computed in float32 and in the order of Sinabs, so
+where sg is the surrogate at v(t), and d(t) the gradient w.r.t. x(t). Everything is computed in float32 and in the order of Sinabs, so
 spikes are equal to the last bit. For reset to zero, b is 0; if ``reset_value`` is not 0, Sinabs 3.1.3 adds it to every
 neuron in every step, whether it spiked or not, and so does this package. The backward pass needs v(t) only.
 """

@@ -74,7 +74,7 @@ class Heaviside:
     Attributes
     ----------
     window : float
-        How far below the threshold the gradient begins, in membrane potential.
+        Distance below the threshold from which the gradient is not 0, in membrane potential.
     """
 
     window: float = 1.0

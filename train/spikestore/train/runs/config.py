@@ -15,7 +15,7 @@ from spikestore.train.models.networks import NetworkSpec
 from spikestore.train.runs.precision import Precision
 
 CudaGraphs = Literal["auto", True, False]  # one type, so that pydantic reports a wrong value once
-"""``"auto"``: where possible; True: always, else an error; False: never."""
+"""``"auto"``: if possible; True: always, or an error is raised; False: never."""
 
 Positive = Annotated[Real, Field(gt=0)]
 NotNegative = Annotated[Real, Field(ge=0)]
@@ -59,7 +59,7 @@ class TrainConfig(Spec):
     precision: Precision = "float32"
     """Dtype in which linear layers and convolutions compute; parameters and membrane potentials are always float32."""
     cuda_graphs: CudaGraphs = "auto"
-    """Whether steps on a GPU are replayed as CUDA graphs: where possible; true raises an error where they can't be."""
+    """Whether steps on a GPU are replayed as CUDA graphs; by default if possible. With true, it is an error if they can't be."""
     checkpoint_batches: Size | None = None
     """Number of batches between checkpoints within an epoch; the end of each epoch always writes one."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()

@@ -34,7 +34,7 @@ from spikestore.train.runs.step import loss_and_gradients, training_step
 logger = logging.getLogger(__name__)
 
 MOST_SHAPES = 4
-"""Most batch shapes that get graphs; each keeps its gradients and a copy of its frames."""
+"""Maximum number of batch shapes with graphs; each keeps its gradients and a copy of its frames."""
 WARM_UP = 3
 """Plain steps with a shape before it is recorded; they compile kernels and let libraries select theirs."""
 
@@ -107,9 +107,9 @@ class _Recorded:
 class TrainingStep:
     """Takes the same training steps as `training_step`, and replays them as CUDA graphs if the result is the same.
 
-    A batch shape is recorded at its fourth step; rarer shapes, such as a shorter last batch, and shapes after the first
-    `MOST_SHAPES` take plain steps. After a step, loss, gradients, membrane potentials and weights are where a plain step
-    leaves them; the next step overwrites gradients and membrane potentials.
+    A batch shape is recorded at its fourth step. Rarer shapes, such as a shorter last batch, and shapes after the first
+    `MOST_SHAPES` take plain steps. After a step, loss, gradients, membrane potentials and weights are in the same places as
+    after a plain step; the next step overwrites gradients and membrane potentials.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ class TrainingStep:
 
 @contextmanager
 def _only_if_finite(optimiser: Any, loss: Tensor) -> Iterator[None]:
-    """Let a fused optimiser change nothing if the loss is not finite, without a synchronisation, as GradScaler does."""
+    """Make a fused optimiser skip its step if the loss is not finite. As in GradScaler, the CPU does not wait for the loss."""
     optimiser.found_inf = (~torch.isfinite(loss)).to(torch.float32)
     try:
         yield

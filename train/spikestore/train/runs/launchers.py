@@ -2,7 +2,7 @@
 
 torch itself recognises torchrun. For srun, mpirun and Kubernetes' PyTorchJob, rank and count are read here, and
 MASTER_ADDR and MASTER_PORT must name where the processes meet. If a process is one of several and its rank or the
-meeting point is unknown, an error is raised: alone, it would train the same network into the same files as the others.
+meeting point is unknown, an error is raised: without the others, it would write the same files as they do.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
 def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
     """Raise an error if only rank or only count is set, unless its value means that this process is alone.
 
-    srun's variables are not checked: SLURM sets single ones in batch scripts and interactive allocations too. Rank 0 of
+    srun's variables are not checked: in batch scripts and interactive allocations, SLURM sets some of them too. Rank 0 of
     mpirun alone does not mean several processes.
     """
     rank, count = environment.get(launcher.rank), environment.get(launcher.count)

@@ -78,15 +78,15 @@ def train(
     features : dict of str to FeatureSet
         Feature sets by split; the two that `config` names are used.
     folder : Path
-        Gets ``last.pt``, ``best.pt`` and TensorBoard's scalars.
+        Folder for ``last.pt``, ``best.pt`` and TensorBoard's scalars.
     device : torch.device
-        Where to train.
+        Device of the network and the batches.
     start : Checkpoint, optional
-        Where to resume; the result equals that of a run that was never interrupted. An epoch that began with another
+        Checkpoint to resume from; the result equals that of a run that was never interrupted. An epoch that began with another
         residence is finished in its order. If the train split has changed, the epoch restarts; if the valid split has
         changed, the best accuracy is reset.
     origin : str
-        Where `config` came from, for messages.
+        File or object from which `config` was read, for messages.
     ranks : Ranks
         Processes that train together, each with its own `device`; all get the same results, and rank 0 writes.
     progress : callable

@@ -28,7 +28,7 @@ class Arithmetic:
     precision : {"float32", "bfloat16", "float16"}
         Of linear layers and convolutions.
     device : torch.device
-        Where they run.
+        Device of the layers.
 
     Raises
     ------

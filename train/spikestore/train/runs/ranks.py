@@ -2,7 +2,7 @@
 
 Every rank takes its share of each global batch, pads it to the length of the whole batch, and scales its loss.
 ``DistributedDataParallel`` averages gradients over ranks; with this scale the result is the gradient of the mean over
-the global batch, even if shares differ in size. Counts are summed over ranks, so that all ranks decide alike.
+the global batch, even if shares differ in size. Counts are summed over ranks, so that all ranks make the same decisions.
 
 When a rank fails, it reports the cause; the others lose their connection, see that another rank failed first, and
 end without a message.
@@ -39,11 +39,11 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _PATIENCE = timedelta(minutes=30)
-"""How long ranks wait for each other in a step; ranks of one machine notice at once when another has ended."""
+"""Time that ranks wait for each other in a step; on one machine, a rank notices immediately that another has ended."""
 _MEETING = timedelta(minutes=10)
-"""How long ranks wait for all to join: a launcher may start them one after another."""
+"""Time that ranks wait until all have joined: a launcher may start them one after another."""
 _LONG = timedelta(days=7)
-"""How long ranks wait while feature sets are copied."""
+"""Time that ranks wait while feature sets are copied."""
 _KNOWN = inspect.signature(DistributedDataParallel).parameters
 _OWN_BUFFERS: dict[str, Any] = {
     "forward_sync_buffers" if "forward_sync_buffers" in _KNOWN else "broadcast_buffers": False

@@ -123,7 +123,7 @@ def run(
 
 @contextmanager
 def _own_folder(folder: Path, epochs: int, restart: bool, ranks: Ranks) -> Iterator[None]:
-    """Keep other processes out of the folder if epochs remain to be trained; an unused new folder is removed."""
+    """Lock the folder for this process if epochs remain to be trained; remove a new folder in which nothing was written."""
     with ExitStack() as held:
 
         def begin() -> None:

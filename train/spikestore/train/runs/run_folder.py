@@ -76,8 +76,8 @@ def only_writer(folder: Path) -> Iterator[None]:
     """Lock the folder, so that no other process trains in it while the context is open.
 
     The file ``.writer`` is locked by the system (``flock``; on NFS by the server), which releases the lock of a process
-    that was killed. If the file system has no locks, the process that the file names decides: if it was one of this machine
-    and has ended, it is ignored; one of another machine is not, because it may still be running.
+    that was killed. If the file system has no locks, the process that the file names counts as the owner of the lock, unless it
+    is a process of this machine that has ended. A process of another machine may still be running.
 
     Raises
     ------

@@ -40,7 +40,7 @@ class NTIDigitsReader(HDF5Reader):
     Raises
     ------
     SourceNotFoundError
-        There is no such file.
+        The file does not exist.
     LayoutError
         The file is not HDF5, truncated, or in another layout.
     """

@@ -57,7 +57,7 @@ class VlenHeap:
     datasets : h5py.Dataset, shape (n,) each
         Variable-length datasets of one file that is open for reading; they can still be read through h5py.
     few_events : bool
-        Whether the file has so few events that compiled code is not worth loading.
+        Whether the file has so few events that loading compiled code would take longer than it saves.
     """
 
     def __init__(self, *datasets: Any, few_events: bool = False) -> None:
@@ -195,7 +195,7 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def _understood(file: Any) -> _Bytes | None:
-    """Return the data that `VlenHeap` needs of an open file; None if only HDF5 can read the file."""
+    """Return the properties of an open file that `VlenHeap` needs; None if only HDF5 can read the file."""
     if not hasattr(os, "preadv"):  # macOS, Windows
         return None
     # Only h5py's default file driver is supported: others may distribute or change the bytes.

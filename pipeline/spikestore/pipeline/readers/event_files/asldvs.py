@@ -1,7 +1,7 @@
 """Reader of ASL-DVS: ``a/a_0001.mat`` holds one hand that shows a letter of the American Sign Language.
 
-A file has the vectors ``ts`` (µs), ``x``, ``y`` and ``pol``. Events are those of `tonic.datasets.ASLDVS`: y becomes 179 - y. Labels number
-the letters from a = 0 to z = 25; the letters j and z, which are movements, have no recordings.
+A file has the vectors ``ts`` (µs), ``x``, ``y`` and ``pol``. Events are those of `tonic.datasets.ASLDVS`: y becomes 179 - y. Labels are
+0 for a to 25 for z; the letters j and z, which are movements, have no recordings.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ASLDVSReader(DecodedAlone):
 
     @staticmethod
     def columns(content: bytes) -> FourColumns:
-        """Return the events of one file; raise ValueError with the problem."""
+        """Return the events of one file; raise ValueError with a description of the fault."""
         t, x, y, p = read_vectors(content, ("ts", "x", "y", "pol"))
         refuse_odd_events((t, x, y, p), ASLDVSReader.sensor_size, time="ts")
         upside_down = ASLDVSReader.sensor_size[1] - 1 - y.astype(np.int64)

@@ -36,7 +36,7 @@ class CIFAR10DVSReader(DecodedAlone):
 
     @staticmethod
     def columns(content: bytes) -> FourColumns:
-        """Return the events of one file; raise ValueError with the problem."""
+        """Return the events of one file; raise ValueError with a description of the fault."""
         events = read_aedat4(content)
         assert isinstance(events, Mapping)  # noqa: S101 - for type checkers
         t, x, y, p = (events[field] for field in ("t", "x", "y", "p"))

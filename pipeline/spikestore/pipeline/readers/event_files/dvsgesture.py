@@ -80,7 +80,7 @@ class DVSGestureReader(DecodedAlone):
 
     @staticmethod
     def columns(content: bytes) -> FourColumns:
-        """Return the events of one file; raise ValueError with the problem."""
+        """Return the events of one file; raise ValueError with a description of the fault."""
         _header(content, len(content))
         x, y, p, t = npy.read_array(content).T
         refuse_polarities(p)

@@ -1,6 +1,6 @@
 """Reader of DVS-Lip: ``DVS-Lip/train/accused/0.npy`` holds the lips of a person who says a word.
 
-A file is a structured array with the fields t (µs), x, y and p. Labels number the sorted words. Rows are in the order of the sorted
+A file is a structured array with the fields t (µs), x, y and p. Label i is the i-th word in sorted order. Rows are in the order of the sorted
 file names; the order of `tonic.datasets.DVSLip` is that of the file system.
 """
 
@@ -48,7 +48,7 @@ class DVSLipReader(DecodedAlone):
 
     @staticmethod
     def columns(content: bytes) -> FourColumns:
-        """Return the events of one file; raise ValueError with the problem."""
+        """Return the events of one file; raise ValueError with a description of the fault."""
         events = npy.read_array(content)
         if events.ndim != 1 or not {"t", "x", "y", "p"} <= set(events.dtype.names or ()):
             raise ValueError(

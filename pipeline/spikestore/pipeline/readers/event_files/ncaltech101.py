@@ -1,7 +1,7 @@
 """Reader of N-Caltech101: ``Caltech101/airplanes/image_0001.bin`` holds one image, seen by a camera that moves.
 
 The files have the format of N-MNIST. As in `tonic.datasets.NCALTECH101`, the smallest x and the smallest y of each recording are
-subtracted from its coordinates. Rows are in the order of the sorted file names; labels number the sorted class names.
+subtracted from its coordinates. Rows are in the order of the sorted file names; label i is the i-th class name in sorted order.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class STMNISTReader(DecodedAlone):
 
     @staticmethod
     def columns(content: bytes) -> FourColumns:
-        """Return the events of one file; raise ValueError with the problem."""
+        """Return the events of one file; raise ValueError with a description of the fault."""
         spiketrain = read_variables(content, ("spiketrain",)).get("spiketrain")
         if spiketrain is None:
             raise ValueError("the file has no numeric variable spiketrain")

@@ -37,7 +37,7 @@ class FolderSettings(Spec):
     group: str | None = None
     """Field or column whose recordings of equal value stay in one split; by default each recording is on its own."""
     formats: Annotated[tuple[str, ...], AsTuple] = ()
-    """Formats of the recordings; by default that of all files that have one."""
+    """Formats of the recordings; by default all formats that spikestore reads."""
     exclude: Annotated[tuple[str, ...], AsTuple] = ()
     """Patterns of paths that are no recordings."""
     unlisted: Literal["error", "ignore"] = "error"

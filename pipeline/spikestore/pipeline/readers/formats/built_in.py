@@ -85,4 +85,4 @@ BUILT_IN = (
     Format(name="prophesee-raw", version=1, suffixes=(".raw",), read=read_raw, bytes_per_event=4),
     Format(name="aedat4", version=1, suffixes=(".aedat4",), read=read_aedat4, bytes_per_event=8),
 )
-"""Each format with its version: a change of what it reads needs a new one."""
+"""Each format with its version; if a format returns other events for the same file, it needs a new version."""

@@ -6,7 +6,7 @@ the high 28 bits of the time.
 EVT3, 16 bits a word: type (4 bits); 0: y (11); 2: an event with polarity (1) and x (11); 3: polarity (1) and x (11) of the next vector; 4 and 5:
 a vector of 12 or 8 bits, each set bit an event, after which x grows by 12 or 8; 6: low 12 bits of the time in µs; 8: high 12 bits.
 
-Other words hold triggers and the like, and are no events. When the high bits of the time start again, a period is added to later times.
+Other words, such as triggers, are not events. When the high bits of the time start again from 0, a period is added to later times.
 Events before the first word with high bits have no time and are left out, as Prophesee's own decoder does.
 """
 

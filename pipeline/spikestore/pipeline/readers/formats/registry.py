@@ -80,7 +80,7 @@ def format_named(name: str) -> Format:
     Raises
     ------
     UnknownNameError
-        There is none.
+        No format has this name.
     """
     known = formats()
     if name not in known:

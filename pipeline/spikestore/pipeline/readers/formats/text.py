@@ -34,7 +34,7 @@ def read_compressed_text(content: bytes) -> RawEvents:
 def read_text(content: bytes) -> RawEvents:
     """Return the events of a file: columns by name, or an array of shape (events, columns).
 
-    Columns of whole numbers are int64; all others are float64. Raises ValueError with what is wrong.
+    Columns of whole numbers are int64; all others are float64. Raises ValueError with a description of the fault.
     """
     comment, first, start = "", "", 0
     for line in content.splitlines(keepends=True):

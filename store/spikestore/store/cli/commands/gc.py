@@ -83,7 +83,7 @@ def gc(
 
 
 _MOST_DAYS = 100_000
-"""Before all stores; longer ages have no date to compare with."""
+"""Largest age: it is before the first store, and there is still a date to compare with."""
 
 _KINDS = {
     "plan": "the unused plan",

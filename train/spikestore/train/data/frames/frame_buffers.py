@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 KEPT = 8
-"""Most unused buffers that are kept."""
+"""Maximum number of unused buffers that are kept."""
 
 
 class FrameBuffers:

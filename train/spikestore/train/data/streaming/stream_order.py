@@ -31,7 +31,7 @@ WINDOW_SAMPLES = 8192
 WINDOW_BYTES = 256 * 2**20
 """The default window is the smaller of `WINDOW_SAMPLES` and as many samples as `WINDOW_BYTES` hold."""
 _MOST_SPAN_ROWS = 8 * BLOCK
-"""Most rows of a span: longer spans read hardly faster and shuffle worse."""
+"""Maximum number of rows of a span: longer spans are read hardly faster and are shuffled less well."""
 _GOLDEN = (5**0.5 - 1) / 2
 
 _Int64s = npt.NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""A batch source in limited memory: threads read spans of rows before they are needed; used spans are dropped."""
+"""A batch source with limited memory: threads read spans of rows before these are needed, and used spans are dropped."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class _Reads:
-    """The reads of a pass, in no order: rows `starts` to `stops`, and the read that has each sample."""
+    """The reads of a pass, in any order: rows `starts` to `stops`, and the number of the read that has each sample."""
 
     starts: _Int64s
     stops: _Int64s
     of_sample: _Int64s
     """int64, shape (samples,)"""
     ahead: int
-    """Most reads that are held before a batch needs them."""
+    """Maximum number of reads that are held before a batch needs them."""
 
 
 class Stream:
@@ -63,7 +63,7 @@ class Stream:
     rows : int64 array, shape (samples,)
         Rows in use, ascending.
     order : BatchOrder
-        Order of most epochs, for which memory is planned.
+        Order of all epochs, except an epoch that another loader began in another order; memory is planned for this order.
     share : RankShare
         This process's share of each batch.
     threads : int

@@ -98,7 +98,7 @@ def _linear_gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return gradients w.r.t. input, weight and bias, each None if not needed.
 
-    `over_time` is the gradient w.r.t. the output, added up over time, if a kernel has done that: reading it costs less.
+    `over_time` is the gradient w.r.t. the output, added up over time, if a kernel has computed it: reading it takes less time.
     """
     by_x, by_weight, by_bias = ctx.needs_input_grad[:3]
     flat = output.reshape(-1, output.shape[2])

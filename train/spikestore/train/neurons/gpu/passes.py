@@ -383,5 +383,5 @@ def _parameters(neuron: Neuron) -> tuple[Tensor, Tensor, float]:
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
-    """Return `tensor`; if it is None, return `other`, because a kernel needs some tensor even if it does not use it."""
+    """Return `tensor`, or `other` if it is None, because each argument of a kernel must be a tensor, even an unused one."""
     return other if tensor is None else tensor

@@ -74,7 +74,7 @@ class Checkpoint:
     shape : dict of str to int
         ``sites`` and ``classes`` of the network.
     position : Position
-        Where the run is.
+        Next batch of the run, and sums over its epoch.
     weights : dict of str to Tensor
         Parameters, without membrane states.
     optimiser : dict

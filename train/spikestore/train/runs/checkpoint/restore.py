@@ -70,7 +70,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
     loader : FeatureLoader
         Of the same feature set.
     checkpoint : Checkpoint
-        Where to resume.
+        Checkpoint to resume from.
     residence : {"auto", "host", "device", "stream"}
         Residence of the current configuration; see `began_with`.
 

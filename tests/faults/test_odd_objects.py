@@ -110,8 +110,8 @@ def test_other_fragments_are_repaired(run: Run, root: Path, whole: Path) -> None
     repaired = run("repair", NAME, "--store", root, "--from", whole)
     assert repaired.status == 1
     assert "records/00001.json: from" in repaired.err
-    assert "label/c/2: from upstream" in repaired.err
-    assert "records/00000.json: it is a folder where a file belongs" in repaired.err
+    assert "label/c/2: from the upstream" in repaired.err
+    assert "records/00000.json: it is a folder instead of a file" in repaired.err
 
 
 def test_the_other_splits_are_copied(run: Run, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_repair_as_the_recipe_says(run: Run, store: Path, tmp_path: Path) -> Non
     next(iter(store.glob("features/*/*/manifest.json"))).unlink()
     answer = run("repair", "r", "--store", "store", "--recipe", recipe, "--json")
     assert answer.status == 0, answer.err
-    assert {one["how"] for one in json.loads(answer.out)["r:train"]["repaired"]} <= {"from upstream"}
+    assert {one["how"] for one in json.loads(answer.out)["r:train"]["repaired"]} <= {"from the upstream"}
     assert "cannot use the upstream" in answer.err
     assert contents(store) == whole
     shutil.rmtree(tmp_path / "other")
@@ -128,7 +128,7 @@ def test_repair_from_another_store(run: Run, store: Path) -> None:
     assert run("repair", "r", "--store", "store", "--from", "store").status == 2
     answer = run("repair", "r", "--store", "store", "--from", "other")
     assert answer.status == 0, answer.err
-    assert any(line.endswith("manifest.json: from upstream") for line in answer.said)
+    assert any(line.endswith("manifest.json: from the upstream") for line in answer.said)
     assert answer.said[-1] == "r:train: 3 objects repaired, 0 still damaged"
     assert contents(store) == whole
     assert run("repair", "zzz", "--store", "store", "--from", "other").status == 2

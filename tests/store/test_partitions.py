@@ -101,7 +101,7 @@ def test_repair(forged: Forgery, place: Path, tmp_path: Path, capsys: pytest.Cap
     )
     status, written = run(capsys, "repair", "small", "--from", tmp_path / "other", "--store", forged.root)
     assert (status, place.read_bytes() == whole) == (0, True)
-    assert f"partitions/{KEY}/part.json: from upstream" in written
+    assert f"partitions/{KEY}/part.json: from the upstream" in written
     flip(place)
     (tmp_path / "other" / partition_path(KEY, "part")).unlink()
     status, written = run(capsys, "repair", "small", "--from", tmp_path / "other", "--store", forged.root)

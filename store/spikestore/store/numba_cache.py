@@ -138,7 +138,7 @@ class _HashedFiles(caching.IndexDataCacheFile):
             return None
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise ValueError(f"{path} is no file")
+                raise ValueError(f"{path} is not a file")
             content = file.read()
         if hashlib.sha256(content[_HASH_BYTES:]).digest() != content[:_HASH_BYTES]:
             raise ValueError(f"{path} is damaged")

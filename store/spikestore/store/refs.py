@@ -123,7 +123,9 @@ def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = Non
     ref = _change(storage, name, change)
     if dropped:
         logger.warning(
-            "%s no longer has %s, whose sets have another transform", name, ", ".join(sorted(dropped))
+            "removed from the name %s: %s, because their sets have another transform",
+            name,
+            ", ".join(sorted(dropped)),
         )
     return ref
 

@@ -61,7 +61,7 @@ def test_refusals(tmp_path: Path, features: FeatureSet) -> None:
     for arguments, message in (
         ((features, tmp_path), "is not empty: pass --to a new folder"),
         ((features, tmp_path / "file"), "is a file: pass --to a new folder"),
-        ((features, tmp_path / "left"), r"\.left\.part is left from an export that was broken off"),
+        ((features, tmp_path / "left"), r"\.left\.part exists: an export was interrupted"),
         ((features, "s3://bucket/out"), "exports are written into a folder"),
         ((features, tmp_path / "out", "pickle"), "form must be zarr, npz, hdf5, webdataset, got 'pickle'"),
         (({}, tmp_path / "out"), "pass a feature set, or a mapping"),

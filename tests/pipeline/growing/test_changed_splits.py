@@ -44,7 +44,7 @@ def test_a_renamed_recording_that_changes_its_split_is_reported(
     (first, second) = [record.message for record in caplog.records if "another split" in record.message]
     assert first == second
     assert first == (
-        f"1 recording is in another split than under the name mine now, such as {new}: it moves from train to test. "
+        f"1 recording is in another split than in the current sets of the name mine, such as {new}, which moves from train to test. "
         "Without group, a hash of the path decides the split: keep the paths, set group under [source.folder], or write the "
         "splits into a table"
     )

@@ -240,7 +240,7 @@ def test_users_are_read_on_request_only(tmp_path: Path) -> None:
         )
     for dataset, known in (("DVSGesture", "it has user"), ("NMNIST", "it has none")):
         with pytest.raises(
-            UnknownNameError, match=f"{dataset} has no column 'age' that can be asked for: {known}"
+            UnknownNameError, match=f"{dataset} has no column 'age' that can be requested: {known}"
         ):
             make_source(dataset, "train", tmp_path, columns=["age"])
 

@@ -76,10 +76,10 @@ def test_where_the_data_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_no_folder_at_all() -> None:
     """Neither recipe nor caller: the message has both remedies."""
     with pytest.raises(
-        UsageError, match=r"r\.toml gives no data folder: pass --data FOLDER, or set data under \[source\]"
+        UsageError, match=r"r\.toml has no data folder: pass --data FOLDER, or set data under \[source\]"
     ):
         sets_of_recipe(recipe(), origin=Path("r.toml"))
-    with pytest.raises(UsageError, match="the recipe gives no data folder"):
+    with pytest.raises(UsageError, match="the recipe has no data folder"):
         sets_of_recipe(recipe(), origin=None)
 
 

@@ -147,7 +147,7 @@ RANDOM = [
 
 @pytest.mark.parametrize("part", RANDOM, ids=repr)
 def test_random_transforms_are_refused_by_name(part: Any) -> None:
-    expected = f"tonic.transforms.{type(part).__name__} is random: every epoch would get the one random result in the store; "
+    expected = f"tonic.transforms.{type(part).__name__} is random: every epoch would get the same random result from the store; "
     assert refusal(part) == expected + "apply it at training time"
 
 

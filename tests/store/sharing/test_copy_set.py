@@ -176,7 +176,7 @@ def test_another_set_under_the_same_keys(source: Store, destination: Storage) ->
     )
     there = Store(destination)
     there.point("demo", {"train": other.build(destination)})
-    with pytest.raises(ConflictError, match="one of the two is wrong") as caught:
+    with pytest.raises(ConflictError, match="the samples of one of these sets are wrong") as caught:
         source.push("demo:train", there)
     assert source.storage.url in str(caught.value)
     assert destination.url in str(caught.value)

@@ -254,7 +254,7 @@ class TestFolder:
         """A file where a folder belongs is a clear error."""
         storage = FolderStorage(tmp_path)
         storage.put_if_absent("features", b"")
-        why = "features in .* is not a regular folder: it is a file where a folder belongs; move it away"
+        why = "features in .* is not a regular folder: it is a file instead of a folder; move it away"
         with pytest.raises(DamagedError, match=why):
             storage.put_if_absent("features/a/b", b"")
         with pytest.raises(DamagedError, match=why):

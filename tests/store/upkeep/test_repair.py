@@ -113,7 +113,7 @@ def test_the_advice_of_a_failed_read_helps(filled_store: Path, source: Store) ->
     features, root = source["demo:train"], source.storage.url
     wanted = features.read()
     source.storage.delete(f"{features.data_path}/value/c/0")
-    with pytest.raises(DamagedError, match=r"value/c/0 \(missing\)\. To restore this, run spikestore repair"):
+    with pytest.raises(DamagedError, match=r"value/c/0 \(missing\)\. To restore it, run spikestore repair"):
         features.read()
     assert main(["repair", "demo:train", "--store", root, "--from", str(filled_store)]) == 0
     assert same(features.read(), wanted)
@@ -134,7 +134,7 @@ def test_values_that_nobody_has() -> None:
     for how in ("flip", "delete"):
         damaged(upstream := memory_storage_with(SMALL), path, how)
         (left,) = repair(features, upstream=upstream).left
-        assert "not encoded again from the rows upstream: the store memory" in left.detail
+        assert "not encoded again from the rows of the upstream: the store memory" in left.detail
         assert contents(storage) == before
 
 
@@ -155,7 +155,7 @@ def test_rows_of_another_build() -> None:
     damaged(storage, features.address.record(features.manifest.plan_id, 2), "delete")
     done = repair(features, upstream=upstream)
     assert done.left == ()
-    assert {one.how for one in done.repaired} == {"encoded again from the rows upstream"}
+    assert {one.how for one in done.repaired} == {"encoded again from the rows of the upstream"}
     assert contents(storage) == whole
 
 
@@ -346,7 +346,7 @@ def test_a_crash_at_every_write_of_a_rewrite() -> None:
 
 @pytest.mark.parametrize("how", ["flip", "delete"])
 def test_a_manifest(how: str) -> None:
-    """It comes from upstream, with the digest that the name promises."""
+    """It comes from the upstream, with the digest that the name promises."""
     storage, upstream = memory_storage(), memory_storage_with(SMALL)
     features = SMALL.build(storage)
     data = storage.get(SMALL.address.manifest)

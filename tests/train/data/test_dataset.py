@@ -172,7 +172,7 @@ def test_transforms_that_are_none(features: FeatureSet) -> None:
 def test_arguments_of_a_dataloader(features: FeatureSet, name: str) -> None:
     """One line says to whom they belong."""
     with pytest.raises(
-        UsageError, match=f"FeatureDataset takes no {name}=: give it to the DataLoader around"
+        UsageError, match=f"FeatureDataset takes no {name}=: pass it to the DataLoader that uses the data set"
     ):
         FeatureDataset(features, **{name: 1})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"FeatureDataset takes no argument 'row', did you mean 'rows'\?"):

@@ -119,7 +119,7 @@ def preprocess(
         bool,
         typer.Option(
             "--no-reuse",
-            help="Read all recordings; by default, sets in the store provide the rows of recordings that they have.",
+            help="Read all recordings; by default, rows that sets in the store already have are taken from these sets.",
         ),
     ] = False,
     executor: Annotated[

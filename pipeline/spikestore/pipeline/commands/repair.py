@@ -36,7 +36,9 @@ def repair(
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", metavar="DIR", help="Folder with the recordings, to recompute what no store has."
+            "--data",
+            metavar="DIR",
+            help="Folder with the recordings, to recompute objects that no store has.",
         ),
     ] = None,
     recipe: Annotated[
@@ -57,7 +59,7 @@ def repair(
         bool,
         typer.Option(
             "--rewrite",
-            help="If equal values encode as other bytes than before, store these; the digest does not change.",
+            help="If equal values are encoded as other bytes than before, store the new bytes; the digest does not change.",
         ),
     ] = False,
     uncommit: Annotated[
@@ -193,7 +195,7 @@ def _opened(
     except (DamagedError, MissingObjectError) as error:
         if upstream is not None:
             features = repair_manifest(store.storage, address, upstream, digest=digest)
-            return features, (Repaired(address.manifest, "from upstream"),)
+            return features, (Repaired(address.manifest, "from the upstream"),)
         if isinstance(error, MissingObjectError):
             raise
         if uncommit:

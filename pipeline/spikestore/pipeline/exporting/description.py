@@ -116,7 +116,7 @@ def readme(
         f"Event recordings, binned into frames. Exported by {first['made_by']} (form: {form}).",
         layout,
         "\n".join(f"{name}: {text}" for name, text in arrays.items()),
-        "The same facts are in description.json, for programs. Times in it are in microseconds.",
+        "description.json contains the same information for programs; its times are in microseconds.",
     ]
     for split, facts in descriptions.items():
         left_out = len(facts["skipped_rows"])

@@ -55,7 +55,7 @@ _FORMS: Mapping[str, _Form] = {
     "webdataset": _Form(
         write_shards,
         False,
-        "SPLIT-NUMBER.tar are shards as WebDataset reads them. Each sample consists of ROW.cls (the class number, as text) and\n"
+        "Each SPLIT-NUMBER.tar is a shard for WebDataset. Each sample consists of ROW.cls (the class number, as text) and\n"
         "ROW.npz. A hash of the row chose the shard, so each shard is a random share of the set. ROW.npz contains:",
     ),
 }
@@ -175,7 +175,7 @@ def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
         temporary.mkdir()
     except FileExistsError:
         raise UsageError(
-            f"{temporary} is left from an export that was broken off, or another export into {folder} is running: if none "
+            f"{temporary} exists: an export was interrupted, or another export into {folder} is running. If none "
             "is running, delete it and run the command again",
             path=str(temporary),
         ) from None

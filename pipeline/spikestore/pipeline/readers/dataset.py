@@ -98,7 +98,9 @@ class Dataset:
         names = [name for name in (self.reader, *self.splits) if NAME.match(name) is None]
         if _DATASET_NAME.fullmatch(self.name) is None or names:
             wrong = ", ".join(map(repr, names)) or repr(self.name)
-            raise UsageError(f"data set {self.name!r}: {wrong} is no name of a reader, split or data set")
+            raise UsageError(
+                f"data set {self.name!r}: {wrong} is not a valid name of a reader, split or data set"
+            )
         if self.reader_version < 1 or not (self.splits or self.described_by_recipe):
             raise UsageError(f"data set {self.name}: give at least one split, and a reader_version from 1")
         refuse_other_columns(f"data set {self.name}", self.columns)
@@ -108,7 +110,7 @@ class Dataset:
         if column not in self.columns:
             known = f"it has {', '.join(self.columns)}" if self.columns else "it has none"
             raise UnknownNameError(
-                f"{self.name} has no column {column!r} that can be asked for: {known}",
+                f"{self.name} has no column {column!r} that can be requested: {known}",
                 name=column,
                 known=self.columns,
             )

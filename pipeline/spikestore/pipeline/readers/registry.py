@@ -172,14 +172,14 @@ def find_dataset(folder: Path | str) -> str:
         )
         hint = "".join(_archive_hint(_roots(name, base), splits) for name, splits in wanted)
         raise SourceNotFoundError(
-            f"no files of a known dataset in {base}, nor in a folder with its name below it{hint}{listing}\n"
+            f"no files of a known dataset in {base}, nor in a folder there with the name of a dataset{hint}{listing}\n"
             f'for recordings of your own, write a recipe with dataset = "{FOLDER.name}" (docs/own_recordings.md)',
             path=str(base),
         )
     if len(present) > 1:
         listing = "".join(f"\n  {name}: {', '.join(map(str, files))}" for name, files in present.items())
         raise UsageError(
-            f"{base} holds files of {' and '.join(present)}: name the folder of the one you mean, "
+            f"{base} holds files of {' and '.join(present)}: name the folder of one of them, "
             f"or the dataset in a recipe{listing}",
             path=str(base),
             candidates=tuple(present),

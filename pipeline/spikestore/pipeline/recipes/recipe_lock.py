@@ -94,7 +94,7 @@ class LockFile:
             if old.digest != pin.digest:
                 raise ConflictError(
                     f"{self.path} pins {split} with digest {old.digest[:12]}, the store has {pin.digest[:12]} under "
-                    "the same keys, so one of the two is wrong: verify the store, or delete the lock",
+                    "the same keys, so the lock or the set in the store is wrong: verify the store, or delete the lock",
                     path=str(self.path),
                 )
 

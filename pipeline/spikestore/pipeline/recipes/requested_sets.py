@@ -112,7 +112,7 @@ def _folder_of(recipe: Recipe, where: str, origin: Path | None, data: str | Path
     folder = data_folder(recipe, origin=origin, data=data)
     if folder is None:
         raise SourceNotFoundError(
-            f"{where} gives no data folder: pass --data FOLDER, or set data under [source]"
+            f"{where} has no data folder: pass --data FOLDER, or set data under [source]"
         )
     return folder
 

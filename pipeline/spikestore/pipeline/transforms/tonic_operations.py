@@ -26,7 +26,7 @@ _RANDOM_AS_TUPLE = {
 }
 """Parameters by transform: if such a parameter is a tuple, Tonic draws a random number from this range."""
 
-_FROZEN = "random: every epoch would get the one random result in the store; apply it at training time"
+_FROZEN = "random: every epoch would get the same random result from the store; apply it at training time"
 
 
 def operation_of(part: object) -> Operation:

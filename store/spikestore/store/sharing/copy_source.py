@@ -88,7 +88,7 @@ class CopySource:
             plan_of(features.address, data)
         except (DamagedError, MissingObjectError, NewerFormatError) as error:
             data = committed_plan(features.address, features.manifest, features.root).to_bytes()
-            message = "%s; the copy gets the plan that follows from the manifest, and spikestore repair restores it in %s"
+            message = "%s; the copy gets a plan computed from the manifest. To restore the plan in %s, run spikestore repair"
             logger.warning(message, error, self._storage.url)
         return data
 

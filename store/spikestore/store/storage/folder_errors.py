@@ -62,7 +62,7 @@ def out_of_place(url: str, path: str, kind: str, *, wanted: str = "file") -> Dam
     wanted : {"file", "folder"}
         Expected kind.
     """
-    why = f"it is {kind} where a {wanted} belongs"
+    why = f"it is {kind} instead of a {wanted}"
     return DamagedError(
         f"{path} in {url} is not a regular {wanted}: {why}; move it away", path=path, objects=(path,), why=why
     )
@@ -91,7 +91,7 @@ def _named(url: str, error: OSError, path: str, verb: str) -> StoreError:
         )
     if error.errno in _LOST:
         return StoreError(
-            f"the file system of {url} is not available ({error.strerror}), at {path}: mount it and run the command "
+            f"the file system of {url} is not available at {path} ({error.strerror}): mount it and run the command "
             "again; finished fragments are kept",
             path=path,
         )

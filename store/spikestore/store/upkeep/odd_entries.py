@@ -72,7 +72,7 @@ def _documents(root: Path, top: str, folder_fits: Fits, file_fits: Fits) -> Iter
 def _folders(root: Path, top: str, fits: Fits) -> Iterator[str | Damage]:
     """Yield the paths of the folders below `top` with valid names, and a `Damage` for every other entry."""
     if os.path.lexists(root / top) and not (root / top).is_dir():
-        yield _foreign(top, f"is {kind_of(root / top) or 'a file'} where a folder belongs")
+        yield _foreign(top, f"is {kind_of(root / top) or 'a file'} instead of a folder")
         return
     for path, name in _entries(root, top):
         place = root / path
@@ -81,12 +81,12 @@ def _folders(root: Path, top: str, fits: Fits) -> Iterator[str | Damage]:
         elif place.is_dir():
             yield path
         else:
-            yield _foreign(path, f"is {kind_of(place) or 'a file'} where a folder belongs")
+            yield _foreign(path, f"is {kind_of(place) or 'a file'} instead of a folder")
 
 
 def _unless_file(root: Path, path: str) -> Iterator[Damage]:
     if kind := kind_of(root / path):
-        yield _foreign(path, f"is {kind} where a file belongs")
+        yield _foreign(path, f"is {kind} instead of a file")
 
 
 def _entries(root: Path, folder: str) -> Iterator[tuple[str, str]]:

@@ -72,7 +72,7 @@ def repair_partitions(
             else:
                 if partition.samples == samples:
                     storage.replace(damage.path, partition.to_bytes())
-                    repaired.append(Repaired(damage.path, "from upstream"))
+                    repaired.append(Repaired(damage.path, "from the upstream"))
                     continue
                 why = f"the partition in {upstream.url} divides {partition.samples} rows, but the source has {samples}"
         advice = f"{why}, or delete this object and call keep_partition again"

@@ -58,6 +58,6 @@ def repair_older_refs(storage: Storage, name: str) -> tuple[list[Repaired], list
         except DamagedError as error:
             left.append(damage_of(error, entry.path))
         else:
-            how = "its sets are unknown: replaced by an entry that removes the name, which newer entries supersede"
+            how = "replaced by an entry that removes the name, because its sets are unknown; newer entries stay valid"
             repaired.append(Repaired(entry.path, how))
     return repaired, left

@@ -86,7 +86,7 @@ def repair(
     rows : callable, optional
         Recomputes a fragment that no store has.
     rewrite : bool
-        If correct rows encode as other bytes than in the record, store these and write the manifest again.
+        If correct rows are encoded as other bytes than those in the record, store the new bytes and a new manifest.
     threads : int
         Fragments that are recomputed in parallel; each needs the memory of a build task.
     progress : callable, optional
@@ -206,14 +206,14 @@ class _Repair:
         return "neither the upstream nor the recordings have it"
 
     def _record(self, number: int, done: _Fragment) -> Record | None:
-        """Return the record with the SHA-256 in the manifest: from the store, from upstream, or made from its objects."""
+        """Return the record with the SHA-256 in the manifest: from the store, from the upstream, or made from its objects."""
         path = self._features.address.record(self._manifest.plan_id, number)
         promised = self._manifest.fragments[number].record
         with contextlib.suppress(DamagedError):
             return self._features.record(number)
         for data in _stored(self._upstream_storage, path):
             if sha256_hex(data) == promised:
-                self._put(path, data, promised, "from upstream", done)
+                self._put(path, data, promised, "from the upstream", done)
                 return record_of(self._features.address, self._features.manifest, number, data)
         with contextlib.suppress(StoreError):
             columns = self._decoded(number)
@@ -233,7 +233,7 @@ class _Repair:
                 continue
             for data in _stored(self._upstream_storage, path):
                 if sha256_hex(data) == entry.sha256:
-                    self._put(path, data, entry.sha256, "from upstream", done)
+                    self._put(path, data, entry.sha256, "from the upstream", done)
                     break
             else:
                 complete = False
@@ -242,7 +242,10 @@ class _Repair:
     def _sources(self) -> Iterator[tuple[str, Callable[[int], FragmentRows]]]:
         upstream, rows = self._upstream, self._rows
         if upstream is not None:
-            yield "encoded again from the rows upstream", lambda number: self._upstream_rows(upstream, number)
+            yield (
+                "encoded again from the rows of the upstream",
+                lambda number: self._upstream_rows(upstream, number),
+            )
         if rows is not None:
             yield "recomputed from the recordings", lambda number: rows(self._plan, number)
 

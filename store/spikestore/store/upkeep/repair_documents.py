@@ -76,7 +76,7 @@ def repair_documents(
         ):  # what can't be replaced is reported by the verification that follows
             if put_right(features.storage, f"{features.data_path}/{name}", stored, sha256_hex(stored)):
                 done.append(
-                    Repaired(f"{features.data_path}/{name}", "from the plan, the manifest or upstream")
+                    Repaired(f"{features.data_path}/{name}", "from the plan, the manifest or the upstream")
                 )
     plan, path = committed_plan(features.address, features.manifest, root), features.address.plan
     try:

@@ -121,7 +121,7 @@ BAD: dict[str, Case] = {
     "no column file": ({"table": "labels.csv"}, (), "fil,label\na,b\n", "has no column 'file', did you mean 'fil'?"),
     "a file twice": ({"table": "labels.csv"}, (), TABLE + "./a/1.npy,y\n", "names a/1.npy twice, in the lines 2 and 4"),
     "a file that is not there": ({"table": "labels.csv"}, (), TABLE + "c/9.npy,y\n", "lists c/9.npy in line 4, which does not exist (1 such lines)"),
-    "a file of no format": ({"table": "labels.csv"}, (), TABLE + "c/notes.md,y\n", "lists c/notes.md in line 4, which no format reads"),
+    "a file of no format": ({"table": "labels.csv"}, (), TABLE + "c/notes.md,y\n", "lists c/notes.md in line 4, which has no known format"),
     "files that are not listed": ({"table": "labels.csv"}, (), TABLE, "1 of 3 recordings have no line in"),
     "a line that is too short": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy\n", "has 1 values in line 4, the first line names 2 columns"),
     "no label": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy,\n", "c/d/3.npy has no label"),

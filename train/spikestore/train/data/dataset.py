@@ -19,7 +19,7 @@ from spikestore.train.data.packed import PackedColumns, pack, refuse_other_than_
 from spikestore.train.data.subsets import packed_positions, subset_rows
 
 _OF_THE_DATALOADER = {
-    name: "give it to the DataLoader around"
+    name: "pass it to the DataLoader that uses the data set"
     for name in inspect.signature(DataLoader).parameters
     if name != "dataset"
 }

@@ -271,7 +271,7 @@ class TrainingStep:
     def _report(self, reason: str) -> None:
         if reason not in self._reported:
             self._reported.add(reason)
-            logger.debug("no CUDA graphs: %s", reason)
+            logger.debug("steps are not replayed as CUDA graphs: %s", reason)
 
 
 @contextmanager

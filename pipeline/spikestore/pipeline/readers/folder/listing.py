@@ -174,7 +174,7 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
         quoted = ", ".join(f'"{name}"' for name in sorted(by_format))
         raise LayoutError(
             f"{root} has files of {len(by_format)} formats: {counts}. If all are recordings, set formats = [{quoted}] under "
-            "[source.folder], else those that are",
+            "[source.folder], else only the formats of recordings",
             path=str(root),
         )
     return sorted(file for files in by_format.values() for file in files), tuple(sorted(by_format))
@@ -200,7 +200,7 @@ def walk(root: Path) -> list[str]:
     wrong = next((file for file in files if "\\" in file or any(ord(letter) < 32 for letter in file)), None)
     if wrong is not None:
         raise LayoutError(
-            f"{wrong!r} in {root} has a backslash or a control character in its name, which no store can hold: rename it",
+            f"{wrong!r} in {root} has a backslash or a control character in its name, which cannot be stored: rename it",
             path=wrong,
         )
     return sorted(files)
@@ -236,7 +236,7 @@ def _facts(
         line = f"{table.path} lists {missing[0]} in line {table.line_of(missing[0])}"
         if (root / missing[0]).is_file():
             raise LayoutError(
-                f"{line}, which no format reads, or exclude leaves out: correct the line", path=missing[0]
+                f"{line}, which has no known format or matches exclude: correct the line", path=missing[0]
             )
         raise SourceNotFoundError(
             f"{line}, which does not exist ({len(missing):,} such lines): correct or remove the lines, or add the files",
@@ -263,7 +263,7 @@ def _splits(facts: dict[str, dict[str, str]], settings: FolderSettings) -> dict[
     has_split = settings.split in next(iter(facts.values()))
     if has_split and settings.shares:
         raise LayoutError(
-            f"pattern or table have the field {settings.split}, so shares must not be set: remove one of them"
+            f"the pattern or the table has the field {settings.split}, so shares must not be set: remove one of them"
         )
     if has_split:
         for file, values in facts.items():

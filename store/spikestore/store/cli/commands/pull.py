@@ -22,7 +22,7 @@ def pull(
         bool,
         typer.Option(
             "--deep",
-            help="Also decode each set and compare it with its digest before storing it; also a set that exists already.",
+            help="Also decode each set and compare it with its digest before storing it; a set that exists already is decoded too.",
         ),
     ] = False,
     move: MoveOption = False,

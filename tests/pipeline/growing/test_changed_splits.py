@@ -68,4 +68,4 @@ def test_other_causes_are_reported_without_advice(tmp_path: Path, caplog: pytest
     (root / "train/a/2.npy").rename(root / "test/a/2.npy")
     grown(root, tmp_path / "store", **by_folder)
     (message,) = [record.message for record in caplog.records if "another split" in record.message]
-    assert message.endswith("such as test/a/2.npy: it moves from train to test")
+    assert message.endswith("such as test/a/2.npy, which moves from train to test")

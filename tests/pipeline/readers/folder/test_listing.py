@@ -130,7 +130,7 @@ BAD: dict[str, Case] = {
     "no such group": ({"pattern": "{label}/**", "shares": {"train": 1}, "group": "user"}, (), None, "there is no field 'user'; pattern and table have label"),
     "no such column": ({"pattern": "{label}/**"}, ("user",), None, "there is no field 'user'; pattern and table have label: set columns"),
     "a column of text": ({"pattern": "{user}/**", "label": "user"}, ("user",), None, "a/1.npy has user = 'a': a column holds whole numbers"),
-    "splits twice": ({"pattern": "{split}/**", "label": "split", "shares": {"train": 1}}, (), None, "have the field split, so shares must not be set"),
+    "splits twice": ({"pattern": "{split}/**", "label": "split", "shares": {"train": 1}}, (), None, "has the field split, so shares must not be set"),
     "a split without recordings": ({"pattern": "{label}/**", "shares": {"train": 0.9999, "test": 0.0001}}, (), None, "the split test of"),
     "an unknown format": ({"formats": ["numpy"]}, (), None, "no format is called 'numpy'"),
     "no recording of a format": ({"formats": ["npz"]}, (), None, "no recording in"),

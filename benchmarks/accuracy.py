@@ -1,4 +1,4 @@
-"""What spikes in time add: ``python -m benchmarks.accuracy [--seeds N] [--size small|full] [--data DIR] [--json FILE]``.
+"""Accuracy gained from the times of spikes: ``python -m benchmarks.accuracy [--seeds N] [--size small|full] [--data DIR] [--json FILE]``.
 
 The network of ``configs/demo.toml``, trained by `spikestore.train` as ``make train`` does it, against a linear
 read-out of the spikes summed over time, on the same feature sets. Both are fitted on the train split; the epoch of
@@ -21,7 +21,7 @@ from benchmarks.recordings import find_recordings
 
 ROOT = Path(__file__).parents[1]
 COUNTS = {"train": 2000, "valid": 400, "test": 400}
-"""Recordings of `spikestore demo-data`, as `make demo` asks for them."""
+"""Recordings of `spikestore demo-data`, as in `make demo`."""
 PENALTIES = tuple(10.0**power for power in range(-6, 1))
 
 
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def _lacking(data: Path) -> str | None:
-    """Return why this can't be measured on these recordings, None if it can."""
+    """Return the reason why this can't be measured on these recordings; None if it can be measured."""
     recordings = find_recordings(data)
     lacking = [split for split in COUNTS if split not in recordings.splits]
     if not lacking:

@@ -1,4 +1,4 @@
-"""Scripts in a process of their own, and the memory that one took."""
+"""Run scripts in separate processes, and measure the memory of a process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def numbers_of(script: str, *arguments: str) -> list[float]:
-    """Run a script in a fresh process, and return the numbers that its last line of output has."""
+    """Run a script in a new process, and return the numbers in its last line of output."""
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True, cwd=ROOT
     )

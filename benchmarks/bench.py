@@ -1,4 +1,4 @@
-"""What benchmarks of several commands share: recordings, the seed's transform on them, and builds of it."""
+"""Parts shared by several benchmarks: recordings, the seed's transform of them, and builds of feature sets."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Bench:
-    """What the rows share.
+    """Recordings and sizes that all rows share.
 
     Attributes
     ----------
     data : Recordings
-        What is read.
+        The recordings.
     scratch : Path
-        A folder for whatever rows write.
+        Folder for the files that rows write.
     recordings : int
         Recordings of most rows.
     peers : int

@@ -2,7 +2,7 @@
 
 One table, for the choice in docs/decisions/0018-pcodec.md: bytes a non-zero, against the order-0 entropy of (gap, value), and
 millions of values that one core encodes and decodes in a second. Every codec gets full chunks of 65,536 values, as they are
-stored, and what it decodes is compared with what it was given.
+stored, and its decoded values are compared with the original ones.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def blosc(inner: str) -> Any:
 
 
 def of_bytes(name: str, codec: Any, column: str) -> Candidate:
-    """Return a codec of bytes: it gets gaps and values as single bytes, which is where it is best."""
+    """Return a codec of bytes: it gets gaps and values as single bytes, with which it compresses best."""
     import numpy as np
 
     escape = 2**8 - 1

@@ -1,9 +1,9 @@
-"""The one form of all benchmarks: interleaved rounds, ratios, JSON and a table.
+"""Common form of all benchmarks: interleaved rounds, ratios, JSON and a table.
 
 A row compares our work with a peer's in the same process tree: in each round both run once, in alternating order,
 and the row's value is the median of the per-round ratios, with their minimum and maximum beside it. A row that
-could not run says why and has no number. A target that is missed is printed as missed, and the exit status is 0 all
-the same: a benchmark measures, a test judges.
+could not run has a reason instead of a number. A target that is missed is printed as missed, and the exit status is still
+0: a benchmark measures, and a test judges.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Row:
     ours, peer : dict
         Medians of what was measured, with units in the names.
     skipped : str, optional
-        Why there is no number.
+        Reason why there is no number.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Row:
     skipped: str | None = None
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return the row as the JSON has it."""
+        """Return the row as a mapping for the JSON."""
         row: dict[str, Any] = {"name": self.name}
         if self.skipped is not None:
             return {**row, "skipped": self.skipped}
@@ -97,7 +97,7 @@ def compare(
     Parameters
     ----------
     row : Row
-        Is filled, and returned.
+        The row to fill; it is returned.
     ours, peer : callable
         Do their work once; return a rate, more is better.
     unit : str
@@ -105,8 +105,8 @@ def compare(
     rounds : int
         At least five.
     turns : int
-        How often both run in a round; the best rate of each counts. For work so short that what else the machine
-        does may hit one side of a round and not the other.
+        Number of times that both run in a round; the best rate of each counts. For short work, during which other
+        processes of the machine may slow down only one side of a round.
     """
     rates: dict[Callable[[], float], list[float]] = {ours: [], peer: []}
     for number in range(rounds):
@@ -155,7 +155,7 @@ def arguments(
 
 
 def is_wanted(name: str, rows: str | None) -> bool:
-    """Return whether ``--rows`` asks for a row; all are asked for without it."""
+    """Return whether ``--rows`` selects a row; without ``--rows``, all rows are selected."""
     return not rows or any(part in name for part in rows.split(",") if part)
 
 
@@ -163,12 +163,12 @@ _Measure = TypeVar("_Measure", bound=Callable[..., Any])
 
 
 def wanted_rows(measures: Sequence[_Measure], options: argparse.Namespace) -> list[_Measure]:
-    """Return the functions whose rows were asked for.
+    """Return the functions of the selected rows.
 
     Raises
     ------
     SystemExit
-        A part of ``--rows`` fits none.
+        A part of ``--rows`` matches no row.
     """
     names = [measure.__name__ for measure in measures]
     for part in (options.rows or "").split(","):
@@ -181,7 +181,7 @@ _Result = TypeVar("_Result")
 
 
 def measured(measures: Sequence[_Measure], run: Callable[[_Measure], _Result]) -> list[_Result]:
-    """Return what `run` returns for each row's function, and say on stderr which one is next: rows may take minutes."""
+    """Return the results of `run` for each row's function, and print the next row to stderr, because rows may take minutes."""
     results = []
     for number, measure in enumerate(measures, 1):
         sys.stderr.write(f"row {number} of {len(measures)}: {measure.__name__}\n")
@@ -193,7 +193,7 @@ def measured(measures: Sequence[_Measure], run: Callable[[_Measure], _Result]) -
 def report(
     name: str, rows: Sequence[Row], data: dict[str, Any], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Write the JSON, and the table to stdout; return what the JSON has."""
+    """Write the JSON, and the table to stdout; return the content of the JSON."""
     document = {
         "benchmark": name,
         "machine": {

@@ -1,10 +1,10 @@
-"""What reading the HDF5 heap by ourselves is worth (decision 52): the same recordings through it and through plain h5py.
+"""Gain of our own reader of the HDF5 heap (decision 52): the same recordings read with it and with plain h5py.
 
     python -m benchmarks.heap_parser                        # demo recordings, 2,000 and 8,000 of them
     python -m benchmarks.heap_parser --data ~/data/SSC      # the first recordings of real files
 
 Rounds are interleaved. For each way the least and the median of CPU time (all threads) and of wall time are shown, with the
-ratios h5py / heap of each. CPU time says little of waiting, wall time little on a machine that does other work:
+ratios h5py / heap of each. CPU time does not include waiting, and wall time is unreliable on a machine with other work:
 
 - read: all blocks, one thread
 - read in 2 threads: each half of the recordings, as threads of one process build a small set
@@ -33,7 +33,7 @@ BLOCK = 256
 
 @contextmanager
 def plain_h5py() -> Iterator[None]:
-    """Let readers leave every block to h5py."""
+    """Make readers read every block through h5py."""
     from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
 
     with mock.patch.object(CochleaReader, "_from_heap", CochleaReader._through_h5py):

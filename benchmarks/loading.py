@@ -42,7 +42,7 @@ WORKERS = 2
 
 @dataclass
 class Bench:
-    """What the rows share; made when a row first asks for it."""
+    """Data that the rows share; each is made when a row first uses it."""
 
     raw: Raw
     device: str
@@ -133,7 +133,7 @@ class Bench:
 
 
 def main() -> None:
-    """Run the rows that were asked for."""
+    """Run the selected rows."""
     options = arguments(__doc__ or "")
     wanted = wanted_rows(ROWS, options)
     import torch
@@ -185,7 +185,7 @@ def warm(row: Row, ours: Callable[[], Iterator[Any]], peer: Callable[[], Iterato
 
 
 def cached_loader(bench: Bench) -> Any:
-    """Tonic's cache, as its documentation reads it fast: workers that stay."""
+    """Tonic's cache, read with persistent workers, the fast form in its documentation."""
     import tonic
     from torch.utils.data import DataLoader
 
@@ -217,7 +217,7 @@ def host(bench: Bench) -> Row:
 
 
 def stream(bench: Bench) -> Row:
-    """From local disk, warm page cache, against the same."""
+    """From local disk with a warm page cache, against the same peer."""
     return against_cache(bench, Row("stream_vs_disk_cached", 14, 22), "stream")
 
 

@@ -66,7 +66,7 @@ def _varied(network: Any, backend: str, nn: Any) -> Any:
 
 
 def unbound(layer: Any) -> Any:
-    """Return Sinabs' layer with one change: its loop takes steps from ``x.unbind(1)``, and not ``x[:, t]``.
+    """Return Sinabs' layer with one change: its loop takes steps from ``x.unbind(1)`` instead of ``x[:, t]``.
 
     The backward pass of an index makes a gradient of the whole tensor for each step; that of `unbind` one for all.
     """

@@ -83,7 +83,7 @@ def find_recordings(data: Path) -> Recordings:
     Raises
     ------
     SystemExit
-        Nothing there can be read; says why in one line.
+        No file in the folder can be read; the message has the reason, in one line.
     """
     from spikestore.pipeline.readers.registry import dataset_files, find_dataset, splits_of
     from spikestore.store_schemas.errors import SourceNotFoundError, SpikestoreError

@@ -1,4 +1,4 @@
-"""What `repair` is worth (decision 56): one damaged object, mended by `repair` and without it.
+"""Gain of `repair` (decision 56): one damaged object, restored with and without it.
 
     python -m benchmarks.repair                        # demo recordings, 2,000 and 8,000 of them
     python -m benchmarks.repair --data ~/data/SSC      # the first recordings of real files
@@ -68,7 +68,7 @@ class Experiment:
             raise SystemExit(f"not repaired: {left}")
 
     def take_back(self, features: Any) -> None:
-        """Remove the manifest, and what the damaged fragment has: the set is an unfinished build then."""
+        """Remove the manifest, and record and objects of the damaged fragment: the set is an unfinished build then."""
         from spikestore.store.upkeep.verify import verify
 
         if {damage.fragment for damage in verify(features)} != {DAMAGED}:  # found as repair finds it
@@ -128,7 +128,7 @@ def measure(bench: Bench, recordings: int) -> None:
 
 
 def once(features: Any, way: Callable[[Any], None]) -> tuple[float, ...]:
-    """Mend a set; return CPU time, wall time and time without a manifest in seconds, and the bytes written."""
+    """Restore a set; return CPU time, wall time and time without a manifest in seconds, and the bytes written."""
     from spikestore.store.feature_set import FeatureSet
 
     root = Path(features.storage.url)
@@ -157,7 +157,7 @@ def once(features: Any, way: Callable[[Any], None]) -> tuple[float, ...]:
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Return what changes when a file is written again."""
+    """Return values that change if a file is written again."""
     return path.stat().st_ino, path.stat().st_mtime_ns
 
 

@@ -1,4 +1,4 @@
-"""Does a windowed shuffle cost accuracy? ``python -m benchmarks.shuffle [--size small|full] [--data DIR] [--json FILE]``.
+"""Accuracy with a windowed shuffle: ``python -m benchmarks.shuffle [--size small|full] [--data DIR] [--json FILE]``.
 
 The network of ``configs/demo.toml`` is trained on demo recordings twice for each seed: with a full shuffle (``host``), and
 streamed with a window of about an eighth of the train split, SSC's share at the default window. Weights start equal, so
@@ -31,7 +31,7 @@ WINDOW = 256
 
 @dataclass(frozen=True)
 class Bench:
-    """What is trained, and how often."""
+    """Sizes of the training runs."""
 
     splits: dict[str, Any]
     """Feature sets: train, and those that accuracy is measured on."""

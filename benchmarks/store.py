@@ -42,7 +42,7 @@ class Bench:
     copies: int = 0
 
     def bucket(self) -> str:
-        """Return the URL of a place that does not exist yet."""
+        """Return the URL of a prefix without objects."""
         from tests.store.s3_server import BUCKET
 
         self.copies += 1
@@ -72,7 +72,7 @@ class Bench:
 
 
 def main() -> None:
-    """Run the rows that were asked for."""
+    """Run the selected rows."""
     from tests.store.s3_server import s3_server, variables, weed
 
     options = arguments(__doc__ or "")

@@ -39,7 +39,7 @@ ROWS = [
 
 
 def main() -> None:
-    """Run the rows that were asked for."""
+    """Run the selected rows."""
     options = arguments(__doc__ or "", more=_sizes)
     wanted = wanted_rows(ROWS, options)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,1 +1,1 @@
-"""Everything that needs a GPU, by one command: ``python3 -m benchmarks.gpu``. Its own modules need no package."""
+"""All checks that need a GPU, with one command: ``python3 -m benchmarks.gpu``. The modules of this package import no other package."""

@@ -1,12 +1,12 @@
-"""Everything that needs a GPU, by one command: ``python3 -m benchmarks.gpu [--device cuda|cpu] [--out FOLDER] [--parts NAMES]``.
+"""All checks that need a GPU, with one command: ``python3 -m benchmarks.gpu [--device cuda|cpu] [--out FOLDER] [--parts NAMES]``.
 
 Sanity (outputs, gradients and states against the CPU's), the tests marked ``gpu``, EXODUS built and compared, then
-``benchmarks.iaf``, ``.loading`` and ``.seed`` on the device. Each part is a process with a time limit of its own; when
-one fails the others go on. All together take 8 minutes at most. ``gpu.json`` and ``gpu.md`` in the output folder
+``benchmarks.iaf``, ``.loading`` and ``.seed`` on the device. Each part is a process with its own time limit; if one
+fails, the others still run. All parts together take at most 8 minutes. ``gpu.json`` and ``gpu.md`` in the output folder
 ($OUT, or runs/gpu) are written anew after every part.
 
-It needs neither make, a virtual environment, a registry nor Dask. Where no registry is within reach, bring along what
-``benchmarks/gpu/wheels.sh`` packs into .kit. ``--device cpu`` runs the same parts small: everything but the card.
+It needs neither make, a virtual environment, a registry nor Dask. On a machine without access to a registry, copy the folder
+.kit, which ``benchmarks/gpu/wheels.sh`` creates. ``--device cpu`` runs the same parts in small sizes, without a GPU.
 
 Exit status: 0 if all parts ran, 1 if one failed or ran out of time, 2 for wrong options, 3 if there is no GPU.
 """
@@ -47,7 +47,7 @@ print(json.dumps({
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the parts that were asked for; return an exit status."""
+    """Run the selected parts; return an exit status."""
     options = _options(argv)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_all(parts: list[Part], run: Any) -> None:
-    """Run the parts that measure nothing side by side, and then the others in their order.
+    """Run the parts that measure no time all at once, and then the others one after another.
 
     The part that compares EXODUS waits for its build.
     """
@@ -117,7 +117,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _machine(environment: dict[str, str]) -> tuple[dict[str, Any], str | None]:
-    """Return what runs the parts, and why torch can't be asked."""
+    """Return a description of the machine, and the reason why torch can't provide one, if it can't."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine: dict[str, Any] = {"cores": cores, "Python": platform.python_version()}
     try:

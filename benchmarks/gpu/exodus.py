@@ -2,7 +2,7 @@
 
 ``build`` compiles it against this torch and CUDA; from the source distribution that ``wheels.sh`` packed, if there is
 one, else by `spikestore.train.models.build_exodus`, which fetches it. ``compare`` runs the seed's network with its
-neurons and with Sinabs'. The exit status is 77 where it can't be had; the last line says why.
+neurons and with Sinabs'. The exit status is 77 if EXODUS can't be built; the last line states the reason.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from benchmarks.gpu.kit import KIT
 from benchmarks.gpu.parts import ROOT, SKIPPED
 
 BOUNDS = {"outputs": 1e-2, "gradients": 1e-3}
-"""Largest differences, as share of the largest number: a sum in another order may move a spike."""
+"""Largest allowed differences, as a share of the largest number: a sum in another order may shift a spike to another time step."""
 
 
 def main() -> int:
-    """Do what was asked for; return an exit status."""
+    """Run the requested command; return an exit status."""
 
     def more(parser: object) -> None:
         parser.add_argument("what", choices=("build", "compare"))  # type: ignore[attr-defined]
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def build(sources: Path) -> int:
-    """Build EXODUS unless it is there; return an exit status."""
+    """Build EXODUS unless it is installed; return an exit status."""
     from spikestore.store_schemas.errors import SpikestoreError
     from spikestore.train.models import build_exodus
 

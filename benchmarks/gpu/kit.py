@@ -1,4 +1,4 @@
-"""The environment of the parts: the checkout's own packages, and what `wheels.sh` packed for a machine without a registry."""
+"""The environment of the parts: the packages of the checkout, and those that `wheels.sh` packed for a machine without a registry."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def unpack(kit: Path, site: Path) -> str | None:
     Parameters
     ----------
     kit : Path
-        What ``wheels.sh`` made.
+        Folder that ``wheels.sh`` created.
     site : Path
-        Where to; nothing is done if these very wheels were installed there before.
+        Folder to install into; nothing is done if the same wheels are already installed there.
 
     Returns
     -------
     str or None
-        Why it failed: pip's last line.
+        Reason of a failure: the last line of pip's output.
     """
     wheels = sorted((kit / "wheels").glob("*.whl"))
     stamp, names = site / ".installed", "\n".join(wheel.name for wheel in wheels)
@@ -59,7 +59,7 @@ def unpack(kit: Path, site: Path) -> str | None:
 def environment_of_parts(site: Path) -> dict[str, str]:
     """Return the environment variables of the parts: the checkout's code goes before that of an installed wheel.
 
-    A wheel of the project is in the kit all the same: the command line finds its sub-commands in its metadata.
+    The kit still contains a wheel of the project, because the command line finds its sub-commands in the wheel's metadata.
     """
     own = [str(ROOT / portion) for portion in PORTIONS]
     paths = [*own, str(ROOT), *([str(site)] if site.is_dir() else []), os.environ.get("PYTHONPATH", "")]

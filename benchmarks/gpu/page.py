@@ -15,7 +15,7 @@ _MARKS = {"higher": "≥", "lower": "≤"}
 def write_results(folder: Path, machine: dict[str, Any], outcomes: list[Outcome]) -> None:
     """Write ``gpu.json`` and ``gpu.md``.
 
-    Each takes the place of the one before as a whole: who is cut off keeps what was there.
+    Each file is replaced as a whole: if the process is killed, the former file stays.
     """
     document = {
         "benchmark": "gpu",

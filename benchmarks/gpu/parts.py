@@ -1,4 +1,4 @@
-"""The parts of ``benchmarks.gpu``, and one of them run: a process of its own, with a time limit and a log."""
+"""The parts of ``benchmarks.gpu``, and a function that runs one of them in a separate process, with a time limit and a log."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SKIPPED = 77
-"""Exit status of a part that can't run here and says why, as in Automake's tests."""
+"""Exit status of a part that can't run on this machine and prints the reason, as in Automake's tests."""
 PYTEST_NO_TESTS = 5
 DRY = 4
-"""How many times as long a dry run may take, without a GPU."""
+"""Factor for the time limits of a dry run, which is without a GPU."""
 _TAIL = 12
 """Lines of a log that are repeated on the page."""
 
@@ -30,17 +30,17 @@ class Part:
     Attributes
     ----------
     name : str
-        As it is called on the page, and its files.
+        Name of the part on the page, and of its files.
     what : str
         One line for the page.
     arguments : tuple of str
-        Behind the interpreter.
+        Arguments of the interpreter.
     limit_s : float
-        Seconds after which it is ended.
+        Seconds after which the part is ended.
     has_json : bool
         Whether it takes ``--json FILE`` and writes a benchmark's document there.
     measures : bool
-        Whether it measures time, so that nothing may run beside it.
+        Whether it measures time, so that nothing else may run at the same time.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Part:
 
 @dataclass
 class Outcome:
-    """How a part ended.
+    """Result of a part.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Outcome:
     status : {"waiting", "ok", "failed", "out of time", "skipped"}
         ``skipped``: it can't run here.
     reason : str
-        Why it did not end well, one line; empty if it did.
+        Reason of a failure, one line; empty without a failure.
     seconds : float
         Time that it took.
     command : str
@@ -84,12 +84,12 @@ class Outcome:
 
 
 def all_parts(device: str) -> list[Part]:
-    """Return the parts in their order; together their limits are what `benchmarks.gpu` takes at most.
+    """Return the parts in their order; the sum of their limits is the longest time of `benchmarks.gpu`.
 
     Parameters
     ----------
     device : {"cuda", "cpu"}
-        ``cpu`` runs the same parts small: everything but the card.
+        ``cpu`` runs the same parts in small sizes, without a GPU.
     """
     on, size = ("--device", device), ("--size", "full" if device == "cuda" else "small")
     dry = device == "cpu"
@@ -160,9 +160,9 @@ def run_part(part: Part, folder: Path, limit_s: float, environment: dict[str, st
     Parameters
     ----------
     part : Part
-        What to run.
+        The part.
     folder : Path
-        Where its log and its JSON go: ``NAME.log``, ``NAME.json``.
+        Folder for its log and its JSON: ``NAME.log``, ``NAME.json``.
     limit_s : float
         Seconds that it may take, at most its own limit.
     environment : dict of str to str
@@ -213,7 +213,7 @@ def _judge(status: int | None, limit: float, tail: list[str]) -> tuple[str, str]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a process and of those it started."""
+    """End a process and all processes that it started, if they still run."""
     if os.name == "posix":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

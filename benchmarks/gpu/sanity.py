@@ -1,7 +1,7 @@
-"""Is the device right? ``python3 -m benchmarks.gpu.sanity [--device cuda|cpu] [--json FILE]``.
+"""Checks of the results of a device: ``python3 -m benchmarks.gpu.sanity [--device cuda|cpu] [--json FILE]``.
 
-Each row is a largest difference from the CPU, or from Sinabs on the same device, with the bound that it must keep:
-spikes and frames to the bit, gradients to rounding. The exit status is 1 if one does not, or a check fails.
+Each row is the largest difference from the CPU, or from Sinabs on the same device, with its allowed maximum: spikes and
+frames must be equal to the bit, gradients up to rounding. The exit status is 1 if a difference is larger or a check fails.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROUNDING = 1e-5
 
 
 def main() -> int:
-    """Run all checks, whatever the others give; return an exit status."""
+    """Run all checks, even if some fail; return an exit status."""
     options = arguments(__doc__ or "")
     import torch
 
@@ -60,7 +60,7 @@ def _share(one: Any, another: Any) -> float:
 
 
 def neuron_options() -> dict[str, dict[str, Any]]:
-    """Return arguments of `IAF` with which every option of neurons is on in one case at least."""
+    """Return arguments of `IAF` in which each option of neurons is used at least once."""
     from spikestore.train.neurons import (
         Gaussian,
         Heaviside,
@@ -90,7 +90,7 @@ def neuron_options() -> dict[str, dict[str, Any]]:
 
 
 def neurons(device: Any) -> list[Row]:
-    """Every option of neurons: spikes, states and records to the bit, gradients to rounding; odd sizes."""
+    """Compare neurons with each option and with odd sizes: spikes, states and records to the bit, gradients up to rounding."""
     import torch
 
     from spikestore.train.neurons import IAF
@@ -116,7 +116,7 @@ def neurons(device: Any) -> list[Row]:
 
 
 def states(device: Any) -> list[Row]:
-    """Two halves of a sequence one after the other are the whole: potentials stay from call to call."""
+    """Compare two calls for the halves of a sequence with one call for all of it: potentials persist between calls."""
     import torch
 
     from spikestore.train.neurons import IAF

@@ -37,7 +37,7 @@ SSC_SAMPLES = 75_466
 
 
 def main() -> None:
-    """Run the rows that were asked for."""
+    """Run the selected rows."""
 
     def more(parser: Any) -> None:
         parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"{ROUNDS} by default")

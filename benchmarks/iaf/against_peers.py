@@ -13,7 +13,7 @@ from benchmarks.peers.process import PeerError, PeerProcess
 UNROLLS = {"cuda": "1,5,10,25", "cpu": "1,5"}
 """Steps that ``lax.scan`` may unroll: the fastest counts."""
 SAME_LOSS = 0.02
-"""Share by which the loss of a peer's first step may differ: what computes something else is no peer."""
+"""Share by which the loss of a peer's first step may differ; with a larger difference, the peer computes something else."""
 
 
 def exodus(bench: Bench) -> Row:

@@ -24,7 +24,7 @@ def fused_vs_unbind(bench: Bench) -> Row:
 
 
 def floor(bench: Bench) -> Row:
-    """Linear layers alone, the floor: their time as share of the whole network's. Single steps of both take turns."""
+    """Linear layers alone: their time as a share of the time of the whole network. Single steps of both alternate."""
     x = frames(bench.device, bench.batch)
     ours, theirs = (stepper(seed_network(bench.device, one), x, best_of=1) for one in ("fused", "linear"))
     # On a GPU, single steps without a graph wait for launches: the share says little there.
@@ -34,7 +34,7 @@ def floor(bench: Bench) -> Row:
 
 
 def kept(bench: Bench) -> Row:
-    """Bytes that the network keeps for the backward pass, parameters and all, frames included."""
+    """Bytes that the network keeps for the backward pass, parameters and frames included."""
     row = Row("bytes_kept_for_backward_vs_sinabs", 1 / 3, better="lower")
     x = frames(bench.device, bench.batch)
     ours, peer = (bytes_kept(seed_network(bench.device, one), x) for one in ("fused", "sinabs"))

@@ -49,7 +49,7 @@ def epoch(bench: Bench) -> Row:
 
 
 def synthetic(bench: Bench, samples: int) -> Any:
-    """Build a set of random samples, each another, as dense as SSC's frames of 4 ms; fragments in parallel."""
+    """Build a set of different random samples, as dense as SSC's frames of 4 ms; fragments in parallel."""
     import numpy as np
 
     from spikestore.store import Build, SampleColumns, Store

@@ -14,7 +14,7 @@ from benchmarks.networks import frames, seed_network
 
 
 def joint_vs_apart(bench: Bench) -> Row:
-    """Forward and backward of the seed's network. Single steps of both take turns."""
+    """Forward and backward of the seed's network. Single steps of both alternate."""
     x = frames(bench.device, bench.batch)
     ours, apart = (stepper(network, x, best_of=1) for network in _networks(bench))
     row = Row(f"joint_vs_apart_{bench.device.type}")

@@ -1,4 +1,4 @@
-"""What rows of ``benchmarks.iaf`` share: the bench, and steps that are timed."""
+"""Parts shared by the rows of ``benchmarks.iaf``: sizes, and steps that are timed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Bench:
 
 
 def wait(device: Any) -> None:
-    """Return when everything that was asked of a device is done."""
+    """Wait until all work of a device is done."""
     import torch
 
     if device.type == "cuda":
@@ -114,7 +114,7 @@ WARM_UP = 5
 
 
 def training_step_of(network: Any) -> Callable[[Any], Any]:
-    """Return what takes a training step with a batch, as `spikestore train` takes it, and returns its loss.
+    """Return a function that takes a training step with a batch, as `spikestore train` does, and returns its loss.
 
     On a GPU steps of fused networks are replayed as CUDA graphs; other networks take plain steps.
     """

@@ -14,7 +14,7 @@ from benchmarks.peers.environments import ENVIRONMENTS, FOLDER, make
 
 
 def main() -> int:
-    """Make what was asked for, whatever the others give; return an exit status."""
+    """Make the requested environments, even if some fail; return an exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument(
         "names", nargs="*", choices=[*ENVIRONMENTS, []], metavar="NAME", help=", ".join(ENVIRONMENTS)

@@ -19,7 +19,7 @@ from benchmarks.peers.serve import answers, serve
 
 
 def main(columns: str, folder: str, batch: str, window: str, run: str, threads: str, cache: str) -> None:
-    """Go through all batches whenever a line comes; the rate is samples/s.
+    """For each line of input, go through all batches; the rate is samples/s.
 
     `window` samples are shuffled among each other, read as runs of `run` samples. If `cache` is "cold", the system forgets
     the files' pages before each pass.

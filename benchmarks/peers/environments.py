@@ -1,4 +1,4 @@
-"""Environments of peers, so that none replaces torch or Zarr by another build.
+"""Separate environments of peers, so that no peer replaces torch or Zarr with another build.
 
 Most see the packages of the interpreter that runs this. A peer that needs another Python or another Zarr sees none of them.
 """
@@ -22,16 +22,16 @@ FOLDER = Path(os.environ.get("SPIKESTORE_PEERS") or Path(__file__).parents[2] / 
 
 @dataclass(frozen=True)
 class Environment:
-    """What a peer needs.
+    """Requirements of a peer.
 
     Attributes
     ----------
     module : str
-        What is imported to see whether the peer is there.
+        Module that is imported to check whether the peer is installed.
     requirements : tuple of str
         For pip, with versions.
     alone : tuple of str
-        Requirements whose own dependencies are left out: they would bring what the peer's steps don't need.
+        Requirements that are installed without their dependencies, which the peer's steps don't need.
     """
 
     module: str
@@ -71,15 +71,15 @@ def python_of(name: str) -> Path | str:
 def make(name: str) -> None:
     """Make a peer's environment, or bring it up to date.
 
-    It sees the packages of the interpreter that runs this, whose versions are held: pip adds what is missing, and
-    puts nothing in their place. With another Python it has packages of its own only.
+    The environment includes the packages of the interpreter that runs this module. pip adds missing packages and replaces
+    none of these. With another version of Python, the environment has only its own packages.
 
     Raises
     ------
     subprocess.CalledProcessError
-        pip did not find something; its words are shown.
+        pip did not find a requirement; its output is shown.
     FileNotFoundError
-        None of the Pythons that the peer works with is here.
+        None of the Python versions that the peer supports is installed.
     """
     environment = ENVIRONMENTS[name]
     folder = FOLDER / name
@@ -123,6 +123,6 @@ def _first_working(pythons: tuple[str, ...]) -> str:
 
 
 def _installed() -> list[Distribution]:
-    """Return the distributions that are here, one of each name, without the project itself."""
+    """Return the installed distributions, one of each name, without the project itself."""
     found = {one.name.lower(): one for one in distributions() if one.name}
     return [one for name, one in sorted(found.items()) if name not in ("spikestore", "pip", "setuptools")]

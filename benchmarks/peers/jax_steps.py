@@ -19,7 +19,7 @@ WIDTH, SCALE = 0.5, 1.0
 
 
 def main(batch: str, device: str, unrolls: str) -> None:
-    """Take a step whenever a line comes; best of three."""
+    """For each line of input, take three steps; the rate is that of the fastest."""
     stream = answers()
     os.environ["JAX_PLATFORMS"] = device
     import jax
@@ -51,7 +51,7 @@ def main(batch: str, device: str, unrolls: str) -> None:
 
 
 def _steps(jax: Any, layers: Any, x: Any, labels: Any, unroll: int) -> tuple[Callable[[], float], float]:
-    """Return what takes a step and returns its seconds, compiled, and the loss of the first step."""
+    """Return a compiled function that takes a step and returns its seconds, and the loss of the first step."""
     jnp, lax = jax.numpy, jax.lax
 
     @jax.custom_jvp  # type: ignore[untyped-decorator]

@@ -14,7 +14,7 @@ from benchmarks.peers.serve import answers, serve
 
 
 def main(columns: str, folder: str, batch_size: str, workers: str) -> None:
-    """Go through all batches whenever a line comes; the rate is samples/s."""
+    """For each line of input, go through all batches; the rate is samples/s."""
     stream = answers()
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Reads that find nothing in the page cache."""
+"""Reads without the page cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def forget_pages(folder: Path) -> None:
-    """Let the system drop the cached pages of all files below a folder.
+    """Ask the system to drop the cached pages of all files below a folder.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A peer in a process of its own, which does its work whenever it is told to: rounds alternate across processes."""
+"""A peer in a separate process, which runs its work once for each request, so that rounds can alternate between processes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ ROOT = Path(__file__).parents[2]
 
 
 class PeerError(Exception):
-    """A peer can't be had; the message says why, in one line."""
+    """A peer is not available; the message has the reason, in one line."""
 
 
 class PeerProcess:
-    """A peer that is ready: `rate` lets it work once.
+    """A peer that is ready; `rate` makes it run its work once.
 
     Parameters
     ----------
     name : str
         Of its environment.
     module : str
-        What is run: it calls `benchmarks.peers.serve.serve`.
+        The module to run; it calls `benchmarks.peers.serve.serve`.
     arguments : str or Path
         For the module.
 
     Attributes
     ----------
     facts : dict
-        What the peer says about itself.
+        Description of the peer, from the peer itself.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class PeerProcess:
         self.facts: dict[str, Any] = json.loads(self._answer())
 
     def rate(self) -> float:
-        """Let the peer work once; return its rate.
+        """Make the peer run its work once; return its rate.
 
         Raises
         ------

@@ -10,14 +10,14 @@ from typing import Any
 
 
 def answers() -> Any:
-    """Return the stream that answers go to; whatever libraries print goes to stderr from here on."""
+    """Return the stream for answers; from this call on, output of libraries goes to stderr."""
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return stream
 
 
 def serve(stream: Any, work: Callable[[], float], **facts: object) -> None:
-    """Say what this peer is, then do its work and give its rate for each line of stdin, until that ends."""
+    """Write the description of this peer; then, for each line of stdin, run its work and write its rate."""
     stream.write(json.dumps(facts) + "\n")
     stream.flush()
     for _ in sys.stdin:

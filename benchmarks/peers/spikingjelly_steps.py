@@ -12,7 +12,7 @@ from benchmarks.peers.serve import answers, serve
 
 
 def main(batch: str, device: str) -> None:
-    """Take a step whenever a line comes; best of three."""
+    """For each line of input, take three steps; the rate is that of the fastest."""
     stream = answers()
     import numpy as np
     import torch

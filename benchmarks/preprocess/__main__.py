@@ -27,7 +27,7 @@ from benchmarks.recordings import recordings_of
 
 
 def main() -> None:
-    """Run the rows that were asked for."""
+    """Run the selected rows."""
     options = arguments(__doc__ or "")
     wanted = wanted_rows(ROWS, options)
     small = options.size == "small"

@@ -49,7 +49,7 @@ def fill_cache(bench: Bench, folder: Path) -> float:
 
 
 def timed_on_clean_disk(work: Callable[[], object]) -> float:
-    """Return the seconds that `work` takes; what the side before it left to be written is written first.
+    """Return the seconds that `work` takes; data that the other side has not yet written to the disk are written first.
 
     Our fsyncs would write that too: peers never call it.
     """
@@ -166,7 +166,7 @@ def two_against_one(bench: Bench) -> Row:
 
 
 def threads_against_one(bench: Bench) -> Row:
-    """As many threads of one process as there are workers, against one: what `schedulers.THREADS_WORTH` stands for."""
+    """As many threads of one process as there are workers, against one thread: the source of `schedulers.THREADS_WORTH`."""
     from spikestore.pipeline.execution.schedulers import InProcess, Threads
 
     what = target(bench, bench.recordings)

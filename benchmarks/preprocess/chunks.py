@@ -1,4 +1,4 @@
-"""Stored bytes and the chunks they are in: ``python -m benchmarks.preprocess.chunks [--size small|full] [--data DIR]``.
+"""Stored bytes with different sizes of chunks: ``python -m benchmarks.preprocess.chunks [--size small|full] [--data DIR]``.
 
 Two tables, of numbers that depend on the recordings alone: bytes of ``index`` and ``value``, with the indices of their shards,
 divided by the order-0 entropy of (gap, value). The first is of feature sets as they are built. The second is for the choice in

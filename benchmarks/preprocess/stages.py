@@ -1,4 +1,4 @@
-"""Where the time of one core goes when a set is built: read, bin, hash, encode, write."""
+"""Time of one core for each stage of a build: read, bin, hash, encode, write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.bench import Bench, target
 
 
 def stages(bench: Bench) -> dict[str, float]:
-    """Return where the time of one core goes: seconds a thousand recordings."""
+    """Return the time of one core for each stage: seconds per thousand recordings."""
     from spikestore.pipeline.building.source_look import layout_of_source
     from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
     from spikestore.pipeline.readers.registry import open_reader

@@ -1,1 +1,1 @@
-"""The seed's experiment, whole: ``python -m benchmarks.seed``."""
+"""The complete experiment of the seed: ``python -m benchmarks.seed``."""

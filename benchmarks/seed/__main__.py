@@ -1,4 +1,4 @@
-"""The seed's experiment, whole: ``python -m benchmarks.seed [--size small|full] [--device cpu|cuda] [--page FOLDER]``.
+"""The complete experiment of the seed: ``python -m benchmarks.seed [--size small|full] [--device cpu|cuda] [--page FOLDER]``.
 
 Every way of loading with every backend of the network, on the same samples: batches of 128, a smaller last one left
 out, the seed's network and loop (forward, cross entropy, backward; no optimiser step). Each round runs every cell,
@@ -35,7 +35,7 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Size:
-    """How much is run.
+    """Sizes of a run.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def _command(options: Any) -> str:
-    """Return the command that does this again, without places of this machine."""
+    """Return the command that repeats this run, without paths of this machine."""
     given = {"size": options.size, "device": options.device} | {
         name: getattr(options, name) for name in ("samples", "batch", "rounds", "rows")
     }

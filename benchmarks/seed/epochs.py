@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch took, in seconds; scaled up if it was cut short."""
+    """Time of one epoch, in seconds; scaled up if only a part was run."""
 
     seconds: float
     waiting: float
@@ -87,7 +87,7 @@ def step(network: Any, frames: Any, labels: Any) -> None:
 
 
 def _now(device: Any) -> float:
-    """Return the time when everything that was asked of the device is done."""
+    """Wait until all work of the device is done, and return the time."""
     if device.type == "cuda":
         import torch
 

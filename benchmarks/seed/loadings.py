@@ -29,7 +29,7 @@ class Loadings:
     Attributes
     ----------
     raw : Raw
-        Where recordings and scratch are.
+        The recordings, and a folder for files.
     samples : int
         The first so many recordings of the train split.
     batch : int

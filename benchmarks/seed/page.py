@@ -78,7 +78,7 @@ def write_page(folder: Path, document: dict[str, Any], dataset: Any) -> None:
     Parameters
     ----------
     folder : Path
-        Is made if it is not there.
+        Folder of the page; created if it does not exist.
     document : dict
         The benchmark's JSON.
     dataset : tonic.Dataset

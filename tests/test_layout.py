@@ -48,7 +48,7 @@ def test_the_wheel_holds_exactly_the_four_packages(tmp_path: Path) -> None:
     assert {f"spikestore/{portion}/py.typed" for portion in PORTIONS} <= packed
 
 
-def test_module_names_say_what_is_inside() -> None:
+def test_module_names_describe_their_content() -> None:
     assert [path for path in modules() if VAGUE.search(path.stem)] == []
 
 

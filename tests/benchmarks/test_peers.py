@@ -24,7 +24,7 @@ def no_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_environments")
-def test_a_peer_works_when_it_is_told_to() -> None:
+def test_a_peer_runs_once_for_each_request() -> None:
     """What it prints is no answer; when it ends, the error has its exit status."""
     with PeerProcess("counting", "tests.benchmarks.counting_peer", "5") as peer:
         assert peer.facts == {"first": 5}

@@ -64,7 +64,7 @@ def test_parts_and_finalise_equal_one_build(run: Run, recipe: Path) -> None:
     assert Store("other")["r:train"].digest == features.digest
 
 
-def test_a_plain_run_takes_up_what_parts_left(run: Run, recipe: Path) -> None:
+def test_a_plain_run_completes_unfinished_parts(run: Run, recipe: Path) -> None:
     """Without --finalise what is missing is built, what is there is kept."""
     part(run, recipe, "1/2")
     assert build(run, recipe).status == 0

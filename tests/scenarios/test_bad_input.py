@@ -64,7 +64,7 @@ def test_a_wrong_recipe(run: Run, tmp_path: Path, data: Path, old: str, new: str
     refused(build(run, recipe), 2, str(recipe), *words)
 
 
-def test_all_problems_of_a_recipe_are_told_at_once(run: Run, tmp_path: Path, data: Path) -> None:
+def test_all_problems_of_a_recipe_are_listed_at_once(run: Run, tmp_path: Path, data: Path) -> None:
     """Three mistakes in three tables are reported in one go."""
     recipe = write_recipe(tmp_path / "r.toml", source="sorted = true", build="workers = -1")
     recipe.write_text(recipe.read_text().replace("max = 1e6", ""))

@@ -45,7 +45,7 @@ def no_recordings(path: Path) -> str:
 
 @pytest.mark.parametrize("spoil", [other_layout, truncated, no_hdf5, empty, no_recordings])
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_file_that_is_not_what_it_should_be(
+def test_a_file_with_other_content_than_expected(
     run: Run, tmp_path: Path, data: Path, spoil: Callable[[Path], str], split: str
 ) -> None:
     """The file and what is wrong are named before any split is built; with the good file the next run succeeds."""
@@ -123,7 +123,7 @@ def test_a_failure_leaves_a_name_and_its_sets_as_they_were(run: Run, tmp_path: P
     assert run("verify", "--deep", "--store", "store").status == 0
 
 
-def test_skip_lists_what_it_leaves_out(run: Run, tmp_path: Path, data: Path) -> None:
+def test_skip_lists_the_rows_that_it_leaves_out(run: Run, tmp_path: Path, data: Path) -> None:
     """on_error = "skip" keeps the row, with label -1 and the reason, warns once, and names no path."""
     recordings, labels = spoiled("unsorted")
     recordings[68] = (np.array([np.inf], np.float16), np.array([1], np.uint16))
@@ -144,7 +144,7 @@ def test_skip_lists_what_it_leaves_out(run: Run, tmp_path: Path, data: Path) -> 
     assert "times are not sorted" in shown
 
 
-def test_sort_gives_what_sorted_files_give(run: Run, tmp_path: Path, data: Path) -> None:
+def test_sort_equals_sorted_files(run: Run, tmp_path: Path, data: Path) -> None:
     """Sort = true on shuffled events has the digest of the sorted ones, under another key."""
     recordings, labels = spoiled("unsorted")
     times, units = recordings[2]

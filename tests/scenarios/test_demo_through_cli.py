@@ -69,7 +69,7 @@ def test_every_sample_is_tonics_own(built: Built, demo: Path, split: str) -> Non
     np.testing.assert_array_equal(features.frames(3), dataset[3][0])
 
 
-def test_the_first_run_says_what_it_did(built: Built) -> None:
+def test_the_first_run_reports_its_work(built: Built) -> None:
     """Progress with a rate, the lock, name, counts and digest of every split are on stderr; stdout is empty."""
     said = built.done.err
     assert built.done.out == ""
@@ -190,7 +190,7 @@ def cluster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_dask_cluster_that_is_there_already(
+def test_an_existing_dask_cluster(
     built: Built, demo: Path, commands: Commands, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """A scheduler and workers started by Dask's own commands give the digests of the local build."""

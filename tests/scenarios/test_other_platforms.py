@@ -82,7 +82,7 @@ assert main(["init", "other", "--shared", "group"]) == (0 if hasattr(os, "chown"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
-def test_reads_and_trains_without_what_linux_has(platform: str, tmp_path: Path) -> None:
+def test_reads_and_trains_without_calls_that_only_linux_has(platform: str, tmp_path: Path) -> None:
     """Every module imports, and reading, verifying, training and evaluating on the CPU work."""
     (tmp_path / "script.py").write_text(SIMULATION.format(lacks=LACKS) + USES)
     done = subprocess.run(

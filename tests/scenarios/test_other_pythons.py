@@ -50,7 +50,7 @@ def other_pythons() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("executor", ["auto", "tonic"])
-def test_this_python_gives_the_pinned_digests(
+def test_digests_of_this_python_are_the_pinned_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor: str
 ) -> None:
     """Tonic gives the digests and the words that the compiled pass and NumPy give."""

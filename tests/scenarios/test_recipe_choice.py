@@ -35,7 +35,7 @@ def test_data_alone_find_their_recipe(
     assert set(splits) == ({"train", "test"} | ({"valid"} if dataset == "SSC" else set()))
 
 
-def test_data_of_both_kinds_ask_for_one(run: Run, tmp_path: Path, shipped: Path, data: Path) -> None:
+def test_ambiguous_data_need_a_choice(run: Run, tmp_path: Path, shipped: Path, data: Path) -> None:
     """With nobody to ask, files of SSC and SHD in one folder are an error that lists both."""
     write_dataset(data, "SHD")
     answer = run("preprocess", "--data", "data", "--store", "store", "--workers", "0")

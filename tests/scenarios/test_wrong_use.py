@@ -14,7 +14,7 @@ from spikestore.store_schemas.errors import UsageError
 
 
 @pytest.mark.parametrize("command", [("verify",), ("ls",), ("show", "x")])
-def test_a_store_that_is_not_there_is_not_fine(run: Run, command: tuple[str, ...]) -> None:
+def test_a_missing_store_is_an_error(run: Run, command: tuple[str, ...]) -> None:
     """Looking into a store that does not exist, or whose name is empty, is wrong use: a slip in CI must not pass."""
     answer = run(*command, "--store", "nothing")
     assert (answer.status, "no store at" in answer.err) == (2, True)
@@ -62,7 +62,7 @@ def test_recipes_that_are_none(run: Run, tmp_path: Path) -> None:
     )
 
 
-def test_another_result_under_a_lock_is_told(run: Run, tmp_path: Path, data: Path) -> None:
+def test_another_result_than_in_the_lock_is_reported(run: Run, tmp_path: Path, data: Path) -> None:
     """When a recipe gives something else than its lock says, both digests are told."""
     recipe = write_recipe(tmp_path / "r.toml")
     build(run, recipe)

@@ -393,7 +393,7 @@ def test_a_manifest_with_another_digest() -> None:
     assert found.manifest == committed.manifest
 
 
-def test_every_refusal_is_ours() -> None:
+def test_every_rejection_is_a_spikestore_error() -> None:
     """No error of a library escapes where a fragment's number makes no sense."""
     build = started(memory_storage())
     with pytest.raises(SpikestoreError):

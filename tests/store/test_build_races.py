@@ -78,7 +78,7 @@ def test_builders_in_threads(tmp_path: Path, wishes: tuple[int, ...]) -> None:
     assert len(storage.folders(f"{SMALL.address.folder}/builds")) == 1
 
 
-def test_a_late_builder_gets_what_is_committed() -> None:
+def test_a_late_builder_returns_the_committed_set() -> None:
     """Who restarted and finishes second gets the manifest that is there, and does not replace it."""
     storage = memory_storage()
     first = Build.join_or_start(storage, SMALL.address, lambda: SMALL.plan(64))

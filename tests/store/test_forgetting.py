@@ -166,7 +166,7 @@ def test_forget_in_a_store(store: Store) -> None:
             use()
 
 
-def test_a_name_for_what_is_removed_meanwhile(store: Store) -> None:
+def test_a_name_for_a_set_that_is_being_removed(store: Store) -> None:
     """Who gives a name learns that gc was faster, and not the next reader."""
     features = store["demo:train"]
 

@@ -80,7 +80,7 @@ def in_code() -> dict[str, str]:
     }
 
 
-def test_every_marked_example_is_what_the_code_gives() -> None:
+def test_every_marked_example_equals_the_result_of_the_code() -> None:
     """JSON, keys, canonical bytes, digest and check."""
     assert in_page() == in_code()
 

@@ -29,7 +29,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nobody")
-def test_a_user_without_a_home_folder_is_told_what_to_give() -> None:
+def test_a_user_without_a_home_folder_gets_advice() -> None:
     assert user_cache_folder() is None
     assert profile_options({}) == {}
     with pytest.raises(UsageError, match="no home folder: pass --store or set SPIKESTORE_STORE"):

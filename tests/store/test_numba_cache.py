@@ -114,7 +114,7 @@ def damage(file: Path, how: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["flipped", "empty", "former", "pipe"])
-def test_a_file_that_is_not_what_was_written_is_never_run(probe: Path, how: str) -> None:
+def test_a_changed_code_file_is_never_run(probe: Path, how: str) -> None:
     """Index or code: compiled again, with one warning that names the file."""
     run(probe)
     cache = probe.parents[1] / "cache"

@@ -97,7 +97,7 @@ def test_text_inside_a_document_is_never_taken_for_its_hash() -> None:
     assert unseal(seal(harmless), path="p") == harmless
 
 
-def test_a_newer_format_is_told_from_damage() -> None:
+def test_a_newer_format_is_distinguished_from_damage() -> None:
     """Only where the document is intact; the message says what to install."""
     with pytest.raises(
         NewerFormatError,

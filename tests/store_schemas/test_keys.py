@@ -159,7 +159,7 @@ def test_spelling_out_a_default_of_a_source_changes_nothing(source: Source) -> N
 
 
 @pytest.mark.parametrize("spec", [Downsample(), CropTime(max=1), FRAME, Transform(operations=(FRAME,))])
-def test_defaults_are_spelled_out_in_what_is_hashed(spec: Spec) -> None:
+def test_hashed_documents_include_defaults(spec: Spec) -> None:
     """Every field is in the mapping, so that a default that changes later can't change what an old key means."""
     assert spec.to_mapping().keys() == type(spec).model_fields.keys()
 
@@ -222,7 +222,7 @@ def test_keys_survive_the_round_trip_through_json(transform: Transform, source: 
         assert back.key == backwards.key == spec.key
 
 
-def test_what_a_transform_key_hashes_is_pinned() -> None:
+def test_the_hashed_transform_document_is_pinned() -> None:
     """Nothing but format, operations and max_bins: no plan, codec, path, host or number of workers."""
     assert Transform(operations=(FRAME,)).key_document().keys() == {"format", "operations", "max_bins"}
 
@@ -290,7 +290,7 @@ def test_every_member_of_a_folder_changes_the_key() -> None:
     assert "folder" not in folder_source(None, []).to_mapping()
 
 
-def test_what_a_source_key_hashes_is_pinned() -> None:
+def test_the_hashed_source_document_is_pinned() -> None:
     """Nothing that changes when the data move: names relative to the dataset's folder, no times, no hosts."""
     document = Source(reader="r", reader_version=1, dataset="D", split="s", files=(FILE,)).key_document()
     assert document.keys() == {

@@ -48,7 +48,7 @@ def problems(mapping: dict[str, Any], model: type[Spec] = Outer) -> dict[str, st
     return dict(caught.value.problems)
 
 
-def test_all_problems_are_told_each_with_its_path() -> None:
+def test_all_problems_are_listed_with_their_paths() -> None:
     """Nothing stops at the first find, also not inside nested models."""
     found = problems(
         {
@@ -82,7 +82,7 @@ def test_all_problems_are_told_each_with_its_path() -> None:
     assert found["count"] == "must be greater than or equal to 0, got -1"
 
 
-def test_problems_inside_a_chain_of_operations_are_told_where_the_user_wrote_them() -> None:
+def test_problems_inside_a_chain_have_the_path_in_the_users_document() -> None:
     """Pydantic's tag of the union is not in the path; unknown operations and fields get the nearest name."""
     found = problems(
         {

@@ -197,7 +197,7 @@ def test_huge_recordings_still_make_blocks() -> None:
     assert made.shard_values == -(-64 * 10**9 // SHARD_MULTIPLE) * SHARD_MULTIPLE
 
 
-def test_frames_bound_what_many_events_can_fill() -> None:
+def test_frames_limit_the_non_zeros_of_many_events() -> None:
     """A recording of a billion events in 20 bins of 100 channels has 2,000 non-zeros at most."""
     made = plan(np.full(64, 10**9), parts(n_time_bins=20))
     assert made.shard_values == SHARD_MULTIPLE

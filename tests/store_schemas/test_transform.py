@@ -35,7 +35,7 @@ def test_a_transform_needs_operations(mapping: dict[str, Any]) -> None:
         Transform.from_mapping(mapping, origin="test")
 
 
-def test_sites_are_the_axes_behind_time() -> None:
+def test_sites_are_the_axes_after_time() -> None:
     """(polarity, y, x), or (polarity, x) where the events have no y, from Tonic's (x, y, p)."""
     transform = Transform(operations=(Downsample(), FRAME))
     assert transform.sites(has_y=True) == (2, 3, 4)

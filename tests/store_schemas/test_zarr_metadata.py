@@ -91,7 +91,7 @@ def written_by_zarr(wanted: Layout, chunk: int) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("max_bins", [100, 2**40])
 @pytest.mark.parametrize("value", ["uint32", "float32"])
 @pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part:UserWarning")
-def test_documents_are_what_zarr_writes(max_bins: int, value: str, chunk: int) -> None:
+def test_documents_equal_those_of_zarr(max_bins: int, value: str, chunk: int) -> None:
     """Every array and the consolidated group, member for member."""
     theirs = written_by_zarr(layout(max_bins, value), chunk)
     ours = documents(root(chunk, max_bins=max_bins, value=value))
@@ -170,7 +170,7 @@ def test_a_fragment_touches_objects_of_its_own_alone() -> None:
     assert set(store) - metadata == {"index/c/1", "nnz/c/1", "check/c/1"}
 
 
-def test_codecs_are_told_in_full() -> None:
+def test_codecs_are_listed_completely() -> None:
     """Nothing is left to the defaults of a library; crc32c protects every chunk and every index of a shard."""
     arrays = root()["consolidated_metadata"]["metadata"]
     for name, document in arrays.items():

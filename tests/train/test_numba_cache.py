@@ -45,7 +45,7 @@ def sealed(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_nowhere_to_keep_it(sealed: Path, tmp_path: Path) -> None:
+def test_no_writable_cache_folder(sealed: Path, tmp_path: Path) -> None:
     """Installation and user's cache read-only: spikes are right, and a line names NUMBA_CACHE_DIR; once."""
     done = spikes(sealed, "/dev/null/none")
     assert done.stdout.startswith("[0.0, 1.0, 0.0, 1.0]")

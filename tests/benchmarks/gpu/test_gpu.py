@@ -103,7 +103,7 @@ def test_the_page(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gpu.json", "gpu.md"]
 
 
-def test_the_checkouts_code_goes_before_that_of_the_kit(tmp_path: Path) -> None:
+def test_the_code_of_the_checkout_takes_precedence_over_the_kit(tmp_path: Path) -> None:
     paths = environment_of_parts(tmp_path)["PYTHONPATH"].split(os.pathsep)
     assert paths.index(str(tmp_path)) > max(
         place for place, path in enumerate(paths) if path.endswith("store_schemas")

@@ -85,7 +85,7 @@ def test_the_seeds_script_without_a_main_guard(tmp_path: Path, data: Path) -> No
     assert Store(tmp_path / "store")["ssc:train"].digest == expected.digest
 
 
-def test_a_tonic_dataset_gives_tonics_frames(tmp_path: Path, data: Path) -> None:
+def test_a_tonic_dataset_results_in_tonics_frames(tmp_path: Path, data: Path) -> None:
     """Every row, empty recordings too, is what the data set itself returns, where Tonic is well-defined."""
     dataset = ssc(data, "valid")
     features = built(dataset, tmp_path / "store")
@@ -101,7 +101,7 @@ def test_a_tonic_dataset_gives_tonics_frames(tmp_path: Path, data: Path) -> None
 
 
 @pytest.mark.parametrize("dataset", ["SSC", "SHD"])
-def test_a_recipe_gives_one_set_per_split(tmp_path: Path, dataset: str) -> None:
+def test_a_recipe_describes_one_set_per_split(tmp_path: Path, dataset: str) -> None:
     """In the data set's order, under the recipe's name, with the digests of the splits by themselves; SHD too."""
     write_dataset(tmp_path / "data", dataset)
     path = write_recipe(tmp_path, dataset)

@@ -109,7 +109,7 @@ def test_a_file_that_changes_in_mid_build_fails_it(tmp_path: Path, data: Path, h
     assert list(Store(tmp_path / "store").feature_sets()) == []
 
 
-def test_a_file_that_changes_behind_the_last_fragment_fails_it_too(tmp_path: Path, data: Path) -> None:
+def test_a_change_of_a_file_after_the_last_fragment_is_an_error_too(tmp_path: Path, data: Path) -> None:
     """The last look is after all fragments are stored: what was read may have been another file."""
     path = data / "SSC" / "ssc_train.h5"
 

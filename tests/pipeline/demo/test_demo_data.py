@@ -100,7 +100,7 @@ def test_statistics_are_those_of_speech(folder: Path) -> None:
     assert -(share * np.log2(share)).sum() / 8 >= 0.2
 
 
-def test_mirrored_words_are_alike_but_for_their_order() -> None:
+def test_mirrored_words_differ_only_in_order() -> None:
     """What only a network with memory can tell apart: a read-out of summed spikes can't."""
     mirrored = {word for word, sounds in WORDS.items() if sounds[::-1] in set(WORDS.values()) - {sounds}}
     assert len(mirrored) == 20
@@ -137,7 +137,7 @@ def test_same_arguments_give_same_bytes(folder: Path, tmp_path: Path) -> None:
     assert contents(tmp_path) == contents(folder)
 
 
-def test_another_seed_gives_other_recordings(folder: Path, tmp_path: Path) -> None:
+def test_another_seed_results_in_other_recordings(folder: Path, tmp_path: Path) -> None:
     path = write_small(tmp_path, seed=1)["train"]
     assert not set(durations(path)) & set(durations(folder / "SSC" / "ssc_train.h5")[:3])
 
@@ -211,7 +211,7 @@ def test_files_of_others_are_never_touched(tmp_path: Path, name: str) -> None:
     assert contents(tmp_path) == before
 
 
-def test_a_damaged_file_is_not_taken_for_ours(tmp_path: Path) -> None:
+def test_a_damaged_file_is_not_demo_data(tmp_path: Path) -> None:
     path = write_small(tmp_path)["train"]
     os.truncate(path, 100)
     with pytest.raises(UsageError, match="not demo data"):
@@ -245,7 +245,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         write_small(tmp_path)
 
 
-def test_too_little_space_is_told_before_anything_is_written(
+def test_too_little_space_is_reported_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Usage(NamedTuple):
@@ -267,7 +267,7 @@ def test_too_little_space_is_told_before_anything_is_written(
         (OSError(5, "Input/output error"), StoreError),
     ],
 )
-def test_failures_are_ours_and_leave_no_file(
+def test_failures_are_spikestore_errors_and_leave_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: OSError, expected: type[StoreError]
 ) -> None:
     def fail(_: object) -> None:

@@ -89,7 +89,7 @@ def test_blocks_of_reading_do_not_show(tmp_path: Path, file: Path, monkeypatch: 
             np.testing.assert_array_equal(left, right, err_msg=name)
 
 
-def test_columns_hold_what_the_file_says(tmp_path: Path, file: Path) -> None:
+def test_columns_equal_the_file(tmp_path: Path, file: Path) -> None:
     """Label, speaker and event counts of each row are those of the recording, an empty one included."""
     one, _ = job(tmp_path)
     columns, skipped, events = transformed(one, range(64, 100))

@@ -205,7 +205,7 @@ def test_one_task_a_fragment() -> None:
         (ConnectionResetError("reset"), WorkerError, "the Dask cluster failed"),
     ],
 )
-def test_errors_arrive_as_ours_and_the_rest_is_cancelled(
+def test_errors_are_spikestore_errors_and_other_calls_are_cancelled(
     raised: BaseException, kind: type[SpikestoreError], words: str
 ) -> None:
     """What a task raised on purpose comes as it is, what happened to the cluster as a `WorkerError`."""
@@ -217,7 +217,7 @@ def test_errors_arrive_as_ours_and_the_rest_is_cancelled(
     assert caught.value.exit_code == 1
 
 
-def test_a_fault_of_ours_is_not_taken_for_the_clusters() -> None:
+def test_an_error_in_spikestore_is_not_an_error_of_the_cluster() -> None:
     """Any other exception of a task stays what it is."""
     with pytest.raises(ZeroDivisionError):
         list(DaskScheduler(Client([ZeroDivisionError()])).run(JOB, [0]))

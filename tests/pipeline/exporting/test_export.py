@@ -29,7 +29,7 @@ def features() -> FeatureSet:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_same_set_gives_the_same_bytes(tmp_path: Path, features: FeatureSet, form: Any) -> None:
+def test_equal_sets_encode_as_equal_bytes(tmp_path: Path, features: FeatureSet, form: Any) -> None:
     for name in "ab":
         export(features, tmp_path / name, form)
     files = [

@@ -91,7 +91,7 @@ def test_only_new_recordings_are_read(
     assert is_as_fresh(folder / "data", features, tmp_path / "fresh")
 
 
-def test_one_line_says_what_is_taken(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_line_reports_taken_rows(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = Store(folder / "store")["mine:all"].digest
     at_the_end(folder / "data")
     with caplog.at_level(logging.INFO):

@@ -86,7 +86,7 @@ def test_a_bad_recording_is_returned_as_its_error(
         ({"times": np.array([np.nan], "f2"), "units": [700, 0]}, [0, 9, 2], "1 times but 2 units"),
     ],
 )
-def test_of_several_problems_the_first_is_told(
+def test_the_first_of_several_problems_is_reported(
     tmp_path: Path, change: dict[str, Any], labels: list[int], message: str
 ) -> None:
     path = write_file(tmp_path / "ssc_train.h5", a_recording(**change), labels=labels)

@@ -112,7 +112,7 @@ def test_a_disk_that_fails_while_reading_is_no_damage(path: Path, monkeypatch: p
     assert not isinstance(caught.value, LayoutError)
 
 
-def test_kernels_are_compiled_for_what_they_are_called_with(path: Path) -> None:
+def test_kernels_are_compiled_for_the_types_of_their_arguments(path: Path) -> None:
     """Else compiling ahead would be of no use: the call that counts would compile again."""
     script = (
         "import sys\nfrom pathlib import Path\n"

@@ -88,7 +88,7 @@ def test_a_block_holds_the_same_in_columns(tmp_path: Path) -> None:
             reader.read(*rows)
 
 
-def test_times_behind_32_bits_do_not_wrap(tmp_path: Path) -> None:
+def test_times_above_32_bits_do_not_wrap(tmp_path: Path) -> None:
     """Tonic adds in uint32, and takes minutes for so many overflows."""
     reader = nmnist_reader(tmp_path, pack([OVERFLOW]) * 2**19 + pack([(0, 0, 0, 5)]))
     assert good(reader.read(0, 1)[0]).events["t"].tolist() == [2**32 + 5]

@@ -83,7 +83,7 @@ def test_both_folders_give_the_same_files(tmp_path: Path, dataset: str, split: s
     assert find_dataset(tmp_path) == find_dataset(root) == dataset
 
 
-def test_tonics_folder_goes_first(tmp_path: Path) -> None:
+def test_tonics_folder_takes_precedence(tmp_path: Path) -> None:
     touch(tmp_path / "ssc_train.h5")
     assert dataset_files("SSC", "train", tmp_path)[0] == tmp_path
     touch(tmp_path / "SSC" / "ssc_train.h5")
@@ -269,7 +269,7 @@ def test_a_download_of_a_tree_is_to_be_unpacked(
             assert (f"; unpack {path} first" in str(caught.value)) == hint
 
 
-def test_a_tree_that_is_not_there_says_where_it_looked(tmp_path: Path) -> None:
+def test_a_missing_tree_is_an_error_with_the_searched_folders(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError) as caught:
         dataset_files("NMNIST", "train", tmp_path)
     message = f"no Train/*/*.bin for NMNIST/train: looked in {tmp_path / 'NMNIST'} and {tmp_path}"
@@ -316,7 +316,7 @@ def test_open_reader_of_another_version(located: tuple[Source, Path]) -> None:
         open_reader(source.model_copy(update={"dataset": "NMNIST"}), root)
 
 
-def test_open_reader_where_the_file_is_not_what_was_hashed(located: tuple[Source, Path]) -> None:
+def test_open_reader_rejects_a_file_that_changed_after_hashing(located: tuple[Source, Path]) -> None:
     source, root = located
     path = root / source.files[0].name
     with path.open("ab") as file:

@@ -244,7 +244,7 @@ def test_no_byte_outside_the_window_is_asked_for(tmp_path: Path) -> None:
             assert (out == 7).all()
 
 
-def test_free_space_is_no_object_and_nothing_lies_before_the_window(tmp_path: Path) -> None:
+def test_free_space_is_not_an_object_and_no_byte_before_the_window_is_read(tmp_path: Path) -> None:
     """Number 0 would else find a head in the collection's own, and copy from behind the window."""
     path = write_file(tmp_path / "a.h5", draw(5))
     whole = np.frombuffer(path.read_bytes(), np.uint8)

@@ -106,7 +106,7 @@ def test_fractions(tmp_path: Path, factor: str, value: float) -> None:
         ("crop_tme", ("unknown op 'crop_tme', did you mean 'crop_time'?",)),
     ],
 )
-def test_an_operation_of_tonics_without_a_spec_is_told_as_one(
+def test_an_operation_of_tonic_without_a_spec_is_named_as_such(
     tmp_path: Path, op: str, words: tuple[str, ...]
 ) -> None:
     """What is random belongs into training; what has no spec is no typing mistake."""

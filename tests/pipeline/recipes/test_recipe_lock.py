@@ -21,7 +21,7 @@ def lock(*splits: str, digit: str = "a") -> RecipeLock:
     )
 
 
-def test_it_lies_beside_its_recipe() -> None:
+def test_a_lock_is_next_to_its_recipe() -> None:
     """Under the recipe's own name, so that several recipes can share a folder."""
     assert lock_path(Path("recipes/ssc.toml")) == Path("recipes/ssc.lock")
     assert lock_path(Path("ssc.v2.toml")) == Path("ssc.v2.lock")

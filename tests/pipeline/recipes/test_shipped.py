@@ -94,7 +94,7 @@ def test_recipes_fit_their_recordings(tmp_path: Path, name: str) -> None:
         assert int(features.read().value.sum()) == counts.n_events > 0
 
 
-def test_a_file_goes_before_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_takes_precedence_over_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``ssc`` is the shipped recipe, unless there is a file of that name; anything else is a path."""
     monkeypatch.chdir(tmp_path)
     assert choose_recipe("ssc", None) == shipped_recipes()["ssc"]

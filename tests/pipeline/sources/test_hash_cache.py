@@ -42,7 +42,7 @@ def test_a_second_time_reads_nothing(data: Path, cache: Path, reads: list[str]) 
     assert entry.stat().st_size < 1000
 
 
-def test_touching_hashes_again_to_the_same_key(data: Path, cache: Path, reads: list[str]) -> None:
+def test_a_touched_file_is_hashed_again_and_keeps_its_key(data: Path, cache: Path, reads: list[str]) -> None:
     first = ssc(data, cache)
     os.utime(data / "SSC" / "ssc_train.h5")
     assert ssc(data, cache).source == first.source

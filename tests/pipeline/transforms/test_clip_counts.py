@@ -18,7 +18,7 @@ DTYPE = np.dtype([("t", int), ("x", int), ("p", int)])
 @given(
     st.lists(st.tuples(st.integers(0, 50), st.integers(0, 3)), min_size=1, max_size=200), st.integers(1, 9)
 )
-def test_is_what_clip_of_the_frames_gives(events: list[tuple[int, int]], largest: int) -> None:
+def test_clip_counts_equals_clip_of_the_frames(events: list[tuple[int, int]], largest: int) -> None:
     """Clipped counts are those of frames.clip(max=…); places, bins and losses stay the same."""
     recording = np.array(sorted((t, x, 1) for t, x in events), DTYPE)
     plain = TonicChain(Transform(operations=(FRAME,)), has_y=False)(recording, name="r")

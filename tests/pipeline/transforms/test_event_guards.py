@@ -63,7 +63,7 @@ def test_truth_values_and_whole_floats_are_polarities(column: Any) -> None:
     assert (str(wide["p"].dtype), wide["p"].tolist()) == ("int64", [0, 1])
 
 
-def test_other_fields_are_left_behind_and_the_order_of_fields_does_not_matter() -> None:
+def test_other_fields_are_dropped_and_the_order_of_fields_does_not_matter() -> None:
     wide = widen(events_of(p=[1], weight=[0.3], x=[5], t=[7]), name=NAME, has_y=False)
     assert (wide.dtype.names, wide.tolist()) == (("t", "x", "p"), [(7, 5, 1)])
 
@@ -139,7 +139,7 @@ def test_missing_fields_are_named() -> None:
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20), st.booleans())
-def test_sorting_is_stable_and_needed_only_for_what_is_not_sorted(times: list[int], sort: bool) -> None:
+def test_sorting_is_stable_and_only_unsorted_events_are_sorted(times: list[int], sort: bool) -> None:
     events = events_of(t=typed("i8", *times), x=np.arange(len(times)), p=np.ones(len(times), int))
     before = events.tobytes()
     if times != sorted(times) and not sort:
@@ -235,7 +235,7 @@ def test_products_beyond_int64_are_named(field: str, value: int) -> None:
         check_scaling(events, factors, origin=origin_of(events))
 
 
-def test_scaling_ignores_fields_that_are_not_there_and_floats_that_become_infinite() -> None:
+def test_scaling_ignores_absent_fields_and_floats_that_become_infinite() -> None:
     events = events_of(t=[1e300], x=[0], p=[0])
     check_scaling(events, {"t": 1e300, "x": 1.0, "y": 1.0}, origin=origin_of(events))
 

@@ -52,7 +52,7 @@ def made(transform: Transform, *, has_y: bool) -> FusedChain:
 
 @settings(max_examples=examples(120))
 @given(legal_cases())
-def test_every_legal_recording_gives_tonics_frames_integer_for_integer(
+def test_every_legal_recording_results_in_tonics_frames(
     case: tuple[list[Any], Events],
 ) -> None:
     parts, events = case
@@ -161,7 +161,7 @@ def blocks(draw: st.DrawFn) -> tuple[Transform, bool, list[Events], bool]:
 
 @settings(max_examples=examples(300))
 @given(blocks())
-def test_a_block_gives_what_its_recordings_give_one_by_one(
+def test_a_block_equals_its_recordings_one_by_one(
     case: tuple[Transform, bool, list[Events], bool],
 ) -> None:
     transform, has_y, recordings, sort = case
@@ -223,9 +223,7 @@ def test_ordinary_recordings_are_never_left_to_numpy(case: tuple[Transform, bool
     st.booleans(),
     st.integers(0, 2**16),
 )
-def test_codes_of_times_give_what_the_times_give(
-    codes: list[list[int]], by_time: bool, legal: bool, seed: int
-) -> None:
+def test_time_codes_equal_their_times(codes: list[list[int]], by_time: bool, legal: bool, seed: int) -> None:
     """Negative times, whose codes run backwards, and codes that are no time, among them."""
     random = np.random.default_rng(seed)
     transform = Transform(

@@ -36,7 +36,7 @@ def test_the_number_of_bins_is_rounded_as_times_are(include_incomplete: bool) ->
 
 @settings(max_examples=examples(400))
 @given(legal_cases(), st.data())
-def test_any_recording_gives_tonics_sample_or_its_words(
+def test_every_recording_results_in_tonics_sample_or_an_error(
     case: tuple[list[Any], Events], data: st.DataObject
 ) -> None:
     """A legal recording, of which some values are changed, in every mode of frames, sorted or not."""

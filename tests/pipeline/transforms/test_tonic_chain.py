@@ -20,7 +20,7 @@ from spikestore.pipeline.transforms.tonic_chain import TonicChain
 
 @settings(max_examples=examples(400))
 @given(legal_cases())
-def test_every_legal_recording_gives_tonics_frames_integer_for_integer(
+def test_every_legal_recording_results_in_tonics_frames(
     case: tuple[list[Any], Events],
 ) -> None:
     parts, events = case

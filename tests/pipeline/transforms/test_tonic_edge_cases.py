@@ -66,7 +66,7 @@ def test_a_recording_with_too_many_bins_is_named_before_anything_is_allocated() 
         edge(recording([0, 10]), name=NAME)
 
 
-def test_an_absurd_number_of_bins_is_told_in_short() -> None:
+def test_an_absurd_number_of_bins_is_shortened_in_the_message() -> None:
     frames = chain(ToFrame(sensor_size=(4, 1, 2), time_window=1, start_time=-1e300))
     with pytest.raises(RecordingError, match=r"would get 1e\+300 time bins, more than max_bins = 1,000,000$"):
         frames(recording([0]), name=NAME)

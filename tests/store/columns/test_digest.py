@@ -65,7 +65,7 @@ def naive_digest(columns: SampleColumns, layout: Layout, skipped: list[int]) -> 
 @given(
     made=column_sets(max_samples=140, max_bins=3), seed=st.integers(0, 2**64 - 1), first=st.integers(0, 2**40)
 )
-def test_digest_and_check_are_what_the_format_says(made: Made, seed: int, first: int) -> None:
+def test_digest_and_check_follow_the_format(made: Made, seed: int, first: int) -> None:
     """Every block's SHA-256 and XXH3-64, and the digest of the whole."""
     _, layout, columns, skipped = made
     blocks = [naive_block(columns, layout, block) for block in range(-(-len(columns) // 64))]

@@ -125,7 +125,7 @@ def test_the_fill_value_takes_few_bytes(dtype: str) -> None:
         assert len(one.encode(values)) <= len(alone) + one.table_bytes + 50
 
 
-def test_a_plan_of_an_earlier_version_gives_its_bytes() -> None:
+def test_a_plan_of_an_earlier_version_encodes_the_same_bytes() -> None:
     """Chunks of 262,144 values are filled as Zarr does it: repair writes the bytes in the records again."""
     document = array(
         2 * FORMER_CHUNK_VALUES, [sharding_codec([pcodec_codec(1), CRC32C], FORMER_CHUNK_VALUES)]
@@ -146,7 +146,7 @@ def decoded(one: PackedObject, encoded: bytes, length: int) -> np.ndarray[Any, A
     return out
 
 
-def test_a_shard_lists_what_was_not_written() -> None:
+def test_a_shard_index_marks_unwritten_chunks() -> None:
     """Chunks behind the last value have no bytes."""
     one = packed(SHARDED)
     encoded = one.encode(np.arange(70, dtype="<u4"))

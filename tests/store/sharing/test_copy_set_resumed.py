@@ -70,7 +70,7 @@ def test_what_is_there_is_not_fetched_again(
     assert log.paths("get") == ["refs/demo/00000001.json", SMALL.address.manifest]
 
 
-def test_a_build_goes_on_with_an_interrupted_copy(source: Store, destination: Storage) -> None:
+def test_a_build_resumes_an_interrupted_copy(source: Store, destination: Storage) -> None:
     """Somebody who has the recordings need not wait for the rest."""
     with pytest.raises(Crash):
         Store(WatchedStorage(destination, PowerCut(PUTS - 4))).pull("demo:train", source)
@@ -85,7 +85,7 @@ def test_a_build_goes_on_with_an_interrupted_copy(source: Store, destination: St
     assert verify(features, depth="deep") == []
 
 
-def test_a_copy_goes_on_with_a_build(source: Store, destination: Storage) -> None:
+def test_a_copy_resumes_a_build(source: Store, destination: Storage) -> None:
     """The other way round: equal objects of a build that is under way are used."""
     with pytest.raises(Crash):
         SMALL.build(WatchedStorage(destination, PowerCut(30)))
@@ -94,7 +94,7 @@ def test_a_copy_goes_on_with_a_build(source: Store, destination: Storage) -> Non
     assert verify(Store(destination)["demo:train"], depth="deep") == []
 
 
-def test_a_folder_is_looked_at_again(source: Store, tmp_path: Path) -> None:
+def test_a_folder_is_checked_again(source: Store, tmp_path: Path) -> None:
     """What rotted between an interrupted pull and the next one is not committed."""
     folder = FolderStorage(tmp_path / "destination")
     with pytest.raises(Crash):

@@ -151,7 +151,7 @@ def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         (403, "<Error><Code>RequestTimeTooSkewed</Code></Error>", "clock of this machine is wrong"),
     ],
 )
-def test_what_a_server_refuses_has_advice(status: int, body: str, advice: str) -> None:
+def test_rejections_by_a_server_have_advice(status: int, body: str, advice: str) -> None:
     """In one line, and once the cause is gone the same store answers."""
     with tiny_s3(honours=True) as server:
         storage = ObjectStorage.from_url("s3://store/x", **server.options())

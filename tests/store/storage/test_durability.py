@@ -326,7 +326,7 @@ def test_a_folder_that_is_emptied_meanwhile(tmp_path: Path) -> None:
     assert errors == []
 
 
-def test_renameat2_is_what_this_machine_has() -> None:
+def test_renameat2_exists_on_this_machine() -> None:
     """On Linux the rename that replaces nothing exists: the tests above went through it."""
     if os.uname().sysname == "Linux":
         assert hasattr(ctypes.CDLL(None), "renameat2")

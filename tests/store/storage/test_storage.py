@@ -232,7 +232,7 @@ class TestFolder:
         assert (storage.free_bytes() or 0) > 0
         assert [*tmp_path.iterdir()] == []
 
-    def test_nothing_is_left_behind(self, tmp_path: Path) -> None:
+    def test_no_file_is_left(self, tmp_path: Path) -> None:
         """No temporary name is left after a put, whoever won."""
         storage = FolderStorage(tmp_path)
         storage.put_if_absent("a/b", b"1")

@@ -106,7 +106,7 @@ def test_any_rows_of_a_set(features: FeatureSet) -> None:
         features.read_narrow(100, 141, DTYPES)
 
 
-def test_what_a_caller_changes_is_its_own(features: FeatureSet) -> None:
+def test_changes_by_a_caller_do_not_reach_the_object(features: FeatureSet) -> None:
     """Later reads give what is stored."""
     first = features.read_narrow(0, 64, DTYPES)
     first.label[:], first.n_bins[:], first.offsets[:] = 7, 7, 7

@@ -267,7 +267,7 @@ def test_a_crash_at_every_verb() -> None:
         assert same(Store(storage)["kept"].read(), OTHER.truth)
 
 
-def test_a_builder_that_had_looked_before(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_builder_that_listed_objects_before_gc(caplog: pytest.LogCaptureFixture) -> None:
     """A manifest that is put while the objects go, by who had found them all, does not stay without them."""
     storage = memory_storage()
     features = SMALL.build(storage)

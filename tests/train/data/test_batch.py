@@ -35,7 +35,7 @@ def frames_of(features: FeatureSet) -> list[np.ndarray]:
 @given(
     positions=st.lists(st.integers(0, 148), min_size=1, max_size=20), padding=st.integers(0, 5) | st.none()
 )
-def test_dense_is_what_the_store_says(
+def test_dense_frames_equal_the_store(
     features: FeatureSet, packed: PackedColumns, positions: list[int], padding: int | None
 ) -> None:
     """Frames are those of the feature set, zero behind a sample's end, in the order asked for, repeats too."""
@@ -119,7 +119,7 @@ def test_moves_whole(packed: PackedColumns) -> None:
 
 
 @pytest.mark.gpu
-def test_cuda_gives_the_same_frames(packed: PackedColumns) -> None:
+def test_frames_on_cuda_are_the_same(packed: PackedColumns) -> None:
     """The device's frames are those of the CPU, bit for bit, from either residence."""
     positions = torch.randperm(len(packed))
     truth = TensorColumns(packed).gather(positions)

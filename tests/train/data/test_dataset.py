@@ -26,7 +26,7 @@ def pad(batch: list[tuple[np.ndarray, np.int64]]) -> tuple[torch.Tensor, torch.T
     return padded, torch.tensor([int(label) for _, label in batch])
 
 
-def test_items_are_as_tonic_gives_them(features: FeatureSet) -> None:
+def test_items_equal_those_of_tonic(features: FeatureSet) -> None:
     """Items are int16 frames and an int64 label; skipped rows are left out; negative items count from the end."""
     dataset = FeatureDataset(features)
     assert len(dataset) == 149
@@ -130,7 +130,7 @@ def test_columns_are_those_of_items(features: FeatureSet) -> None:
 
 
 @pytest.mark.parametrize("by", ["sample", "label"])
-def test_hold_out_speaks_of_what_it_is_given(features: FeatureSet, by: Any) -> None:
+def test_hold_out_returns_numbers_of_its_argument(features: FeatureSet, by: Any) -> None:
     """Rows of a set, items of a data set: the same recordings, none in both parts."""
     dataset = FeatureDataset(features)
     rows, items = hold_out(features, 0.25, seed=3, by=by), hold_out(dataset, 0.25, seed=3, by=by)
@@ -179,7 +179,7 @@ def test_arguments_of_a_dataloader(features: FeatureSet, name: str) -> None:
         FeatureDataset(features, row=[1])  # type: ignore[arg-type]
 
 
-def test_what_a_data_set_is_in_a_notebook(features: FeatureSet) -> None:
+def test_repr_of_a_data_set(features: FeatureSet) -> None:
     """Items, their frames and classes."""
     dataset = FeatureDataset(features, rows=range(5))
     assert repr(dataset) == f"<FeatureDataset: {len(dataset)} items of frames int16 (time, 1, 10), 2 classes>"

@@ -83,7 +83,7 @@ def test_an_index_outside_of_its_sample_is_refused(packed: PackedColumns) -> Non
     assert not frames[1, index[packed.offsets[filled + 1] - 1] :].any()
 
 
-def test_memory_is_used_again_when_nobody_holds_it() -> None:
+def test_memory_is_reused_after_the_last_reference() -> None:
     """A tensor, a view of it, an array made from it, or a graph keeps the memory; the end of the last one frees it."""
     buffers = FrameBuffers()
 

@@ -81,7 +81,7 @@ def test_short_epochs_differ(features: FeatureSet, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("limit", "batches"), [(1.0, 10), (0.5, 5)])
 @pytest.mark.parametrize("stop", [13, 10])
-def test_a_fit_goes_on_where_it_stopped(
+def test_a_fit_resumes_where_it_stopped(
     features: FeatureSet, tmp_path: Path, limit: float, batches: int, stop: int
 ) -> None:
     """In mid-epoch with the next batch, at an epoch's end with the next epoch: each as if nothing had happened."""

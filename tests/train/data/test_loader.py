@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 
 @pytest.mark.parametrize("residence", ["auto", "host", "device", "stream"])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_every_residence_gives_the_samples_of_the_data_set(
+def test_every_residence_yields_the_samples_of_the_data_set(
     features: FeatureSet, residence: residences.Residence, shuffle: bool
 ) -> None:
     """Host, device and the map-style data set agree on every sample; each comes once an epoch."""
@@ -44,9 +44,7 @@ def test_every_residence_gives_the_samples_of_the_data_set(
 
 @pytest.mark.parametrize("residence", ["host", "device", "stream"])
 @pytest.mark.parametrize("name", ["store_65536", "store_continued"])
-def test_inner_chunks_and_what_stands_behind_the_values_change_nothing(
-    name: str, residence: residences.Residence
-) -> None:
+def test_inner_chunks_and_fill_values_change_nothing(name: str, residence: residences.Residence) -> None:
     """Every batch is that of the golden store with inner chunks of 262,144 values."""
     loaders = [
         FeatureLoader(Store(GOLDEN / folder)["golden:test"], 16, residence) for folder in ("store", name)
@@ -142,7 +140,7 @@ def test_packed_set_takes_three_bytes_a_non_zero(features: FeatureSet) -> None:
     assert loader.nbytes <= 3.2 * features.manifest.nnz + 28 * (len(features) + 1)
 
 
-def test_refuses_what_does_not_fit(features: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_values_that_do_not_fit(features: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """A set that is too large is refused before it is loaded, with an estimate."""
     monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
     for residence in ("host", "device"):
@@ -150,7 +148,7 @@ def test_refuses_what_does_not_fit(features: FeatureSet, monkeypatch: pytest.Mon
             FeatureLoader(features, 16, residence)
 
 
-def test_auto_says_what_it_chose(features: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_logs_its_choice(features: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:
     """`auto` logs its estimate and its choice."""
     with caplog.at_level(logging.INFO, "spikestore"):
         assert FeatureLoader(features, 16).residence == "host"
@@ -168,7 +166,7 @@ def test_refuses_nonsense(features: FeatureSet, wrong: dict[str, object]) -> Non
         FeatureLoader(features, **{"batch_size": 16, **wrong})  # type: ignore[arg-type]
 
 
-def test_slips_are_told(features: FeatureSet) -> None:
+def test_slips_are_reported(features: FeatureSet) -> None:
     """A name instead of a feature set, a device that is none or not here, a batch size that is no number."""
     with pytest.raises(UsageError, match=r"features must be a FeatureSet, got 'demo:train': .*Store"):
         FeatureLoader("demo:train", 8)  # type: ignore[arg-type]
@@ -309,7 +307,7 @@ def test_arguments_that_nobody_knows(features: FeatureSet) -> None:
         FeatureLoader(features, 64, xyz=True)  # type: ignore[arg-type]
 
 
-def test_what_a_loader_is_in_a_notebook(features: FeatureSet) -> None:
+def test_repr_of_a_loader(features: FeatureSet) -> None:
     """The set, samples and batches, the order, where the columns are and where batches go."""
     loader = FeatureLoader(features, 64, "host", shuffle=True, seed=3)
     assert repr(loader) == (
@@ -322,7 +320,7 @@ def test_what_a_loader_is_in_a_notebook(features: FeatureSet) -> None:
     )
 
 
-def test_parameters_behind_residence_have_names(features: FeatureSet) -> None:
+def test_parameters_after_residence_are_keyword_only(features: FeatureSet) -> None:
     """A bare True says nothing about what it switches on."""
     loader: Any = FeatureLoader
     with pytest.raises(TypeError, match="positional"):

@@ -41,7 +41,7 @@ LOADERS: dict[str, dict[str, Any]] = {
     threads=st.lists(st.integers(1, 3), min_size=5, max_size=5),
     size=st.sampled_from([13, 16, 64]),
 )
-def test_stops_and_goes_on_anywhere(
+def test_stops_and_resumes_anywhere(
     features: FeatureSet, kind: str, stops: list[int], threads: list[int], size: int
 ) -> None:
     """Whatever the stops, and however many threads go on: the batches are those of a run that never stopped."""

@@ -176,7 +176,7 @@ def test_an_epoch_begins_early(many: FeatureSet) -> None:
     assert len(read) == len(set(read)) == len(cut.starts)
 
 
-def test_a_lanes_first_run_is_drawn_by_itself(many: FeatureSet) -> None:
+def test_the_first_group_of_a_lane_is_a_single_span(many: FeatureSet) -> None:
     """Where a lane shuffles several spans together, an epoch begins when one has been read."""
     rows = subset_rows(many, None)
     cut = replace(cut_spans(many, rows, 256), lanes=2, together=3)
@@ -294,7 +294,7 @@ def test_copies_are_refused(many: FeatureSet, copied: Callable[[object], object]
     copied(FeatureLoader(many, 16, "host", device="cpu"))
 
 
-def test_auto_streams_what_does_not_fit(
+def test_auto_streams_sets_that_do_not_fit(
     many: FeatureSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With too little memory on the host `auto` streams, and says why."""

@@ -47,14 +47,14 @@ def told(network: dict[str, Any], store_folder: Path, folder: Path) -> UsageErro
         ({"hidden": [2**53 - 1]}, "runs/a.toml: network.hidden[0]: is too large"),
     ],
 )  # fmt: skip
-def test_file_and_field_are_told_first(
+def test_file_and_field_are_named_first(
     store_folder: Path, tmp_path: Path, network: dict[str, Any], words: str
 ) -> None:
     """Before anything is loaded, which may take minutes."""
     assert words in told(network, store_folder, tmp_path).message
 
 
-def test_a_backend_that_is_not_there_is_told_first(
+def test_a_missing_backend_is_reported_first(
     store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stays the error that says how to install it."""
@@ -64,7 +64,7 @@ def test_a_backend_that_is_not_there_is_told_first(
     assert error.message.startswith("runs/a.toml: network: the backend sinabs needs Sinabs")
 
 
-def test_large_convolutions_are_told() -> None:
+def test_large_convolutions_are_reported() -> None:
     """A convolution's weights count too."""
     spec = NetworkSpec.from_mapping({"convolutions": [{"channels": 10**12}], "hidden": [2]}, origin="test")
     shape = {"sites": 200, "classes": 2, "polarities": 2, "height": 10, "width": 10}
@@ -73,7 +73,7 @@ def test_large_convolutions_are_told() -> None:
 
 
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])
-def test_a_folder_in_the_way_is_told_first(store_folder: Path, tmp_path: Path, name: str) -> None:
+def test_a_folder_instead_of_a_file_is_reported_first(store_folder: Path, tmp_path: Path, name: str) -> None:
     """Where a checkpoint will go; the end of the first epoch would be late."""
     (tmp_path / name).mkdir()
     with pytest.raises(UsageError, match=rf"{name} is a folder, but a checkpoint must be written there"):
@@ -81,7 +81,7 @@ def test_a_folder_in_the_way_is_told_first(store_folder: Path, tmp_path: Path, n
     assert [one.name for one in tmp_path.iterdir()] == [name]
 
 
-def test_a_file_in_the_way_is_told(store_folder: Path, tmp_path: Path) -> None:
+def test_a_file_instead_of_a_folder_is_reported(store_folder: Path, tmp_path: Path) -> None:
     """The right to write there would not help."""
     (tmp_path / "run").touch()
     with pytest.raises(UsageError, match="run is a file, but the run needs a folder there: move it"):

@@ -86,7 +86,7 @@ def test_spec_reaches_the_layers() -> None:
     assert torch.equal(weights(network)["linear1.weight"], 2 * weights(plain)["linear1.weight"])
 
 
-def test_specs_of_before_there_were_backends() -> None:
+def test_specs_without_a_backend() -> None:
     """A configuration without a backend is valid, and means the fused one."""
     old = {"hidden": [8], "spike_threshold": 1.0, "min_v_mem": None, "input_scale": 1.0}
     assert NetworkSpec.from_mapping(old, origin="test") == NetworkSpec(backend="fused", hidden=(8,))

@@ -221,7 +221,7 @@ def test_forward_mode_is_refused() -> None:
 
 @pytest.mark.parametrize("spikes", ["single", "multi"])
 @pytest.mark.parametrize("odd", [float("nan"), -float("inf"), float("inf")])
-def test_no_number_behind_a_reset_to_zero(odd: float, spikes: str) -> None:
+def test_no_number_after_a_reset_to_zero(odd: float, spikes: str) -> None:
     """Gradients by inputs around a NaN or an infinity are Sinabs' too."""
     fn = reference.SingleSpike if spikes == "single" else reference.MultiSpike
     theirs = sinabs_layers.IAF(spike_fn=fn, reset_fn=reference.MembraneReset(), surrogate_grad_fn=Heaviside())

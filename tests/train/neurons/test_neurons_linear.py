@@ -146,7 +146,7 @@ def test_equals_sinabs(
         assert float((mine - theirs).abs().max()) <= allowed
 
 
-def test_potentials_are_computed_again_only_if_they_are_the_same() -> None:
+def test_potentials_are_recomputed_only_if_they_are_the_same() -> None:
     """Where the matrix product adds up in another order than we do, potentials are kept."""
     source, weight, bias = counts((40, 9, 30), 0.1), torch.randn(20, 30), torch.randn(20)
     weight, bias = (
@@ -260,7 +260,7 @@ def test_keeps_a_byte_a_spike() -> None:
     assert bytes_of(nn.Sequential) >= 4 * 5 * frames.numel()
 
 
-def test_hooks_see_what_they_expect() -> None:
+def test_hooks_get_the_usual_arguments() -> None:
     """A hooked linear layer runs by itself; hooks of neurons see spikes; results stay the same."""
     frames = counts((3, 6, 1, 9), 0.1)
     net, plain = network(SpikingSequential, (9, 20, 5)), network(nn.Sequential, (9, 20, 5))

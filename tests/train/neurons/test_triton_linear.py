@@ -158,7 +158,7 @@ def test_a_network_keeps_a_third_on_a_gpu() -> None:
 
 
 @pytest.mark.gpu
-def test_potentials_are_computed_again_to_the_bit_on_a_gpu() -> None:
+def test_potentials_are_recomputed_to_the_bit_on_a_gpu() -> None:
     """The matrix product of the backward pass gives what that of the forward pass gave."""
     joint, found = triton_linear(), []
     network, frames = network_and_frames("fused", "cuda")

@@ -145,7 +145,7 @@ def test_digest_tells_contents_apart() -> None:
         content_digest({"a": PosixPath()})
 
 
-def test_checkpoints_of_before_there_was_a_digest(features: FeatureSet, tmp_path: Path) -> None:
+def test_checkpoints_without_a_digest(features: FeatureSet, tmp_path: Path) -> None:
     """They load."""
     path = tmp_path / "last.pt"
     save_checkpoint(path, checkpoint(features))

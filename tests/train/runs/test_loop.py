@@ -252,7 +252,7 @@ def test_losses_are_those_of_sinabs(splits: dict[str, FeatureSet], tmp_path: Pat
         assert one.spike_rates == pytest.approx(other.spike_rates, rel=1e-2)
 
 
-def test_a_finished_run_goes_on_when_asked_for_more(store_folder: Path, tmp_path: Path) -> None:
+def test_a_finished_run_continues_with_more_epochs(store_folder: Path, tmp_path: Path) -> None:
     """A run that is done computes nothing; with more epochs it goes on; with another configuration it is refused."""
     store = Store(store_folder)
 

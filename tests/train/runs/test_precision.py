@@ -178,7 +178,7 @@ def test_resume_keeps_the_scale(splits: dict[str, FeatureSet], tmp_path: Path) -
     assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
 
 
-def test_checkpoints_of_before_there_were_precisions(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+def test_checkpoints_without_a_precision(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
     """A checkpoint without a scale or a precision is one of float32."""
     go(config(epochs=1), splits, tmp_path)
     content = torch.load(tmp_path / "last.pt")

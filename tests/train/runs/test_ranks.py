@@ -103,7 +103,7 @@ class Stop(Exception):
 
 
 @pytest.mark.slow
-def test_another_number_of_ranks_goes_on(store_folder: Path, tmp_path: Path) -> None:
+def test_another_number_of_ranks_resumes(store_folder: Path, tmp_path: Path) -> None:
     """The command on two ranks goes on in mid-epoch where one process stopped, and ends as one that never did."""
     path = tmp_path / "small.toml"
     path.write_text(CONFIG.format(residence="host"))

@@ -161,7 +161,7 @@ def test_another_loaders_state_is_refused(
 
 @pytest.mark.parametrize("wrote", ["host", "stream"])
 @pytest.mark.parametrize("reads", ["host", "stream"])
-def test_the_golden_run_goes_on(tmp_path: Path, wrote: str, reads: str) -> None:
+def test_the_golden_run_resumes(tmp_path: Path, wrote: str, reads: str) -> None:
     """What 0.1.0.dev0 wrote in mid-epoch ends with the weights that it ended with, whatever the residence now."""
     expected = json.loads((GOLDEN / "run" / "expected.json").read_text(encoding="utf-8"))[wrote]
     shutil.copy(GOLDEN / "run" / wrote / "last.pt", tmp_path / "last.pt")

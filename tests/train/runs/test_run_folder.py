@@ -179,7 +179,7 @@ def test_the_folder_of_another_user(tmp_path: Path) -> None:
         assert "Permission denied" in done.stderr
 
 
-def test_a_full_disk_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_as_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make room."""
 
     def full(*_: object) -> None:

@@ -114,7 +114,7 @@ def test_times_of_day_in_ns_keep_their_last_digit() -> None:
 
 
 @pytest.mark.parametrize("bits", [23, 24, 32])
-def test_a_clock_that_starts_again_is_named_and_added_up(bits: int) -> None:
+def test_a_clock_that_starts_again_is_named_and_unwrapped(bits: int) -> None:
     end = 2**bits
     wrapped = [end - 30, end - 10, 5, 20, end // 2, end - 1, 0]
     with pytest.raises(

@@ -20,7 +20,7 @@ from spikestore.store_schemas.specs.folder import Decoding
 
 
 @pytest.mark.parametrize("layout", WRITERS)
-def test_every_format_gives_the_same_events(layout: str) -> None:
+def test_every_format_has_the_same_events(layout: str) -> None:
     name, write, fields = WRITERS[layout]
     events = draw(3)
     content = write(events)

@@ -61,7 +61,7 @@ def test_one_recording_of_one_split(tmp_path: Path) -> None:
     assert (found.split, found.count) == ("test", 1)
 
 
-def test_what_can_not_be_read_is_one_line(tmp_path: Path) -> None:
+def test_unreadable_input_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"no files of a known dataset in"):
         find_recordings(tmp_path)
     with pytest.raises(SystemExit, match=re.escape("ssc_train.h5 has no recordings")):

@@ -27,5 +27,5 @@ def test_texts_are_those_of_the_list() -> None:
     assert not changes, f"{changes}\nIf this is meant: python -m tests.messages.texts_of_code"
 
 
-def test_what_counts_as_a_text() -> None:
+def test_texts_that_are_listed() -> None:
     assert list(texts_of(ast.parse(SOURCE))) == ["two", "{path} is not a file: {…}", ",", "name {one} of all"]

@@ -121,7 +121,7 @@ def test_a_second_run_computes_nothing_says_so_and_imports_nothing_heavy(
     assert identities(sorted(path for path in built.store.rglob("*") if path.is_file())) == before
 
 
-def test_what_is_missing_needs_those_packages_and_says_which_extra(
+def test_missing_packages_are_reported_with_their_extra(
     built: Built, commands: Commands, watched: Path, tmp_path: Path
 ) -> None:
     """With something to compute the same run does import them: the check above can fail. It names the extra."""

@@ -67,7 +67,7 @@ def test_frames(row: int) -> None:
     assert (row in SMALL.skipped) == (len(frames) == 0)
 
 
-def test_what_it_says_of_itself() -> None:
+def test_its_description_of_itself() -> None:
     """Length, classes, layout and digest are those of the manifest; the repr names split, size and store."""
     assert len(FEATURES) == 170
     assert FEATURES.classes == ("yes", "no")

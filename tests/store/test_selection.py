@@ -49,7 +49,7 @@ def test_a_key(store: Store) -> None:
     }
 
 
-def test_what_is_damaged_is_selected_all_the_same(store: Store) -> None:
+def test_damaged_sets_are_still_selected(store: Store) -> None:
     """A repair needs the keys of what can't be opened."""
     digest = store["demo:train"].digest
     store.storage.delete(TRAIN.address.manifest)

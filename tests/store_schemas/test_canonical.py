@@ -46,7 +46,7 @@ def test_examples_of_canonical_json(value: object, text: str) -> None:
 @pytest.mark.parametrize(
     "value", [math.nan, math.inf, -math.inf, 2**53, -(2**53), np.int64(1), object(), {1: 2}, {"a": b"x"}]
 )
-def test_what_has_no_canonical_form_is_refused(value: object) -> None:
+def test_values_without_a_canonical_form_are_rejected(value: object) -> None:
     """Never a repr, a pickle or a rounded number instead."""
     with pytest.raises(SpecError, match="no canonical JSON form"):
         canonical_json(value)
@@ -80,7 +80,7 @@ def test_a_document_cut_short_is_noticed(document: dict[str, Any], data: st.Data
 
 
 @pytest.mark.parametrize("document", [b"[]", b"{}", b"null", b"", b"\xff\xfe", b'{"self":1}', b'"self"'])
-def test_what_is_not_sealed_is_damaged(document: bytes) -> None:
+def test_unsealed_documents_are_damaged(document: bytes) -> None:
     """The error names the object."""
     with pytest.raises(DamagedError, match="some/path is damaged") as caught:
         unseal(document, path="some/path")

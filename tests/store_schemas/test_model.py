@@ -167,12 +167,12 @@ def test_fractions_are_quotients(numerator: int, denominator: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "/", "1/", "/2", "1/0", "0/0", "1/2/3", "a", "1//2", "0x1/2"])
-def test_what_is_no_fraction_is_refused(text: str) -> None:
+def test_invalid_fractions_are_rejected(text: str) -> None:
     """Division by zero included, without a traceback."""
     assert "fraction such as" in problems({"factor": text}, Inner)["factor"]
 
 
-def test_what_json_can_not_carry_hides_nothing_else() -> None:
+def test_values_that_json_lacks_hide_no_other_problem() -> None:
     """A NaN or a date is one problem among all others; nothing is said of what stands in for it."""
     found = problems(
         {

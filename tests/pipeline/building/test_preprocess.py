@@ -142,7 +142,7 @@ def test_a_recipe_object_leaves_no_lock(tmp_path: Path, recipe: Path, data: Path
     assert (tmp_path / "r.lock").exists()
 
 
-def test_what_the_store_has_is_returned_at_once(
+def test_sets_in_the_store_are_returned_immediately(
     tmp_path: Path,
     data: Path,
     recipe: Path,

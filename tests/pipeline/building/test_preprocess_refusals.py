@@ -44,7 +44,7 @@ def recipe(tmp_path: Path, data: Path) -> Path:
         ({"transform": transforms.Compose([transforms.CropTime(min=5), seeds_transform()])}, "CropTime"),
     ],
 )
-def test_what_has_no_spec_is_refused_by_name(
+def test_operations_without_a_spec_are_rejected_by_name(
     tmp_path: Path, data: Path, fields: dict[str, Any], word: str
 ) -> None:
     """The part is named, and the store is not touched."""

@@ -105,7 +105,9 @@ def test_with_recordings_upstreams_are_asked_first(
     assert caplog.text.count("from the upstream ") == 3
 
 
-def test_what_no_upstream_has_is_computed(team: Path, desk: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_sets_that_no_upstream_has_are_computed(
+    team: Path, desk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The rest comes from them."""
     shutil.copytree(team / "data", desk / "data")
     gone = Store(team / "store")["speech:valid"].address

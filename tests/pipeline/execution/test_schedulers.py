@@ -172,7 +172,7 @@ def test_small_sets_start_no_workers(
             assert runs.workers == cores
 
 
-def test_whoever_asks_for_workers_gets_them() -> None:
+def test_requested_workers_are_started() -> None:
     """However small the set is."""
     with open_scheduler(1, seconds=0) as runs:
         assert isinstance(runs, DaskScheduler)

@@ -85,7 +85,7 @@ def test_new_files_of_many_are_not_cached(digits: Path, cache: Path) -> None:
     assert entries(cache) == []
 
 
-def test_what_was_hashed_before_a_failure_is_kept(
+def test_hashes_from_before_a_failure_are_kept(
     digits: Path, cache: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted after most of an hour, the next run goes on."""

@@ -208,7 +208,7 @@ def test_the_files_are_tonics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert (ours == theirs) if dataset == "NMNIST" else (ours == sorted(theirs))
 
 
-def test_what_is_no_recording_is_left_out(tmp_path: Path) -> None:
+def test_files_that_are_not_recordings_are_left_out(tmp_path: Path) -> None:
     """Files of other kinds, in the split's own folder, and those that a Mac leaves in archives."""
     root = write_nmnist(tmp_path)
     before = dataset_files("NMNIST", "train", tmp_path)

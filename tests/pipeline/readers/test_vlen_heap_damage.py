@@ -144,7 +144,7 @@ def test_an_object_that_nobody_asked_for_may_not_reach_beyond_the_end(tmp_path: 
         VlenHeap(*datasets).read(0, 9)
 
 
-def test_what_an_earlier_collection_held_is_forgotten(tmp_path: Path) -> None:
+def test_objects_of_an_earlier_collection_are_not_used(tmp_path: Path) -> None:
     path = write_file(tmp_path / "a.h5", draw(9))
     whole = np.frombuffer(path.read_bytes(), np.uint8)
     head = places(path)[1][0]

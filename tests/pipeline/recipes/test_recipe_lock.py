@@ -59,7 +59,7 @@ def test_the_text_suits_version_control(tmp_path: Path) -> None:
         '{"format": 1, "splits": [], "more": 1}',
     ],
 )
-def test_what_is_no_lock_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
+def test_an_invalid_lock_is_rejected_with_its_path(tmp_path: Path, text: str) -> None:
     """Garbage, other JSON, missing and unknown members."""
     path = tmp_path / "r.lock"
     path.write_text(text)

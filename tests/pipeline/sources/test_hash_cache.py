@@ -136,7 +136,7 @@ def replace_by_endless_device(entry: Path) -> None:
 
 
 @pytest.mark.parametrize("replace", [replace_by_pipe, replace_by_folder, replace_by_endless_device])
-def test_what_is_no_file_is_neither_read_nor_waited_for(
+def test_special_files_are_neither_read_nor_waited_for(
     data: Path, cache: Path, reads: list[str], replace: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = ssc(data, cache)

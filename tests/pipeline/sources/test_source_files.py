@@ -240,7 +240,7 @@ def test_a_pipe_among_the_files_is_named_and_not_waited_for(tmp_path: Path) -> N
         hash_files([tmp_path / "pipe.bin"], HashCache(tmp_path), None)
 
 
-def test_what_takes_a_files_place_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe that comes between the look at a file and its opening."""
     path = tmp_path / "0.bin"
     path.write_bytes(bytes(5))

@@ -44,7 +44,7 @@ def test_few_events_do_without_compiled_code(requested: ExecutorName, expected: 
     assert executor_for(BY_TIME, chosen, has_y=False) == chosen
 
 
-def test_what_the_fused_pass_cannot_run_is_wrong_use() -> None:
+def test_transforms_that_the_fused_pass_does_not_support_are_wrong_use() -> None:
     with pytest.raises(UsageError, match="got event_count: omit executor"):
         executor_for(BY_COUNT, "fused", has_y=False)
 

@@ -125,7 +125,7 @@ def test_long_doubles_are_refused() -> None:
 @pytest.mark.parametrize(
     "array", [np.zeros(3), np.zeros((2, 2), [("t", "i8"), ("x", "i8"), ("p", "i8")]), [1, 2]]
 )
-def test_what_is_no_structured_array_is_refused(array: Any) -> None:
+def test_arrays_that_are_not_structured_are_rejected(array: Any) -> None:
     with pytest.raises(RecordingError, match=f"^{NAME}: events must be a one-dimensional structured array$"):
         widen(array, name=NAME, has_y=False)
 

@@ -254,7 +254,7 @@ def test_events_are_named_by_their_number_as_read() -> None:
         cropped(recording([4, 0, 1, 2, 3], [9, 1, 1, 1, 7]), name=NAME, sort=True)
 
 
-def test_what_is_cropped_may_lie_outside_the_sensor() -> None:
+def test_cropped_events_may_be_outside_the_sensor() -> None:
     """Tonic never counts it; half of the sensors of a recording's first milliseconds glitch."""
     frames = chain(CropTime(min=2, max=9), ToFrame(sensor_size=(4, 1, 1), event_count=1))
     assert frames(recording([0, 2, 10], [99, 1, 99]), name=NAME).index.tolist() == [1]
@@ -291,7 +291,7 @@ def test_events_with_and_without_y_are_not_mixed() -> None:
         chain(ToFrame(sensor_size=(2, 1, 1), event_count=1))(recording([0], y=0), name=NAME)
 
 
-def test_what_tonic_raises_is_a_recording_error_that_names_the_recording() -> None:
+def test_errors_of_tonic_are_recording_errors_that_name_the_recording() -> None:
     frames = chain(ToFrame(sensor_size=(1, 1, 1), event_count=1)).tonic
     broken = mock.Mock(event_count=1, overlap=0)
     broken.get_slice_metadata.side_effect = AssertionError("stride")

@@ -77,7 +77,7 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     assert status_of(tmp_path, body, ">&- 2>&- <&-")[0] == 0
 
 
-def test_what_an_encoding_lacks_is_escaped() -> None:
+def test_characters_that_an_encoding_lacks_are_escaped() -> None:
     buffer = io.BytesIO()
     stream = LenientStream(io.TextIOWrapper(buffer, encoding="ascii", write_through=True))
     stream.write("µ \udcff")

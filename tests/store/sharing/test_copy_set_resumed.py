@@ -46,7 +46,7 @@ def test_cut_off_at_any_put(deep: bool) -> None:
         assert objects <= stored - max(0, puts - 20) or copied["demo:train"].total == 0, puts
 
 
-def test_what_is_there_is_not_fetched_again(
+def test_existing_objects_are_not_fetched_again(
     source: Store, destination: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A second copy asks for nothing but the manifest; one that goes on, for what is missing; both say so."""

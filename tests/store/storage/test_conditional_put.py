@@ -42,7 +42,7 @@ def test_a_server_that_ignores_it() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"spikestore tries", b"of another version\n"])
-def test_what_the_probe_holds_does_not_matter(content: bytes) -> None:
+def test_the_content_of_the_probe_has_no_effect(content: bytes) -> None:
     """Cut off, flipped or of another version: that it is there is all that is asked."""
     with tiny_s3(honours=True) as server:
         server.objects[f"b/x/{PROBE}"] = content

@@ -119,7 +119,7 @@ def test_a_younger_build_of_an_unreferenced_set() -> None:
     assert SMALL.build(storage).digest == features.digest
 
 
-def test_what_cannot_be_read_is_kept() -> None:
+def test_unreadable_objects_are_kept() -> None:
     """A damaged manifest may name any build, a damaged name any set: nothing goes for their sake."""
     storage = memory_storage()
     SMALL.build(storage)

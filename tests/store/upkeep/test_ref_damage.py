@@ -65,7 +65,7 @@ def test_an_older_entry(store: Store, name: str, how: str, capsys: pytest.Captur
     assert Ref.from_bytes(store.storage.get(path), path=path).forgotten
 
 
-def test_what_cannot_be_replaced(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_entries_that_cannot_be_replaced(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder with something in it is left, and named."""
     path = "refs/small/00000001.json"
     damage(store, path, "folder")

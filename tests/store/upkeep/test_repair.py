@@ -77,7 +77,7 @@ def test_every_object_from_upstream(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["flip", "delete"])
-def test_what_follows_from_the_set_itself(how: str) -> None:
+def test_objects_that_the_set_itself_determines(how: str) -> None:
     """Plan, zarr.json documents and records are made again without any other place."""
     storage = memory_storage()
     features = SMALL.build(storage)
@@ -213,7 +213,7 @@ def test_an_upstream_of_another_digest() -> None:
         repair(features, upstream=memory_storage_with(other))
 
 
-def test_what_does_not_belong_is_removed() -> None:
+def test_foreign_objects_are_removed() -> None:
     """An unexpected object goes; the rest is left alone."""
     storage = memory_storage()
     features = SMALL.build(storage)

@@ -70,7 +70,7 @@ def test_order_depends_on_seed_and_epoch_only(features: FeatureSet) -> None:
     assert rows(FeatureLoader(features, 16, shuffle=True, seed=8)) != epochs[0]
 
 
-def test_who_counts_batches_gets_new_epochs_too(features: FeatureSet) -> None:
+def test_a_loop_that_counts_batches_gets_new_epochs_too(features: FeatureSet) -> None:
     """Lightning takes as many batches as there are and never asks for one more; an epoch can be chosen again."""
 
     def rows(loader: FeatureLoader, batches: int) -> list[int]:
@@ -243,7 +243,9 @@ def test_weights_of_rows_and_of_items(features: FeatureSet) -> None:
 
 
 @pytest.mark.parametrize("residence", ["host", "stream"])
-def test_what_scripts_ask_a_dataloader_for(features: FeatureSet, residence: residences.Residence) -> None:
+def test_attributes_of_a_dataloader_that_scripts_use(
+    features: FeatureSet, residence: residences.Residence
+) -> None:
     """Sizes, labels and flags are there; what has no meaning says what takes its place."""
     loader = FeatureLoader(features, 16, residence, drop_last=True)
     truth = FeatureDataset(features)

@@ -83,7 +83,7 @@ def test_averages_have_a_node() -> None:
     ],
 )
 @pytest.mark.parametrize("backend", ["fused", "sinabs"])
-def test_what_is_lost_is_told(
+def test_properties_that_nir_lacks_are_reported(
     caplog: pytest.LogCaptureFixture, backend: str, spec: dict[str, Any], lost: str | None
 ) -> None:
     """One warning for all layers."""

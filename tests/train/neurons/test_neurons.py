@@ -187,7 +187,7 @@ def test_torchs_own_threads_are_found() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_not_finite_comes_through(value: float) -> None:
+def test_values_that_are_not_finite_are_passed_on(value: float) -> None:
     """NaN and infinities give what Sinabs gives, so that a run that goes wrong is noticed."""
     x = torch.randn(2, 6, 20)
     x[0, 2, 3] = value
@@ -264,7 +264,7 @@ def test_half_precision_keeps_membranes_in_float32(dtype: torch.dtype) -> None:
         (lambda: IAF()(torch.zeros(3, 2, 2, device="meta")), "not on meta: use the backend sinabs"),
     ],
 )
-def test_what_it_can_not_do_is_told(wrong: Callable[[], Any], message: str) -> None:
+def test_unsupported_requests_are_reported(wrong: Callable[[], Any], message: str) -> None:
     """Each refusal names what was found."""
     with pytest.raises(UsageError, match=message):
         wrong()

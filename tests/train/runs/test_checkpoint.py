@@ -76,7 +76,7 @@ def test_a_failed_save_keeps_the_old_one(features: FeatureSet, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_can_not_be_written_is_named(features: FeatureSet, tmp_path: Path) -> None:
+def test_unwritable_files_are_named(features: FeatureSet, tmp_path: Path) -> None:
     """A folder in the way, or a folder that is gone, is told with the path of the checkpoint, not the temporary one."""
     (tmp_path / "last.pt").mkdir()
     with pytest.raises(StoreError, match=r"cannot write .*/last\.pt \(Is a directory\)"):

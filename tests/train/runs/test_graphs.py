@@ -233,7 +233,7 @@ def test_a_loss_that_is_not_finite_takes_no_step(stand_in: Any, make: Callable[.
 
 
 @pytest.mark.parametrize("at", [1, 2])
-def test_what_can_not_be_recorded_goes_on_plainly(
+def test_steps_that_cannot_be_recorded_run_as_plain_steps(
     stand_in: Any, caplog: pytest.LogCaptureFixture, at: int
 ) -> None:
     """One warning, and the results of plain steps: whether passes or the optimiser's step fail."""

@@ -165,7 +165,7 @@ def test_clipping_bounds_the_gradient(splits: dict[str, FeatureSet]) -> None:
     assert sum(norm**2 for norm in norms) ** 0.5 <= 1e-3 * 1.001
 
 
-def test_what_one_backend_trains_another_runs(
+def test_networks_trained_with_one_backend_run_with_another(
     store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkpoint of the fused backend has the same accuracy on Sinabs; a run does not change its backend."""

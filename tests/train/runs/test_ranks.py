@@ -159,7 +159,7 @@ def test_a_rank_that_fails_ends_all(store_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_all_ranks_refuse_is_said_once(store_folder: Path, tmp_path: Path) -> None:
+def test_an_error_of_all_ranks_is_reported_once(store_folder: Path, tmp_path: Path) -> None:
     """Wrong use is one line, whatever the number of ranks."""
     command: list[str | Path] = [
         "-m",

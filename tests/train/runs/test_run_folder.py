@@ -118,7 +118,7 @@ def test_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("not_loaded")
 @pytest.mark.parametrize("where", ["parent", "folder", "tensorboard", "nobody's"])
-def test_what_cannot_be_written_is_told_first(store_folder: Path, tmp_path: Path, where: str) -> None:
+def test_unwritable_folders_are_reported_first(store_folder: Path, tmp_path: Path, where: str) -> None:
     """A file in the way of a folder; what belongs to somebody else (which root can write all the same)."""
     folder = tmp_path / "runs/a"
     if where == "parent":

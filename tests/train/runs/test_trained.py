@@ -78,7 +78,7 @@ def test_a_folder_of_a_run_that_has_just_begun(folder: Path, tmp_path: Path) -> 
     assert load_network(tmp_path).epochs == 2
 
 
-def test_what_is_no_network_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+def test_an_invalid_network_is_rejected_by_name(folder: Path, tmp_path: Path) -> None:
     """Nothing there, an empty folder, a damaged file, somebody else's, and frames that are none."""
     whole = (folder / "best.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[:-100])

@@ -15,7 +15,7 @@ from spikestore.train.runs.config import load_config
 from spikestore.train.runs.run import run
 
 
-def test_what_is_missing_is_copied(store_folder: Path, tmp_path: Path) -> None:
+def test_missing_objects_are_copied(store_folder: Path, tmp_path: Path) -> None:
     """Once; the run can be gone on with when the upstream is gone, or another one is named."""
     shutil.copytree(store_folder, tmp_path / "team")
     here = Store(tmp_path / "here")

@@ -167,7 +167,9 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("raw", "fields", "message"), BAD)
-def test_what_has_no_meaning_is_refused_by_name(raw: Any, fields: dict[str, Any], message: str) -> None:
+def test_fields_without_a_known_meaning_are_rejected_by_name(
+    raw: Any, fields: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         clean_events(raw, decoding(**fields))
 

@@ -126,6 +126,30 @@ def _evt3(events: Events) -> bytes:
     return b"% format EVT3;height=12;width=16\n% end\n" + struct.pack(f"<{len(words)}H", *words)
 
 
+def aedat_packets(
+    events: Events, *, size: int = 50, kind: int = 1, source: int = 1, invalid: int = 0
+) -> bytes:
+    """Return packets of AEDAT 3.1; the last `invalid` events of each are marked as invalid."""
+    packets = []
+    for start in range(0, len(events), size):
+        rows = events[start : start + size].tolist()
+        overflow = rows[0][0] >> 31
+        valid = max(len(rows) - invalid, 0)
+        packets.append(struct.pack("<HHIIIIII", kind, source, 8, 4, overflow, len(rows), len(rows), valid))
+        packets += [
+            struct.pack("<II", x << 17 | y << 2 | p << 1 | (number < valid), t - (overflow << 31))
+            for number, (t, x, y, p) in enumerate(rows)
+        ]
+    return b"".join(packets)
+
+
+AEDAT_HEADER = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"
+
+
+def _aedat(events: Events) -> bytes:
+    return AEDAT_HEADER + aedat_packets(events)
+
+
 ORDER = {"order": ("t", "x", "y", "p")}
 WRITERS: dict[str, tuple[str, Callable[[Events], bytes], dict[str, Any]]] = {
     "structured npy": ("a.npy", _npy, {}),
@@ -149,6 +173,7 @@ WRITERS: dict[str, tuple[str, Callable[[Events], bytes], dict[str, Any]]] = {
     "mat of one matrix": ("a.mat", _mat_of_one, ORDER),
     "bin": ("a.bin", _bin, {}),
     "dat": ("a_td.dat", _dat, {}),
+    "aedat": ("a.aedat", _aedat, {}),
     "evt2": ("a.raw", _evt2, {}),
     "evt3": ("a.raw", _evt3, {}),
 }  # fmt: skip

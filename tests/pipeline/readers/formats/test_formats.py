@@ -153,5 +153,5 @@ def test_suffixes() -> None:
     assert found == {"a.CSV": "text", "a.csv.gz": "text-gzip", "b/c.npy": "npy"}
     suffixes = [suffix for one in formats().values() for suffix in one.suffixes]
     assert len(set(suffixes)) == len(suffixes)
-    with pytest.raises(UnknownNameError, match="no format is called 'aedat', did you mean 'aedat4'"):
-        format_named("aedat")
+    with pytest.raises(UnknownNameError, match="no format is called 'aedat44', did you mean 'aedat4'"):
+        format_named("aedat44")

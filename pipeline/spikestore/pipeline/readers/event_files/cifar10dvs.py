@@ -11,7 +11,7 @@ import numpy as np
 
 from spikestore.pipeline.readers.dataset import Dataset, TonicClass
 from spikestore.pipeline.readers.event_files.file_per_recording import DecodedAlone, class_of_folder
-from spikestore.pipeline.readers.formats.aedat4 import read_aedat4
+from spikestore.pipeline.readers.formats.aedat.aedat4 import read_aedat4
 from spikestore.pipeline.readers.formats.events import FourColumns, refuse, refuse_outside
 from spikestore.pipeline.readers.split_files import FileTree
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.formats import mat, mnist_bin, npy, prophesee_dat
-from spikestore.pipeline.readers.formats.aedat4 import read_aedat4
+from spikestore.pipeline.readers.formats.aedat.aedat3 import read_aedat
+from spikestore.pipeline.readers.formats.aedat.aedat4 import read_aedat4
 from spikestore.pipeline.readers.formats.format import Format, RawEvents, columns_of
 from spikestore.pipeline.readers.formats.hdf5_events import read_hdf5
 from spikestore.pipeline.readers.formats.prophesee_raw import read_raw
@@ -83,6 +84,7 @@ BUILT_IN = (
         bytes_per_event=prophesee_dat.EVENT_BYTES,
     ),
     Format(name="prophesee-raw", version=1, suffixes=(".raw",), read=read_raw, bytes_per_event=4),
+    Format(name="aedat", version=1, suffixes=(".aedat",), read=read_aedat),
     Format(name="aedat4", version=1, suffixes=(".aedat4",), read=read_aedat4, bytes_per_event=8),
 )
 """Each format with its version; if a format returns other events for the same file, it needs a new version."""

@@ -10,7 +10,7 @@ import pytest
 import tonic.io
 from tests.pipeline.format_writers import FILES, read
 
-from spikestore.pipeline.readers.formats import aedat4
+from spikestore.pipeline.readers.formats.aedat import aedat4
 from spikestore.store_schemas.errors import MissingExtraError
 
 

@@ -23,7 +23,7 @@ _PROGRAM = Path(__file__).with_name("aedat4_process.py")
 
 
 class _Decoder:
-    """A process that decodes files; see `spikestore.pipeline.readers.formats.aedat4_process`."""
+    """A process that decodes files; see `spikestore.pipeline.readers.formats.aedat.aedat4_process`."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own program

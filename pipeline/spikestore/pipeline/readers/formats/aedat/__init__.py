@@ -1,0 +1,1 @@
+"""Formats of the family AEDAT, of iniVation and jAER."""

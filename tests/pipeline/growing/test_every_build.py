@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 from obstore.store import MemoryStore
-from tests.pipeline.folders import recipe_for
+from tests.pipeline.folders import draw, recipe_for, save
 from tests.pipeline.growing.growing_folders import add, grown, is_as_fresh, opened, write_mnist_bin
 
 from spikestore.pipeline import BuildOptions, preprocess
+from spikestore.pipeline.building.recompute import rows_from_recordings
 from spikestore.store import Store
 from spikestore.store.build import Build
 from spikestore.store.storage.objects import ObjectStorage
+from spikestore.store.upkeep.repair import repair
+from spikestore.store.upkeep.verify import verify
 
 pytestmark = pytest.mark.usefixtures("few_events")
 
@@ -124,3 +127,32 @@ include_incomplete = true
         after = build("store")
     assert (len(before), len(after), names) == (10, 11, ["Train/3/0.bin"])
     assert after.digest == build("fresh").digest
+
+
+@pytest.mark.slow
+def test_recordings_repair_a_grown_set(root: Path, tmp_path: Path) -> None:
+    """Fragments of copied bytes, and of rows that moved, are those that the recordings give."""
+    features = grown(root, tmp_path / "store")["all"]
+    objects = sorted(
+        path for path in (tmp_path / "store" / features.data_path).rglob("c/*") if path.is_file()
+    )
+    for path in objects:
+        path.unlink()
+    left = repair(features, rows=rows_from_recordings(features, root)).left
+    assert left == ()
+    assert verify(features, depth="deep") == []
+
+
+@pytest.mark.slow
+def test_a_set_grows_again_and_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In steps that are smaller and larger than a fragment; each step reads what is new."""
+    for step, count in enumerate((1, 64, 3)):
+        new = [f"{'bz'[step % 2]}/{step}_{number}.npy" for number in range(count)]
+        for number, file in enumerate(new):
+            save(root / file, draw(2000 + 100 * step + number))
+        before = len(Store(tmp_path / "store")["mine:all"])
+        with opened(monkeypatch) as names:
+            features = grown(root, tmp_path / "store")["all"]
+        assert len(names) == len(features) - before
+        assert set(new) <= set(names)
+    assert is_as_fresh(root, features, tmp_path / "fresh")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.form import PINNED
-from benchmarks.recordings import Recordings
+from benchmarks.recordings import Recordings, find_recordings
 
 os.environ.update(PINNED)
 
@@ -83,3 +85,31 @@ def build(bench: Bench, what: Any, scheduler: Any, **request: Any) -> Any:
         store.storage, what.located, what.transform, BuildRequest(scheduler.workers, **request)
     )
     return build_features(begun, what.located, what.transform, scheduler, progress=lambda *_: None)
+
+
+def measure_each(measure: Callable[[Bench, int], None], description: str | None) -> None:
+    """Parse the options ``--data`` and ``--recordings``, and measure with each number of recordings.
+
+    Parameters
+    ----------
+    measure : callable
+        Called with a bench and the number of its recordings; prints a table.
+    description : str
+        Text for ``--help``.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder with files of SSC or SHD")
+    parser.add_argument("--recordings", type=int, nargs="+", default=[2000, 8000])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.data
+        if folder is None:
+            from spikestore.pipeline.demo.demo_data import write_demo_data
+
+            folder = Path(scratch) / "data"
+            write_demo_data(folder, train=max(arguments.recordings), valid=1, test=1)
+        data = find_recordings(folder)
+        for recordings in sorted({min(count, data.count) for count in arguments.recordings}):
+            measure(Bench.of(data, Path(scratch), recordings, 1, recordings), recordings)

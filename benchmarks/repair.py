@@ -10,17 +10,14 @@ CPU time (all threads), of wall time, and of the time without a manifest, in whi
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import Bench, build, target
-from benchmarks.recordings import find_recordings
+from benchmarks.bench import Bench, build, measure_each, target
 
 ROUNDS = 5
 DAMAGED = 1
@@ -163,22 +160,7 @@ def stamp(path: Path) -> tuple[int, int]:
 
 def main() -> None:
     """Measure with the demo's recordings, or those of ``--data``."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, help="folder with files of SSC or SHD")
-    parser.add_argument("--recordings", type=int, nargs="+", default=[2000, 8000])
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = arguments.data
-        if folder is None:
-            from spikestore.pipeline.demo.demo_data import write_demo_data
-
-            folder = Path(scratch) / "data"
-            write_demo_data(folder, train=max(arguments.recordings), valid=1, test=1)
-        data = find_recordings(folder)
-        for recordings in sorted({min(count, data.count) for count in arguments.recordings}):
-            measure(Bench.of(data, Path(scratch), recordings, 1, recordings), recordings)
+    measure_each(measure, __doc__)
 
 
 if __name__ == "__main__":

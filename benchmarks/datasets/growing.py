@@ -26,7 +26,7 @@ SHARE = 0.01
 DURATION = 2_000_000
 """Length of a recording, µs."""
 DRAWN = 16
-"""Recordings that are drawn; the others are these, moved over the sensor."""
+"""Number of different recordings; all further recordings are copies of these, moved to other places on the sensor."""
 
 
 def growing_end(scale: Scale) -> Row:

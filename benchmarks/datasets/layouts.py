@@ -14,7 +14,7 @@ Columns = tuple[npt.NDArray[np.int64], ...]
 """Times in µs, x, y, polarity."""
 
 DRAWN = 32
-"""Recordings that are drawn; the others are these, moved by a few pixels."""
+"""Number of different recordings; all further recordings are copies of these, moved by a few pixels."""
 WINDOW = 10_000
 """Length of a time bin, µs."""
 BINS = 10

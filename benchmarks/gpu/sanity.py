@@ -168,7 +168,7 @@ def _network(device: Any, backend: str) -> tuple[Any, Any, Any]:
 
 
 def networks(device: Any) -> list[Row]:
-    """The seed's network against Sinabs on the same device, and the convolutional one against the CPU."""
+    """Compare the seed's network with Sinabs on the same device, and the convolutional network with the CPU."""
     import torch
     from torch.nn.functional import cross_entropy
 

@@ -184,5 +184,5 @@ WAYS: dict[str, Callable[[Loadings, int], Batches]] = {
 
 
 def at_once(way: str) -> int:
-    """Return how many batches are made at the same time when an epoch begins: one by each worker process."""
+    """Return the number of batches that are made at the same time at the start of an epoch: one per worker process."""
     return WORKERS if way in ("naive", "disk_cached") else 1

@@ -7,7 +7,9 @@ import os
 
 __all__ = ["limit_reached"]
 
-_MEMORY = "not enough memory: free some, raise the limit (ulimit -v, or the job's), or use fewer workers"
+_MEMORY = (
+    "not enough memory: free some, raise the limit (ulimit -v, or the limit of the job), or use fewer workers"
+)
 _THREADS = "cannot start another thread or process: raise the limit (ulimit -u, or -v for memory), or use fewer workers"
 _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",

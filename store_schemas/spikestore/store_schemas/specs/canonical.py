@@ -20,7 +20,7 @@ FORMAT: Final = 1
 """Number of the store format that this version writes, and the only one that it reads."""
 
 LARGEST_INTEGER = 2**53 - 1
-"""Largest integer that RFC 8785 carries without loss."""
+"""Largest integer that RFC 8785 represents exactly."""
 
 _VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6}){1,3}((a|b|rc)[0-9]{1,4})?(\.(dev|post)[0-9]{1,6})?")
 _BLANK = "0" * 64

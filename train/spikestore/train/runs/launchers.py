@@ -107,8 +107,8 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
 def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
     """Raise an error if only rank or only count is set, unless its value means that this process is alone.
 
-    srun's variables are not checked: in batch scripts and interactive allocations, SLURM sets some of them too. Rank 0 of
-    mpirun alone does not mean several processes.
+    srun's variables are not checked: in batch scripts and interactive allocations, SLURM sets some of them too. If only
+    mpirun's rank is set and it is 0, this process counts as alone.
     """
     rank, count = environment.get(launcher.rank), environment.get(launcher.count)
     if launcher.name == "srun" or bool(rank) == bool(count):

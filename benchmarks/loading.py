@@ -332,11 +332,11 @@ def first_batch(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Peak memory of ``stream`` at 8 times the data less that at 1, as share of the added bytes.
+    """Peak memory of ``stream`` with 8 times the data minus that with the data, as a share of the added bytes.
 
-    The window is 256 samples: two of them, and what is on its way, are less than either set. Both sides draw equally many
-    batches: whether the loop ever holds a fourth buffer for a moment is a matter of how often it goes round. A row's
-    ratios are of pairs of processes.
+    The window is 256 samples: two windows and the reads in progress are smaller than either set. Both sides draw the same
+    number of batches, because a longer loop is more likely to need a fourth buffer at some time. Each ratio is of a pair of
+    processes.
     """
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.samples // 8

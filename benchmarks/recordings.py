@@ -57,8 +57,8 @@ class Recordings:
     def tonic_dataset(self, scratch: Path, transform: Any) -> Any:
         """Return Tonic's data set of this split.
 
-        Tonic looks for a folder of the data set's name, and starts a download unless the archive lies beside the
-        file. So it gets a folder of its own: a link to the file and an empty archive.
+        Tonic looks for a folder of the data set's name, and starts a download unless the archive is beside the
+        file. So this method creates such a folder, with a link to the file and an empty archive.
         """
         import tonic
 

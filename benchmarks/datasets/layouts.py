@@ -1,4 +1,4 @@
-"""Recordings in the layouts of N-MNIST and DVSGesture, drawn so that neighbouring events belong together, as those of a camera do."""
+"""Recordings in the layouts of N-MNIST and DVSGesture, drawn so that neighbouring events belong together, as in the recordings of a camera."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def threads_against_one(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Peak memory of a worker at 8 times the data less that at 1, as share of the added bytes."""
+    """Peak memory of a worker with 8 times the data minus that with the data, as a share of the added bytes."""
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.recordings // 8
     if small < LEAST:

@@ -2,9 +2,9 @@
 
 Every way of loading with every backend of the network, on the same samples: batches of 128, a smaller last one left
 out, the seed's network and loop (forward, cross entropy, backward; no optimiser step). Each round runs every cell,
-in an order that turns round; a ratio is of two cells of one round. Cells of fused neurons, and naive loading with
-Sinabs, are whole epochs. The others are slow: they are epochs over fewer samples, scaled up by what each batch took
-after the first, or, with workers, the first two. How many batches were run is told with each cell.
+in an order that rotates; a ratio compares two cells of the same round. Cells of fused neurons, and naive loading with
+Sinabs, are whole epochs. The others are slow: they are epochs over fewer samples, scaled up with the time of a batch
+after the first one or, with workers, the first two. Each cell has the number of batches that were run.
 
 ``--page FOLDER`` writes a page, the seed's bar plot, and the plot of one dense sample.
 """

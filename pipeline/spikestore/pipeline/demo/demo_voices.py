@@ -11,7 +11,7 @@
    from the rate summed over places and the pulses of the pitch; then a place for each event, from the rates at its time.
 
 Resonances are squared Lorentz curves, and random factors are polynomials of normal numbers: the demo data must have the
-same bytes on every machine, and only sums, products and quotients do, while ``exp`` and ``log`` do not.
+same bytes on every machine. Results of sums, products and quotients are the same everywhere, those of ``exp`` and ``log`` are not.
 """
 
 from __future__ import annotations

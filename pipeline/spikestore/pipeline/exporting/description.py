@@ -90,7 +90,7 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
         "index": f"place of each non-zero in the frames of its sample: ({place}, with {sizes}; "
         f"{index_dtype(features.manifest).name}, ascending within a sample",
         "value": f"{count}, at each place: {dtype.name}, never 0",
-        "offsets": "the non-zeros of sample i are index[offsets[i]:offsets[i + 1]], and value likewise",
+        "offsets": "the indices of sample i are index[offsets[i]:offsets[i + 1]], and its values are value[offsets[i]:offsets[i + 1]]",
         **per_sample,
     }
 

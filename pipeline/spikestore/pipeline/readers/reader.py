@@ -13,7 +13,7 @@ from spikestore.pipeline.readers.recording import Recording
 from spikestore.store_schemas.errors import RecordingError
 
 
-class ClosesBehind(Protocol):
+class ClosesOnExit(Protocol):
     """Base class of readers; the end of a ``with`` block closes their files."""
 
     def close(self) -> None:
@@ -33,7 +33,7 @@ class ClosesBehind(Protocol):
         self.close()
 
 
-class Reader(ClosesBehind, Protocol):
+class Reader(ClosesOnExit, Protocol):
     """Protocol of an open reader of one source.
 
     A reader returns events as they are in the files. It applies ``Source.limit``; the caller sorts events (``Source.sort``) and

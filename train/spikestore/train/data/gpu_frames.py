@@ -44,7 +44,7 @@ def fill(index: Tensor, value: Tensor, starts: Tensor, ends: Tensor, frames: Ten
     Parameters
     ----------
     index, value : Tensor, shape (non-zeros,)
-        As in `SparseBatch`: columns that have the samples of the batch, and may have others.
+        As in `SparseBatch`: columns with the samples of the batch, and possibly with other samples.
     starts, ends : int64 Tensor, shape (batch,)
         Range of each sample in ``index``.
     frames : float32 Tensor, shape (batch, places)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, fault_of_system, one_line, open_hdf5
-from spikestore.pipeline.readers.reader import ClosesBehind
+from spikestore.pipeline.readers.reader import ClosesOnExit
 from spikestore.pipeline.readers.watched_file import WatchedFile
 from spikestore.store_schemas.errors import LayoutError, SpikestoreError
 
 
-class HDF5Reader(ClosesBehind):
+class HDF5Reader(ClosesOnExit):
     """Base class of readers of one HDF5 file, which stays open until `close`.
 
     Parameters

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.formats.events import FourColumns
-from spikestore.pipeline.readers.reader import ClosesBehind
+from spikestore.pipeline.readers.reader import ClosesOnExit
 from spikestore.pipeline.readers.recording import Recording
 from spikestore.pipeline.readers.watched_file import refuse_other_size
 from spikestore.store_schemas.errors import (
@@ -84,7 +84,7 @@ def decode_each(
     return Decoded(offsets, t, x, y, p, problems)
 
 
-class FileReader(ClosesBehind, ABC):
+class FileReader(ClosesOnExit, ABC):
     """Base class of readers of a source whose row i is file i; implements `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters

@@ -33,9 +33,9 @@ class Link:
     Attributes
     ----------
     linear : nn.Linear
-        The layer before, which does not run separately.
+        The linear layer, which does not run separately.
     counts : Counts, PackedSpikes (on a GPU) or None
-        Its input; after the call, the neurons' spikes. None if these are not small integers.
+        Input of the linear layer; after the call, spikes of the neurons. None if these are not small integers.
     """
 
     linear: nn.Linear

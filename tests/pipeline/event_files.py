@@ -15,7 +15,7 @@ from spikestore.pipeline.readers.event_files.dvsgesture import DVSGestureReader
 from spikestore.pipeline.readers.event_files.file_per_recording import FilePerRecording
 from spikestore.pipeline.readers.event_files.nmnist import NMNISTReader
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
-from spikestore.store_schemas.specs.source import SourceFile
+from spikestore.store_schemas.specs.files import SourceFile
 
 NMNIST_FOLDERS = {"train": "Train", "test": "Test"}
 DVSGESTURE_FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}

@@ -17,9 +17,10 @@ from spikestore.store_schemas.documents.record import EventCounts, ObjectEntry, 
 from spikestore.store_schemas.documents.ref import Pin, Ref
 from spikestore.store_schemas.layout import EXTRAS, FILL, Layout, layout_of
 from spikestore.store_schemas.specs.canonical import canonical_json, seal
+from spikestore.store_schemas.specs.files import SourceFile
 from spikestore.store_schemas.specs.model import Spec
 from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame
-from spikestore.store_schemas.specs.source import Source, SourceFile
+from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
 PAGE = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from spikestore.store_schemas.errors import SpecError
-from spikestore.store_schemas.specs.source import Source, SourceFile
+from spikestore.store_schemas.specs.files import SourceFile
+from spikestore.store_schemas.specs.source import Source
 
 FILE: dict[str, Any] = {"name": "a.h5", "size": 1, "sha256": "0" * 64}
 FIELDS: dict[str, Any] = {

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from spikestore.pipeline.building.preprocess import preprocess
     from spikestore.pipeline.exporting.export import Exported, export
     from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
+    from spikestore.pipeline.sources.item_sources import source_of_dataset
     from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "load_recipe",
     "make_source",
     "preprocess",
+    "source_of_dataset",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -33,5 +35,6 @@ __getattr__, __dir__ = lazy_exports(
         "load_recipe": "recipes.recipe",
         "make_source": "sources.source_files",
         "preprocess": "building.preprocess",
+        "source_of_dataset": "sources.item_sources",
     },
 )

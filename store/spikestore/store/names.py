@@ -19,6 +19,7 @@ from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.ref import Pin, Ref
 from spikestore.store_schemas.errors import StoreError, UsageError
+from spikestore.store_schemas.specs.items import HashPart, ItemContent
 from spikestore.store_schemas.specs.model import NAME
 from spikestore.store_schemas.specs.source import Source
 
@@ -217,6 +218,8 @@ def _lost(before: Source, after: Source) -> str | None:
         and before.folder.decoding != after.folder.decoding
     ):
         return "its files were read with other settings of [source.folder]"
+    if before.items is not None and after.items is not None:
+        return _lost_items(before.items, after.items)
     kept, present = _recordings(before), _recordings(after)
     lacking = Counter(kept) - Counter(present)
     if not lacking:
@@ -227,6 +230,20 @@ def _lost(before: Source, after: Source) -> str | None:
         file.sha256 for file in after.files
     )
     return f"it has {'other labels or columns' if relabelled else 'other recordings'}: {names[0]}{more}"
+
+
+def _lost_items(before: ItemContent, after: ItemContent) -> str | None:
+    """Return a text about items of `before` that `after` may lack, or None if it has all of them.
+
+    Only hashes tell which items are equal.
+    """
+    hashes = []
+    for content in (before, after):
+        if not all(isinstance(part, HashPart) for part in content.parts):
+            return "its recordings have another identity: other files, another version, or other rows"
+        all_hashes = [each for part in content.parts if isinstance(part, HashPart) for each in part.hashes]
+        hashes.append([all_hashes[row] for row in content.row_numbers])
+    return "it has other recordings" if Counter(hashes[0]) - Counter(hashes[1]) else None
 
 
 def _recordings(source: Source) -> list[tuple[str, ...]]:

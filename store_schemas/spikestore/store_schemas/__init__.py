@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from spikestore.store_schemas.documents.ref import Pin, Ref
     from spikestore.store_schemas.errors import SpikestoreError
     from spikestore.store_schemas.layout import Layout, layout_of
+    from spikestore.store_schemas.specs.files import SourceFile
     from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
-    from spikestore.store_schemas.specs.source import Source, SourceFile
+    from spikestore.store_schemas.specs.source import Source
     from spikestore.store_schemas.specs.transform import Transform
 
 __all__ = [
@@ -55,7 +56,7 @@ __getattr__, __dir__ = lazy_exports(
         "Record": "documents.record",
         "Ref": "documents.ref",
         "Source": "specs.source",
-        "SourceFile": "specs.source",
+        "SourceFile": "specs.files",
         "SpikestoreError": "errors",
         "ToFrame": "specs.operations",
         "Transform": "specs.transform",

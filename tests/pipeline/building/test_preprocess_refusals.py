@@ -56,7 +56,7 @@ def test_operations_without_a_spec_are_rejected_by_name(
 def test_other_datasets_are_refused_by_name(tmp_path: Path, data: Path) -> None:
     """What is no SSC or SHD, a cache around one, a list: none is taken for something else."""
     for dataset in (tonic.MemoryCachedDataset(ssc(data)), [1, 2], object()):
-        with pytest.raises(UnsupportedTransformError, match=type(dataset).__name__):
+        with pytest.raises(UsageError, match=type(dataset).__name__):
             built(dataset, tmp_path / "store")
 
 

@@ -14,7 +14,7 @@ from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.execution import fragment_task
 from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment, transform_rows
 from spikestore.pipeline.readers.registry import open_reader
-from spikestore.pipeline.sources.source_files import make_source
+from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.build import Build
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.storage.folder import FolderStorage
@@ -71,7 +71,7 @@ def test_a_fragment_that_has_its_record_is_not_read_again(
     """The second time neither files nor Tonic are touched, and the report says 0 non-zeros were made."""
     one, _ = job(tmp_path)
     build_fragment(one, 0)
-    monkeypatch.setattr(fragment_task, "open_reader", None)
+    monkeypatch.setattr(LocatedSource, "open", None)
     assert build_fragment(one, 0)[:3] == (0, 64, 0)
 
 
@@ -141,7 +141,7 @@ def test_a_changed_file_is_not_read(tmp_path: Path, file: Path, monkeypatch: pyt
     one, build = job(tmp_path)
     status = file.stat()
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    monkeypatch.setattr(fragment_task, "open_reader", None)
+    monkeypatch.setattr(LocatedSource, "open", None)
     with pytest.raises(SourceChangedError):
         build_fragment(one, 0)
     assert build.unfinished() == [0, 1]

@@ -7,6 +7,7 @@ i - 1 + 2n, … The jobs may run at any time, in any order and more than once, a
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,7 @@ from spikestore.pipeline.building.source_look import look_into
 from spikestore.pipeline.execution.fragment_task import FragmentJob
 from spikestore.pipeline.execution.schedulers import open_scheduler
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
+from spikestore.pipeline.sources.source_files import first_not_sendable
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import refuse_other_classes
 from spikestore.store.store import Store
@@ -62,7 +64,8 @@ def build_part(
     """
     number, of = part
     classes = {split: features.classes for split, features in existing.items()}
-    with open_scheduler(options.workers, options.scheduler) as scheduler:
+    not_sendable = functools.partial(first_not_sendable, [wanted.located for wanted in missing])
+    with open_scheduler(options.workers, options.scheduler, not_sendable=not_sendable) as scheduler:
         for wanted in missing:
             former = reuse.former_rows(wanted, look_into(wanted.located, wanted.transform))
             request = BuildRequest(scheduler.workers * of, options.fragment_samples, former=former)

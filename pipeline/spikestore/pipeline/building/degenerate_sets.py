@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from spikestore.pipeline.execution.fragment_task import FragmentContent
-from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import SourceError
@@ -179,7 +178,7 @@ class SetReview:
 
     def _times(self) -> str:
         """Return a text with the first and the last time of the events, for messages."""
-        with open_reader(self._located.source, self._located.root) as reader:
+        with self._located.open() as reader:
             rows = np.unique(np.linspace(0, len(reader) - 1, min(SAMPLED, len(reader))).astype(int))
             first, last = np.inf, -np.inf
             for row in rows:

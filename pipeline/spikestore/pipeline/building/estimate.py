@@ -9,7 +9,6 @@ import numpy as np
 
 from spikestore.pipeline.building.source_look import layout_of_source
 from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
-from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store.build import Build
 from spikestore.store.columns.digest import block_checks
@@ -59,7 +58,7 @@ def estimate(storage: Storage, located: LocatedSource, transform: Transform, *, 
         The recordings cannot be used.
     """
     layout = layout_of_source(located, transform)
-    with open_reader(located.source, located.root) as reader:
+    with located.open() as reader:
         n_events = reader.n_events()
         tried = n_events[: min(SAMPLED, len(reader))]
         plan = make_plan(transform, located.source.key, layout, n_events, workers=workers)

@@ -14,7 +14,6 @@ from spikestore.pipeline.building.source_look import layout_of_reader
 from spikestore.pipeline.execution.fragment_task import FragmentContent, FragmentJob
 from spikestore.pipeline.execution.schedulers import Scheduler
 from spikestore.pipeline.growing.former_rows import FormerRows
-from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import Executor, executor_for
 from spikestore.store.build import Build
@@ -65,7 +64,7 @@ def open_build(
         The unfinished build has other columns.
     """
     source = located.source
-    with open_reader(source, located.root) as reader:
+    with located.open() as reader:
         layout = layout_of_reader(reader, located, transform)
 
         def plan() -> Plan:

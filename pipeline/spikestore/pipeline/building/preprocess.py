@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any, Protocol, overload
 
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.reuse import Reuse, events_to_read
+from spikestore.pipeline.building.version_check import refuse_other_length, refuse_other_recordings
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.pipeline.recipes.requested_sets import RequestedSet, set_of_dataset
 from spikestore.pipeline.recipes.resolve import LockedSet, OpenedRecipe, resolve
-from spikestore.pipeline.sources.source_files import LocatedSource
+from spikestore.pipeline.sources.source_files import LocatedSource, first_not_sendable
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import NamedSet, refuse_other_classes
 from spikestore.store.store import Store, default_location
@@ -23,6 +25,13 @@ _SHARES_BY_PATH = (
     ". Without group, a hash of the path decides the split: keep the paths, set group under [source.folder], or write the "
     "splits into a table"
 )
+
+
+class MapDataset(Protocol):
+    """Protocol of a data set with numbered items; only type checkers use it."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
 
 
 class TonicDataset(Protocol):
@@ -50,9 +59,12 @@ def preprocess(
 # `| Any`: None with `options.part`; other callers need no check.
 @overload
 def preprocess(
-    source_or_dataset: TonicDataset | LocatedSource,
+    source_or_dataset: TonicDataset | MapDataset | LocatedSource,
     transform: object = None,
     *,
+    version: str | None = None,
+    hash_events: bool = False,
+    split: str | None = None,
     store: Store | str | Path | None = None,
     name: str | None = None,
     move: bool = False,
@@ -65,6 +77,9 @@ def preprocess(
     source_or_dataset: object,
     transform: object = None,
     *,
+    version: str | None = None,
+    hash_events: bool = False,
+    split: str | None = None,
     store: Store | str | Path | None = None,
     name: str | None = None,
     move: bool = False,
@@ -79,11 +94,18 @@ def preprocess(
 
     Parameters
     ----------
-    source_or_dataset : Tonic dataset, LocatedSource, path of a recipe, or Recipe
+    source_or_dataset : Tonic dataset, other dataset, LocatedSource, path of a recipe, or Recipe
         The source. A Tonic dataset (such as ``tonic.datasets.SSC``) is converted to a spec; events are read from its
-        files.
+        files, also through torch's ``Subset`` and ``ConcatDataset``. Any other object with ``__len__`` and ``__getitem__`` needs `version` or
+        `hash_events`; its items are pairs of a structured array of events and a target. `source_of_dataset` has more options.
     transform : tonic.transforms.Compose or Transform, optional
         Transform of each recording; by default that of the Tonic dataset. Not allowed with a recipe, which has its own.
+    version : str, optional
+        Identifies the recordings of a dataset without known files; change it whenever they change.
+    hash_events : bool
+        Identify these recordings by a hash of all events instead.
+    split : str, optional
+        Name of the split of a dataset; by default that of Tonic's dataset, else ``all``.
     store : Store, str or Path, optional
         Store for the result; by default ``$SPIKESTORE_STORE``, else the user's data directory.
     name : str, optional
@@ -136,13 +158,17 @@ def preprocess(
     if isinstance(source_or_dataset, (str, Path, Recipe)):
         if transform is not None:
             raise UsageError("a recipe has its own transform: omit transform=")
+        if version is not None or hash_events or split is not None:
+            raise UsageError("version=, hash_events= and split= are for data sets in Python: omit them")
         recipe = OpenedRecipe.open(source_or_dataset, data=data, lock=lock)
         return preprocess_recipe(recipe, opened_store, name or recipe.result_name, options, move=move)
     if data is not None:
         raise UsageError("data= is for recipes; a data set has its own folder: omit data=")
     if lock is not None:
         raise UsageError("lock= is for recipes; a data set has no lock: omit lock=")
-    wanted = set_of_dataset(source_or_dataset, transform)
+    wanted = set_of_dataset(
+        source_or_dataset, transform, version=version, hash_events=hash_events, split=split
+    )
     named = _named_sets([wanted])
     if name is not None and not move:
         opened_store.refuse_move(name, named)
@@ -208,6 +234,11 @@ def build_sets(
     resolution.refuse_unavailable()
     existing, missing = resolution.existing, resolution.missing
     for wanted in requested:
+        if isinstance(wanted, RequestedSet) and wanted.located.source.items is not None:
+            refuse_other_length(wanted, store)
+            if wanted.split in existing:
+                refuse_other_recordings(wanted, existing[wanted.split])
+    for wanted in requested:
         if wanted.split in existing and not options.allow_empty and not existing[wanted.split].manifest.nnz:
             raise SourceError(
                 f"{wanted.label} is in the store already and is empty: an earlier build allowed this. To use the empty "
@@ -264,10 +295,12 @@ def _build(
             few_events=few_events,
         )
         seconds += events[wanted.split][1] / EVENTS_PER_SECOND[executors[wanted.split]]
+        seconds += wanted.located.seconds_to_read
     classes = {split: features.classes for split, features in existing.items()}
     refuse_other_classes(classes | {split: look.layout.classes for split, look in looked.items()})
     workers = 0 if options.finalise else options.workers
-    with open_scheduler(workers, options.scheduler, seconds=seconds) as scheduler:
+    not_sendable = functools.partial(first_not_sendable, [wanted.located for wanted in missing])
+    with open_scheduler(workers, options.scheduler, seconds=seconds, not_sendable=not_sendable) as scheduler:
         for wanted in missing:
             rows = former[wanted.split]
             request = BuildRequest(scheduler.workers, options.fragment_samples, options.restart, rows)

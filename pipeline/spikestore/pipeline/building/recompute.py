@@ -11,7 +11,7 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store.upkeep.repair import RowSource
 from spikestore.store.upkeep.repair_rewrite import FragmentRows
 from spikestore.store_schemas.documents.plan import Plan
-from spikestore.store_schemas.errors import SourceError
+from spikestore.store_schemas.errors import SourceError, SourceNotFoundError
 from spikestore.store_schemas.specs.source import Source
 
 
@@ -33,6 +33,11 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
         The recordings differ: a file has another content.
     """
     source = features.manifest.source
+    if source.items is not None:
+        raise SourceNotFoundError(
+            f"the recordings of {source.dataset} {source.split} come from an object in Python, and not from files: run preprocess with it "
+            "into another store, and repair from that store"
+        )
     located = (
         locate_recorded(source, data)
         if source.folder is not None
@@ -62,11 +67,10 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
 def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: int) -> FragmentRows:
     # Imported here: a repair from a store needs neither numba nor HDF5.
     from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
-    from spikestore.pipeline.readers.registry import open_reader
 
     job = FragmentJob(Build(features.storage, plan), located, features.manifest.transform).only(fragment)
     check_unchanged(job.located.stamps)
-    with open_reader(job.located.source, job.located.root, first_row=job.located.first_row) as reader:
+    with job.located.open() as reader:
         columns, skipped, events = transform_rows(job, reader, plan.rows(fragment))
     check_unchanged(job.located.stamps)
     return FragmentRows(columns, tuple(skipped), events)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.dataset import refuse_other_columns
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
 from spikestore.pipeline.readers.reader import Reader
-from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store.columns.event_counts import EVENT_COLUMNS
 from spikestore.store_schemas.errors import LayoutError, UsageError
@@ -44,7 +43,7 @@ def layout_of_source(located: LocatedSource, transform: Transform) -> Layout:
 
 def look_into(located: LocatedSource, transform: Transform) -> SourceLook:
     """Return the layout and the numbers of events of a source; errors are those of `layout_of_source`."""
-    with open_reader(located.source, located.root) as reader:
+    with located.open() as reader:
         return SourceLook(
             layout_of_reader(reader, located, transform), reader.n_events(), isinstance(reader, FileReader)
         )

@@ -21,7 +21,6 @@ from spikestore.pipeline.growing.whole_fragments import whole_fragment
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
 from spikestore.pipeline.readers.reader import Reader
-from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import Executor, block_chain
 from spikestore.pipeline.transforms.fused import FusedSamples
@@ -126,7 +125,7 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)
     job = job.only(fragment)
     check_unchanged(job.located.stamps)
-    with open_reader(job.located.source, job.located.root, first_row=job.located.first_row) as reader:
+    with job.located.open() as reader:
         fragment_rows = _rows_of_fragment(job, reader, rows)
     check_unchanged(job.located.stamps)
     columns = fragment_rows.columns
@@ -267,7 +266,11 @@ def _transform(
             samples = chain(block, name_of=reader.name_of, sort=source.sort)
             if samples.errors and source.on_error != "skip":
                 first = samples.errors[min(samples.errors)]
-                hint = 'fix the recording, or set on_error = "skip" under [source] to skip such recordings'
+                hint = (
+                    'fix the recording, or set on_error = "skip" under [source] to skip such recordings'
+                    if source.items is None
+                    else 'fix the item, or pass source_of_dataset(…, on_error="skip") to preprocess to skip such items'
+                )
                 raise RecordingError(f"{first.message}: {hint}", **first.details) from first
             errors |= samples.errors
             parts.append(_columns(block, samples, layout))

@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -233,7 +233,11 @@ class _Absence:
 
 @contextlib.contextmanager
 def open_scheduler(
-    workers: int | None = None, scheduler: str | None = None, *, seconds: float = math.inf
+    workers: int | None = None,
+    scheduler: str | None = None,
+    *,
+    seconds: float = math.inf,
+    not_sendable: Callable[[], str | None] = lambda: None,
 ) -> Iterator[Scheduler]:
     """Start a scheduler, or connect to one; the end of the ``with`` block ends the processes that it started.
 
@@ -246,11 +250,14 @@ def open_scheduler(
         Address of a running Dask scheduler, to use instead of local workers.
     seconds : float
         Approximate time of the work on one core.
+    not_sendable : callable
+        Returns why the recordings cannot be sent to worker processes, or None; called only before processes are used. Threads of this
+        process then do the work, after a warning.
 
     Raises
     ------
     UsageError
-        `workers` and `scheduler` are both given, or `workers` is negative.
+        `workers` and `scheduler` are both given, or `workers` is negative; or a scheduler is given and the recordings cannot be sent.
     WorkerError
         The scheduler cannot be reached, or no worker starts.
     """
@@ -263,6 +270,11 @@ def open_scheduler(
         yield Threads(available_cores())
     elif workers == 0:
         yield InProcess()
+    elif (why := not_sendable()) is not None:
+        if scheduler is not None:
+            raise UsageError(f"{why}: omit the scheduler")
+        logger.warning("%s: its items are read in threads of this process", why)
+        yield Threads(workers or available_cores())
     elif scheduler is not None:
         with _quiet(), _client(scheduler) as client:
             _wait_for_a_worker(client)

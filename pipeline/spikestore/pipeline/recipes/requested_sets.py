@@ -9,8 +9,10 @@ from spikestore.pipeline.readers.folder.settings import FOLDER
 from spikestore.pipeline.readers.registry import dataset_named, splits_of
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.pipeline.sources.folder_sources import make_folder_sources
+from spikestore.pipeline.sources.item_lists import Leaf, is_composed, list_items
+from spikestore.pipeline.sources.item_sources import refuse_unidentified, source_of_dataset
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
-from spikestore.pipeline.transforms.from_tonic import dataset_from_tonic, transform_from_tonic
+from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
 from spikestore.store.upstreams import beside
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import (
@@ -134,29 +136,67 @@ def _sets_of_folder(recipe: Recipe, where: str, folder: Path) -> list[RequestedS
     return [RequestedSet(split, one, recipe.transform_spec()) for split, one in located.items()]
 
 
-def set_of_dataset(dataset: object, transform: object) -> RequestedSet:
-    """Return the feature set that a Tonic data set or a located source describes.
+def set_of_dataset(
+    dataset: object,
+    transform: object,
+    *,
+    version: str | None = None,
+    hash_events: bool = False,
+    split: str | None = None,
+) -> RequestedSet:
+    """Return the feature set that a data set in Python or a located source describes; `preprocess` documents the parameters.
 
     Raises
     ------
     UnsupportedTransformError
         A part of the transform has no spec; the message names it.
     UsageError
-        No transform is given, or two are.
+        No transform is given, or two are; or the recordings cannot be identified.
     """
     if isinstance(dataset, LocatedSource):
+        if version is not None or hash_events or split is not None:
+            raise UsageError("a LocatedSource is identified already: omit version=, hash_events= and split=")
         if transform is None:
             raise UsageError("a LocatedSource has no transform: pass transform=")
         return RequestedSet(dataset.source.split, dataset, _spec(transform))
-    known = dataset_from_tonic(dataset)
-    if transform is not None and known.transform is not None:
+    leaves = list_items(dataset).leaves
+    refuse_unidentified(leaves, version=version, hash_events=hash_events)
+    known = leaves[0].known
+    chosen = _transform_of(leaves, transform)
+    if (
+        not is_composed(dataset)
+        and known is not None
+        and split is None
+        and version is None
+        and not hash_events
+    ):
+        located = make_source(known.dataset, known.split, known.folder)
+    else:
+        located = source_of_dataset(dataset, version=version, hash_events=hash_events, split=split)
+    return RequestedSet(located.source.split, located, chosen)
+
+
+def _transform_of(leaves: list[Leaf], transform: object) -> Transform:
+    """Return the transform that is given, or that of the Tonic data sets."""
+    own = [(leaf.name, leaf.known.transform) for leaf in leaves if leaf.known is not None]
+    if transform is not None:
+        for name, other in own:
+            if other is not None:
+                raise UsageError(
+                    f"{name} has a transform already: omit transform=, or create the data set without a transform"
+                )
+        return _spec(transform)
+    if not own or own[0][1] is None:
+        what = own[0][0] if len(leaves) == 1 and own else ""
         raise UsageError(
-            f"{known.dataset} has a transform already: omit transform=, or create the data set without a transform"
+            f"no transform: pass {what}(transform=…) or preprocess(transform=…)"
+            if what
+            else "no transform: pass transform="
         )
-    chosen = transform if transform is not None else known.transform
-    if chosen is None:
-        raise UsageError(f"no transform: pass {known.dataset}(transform=…) or preprocess(transform=…)")
-    return RequestedSet(known.split, make_source(known.dataset, known.split, known.folder), _spec(chosen))
+    specs = [None if other is None else _spec(other) for _, other in own]
+    if len(own) < len(leaves) or any(spec != specs[0] for spec in specs):
+        raise UsageError("the data sets have different transforms: create them without, and pass transform=")
+    return _spec(own[0][1])
 
 
 def _spec(transform: object) -> Transform:

@@ -20,11 +20,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spikestore.pipeline.readers.registry import dataset_files, dataset_named
+from spikestore.pipeline.readers.items.items_reader import ItemsReader, LocatedPart, rows_of_content
+from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.readers.registry import dataset_files, dataset_named, open_reader
 from spikestore.pipeline.sources.hash_cache import HashCache, Hashes, now_ns
 from spikestore.store.progress import Progress
 from spikestore.store.storage.system_calls import open_to_read
 from spikestore.store_schemas.errors import SourceChangedError, SourceError, SourceNotFoundError
+from spikestore.store_schemas.specs.items import FilePart
 from spikestore.store_schemas.specs.source import OnError, Source
 
 LARGEST_FILE = 2**40
@@ -77,13 +80,29 @@ class LocatedSource:
     stamps : tuple of FileStamp
         Path and status of each file in ``source.files``.
     first_row : int
-        Row of the first file in the whole source; not 0 only in a result of `part`.
+        Row of the first recording in the whole source; not 0 only in a result of `part`.
+    parts : tuple of LocatedPart
+        Where the recordings of the parts of ``source.items`` are; empty for other sources.
     """
 
     source: Source
     root: Path
     stamps: tuple[FileStamp, ...]
     first_row: int = 0
+    parts: tuple[LocatedPart, ...] = ()
+
+    def open(self) -> Reader:
+        """Return an open reader of the recordings; errors are those of `spikestore.pipeline.readers.registry.open_reader`."""
+        if self.source.items is not None:
+            return ItemsReader(self.source.items, self.parts, first_row=self.first_row)
+        return open_reader(self.source, self.root, first_row=self.first_row)
+
+    @property
+    def seconds_to_read(self) -> float:
+        """Approximate time to read all items of objects in Python, in addition to the time of the transform."""
+        items = () if self.source.items is None else self.source.items.parts
+        pairs = zip(items, self.parts, strict=True)
+        return sum(part.length * place.seconds_per_item for part, place in pairs)
 
     def part(self, rows: range) -> LocatedSource:
         """Return the source with only the files of some rows, to send to a task.
@@ -97,13 +116,33 @@ class LocatedSource:
         rows : range
             Consecutive rows of the source.
         """
+        own = slice(rows.start - self.first_row, rows.stop - self.first_row)
+        if self.source.items is not None:
+            items, parts = rows_of_content(self.source.items, self.parts, own)
+            source = self.source.model_copy(update={"items": items, "limit": None})
+            used = {
+                place.root / file.name
+                for part, place in zip(items.parts, parts, strict=True)
+                if isinstance(part, FilePart) and place.root
+                for file in part.files
+            }
+            stamps = tuple(stamp for stamp in self.stamps if stamp.path in used)
+            return replace(self, source=source, stamps=stamps, first_row=rows.start, parts=parts)
         if not dataset_named(self.source.dataset).file_per_recording:
             return self
-        own = slice(rows.start - self.first_row, rows.stop - self.first_row)
         folder = None if self.source.folder is None else self.source.folder.part(own)
         update = {"files": self.source.files[own], "limit": None, "folder": folder}
         source = self.source.model_copy(update=update)
         return replace(self, source=source, stamps=self.stamps[own], first_row=rows.start)
+
+
+def first_not_sendable(located: Iterable[LocatedSource]) -> str | None:
+    """Return which object in Python cannot be sent to worker processes, and why; None if all can."""
+    for source in located:
+        for place in source.parts:
+            if place.live is not None and (why := place.live.not_sendable()) is not None:
+                return f"{place.live.name} can't be sent to worker processes ({why})"
+    return None
 
 
 def make_source(

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from spikestore.pipeline.readers.dataset import Dataset
-from spikestore.pipeline.readers.registry import dataset_files, readable_datasets
+from spikestore.pipeline.readers.registry import dataset_files, dataset_named, readable_datasets
 from spikestore.pipeline.readers.split_files import NamedFiles
 from spikestore.pipeline.transforms.tonic_operations import class_name, is_exactly, operation_of, unsupported
 from spikestore.store_schemas.specs.canonical import sha256_hex
@@ -122,6 +122,22 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
         split = _split_of_files(dataset, known, known.tonic.label_of)
     folder = Path(dataset.location_on_system)  # type: ignore[attr-defined]
     return ConvertedDataset(known.name, split, folder, dataset.transform)  # type: ignore[attr-defined]
+
+
+def rows_of_items(dataset: Any, converted: ConvertedDataset) -> list[int] | None:
+    """Return the row of each item of a Tonic data set, or None if row i is item i.
+
+    Recordings with a file each are sorted by file name, and in Tonic their order may depend on the file system.
+    """
+    known = dataset_named(converted.dataset)
+    if known.tonic is None or known.tonic.label_of is None:
+        return None
+    root, names = dataset_files(converted.dataset, converted.split, converted.folder)
+    if len(dataset.data) and isinstance(dataset.data[0], np.ndarray):
+        rows = {_identity(np.load(root / name)): row for row, name in enumerate(names)}
+    else:
+        rows = {os.path.normpath(root / name): row for row, name in enumerate(names)}
+    return [rows[_identity(item)] for item in dataset.data]
 
 
 def _class_of(dataset: Dataset) -> type | None:

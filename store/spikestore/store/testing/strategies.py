@@ -24,6 +24,7 @@ from spikestore.store.columns.samples import SampleColumns
 from spikestore.store_schemas.errors import SpecError
 from spikestore.store_schemas.layout import EXTRAS, Layout, layout_of
 from spikestore.store_schemas.specs.canonical import LARGEST_INTEGER
+from spikestore.store_schemas.specs.files import SourceFile
 from spikestore.store_schemas.specs.model import Spec
 from spikestore.store_schemas.specs.operations import (
     SLICING_MODES,
@@ -33,7 +34,7 @@ from spikestore.store_schemas.specs.operations import (
     Operation,
     ToFrame,
 )
-from spikestore.store_schemas.specs.source import Source, SourceFile
+from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
 _Spec = TypeVar("_Spec", bound=Spec)

@@ -5,39 +5,29 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from spikestore.store_schemas.specs.canonical import FORMAT, canonical_json, sha256_hex
+from spikestore.store_schemas.specs.files import SourceFile
 from spikestore.store_schemas.specs.folder import FolderContent
-from spikestore.store_schemas.specs.model import AsTuple, Count, Name, Sha256, Size, Spec
+from spikestore.store_schemas.specs.items import ItemContent
+from spikestore.store_schemas.specs.model import AsTuple, Name, Size, Spec
 
 OnError = Literal["raise", "skip"]
-
-
-def _relative(name: str) -> str:
-    unsafe = any(ord(letter) < 32 or letter == "\\" for letter in name)
-    if unsafe or any(part in {"", ".", ".."} for part in name.split("/")):
-        raise ValueError(
-            f"{name!r} must be a relative path without a leading /, empty parts, . or .., or backslashes"
-        )
-    return name
 
 
 def _sorted_once(columns: tuple[str, ...]) -> tuple[str, ...]:
     if list(columns) != sorted(set(columns)):
         raise ValueError("columns must be sorted by name, each listed once")
     return columns
-
-
-class SourceFile(Spec):
-    """One file of a source."""
-
-    name: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_relative)]
-    """Path relative to the dataset's folder, with ``/``; never absolute, never with ``..``."""
-    size: Count
-    """Bytes."""
-    sha256: Sha256
-    """SHA-256 of the content."""
 
 
 class Source(Spec):
@@ -60,12 +50,21 @@ class Source(Spec):
     """A recording that cannot be transformed ends the build ("raise"), or is skipped and listed ("skip")."""
     limit: Size | None = None
     """Read only the first `limit` recordings."""
-    files: Annotated[tuple[SourceFile, ...], AsTuple, Field(min_length=1)]
-    """The files, sorted by name."""
+    items: ItemContent | None = None
+    """Recordings of the data set ``items``; a member of documents only if there is one."""
+    files: Annotated[tuple[SourceFile, ...], AsTuple]
+    """The files, sorted by name; none if the source has `items`."""
     columns: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_sorted_once)] = ()
     """Columns that were requested in addition to those that the reader always returns, sorted; documents omit an empty tuple."""
     folder: FolderContent | None = None
     """Labels, columns and decoding of the files, only for the data set ``folder``; documents omit None."""
+
+    @field_validator("files")
+    @classmethod
+    def _some_files(cls, files: tuple[SourceFile, ...], info: ValidationInfo) -> tuple[SourceFile, ...]:
+        if "items" in info.data and (info.data["items"] is None) == (not files):
+            raise ValueError("there must be at least one file, and none if there are items")
+        return files
 
     @model_validator(mode="after")
     def _files_in_order(self) -> Self:
@@ -83,12 +82,14 @@ class Source(Spec):
 
     @model_serializer(mode="wrap")
     def _without_absent_members(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # The first sources had neither columns nor folder: without the two members, keys and bytes do not change.
+        # The first sources had neither columns nor folder nor items: without these members, keys and bytes do not change.
         mapping: dict[str, Any] = handler(self)
         if not self.columns:
             mapping.pop("columns", None)
         if self.folder is None:
             mapping.pop("folder", None)
+        if self.items is None:
+            mapping.pop("items", None)
         return mapping
 
     def key_document(self) -> dict[str, Any]:

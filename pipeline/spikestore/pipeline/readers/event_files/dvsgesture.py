@@ -25,7 +25,7 @@ from spikestore.pipeline.readers.event_files.file_per_recording import DecodedAl
 from spikestore.pipeline.readers.formats import npy
 from spikestore.pipeline.readers.formats.events import FourColumns, refuse, refuse_outside, refuse_polarities
 from spikestore.pipeline.readers.split_files import FileTree
-from spikestore.store_schemas.specs.source import SourceFile
+from spikestore.store_schemas.specs.files import SourceFile
 
 EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("p", np.bool_), ("t", np.int64)])
 """Tonic's dtype of events; ``t`` is in µs."""

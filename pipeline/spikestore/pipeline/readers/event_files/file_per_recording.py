@@ -27,7 +27,8 @@ from spikestore.store_schemas.errors import (
     SourceError,
     UsageError,
 )
-from spikestore.store_schemas.specs.source import Source, SourceFile
+from spikestore.store_schemas.specs.files import SourceFile
+from spikestore.store_schemas.specs.source import Source
 
 
 class Decoded(NamedTuple):

@@ -16,8 +16,9 @@ from spikestore.pipeline.readers.formats.clean_events import clean_events
 from spikestore.pipeline.readers.formats.events import FourColumns
 from spikestore.pipeline.readers.formats.registry import format_named, format_of
 from spikestore.store_schemas.errors import UnknownNameError, UsageError
+from spikestore.store_schemas.specs.files import SourceFile
 from spikestore.store_schemas.specs.folder import FolderContent
-from spikestore.store_schemas.specs.source import Source, SourceFile
+from spikestore.store_schemas.specs.source import Source
 
 
 class FolderReader(FileReader):

@@ -11,6 +11,7 @@ from spikestore.store.cli.console import plural, print_json, stdout_console, vis
 
 if TYPE_CHECKING:
     from spikestore.store.feature_set import FeatureSet
+    from spikestore.store_schemas.specs.items import ItemContent
     from spikestore.store_schemas.specs.source import Source
 
 
@@ -96,6 +97,8 @@ def _provenance(features: FeatureSet) -> list[str]:
     if source.columns:
         options["columns"] = ", ".join(source.columns)
     lines.append(f"  source      {', '.join(f'{name} = {value}' for name, value in options.items())}")
+    if source.items is not None:
+        lines.append(f"  items       {_parts(source.items)}")
     lines += [f"  file        {file.sha256}  {file.size:>14,}  {file.name}" for file in source.files]
     lines += [f"  package     {name} {version}" for name, version in packages.items()]
     lines += [f"  {name:<17} {value}" for name, value in sorted(how.items())]
@@ -110,6 +113,8 @@ def _packages(how: dict[str, Any]) -> dict[str, Any]:
 
 
 def _files(source: Source) -> str:
+    if source.items is not None:
+        return f"none of their own; {_parts(source.items)}"
     if len(source.files) > 10:
         return f"{len(source.files):,} ({sum(file.size for file in source.files):,} bytes)"
     return ", ".join(f"{file.name} ({file.size:,} bytes)" for file in source.files)
@@ -119,3 +124,16 @@ def _operation(mapping: dict[str, Any]) -> str:
     name = mapping.pop("op")
     mapping.pop("version")
     return f"{name}({', '.join(f'{field}={value}' for field, value in mapping.items() if value is not None)})"
+
+
+def _parts(items: ItemContent) -> str:
+    """Return a text that names the data sets of which the items are."""
+    texts = []
+    for part in items.parts:
+        if part.kind == "files":
+            texts.append(f"{part.dataset} {part.split} ({len(part.files):,} files)")
+        elif part.kind == "version":
+            texts.append(f"{part.name} version {part.version!r} ({part.length:,} items)")
+        else:
+            texts.append(f"{part.length:,} items identified by their hashes")
+    return ", ".join(texts)

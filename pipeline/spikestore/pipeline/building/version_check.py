@@ -1,0 +1,93 @@
+"""Checks that a version which a user stated still stands for the recordings of a committed set.
+
+The version identifies the recordings, so that nothing is read if a set has it. Whoever changes recordings and forgets to change the version
+would get the old set. Therefore some rows are read again and compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import numpy as np
+
+from spikestore.pipeline.recipes.requested_sets import RequestedSet
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.selection import all_addresses
+from spikestore.store.store import Store
+from spikestore.store_schemas.errors import StoreError, UsageError
+from spikestore.store_schemas.layout import SKIPPED_LABEL
+from spikestore.store_schemas.specs.items import VersionPart
+from spikestore.store_schemas.specs.source import Source
+
+CHECKED_ROWS = 8
+"""Number of rows that are read again, spread evenly over the set."""
+
+OTHER_SETS = 20
+"""Maximum number of other sets that are opened to look for the same version with another length."""
+
+
+def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
+    """Raise `UsageError` if rows of a committed set differ from the items that they were computed from."""
+    from spikestore.pipeline.transforms.choose import block_chain
+
+    rows = _stated_rows(wanted.located.source)
+    if not len(rows):
+        return
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, CHECKED_ROWS).astype(int))]
+    with wanted.located.open() as reader:
+        chain = block_chain(wanted.transform, "numpy", has_y=reader.has_y)
+        for row in chosen.tolist():
+            block = reader.read_block(row, row + 1)
+            sample = chain(block, name_of=reader.name_of, sort=wanted.located.source.sort)
+            stored = features.read(row, row + 1)
+            skipped = bool(stored.label[0] == SKIPPED_LABEL)
+            same = skipped == bool(sample.errors) and (
+                skipped
+                or (
+                    int(stored.label[0]) == int(block.labels[0])
+                    and int(stored.n_bins[0]) == int(sample.n_bins[0])
+                    and np.array_equal(stored.index, sample.index)
+                    and np.array_equal(stored.value, sample.value)
+                )
+            )
+            if not same:
+                raise UsageError(
+                    f"{reader.name_of(row)} has changed since the set {features.address.short} was built, and the version is the same: "
+                    "pass another version"
+                )
+
+
+def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
+    """Raise `UsageError` if a committed set of the transform has the same class and version with another number of items."""
+    stated = _stated(wanted.located.source)
+    if not stated:
+        return
+    addresses = all_addresses(store.storage, wanted.transform.key)
+    for address in itertools.islice(addresses, OTHER_SETS):
+        with contextlib.suppress(StoreError):  # nobody asked for these sets
+            features = store.find(address)
+            others = {} if features is None else _stated(features.manifest.source)
+            for key, length in stated.items():
+                if others.get(key, length) != length:
+                    name, version = key
+                    raise UsageError(
+                        f"version {version!r} of {name} stands for {others[key]:,} items in the set {address.short}, now there are "
+                        f"{length:,}: pass another version"
+                    )
+
+
+def _stated(source: Source) -> dict[tuple[str, str], int]:
+    """Return the length of each data set with a version, by class and version."""
+    parts = () if source.items is None else source.items.parts
+    return {(part.name, part.version): part.length for part in parts if isinstance(part, VersionPart)}
+
+
+def _stated_rows(source: Source) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the rows whose recordings are identified by a version."""
+    if source.items is None:
+        return np.empty(0, np.int64)
+    starts = np.cumsum([0, *(part.length for part in source.items.parts)])
+    parts = np.searchsorted(starts, np.asarray(source.items.row_numbers), side="right") - 1
+    stated = [isinstance(part, VersionPart) for part in source.items.parts]
+    return np.flatnonzero(np.asarray(stated)[parts])

@@ -1,0 +1,1 @@
+"""Readers of recordings that an object in Python gives, alone or beside recordings in files."""

@@ -1,0 +1,211 @@
+"""A data set in Python that is no class of Tonic: its items are pairs of events and a target.
+
+Items are read by one thread at a time, because objects of users are seldom safe in several threads. A worker process gets a pickled copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import operator
+import pickle
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spikestore.pipeline.readers.formats.clean_events import clean_events
+from spikestore.pipeline.readers.formats.events import EventColumns
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.specs.folder import Decoding, EventField, TimeUnit
+
+LARGEST_COPY = 4 * 2**20
+"""Maximum size of a pickled data set that is sent to workers, in bytes: each task carries it."""
+
+_KEPT_COPIES = 2
+_FIELDS: tuple[EventField, ...] = ("t", "x", "y", "p")
+_loaded: OrderedDict[str, Any] = OrderedDict()
+"""Data sets that this process received, by the hash of their pickle: many tasks bring the same one."""
+_loading = threading.Lock()
+
+
+class _BoundedCopy(io.BytesIO):
+    """A file in memory that rejects more than `LARGEST_COPY` bytes, so that data sets in memory are not copied as a whole."""
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + memoryview(data).nbytes > LARGEST_COPY:
+            raise ValueError(f"its copy would have more than {LARGEST_COPY:,} bytes")
+        return super().write(data)
+
+
+class Item(NamedTuple):
+    """One item of a data set."""
+
+    events: EventColumns
+    """The events: times in µs as int64, coordinates as int32, polarities as uint8."""
+    label: int | str
+    """The label: a number or a name."""
+
+    @property
+    def fields(self) -> tuple[EventField, ...]:
+        """Fields that the events have."""
+        return tuple(field for field in _FIELDS if getattr(self.events, field) is not None)
+
+
+class LiveDataset:
+    """A data set in Python with ``__len__`` and ``__getitem__``.
+
+    Parameters
+    ----------
+    dataset : object
+        The data set; not modified.
+    time_unit : {"us", "s", "ms", "ns"}
+        Unit of its times.
+    target : int or str, optional
+        Position or key of the label in each target.
+    """
+
+    def __init__(self, dataset: Any, *, time_unit: TimeUnit = "us", target: int | str | None = None) -> None:
+        self.name = name_of_class(dataset)
+        self.time_unit: TimeUnit = time_unit
+        self.target = target
+        self._dataset = dataset
+        self._copy: bytes | None = None
+        self._path: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        copy, path = self._pickled(), self._path or tuple(sys.path)
+        return {
+            "name": self.name,
+            "time_unit": self.time_unit,
+            "target": self.target,
+            "_copy": copy,
+            "_path": path,
+            "_dataset": None,
+        }
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def item_name(self, index: int) -> str:
+        """Return the name of an item in messages."""
+        return f"{self.name}: item {index}"
+
+    def read(self, index: int) -> Item:
+        """Return an item.
+
+        Raises
+        ------
+        ValueError
+            The item cannot be read, or is no recording; the message describes the fault.
+        """
+        with self._lock:
+            dataset = self._opened()
+            try:
+                pair = dataset[index]
+            except Exception as error:  # of the user's code
+                raise ValueError(f"{type(error).__name__}: {error}") from error
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ValueError(f"it is {_what(pair)}, should be a pair of events and target")
+        events, target = pair
+        if not isinstance(events, np.ndarray) or events.dtype.names is None:
+            raise ValueError(
+                f"its events are {_what(events)}, should be a structured array with the fields t, x, y, p: turn off transforms in "
+                "the data set"
+            )
+        decoding = Decoding(formats={}, fields=("t", "x"), time_unit=self.time_unit)
+        return Item(clean_events(events, decoding), self._label(target))
+
+    def not_sendable(self) -> str | None:
+        """Return why no copy can be sent to a worker process, or None if it can."""
+        try:
+            self._pickled()
+        except Exception as error:  # pickling runs code of the user and of libraries
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    def _pickled(self) -> bytes:
+        if self._copy is None:
+            # Classes of a script have no module that a worker could import: cloudpickle sends them by value.
+            import cloudpickle  # type: ignore[import-untyped]
+
+            copy = _BoundedCopy()
+            cloudpickle.dump(self._dataset, copy)
+            self._copy = copy.getvalue()
+        return self._copy
+
+    def _opened(self) -> Any:
+        if self._dataset is None and self._copy is not None:
+            self._dataset = _load(self._copy, self._path, self.name)
+        return self._dataset
+
+    def _label(self, target: Any) -> int | str:
+        value = target
+        if self.target is not None:
+            try:
+                value = target[self.target]
+            except (TypeError, LookupError) as error:
+                raise ValueError(f"its target, {_what(target)}, has no {self.target!r}") from error
+        if isinstance(value, str):
+            return str(value)
+        try:
+            return operator.index(value)
+        except TypeError:
+            raise ValueError(
+                f"its target is {_what(value)}, should be a whole number or text: pass target=, the position or key of the label in "
+                "it"
+            ) from None
+
+
+def name_of_class(dataset: object) -> str:
+    """Return module and name of the class of an object, as in keys; the module of a script is left out."""
+    kind = type(dataset)
+    return kind.__qualname__ if kind.__module__ == "__main__" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def hash_of(item: Item, label_name: str) -> str:
+    """Return the SHA-256 (hex) of the events and the class of an item.
+
+    It covers the fields, then each field of all events in little-endian order (t as int64, x and y as int32, p as uint8), then the name of
+    the class. So order and dtypes of the fields do not matter.
+    """
+    digest = hashlib.sha256(f"{''.join(item.fields)} {len(item.events.t)} ".encode())
+    for field, dtype in zip(_FIELDS, ("<i8", "<i4", "<i4", "<u1"), strict=True):
+        column = getattr(item.events, field)
+        if column is not None:
+            digest.update(np.ascontiguousarray(column, dtype).tobytes())
+    digest.update(label_name.encode())
+    return digest.hexdigest()
+
+
+def _load(copy: bytes, path: tuple[str, ...], name: str) -> Any:
+    """Return the data set of a pickled copy that was sent to this process."""
+    key = hashlib.sha256(copy).hexdigest()
+    with _loading:
+        if key not in _loaded:
+            sys.path.extend(place for place in path if place not in sys.path)
+            try:
+                _loaded[key] = pickle.loads(copy)  # noqa: S301 - of this user's own process, never from a store
+            except Exception as error:
+                raise UsageError(
+                    f"a worker process can't load the data set {name} ({type(error).__name__}: {error}): pass workers=0 to read it in "
+                    "this process"
+                ) from error
+            while len(_loaded) > _KEPT_COPIES:
+                _loaded.popitem(last=False)
+        _loaded.move_to_end(key)
+        return _loaded[key]
+
+
+def _what(value: object) -> str:
+    """Return a description of a value for messages."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} with the shape {value.shape}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {name_of_class(value).removeprefix('builtins.')}"

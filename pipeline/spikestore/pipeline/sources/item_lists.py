@@ -1,0 +1,141 @@
+"""Which recordings an object in Python gives: those of the data sets in it, through torch's `Subset` and `ConcatDataset`.
+
+Only exact classes are looked into: a subclass may give anything.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.items.live_dataset import name_of_class
+from spikestore.pipeline.transforms.from_tonic import ConvertedDataset, dataset_from_tonic, rows_of_items
+from spikestore.store_schemas.errors import UnsupportedTransformError, UsageError
+
+
+class Leaf(NamedTuple):
+    """A data set that is not looked into.
+
+    Attributes
+    ----------
+    dataset : object
+        The data set.
+    known : ConvertedDataset or None
+        Its files, if spikestore has a reader for it.
+    why_unknown : str
+        Otherwise the reason why its files are not known; empty for a class that is not of Tonic.
+    """
+
+    dataset: Any
+    known: ConvertedDataset | None
+    why_unknown: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the class."""
+        return name_of_class(self.dataset)
+
+
+class ItemList(NamedTuple):
+    """The items of an object, in their order.
+
+    Attributes
+    ----------
+    leaves : list of Leaf
+        Data sets, each once.
+    leaf_of : int64 array, shape (items,)
+        Number of the data set of each item.
+    row_of : int64 array, shape (items,)
+        Row of each item in its data set; for files, in the order of the reader.
+    """
+
+    leaves: list[Leaf]
+    leaf_of: npt.NDArray[np.int64]
+    row_of: npt.NDArray[np.int64]
+
+
+def is_composed(dataset: object) -> bool:
+    """Return whether an object is a `Subset` or a `ConcatDataset` of torch."""
+    return _kind(dataset) is not None
+
+
+def list_items(dataset: object) -> ItemList:
+    """Return the items of an object.
+
+    Raises
+    ------
+    UsageError
+        An object has no length or no items, or a `Subset` has an index outside its data set.
+    """
+    leaves: dict[int, Leaf] = {}
+    numbers: dict[int, int] = {}
+    leaf_of, row_of = _walk(dataset, leaves, numbers)
+    if not len(leaf_of):
+        raise UsageError(
+            f"{name_of_class(dataset)} has no items: pass a data set with at least one recording"
+        )
+    used, leaf_of = np.unique(leaf_of, return_inverse=True)
+    return ItemList([leaves[int(number)] for number in used], leaf_of, row_of)
+
+
+Walked = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+def _walk(dataset: Any, leaves: dict[int, Leaf], numbers: dict[int, int]) -> Walked:
+    kind = _kind(dataset)
+    if kind == "ConcatDataset":
+        parts = [_walk(part, leaves, numbers) for part in dataset.datasets]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    if kind == "Subset":
+        leaf_of, row_of = _walk(dataset.dataset, leaves, numbers)
+        chosen = np.asarray([int(index) for index in dataset.indices], np.int64)
+        wrong = (chosen < -len(leaf_of)) | (chosen >= len(leaf_of))
+        if wrong.any():
+            raise UsageError(
+                f"a Subset has the index {chosen[wrong][0]}, its data set has {len(leaf_of)} items: correct its indices"
+            )
+        return leaf_of[chosen], row_of[chosen]
+    if id(dataset) not in numbers:
+        numbers[id(dataset)] = len(leaves)
+        leaves[len(numbers) - 1] = _leaf(dataset)
+    number = numbers[id(dataset)]
+    leaf, length = leaves[number], _length(dataset)
+    rows = None if leaf.known is None else rows_of_items(dataset, leaf.known)
+    row_of = np.arange(length) if rows is None else np.asarray(rows, np.int64)
+    return np.full(length, number, np.int64), row_of
+
+
+def _leaf(dataset: Any) -> Leaf:
+    if isinstance(dataset, type):
+        raise UsageError(f"{dataset.__qualname__} is a class: pass an object, {dataset.__qualname__}(…)")
+    try:
+        return Leaf(dataset, dataset_from_tonic(dataset))
+    except UnsupportedTransformError as error:
+        if "Cached" in type(dataset).__name__ and type(dataset).__module__.startswith("tonic."):
+            raise
+        ours = type(dataset).__module__.startswith("tonic.datasets") or "is a subclass" in error.message
+        return Leaf(dataset, None, error.message if ours else "")
+
+
+def _length(dataset: Any) -> int:
+    name = name_of_class(dataset)
+    if not hasattr(type(dataset), "__len__") or not hasattr(type(dataset), "__getitem__"):
+        missing = "__getitem__" if hasattr(type(dataset), "__len__") else "__len__"
+        raise UsageError(
+            f"{name} has no {missing}, and rows need a number: pass a data set with __len__ and __getitem__, such as list(dataset)"
+        )
+    try:
+        return len(dataset)
+    except Exception as error:  # of the user's code; torch's IterableDataset raises TypeError
+        raise UsageError(f"the length of {name} is not known ({type(error).__name__}: {error})") from error
+
+
+def _kind(dataset: object) -> str | None:
+    module = sys.modules.get("torch.utils.data")
+    for name in ("Subset", "ConcatDataset"):
+        if module is not None and type(dataset) is getattr(module, name):
+            return name
+    return None

@@ -1,0 +1,121 @@
+"""Recordings of the data set ``items``: those that an object in Python gives, such as a subset of a data set or a class of the user.
+
+A part identifies recordings by files and a reader, by a class and a version that its user states, or by a hash of each recording
+(docs/decisions/0063-objects-state-a-version.md). Rows select recordings of the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from spikestore.store_schemas.specs.files import SourceFile
+from spikestore.store_schemas.specs.folder import EventField, TimeUnit
+from spikestore.store_schemas.specs.model import AsTuple, Count, Name, Sha256, Size, Spec
+
+if TYPE_CHECKING:
+    Text = str
+else:
+    Text = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class FilePart(Spec):
+    """A split of a data set that a reader of spikestore reads."""
+
+    kind: Literal["files"] = "files"
+    reader: Name
+    """Name of the reader."""
+    reader_version: Size
+    """Version of the reader's results."""
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    """Name of the data set."""
+    split: Name
+    """Name of the split."""
+    length: Size
+    """Number of recordings."""
+    files: Annotated[tuple[SourceFile, ...], AsTuple, Field(min_length=1)]
+    """The files, sorted by name."""
+
+
+class VersionPart(Spec):
+    """A data set in Python whose user states a version of its recordings."""
+
+    kind: Literal["version"] = "version"
+    name: Text
+    """Module and name of the class."""
+    version: Text
+    """The version."""
+    length: Size
+    """Number of items."""
+    time_unit: TimeUnit = "us"
+    """Unit of the times of its events."""
+    target: Text | Count | None = None
+    """Which part of each target is the label: a key or a position; absent if the target is the label itself."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        mapping: dict[str, Any] = handler(self)
+        if self.time_unit == "us":
+            mapping.pop("time_unit", None)
+        if self.target is None:
+            mapping.pop("target", None)
+        return mapping
+
+
+class HashPart(Spec):
+    """Recordings of a data set in Python that are identified by their events and classes."""
+
+    kind: Literal["hash"] = "hash"
+    hashes: Annotated[tuple[Sha256, ...], AsTuple, Field(min_length=1)]
+    """SHA-256 of each recording."""
+
+    @property
+    def length(self) -> int:
+        """Number of recordings."""
+        return len(self.hashes)
+
+
+Part = Annotated[FilePart | VersionPart | HashPart, Field(discriminator="kind")]
+"""Recordings with one kind of identity."""
+
+
+class ItemContent(Spec):
+    """Recordings of a source that an object in Python gives."""
+
+    parts: Annotated[tuple[Part, ...], AsTuple, Field(min_length=1)]
+    """Data sets; their recordings are numbered from 0, part after part."""
+    rows: Annotated[tuple[Count, ...], AsTuple] = ()
+    """The recording of each row of the source; left out if the rows are all recordings in their order."""
+    classes: Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
+    """Class names; label i means ``classes[i]``."""
+    fields: Annotated[tuple[EventField, ...], AsTuple]
+    """Fields of the events, in the order t, x, y, p."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes must be listed once each")
+        if any(row >= self.recordings for row in self.rows):
+            raise ValueError(f"rows must be below the number of recordings, {self.recordings}")
+        if self.fields not in (("t", "x"), ("t", "x", "p"), ("t", "x", "y"), ("t", "x", "y", "p")):
+            raise ValueError("fields must be t and x, and may have y and p, in the order t, x, y, p")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_rows(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        mapping: dict[str, Any] = handler(self)
+        if not self.rows:
+            mapping.pop("rows", None)
+        return mapping
+
+    @property
+    def recordings(self) -> int:
+        """Number of recordings of all parts."""
+        return sum(part.length for part in self.parts)
+
+    @property
+    def row_numbers(self) -> Sequence[int]:
+        """The recording of each row."""
+        return self.rows or range(self.recordings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from tests.pipeline.small_builds import seeds_transform, ssc, write_ssc
 from tonic import transforms
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 
+from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.preprocess import preprocess
+from spikestore.pipeline.readers.event_files.nmnist import NMNISTReader
 from spikestore.pipeline.readers.items import live_dataset
 from spikestore.pipeline.readers.recording import Recording
 from spikestore.pipeline.sources.item_sources import source_of_dataset
@@ -39,7 +42,15 @@ from spikestore.store_schemas.errors import (
 FRAMES = frames_transform()
 
 
-def build(dataset: object, store: Path | Store, **options: Any) -> FeatureSet:
+def subset(dataset: Any, indices: list[int]) -> Any:
+    return Subset(dataset, indices)
+
+
+def concatenated(datasets: list[Any]) -> Any:
+    return ConcatDataset(datasets)
+
+
+def build(dataset: Any, store: Path | Store, **options: Any) -> FeatureSet:
     options = {"version": "1", "workers": 0} | options
     features = preprocess(dataset, options.pop("transform", FRAMES), store=store, **options)
     assert isinstance(features, FeatureSet)
@@ -114,10 +125,10 @@ def test_subsets_and_concatenations(data: st.DataObject) -> None:
         if kind == "leaf":
             return leaves[data.draw(st.integers(0, 1))]
         if kind == "concat":
-            return ConcatDataset([composed(depth - 1) for _ in range(data.draw(st.integers(1, 3)))])
+            return concatenated([composed(depth - 1) for _ in range(data.draw(st.integers(1, 3)))])
         inner = composed(depth - 1)
         index = st.integers(-len(inner), len(inner) - 1)
-        return Subset(inner, data.draw(st.lists(index, min_size=1, max_size=8)))
+        return subset(inner, data.draw(st.lists(index, min_size=1, max_size=8)))
 
     leaves = (Gestures(4), Gestures(3, first=50))
     dataset = composed(3)
@@ -132,7 +143,7 @@ def test_parts_of_tonic_data_sets_are_identified_by_files_and_rows(
     """One file with all recordings, and one file each in an order that is not ours."""
     write_ssc(tmp_path / "speech")
     parts = [ssc(tmp_path / "speech", split, transform=None) for split in ("train", "valid")]
-    speech = ConcatDataset([Subset(parts[0], [140, 3, 3, 17]), parts[1]])
+    speech = concatenated([subset(parts[0], [140, 3, 3, 17]), parts[1]])
     features = build(speech, tmp_path / "store", version=None, transform=seeds_transform())
     assert_equals_tonic(features, speech, seeds_transform())
     assert features.manifest.source.split == "all"
@@ -144,23 +155,20 @@ def test_parts_of_tonic_data_sets_are_identified_by_files_and_rows(
         setattr(gestures, name, [getattr(gestures, name)[place] for place in order])
     frames = transforms.Compose([transforms.ToFrame(sensor_size=(128, 128, 2), n_time_bins=3)])
     gestures.transform = frames
-    subset = Subset(gestures, [len(gestures) - 1, 0, 1])
-    features = build(subset, tmp_path / "store", version=None, transform=None)
+    part = subset(gestures, [len(gestures) - 1, 0, 1])
+    features = build(part, tmp_path / "store", version=None, transform=None)
     gestures.transform = None
-    assert_equals_tonic(features, subset, frames)
+    assert_equals_tonic(features, part, frames)
     assert features.manifest.source.split == "train"
 
 
 def test_files_and_objects_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_nmnist(tmp_path / "digits")
     digits = tonic_dataset("NMNIST", "train", tmp_path / "digits", monkeypatch)
-    own = Gestures(3)
-    own.classes = tuple(digits.classes)  # type: ignore[assignment]
+    own: Any = Gestures(3)
     frames = transforms.Compose([transforms.ToFrame(sensor_size=(34, 34, 2), n_time_bins=4)])
-    from spikestore.pipeline.readers.event_files.nmnist import NMNISTReader
-
-    own.classes = NMNISTReader.classes  # type: ignore[assignment]
-    mixed = ConcatDataset([Subset(digits, [5, 2]), own, Subset(digits, [2])])
+    own.classes = NMNISTReader.classes
+    mixed = concatenated([subset(digits, [5, 2]), own, subset(digits, [2])])
     features = build(mixed, tmp_path / "store", transform=frames)
     assert_equals_tonic(features, mixed, frames)
 
@@ -194,8 +202,9 @@ class Noisy(Gestures):
 
 
 def with_transform() -> Gestures:
-    dataset = Gestures()
-    dataset.transform = FRAMES  # type: ignore[attr-defined]
+    dataset: Any = Gestures()
+    dataset.transform = FRAMES
+    assert isinstance(dataset, Gestures)
     return dataset
 
 
@@ -217,7 +226,7 @@ class WithFrames(Gestures):
         (Gestures, {}, "Gestures is a class: pass an object"),
         (Gestures(0), {}, "has no items"),
         (WithoutLength(), {}, r"has no __len__.*list\(dataset\)"),
-        (Subset(Gestures(), [10]), {}, "index 10, its data set has 10 items"),
+        (subset(Gestures(), [10]), {}, "index 10, its data set has 10 items"),
         (Noisy(), {}, "item 0 has other events at its second access"),
         (with_transform(), {}, "has a transform of its own"),
         (WithFrames(), {}, r"item 0: its events are an array of float64.*should be a structured array"),
@@ -226,7 +235,7 @@ class WithFrames(Gestures):
         ([(draw(1), -1)], {}, "not all whole numbers from 0"),
         ([(draw(1), 0), (draw(1), "a")], {}, "not all whole numbers from 0, or all texts"),
         ([(draw(1)[["t", "x"]], 0), (draw(1), 0)], {}, r"fields t, x, y, p, other recordings have t, x"),
-        (ConcatDataset([Gestures(1), [(draw(1), 5)]]), {}, "a target is 5, .*Gestures has 2 classes"),
+        (concatenated([Gestures(1), [(draw(1), 5)]]), {}, "a target is 5, .*Gestures has 2 classes"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, dataset: Any, options: dict[str, Any], problem: str) -> None:
@@ -310,8 +319,7 @@ class Handle(Gestures):
 
     def __init__(self) -> None:
         super().__init__()
-        self.read = lambda: (yield)
-        self.generator = self.read()
+        self.handle = threading.Lock()
 
 
 def test_what_cannot_be_sent_is_read_in_threads(
@@ -326,8 +334,6 @@ def test_what_cannot_be_sent_is_read_in_threads(
     caplog.clear()
     build(Gestures(), tmp_path / "large", workers=1)
     assert "more than 100 bytes" in caplog.text
-    from spikestore.pipeline.building.options import BuildOptions
-
     with pytest.raises(UsageError, match="omit the scheduler"):
         build(dataset, tmp_path / "no", workers=None, options=BuildOptions(scheduler="tcp://127.0.0.1:1"))
 

@@ -51,8 +51,8 @@ def concatenated(datasets: list[Any]) -> Any:
 
 
 def build(dataset: Any, store: Path | Store, **options: Any) -> FeatureSet:
-    options = {"version": "1", "workers": 0} | options
-    features = preprocess(dataset, options.pop("transform", FRAMES), store=store, **options)
+    arguments: dict[str, Any] = {"version": "1", "workers": 0} | options
+    features = preprocess(dataset, arguments.pop("transform", FRAMES), store=store, **arguments)
     assert isinstance(features, FeatureSet)
     return features
 
@@ -251,6 +251,15 @@ def test_what_is_refused(tmp_path: Path, dataset: Any, options: dict[str, Any], 
             **options,
         )
     assert "\n" not in str(refused.value)
+
+
+def test_slices_are_recordings_of_a_version(tmp_path: Path) -> None:
+    sliced = tonic.SlicedDataset(Gestures(3), tonic.slicers.SliceByTime(5_000, include_incomplete=True))
+    with pytest.raises(UsageError, match="SlicedDataset has no known files: identify its recordings"):
+        build(sliced, tmp_path, version=None)
+    features = build(sliced, tmp_path)
+    assert len(features) > 3
+    assert_equals_tonic(features, sliced, FRAMES)
 
 
 def test_a_known_data_set_needs_no_version(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from spikestore.pipeline.readers.items.live_dataset import Item, LiveDataset, ha
 from spikestore.pipeline.sources.item_lists import ItemList, Leaf, list_items
 from spikestore.pipeline.sources.source_files import FileStamp, LocatedSource, make_source
 from spikestore.pipeline.transforms.from_tonic import ConvertedDataset
-from spikestore.store_schemas.errors import RecordingError, UsageError
+from spikestore.store_schemas.errors import RecordingError, UnsupportedTransformError, UsageError
 from spikestore.store_schemas.specs.folder import EventField, TimeUnit
 from spikestore.store_schemas.specs.items import FilePart, HashPart, ItemContent, Part, VersionPart
 from spikestore.store_schemas.specs.source import OnError, Source
@@ -128,15 +128,13 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
         raise UsageError(f"{names} is identified by its files: omit version= and hash_events=")
     for leaf in live:
         if version is None and not hash_events:
-            why = (
-                f"{leaf.why_unknown}. Or identify"
-                if leaf.why_unknown
-                else f"{leaf.name} has no known files: identify"
+            how = (
+                'its recordings by version="1", a text that you change whenever they change, or by hash_events=True, which reads them all '
+                "at each call"
             )
-            raise UsageError(
-                f'{why} its recordings by version="1", a text that you change whenever they change, or by hash_events=True, which reads '
-                "them all at each call"
-            )
+            if leaf.why_unknown:
+                raise UnsupportedTransformError(f"{leaf.why_unknown}. Or identify {how}")
+            raise UsageError(f"{leaf.name} has no known files: identify {how}")
         for attribute in ("transform", "transforms"):
             if getattr(leaf.dataset, attribute, None) is not None:
                 raise UsageError(

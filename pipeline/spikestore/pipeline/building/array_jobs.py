@@ -17,8 +17,8 @@ from spikestore.pipeline.building.reuse import Reuse, TakenRows
 from spikestore.pipeline.building.source_look import look_into
 from spikestore.pipeline.execution.fragment_task import FragmentJob
 from spikestore.pipeline.execution.schedulers import open_scheduler
+from spikestore.pipeline.readers.items.items_reader import first_not_sendable
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
-from spikestore.pipeline.sources.source_files import first_not_sendable
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import refuse_other_classes
 from spikestore.store.store import Store
@@ -64,7 +64,9 @@ def build_part(
     """
     number, of = part
     classes = {split: features.classes for split, features in existing.items()}
-    not_sendable = functools.partial(first_not_sendable, [wanted.located for wanted in missing])
+    not_sendable = functools.partial(
+        first_not_sendable, [place for wanted in missing for place in wanted.located.parts]
+    )
     with open_scheduler(options.workers, options.scheduler, not_sendable=not_sendable) as scheduler:
         for wanted in missing:
             former = reuse.former_rows(wanted, look_into(wanted.located, wanted.transform))

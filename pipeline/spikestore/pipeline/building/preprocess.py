@@ -11,10 +11,11 @@ from typing import Any, Protocol, overload
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.reuse import Reuse, events_to_read
 from spikestore.pipeline.building.version_check import refuse_other_length, refuse_other_recordings
+from spikestore.pipeline.readers.items.items_reader import first_not_sendable
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.pipeline.recipes.requested_sets import RequestedSet, set_of_dataset
 from spikestore.pipeline.recipes.resolve import LockedSet, OpenedRecipe, resolve
-from spikestore.pipeline.sources.source_files import LocatedSource, first_not_sendable
+from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import NamedSet, refuse_other_classes
 from spikestore.store.store import Store, default_location
@@ -299,7 +300,9 @@ def _build(
     classes = {split: features.classes for split, features in existing.items()}
     refuse_other_classes(classes | {split: look.layout.classes for split, look in looked.items()})
     workers = 0 if options.finalise else options.workers
-    not_sendable = functools.partial(first_not_sendable, [wanted.located for wanted in missing])
+    not_sendable = functools.partial(
+        first_not_sendable, [place for wanted in missing for place in wanted.located.parts]
+    )
     with open_scheduler(workers, options.scheduler, seconds=seconds, not_sendable=not_sendable) as scheduler:
         for wanted in missing:
             rows = former[wanted.split]

@@ -136,15 +136,6 @@ class LocatedSource:
         return replace(self, source=source, stamps=self.stamps[own], first_row=rows.start)
 
 
-def first_not_sendable(located: Iterable[LocatedSource]) -> str | None:
-    """Return which object in Python cannot be sent to worker processes, and why; None if all can."""
-    for source in located:
-        for place in source.parts:
-            if place.live is not None and (why := place.live.not_sendable()) is not None:
-                return f"{place.live.name} can't be sent to worker processes ({why})"
-    return None
-
-
 def make_source(
     dataset: str,
     split: str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,6 +281,14 @@ class ItemsReader(ClosesBehind):
             events[name] = column
         extras = {name: int(column[0]) for name, column in block.extras.items()}
         return Recording(row, events, int(block.labels[0]), extras)
+
+
+def first_not_sendable(parts: Iterable[LocatedPart]) -> str | None:
+    """Return which object in Python cannot be sent to worker processes, and why; None if all can."""
+    for place in parts:
+        if place.live is not None and (why := place.live.not_sendable()) is not None:
+            return f"{place.live.name} can't be sent to worker processes ({why})"
+    return None
 
 
 def open_part(part: FilePart, located: LocatedPart) -> Reader:

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from spikestore.store_schemas.errors import SourceChangedError, SourceNotFoundError
-from spikestore.store_schemas.specs.source import Source, SourceFile
+from spikestore.store_schemas.specs.files import SourceFile
+from spikestore.store_schemas.specs.source import Source
 
 
 def refuse_other_size(path: Path, size: int, hashed: SourceFile) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
 from spikestore.pipeline.readers.items.live_dataset import Item, LiveDataset, hash_of
-from spikestore.pipeline.readers.reader import ClosesBehind, Reader
+from spikestore.pipeline.readers.reader import ClosesOnExit, Reader
 from spikestore.pipeline.readers.recording import Recording
 from spikestore.pipeline.readers.registry import dataset_named, open_reader
 from spikestore.store_schemas.errors import RecordingError, SourceChangedError, UsageError
@@ -65,7 +65,7 @@ class _Piece(NamedTuple):
 _NOTHING = (np.empty(0, np.int64), np.empty(0, np.int32), None, None)
 
 
-class ItemsReader(ClosesBehind):
+class ItemsReader(ClosesOnExit):
     """Reader of one source with ``items``; implements `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters

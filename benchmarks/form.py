@@ -38,7 +38,7 @@ class Row:
     name : str
         What is compared.
     target, stretch : float, optional
-        From the issue.
+        Targets of the issue.
     better : {"higher", "lower"}
         Direction of `target`.
     ratios : list of float
@@ -103,7 +103,7 @@ def compare(
     unit : str
         Unit of the rates.
     rounds : int
-        At least five.
+        Number of rounds, at least five.
     turns : int
         Number of times that both run in a round; the best rate of each counts. For short work, during which other
         processes of the machine may slow down only one side of a round.

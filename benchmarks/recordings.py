@@ -18,7 +18,7 @@ class Recordings:
     Attributes
     ----------
     dataset : {"SSC", "SHD"}
-        Its name.
+        Name of the data set.
     split : str
         ``train``, or the first split whose file is there.
     folder : Path

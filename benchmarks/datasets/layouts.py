@@ -36,7 +36,7 @@ class Layout:
     Attributes
     ----------
     dataset : str
-        Its name here and in Tonic.
+        Name of the data set in spikestore and in Tonic.
     pixels : int
         Width and height of the sensor.
     full, small : Size
@@ -86,7 +86,7 @@ _BY_TIME = {"time_window": WINDOW, "include_incomplete": True}
 
 
 def _digit(rng: np.random.Generator, events: int) -> Columns:
-    """Return events of strokes that three saccades of 100 ms move to and fro, as in N-MNIST."""
+    """Return events of strokes that three saccades of 100 ms move, as in N-MNIST."""
     corners = rng.uniform(8, 26, (5, 2))
     along = rng.uniform(0, len(corners) - 1.001, events)
     corner = along.astype(int)

@@ -58,7 +58,7 @@ class Outcome:
     Attributes
     ----------
     name, what : str
-        Of the part.
+        Name and description of the part.
     status : {"waiting", "ok", "failed", "out of time", "skipped"}
         ``skipped``: it can't run here.
     reason : str
@@ -66,7 +66,7 @@ class Outcome:
     seconds : float
         Time that it took.
     command : str
-        To run it alone.
+        Command that runs only this part.
     tail : list of str
         The last lines of its output.
     document : dict, optional
@@ -166,7 +166,7 @@ def run_part(part: Part, folder: Path, limit_s: float, environment: dict[str, st
     limit_s : float
         Seconds that it may take, at most its own limit.
     environment : dict of str to str
-        Its environment variables.
+        Environment variables of the process.
     """
     result, log = folder / f"{part.name}.json", folder / f"{part.name}.log"
     more = ("--json", str(result)) if part.has_json else ()

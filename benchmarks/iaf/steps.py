@@ -16,13 +16,13 @@ class Bench:
     Attributes
     ----------
     device : torch.device
-        Where networks run.
+        Device of the networks.
     batch : int
         Samples in a batch of the seed's network.
     conv_batch, conv_steps : int
         Samples in a batch of the convolutional network, and time steps.
     rounds : int
-        Of every comparison.
+        Number of rounds of every comparison.
     samples : int
         Different rows of the epoch.
     scratch : Path

@@ -17,7 +17,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 FOLDER = Path(os.environ.get("SPIKESTORE_PEERS") or Path(__file__).parents[2] / ".peers")
-"""Where the environments are; $SPIKESTORE_PEERS may name another folder."""
+"""Folder of the environments; $SPIKESTORE_PEERS may name another folder."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Environment:
     module : str
         Module that is imported to check whether the peer is installed.
     requirements : tuple of str
-        For pip, with versions.
+        Requirements for pip, with versions.
     alone : tuple of str
         Requirements that are installed without their dependencies, which the peer's steps don't need.
     """
@@ -58,7 +58,7 @@ ENVIRONMENTS = {
         ("spikingjelly==2.0.0",),
     ),
 }
-"""By the peer's name. On a GPU, jax has to be the build for its CUDA: ``pip install 'jax[cuda13]'`` in its environment."""
+"""Environments by the name of the peer. On a GPU, jax must be the build for its CUDA: ``pip install 'jax[cuda13]'`` in its environment."""
 
 
 def python_of(name: str) -> Path | str:

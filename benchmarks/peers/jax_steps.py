@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.peers.serve import answers, serve
 
 WIDTH, SCALE = 0.5, 1.0
-"""Of the surrogate, Sinabs' ``SingleExponential``."""
+"""Width and scale of the surrogate, Sinabs' ``SingleExponential``."""
 
 
 def main(batch: str, device: str, unrolls: str) -> None:

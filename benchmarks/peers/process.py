@@ -23,11 +23,11 @@ class PeerProcess:
     Parameters
     ----------
     name : str
-        Of its environment.
+        Name of the peer's environment.
     module : str
         The module to run; it calls `benchmarks.peers.serve.serve`.
     arguments : str or Path
-        For the module.
+        Arguments of the module.
 
     Attributes
     ----------

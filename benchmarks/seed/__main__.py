@@ -28,7 +28,7 @@ from benchmarks.seed.epochs import Epoch, run_epoch, step
 from benchmarks.seed.loadings import WAYS, WORKERS, Batches, Loadings, at_once
 
 BACKENDS = ("sinabs", "unbind", "exodus", "fused")
-"""``unbind`` is Sinabs with one line changed: `benchmarks.networks.unbound`."""
+"""``unbind`` is Sinabs with one line changed, as in `benchmarks.networks.unbound`."""
 BASE = ("naive", "sinabs")
 BATCH = 128
 

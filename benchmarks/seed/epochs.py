@@ -14,8 +14,8 @@ class Epoch:
 
     seconds: float
     waiting: float
-    """Of these, until a batch was handed over. On a GPU it may still be on its way, and the host runs ahead: there
-    it says little."""
+    """Part of these seconds in which the loop waited for batches. On a GPU this number means little, because copies may still
+    be in progress, and the host does not wait for the device."""
 
 
 def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, at_once: int) -> Epoch:
@@ -24,9 +24,9 @@ def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, a
     Parameters
     ----------
     network : nn.Module
-        Its first parameter says where it is.
+        The network, on the device of its first parameter.
     batches : iterator
-        Of (frames, labels), `count` of them.
+        Yields `count` batches of (frames, labels).
     count, whole : int
         Batches to run, and of a whole epoch.
     at_once : int

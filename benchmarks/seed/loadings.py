@@ -35,7 +35,7 @@ class Loadings:
     batch : int
         Samples in a batch.
     device : torch.device
-        Where batches go.
+        Device of the batches.
     """
 
     raw: Raw
@@ -180,7 +180,7 @@ WAYS: dict[str, Callable[[Loadings, int], Batches]] = {
     "device": _from_store("device"),
     "nothing": _nothing,
 }
-"""By name; see `Loadings.batches`. ``nothing`` gives one batch that is there already, again and again: the network alone."""
+"""Ways of loading by name; see `Loadings.batches`. ``nothing`` yields the same batch again and again, to time only the network."""
 
 
 def at_once(way: str) -> int:

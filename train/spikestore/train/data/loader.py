@@ -62,7 +62,7 @@ class FeatureLoader(IterableDataset[Batch]):
     batch_size : int
         Samples in a global batch, all ranks together; the last batch may be smaller.
     residence : {"auto", "host", "device", "stream"}
-        Where the columns are held. ``auto`` takes the device if it is a GPU and they fit there, else the host if they
+        Memory that holds the columns. ``auto`` takes the device if it is a GPU and they fit there, else the host if they
         fit there, else ``stream``.
     rows : integer or bool array or tensor, or str, optional
         Rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition in the

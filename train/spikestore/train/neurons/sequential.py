@@ -62,7 +62,7 @@ def watch_spikes(
     Returns
     -------
     RemovableHandle
-        Its ``remove()`` ends the calls.
+        A handle whose ``remove()`` ends the calls.
     """
     return layer.register_forward_hook(_Watch(watch, on_device=on_device))
 

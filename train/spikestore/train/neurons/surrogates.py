@@ -31,7 +31,7 @@ class SingleExponential:
     grad_width : float
         Distance over which it falls to 1/e, in thresholds.
     grad_scale : float
-        Its integral over one side.
+        Integral of the derivative over one side.
     """
 
     grad_width: float = 0.5
@@ -52,7 +52,7 @@ class PeriodicExponential:
     grad_width : float
         Distance over which it falls to 1/e, in membrane potential.
     grad_scale : float
-        Its value at multiples of the threshold.
+        Value of the derivative at multiples of the threshold.
     """
 
     grad_width: float = 0.5
@@ -93,7 +93,7 @@ class Gaussian:
     mu, sigma : float
         Mean and standard deviation of (membrane potential - threshold).
     grad_scale : float
-        Its integral.
+        Integral of the derivative.
     """
 
     mu: float = 0.0

@@ -58,7 +58,7 @@ def refuse_other_labels(
     label : str
         Name of the set in messages.
     store : Store
-        Where to look for the set that the network was trained on.
+        Store to search for the set that the network was trained on.
     other_data : bool
         Whether other data are allowed: then other names are only a warning. The same names in another order are
         still an error.

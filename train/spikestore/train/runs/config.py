@@ -34,7 +34,7 @@ class DataConfig(Spec):
     pad_to: Size | None = None
     """Time bins of every batch; those of its longest sample by default."""
     residence: Residence = "auto"
-    """Where the packed columns are held."""
+    """Memory that holds the packed columns."""
     window: Annotated[Size, Field(ge=64)] | None = None
     """Samples among which a streamed set is shuffled; as many as 256 MiB hold, at most 8192, by default."""
     max_frame_bytes: Size | None = None

@@ -20,9 +20,9 @@ class Launched:
     Attributes
     ----------
     rank, count : int
-        Its number, and the number of processes.
+        Number of this process, and the number of processes.
     local : int, optional
-        Its number on its machine, if the launcher sets it.
+        Number of this process on its machine, if the launcher sets it.
     meeting_point : str
         ``address:port`` where they meet, for messages.
     """

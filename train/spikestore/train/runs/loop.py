@@ -43,7 +43,7 @@ class EpochResult:
     Attributes
     ----------
     epoch : int
-        Its number, from 1.
+        Number of the epoch, from 1.
     loss : float
         Mean loss over the train split.
     accuracy : float

@@ -26,7 +26,7 @@ class Arithmetic:
     Parameters
     ----------
     precision : {"float32", "bfloat16", "float16"}
-        Of linear layers and convolutions.
+        Dtype of linear layers and convolutions.
     device : torch.device
         Device of the layers.
 

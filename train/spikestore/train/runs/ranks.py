@@ -70,9 +70,9 @@ class Ranks:
     Attributes
     ----------
     rank, count : int
-        Its number, and the number of processes; with a count of 1 nothing is exchanged.
+        Number of this process, and the number of processes; with a count of 1 nothing is exchanged.
     local : int
-        Its number on this machine.
+        Number of this process on its machine.
     store : torch.distributed.Store, optional
         Key-value store shared by all ranks.
     """

@@ -29,7 +29,7 @@ def training_step(
     Parameters
     ----------
     network : nn.Module
-        From frames to outputs, (batch, time, classes). Its neurons start from rest. With several ranks, the result of
+        Maps frames to outputs, (batch, time, classes). Its neurons start from rest. With several ranks, the result of
         `Ranks.parallel`.
     optimiser : torch.optim.Optimizer
         Takes the step, unless the loss is not finite.
@@ -68,9 +68,9 @@ def loss_and_gradients(
     Parameters
     ----------
     network : nn.Module
-        Its parameters get gradients, which `arithmetic` may have scaled.
+        The network; its parameters get gradients, which `arithmetic` may have scaled.
     frames : Tensor, shape (batch, time, polarity, [y,] x)
-        Its input.
+        Input of the network.
     labels : int64 Tensor, shape (batch,)
         Class numbers.
     arithmetic : Arithmetic

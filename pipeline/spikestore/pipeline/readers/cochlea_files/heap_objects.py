@@ -26,7 +26,7 @@ HEAD = 16
 """Size of the head of a collection, and of the head of an object, in bytes."""
 
 SMALLEST = 4096
-"""Size of the smallest collection, in bytes: HDF5 writes no smaller one, and refuses one."""
+"""Size of the smallest collection, in bytes: HDF5 writes no smaller collection, and does not read one."""
 
 NUMBERS = 2**16
 """Number of possible object numbers, which have 16 bits."""

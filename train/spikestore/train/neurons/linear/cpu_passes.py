@@ -50,11 +50,11 @@ class Gradients(NamedTuple):
     Attributes
     ----------
     x : Tensor or None
-        W.r.t. the layer's input, shape (batch, time, inputs); None if not needed.
+        Gradient w.r.t. the layer's input, shape (batch, time, inputs); None if not needed.
     weight, bias : Tensor
-        W.r.t. its weight, shape (neurons, inputs), and its bias, shape (neurons,).
+        Gradients w.r.t. the layer's weight, shape (neurons, inputs), and bias, shape (neurons,).
     v_mem : Tensor
-        W.r.t. the initial potentials, shape (batch, neurons).
+        Gradient w.r.t. the initial potentials, shape (batch, neurons).
     """
 
     x: Tensor | None
@@ -106,9 +106,9 @@ def is_repeatable(source: Tensor, weight: Tensor, bias: Tensor | None, output: T
     source : Tensor
         Input of the linear layer, uint8, shape (batch, time, inputs).
     weight, bias : Tensor or None
-        Of the layer.
+        Weight and bias of the layer.
     output : Tensor
-        Its output, shape (batch, time, neurons).
+        Output of the layer, shape (batch, time, neurons).
     """
     source, output = source.view(-1, source.shape[2]), output.view(-1, output.shape[2])
     if len(source) > 2 * _EDGE + _MIDDLE:
@@ -150,11 +150,11 @@ def backward_recomputed(
     source : Tensor
         The linear layer's input, uint8, shape (batch, time, inputs).
     layer : tuple of Tensor
-        Its weight, and its bias or None.
+        Weight of the layer, and its bias or None.
     recomputed : Recomputed
         Arrays to compute potentials from.
     gradients : tuple of Tensor
-        W.r.t. the spikes, shape (batch, time, neurons), and w.r.t. the last potentials.
+        Gradients w.r.t. the spikes, shape (batch, time, neurons), and w.r.t. the last potentials.
     neuron : Neuron
         Parameters; the surrogate is a single exponential.
     needs_x : bool
@@ -215,7 +215,7 @@ def backward_kept(
     source : Tensor
         The linear layer's input, shape (batch, time, inputs), uint8 or float32.
     weight : Tensor
-        Of the linear layer.
+        Weight of the linear layer.
     kept : Tensor
         Potentials before resets, shape (batch, time, neurons).
     gradients, neuron, needs_x
@@ -251,7 +251,7 @@ def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
     Parameters
     ----------
     source : Tensor
-        Its input, uint8, shape (batch, time, inputs).
+        Input of the layer, uint8, shape (batch, time, inputs).
     output : Tensor
         Gradient w.r.t. its output, float32, shape (batch, time, neurons).
     sparse : bool

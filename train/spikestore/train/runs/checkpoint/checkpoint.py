@@ -68,7 +68,7 @@ class Checkpoint:
     Attributes
     ----------
     config : TrainConfig
-        Its configuration.
+        Configuration of the run.
     data : dict of str to Pin
         Keys and digests of the feature sets by split.
     shape : dict of str to int

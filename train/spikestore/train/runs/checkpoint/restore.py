@@ -68,7 +68,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
     Parameters
     ----------
     loader : FeatureLoader
-        Of the same feature set.
+        A loader of the same feature set.
     checkpoint : Checkpoint
         Checkpoint to resume from.
     residence : {"auto", "host", "device", "stream"}

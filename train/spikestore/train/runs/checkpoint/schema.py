@@ -36,7 +36,7 @@ class FrameValues(Spec):
     sites: Annotated[tuple[Size, ...], AsTuple]
     """Sizes of the axes after time."""
     transform: Transform
-    """From recordings to frames."""
+    """Transform from recordings to frames."""
 
     @classmethod
     def of(cls, features: FeatureSet) -> Self:

@@ -2,7 +2,7 @@
 
 Two tables, of numbers that depend on the recordings alone: bytes of ``index`` and ``value``, with the indices of their shards,
 divided by the order-0 entropy of (gap, value). The first is of feature sets as they are built. The second is for the choice in
-docs/decisions/0060: inner chunks of other sizes, whose last one is filled with the fill value, with values that go on (the most
+docs/decisions/0060: inner chunks of other sizes, whose last one is filled with the fill value, with further values (the most
 frequent gap and value), or with the fill value in a part of its own.
 """
 
@@ -89,7 +89,7 @@ def by_chunk(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
 
 
 def _encoded(values: Any, order: int, chunk: int) -> Iterator[int]:
-    """Yield the bytes of a chunk and its checksum: with the fill value, with values that go on, in parts."""
+    """Yield the bytes of a chunk and its checksum: with the fill value, with further values, and in parts."""
     import numpy as np
     from pcodec import ChunkConfig, DeltaSpec, PagingSpec, standalone
 

@@ -195,7 +195,7 @@ def with_chunks(plan: Plan, chunk_values: int) -> Plan:
 
 
 def put_continued(build: Build, fragment: int, columns: SampleColumns) -> None:
-    """Store index and value of a fragment with values that go on behind the last, as another builder may write them."""
+    """Store index and value of a fragment with further values after the last one, as another builder may write them."""
     packed = packed_objects(build.plan, build.plan.zarr)
     assert packed is not None
     rest = packed["index"].chunk - len(columns.index)

@@ -15,7 +15,12 @@ from tests.pipeline.small_data_sets import OF_TONIC, SPLITS, WRITE, Item, judged
 from spikestore.pipeline.readers.recording import Recording
 from spikestore.pipeline.readers.registry import DATASETS, find_dataset, open_reader
 from spikestore.pipeline.transforms.from_tonic import dataset_from_tonic
-from spikestore.store_schemas.errors import LayoutError, UnsupportedTransformError
+from spikestore.store_schemas.errors import (
+    LayoutError,
+    SourceChangedError,
+    SourceNotFoundError,
+    UnsupportedTransformError,
+)
 
 ALL = [(name, split) for name in WRITE for split in SPLITS[name]]
 
@@ -168,4 +173,19 @@ def test_a_file_that_is_not_ntidigits(tmp_path: Path) -> None:
     change_digits(path, lambda file: file.pop("train_labels"))
     source = located("NTIDIGITS18", "train", tmp_path)
     with pytest.raises(LayoutError, match=r"n-tidigits.hdf5 has no train_labels; expected N-TIDIGITS18"):
+        open_reader(source.source, source.root)
+
+
+def test_a_changed_file_of_digits_is_not_called_damaged(tmp_path: Path) -> None:
+    """It is compared with the source before it is opened, and again when HDF5 fails."""
+    path = WRITE["NTIDIGITS18"](tmp_path) / "n-tidigits.hdf5"
+    source = located("NTIDIGITS18", "train", tmp_path)
+    with open_reader(source.source, source.root) as reader:
+        path.write_bytes(b"another file")
+        with pytest.raises(SourceChangedError, match="shrank"):
+            reader.read(0, len(reader))
+    with pytest.raises(SourceChangedError, match="has 12 bytes, but had"):
+        open_reader(source.source, source.root)
+    path.unlink()
+    with pytest.raises(SourceNotFoundError, match="does not exist"):
         open_reader(source.source, source.root)

@@ -1,4 +1,4 @@
-"""What rows about N-MNIST and DVSGesture share: recordings on disk, and builds of them."""
+"""Parts shared by the rows on N-MNIST and DVSGesture: recordings on disk, and builds of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Written:
     Attributes
     ----------
     layout : Layout
-        What it is.
+        Layout of the files.
     folder : Path
         A folder for whatever a row writes; the data set is in ``data``, and SpikingJelly's event files are in ``events``.
     count : int

@@ -13,7 +13,7 @@ WINDOW = 10_000
 
 
 def main(file: str, core: str) -> None:
-    """Decode the file with eventcv, and count with NumPy, whenever a line comes."""
+    """For each line of input, decode the file with eventcv and count with NumPy."""
     stream = answers()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core)})

@@ -30,7 +30,7 @@ class _Absent(ModuleType):
 
 
 def main(mode: str, folder: str, kind: str, pixels: str, bins: str, batch: str, workers: str) -> None:
-    """Preprocess or read whenever a line comes."""
+    """For each line of input, preprocess or read the recordings."""
     stream = answers()
     os.environ["SJ_MAX_THREADS_NUMBER_FOR_DATASETS_PREPROCESS"] = workers
     # Their builds have to fit the build of torch, and only data sets of sound and downloads need them.
@@ -93,7 +93,7 @@ def _loading(frames: Path, batch: int, workers: int) -> Any:
     paths = sorted(frames.rglob("*.npz"))
 
     class Folder(torch.utils.data.Dataset[Any]):
-        """What torchvision's DatasetFolder does."""
+        """The same data set as torchvision's DatasetFolder."""
 
         def __len__(self) -> int:
             return len(paths)

@@ -1,6 +1,6 @@
-"""Checks that a version which a user stated still stands for the recordings of a committed set.
+"""Checks that a version that a user stated still identifies the recordings of a committed set.
 
-The version identifies the recordings, so that nothing is read if a set has it. Whoever changes recordings and forgets to change the version
+If a set has the stated version, no recordings need to be read. But a user who changes recordings and forgets to change the version
 would get the old set. Therefore some rows are read again and compared.
 """
 

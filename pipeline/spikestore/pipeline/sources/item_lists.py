@@ -1,6 +1,6 @@
-"""Which recordings an object in Python gives: those of the data sets in it, through torch's `Subset` and `ConcatDataset`.
+"""Recordings of an object in Python: those of the data sets in it, through torch's `Subset` and `ConcatDataset`.
 
-Only exact classes are looked into: a subclass may give anything.
+Only exact classes are opened in this way: a subclass may return any items.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from spikestore.store_schemas.errors import UnsupportedTransformError, UsageErro
 
 
 class Leaf(NamedTuple):
-    """A data set that is not looked into.
+    """A data set that contains no other data sets, or whose content is unknown.
 
     Attributes
     ----------
     dataset : object
         The data set.
     known : ConvertedDataset or None
-        Its files, if spikestore has a reader for it.
+        Files of the data set, if spikestore has a reader for it.
     why_unknown : str
-        Otherwise the reason why its files are not known; empty for a class that is not of Tonic.
+        Reason why its files are not known, if they are not; empty for a class that is not from Tonic.
     """
 
     dataset: Any

@@ -69,7 +69,7 @@ def source_of_dataset(
         A data set with ``__len__`` and ``__getitem__``, whose items are pairs of a structured array of events and a target; a Tonic data
         set; or a ``Subset`` or ``ConcatDataset`` of torch, also nested.
     version : str, optional
-        Identifies the recordings of data sets without known files, together with class and length. Whoever changes them changes it.
+        Identifies the recordings of data sets without known files, together with class and length. If the recordings change, the version must change.
     hash_events : bool
         Identify these recordings by a hash instead, which reads all of them at each call.
     split : str, optional

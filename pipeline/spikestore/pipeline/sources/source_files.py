@@ -82,7 +82,7 @@ class LocatedSource:
     first_row : int
         Row of the first recording in the whole source; not 0 only in a result of `part`.
     parts : tuple of LocatedPart
-        Where the recordings of the parts of ``source.items`` are; empty for other sources.
+        Place of the recordings of each part of ``source.items``; empty for other sources.
     """
 
     source: Source

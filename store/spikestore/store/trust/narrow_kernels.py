@@ -33,7 +33,7 @@ def take_index(
     most: np.uint64,
     out: npt.NDArray[Any],
 ) -> bool:
-    """Copy a piece of ``index`` to its place; return whether it is one that a set may have.
+    """Copy a piece of ``index`` to its place; return whether it is valid.
 
     The index must ascend within each row, end inside the row's frames, and not exceed `most`.
 
@@ -54,7 +54,7 @@ def take_index(
     most : uint64
         Largest index that is allowed.
     out : integer array
-        Gets the values, in its dtype, from place `begins` on.
+        Output: the values from place `begins` on, in the dtype of this array.
     """
     ends = begins + len(piece)
     if begins < 0 or ends > len(out) or len(n_bins) != len(offsets) - 1:
@@ -97,7 +97,7 @@ def take_value(piece: npt.NDArray[Any], begins: int, most: np.uint64, out: npt.N
     most : uint64
         Largest value that is allowed.
     out : unsigned integer array
-        Gets the values, in its dtype, from place `begins` on.
+        Output: the values from place `begins` on, in the dtype of this array.
     """
     if begins < 0 or begins + len(piece) > len(out) or not len(piece):
         return False

@@ -1,1 +1,1 @@
-"""Readers of recordings that an object in Python gives, alone or beside recordings in files."""
+"""Readers of recordings that an object in Python returns, possibly together with recordings in files."""

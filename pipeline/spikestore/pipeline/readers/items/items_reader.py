@@ -1,4 +1,4 @@
-"""Reader of a source with the member ``items``: each part is read by the reader of its files, or from its object in Python."""
+"""Reader of a source with the member ``items``: a part is read by the reader of its files, or from its object in Python."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocatedPart:
-    """Where the recordings of a part are on this machine.
+    """Place of the recordings of a part on this machine: a folder or an object.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class ItemsReader(ClosesOnExit):
     content : ItemContent
         The member ``items`` of the source.
     parts : sequence of LocatedPart
-        Where the recordings of each part are.
+        Place of the recordings of each part.
     first_row : int
         Row of the first recording in `content`.
 

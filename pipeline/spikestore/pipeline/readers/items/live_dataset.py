@@ -1,6 +1,6 @@
-"""A data set in Python that is no class of Tonic: its items are pairs of events and a target.
+"""A data set in Python whose class is not from Tonic: its items are pairs of events and a target.
 
-Items are read by one thread at a time, because objects of users are seldom safe in several threads. A worker process gets a pickled copy.
+Only one thread at a time reads items, because objects of users are rarely thread-safe. A worker process gets a pickled copy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LARGEST_COPY = 4 * 2**20
 _KEPT_COPIES = 2
 _FIELDS: tuple[EventField, ...] = ("t", "x", "y", "p")
 _loaded: OrderedDict[str, Any] = OrderedDict()
-"""Data sets that this process received, by the hash of their pickle: many tasks bring the same one."""
+"""Data sets that this process received, by the hash of their pickle: many tasks contain the same data set."""
 _loading = threading.Lock()
 
 
@@ -122,7 +122,7 @@ class LiveDataset:
         return Item(clean_events(events, decoding), self._label(target))
 
     def not_sendable(self) -> str | None:
-        """Return why no copy can be sent to a worker process, or None if it can."""
+        """Return the reason why the data set cannot be sent to a worker process; None if it can."""
         try:
             self._pickled()
         except Exception as error:  # pickling runs code of the user and of libraries

@@ -87,7 +87,7 @@ def read_aedat(content: bytes) -> RawEvents:
 
 
 def _end_of_header(content: bytes) -> int:
-    """Return where the packets start."""
+    """Return the position at which the packets start."""
     if not content:
         raise ValueError("the file is empty")
     first = _FIRST_LINE.match(content[:_LONGEST_LINE])

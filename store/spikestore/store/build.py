@@ -49,15 +49,13 @@ logger = logging.getLogger(__name__)
 
 
 class KnownRows(NamedTuple):
-    """Encoded objects and digests of a fragment's rows that other sets already have.
+    """Rows of a fragment that other sets already have.
 
     The rows have passed the checks of `SampleColumns.as_stored`, and have the stored dtypes.
     """
 
     objects: Mapping[str, bytes] = MappingProxyType({})
     """Objects of ``index`` and ``value`` by name, encoded as the plan says, if another build has the whole fragment."""
-    blocks: tuple[str, ...] | None = None
-    """Block digests of the fragment, if all its columns are those of another build."""
 
 
 class Build:
@@ -169,7 +167,7 @@ class Build:
         events : EventCounts
             Events read, cropped and dropped.
         known : KnownRows, optional
-            Encoded objects and digests of these rows from other sets, already checked.
+            Says that the rows come from other sets and are checked; may have their encoded objects.
 
         Raises
         ------
@@ -212,7 +210,7 @@ class Build:
             n_bins=int(columns.n_bins.max()),
             max_index=int(columns.index.max(initial=0)),
             max_value=float(np.max(columns.value, initial=0)),
-            blocks=known.blocks or tuple(block_digests(columns, layout)),
+            blocks=tuple(block_digests(columns, layout)),
             skipped=skipped,
             events=events or EventCounts(),
         )

@@ -208,7 +208,7 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
     whole = whole_fragment(job.former, rows, job.plan)
     if whole is not None:
         columns = _with_labels(RowRun(rows.start, whole.columns), reader, layout)
-        return _FragmentRows(columns, (), whole.known_as(columns, layout), taken=len(rows))
+        return _FragmentRows(columns, (), whole.known, taken=len(rows))
     runs, problems = job.former.read(rows)
     parts = {run.first: _with_labels(run, reader, layout) for run in runs}
     begins = [rows.start, *(run.first + len(run.columns) for run in runs)]

@@ -18,7 +18,6 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError, StoreError
-from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.canonical import sha256_hex
 
 
@@ -28,15 +27,7 @@ class FormerFragment(NamedTuple):
     columns: SampleColumns
     """The rows, checked."""
     known: KnownRows
-    """Their stored bytes and block digests."""
-
-    def known_as(self, columns: SampleColumns, layout: Layout) -> KnownRows:
-        """Return the known rows for a fragment with these columns; without block digests if labels or other columns differ."""
-        mine, theirs = dict(self.columns.in_order(layout)), dict(columns.in_order(layout))
-        others = [name for name in mine if name not in {"index", "value"}]
-        if all(np.array_equal(mine[name], theirs[name]) for name in others):
-            return self.known
-        return self.known._replace(blocks=None)
+    """Their stored bytes."""
 
 
 def whole_fragment(former: FormerRows, rows: range, plan: Plan) -> FormerFragment | None:
@@ -82,4 +73,4 @@ def _read(features: FeatureSet, fragment: int) -> FormerFragment:
     columns = FragmentChecker(features.address, features.manifest, features.root).read(fragment, objects)
     paths = {name: f"{name}/c/{fragment}" for name in ("index", "value")}
     values = {name: objects[path] for name, path in paths.items() if path in objects}
-    return FormerFragment(columns, KnownRows(values, record.blocks))
+    return FormerFragment(columns, KnownRows(values))

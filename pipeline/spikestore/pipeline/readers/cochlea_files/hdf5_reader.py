@@ -20,10 +20,8 @@ class HDF5Reader(ClosesOnExit):
     ----------
     path : pathlib.Path
         The file.
-    expected : str
-        What the file should be, for the error message: "expected HDF5 with …".
-    remedy : str
-        How to get an intact file, for the error message: "download it again …".
+    expected, remedy : str
+        As `spikestore.pipeline.readers.cochlea_files.hdf5.open_hdf5`.
 
     Raises
     ------

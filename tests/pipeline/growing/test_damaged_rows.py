@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.faults.forger import Forgery
 from tests.pipeline.growing.growing_folders import add, grown, is_as_fresh, opened
 
 from spikestore.store import Store
@@ -93,6 +94,22 @@ def test_a_damaged_record_costs_nothing_but_encoding(
     features = Store(folder / "store")["mine:all"]
     path = folder / "store" / features.address.record(features.manifest.plan_id, 0)
     damage(path)
+    with opened(monkeypatch) as names:
+        features = grown(folder / "data", folder / "store")["all"]
+    assert len(names) == 1
+    assert is_as_fresh(folder / "data", features, tmp_path / "fresh")
+
+
+@pytest.mark.slow
+def test_false_block_digests_of_a_former_set_are_not_passed_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a deep verify notices them in the former set, whose digest is that of the false ones."""
+    former = Store(folder / "store")["mine:all"]
+    forgery = Forgery(folder / "store", former.address)
+    forgery.change_record(lambda record: record["blocks"].__setitem__(0, "0" * 64), 0)
+    forgery.add_up()
+    assert Store(folder / "store")[former.address.short].digest != former.digest
     with opened(monkeypatch) as names:
         features = grown(folder / "data", folder / "store")["all"]
     assert len(names) == 1

@@ -280,6 +280,8 @@ def test_a_version_for_other_content_is_named(tmp_path: Path) -> None:
         build(relabelled, tmp_path)
     with pytest.raises(UsageError, match=r"version '1' of .*Gestures stands for 10 items in the set .* 11"):
         build(Gestures(11), tmp_path)
+    build(Gestures(11), tmp_path, split="test")  # the other split of one class
+    build(concatenated([Gestures(10), Gestures(12)]), tmp_path)
     with pytest.raises(UsageError, match="already refers to other feature sets"):
         build(Gestures(11), tmp_path, version="2", name="mine")
     other = build(Gestures(first=7), tmp_path, version="2", name="mine", move=True)

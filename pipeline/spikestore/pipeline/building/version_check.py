@@ -59,7 +59,7 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
 
 
 def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
-    """Raise `UsageError` if a committed set of the transform has the same class and version with another number of items."""
+    """Raise `UsageError` if a committed set of the transform and of the split has the same class and version with another number of items."""
     stated = _stated(wanted.located.source)
     if not stated:
         return
@@ -67,20 +67,26 @@ def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
     for address in itertools.islice(addresses, OTHER_SETS):
         with contextlib.suppress(StoreError):  # nobody asked for these sets
             features = store.find(address)
-            others = {} if features is None else _stated(features.manifest.source)
+            if features is None or features.manifest.source.split != wanted.split:
+                continue
+            others = _stated(features.manifest.source)
             for key, length in stated.items():
                 if others.get(key, length) != length:
                     name, version = key
                     raise UsageError(
                         f"version {version!r} of {name} stands for {others[key]:,} items in the set {address.short}, now there are "
-                        f"{length:,}: pass another version"
+                        f"{length:,}: pass another version, or another split="
                     )
 
 
 def _stated(source: Source) -> dict[tuple[str, str], int]:
-    """Return the length of each data set with a version, by class and version."""
+    """Return the length of each data set with a version, by class and version; objects of one class with several lengths are left out."""
     parts = () if source.items is None else source.items.parts
-    return {(part.name, part.version): part.length for part in parts if isinstance(part, VersionPart)}
+    lengths: dict[tuple[str, str], set[int]] = {}
+    for part in parts:
+        if isinstance(part, VersionPart):
+            lengths.setdefault((part.name, part.version), set()).add(part.length)
+    return {key: found.pop() for key, found in lengths.items() if len(found) == 1}
 
 
 def _stated_rows(source: Source) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -9,7 +9,7 @@ from spikestore.pipeline.readers.folder.settings import FOLDER
 from spikestore.pipeline.readers.registry import dataset_named, splits_of
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.pipeline.sources.folder_sources import make_folder_sources
-from spikestore.pipeline.sources.item_lists import Leaf, is_composed, list_items
+from spikestore.pipeline.sources.item_lists import Leaf, is_composed, leaf_of_object, list_items
 from spikestore.pipeline.sources.item_sources import refuse_unidentified, source_of_dataset
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
@@ -159,7 +159,7 @@ def set_of_dataset(
         if transform is None:
             raise UsageError("a LocatedSource has no transform: pass transform=")
         return RequestedSet(dataset.source.split, dataset, _spec(transform))
-    leaves = list_items(dataset).leaves
+    leaves = list_items(dataset).leaves if is_composed(dataset) else [leaf_of_object(dataset)]
     refuse_unidentified(leaves, version=version, hash_events=hash_events)
     known = leaves[0].known
     chosen = _transform_of(leaves, transform)

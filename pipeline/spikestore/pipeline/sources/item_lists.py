@@ -100,7 +100,7 @@ def _walk(dataset: Any, leaves: dict[int, Leaf], numbers: dict[int, int]) -> Wal
         return leaf_of[chosen], row_of[chosen]
     if id(dataset) not in numbers:
         numbers[id(dataset)] = len(leaves)
-        leaves[len(numbers) - 1] = _leaf(dataset)
+        leaves[len(numbers) - 1] = leaf_of_object(dataset)
     number = numbers[id(dataset)]
     leaf, length = leaves[number], _length(dataset)
     rows = None if leaf.known is None else rows_of_items(dataset, leaf.known)
@@ -108,7 +108,14 @@ def _walk(dataset: Any, leaves: dict[int, Leaf], numbers: dict[int, int]) -> Wal
     return np.full(length, number, np.int64), row_of
 
 
-def _leaf(dataset: Any) -> Leaf:
+def leaf_of_object(dataset: Any) -> Leaf:
+    """Return a data set with its files, if these are known.
+
+    Raises
+    ------
+    UsageError
+        `dataset` is a class, or a cache around a data set.
+    """
     if isinstance(dataset, type):
         raise UsageError(f"{dataset.__qualname__} is a class: pass an object, {dataset.__qualname__}(…)")
     try:

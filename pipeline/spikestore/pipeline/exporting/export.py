@@ -93,7 +93,7 @@ def export(
     """Write feature sets into a folder of plain files, which other programs read without spikestore.
 
     Every block is checked while it is read. The files are written into a temporary folder beside `to`, which is renamed at the
-    end, so an interrupted export never looks complete. Skipped recordings are left out. docs/sharing.md describes the forms.
+    end, so an interrupted export never looks complete. Skipped recordings are left out. docs/exports.md describes the forms.
 
     Parameters
     ----------

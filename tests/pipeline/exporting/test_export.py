@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from tests.store.small_sets import memory_storage, small_set
 
-from spikestore.pipeline.exporting import columns, dense_files
+from spikestore.pipeline.exporting import columns, dense_files, description
 from spikestore.pipeline.exporting.columns import Appender
 from spikestore.pipeline.exporting.dense_files import class_folders
+from spikestore.pipeline.exporting.description import describe, meanings, readme
 from spikestore.pipeline.exporting.export import export
 from spikestore.pipeline.exporting.kept_samples import index_dtype, value_dtype
 from spikestore.store import FeatureSet
@@ -53,6 +54,19 @@ def test_damage_leaves_nothing(tmp_path: Path, form: Any) -> None:
     with pytest.raises(DamagedError, match="value/c/0"):
         export(sets, tmp_path / "out", form)
     assert {path.name for path in tmp_path.iterdir()} == {"store"}
+
+
+def test_readme_states_the_dtypes_of_each_split(
+    features: FeatureSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Largest counts of splits differ, and so may dtypes; equal arrays are described once."""
+    facts, own = {"train": describe(features), "test": describe(features)}, meanings(features, sparse=True)
+    assert readme("zarr", "", facts, {"train": own, "test": own}).count("value: ") == 1
+    monkeypatch.setattr(description, "value_dtype", lambda manifest: np.dtype(np.int64))
+    text = readme("zarr", "", facts, {"train": own, "test": meanings(features, sparse=True)})
+    train, test = text.split("In test:")
+    assert "In train:" in train
+    assert ("int64, never 0" in train, "int64, never 0" in test) == (False, True)
 
 
 def test_refusals(tmp_path: Path, features: FeatureSet) -> None:

@@ -29,6 +29,10 @@ from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 logger = logging.getLogger(__name__)
 
 
+_SPARE = 16
+"""Factor of the shard length for recordings whose events are estimated; chunks that are not used take 16 bytes each."""
+
+
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
     """Properties of a new build; a build that is resumed keeps the properties in its plan.
@@ -70,6 +74,12 @@ def open_build(
         def plan() -> Plan:
             wanted = functools.partial(make_plan, transform, source.key, layout, reader.n_events())
             own = wanted(workers=request.workers, fragment_samples=request.fragment_samples)
+            if any(
+                place.live is not None for place in located.parts
+            ):  # their events are estimated from some items
+                return wanted(
+                    fragment_samples=own.fragment_samples, least_shard_values=_SPARE * own.shard_values
+                )
             if request.former is None or request.fragment_samples is not None:
                 return own
             former = request.former.sets[0].features.manifest

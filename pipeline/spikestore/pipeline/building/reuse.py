@@ -12,6 +12,7 @@ import numpy as np
 from spikestore.pipeline.growing.changed_splits import report_changed_splits
 from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
 from spikestore.pipeline.growing.former_sets import find_former_rows, sets_of_name
+from spikestore.pipeline.readers.registry import dataset_named
 
 if TYPE_CHECKING:
     from spikestore.pipeline.building.source_look import SourceLook
@@ -61,7 +62,12 @@ class Reuse:
             split not in ref.splits or not named.has_keys_of(ref.splits[split])
             for split, named in wanted.items()
         ):
-            sources = {split: named.source for split, named in wanted.items()}
+            # One file with all recordings of several splits tells nothing about a recording.
+            sources = {
+                split: named.source
+                for split, named in wanted.items()
+                if named.source.items is None and dataset_named(named.source.dataset).file_per_recording
+            }
             report_changed_splits(self._name, self._named, sources, advice)
 
     def former_rows(self, wanted: RequestedSet, look: SourceLook) -> FormerRows | None:

@@ -15,7 +15,7 @@ from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.selection import all_addresses
 from spikestore.store.store import Store
-from spikestore.store_schemas.errors import StoreError, UsageError
+from spikestore.store_schemas.errors import RecordingError, StoreError, UsageError
 from spikestore.store_schemas.layout import SKIPPED_LABEL
 from spikestore.store_schemas.specs.items import VersionPart
 from spikestore.store_schemas.specs.source import Source
@@ -42,6 +42,12 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
             sample = chain(block, name_of=reader.name_of, sort=wanted.located.source.sort)
             stored = features.read(row, row + 1)
             skipped = bool(stored.label[0] == SKIPPED_LABEL)
+            if sample.errors and not skipped:
+                error = sample.errors[row]
+                raise RecordingError(
+                    f"{error.message} (when the set {features.address.short} was built, it could be read)",
+                    **error.details,
+                )
             same = skipped == bool(sample.errors) and (
                 skipped
                 or (

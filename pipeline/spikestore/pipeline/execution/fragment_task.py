@@ -223,7 +223,7 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
             done += len(span)
     columns = concatenate(parts[first] for first in sorted(parts))
     taken = sum(len(run.columns) for run in runs)
-    return _FragmentRows(columns, skipped, KnownRows() if runs else None, taken, tuple(problems))
+    return _FragmentRows(columns, skipped, KnownRows(), taken, tuple(problems))
 
 
 def _with_labels(run: RowRun, reader: FileReader, layout: Layout) -> SampleColumns:

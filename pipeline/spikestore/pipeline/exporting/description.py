@@ -96,7 +96,10 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
 
 
 def readme(
-    form: str, layout: str, descriptions: Mapping[str, Mapping[str, Any]], arrays: Mapping[str, str]
+    form: str,
+    layout: str,
+    descriptions: Mapping[str, Mapping[str, Any]],
+    arrays: Mapping[str, Mapping[str, str]],
 ) -> str:
     """Return the text of README.txt.
 
@@ -109,13 +112,13 @@ def readme(
     descriptions : mapping
         Result of `describe` for each split.
     arrays : mapping
-        Result of `meanings`.
+        Result of `meanings` for each split.
     """
     first = next(iter(descriptions.values()))
     parts = [
         f"Event recordings, binned into frames. Exported by {first['made_by']} (form: {form}).",
         layout,
-        "\n".join(f"{name}: {text}" for name, text in arrays.items()),
+        *_array_texts(arrays),
         "description.json contains the same information for programs; its times are in microseconds.",
     ]
     for split, facts in descriptions.items():
@@ -131,6 +134,16 @@ def readme(
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _array_texts(arrays: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return the text about the arrays: one for all splits, or one for each split if dtypes differ."""
+    texts = {
+        split: "\n".join(f"{name}: {text}" for name, text in own.items()) for split, own in arrays.items()
+    }
+    if len(set(texts.values())) == 1:
+        return [next(iter(texts.values()))]
+    return [f"In {split}:\n{text}" for split, text in texts.items()]
 
 
 def _operation(operation: Mapping[str, Any]) -> str:

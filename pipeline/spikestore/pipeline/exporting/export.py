@@ -134,7 +134,7 @@ def export(
         for split, one in sets.items():
             report: UnlabelledProgress = labelled(progress, split) if progress else lambda done, total: None
             chosen.write(one, temporary, split, descriptions[split], arrays[split], report)
-        text = readme(form, chosen.layout, descriptions, next(iter(arrays.values())))
+        text = readme(form, chosen.layout, descriptions, arrays)
         (temporary / "README.txt").write_text(text, encoding="utf-8")
         document = {
             "form": form,

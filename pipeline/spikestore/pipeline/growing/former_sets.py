@@ -1,7 +1,7 @@
 """Search for committed sets that have rows of a new set: first among the sets of its name, then among others of the same transform.
 
 A row is the same if the content of its recording is the same (SHA-256), and is read in the same way: data set, reader with
-version, format with version, decoding, sorting, transform, and columns. The file's name, the label, requested columns and the
+version, format with version, decoding, sorting and transform. The file's name, the label, requested columns and the
 order may differ: these come from the new source.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
 from spikestore.pipeline.readers.formats.registry import format_of
+from spikestore.store.columns.event_counts import EVENT_COLUMNS
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.selection import all_addresses
 from spikestore.store.store import Store
@@ -124,16 +125,17 @@ def _find(
 
 def _is_read_alike(features: FeatureSet, source: Source, transform: Transform, layout: Layout) -> bool:
     """Return whether a set has the same rows for the same recordings, except labels and requested columns."""
-    former, former_layout = features.manifest.source, features.layout
     if features.address.transform_key != transform.key:
         return False
-    if (former_layout.axes, former_layout.sites, former_layout.columns) != (
-        layout.axes,
-        layout.sites,
-        layout.columns,
-    ):
-        return False
-    return _reading(former) == _reading(source)
+    return _shape(features.layout) == _shape(layout) and _reading(features.manifest.source) == _reading(
+        source
+    )
+
+
+def _shape(layout: Layout) -> tuple[object, ...]:
+    """Return what a layout says about rows, without the columns that the reader gives (label and requested columns)."""
+    given = set(layout.extras) - set(EVENT_COLUMNS)
+    return layout.axes, layout.sites, tuple(column for column in layout.columns if column[0] not in given)
 
 
 def _reading(source: Source) -> tuple[object, ...]:

@@ -163,13 +163,7 @@ def set_of_dataset(
     refuse_unidentified(leaves, version=version, hash_events=hash_events)
     known = leaves[0].known
     chosen = _transform_of(leaves, transform)
-    if (
-        not is_composed(dataset)
-        and known is not None
-        and split is None
-        and version is None
-        and not hash_events
-    ):
+    if not is_composed(dataset) and known is not None and split in (None, known.split):
         located = make_source(known.dataset, known.split, known.folder)
     else:
         located = source_of_dataset(dataset, version=version, hash_events=hash_events, split=split)
@@ -186,7 +180,7 @@ def _transform_of(leaves: list[Leaf], transform: object) -> Transform:
                     f"{name} has a transform already: omit transform=, or create the data set without a transform"
                 )
         return _spec(transform)
-    if not own or own[0][1] is None:
+    if all(other is None for _, other in own):
         what = own[0][0] if len(leaves) == 1 and own else ""
         raise UsageError(
             f"no transform: pass {what}(transform=…) or preprocess(transform=…)"

@@ -22,7 +22,7 @@ from spikestore.pipeline.readers.items.items_reader import (
     LocatedPart,
     label_number,
 )
-from spikestore.pipeline.readers.items.live_dataset import Item, LiveDataset, hash_of
+from spikestore.pipeline.readers.items.live_dataset import PASSED_ON, Item, LiveDataset, hash_of
 from spikestore.pipeline.sources.item_lists import ItemList, Leaf, list_items
 from spikestore.pipeline.sources.source_files import FileStamp, LocatedSource, make_source
 from spikestore.pipeline.transforms.from_tonic import ConvertedDataset
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 _SAMPLED = 8
 """Number of items that are read to estimate the number of events."""
+
+_MOST_CLASSES = 100_000
+"""Classes have names, so this is the number from which numbered labels are taken for something else."""
 
 _UNREADABLE = "0" * 64
 """Hash of an item that could not be read and is skipped."""
@@ -97,6 +100,8 @@ def source_of_dataset(
     """
     items = list_items(dataset)
     refuse_unidentified(items.leaves, version=version, hash_events=hash_events)
+    if all(leaf.known is not None for leaf in items.leaves) and (time_unit != "us" or target is not None):
+        raise UsageError("time_unit= and target= are for data sets without known files: omit them")
     builder = _Builder(items, version=version, time_unit=time_unit, target=target, skip=on_error == "skip")
     content = builder.content(None if classes is None else tuple(classes))
     splits = {leaf.known.split for leaf in items.leaves if leaf.known is not None}
@@ -250,14 +255,15 @@ class _Builder:
             try:
                 item, again = live.read(index), live.read(index)
             except ValueError as error:
-                if isinstance(error, UsageError) or not self._skip:
+                if isinstance(error, PASSED_ON) or not self._skip:
                     raise self._at(live, index, error) from error
                 continue
             if hash_of(item, str(item.label)) != hash_of(again, str(again.label)):
                 raise UsageError(
                     f"{live.item_name(index)} has other events at its second access: a store would repeat one random version for ever. "
-                    "Turn off what is random in the data set; augmentation belongs into training"
+                    "Turn off what is random in the data set; augment during training instead"
                 )
+            live.probe = index, hash_of(item, str(item.label))
             return item
         return None
 
@@ -266,6 +272,8 @@ class _Builder:
         live, dataset = self._live[number], self._items.leaves[number].dataset
         names = getattr(dataset, "classes", None)
         if isinstance(names, list | tuple) and names and all(isinstance(name, str | int) for name in names):
+            if len({*map(str, names)}) < len(names):
+                raise UsageError(f"{live.name} lists a class twice: pass classes=")
             return _Labels(tuple(map(str, names)))
         length = len(dataset)
         targets = getattr(dataset, "targets", None)
@@ -280,7 +288,7 @@ class _Builder:
                 try:
                     found.append(live.read(index).label)
                 except ValueError as error:
-                    if isinstance(error, UsageError) or not self._skip:
+                    if isinstance(error, PASSED_ON) or not self._skip:
                         raise self._at(live, index, error) from error
         if found and all(isinstance(label, str) for label in found):
             texts = {str(label) for label in found}
@@ -290,6 +298,11 @@ class _Builder:
             raise UsageError(
                 f"the targets of {live.name} are not all whole numbers from 0, or all texts: pass classes=, and target= if the label is "
                 "a part of the target"
+            )
+        if max(found) >= _MOST_CLASSES:
+            raise UsageError(
+                f"the targets of {live.name} reach {max(found):,}, so they are hardly class numbers: pass classes=, or target= if the "
+                "label is a part of the target"
             )
         return _Labels(number=int(max(found)) + 1)
 
@@ -317,7 +330,7 @@ class _Builder:
             item = live.read(index)
             return hash_of(item, classes[label_number(item.label, classes)])
         except ValueError as error:
-            if isinstance(error, UsageError) or not self._skip:
+            if isinstance(error, PASSED_ON) or not self._skip:
                 raise self._at(live, index, error) from error
             return _UNREADABLE
 
@@ -334,7 +347,7 @@ class _Builder:
 
     @staticmethod
     def _at(live: LiveDataset, index: int, error: ValueError) -> Exception:
-        if isinstance(error, UsageError):
+        if isinstance(error, PASSED_ON):
             return error
         return RecordingError(f"{live.item_name(index)}: {error}", recording=index)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
-from spikestore.pipeline.readers.items.live_dataset import Item, LiveDataset, hash_of
+from spikestore.pipeline.readers.items.live_dataset import PASSED_ON, Item, LiveDataset, hash_of
 from spikestore.pipeline.readers.reader import ClosesOnExit, Reader
 from spikestore.pipeline.readers.recording import Recording
 from spikestore.pipeline.readers.registry import dataset_named, open_reader
@@ -250,7 +250,7 @@ class ItemsReader(ClosesOnExit):
             item = live.read(index)
             label = self._label(item)
         except ValueError as error:
-            if isinstance(error, UsageError):
+            if isinstance(error, PASSED_ON):
                 raise
             fault = RecordingError(f"{live.item_name(index)}: {error}", recording=index)
             return _Piece(_NOTHING, 0, {}, fault)

@@ -5,6 +5,7 @@ Only one thread at a time reads items, because objects of users are rarely threa
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import operator
@@ -19,7 +20,7 @@ import numpy as np
 
 from spikestore.pipeline.readers.formats.clean_events import clean_events
 from spikestore.pipeline.readers.formats.events import EventColumns
-from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.errors import SourceError, UsageError
 from spikestore.store_schemas.specs.folder import Decoding, EventField, TimeUnit
 
 LARGEST_COPY = 4 * 2**20
@@ -27,9 +28,13 @@ LARGEST_COPY = 4 * 2**20
 
 _KEPT_COPIES = 2
 _FIELDS: tuple[EventField, ...] = ("t", "x", "y", "p")
-_loaded: OrderedDict[str, Any] = OrderedDict()
-"""Data sets that this process received, by the hash of their pickle: many tasks contain the same data set."""
+_loaded: OrderedDict[str, tuple[Any, threading.Lock]] = OrderedDict()
+"""Data sets that this process received, and the lock of each, by the hash of their pickle: many tasks contain the same data set."""
 _loading = threading.Lock()
+
+
+PASSED_ON = (UsageError, SourceError)
+"""Errors that are no fault of a single item, so that `on_error` does not concern them."""
 
 
 class _BoundedCopy(io.BytesIO):
@@ -72,6 +77,8 @@ class LiveDataset:
         self.name = name_of_class(dataset)
         self.time_unit: TimeUnit = time_unit
         self.target = target
+        self.probe: tuple[int, str] | None = None
+        """Index of an item and its `hash_of`, which each worker process compares: its copy may read other files than this process."""
         self._dataset = dataset
         self._copy: bytes | None = None
         self._path: tuple[str, ...] = ()
@@ -83,6 +90,7 @@ class LiveDataset:
             "name": self.name,
             "time_unit": self.time_unit,
             "target": self.target,
+            "probe": self.probe,
             "_copy": copy,
             "_path": path,
             "_dataset": None,
@@ -103,12 +111,21 @@ class LiveDataset:
         ------
         ValueError
             The item cannot be read, or is no recording; the message describes the fault.
+        SourceError
+            The system failed, for example because too many files are open: no fault of the item.
         """
+        self._open()
+        return self._read(index)
+
+    def _read(self, index: int) -> Item:
         with self._lock:
-            dataset = self._opened()
             try:
-                pair = dataset[index]
+                pair = self._dataset[index]
+            except MemoryError:
+                raise
             except Exception as error:  # of the user's code
+                if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+                    raise SourceError(f"{self.item_name(index)} can't be read: {error}") from error
                 raise ValueError(f"{type(error).__name__}: {error}") from error
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise ValueError(f"it is {_what(pair)}, should be a pair of events and target")
@@ -119,7 +136,11 @@ class LiveDataset:
                 "the data set"
             )
         decoding = Decoding(formats={}, fields=("t", "x"), time_unit=self.time_unit)
-        return Item(clean_events(events, decoding), self._label(target))
+        try:
+            columns = clean_events(events, decoding)
+        except ValueError as error:
+            raise ValueError(_advice_for_objects(str(error))) from error
+        return Item(columns, self._label(target))
 
     def not_sendable(self) -> str | None:
         """Return the reason why the data set cannot be sent to a worker process; None if it can."""
@@ -139,10 +160,20 @@ class LiveDataset:
             self._copy = copy.getvalue()
         return self._copy
 
-    def _opened(self) -> Any:
-        if self._dataset is None and self._copy is not None:
-            self._dataset = _load(self._copy, self._path, self.name)
-        return self._dataset
+    def _open(self) -> None:
+        """Load the copy in a worker process, and compare one item."""
+        if self._dataset is not None or self._copy is None:
+            return
+        self._dataset, self._lock = _load(self._copy, self._path, self.name)
+        if self.probe is None:
+            return
+        index, wanted = self.probe
+        item = self._read(index)
+        if hash_of(item, str(item.label)) != wanted:
+            raise UsageError(
+                f"a worker process gets other events of {self.item_name(index)} than this process: pass workers=0 to read it in this "
+                "process"
+            )
 
     def _label(self, target: Any) -> int | str:
         value = target
@@ -183,14 +214,15 @@ def hash_of(item: Item, label_name: str) -> str:
     return digest.hexdigest()
 
 
-def _load(copy: bytes, path: tuple[str, ...], name: str) -> Any:
-    """Return the data set of a pickled copy that was sent to this process."""
+def _load(copy: bytes, path: tuple[str, ...], name: str) -> tuple[Any, threading.Lock]:
+    """Return the data set of a pickled copy that was sent to this process, and its lock."""
     key = hashlib.sha256(copy).hexdigest()
     with _loading:
         if key not in _loaded:
             sys.path.extend(place for place in path if place not in sys.path)
             try:
-                _loaded[key] = pickle.loads(copy)  # noqa: S301 - of this user's own process, never from a store
+                # Of this user's own process, never from a store.
+                _loaded[key] = pickle.loads(copy), threading.Lock()  # noqa: S301
             except Exception as error:
                 raise UsageError(
                     f"a worker process can't load the data set {name} ({type(error).__name__}: {error}): pass workers=0 to read it in "
@@ -200,6 +232,14 @@ def _load(copy: bytes, path: tuple[str, ...], name: str) -> Any:
                 _loaded.popitem(last=False)
         _loaded.move_to_end(key)
         return _loaded[key]
+
+
+def _advice_for_objects(message: str) -> str:
+    """Return a message of `clean_events` with advice for objects, which have no recipe."""
+    fault, _, setting = message.partition(": set ")
+    if setting.startswith("names"):
+        return f"{fault}: give the array the fields t, x, y and p"
+    return f"{fault}: correct the times in the data set" if setting else message
 
 
 def _what(value: object) -> str:

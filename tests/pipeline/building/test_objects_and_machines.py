@@ -1,0 +1,172 @@
+"""`preprocess` of objects in Python when something outside their recordings goes wrong, and what it may not confuse."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.pipeline.event_files import tonic_dataset, write_nmnist
+from tests.pipeline.folders import draw
+from tests.pipeline.map_datasets import Gestures, frames_transform
+from tonic import transforms
+
+from spikestore.pipeline.building.preprocess import preprocess
+from spikestore.pipeline.readers.items import live_dataset
+from spikestore.pipeline.readers.items.live_dataset import LiveDataset, hash_of
+from spikestore.pipeline.sources.item_sources import source_of_dataset
+from spikestore.store_schemas.errors import RecordingError, SourceError, UsageError
+
+FRAMES = frames_transform()
+
+
+class Failing(Gestures):
+    """A data set whose reads fail after the first `good` ones, as they do when too many files are open."""
+
+    def __init__(self, good: int, error: Exception, count: int = 10) -> None:
+        super().__init__(count)
+        self.good, self.error = good, error
+
+    def __getitem__(self, index: int) -> Any:
+        self.good -= 1
+        if self.good < 0:
+            raise self.error
+        return super().__getitem__(index)
+
+
+def copied(live: LiveDataset) -> Any:
+    """Return what a worker process gets."""
+    return pickle.loads(pickle.dumps(live))  # noqa: S301 our own object
+
+
+def build(dataset: Any, store: Path, **options: Any) -> Any:
+    arguments: dict[str, Any] = {"version": "1", "workers": 0} | options
+    return preprocess(dataset, FRAMES, store=store, **arguments)
+
+
+@pytest.fixture(autouse=True)
+def no_loaded_copies() -> Any:
+    yield
+    live_dataset._loaded.clear()
+
+
+def test_tasks_of_one_process_share_the_lock_of_an_object() -> None:
+    """A cluster's worker may have several threads: copies that are one object are read by one of them at a time."""
+    live = LiveDataset(Gestures())
+    first, second = (copied(live) for _ in range(2))
+    assert hash_of(first.read(0), "") == hash_of(second.read(0), "") == hash_of(live.read(0), "")
+    assert first._dataset is second._dataset
+    assert first._lock is second._lock
+    assert first._lock is not live._lock
+
+
+def test_a_copy_that_reads_other_files_is_noticed() -> None:
+    """A worker's copy may depend on its folder or on variables that it lacks."""
+    live = LiveDataset(Gestures())
+    item = live.read(3)
+    live.probe = (3, hash_of(item, str(item.label)))
+    assert copied(live).read(0) is not None
+    live_dataset._loaded.clear()
+    live.probe = (3, "0" * 64)
+    with pytest.raises(
+        UsageError, match=r"worker process gets other events of .*Gestures: item 3 .* pass workers=0"
+    ):
+        copied(live).read(0)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ESTALE, errno.EIO])
+def test_a_fault_of_the_machine_skips_nothing(tmp_path: Path, code: int) -> None:
+    """With on_error = "skip", an item would be lost for ever."""
+    dataset = Failing(14, OSError(code, "no luck"))
+    located = source_of_dataset(dataset, version="1", on_error="skip")
+    with pytest.raises(SourceError, match=r"item \d can't be read: .*no luck"):
+        preprocess(located, FRAMES, store=tmp_path / "store", workers=0)
+
+
+def test_an_absent_file_is_a_fault_of_its_item(tmp_path: Path) -> None:
+    """It can be skipped."""
+    dataset = Failing(14, FileNotFoundError(errno.ENOENT, "gone"))
+    located = source_of_dataset(dataset, version="1", on_error="skip")
+    features = preprocess(located, FRAMES, store=tmp_path / "store", workers=0)
+    assert 0 < len(features.manifest.skipped) < 10
+
+
+def test_an_item_that_cannot_be_read_has_not_changed(tmp_path: Path) -> None:
+    """The set exists; the advice to pass another version would build everything again."""
+    build(Gestures(), tmp_path)
+    with pytest.raises(RecordingError, match=r"item 0: ValueError: stale .*it could be read"):
+        build(_Stale(), tmp_path)
+
+
+class _Stale(Gestures):
+    """A data set whose first item cannot be read any more, under the name of the class of the set."""
+
+    __qualname__ = Gestures.__qualname__
+    __module__ = Gestures.__module__
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    def __getitem__(self, index: int) -> Any:
+        self.reads += index == 0
+        if index == 0 and self.reads > 3:  # after the first item and the sample
+            raise ValueError("stale")
+        return super().__getitem__(index)
+
+
+def test_recordings_may_be_longer_than_the_sampled_ones(tmp_path: Path) -> None:
+    """The plan rests on a few items; the others have ten times as many events."""
+    dataset = Gestures(96)
+    sampled = {round(place) for place in np.linspace(0, 95, 8)}
+    dataset.recordings = [
+        events if number in sampled else np.concatenate([events] * 10)
+        for number, events in enumerate(dataset.recordings)
+    ]
+    for events in dataset.recordings:
+        events.sort(order="t")
+    assert len(build(dataset, tmp_path)) == 96
+
+
+def test_the_split_of_a_data_set_with_files_may_be_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the ordinary set, and not one of an object."""
+    write_nmnist(tmp_path / "data")
+    dataset = tonic_dataset("NMNIST", "train", tmp_path / "data", monkeypatch)
+    frames = transforms.ToFrame(sensor_size=(34, 34, 2), time_window=1000)
+    said, own = (
+        preprocess(dataset, transforms.Compose([frames]), store=tmp_path / "store", split=split, workers=0)
+        for split in ("train", None)
+    )
+    assert said is not None
+    assert own is not None
+    assert said.address == own.address
+
+
+def test_targets_that_are_no_class_numbers(tmp_path: Path) -> None:
+    """Numbers of files or times would give a name to each number below."""
+    dataset: Any = Gestures()
+    dataset.classes = ()
+    dataset.targets = list(range(10**9, 10**9 + 10))
+    with pytest.raises(UsageError, match="reach 1,000,000,009, so they are hardly class numbers"):
+        build(dataset, tmp_path)
+    dataset.classes = ("left", "left")
+    with pytest.raises(UsageError, match="Gestures lists a class twice: pass classes="):
+        build(dataset, tmp_path)
+
+
+def test_advice_is_for_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no recipe whose fields could be set."""
+    dataset = Gestures(2)
+    dataset.recordings = [draw(0)[["x", "y", "p"]], draw(1)]
+    with pytest.raises(RecordingError, match="give the array the fields t, x, y and p") as caught:
+        build(dataset, tmp_path)
+    assert "source.folder" not in str(caught.value)
+    write_nmnist(tmp_path / "data")
+    files = tonic_dataset("NMNIST", "train", tmp_path / "data", monkeypatch)
+    with pytest.raises(UsageError, match="time_unit= and target= are for data sets without known files"):
+        source_of_dataset(files, time_unit="ms")

@@ -131,7 +131,7 @@ class _HashedFiles(caching.IndexDataCacheFile):
         self._write(self._data_path(name), self._dump(data))  # type: ignore[no-untyped-call]
 
     def _read(self, path: str) -> bytes | None:
-        """Return the content of a file after its hash; None if the file does not exist."""
+        """Return the content of a file without the hash at its start; None if the file does not exist."""
         try:
             handle = open_to_read(Path(path))
         except FileNotFoundError:

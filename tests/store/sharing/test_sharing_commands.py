@@ -29,7 +29,7 @@ def test_push_and_pull(store: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     digest = Store(store)["small:train"].digest
     assert main(["push", "small", "--to", str(there), "--store", str(store)]) == 0
     said = capsys.readouterr()
-    assert f"digest {digest[:12]} in {there}" in said.err
+    assert f"to {there} (digest {digest[:12]})" in said.err
     assert said.out == ""
     assert main(["pull", "small:train", "--from", f"file://{there}", "--store", str(back), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

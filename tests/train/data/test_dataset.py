@@ -172,10 +172,11 @@ def test_transforms_that_are_none(features: FeatureSet) -> None:
 def test_arguments_of_a_dataloader(features: FeatureSet, name: str) -> None:
     """One line says to whom they belong."""
     with pytest.raises(
-        UsageError, match=f"FeatureDataset takes no {name}=: pass it to the DataLoader that uses the data set"
+        UsageError,
+        match=f"FeatureDataset has no argument {name!r}: pass it to the DataLoader that uses the data set",
     ):
         FeatureDataset(features, **{name: 1})  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"FeatureDataset takes no argument 'row', did you mean 'rows'\?"):
+    with pytest.raises(TypeError, match=r"FeatureDataset has no argument 'row', did you mean 'rows'\?"):
         FeatureDataset(features, row=[1])  # type: ignore[arg-type]
 
 

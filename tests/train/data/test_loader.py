@@ -291,7 +291,7 @@ def test_arguments_of_a_dataloader(features: FeatureSet, argument: dict[str, Any
     with pytest.raises(UsageError) as caught:
         FeatureLoader(features, 64, **argument)
     text = str(caught.value)
-    assert text.startswith(f"FeatureLoader takes no {name}=: ")
+    assert text.startswith(f"FeatureLoader has no argument {name!r}: ")
     assert instead in text
     assert "\n" not in text
     if name != "batch_sampler":  # which Lightning looks for
@@ -301,11 +301,9 @@ def test_arguments_of_a_dataloader(features: FeatureSet, argument: dict[str, Any
 
 def test_arguments_that_nobody_knows(features: FeatureSet) -> None:
     """Stay Python's own error."""
-    with pytest.raises(
-        TypeError, match=r"FeatureLoader takes no argument 'shufle', did you mean 'shuffle'\?"
-    ):
+    with pytest.raises(TypeError, match=r"FeatureLoader has no argument 'shufle', did you mean 'shuffle'\?"):
         FeatureLoader(features, 64, shufle=True)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"FeatureLoader takes no argument 'xyz'$"):
+    with pytest.raises(TypeError, match=r"FeatureLoader has no argument 'xyz'$"):
         FeatureLoader(features, 64, xyz=True)  # type: ignore[arg-type]
 
 

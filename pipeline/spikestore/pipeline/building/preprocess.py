@@ -222,9 +222,9 @@ def build_sets(
     options: BuildOptions,
     reuse: Reuse,
 ) -> dict[str, FeatureSet]:
-    """Return the sets by split: from the store, from an upstream, or newly built; with ``part``, only complete sets.
+    """Return the sets by split: from the store, from an upstream, or newly built.
 
-    New sets take the rows that `reuse` finds in committed sets.
+    With ``part``, only sets that are complete are returned. New sets reuse the rows that `reuse` finds in committed sets.
 
     Raises
     ------

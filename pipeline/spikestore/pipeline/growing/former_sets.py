@@ -159,7 +159,7 @@ def _rows_of(features: FeatureSet) -> dict[Recording | None, int]:
 
 
 def _recordings(source: Source, samples: int) -> list[Recording | None]:
-    """Return the identity of each recording; None if the package with its format is not installed."""
+    """Return the identity of each recording; None if its format is unknown, for example if its package is not installed."""
     files = source.files[:samples]
     if source.folder is None:
         return [(file.sha256, "", 0) for file in files]
@@ -174,7 +174,7 @@ def _recordings(source: Source, samples: int) -> list[Recording | None]:
 
 
 def _without_files(features: FeatureSet) -> FeatureSet:
-    """Return the set with only one file in its source: it is sent to workers with each task, and 60,000 files take 12 MB."""
+    """Return the set with only the first file in its source: each task contains the set, and 60,000 files would take 12 MB."""
     manifest = features.manifest
     folder = None if manifest.source.folder is None else manifest.source.folder.part(slice(0, 1))
     source = manifest.source.model_copy(update={"files": manifest.source.files[:1], "folder": folder})

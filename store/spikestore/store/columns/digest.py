@@ -121,7 +121,7 @@ class BlockChecks:
 
 
 def check_seed(transform_key: str, source_key: str) -> int:
-    """Return the seed of a set's checks, which depends on its keys: the first 8 bytes (big-endian) of a SHA-256."""
+    """Return the seed of the block hashes of a set: the first 8 bytes (big-endian) of the SHA-256 of its two keys."""
     return int.from_bytes(hashlib.sha256((transform_key + source_key).encode("ascii")).digest()[:8], "big")
 
 

@@ -219,7 +219,7 @@ def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str,
 
 
 def _pcodec(values: npt.NDArray[Any], delta_order: int, first_part: int | None = None) -> bytes:
-    """Return the values as one pco file: as Zarr writes it, or in two parts of which the first has `first_part` values."""
+    """Return the values as one pco file: in the parts that Zarr writes, or in two parts, the first with `first_part` values."""
     from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, standalone
 
     parts = PagingSpec.equal_pages_up_to(PCODEC_PART_VALUES)

@@ -63,7 +63,7 @@ def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -
     Raises
     ------
     DamagedError
-        The manifest refers to a plan that contradicts it.
+        The fields of the manifest do not give the plan to which it refers.
     """
     for attempt in range(_ATTEMPTS):
         plan = Plan(
@@ -78,7 +78,8 @@ def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -
         if plan.hash == manifest.plan:
             return plan
     raise DamagedError(
-        f"{address.manifest} refers to a plan that contradicts it", objects=(address.manifest,)
+        f"{address.manifest} refers to the plan {manifest.plan_id}, but its other fields give another plan",
+        objects=(address.manifest,),
     )
 
 
@@ -139,8 +140,17 @@ def record_of_build(address: Address, plan: Plan, plan_hash: str, fragment: int,
     record = Record.from_bytes(data, path=path)
     if (record.plan, record.fragment) != (plan_hash, fragment):
         raise DamagedError(f"{path} belongs to another fragment", objects=(path,))
-    if record.samples != len(plan.rows(fragment)) or record.nnz > plan.shard_values:
-        raise DamagedError(f"{path} contradicts the plan", objects=(path,))
+    rows = len(plan.rows(fragment))
+    if record.samples != rows:
+        raise DamagedError(
+            f"{path} contradicts the plan: it has {record.samples} rows, but the fragment has {rows}",
+            objects=(path,),
+        )
+    if record.nnz > plan.shard_values:
+        raise DamagedError(
+            f"{path} contradicts the plan: it has {record.nnz} non-zeros, but {plan.shard_values} at most are possible",
+            objects=(path,),
+        )
     _refuse_other_objects(record, plan.layout, path)
     return record
 

@@ -102,4 +102,4 @@ def _is_partition(name: str) -> bool:
 
 
 def _foreign(path: str, detail: str) -> Damage:
-    return Damage(path, f"{detail}: move it away", "foreign")
+    return Damage(path, f"{detail}: move this entry out of the store", "foreign")

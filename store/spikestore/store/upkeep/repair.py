@@ -225,7 +225,7 @@ class _Repair:
         return None
 
     def _from_same_build(self, record: Record, done: _Fragment) -> bool:
-        """Fetch the objects that differ from the record; return whether all are correct then."""
+        """Replace objects that differ from the record by those of the upstream; return whether all are correct afterwards."""
         complete = True
         for entry in record.objects:
             path = f"{self._features.data_path}/{entry.path}"

@@ -42,7 +42,7 @@ def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Fragmen
             storage.delete(f"{features.data_path}/{name}/c/{number}")
     storage.delete(address.manifest)
     build = Build(storage, plan)
-    how = "rewritten: the same values, encoded as other bytes"
+    how = "rewritten: the values are the same, the encoded bytes differ"
     done = []
     for number, rows in fragments.items():
         record = build.put_fragment(number, rows.columns, skipped=rows.skipped, events=rows.events)

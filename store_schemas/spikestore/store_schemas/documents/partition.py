@@ -36,7 +36,9 @@ class Partition(Document):
         for name, bounds in self.parts.items():
             edges = np.array(bounds, np.int64)
             if len(edges) % 2 or (len(edges) and edges[-1] > self.samples) or (np.diff(edges) <= 0).any():
-                raise ValueError(f"the rows of {name} must be ascending ranges, up to row {self.samples}")
+                raise ValueError(
+                    f"the rows of {name} must be ascending ranges, given as start, stop, start, stop …, the last stop at most {self.samples}"
+                )
             starts.append(edges[::2])
             stops.append(edges[1::2])
         # Compared range by range: `samples` comes from a store, so no array of this size is allocated.

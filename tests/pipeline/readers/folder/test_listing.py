@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path, case: str) -> None:
 def test_splits_must_be_names(tmp_path: Path) -> None:
     write_tree(tmp_path, "Train/a/1.npy")
     with pytest.raises(
-        SpikestoreError, match="has the split 'Train': the name of a split has lower-case letters"
+        SpikestoreError, match="has the split 'Train': the name of a split has 1 to 63 lower-case letters"
     ):
         listing(tmp_path, pattern="{split}/{label}/*")
 

@@ -22,12 +22,13 @@ def evaluate(
     store: StoreOption = None,
     split: Annotated[str, typer.Option("--split", help="Split to evaluate on.")] = "test",
     name: Annotated[
-        str | None, typer.Option("--name", help="Name of the feature sets; the run's by default.")
+        str | None, typer.Option("--name", help="Name of the feature sets; by default the name in the run.")
     ] = None,
     device: DeviceOption = "auto",
     other_data: OtherDataOption = False,
     backend: Annotated[
-        str | None, typer.Option("--backend", help="fused, sinabs or exodus; the run's by default.")
+        str | None,
+        typer.Option("--backend", help="fused, sinabs or exodus; by default the backend of the run."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

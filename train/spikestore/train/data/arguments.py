@@ -104,8 +104,8 @@ def refuse_arguments(
     """
     for name in others:
         if name in instead:
-            raise UsageError(f"{kind} takes no {name}=: {instead[name]}", field=name)
-        raise TypeError(f"{kind} takes no argument {name!r}{did_you_mean(name, known)}")
+            raise UsageError(f"{kind} has no argument {name!r}: {instead[name]}", field=name)
+        raise TypeError(f"{kind} has no argument {name!r}{did_you_mean(name, known)}")
 
 
 def as_array(values: Any) -> npt.NDArray[Any]:

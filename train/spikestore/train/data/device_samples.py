@@ -21,8 +21,8 @@ BATCHES_PER_TABLE = 64
 class DeviceSamples:
     """Samples of a batch of a set on a device.
 
-    A source returns them instead of tensors, because work on a GPU must be started in the CUDA stream of the code that uses
-    its results: kernels of two streams do not wait for each other.
+    The sources of batches return this object instead of tensors: work on a GPU must be started in the CUDA stream of the code
+    that uses its results, because kernels of two streams do not wait for each other.
 
     Attributes
     ----------

@@ -47,13 +47,13 @@ class FeatureLoader(IterableDataset[Batch]):
     they are read, checked and decoded during the epoch, in bounded memory (docs/loading.md). No worker process is needed:
     threads build the next batches while the current one is used.
 
-    A batch stays valid while any reference to it or to a view of it exists; then its buffer is reused.
+    A batch stays valid while you hold a reference to it or to a view of it. After that, its buffer is reused for another batch.
 
     Each pass over the loader is an epoch with its own order, even if the pass before stopped early (``break``,
     `itertools.islice`, Lightning's ``limit_train_batches``); `set_epoch` selects another epoch.
 
-    Parameters are flat keywords, as in a DataLoader, in groups: samples and their order (`rows` to `drop_last`), the share
-    of this process, content of a batch (`device` to `transform`), and how it is built.
+    Parameters are single keywords, as in a DataLoader. First come the samples and their order (`rows` to `drop_last`), then
+    the share of this process (`rank`, `ranks`), the content of a batch (`device` to `transform`), and how batches are built.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ class FeatureLoader(IterableDataset[Batch]):
     seed : int
         Seed of the order; augmentations have seeds of their own.
     weights : float array, shape (rows of the set,) or (samples,), optional
-        Draw samples with replacement in proportion to these, as many as without weights; not with ``stream``. One weight
-        for each row of the set, or one for each sample of the loader: ascending by row, like the items of a
-        `FeatureDataset` with the same `rows`.
+        Samples are drawn with replacement, with probabilities proportional to the weights; the number of samples of an
+        epoch does not change. Not with ``stream``. Pass one weight for each row of the set, or one for each sample of
+        the loader, ascending by row; a `FeatureDataset` with the same `rows` has its items in this order.
     window : int, optional
         Samples among which ``stream`` shuffles at any time.
     drop_last : bool

@@ -73,8 +73,9 @@ def _refuse_more_than_memory(
     for memory, (needed, free_bytes) in free.items():
         if needed > free_bytes:
             raise UsageError(
-                f"{origin}: network.{largest}: is too large: the network needs {size_text(needed)} on the {memory} for weights"
-                f"{', gradients and optimiser' if needed > weights else ''}, but {size_text(free_bytes)} are free",
+                f"{origin}: network.{largest}: this layer is too large: the network needs {size_text(needed)} on the {memory} for "
+                f"{'weights, gradients and the optimiser' if needed > weights else 'weights'}, but only {size_text(free_bytes)} are free: "
+                "make the layer smaller",
                 path=origin,
                 field=f"network.{largest}",
             )

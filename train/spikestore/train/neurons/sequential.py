@@ -82,7 +82,7 @@ def is_replayable(layer: nn.Module) -> bool:
 
 
 def _packs(layer: nn.Linear, x: Tensor) -> bool:
-    """Return whether kernels for counts are used: the linear layer is plain, its input is supported, gradients are needed."""
+    """Return whether to use the kernels for counts: they need a plain linear layer, a supported input, and a need for gradients."""
     return (
         type(layer) is nn.Linear
         and layer.weight.numel() > 0

@@ -212,7 +212,7 @@ def _meet(process: Launched, device: str) -> Ranks:
     except (RuntimeError, ValueError, OSError) as error:  # torch's store errors are RuntimeErrors
         why = " ".join(str(error).split())[:200].rstrip(".")
         raise RankError(
-            f"rank {process.rank} of {process.count} could not meet the others at {process.meeting_point} "
+            f"rank {process.rank} of {process.count} could not connect to the other ranks at {process.meeting_point} "
             f"(MASTER_ADDR and MASTER_PORT): {why}. Set both, for all ranks, to the host of rank 0 and a free port there that "
             "every machine can reach, and start all ranks within 10 minutes"
         ) from error

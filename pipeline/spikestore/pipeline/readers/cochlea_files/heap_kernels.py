@@ -24,7 +24,7 @@ from spikestore.pipeline.readers.cochlea_files.heap_objects import (
 
 
 def compile_kernels() -> None:
-    """Compile `copy_objects` or load its machine code, so that later errors come from the file and not from compilation."""
+    """Compile `copy_objects`, or load its machine code. Errors of later calls are then caused by the file, not by the compiler."""
     octets, integers = np.zeros(0, np.uint8), np.zeros(0, np.int64)
     copy_objects(octets, 0, 0, integers, integers, integers, integers, octets, 0, integers, integers)
 

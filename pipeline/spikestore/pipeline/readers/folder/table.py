@@ -65,7 +65,9 @@ class Table:
             row = dict(zip(names, (value.strip() for value in values), strict=True))
             file = row.pop(file_column).replace("\\", "/").removeprefix("./")
             if not file:
-                raise self._wrong(f"names no file in line {number}")
+                raise self._wrong(
+                    f"has no file name in line {number}: add the path of the recording, or remove the line"
+                )
             if file in numbers:
                 raise self._wrong(
                     f"names {file} twice, in the lines {numbers[file]} and {number}: remove one of them"

@@ -57,5 +57,5 @@ def report_copied(done: dict[str, Copied], url: str, *, as_json: bool) -> None:
         print_json({"store": url, "feature_sets": sets})
         return
     for label, copied in done.items():
-        result = f"copied {copied.total - copied.present:,} bytes" if copied.total else "exists already"
-        say(f"{label}: {result}, digest {copied.features.digest[:12]} in {url}")
+        result = f"copied {copied.total - copied.present:,} bytes to" if copied.total else "exists already in"
+        say(f"{label}: {result} {url} (digest {copied.features.digest[:12]})")

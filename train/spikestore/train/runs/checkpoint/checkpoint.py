@@ -218,7 +218,7 @@ def _refuse_other_content(content: dict[str, Any], path: Path) -> None:
         raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
     if digest != content[_DIGEST]:
         raise DamagedError(
-            f"{path} is damaged: its content does not match its digest; use the other of best.pt and last.pt, or "
+            f"{path} is damaged: its content does not match its digest; use the other checkpoint (best.pt or last.pt), or "
             "start the run over with --restart",
             objects=(str(path),),
         )

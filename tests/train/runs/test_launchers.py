@@ -198,7 +198,8 @@ def test_ranks_that_cannot_meet(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     with (
         pytest.raises(
-            RankError, match=r"rank 1 of 2 could not meet .*Set both, for all ranks, to the host of rank 0"
+            RankError,
+            match=r"rank 1 of 2 could not connect to the other ranks .*Set both, for all ranks, to the host of rank 0",
         ),
         joined("cpu"),
     ):

@@ -32,6 +32,7 @@ def test_the_folder_itself_and_the_one_above(files: Path) -> None:
     assert inside.splits == (("train", "valid", "test") if files.name == "SSC" else ("train", "test"))
 
 
+@pytest.mark.slow
 def test_ours_and_tonics_frames_of_the_same_recordings(files: Path, tmp_path: Path) -> None:
     """Tonic finds the files without a download, and nothing is written beside them."""
     before = sorted(files.parent.rglob("*"))

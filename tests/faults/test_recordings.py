@@ -17,7 +17,9 @@ from tests.faults.fuzzed_recordings import FORMATS, content_of, read_case
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "cochlea" else name for name in FORMATS]
+)
 def test_a_few(name: str, tmp_path: Path) -> None:
     """Of each format; the whole file is read."""
     assert read_case(name, FORMATS[name][1](0, tmp_path), tmp_path) == "read"

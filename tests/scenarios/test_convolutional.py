@@ -59,7 +59,11 @@ def write_dvsgesture(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "samples"), [("nmnist", write_nmnist, 20), ("dvsgesture", write_dvsgesture, 11)]
+    ("name", "write", "samples"),
+    [
+        pytest.param("nmnist", write_nmnist, 20, marks=pytest.mark.slow),
+        pytest.param("dvsgesture", write_dvsgesture, 11),
+    ],
 )
 def test_shipped_configurations_train(
     name: str, write: Callable[[Path], None], samples: int, run: Run, tmp_path: Path

@@ -37,7 +37,10 @@ def build(folder: Path, dataset: str, columns: str = "") -> FeatureSet:
     return preprocess(recipe, store=folder / "store", workers=0)["train"]
 
 
-@pytest.mark.parametrize("dataset", PINNED)
+@pytest.mark.parametrize(
+    "dataset",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "DVSGesture" else name for name in PINNED],
+)
 def test_keys_and_digests_without_columns_stay(tmp_path: Path, dataset: str) -> None:
     """To the bit, for the data sets with one file a recording."""
     write_dvsgesture(tmp_path / "data")

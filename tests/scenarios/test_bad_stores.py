@@ -41,7 +41,8 @@ def one_line(done: Done, *words: str) -> None:
     assert all(word in said[0] for word in words), said
 
 
-@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "1"])
 def test_no_space(commands: Commands, run: Run, demo: Path, built: Built, workers: str) -> None:
     """A full disk ends the build, in this process or a worker; with room again it goes on to the same digest."""
     recipe = write_recipe(commands.folder / "r.toml", source=f'data = "{demo}"\nsplits = ["train"]')

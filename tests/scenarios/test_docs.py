@@ -66,7 +66,7 @@ def test_comments_are_compared() -> None:
         compared("x = 3  # the third")
 
 
-PAGES = ("README.md", "docs/training.md", "docs/loading.md", "docs/exports.md")
+PAGES = ("README.md", "docs/training.md", "docs/loading.md")
 
 RUN_PAGES = """
 import json, os, sys, traceback
@@ -83,10 +83,11 @@ sys.exit("\\n".join(f"{page}: {failure}" for page, failure in failures.items()) 
 """Runs pages in one process, because each process imports torch for some seconds."""
 
 
-def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shown", [PAGES, pytest.param(("docs/exports.md",), marks=pytest.mark.slow)])
+def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, shown: tuple[str, ...]) -> None:
     """All blocks of a page, one after another as one script without a main guard, where data/ and feature_store/ are."""
     pages = {}
-    for number, page in enumerate(PAGES):
+    for number, page in enumerate(shown):
         folder = tmp_path / str(number)
         blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
         assert len(blocks) >= 2

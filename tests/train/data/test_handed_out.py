@@ -95,6 +95,7 @@ class _Wrapped(IterableDataset[Batch]):
         return iter(self.loader)
 
 
+@pytest.mark.slow  # torch waits ten seconds for its workers
 def test_several_workers_would_repeat_every_sample(features: FeatureSet) -> None:
     """Each would hand out all of them."""
     wrapped = _Wrapped(FeatureLoader(features, 8, "host"))

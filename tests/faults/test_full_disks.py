@@ -98,3 +98,15 @@ def test_preprocess(commands: Commands, built: Built, disk: Path, limit: str, wo
     build = f"preprocess {built.recipe} --store disk/store --workers 0"
     first = fails_and_resumes(commands, built, disk, build, limit, "size=64m,nr_inodes=100000")
     assert words in first[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["hdf5", "zarr", "webdataset"])
+def test_export(commands: Commands, built: Built, disk: Path, form: str) -> None:
+    """One line names the cause, nothing is left, and no library crashes: HDF5 alone would at its next write."""
+    export = f"export demo --to disk/out --form {form} --store {built.store}"
+    first, again = run(commands, disk, "mount size=100k", export, "mount remount,size=64m", export)
+    assert first[0] == 1, first
+    assert "free some space" in first[2]
+    assert "Traceback" not in first[2]
+    assert again[0] == 0, again

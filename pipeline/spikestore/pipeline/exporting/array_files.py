@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +68,7 @@ def write_hdf5(
         raise MissingExtraError(
             "the form hdf5 needs h5py: pip install 'spikestore[pipeline]'", extra="pipeline", module="h5py"
         ) from error
-    with h5py.File(folder / f"{split}.h5", "x") as file:
+    with _KeptError(folder / f"{split}.h5", "x+b") as disk, h5py.File(disk, "w") as file:
         # Attributes hold at most 64 kB, and there may be any number of classes.
         file["classes"] = np.array(facts["classes"], object).astype(h5py.string_dtype())
         file["classes"].attrs["meaning"] = "class names: label i is the i-th"
@@ -83,4 +84,38 @@ def write_hdf5(
             array.attrs["meaning"] = arrays[name]
             return array  # type: ignore[no-any-return]
 
-        write_columns(features, create, progress)
+        def report(done: int, total: int) -> None:
+            disk.raise_error()
+            progress(done, total)
+
+        write_columns(features, create, report)
+        file.close()
+        disk.raise_error()
+
+
+class _KeptError(io.FileIO):
+    """A file whose writes always seem to succeed: HDF5 can crash the process after a write that failed, for example on a full disk."""
+
+    _error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while len(rest) and self._error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._error = error
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size or 0
+
+    def raise_error(self) -> None:
+        """Raise the error of the first write that failed."""
+        if self._error is not None:
+            raise self._error

@@ -21,6 +21,7 @@ from benchmarks.preprocess.builds import (
     transform_only,
     two_against_one,
 )
+from benchmarks.preprocess.cores import two_encoders_against_one
 from benchmarks.preprocess.starts import first_fragment, second_run
 from benchmarks.preprocess.stored_bytes import index_and_value_bytes, set_bytes
 from benchmarks.recordings import recordings_of
@@ -50,6 +51,7 @@ ROWS = [
     set_bytes,
     dask_against_bare,
     two_against_one,
+    two_encoders_against_one,
     threads_against_one,
     memory,
     first_fragment,

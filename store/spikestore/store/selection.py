@@ -13,7 +13,12 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import warn_of_other_classes
 from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.address import Address
-from spikestore.store_schemas.errors import DamagedError, MissingObjectError, UnknownNameError
+from spikestore.store_schemas.errors import (
+    DamagedError,
+    MissingObjectError,
+    NewerFormatError,
+    UnknownNameError,
+)
 from spikestore.store_schemas.specs.model import NAME
 from spikestore.store_schemas.wording import did_you_mean
 
@@ -58,13 +63,13 @@ class Selection:
             warn_of_other_classes({selected.label: features for selected, features in opened.items()})
         return opened
 
-    def open_each(self) -> dict[SelectedSet, FeatureSet | DamagedError]:
-        """Open the sets; return those that are intact, and the errors of those that are damaged; other errors as `open`."""
-        opened: dict[SelectedSet, FeatureSet | DamagedError] = {}
+    def open_each(self) -> dict[SelectedSet, FeatureSet | DamagedError | NewerFormatError]:
+        """Open the sets; for a set that is damaged or has a newer format, return the error; other errors as `open`."""
+        opened: dict[SelectedSet, FeatureSet | DamagedError | NewerFormatError] = {}
         for selected in self.sets:
             try:
                 opened[selected] = self._open(selected)
-            except DamagedError as error:
+            except (DamagedError, NewerFormatError) as error:
                 opened[selected] = error
         return opened
 

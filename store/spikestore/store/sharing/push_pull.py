@@ -79,8 +79,8 @@ def copy_named(
         Both are the same store; or the name refers to other sets in the destination, and `move` is false. Nothing is
         copied then.
     StoreError
-        The same errors as those of `copy_set`. Intact splits are copied and kept before the `DamagedError` of another split is raised; the
-        name does not change.
+        The same errors as those of `copy_set`. Intact splits are copied and kept before the `DamagedError` or `NewerFormatError` of another split is
+        raised; the name does not change.
     """
     if source.storage.url == destination.storage.url:
         raise UsageError(f"{source.storage.url} is both source and destination: use another store")
@@ -88,7 +88,7 @@ def copy_named(
     opened = selection.open_each()
     name = selection.name
     sets = {selected: features for selected, features in opened.items() if isinstance(features, FeatureSet)}
-    damaged = [each for each in opened.values() if isinstance(each, DamagedError)]
+    damaged: list[StoreError] = [each for each in opened.values() if isinstance(each, StoreError)]
     if name is not None and sets:
         warn_of_other_classes({selected.label: features for selected, features in sets.items()})
     if name is not None and sets and not move:

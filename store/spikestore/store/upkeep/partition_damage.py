@@ -62,6 +62,9 @@ def repair_partitions(
     """
     repaired, left = [], []
     for damage in verify_partitions(storage, {source_key: samples}, source_keys=[source_key]):
+        if damage.kind == "newer":
+            left.append(damage)
+            continue
         name = damage.path.rpartition("/")[2].removesuffix(".json")
         why = "pass a store that has it (--from URL)"
         if upstream is not None:

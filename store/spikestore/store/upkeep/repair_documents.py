@@ -17,7 +17,13 @@ from spikestore.store_schemas.documents.zarr_metadata import (
     documents,
     root_document,
 )
-from spikestore.store_schemas.errors import ConflictError, DamagedError, MissingObjectError, StoreError
+from spikestore.store_schemas.errors import (
+    ConflictError,
+    DamagedError,
+    MissingObjectError,
+    NewerFormatError,
+    StoreError,
+)
 from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
 
 
@@ -82,6 +88,8 @@ def repair_documents(
     try:
         # A valid plan of another build may belong to an active builder, and is harmless.
         plan_of(features.address, features.storage.get(path))
+        right = True
+    except NewerFormatError:  # a newer version may be using it
         right = True
     except (MissingObjectError, DamagedError):
         right = False

@@ -19,13 +19,13 @@ from spikestore.store.trust.documents import RecordTotals, plan_of
 from spikestore.store.trust.fragments import FragmentChecker
 from spikestore.store_schemas.documents.record import ObjectEntry, Record
 from spikestore.store_schemas.documents.zarr_metadata import documents
-from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError, NewerFormatError, StoreError
 from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
 
 Depth = Literal["quick", "normal", "deep"]
 
 
-DamageKind = Literal["missing", "damaged", "foreign"]
+DamageKind = Literal["missing", "damaged", "foreign", "newer"]
 
 
 class Damage(NamedTuple):
@@ -36,7 +36,8 @@ class Damage(NamedTuple):
     detail: str
     """Description of the damage."""
     kind: DamageKind = "damaged"
-    """The object is missing, differs from the committed one, or does not belong to the set ("foreign")."""
+    """The object is missing, differs from the committed one, does not belong to the set ("foreign"), or has a format that this
+    version cannot read ("newer"), which is no damage."""
     fragment: int | None = None
     """Number of the object's fragment, if any."""
 
@@ -277,6 +278,8 @@ class _Verification:
 
 def damage_of(error: StoreError, path: str, fragment: int | None = None) -> Damage:
     """Return the `Damage` that an error describes: of the object that the error names, or else of `path`."""
+    if isinstance(error, NewerFormatError):
+        return Damage(error.details.get("path", path), str(error), "newer", fragment)
     objects = error.details.get("objects") or (path,)
     missing = isinstance(error, MissingObjectError) or isinstance(error.__cause__, MissingObjectError)
     detail = error.details.get("why") or str(error)

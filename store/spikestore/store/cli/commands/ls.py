@@ -11,10 +11,11 @@ from spikestore.store.cli.console import print_json, say, stdout_console, visibl
 
 if TYPE_CHECKING:
     from spikestore.store.store import Store
+    from spikestore.store_schemas.errors import StoreError
 
 
 def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """List the feature sets of a store with their names, and its partitions; exit status 1 if any is damaged.
+    """List the feature sets of a store with their names, and its partitions; exit status 1 if any is damaged or has a newer format.
 
     Examples
     --------
@@ -41,7 +42,7 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
         _show_partitions(partitions)
     for odd in out_of_place:
         say(visible(f"{odd.path}: {odd.detail}"))
-    if out_of_place or broken_names or any(row["damaged"] for row in [*rows, *partitions]):
+    if out_of_place or broken_names or any(row["damaged"] or row["newer"] for row in [*rows, *partitions]):
         raise typer.Exit(1)
 
 
@@ -51,8 +52,8 @@ def _show(rows: list[dict[str, Any]]) -> None:
     table = Table("name", "key", "dataset", "samples", "non-zeros", "digest", box=None, pad_edge=False)
     for row in rows:
         key = _short_key(row)
-        if row["damaged"]:
-            table.add_row(row["name"] or "-", key, "damaged")
+        if state := _state(row):
+            table.add_row(row["name"] or "-", key, state)
             continue
         table.add_row(
             row["name"] or "-",
@@ -65,8 +66,8 @@ def _show(rows: list[dict[str, Any]]) -> None:
     console = stdout_console()
     console.print(table)
     for row in rows:
-        if row["damaged"]:  # not in the table: so wide a column would pad all rows
-            line = visible(f"{row['name'] or _short_key(row)}: {row['damaged']}")
+        if problem := row["damaged"] or row["newer"]:  # not in the table: so wide a column would pad all rows
+            line = visible(f"{row['name'] or _short_key(row)}: {problem}")
             console.print(line, markup=False, emoji=False)
 
 
@@ -76,29 +77,45 @@ def _show_partitions(partitions: list[dict[str, Any]]) -> None:
     table = Table("partition", "source", "parts", box=None, pad_edge=False)
     for partition in partitions:
         parts = ", ".join(f"{part} {count:,}" for part, count in partition["parts"].items())
-        table.add_row(
-            partition["name"], partition["source_key"][:12], "damaged" if partition["damaged"] else parts
-        )
+        table.add_row(partition["name"], partition["source_key"][:12], _state(partition) or parts)
     console = stdout_console()
     console.print()
     console.print(table)
     for partition in partitions:
-        if partition["damaged"]:
-            console.print(f"{partition['name']}: {partition['damaged']}", markup=False, emoji=False)
+        if problem := partition["damaged"] or partition["newer"]:
+            console.print(f"{partition['name']}: {problem}", markup=False, emoji=False)
 
 
 def _partitions(store: Store) -> list[dict[str, Any]]:
     from spikestore.store.partitions import all_partitions
     from spikestore.store_schemas.errors import StoreError
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for source_key, name, partition in all_partitions(store.storage):
-        row: dict[str, Any] = {"source_key": source_key, "name": name, "parts": {}, "damaged": ""}
+        row: dict[str, Any] = {
+            "source_key": source_key,
+            "name": name,
+            "parts": {},
+            "damaged": "",
+            "newer": "",
+        }
         if isinstance(partition, StoreError):
-            rows.append({**row, "damaged": str(partition)})
+            rows.append({**row, **_problem(partition)})
         else:
             rows.append({**row, "parts": {part: partition.count(part) for part in partition.parts}})
     return rows
+
+
+def _problem(error: StoreError) -> dict[str, str]:
+    """Return the entry of a row for the error of opening it."""
+    from spikestore.store_schemas.errors import NewerFormatError
+
+    return {"newer" if isinstance(error, NewerFormatError) else "damaged": str(error)}
+
+
+def _state(row: dict[str, Any]) -> str:
+    """Return the word for a row that cannot be opened, else an empty text."""
+    return "damaged" if row["damaged"] else "newer format" if row["newer"] else ""
 
 
 def _short_key(row: dict[str, Any]) -> str:
@@ -126,16 +143,23 @@ def _rows(store: Store, broken_names: list[str]) -> list[dict[str, Any]]:
     except DamagedError:
         catalogue = []
     for address, features in catalogue:
-        row: dict[str, Any] = {**address._asdict(), "name": ", ".join(names.pop(address, [])), "damaged": ""}
+        name = ", ".join(names.pop(address, []))
+        row: dict[str, Any] = {**address._asdict(), "name": name, "damaged": "", "newer": ""}
         if isinstance(features, StoreError):
-            rows.append({**row, "damaged": str(features)})
+            rows.append({**row, **_problem(features)})
             continue
         source = features.manifest.source
         row |= {"dataset": source.dataset, "split": source.split, "samples": len(features)}
         rows.append({**row, "nnz": features.manifest.nnz, "digest": features.digest})
     # A name whose set is missing is damage too, and its only trace.
     rows += [
-        {"transform_key": t, "source_key": s, "name": ", ".join(called), "damaged": "not in the store"}
+        {
+            "transform_key": t,
+            "source_key": s,
+            "name": ", ".join(called),
+            "damaged": "not in the store",
+            "newer": "",
+        }
         for (t, s), called in names.items()
     ]
     return sorted(

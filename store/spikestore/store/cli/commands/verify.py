@@ -71,11 +71,17 @@ def verify(
         print_json({"store": opened.storage.url, "feature_sets": list(sets), "damage": findings})
     for damage in damages:
         say(visible(f"{damage.path}: {damage.detail}"))
-    if damages:
+    newer = [damage for damage in damages if damage.kind == "newer"]
+    if newer:
         say(
-            f"{plural(len(damages), 'damaged object')} in {opened.storage.url}: to restore feature sets, run spikestore "
+            f"{plural(len(newer), 'object')} of a newer format in {opened.storage.url} not verified: update spikestore"
+        )
+    if len(damages) > len(newer):
+        say(
+            f"{plural(len(damages) - len(newer), 'damaged object')} in {opened.storage.url}: to restore feature sets, run spikestore "
             f"repair NAME|KEY --store {opened.storage.url}, with --from (a store that has a copy) or --data (the recordings)"
         )
+    if damages:
         raise typer.Exit(1)
     if not sets and not names:
         say(f"the store {opened.storage.url} is empty")
@@ -102,7 +108,7 @@ def _chosen(store: Store, names: list[str], damages: list[Damage]) -> dict[str, 
             damages.append(damage_of(error, name))
             continue
         for selected, result in opened.items():
-            if isinstance(result, DamagedError):
+            if isinstance(result, StoreError):
                 damages.append(damage_of(result, selected.address.manifest))
             else:
                 sets[selected.label] = result

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.pipeline.cochlea_files import draw, write_dataset, write_file
+from tests.pipeline.folders import draw as draw_events
+from tests.pipeline.folders import recipe_for, save
+from tests.pipeline.growing.growing_folders import grown
 
 from spikestore.pipeline.building.estimate import SAMPLED, estimate
 from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
+from spikestore.pipeline.building.reuse import Reuse
 from spikestore.pipeline.execution.schedulers import InProcess
+from spikestore.pipeline.recipes.requested_sets import RequestedSet
+from spikestore.pipeline.recipes.resolve import OpenedRecipe
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
+from spikestore.store import Store
 from spikestore.store.storage.folder import FolderStorage
 from spikestore.store_schemas.errors import LayoutError, RecordingError
 from spikestore.store_schemas.specs.operations import ToFrame
@@ -34,11 +42,15 @@ def source(folder: Path, count: int, longest: int = 400) -> LocatedSource:
     return make_source("SSC", "train", folder / "data", cache=folder / "cache")
 
 
+def wanted(located: LocatedSource, transform: Transform = TRANSFORM) -> RequestedSet:
+    return RequestedSet("train", located, transform)
+
+
 def test_size_and_fragments_are_those_of_the_build(folder: Path) -> None:
     """Bytes within a third of what the build stores, fragments exactly; nothing is written meanwhile."""
     located = source(folder, 520)
     storage = FolderStorage(folder / "store")
-    cost = estimate(storage, located, TRANSFORM, workers=2)
+    cost = estimate(storage, wanted(located), workers=2)
     assert not (folder / "store").exists()
     build = open_build(storage, located, TRANSFORM, BuildRequest(workers=2))
     features = build_features(build, located, TRANSFORM, InProcess(), progress=lambda *_: None)
@@ -55,15 +67,14 @@ def test_more_workers_than_fragments_do_not_help(folder: Path, monkeypatch: pyte
     monkeypatch.setattr(
         "spikestore.pipeline.building.estimate.time.perf_counter", lambda: float(next(moments))
     )
-    one, many = (estimate(FolderStorage(folder / "store"), located, TRANSFORM, workers=w) for w in (1, 64))
+    one, many = (estimate(FolderStorage(folder / "store"), wanted(located), workers=w) for w in (1, 64))
     assert (one.seconds, many.seconds) == (1.0, 1.0)
     assert (one.fragments, many.workers) == (1, 64)
     longer = draw(SAMPLED, longest=10) + draw(4 * SAMPLED, seed=1, longest=300)
     path = write_file(folder / "data/SSC/ssc_train.h5", longer)
     scaled = estimate(
         FolderStorage(folder / "store"),
-        make_source("SSC", "train", path.parent, cache=folder / "cache"),
-        TRANSFORM,
+        wanted(make_source("SSC", "train", path.parent, cache=folder / "cache")),
         workers=1,
     )
     events = [len(times) for times, _ in longer]
@@ -75,13 +86,36 @@ def test_recordings_without_events(folder: Path) -> None:
     nothing = (np.zeros(0, np.float16), np.zeros(0, np.uint16))
     write_file(folder / "data/SSC/ssc_train.h5", [nothing] * 3)
     located = make_source("SSC", "train", folder / "data", cache=folder / "cache")
-    assert estimate(FolderStorage(folder / "store"), located, TRANSFORM, workers=1).recordings == 3
+    assert estimate(FolderStorage(folder / "store"), wanted(located), workers=1).recordings == 3
 
 
 def test_what_would_fail_fails(folder: Path) -> None:
     """No recordings, or a bad one among those that are tried: told now, and not after hours."""
     with pytest.raises(LayoutError):
-        estimate(FolderStorage(folder / "store"), source(folder, 0), TRANSFORM, workers=1)
+        estimate(FolderStorage(folder / "store"), wanted(source(folder, 0)), workers=1)
     few = TRANSFORM.model_copy(update={"max_bins": 3})
     with pytest.raises(RecordingError, match="max_bins"):
-        estimate(FolderStorage(folder / "store"), source(folder, 9), few, workers=1)
+        estimate(FolderStorage(folder / "store"), wanted(source(folder, 9), few), workers=1)
+
+
+def test_rows_of_stored_sets_take_less_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stored recordings count for a fifth, the fragments have the size of the stored set, and the set without them is larger."""
+    monkeypatch.setattr(
+        "spikestore.pipeline.building.estimate.time.perf_counter", itertools.count(0.0, 1.0).__next__
+    )
+    data, store = tmp_path / "data", Store(tmp_path / "store")
+    for number in range(100):
+        save(data / f"{'ab'[number % 2]}/{number}.npy", draw_events(number))
+    requested = OpenedRecipe.open(recipe_for(data)).requested_sets
+    grown(data, tmp_path / "store", fragment_samples=64)
+    for number in range(100, 110):
+        save(data / f"{'ab'[number % 2]}/{number}.npy", draw_events(number))
+    (one,) = requested()
+    assert isinstance(one, RequestedSet)
+    fresh, growing = (
+        estimate(store.storage, one, workers=1, reuse=Reuse(store, "mine", enabled=enabled))
+        for enabled in (False, True)
+    )
+    assert (fresh.reused, growing.reused, growing.recordings) == (0, 100, 110)
+    assert 0.2 < growing.seconds / fresh.seconds < 0.4
+    assert growing.stored_bytes == fresh.stored_bytes

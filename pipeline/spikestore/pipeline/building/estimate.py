@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikestore.pipeline.building.source_look import layout_of_source
+from spikestore.pipeline.building.feature_build import BuildRequest, plan_of_build
+from spikestore.pipeline.building.reuse import Reuse, events_to_read
+from spikestore.pipeline.building.source_look import look_into
 from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
-from spikestore.pipeline.sources.source_files import LocatedSource
+from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.store.build import Build
 from spikestore.store.columns.digest import block_checks
 from spikestore.store.columns.zarr_reader import encode_fragment
 from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.plan import make_plan
 from spikestore.store_schemas.layout import BLOCK
-from spikestore.store_schemas.specs.transform import Transform
 
 SAMPLED = 64
 """Number of recordings that are transformed for the estimate."""
@@ -30,6 +31,8 @@ class Estimate:
     ----------
     recordings : int
         Number of recordings in the source.
+    reused : int
+        Number of these recordings whose rows are taken from stored sets.
     fragments : int
         Number of fragments; each is one task.
     seconds : float
@@ -41,27 +44,38 @@ class Estimate:
     """
 
     recordings: int
+    reused: int
     fragments: int
     seconds: float
     stored_bytes: int
     workers: int
 
 
-def estimate(storage: Storage, located: LocatedSource, transform: Transform, *, workers: int) -> Estimate:
+def estimate(
+    storage: Storage,
+    wanted: RequestedSet,
+    *,
+    workers: int,
+    reuse: Reuse | None = None,
+    fragment_samples: int | None = None,
+) -> Estimate:
     """Return the estimated time and size of a build, by transforming and encoding the first recordings of the source.
 
-    Time and size are scaled by the number of events.
+    Time and size are scaled by the number of events. Events of rows that `reuse` finds in stored sets count towards the time in part.
 
     Raises
     ------
     SourceError
         The recordings cannot be used.
     """
-    layout = layout_of_source(located, transform)
+    located, transform = wanted.located, wanted.transform
+    look = look_into(located, transform)
+    layout, n_events = look.layout, look.n_events
+    former = None if reuse is None else reuse.former_rows(wanted, look)
+    request = BuildRequest(workers, fragment_samples, former=former)
+    plan = plan_of_build(located, transform, layout, n_events, request)
     with located.open() as reader:
-        n_events = reader.n_events()
         tried = n_events[: min(SAMPLED, len(reader))]
-        plan = make_plan(transform, located.source.key, layout, n_events, workers=workers)
         small = make_plan(transform, located.source.key, layout, tried, fragment_samples=BLOCK)
         job = FragmentJob(Build(storage, small), located, transform)
         # Not timed: imports and compilation.
@@ -72,11 +86,14 @@ def estimate(storage: Storage, located: LocatedSource, transform: Transform, *, 
         checks = block_checks(columns, layout, 0, 0)
         objects = encode_fragment(small, 0, columns, np.asarray(checks))
         seconds = time.perf_counter() - began
-    share = max(float(n_events.sum()), 1.0) / max(float(tried.sum()), 1.0)
+    events_tried = max(float(tried.sum()), 1.0)
+    share = max(float(n_events.sum()), 1.0) / events_tried
+    share_of_time = max(events_to_read(look, former)[1], 1.0) / events_tried
     return Estimate(
         recordings=len(n_events),
+        reused=0 if former is None else int(np.count_nonzero(former.available)),
         fragments=plan.fragments,
-        seconds=seconds * share / min(workers, plan.fragments),
+        seconds=seconds * share_of_time / min(workers, plan.fragments),
         stored_bytes=int(sum(len(data) for data in objects.values()) * share),
         workers=workers,
     )

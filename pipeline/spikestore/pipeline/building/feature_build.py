@@ -7,6 +7,9 @@ import logging
 import time
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from spikestore.pipeline.building.degenerate_sets import SetReview
 from spikestore.pipeline.building.provenance import provenance
 from spikestore.pipeline.building.reuse import TakenRows
@@ -24,6 +27,7 @@ from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan, make_plan
 from spikestore.store_schemas.errors import StoreError
+from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 logger = logging.getLogger(__name__)
@@ -67,31 +71,37 @@ def open_build(
     ConflictError
         The unfinished build has other columns.
     """
-    source = located.source
     with located.open() as reader:
         layout = layout_of_reader(reader, located, transform)
 
         def plan() -> Plan:
-            wanted = functools.partial(make_plan, transform, source.key, layout, reader.n_events())
-            own = wanted(workers=request.workers, fragment_samples=request.fragment_samples)
-            if any(
-                place.live is not None for place in located.parts
-            ):  # their events are estimated from some items
-                return wanted(
-                    fragment_samples=own.fragment_samples, least_shard_values=_SPARE * own.shard_values
-                )
-            if request.former is None or request.fragment_samples is not None:
-                return own
-            former = request.former.sets[0].features.manifest
-            if not 1 / 2 <= former.fragment_samples / own.fragment_samples <= 2:
-                return own
-            return wanted(fragment_samples=former.fragment_samples, least_shard_values=former.shard_values)
+            return plan_of_build(located, transform, layout, reader.n_events(), request)
 
         build = Build.join_or_start(
-            storage, Address(transform.key, source.key), plan, restart=request.restart
+            storage, Address(transform.key, located.source.key), plan, restart=request.restart
         )
         build.refuse_other_shape(layout, len(reader))
     return build
+
+
+def plan_of_build(
+    located: LocatedSource,
+    transform: Transform,
+    layout: Layout,
+    n_events: npt.NDArray[np.int64],
+    request: BuildRequest,
+) -> Plan:
+    """Return the plan of a new build; `n_events` has the number of events of each recording, or an estimate."""
+    wanted = functools.partial(make_plan, transform, located.source.key, layout, n_events)
+    own = wanted(workers=request.workers, fragment_samples=request.fragment_samples)
+    if any(place.live is not None for place in located.parts):  # their events are estimated from some items
+        return wanted(fragment_samples=own.fragment_samples, least_shard_values=_SPARE * own.shard_values)
+    if request.former is None or request.fragment_samples is not None:
+        return own
+    former = request.former.sets[0].features.manifest
+    if not 1 / 2 <= former.fragment_samples / own.fragment_samples <= 2:
+        return own
+    return wanted(fragment_samples=former.fragment_samples, least_shard_values=former.shard_values)
 
 
 def refuse_unfinished(build: Build, label: str) -> None:

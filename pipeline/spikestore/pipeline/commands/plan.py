@@ -17,6 +17,7 @@ from spikestore.store.cli.console import duration_text, print_json, say, stdout_
 from spikestore.store_schemas.wording import size_text
 
 if TYPE_CHECKING:
+    from spikestore.pipeline.building.reuse import Reuse
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
     from spikestore.pipeline.recipes.resolve import LockedSet, Resolution
     from spikestore.store.store import Store
@@ -35,12 +36,14 @@ def plan(
 ) -> None:
     """Report which sets of a recipe are missing, and the time and space to compute them, without computing them.
 
-    Time and size are estimated from the first recordings of each split.
+    Time and size are estimated from the first recordings of each split. Recordings whose rows a stored set has already are not read, and
+    take less time.
 
     Examples
     --------
     spikestore plan recipes/demo.toml --store ./feature_store
     """
+    from spikestore.pipeline.building.reuse import Reuse
     from spikestore.pipeline.recipes.resolve import OpenedRecipe, resolve
     from spikestore.store.upstreams import Upstreams
 
@@ -49,7 +52,10 @@ def plan(
     opened = open_store(store)
     requested = loaded.requested_sets()
     resolution = resolve(requested, opened, Upstreams(loaded.upstreams), copy=False)
-    rows = [_row(opened, wanted, resolution, workers) for wanted in requested]
+    addresses = [wanted.address for wanted in requested if wanted.address is not None]
+    reuse = Reuse(opened, name or loaded.result_name, addresses)
+    size = loaded.recipe.build.fragment_samples
+    rows = [_row(opened, wanted, resolution, workers, reuse, size) for wanted in requested]
     free = opened.storage.free_bytes()
     if as_json:
         print_json({"recipe": str(path), "store": opened.storage.url, "free_bytes": free, "splits": rows})
@@ -58,7 +64,12 @@ def plan(
 
 
 def _row(
-    store: Store, wanted: RequestedSet | LockedSet, resolution: Resolution, workers: int | None
+    store: Store,
+    wanted: RequestedSet | LockedSet,
+    resolution: Resolution,
+    workers: int | None,
+    reuse: Reuse,
+    fragment_samples: int | None,
 ) -> dict[str, Any]:
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
 
@@ -81,13 +92,20 @@ def _row(
     from spikestore.pipeline.building.estimate import estimate
     from spikestore.store.machine import available_cores
 
-    cost = estimate(store.storage, wanted.located, wanted.transform, workers=workers or available_cores())
+    cost = estimate(
+        store.storage,
+        wanted,
+        workers=workers or available_cores(),
+        reuse=reuse,
+        fragment_samples=fragment_samples,
+    )
     return {
         **row,
         "state": "begun"
         if any(True for _ in store.storage.list(f"{wanted.address.folder}/builds"))
         else "to compute",
         "recordings": cost.recordings,
+        "reused_recordings": cost.reused,
         "fragments": cost.fragments,
         "seconds": round(cost.seconds, 3),
         "stored_bytes": cost.stored_bytes,
@@ -103,7 +121,9 @@ def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None)
         table.add_row(
             f"{name}:{row['split']}",
             f"{row['transform_key'][:12]}/{row['source_key'][:12]}",
-            row["state"],
+            f"{row['state']}, {row['reused_recordings']:,} reused"
+            if row.get("reused_recordings")
+            else row["state"],
             f"{row['recordings']:,}",
             f"about {duration_text(max(1, row['seconds']))}" if "seconds" in row else "-",
             f"about {size_text(row['stored_bytes'])}" if "seconds" in row else "-",

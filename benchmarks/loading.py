@@ -29,7 +29,7 @@ from benchmarks.peers.loading import (
     against_litdata,
 )
 from benchmarks.recordings import recordings_of
-from benchmarks.streaming import read_narrow, shuffle_quality
+from benchmarks.streaming import decode_and_fill, read_narrow, shuffle_quality
 
 if TYPE_CHECKING:
     from spikestore.train.data.placement import Residence
@@ -380,6 +380,7 @@ ROWS: list[Callable[[Bench], Row]] = [
     against_annbatch_512,
     against_annbatch_cold,
     packed_bytes_a_non_zero,
+    decode_and_fill,
     read_narrow,
     densify,
     first_batch,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from benchmarks.form import Row, compare
@@ -64,3 +66,59 @@ def read_narrow(bench: Any) -> Row:
     narrow()
     whole()
     return compare(Row("read_narrow_vs_read"), narrow, whole, unit="samples/s")
+
+
+def decode_and_fill(bench: Any) -> Row:
+    """An epoch of ``stream`` against its bare work, two threads each: read all rows in their order and write their frames."""
+    import numpy as np
+
+    from spikestore.train.data.frames.frame_kernels import fill_frames
+    from spikestore.train.data.packed import narrow_dtypes
+
+    features, size = bench.features, bench.features.manifest.fragment_samples
+    dtypes = narrow_dtypes(features)
+    like = np.empty(0, dtypes[0]), np.empty(0, dtypes[1])
+    loader = bench.loader("stream")
+    bins = max(int(lengths.max()) for lengths in (batch.lengths for batch in loader))
+    site_count = int(np.prod(features.layout.sites, dtype=np.int64))
+    spans = [
+        (start, min(start + RUN, len(features), (start // size + 1) * size))
+        for first in range(0, len(features), size)
+        for start in range(first, min(first + size, len(features)), RUN)
+    ]
+    frames = threading.local()
+
+    def one(span: tuple[int, int]) -> None:
+        rows = features.read_narrow(*span, dtypes)
+        if not hasattr(frames, "ring"):
+            frames.ring = np.zeros((RUN, bins * site_count), np.float32)
+        starts, index, value = rows.offsets[:-1], rows.index, rows.value
+        fill_frames(
+            index.ctypes.data + starts * index.itemsize,
+            value.ctypes.data + starts * value.itemsize,
+            np.diff(rows.offsets),
+            len(index) - starts,
+            rows.n_bins * site_count,
+            *like,
+            frames.ring,
+            0,
+            len(starts),
+        )
+
+    def ours() -> float:
+        began = time.perf_counter()
+        samples = sum(len(batch.labels) for batch in loader)
+        return samples / (time.perf_counter() - began)
+
+    with ThreadPoolExecutor(2) as pool:
+
+        def bare() -> float:
+            began = time.perf_counter()
+            for _ in pool.map(one, spans):
+                pass
+            return len(features) / (time.perf_counter() - began)
+
+        bare()
+        return compare(
+            Row("stream_vs_decoding_and_filling_alone", 0.8), ours, bare, unit="samples/s", turns=3
+        )

@@ -39,6 +39,12 @@ class Batch(NamedTuple):
     lengths: Tensor
     samples: Tensor
 
+    @property
+    def mask(self) -> Tensor:
+        """Whether each time bin belongs to the sample: bool, shape (batch, time); False in the padding."""
+        bins = torch.arange(self.frames.shape[1], device=self.lengths.device)
+        return bins < self.lengths[:, None]
+
 
 @dataclass(frozen=True, eq=False)
 class SparseBatch:

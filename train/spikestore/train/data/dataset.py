@@ -15,6 +15,7 @@ from spikestore.store import FeatureSet
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.store.progress import Progress
 from spikestore.train.data.arguments import callables, refuse_arguments, whole_number
+from spikestore.train.data.frames.padding import checked_padding, truncated
 from spikestore.train.data.packed import PackedColumns, pack, refuse_other_than_features
 from spikestore.train.data.subsets import packed_positions, subset_rows
 
@@ -50,6 +51,12 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         store, as in `FeatureLoader`. Items are in the order of the set.
     progress : callable, optional
         Called during loading as ``progress(samples_done, samples_total, label)``.
+    pad_to : int, optional
+        Time bins of every item; by default those of the sample. A longer sample is an error.
+    pad_at_least : int, optional
+        Smallest number of time bins of an item; a longer sample is a longer item. Not with `pad_to`.
+    truncate_to : int, optional
+        Keep only this many time bins of each sample, from its first. ``column("n_bins")`` has the lengths after the cut.
     max_frame_bytes : int, optional
         Limit of the frames of an item in bytes; by default 4 GiB, or half of this machine's memory if that is less.
 
@@ -76,6 +83,9 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         *,
         rows: npt.ArrayLike | None = None,
         progress: Progress | None = None,
+        pad_to: int | None = None,
+        pad_at_least: int | None = None,
+        truncate_to: int | None = None,
         max_frame_bytes: int | None = None,
         **others: Never,
     ) -> None:
@@ -87,8 +97,14 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         if not isinstance(features, PackedColumns):
             refuse_other_than_features(features)
             rows = None if rows is None else subset_rows(features, rows)
+            longest = features.manifest.n_bins
+            self._padding = checked_padding(pad_to, pad_at_least, truncate_to, longest=longest)
             features = pack(features, progress)
-        self.columns = features.take(packed_positions(features, rows))
+        else:
+            longest = int(features.n_bins.max(initial=0))
+            self._padding = checked_padding(pad_to, pad_at_least, truncate_to, longest=longest)
+        columns = features.take(packed_positions(features, rows))
+        self.columns = truncated(columns, self._padding.truncate_to, columns.site_count)
         self._dtype = _frame_dtype(self.columns.value)
         if max_frame_bytes is not None:
             max_frame_bytes = whole_number("max_frame_bytes", max_frame_bytes, 1)
@@ -134,7 +150,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
             raise IndexError(f"item must be from {-len(self)} to {len(self) - 1}, got {item}")
         position %= len(self)
         non_zeros = slice(*columns.offsets[position : position + 2])
-        n_bins = int(columns.n_bins[position])
+        n_bins = self._padding.bins(int(columns.n_bins[position]))
         needed = n_bins * columns.site_count * np.dtype(self._dtype).itemsize
         refuse_giant_frames(int(columns.rows[position]), n_bins, needed, self._most_bytes)
         flat = np.zeros(n_bins * columns.site_count, self._dtype)

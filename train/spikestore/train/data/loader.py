@@ -26,6 +26,7 @@ from spikestore.train.data.batch import Batch
 from spikestore.train.data.batch_source import BatchSource, WholeSet
 from spikestore.train.data.epoch_order import BatchOrder, EpochSamples, RankShare
 from spikestore.train.data.frames.collate import Assembly, Augmentation, PendingBatch
+from spikestore.train.data.frames.padding import checked_padding, truncated
 from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute, refuse_loader_arguments
 from spikestore.train.data.order_choice import OrderChoice
 from spikestore.train.data.packed import pack, refuse_other_than_features
@@ -87,7 +88,11 @@ class FeatureLoader(IterableDataset[Batch]):
     frames : {"dense", "sparse_coo"}
         Layout of ``Batch.frames``.
     pad_to : int, optional
-        Time bins of every batch; by default those of its longest sample.
+        Time bins of every batch; by default those of its longest sample. A longer sample is an error.
+    pad_at_least : int, optional
+        Smallest number of time bins of a batch; a batch with a longer sample is longer. Not with `pad_to`.
+    truncate_to : int, optional
+        Keep only this many time bins of each sample, from its first. ``Batch.lengths`` are the lengths after the cut.
     augment : callable or sequence of callables
         Applied in turn to the packed batch on the device: (SparseBatch, epoch) to SparseBatch. See `augmentation`.
     transform : callable, optional
@@ -137,6 +142,8 @@ class FeatureLoader(IterableDataset[Batch]):
         device: torch.device | str = "cpu",
         frames: Literal["dense", "sparse_coo"] = "dense",
         pad_to: int | None = None,
+        pad_at_least: int | None = None,
+        truncate_to: int | None = None,
         augment: Augmentation | Sequence[Augmentation] = (),
         transform: Callable[[Batch], Batch] | None = None,
         threads: int | None = None,
@@ -163,10 +170,11 @@ class FeatureLoader(IterableDataset[Batch]):
         if frames not in ("dense", "sparse_coo"):
             raise UsageError(f"frames must be 'dense' or 'sparse_coo', got {frames!r}")
         self.device = pick_device(device)
+        padding = checked_padding(pad_to, pad_at_least, truncate_to, longest=features.manifest.n_bins)
         self._assembly = Assembly(
             self.device,
             frames,
-            _pad_to(pad_to, features),
+            padding,
             augmentations(augment),
             transform,
             reuse=true_or_false("reuse", reuse),
@@ -192,12 +200,17 @@ class FeatureLoader(IterableDataset[Batch]):
         self._order = self._own_order  # of this epoch, which may have begun with another residence
         if self.residence == "stream":
             self._source: BatchSource = Stream(
-                features, chosen, self._own_order, share=share, threads=self._assembly.threads
+                features,
+                chosen,
+                self._own_order,
+                share=share,
+                threads=self._assembly.threads,
+                truncate_to=padding.truncate_to,
             )
             labels: npt.NDArray[np.int64] | FeatureSet = features
         else:
             on_gpu = self.residence == "device" and self.device.type != "cpu"
-            packed = pack(features, progress)
+            packed = truncated(pack(features, progress), padding.truncate_to, features.layout.site_count)
             labels = packed.label[np.searchsorted(packed.rows, chosen)]
             self._source = WholeSet(packed, share=share, device=self.device if on_gpu else None)
         self.samples = len(chosen)
@@ -365,15 +378,3 @@ def _rank_share(rank: int, ranks: int) -> RankShare:
     if rank >= ranks:
         raise UsageError(f"rank must be from 0 to {ranks - 1} with ranks={ranks}, got {rank}")
     return RankShare(rank, ranks)
-
-
-def _pad_to(pad_to: int | None, features: FeatureSet) -> int | None:
-    if pad_to is None:
-        return None
-    pad_to = whole_number("pad_to", pad_to, 1)
-    if pad_to < features.manifest.n_bins:
-        raise UsageError(
-            f"pad_to is {pad_to}, but the longest sample has {features.manifest.n_bins} time bins: "
-            "raise pad_to, or crop in the transform"
-        )
-    return pad_to

@@ -16,6 +16,7 @@ from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frame
 from spikestore.train.data.batch import Batch, SparseBatch
 from spikestore.train.data.device_samples import DeviceSamples
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
+from spikestore.train.data.frames.padding import Padding
 from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers
 
 Augmentation = Callable[[SparseBatch, int], SparseBatch]
@@ -54,8 +55,8 @@ class Assembly:
         Device of the batches.
     frames : {"dense", "sparse_coo"}
         Layout of ``Batch.frames``.
-    pad_to : int, optional
-        Time bins of every batch; by default those of its longest sample.
+    padding : Padding
+        Time bins of batches.
     augment : sequence of callables
         Applied in turn to the packed batch on the device.
     transform : callable, optional
@@ -72,7 +73,7 @@ class Assembly:
         self,
         device: torch.device,
         frames: Literal["dense", "sparse_coo"],
-        pad_to: int | None,
+        padding: Padding,
         augment: Sequence[Augmentation],
         transform: Callable[[Batch], Batch] | None,
         *,
@@ -84,7 +85,7 @@ class Assembly:
         self._most_bytes = frame_byte_limit(max_frame_bytes)
         self._device = device
         self._sparse = frames == "sparse_coo"
-        self._pad_to = pad_to
+        self._padding = padding
         self._augment = tuple(augment)
         self._transform = transform
         self._buffers = FrameBuffers(reuse=reuse)
@@ -123,7 +124,7 @@ class Assembly:
         return PendingBatch(self._finished(self._from_packed(packed.to(self._device), epoch)))
 
     def _refuse_giant(self, samples: SamplePointers | DeviceSamples) -> None:
-        bins = samples.bins(self._pad_to)
+        bins = samples.bins(self._pad_to(samples))
         needed = len(samples) * bins * math.prod(samples.sites) * 4  # float32
         if needed > self._most_bytes:
             longest = int(samples.lengths.argmax())
@@ -131,7 +132,7 @@ class Assembly:
             refuse_giant_frames(row, n_bins, needed, self._most_bytes, samples=len(samples))
 
     def _dense(self, samples: SamplePointers, parallel: ParallelFor) -> Batch:
-        bins = samples.bins(self._pad_to)
+        bins = samples.bins(self._pad_to(samples))
         shape = (len(samples), bins, *samples.sites)
         lease = self._buffers.take(int(torch.Size(shape).numel()))
         samples.fill(
@@ -144,7 +145,7 @@ class Assembly:
     def _from_packed(self, batch: SparseBatch, epoch: int) -> Batch:
         for augmentation in self._augment:
             batch = augmentation(batch, epoch)
-        return batch.batch(self._pad_to, sparse=self._sparse)
+        return batch.batch(self._pad_to(batch), sparse=self._sparse)
 
     def _on_gpu(
         self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor
@@ -158,11 +159,17 @@ class Assembly:
             elif self._sparse or self._augment:
                 batch = self._from_packed(samples.packed(), epoch)
             else:
-                batch = samples.batch(self._pad_to)
+                batch = samples.batch(self._pad_to(samples))
             batch = self._finished(batch)
             event = torch.cuda.Event()
             event.record(self._stream)
         return PendingBatch(batch, event)
+
+    def _pad_to(self, samples: SamplePointers | DeviceSamples | SparseBatch) -> int | None:
+        """Return the time bins of the batch of these samples; None for those of its longest sample."""
+        if not self._padding.pad_at_least:
+            return self._padding.pad_to
+        return self._padding.bins(samples.bins())
 
     def _finished(self, batch: Batch) -> Batch:
         return batch if self._transform is None else self._transform(batch)

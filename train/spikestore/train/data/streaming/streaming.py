@@ -20,6 +20,7 @@ from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.wording import size_text
 from spikestore.train.data.epoch_order import BatchOrder, RankShare
+from spikestore.train.data.frames.padding import truncated
 from spikestore.train.data.frames.sample_pointers import SamplePointers
 from spikestore.train.data.packed import narrow_dtypes
 from spikestore.train.data.placement import set_label
@@ -68,6 +69,8 @@ class Stream:
         This process's share of each batch.
     threads : int
         Threads that read.
+    truncate_to : int, optional
+        Time bins after which each sample is cut.
 
     Raises
     ------
@@ -78,11 +81,19 @@ class Stream:
     """
 
     def __init__(
-        self, features: FeatureSet, rows: _Int64s, order: BatchOrder, *, share: RankShare, threads: int
+        self,
+        features: FeatureSet,
+        rows: _Int64s,
+        order: BatchOrder,
+        *,
+        share: RankShare,
+        threads: int,
+        truncate_to: int | None = None,
     ) -> None:
         self._features = features
         self._share = share
         self._threads = threads
+        self._truncate_to = truncate_to
         self._dtypes = narrow_dtypes(features)
         self.waiting = 0 if isinstance(features.storage, FolderStorage) else _WAITING
         self._blocks = cut_spans(features, rows, 8 * BLOCK)
@@ -176,8 +187,9 @@ class Stream:
         return self._features.layout.sites
 
     def read(self, start: int, stop: int) -> NarrowRows:
-        """Return the span of rows `start` to `stop`, read and checked."""
-        return self._features.read_narrow(start, stop, self._dtypes)
+        """Return the span of rows `start` to `stop`, read, checked and cut."""
+        rows = self._features.read_narrow(start, stop, self._dtypes)
+        return truncated(rows, self._truncate_to, self._features.layout.site_count)
 
 
 class _HeldSpans:

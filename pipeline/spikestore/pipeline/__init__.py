@@ -1,4 +1,4 @@
-"""Pipeline: read recordings, transform them, and commit feature sets to a store; export sets to plain files."""
+"""Pipeline: read recordings, transform them, and commit feature sets to a store; export sets to plain files, and import caches of Tonic."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from spikestore.pipeline.building.options import BuildOptions
     from spikestore.pipeline.building.preprocess import preprocess
     from spikestore.pipeline.exporting.export import Exported, export
+    from spikestore.pipeline.importing.import_cache import import_cache
     from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
     from spikestore.pipeline.sources.item_sources import source_of_dataset
     from spikestore.pipeline.sources.source_files import LocatedSource, make_source
@@ -18,6 +19,7 @@ __all__ = [
     "LocatedSource",
     "Recipe",
     "export",
+    "import_cache",
     "load_recipe",
     "make_source",
     "preprocess",
@@ -32,6 +34,7 @@ __getattr__, __dir__ = lazy_exports(
         "LocatedSource": "sources.source_files",
         "Recipe": "recipes.recipe",
         "export": "exporting.export",
+        "import_cache": "importing.import_cache",
         "load_recipe": "recipes.recipe",
         "make_source": "sources.source_files",
         "preprocess": "building.preprocess",

@@ -38,6 +38,11 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
             f"the recordings of {source.dataset} {source.split} come from an object in Python, and not from files: run preprocess with it "
             "into another store, and repair from that store"
         )
+    if source.cache is not None:
+        raise SourceNotFoundError(
+            f"the set of {source.dataset} {source.split} was imported from a cache of Tonic, not computed from recordings: import the cache "
+            "into another store, and repair from that store (--from URL)"
+        )
     located = (
         locate_recorded(source, data)
         if source.folder is not None

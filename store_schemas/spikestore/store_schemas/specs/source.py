@@ -30,6 +30,20 @@ def _sorted_once(columns: tuple[str, ...]) -> tuple[str, ...]:
     return columns
 
 
+class CacheContent(Spec):
+    """Classes of a source whose files are a cache of frames; a cache has only their numbers."""
+
+    classes: Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
+    """Class names; label i means ``classes[i]``."""
+
+    @field_validator("classes")
+    @classmethod
+    def _once_each(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) != len(classes) or not all(classes):
+            raise ValueError("classes must be listed once each, and none is empty")
+        return classes
+
+
 class Source(Spec):
     """One split of one dataset.
 
@@ -59,6 +73,9 @@ class Source(Spec):
     folder: FolderContent | None = None
     """Labels, columns and decoding of the files, only for the data set ``folder``; documents omit None."""
 
+    cache: CacheContent | None = None
+    """Classes of the samples, only if the files are a cache of frames; documents omit None."""
+
     @field_validator("files")
     @classmethod
     def _some_files(cls, files: tuple[SourceFile, ...], info: ValidationInfo) -> tuple[SourceFile, ...]:
@@ -82,7 +99,7 @@ class Source(Spec):
 
     @model_serializer(mode="wrap")
     def _without_absent_members(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # The first sources had neither columns nor folder nor items: without these members, keys and bytes do not change.
+        # The first sources had neither columns nor folder nor items nor cache: without these members, keys and bytes do not change.
         mapping: dict[str, Any] = handler(self)
         if not self.columns:
             mapping.pop("columns", None)
@@ -90,6 +107,8 @@ class Source(Spec):
             mapping.pop("folder", None)
         if self.items is None:
             mapping.pop("items", None)
+        if self.cache is None:
+            mapping.pop("cache", None)
         return mapping
 
     def key_document(self) -> dict[str, Any]:

@@ -1,0 +1,79 @@
+"""``spikestore import``: store the frames of a cache of Tonic as a feature set."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.console import plural, print_json, progress, say
+
+
+def import_cache(
+    cache: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR", help="The cache_path of a tonic.DiskCachedDataset, with 0_0.hdf5, 1_0.hdf5 …"
+        ),
+    ],
+    recipe: Annotated[
+        str, typer.Option("--recipe", metavar="FILE", help="Recipe with the transform that filled the cache.")
+    ],
+    split: Annotated[str, typer.Option("--split", metavar="SPLIT", help="Split that was cached.")],
+    store: StoreOption = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the result; by default none.")
+    ] = None,
+    move: Annotated[
+        bool, typer.Option("--move", help="Move the name even if it stands for other recordings.")
+    ] = False,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            metavar="N|NAME,NAME…",
+            help="Number or names of the classes; by default from the targets.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="DIR", help="Folder with the recordings, to compare 64 rows with them."
+        ),
+    ] = None,
+    compare_all: Annotated[bool, typer.Option("--all", help="With --data, compare all rows.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Store the frames in a cache of Tonic's DiskCachedDataset as a feature set, under a key of its own.
+
+    A cache does not say which transform filled it: the recipe states it. Shapes and counts are checked; with --data, frames
+    and labels are compared with the recordings.
+
+    Examples
+    --------
+    spikestore import cache/train --recipe gestures.toml --split train --name gestures-cache --data recordings
+    """
+    from spikestore.pipeline.importing.import_cache import import_cache as import_frames
+
+    chosen = None if classes is None else int(classes) if classes.isdecimal() else [*classes.split(",")]
+    with progress("items") as report:
+        features = import_frames(
+            cache,
+            recipe,
+            split=split,
+            store=open_store(store),
+            name=name,
+            move=move,
+            classes=chosen,
+            data=data,
+            compare_all=compare_all,
+            progress=report,
+        )
+    if as_json:
+        keys = features.address._asdict()
+        print_json({**keys, "digest": features.digest, "samples": len(features)})
+        return
+    say(
+        f"imported {plural(len(features), 'sample')} as {features.address.short} (digest {features.digest[:12]})"
+    )

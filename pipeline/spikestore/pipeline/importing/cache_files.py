@@ -1,0 +1,203 @@
+"""Files of a cache that Tonic's ``DiskCachedDataset`` wrote: one HDF5 file ``INDEX_COPY.hdf5`` for each item.
+
+A file has the datasets ``data/0`` (the frames) and ``target/0`` (the label). It does not say which transform made the frames, so their
+shapes and counts are compared with the transform that the user states.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, fault_of_system, one_line, open_hdf5
+from spikestore.store_schemas.errors import LayoutError, SourceNotFoundError
+from spikestore.store_schemas.specs.transform import Transform
+
+_NAME = re.compile(r"(0|[1-9][0-9]*)_(0|[1-9][0-9]*)\.hdf5")
+_EXPECTED = "expected the HDF5 file of one item, as tonic.DiskCachedDataset writes it"
+_REMEDY = "delete the file, and read this item of the DiskCachedDataset again, which writes it"
+_LARGEST_COUNT = 2**32 - 2
+
+
+class CachedSample(NamedTuple):
+    """The frames of one item, as non-zeros, and its target.
+
+    Attributes
+    ----------
+    indices, values : int64 arrays, shape (non-zeros,)
+        Place (row-major over the axes of the frames, increasing) and count of each non-zero.
+    n_bins : int
+        Number of frames.
+    has_y : bool
+        Whether the frames have an axis y.
+    target : int or str
+        Number or name of the class.
+    """
+
+    indices: npt.NDArray[np.int64]
+    values: npt.NDArray[np.int64]
+    n_bins: int
+    has_y: bool
+    target: int | str
+
+
+def list_cache(folder: Path) -> list[str]:
+    """Return the names of a cache's files, in the order of the items.
+
+    Raises
+    ------
+    SourceNotFoundError
+        The folder does not exist.
+    LayoutError
+        The folder is no cache, an item is missing, or there are several copies of an item.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise SourceNotFoundError(f"the cache {folder} {what}", path=str(folder))
+    numbers = []
+    for name in sorted(path.name for path in folder.iterdir()):
+        if not name.endswith(".hdf5"):
+            continue
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise _wrong(
+                folder / name,
+                "is not a file of a DiskCachedDataset, which are called INDEX_COPY.hdf5: move it to another folder",
+            )
+        if match[2] != "0":
+            raise _wrong(
+                folder / name,
+                "is a second copy of an item, and copies (num_copies) stand for random transforms: fill a cache with "
+                "num_copies=1 and without random transforms",
+            )
+        numbers.append(int(match[1]))
+    if not numbers:
+        raise _wrong(
+            folder,
+            "has no files INDEX_0.hdf5: pass the cache_path of a tonic.DiskCachedDataset (other caches cannot be imported)",
+        )
+    missing = sorted({*range(len(numbers))} - {*numbers})
+    if missing:
+        raise _wrong(
+            folder,
+            f"has no {missing[0]}_0.hdf5, but {max(numbers)}_0.hdf5 ({len(missing):,} missing up to item {len(numbers) - 1:,}): "
+            "read all items of the DiskCachedDataset once, which writes them",
+        )
+    return [f"{number}_0.hdf5" for number in range(len(numbers))]
+
+
+def read_sample(path: Path, transform: Transform) -> CachedSample:
+    """Return the sample in a file, after comparing it with the transform.
+
+    Raises
+    ------
+    LayoutError
+        The file is damaged or incomplete, has no frames, or they cannot be those of the transform.
+    SourceNotFoundError, SourceError
+        The file cannot be read.
+    """
+    with open_hdf5(path, expected=_EXPECTED, remedy=_REMEDY) as file:
+        try:
+            frames = _only_dataset(file, "data", path)
+            _compare_shape(frames, transform, path)
+            cells = frames[()].reshape(-1)
+            target = _target(_only_dataset(file, "target", path), path)
+            n_bins, has_y = frames.shape[0], frames.ndim == 4
+        except LayoutError:
+            raise
+        except HDF5_ERRORS as error:
+            if (fault := fault_of_system(path, error)) is not None:
+                raise fault from error
+            raise _wrong(path, f"is damaged ({one_line(error)}): {_REMEDY}") from error
+    indices = np.flatnonzero(cells).astype(np.int64, copy=False)
+    return CachedSample(indices, _counts(cells[indices], transform, path), n_bins, has_y, target)
+
+
+def _only_dataset(file: Any, name: str, path: Path) -> Any:
+    """Return the only array of a group; links to other files are not followed."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise _wrong(path, f"has no group {name}, so it was not written to its end: {_REMEDY}")
+    members = [*file[name]]
+    if members != ["0"]:
+        raise _wrong(
+            path,
+            f"has {len(members)} arrays in {name}, expected one: import a cache whose items are (frames, target)",
+        )
+    if not isinstance(file[name].get("0", getlink=True), h5py.HardLink):
+        raise _wrong(path, f"has a link in the place of {name}/0, which is not followed: {_REMEDY}")
+    dataset = file[name]["0"]
+    if not isinstance(dataset, h5py.Dataset):
+        raise _wrong(
+            path, f"has a group {name}/0 with several arrays: import a cache whose items are (frames, target)"
+        )
+    if dataset.external or dataset.is_virtual:
+        raise _wrong(path, f"has values of {name}/0 in other files, which are not read: {_REMEDY}")
+    return dataset
+
+
+def _compare_shape(frames: Any, transform: Transform, path: Path) -> None:
+    if frames.dtype.names is not None:
+        raise _wrong(
+            path,
+            "has events, not frames: pass list(tonic.DiskCachedDataset(None, FOLDER)) to preprocess, with transform= and version=",
+        )
+    if frames.dtype.kind not in "biuf":
+        raise _wrong(path, f"has an array of {frames.dtype}: counts are numbers")
+    sites, frame = transform.sites(has_y=frames.ndim == 4), transform.to_frame
+    if frames.shape[1:] != sites or (frames.ndim == 3 and frame.sensor_size[1] != 1):
+        expected = ", ".join(map(str, transform.sites(has_y=frame.sensor_size[1] != 1)))
+        raise _wrong(
+            path,
+            f"has the shape {frames.shape}, the frames of the recipe have (bins, {expected}): use the recipe whose transform "
+            "filled the cache",
+        )
+    bins = frame.n_time_bins or frame.n_event_bins
+    if (bins is not None and frames.shape[0] != bins) or frames.shape[0] > transform.max_bins:
+        raise _wrong(
+            path,
+            f"has {frames.shape[0]:,} bins, the recipe gives {'at most ' if bins is None else ''}{bins or transform.max_bins:,}: "
+            "use the recipe whose transform filled the cache",
+        )
+
+
+def _counts(values: npt.NDArray[Any], transform: Transform, path: Path) -> npt.NDArray[np.int64]:
+    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.rint(values))).all():
+        wrong = values[~(np.isfinite(values) & (values == np.rint(values)))][0]
+        raise _wrong(
+            path,
+            f"has the value {wrong:g}, and counts of events are whole: fill the cache with ToFrame alone",
+        )
+    largest = _LARGEST_COUNT if transform.max_count is None else transform.max_count
+    outside = (values < 0) | (values > largest)
+    if outside.any():
+        wrong = values[outside][0]
+        why = (
+            "counts are not negative (Tonic's frames are int16, so larger counts overflow)"
+            if wrong < 0
+            else f"the recipe allows at most {largest:,}"
+        )
+        raise _wrong(path, f"has the count {wrong:g}, but {why}")
+    return values.astype(np.int64)
+
+
+def _target(dataset: Any, path: Path) -> int | str:
+    value = dataset[()]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if np.ndim(value) or not isinstance(value, np.integer) or not 0 <= value < 2**31:
+        what = (
+            f"shape {np.shape(value)}"
+            if np.ndim(value)
+            else repr(value.item() if hasattr(value, "item") else value)
+        )
+        raise _wrong(path, f"has a target of {what}: a label is one whole number from 0, or a text")
+    return int(value)
+
+
+def _wrong(path: Path, what: str) -> LayoutError:
+    return LayoutError(f"{path} {what}", path=str(path))

@@ -1,0 +1,92 @@
+"""Comparison of a cache's rows with frames and labels that are computed from the recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spikestore.pipeline.building.source_look import layout_of_source
+from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
+from spikestore.pipeline.importing.cache_files import read_sample
+from spikestore.pipeline.recipes.recipe import Recipe
+from spikestore.pipeline.recipes.requested_sets import sets_of_recipe
+from spikestore.store.build import Build
+from spikestore.store.storage import Storage
+from spikestore.store_schemas.documents.plan import make_plan
+from spikestore.store_schemas.errors import SourceError, UnknownNameError
+from spikestore.store_schemas.layout import BLOCK
+
+
+def compare_rows(
+    root: Path,
+    names: Sequence[str],
+    rows: Sequence[int],
+    recipe: Recipe,
+    *,
+    origin: Path | None,
+    split: str,
+    data: str | Path,
+    storage: Storage,
+) -> None:
+    """Compare rows of a cache with the recordings of a recipe.
+
+    Parameters
+    ----------
+    root, names
+        The cache, and its files in the order of rows.
+    rows : sequence of int
+        Rows to compare.
+    recipe, origin
+        The recipe, and its file if there is one.
+    split : str
+        Split of the recordings.
+    data : str or Path
+        Folder with the recordings.
+    storage : Storage
+        The store; nothing is written.
+
+    Raises
+    ------
+    SourceError
+        The number of recordings, or a row, differs.
+    """
+    sets = {one.split: one for one in sets_of_recipe(recipe, origin=origin, data=data)}
+    if split not in sets:
+        raise UnknownNameError(
+            f"the recordings in {data} have no split {split!r}: they have {', '.join(sets)}", name=split
+        )
+    located, transform = sets[split].located, sets[split].transform
+    layout = layout_of_source(located, transform)
+    with located.open() as reader:
+        if len(reader) != len(names):
+            raise SourceError(
+                f"{root} has {len(names):,} items, {split} in {data} has {len(reader):,} recordings: fill the cache to its end, or choose "
+                "other recordings",
+                path=str(root),
+            )
+        small = make_plan(
+            transform, located.source.key, layout, reader.n_events()[:1], fragment_samples=BLOCK
+        )
+        job = FragmentJob(Build(storage, small), located, transform)
+        for row in rows:
+            sample = read_sample(root / names[row], transform)
+            columns, skipped, _ = transform_rows(job, reader, range(row, row + 1))
+            label = int(columns.label[0])
+            as_text = reader.classes[label] if 0 <= label < len(reader.classes) else ""
+            same_label = sample.target in (as_text if isinstance(sample.target, str) else label,)
+            same = (
+                not skipped
+                and sample.n_bins == int(columns.n_bins[0])
+                and np.array_equal(sample.indices, columns.index)
+                and np.array_equal(sample.values, columns.value)
+            )
+            if same and same_label:
+                continue
+            what = "another label than" if same else "other frames than"
+            raise SourceError(
+                f"{root / names[row]} has {what} {reader.name_of(row)}: the cache was filled with another transform, from other recordings, or "
+                "in another order of the files; nothing was imported",
+                path=str(root / names[row]),
+            )

@@ -1,0 +1,277 @@
+"""Caches that Tonic's ``DiskCachedDataset`` wrote become feature sets with the same frames; wrong caches are named in one line."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tonic
+from tests.pipeline.folders import draw, recipe_for, save
+
+from spikestore.pipeline import import_cache, preprocess
+from spikestore.pipeline.recipes.recipe import Recipe
+from spikestore.store import FeatureSet, Store
+from spikestore.store.cli.main import main
+from spikestore.store.upkeep.verify import verify
+from spikestore.store_schemas.errors import LayoutError, SourceNotFoundError, SpikestoreError, UsageError
+
+COUNT, FEW = 70, 8
+FRAMES = tonic.transforms.ToFrame(sensor_size=(16, 12, 2), time_window=1000, include_incomplete=True)
+
+
+class Items:
+    """Frames of the recordings in a folder, as a Tonic data set with a transform gives them."""
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return FRAMES(draw(index)), index % 2
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with recordings in ``data`` and a cache of their frames in ``cache``."""
+    folder = tmp_path_factory.mktemp("filled")
+    lines = ["file,label"]
+    for row in range(COUNT):
+        save(folder / f"data/{row:03}.npy", draw(row))
+        lines.append(f"{row:03}.npy,{row % 2}")
+    (folder / "data/labels.csv").write_text("\n".join(lines))
+    cache = tonic.DiskCachedDataset(Items(), str(folder / "cache"))
+    for row in range(COUNT):
+        cache[row]
+    return folder
+
+
+@pytest.fixture
+def folder(filled: Path, tmp_path: Path) -> Path:
+    """Return a copy of the first items, to change."""
+    for name in (
+        *(f"cache/{row}_0.hdf5" for row in range(FEW)),
+        *(f"data/{row:03}.npy" for row in range(FEW)),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(filled / name, tmp_path / name)
+    lines = (filled / "data/labels.csv").read_text().splitlines()
+    (tmp_path / "data/labels.csv").write_text("\n".join(lines[: FEW + 1]))
+    return tmp_path
+
+
+def imported(folder: Path, **options: Any) -> FeatureSet:
+    recipe = recipe_for(folder / "data", table="labels.csv")
+    return import_cache(folder / "cache", recipe, split="all", store=folder / "store", **options)
+
+
+def dense(features: FeatureSet, row: int) -> npt.NDArray[np.int64]:
+    columns = features.read(row, row + 1)
+    frames = np.zeros((int(columns.n_bins[0]), *features.layout.sites), np.int64)
+    frames.reshape(-1)[columns.index] = columns.value
+    return frames
+
+
+def test_frames_labels_and_digest(filled: Path, tmp_path: Path) -> None:
+    """Each row equals the item that Tonic reads from the cache; the key is not that of the recordings, nothing else differs."""
+    recipe = recipe_for(filled / "data", table="labels.csv")
+    features = import_cache(
+        filled / "cache",
+        recipe,
+        split="all",
+        store=tmp_path,
+        name="cached",
+        data=filled / "data",
+        compare_all=True,
+    )
+    cache = tonic.DiskCachedDataset(None, str(filled / "cache"))
+    for row in range(COUNT):
+        frames, target = cache[row]
+        assert np.array_equal(dense(features, row), frames)
+        assert int(features.read(row, row + 1).label[0]) == target
+    assert verify(features, depth="deep") == []
+    assert Store(tmp_path)["cached:all"].digest == features.digest
+    assert features.manifest.provenance["compared_rows"] == COUNT
+    built = preprocess(recipe, store=tmp_path, workers=0)["all"]
+    assert built.address.transform_key == features.address.transform_key
+    assert built.address.source_key != features.address.source_key
+    assert built.classes == features.classes
+    with pytest.raises(UsageError, match="already refers"):
+        preprocess(recipe, store=tmp_path, workers=0, name="cached")
+
+
+def test_classes_are_part_of_the_key(folder: Path) -> None:
+    first, again, named, more = (
+        imported(folder, classes=classes) for classes in (None, 2, ("left", "right"), 3)
+    )
+    assert first.address == again.address
+    assert len({one.address for one in (first, named, more)}) == 3
+    assert (named.classes, more.classes) == (("left", "right"), ("0", "1", "2"))
+    with pytest.raises(UsageError, match="has the target 1, but 1 classes are given"):
+        imported(folder, classes=1)
+
+
+def test_frames_without_y_and_targets_that_are_text(tmp_path: Path) -> None:
+    frames = np.zeros((3, 1, 5), np.float32)
+    frames[1, 0, 2] = 4
+    cache = tonic.DiskCachedDataset([(frames, "right"), (frames[:1], "left")], str(tmp_path / "cache"))
+    assert [cache[row][1] for row in range(2)] == [b"right", b"left"]
+    recipe = Recipe.from_mapping(
+        {
+            "name": "words",
+            "source": {"dataset": "SHD"},
+            "transform": [{"op": "to_frame", "sensor_size": [5, 1, 1], "time_window": 1000}],
+        },
+        origin="words.toml",
+    )
+    features = import_cache(tmp_path / "cache", recipe, split="train", store=tmp_path / "store")
+    assert (features.classes, features.layout.axes) == (("left", "right"), ("time", "polarity", "x"))
+    assert np.array_equal(dense(features, 0), frames)
+    assert features.read(0, 2).label.tolist() == [1, 0]
+    assert features.read(0, 2).nnz.tolist() == [1, 0]
+
+
+def replaced(name: str, value: Any) -> Callable[[Path], None]:
+    """Return a function that replaces an array of item 5."""
+
+    def change(cache: Path) -> None:
+        with h5py.File(cache / "5_0.hdf5", "a") as file:
+            frames = file["data/0"][()]
+            del file[name]
+            if value is not None:
+                file[name] = value(frames) if callable(value) else value
+
+    return change
+
+
+def linked(cache: Path) -> None:
+    with h5py.File(cache / "5_0.hdf5", "a") as file:
+        del file["data/0"]
+        file["data/0"] = h5py.ExternalLink(str(cache / "6_0.hdf5"), "data/0")
+
+
+def emptied(cache: Path) -> None:
+    for path in cache.iterdir():
+        path.unlink()
+
+
+def damaged(cache: Path) -> None:
+    data = (cache / "5_0.hdf5").read_bytes()
+    (cache / "5_0.hdf5").write_bytes(data[: len(data) // 2])
+
+
+FAULTS = [
+    (emptied, r"has no files INDEX_0\.hdf5"),
+    (lambda cache: (cache / "5_0.hdf5").unlink(), r"has no 5_0\.hdf5, but 7_0\.hdf5 .* read all items"),
+    (
+        lambda cache: shutil.copy(cache / "5_0.hdf5", cache / "5_1.hdf5"),
+        "5_1.hdf5 is a second copy of an item",
+    ),
+    (
+        lambda cache: (cache / "5_0.hdf5").rename(cache / "five.hdf5"),
+        "five.hdf5 is not a file of a DiskCachedDataset",
+    ),
+    (damaged, r"5_0\.hdf5 is truncated .* delete the file, and read this item"),
+    (lambda cache: (cache / "5_0.hdf5").write_bytes(b""), r"5_0\.hdf5 is empty"),
+    (replaced("data/0", lambda frames: frames[:, :, :-1]), r"5_0\.hdf5 has the shape .* use the recipe"),
+    (replaced("data/0", lambda frames: frames[:, 0, 0]), "has the shape"),
+    (replaced("data/0", lambda frames: frames / 2), "has the value 0.5, and counts of events are whole"),
+    (replaced("data/0", lambda frames: frames * np.float32(np.nan)), "has the value nan"),
+    (replaced("data/0", lambda frames: -frames), "has the count -1, but counts are not negative"),
+    (
+        replaced("data/0", draw(5).astype([("t", "i8"), ("x", "i2"), ("y", "i2"), ("p", "i1")])),
+        "has events, not frames: pass list",
+    ),
+    (replaced("data/1", 7), "has 2 arrays in data, expected one"),
+    (replaced("target", None), "has no group target, so it was not written to its end"),
+    (replaced("target/0", 0.5), "has a target of 0.5"),
+    (replaced("target/0", np.array([0, 1])), r"has a target of shape \(2,\)"),
+    (replaced("target/0", "left"), r"has the target 'left', 0_0\.hdf5 has 0"),
+    (linked, "has a link in the place of data/0, which is not followed"),
+]
+
+
+@pytest.mark.parametrize(("fault", "message"), FAULTS)
+def test_bad_caches(folder: Path, fault: Callable[[Path], object], message: str) -> None:
+    """One line that names the file, before anything is written to the store."""
+    if message.startswith("has 2 arrays"):
+        with h5py.File(folder / "cache/5_0.hdf5", "a") as file:
+            file["data/1"] = 7
+    else:
+        fault(folder / "cache")
+    with pytest.raises(LayoutError, match=message) as caught:
+        imported(folder)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "store").exists()
+
+
+def other_transform(folder: Path) -> None:
+    """Fill an item with bins that begin at 0, and not at the first event."""
+    frames = tonic.transforms.ToFrame(
+        sensor_size=(16, 12, 2), time_window=1000, include_incomplete=True, start_time=0
+    )(draw(5))
+    replaced("data/0", frames)(folder / "cache")
+
+
+def other_label(folder: Path) -> None:
+    replaced("target/0", 0)(folder / "cache")
+
+
+def fewer_recordings(folder: Path) -> None:
+    (folder / "data/007.npy").unlink()
+    table = folder / "data/labels.csv"
+    table.write_text(table.read_text().rpartition("\n")[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (other_transform, r"5_0\.hdf5 has other frames than 005\.npy"),
+        (other_label, r"5_0\.hdf5 has another label than 005\.npy"),
+        (fewer_recordings, "has 8 items, all in .* has 7 recordings"),
+    ],
+)
+def test_recordings_that_differ(folder: Path, change: Callable[[Path], None], message: str) -> None:
+    change(folder)
+    with pytest.raises(SpikestoreError, match=message):
+        imported(folder, data=folder / "data", compare_all=True)
+    assert not (folder / "store").exists()
+    assert len(imported(folder)) == FEW  # without the recordings, nothing contradicts the cache
+
+
+def test_wrong_use(folder: Path) -> None:
+    with pytest.raises(UsageError, match="comparing all rows needs the recordings"):
+        imported(folder, compare_all=True)
+    with pytest.raises(SourceNotFoundError, match="does not exist"):
+        import_cache(folder / "nothing", recipe_for(folder), split="all", store=folder / "store")
+    with pytest.raises(UsageError, match="NMNIST has no split 'valid': it has train, test"):
+        import_cache(
+            folder / "cache", recipe_for(folder, {"dataset": "NMNIST"}), split="valid", store=folder / "store"
+        )
+
+
+def test_the_command_of_the_page(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It imports, a second call finds the set, and `repair --data` says why it cannot recompute rows."""
+    page = (Path(__file__).parents[3] / "docs/own_recordings.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\$ spikestore (import .*)$", page, re.MULTILINE)
+    monkeypatch.chdir(folder)
+    Path("data").rename("recordings")
+    Path("gestures.toml").write_text(
+        'name = "gestures"\n[source]\ndataset = "folder"\n[source.folder]\ntable = "labels.csv"\n[[transform]]\nop = "to_frame"\n'
+        "sensor_size = [16, 12, 2]\ntime_window = 1000\ninclude_incomplete = true\n"
+    )
+    store = ["--store", "./feature_store"]
+    assert main(command.split()) == 0
+    assert "imported 8 samples as" in capsys.readouterr().err
+    assert main(command.split()) == 0
+    assert main(["verify", *store]) == 0
+    capsys.readouterr()
+    assert main(["repair", "gestures-cached", "--data", "recordings", *store]) == 2
+    assert "was imported from a cache of Tonic" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Checks of ``spikestore doctor`` that need the pipeline."""

@@ -1,0 +1,80 @@
+"""Checks of the pipeline: its packages, Tonic, and a small build whose digest is known."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from spikestore.pipeline.building.options import BuildOptions
+from spikestore.pipeline.building.preprocess import preprocess
+from spikestore.pipeline.demo.demo_data import write_demo_data
+from spikestore.store.doctor.findings import Finding, versions
+from spikestore.store_schemas.specs.transform import ExecutorName
+
+RECORDINGS = 40
+"""Recordings of the small build."""
+
+DIGEST = "158c33afe1623588474c498bdab8544db394c972952ce526bba73856b8b80405"
+"""Digest of the set that the small build computes, on every machine."""
+
+_RECIPE = """
+name = "doctor"
+
+[source]
+dataset = "SSC"
+splits = ["train"]
+data = "."
+
+[[transform]]
+op = "downsample"
+spatial_factor = "100/700"
+
+[[transform]]
+op = "crop_time"
+max = 1e6
+
+[[transform]]
+op = "to_frame"
+sensor_size = [100, 1, 1]
+time_window = 4000
+include_incomplete = true
+"""
+
+
+def pipeline_checks() -> Iterator[Finding]:
+    """Yield findings on the packages of the pipeline, and on a small build in a temporary folder."""
+    yield from versions("dask", "distributed", "h5py", "xxhash")
+    if find_spec("tonic") is None:
+        remedy = (
+            "only Tonic's own data set objects, Compose and executor = 'tonic' need it: see docs/tonic.md"
+        )
+        yield Finding("tonic", "absent", "not installed", remedy)
+    else:
+        yield from versions("tonic")
+    yield small_build()
+
+
+def small_build(executor: ExecutorName = "fused") -> Finding:
+    """Build a set from artificial recordings, and compare its digest with the one that every machine computes.
+
+    By default with compiled code, which so few events would not need.
+    """
+    with tempfile.TemporaryDirectory(prefix="spikestore-doctor-") as folder:
+        write_demo_data(folder, train=RECORDINGS, valid=1, test=1)
+        recipe = Path(folder, "doctor.toml")
+        recipe.write_text(_RECIPE, encoding="utf-8")
+        options = BuildOptions(workers=0, executor=executor)
+        sets = preprocess(recipe, store=Path(folder, "store"), options=options)
+        digest = sets["train"].digest
+    if digest != DIGEST:
+        return Finding(
+            "small build",
+            "problem",
+            f"{RECORDINGS} recordings gave the digest {digest[:12]}, and other machines get {DIGEST[:12]}",
+            "do not share sets of this machine: report it, with the output of spikestore doctor --json",
+        )
+    return Finding(
+        "small build", "ok", f"{RECORDINGS} recordings gave the digest of every machine, {digest[:12]}"
+    )

@@ -1,0 +1,1 @@
+"""Checks of ``spikestore doctor``: the machine, the store, and what other packages add by entry points."""

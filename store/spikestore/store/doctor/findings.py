@@ -1,0 +1,83 @@
+"""Findings of ``spikestore doctor``, and the checks that give them.
+
+A check is an entry point of the group ``spikestore.checks``: a function without arguments that yields findings. Its name is
+the topic under which they are shown. The store does not import the other packages, so each package registers its own check.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from spikestore.store_schemas.errors import SpikestoreError
+
+GROUP = "spikestore.checks"
+"""Entry point group of the checks."""
+
+State = Literal["ok", "absent", "problem"]
+"""``ok``: it works; ``absent``: an optional part is not there; ``problem``: something does not work and has to be fixed."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of a check.
+
+    Attributes
+    ----------
+    what : str
+        What was checked, such as ``"Python"``.
+    state : {"ok", "absent", "problem"}
+        Whether it works.
+    detail : str
+        What was found.
+    remedy : str, optional
+        What to do; always given for a problem.
+    """
+
+    what: str
+    state: State
+    detail: str
+    remedy: str | None = None
+
+
+def findings_of_entry_points() -> Iterator[tuple[str, list[Finding]]]:
+    """Yield the topic and the findings of each registered check, sorted by topic.
+
+    A check that cannot be imported, or that raises an error, gives a finding that says so.
+    """
+    for point in sorted(importlib.metadata.entry_points(group=GROUP)):
+        try:
+            check: Callable[[], Iterable[Finding]] = point.load()
+        except ImportError as error:
+            remedy = f"pip install 'spikestore[{point.name}]', if you want to use it"
+            yield (
+                point.name,
+                [Finding("packages", "absent", f"{error.name or error} is not installed", remedy)],
+            )
+            continue
+        yield point.name, findings_of(check)
+
+
+def findings_of(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Return the findings of a check; an error that it raises becomes a problem after the findings before it."""
+    found: list[Finding] = []
+    try:
+        for finding in check():
+            found.append(finding)  # noqa: PERF402 - findings before an error are kept
+    except SpikestoreError as error:
+        found.append(Finding("check", "problem", str(error), "see the message"))
+    except Exception as error:  # a broken package may raise anything when it is imported
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        found.append(Finding("check", "problem", f"the check ended with {text}", "install the package again"))
+    return found
+
+
+def versions(*distributions: str) -> Iterator[Finding]:
+    """Yield a finding with the version of each distribution that is installed, or that it is absent."""
+    for name in distributions:
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "absent", "not installed")

@@ -76,6 +76,10 @@ class Recipe(Spec):
 
     name: Name
     """Name of the result: a ref with one feature set per split."""
+    citation: str | None = None
+    """Publication whose preprocessing this is; never part of a key."""
+    licence: str | None = None
+    """Licence of the recordings; never part of a key."""
     max_bins: Size = DEFAULT_MAX_BINS
     """A recording with more time bins is an error."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()

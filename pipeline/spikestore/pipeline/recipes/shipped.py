@@ -28,13 +28,27 @@ def shipped_recipes() -> dict[str, Path]:
     return {}
 
 
+PAPERS = ("spyx-shd",)
+"""Names of the shipped recipes of publications, which are in the folder ``papers`` beside the others."""
+
+
+def paper_recipes() -> dict[str, Path]:
+    """Return the shipped recipes of publications by name; each states its `citation`."""
+    return {
+        name: path
+        for folder in sorted({recipe.parent for recipe in shipped_recipes().values()})
+        for name in PAPERS
+        if (path := folder / "papers" / f"{name}.toml").is_file()
+    }
+
+
 def is_shipped(path: Path) -> bool:
     """Return whether spikestore ships this recipe file; a user's file in the same folder is not shipped."""
-    known = {"demo", *map(str.lower, DATASETS)}
+    known = {"demo", *PAPERS, *map(str.lower, DATASETS)}
     resolved = path.parent.resolve() / path.name
     return any(
         resolved == recipe.parent.resolve() / recipe.name
-        for name, recipe in shipped_recipes().items()
+        for name, recipe in (shipped_recipes() | paper_recipes()).items()
         if name in known
     )
 
@@ -92,7 +106,8 @@ def choose_recipe(
     shipped = shipped_recipes()
     if recipe is not None:
         # An existing file takes precedence over a shipped recipe of this name.
-        return shipped[recipe] if recipe in shipped and not Path(recipe).is_file() else Path(recipe)
+        named = shipped | paper_recipes()
+        return named[recipe] if recipe in named and not Path(recipe).is_file() else Path(recipe)
     if data is None:
         raise UsageError(
             f"no recipe and no recordings: pass a recipe (shipped: {', '.join(shipped)}), "

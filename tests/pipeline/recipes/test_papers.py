@@ -14,6 +14,7 @@ from tests.pipeline.cochlea_files import SPLITS, write_file
 
 from spikestore.pipeline import BuildOptions, preprocess
 from spikestore.pipeline.commands.recipes import recipes
+from spikestore.pipeline.readers import event_block
 from spikestore.pipeline.recipes.recipe import load_recipe
 from spikestore.pipeline.recipes.shipped import (
     PAPERS,
@@ -56,11 +57,18 @@ def recordings(count: int, seed: int) -> list[tuple[npt.NDArray[np.float16], npt
 
 
 @pytest.mark.parametrize("name", PAPERS)
-@pytest.mark.parametrize(("requested", "executor"), [("auto", "numpy"), ("fused", "fused")])
+@pytest.mark.parametrize(
+    ("requested", "executor"), [("auto", "numpy"), ("fused", "fused"), ("tonic", "tonic")]
+)
 def test_frames_are_those_of_the_rule(
-    tmp_path: Path, name: str, requested: Literal["auto", "fused"], executor: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    requested: Literal["auto", "fused", "tonic"],
+    executor: str,
 ) -> None:
-    """Every recording of every split has the frames of the rule, with both executors."""
+    """Every recording of every split has the frames of the rule, with every executor."""
+    monkeypatch.setattr(event_block, "FEW_EVENTS", 10**9)
     dataset, rule = RULES[name]
     drawn = {split: recordings(9, seed) for seed, split in enumerate(SPLITS[dataset])}
     for split, some in drawn.items():

@@ -106,7 +106,8 @@ def test_one_split_alone(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="has no split 'valid'; its splits are train, test"):
         make_folder_sources(settings, tmp_path / "data", splits=("valid",), cache=tmp_path)
     with pytest.raises(
-        UnknownNameError, match="folder has no column 'age' that can be requested: it has speaker, user"
+        UnknownNameError,
+        match=r"the column 'age' cannot be stored: store format 1 has the columns speaker and user for whole numbers, .* Rename",
     ):
         make_folder_sources(settings, tmp_path / "data", columns=("age",), cache=tmp_path)
     with pytest.raises(SpikestoreError, match="nowhere does not exist"):

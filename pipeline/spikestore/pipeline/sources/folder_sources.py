@@ -69,7 +69,15 @@ def make_folder_sources(
     root = _existing(folder)
     asked = sorted(set(columns))
     for column in asked:
-        FOLDER.refuse_unknown_column(column)
+        if column not in FOLDER.columns:
+            storable = " and ".join(FOLDER.columns)
+            raise UnknownNameError(
+                f"the column {column!r} cannot be stored: store format 1 has the columns {storable} for whole numbers, and none for texts. "
+                f"Rename a column of whole numbers to one of these in the table or the pattern, or keep it in the table: row i of the "
+                "set is file i of its source",
+                name=column,
+                known=FOLDER.columns,
+            )
     listing = list_folder(root, settings, asked)
     for split in splits or ():
         if split not in listing.splits:

@@ -183,7 +183,9 @@ def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(SpikestoreError, match=r"no recording in .*: it is empty"):
         listing(tmp_path)
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(SpikestoreError, match=r"no recording in .*: there are only \.jpg files"):
+    with pytest.raises(
+        SpikestoreError, match=r"no recording in .*: there are only \.jpg files: convert them to a format"
+    ):
         listing(tmp_path)
 
 

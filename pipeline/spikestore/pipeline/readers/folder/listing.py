@@ -107,7 +107,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     unused = [name for name in known if name not in used]
     if unused:
         logger.info(
-            "not stored: %s; to store a column of whole numbers, list it in columns under [source]",
+            "not stored: %s; a column of whole numbers can be stored if it is called speaker or user: list it in columns under [source]",
             ", ".join(unused),
         )
     classes = _classes((one[settings.label] for one in facts.values()), settings)
@@ -158,7 +158,12 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
     if not by_format:
         raise SourceNotFoundError(
             f"no recording in {root}: "
-            + (f"there are only {', '.join(sorted(other)[:10])} files" if other else "it is empty"),
+            + (
+                f"there are only {', '.join(sorted(other)[:10])} files: convert them to a format that spikestore reads, such as .npy with "
+                "the fields t, x, y and p"
+                if other
+                else "it is empty"
+            ),
             path=str(root),
         )
     if table is not None and settings.unlisted == "ignore":

@@ -23,6 +23,7 @@ from spikestore.pipeline.recipes.shipped import (
     paper_recipes,
     shipped_recipes,
 )
+from spikestore.store.cli.commands.show import show
 from spikestore.store.store import Store
 
 Frames = npt.NDArray[np.int64]
@@ -83,6 +84,7 @@ def test_frames_are_those_of_the_rule(
     for split, some in drawn.items():
         features = built[split]
         assert features.manifest.provenance["executor"] == executor
+        assert features.manifest.provenance["citation"] == load_recipe(paper_recipes()[name]).citation
         for row, (seconds, channels) in enumerate(some):
             assert np.array_equal(features.frames(row)[:, 0], rule(seconds, channels)), (split, row)
 
@@ -125,3 +127,19 @@ def test_recipes_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert any("dvsgesture" in line and "DVSGesture" in line for line in lines)
     assert any("spyx-shd" in line and "Heckel" in line for line in lines)
+
+
+def test_show_prints_citation_and_licence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are in the manifest of a new set, beside the licence; a recipe without them records nothing."""
+    write_file(tmp_path / "SHD/shd_train.h5", recordings(4, 0))
+    text = paper_recipes()["spyx-shd"].read_text(encoding="utf-8").replace('"train", "test"', '"train"')
+    for name, head in (("with", 'licence = "CC BY 4.0"\n'), ("without", "")):
+        lines = text.splitlines() if head else [line for line in text.splitlines() if "citation" not in line]
+        recipe = tmp_path / f"{name}.toml"
+        recipe.write_text(head + "\n".join(lines), encoding="utf-8")
+        store = Store(tmp_path / f"{name}_store")
+        preprocess(recipe, data=tmp_path / "SHD", store=store, options=BuildOptions(workers=0))
+        show(name="spyx-shd:train", store=str(tmp_path / f"{name}_store"))
+        printed = " ".join(capsys.readouterr().out.split())
+        assert ("citation Heckel and Nowotny, Spyx: A Library" in printed) == bool(head)
+        assert ("licence CC BY 4.0" in printed) == bool(head)

@@ -21,7 +21,7 @@ def unchanged(batch: SparseBatch, epoch: int) -> SparseBatch:
     return batch
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     residence=st.sampled_from(["host", "device", "stream"]),
     arguments=st.one_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,11 +126,12 @@ def build_features(
     executor: ExecutorName | Executor = "auto",
     former: FormerRows | None = None,
     allow_empty: bool = False,
+    notes: Iterable[tuple[str, str]] = (),
     progress: Progress,
 ) -> FeatureSet:
     """Build the unfinished fragments, commit the feature set, and return it.
 
-    Fragments that an interrupted build has stored are reused.
+    Fragments that an interrupted build has stored are reused. The manifest records `notes` as provenance.
 
     Raises
     ------
@@ -175,7 +177,8 @@ def build_features(
             seconds=time.perf_counter() - began,
             reused_fragments=plan.fragments - len(unfinished),
             reused_recordings=taken.rows,
-        ),
+        )
+        | dict(notes),
         review=functools.partial(review.refuse_empty, allow_empty=allow_empty),
     )
     _report_losses(features, label)

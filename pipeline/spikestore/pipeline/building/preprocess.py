@@ -318,6 +318,7 @@ def _build(
                 executor=executors[wanted.split],
                 former=rows,
                 allow_empty=options.allow_empty,
+                notes=wanted.notes,
                 progress=options.progress or silent,
             )
     return built

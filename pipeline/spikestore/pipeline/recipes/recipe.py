@@ -89,6 +89,12 @@ class Recipe(Spec):
     """Operations, ``[[transform]]`` tables in order."""
     build: RecipeBuild = RecipeBuild()
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """`citation` and `licence`, as far as they are stated; the manifest records them as provenance."""
+        stated = {"citation": self.citation, "licence": self.licence}
+        return {name: text for name, text in stated.items() if text is not None}
+
     def transform_spec(self) -> Transform:
         """Return the transform that the recipe describes."""
         return Transform(operations=self.transform, max_bins=self.max_bins)

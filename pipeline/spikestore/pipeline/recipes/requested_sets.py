@@ -39,12 +39,15 @@ class RequestedSet:
         The transform of the recordings.
     digest : str, optional
         Digest that a lock pins for this set.
+    notes : tuple of (str, str)
+        Names and texts that the manifest of a new set records as provenance, such as ``citation``.
     """
 
     split: str
     located: LocatedSource
     transform: Transform
     digest: str | None = None
+    notes: tuple[tuple[str, str], ...] = ()
 
     @property
     def address(self) -> Address:
@@ -88,6 +91,7 @@ def sets_of_recipe(
         raise _wrong(where, "source.dataset", error) from None
     folder = _folder_of(recipe, where, origin, data)
     requested = []
+    notes = tuple(recipe.notes.items())
     for column in source.columns:
         try:
             dataset_named(source.dataset).refuse_unknown_column(column)
@@ -106,7 +110,7 @@ def sets_of_recipe(
             limit=source.limit,
             columns=source.columns,
         )
-        requested.append(RequestedSet(split, located, recipe.transform_spec()))
+        requested.append(RequestedSet(split, located, recipe.transform_spec(), notes=notes))
     return requested
 
 
@@ -133,7 +137,8 @@ def _sets_of_folder(recipe: Recipe, where: str, folder: Path) -> list[RequestedS
         )
     except UnknownNameError as error:
         raise _wrong(where, "source", error) from None
-    return [RequestedSet(split, one, recipe.transform_spec()) for split, one in located.items()]
+    transform, notes = recipe.transform_spec(), tuple(recipe.notes.items())
+    return [RequestedSet(split, one, transform, notes=notes) for split, one in located.items()]
 
 
 def set_of_dataset(

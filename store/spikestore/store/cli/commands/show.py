@@ -77,6 +77,9 @@ def _lines(features: FeatureSet) -> list[str]:
         if len(manifest.skipped) > 10:
             lines.append("              … (all of them with --json)")
     how = manifest.provenance
+    lines += [
+        f"  {name:<11} {text}" for name in ("citation", "licence") if isinstance(text := how.get(name), str)
+    ]
     packages = _packages(how)
     lines.append(
         f"  built       {how.get('created', 'unknown')} by {how.get('executor', 'unknown')} "

@@ -1,0 +1,164 @@
+"""Differences between the samples of two feature sets, for the recordings that both have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.feature_set import FeatureSet
+
+_Int64s = npt.NDArray[np.int64]
+
+ROWS = 1024
+"""Maximum number of rows that are read at a time."""
+
+
+class Totals(NamedTuple):
+    """Sums over the recordings that both sets have, for one set."""
+
+    non_zeros: int
+    counts: float
+    """Sum of all values: the number of events in frames of counts."""
+    bins: int
+    skipped: int
+
+
+@dataclass(frozen=True)
+class SampleDifferences:
+    """What the differences of two sets did to the recordings that both have.
+
+    Attributes
+    ----------
+    recordings : int
+        Recordings that both sets have.
+    only_first, only_second : int
+        Recordings that only one set has.
+    equal : int, optional
+        Recordings with equal frames in both sets; None if the frames have other axes or sites.
+    other_labels : int
+        Recordings whose class name differs.
+    first, second : Totals
+        Sums over the recordings that both sets have.
+    """
+
+    recordings: int
+    only_first: int
+    only_second: int
+    equal: int | None
+    other_labels: int
+    first: Totals
+    second: Totals
+
+
+def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s] | None:
+    """Return the rows of the same recordings in both sets, shape (recordings,) each; None if that is not known.
+
+    It is known if both sets were read from the same files by the same reader, or if each recording is a file of its own.
+    """
+    ours, theirs = first.manifest.source, second.manifest.source
+    if (ours.reader, ours.dataset, ours.split, ours.files, ours.items) == (
+        theirs.reader,
+        theirs.dataset,
+        theirs.split,
+        theirs.files,
+        theirs.items,
+    ):
+        rows = np.arange(min(len(first), len(second)))
+        return rows, rows
+    if not (len(ours.files) == len(first) and len(theirs.files) == len(second)):
+        return None
+    row_of = {file.sha256: row for row, file in enumerate(theirs.files)}
+    pairs = [(row, row_of[file.sha256]) for row, file in enumerate(ours.files) if file.sha256 in row_of]
+    matched = np.array(pairs, np.int64).reshape(-1, 2)
+    return matched[:, 0], matched[:, 1]
+
+
+def sample_differences(first: FeatureSet, second: FeatureSet) -> SampleDifferences | None:
+    """Read both sets, and compare the recordings that both have; None if the same recordings are not known.
+
+    Raises
+    ------
+    DamagedError
+        A stored object differs from the committed one.
+    """
+    matched = common_rows(first, second)
+    if matched is None:
+        return None
+    rows, others = matched
+    same_frames = (first.layout.axes, first.layout.sites) == (second.layout.axes, second.layout.sites)
+    sums = np.zeros((2, 4))
+    equal = other_labels = 0
+    for start, stop in _groups(rows, others):
+        ours, theirs = _read(first, rows[start:stop]), _read(second, others[start:stop])
+        sums += [ours.sums(), theirs.sums()]
+        other_labels += sum(one != other for one, other in zip(ours.labels, theirs.labels, strict=True))
+        if same_frames:
+            equal += sum(ours.same_frames(theirs, number) for number in range(stop - start))
+    totals = [Totals(int(one[0]), float(one[1]), int(one[2]), int(one[3])) for one in sums]
+    return SampleDifferences(
+        recordings=len(rows),
+        only_first=len(first) - len(rows),
+        only_second=len(second) - len(rows),
+        equal=equal if same_frames else None,
+        other_labels=other_labels,
+        first=totals[0],
+        second=totals[1],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """Some samples of a set: columns that have them, begin and end of each sample's non-zeros, bins, class names."""
+
+    columns: SampleColumns
+    begins: _Int64s
+    ends: _Int64s
+    bins: _Int64s
+    labels: list[str | None]
+    """None for a skipped recording."""
+
+    def sums(self) -> list[float]:
+        """Return the values of `Totals`."""
+        added = np.concatenate([[0.0], np.cumsum(self.columns.value, dtype=np.float64)])
+        counts = float((added[self.ends] - added[self.begins]).sum())
+        return [int((self.ends - self.begins).sum()), counts, int(self.bins.sum()), self.labels.count(None)]
+
+    def same_frames(self, other: _Samples, number: int) -> bool:
+        """Return whether a sample has the same bins and non-zeros in both sets."""
+        ours, theirs = (slice(one.begins[number], one.ends[number]) for one in (self, other))
+        return (
+            self.bins[number] == other.bins[number]
+            and np.array_equal(self.columns.index[ours], other.columns.index[theirs])
+            and np.array_equal(self.columns.value[ours], other.columns.value[theirs])
+        )
+
+
+def _read(features: FeatureSet, rows: _Int64s) -> _Samples:
+    low = int(rows.min())
+    columns = features.read(low, int(rows.max()) + 1)
+    within, offsets = rows - low, columns.offsets()
+    return _Samples(
+        columns=columns,
+        begins=offsets[within],
+        ends=offsets[within + 1],
+        bins=columns.n_bins[within].astype(np.int64),
+        labels=[None if label < 0 else features.classes[label] for label in columns.label[within].tolist()],
+    )
+
+
+def _groups(rows: _Int64s, others: _Int64s) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of groups of pairs, so that neither side reads more than `ROWS` rows for a group."""
+    start = 0
+    while start < len(rows):
+        stop = min(start + ROWS, len(rows))
+        for side in (rows, others):
+            wide = np.maximum.accumulate(side[start:stop]) - np.minimum.accumulate(side[start:stop]) >= ROWS
+            if wide.any():
+                stop = start + int(wide.argmax())
+        yield start, stop
+        start = stop

@@ -212,6 +212,10 @@ def _lost(before: Source, after: Source) -> str | None:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):
         return f"it has more recordings than limit = {after.limit}"
+    if (before.cache is None) != (after.cache is None):
+        return "one of the two sets was imported from a cache of frames"
+    if before.cache != after.cache:
+        return "its cache was imported with other classes"
     if (before.folder is None) != (after.folder is None) or (
         before.folder is not None
         and after.folder is not None

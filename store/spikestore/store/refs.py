@@ -190,12 +190,17 @@ def replace_older(storage: Storage, name: str, number: int) -> None:
     storage.replace(ref_path(name, number), Ref.tombstone(name, number).to_bytes())
 
 
-def _transform(name: str, pins: Pins) -> str:
-    for text in (name, *pins):
+def refuse_wrong_names(*names: str) -> None:
+    """Raise `UsageError` unless all are valid names of refs and splits."""
+    for text in names:
         if not NAME.match(text):
             raise UsageError(
                 f"a name must have 1 to 63 characters of a-z, 0-9, '.', '_', '-', the first a letter or digit, got {text!r}"
             )
+
+
+def _transform(name: str, pins: Pins) -> str:
+    refuse_wrong_names(name, *pins)
     transforms = {pin.transform_key for pin in pins.values()}
     if len(transforms) != 1:
         raise UsageError(f"the sets of {name!r} must have one transform, got {len(transforms)}")

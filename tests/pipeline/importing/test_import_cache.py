@@ -67,7 +67,7 @@ def folder(filled: Path, tmp_path: Path) -> Path:
 
 def imported(folder: Path, **options: Any) -> FeatureSet:
     recipe = recipe_for(folder / "data", table="labels.csv")
-    return import_cache(folder / "cache", recipe, split="all", store=folder / "store", **options)
+    return import_cache(folder / "cache", recipe, store=folder / "store", **{"split": "all", **options})
 
 
 def dense(features: FeatureSet, row: int) -> npt.NDArray[np.int64]:
@@ -101,7 +101,7 @@ def test_frames_labels_and_digest(filled: Path, tmp_path: Path) -> None:
     assert built.address.transform_key == features.address.transform_key
     assert built.address.source_key != features.address.source_key
     assert built.classes == features.classes
-    with pytest.raises(UsageError, match="already refers"):
+    with pytest.raises(UsageError, match="one of the two sets was imported from a cache"):
         preprocess(recipe, store=tmp_path, workers=0, name="cached")
 
 
@@ -244,7 +244,18 @@ def test_recordings_that_differ(folder: Path, change: Callable[[Path], None], me
     assert len(imported(folder)) == FEW  # without the recordings, nothing contradicts the cache
 
 
+def test_a_name_does_not_move_to_other_classes(folder: Path) -> None:
+    imported(folder, name="cached")
+    with pytest.raises(UsageError, match="its cache was imported with other classes"):
+        imported(folder, name="cached", classes=("left", "right"))
+    assert imported(folder, name="cached", classes=("left", "right"), move=True).classes == ("left", "right")
+
+
 def test_wrong_use(folder: Path) -> None:
+    for wrong in ({"name": "G!"}, {"name": "g", "split": "All"}):
+        with pytest.raises(UsageError, match="a name must have 1 to 63 characters"):
+            imported(folder, **wrong)
+    assert not (folder / "store").exists()
     with pytest.raises(UsageError, match="comparing all rows needs the recordings"):
         imported(folder, compare_all=True)
     with pytest.raises(SourceNotFoundError, match="does not exist"):

@@ -24,6 +24,7 @@ from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import NamedSet
 from spikestore.store.progress import Progress
+from spikestore.store.refs import refuse_wrong_names
 from spikestore.store.store import Store, default_location
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
@@ -94,6 +95,7 @@ def import_cache(
     """
     root = Path(cache)
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    refuse_wrong_names(split, *(() if name is None else (name,)))
     _refuse_unknown_split(loaded, split)
     if compare_all and data is None:
         raise UsageError("comparing all rows needs the recordings: pass data=, or --data FOLDER")

@@ -28,7 +28,7 @@ def shipped_recipes() -> dict[str, Path]:
     return {}
 
 
-PAPERS = ("spyx-shd",)
+PAPERS = ("sparch-shd", "sparch-ssc", "spyx-shd")
 """Names of the shipped recipes of publications, which are in the folder ``papers`` beside the others."""
 
 

@@ -32,7 +32,7 @@ Rule = Callable[[npt.NDArray[np.float16], npt.NDArray[np.uint16]], Frames]
 
 
 def spyx(seconds: npt.NDArray[np.float16], channels: npt.NDArray[np.uint16]) -> Frames:
-    """Spyx 0.1.20 ``loaders.SHD_loader(sample_T=128, channels=128)``: Tonic's times and Downsample, then its raster."""
+    """Spyx's ``loaders.SHD_loader(sample_T=128, channels=128)``: Tonic's times and Downsample, then its raster."""
     bins, net_dt = 128, 1 / 128
     t = (seconds.astype(np.float64) * 1e6).astype(np.int64)
     t = (t * (1e-6 / net_dt)).astype(np.int64)

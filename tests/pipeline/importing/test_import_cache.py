@@ -124,6 +124,7 @@ def test_frames_without_y_and_targets_that_are_text(tmp_path: Path) -> None:
     recipe = Recipe.from_mapping(
         {
             "name": "words",
+            "citation": "A. Author, Words, 2026",
             "source": {"dataset": "SHD"},
             "transform": [{"op": "to_frame", "sensor_size": [5, 1, 1], "time_window": 1000}],
         },
@@ -133,6 +134,7 @@ def test_frames_without_y_and_targets_that_are_text(tmp_path: Path) -> None:
     assert (features.classes, features.layout.axes) == (("left", "right"), ("time", "polarity", "x"))
     assert np.array_equal(dense(features, 0), frames)
     assert features.read(0, 2).label.tolist() == [1, 0]
+    assert features.manifest.provenance["citation"] == "A. Author, Words, 2026"
     assert features.read(0, 2).nnz.tolist() == [1, 0]
 
 

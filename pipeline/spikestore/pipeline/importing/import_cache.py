@@ -156,7 +156,7 @@ def import_cache(
         features = build.commit(
             transform,
             source,
-            {**how, "compared_rows": compared},
+            {**how, "compared_rows": compared, **loaded.notes},
             review=lambda manifest: _refuse_empty(manifest, root),
         )
     if name is not None:

@@ -87,6 +87,11 @@ class FeatureSet:
             f"{self.address.short} in {self._storage.url}>"
         )
 
+    def _repr_html_(self) -> str:
+        from spikestore.store.notebook.tables import table_of_set
+
+        return table_of_set(self)
+
     @property
     def layout(self) -> Layout:
         """Axes, sites, classes and columns."""

@@ -67,6 +67,11 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.storage.url!r})"
 
+    def _repr_html_(self) -> str:
+        from spikestore.store.notebook.tables import table_of_store
+
+        return table_of_store(self)
+
     def __getitem__(self, text: str) -> FeatureSet:
         """Return the only feature set that `text` selects; raise `UnknownNameError` if it selects several."""
         return self.select(text).only()

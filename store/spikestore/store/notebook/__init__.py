@@ -1,0 +1,1 @@
+"""How a store and a feature set are shown in a notebook."""

@@ -1,0 +1,80 @@
+"""HTML tables of a store and of a feature set, for notebooks. Texts of a store are escaped: anybody may have written it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from spikestore.store_schemas.errors import StoreError
+from spikestore.store_schemas.redaction import redacted
+
+if TYPE_CHECKING:
+    from spikestore.store.feature_set import FeatureSet
+    from spikestore.store.store import Store
+
+MOST_SETS = 50
+"""Sets of a store that are shown."""
+
+
+def table_of_set(features: FeatureSet) -> str:
+    """Return a table with the source, transform, frames and sizes of a set; only its manifest is used."""
+    manifest, layout = features.manifest, features.layout
+    transform = " → ".join(operation.op for operation in manifest.transform.operations)
+    events = manifest.events
+    rows = [
+        ("store", redacted(features.storage.url)),
+        ("keys", features.address.short),
+        ("digest", manifest.digest[:12]),
+        ("transform", transform),
+        ("samples", f"{manifest.samples:,}, of which {len(manifest.skipped):,} are skipped"),
+        (
+            "classes",
+            f"{len(layout.classes):,}: {', '.join(layout.classes[:8])}{', …' if len(layout.classes) > 8 else ''}",
+        ),
+        (
+            "frames",
+            f"({', '.join(layout.axes)}) = (up to {manifest.n_bins}, {', '.join(map(str, layout.sites))})",
+        ),
+        ("non-zeros", f"{manifest.nnz:,}; largest value {manifest.max_value:g}"),
+        ("events", f"{events.n_events:,} read, {events.n_cropped:,} cropped, {events.n_dropped:,} in no bin"),
+    ]
+    return _table(f"{manifest.source.dataset} {manifest.source.split}", ("", ""), rows)
+
+
+def table_of_store(store: Store) -> str:
+    """Return a table with one row for each named set; a set that cannot be read is shown with the reason."""
+    rows: list[Sequence[str]] = []
+    for name, ref in store.refs().items():
+        if isinstance(ref, StoreError):
+            rows.append((name, str(ref), "", "", ""))
+            continue
+        rows += [_row(store, name, split) for split in ref.splits]
+    shown = rows[:MOST_SETS]
+    if len(rows) > MOST_SETS:
+        shown.append((f"… and {len(rows) - MOST_SETS:,} more", "", "", "", ""))
+    columns = ("name", "dataset", "samples", "non-zeros", "digest")
+    return _table(redacted(store.storage.url), columns, shown)
+
+
+def _row(store: Store, name: str, split: str) -> Sequence[str]:
+    label = f"{name}:{split}"
+    try:
+        features = store[label]
+    except StoreError as error:
+        return label, str(error), "", "", ""
+    manifest, source = features.manifest, features.manifest.source
+    return (
+        label,
+        f"{source.dataset} {source.split}",
+        f"{manifest.samples:,}",
+        f"{manifest.nnz:,}",
+        manifest.digest[:12],
+    )
+
+
+def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    head = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""
+    return f"<table><caption>{html.escape(caption)}</caption>{head}<tbody>{body}</tbody></table>"

@@ -19,6 +19,7 @@ from spikestore.store.columns.reader import DirectReader, column_reader
 from spikestore.store.columns.samples import SampleColumns, concatenate
 from spikestore.store.committed_build import CommittedBuild
 from spikestore.store.machine import available_cores
+from spikestore.store.notebook.tables import table_of_set
 from spikestore.store.storage import Storage
 from spikestore.store.trust.checked_reader import CheckedReader
 from spikestore.store.trust.documents import manifest_of
@@ -77,6 +78,8 @@ class FeatureSet:
             "_build": self._build,
         }
 
+    _repr_html_ = table_of_set
+
     def __len__(self) -> int:
         return self.manifest.samples
 
@@ -86,11 +89,6 @@ class FeatureSet:
             f"<FeatureSet {source.dataset} {source.split}: {len(self)} samples, {self.manifest.nnz} non-zeros, "
             f"{self.address.short} in {self._storage.url}>"
         )
-
-    def _repr_html_(self) -> str:
-        from spikestore.store.notebook.tables import table_of_set
-
-        return table_of_set(self)
 
     @property
     def layout(self) -> Layout:

@@ -13,6 +13,7 @@ from spikestore.store.concurrency import in_order
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import user_data_folder
 from spikestore.store.names import NamedSet, point, refuse_move, refuse_other_classes
+from spikestore.store.notebook.tables import table_of_store
 from spikestore.store.selection import Selection, all_addresses, no_such_name, no_such_split, select
 from spikestore.store.storage import Storage, open_storage
 from spikestore.store_schemas.documents.address import Address
@@ -67,10 +68,7 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.storage.url!r})"
 
-    def _repr_html_(self) -> str:
-        from spikestore.store.notebook.tables import table_of_store
-
-        return table_of_store(self)
+    _repr_html_ = table_of_store
 
     def __getitem__(self, text: str) -> FeatureSet:
         """Return the only feature set that `text` selects; raise `UnknownNameError` if it selects several."""

@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.documents.ref import Ref
 from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.redaction import redacted
-
-if TYPE_CHECKING:
-    from spikestore.store.feature_set import FeatureSet
-    from spikestore.store.store import Store
 
 MOST_SETS = 50
 """Sets of a store that are shown."""
 
 
-def table_of_set(features: FeatureSet) -> str:
+class _Located(Protocol):
+    @property
+    def url(self) -> str: ...
+
+
+class ShownSet(Protocol):
+    """Attributes of a feature set that its table shows; `FeatureSet` has them."""
+
+    address: Address
+    manifest: Manifest
+
+    @property
+    def storage(self) -> _Located: ...  # noqa: D102
+
+
+class ShownStore(Protocol):
+    """Methods of a store that its table needs; `Store` has them."""
+
+    @property
+    def storage(self) -> _Located: ...  # noqa: D102
+    def refs(self) -> dict[str, Ref | StoreError]: ...  # noqa: D102
+    def __getitem__(self, text: str, /) -> ShownSet: ...
+
+
+def table_of_set(features: ShownSet) -> str:
     """Return a table with the source, transform, frames and sizes of a set; only its manifest is used."""
-    manifest, layout = features.manifest, features.layout
+    manifest, layout = features.manifest, features.manifest.layout
     transform = " → ".join(operation.op for operation in manifest.transform.operations)
     events = manifest.events
     rows = [
@@ -42,7 +65,7 @@ def table_of_set(features: FeatureSet) -> str:
     return _table(f"{manifest.source.dataset} {manifest.source.split}", ("", ""), rows)
 
 
-def table_of_store(store: Store) -> str:
+def table_of_store(store: ShownStore) -> str:
     """Return a table with one row for each named set; a set that cannot be read is shown with the reason."""
     rows: list[Sequence[str]] = []
     for name, ref in store.refs().items():
@@ -57,7 +80,7 @@ def table_of_store(store: Store) -> str:
     return _table(redacted(store.storage.url), columns, shown)
 
 
-def _row(store: Store, name: str, split: str) -> Sequence[str]:
+def _row(store: ShownStore, name: str, split: str) -> Sequence[str]:
     label = f"{name}:{split}"
     try:
         features = store[label]

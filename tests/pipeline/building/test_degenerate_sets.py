@@ -147,7 +147,7 @@ def test_one_channel_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     built(tmp_path, recordings(), Downsample(spatial_factor=(1 / 700, 1.0)), frames=frames)
     (line,) = warnings(caplog)
     assert line.startswith(
-        "SHD train: all events are at one of 100 positions (polarity 0, x 0): check that spatial_factor"
+        "SHD train: all events are at the same position (polarity 0, x 0), although frames have 100 positions: check that "
     )
 
 

@@ -9,7 +9,7 @@ from spikestore.train.doctor import train_checks as checks
 
 
 def test_neurons_of_this_machine() -> None:
-    """The layer gives the spikes of the plain loop."""
+    """The layer gives the spikes of a loop over time in torch."""
     assert checks.small_network("cpu").state == "ok"
 
 

@@ -138,11 +138,11 @@ class SetReview:
             f"{axis} {int(index)}" for axis, index in zip(layout.axes[1:], indices, strict=True)
         )
         logger.warning(
-            "%s: all events are at one of %d positions (%s): check that spatial_factor of downsample fits sensor_size of "
-            "to_frame",
+            "%s: all events are at the same position (%s), although frames have %d positions: check that spatial_factor of "
+            "downsample fits sensor_size of to_frame",
             self._label,
-            layout.site_count,
             position,
+            layout.site_count,
         )
 
     def _why_empty(self, manifest: Manifest) -> str:

@@ -78,7 +78,9 @@ class HashCache:
         return digest
 
     def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
-        """Cache the hash of a file, unless the file is too new. If the cache is not writable, log a warning.
+        """Cache the hash of a file, unless the file was modified just before hashing began: a later change could leave its times equal.
+
+        If the cache is not writable, log a warning.
 
         Parameters
         ----------
@@ -146,7 +148,7 @@ class HashTable:
         return digest
 
     def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
-        """Add the hash of a file, unless the file is too new; see `HashCache.put`."""
+        """Add the hash of a file, unless the file was modified just before hashing began; see `HashCache.put`."""
         if not _is_new(path, status, started_ns):
             self._used[self._key(path, status)] = digest
 

@@ -163,7 +163,8 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
     if partition.samples != len(features):
         path = partition_path(features.address.source_key, name)
         raise DamagedError(
-            f"{path} in {features.storage.url} was made for {partition.samples} rows, but the set has {len(features)}",
+            f"the partition {path} in {features.storage.url} is damaged: it has {partition.samples} rows, but the set has "
+            f"{len(features)}; restore it with `spikestore repair --from`, or create it again",
             objects=(path,),
         )
     if part not in partition.parts:

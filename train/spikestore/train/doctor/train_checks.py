@@ -1,4 +1,4 @@
-"""Checks of training for ``spikestore doctor``: torch, GPUs, the backends, and a small comparison with a plain loop."""
+"""Checks of training for ``spikestore doctor``: torch, GPUs, the backends, and spikes that are compared with those of plain torch."""
 
 from __future__ import annotations
 
@@ -68,5 +68,10 @@ def small_network(device: str) -> Finding:
     same = torch.equal(spikes.detach().cpu(), torch.stack(expected, 1))
     if not same or ours.grad is None or not bool(torch.isfinite(ours.grad).all()):
         remedy = "train with --backend sinabs, and report it with the output of spikestore doctor --json"
-        return Finding(f"neurons on {device}", "problem", "spikes differ from those of a plain loop", remedy)
-    return Finding(f"neurons on {device}", "ok", "spikes equal those of a plain loop")
+        return Finding(
+            f"neurons on {device}",
+            "problem",
+            "spikes or gradients are wrong: they differ from those of plain torch",
+            remedy,
+        )
+    return Finding(f"neurons on {device}", "ok", "spikes equal those of plain torch")

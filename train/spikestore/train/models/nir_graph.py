@@ -143,7 +143,7 @@ def _neuron(layer: nn.Module) -> Neuron | None:
 
 
 def _beyond_nir(neuron: Neuron) -> list[str]:
-    """Return a text that names the properties of a neuron that NIR's neurons do not have."""
+    """Return the names of the properties of a neuron that NIR's neurons do not have."""
     subtracts = not neuron.to_zero and neuron.reset in (None, float(neuron.threshold))
     return [
         *(["min_v_mem"] if neuron.minimum is not None else []),

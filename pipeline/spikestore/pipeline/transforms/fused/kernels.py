@@ -6,8 +6,8 @@ For each recording:
    The compiler vectorises these checks over whole columns. Recordings that are not ordinary are left to the caller.
 2. Select the events that all crops keep. Scaling and truncating keep the order of times, so the events are one range,
    which a search finds.
-3. Compute the edges of each bin in float64, as ``tonic.slicers`` does, and search for them among the scaled times,
-   starting at the last edge. Only the times that the search reads are scaled.
+3. Compute the edges of each bin in float64, as ``tonic.slicers`` does, and search for each edge among the scaled
+   times, starting where the previous edge was found. Only the times that the search reads are scaled.
 4. Count the events of a bin, with 4 bytes per site, and collect the non-zeros of 64 sites at a time: a vector comparison
    returns a mask of the non-zero sites. If there are many sites and few events, the count loop sets the mask itself.
 """

@@ -204,7 +204,7 @@ def test_commit_of_other_specs() -> None:
     storage = memory_storage()
     build = started(storage, 192)
     SMALL.put(build, 0)
-    with pytest.raises(UsageError, match="other keys than the build"):
+    with pytest.raises(UsageError, match="do not belong to the build"):
         build.commit(SMALL.transform, small_set(split="valid").source, {})
     assert_nothing_committed(storage)
 

@@ -237,10 +237,12 @@ class Build:
         ConflictError
             The set is committed already, with another digest.
         UsageError
-            The specs have other keys than the build.
+            Transform and source do not belong to the build.
         """
         if (transform.key, source.key) != self.address:
-            raise UsageError(f"these specs have other keys than the build in {self.address.folder}")
+            raise UsageError(
+                f"transform and source do not belong to the build in {self.address.folder}: pass those with which it was planned"
+            )
         try:
             records = [self._record(fragment) for fragment in range(self.plan.fragments)]
         except MissingObjectError as error:

@@ -106,7 +106,7 @@ def _listed(storage: Storage, folder: str) -> list[tuple[str, str]]:
     try:
         paths = [entry.path for entry in storage.list(folder)]
     except DamagedError as error:  # something else is in the place of their folder
-        logger.warning("no partitions: %s", error)
+        logger.warning("the partitions cannot be listed, so none are shown: %s", error)
         return []
     matches = map(_PATH.match, paths)
     return sorted((match[1], match[2]) for match in matches if match and NAME.match(match[2]))

@@ -351,7 +351,7 @@ def test_a_manifest(how: str) -> None:
     features = SMALL.build(storage)
     data = storage.get(SMALL.address.manifest)
     damaged(storage, SMALL.address.manifest, how)
-    with pytest.raises(ConflictError, match="but the name pins abababababab"):
+    with pytest.raises(ConflictError, match="but the name in this store requires abababababab"):
         repair_manifest(storage, SMALL.address, upstream, digest="ab" * 32)
     assert repair_manifest(storage, SMALL.address, upstream, digest=features.digest).digest == features.digest
     assert verify(opened(storage), depth="deep") == []

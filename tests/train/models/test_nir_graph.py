@@ -77,7 +77,7 @@ def test_averages_have_a_node() -> None:
         ({"min_v_mem": -1.0}, "no min_v_mem:"),
         (
             {"reset": "zero", "spikes": "single"},
-            "no other reset than by the threshold, no limit of one spike a time bin:",
+            "(a reset that does not subtract the threshold, limit of one spike a time bin)",
         ),
         ({}, None),
     ],

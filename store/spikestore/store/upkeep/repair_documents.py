@@ -124,7 +124,8 @@ def repair_manifest(
     manifest = manifest_of(address, data)
     if digest is not None and manifest.digest != digest:
         raise ConflictError(
-            f"{upstream.url} has {address.folder} with digest {manifest.digest[:12]}, but the name pins {digest[:12]}",
+            f"{upstream.url} has {address.folder} with digest {manifest.digest[:12]}, but the name in this store requires "
+            f"{digest[:12]}: repair from a store that has that set",
             path=address.manifest,
         )
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def pack(x: Tensor) -> Counts | None:
-    """Return a float32 tensor as counts; None if it is on a GPU, or unless all values are integers from 0 to 254.
+    """Return a float32 tensor as counts if it is on the CPU and all its values are integers from 0 to 254; otherwise None.
 
     Checking the values on a GPU would synchronise.
     """

@@ -16,7 +16,13 @@ from spikestore.store import FeatureSet, Store
 from spikestore.store.storage import FolderStorage
 from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store_schemas.documents.partition import Partition, runs_of
-from spikestore.store_schemas.errors import ConflictError, DamagedError, SpecError, UnknownNameError
+from spikestore.store_schemas.errors import (
+    ConflictError,
+    DamagedError,
+    SpecError,
+    UnknownNameError,
+    UsageError,
+)
 from spikestore.train import FeatureLoader, hold_out, keep_partition, partition_rows
 
 
@@ -115,3 +121,38 @@ def test_runs_that_do_not_ascend_are_refused() -> None:
     for bounds in ((3, 3), (5, 2), (0, 4, 2, 6), (0, 11), (1,)):
         with pytest.raises(SpecError, match="must be ascending ranges"):
             Partition(name="x", source_key="0" * 64, samples=10, parts={"a": bounds})
+
+
+def shd_set(folder: Path, speakers: list[int], split: str = "train") -> FeatureSet:
+    """Return a set of 60 rows (row 3 skipped) of these speakers in turn."""
+    made = small_set(60, extras=("speaker", "n_events"), split=split, silent=range(0), skipped=(3,))
+    made.truth.extras["speaker"][:] = np.resize(speakers, 60)
+    return made.build(FolderStorage(folder))
+
+
+def test_the_speaker_split_of_shd_is_the_same_everywhere(tmp_path: Path) -> None:
+    """It needs no stored document; speakers 6 and 7 are in one part, all others in the other, without skipped rows."""
+    features = shd_set(tmp_path / "store", [0, 1, 6, 3, 7, 11])
+    kept, held = (partition_rows(features, f"shd-speaker:{part}") for part in ("train", "valid"))
+    speakers = features.column("speaker")
+    assert (set(speakers[kept]), set(speakers[held])) == ({0, 1, 3, 11}, {6, 7})
+    assert sorted([*kept, *held]) == [row for row in range(60) if row != 3]
+    assert rows_of(FeatureLoader(features, 16, rows="shd-speaker:valid")) == held.tolist()
+
+
+def test_the_speaker_split_is_only_for_the_train_split_of_shd(copied: FeatureSet, tmp_path: Path) -> None:
+    test = shd_set(tmp_path / "test", [0, 4, 6], split="test")
+    with pytest.raises(UsageError, match=r"has speaker 4, who is not in that split: use hold_out"):
+        partition_rows(test, "shd-speaker:valid")
+    with pytest.raises(UsageError, match=r"no recording for the part valid"):
+        partition_rows(shd_set(tmp_path / "few", [0, 1]), "shd-speaker:valid")
+    with pytest.raises(
+        UsageError, match=r"shd-speaker divides SHD's train split by speaker, but .* has no column speaker"
+    ):
+        partition_rows(copied, "shd-speaker:train")
+    with pytest.raises(UnknownNameError, match=r"no part 'test': use shd-speaker:train, shd-speaker:valid"):
+        partition_rows(copied, "shd-speaker:test")
+    with pytest.raises(
+        UsageError, match=r"shd-speaker is the name of a built-in partition: use another name"
+    ):
+        keep_partition(copied, "shd-speaker", {"train": [0]})

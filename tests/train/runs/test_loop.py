@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.store.small_sets import small_set
@@ -265,6 +266,37 @@ def test_a_finished_run_continues_with_more_epochs(store_folder: Path, tmp_path:
     assert [result.epoch for result in again(epochs=2).epochs] == [2]
     with pytest.raises(ValueError, match=r"another configuration[\s\S]*learning_rate: 0.01 before, 0.02 now"):
         again(epochs=3, optimiser={"learning_rate": 0.02})
+
+
+def test_a_run_selects_on_the_speaker_split(tmp_path: Path) -> None:
+    """It trains on the other speakers of the train split, resumes, and is evaluated on the held-out speakers only."""
+    made = small_set(60, extras=("speaker", "n_events"), silent=range(0), skipped=(3,))
+    made.truth.extras["speaker"][:] = np.resize([0, 6, 1, 7, 11], 60)
+    store = Store(tmp_path / "store")
+    store.point("small", {"train": made.build(store.storage)})
+    data = {"name": "small", "batch_size": 16, "valid": "shd-speaker"}
+    seen = []
+
+    def go_on(epochs: int) -> Any:
+        return run(
+            config(epochs=epochs, data=data), store, tmp_path / "run", device="cpu",
+            progress=lambda done, total, label: seen.append((label, total)) if label.startswith("epoch") else None,
+        )  # fmt: skip
+
+    assert [epoch.epoch for epoch in go_on(1).epochs] == [1]
+    best = go_on(2).best
+    assert set(seen) == {("epoch 1", 36), ("epoch 2", 36)}
+    last = tmp_path / "run" / "best.pt"
+    measured, samples = evaluate(last, store, split="shd-speaker", progress=silent)
+    assert (measured, samples) == (best, 23)
+    assert evaluate(last, store, split="train", progress=silent)[1] == 59
+
+    plain = config(epochs=1, data={**data, "valid": "train"})
+    run(plain, store, tmp_path / "plain", device="cpu", progress=silent)
+    with pytest.raises(
+        UsageError, match=r'was trained on all speakers of train, .* train with valid = "shd-speaker"'
+    ):
+        evaluate(tmp_path / "plain" / "last.pt", store, split="shd-speaker", progress=silent)
 
 
 @pytest.mark.parametrize("pad_to", [None, 2**40])

@@ -26,6 +26,11 @@ from spikestore.train.data.packed import PackedColumns
 
 Rows = npt.NDArray[np.int64]
 
+SHD_SPEAKER = "shd-speaker"
+"""Built-in partition of SHD's train split, in every store, with the parts ``train`` and ``valid`` (decision 72)."""
+_SHD_TRAIN_SPEAKERS = (0, 1, 2, 3, 6, 7, 8, 9, 10, 11)
+_SHD_VALID_SPEAKERS = (6, 7)
+
 
 class Items(Protocol):
     """Protocol of a data set with items, such as `FeatureDataset`."""
@@ -134,7 +139,7 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
     Raises
     ------
     UsageError, SpecError
-        The rows are not in the set or have duplicates, or a name is invalid.
+        The rows are not in the set or have duplicates, or a name is invalid or that of the built-in partition.
     ConflictError
         The source has another partition of this name.
 
@@ -144,6 +149,8 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
     >>> keep_partition(features, "by-speaker", {"train": kept, "valid": held_out})       # doctest: +SKIP
     >>> FeatureLoader(features, 128, rows="by-speaker:valid")                            # doctest: +SKIP
     """
+    if name == SHD_SPEAKER:
+        raise UsageError(f"{name} is the name of a built-in partition: use another name")
     rows = {part: subset_rows(features, selection) for part, selection in parts.items()}
     store_partition(features.storage, features.address.source_key, name, len(features), rows)
 
@@ -151,14 +158,20 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
 def partition_rows(features: FeatureSet, text: str) -> Rows:
     """Return the rows of ``PARTITION:PART``, from the store of the set: int64, ascending.
 
+    ``shd-speaker:train`` and ``shd-speaker:valid`` divide SHD's train split in every store: speakers 6 and 7 are the valid part.
+
     Raises
     ------
+    UsageError
+        The partition is ``shd-speaker``, and the set is not SHD's train split, or lacks its speakers.
     UnknownNameError
         The partition or part does not exist; the message lists those that do.
     DamagedError
         The stored document is not a partition of this set.
     """
     name, _, part = text.partition(":")
+    if name == SHD_SPEAKER:
+        return _shd_speaker_rows(features, part)
     partition = load_partition(features.storage, features.address.source_key, name)
     if partition.samples != len(features):
         path = partition_path(features.address.source_key, name)
@@ -171,6 +184,30 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
         known = ", ".join(f"{name}:{existing}" for existing in partition.parts)
         raise UnknownNameError(f"the partition {name!r} has no part {part!r}: use {known}", name=text)
     return partition.rows(part)
+
+
+def _shd_speaker_rows(features: FeatureSet, part: str) -> Rows:
+    """Return the rows of a part of the partition ``shd-speaker``."""
+    if part not in {"train", "valid"}:
+        raise UnknownNameError(
+            f"the partition {SHD_SPEAKER!r} has no part {part!r}: use {SHD_SPEAKER}:train, {SHD_SPEAKER}:valid",
+            name=f"{SHD_SPEAKER}:{part}",
+        )
+    what = f"{SHD_SPEAKER} divides SHD's train split by speaker"
+    if "speaker" not in {column for column, _ in features.layout.columns}:
+        raise UsageError(f"{what}, but {features!r} has no column speaker")
+    rows = subset_rows(features, None)
+    speakers = features.column("speaker")[rows]
+    others = np.setdiff1d(speakers, _SHD_TRAIN_SPEAKERS)
+    if len(others):
+        raise UsageError(
+            f"{what}, but {features!r} has speaker {others[0]}, who is not in that split: use hold_out for other sets"
+        )
+    is_valid = np.isin(speakers, _SHD_VALID_SPEAKERS)
+    chosen = rows[is_valid if part == "valid" else ~is_valid]
+    if not len(chosen):
+        raise UsageError(f"{what}, but {features!r} has no recording for the part {part}")
+    return chosen
 
 
 def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:

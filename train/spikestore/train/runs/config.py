@@ -11,6 +11,7 @@ from pydantic import Field
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
 from spikestore.store_schemas.specs.model import AsTuple, Count, Location, Name, Real, Size, Spec
 from spikestore.train.data.placement import Residence
+from spikestore.train.data.subsets import SHD_SPEAKER
 from spikestore.train.models.networks import NetworkSpec
 from spikestore.train.runs.precision import Precision
 
@@ -29,7 +30,7 @@ class DataConfig(Spec):
     train: Name = "train"
     """Split to train on."""
     valid: Name = "valid"
-    """Split to measure accuracy on."""
+    """Split to measure accuracy on; ``shd-speaker`` holds out speakers 6 and 7 of SHD's train split."""
     batch_size: Size = 128
     pad_to: Size | None = None
     """Time bins of every batch; those of its longest sample by default."""
@@ -39,6 +40,16 @@ class DataConfig(Spec):
     """Samples among which a streamed set is shuffled; as many as 256 MiB hold, at most 8192, by default."""
     max_frame_bytes: Size | None = None
     """Bytes that the dense frames of a batch may take; 4 GiB, or half of the machine's memory, by default."""
+
+    def stored_split(self, split: str) -> str:
+        """Return the split of the store that has the samples of `split`: the train split for ``shd-speaker``."""
+        return self.train if split == self.valid == SHD_SPEAKER else split
+
+    def rows(self, split: str) -> str | None:
+        """Return the part of a partition that a run loads of `split`, as `rows` of `FeatureLoader`; None for all rows."""
+        if self.valid != SHD_SPEAKER:
+            return None
+        return f"{SHD_SPEAKER}:{'valid' if split == self.valid else 'train'}"
 
 
 class OptimiserConfig(Spec):

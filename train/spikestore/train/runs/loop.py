@@ -122,6 +122,7 @@ def train(
             pad_to=data.pad_to,
             window=data.window,
             max_frame_bytes=data.max_frame_bytes,
+            rows=data.rows(split),
             progress=progress,
             rank=ranks.rank,
             ranks=ranks.count,

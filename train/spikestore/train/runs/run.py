@@ -18,6 +18,7 @@ from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import Residence, pick_device
+from spikestore.train.data.subsets import SHD_SPEAKER
 from spikestore.train.models.backends import Backend
 from spikestore.train.models.memory_check import fitting_network, network_shape
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, load_checkpoint, refuse_other_data
@@ -81,13 +82,15 @@ def run(
     with _own_folder(folder, config.epochs, restart, ranks):
         chosen = pick_device(device)
         splits = (config.data.train, config.data.valid)
+        stored = tuple(config.data.stored_split(split) for split in splits)
 
         def copy() -> None:
-            if upstreams and not _has(store, config.data.name, splits):
-                upstreams.fetch_named(store, config.data.name, dict.fromkeys(splits), progress=copy_progress)
+            if upstreams and not _has(store, config.data.name, stored):
+                upstreams.fetch_named(store, config.data.name, dict.fromkeys(stored), progress=copy_progress)
 
         ranks.once_a_machine("copied", copy)
-        features = _features(store, config.data.name, splits)
+        known = _features(store, config.data.name, stored)
+        features = {split: known[name] for split, name in zip(splits, stored, strict=True)}
         start = ranks.from_first(lambda: None if restart else _last_checkpoint(folder))
         best = -1.0 if start is None else start.position.best
         if start is not None:
@@ -165,11 +168,17 @@ def evaluate(
     ------
     UsageError
         The split's digest differs from the one in training, the split does not fit the network, or it lists its classes
-        in another order.
+        in another order; or the split is ``shd-speaker``, and the run trained on these speakers.
     """
     checkpoint = load_checkpoint(path)
     data = checkpoint.config.data
-    features = _features(store, name or data.name, (split,))[split]
+    if split == SHD_SPEAKER != data.valid:
+        raise UsageError(
+            f"{path} was trained on all speakers of {data.train}, so {split} would measure samples of its training: "
+            f'train with valid = "{split}"'
+        )
+    stored = data.stored_split(split)
+    features = _features(store, name or data.name, (stored,))[stored]
     if not other_data:
         refuse_other_data(checkpoint, split, features, path=path)
     label = f"{name or data.name}:{split}"
@@ -188,6 +197,7 @@ def evaluate(
         device=torch_device,
         pad_to=data.pad_to,
         max_frame_bytes=data.max_frame_bytes,
+        rows=data.rows(split) if split == data.valid else None,
         progress=progress,
     )
     arithmetic = Arithmetic(checkpoint.config.precision, torch_device)

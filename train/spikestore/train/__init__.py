@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from spikestore.train.data.augmentation import ChannelJitter, EventDrop, SpatialFlip, TimeShift
+    from spikestore.train.data.augmentation import (
+        ChannelJitter,
+        ChannelMask,
+        ChannelShift,
+        EventDrop,
+        EventThinning,
+        PolarityFlip,
+        SpatialFlip,
+        TimeMask,
+        TimeReversal,
+        TimeShift,
+    )
     from spikestore.train.data.batch import Batch, SparseBatch
     from spikestore.train.data.dataset import FeatureDataset
     from spikestore.train.data.epoch_order import epoch_order
@@ -23,14 +34,20 @@ __all__ = [
     "IAF",
     "Batch",
     "ChannelJitter",
+    "ChannelMask",
+    "ChannelShift",
     "ConvolutionSpec",
     "EventDrop",
+    "EventThinning",
     "FeatureDataset",
     "FeatureLoader",
     "NetworkSpec",
     "PackedColumns",
+    "PolarityFlip",
     "SparseBatch",
     "SpatialFlip",
+    "TimeMask",
+    "TimeReversal",
     "TimeShift",
     "TrainedNetwork",
     "TrainingStep",
@@ -59,6 +76,12 @@ __getattr__, __dir__ = lazy_exports(
         "PackedColumns": "data.packed",
         "SparseBatch": "data.batch",
         "ChannelJitter": "data.augmentation",
+        "ChannelMask": "data.augmentation",
+        "ChannelShift": "data.augmentation",
+        "EventThinning": "data.augmentation",
+        "PolarityFlip": "data.augmentation",
+        "TimeMask": "data.augmentation",
+        "TimeReversal": "data.augmentation",
         "EventDrop": "data.augmentation",
         "SpatialFlip": "data.augmentation",
         "TimeShift": "data.augmentation",

@@ -4,28 +4,44 @@ Each class is a callable from (SparseBatch, epoch) to SparseBatch, for the loade
 sample depend only on the seed, the epoch and the sample's row: not on its position in a batch, the batch size, ranks,
 threads or the device. So a run that resumes within an epoch gets the same samples.
 
-An event that is shifted out of its sample's frames is dropped; events that jitter to the same place add up.
+What leaves its sample's frames is dropped; events that move to the same place add up. Two augmentations of one class with
+the same seed draw the same numbers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train.data.batch import SparseBatch, widen
+from spikestore.train.data.frames.augmentation_steps import (
+    DROP,
+    JITTER,
+    MASK,
+    MIRROR,
+    MOVE,
+    SHIFT,
+    THIN,
+    AugmentationStep,
+    StepAugmentation,
+    below,
+    mask_of,
+    redrawn,
+    sample_bits,
+    threshold,
+    whole,
+)
 
-# Multipliers of SplitMix64's finaliser as signed numbers: torch's int64 wraps around like uint64.
-_FIRST = 0xBF58476D1CE4E5B9 - 2**64
-_SECOND = 0x94D049BB133111EB - 2**64
-_STEP = 0x9E3779B97F4A7C15 - 2**64
+_ANY_LENGTH = 2**62
+"""Size of the time axis, whose coordinate is not limited by another axis."""
 
 
 @dataclass(frozen=True)
-class TimeShift:
+class TimeShift(StepAugmentation):
     """Shift each sample by a whole number of time bins, drawn uniformly from -bins to bins.
 
     Attributes
@@ -43,17 +59,14 @@ class TimeShift:
         _check_whole("bins", self.bins, least=0)
         _check_whole("seed", self.seed)
 
-    def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
-        """Return the shifted batch."""
-        shift = _whole(_sample_bits(batch, self.seed, epoch, 1), 2 * self.bins + 1) - self.bins
-        owner, sites = _owner(batch), _site_count(batch)
-        index = widen(batch.index) + (shift * sites)[owner]
-        inside = (index >= 0) & (index < (batch.lengths * sites)[owner])
-        return _kept(replace(batch, index=index, value=widen(batch.value)), owner, inside)
+    def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
+        """Return the step for a batch."""
+        shift = whole(sample_bits(rows, self.seed, epoch, 1), 2 * self.bins + 1) - self.bins
+        return AugmentationStep(SHIFT, shift * math.prod(sites))
 
 
 @dataclass(frozen=True)
-class ChannelJitter:
+class ChannelJitter(StepAugmentation):
     """Move each event along x by a whole number of channels, drawn uniformly from -channels to channels.
 
     Events stop at the edge of the sensor. All events of a count move together.
@@ -73,18 +86,16 @@ class ChannelJitter:
         _check_whole("channels", self.channels, least=0)
         _check_whole("seed", self.seed)
 
-    def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
-        """Return the jittered batch."""
-        index, width = widen(batch.index), batch.sites[-1]
-        bits = _event_bits(batch, _owner(batch), index, self.seed, epoch, 2)
-        x = index % width
-        moved = (x + _whole(bits, 2 * self.channels + 1) - self.channels).clamp(0, width - 1)
-        return replace(batch, index=index - x + moved, value=widen(batch.value), unique=False)
+    def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
+        """Return the step for a batch."""
+        return AugmentationStep(
+            JITTER, sample_bits(rows, self.seed, epoch, 2), int(self.channels), size=sites[-1]
+        )
 
 
 @dataclass(frozen=True)
-class EventDrop:
-    """Drop each non-zero with the given probability.
+class EventDrop(StepAugmentation):
+    """Drop each non-zero with the given probability: all events of a count together. `EventThinning` drops single events.
 
     Attributes
     ----------
@@ -101,16 +112,41 @@ class EventDrop:
         _check_probability(self.probability)
         _check_whole("seed", self.seed)
 
-    def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
-        """Return the batch without the dropped non-zeros."""
-        owner, index = _owner(batch), widen(batch.index)
-        bits = _event_bits(batch, owner, index, self.seed, epoch, 3)
-        kept = (bits >> 11) & (2**53 - 1) >= int(self.probability * 2**53)
-        return _kept(replace(batch, index=index, value=widen(batch.value)), owner, kept)
+    def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
+        """Return the step for a batch."""
+        return AugmentationStep(
+            DROP, sample_bits(rows, self.seed, epoch, 3), threshold(float(self.probability))
+        )
 
 
 @dataclass(frozen=True)
-class SpatialFlip:
+class EventThinning(StepAugmentation):
+    """Drop each event with the given probability: a count of 3 loses each of its 3 events with its own chance.
+
+    Attributes
+    ----------
+    probability : float
+        From 0 to 1.
+    seed : int
+        Another seed drops other events.
+    """
+
+    probability: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_probability(self.probability)
+        _check_whole("seed", self.seed)
+
+    def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
+        """Return the step for a batch."""
+        return AugmentationStep(
+            THIN, sample_bits(rows, self.seed, epoch, 5), threshold(float(self.probability))
+        )
+
+
+@dataclass(frozen=True)
+class SpatialFlip(StepAugmentation):
     """Mirror each sample along x or y with the given probability.
 
     Attributes
@@ -130,21 +166,173 @@ class SpatialFlip:
     def __post_init__(self) -> None:
         _check_probability(self.probability)
         _check_whole("seed", self.seed)
-        _refuse(self.axis not in ("x", "y"), f"axis must be 'x' or 'y', got {self.axis!r}")
+        _check_axis(self.axis)
 
-    def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
-        """Return the batch with some samples mirrored."""
-        _refuse(self.axis == "y" and len(batch.sites) < 3, "axis is 'y', but the frames have no y")
-        bits = _sample_bits(batch, self.seed, epoch, 4)
-        flipped = ((bits >> 11) & (2**53 - 1) < int(self.probability * 2**53))[_owner(batch)]
-        index, width = widen(batch.index), batch.sites[-1]
-        step, size = (1, width) if self.axis == "x" else (width, batch.sites[-2])
-        coordinate = index // step % size
-        mirrored = index + (size - 1 - 2 * coordinate) * step
-        # Places stay distinct but must ascend for a coalesced tensor.
-        return replace(
-            batch, index=torch.where(flipped, mirrored, index), value=widen(batch.value), unique=False
+    def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
+        """Return the step for a batch."""
+        stride, size = _axis(self.axis, sites)
+        flipped = below(sample_bits(rows, self.seed, epoch, 4), threshold(float(self.probability)))
+        return AugmentationStep(MIRROR, flipped * size, stride=stride, size=size)
+
+
+@dataclass(frozen=True)
+class PolarityFlip(StepAugmentation):
+    """Exchange the polarities of each sample with the given probability.
+
+    Attributes
+    ----------
+    probability : float
+        From 0 to 1.
+    seed : int
+        Another seed changes other samples.
+    """
+
+    probability: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_probability(self.probability)
+        _check_whole("seed", self.seed)
+
+    def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
+        """Return the step for a batch."""
+        flipped = below(sample_bits(rows, self.seed, epoch, 6), threshold(float(self.probability)))
+        return AugmentationStep(MIRROR, flipped * sites[0], stride=math.prod(sites[1:]), size=sites[0])
+
+
+@dataclass(frozen=True)
+class TimeReversal(StepAugmentation):
+    """Reverse the time bins of each sample, within its length, with the given probability.
+
+    Attributes
+    ----------
+    probability : float
+        From 0 to 1.
+    seed : int
+        Another seed reverses other samples.
+    """
+
+    probability: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_probability(self.probability)
+        _check_whole("seed", self.seed)
+
+    def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
+        """Return the step for a batch."""
+        flipped = below(sample_bits(rows, self.seed, epoch, 7), threshold(float(self.probability)))
+        return AugmentationStep(MIRROR, flipped * lengths, stride=math.prod(sites), size=_ANY_LENGTH)
+
+
+@dataclass(frozen=True)
+class ChannelShift(StepAugmentation):
+    """Shift each sample along x or y by a whole number of channels, drawn uniformly from -channels to channels.
+
+    Attributes
+    ----------
+    channels : int
+        Largest shift.
+    axis : {"x", "y"}
+        Axis of the shift; "y" needs a sensor with y.
+    seed : int
+        Another seed draws other shifts.
+    """
+
+    channels: int
+    axis: str = "x"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_whole("channels", self.channels, least=0)
+        _check_whole("seed", self.seed)
+        _check_axis(self.axis)
+
+    def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
+        """Return the step for a batch."""
+        stride, size = _axis(self.axis, sites)
+        bits = sample_bits(rows, self.seed, epoch, 8 if self.axis == "x" else 9)
+        shift = whole(bits, 2 * self.channels + 1) - self.channels
+        return AugmentationStep(MOVE, shift, stride=stride, size=size)
+
+
+@dataclass(frozen=True)
+class TimeMask(StepAugmentation):
+    """Empty adjacent time bins of each sample: their number is drawn uniformly from 0 to bins, then their first bin.
+
+    Of a sample with fewer bins, at most all are emptied.
+
+    Attributes
+    ----------
+    bins : int
+        Largest number of bins.
+    seed : int
+        Another seed draws other masks.
+    """
+
+    bins: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_whole("bins", self.bins, least=0)
+        _check_whole("seed", self.seed)
+
+    def check(self, sites: tuple[int, ...], longest: int) -> None:
+        """Raise `UsageError` if the mask is longer than the longest sample of a set."""
+        _refuse(
+            self.bins > longest,
+            f"a time mask of up to {self.bins} bins is longer than the longest sample, which has {longest} bins",
         )
+
+    def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
+        """Return the step for a batch."""
+        mask = _mask(sample_bits(rows, self.seed, epoch, 10), self.bins, lengths)
+        return AugmentationStep(MASK, mask, stride=math.prod(sites), size=_ANY_LENGTH)
+
+
+@dataclass(frozen=True)
+class ChannelMask(StepAugmentation):
+    """Empty adjacent channels of each sample, along x: their number is drawn uniformly from 0 to channels, then their first.
+
+    Attributes
+    ----------
+    channels : int
+        Largest number of channels; frames must have more than that.
+    seed : int
+        Another seed draws other masks.
+    """
+
+    channels: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_whole("channels", self.channels, least=0)
+        _check_whole("seed", self.seed)
+
+    def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
+        """Return the step for a batch."""
+        width = sites[-1]
+        _refuse(
+            self.channels >= width,
+            f"a channel mask of up to {self.channels} channels can empty whole samples, which have {width} channels",
+        )
+        mask = _mask(sample_bits(rows, self.seed, epoch, 11), self.channels, torch.full_like(lengths, width))
+        return AugmentationStep(MASK, mask, size=width)
+
+
+def _mask(bits: Tensor, most: int, size: Tensor) -> Tensor:
+    width = torch.minimum(whole(bits, most + 1), size)
+    return mask_of(whole(redrawn(bits), size - width + 1), width)
+
+
+def _axis(axis: str, sites: tuple[int, ...]) -> tuple[int, int]:
+    """Return stride and size of an axis of the sensor."""
+    _refuse(axis == "y" and len(sites) < 3, "axis is 'y', but the frames have no y")
+    return (1, sites[-1]) if axis == "x" else (sites[-1], sites[-2])
+
+
+def _check_axis(axis: object) -> None:
+    _refuse(axis not in ("x", "y"), f"axis must be 'x' or 'y', got {axis!r}")
 
 
 def _check_whole(name: str, number: object, least: int | None = None) -> None:
@@ -166,50 +354,3 @@ def _check_probability(number: object) -> None:
 def _refuse(wrong: bool, message: str) -> None:
     if wrong:
         raise UsageError(message)
-
-
-def _site_count(batch: SparseBatch) -> int:
-    return int(np.prod(batch.sites, dtype=np.int64))
-
-
-def _owner(batch: SparseBatch) -> Tensor:
-    """Return, for each non-zero, the position of its sample in the batch."""
-    numbers = torch.arange(len(batch), device=batch.index.device)
-    return torch.repeat_interleave(numbers, batch.offsets.diff(), output_size=len(batch.index))
-
-
-def _kept(batch: SparseBatch, owner: Tensor, kept: Tensor) -> SparseBatch:
-    ends = torch.cumsum(torch.bincount(owner[kept], minlength=len(batch)), 0)
-    offsets = torch.cat([torch.zeros_like(batch.offsets[:1]), ends])
-    return replace(batch, index=batch.index[kept], value=batch.value[kept], offsets=offsets)
-
-
-def _mixed(key: Tensor) -> Tensor:
-    """Return keys with mixed bits, by the last step of SplitMix64."""
-    key = (key ^ _shifted(key, 30)) * _FIRST
-    key = (key ^ _shifted(key, 27)) * _SECOND
-    return key ^ _shifted(key, 31)
-
-
-def _shifted(key: Tensor, bits: int) -> Tensor:
-    """Return `key` shifted right, with zeros as the new high bits; torch's own shift repeats the sign bit."""
-    return (key >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _sample_bits(batch: SparseBatch, seed: int, epoch: int, kind: int) -> Tensor:
-    """Return 64 random bits for each sample: a pure function of (seed, epoch, kind, row)."""
-    start = torch.tensor([seed % 2**62, epoch, kind], device=batch.samples.device)
-    key = torch.zeros_like(batch.samples)
-    for part in (*start, batch.samples):
-        key = _mixed((key ^ part) + _STEP)
-    return key
-
-
-def _event_bits(batch: SparseBatch, owner: Tensor, index: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
-    """Return 64 random bits for each non-zero: a pure function of the random bits of its sample and its index."""
-    return _mixed((_sample_bits(batch, seed, epoch, kind)[owner] ^ index) + _STEP)
-
-
-def _whole(bits: Tensor, below: int) -> Tensor:
-    """Return whole numbers from 0 to `below` - 1, uniformly distributed, made from random bits."""
-    return _shifted(bits, 11) % below

@@ -15,6 +15,7 @@ from torch import Tensor
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.train.data.batch import Batch, SparseBatch
 from spikestore.train.data.device_samples import DeviceSamples
+from spikestore.train.data.frames.augmentation_steps import StepAugmentation
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.padding import Padding
 from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers
@@ -87,9 +88,19 @@ class Assembly:
         self._sparse = frames == "sparse_coo"
         self._padding = padding
         self._augment = tuple(augment)
+        self._compiled = all(
+            isinstance(one, StepAugmentation) and type(one).__call__ is StepAugmentation.__call__
+            for one in self._augment
+        )
         self._transform = transform
         self._buffers = FrameBuffers(reuse=reuse)
         self._stream: Any = None
+
+    def check_augmentations(self, sites: tuple[int, ...], longest: int) -> None:
+        """Raise `UsageError` if an augmentation does not fit a set with these `sites` and a longest sample of `longest` bins."""
+        for one in self._augment:
+            if isinstance(one, StepAugmentation):
+                one.check(sites, min(longest, self._padding.truncate_to or longest))
 
     def make(
         self, samples: SamplePointers | DeviceSamples, epoch: int, pool: Executor | None
@@ -116,8 +127,8 @@ class Assembly:
             return self._on_gpu(samples, epoch, ParallelFor(pool, self.threads))
         parallel = ParallelFor(pool, self.threads)
         if isinstance(samples, SamplePointers):
-            if self._device.type == "cpu" and not self._sparse and not self._augment:
-                return PendingBatch(self._finished(self._dense(samples, parallel)))
+            if self._device.type == "cpu" and not self._sparse and self._compiled:
+                return PendingBatch(self._finished(self._dense(samples, epoch, parallel)))
             packed = samples.packed(parallel)
         else:
             packed = samples.packed()
@@ -131,12 +142,14 @@ class Assembly:
             row, n_bins = int(samples.samples[longest]), max(bins, int(samples.lengths[longest]))
             refuse_giant_frames(row, n_bins, needed, self._most_bytes, samples=len(samples))
 
-    def _dense(self, samples: SamplePointers, parallel: ParallelFor) -> Batch:
+    def _dense(self, samples: SamplePointers, epoch: int, parallel: ParallelFor) -> Batch:
         bins = samples.bins(self._pad_to(samples))
         shape = (len(samples), bins, *samples.sites)
+        rows, lengths = torch.from_numpy(samples.samples), torch.from_numpy(samples.lengths)
+        steps = [one.step(rows, lengths, samples.sites, epoch) for one in self._augment]  # type: ignore[attr-defined]
         lease = self._buffers.take(int(torch.Size(shape).numel()))
         samples.fill(
-            lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel
+            lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel, steps
         )
         # From the lease itself: any tensor over this memory keeps the lease alive.
         small = (torch.from_numpy(array) for array in (samples.labels, samples.lengths, samples.samples))

@@ -5,7 +5,7 @@ many spans of a stream. Each address is passed with the number of elements up to
 beyond that or writes outside its buffer; a sample that would require it is returned. The caller keeps the arrays alive
 during the call. The loops release the GIL; threads divide a batch by samples.
 
-All compiled functions are in this file: numba's cache of compiled code depends on *this* file only.
+`augmented_frames` has the loop that augments samples while it writes their frames.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _intrinsic(function: Any) -> Any:
 
 
 @_intrinsic
-def _pointer(_context: Any, address: Any, like: Any) -> Any:
+def pointer_to(_context: Any, address: Any, like: Any) -> Any:
     """Return an address as a pointer to elements with the dtype of the array `like`."""
     pointer: Any = types.CPointer
     signature = pointer(like.dtype)(address, like)
@@ -94,8 +94,8 @@ def fill_frames(
         if counts[sample] < 0 or counts[sample] > room[sample]:
             wrong = sample
             continue
-        index = carray(_pointer(index_at[sample], index_like), counts[sample])
-        value = carray(_pointer(value_at[sample], value_like), counts[sample])
+        index = carray(pointer_to(index_at[sample], index_like), counts[sample])
+        value = carray(pointer_to(value_at[sample], value_like), counts[sample])
         end = np.uint64(max(min(places[sample], len(row)), 0))
         for k in range(len(index)):
             at = np.uint64(index[k])
@@ -144,8 +144,8 @@ def gather(
         if start < 0 or end < start or end > most or end - start > room[sample]:
             wrong = sample
             continue
-        from_index = carray(_pointer(index_at[sample], index), end - start)
-        from_value = carray(_pointer(value_at[sample], value), end - start)
+        from_index = carray(pointer_to(index_at[sample], index), end - start)
+        from_value = carray(pointer_to(value_at[sample], value), end - start)
         for k in range(end - start):
             index[start + k] = from_index[k]
             value[start + k] = from_value[k]

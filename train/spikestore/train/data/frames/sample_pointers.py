@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,8 @@ import torch
 
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.train.data.batch import SparseBatch, padded_bins, signed_view
+from spikestore.train.data.frames.augmentation_steps import AugmentationStep, columns_of_steps
+from spikestore.train.data.frames.augmented_frames import fill_augmented_frames
 from spikestore.train.data.frames.frame_kernels import fill_frames, gather
 from spikestore.train.data.packed import PackedColumns
 
@@ -69,8 +71,10 @@ class SamplePointers:
         """
         return padded_bins(self.longest, pad_to, self.lengths, self.samples)
 
-    def fill(self, frames: npt.NDArray[np.float32], parallel: ParallelFor) -> None:
-        """Write the dense frames of all samples to `frames`, shape (batch, places), including zeros.
+    def fill(
+        self, frames: npt.NDArray[np.float32], parallel: ParallelFor, steps: Sequence[AugmentationStep] = ()
+    ) -> None:
+        """Write the dense frames of all samples, after `steps`, to `frames`, shape (batch, places), including zeros.
 
         Raises
         ------
@@ -78,11 +82,13 @@ class SamplePointers:
             A sample has a non-zero outside of its frames.
         """
         places = self.lengths * int(np.prod(self.sites, dtype=np.int64))
+        numbers, drawn = columns_of_steps(steps) if steps else (places, places)
 
         def part(first: int, last: int) -> int:
-            return fill_frames(
-                self.index_at, self.value_at, self.counts, self.room, places, *self.like, frames, first, last
-            )
+            own = (self.index_at, self.value_at, self.counts, self.room, places, *self.like)
+            if steps:
+                return fill_augmented_frames(*own, numbers, drawn, frames, first, last)
+            return fill_frames(*own, frames, first, last)
 
         self._refuse(max(parallel(part, len(self)), default=-1))
 

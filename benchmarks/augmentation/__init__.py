@@ -1,0 +1,1 @@
+"""Augmentation against the same loader without: ``python -m benchmarks.augmentation``."""

@@ -33,7 +33,19 @@ from spikestore.store_schemas.layout import layout_of
 from spikestore.store_schemas.specs.files import SourceFile
 from spikestore.store_schemas.specs.folder import Decoding, FolderContent
 from spikestore.store_schemas.specs.model import Spec
-from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.specs.operations import (
+    ClipCounts,
+    CropTime,
+    Decimation,
+    Denoise,
+    Downsample,
+    DropPixel,
+    EventOperation,
+    MergePolarities,
+    Operation,
+    RefractoryPeriod,
+    ToFrame,
+)
 from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -53,7 +65,7 @@ def key_of(spec: Spec) -> str:
         return Transform(operations=(spec,)).key
     if isinstance(spec, ClipCounts):
         return Transform(operations=(FRAME, spec)).key
-    assert isinstance(spec, Downsample | CropTime)
+    assert isinstance(spec, EventOperation)
     return Transform(operations=(spec, FRAME)).key
 
 
@@ -82,6 +94,11 @@ def test_operation_and_version_are_hashed(model: type[Spec]) -> None:
         Downsample: Downsample(),
         CropTime: CropTime(max=1.0),
         ClipCounts: ClipCounts(max=1),
+        Decimation: Decimation(n=2),
+        Denoise: Denoise(filter_time=1.0),
+        DropPixel: DropPixel(coordinates=((1, 0),)),
+        MergePolarities: MergePolarities(),
+        RefractoryPeriod: RefractoryPeriod(delta=1.0),
     }
     spec = specs[model]
     chain: tuple[Operation, ...] = (spec, FRAME)

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from spikestore.store_schemas.errors import SpikestoreError
     from spikestore.store_schemas.layout import Layout, layout_of
     from spikestore.store_schemas.specs.files import SourceFile
-    from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
+    from spikestore.store_schemas.specs.operations import (
+        ClipCounts,
+        CropTime,
+        Decimation,
+        Denoise,
+        Downsample,
+        DropPixel,
+        MergePolarities,
+        Operation,
+        RefractoryPeriod,
+        ToFrame,
+    )
     from spikestore.store_schemas.specs.source import Source
     from spikestore.store_schemas.specs.transform import Transform
 
@@ -24,14 +35,19 @@ __all__ = [
     "Address",
     "ClipCounts",
     "CropTime",
+    "Decimation",
+    "Denoise",
     "Downsample",
+    "DropPixel",
     "Layout",
     "Manifest",
+    "MergePolarities",
     "Operation",
     "Pin",
     "Plan",
     "Record",
     "Ref",
+    "RefractoryPeriod",
     "Source",
     "SourceFile",
     "SpikestoreError",
@@ -47,14 +63,19 @@ __getattr__, __dir__ = lazy_exports(
         "Address": "documents.address",
         "ClipCounts": "specs.operations",
         "CropTime": "specs.operations",
+        "Decimation": "specs.operations",
+        "Denoise": "specs.operations",
         "Downsample": "specs.operations",
+        "DropPixel": "specs.operations",
         "Layout": "layout",
         "Manifest": "documents.manifest",
+        "MergePolarities": "specs.operations",
         "Operation": "specs.operations",
         "Pin": "documents.ref",
         "Plan": "documents.plan",
         "Record": "documents.record",
         "Ref": "documents.ref",
+        "RefractoryPeriod": "specs.operations",
         "Source": "specs.source",
         "SourceFile": "specs.files",
         "SpikestoreError": "errors",

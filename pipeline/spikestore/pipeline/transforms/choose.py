@@ -14,6 +14,7 @@ from spikestore.pipeline.transforms.fused import FusedChain, FusedSamples, can_r
 from spikestore.pipeline.transforms.fused.samples import RecordingChain, sample_of
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import MissingExtraError, RecordingError, UsageError
+from spikestore.store_schemas.specs.operations import CropTime, Downsample
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 Executor = Literal["fused", "numpy", "tonic"]
@@ -73,6 +74,9 @@ def executor_for(
     if can_run(transform, has_y=has_y):
         return "fused"
     if requested == "fused":
+        for operation in transform.on_events:
+            if not isinstance(operation, Downsample | CropTime):
+                raise UsageError(f'executor = "fused" does not support {operation.op}: omit executor')
         raise UsageError(
             f'executor = "fused" supports only time_window and n_time_bins, got {transform.to_frame.mode}: '
             "omit executor"

@@ -60,6 +60,11 @@ class Origin:
         place += self.first
         return place if self.order is None else int(self.order[place])
 
+    def filtered(self, kept: npt.NDArray[np.bool_]) -> Origin:
+        """Return the origin of the events for which `kept` is true."""
+        places = np.flatnonzero(kept) + self.first
+        return Origin(self.name, self.events, places if self.order is None else self.order[places])
+
     def error(self, place: int, field: str, found: object, problem: str) -> RecordingError:
         """Return the error for a `problem` in a `field` of the event at index `place`."""
         event = self.number(place)
@@ -178,6 +183,19 @@ def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin) 
                 raise origin.error(place, field, value, f"times {factor} exceeds a signed 64-bit integer")
 
 
+def check_pixels(events: Events, largest: int, *, origin: Origin) -> None:
+    """Raise if a coordinate exceeds `largest`, the limit of filters by pixel.
+
+    Raises
+    ------
+    RecordingError
+        An ``x`` or ``y`` is too large; the message names the first such event.
+    """
+    for field in sorted({"x", "y"}.intersection(events.dtype.names or ())):
+        problem = f"is too large for a filter by pixel: {field} must be from 0 to {largest}"
+        _refuse(events[field] > largest, events, field, origin, problem)
+
+
 def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origin) -> None:
     """Raise if there are events that ``ToFrame`` cannot count.
 
@@ -208,7 +226,17 @@ def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origi
     else:
         outside = (p < 0) | (p >= polarities)
         _refuse(outside, events, "p", origin, f"is outside the sensor: p must be from 0 to {polarities - 1}")
-    # Sorted: checking the first and the last event is enough.
+    check_times(events, origin=origin)
+
+
+def check_times(events: Events, *, origin: Origin) -> None:
+    """Raise if a time of sorted events is infinite or beyond ±`LATEST_TIME`.
+
+    Raises
+    ------
+    RecordingError
+        The first or the last time is out of range.
+    """
     first, last = events["t"][0].item(), events["t"][-1].item()
     for place, time in ((0, first), (len(events) - 1, last)):
         if not (math.isfinite(time) and abs(time) < LATEST_TIME):

@@ -16,14 +16,24 @@ integers stay exact above 2^53; below, both have the same results.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import numpy.typing as npt
 
 from spikestore.pipeline.readers.recording import Events, Sample
 from spikestore.pipeline.transforms import event_guards as guards
 from spikestore.pipeline.transforms.frame_bins import FrameBins, exact
 from spikestore.pipeline.transforms.frame_counts import Ints, count_covered, count_sparsely
+from spikestore.pipeline.transforms.pixel_filters import LARGEST_COORDINATE, kept_by
 from spikestore.store_schemas.errors import RecordingError, UsageError
-from spikestore.store_schemas.specs.operations import CropTime, Downsample
+from spikestore.store_schemas.specs.operations import (
+    CropTime,
+    Decimation,
+    Downsample,
+    MergePolarities,
+    PixelFilter,
+)
 from spikestore.store_schemas.specs.transform import Transform
 
 
@@ -48,6 +58,11 @@ class NumpyChain:
         x, y, p = transform.to_frame.sensor_size
         if not has_y and y != 1:
             raise UsageError(f"sensor_size must be ({x}, 1, {p}) for events without y, got ({x}, {y}, {p})")
+        for operation in transform.on_events:
+            if not has_y and isinstance(operation, PixelFilter) and not isinstance(operation, Decimation):
+                raise UsageError(
+                    f"{operation.op} needs events with y, and these recordings have none: remove it"
+                )
         self.transform = transform
         self.has_y = has_y
         self._sites = transform.sites(has_y=has_y)
@@ -107,12 +122,20 @@ class NumpyChain:
                 factors = {"t": exact(operation.time_factor), "x": x, "y": y}
                 guards.check_scaling(now, factors, origin=origin)
                 now = self._downsampled(now, operation)
-            else:
+            elif isinstance(operation, MergePolarities):
+                now = self._merged(now, operation)
+            elif isinstance(operation, CropTime):
                 # Times are sorted: events cropped at the beginning shift the numbers of the others.
                 with np.errstate(all="ignore"):
                     in_front = int(np.count_nonzero(now["t"] < exact(operation.min)))
                 now = self._cropped(now, operation)
-                origin = guards.Origin(name, events, order, origin.first + in_front)
+                origin = replace(origin, first=origin.first + in_front)
+            else:
+                guards.check_times(now, origin=origin)
+                guards.check_pixels(now, LARGEST_COORDINATE, origin=origin)
+                kept = kept_by(operation, now)
+                now = self._filtered(now, operation, kept)
+                origin = origin.filtered(kept)
         return now, origin
 
     # `TonicChain` overrides the methods below.
@@ -135,6 +158,16 @@ class NumpyChain:
         t = events["t"]
         with np.errstate(all="ignore"):
             return events[(t >= exact(operation.min)) & (t <= exact(operation.max))]
+
+    def _merged(self, events: Events, operation: MergePolarities) -> Events:
+        """Return the events with polarity 0."""
+        merged = events.copy()
+        merged["p"] = 0
+        return merged
+
+    def _filtered(self, events: Events, operation: PixelFilter, kept: npt.NDArray[np.bool_]) -> Events:
+        """Return the events that a filter keeps; `kept` is true for them."""
+        return events[kept]
 
     def _ranges(self, events: Events) -> tuple[Ints, Ints]:
         """Return the range of events of each bin; see `FrameBins.ranges`."""

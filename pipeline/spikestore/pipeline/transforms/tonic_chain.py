@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tonic.slicers
 import tonic.transforms
 
@@ -19,7 +20,18 @@ from spikestore.pipeline.transforms.frame_bins import exact, optional
 from spikestore.pipeline.transforms.frame_counts import Ints, non_zeros
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import RecordingError
-from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame
+from spikestore.store_schemas.specs.operations import (
+    CropTime,
+    Decimation,
+    Denoise,
+    Downsample,
+    DropPixel,
+    EventOperation,
+    MergePolarities,
+    PixelFilter,
+    RefractoryPeriod,
+    ToFrame,
+)
 from spikestore.store_schemas.specs.transform import Transform
 
 DENSE_LIMIT = 64 * 2**20
@@ -55,6 +67,14 @@ class TonicChain(NumpyChain):
         cropped: Events = _run(self._in_tonic[operation], events)
         return cropped
 
+    def _merged(self, events: Events, operation: MergePolarities) -> Events:
+        merged: Events = _run(self._in_tonic[operation], events)
+        return merged
+
+    def _filtered(self, events: Events, operation: PixelFilter, kept: npt.NDArray[np.bool_]) -> Events:
+        filtered: Events = _run(self._in_tonic[operation], events)
+        return filtered if len(filtered) else events[:0]  # Decimation then returns an array without fields
+
     def _ranges(self, events: Events) -> tuple[Ints, Ints]:
         metadata = _run(lambda data: self._slicer.get_slice_metadata(data, None), events)
         bounds = np.asarray(metadata, dtype=np.int64).reshape(-1, 2)
@@ -83,7 +103,7 @@ def _run(call: Any, events: Events) -> Any:
         raise _TonicFailedError from error
 
 
-def _in_tonic(operation: Downsample | CropTime | ToFrame) -> Any:
+def _in_tonic(operation: EventOperation | ToFrame) -> Any:
     """Return Tonic's transform for a spec; no argument is left at Tonic's default."""
     if isinstance(operation, Downsample):
         return tonic.transforms.Downsample(
@@ -94,6 +114,16 @@ def _in_tonic(operation: Downsample | CropTime | ToFrame) -> Any:
         )
     if isinstance(operation, CropTime):
         return tonic.transforms.CropTime(min=exact(operation.min), max=exact(operation.max))
+    if isinstance(operation, Decimation):
+        return tonic.transforms.Decimation(n=operation.n)
+    if isinstance(operation, Denoise):
+        return tonic.transforms.Denoise(filter_time=exact(operation.filter_time))
+    if isinstance(operation, DropPixel):
+        return tonic.transforms.DropPixel(coordinates=operation.coordinates, hot_pixel_frequency=None)
+    if isinstance(operation, RefractoryPeriod):
+        return tonic.transforms.RefractoryPeriod(delta=exact(operation.delta))
+    if isinstance(operation, MergePolarities):
+        return tonic.transforms.MergePolarities()
     return tonic.transforms.ToFrame(
         sensor_size=operation.sensor_size,
         time_window=optional(operation.time_window),

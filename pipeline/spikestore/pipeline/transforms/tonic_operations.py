@@ -16,7 +16,18 @@ import numpy as np
 
 from spikestore.store_schemas.errors import SpecError, UnsupportedTransformError
 from spikestore.store_schemas.specs.canonical import LARGEST_INTEGER
-from spikestore.store_schemas.specs.operations import SLICING_MODES, CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.specs.operations import (
+    SLICING_MODES,
+    CropTime,
+    Decimation,
+    Denoise,
+    Downsample,
+    DropPixel,
+    MergePolarities,
+    Operation,
+    RefractoryPeriod,
+    ToFrame,
+)
 from spikestore.store_schemas.specs.operations.without_spec import RANDOM
 
 _RANDOM_AS_TUPLE = {
@@ -59,12 +70,10 @@ def _why_not(part: object) -> str:
             return f"is a subclass of tonic.transforms.{bases[0]}, and a subclass may compute anything: use {bases[0]}"
         if part is None:
             return "is not a transform: pass a tonic.transforms.Compose that ends in ToFrame"
-        return "has no spec: only tonic.transforms.Downsample, CropTime and ToFrame have one; apply it at training time"
+        return "has no spec: docs/tonic.md lists the transforms that have one; apply it at training time"
     if kind.__name__ in RANDOM or _random_parameter(part):
         return f"is {_FROZEN}"
-    if kind.__name__ == "DropPixel" and part.hot_pixel_frequency:  # type: ignore[attr-defined]
-        return "finds hot pixels in each recording separately, so it has no spec: apply it at training time"
-    return "has no spec yet: only Downsample, CropTime and ToFrame have one"
+    return "has no spec yet: docs/tonic.md lists the transforms that have one"
 
 
 def _random_parameter(part: object) -> str | None:
@@ -117,8 +126,37 @@ def _to_frame(part: Any) -> ToFrame:
     )
 
 
+def _decimation(part: Any) -> Decimation:
+    return Decimation(n=_whole(part, "n", part.n))
+
+
+def _denoise(part: Any) -> Denoise:
+    return Denoise(filter_time=_number(part, "filter_time", part.filter_time))
+
+
+def _drop_pixel(part: Any) -> DropPixel:
+    if part.hot_pixel_frequency:
+        why = "finds hot pixels in each recording separately, so it has no spec: apply it at training time"
+        raise unsupported(class_name(part), why)
+    given = part.coordinates if part.coordinates is not None else ()
+    pixels: Any = tuple(tuple(_whole(part, "coordinates", place) for place in pixel) for pixel in given)
+    return DropPixel(coordinates=pixels)
+
+
+def _merge_polarities(_: Any) -> MergePolarities:
+    return MergePolarities()
+
+
+def _refractory_period(part: Any) -> RefractoryPeriod:
+    if _random_parameter(part):
+        raise unsupported(class_name(part), f"is {_FROZEN}")
+    return RefractoryPeriod(delta=_number(part, "delta", part.delta))
+
+
 _CONVERTERS: dict[str, Callable[[Any], Operation]] = {
-    "Downsample": _downsample, "CropTime": _crop_time, "ToFrame": _to_frame,
+    "Downsample": _downsample, "CropTime": _crop_time, "ToFrame": _to_frame, "Decimation": _decimation,
+    "Denoise": _denoise, "DropPixel": _drop_pixel, "MergePolarities": _merge_polarities,
+    "RefractoryPeriod": _refractory_period,
 }  # fmt: skip
 
 

@@ -30,8 +30,13 @@ from spikestore.store_schemas.specs.operations import (
     SLICING_MODES,
     ClipCounts,
     CropTime,
+    Decimation,
+    Denoise,
     Downsample,
+    DropPixel,
+    MergePolarities,
     Operation,
+    RefractoryPeriod,
     ToFrame,
 )
 from spikestore.store_schemas.specs.source import Source
@@ -92,6 +97,21 @@ clip_counts = st.builds(ClipCounts, max=clips)
 crop_times = st.tuples(reals, reals).map(lambda ends: CropTime(min=min(ends), max=max(ends)))
 """Any CropTime."""
 
+_pixels = (
+    st.lists(st.tuples(small_sizes, small_sizes), min_size=1, max_size=3, unique=True).map(sorted).map(tuple)
+)
+_FILTERS: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
+    Decimation: {"n": sizes},
+    Denoise: {"filter_time": positive_reals},
+    DropPixel: {"coordinates": _pixels},
+    MergePolarities: {},
+    RefractoryPeriod: {"delta": positive_reals},
+}
+pixel_operations: st.SearchStrategy[Operation] = st.one_of(
+    *(st.builds(model, **fields) for model, fields in _FILTERS.items())
+)
+"""Any operation by pixel."""
+
 
 @st.composite
 def to_frames(
@@ -136,7 +156,7 @@ def to_frames(
 @st.composite
 def transforms(draw: st.DrawFn, *, frames: st.SearchStrategy[ToFrame] | None = None) -> Transform:
     """Strategy for a transform: operations on events, a ToFrame (from `frames`), and possibly a ClipCounts."""
-    before: list[Operation] = draw(st.lists(st.one_of(downsamples, crop_times), max_size=3))
+    before: list[Operation] = draw(st.lists(st.one_of(downsamples, crop_times, pixel_operations), max_size=3))
     after = draw(st.lists(clip_counts, max_size=1))
     return Transform(operations=(*before, draw(frames or to_frames()), *after), max_bins=draw(sizes))
 
@@ -156,6 +176,7 @@ VALUES: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
         "end_time": st.none() | reals,
     },
     ClipCounts: {"max": clips},
+    **_FILTERS,
     Transform: {
         "operations": transforms().map(lambda transform: transform.operations),
         "max_bins": sizes,
@@ -184,6 +205,7 @@ _ANY: Mapping[type[Spec], st.SearchStrategy[Any]] = {
     Downsample: downsamples,
     CropTime: crop_times,
     ClipCounts: clip_counts,
+    **{model: st.builds(model, **fields) for model, fields in _FILTERS.items()},
     Transform: transforms(),
     SourceFile: source_files,
     Source: sources,

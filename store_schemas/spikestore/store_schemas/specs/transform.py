@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 from spikestore.store_schemas.specs.canonical import FORMAT, canonical_json, sha256_hex
 from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
-from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, Operation, ToFrame
+from spikestore.store_schemas.specs.operations import ClipCounts, EventOperation, Operation, ToFrame
 
 DEFAULT_MAX_BINS = 1_000_000
 
@@ -40,9 +40,9 @@ class Transform(Spec):
         return next(operation for operation in self.operations if isinstance(operation, ToFrame))
 
     @property
-    def on_events(self) -> tuple[Downsample | CropTime, ...]:
+    def on_events(self) -> tuple[EventOperation, ...]:
         """The operations before ``to_frame``."""
-        return tuple(step for step in self.operations if isinstance(step, (Downsample, CropTime)))
+        return tuple(step for step in self.operations if not isinstance(step, ToFrame | ClipCounts))
 
     @property
     def max_count(self) -> int | None:

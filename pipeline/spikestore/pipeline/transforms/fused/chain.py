@@ -30,6 +30,7 @@ from spikestore.pipeline.transforms.fused.tables import (
 )
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import RecordingError
+from spikestore.store_schemas.specs.operations import CropTime, Downsample
 from spikestore.store_schemas.specs.transform import Transform
 
 MOST_SITES = 2**24
@@ -40,11 +41,15 @@ _MOST_BINS = 2**32 - 2
 
 
 def can_run(transform: Transform, *, has_y: bool) -> bool:
-    """Return whether `FusedChain` supports this transform: bins of time, and at most `MOST_SITES` sites."""
+    """Return whether `FusedChain` supports this transform.
+
+    It supports ``downsample`` and ``crop_time``, bins of time, and at most `MOST_SITES` sites.
+    """
     spec = transform.to_frame
     numbers = [spec.time_window, spec.overlap, spec.start_time, spec.end_time]
     return (
         spec.mode in {"time_window", "n_time_bins"}
+        and all(isinstance(operation, Downsample | CropTime) for operation in transform.on_events)
         and math.prod(transform.sites(has_y=has_y)) <= MOST_SITES
         and all(abs(number) <= EXACT for number in numbers if number is not None)
     )

@@ -63,9 +63,9 @@ def time_span(transform: Transform) -> TimeSpan:
     for operation in transform.on_events:
         if isinstance(operation, Downsample):
             before += 1
-            continue
-        first = max(first, 1 + _last(-high - 1, high, _is_before(operation, factors[:before])))
-        last = min(last, _last(-high - 1, high, _is_not_after(operation, factors[:before])))
+        elif isinstance(operation, CropTime):
+            first = max(first, 1 + _last(-high - 1, high, _is_before(operation, factors[:before])))
+            last = min(last, _last(-high - 1, high, _is_not_after(operation, factors[:before])))
     return TimeSpan(-high, high, first, last)
 
 

@@ -100,7 +100,7 @@ def test_max_bins_is_passed_on() -> None:
         ),
         (transforms.CropTime(3, np.int64(9)), CropTime(min=3.0, max=9.0)),
         (transforms.Decimation(3), Decimation(n=3)),
-        (transforms.Denoise(), Denoise(filter_time=10_000.0)),
+        (transforms.Denoise(10_000), Denoise(filter_time=10_000.0)),
         (transforms.DropPixel([[2, 1], np.array([1, 5]), (2, 1)]), DropPixel(coordinates=((1, 5), (2, 1)))),
         (transforms.MergePolarities(), MergePolarities()),
         (transforms.RefractoryPeriod(np.int32(7)), RefractoryPeriod(delta=7.0)),

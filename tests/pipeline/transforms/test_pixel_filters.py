@@ -78,7 +78,8 @@ def test_frames_after_filters_are_tonics(case: tuple[list[Any], Events, bool]) -
 
     # Tonic by itself, without a chain of this project; integers are widened, as docs/tonic.md says
     wide = [
-        (name, events.dtype[name] if events.dtype[name].kind == "f" else "i8") for name in events.dtype.names
+        (name, events.dtype[name] if events.dtype[name].kind == "f" else "i8")
+        for name in events.dtype.names or ()
     ]
     now = events.astype(wide)
     for part in parts:

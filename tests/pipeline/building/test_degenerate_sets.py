@@ -17,7 +17,15 @@ from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store import FeatureSet, Store
-from spikestore.store_schemas import ClipCounts, CropTime, Downsample, ToFrame, Transform
+from spikestore.store_schemas import (
+    ClipCounts,
+    CropTime,
+    Decimation,
+    Downsample,
+    DropPixel,
+    ToFrame,
+    Transform,
+)
 from spikestore.store_schemas.errors import SourceError
 
 FRAMES = ToFrame(sensor_size=(700, 1, 1), time_window=4000.0, include_incomplete=True)
@@ -72,6 +80,34 @@ def test_all_cropped_is_refused_and_stored_on_request(
     assert [one for one in warnings(caplog) if one.startswith("SHD train is empty: all 2,800 events")] != []
     with pytest.raises(SourceError, match="is empty"):  # it is in the store now, and still not asked for
         built(tmp_path, recordings(offset=5.0), crop)
+
+
+def test_a_filter_that_drops_everything_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The message names the filter and what to change in it, and no crop_time that is not there."""
+    with pytest.raises(SourceError) as caught:
+        built(tmp_path, recordings(2), Decimation(n=1000))
+    assert re.fullmatch(
+        r"SHD train is empty: all 80 events of 2 recordings are dropped by decimation: the times in the recordings run "
+        r"from [\d,]+ to [\d,]+ µs\. To keep more events, set a smaller n of decimation \(now 1,000\)\. "
+        r"To store the empty set, pass --allow-empty, or set allow_empty = true under \[build\]",
+        str(caught.value),
+    )
+    with pytest.raises(
+        SourceError, match=r"are cropped or dropped by decimation: .*; crop_time keeps .* To keep more"
+    ):
+        built(tmp_path, recordings(2), CropTime(max=1e6), Decimation(n=1000))
+    write_nmnist(tmp_path)
+    frames = ToFrame(sensor_size=(34, 34, 2), time_window=10_000.0, include_incomplete=True)
+    pixels = DropPixel(coordinates=tuple((x, y) for x in range(34) for y in range(34)))
+    with pytest.raises(
+        SourceError, match=r"dropped by drop_pixel: .*fewer coordinates of drop_pixel \(now 1,156 pixels"
+    ):
+        preprocess(
+            make_source("NMNIST", "train", tmp_path),
+            Transform(operations=(pixels, frames)),
+            store=tmp_path / "store",
+            workers=0,
+        )
 
 
 def test_the_recipe_can_allow_it(tmp_path: Path) -> None:

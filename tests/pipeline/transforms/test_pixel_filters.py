@@ -35,12 +35,19 @@ WITH_Y = (
     ),
     st.just(transforms.Downsample(time_factor=0.5, spatial_factor=(0.6, 1))),
 )
+OPERATIONS = ("decimation", "merge_polarities", "denoise", "refractory_period", "drop_pixel")
+
+
+Case = tuple[list[Any], Events, bool]
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[list[Any], Events, bool]:
-    """Operations, a recording with fields in any order and of several dtypes, and whether it has y."""
-    has_y = draw(st.booleans())
+def cases(draw: st.DrawFn, first: st.SearchStrategy[Any] | None = None, *, needs_y: bool = False) -> Case:
+    """Operations, a recording with fields in any order and of several dtypes, and whether it has y.
+
+    The operations begin with `first`, if this is given.
+    """
+    has_y = needs_y or draw(st.booleans())
     kinds = {
         "t": ["i8", "u4", "f4", "f8", ">i4"],
         "x": ["u1", "i2", "i8"],
@@ -61,12 +68,31 @@ def cases(draw: st.DrawFn) -> tuple[list[Any], Events, bool]:
     if events["t"].dtype.kind == "f":
         events["t"] *= events["t"].dtype.type(0.7)
     parts = draw(st.lists(st.one_of(*WITHOUT_Y, *(WITH_Y if has_y else ())), min_size=1, max_size=3))
-    return parts, events, has_y
+    return parts if first is None else [draw(first), *parts[1:]], events, has_y
 
 
-@settings(max_examples=examples(120))
+@pytest.mark.parametrize(
+    ("operation", "needs_y"),
+    [*((part, False) for part in WITHOUT_Y[:2]), *((part, True) for part in WITH_Y[:3])],
+    ids=OPERATIONS,
+)
+def test_frames_after_each_operation_are_tonics(operation: st.SearchStrategy[Any], needs_y: bool) -> None:
+    @settings(max_examples=examples(40, by_hand=15), database=None)
+    @given(cases(operation, needs_y=needs_y))
+    def check(case: Case) -> None:
+        assert_equals_tonic(case)
+
+    check()
+
+
+@pytest.mark.slow
+@settings(max_examples=examples(400))
 @given(cases())
-def test_frames_after_filters_are_tonics(case: tuple[list[Any], Events, bool]) -> None:
+def test_frames_after_filters_are_tonics(case: Case) -> None:
+    assert_equals_tonic(case)
+
+
+def assert_equals_tonic(case: Case) -> None:
     parts, events, has_y = case
     size = SIZE if has_y else (SIZE[0], 1, SIZE[2])
     frames = transforms.ToFrame(sensor_size=size, time_window=7, include_incomplete=True)

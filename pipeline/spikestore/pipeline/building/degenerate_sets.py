@@ -16,7 +16,14 @@ from spikestore.pipeline.execution.fragment_task import FragmentContent
 from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import SourceError
-from spikestore.store_schemas.specs.operations import CropTime
+from spikestore.store_schemas.specs.operations import (
+    CropTime,
+    Decimation,
+    Denoise,
+    DropPixel,
+    RefractoryPeriod,
+)
+from spikestore.store_schemas.specs.transform import Transform
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +87,11 @@ class SetReview:
         without_events = sum(content.without_events for content in contents)
         if events.n_cropped > CROPPED_SHARE * events.n_events:
             logger.warning(
-                "%s: %s of %s events are cropped: %s",
+                "%s: %s of %s events are %s: %s",
                 self._label,
                 f"{events.n_cropped:,}",
                 f"{events.n_events:,}",
+                _state(manifest.transform),
                 self._times_and_crop(manifest),
             )
         elif without_events:
@@ -151,12 +159,24 @@ class SetReview:
             return f"all {manifest.samples:,} recordings were skipped, the first because {manifest.skipped[0].reason}"
         if events.n_events == 0:
             return f"its {manifest.samples:,} recordings have no events"
-        state = "cropped" if events.n_cropped == events.n_events else "cropped or in no time bin"
+        state = _state(manifest.transform)
+        if events.n_cropped < events.n_events:
+            state = f"{state} or in no time bin"
         lost = f"all {events.n_events:,} events of {manifest.samples:,} recordings are {state}"
         return f"{lost}: {self._times_and_crop(manifest)}"
 
     def _times_and_crop(self, manifest: Manifest) -> str:
         """Return a text with the times of the recordings, the times that the transform keeps, and the options to change."""
+        filters = _filters(manifest.transform)
+        if not filters:
+            return self._times_kept(manifest)
+        advice = f"To keep more events, {' or '.join(filters.values())}"
+        dropped = manifest.events.n_cropped > CROPPED_SHARE * manifest.events.n_events
+        if dropped and not _crops(manifest.transform):
+            return f"{self._times()}. {advice}"
+        return f"{self._times_kept(manifest)}. {advice}"
+
+    def _times_kept(self, manifest: Manifest) -> str:
         times = self._times()
         frame = manifest.transform.to_frame
         settings = ", ".join(
@@ -164,7 +184,7 @@ class SetReview:
             for name in ("time_window", "start_time", "end_time")
             if (value := getattr(frame, name)) is not None
         )
-        crops = [operation for operation in manifest.transform.operations if isinstance(operation, CropTime)]
+        crops = _crops(manifest.transform)
         if manifest.source.folder is not None:
             kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
             return f"{times}; {f'crop_time keeps {kept}' if crops else f'to_frame has {settings or frame.mode}'}. {_FOLDER_ADVICE}"
@@ -194,3 +214,36 @@ class SetReview:
         if first > last:
             return f"{of} have no events"
         return f"the times in {of} run from {first:,.0f} to {last:,.0f} µs"
+
+
+def _crops(transform: Transform) -> list[CropTime]:
+    return [operation for operation in transform.on_events if isinstance(operation, CropTime)]
+
+
+def _state(transform: Transform) -> str:
+    """Return what happened to the events that the transform does not keep, for messages."""
+    filters = _filters(transform)
+    if not filters:
+        return "cropped"
+    dropped = f"dropped by {' or '.join(filters)}"
+    return f"cropped or {dropped}" if _crops(transform) else dropped
+
+
+def _filters(transform: Transform) -> dict[str, str]:
+    """Return the names of the filters of a transform, and what to change in each to keep more events."""
+    advice = {}
+    for operation in transform.on_events:
+        if isinstance(operation, Denoise):
+            advice[operation.op] = (
+                f"set a larger filter_time of denoise (now {operation.filter_time:,.12g} µs)"
+            )
+        elif isinstance(operation, RefractoryPeriod):
+            advice[operation.op] = (
+                f"set a smaller delta of refractory_period (now {operation.delta:,.12g} µs)"
+            )
+        elif isinstance(operation, Decimation):
+            advice[operation.op] = f"set a smaller n of decimation (now {operation.n:,})"
+        elif isinstance(operation, DropPixel):
+            pixels = len(operation.coordinates)
+            advice[operation.op] = f"list fewer coordinates of drop_pixel (now {pixels:,} pixels, as x and y)"
+    return advice

@@ -85,6 +85,13 @@ def test_frames_after_each_operation_are_tonics(operation: st.SearchStrategy[Any
     check()
 
 
+@pytest.mark.parametrize("filter_time", [4, 4.5])
+def test_denoise_at_its_limit_is_tonics(filter_time: float) -> None:
+    events = np.zeros(2, [("t", "i8"), ("x", "i8"), ("y", "i8"), ("p", "i8")])
+    events["t"], events["x"] = [50, 54], [1, 2]
+    assert_equals_tonic(([transforms.Denoise(filter_time)], events, True))
+
+
 @pytest.mark.slow
 @settings(max_examples=examples(400))
 @given(cases())

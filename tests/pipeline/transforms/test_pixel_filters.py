@@ -93,7 +93,7 @@ def test_denoise_at_its_limit_is_tonics(filter_time: float) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=examples(400))
+@settings(max_examples=examples(250))
 @given(cases())
 def test_frames_after_filters_are_tonics(case: Case) -> None:
     assert_equals_tonic(case)

@@ -231,7 +231,7 @@ def _state(transform: Transform) -> str:
 
 def _filters(transform: Transform) -> dict[str, str]:
     """Return the names of the filters of a transform, and what to change in each to keep more events."""
-    advice = {}
+    advice: dict[str, str] = {}
     for operation in transform.on_events:
         if isinstance(operation, Denoise):
             advice[operation.op] = (

@@ -211,7 +211,7 @@ def _lost(before: Source, after: Source) -> str | None:
     if before.dataset != after.dataset:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):
-        return f"it has more recordings than limit = {after.limit}"
+        return f"it has more recordings than the new one, which has limit = {after.limit}"
     if (before.cache is None) != (after.cache is None):
         return "one of the two sets was imported from a cache of frames"
     if before.cache != after.cache:

@@ -180,7 +180,7 @@ def forget(storage: Storage, name: str, split: str | None = None) -> tuple[str, 
 
 
 def replace_older(storage: Storage, name: str, number: int) -> None:
-    """Replace a damaged entry that is not the newest by one that removes the name: its sets are unknown.
+    """Replace a damaged entry, which is not the newest one, with an entry that removes the name, because the sets of the damaged entry are unknown.
 
     Raises
     ------

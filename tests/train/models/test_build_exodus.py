@@ -71,7 +71,7 @@ def test_a_toolkit_of_another_version(
     said = capsys.readouterr().err
     assert "torch was built with CUDA 13.0" in said
     assert named in said
-    assert "set CUDA_HOME to a toolkit 13" in said
+    assert "set CUDA_HOME to a toolkit of CUDA 13" in said
 
 
 def test_builds_with_the_right_one(cuda_torch: Any, tmp_path: Path) -> None:

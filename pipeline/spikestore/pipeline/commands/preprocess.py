@@ -37,7 +37,7 @@ NameOption = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Name of the result; by default the recipe's name, plus the folder's for a shipped recipe with --data.",
+        help="Name of the result; by default the recipe's name; for a shipped recipe with --data, the name of that folder is added.",
     ),
 ]
 LockOption = Annotated[

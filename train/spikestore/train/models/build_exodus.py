@@ -67,7 +67,7 @@ def find_toolkit() -> Path:
     if toolkit is None or toolkit.partition(".")[0] != major:
         raise UsageError(
             f"torch was built with CUDA {wanted}, but {home} has {toolkit or 'an nvcc that does not run'}: set CUDA_HOME "
-            f"to a toolkit {major}, or use the backend fused"
+            f"to a toolkit of CUDA {major}, or use the backend fused"
         )
     return home
 

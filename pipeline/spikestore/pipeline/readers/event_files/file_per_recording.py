@@ -160,7 +160,9 @@ class FileReader(ClosesOnExit, ABC):
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
         if not self._first <= start <= stop <= len(self):
-            raise IndexError(f"rows {start} to {stop} of the recordings {self._first} to {len(self) - 1}")
+            raise IndexError(
+                f"rows {start} to {stop} do not exist: this reader has the recordings {self._first} to {len(self) - 1}"
+            )
         files = self.files[start - self._first : stop - self._first]
         labels, extras = self.labels_and_extras(start, stop)
         decoded = self.decode_files(files, [self._content(file) for file in files])

@@ -128,7 +128,9 @@ class ItemsReader(ClosesOnExit):
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
         if not self._first <= start <= stop <= len(self):
-            raise IndexError(f"rows {start} to {stop} of the recordings {self._first} to {len(self) - 1}")
+            raise IndexError(
+                f"rows {start} to {stop} do not exist: this reader has the recordings {self._first} to {len(self) - 1}"
+            )
         numbers = self._numbers[start - self._first : stop - self._first]
         return self._one_run(start, numbers) or self._by_parts(start, numbers)
 

@@ -54,8 +54,16 @@ def test_growth_moves_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
         (made_of("ab"), made_of("ac", seed=1), "other recordings: 1.bin"),
         (made_of("aab"), made_of("ab", seed=1), "other recordings: 0.bin"),
         (made_of("abc"), made_of("d", seed=1), "other recordings: 0.bin and 2 more files"),
-        (made_of("ab"), made_of("ab", seed=1, limit=1), "more recordings than the new one, which has limit = 1"),
-        (made_of("ab", limit=2), made_of("ab", seed=1, limit=1), "more recordings than the new one, which has limit = 1"),
+        (
+            made_of("ab"),
+            made_of("ab", seed=1, limit=1),
+            "more recordings than the new one, which has limit = 1",
+        ),
+        (
+            made_of("ab", limit=2),
+            made_of("ab", seed=1, limit=1),
+            "more recordings than the new one, which has limit = 1",
+        ),
     ],
 )
 def test_other_recordings_are_refused(before: SmallSet, after: SmallSet, why: str) -> None:

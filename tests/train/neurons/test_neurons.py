@@ -128,6 +128,7 @@ def gradients(layer: Any, tensors: list[Tensor]) -> tuple[list[Tensor], list[Ten
 @example(Case((3, 9, 40), 0.1, -0.3, True, 2, 1, 2, 0.2, False, 0))
 @example(Case((3, 9, 40), 0.5, -0.3, False, 3, 2, 2, 1.0, True, 0))
 @example(Case((3, 9, 40), 3.0, -0.3, True, 5, 0, 2, 5.0, False, 0))
+@example(Case((3, 8, 3), 0.7, None, False, 0, 1, 2, 1.0, True, 5718))
 def test_equals_sinabs(case: Case) -> None:
     """Over shapes, thresholds, minima, resets, surrogates, states and calls: equal spikes, states and gradients."""
     ours, theirs = case.layers()
@@ -135,6 +136,7 @@ def test_equals_sinabs(case: Case) -> None:
     expected, wanted = gradients(theirs, case.tensors())
     for mine, their in zip(outputs, expected, strict=True):
         assert torch.equal(mine, their)
+    # Our exp differs from torch's in the last bits, and a steep surrogate lets this difference grow from step to step.
     exact = "Exponential" not in type(SURROGATES[case.surrogate][0]).__name__ or case.surrogate == 3
     for mine, their in zip(found, wanted, strict=True):
         allowed = SMALLEST if exact else 1e-6 * float(their.abs().max()) + SMALLEST

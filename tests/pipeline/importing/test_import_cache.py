@@ -169,7 +169,14 @@ def damaged(cache: Path) -> None:
 
 FAULTS = [
     (emptied, r"has no files INDEX_0\.hdf5"),
-    (lambda cache: (cache / "5_0.hdf5").unlink(), r"has no 5_0\.hdf5, but 7_0\.hdf5 .* read all items"),
+    (
+        lambda cache: [(cache / f"{item}_0.hdf5").unlink() for item in range(2, 7)],
+        r"not 2_0.hdf5 \(5 of the items 0 to 7",
+    ),
+    (
+        lambda cache: (cache / "5_0.hdf5").unlink(),
+        r"has 7_0\.hdf5, but not 5_0\.hdf5 \(1 of the items 0 to 7 are missing\)",
+    ),
     (
         lambda cache: shutil.copy(cache / "5_0.hdf5", cache / "5_1.hdf5"),
         "5_1.hdf5 is a second copy of an item",

@@ -221,9 +221,9 @@ def test_a_block_has_the_errors_of_its_rows(data: st.DataObject, wide: bool) -> 
 
 @pytest.mark.parametrize("rows", [(-1, 2), (3, 2), (0, 26)])
 def test_rows_that_do_not_exist(shared_file: Path, rows: tuple[int, int]) -> None:
-    with CochleaReader(shared_file) as reader, pytest.raises(IndexError, match="of 25 recordings"):
+    with CochleaReader(shared_file) as reader, pytest.raises(IndexError, match="there are 25 recordings"):
         reader.read(*rows)
-    with CochleaReader(shared_file) as reader, pytest.raises(IndexError, match="of 25 recordings"):
+    with CochleaReader(shared_file) as reader, pytest.raises(IndexError, match="there are 25 recordings"):
         reader.read_block(*rows)
 
 

@@ -160,7 +160,7 @@ def test_limit_and_part(tmp_path: Path) -> None:
             np.testing.assert_array_equal(good(ours).events, good(theirs).events)
         assert reader.read_block(11, 12).first_row == 11
         for rows in ((9, 11), (12, 14)):
-            with pytest.raises(IndexError, match="of the recordings 10 to 12"):
+            with pytest.raises(IndexError, match="has the recordings 10 to 12"):
                 reader.read(*rows)
 
 

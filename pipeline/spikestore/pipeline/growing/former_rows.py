@@ -66,7 +66,7 @@ class FormerRows:
 
     @property
     def available(self) -> npt.NDArray[np.bool_]:
-        """Whether a set has each row: shape (rows,)."""
+        """For each row of the new set, whether a former set has it: bool array, shape (rows,)."""
         return self.set_of >= 0
 
     def describe(self) -> str:

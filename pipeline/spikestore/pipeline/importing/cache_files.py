@@ -6,6 +6,7 @@ shapes and counts are compared with the transform that the user states.
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,12 +82,14 @@ def list_cache(folder: Path) -> list[str]:
             folder,
             "has no files INDEX_0.hdf5: pass the cache_path of a tonic.DiskCachedDataset (other caches cannot be imported)",
         )
-    missing = sorted({*range(len(numbers))} - {*numbers})
-    if missing:
+    largest = max(numbers)
+    if largest >= len(numbers):
+        known = {*numbers}
+        first = next(number for number in itertools.count() if number not in known)
         raise _wrong(
             folder,
-            f"has no {missing[0]}_0.hdf5, but {max(numbers)}_0.hdf5 ({len(missing):,} missing up to item {len(numbers) - 1:,}): "
-            "read all items of the DiskCachedDataset once, which writes them",
+            f"has {largest}_0.hdf5, but not {first}_0.hdf5 ({largest + 1 - len(numbers):,} of the items 0 to {largest} are "
+            "missing): read every item of the DiskCachedDataset once, so that it writes the missing files",
         )
     return [f"{number}_0.hdf5" for number in range(len(numbers))]
 

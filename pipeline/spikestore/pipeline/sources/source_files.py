@@ -99,7 +99,7 @@ class LocatedSource:
 
     @property
     def seconds_to_read(self) -> float:
-        """Approximate time to read all items of objects in Python, in addition to the time of the transform."""
+        """Approximate time in seconds to read all items of a data set that is a Python object, without the transform; 0 for files."""
         items = () if self.source.items is None else self.source.items.parts
         pairs = zip(items, self.parts, strict=True)
         return sum(part.length * place.seconds_per_item for part, place in pairs)

@@ -64,7 +64,7 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
     nodes["output"] = nir.Output(output_type=_sizes("output", shape))
     if lost:
         logger.warning(
-            "the NIR graph leaves out what NIR's neurons do not have (%s): programs that read it may produce other spikes",
+            "neurons in NIR cannot have these properties, so the graph lacks them: %s; programs that read it may produce other spikes",
             ", ".join(lost),
         )
     names = list(nodes)
@@ -147,7 +147,7 @@ def _beyond_nir(neuron: Neuron) -> list[str]:
     subtracts = not neuron.to_zero and neuron.reset in (None, float(neuron.threshold))
     return [
         *(["min_v_mem"] if neuron.minimum is not None else []),
-        *([] if subtracts else ["a reset that does not subtract the threshold"]),
+        *([] if subtracts else ["a reset to zero or by another value than the threshold"]),
         *(["limit of one spike a time bin"] if neuron.single else []),
     ]
 

@@ -118,6 +118,8 @@ def fill_augmented_frames(
                         amount -= lost
                 if amount == 0.0:
                     break
-            if amount != 0.0:
+            if (
+                amount != 0.0 and 0 <= at < end
+            ):  # no step leaves the sample; a wrong one must not write elsewhere
                 row[at] += np.float32(amount)
     return wrong

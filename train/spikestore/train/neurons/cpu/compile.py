@@ -53,7 +53,7 @@ def task(function: Callable[[Any], None]) -> Any:
 
 
 def intrinsic(function: Any) -> Any:
-    """Make a function that emits LLVM instructions callable from compiled functions."""
+    """Let compiled functions call a function that emits LLVM instructions."""
     return numba.extending.intrinsic(function)
 
 

@@ -35,7 +35,8 @@ class Link:
     linear : nn.Linear
         The linear layer, which does not run separately.
     counts : Counts, PackedSpikes (on a GPU) or None
-        Input of the linear layer; after the call, spikes of the neurons. None if these are not small integers.
+        Before the neurons are called: input of the linear layer. After it: spikes of the neurons. None if the values are not small
+        integers.
     """
 
     linear: nn.Linear

@@ -162,6 +162,11 @@ def emptied(cache: Path) -> None:
         path.unlink()
 
 
+def without_the_middle(cache: Path) -> None:
+    for item in range(2, 7):
+        (cache / f"{item}_0.hdf5").unlink()
+
+
 def damaged(cache: Path) -> None:
     data = (cache / "5_0.hdf5").read_bytes()
     (cache / "5_0.hdf5").write_bytes(data[: len(data) // 2])
@@ -169,10 +174,7 @@ def damaged(cache: Path) -> None:
 
 FAULTS = [
     (emptied, r"has no files INDEX_0\.hdf5"),
-    (
-        lambda cache: [(cache / f"{item}_0.hdf5").unlink() for item in range(2, 7)],
-        r"not 2_0.hdf5 \(5 of the items 0 to 7",
-    ),
+    (without_the_middle, r"not 2_0.hdf5 \(5 of the items 0 to 7"),
     (
         lambda cache: (cache / "5_0.hdf5").unlink(),
         r"has 7_0\.hdf5, but not 5_0\.hdf5 \(1 of the items 0 to 7 are missing\)",

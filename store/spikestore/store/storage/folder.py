@@ -110,8 +110,10 @@ class FolderStorage:
         with clear_errors(self.url, path, "write"):
             target = self.place(path)
             if os.path.lexists(target):
-                sync_folder(target.parent)  # the process that wrote the object may not have synced it
-                return False
+                # Without the folder, somebody has deleted the object meanwhile, and it is written again.
+                with contextlib.suppress(FileNotFoundError):
+                    sync_folder(target.parent)  # the process that wrote the object may not have synced it
+                    return False
             return self.publisher.publish(target, data, name_if_free)
 
     def replace(self, path: str, data: bytes) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.pipeline.demo.demo_data import write_demo_data
+from spikestore.pipeline.recipes.shipped import shipped_recipes
 from spikestore.store.doctor.findings import Finding, versions
 from spikestore.store_schemas.specs.transform import ExecutorName
 
@@ -18,29 +19,6 @@ RECORDINGS = 40
 
 DIGEST = "158c33afe1623588474c498bdab8544db394c972952ce526bba73856b8b80405"
 """Digest of the set that the small build computes, on every machine."""
-
-_RECIPE = """
-name = "doctor"
-
-[source]
-dataset = "SSC"
-splits = ["train"]
-data = "."
-
-[[transform]]
-op = "downsample"
-spatial_factor = "100/700"
-
-[[transform]]
-op = "crop_time"
-max = 1e6
-
-[[transform]]
-op = "to_frame"
-sensor_size = [100, 1, 1]
-time_window = 4000
-include_incomplete = true
-"""
 
 
 def pipeline_checks() -> Iterator[Finding]:
@@ -63,10 +41,10 @@ def small_build(executor: ExecutorName = "fused") -> Finding:
     """
     with tempfile.TemporaryDirectory(prefix="spikestore-doctor-") as folder:
         write_demo_data(folder, train=RECORDINGS, valid=1, test=1)
-        recipe = Path(folder, "doctor.toml")
-        recipe.write_text(_RECIPE, encoding="utf-8")
         options = BuildOptions(workers=0, executor=executor)
-        sets = preprocess(recipe, store=Path(folder, "store"), options=options)
+        sets = preprocess(
+            shipped_recipes()["demo"], data=folder, store=Path(folder, "store"), options=options
+        )
         digest = sets["train"].digest
     if digest != DIGEST:
         return Finding(

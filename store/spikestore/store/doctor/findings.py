@@ -66,7 +66,7 @@ def findings_of(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     try:
         for finding in check():
             found.append(finding)  # noqa: PERF402 - findings before an error are kept
-    except SpikestoreError as error:
+    except (SpikestoreError, OSError) as error:
         found.append(Finding("check", "problem", str(error), "see the message"))
     except Exception as error:  # a broken package may raise anything when it is imported
         text = f"{type(error).__name__}: {error}".splitlines()[0]

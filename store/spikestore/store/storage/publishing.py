@@ -14,7 +14,7 @@ from spikestore.store.storage.durable_files import make_folder, open_new, sync_f
 TEMPORARY = ".tmp"
 """Folder of incomplete objects, beside ``features`` and ``refs``."""
 
-_ATTEMPTS = 100
+_ATTEMPTS = 20
 
 Result = TypeVar("Result")
 

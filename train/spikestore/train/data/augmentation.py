@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -121,7 +122,9 @@ class EventDrop(StepAugmentation):
 
 @dataclass(frozen=True)
 class EventThinning(StepAugmentation):
-    """Drop each event with the given probability: a count of 3 loses each of its 3 events with its own chance.
+    """Drop each event with the given probability, independently of the others: a count of 3 is three events.
+
+    It is applied before the other augmentations of a list, because these may move two counts to one place.
 
     Attributes
     ----------
@@ -131,6 +134,7 @@ class EventThinning(StepAugmentation):
         Another seed drops other events.
     """
 
+    counts_events: ClassVar[bool] = True
     probability: float
     seed: int = 0
 

@@ -30,13 +30,8 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     from spikestore.store.doctor.machine_checks import machine_checks
     from spikestore.store.doctor.store_checks import store_checks
     from spikestore.store.store import default_location
-    from spikestore.store_schemas.errors import UsageError
 
-    try:
-        location = str(default_location() if store is None else store)
-    except UsageError as error:
-        say(str(error))
-        raise typer.Exit(2) from None
+    location = str(default_location() if store is None else store)
     topics = {"machine": findings_of(machine_checks), "store": findings_of(lambda: store_checks(location))}
     topics |= dict(findings_of_entry_points())
     problems = sum(finding.state == "problem" for found in topics.values() for finding in found)

@@ -6,8 +6,11 @@ They depend on nothing else, so every device, thread and batch size gets the sam
 
 from __future__ import annotations
 
+import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -60,9 +63,16 @@ class AugmentationStep:
     size: int = 1
 
 
-class StepAugmentation:
+_Augmentation = TypeVar("_Augmentation")
+
+
+class StepAugmentation(ABC):
     """An augmentation that is one `AugmentationStep`; on the CPU, a compiled loop applies it while it writes the frames."""
 
+    counts_events: ClassVar[bool] = False
+    """Whether the events of a count are drawn one by one, so that each place must have only one non-zero."""
+
+    @abstractmethod
     def step(self, rows: Tensor, lengths: Tensor, sites: tuple[int, ...], epoch: int) -> AugmentationStep:
         """Return the step for a batch.
 
@@ -75,7 +85,6 @@ class StepAugmentation:
         epoch : int
             Epoch.
         """
-        raise NotImplementedError
 
     def check(self, sites: tuple[int, ...], longest: int) -> None:
         """Raise `UsageError` if the augmentation does not fit a set with these `sites` and a longest sample of `longest` bins."""
@@ -84,6 +93,20 @@ class StepAugmentation:
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
         """Return the augmented batch."""
         return applied(self.step(batch.samples, batch.lengths, batch.sites, epoch), batch)
+
+
+def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
+    """Return augmentations in the order in which they are applied: those that count events before others.
+
+    Others may move two non-zeros to one place, and the events of both would then have the same draws. Thinning before a
+    move has the same distribution as after it. No augmentation changes sides with a callable of the user.
+    """
+    runs = itertools.groupby(augment, lambda one: isinstance(one, StepAugmentation))
+    return tuple(
+        one
+        for have_steps, run in runs
+        for one in (sorted(run, key=lambda step: not step.counts_events) if have_steps else run)  # type: ignore[attr-defined]
+    )
 
 
 def columns_of_steps(

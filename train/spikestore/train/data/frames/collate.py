@@ -15,7 +15,7 @@ from torch import Tensor
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.train.data.batch import Batch, SparseBatch
 from spikestore.train.data.device_samples import DeviceSamples
-from spikestore.train.data.frames.augmentation_steps import StepAugmentation
+from spikestore.train.data.frames.augmentation_steps import StepAugmentation, in_order
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.padding import Padding
 from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers
@@ -87,7 +87,7 @@ class Assembly:
         self._device = device
         self._sparse = frames == "sparse_coo"
         self._padding = padding
-        self._augment = tuple(augment)
+        self._augment = in_order(augment)
         self._compiled = all(
             isinstance(one, StepAugmentation) and type(one).__call__ is StepAugmentation.__call__
             for one in self._augment

@@ -133,6 +133,7 @@ bench: $(VENV)/.stamp-dev ## run all benchmarks with small sizes, in some minute
 	@$(BIN)/python -m benchmarks.store --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
 	@$(BIN)/python -m benchmarks.codecs --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
 	@$(BIN)/python -m benchmarks.datasets --size "$${SIZE:-small}"
+	@$(BIN)/python -m benchmarks.transforms --size "$${SIZE:-small}"
 	@$(BIN)/python -m benchmarks.loading --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
 	@$(BIN)/python -m benchmarks.iaf --size "$${SIZE:-small}"
 	@$(BIN)/python -m benchmarks.seed --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")

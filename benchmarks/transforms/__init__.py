@@ -1,0 +1,1 @@
+"""Transforms: ``python -m benchmarks.transforms``, one module for each group of rows."""

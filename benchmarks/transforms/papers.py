@@ -1,0 +1,80 @@
+"""The rules of papers against the code that the papers use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.datasets.scale import Scale
+from benchmarks.form import Row, compare, timed
+from spikestore.pipeline.readers.cochlea_files.cochlea_block import CHANNELS, float16_table
+from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.transforms.fused import FusedChain
+from spikestore.store_schemas.specs.operations import Operation, ToFrame
+from spikestore.store_schemas.specs.transform import Transform
+
+EVENTS = 8_000
+"""Events of a recording; those of SHD have 8,079 on average."""
+
+
+def digitize(scale: Scale) -> Row:
+    """``np.digitize`` as to_frame, against an item of sparch's data set: digitize, and dense frames."""
+    import torch
+
+    block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))
+    edges = np.linspace(0, 1.4, 100)
+    window = 1.4e6 / 99
+    operation = ToFrame(sensor_size=(CHANNELS, 1, 1), time_window=window, start_time=-window, end_time=1.4e6)
+
+    def sparch() -> None:
+        for start, stop in zip(block.offsets[:-1], block.offsets[1:], strict=True):
+            bins = np.digitize(block.t[start:stop].view(np.float16), edges)
+            place = torch.LongTensor(np.array([bins, block.x[start:stop]]))
+            torch.sparse_coo_tensor(
+                place, torch.ones(len(bins)), (100, CHANNELS), check_invariants=False
+            ).to_dense()
+
+    torch.set_num_threads(1)
+    row = Row("digitize: to_frame vs sparch's item", 10)
+    rate = len(block)
+    return compare(
+        row, _rate(_ours(block, operation), rate), _rate(sparch, rate), unit="recordings/s", turns=3
+    )
+
+
+def cochlea_recordings(count: int) -> EventBlock:
+    """Return drawn recordings as a reader of SHD returns them: float16 times up to 1.2 s as codes, sorted."""
+    rng = np.random.default_rng(0)
+    times = np.sort((rng.random((count, EVENTS)) * 1.2).astype(np.float16))
+    return EventBlock(
+        first_row=0,
+        offsets=np.arange(count + 1, dtype=np.int64) * EVENTS,
+        t=times.reshape(-1).view(np.uint16),
+        time_table=float16_table(),
+        x=rng.integers(0, CHANNELS, count * EVENTS).astype(np.uint16),
+        y=None,
+        p=None,
+        labels=np.zeros(count, np.int64),
+        extras={},
+        errors={},
+    )
+
+
+def _ours(block: EventBlock, operation: Operation) -> Callable[[], object]:
+    """Return a function that runs the fused pass; it has run once, because the first run compiles."""
+    chain = FusedChain(Transform(operations=(operation,)), has_y=block.y is not None)
+
+    def run() -> object:
+        return chain(block, name_of=str)
+
+    run()
+    return run
+
+
+def _rate(work: Callable[[], object], count: int) -> Callable[[], float]:
+    return lambda: count / timed(work)
+
+
+ROWS = [digitize]
+"""The rows of this module."""

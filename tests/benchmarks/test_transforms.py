@@ -1,0 +1,19 @@
+"""`benchmarks.transforms`: each row runs with a few recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from benchmarks.datasets.scale import Scale
+from benchmarks.form import Row
+from benchmarks.transforms.rows import ROWS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("measure", ROWS)
+def test_row(tmp_path: Path, measure: Callable[[Scale], Row]) -> None:
+    """It has a number, or says which command installs its peer."""
+    row = measure(Scale(tmp_path, small=True, recordings=2))
+    assert row.ratios or "python -m benchmarks.peers" in (row.skipped or "")

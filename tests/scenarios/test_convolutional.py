@@ -58,11 +58,12 @@ def write_dvsgesture(folder: Path) -> None:
         (folder / "DVSGesture" / f"{name}.tar.gz").touch()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "write", "samples"),
     [
-        pytest.param("nmnist", write_nmnist, 20, marks=pytest.mark.slow),
-        pytest.param("dvsgesture", write_dvsgesture, 11),
+        ("nmnist", write_nmnist, 20),
+        ("dvsgesture", write_dvsgesture, 11),
     ],
 )
 def test_shipped_configurations_train(

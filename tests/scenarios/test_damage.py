@@ -44,7 +44,7 @@ def store(pristine: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("kind", "at_least"),
     [
-        ("flip", 100),
+        pytest.param("flip", 100, marks=pytest.mark.slow),
         pytest.param("resize", 100, marks=pytest.mark.slow),
         ("delete", 35),
         pytest.param("swap", 80, marks=pytest.mark.slow),
@@ -57,7 +57,8 @@ def test_every_object_damaged(pristine: Path, kind: str, at_least: int) -> None:
     assert tried >= at_least
 
 
-@pytest.mark.parametrize("kinds", [("flip",), pytest.param(tuple(KINDS), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", [("flip",), tuple(KINDS)])
 def test_every_object_damaged_read_by_zarrs(pristine: Path, kinds: tuple[str, ...]) -> None:
     """The same with the codec pipeline zarrs, which does not check all that Zarr's own does."""
     pytest.importorskip("zarrs")

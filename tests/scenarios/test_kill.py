@@ -187,7 +187,8 @@ def test_killed_workers_are_replaced(commands: Commands, built: Built, recipe: P
     assert Store(commands.folder / "store")["r:train"].digest == digests(built.store, "demo")["train"]
 
 
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c(commands: Commands, run: Run, built: Built, recipe: Path, workers: int) -> None:
     """SIGINT to the whole group, as a terminal sends it: exit 130, one line, no process left, and a run resumes."""
     with ending(started_to(commands, recipe, workers, 1)) as process:

@@ -110,6 +110,7 @@ def test_the_code_of_the_checkout_takes_precedence_over_the_kit(tmp_path: Path) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "darwin", reason="this torch may have another accelerator")
 def test_without_a_gpu_every_part_says_so(tmp_path: Path) -> None:
     """The exit status is 3, and the page is written all the same."""

@@ -65,6 +65,7 @@ def recipe(tmp_path: Path, data: Path) -> Path:
     return write_recipe(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_seeds_script_without_a_main_guard(tmp_path: Path, data: Path) -> None:
     """Run as a plain file with a local worker it runs its lines once, says nothing else, and gives the digest."""
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -198,6 +199,7 @@ def test_few_events_give_the_same_set(tmp_path: Path, data: Path, monkeypatch: p
     assert few.digest == asked.digest == many.digest
 
 
+@pytest.mark.slow
 def test_a_small_build_never_loads_numba(tmp_path: Path, recipe: Path) -> None:
     """It takes longer to start than NumPy takes for a few recordings, with threads and in the process itself."""
     script = (

@@ -53,6 +53,7 @@ def test_there_and_back(source: Store, bucket: str, tmp_path: Path) -> None:
         assert same(features.read(), small.truth)
 
 
+@pytest.mark.slow
 def test_eight_pushers(source: Store, bucket: str) -> None:
     """All succeed, one manifest and one entry of the name are there, and the digest is right."""
     with ThreadPoolExecutor(8) as pool:

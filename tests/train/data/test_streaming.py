@@ -204,6 +204,7 @@ def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) ->
     )
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(many: FeatureSet) -> None:
     """Spans are let go when their samples have been drawn."""
     loader = FeatureLoader(many, 16, "stream", shuffle=True, window=512, threads=1)

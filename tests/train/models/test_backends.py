@@ -178,6 +178,7 @@ def test_frames_that_do_not_fit_convolutions() -> None:
         build_network(spec, sites=72, classes=2, polarities=2, height=4, width=9)
 
 
+@pytest.mark.slow
 def test_fused_needs_no_sinabs() -> None:
     """A fused network is built and runs where Sinabs can't be imported."""
     import subprocess

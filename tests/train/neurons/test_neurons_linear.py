@@ -105,7 +105,7 @@ def counts(shape: tuple[int, ...], density: float, most: int = 4, seed: int = 0)
     return (torch.rand(shape) < density).float() * torch.randint(1, most, shape)
 
 
-@settings(max_examples=examples(40, by_hand=5))
+@settings(max_examples=examples(40, by_hand=2))
 @given(
     widths=st.lists(st.integers(1, 150), min_size=3, max_size=4),
     batch=st.integers(1, 5),

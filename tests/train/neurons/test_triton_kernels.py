@@ -60,6 +60,7 @@ def compare(device: str) -> None:
 
 
 @needs_triton
+@pytest.mark.slow
 def test_in_the_interpreter() -> None:
     """Triton's interpreter has to be asked for before Triton is imported: in a process of its own."""
     code = "from tests.train.neurons.test_triton_kernels import compare; compare('cpu')"
@@ -68,6 +69,7 @@ def test_in_the_interpreter() -> None:
 
 
 @needs_triton
+@pytest.mark.slow
 def test_compiles_without_fused_products(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels compile for a GPU, which takes none; products stay apart from sums, divisions are exact."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))

@@ -130,7 +130,8 @@ def whole_network() -> None:
 
 
 @needs_triton
-@pytest.mark.parametrize("what", ["compare('cpu')", pytest.param("whole_network()", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["compare('cpu')", "whole_network()"])
 def test_in_the_interpreter(what: str) -> None:
     """Triton's interpreter has to be asked for before Triton is imported: in a process of its own."""
     name = what.split("(")[0]

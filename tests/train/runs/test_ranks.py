@@ -76,6 +76,7 @@ def together(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> An
     return torch.load(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", rank_steps.CASES)
 def test_equals_one_process(name: str, together: Any, store_folder: Path) -> None:
     """Losses, weights, spikes and accuracy of two gloo ranks are those of one process at the same global batch."""

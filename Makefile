@@ -31,7 +31,7 @@ ifeq ($(filter $(TORCH),cpu cuda),)
 $(error TORCH is '$(TORCH)': use cpu or cuda)
 endif
 
-.PHONY: help preprocess demo train exodus test faults bits lint format bench bench-seed peers gpu clean distclean
+.PHONY: help preprocess demo train exodus test faults bits lint docs format bench bench-seed peers gpu clean distclean
 
 help: ## list the targets (the default target)
 	@echo "make TARGET [VARIABLE=value …]"
@@ -91,6 +91,10 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-train pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps \
 	    tonic importRosbag
 	@touch $@ $(VENV)/.stamp-pipeline
+
+$(VENV)/.stamp-docs: $(VENV)/.stamp-venv pyproject.toml constraints.txt
+	$(call install,docs)
+	@touch $@
 
 # pip's indexes determine which build of torch it finds; TORCH=cuda checks that it is a CUDA build.
 $(VENV)/.stamp-train: $(VENV)/.stamp-venv pyproject.toml constraints.txt
@@ -187,6 +191,11 @@ lint: $(VENV)/.stamp-dev ## check with ruff, mypy and the import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(VENV)/.stamp-docs ## build the documentation as a site in build/site; warnings and broken links are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@$(BIN)/python -m tests.site.fetched build/site
+	@echo "to read it: python3 -m http.server --bind 127.0.0.1 --directory build/site" >&2
 
 format: $(VENV)/.stamp-dev ## format the code and apply ruff's automatic fixes
 	@$(BIN)/ruff check --fix .

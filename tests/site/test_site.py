@@ -1,0 +1,43 @@
+"""The documentation as a site: what mkdocs itself does not check when ``make docs`` builds it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.site.fetched import fetched
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_llms_txt_has_the_form_and_lists_every_page() -> None:
+    """llmstxt.org: a title, a summary in a quotation, then sections with lists of links; decisions have an index of their own."""
+    title, summary, *sections = re.split(r"\n\n(?=## |> )", (DOCS / "llms.txt").read_text(encoding="utf-8"))
+    assert title == "# spikestore"
+    assert summary.startswith("> ")
+    links = []
+    for section in sections:
+        lines = section.strip().splitlines()
+        assert lines[1] == ""
+        links += [re.fullmatch(r"- \[[^]]+\]\(([^)]+)\)(: .+)?", line) for line in lines[2:]]
+    listed = [str(link and link[1]) for link in links]
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    own_index = {page for page in pages if re.match(r"decisions/0|reference/", page)}
+    assert sorted(listed) == sorted(pages - own_index)
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ('<script src="https://cdn.example/a.js"></script>', ["https://cdn.example/a.js"]),
+        ("<link rel=stylesheet href=//cdn.example/a.css>", ["//cdn.example/a.css"]),
+        ('@import "https://cdn.example/b.css"; url(assets/c.png)', ["https://cdn.example/b.css"]),
+        (
+            '<a href="https://neuroir.org">NIR</a><img src="flow.svg"><link rel="next" href="https://a.b/">',
+            [],
+        ),
+    ],
+)
+def test_what_a_page_fetches_is_found(text: str, addresses: list[str]) -> None:
+    assert [*fetched(text)] == addresses

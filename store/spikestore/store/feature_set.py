@@ -20,6 +20,7 @@ from spikestore.store.columns.samples import SampleColumns, concatenate
 from spikestore.store.committed_build import CommittedBuild
 from spikestore.store.machine import available_cores
 from spikestore.store.notebook.tables import table_of_set
+from spikestore.store.plots.sets import plot_classes, plot_row
 from spikestore.store.storage import Storage
 from spikestore.store.trust.checked_reader import CheckedReader
 from spikestore.store.trust.documents import manifest_of
@@ -79,6 +80,8 @@ class FeatureSet:
         }
 
     _repr_html_ = table_of_set
+    plot = plot_row
+    plot_classes = plot_classes
 
     def __len__(self) -> int:
         return self.manifest.samples

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store.cli.console import plural, print_json, stdout_console, visible
+from spikestore.store.cli.console import plural, print_json, say, stdout_console, visible
 
 if TYPE_CHECKING:
     from spikestore.store.feature_set import FeatureSet
+    from spikestore.store.overview.distributions import Distributions
     from spikestore.store_schemas.specs.items import ItemContent
     from spikestore.store_schemas.specs.source import Source
 
@@ -25,7 +27,9 @@ def show(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show transform, source, columns, sizes and build of a feature set.
+    """Show transform, source, columns, sizes, distributions and build of a feature set; the exit status is 1 if its samples cannot be read.
+
+    The distributions are those of at most 1,024 samples.
 
     Examples
     --------
@@ -34,24 +38,41 @@ def show(
     """
     opened = open_store(store, must_exist=True)
     sets = [*opened.splits(name).values()]
+    read = {features.address: _distributions(features) for features in sets}
     if as_json:
-        print_json([_document(features) for features in sets])
-        return
-    console = stdout_console()
-    for number, features in enumerate(sets):
-        if number:
-            console.print()
-        for line in [*_lines(features), *(_provenance(features) if provenance else ())]:
-            console.print(visible(line), markup=False)
+        print_json([_document(features, read[features.address]) for features in sets])
+    else:
+        console = stdout_console()
+        for number, features in enumerate(sets):
+            if number:
+                console.print()
+            lines = _lines(features, read[features.address])
+            for line in [*lines, *(_provenance(features) if provenance else ())]:
+                console.print(visible(line), markup=False)
+    if None in read.values():
+        raise typer.Exit(1)
 
 
-def _document(features: FeatureSet) -> dict[str, Any]:
+def _distributions(features: FeatureSet) -> Distributions | None:
+    """Return the distributions of a set; None, after the reason is reported, if its samples cannot be read."""
+    from spikestore.store.overview.distributions import distributions
+    from spikestore.store_schemas.errors import StoreError
+
+    try:
+        return distributions(features)
+    except StoreError as error:
+        say(f"{features.address.short}: {error}")
+        return None
+
+
+def _document(features: FeatureSet, read: Distributions | None) -> dict[str, Any]:
     manifest = features.manifest.to_mapping()
     stored = sum(entry.size for entry in features.storage.list(features.address.folder))
-    return {**features.address._asdict(), "stored_bytes": stored, **manifest}
+    shown = None if read is None else read.to_json()
+    return {**features.address._asdict(), "stored_bytes": stored, **manifest, "distributions": shown}
 
 
-def _lines(features: FeatureSet) -> list[str]:
+def _lines(features: FeatureSet, read: Distributions | None) -> list[str]:
     manifest = features.manifest
     source, layout, events = manifest.source, features.layout, manifest.events
     stored = sum(entry.size for entry in features.storage.list(features.address.folder))
@@ -70,6 +91,7 @@ def _lines(features: FeatureSet) -> list[str]:
         f"  stored      {stored:,} bytes ({stored / max(manifest.nnz, 1):.3f} per non-zero)",
         f"  events      {events.n_events:,} read, {events.n_cropped:,} cropped, {events.n_dropped:,} in no bin",
         f"  columns     {', '.join(f'{name} {dtype}' for name, dtype in layout.columns)}",
+        *(() if read is None else _sparklines(features, read)),
     ]
     if manifest.skipped:
         lines.append(f"  skipped     {plural(len(manifest.skipped), 'recording')}:")
@@ -108,6 +130,25 @@ def _provenance(features: FeatureSet) -> list[str]:
     lines.append(f"  recordings        {manifest.samples:,}, {len(manifest.skipped):,} of them skipped")
     lines += [f"  skipped     {row.row}: {row.reason}" for row in manifest.skipped]
     return lines
+
+
+def _sparklines(features: FeatureSet, read: Distributions) -> list[str]:
+    from spikestore.store.overview.sparkline import marks_for, sparkline
+    from spikestore.store.plots.time_axis import time_axis
+
+    if not read.rows:
+        return []
+    marks = marks_for(sys.stdout.encoding)
+    axis = time_axis(features.manifest.transform)
+    name_of_x = "x" if "y" in read.sites else "channel"
+    lines = [("bin", read.bins, f"{axis.at(0):.4g} to {axis.at(len(read.bins)):.4g} {axis.unit}")]
+    for name, sums in read.sites.items():
+        shown = name_of_x if name == "x" else name
+        lines.append((shown, sums, f"{shown} 0 to {len(sums) - 1:,}"))
+    shortest, longest, counts = read.length_counts()
+    texts = [f"  {f'per {name}':<11} {sparkline(sums, marks)}  events, {text}" for name, sums, text in lines]
+    bins = plural(longest, "bin") if shortest == longest else f"{shortest:,} to {longest:,} bins"
+    return [*texts, f"  lengths     {sparkline(counts, marks)}  {bins}, of {plural(read.rows, 'sample')}"]
 
 
 def _packages(how: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""The methods `FeatureSet.plot` and `FeatureSet.plot_classes`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.plots.figures import plot_frames, plot_samples
+from spikestore.store.plots.time_axis import time_axis
+from spikestore.store_schemas.documents.manifest import Manifest
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class PlottedSet(Protocol):
+    """What plots need of a feature set; `FeatureSet` has it."""
+
+    manifest: Manifest
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
+    def read(self, start: int, stop: int) -> SampleColumns: ...  # noqa: D102
+    def column(self, name: str) -> npt.NDArray[Any]: ...  # noqa: D102
+    def frames(self, row: int) -> npt.NDArray[Any]: ...  # noqa: D102
+
+
+def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axes:
+    """Plot the frames of one row on matplotlib axes, and return the axes.
+
+    Frames with channels are one image, with time to the right. Frames of a camera are a strip of at most 8 frames, each the sum
+    of its time bins. Times are in ms, unless bins have no length in time.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    row : int
+        Number of the row.
+    axes : matplotlib.axes.Axes, optional
+        Axes to draw on; by default those of a new figure.
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed: ``pip install 'spikestore[plots]'``.
+    UsageError
+        The row is not in the set, or its frames are larger than the limit of `FeatureSet.frames`.
+    DamagedError
+        A stored object differs from the committed one.
+    """
+    label = int(features.read(row, row + 1).label[0])
+    title = f"row {row}: {features.classes[label] if label >= 0 else 'skipped'}"
+    return plot_frames(features.frames(row), time_axis(features.manifest.transform), title=title, axes=axes)
+
+
+def plot_classes(features: PlottedSet, *, most: int = 12) -> npt.NDArray[np.object_]:
+    """Plot the first row of each class that has any, and return the axes: shape (classes,).
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    most : int
+        Number of classes that are plotted; further ones are left out.
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed: ``pip install 'spikestore[plots]'``.
+    DamagedError
+        A stored object differs from the committed one.
+    """
+    labels, rows = np.unique(features.column("label"), return_index=True)
+    first = [(label, row) for label, row in zip(labels.tolist(), rows.tolist(), strict=True) if label >= 0]
+    samples = [
+        (features.frames(row), f"{features.classes[label]} (row {row})") for label, row in first[:most]
+    ]
+    return plot_samples(samples, time_axis(features.manifest.transform))

@@ -1,0 +1,59 @@
+"""The time axis of frames: where each time bin begins, in ms if all bins have the same length in time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from spikestore.store_schemas.specs.operations import Downsample
+from spikestore.store_schemas.specs.transform import Transform
+
+_US_PER_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAxis:
+    """Positions of time bins on an axis.
+
+    Attributes
+    ----------
+    unit : {"ms", "bins"}
+        Unit of `start` and `step`.
+    start : float
+        Beginning of the first bin.
+    step : float
+        Distance from the beginning of a bin to that of the next one.
+    label : str
+        Label of the axis, with its unit.
+    """
+
+    unit: Literal["ms", "bins"]
+    start: float
+    step: float
+    label: str
+
+    def at(self, position: float) -> float:
+        """Return the beginning of a bin; `position` may be the number of bins, for the end of the last one."""
+        return self.start + position * self.step
+
+
+BINS = TimeAxis("bins", 0.0, 1.0, "time bin")
+"""Axis of frames whose transform is not known."""
+
+
+def time_axis(transform: Transform) -> TimeAxis:
+    """Return the time axis of the frames of a transform.
+
+    Times are those of the recording: the ``time_factor`` of a ``downsample`` is reverted. Without a ``start_time``, the first
+    bin begins at the first event.
+    """
+    frame = transform.to_frame
+    if frame.time_window is None:
+        return TimeAxis("bins", 0.0, 1.0, f"time bin ({frame.mode} = {getattr(frame, frame.mode):,})")
+    factors = [step.time_factor for step in transform.operations if isinstance(step, Downsample)]
+    unit = _US_PER_MS * math.prod(factors)
+    step = (frame.time_window - frame.overlap) / unit
+    if frame.start_time is None:
+        return TimeAxis("ms", 0.0, step, "time after the first event (ms)")
+    return TimeAxis("ms", frame.start_time / unit, step, "time (ms)")

@@ -38,7 +38,7 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("pyplot")
 def test_a_row() -> None:
     """Counts, time in ms, channels, class name; also on given axes."""
-    names = ("yes", "$\\frac{ of & all")
+    names = ("yes", "$\\frac{$ of & all")
     small = small_set()
     evil = replace(small, layout=small.layout.model_copy(update={"classes": names}))
     features = evil.build(memory_storage())

@@ -71,7 +71,8 @@ LONGER_PAGES = (
     "docs/howto/papers.md",
     "docs/training.md",
     "docs/loading.md",
-    "docs/exports.md", "docs/looking.md",
+    "docs/exports.md",
+    "docs/looking.md",
 )
 
 RUN_PAGES = """

@@ -34,16 +34,20 @@ from spikestore.store_schemas.specs.files import SourceFile
 from spikestore.store_schemas.specs.folder import Decoding, FolderContent
 from spikestore.store_schemas.specs.model import Spec
 from spikestore.store_schemas.specs.operations import (
+    CenterCrop,
     ClipCounts,
     CropTime,
     Decimation,
     Denoise,
     Downsample,
     DropPixel,
+    EventDownsampling,
     EventOperation,
     MergePolarities,
     Operation,
     RefractoryPeriod,
+    TimeAlignment,
+    TimeSkew,
     ToFrame,
 )
 from spikestore.store_schemas.specs.source import Source
@@ -98,6 +102,12 @@ def test_operation_and_version_are_hashed(model: type[Spec]) -> None:
         Denoise: Denoise(filter_time=1.0),
         DropPixel: DropPixel(coordinates=((1, 0),)),
         MergePolarities: MergePolarities(),
+        CenterCrop: CenterCrop(sensor_size=(4, 4), size=(2, 2)),
+        EventDownsampling: EventDownsampling(
+            sensor_size=(4, 4), target_size=(2, 2), dt=1.0, noise_threshold=1
+        ),
+        TimeAlignment: TimeAlignment(),
+        TimeSkew: TimeSkew(coefficient=2.0),
         RefractoryPeriod: RefractoryPeriod(delta=1.0),
     }
     spec = specs[model]

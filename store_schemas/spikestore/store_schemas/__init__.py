@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from spikestore.store_schemas.layout import Layout, layout_of
     from spikestore.store_schemas.specs.files import SourceFile
     from spikestore.store_schemas.specs.operations import (
+        CenterCrop,
         ClipCounts,
         CropTime,
         Decimation,
         Denoise,
         Downsample,
         DropPixel,
+        EventDownsampling,
         MergePolarities,
         Operation,
         RefractoryPeriod,
+        TimeAlignment,
+        TimeSkew,
         ToFrame,
     )
     from spikestore.store_schemas.specs.source import Source
@@ -33,12 +37,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Address",
+    "CenterCrop",
     "ClipCounts",
     "CropTime",
     "Decimation",
     "Denoise",
     "Downsample",
     "DropPixel",
+    "EventDownsampling",
     "Layout",
     "Manifest",
     "MergePolarities",
@@ -51,6 +57,8 @@ __all__ = [
     "Source",
     "SourceFile",
     "SpikestoreError",
+    "TimeAlignment",
+    "TimeSkew",
     "ToFrame",
     "Transform",
     "layout_of",
@@ -61,12 +69,14 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Address": "documents.address",
+        "CenterCrop": "specs.operations",
         "ClipCounts": "specs.operations",
         "CropTime": "specs.operations",
         "Decimation": "specs.operations",
         "Denoise": "specs.operations",
         "Downsample": "specs.operations",
         "DropPixel": "specs.operations",
+        "EventDownsampling": "specs.operations",
         "Layout": "layout",
         "Manifest": "documents.manifest",
         "MergePolarities": "specs.operations",
@@ -79,6 +89,8 @@ __getattr__, __dir__ = lazy_exports(
         "Source": "specs.source",
         "SourceFile": "specs.files",
         "SpikestoreError": "errors",
+        "TimeAlignment": "specs.operations",
+        "TimeSkew": "specs.operations",
         "ToFrame": "specs.operations",
         "Transform": "specs.transform",
         "layout_of": "layout",

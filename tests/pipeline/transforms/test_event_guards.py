@@ -243,7 +243,8 @@ def test_scaling_ignores_absent_fields_and_floats_that_become_infinite() -> None
 def test_events_are_numbered_as_they_were_read() -> None:
     events = events_of(t=[5, 3, 4], x=[0, 0, 0], p=[0, 0, 0])
     assert Origin(NAME, events).number(1) == 1
-    assert Origin(NAME, events, first=1).number(1) == 2
-    assert Origin(NAME, events, order=np.array([1, 2, 0]), first=1).number(1) == 0
+    assert Origin(NAME, events).filtered(np.array([False, True, True])).number(1) == 2
+    sorted_events = Origin(NAME, events, order=np.array([1, 2, 0]))
+    assert sorted_events.filtered(np.array([False, True, True])).number(1) == 0
     shown = Origin(NAME, events, order=np.array([1, 2, 0])).error(0, "t", 300, "is late")
     assert str(shown) == f"{NAME}, event 1: t = 300 (3 as read) is late"

@@ -20,15 +20,21 @@ from spikestore.pipeline.transforms.from_tonic import (
     dataset_from_tonic,
     transform_from_tonic,
 )
+from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import SpecError, UnsupportedTransformError
 from spikestore.store_schemas.specs.operations import (
+    CenterCrop,
+    ClipCounts,
     CropTime,
     Decimation,
     Denoise,
     Downsample,
     DropPixel,
+    EventDownsampling,
     MergePolarities,
     RefractoryPeriod,
+    TimeAlignment,
+    TimeSkew,
     ToFrame,
     without_spec,
 )
@@ -104,6 +110,14 @@ def test_max_bins_is_passed_on() -> None:
         (transforms.DropPixel([[2, 1], np.array([1, 5]), (2, 1)]), DropPixel(coordinates=((1, 5), (2, 1)))),
         (transforms.MergePolarities(), MergePolarities()),
         (transforms.RefractoryPeriod(np.int32(7)), RefractoryPeriod(delta=7.0)),
+        (transforms.CenterCrop((8, 9, 2), 4), CenterCrop(sensor_size=(8, 9), size=(4, 4))),
+        (transforms.CenterCrop((8, 9, 2), (3, 12)), CenterCrop(sensor_size=(8, 9), size=(3, 12))),
+        (transforms.TimeAlignment(), TimeAlignment()),
+        (transforms.TimeSkew(2, -5), TimeSkew(coefficient=2.0, offset=-5.0)),
+        (
+            transforms.EventDownsampling((8, 8, 2), (4, 2), "integrator", 0.5, 2, 3),  # 3 has no effect
+            EventDownsampling(sensor_size=(8, 8), target_size=(4, 2), dt=0.5, noise_threshold=2),
+        ),
     ],
 )
 def test_operations(part: Any, spec: Any) -> None:
@@ -141,8 +155,8 @@ def test_every_way_of_slicing(fields: dict[str, Any], spec_fields: dict[str, Any
 
 SIZE = (8, 8, 2)
 SPECIFIED = {
-    "Compose", "CropTime", "Decimation", "Denoise", "Downsample", "DropPixel", "MergePolarities", "RefractoryPeriod",
-    "ToFrame",
+    "CenterCrop", "Compose", "CropTime", "Decimation", "Denoise", "Downsample", "DropPixel", "EventDownsampling",
+    "MergePolarities", "RefractoryPeriod", "TimeAlignment", "TimeSkew", "ToFrame",
 }  # fmt: skip
 RANDOM = [
     transforms.DropEvent(p=0.2),
@@ -196,11 +210,8 @@ def test_parameters_that_are_inferred_from_data_are_refused_with_the_reason() ->
 @pytest.mark.parametrize(
     "part",
     [
-        transforms.CenterCrop(SIZE, 4),
-        transforms.TimeSkew(1.1),
-        transforms.ToImage(SIZE),
         transforms.ToVoxelGrid(SIZE, 3),
-        transforms.NumpyAsType(np.dtype(int)),
+        transforms.ToTimesurface(SIZE, 3, 1),
     ],
     ids=lambda part: type(part).__name__,
 )
@@ -211,7 +222,7 @@ def test_other_transforms_of_tonics_have_no_spec_yet(part: Any) -> None:
 
 def test_no_transform_of_this_tonic_is_overlooked() -> None:
     """A new class in a later Tonic must be looked at, whether it is random."""
-    known = without_spec.RANDOM | without_spec.UNSUPPORTED | SPECIFIED
+    known = without_spec.RANDOM | without_spec.UNSUPPORTED | without_spec.INSTEAD.keys() | SPECIFIED
     assert {type(part).__name__ for part in RANDOM} - {"TimeSkew", "RefractoryPeriod"} == without_spec.RANDOM
     own = {
         kind for kind in vars(transforms).values() if getattr(kind, "__module__", "") == transforms.__name__
@@ -282,6 +293,13 @@ def test_frames_that_no_spec_describes(part: Any, message: str) -> None:
         (transforms.Downsample(spatial_factor=[0.5, 0.5]), "needs a number as spatial_factor"),
         (transforms.Downsample(target_size=(1, 1)), "target_size without sensor_size"),
         (transforms.Downsample(time_factor=-1), "time_factor: .*greater than 0"),
+        (transforms.TimeSkew(0), "coefficient: .*greater than 0"),
+        (
+            transforms.EventDownsampling(SIZE, (4, 2), "integrator", 1),
+            "needs a number as noise_threshold, got None",
+        ),
+        (transforms.EventDownsampling(SIZE, (4, 2), "integrator", 1, 0), "noise_threshold: .*equal to 1"),
+        (transforms.EventDownsampling(SIZE, (4, 2), "naive", 1, 1), "downsampling_method must be"),
     ],
 )
 def test_operations_that_no_spec_describes(part: Any, message: str) -> None:
@@ -289,6 +307,43 @@ def test_operations_that_no_spec_describes(part: Any, message: str) -> None:
         UnsupportedTransformError, match=rf"^tonic.transforms.{type(part).__name__} .*{message}"
     ):
         one_spec(part)
+
+
+def test_an_image_is_a_frame_of_all_events() -> None:
+    spec = transform_from_tonic(transforms.ToImage((3, 2, 2)))
+    assert spec.to_frame == ToFrame(sensor_size=(3, 2, 2), n_event_bins=1)
+    events = np.zeros(4, [("t", "i8"), ("x", "i8"), ("y", "i8"), ("p", "i8")])
+    events["t"], events["x"], events["y"] = [0, 1, 5, 5], [0, 2, 2, 1], [1, 1, 1, 0]
+    sample = NumpyChain(spec, has_y=True)(events, name="one")
+    image = transforms.ToImage((3, 2, 2))(events)
+    np.testing.assert_array_equal(sample.index, np.flatnonzero(image))
+    np.testing.assert_array_equal(sample.value, image.reshape(-1)[sample.index])
+    assert (sample.n_bins, sample.n_dropped) == (1, 0)
+
+
+@pytest.mark.parametrize("dtype", [int, "uint16", np.float32, np.dtype(">i2")])
+def test_a_type_that_holds_all_counts_adds_no_operation(dtype: Any) -> None:
+    parts = [TONIC_FRAMES, transforms.NumpyAsType(dtype)]
+    assert transform_from_tonic(transforms.Compose(parts)).operations == (FRAMES,)
+
+
+def test_frames_as_bool_are_binary() -> None:
+    parts = [TONIC_FRAMES, transforms.NumpyAsType(bool)]
+    assert transform_from_tonic(transforms.Compose(parts)).operations == (FRAMES, ClipCounts(max=1))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([TONIC_FRAMES, transforms.NumpyAsType(np.int8)], "NumpyAsType with int8 changes large counts"),
+        ([TONIC_FRAMES, transforms.NumpyAsType("f2")], "NumpyAsType with float16 changes large counts"),
+        ([TONIC_FRAMES, transforms.NumpyAsType("spam")], "NumpyAsType needs a dtype of NumPy, got 'spam'"),
+        ([transforms.NumpyAsType(int), TONIC_FRAMES], "NumpyAsType before ToFrame removes the names"),
+    ],
+)
+def test_types_that_change_counts_or_events_are_refused(parts: list[Any], message: str) -> None:
+    with pytest.raises(UnsupportedTransformError, match=message):
+        transform_from_tonic(transforms.Compose(parts))
 
 
 def test_a_chain_that_does_not_end_in_frames_is_no_transform() -> None:

@@ -17,10 +17,12 @@ from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import SourceError
 from spikestore.store_schemas.specs.operations import (
+    CenterCrop,
     CropTime,
     Decimation,
     Denoise,
     DropPixel,
+    EventDownsampling,
     RefractoryPeriod,
 )
 from spikestore.store_schemas.specs.transform import Transform
@@ -246,4 +248,10 @@ def _filters(transform: Transform) -> dict[str, str]:
         elif isinstance(operation, DropPixel):
             pixels = len(operation.coordinates)
             advice[operation.op] = f"list fewer coordinates of drop_pixel (now {pixels:,} pixels, as x and y)"
+        elif isinstance(operation, CenterCrop):
+            width, height = operation.size
+            advice[operation.op] = f"set a larger size of center_crop (now {width:,} and {height:,})"
+        elif isinstance(operation, EventDownsampling):
+            threshold = operation.noise_threshold
+            advice[operation.op] = f"set a smaller noise_threshold of event_downsampling (now {threshold:,})"
     return advice

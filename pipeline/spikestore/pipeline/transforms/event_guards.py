@@ -8,7 +8,7 @@ recording and the event:
    Floating-point times keep their precision, in which Tonic computes.
 2. `put_in_order` rejects times that are not finite or not sorted (or sorts them).
 3. `check_not_negative` checks coordinates before ``Downsample``, which truncates -0.5 to a legal 0.
-4. `check_scaling` rejects a ``Downsample`` whose products exceed int64.
+4. `check_scaling` rejects a ``Downsample`` or ``TimeSkew`` whose results exceed int64.
 5. `check_frameable` rejects events that ``ToFrame`` cannot count: outside the sensor, or with a time out of range.
 
 Messages number events from 0 in the order of the file, also after sorting or cropping. No function changes its
@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from spikestore.pipeline.readers.recording import Events
 from spikestore.store_schemas.errors import RecordingError
+from spikestore.store_schemas.specs.operations import EventDownsampling
 
 LATEST_TIME = 2**62
 """Limit of integer times for ``ToFrame`` (± µs; 146,000 years): differences then fit int64."""
@@ -45,24 +46,20 @@ class Origin:
     events : structured array, shape (n_events,)
         The recording as it was read.
     order : int64 array, shape (n_events,), optional
-        Number in the file of each event, if the recording was sorted.
-    first : int
-        Number of events cropped at the beginning.
+        Number in the file of each event, if events were sorted or dropped.
     """
 
     name: str
     events: Events
     order: npt.NDArray[np.int64] | None = None
-    first: int = 0
 
     def number(self, place: int) -> int:
         """Return the number in the file of the event at index `place`."""
-        place += self.first
         return place if self.order is None else int(self.order[place])
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Origin:
         """Return the origin of the events for which `kept` is true."""
-        places = np.flatnonzero(kept) + self.first
+        places = np.flatnonzero(kept)
         return Origin(self.name, self.events, places if self.order is None else self.order[places])
 
     def error(self, place: int, field: str, found: object, problem: str) -> RecordingError:
@@ -164,23 +161,24 @@ def check_not_negative(events: Events, *, origin: Origin) -> None:
         _refuse(events[field] < 0, events, field, origin, "is negative")
 
 
-def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin) -> None:
-    """Raise if a product of ``Downsample`` exceeds int64.
+def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin, offset: float = 0) -> None:
+    """Raise if a number times its factor, plus `offset`, exceeds int64.
 
     `factors` has the factor of each field; fields that the events lack are ignored.
 
     Raises
     ------
     RecordingError
-        A product exceeds int64. Floating-point times become infinite instead, which `check_frameable` rejects.
+        A result exceeds int64. Floating-point times become infinite instead, which `check_frameable` rejects.
     """
     for field, factor in factors.items():
         if field not in (events.dtype.names or ()) or events[field].dtype.kind == "f":
             continue
         for place in (int(np.argmin(events[field])), int(np.argmax(events[field]))):
             value = events[field][place].item()
-            if abs(value * factor) >= _INT64_END:
-                raise origin.error(place, field, value, f"times {factor} exceeds a signed 64-bit integer")
+            if abs(value * factor + offset) >= _INT64_END:
+                product = f"times {factor} plus {offset}" if offset else f"times {factor}"
+                raise origin.error(place, field, value, f"{product} exceeds a signed 64-bit integer")
 
 
 def check_pixels(events: Events, largest: int, *, origin: Origin) -> None:
@@ -194,6 +192,34 @@ def check_pixels(events: Events, largest: int, *, origin: Origin) -> None:
     for field in sorted({"x", "y"}.intersection(events.dtype.names or ())):
         problem = f"is too large for a filter by pixel: {field} must be from 0 to {largest}"
         _refuse(events[field] > largest, events, field, origin, problem)
+
+
+def check_integrable(events: Events, spec: EventDownsampling, *, origin: Origin) -> None:
+    """Raise if there are events that ``EventDownsampling`` cannot integrate.
+
+    Parameters
+    ----------
+    events : structured array, shape (n_events,)
+        Sorted by time, at least one.
+    spec : EventDownsampling
+        The operation.
+    origin : Origin
+        The recording of the events, for messages.
+
+    Raises
+    ------
+    RecordingError
+        Times are not integers or out of range, an event is outside the sensor, or the recording is shorter than a step.
+    """
+    if events["t"].dtype.kind == "f":
+        problem = f"{origin.name}: {spec.op} needs whole times in µs, got {events['t'].dtype}"
+        raise RecordingError(problem, recording=origin.name, field="t")
+    _check_inside(events, (*spec.sensor_size, 2), ("x", "y", "p"), origin)
+    check_times(events, origin=origin)
+    last = len(events) - 1
+    if spec.differentiator_time_bins is not None and events["t"][last] <= spec.step:
+        problem = f"µs is the last time, and {spec.op} needs one after its first step, {spec.step:g} µs"
+        raise origin.error(last, "t", events["t"][last].item(), problem)
 
 
 def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origin) -> None:
@@ -213,19 +239,13 @@ def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origi
     RecordingError
         An event is outside the sensor, a sensor with one polarity has events of two, or a time is out of range.
     """
-    for field in sorted({"x", "y"}.intersection(events.dtype.names or ())):
-        size = sensor_size["xyp".index(field)]
-        outside = (events[field] < 0) | (events[field] >= size)
-        _refuse(
-            outside, events, field, origin, f"is outside the sensor: {field} must be from 0 to {size - 1}"
-        )
+    _check_inside(events, sensor_size, ("x", "y"), origin)
     p, polarities = events["p"], sensor_size[2]
     if polarities == 1:
         problem = f"differs from p = {p[0]} of the first event, but the sensor has one polarity"
         _refuse(p != p[0], events, "p", origin, problem)
     else:
-        outside = (p < 0) | (p >= polarities)
-        _refuse(outside, events, "p", origin, f"is outside the sensor: p must be from 0 to {polarities - 1}")
+        _check_inside(events, sensor_size, ("p",), origin)
     check_times(events, origin=origin)
 
 
@@ -241,6 +261,15 @@ def check_times(events: Events, *, origin: Origin) -> None:
     for place, time in ((0, first), (len(events) - 1, last)):
         if not (math.isfinite(time) and abs(time) < LATEST_TIME):
             raise origin.error(place, "t", time, "µs is out of range: times must be within ±2^62 µs")
+
+
+def _check_inside(events: Events, sensor_size: Sequence[int], fields: Sequence[str], origin: Origin) -> None:
+    for field in fields:
+        if field in (events.dtype.names or ()):
+            size = sensor_size["xyp".index(field)]
+            outside = (events[field] < 0) | (events[field] >= size)
+            problem = f"is outside the sensor: {field} must be from 0 to {size - 1}"
+            _refuse(outside, events, field, origin, problem)
 
 
 def _column(values: npt.NDArray[Any], field: str, name: str) -> npt.NDArray[Any]:

@@ -23,8 +23,15 @@ import numpy as np
 from spikestore.pipeline.readers.dataset import Dataset
 from spikestore.pipeline.readers.registry import dataset_files, dataset_named, readable_datasets
 from spikestore.pipeline.readers.split_files import NamedFiles
-from spikestore.pipeline.transforms.tonic_operations import class_name, is_exactly, operation_of, unsupported
+from spikestore.pipeline.transforms.tonic_operations import (
+    class_name,
+    is_exactly,
+    operation_of,
+    type_change,
+    unsupported,
+)
 from spikestore.store_schemas.specs.canonical import sha256_hex
+from spikestore.store_schemas.specs.operations import Operation, ToFrame
 from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Transform
 
 
@@ -69,8 +76,14 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
     SpecError
         The parts are not a valid transform; for example, ``ToFrame`` is not last.
     """
-    operations = tuple(operation_of(part) for part in _flat(transform))
-    return Transform(operations=operations, max_bins=max_bins)
+    operations: list[Operation] = []
+    for part in _flat(transform):
+        if is_exactly(part, "NumpyAsType"):
+            of_frames = any(isinstance(operation, ToFrame) for operation in operations)
+            operations += type_change(part, of_frames=of_frames)
+        else:
+            operations.append(operation_of(part))
+    return Transform(operations=tuple(operations), max_bins=max_bins)
 
 
 def dataset_from_tonic(dataset: object) -> ConvertedDataset:

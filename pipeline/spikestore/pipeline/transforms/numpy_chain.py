@@ -4,8 +4,8 @@ For legal recordings the frames equal Tonic's, integer for integer; ill-formed r
 calls this chain for unusual recordings; frames by event counts are always computed here. The steps:
 
 1. Check and widen the events (`event_guards`); no array of the caller changes.
-2. Apply each operation before ``to_frame``. An empty recording also has frames. Positive factors keep times sorted, and a
-   crop keeps a contiguous range.
+2. Apply each operation before ``to_frame`` (`event_operations`). An empty recording also has frames. All operations keep times
+   sorted.
 3. Compute the number of bins (`frame_bins`), before arrays of this size are allocated.
 4. Find the events of each bin, and count the events in no bin.
 5. Count the events of each cell, in int64 and without a dense frame (`frame_counts`).
@@ -16,24 +16,16 @@ integers stay exact above 2^53; below, both have the same results.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.recording import Events, Sample
 from spikestore.pipeline.transforms import event_guards as guards
-from spikestore.pipeline.transforms.frame_bins import FrameBins, exact
+from spikestore.pipeline.transforms.event_operations import EventStep
+from spikestore.pipeline.transforms.frame_bins import FrameBins
 from spikestore.pipeline.transforms.frame_counts import Ints, count_covered, count_sparsely
-from spikestore.pipeline.transforms.pixel_filters import LARGEST_COORDINATE, kept_by
 from spikestore.store_schemas.errors import RecordingError, UsageError
-from spikestore.store_schemas.specs.operations import (
-    CropTime,
-    Decimation,
-    Downsample,
-    MergePolarities,
-    PixelFilter,
-)
+from spikestore.store_schemas.specs.operations import EventDownsampling
 from spikestore.store_schemas.specs.transform import Transform
 
 
@@ -58,13 +50,12 @@ class NumpyChain:
         x, y, p = transform.to_frame.sensor_size
         if not has_y and y != 1:
             raise UsageError(f"sensor_size must be ({x}, 1, {p}) for events without y, got ({x}, {y}, {p})")
-        for operation in transform.on_events:
-            if not has_y and isinstance(operation, PixelFilter) and not isinstance(operation, Decimation):
-                raise UsageError(
-                    f"{operation.op} needs events with y, and these recordings have none: remove it"
-                )
         self.transform = transform
         self.has_y = has_y
+        self._steps = [
+            EventStep(operation, has_y=has_y, max_bins=transform.max_bins)
+            for operation in transform.on_events
+        ]
         self._sites = transform.sites(has_y=has_y)
         self._bins = FrameBins(transform.to_frame, self._sites, max_bins=transform.max_bins)
         if transform.to_frame.mode.startswith("n_") or self._bins.has_fixed_span:
@@ -114,60 +105,23 @@ class NumpyChain:
         now, order = guards.put_in_order(now, name=name, sort=sort)
         origin = guards.Origin(name, events, order)
         guards.check_not_negative(now, origin=origin)
-        for operation in self.transform.on_events:
+        for step in self._steps:
             if len(now) == 0:
                 break
-            if isinstance(operation, Downsample):
-                x, y = operation.spatial_factor
-                factors = {"t": exact(operation.time_factor), "x": x, "y": y}
-                guards.check_scaling(now, factors, origin=origin)
-                now = self._downsampled(now, operation)
-            elif isinstance(operation, MergePolarities):
-                now = self._merged(now, operation)
-            elif isinstance(operation, CropTime):
-                # Times are sorted: events cropped at the beginning shift the numbers of the others.
-                with np.errstate(all="ignore"):
-                    in_front = int(np.count_nonzero(now["t"] < exact(operation.min)))
-                now = self._cropped(now, operation)
-                origin = replace(origin, first=origin.first + in_front)
-            else:
-                guards.check_times(now, origin=origin)
-                guards.check_pixels(now, LARGEST_COORDINATE, origin=origin)
-                kept = kept_by(operation, now)
-                now = self._filtered(now, operation, kept)
+            step.check(now, origin=origin)
+            kept = step.kept(now)
+            now = self._applied(now, step, kept)
+            if kept is not None:
                 origin = origin.filtered(kept)
+            elif isinstance(step.operation, EventDownsampling):
+                origin = guards.Origin(f"{name}, after {step.operation.op}", now)
         return now, origin
 
     # `TonicChain` overrides the methods below.
 
-    def _downsampled(self, events: Events, operation: Downsample) -> Events:
-        """Return events with times and coordinates multiplied by the factors and truncated."""
-        scaled = events.copy()
-        x, y = operation.spatial_factor
-        with np.errstate(
-            all="ignore"
-        ):  # floating-point times may become infinite, which `check_frameable` rejects
-            scaled["t"] = events["t"] * exact(operation.time_factor)
-            scaled["x"] = events["x"] * x
-            if self.has_y:
-                scaled["y"] = events["y"] * y
-        return scaled
-
-    def _cropped(self, events: Events, operation: CropTime) -> Events:
-        """Return the events with times from ``min`` to ``max``, both included."""
-        t = events["t"]
-        with np.errstate(all="ignore"):
-            return events[(t >= exact(operation.min)) & (t <= exact(operation.max))]
-
-    def _merged(self, events: Events, operation: MergePolarities) -> Events:
-        """Return the events with polarity 0."""
-        merged = events.copy()
-        merged["p"] = 0
-        return merged
-
-    def _filtered(self, events: Events, operation: PixelFilter, kept: npt.NDArray[np.bool_]) -> Events:
-        """Return the events that a filter keeps; `kept` is true for them."""
-        return events[kept]
+    def _applied(self, events: Events, step: EventStep, kept: npt.NDArray[np.bool_] | None) -> Events:
+        """Return the events after an operation; `kept` is true for the events that it keeps, or None if it drops none."""
+        return step.changed(events if kept is None else events[kept])
 
     def _ranges(self, events: Events) -> tuple[Ints, Ints]:
         """Return the range of events of each bin; see `FrameBins.ranges`."""

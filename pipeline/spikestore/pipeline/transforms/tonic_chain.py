@@ -16,20 +16,24 @@ import tonic.slicers
 import tonic.transforms
 
 from spikestore.pipeline.readers.recording import Events, Sample
+from spikestore.pipeline.transforms.event_operations import EventStep
 from spikestore.pipeline.transforms.frame_bins import exact, optional
 from spikestore.pipeline.transforms.frame_counts import Ints, non_zeros
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import RecordingError
 from spikestore.store_schemas.specs.operations import (
+    CenterCrop,
     CropTime,
     Decimation,
     Denoise,
     Downsample,
     DropPixel,
+    EventDownsampling,
     EventOperation,
     MergePolarities,
-    PixelFilter,
     RefractoryPeriod,
+    TimeAlignment,
+    TimeSkew,
     ToFrame,
 )
 from spikestore.store_schemas.specs.transform import Transform
@@ -59,21 +63,20 @@ class TonicChain(NumpyChain):
             message = f"{name}: Tonic failed with {type(error).__name__}: {error}"
             raise RecordingError(message, recording=name) from error
 
-    def _downsampled(self, events: Events, operation: Downsample) -> Events:
-        scaled: Events = _run(self._in_tonic[operation], events)
-        return scaled
-
-    def _cropped(self, events: Events, operation: CropTime) -> Events:
-        cropped: Events = _run(self._in_tonic[operation], events)
-        return cropped
-
-    def _merged(self, events: Events, operation: MergePolarities) -> Events:
-        merged: Events = _run(self._in_tonic[operation], events)
-        return merged
-
-    def _filtered(self, events: Events, operation: PixelFilter, kept: npt.NDArray[np.bool_]) -> Events:
-        filtered: Events = _run(self._in_tonic[operation], events)
-        return filtered if len(filtered) else events[:0]  # Decimation then returns an array without fields
+    def _applied(self, events: Events, step: EventStep, kept: npt.NDArray[np.bool_] | None) -> Events:
+        if step.steps is not None:
+            ours = super()._applied(events, step, kept)
+            starts, ends = step.steps.ranges(events["t"])
+            fits = (ends - starts).max() <= INT16_LIMIT and np.ptp(events["t"]) < 2**31
+            if len(ours) == 0 or not fits:  # Tonic fails, or its types overflow
+                return ours
+        result = _run(self._in_tonic[step.operation], events)
+        if len(result) == 0:
+            return events[:0]  # Decimation then returns an array without fields
+        new: Events = np.empty(len(result), events.dtype)  # EventDownsampling returns narrower types
+        for field in events.dtype.names or ():
+            new[field] = result[field]
+        return new
 
     def _ranges(self, events: Events) -> tuple[Ints, Ints]:
         metadata = _run(lambda data: self._slicer.get_slice_metadata(data, None), events)
@@ -124,6 +127,24 @@ def _in_tonic(operation: EventOperation | ToFrame) -> Any:
         return tonic.transforms.RefractoryPeriod(delta=exact(operation.delta))
     if isinstance(operation, MergePolarities):
         return tonic.transforms.MergePolarities()
+    if isinstance(operation, CenterCrop):
+        return tonic.transforms.CenterCrop(sensor_size=(*operation.sensor_size, 2), size=operation.size)
+    if isinstance(operation, TimeAlignment):
+        return tonic.transforms.TimeAlignment()
+    if isinstance(operation, TimeSkew):
+        return tonic.transforms.TimeSkew(
+            coefficient=exact(operation.coefficient), offset=exact(operation.offset)
+        )
+    if isinstance(operation, EventDownsampling):
+        bins = operation.differentiator_time_bins
+        return tonic.transforms.EventDownsampling(
+            sensor_size=(*operation.sensor_size, 2),
+            target_size=operation.target_size,
+            downsampling_method="integrator" if bins is None else "differentiator",
+            dt=exact(operation.dt),
+            noise_threshold=operation.noise_threshold,
+            differentiator_time_bins=bins,
+        )
     return tonic.transforms.ToFrame(
         sensor_size=operation.sensor_size,
         time_window=optional(operation.time_window),

@@ -18,14 +18,19 @@ from spikestore.store_schemas.errors import SpecError, UnsupportedTransformError
 from spikestore.store_schemas.specs.canonical import LARGEST_INTEGER
 from spikestore.store_schemas.specs.operations import (
     SLICING_MODES,
+    CenterCrop,
+    ClipCounts,
     CropTime,
     Decimation,
     Denoise,
     Downsample,
     DropPixel,
+    EventDownsampling,
     MergePolarities,
     Operation,
     RefractoryPeriod,
+    TimeAlignment,
+    TimeSkew,
     ToFrame,
 )
 from spikestore.store_schemas.specs.operations.without_spec import RANDOM
@@ -56,6 +61,37 @@ def operation_of(part: object) -> Operation:
                 why = "; ".join(f"{problem.path}: {problem.message}" for problem in error.problems)
                 raise unsupported(class_name(part), f"has parameters that no spec allows: {why}") from None
     raise unsupported(class_name(part), _why_not(part))
+
+
+def type_change(part: Any, *, of_frames: bool) -> tuple[ClipCounts, ...]:
+    """Return the operations that equal a ``NumpyAsType``: none if its type holds all counts of Tonic, else ``clip_counts``.
+
+    Parameters
+    ----------
+    part : tonic.transforms.NumpyAsType
+        The transform.
+    of_frames : bool
+        Whether a ``ToFrame`` is before it.
+
+    Raises
+    ------
+    UnsupportedTransformError
+        It changes events or the values of counts, or its type is structured.
+    """
+    name = class_name(part)
+    if not of_frames:
+        raise unsupported(name, "before ToFrame removes the names of fields, which ToFrame needs: remove it")
+    try:
+        dtype = np.dtype(part.dtype)
+    except TypeError:
+        raise unsupported(name, f"needs a dtype of NumPy, got {part.dtype!r}") from None
+    if dtype == np.bool_:
+        return (ClipCounts(max=1),)
+    if dtype.kind not in "iuf" or dtype.itemsize < 2 or dtype == np.float16:
+        raise unsupported(
+            name, f"with {dtype} changes large counts: remove it, or clip the counts in a recipe"
+        )
+    return ()
 
 
 def _why_not(part: object) -> str:
@@ -153,10 +189,45 @@ def _refractory_period(part: Any) -> RefractoryPeriod:
     return RefractoryPeriod(delta=_number(part, "delta", part.delta))
 
 
+def _center_crop(part: Any) -> CenterCrop:
+    size: Any = _sizes(part, "size")
+    return CenterCrop(sensor_size=_sizes(part, "sensor_size"), size=size * 2 if len(size) == 1 else size)
+
+
+def _event_downsampling(part: Any) -> EventDownsampling:
+    bins = None
+    if part.downsampling_method == "differentiator":
+        bins = _whole(part, "differentiator_time_bins", part.differentiator_time_bins)
+    return EventDownsampling(  # type: ignore[call-arg]
+        sensor_size=_sizes(part, "sensor_size"),
+        target_size=_sizes(part, "target_size"),
+        downsampling_method=part.downsampling_method,
+        dt=_number(part, "dt", part.dt),
+        noise_threshold=_whole(part, "noise_threshold", part.noise_threshold),
+        differentiator_time_bins=bins,
+    )
+
+
+def _time_alignment(_: Any) -> TimeAlignment:
+    return TimeAlignment()
+
+
+def _time_skew(part: Any) -> TimeSkew:
+    if _random_parameter(part):
+        raise unsupported(class_name(part), f"is {_FROZEN}")
+    offset = _number(part, "offset", part.offset)
+    return TimeSkew(coefficient=_number(part, "coefficient", part.coefficient), offset=offset)
+
+
+def _to_image(part: Any) -> ToFrame:
+    return ToFrame(sensor_size=_sizes(part, "sensor_size"), n_event_bins=1)
+
+
 _CONVERTERS: dict[str, Callable[[Any], Operation]] = {
     "Downsample": _downsample, "CropTime": _crop_time, "ToFrame": _to_frame, "Decimation": _decimation,
     "Denoise": _denoise, "DropPixel": _drop_pixel, "MergePolarities": _merge_polarities,
-    "RefractoryPeriod": _refractory_period,
+    "RefractoryPeriod": _refractory_period, "CenterCrop": _center_crop, "EventDownsampling": _event_downsampling,
+    "TimeAlignment": _time_alignment, "TimeSkew": _time_skew, "ToImage": _to_image,
 }  # fmt: skip
 
 

@@ -28,15 +28,19 @@ from spikestore.store_schemas.specs.files import SourceFile
 from spikestore.store_schemas.specs.model import Spec
 from spikestore.store_schemas.specs.operations import (
     SLICING_MODES,
+    CenterCrop,
     ClipCounts,
     CropTime,
     Decimation,
     Denoise,
     Downsample,
     DropPixel,
+    EventDownsampling,
     MergePolarities,
     Operation,
     RefractoryPeriod,
+    TimeAlignment,
+    TimeSkew,
     ToFrame,
 )
 from spikestore.store_schemas.specs.source import Source
@@ -100,17 +104,28 @@ crop_times = st.tuples(reals, reals).map(lambda ends: CropTime(min=min(ends), ma
 _pixels = (
     st.lists(st.tuples(small_sizes, small_sizes), min_size=1, max_size=3, unique=True).map(sorted).map(tuple)
 )
-_FILTERS: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
+_plane_sizes = st.tuples(sizes, sizes)
+_EVENT_OPERATIONS: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
     Decimation: {"n": sizes},
     Denoise: {"filter_time": positive_reals},
     DropPixel: {"coordinates": _pixels},
     MergePolarities: {},
     RefractoryPeriod: {"delta": positive_reals},
+    CenterCrop: {"sensor_size": _plane_sizes, "size": _plane_sizes},
+    EventDownsampling: {
+        "sensor_size": _plane_sizes,
+        "target_size": _plane_sizes,
+        "dt": positive_reals,
+        "noise_threshold": sizes,
+        "differentiator_time_bins": st.none() | sizes,
+    },
+    TimeAlignment: {},
+    TimeSkew: {"coefficient": positive_reals, "offset": reals},
 }
-pixel_operations: st.SearchStrategy[Operation] = st.one_of(
-    *(st.builds(model, **fields) for model, fields in _FILTERS.items())
+event_operations: st.SearchStrategy[Operation] = st.one_of(
+    *(st.builds(model, **fields) for model, fields in _EVENT_OPERATIONS.items())
 )
-"""Any operation by pixel."""
+"""Any operation from events to events, except Downsample and CropTime."""
 
 
 @st.composite
@@ -156,7 +171,7 @@ def to_frames(
 @st.composite
 def transforms(draw: st.DrawFn, *, frames: st.SearchStrategy[ToFrame] | None = None) -> Transform:
     """Strategy for a transform: operations on events, a ToFrame (from `frames`), and possibly a ClipCounts."""
-    before: list[Operation] = draw(st.lists(st.one_of(downsamples, crop_times, pixel_operations), max_size=3))
+    before: list[Operation] = draw(st.lists(st.one_of(downsamples, crop_times, event_operations), max_size=3))
     after = draw(st.lists(clip_counts, max_size=1))
     return Transform(operations=(*before, draw(frames or to_frames()), *after), max_bins=draw(sizes))
 
@@ -176,7 +191,7 @@ VALUES: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
         "end_time": st.none() | reals,
     },
     ClipCounts: {"max": clips},
-    **_FILTERS,
+    **_EVENT_OPERATIONS,
     Transform: {
         "operations": transforms().map(lambda transform: transform.operations),
         "max_bins": sizes,
@@ -205,7 +220,7 @@ _ANY: Mapping[type[Spec], st.SearchStrategy[Any]] = {
     Downsample: downsamples,
     CropTime: crop_times,
     ClipCounts: clip_counts,
-    **{model: st.builds(model, **fields) for model, fields in _FILTERS.items()},
+    **{model: st.builds(model, **fields) for model, fields in _EVENT_OPERATIONS.items()},
     Transform: transforms(),
     SourceFile: source_files,
     Source: sources,

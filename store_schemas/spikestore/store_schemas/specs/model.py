@@ -35,6 +35,10 @@ def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _without_polarities(size: object) -> object:
+    return size[:2] if isinstance(size, list | tuple) and len(size) == 3 else size
+
+
 def _unsigned_zero(value: float) -> float:
     return value + 0.0  # -0.0 and 0.0 are one parameter
 
@@ -63,6 +67,9 @@ Location = Annotated[str, Field(min_length=1)]
 
 AsTuple = BeforeValidator(_tuple)
 """Accepts a list for a tuple, as TOML and JSON have only lists."""
+
+PlaneSize = Annotated[tuple[Size, Size], BeforeValidator(_without_polarities), AsTuple]
+"""Size (x, y) of a sensor; a third size, the number of polarities, is dropped."""
 
 
 class Spec(BaseModel):

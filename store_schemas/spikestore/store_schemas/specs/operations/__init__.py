@@ -1,24 +1,38 @@
-"""The operations of a transform, one module each."""
+"""The operations of a transform."""
 
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from spikestore.store_schemas.specs.operations.center_crop import CenterCrop
 from spikestore.store_schemas.specs.operations.clip_counts import ClipCounts
 from spikestore.store_schemas.specs.operations.crop_time import CropTime
-from spikestore.store_schemas.specs.operations.decimation import Decimation
-from spikestore.store_schemas.specs.operations.denoise import Denoise
 from spikestore.store_schemas.specs.operations.downsample import Downsample
-from spikestore.store_schemas.specs.operations.drop_pixel import DropPixel
+from spikestore.store_schemas.specs.operations.event_downsampling import EventDownsampling
 from spikestore.store_schemas.specs.operations.merge_polarities import MergePolarities
-from spikestore.store_schemas.specs.operations.refractory_period import RefractoryPeriod
+from spikestore.store_schemas.specs.operations.pixel_filters import (
+    Decimation,
+    Denoise,
+    DropPixel,
+    RefractoryPeriod,
+)
+from spikestore.store_schemas.specs.operations.time_changes import TimeAlignment, TimeSkew
 from spikestore.store_schemas.specs.operations.to_frame import SLICING_MODES, ToFrame
 from spikestore.store_schemas.specs.operations.without_spec import not_of_tonic
 
 PixelFilter = Decimation | Denoise | DropPixel | RefractoryPeriod
 """An operation that drops events by their pixels."""
 
-EventOperation = Downsample | CropTime | PixelFilter | MergePolarities
+EventOperation = (
+    Downsample
+    | CropTime
+    | PixelFilter
+    | MergePolarities
+    | CenterCrop
+    | EventDownsampling
+    | TimeAlignment
+    | TimeSkew
+)
 """An operation from events to events."""
 
 Operation = Annotated[
@@ -27,6 +41,7 @@ Operation = Annotated[
 """Any operation; the field ``op`` selects the class."""
 
 __all__ = [
-    "SLICING_MODES", "ClipCounts", "CropTime", "Decimation", "Denoise", "Downsample", "DropPixel", "EventOperation",
-    "MergePolarities", "Operation", "PixelFilter", "RefractoryPeriod", "ToFrame",
+    "SLICING_MODES", "CenterCrop", "ClipCounts", "CropTime", "Decimation", "Denoise", "Downsample", "DropPixel",
+    "EventDownsampling", "EventOperation", "MergePolarities", "Operation", "PixelFilter", "RefractoryPeriod",
+    "TimeAlignment", "TimeSkew", "ToFrame",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["RANDOM", "UNSUPPORTED", "not_of_tonic"]
+__all__ = ["INSTEAD", "RANDOM", "UNSUPPORTED", "not_of_tonic"]
 
 RANDOM = frozenset({
     "DropEvent", "DropEventByArea", "DropEventByTime", "EventDrop", "RandomCrop", "RandomDropPixel", "RandomFlipLR",
@@ -17,12 +17,17 @@ RANDOM = frozenset({
 """Classes of ``tonic.transforms`` 1.7.0 that draw random numbers with any parameters."""
 
 UNSUPPORTED = frozenset({
-    "CenterCrop", "EventDownsampling", "NumpyAsType", "Repeat", "TimeAlignment", "TimeSkew", "ToAveragedTimesurface",
-    "ToBinaRep", "ToImage", "ToOneHotEncoding", "ToSparseTensor", "ToTimesurface", "ToVoxelGrid",
+    "Repeat", "ToAveragedTimesurface", "ToBinaRep", "ToOneHotEncoding", "ToSparseTensor", "ToTimesurface", "ToVoxelGrid",
 })  # fmt: skip
 """Other classes of ``tonic.transforms`` 1.7.0 without a spec."""
 
-_BY_PLAIN_NAME = {name.lower(): name for name in RANDOM | UNSUPPORTED}
+INSTEAD = {
+    "NumpyAsType": "changes only the type of frames, which a store does not contain: remove it",
+    "ToImage": "is to_frame with n_event_bins = 1: use that",
+}
+"""What to do instead of classes of ``tonic.transforms`` 1.7.0 that need no operation of their own."""
+
+_BY_PLAIN_NAME = {name.lower(): name for name in RANDOM | UNSUPPORTED | INSTEAD.keys()}
 
 
 def not_of_tonic(operation: object) -> object:
@@ -42,6 +47,8 @@ def not_of_tonic(operation: object) -> object:
             f"op '{op}' (Tonic's {name}) is random, and a store would freeze its result: remove it and augment during "
             "training (augment= of FeatureLoader, docs/loading.md)"
         )
+    if name in INSTEAD:
+        raise ValueError(f"op '{op}' (Tonic's {name}) {INSTEAD[name]}")
     raise ValueError(
         f"op '{op}' (Tonic's {name}) has no spec: docs/tonic.md lists the operations that have one"
     )

@@ -1,0 +1,54 @@
+"""EventDownsampling: integrate events in larger pixels, which give an event at a threshold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from spikestore.store_schemas.specs.model import AsTuple, PlaneSize, Real, Size, Spec
+
+
+class EventDownsampling(Spec):
+    """Replace events by those of integrating pixels of a smaller sensor, as ``tonic.transforms.EventDownsampling``.
+
+    In each step of `dt`, a pixel of the smaller sensor adds events with p = 1 and subtracts events with p = 0. A pixel that reaches
+    the threshold gives one event and begins again from 0. The new events have the times 0, dt, 2 dt … after the first event of
+    the recording. Events need a field ``y``, whole times, and p of 0 or 1. A recipe may contain Tonic's ``downsampling_method``; it
+    follows from `differentiator_time_bins`, and is not stored.
+    """
+
+    op: Literal["event_downsampling"] = "event_downsampling"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    sensor_size: PlaneSize
+    """Size (x, y) before; a third size, as in Tonic, has no effect and is not stored."""
+    target_size: Annotated[tuple[Size, Size], AsTuple]
+    """Size (x, y) after."""
+    dt: Annotated[Real, Field(gt=0)]
+    """Length of a step, in **ms** as in Tonic; all other times are in µs."""
+    noise_threshold: Size
+    """Events that a pixel needs, counted with their signs. Tonic's 0 is rejected: pixels without events would give events."""
+    differentiator_time_bins: Size | None = None
+    """Integrating steps in each step of `dt`, for the differentiator: a step gives the pixels that have more events than in the
+    step before. None for the integrator, which gives all events of the pixels."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_follows(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or "downsampling_method" not in fields:
+            return fields
+        fields = dict(fields)
+        method = fields.pop("downsampling_method")
+        expected = "integrator" if fields.get("differentiator_time_bins") is None else "differentiator"
+        if method != expected:
+            raise ValueError(
+                'downsampling_method must be "differentiator" with differentiator_time_bins, and "integrator" without, '
+                f"got {method!r}"
+            )
+        return fields
+
+    @property
+    def step(self) -> float:
+        """Length of an integrating step, in µs."""
+        return self.dt / (self.differentiator_time_bins or 1) * 1000

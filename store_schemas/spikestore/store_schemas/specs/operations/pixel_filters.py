@@ -1,0 +1,65 @@
+"""Filters that drop events by their pixels: Decimation, Denoise, DropPixel and RefractoryPeriod."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from spikestore.store_schemas.specs.model import AsTuple, Count, Real, Size, Spec
+
+
+class Decimation(Spec):
+    """Keep each `n`-th event of every pixel, as ``tonic.transforms.Decimation``; polarities are counted together."""
+
+    op: Literal["decimation"] = "decimation"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    n: Size
+    """The first ``n - 1`` events of a pixel are dropped, the next is kept, and so on; 1 keeps all."""
+
+
+class Denoise(Spec):
+    """Drop events without a recent event in one of the four neighbouring pixels, as ``tonic.transforms.Denoise``.
+
+    Events need a field ``y``. As in Tonic, each pixel between 0 and the largest x and y of the recording counts as
+    having an event at time 0, so events before ``filter_time`` are kept.
+    """
+
+    op: Literal["denoise"] = "denoise"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    filter_time: Annotated[Real, Field(gt=0)]
+    """The neighbour's last event must be less than this long ago, in µs."""
+
+
+class DropPixel(Spec):
+    """Drop all events of given pixels, as ``tonic.transforms.DropPixel`` with ``coordinates``.
+
+    Events need a field ``y``. Tonic's ``hot_pixel_frequency`` has no spec: it finds other pixels in each recording.
+    """
+
+    op: Literal["drop_pixel"] = "drop_pixel"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    coordinates: Annotated[tuple[Annotated[tuple[Count, Count], AsTuple], ...], AsTuple, Field(min_length=1)]
+    """Pixels (x, y). They are stored sorted and without repetitions, so that their order does not change the key."""
+
+    @field_validator("coordinates", mode="after")
+    @classmethod
+    def _sorted(cls, coordinates: Any) -> Any:
+        return tuple(sorted(set(coordinates)))
+
+
+class RefractoryPeriod(Spec):
+    """Drop events that follow another event of their pixel within `delta`, as ``tonic.transforms.RefractoryPeriod``.
+
+    Events need a field ``y``. As in Tonic, a dropped event also starts a new period, and the first event of a pixel is
+    dropped if its time is 0 or negative. A pair as Tonic's ``delta`` means *random* and is rejected.
+    """
+
+    op: Literal["refractory_period"] = "refractory_period"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    delta: Annotated[Real, Field(ge=0)]
+    """An event is kept if the previous one of its pixel was more than this long ago, in µs."""

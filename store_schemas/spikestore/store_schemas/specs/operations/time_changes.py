@@ -1,0 +1,33 @@
+"""Operations that change the times of all events: TimeAlignment and TimeSkew."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from spikestore.store_schemas.specs.model import Real, Spec
+
+
+class TimeAlignment(Spec):
+    """Subtract the time of the first event from all times of a recording, as ``tonic.transforms.TimeAlignment``."""
+
+    op: Literal["time_alignment"] = "time_alignment"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+
+
+class TimeSkew(Spec):
+    """Multiply times by `coefficient` and add `offset`, as ``tonic.transforms.TimeSkew``; integers are truncated.
+
+    A pair as one of Tonic's parameters means *random* and is rejected. A coefficient of 0 or less is rejected, because events
+    would not be in the order of time afterwards.
+    """
+
+    op: Literal["time_skew"] = "time_skew"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    coefficient: Annotated[Real, Field(gt=0)]
+    """Factor for times."""
+    offset: Real = 0.0
+    """Added after the multiplication, in µs."""

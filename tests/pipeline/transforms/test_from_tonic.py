@@ -20,11 +20,9 @@ from spikestore.pipeline.transforms.from_tonic import (
     dataset_from_tonic,
     transform_from_tonic,
 )
-from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import SpecError, UnsupportedTransformError
 from spikestore.store_schemas.specs.operations import (
     CenterCrop,
-    ClipCounts,
     CropTime,
     Decimation,
     Denoise,
@@ -307,43 +305,6 @@ def test_operations_that_no_spec_describes(part: Any, message: str) -> None:
         UnsupportedTransformError, match=rf"^tonic.transforms.{type(part).__name__} .*{message}"
     ):
         one_spec(part)
-
-
-def test_an_image_is_a_frame_of_all_events() -> None:
-    spec = transform_from_tonic(transforms.ToImage((3, 2, 2)))
-    assert spec.to_frame == ToFrame(sensor_size=(3, 2, 2), n_event_bins=1)
-    events = np.zeros(4, [("t", "i8"), ("x", "i8"), ("y", "i8"), ("p", "i8")])
-    events["t"], events["x"], events["y"] = [0, 1, 5, 5], [0, 2, 2, 1], [1, 1, 1, 0]
-    sample = NumpyChain(spec, has_y=True)(events, name="one")
-    image = transforms.ToImage((3, 2, 2))(events)
-    np.testing.assert_array_equal(sample.index, np.flatnonzero(image))
-    np.testing.assert_array_equal(sample.value, image.reshape(-1)[sample.index])
-    assert (sample.n_bins, sample.n_dropped) == (1, 0)
-
-
-@pytest.mark.parametrize("dtype", [int, "uint16", np.float32, np.dtype(">i2")])
-def test_a_type_that_holds_all_counts_adds_no_operation(dtype: Any) -> None:
-    parts = [TONIC_FRAMES, transforms.NumpyAsType(dtype)]
-    assert transform_from_tonic(transforms.Compose(parts)).operations == (FRAMES,)
-
-
-def test_frames_as_bool_are_binary() -> None:
-    parts = [TONIC_FRAMES, transforms.NumpyAsType(bool)]
-    assert transform_from_tonic(transforms.Compose(parts)).operations == (FRAMES, ClipCounts(max=1))
-
-
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        ([TONIC_FRAMES, transforms.NumpyAsType(np.int8)], "NumpyAsType with int8 changes large counts"),
-        ([TONIC_FRAMES, transforms.NumpyAsType("f2")], "NumpyAsType with float16 changes large counts"),
-        ([TONIC_FRAMES, transforms.NumpyAsType("spam")], "NumpyAsType needs a dtype of NumPy, got 'spam'"),
-        ([transforms.NumpyAsType(int), TONIC_FRAMES], "NumpyAsType before ToFrame removes the names"),
-    ],
-)
-def test_types_that_change_counts_or_events_are_refused(parts: list[Any], message: str) -> None:
-    with pytest.raises(UnsupportedTransformError, match=message):
-        transform_from_tonic(transforms.Compose(parts))
 
 
 def test_a_chain_that_does_not_end_in_frames_is_no_transform() -> None:

@@ -1,6 +1,8 @@
-"""Arguments of Tonic's transforms as arrays, lists or classes: accepted if the meaning is clear, otherwise an error."""
+"""Arguments as arrays, lists or types are accepted if the meaning is clear; images and types of frames need no operation."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,12 @@ import tonic.datasets
 from tonic import transforms
 
 from spikestore.pipeline.transforms.from_tonic import dataset_from_tonic, transform_from_tonic
+from spikestore.pipeline.transforms.numpy_chain import NumpyChain
+from spikestore.store_schemas import ClipCounts, ToFrame
 from spikestore.store_schemas.errors import UnsupportedTransformError
+
+SPEC = ToFrame(sensor_size=(100, 1, 1), time_window=4000.0)
+FRAMES = transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000)
 
 
 def test_arrays_and_lists_are_sizes() -> None:
@@ -35,3 +42,40 @@ def test_classes_in_place_of_objects() -> None:
         transform_from_tonic(transforms.Compose([transforms.ToFrame]))
     with pytest.raises(UnsupportedTransformError, match=r"SHD is a class: pass an object, SHD\(folder, …\)"):
         dataset_from_tonic(tonic.datasets.SHD)
+
+
+def test_an_image_is_a_frame_of_all_events() -> None:
+    spec = transform_from_tonic(transforms.ToImage((3, 2, 2)))
+    assert spec.to_frame == ToFrame(sensor_size=(3, 2, 2), n_event_bins=1)
+    events = np.zeros(4, [("t", "i8"), ("x", "i8"), ("y", "i8"), ("p", "i8")])
+    events["t"], events["x"], events["y"] = [0, 1, 5, 5], [0, 2, 2, 1], [1, 1, 1, 0]
+    sample = NumpyChain(spec, has_y=True)(events, name="one")
+    image = transforms.ToImage((3, 2, 2))(events)
+    np.testing.assert_array_equal(sample.index, np.flatnonzero(image))
+    np.testing.assert_array_equal(sample.value, image.reshape(-1)[sample.index])
+    assert (sample.n_bins, sample.n_dropped) == (1, 0)
+
+
+@pytest.mark.parametrize("dtype", [int, "uint16", np.float32, np.dtype(">i2")])
+def test_a_type_that_holds_all_counts_adds_no_operation(dtype: Any) -> None:
+    parts = [FRAMES, transforms.NumpyAsType(dtype)]
+    assert transform_from_tonic(transforms.Compose(parts)).operations == (SPEC,)
+
+
+def test_frames_as_bool_are_binary() -> None:
+    parts = [FRAMES, transforms.NumpyAsType(bool)]
+    assert transform_from_tonic(transforms.Compose(parts)).operations == (SPEC, ClipCounts(max=1))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([FRAMES, transforms.NumpyAsType(np.int8)], "NumpyAsType with int8 changes large counts"),
+        ([FRAMES, transforms.NumpyAsType("f2")], "NumpyAsType with float16 changes large counts"),
+        ([FRAMES, transforms.NumpyAsType("spam")], "NumpyAsType needs a dtype of NumPy, got 'spam'"),
+        ([transforms.NumpyAsType(int), FRAMES], "NumpyAsType before ToFrame removes the names"),
+    ],
+)
+def test_types_that_change_counts_or_events_are_refused(parts: list[Any], message: str) -> None:
+    with pytest.raises(UnsupportedTransformError, match=message):
+        transform_from_tonic(transforms.Compose(parts))

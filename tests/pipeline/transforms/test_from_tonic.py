@@ -283,30 +283,6 @@ def test_frames_that_no_spec_describes(part: Any, message: str) -> None:
         transform_from_tonic(part)
 
 
-@pytest.mark.parametrize(
-    ("part", "message"),
-    [
-        (transforms.CropTime(max=float("inf")), "max: .*finite"),
-        (transforms.CropTime(min=5, max=3), "must not be below min"),
-        (transforms.Downsample(spatial_factor=[0.5, 0.5]), "needs a number as spatial_factor"),
-        (transforms.Downsample(target_size=(1, 1)), "target_size without sensor_size"),
-        (transforms.Downsample(time_factor=-1), "time_factor: .*greater than 0"),
-        (transforms.TimeSkew(0), "coefficient: .*greater than 0"),
-        (
-            transforms.EventDownsampling(SIZE, (4, 2), "integrator", 1),
-            "needs a number as noise_threshold, got None",
-        ),
-        (transforms.EventDownsampling(SIZE, (4, 2), "integrator", 1, 0), "noise_threshold: .*equal to 1"),
-        (transforms.EventDownsampling(SIZE, (4, 2), "naive", 1, 1), "downsampling_method must be"),
-    ],
-)
-def test_operations_that_no_spec_describes(part: Any, message: str) -> None:
-    with pytest.raises(
-        UnsupportedTransformError, match=rf"^tonic.transforms.{type(part).__name__} .*{message}"
-    ):
-        one_spec(part)
-
-
 def test_a_chain_that_does_not_end_in_frames_is_no_transform() -> None:
     for parts in ([], [transforms.CropTime(max=3)], [TONIC_FRAMES, transforms.CropTime(max=3)]):
         with pytest.raises(SpecError):

@@ -14,6 +14,7 @@ from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas import ClipCounts, ToFrame
 from spikestore.store_schemas.errors import UnsupportedTransformError
 
+SIZE = (8, 8, 2)
 SPEC = ToFrame(sensor_size=(100, 1, 1), time_window=4000.0)
 FRAMES = transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000)
 
@@ -79,3 +80,27 @@ def test_frames_as_bool_are_binary() -> None:
 def test_types_that_change_counts_or_events_are_refused(parts: list[Any], message: str) -> None:
     with pytest.raises(UnsupportedTransformError, match=message):
         transform_from_tonic(transforms.Compose(parts))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (transforms.CropTime(max=float("inf")), "max: .*finite"),
+        (transforms.CropTime(min=5, max=3), "must not be below min"),
+        (transforms.Downsample(spatial_factor=[0.5, 0.5]), "needs a number as spatial_factor"),
+        (transforms.Downsample(target_size=(1, 1)), "target_size without sensor_size"),
+        (transforms.Downsample(time_factor=-1), "time_factor: .*greater than 0"),
+        (transforms.TimeSkew(0), "coefficient: .*greater than 0"),
+        (
+            transforms.EventDownsampling(SIZE, (4, 2), "integrator", 1),
+            "needs a number as noise_threshold, got None",
+        ),
+        (transforms.EventDownsampling(SIZE, (4, 2), "integrator", 1, 0), "noise_threshold: .*equal to 1"),
+        (transforms.EventDownsampling(SIZE, (4, 2), "naive", 1, 1), "downsampling_method must be"),
+    ],
+)
+def test_operations_that_no_spec_describes(part: Any, message: str) -> None:
+    with pytest.raises(
+        UnsupportedTransformError, match=rf"^tonic.transforms.{type(part).__name__} .*{message}"
+    ):
+        transform_from_tonic(transforms.Compose([part, FRAMES]))

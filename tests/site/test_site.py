@@ -9,6 +9,7 @@ import pytest
 from tests.site.fetched import fetched
 
 DOCS = Path(__file__).parents[2] / "docs"
+README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_llms_txt_has_the_form_and_lists_every_page() -> None:
@@ -41,3 +42,21 @@ def test_llms_txt_has_the_form_and_lists_every_page() -> None:
 )
 def test_what_a_page_fetches_is_found(text: str, addresses: list[str]) -> None:
     assert [*fetched(text)] == addresses
+
+
+def test_figures_of_the_readme_are_those_of_the_measurements() -> None:
+    """Each ratio of its table is in a row of a page that says how it was measured, and its command is on that page."""
+    measured = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("benchmarks.md", "seed.md"))
+    cells = set(re.split(r"[|<>×*\s]+", measured))
+    table = [line.split("|")[1:-1] for line in README.splitlines() if line.startswith("| ")][1:]
+    assert len(table) >= 6
+    for what, _, ratio, command in table:
+        numbers = re.findall(r"\d[\d.,]*\d", re.sub(r"\]\(.*?\)", "", ratio))
+        assert numbers, what
+        assert [number for number in numbers if number not in cells] == [], what
+        for shown in re.findall(r"`(.+?)(?: --rows \w+)?`", command):
+            assert shown in measured, shown
+
+
+def test_the_readme_fits_on_a_screen() -> None:
+    assert len(README.splitlines()) <= 80

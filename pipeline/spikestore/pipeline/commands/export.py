@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.commands.options import JsonOption, NameArgument, StoreOption, open_store
 from spikestore.store.cli.console import plural, print_json, progress, say
 from spikestore.store_schemas.wording import size_text
 
@@ -22,9 +22,7 @@ class Form(StrEnum):
 
 
 def export(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="A name, or the beginning of a key.")
-    ],
+    name: NameArgument,
     to: Annotated[
         str, typer.Option("--to", metavar="DIR", help="Folder to create; it must not exist, or be empty.")
     ],

@@ -19,11 +19,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+
+def _shipped_names(incomplete: str) -> list[str]:
+    """Return the shipped recipes whose names begin with some letters, for completion in a shell."""
+    from spikestore.pipeline.recipes.shipped import paper_recipes, shipped_recipes
+
+    return [name for name in shipped_recipes() | paper_recipes() if name.startswith(incomplete)]
+
+
 RecipeArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[RECIPE]",
         help="A TOML file, or the name of a shipped recipe: asldvs, cifar10dvs, demo, dvsgesture, dvslip, ncaltech101, ncars, nmnist, ntidigits18, pokerdvs, shd, ssc, stmnist.",
+        autocompletion=_shipped_names,
     ),
 ]
 DataOption = Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, names_in_store, open_store
 from spikestore.store.cli.console import plural, print_json, progress, say, visible
 from spikestore.store.progress import labelled
 
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 def repair(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME[:SPLIT]|KEY…", help="Sets to repair: names, or beginnings of keys."),
+        typer.Argument(
+            metavar="NAME[:SPLIT]|KEY…",
+            help="Sets to repair: names, or beginnings of keys.",
+            autocompletion=names_in_store,
+        ),
     ],
     store: StoreOption = None,
     upstream: Annotated[

@@ -29,6 +29,7 @@ from typing import Annotated, Any
 
 import typer
 
+from spikestore.store.cli.commands.completion import VARIABLE
 from spikestore.store.cli.console import logs_on_stderr, say
 from spikestore.store.cli.help import help_text
 from spikestore.store.cli.limits import limit_reached
@@ -79,8 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     # pydantic would read the metadata of every installed package in search of its plugins.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
-    # Every option before the command is a flag, so the first other word is the command.
-    command = next((word for word in arguments if not word.startswith("-")), None)
+    if VARIABLE in os.environ:
+        return _complete(os.environ[VARIABLE])
+    command = _command(arguments)
     with lenient_streams() as stdout:
         status = _status(arguments, command)
         stdout.flush()  # a full disk or a closed pipe raises here, not at interpreter exit
@@ -89,6 +91,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(stdout.lost, BrokenPipeError):  # raised when a reader such as `head` ends
             say(f"spikestore: error: cannot write the output to stdout: {stdout.lost.strerror}")
         return status or 1
+
+
+def _command(words: Sequence[str]) -> str | None:
+    """Return the command in some words: every option before it is a flag, so it is the first other word."""
+    return next((word for word in words if not word.startswith("-")), None)
+
+
+def _complete(instruction: str) -> int:
+    """Write the completions for the words of a shell, as the script of ``spikestore completion`` expects them."""
+    from typer.completion import completion_init, shell_complete
+
+    words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    completion_init()
+    try:
+        root = typer.main.get_command(_application(_command(words.split()[1:])))
+        return shell_complete(root, {}, "spikestore", VARIABLE, instruction)
+    except Exception:
+        return 1  # no completions: a message would be written into the line that the user is typing
 
 
 def _status(arguments: list[str], command: str | None) -> int:

@@ -7,24 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.commands.options import JsonOption, NameArgument, StoreOption, open_store
 from spikestore.store.cli.console import print_json, stdout_console, visible
 
 if TYPE_CHECKING:
     from spikestore.store.comparison.samples import SampleDifferences
     from spikestore.store.feature_set import FeatureSet
 
-SetArgument = Annotated[
-    str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="A name, or the beginning of a key.")
-]
-
 _MOST = 20
 """Differences of one kind that are shown without --json."""
 
 
 def diff(
-    first: SetArgument,
-    second: SetArgument,
+    first: NameArgument,
+    second: NameArgument,
     store: StoreOption = None,
     other_store: Annotated[
         str | None,

@@ -20,6 +20,28 @@ StoreOption = Annotated[
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for programs.")]
 
+
+def names_in_store(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the names in a local store that begin with some letters, for completion in a shell; a bucket would take too long."""
+    from spikestore.store.storage import FolderStorage
+
+    store = open_store(
+        context.params.get("source") or context.params.get("store")
+    )  # pull reads the store of --from
+    if not isinstance(store.storage, FolderStorage):
+        return []
+    return [name for name in store.names() if name.startswith(incomplete)]
+
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME[:SPLIT]|KEY",
+        help="A name, or the beginning of a key.",
+        autocompletion=names_in_store,
+    ),
+]
+
 MoveOption = Annotated[
     bool,
     typer.Option(

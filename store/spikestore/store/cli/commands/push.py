@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spikestore.store.cli.commands.options import JsonOption, MoveOption, StoreOption, open_store
+from spikestore.store.cli.commands.options import (
+    JsonOption,
+    MoveOption,
+    StoreOption,
+    names_in_store,
+    open_store,
+)
 from spikestore.store.cli.console import print_json, progress, say
 
 if TYPE_CHECKING:
     from spikestore.store.sharing.copy_set import Copied
 
 NamesArgument = Annotated[
-    list[str], typer.Argument(metavar="NAME[:SPLIT]|KEY…", help="Names, or beginnings of keys.")
+    list[str],
+    typer.Argument(
+        metavar="NAME[:SPLIT]|KEY…", help="Names, or beginnings of keys.", autocompletion=names_in_store
+    ),
 ]
 
 

@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
-from spikestore.store.cli.commands.options import StoreOption, open_store
+from spikestore.store.cli.commands.options import StoreOption, names_in_store, open_store
 from spikestore.store.cli.console import say
 
 
 def rm(
-    names: Annotated[list[str], typer.Argument(metavar="NAME[:SPLIT]…", help="Names to remove.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME[:SPLIT]…", help="Names to remove.", autocompletion=names_in_store),
+    ],
     store: StoreOption = None,
 ) -> None:
     """Remove names, or single splits of them. The feature sets stay in the store until gc --unreferenced removes them.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.commands.options import JsonOption, NameArgument, StoreOption, open_store
 from spikestore.store.cli.console import plural, print_json, say, stdout_console, visible
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def show(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="A name, or the beginning of a key.")
-    ],
+    name: NameArgument,
     store: StoreOption = None,
     provenance: Annotated[
         bool, typer.Option("--provenance", help="Also show files, packages and build parameters.")

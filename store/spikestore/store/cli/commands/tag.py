@@ -6,13 +6,18 @@ from typing import Annotated
 
 import typer
 
-from spikestore.store.cli.commands.options import StoreOption, open_store
+from spikestore.store.cli.commands.options import StoreOption, names_in_store, open_store
 from spikestore.store.cli.console import say
 
 
 def tag(
     name: Annotated[
-        str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="Sets that get the name: all splits, or one.")
+        str,
+        typer.Argument(
+            metavar="NAME[:SPLIT]|KEY",
+            help="Sets that get the name: all splits, or one.",
+            autocompletion=names_in_store,
+        ),
     ],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
     store: StoreOption = None,

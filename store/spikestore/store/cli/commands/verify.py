@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
+from spikestore.store.cli.commands.options import JsonOption, StoreOption, names_in_store, open_store
 from spikestore.store.cli.console import plural, print_json, progress, say, visible
 from spikestore.store.progress import labelled
 
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME[:SPLIT]|KEY]…", help="Sets to verify; all by default."),
+        typer.Argument(
+            metavar="[NAME[:SPLIT]|KEY]…",
+            help="Sets to verify; all by default.",
+            autocompletion=names_in_store,
+        ),
     ] = None,
     store: StoreOption = None,
     deep: Annotated[

@@ -1,0 +1,34 @@
+"""``spikestore completion``: write a script with which a shell completes commands, options and names."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+VARIABLE = "_SPIKESTORE_COMPLETE"
+"""Environment variable with which such a script asks for completions."""
+
+
+class Shell(StrEnum):
+    """Shells with a script."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+def completion(shell: Annotated[Shell, typer.Argument(help="The shell.")]) -> None:
+    """Write a script for bash, zsh or fish, which completes commands, options, recipes and names in a local store.
+
+    Examples
+    --------
+    source <(spikestore completion bash)      # in ~/.bashrc, or with zsh in ~/.zshrc after compinit
+    spikestore completion fish > ~/.config/fish/completions/spikestore.fish
+    """
+    from typer.completion import get_completion_script
+
+    script = get_completion_script(prog_name="spikestore", complete_var=VARIABLE, shell=shell.value)
+    sys.stdout.write(f"{script}\n")

@@ -134,6 +134,13 @@ def all_addresses(storage: Storage, transform: str = "") -> Iterator[Address]:
                 yield Address(transform_key, source_key)
 
 
+def sets_of_source(storage: Storage, source_key: str) -> Iterator[FeatureSet]:
+    """Yield the committed sets of a source, one for each transform; sets that are damaged or have a newer format are left out."""
+    for transform_key in filter(_KEY.fullmatch, storage.folders("features")):
+        with contextlib.suppress(MissingObjectError, DamagedError, NewerFormatError):
+            yield FeatureSet.open(storage, Address(transform_key, source_key))
+
+
 def no_such_split(storage: Storage, name: str, split: str, known: Iterable[str]) -> UnknownNameError:
     """Return the error for an unknown split; its message lists the splits of the name."""
     splits = [*known]

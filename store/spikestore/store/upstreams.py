@@ -13,6 +13,7 @@ from pathlib import Path
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import expand_home
 from spikestore.store.progress import Progress
+from spikestore.store.selection import sets_of_source
 from spikestore.store.sharing.copy_set import copy_set
 from spikestore.store.storage import FolderStorage
 from spikestore.store.store import Store
@@ -151,6 +152,14 @@ class Upstreams:
                     raise UsageError(f"{error.details.get('why', error)}; {advice}", name=name) from error
                 return True
         return False
+
+    def sets_of_source(self, store: Store, source_key: str, *, label: str) -> Iterator[FeatureSet]:
+        """Yield the committed sets of a source in the upstreams, opened there; `store` itself is left out."""
+        for upstream in self._asked(store):
+            try:
+                yield from sets_of_source(upstream.storage, source_key)
+            except StoreError as error:
+                self._give_up(upstream, label, error)
 
     def _asked(self, store: Store) -> Iterator[Store]:
         for upstream in self._stores:

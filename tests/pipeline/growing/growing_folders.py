@@ -23,6 +23,13 @@ def add(root: Path, **seeds: int) -> None:
         save(root / f"{name.replace('_', '/')}.npy", draw(seed))
 
 
+def damage(path: Path) -> None:
+    """Change one bit of a file."""
+    data = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
+
+
 def write_mnist_bin(path: Path, seed: int) -> None:
     """Write a recording in the format of N-MNIST."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.forger import Forgery
-from tests.pipeline.growing.growing_folders import add, grown, is_as_fresh, opened
+from tests.pipeline.growing.growing_folders import add, damage, grown, is_as_fresh, opened
 
 from spikestore.store import Store
 
@@ -29,13 +29,6 @@ def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(former: Path, tmp_path: Path) -> Path:
     shutil.copytree(former, tmp_path / "grown")
     return tmp_path / "grown"
-
-
-def damage(path: Path) -> None:
-    """Change one bit of a file."""
-    data = path.read_bytes()
-    path.chmod(0o600)
-    path.write_bytes(data[:9] + bytes([data[9] ^ 1]) + data[10:])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.reuse import Reuse, TakenRows
-from spikestore.pipeline.building.source_look import look_into
 from spikestore.pipeline.execution.fragment_task import FragmentJob
 from spikestore.pipeline.execution.schedulers import open_scheduler
 from spikestore.pipeline.readers.items.items_reader import first_not_sendable
@@ -69,15 +68,15 @@ def build_part(
     )
     with open_scheduler(options.workers, options.scheduler, not_sendable=not_sendable) as scheduler:
         for wanted in missing:
-            former = reuse.former_rows(wanted, look_into(wanted.located, wanted.transform))
+            look, former = reuse.look(wanted)
             request = BuildRequest(scheduler.workers * of, options.fragment_samples, former=former)
-            build = open_build(store.storage, wanted.located, wanted.transform, request)
+            build = open_build(store.storage, wanted.located, wanted.transform, request, look)
             classes[wanted.split] = build.plan.layout.classes
             refuse_other_classes(classes)
             share = fragments_of_part(part, build.plan.fragments)
             unfinished = sorted(set(share) & set(build.unfinished()))
             job = FragmentJob(build, wanted.located, wanted.transform, options.executor, former)
-            taken = TakenRows(wanted.label)
+            taken = TakenRows(wanted.label, former)
             samples = sum(len(build.plan.rows(fragment)) for fragment in unfinished)
             built = 0
             for report in scheduler.run(job, unfinished):

@@ -69,9 +69,8 @@ def estimate(
         The recordings cannot be used.
     """
     located, transform = wanted.located, wanted.transform
-    look = look_into(located, transform)
+    look, former = (look_into(located, transform), None) if reuse is None else reuse.look(wanted)
     layout, n_events = look.layout, look.n_events
-    former = None if reuse is None else reuse.former_rows(wanted, look)
     request = BuildRequest(workers, fragment_samples, former=former)
     plan = plan_of_build(located, transform, layout, n_events, request)
     with located.open() as reader:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from spikestore.pipeline.building.degenerate_sets import SetReview
 from spikestore.pipeline.building.provenance import provenance
 from spikestore.pipeline.building.reuse import TakenRows
-from spikestore.pipeline.building.source_look import layout_of_reader
+from spikestore.pipeline.building.source_look import SourceLook, look_into
+from spikestore.pipeline.deriving.finer_rows import FinerRows
 from spikestore.pipeline.execution.fragment_task import FragmentContent, FragmentJob
 from spikestore.pipeline.execution.schedulers import Scheduler
 from spikestore.pipeline.growing.former_rows import FormerRows
@@ -61,9 +62,15 @@ class BuildRequest:
 
 
 def open_build(
-    storage: Storage, located: LocatedSource, transform: Transform, request: BuildRequest
+    storage: Storage,
+    located: LocatedSource,
+    transform: Transform,
+    request: BuildRequest,
+    look: SourceLook | None = None,
 ) -> Build:
     """Return the unfinished build of a feature set to resume it, or start a new build.
+
+    `look` has what is known of the source before its recordings are read; by default, the source is opened for it.
 
     Raises
     ------
@@ -72,16 +79,15 @@ def open_build(
     ConflictError
         The unfinished build has other columns.
     """
-    with located.open() as reader:
-        layout = layout_of_reader(reader, located, transform)
+    layout, n_events, _ = look_into(located, transform) if look is None else look
 
-        def plan() -> Plan:
-            return plan_of_build(located, transform, layout, reader.n_events(), request)
+    def plan() -> Plan:
+        return plan_of_build(located, transform, layout, n_events, request)
 
-        build = Build.join_or_start(
-            storage, Address(transform.key, located.source.key), plan, restart=request.restart
-        )
-        build.refuse_other_shape(layout, len(reader))
+    build = Build.join_or_start(
+        storage, Address(transform.key, located.source.key), plan, restart=request.restart
+    )
+    build.refuse_other_shape(layout, len(n_events))
     return build
 
 
@@ -97,7 +103,7 @@ def plan_of_build(
     own = wanted(workers=request.workers, fragment_samples=request.fragment_samples)
     if any(place.live is not None for place in located.parts):  # their events are estimated from some items
         return wanted(fragment_samples=own.fragment_samples, least_shard_values=_SPARE * own.shard_values)
-    if request.former is None or request.fragment_samples is not None:
+    if request.former is None or isinstance(request.former, FinerRows) or request.fragment_samples is not None:
         return own
     former = request.former.sets[0].features.manifest
     if not 1 / 2 <= former.fragment_samples / own.fragment_samples <= 2:
@@ -158,7 +164,7 @@ def build_features(
     progress(done, plan.samples, label)
     job = FragmentJob(build, located, transform, executor, former)
     contents: list[FragmentContent] = []
-    taken = TakenRows(label)
+    taken = TakenRows(label, former)
     for report in scheduler.run(job, unfinished):
         done += report.samples
         taken.add(report)
@@ -176,7 +182,8 @@ def build_features(
             workers=scheduler.workers,
             seconds=time.perf_counter() - began,
             reused_fragments=plan.fragments - len(unfinished),
-            reused_recordings=taken.rows,
+            taken=taken.rows,
+            finer=former.provenance if isinstance(former, FinerRows) else None,
         )
         | dict(notes),
         review=functools.partial(review.refuse_empty, allow_empty=allow_empty),

@@ -42,6 +42,8 @@ class BuildOptions:
         Accept a set without any event in a time bin; otherwise such a set is an error.
     reuse : bool
         Take rows from committed sets of the same transform, if these have the same recordings; False reads all recordings.
+    derive : bool
+        Compute a set from a finer set of the same source, if that gives the same samples; False reads the recordings.
     upstreams : tuple of str
         Stores to search before a set is computed; those of a recipe are searched after these.
     progress : callable, optional
@@ -64,6 +66,7 @@ class BuildOptions:
     finalise: bool = False
     allow_empty: bool = False
     reuse: bool = True
+    derive: bool = True
     upstreams: tuple[str, ...] = ()
     progress: Progress | None = None
     copy_progress: Progress | None = None

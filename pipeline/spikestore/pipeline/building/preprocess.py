@@ -204,7 +204,14 @@ def preprocess_recipe(
 
 def _reuse(store: Store, name: str | None, named: Mapping[str, NamedSet], options: BuildOptions) -> Reuse:
     addresses = {wanted.address for wanted in named.values()}
-    return Reuse(store, name, addresses, enabled=options.reuse and not options.finalise)
+    return Reuse(
+        store,
+        name,
+        addresses,
+        enabled=options.reuse and not options.finalise,
+        derive=options.derive and not options.finalise,
+        upstreams=Upstreams(options.upstreams),
+    )
 
 
 def _named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, NamedSet]:
@@ -231,7 +238,7 @@ def build_sets(
     UsageError, SourceError, StoreError
         The same errors as those of `preprocess`.
     """
-    resolution = resolve(requested, store, Upstreams(options.upstreams), progress=options.copy_progress)
+    resolution = resolve(requested, store, reuse.upstreams, progress=options.copy_progress)
     resolution.refuse_unavailable()
     existing, missing = resolution.existing, resolution.missing
     for wanted in requested:
@@ -271,7 +278,6 @@ def _build(
         open_build,
         refuse_unfinished,
     )
-    from spikestore.pipeline.building.source_look import look_into
     from spikestore.pipeline.execution.schedulers import open_scheduler
     from spikestore.pipeline.readers.event_block import are_few
     from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, Executor, executor_for
@@ -280,8 +286,9 @@ def _build(
         """Do nothing; the default progress callback."""
 
     # Errors of all splits are reported before workers start.
-    looked = {wanted.split: look_into(wanted.located, wanted.transform) for wanted in missing}
-    former = {wanted.split: reuse.former_rows(wanted, looked[wanted.split]) for wanted in missing}
+    found = {wanted.split: reuse.look(wanted) for wanted in missing}
+    looked = {split: look for split, (look, _) in found.items()}
+    former = {split: rows for split, (_, rows) in found.items()}
     events = {split: events_to_read(look, former[split]) for split, look in looked.items()}
     # Workers of a cluster keep compiled code loaded.
     few_events = options.scheduler is None and are_few(sum(read for read, _ in events.values()))
@@ -307,7 +314,9 @@ def _build(
         for wanted in missing:
             rows = former[wanted.split]
             request = BuildRequest(scheduler.workers, options.fragment_samples, options.restart, rows)
-            build = open_build(store.storage, wanted.located, wanted.transform, request)
+            build = open_build(
+                store.storage, wanted.located, wanted.transform, request, looked[wanted.split]
+            )
             if options.finalise:
                 refuse_unfinished(build, wanted.label)
             built[wanted.split] = build_features(

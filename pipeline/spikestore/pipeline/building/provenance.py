@@ -11,7 +11,13 @@ _PACKAGES = ("spikestore", "tonic", "h5py", "numpy", "zarr", "numcodecs", "pcode
 
 
 def provenance(
-    *, executor: str, workers: int, seconds: float, reused_fragments: int, reused_recordings: int = 0
+    *,
+    executor: str,
+    workers: int,
+    seconds: float,
+    reused_fragments: int,
+    taken: int = 0,
+    finer: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the provenance that the manifest records about a build.
 
@@ -25,16 +31,21 @@ def provenance(
         Wall time of this run.
     reused_fragments : int
         Fragments stored by interrupted runs or other builders.
-    reused_recordings : int
-        Recordings that this run did not read, because a former set had their rows; recorded only if there are any.
+    taken : int
+        Recordings that this run did not read, because a former or a finer set had their rows; recorded only if there are any.
+    finer : dict, optional
+        Identity of the finer set.
     """
+    known: dict[str, Any] = {}
+    if taken:
+        known = {"reused_recordings": taken} if finer is None else {"derived_recordings": taken, "derived_from": finer}
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "executor": executor,
         "packages": {name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "reused_fragments": reused_fragments,
-        **({"reused_recordings": reused_recordings} if reused_recordings else {}),
+        **known,
         "seconds": round(seconds, 3),
         "workers": workers,
     }

@@ -13,9 +13,11 @@ from spikestore.pipeline.growing.changed_splits import report_changed_splits
 from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
 from spikestore.pipeline.growing.former_sets import find_former_rows, sets_of_name
 from spikestore.pipeline.readers.registry import dataset_named
+from spikestore.store.upstreams import Upstreams
 
 if TYPE_CHECKING:
     from spikestore.pipeline.building.source_look import SourceLook
+    from spikestore.pipeline.deriving.finer_rows import FinerRows
     from spikestore.pipeline.execution.fragment_task import FragmentReport
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
     from spikestore.store.names import NamedSet
@@ -40,14 +42,27 @@ class Reuse:
     requested : collection of Address
         The new sets. If one of them is missing or damaged in the store, the build itself restores or reports it.
     enabled : bool
-        If False, no rows are taken, and every recording is read.
+        If False, no rows are taken from sets of the same transform.
+    derive : bool
+        If False, no set is derived from a finer one.
+    upstreams : Upstreams, optional
+        Stores in which finer sets are searched after the store.
     """
 
     def __init__(
-        self, store: Store, name: str | None, requested: Collection[Address] = (), *, enabled: bool = True
+        self,
+        store: Store,
+        name: str | None,
+        requested: Collection[Address] = (),
+        *,
+        enabled: bool = True,
+        derive: bool = True,
+        upstreams: Upstreams | None = None,
     ) -> None:
         self._store, self._name = store, name
         self._requested, self._enabled = requested, enabled
+        self._derive = derive
+        self.upstreams = Upstreams(()) if upstreams is None else upstreams
 
     @cached_property
     def _named(self) -> list[FormerSet]:
@@ -70,6 +85,32 @@ class Reuse:
             }
             report_changed_splits(self._name, self._named, sources, advice)
 
+    def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
+        """Return what is known of a new set before its recordings are read, and its rows that stored sets have or determine.
+
+        If a finer set determines all rows, no file of the source is opened.
+        """
+        # Imported here: a run with nothing to do needs no HDF5.
+        from spikestore.pipeline.building.source_look import SourceLook, look_into
+
+        finer = self._finer_rows(wanted)
+        if finer is not None and finer.available.all():
+            return SourceLook(finer.layout, finer.finer.column("n_events").astype(np.int64), False), finer
+        look = look_into(wanted.located, wanted.transform)
+        return look, self.former_rows(wanted, look) if finer is None else finer
+
+    def _finer_rows(self, wanted: RequestedSet) -> FinerRows | None:
+        """Return the rows of a new set that a finer set determines, and log one line; None if there is no such set."""
+        from spikestore.pipeline.deriving.finer_sets import find_finer_rows
+
+        if not self._derive:
+            return None
+        source, transform = wanted.located.source, wanted.transform
+        rows = find_finer_rows(self._store, self.upstreams, source, transform, label=wanted.label)
+        if rows is not None:
+            self._report(wanted, rows, "derived")
+        return rows
+
     def former_rows(self, wanted: RequestedSet, look: SourceLook) -> FormerRows | None:
         """Return the positions of a new set's rows in committed sets, and log one line; None if no set has such rows."""
         if not self._enabled or not look.is_file_per_recording:
@@ -78,17 +119,22 @@ class Reuse:
         source = wanted.located.source
         rows = find_former_rows(self._store, self._named, source, wanted.transform, look.layout, samples)
         if rows is not None:
-            taken = int(np.count_nonzero(rows.available))
-            logger.info(
-                "%s: %s of %s recordings are taken from %s; %s %s read",
-                wanted.label,
-                f"{taken:,}",
-                f"{samples:,}",
-                rows.describe(),
-                f"{samples - taken:,}",
-                "is" if samples - taken == 1 else "are",
-            )
+            self._report(wanted, rows, "taken")
         return rows
+
+    @staticmethod
+    def _report(wanted: RequestedSet, rows: FormerRows, how: str) -> None:
+        samples, taken = len(rows.available), int(np.count_nonzero(rows.available))
+        logger.info(
+            "%s: %s of %s recordings are %s from %s; %s %s read",
+            wanted.label,
+            f"{taken:,}",
+            f"{samples:,}",
+            how,
+            rows.describe(),
+            f"{samples - taken:,}",
+            "is" if samples - taken == 1 else "are",
+        )
 
 
 def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:
@@ -107,10 +153,13 @@ class TakenRows:
     ----------
     label : str
         Name of the new set in messages.
+    former : FormerRows, optional
+        The rows that the tasks take.
     """
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, former: FormerRows | None) -> None:
         self._label, self.rows = label, 0
+        self._kind = FormerRows.kind if former is None else former.kind
         self._problems: list[str] = []
 
     def add(self, report: FragmentReport) -> None:
@@ -122,8 +171,9 @@ class TakenRows:
         """Log one warning if rows could not be read."""
         if self._problems:
             logger.warning(
-                "%s: rows of a former set cannot be used, so their recordings were read (%s such places): %s",
+                "%s: rows of %s set cannot be used, so their recordings were read (%s such places): %s",
                 self._label,
+                self._kind,
                 f"{len(self._problems):,}",
                 self._problems[0],
             )

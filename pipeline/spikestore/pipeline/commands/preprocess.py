@@ -131,6 +131,13 @@ def preprocess(
             help="Read all recordings; by default, rows that sets in the store already have are taken from these sets.",
         ),
     ] = False,
+    no_derive: Annotated[
+        bool,
+        typer.Option(
+            "--no-derive",
+            help="Read the recordings; by default, a set is computed from a finer set of the same recordings if the samples are the same.",
+        ),
+    ] = False,
     executor: Annotated[
         Executor | None,
         typer.Option("--executor", help="Implementation of the transform; the samples are the same."),
@@ -166,6 +173,7 @@ def preprocess(
             finalise=finalise,
             allow_empty=allow_empty,
             reuse=not no_reuse,
+            derive=not no_derive,
             progress=report,
             copy_progress=copy_lines(),
         )

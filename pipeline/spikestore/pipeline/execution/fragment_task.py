@@ -1,6 +1,7 @@
 """The task of a build: read the recordings of one fragment, transform them, and store the fragment.
 
-Rows that a former set has already are taken from it, and their recordings are not read (`growing`).
+Rows that a former set has already are taken from it (`growing`), and rows that a finer set determines are computed from it
+(`deriving`); their recordings are not read.
 
 Dask may run a task in any worker, in any order and more than once. Therefore all writes are put-if-absent, and the task of
 a stored fragment only looks up its record.
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spikestore.pipeline.deriving.finer_rows import FinerRows
 from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
 from spikestore.pipeline.growing.whole_fragments import whole_fragment
 from spikestore.pipeline.readers.event_block import EventBlock
@@ -56,7 +58,7 @@ class FragmentJob:
     executor : {"auto", "fused", "numpy", "tonic"}
         Implementation of the transform; the samples are the same.
     former : FormerRows, optional
-        Positions of rows of this set in committed sets.
+        Positions of rows of this set in committed sets, or in a finer set.
     """
 
     build: Build
@@ -125,8 +127,11 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)
     job = job.only(fragment)
     check_unchanged(job.located.stamps)
-    with job.located.open() as reader:
-        fragment_rows = _rows_of_fragment(job, reader, rows)
+    if isinstance(job.former, FinerRows):
+        fragment_rows = _derived_rows(job, job.former, rows)
+    else:
+        with job.located.open() as reader:
+            fragment_rows = _rows_of_fragment(job, reader, rows)
     check_unchanged(job.located.stamps)
     columns = fragment_rows.columns
     record = build.put_fragment(
@@ -210,20 +215,44 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
         columns = _with_labels(RowRun(rows.start, whole.columns), reader, layout)
         return _FragmentRows(columns, (), whole.known, taken=len(rows))
     runs, problems = job.former.read(rows)
-    parts = {run.first: _with_labels(run, reader, layout) for run in runs}
+    runs = [RowRun(run.first, _with_labels(run, reader, layout)) for run in runs]
+    columns, skipped = _with_missing_rows(job, reader, runs, _gaps(rows, runs))
+    taken = sum(len(run.columns) for run in runs)
+    return _FragmentRows(columns, skipped, KnownRows(), taken, tuple(problems))
+
+
+def _derived_rows(job: FragmentJob, former: FinerRows, rows: range) -> _FragmentRows:
+    """Return the rows of a fragment: computed from the finer set if that has them, else from their recordings."""
+    runs, problems = former.read(rows)
+    taken, missing = sum(len(run.columns) for run in runs), _gaps(rows, runs)
+    if not missing:
+        columns = concatenate(run.columns for run in runs)
+        return _FragmentRows(columns, (), taken=taken)
+    with job.located.open() as reader:
+        columns, skipped = _with_missing_rows(job, reader, runs, missing)
+    return _FragmentRows(columns, skipped, taken=taken, problems=tuple(problems))
+
+
+def _gaps(rows: range, runs: Sequence[RowRun]) -> list[range]:
+    """Return the rows that are in no run."""
     begins = [rows.start, *(run.first + len(run.columns) for run in runs)]
     ends = [*(run.first for run in runs), rows.stop]
-    missing = [range(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
+    return [range(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
+
+
+def _with_missing_rows(
+    job: FragmentJob, reader: Reader, runs: Sequence[RowRun], missing: Sequence[range]
+) -> tuple[SampleColumns, list[SkippedRow]]:
+    """Return the rows of the runs and, read from their recordings, the missing ones in order; and the skipped rows."""
+    parts = {run.first: run.columns for run in runs}
     skipped: list[SkippedRow] = []
     if missing:
         columns, skipped = _transform(job, reader, missing)
-        columns, done = columns.as_stored(layout), 0  # with the dtypes of the other rows
+        columns, done = columns.as_stored(job.plan.layout), 0  # with the dtypes of the other rows
         for span in missing:
             parts[span.start] = columns.rows(done, done + len(span))
             done += len(span)
-    columns = concatenate(parts[first] for first in sorted(parts))
-    taken = sum(len(run.columns) for run in runs)
-    return _FragmentRows(columns, skipped, KnownRows(), taken, tuple(problems))
+    return concatenate(parts[first] for first in sorted(parts)), skipped
 
 
 def _with_labels(run: RowRun, reader: FileReader, layout: Layout) -> SampleColumns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,8 @@ class FormerRows:
         Row of the first entry in the whole new set; not 0 only in a result of `part`.
     """
 
+    kind: ClassVar[str] = "a former"
+    """Kind of the sets in messages."""
     sets: tuple[FormerSet, ...]
     set_of: npt.NDArray[np.int16]
     row_of: npt.NDArray[np.int64]
@@ -99,12 +101,16 @@ class FormerRows:
                 new, old = wanted[span], part.row_of[wanted[span]]
                 start, stop = int(old[0]), int(old[-1]) + 1
                 try:
-                    columns = features.read(start, stop)
+                    columns = self._rows_of(features, start, stop)
                 except StoreError as error:
                     problems.append(str(error))
                     continue
                 runs += _runs(columns, rows.start + new, old - start)
         return sorted(runs, key=lambda run: run.first), problems
+
+    def _rows_of(self, features: FeatureSet, start: int, stop: int) -> SampleColumns:
+        """Return rows of one fragment of a set; errors are those of `FeatureSet.read`."""
+        return features.read(start, stop)
 
 
 def _spans(rows: npt.NDArray[np.int64], manifest: Manifest) -> Iterator[slice]:

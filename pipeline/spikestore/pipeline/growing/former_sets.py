@@ -117,7 +117,7 @@ def _find(
         if found:
             places, numbers = np.array(found, np.int64).T
             set_of[places], row_of[places] = len(used), numbers
-            used.append(former._replace(features=_without_files(former.features)))
+            used.append(former._replace(features=without_files(former.features)))
         if (set_of >= 0).all():
             break
     return FormerRows(tuple(used), set_of, row_of) if used else None
@@ -173,7 +173,7 @@ def _recordings(source: Source, samples: int) -> list[Recording | None]:
     ]
 
 
-def _without_files(features: FeatureSet) -> FeatureSet:
+def without_files(features: FeatureSet) -> FeatureSet:
     """Return the set with only the first file in its source: each task contains the set, and 60,000 files would take 12 MB."""
     manifest = features.manifest
     folder = None if manifest.source.folder is None else manifest.source.folder.part(slice(0, 1))

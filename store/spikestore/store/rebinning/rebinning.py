@@ -1,0 +1,163 @@
+"""Rows of a coarse feature set, computed from those of a fine one (docs/decisions/0070-coarse-rows-from-fine-ones.md).
+
+Each coarse time bin is `Rebinning.bins` consecutive fine ones, and each coarse site is a union of fine sites, so its count
+is a sum. Events in no fine bin are not stored. Most of them are in no coarse bin either; `Rebinning.has_all_events` says
+for which rows that is certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store_schemas.layout import Layout
+from spikestore.store_schemas.specs.operations import ToFrame
+
+_Int64s = npt.NDArray[np.int64]
+
+EXACT = 2**53
+"""Whole numbers up to this limit are exact as floating-point numbers, and so are the bins that are computed from them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rebinning:
+    """How the cells of a fine set are summed.
+
+    Attributes
+    ----------
+    bins : int
+        Fine time bins of each coarse one.
+    site_of : uint32 array, shape (fine sites,)
+        Coarse site of each fine site.
+    fine_keeps_incomplete, keeps_incomplete : bool
+        ``include_incomplete`` of the fine and of the coarse set.
+    max_count : int, optional
+        Largest count of the coarse set; larger sums are set to it.
+    """
+
+    bins: int
+    site_of: npt.NDArray[np.uint32]
+    fine_keeps_incomplete: bool
+    keeps_incomplete: bool
+    max_count: int | None = None
+
+    def n_bins(self, n_bins: npt.NDArray[Any]) -> _Int64s:
+        """Return the number of coarse time bins of rows with `n_bins` fine ones; exact for rows of `has_all_events`."""
+        fine = n_bins.astype(np.int64)
+        if self.keeps_incomplete:
+            return -(-fine // self.bins)
+        # Without events on the last edge, the last fine bin is incomplete.
+        complete = fine - 1 if self.fine_keeps_incomplete else fine
+        return np.where(fine > 0, np.maximum(complete // self.bins, 1), 0)
+
+    def has_all_events(
+        self, n_bins: npt.NDArray[Any], n_dropped: npt.NDArray[Any]
+    ) -> npt.NDArray[np.bool_]:
+        """Return whether the fine set has all events of the coarse rows: bool array, shape (rows,).
+
+        Parameters
+        ----------
+        n_bins, n_dropped : arrays, shape (rows,)
+            Fine time bins of each row, and its events in none of them.
+        """
+        nothing_lost = n_dropped == 0
+        if self.fine_keeps_incomplete != self.keeps_incomplete:
+            return nothing_lost
+        return nothing_lost | (self.n_bins(n_bins) * self.bins <= n_bins)
+
+    def rows(self, columns: SampleColumns, layout: Layout, *, compiled: bool = True) -> SampleColumns:
+        """Return the coarse rows of some fine rows.
+
+        Parameters
+        ----------
+        columns : SampleColumns
+            Rows of the fine set, checked.
+        layout : Layout
+            Layout of the coarse set; its columns are those of the fine set.
+        compiled : bool
+            Use a compiled loop; otherwise NumPy, which needs no time to start.
+        """
+        n_bins = self.n_bins(columns.n_bins)
+        total = _compiled_sums if compiled else _numpy_sums
+        index, value, nnz, after = total(self, columns, n_bins, layout)
+        extras = dict(columns.extras)
+        extras["n_dropped"] = (extras["n_dropped"] + after).astype(extras["n_dropped"].dtype)
+        if self.max_count is not None:
+            value = np.minimum(value, np.uint32(self.max_count))
+        return SampleColumns(
+            index=index.astype(layout.dtype("index"), copy=False),
+            value=value,
+            nnz=nnz.astype(columns.nnz.dtype),
+            n_bins=n_bins.astype(columns.n_bins.dtype),
+            label=columns.label,
+            extras=extras,
+        )
+
+
+def bins_problem(fine: ToFrame) -> str | None:
+    """Return why the time bins of a set cannot be summed, or None."""
+    if fine.mode != "time_window":
+        return f"its frames have bins by {fine.mode}, not by time_window"
+    if fine.overlap:
+        return "its time bins overlap"
+    times = (fine.time_window, fine.start_time, fine.end_time)
+    if any(time is not None and not time.is_integer() for time in times):
+        return "its bins begin between whole microseconds"
+    return None
+
+
+def uniform_sites(sites: Sequence[int], factors: Sequence[int]) -> npt.NDArray[np.uint32]:
+    """Return the coarse site of each fine site if `factors` neighbours are summed along each axis, which they must divide."""
+    place = np.indices(tuple(sites)).reshape(len(sites), -1)
+    coarse = tuple(size // factor for size, factor in zip(sites, factors, strict=True))
+    numbers = [axis // factor for axis, factor in zip(place, factors, strict=True)]
+    return np.ravel_multi_index(tuple(numbers), coarse).astype(np.uint32)
+
+
+Sums = tuple[npt.NDArray[Any], npt.NDArray[np.uint32], _Int64s, _Int64s]
+"""Index and value of the coarse non-zeros, their number in each row, and the events of each row after its last coarse bin."""
+
+
+def _compiled_sums(rebinning: Rebinning, columns: SampleColumns, n_bins: _Int64s, layout: Layout) -> Sums:
+    # Imported here because numba takes a third of a second to import.
+    from spikestore.store.rebinning.kernels import sum_cells
+
+    index = np.empty(len(columns.index), layout.dtype("index"))
+    value = np.empty(len(columns.index), np.uint32)
+    nnz, after = np.zeros((2, len(columns)), np.int64)
+    filled = sum_cells(
+        columns.index,
+        columns.value,
+        columns.offsets(),
+        n_bins,
+        np.uint64(rebinning.bins),
+        rebinning.site_of,
+        np.uint64(layout.site_count),
+        index,
+        value,
+        nnz,
+        after,
+    )
+    return index[:filled], value[:filled], nnz, after
+
+
+def _numpy_sums(rebinning: Rebinning, columns: SampleColumns, n_bins: _Int64s, layout: Layout) -> Sums:
+    row = np.repeat(np.arange(len(columns)), columns.nnz)
+    fine_bin, site = np.divmod(columns.index.astype(np.int64), len(rebinning.site_of))
+    coarse_bin, count = fine_bin // rebinning.bins, columns.value.astype(np.int64)
+    inside = coarse_bin < n_bins[row]
+    after = np.bincount(row[~inside], count[~inside], len(columns)).astype(np.int64)
+    first = np.cumsum(n_bins) - n_bins
+    sites = layout.site_count
+    cell = ((first[row] + coarse_bin) * sites + rebinning.site_of[site])[inside]
+    order = np.argsort(cell, kind="stable")
+    cell, count, row = cell[order], count[inside][order], row[inside][order]
+    begins = np.flatnonzero(np.diff(cell, prepend=-1))
+    value = np.add.reduceat(count, begins) if len(begins) else count
+    row = row[begins]
+    return cell[begins] - first[row] * sites, value.astype(np.uint32), np.bincount(row, minlength=len(columns)), after

@@ -1,0 +1,189 @@
+"""Sets that are derived from a finer set equal those that are built from the recordings, and no recording is opened."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.faults.forger import Forgery
+from tests.pipeline.cochlea_files import draw, write_file
+from tests.pipeline.growing.growing_folders import damage
+
+from spikestore.pipeline import BuildOptions, preprocess
+from spikestore.pipeline.sources import source_files
+from spikestore.pipeline.sources.source_files import LocatedSource, make_source
+from spikestore.store import Store
+from spikestore.store.upkeep.verify import verify
+from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, ToFrame
+from spikestore.store_schemas.specs.transform import Transform
+
+pytestmark = pytest.mark.usefixtures("few_events")
+
+ON_THE_EDGE = (np.array([0.0, 0.125], np.float16), np.array([3, 5], np.uint16))
+"""The last event is at 125 ms: on the last edge of bins of 1 ms, and inside a bin of 4 ms."""
+
+
+def transform(channels: int, milliseconds: float, **fields: Any) -> Transform:
+    clips = [ClipCounts(max=fields.pop("clip"))] if "clip" in fields else []
+    frame = {"include_incomplete": True, "time_window": milliseconds * 1000, **fields}
+    shrink = [Downsample(spatial_factor=channels / 700)] if channels < 700 else []
+    crop = CropTime(max=1e6)
+    return Transform(operations=(*shrink, crop, ToFrame(sensor_size=(channels, 1, 1), **frame), *clips))
+
+
+FINE = transform(700, 1)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> LocatedSource:
+    """Return a source with 140 recordings, of which one has an event on the last edge."""
+    folder = tmp_path_factory.mktemp("data")
+    write_file(folder / "ssc_train.h5", [*draw(139), ON_THE_EDGE])
+    return make_source("SSC", "train", folder)
+
+
+@pytest.fixture(scope="module")
+def fine(source: LocatedSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with the fine set."""
+    store = tmp_path_factory.mktemp("fine")
+    build(source, FINE, store, name="fine")
+    return store
+
+
+def build(source: LocatedSource, what: Transform, store: Path, name: str | None = None, **options: Any) -> Any:
+    return preprocess(source, what, store=store, name=name, workers=0, options=BuildOptions(**options))
+
+
+@contextmanager
+def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Collect the names of the files of recordings that are opened."""
+    names: list[str] = []
+    open_reader = source_files.open_reader
+
+    def counted(source: Any, *arguments: Any, **options: Any) -> Any:
+        names.extend(file.name for file in source.files)
+        return open_reader(source, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source_files, "open_reader", counted)
+        yield names
+
+
+def is_as_built(features: Any, source: LocatedSource, what: Transform, store: Path) -> bool:
+    built = build(source, what, store, derive=False)
+    assert features.address == built.address
+    assert features.digest == built.digest
+    assert verify(features, depth="deep") == []
+    for field in ("nnz", "n_bins", "max_index", "max_value", "events", "skipped", "samples", "layout"):
+        assert getattr(features.manifest, field) == getattr(built.manifest, field), field
+    return True
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(transform(100, 4), id="4 ms, 100 channels"),
+        pytest.param(transform(128, 8, clip=1), id="128 channels, binary"),
+        pytest.param(transform(140, 10, include_incomplete=False), id="no incomplete bin"),
+    ],
+)
+def test_a_coarse_set_is_derived(
+    source: LocatedSource,
+    fine: Path,
+    tmp_path: Path,
+    what: Transform,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = shutil.copytree(fine, tmp_path / "store")
+    caplog.set_level(logging.INFO)
+    with opened(monkeypatch) as names:
+        features = build(source, what, store, name="coarse", fragment_samples=64)
+    finer = Store(store)["fine:train"]
+    keys = f"{finer.address.short}@{finer.digest[:12]}"
+    assert f"SSC train: 139 of 140 recordings are derived from the finer set {keys}; 1 is read" in caplog.messages
+    assert names == ["ssc_train.h5"] * 2  # what is known before, and the fragment with the event on the edge
+    assert features.manifest.provenance["derived_recordings"] == 139
+    assert features.manifest.provenance["derived_from"] == {
+        "transform_key": FINE.key,
+        "digest": finer.digest,
+    }
+    assert is_as_built(features, source, what, tmp_path / "other")
+
+
+def test_without_an_event_on_the_edge_no_recording_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(tmp_path / "ssc_train.h5", draw(70))
+    source, what = make_source("SSC", "train", tmp_path), transform(100, 4)
+    build(source, FINE, tmp_path / "store")
+    with opened(monkeypatch) as names:
+        features = build(source, what, tmp_path / "store")
+        assert names == []
+    assert features.manifest.provenance["derived_recordings"] == 70
+    assert is_as_built(features, source, what, tmp_path / "other")
+
+
+def test_no_derive_reads_the_recordings(
+    source: LocatedSource, fine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = shutil.copytree(fine, tmp_path / "store")
+    with opened(monkeypatch) as names:
+        features = build(source, transform(100, 4), store, derive=False)
+    assert names
+    assert "derived_recordings" not in features.manifest.provenance
+
+
+def test_a_finer_set_in_an_upstream_is_compared_with_its_digests(
+    source: LocatedSource, fine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    what = transform(350, 2)
+    features = build(source, what, tmp_path / "store", upstreams=(str(fine),))
+    assert any(f"in {fine}; 1 is read" in message for message in caplog.messages)
+    assert is_as_built(features, source, what, tmp_path / "other")
+
+
+def test_a_forged_set_in_an_upstream_is_not_used(source: LocatedSource, fine: Path, tmp_path: Path) -> None:
+    """Its hashes in ``check`` fit its false counts, and its digest is that of the true ones."""
+    upstream = shutil.copytree(fine, tmp_path / "upstream")
+    forgery = Forgery(upstream, Store(upstream)["fine:train"].address)
+    blocks = forgery.features.record(0).blocks
+    rows = forgery.rows()
+    rows.value[0] += 1
+    forgery.replace_rows(rows)
+    forgery.change_record(lambda record: record.update(blocks=list(blocks)))
+    forgery.add_up()
+    assert forgery.features.digest == Store(fine)["fine:train"].digest
+    what = transform(350, 2)
+    features = build(source, what, tmp_path / "store", upstreams=(str(upstream),))
+    assert is_as_built(features, source, what, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("name", "warning"),
+    [
+        ("value/c/0", "rows of the finer set cannot be used, so their recordings were read (1 such places): "),
+        ("n_bins/c/0", "is not derived from "),
+    ],
+)
+def test_a_damaged_finer_set_is_reported_and_recordings_are_read(
+    source: LocatedSource,
+    fine: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    warning: str,
+) -> None:
+    store = shutil.copytree(fine, tmp_path / "store")
+    damage(next(store.rglob(name)))
+    features = build(source, transform(100, 4), store)
+    (message,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning in message
+    assert is_as_built(features, source, transform(100, 4), tmp_path / "other")

@@ -1,0 +1,139 @@
+"""Sums of a fine set's cells equal the coarse set, or `rebinning_of` says why they need not."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from tests.hypothesis_profiles import examples
+from tests.pipeline.fused_cases import block_of, name_of
+
+from spikestore.pipeline.deriving.nesting import rebinning_of
+from spikestore.pipeline.transforms.choose import OneByOne
+from spikestore.pipeline.transforms.fused import FusedSamples
+from spikestore.pipeline.transforms.numpy_chain import NumpyChain
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.rebinning.rebinning import Rebinning
+from spikestore.store_schemas.layout import layout_of
+from spikestore.store_schemas.specs.operations import (
+    ClipCounts,
+    CropTime,
+    Decimation,
+    Denoise,
+    Downsample,
+    MergePolarities,
+    ToFrame,
+)
+from spikestore.store_schemas.specs.transform import Transform
+
+EXTRAS = ("n_events", "n_cropped", "n_dropped")
+
+
+@dataclass
+class Case:
+    fine: Transform
+    coarse: Transform
+    has_y: bool
+    recordings: list[Any]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw two transforms that often nest, and recordings with few different times, so that many lie on edges."""
+    has_y, polarities = draw(st.booleans()), draw(st.sampled_from([1, 2]))
+    x_size, y_size = draw(st.sampled_from([6, 10, 12])), draw(st.sampled_from([1, 4])) if has_y else 1
+    window, bins = draw(st.sampled_from([1, 2, 5, 7])), draw(st.integers(1, 4))
+    fine_incomplete = draw(st.booleans())
+    incomplete = draw(st.booleans()) if fine_incomplete else False
+    start = draw(st.none() | st.integers(-3, 9))
+    end = draw(st.none() | st.integers(9, 60)) if fine_incomplete == incomplete else None
+    divided = draw(st.sampled_from([1, 2, 3, 5]))
+    scale = draw(st.sampled_from([1.0, 0.5, 3.0]))
+    shared: list[Any] = [Decimation(n=2)] if draw(st.booleans()) else []
+    crop = [CropTime(min=draw(st.integers(-2, 5)), max=draw(st.integers(10, 70)))] if draw(st.booleans()) else []
+    before = [Downsample(time_factor=scale, spatial_factor=1.0), *crop] if scale != 1 else [*crop]
+    merged = [MergePolarities()] if draw(st.booleans()) else []
+
+    def frame(factor: int, width: int, planes: int, incomplete: bool) -> ToFrame:
+        size = (-(-x_size // factor), -(-y_size // factor), planes)
+        return ToFrame(
+            sensor_size=size, time_window=width, include_incomplete=incomplete, start_time=start, end_time=end
+        )
+
+    fine_factor = draw(st.sampled_from([1, 2]))
+    spatial = [Downsample(spatial_factor=1 / divided)] if draw(st.booleans()) else []
+    factor = divided if spatial else fine_factor
+    shrunk = [Downsample(spatial_factor=1 / fine_factor)] if fine_factor > 1 else []
+    coarse_shrunk = spatial or shrunk
+    clip = [ClipCounts(max=2)] if draw(st.booleans()) else []
+    return Case(
+        Transform(operations=(*shared, *shrunk, *before, frame(fine_factor, window, polarities, fine_incomplete))),
+        Transform(
+            operations=(
+                *shared,
+                *before,
+                *merged,
+                *coarse_shrunk,
+                frame(factor, window * bins, 1 if merged else polarities, incomplete),
+                *clip,
+            )
+        ),
+        has_y,
+        [draw(recordings(x_size, y_size, polarities, has_y=has_y)) for _ in range(3)],
+    )
+
+
+@st.composite
+def recordings(draw: st.DrawFn, x_size: int, y_size: int, polarities: int, *, has_y: bool) -> Any:
+    count = draw(st.integers(0, 12))
+    fields = ["t", "x", "y", "p"] if has_y else ["t", "x", "p"]
+    events = np.zeros(count, [(field, np.int64) for field in fields])
+    limits = {"x": x_size, "y": y_size, "p": polarities}
+    times = draw(st.lists(st.integers(-5, 60), min_size=count, max_size=count))
+    events["t"] = np.sort(np.array(times, np.int64))
+    for field in fields[1:]:
+        numbers = st.lists(st.integers(0, limits[field] - 1), min_size=count, max_size=count)
+        events[field] = draw(numbers)
+    return events
+
+
+def rows_of(transform: Transform, case: Case) -> SampleColumns:
+    samples: FusedSamples = OneByOne(NumpyChain(transform, has_y=case.has_y))(
+        block_of(case.recordings), name_of=name_of
+    )
+    assert not samples.errors
+    layout = layout_of(transform, has_y=case.has_y, classes=["a"], extras=EXTRAS)
+    return SampleColumns(
+        index=samples.index,
+        value=samples.value,
+        nnz=samples.nnz,
+        n_bins=samples.n_bins,
+        label=np.zeros(len(case.recordings), np.int64),
+        extras={name: getattr(samples, name) for name in EXTRAS},
+    ).as_stored(layout)
+
+
+@given(cases())
+@settings(max_examples=examples(120), deadline=None)
+def test_sums_of_fine_rows_are_the_coarse_rows(case: Case) -> None:
+    rebinning = rebinning_of(case.fine, case.coarse, has_y=case.has_y)
+    event(rebinning if isinstance(rebinning, str) else "nested")
+    if isinstance(rebinning, str):
+        return
+    fine, coarse = rows_of(case.fine, case), rows_of(case.coarse, case)
+    layout = layout_of(case.coarse, has_y=case.has_y, classes=["a"], extras=EXTRAS)
+    determined = rebinning.has_all_events(fine.n_bins, fine.extras["n_dropped"])
+    for compiled in (True, False):
+        rows = rebinning.rows(fine, layout, compiled=compiled)
+        for row in np.flatnonzero(determined).tolist():
+            found, wanted = (dict(each.rows(row, row + 1).in_order(layout)) for each in (rows, coarse))
+            for name in wanted:
+                np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
+                assert found[name].dtype == wanted[name].dtype
+    if (fine.extras["n_dropped"] == 0).all():
+        assert determined.all()

@@ -32,7 +32,7 @@ ON_THE_EDGE = (np.array([0.0, 0.125], np.float16), np.array([3, 5], np.uint16))
 def transform(channels: int, milliseconds: float, **fields: Any) -> Transform:
     clips = [ClipCounts(max=fields.pop("clip"))] if "clip" in fields else []
     frame = {"include_incomplete": True, "time_window": milliseconds * 1000, **fields}
-    shrink = [Downsample(spatial_factor=channels / 700)] if channels < 700 else []
+    shrink = [Downsample(spatial_factor=(channels / 700, channels / 700))] if channels < 700 else []
     crop = CropTime(max=1e6)
     return Transform(operations=(*shrink, crop, ToFrame(sensor_size=(channels, 1, 1), **frame), *clips))
 
@@ -56,7 +56,9 @@ def fine(source: LocatedSource, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return store
 
 
-def build(source: LocatedSource, what: Transform, store: Path, name: str | None = None, **options: Any) -> Any:
+def build(
+    source: LocatedSource, what: Transform, store: Path, name: str | None = None, **options: Any
+) -> Any:
     return preprocess(source, what, store=store, name=name, workers=0, options=BuildOptions(**options))
 
 
@@ -64,14 +66,14 @@ def build(source: LocatedSource, what: Transform, store: Path, name: str | None 
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Collect the names of the files of recordings that are opened."""
     names: list[str] = []
-    open_reader = source_files.open_reader
+    open_reader = vars(source_files)["open_reader"]
 
     def counted(source: Any, *arguments: Any, **options: Any) -> Any:
         names.extend(file.name for file in source.files)
         return open_reader(source, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(source_files, "open_reader", counted)
+        patch.setitem(vars(source_files), "open_reader", counted)
         yield names
 
 
@@ -107,7 +109,10 @@ def test_a_coarse_set_is_derived(
         features = build(source, what, store, name="coarse", fragment_samples=64)
     finer = Store(store)["fine:train"]
     keys = f"{finer.address.short}@{finer.digest[:12]}"
-    assert f"SSC train: 139 of 140 recordings are derived from the finer set {keys}; 1 is read" in caplog.messages
+    assert (
+        f"SSC train: 139 of 140 recordings are derived from the finer set {keys}; 1 is read"
+        in caplog.messages
+    )
     assert names == ["ssc_train.h5"] * 2  # what is known before, and the fragment with the event on the edge
     assert features.manifest.provenance["derived_recordings"] == 139
     assert features.manifest.provenance["derived_from"] == {
@@ -169,7 +174,10 @@ def test_a_forged_set_in_an_upstream_is_not_used(source: LocatedSource, fine: Pa
 @pytest.mark.parametrize(
     ("name", "warning"),
     [
-        ("value/c/0", "rows of the finer set cannot be used, so their recordings were read (1 such places): "),
+        (
+            "value/c/0",
+            "rows of the finer set cannot be used, so their recordings were read (1 such places): ",
+        ),
         ("n_bins/c/0", "is not derived from "),
     ],
 )

@@ -103,7 +103,11 @@ def plan_of_build(
     own = wanted(workers=request.workers, fragment_samples=request.fragment_samples)
     if any(place.live is not None for place in located.parts):  # their events are estimated from some items
         return wanted(fragment_samples=own.fragment_samples, least_shard_values=_SPARE * own.shard_values)
-    if request.former is None or isinstance(request.former, FinerRows) or request.fragment_samples is not None:
+    if (
+        request.former is None
+        or isinstance(request.former, FinerRows)
+        or request.fragment_samples is not None
+    ):
         return own
     former = request.former.sets[0].features.manifest
     if not 1 / 2 <= former.fragment_samples / own.fragment_samples <= 2:

@@ -314,9 +314,7 @@ def _build(
         for wanted in missing:
             rows = former[wanted.split]
             request = BuildRequest(scheduler.workers, options.fragment_samples, options.restart, rows)
-            build = open_build(
-                store.storage, wanted.located, wanted.transform, request, looked[wanted.split]
-            )
+            build = open_build(store.storage, wanted.located, wanted.transform, request, looked[wanted.split])
             if options.finalise:
                 refuse_unfinished(build, wanted.label)
             built[wanted.split] = build_features(

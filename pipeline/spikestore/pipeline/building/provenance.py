@@ -38,7 +38,11 @@ def provenance(
     """
     known: dict[str, Any] = {}
     if taken:
-        known = {"reused_recordings": taken} if finer is None else {"derived_recordings": taken, "derived_from": finer}
+        known = (
+            {"reused_recordings": taken}
+            if finer is None
+            else {"derived_recordings": taken, "derived_from": finer}
+        )
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "executor": executor,

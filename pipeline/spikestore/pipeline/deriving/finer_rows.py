@@ -68,7 +68,10 @@ class FinerRows(FormerRows):
         first_block, end_block = inside // BLOCK, -(-(inside + stop - start) // BLOCK)
         first = fragment * size + first_block * BLOCK
         columns = features.read(first, min(fragment * size + end_block * BLOCK, len(features)))
-        if tuple(block_digests(columns, features.layout)) != features.record(fragment).blocks[first_block:end_block]:
+        if (
+            tuple(block_digests(columns, features.layout))
+            != features.record(fragment).blocks[first_block:end_block]
+        ):
             raise DamagedError(
                 f"fragment {fragment} of {features.data_path} in {features.storage.url} contradicts its record: do not trust this store"
             )

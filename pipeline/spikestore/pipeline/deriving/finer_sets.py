@@ -60,7 +60,9 @@ def find_finer_rows(
             try:
                 rows = _rows(candidate, transform, trusted=trusted)
             except StoreError as error:
-                logger.warning("%s is not derived from %s: %s", label, candidate.features.address.short, error)
+                logger.warning(
+                    "%s is not derived from %s: %s", label, candidate.features.address.short, error
+                )
                 continue
             if 2 * np.count_nonzero(rows.available) > len(rows.available):
                 return rows
@@ -110,4 +112,3 @@ def _rows(candidate: _Candidate, transform: Transform, *, trusted: bool) -> Fine
         compiled=not are_few(features.manifest.nnz),
         compares_digests=not trusted,
     )
-

@@ -67,14 +67,15 @@ def sum_cells(
             coarse_bin = fine_bin // bins
             # The cells of this coarse bin; `base` is the first cell of the current fine bin.
             base, end = fine_bin * fine_sites, (coarse_bin + _ONE) * bins * fine_sites
-            low, high = len(marks), 0
+            low: Any = len(marks)
+            high: Any = 0
             while place < last and _U64(index[place]) < end:
                 site = _U64(index[place]) - base
                 if site >= fine_sites:
                     skipped = site // fine_sites * fine_sites
                     base, site = base + skipped, site - skipped
                 coarse = site_of[site]
-                word = np.int64(coarse >> 6)
+                word: Any = np.int64(coarse >> 6)
                 counts[coarse] += value[place]
                 marks[word] |= _ONE << _U64(coarse & 63)
                 low, high = min(low, word), max(high, word)

@@ -55,9 +55,7 @@ class Rebinning:
         complete = fine - 1 if self.fine_keeps_incomplete else fine
         return np.where(fine > 0, np.maximum(complete // self.bins, 1), 0)
 
-    def has_all_events(
-        self, n_bins: npt.NDArray[Any], n_dropped: npt.NDArray[Any]
-    ) -> npt.NDArray[np.bool_]:
+    def has_all_events(self, n_bins: npt.NDArray[Any], n_dropped: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Return whether the fine set has all events of the coarse rows: bool array, shape (rows,).
 
         Parameters
@@ -65,7 +63,7 @@ class Rebinning:
         n_bins, n_dropped : arrays, shape (rows,)
             Fine time bins of each row, and its events in none of them.
         """
-        nothing_lost = n_dropped == 0
+        nothing_lost: npt.NDArray[np.bool_] = n_dropped == 0
         if self.fine_keeps_incomplete != self.keeps_incomplete:
             return nothing_lost
         return nothing_lost | (self.n_bins(n_bins) * self.bins <= n_bins)
@@ -160,4 +158,9 @@ def _numpy_sums(rebinning: Rebinning, columns: SampleColumns, n_bins: _Int64s, l
     begins = np.flatnonzero(np.diff(cell, prepend=-1))
     value = np.add.reduceat(count, begins) if len(begins) else count
     row = row[begins]
-    return cell[begins] - first[row] * sites, value.astype(np.uint32), np.bincount(row, minlength=len(columns)), after
+    return (
+        cell[begins] - first[row] * sites,
+        value.astype(np.uint32),
+        np.bincount(row, minlength=len(columns)),
+        after,
+    )

@@ -91,8 +91,10 @@ def is_as_built(features: Any, source: LocatedSource, what: Transform, store: Pa
     "what",
     [
         pytest.param(transform(100, 4), id="4 ms, 100 channels"),
-        pytest.param(transform(128, 8, clip=1), id="128 channels, binary"),
-        pytest.param(transform(140, 10, include_incomplete=False), id="no incomplete bin"),
+        pytest.param(transform(128, 8, clip=1), id="128 channels, binary", marks=pytest.mark.slow),
+        pytest.param(
+            transform(140, 10, include_incomplete=False), id="no incomplete bin", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_coarse_set_is_derived(
@@ -135,6 +137,7 @@ def test_without_an_event_on_the_edge_no_recording_is_opened(
     assert is_as_built(features, source, what, tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_no_derive_reads_the_recordings(
     source: LocatedSource, fine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +148,7 @@ def test_no_derive_reads_the_recordings(
     assert "derived_recordings" not in features.manifest.provenance
 
 
+@pytest.mark.slow
 def test_a_finer_set_in_an_upstream_is_compared_with_its_digests(
     source: LocatedSource, fine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,7 +182,7 @@ def test_a_forged_set_in_an_upstream_is_not_used(source: LocatedSource, fine: Pa
             "value/c/0",
             "rows of the finer set cannot be used, so their recordings were read (1 such places): ",
         ),
-        ("n_bins/c/0", "is not derived from "),
+        pytest.param("n_bins/c/0", "is not derived from ", marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_finer_set_is_reported_and_recordings_are_read(

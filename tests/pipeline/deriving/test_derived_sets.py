@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,12 @@ from tests.pipeline.cochlea_files import draw, write_file
 from tests.pipeline.growing.growing_folders import damage
 
 from spikestore.pipeline import BuildOptions, preprocess
+from spikestore.pipeline.deriving.finer_sets import find_finer_rows
 from spikestore.pipeline.sources import source_files
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store import Store
 from spikestore.store.upkeep.verify import verify
+from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -159,6 +162,7 @@ def test_a_finer_set_in_an_upstream_is_compared_with_its_digests(
     assert is_as_built(features, source, what, tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_a_forged_set_in_an_upstream_is_not_used(source: LocatedSource, fine: Path, tmp_path: Path) -> None:
     """Its hashes in ``check`` fit its false counts, and its digest is that of the true ones."""
     upstream = shutil.copytree(fine, tmp_path / "upstream")
@@ -199,3 +203,20 @@ def test_a_damaged_finer_set_is_reported_and_recordings_are_read(
     (message,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert warning in message
     assert is_as_built(features, source, transform(100, 4), tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_jobs_of_an_array_derive(source: LocatedSource, fine: Path, tmp_path: Path) -> None:
+    store, what = shutil.copytree(fine, tmp_path / "store"), transform(100, 4)
+    for part in ((1, 2), (2, 2)):
+        build(source, what, store, part=part, fragment_samples=64)
+    features = build(source, what, store, finalise=True)
+    assert is_as_built(features, source, what, tmp_path / "other")
+
+
+def test_rows_can_be_sent_to_workers(source: LocatedSource, fine: Path) -> None:
+    rows = find_finer_rows(Store(fine), Upstreams(()), source.source, transform(100, 4), label="train")
+    assert rows is not None
+    part = pickle.loads(pickle.dumps(rows.part(range(128, 140))))  # noqa: S301 our own bytes
+    ((first, columns),), problems = part.read(range(128, 139))
+    assert (first, len(columns), problems) == (128, 11, [])

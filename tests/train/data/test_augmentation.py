@@ -10,8 +10,7 @@ import torch
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train import FeatureLoader, pack
-from spikestore.train.data.augmentation import ChannelJitter, EventDrop, SpatialFlip, TimeShift
+from spikestore.train import ChannelJitter, EventDrop, FeatureLoader, SpatialFlip, TimeShift, pack
 from spikestore.train.data.batch import Batch, SparseBatch
 from spikestore.train.data.device_samples import TensorColumns
 from spikestore.train.data.placement import Residence
@@ -88,7 +87,7 @@ def test_spatial_flip(packed: SparseBatch) -> None:
 def test_is_a_pure_function_of_sample_and_epoch(
     features: FeatureSet, one: Callable[[SparseBatch, int], SparseBatch]
 ) -> None:
-    """Batch size, shuffling, residence and where an epoch is entered change nothing; epochs and seeds do."""
+    """Batch size, shuffling, residence and where an epoch is entered change nothing, nor do ranks; epochs and seeds do."""
 
     def frames(batches: list[Batch]) -> dict[int, torch.Tensor]:
         return {
@@ -116,6 +115,8 @@ def test_is_a_pure_function_of_sample_and_epoch(
     other = loader(16, shuffle=True)
     other.load_state_dict({**other.state_dict(), "batch": 5})
     assert all(torch.equal(frame, first[row]) for row, frame in frames(list(other)).items())
+    share = FeatureLoader(features, 16, "host", augment=one, pad_to=20, rank=1, ranks=2)
+    assert all(torch.equal(frame, first[row]) for row, frame in frames(list(share)).items())
 
 
 def test_seeds_differ(packed: SparseBatch) -> None:

@@ -29,9 +29,10 @@ from spikestore.train import (
     TimeShift,
 )
 from spikestore.train.data.batch import SparseBatch
-from spikestore.train.data.frames.augmentation_steps import in_order
+from spikestore.train.data.frames.augmentation_steps import StepInput
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+from spikestore.train.data.frames.step_augmentation import in_order
 from spikestore.train.data.packed import PackedColumns
 
 Frames = npt.NDArray[np.int64]
@@ -148,8 +149,9 @@ def packed(samples: list[Frames], first_row: int) -> PackedColumns:
 def compiled(columns: PackedColumns, augment: Sequence[Any], threads: int = 1) -> npt.NDArray[np.float32]:
     """Return the frames of the compiled loop."""
     pointers = host_pointers(columns, np.arange(len(columns.n_bins)))
-    rows, lengths = torch.from_numpy(pointers.samples), torch.from_numpy(pointers.lengths)
-    steps = [one.step(rows, lengths, columns.sites, EPOCH) for one in augment]
+    known = (torch.from_numpy(array) for array in (pointers.samples, pointers.lengths, pointers.labels))
+    drawn = StepInput(*known, columns.sites, EPOCH)
+    steps = [step for one in augment for step in one.steps(drawn)]
     shape = (len(pointers), pointers.longest, *columns.sites)
     frames = FrameBuffers().take(int(np.prod(shape))).reshape(len(pointers), -1)
     pointers.fill(frames, ParallelFor(None, threads), steps)

@@ -92,8 +92,12 @@ class Stop(Exception):
 def test_resume_equals_an_uninterrupted_run(
     splits: dict[str, FeatureSet], tmp_path: Path, stop_after: int
 ) -> None:
-    """A run that is stopped anywhere and goes on has the weights, optimiser, loss and accuracy of one that was not."""
-    plan = config(epochs=2, checkpoint_batches=2)
+    """A run that is stopped anywhere and goes on has the weights, optimiser, loss and accuracy of one that was not.
+
+    Its augmentations draw the same numbers again.
+    """
+    augment = [{"op": "time_shift", "bins": 2}, {"op": "event_thinning", "probability": 0.2}]
+    plan = config(epochs=2, checkpoint_batches=2, augment=augment)
     whole = go(plan, splits, tmp_path / "whole")
     batches = 0
 

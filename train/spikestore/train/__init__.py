@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from spikestore.train.data.augmentation import (
+    from spikestore.train.data.augmentation.moves import (
         ChannelJitter,
-        ChannelMask,
         ChannelShift,
-        EventDrop,
-        EventThinning,
         PolarityFlip,
         SpatialFlip,
-        TimeMask,
         TimeReversal,
         TimeShift,
+    )
+    from spikestore.train.data.augmentation.removals import (
+        ChannelMask,
+        EventDrop,
+        EventThinning,
+        TimeMask,
     )
     from spikestore.train.data.batch import Batch, SparseBatch
     from spikestore.train.data.dataset import FeatureDataset
@@ -75,16 +77,16 @@ __getattr__, __dir__ = lazy_exports(
         "NetworkSpec": "models.networks",
         "PackedColumns": "data.packed",
         "SparseBatch": "data.batch",
-        "ChannelJitter": "data.augmentation",
-        "ChannelMask": "data.augmentation",
-        "ChannelShift": "data.augmentation",
-        "EventThinning": "data.augmentation",
-        "PolarityFlip": "data.augmentation",
-        "TimeMask": "data.augmentation",
-        "TimeReversal": "data.augmentation",
-        "EventDrop": "data.augmentation",
-        "SpatialFlip": "data.augmentation",
-        "TimeShift": "data.augmentation",
+        "ChannelJitter": "data.augmentation.moves",
+        "ChannelMask": "data.augmentation.removals",
+        "ChannelShift": "data.augmentation.moves",
+        "EventThinning": "data.augmentation.removals",
+        "PolarityFlip": "data.augmentation.moves",
+        "TimeMask": "data.augmentation.removals",
+        "TimeReversal": "data.augmentation.moves",
+        "EventDrop": "data.augmentation.removals",
+        "SpatialFlip": "data.augmentation.moves",
+        "TimeShift": "data.augmentation.moves",
         "TrainingStep": "runs.graphs",
         "build_network": "models.networks",
         "epoch_order": "data.epoch_order",

@@ -25,8 +25,9 @@ from spikestore.train.data.arguments import augmentations, callables, true_or_fa
 from spikestore.train.data.batch import Batch
 from spikestore.train.data.batch_source import BatchSource, WholeSet
 from spikestore.train.data.epoch_order import BatchOrder, EpochSamples, RankShare
-from spikestore.train.data.frames.collate import Assembly, Augmentation, PendingBatch
+from spikestore.train.data.frames.collate import Assembly, PendingBatch
 from spikestore.train.data.frames.padding import checked_padding, truncated
+from spikestore.train.data.frames.step_augmentation import Augmentation
 from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute, refuse_loader_arguments
 from spikestore.train.data.order_choice import OrderChoice
 from spikestore.train.data.packed import pack, refuse_other_than_features

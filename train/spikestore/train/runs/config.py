@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
+from spikestore.store_schemas.errors import SourceNotFoundError, SpecError, UsageError
 from spikestore.store_schemas.specs.model import AsTuple, Count, Location, Name, Real, Size, Spec
+from spikestore.train.data.augmentation.tables import checked_table
 from spikestore.train.data.placement import Residence
 from spikestore.train.data.subsets import SHD_SPEAKER
 from spikestore.train.models.networks import NetworkSpec
@@ -20,6 +21,17 @@ CudaGraphs = Literal["auto", True, False]  # one type, so that pydantic reports 
 
 Positive = Annotated[Real, Field(gt=0)]
 NotNegative = Annotated[Real, Field(ge=0)]
+
+
+def _augmentation_table(table: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return checked_table(table)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+AugmentationTable = Annotated[dict[str, Any], AfterValidator(_augmentation_table)]
+"""A table ``[[augment]]``, with the values of all fields; without `seed`, the seed of the run is used."""
 
 
 class DataConfig(Spec):
@@ -75,6 +87,8 @@ class TrainConfig(Spec):
     """Number of batches between checkpoints within an epoch; the end of each epoch always writes one."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
     """Stores to copy missing feature sets from; relative folders are relative to the folder of the configuration."""
+    augment: Annotated[tuple[AugmentationTable, ...], AsTuple] = ()
+    """Augmentations of the train split, in the order in which they are applied."""
     data: DataConfig
     network: NetworkSpec = NetworkSpec()
     optimiser: OptimiserConfig = OptimiserConfig()

@@ -18,6 +18,7 @@ from spikestore.store.columns.limits import frame_byte_limit
 from spikestore.store.progress import Progress
 from spikestore.store_schemas import Pin
 from spikestore.store_schemas.errors import DamagedError
+from spikestore.train.data.augmentation.tables import augmentations_of
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import agreed_residence, choose_residence
 from spikestore.train.models.memory_check import fitting_network, network_shape
@@ -108,7 +109,7 @@ def train(
     torch.manual_seed(config.seed)
     data = config.data
 
-    def loader(split: str, *, shuffle: bool) -> FeatureLoader:
+    def loader(split: str, *, training: bool) -> FeatureLoader:
         residence = data.residence
         if ranks.count > 1:
             residence = agreed_residence(ranks.from_all(choose_residence(features[split], residence, device)))
@@ -116,9 +117,10 @@ def train(
             features[split],
             data.batch_size,
             residence=residence,
-            shuffle=shuffle,
+            shuffle=training,
             seed=config.seed,
             device=device,
+            augment=augmentations_of(config.augment, config.seed) if training else (),
             pad_to=data.pad_to,
             window=data.window,
             max_frame_bytes=data.max_frame_bytes,
@@ -131,7 +133,7 @@ def train(
     shape = network_shape(features[data.train], config.network)
     # An error of the network should not wait for the sets to load.
     network = fitting_network(config.network, shape, device, origin)
-    batches, valid = loader(data.train, shuffle=True), loader(data.valid, shuffle=False)
+    batches, valid = loader(data.train, training=True), loader(data.valid, training=False)
     optimiser = make_optimiser(config.optimiser, network)
     arithmetic = Arithmetic(config.precision, device)
     frames = FrameValues.of(features[data.train])

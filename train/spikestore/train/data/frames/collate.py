@@ -15,13 +15,11 @@ from torch import Tensor
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.train.data.batch import Batch, SparseBatch
 from spikestore.train.data.device_samples import DeviceSamples
-from spikestore.train.data.frames.augmentation_steps import StepAugmentation, in_order
+from spikestore.train.data.frames.augmentation_steps import StepInput
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.padding import Padding
 from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers
-
-Augmentation = Callable[[SparseBatch, int], SparseBatch]
-"""Called as (batch on the device, epoch)."""
+from spikestore.train.data.frames.step_augmentation import Augmentation, StepAugmentation, in_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +143,9 @@ class Assembly:
     def _dense(self, samples: SamplePointers, epoch: int, parallel: ParallelFor) -> Batch:
         bins = samples.bins(self._pad_to(samples))
         shape = (len(samples), bins, *samples.sites)
-        rows, lengths = torch.from_numpy(samples.samples), torch.from_numpy(samples.lengths)
-        steps = [one.step(rows, lengths, samples.sites, epoch) for one in self._augment]  # type: ignore[attr-defined]
+        known = (torch.from_numpy(array) for array in (samples.samples, samples.lengths, samples.labels))
+        drawn = StepInput(*known, samples.sites, epoch)
+        steps = [step for one in self._augment for step in one.steps(drawn)]  # type: ignore[attr-defined]
         lease = self._buffers.take(int(torch.Size(shape).numel()))
         samples.fill(
             lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel, steps

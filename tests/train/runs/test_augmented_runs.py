@@ -1,0 +1,75 @@
+"""``[[augment]]`` in configurations: what a run draws, what its checkpoints hold, and which tables are rejected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.train.runs.test_loop import config, silent
+
+from spikestore.store import Store
+from spikestore.store_schemas.errors import SpecError, UsageError
+from spikestore.train import Batch, ChannelMask, FeatureLoader, TimeMask
+from spikestore.train.data.augmentation.tables import augmentations_of
+from spikestore.train.runs import loop
+from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint
+from spikestore.train.runs.config import TrainConfig
+from spikestore.train.runs.run import run
+
+
+def plan(*tables: dict[str, Any], seed: int = 7) -> TrainConfig:
+    """Return a run of one epoch."""
+    return config(epochs=1, seed=seed, augment=list(tables))
+
+
+def test_a_run_trains_on_augmented_samples(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames are those of a loader with these augmentations; the checkpoint has them, and another list is rejected."""
+    seen: list[Batch] = []
+
+    class Noting(loop.TrainingStep):
+        def __call__(self, batch: Batch) -> torch.Tensor:
+            seen.append(batch)
+            return super().__call__(batch)
+
+    monkeypatch.setattr(loop, "TrainingStep", Noting)
+    store, masks = (
+        Store(store_folder),
+        [{"op": "time_mask", "bins": 4}, {"op": "channel_mask", "channels": 3}],
+    )
+    run(plan(*masks), store, tmp_path / "run", device="cpu", progress=silent)
+    augment = [TimeMask(4, seed=7), ChannelMask(3, seed=7)]
+    loader = FeatureLoader(store["small:train"], 16, shuffle=True, seed=7, augment=augment)
+    assert all(torch.equal(one.frames, two.frames) for one, two in zip(seen, loader, strict=True))
+    assert load_checkpoint(tmp_path / "run" / "last.pt").config == plan(*masks)
+    with pytest.raises(
+        UsageError, match=r"another configuration.*\n  augment: \[.*time_mask.* before, \[\] now"
+    ):
+        run(plan(), store, tmp_path / "run", device="cpu", progress=silent)
+
+
+def test_seeds_of_tables() -> None:
+    """The seed of the run is the default; two tables with one operation have different draws."""
+    mask = {"op": "time_mask", "bins": 4}
+    first, second, third = augmentations_of(plan(mask, mask, {**mask, "seed": 3}).augment, 7)
+    assert (first, third) == (TimeMask(4, seed=7), TimeMask(4, seed=3))
+    assert second not in (first, third)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"bins": 4}, r"augment\[0\]: required field op is missing; known are channel_jitter"),
+        ({"op": "time_maks"}, r"augment\[0\]: unknown op 'time_maks', did you mean 'time_mask'\?; known are"),
+        ({"op": "time_mask"}, r"augment\[0\]: time_mask needs the field bins"),
+        ({"op": "time_mask", "bin": 3}, r"no field 'bin', did you mean 'bins'\?; fields are bins, seed"),
+        ({"op": "event_drop", "probability": 2}, r"probability must be a number from 0 to 1, got 2"),
+    ],
+)
+def test_wrong_tables_are_rejected(table: dict[str, Any], message: str) -> None:
+    """With the place in the configuration, and what is valid."""
+    with pytest.raises(SpecError, match=message):
+        plan(table)

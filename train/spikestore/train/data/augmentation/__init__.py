@@ -1,0 +1,9 @@
+"""Augmentations for training. They change the packed batch on its device; random numbers depend on sample and epoch.
+
+Each class is a callable from (SparseBatch, epoch) to SparseBatch, for the loader's ``augment``. Random numbers of a
+sample depend only on the seed, the epoch and the sample's row: not on its position in a batch, the batch size, ranks,
+threads or the device. So a run that resumes within an epoch gets the same samples.
+
+What leaves its sample's frames is dropped; events that move to the same place add up. Two augmentations of one class with
+the same seed draw the same numbers.
+"""

@@ -1,0 +1,78 @@
+"""Base class of augmentations: it checks their fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train.data.frames.step_augmentation import StepAugmentation
+
+ANY_LENGTH = 2**62
+"""Size of the time axis, whose coordinate is not limited by another axis."""
+
+_COUNTS = {"bins", "channels"}
+_CHANCES = {"probability"}
+_CHOICES = {"axis": ("x", "y")}
+
+
+class CheckedAugmentation(StepAugmentation):
+    """An augmentation that is a dataclass; what its fields may be follows from their names."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            _check(field.name, getattr(self, field.name))
+
+
+@dataclass(frozen=True)
+class ChanceAugmentation(CheckedAugmentation):
+    """An augmentation that happens, to a sample or to each event, with a probability.
+
+    Attributes
+    ----------
+    probability : float
+        From 0 to 1.
+    seed : int
+        Another seed draws other samples or events.
+    """
+
+    probability: float
+    seed: int = 0
+
+
+def axis_of(axis: str, sites: tuple[int, ...]) -> tuple[int, int]:
+    """Return stride and size of an axis of the sensor.
+
+    Raises
+    ------
+    UsageError
+        The sensor has no y.
+    """
+    refuse(axis == "y" and len(sites) < 3, "axis is 'y', but the frames have no y")
+    return (1, sites[-1]) if axis == "x" else (sites[-1], sites[-2])
+
+
+def refuse(wrong: bool, message: str) -> None:
+    """Raise `UsageError` with `message` if `wrong` is true."""
+    if wrong:
+        raise UsageError(message)
+
+
+def _check(name: str, value: object) -> None:
+    if name in _CHOICES:
+        choices = " or ".join(map(repr, _CHOICES[name]))
+        refuse(value not in _CHOICES[name], f"{name} must be {choices}, got {value!r}")
+    elif name in _CHANCES:
+        real = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+        refuse(
+            not real or not 0 <= value <= 1,  # type: ignore[operator]
+            f"{name} must be a number from 0 to 1, got {value!r}",
+        )
+    else:
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        counts = name in _COUNTS
+        refuse(
+            not whole or (counts and not 0 <= value < 2**31),  # type: ignore[operator]
+            f"{name} must be a whole number{' from 0 on' if counts else ''}, got {value!r}",
+        )

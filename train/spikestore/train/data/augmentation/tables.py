@@ -1,0 +1,83 @@
+"""Augmentations of configurations: tables such as ``{op = "time_shift", bins = 5}``."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.wording import did_you_mean
+from spikestore.train.data.augmentation.fields import CheckedAugmentation
+from spikestore.train.data.augmentation.moves import (
+    ChannelJitter,
+    ChannelShift,
+    PolarityFlip,
+    SpatialFlip,
+    TimeReversal,
+    TimeShift,
+)
+from spikestore.train.data.augmentation.removals import ChannelMask, EventDrop, EventThinning, TimeMask
+
+_CLASSES: tuple[type[CheckedAugmentation], ...] = (
+    *(ChannelJitter, ChannelShift, PolarityFlip, SpatialFlip, TimeReversal, TimeShift),
+    *(ChannelMask, EventDrop, EventThinning, TimeMask),
+)
+OPERATIONS = {re.sub(r"(?<!^)(?=[A-Z])", "_", one.__name__).lower(): one for one in _CLASSES}
+"""Augmentations by their names in configurations: ``time_shift`` is `TimeShift`."""
+
+_SEED_STEP = 2**32
+"""Between the seeds of two tables with one operation: runs with seeds below it share no draws."""
+
+
+def checked_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table with the defaults of the fields that it leaves out, except the seed.
+
+    Raises
+    ------
+    UsageError
+        The operation or a field is unknown, a field is missing, or a value is wrong.
+    """
+    name = table.get("op")
+    if name not in OPERATIONS:
+        if name is None:
+            raise UsageError(f"required field op is missing; known are {', '.join(OPERATIONS)}")
+        raise UsageError(
+            f"unknown op {name!r}{did_you_mean(str(name), OPERATIONS)}; known are {', '.join(OPERATIONS)}"
+        )
+    known = {field.name: field.default for field in fields(OPERATIONS[name])}  # type: ignore[arg-type]
+    for field in table:
+        if field not in known and field != "op":
+            raise UsageError(
+                f"{name} has no field {field!r}{did_you_mean(field, known)}; fields are {', '.join(known)}"
+            )
+    for field, default in known.items():
+        if default is MISSING and field not in table:
+            raise UsageError(f"{name} needs the field {field}")
+    made = _made({"seed": 0, **table})
+    written = {field: getattr(made, field) for field in known if field != "seed" or "seed" in table}
+    return {"op": name, **written}
+
+
+def augmentations_of(tables: Sequence[Mapping[str, Any]], seed: int) -> tuple[CheckedAugmentation, ...]:
+    """Return the augmentations of checked tables.
+
+    Parameters
+    ----------
+    tables : sequence of mappings
+        Results of `checked_table`.
+    seed : int
+        Seed of the run, for tables without one. The second table with an operation has other draws than the first.
+    """
+    earlier: Counter[str] = Counter()
+    made = []
+    for table in tables:
+        made.append(_made({"seed": seed + earlier[table["op"]] * _SEED_STEP, **table}))
+        earlier[table["op"]] += 1
+    return tuple(made)
+
+
+def _made(table: Mapping[str, Any]) -> CheckedAugmentation:
+    return OPERATIONS[table["op"]](**{name: value for name, value in table.items() if name != "op"})

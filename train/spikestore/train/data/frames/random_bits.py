@@ -1,0 +1,61 @@
+"""Random bits of augmentations, in torch: a hash (SplitMix64) of (seed, epoch, kind, row).
+
+They depend on nothing else, so every device, thread and batch size gets the same ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Multipliers of SplitMix64's finaliser as signed numbers: torch's int64 wraps around like uint64.
+_FIRST = 0xBF58476D1CE4E5B9 - 2**64
+_SECOND = 0x94D049BB133111EB - 2**64
+STEP = 0x9E3779B97F4A7C15 - 2**64
+_53_BITS = 2**53 - 1
+
+
+def sample_bits(rows: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
+    """Return 64 random bits for each sample: a pure function of (seed, epoch, kind, row); int64, shape (batch,)."""
+    start = torch.tensor([seed % 2**62, epoch, kind], device=rows.device)
+    key = torch.zeros_like(rows)
+    for part in (*start, rows):
+        key = mixed((key ^ part) + STEP)
+    return key
+
+
+def whole(bits: Tensor, count: int | Tensor) -> Tensor:
+    """Return whole numbers from 0 to `count` - 1, uniformly distributed, made from random bits."""
+    return _shifted(bits, 11) % count
+
+
+def below(bits: Tensor, number: int) -> Tensor:
+    """Return whether 53 random bits are below `number`: true with a probability of ``number / 2**53``."""
+    return (bits >> 11) & _53_BITS < number
+
+
+def threshold(probability: float) -> int:
+    """Return the number below which 53 random bits are with this probability."""
+    return int(probability * 2**53)
+
+
+def redrawn(bits: Tensor) -> Tensor:
+    """Return other random bits, made from random bits."""
+    return mixed(bits + STEP)
+
+
+def mixed(key: Tensor) -> Tensor:
+    """Return keys with mixed bits, by the last step of SplitMix64."""
+    key = (key ^ _shifted(key, 30)) * _FIRST
+    key = (key ^ _shifted(key, 27)) * _SECOND
+    return key ^ _shifted(key, 31)
+
+
+def _shifted(key: Tensor, bits: int) -> Tensor:
+    """Return `key` shifted right, with zeros as the new high bits; torch's own shift repeats the sign bit."""
+    return (key >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mask_of(start: Tensor, width: Tensor) -> Tensor:
+    """Return masks from `start` on of `width` places, each as one number; int64, shape (batch,)."""
+    return (start << 31) | width

@@ -11,12 +11,13 @@ from tests.train.runs.test_loop import config, silent
 
 from spikestore.store import Store
 from spikestore.store_schemas.errors import SpecError, UsageError
-from spikestore.train import Batch, ChannelMask, FeatureLoader, TimeMask
+from spikestore.train import Batch, ChannelMask, CutMix, FeatureLoader, TimeMask, TrainingStep, build_network
 from spikestore.train.data.augmentation.tables import augmentations_of
 from spikestore.train.runs import loop
 from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint
 from spikestore.train.runs.config import TrainConfig
 from spikestore.train.runs.run import run
+from spikestore.train.runs.step import accuracy, training_step
 
 
 def plan(*tables: dict[str, Any], seed: int = 7) -> TrainConfig:
@@ -30,7 +31,7 @@ def test_a_run_trains_on_augmented_samples(
     """The frames are those of a loader with these augmentations; the checkpoint has them, and another list is rejected."""
     seen: list[Batch] = []
 
-    class Noting(loop.TrainingStep):
+    class Noting(TrainingStep):
         def __call__(self, batch: Batch) -> torch.Tensor:
             seen.append(batch)
             return super().__call__(batch)
@@ -51,6 +52,23 @@ def test_a_run_trains_on_augmented_samples(
         run(plan(), store, tmp_path / "run", device="cpu", progress=silent)
 
 
+def test_a_run_trains_on_mixed_labels(store_folder: Path, tmp_path: Path) -> None:
+    """The loss is the cross entropy with the weights of all classes; accuracy needs classes."""
+    store = Store(store_folder)
+    outcome = run(plan({"op": "cut_mix"}), store, tmp_path / "run", device="cpu", progress=silent)
+    assert 0 < outcome.epochs[0].loss < 2
+    loader = FeatureLoader(store["small:train"], 16, augment=CutMix())
+    batch, network = next(iter(loader)), build_network(config().network, sites=10, classes=2)
+    outputs = network(batch.frames).sum(1).log_softmax(1)
+    expected = -(batch.labels * outputs).sum(1).mean()
+    loss = training_step(network, torch.optim.SGD(network.parameters()), batch)
+    torch.testing.assert_close(loss, expected.detach())
+    with pytest.raises(
+        UsageError, match="accuracy needs classes, but CutMix or EventMix mixes the labels of this loader"
+    ):
+        accuracy(network, loader)
+
+
 def test_seeds_of_tables() -> None:
     """The seed of the run is the default; two tables with one operation have different draws."""
     mask = {"op": "time_mask", "bins": 4}
@@ -62,10 +80,15 @@ def test_seeds_of_tables() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"bins": 4}, r"augment\[0\]: required field op is missing; known are channel_jitter"),
+        ({"bins": 4}, r"augment\[0\]: a table needs op or preset; known are time_shift"),
         ({"op": "time_maks"}, r"augment\[0\]: unknown op 'time_maks', did you mean 'time_mask'\?; known are"),
-        ({"op": "time_mask"}, r"augment\[0\]: time_mask needs the field bins"),
-        ({"op": "time_mask", "bin": 3}, r"no field 'bin', did you mean 'bins'\?; fields are bins, seed"),
+        ({"op": "event_drop"}, r"augment\[0\]: event_drop needs the field probability"),
+        (
+            {"op": "time_mask", "bin": 3},
+            r"no field 'bin', did you mean 'bins'\?; fields are bins, seed, probability, share",
+        ),
+        ({"preset": "snn-delay"}, r"unknown preset 'snn-delay', did you mean 'snn-delays'\?; known are"),
+        ({"preset": "snn-delays", "bins": 3}, "a table with preset has no field 'bins', only seed"),
         ({"op": "event_drop", "probability": 2}, r"probability must be a number from 0 to 1, got 2"),
     ],
 )

@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from spikestore.train.data.augmentation.additions import Blend, CutMix, EventMix, UniformNoise
     from spikestore.train.data.augmentation.moves import (
         ChannelJitter,
         ChannelShift,
         PolarityFlip,
+        Rotate,
         SpatialFlip,
         TimeReversal,
         TimeShift,
+        TimeStretch,
+        Translate,
     )
     from spikestore.train.data.augmentation.removals import (
         ChannelMask,
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
         EventThinning,
         TimeMask,
     )
+    from spikestore.train.data.augmentation.tables import preset
     from spikestore.train.data.batch import Batch, SparseBatch
     from spikestore.train.data.dataset import FeatureDataset
     from spikestore.train.data.epoch_order import epoch_order
@@ -35,24 +40,31 @@ if TYPE_CHECKING:
 __all__ = [
     "IAF",
     "Batch",
+    "Blend",
     "ChannelJitter",
     "ChannelMask",
     "ChannelShift",
     "ConvolutionSpec",
+    "CutMix",
     "EventDrop",
+    "EventMix",
     "EventThinning",
     "FeatureDataset",
     "FeatureLoader",
     "NetworkSpec",
     "PackedColumns",
     "PolarityFlip",
+    "Rotate",
     "SparseBatch",
     "SpatialFlip",
     "TimeMask",
     "TimeReversal",
     "TimeShift",
+    "TimeStretch",
     "TrainedNetwork",
     "TrainingStep",
+    "Translate",
+    "UniformNoise",
     "build_network",
     "epoch_order",
     "forget_states",
@@ -61,6 +73,7 @@ __all__ = [
     "load_network",
     "pack",
     "partition_rows",
+    "preset",
     "rows_where",
     "to_nir",
     "training_step",
@@ -87,6 +100,13 @@ __getattr__, __dir__ = lazy_exports(
         "EventDrop": "data.augmentation.removals",
         "SpatialFlip": "data.augmentation.moves",
         "TimeShift": "data.augmentation.moves",
+        "Blend": "data.augmentation.additions",
+        "CutMix": "data.augmentation.additions",
+        "EventMix": "data.augmentation.additions",
+        "UniformNoise": "data.augmentation.additions",
+        "Rotate": "data.augmentation.moves",
+        "TimeStretch": "data.augmentation.moves",
+        "Translate": "data.augmentation.moves",
         "TrainingStep": "runs.graphs",
         "build_network": "models.networks",
         "epoch_order": "data.epoch_order",
@@ -94,6 +114,7 @@ __getattr__, __dir__ = lazy_exports(
         "hold_out": "data.subsets",
         "keep_partition": "data.subsets",
         "partition_rows": "data.subsets",
+        "preset": "data.augmentation.tables",
         "pack": "data.packed",
         "rows_where": "data.subsets",
         "to_nir": "models.nir_graph",

@@ -26,8 +26,8 @@ class Batch(NamedTuple):
     ----------
     frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
         Counts, zero after the end of shorter samples; dense, or ``torch.sparse_coo`` on request.
-    labels : int64 Tensor, shape (batch,)
-        Class numbers.
+    labels : int64 Tensor, shape (batch,), or float32 Tensor, shape (batch, classes)
+        Class numbers; with an augmentation that mixes labels, weights of all classes, which add up to 1.
     lengths : int64 Tensor, shape (batch,)
         Time bins of each sample before padding.
     samples : int64 Tensor, shape (batch,)
@@ -57,9 +57,11 @@ class SparseBatch:
     offsets : int64 Tensor, shape (batch + 1,)
         Start of each sample in ``index``, and the end of the last sample.
     lengths, labels, samples : int64 Tensors, shape (batch,)
-        Time bins, class numbers, rows in the feature set.
+        Time bins, class numbers, rows in the feature set. Labels that were mixed are as in `Batch`.
     sites : tuple of int
         Sizes of the axes after time.
+    classes : int, optional
+        Number of classes, for augmentations that mix labels.
     longest : int, optional
         Time bins of the longest sample, if the host knows it; reading it from a GPU would synchronise.
     unique : bool
@@ -76,6 +78,7 @@ class SparseBatch:
     sites: tuple[int, ...]
     longest: int | None = None
     unique: bool = True
+    classes: int | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

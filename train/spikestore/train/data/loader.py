@@ -27,7 +27,7 @@ from spikestore.train.data.batch_source import BatchSource, WholeSet
 from spikestore.train.data.epoch_order import BatchOrder, EpochSamples, RankShare
 from spikestore.train.data.frames.collate import Assembly, PendingBatch
 from spikestore.train.data.frames.padding import checked_padding, truncated
-from spikestore.train.data.frames.step_augmentation import Augmentation
+from spikestore.train.data.frames.step_augmentation import Augmentation, Augmentations
 from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute, refuse_loader_arguments
 from spikestore.train.data.order_choice import OrderChoice
 from spikestore.train.data.packed import pack, refuse_other_than_features
@@ -176,7 +176,7 @@ class FeatureLoader(IterableDataset[Batch]):
             self.device,
             frames,
             padding,
-            augmentations(augment),
+            Augmentations(augmentations(augment), len(features.classes)),
             transform,
             reuse=true_or_false("reuse", reuse),
             threads=threads or min(_MOST_THREADS, available_cores()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError, UsageError
 from spikestore.store_schemas.specs.model import AsTuple, Count, Location, Name, Real, Size, Spec
-from spikestore.train.data.augmentation.tables import checked_table
+from spikestore.train.data.augmentation.tables import checked_tables
 from spikestore.train.data.placement import Residence
 from spikestore.train.data.subsets import SHD_SPEAKER
 from spikestore.train.models.networks import NetworkSpec
@@ -23,15 +24,21 @@ Positive = Annotated[Real, Field(gt=0)]
 NotNegative = Annotated[Real, Field(ge=0)]
 
 
-def _augmentation_table(table: dict[str, Any]) -> dict[str, Any]:
+def _tables(table: dict[str, Any]) -> list[dict[str, Any]]:
     try:
-        return checked_table(table)
+        return checked_tables(table)
     except UsageError as error:
         raise ValueError(str(error)) from error
 
 
-AugmentationTable = Annotated[dict[str, Any], AfterValidator(_augmentation_table)]
-"""A table ``[[augment]]``, with the values of all fields; without `seed`, the seed of the run is used."""
+def _one_list(several: tuple[list[dict[str, Any]], ...]) -> tuple[dict[str, Any], ...]:
+    return tuple(itertools.chain.from_iterable(several))
+
+
+AugmentationTables = Annotated[
+    tuple[Annotated[dict[str, Any], AfterValidator(_tables)], ...], AsTuple, AfterValidator(_one_list)
+]
+"""Tables ``[[augment]]`` with the values of all fields, in which a preset is replaced by its tables."""
 
 
 class DataConfig(Spec):
@@ -87,7 +94,7 @@ class TrainConfig(Spec):
     """Number of batches between checkpoints within an epoch; the end of each epoch always writes one."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
     """Stores to copy missing feature sets from; relative folders are relative to the folder of the configuration."""
-    augment: Annotated[tuple[AugmentationTable, ...], AsTuple] = ()
+    augment: AugmentationTables = ()
     """Augmentations of the train split, in the order in which they are applied."""
     data: DataConfig
     network: NetworkSpec = NetworkSpec()

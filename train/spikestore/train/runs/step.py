@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.batch import Batch
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.models.networks import forget_states
@@ -71,8 +72,8 @@ def loss_and_gradients(
         The network; its parameters get gradients, which `arithmetic` may have scaled.
     frames : Tensor, shape (batch, time, polarity, [y,] x)
         Input of the network.
-    labels : int64 Tensor, shape (batch,)
-        Class numbers.
+    labels : int64 Tensor, shape (batch,), or float32 Tensor, shape (batch, classes)
+        Class numbers, or weights of all classes.
     arithmetic : Arithmetic
         Precision.
     share : float, optional
@@ -126,10 +127,20 @@ def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT3
 def accuracy(
     network: nn.Module, loader: FeatureLoader, *, arithmetic: Arithmetic = _FLOAT32, ranks: Ranks = ALONE
 ) -> float:
-    """Return the share of samples classified correctly, by outputs summed over time; exact for any number of ranks."""
+    """Return the share of samples classified correctly, by outputs summed over time; exact for any number of ranks.
+
+    Raises
+    ------
+    UsageError
+        The loader has an augmentation that mixes labels.
+    """
     network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=loader.device)
     for batch in loader:
+        if batch.labels.is_floating_point():
+            raise UsageError(
+                "accuracy needs classes, but CutMix or EventMix mixes the labels of this loader: use a loader without it"
+            )
         forget_states(network)
         bins, _ = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))
         with arithmetic.cast():

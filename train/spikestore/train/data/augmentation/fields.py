@@ -12,9 +12,9 @@ from spikestore.train.data.frames.step_augmentation import StepAugmentation
 ANY_LENGTH = 2**62
 """Size of the time axis, whose coordinate is not limited by another axis."""
 
-_COUNTS = {"bins", "channels"}
-_CHANCES = {"probability"}
-_CHOICES = {"axis": ("x", "y")}
+_COUNTS = {"bins", "channels", "pixels", "events"}
+_MOST = {"probability": 1, "strength": 1, "share": 1, "keep": 1, "degrees": 180}
+_CHOICES = {"axis": ("x", "y"), "region": ("time", "xy")}
 
 
 class CheckedAugmentation(StepAugmentation):
@@ -22,7 +22,9 @@ class CheckedAugmentation(StepAugmentation):
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
-            _check(field.name, getattr(self, field.name))
+            value = getattr(self, field.name)
+            if value is not None or field.default is not None:
+                _check(field.name, value)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,18 @@ def axis_of(axis: str, sites: tuple[int, ...]) -> tuple[int, int]:
     return (1, sites[-1]) if axis == "x" else (sites[-1], sites[-2])
 
 
+def plane_of(augmentation: CheckedAugmentation, sites: tuple[int, ...]) -> tuple[int, int]:
+    """Return width and height of the sensor.
+
+    Raises
+    ------
+    UsageError
+        The sensor has no y; the message names the augmentation.
+    """
+    refuse(len(sites) < 3, f"{type(augmentation).__name__} needs frames with x and y, but these have no y")
+    return sites[-1], sites[-2]
+
+
 def refuse(wrong: bool, message: str) -> None:
     """Raise `UsageError` with `message` if `wrong` is true."""
     if wrong:
@@ -63,11 +77,11 @@ def _check(name: str, value: object) -> None:
     if name in _CHOICES:
         choices = " or ".join(map(repr, _CHOICES[name]))
         refuse(value not in _CHOICES[name], f"{name} must be {choices}, got {value!r}")
-    elif name in _CHANCES:
+    elif name in _MOST:
         real = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
         refuse(
-            not real or not 0 <= value <= 1,  # type: ignore[operator]
-            f"{name} must be a number from 0 to 1, got {value!r}",
+            not real or not 0 <= value <= _MOST[name],  # type: ignore[operator]
+            f"{name} must be a number from 0 to {_MOST[name]}, got {value!r}",
         )
     else:
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)

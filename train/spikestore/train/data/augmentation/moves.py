@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from spikestore.train.data.augmentation.fields import (
     ANY_LENGTH,
     ChanceAugmentation,
     CheckedAugmentation,
     axis_of,
+    plane_of,
 )
 from spikestore.train.data.frames.augmentation_steps import (
     JITTER,
     MIRROR,
     MOVE,
+    ONE,
+    ROTATE,
     SHIFT,
+    STRETCH,
     AugmentationStep,
     StepInput,
 )
-from spikestore.train.data.frames.random_bits import below, threshold, whole
+from spikestore.train.data.frames.random_bits import below, redrawn, threshold, whole
+
+_ANGLES = 16
+"""Angles of `Rotate` in a degree."""
 
 
 @dataclass(frozen=True)
@@ -144,3 +155,87 @@ class TimeReversal(ChanceAugmentation):
         return (
             AugmentationStep(MIRROR, flipped * batch.lengths, stride=math.prod(batch.sites), size=ANY_LENGTH),
         )
+
+
+@dataclass(frozen=True)
+class TimeStretch(CheckedAugmentation):
+    """Stretch or compress each sample in time by a factor, drawn uniformly from 1 - strength to 1 + strength.
+
+    The first time bin stays at its place. Events that leave the sample are dropped, and the sample keeps its length.
+
+    Attributes
+    ----------
+    strength : float
+        Largest difference of the factor from 1; from 0 to 1.
+    seed : int
+        Another seed draws other factors.
+    """
+
+    strength: float
+    seed: int = 0
+
+    def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
+        """Return the step for a batch."""
+        most = int(self.strength * ONE)
+        factor = ONE + whole(batch.bits(self.seed, 12), 2 * most + 1) - most
+        return (AugmentationStep(STRETCH, factor, stride=math.prod(batch.sites)),)
+
+
+@dataclass(frozen=True)
+class Translate(CheckedAugmentation):
+    """Shift each sample along x and y by whole numbers of pixels, each drawn uniformly from -pixels to pixels.
+
+    Attributes
+    ----------
+    pixels : int
+        Largest shift along each axis.
+    seed : int
+        Another seed draws other shifts.
+    """
+
+    pixels: int
+    seed: int = 0
+
+    def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
+        """Return the step along x and the step along y."""
+        width, height = plane_of(self, batch.sites)
+        bits = batch.bits(self.seed, 13)
+        along_x, along_y = (whole(some, 2 * self.pixels + 1) - self.pixels for some in (bits, redrawn(bits)))
+        return (
+            AugmentationStep(MOVE, along_x, size=width),
+            AugmentationStep(MOVE, along_y, stride=width, size=height),
+        )
+
+
+@dataclass(frozen=True)
+class Rotate(CheckedAugmentation):
+    """Rotate each sample around the centre of the sensor by an angle, drawn uniformly from -degrees to degrees.
+
+    Angles are multiples of 1/16 of a degree. Each pixel moves to the nearest pixel of its rotated place; several may
+    move to one pixel, where they add up, and some pixels stay empty.
+
+    Attributes
+    ----------
+    degrees : float
+        Largest angle, from 0 to 180.
+    seed : int
+        Another seed draws other angles.
+    """
+
+    degrees: float
+    seed: int = 0
+
+    def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
+        """Return the step for a batch."""
+        width, height = plane_of(self, batch.sites)
+        most = int(self.degrees * _ANGLES)
+        angle = whole(batch.bits(self.seed, 14), 2 * most + 1)
+        drawn = _cosines_and_sines(most).to(angle.device)[:, angle]
+        return (AugmentationStep(ROTATE, drawn, size=width, height=height),)
+
+
+@functools.lru_cache(maxsize=8)
+def _cosines_and_sines(most: int) -> Tensor:
+    """Return cosine and sine, times 2^16, of the angles from -most to most sixteenths of a degree; int64, shape (2, angles)."""
+    angles = [math.radians(number / _ANGLES) for number in range(-most, most + 1)]
+    return torch.tensor([[round(ONE * of(angle)) for angle in angles] for of in (math.cos, math.sin)])

@@ -22,7 +22,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     AugmentationStep,
     StepInput,
 )
-from spikestore.train.data.frames.random_bits import mask_of, redrawn, threshold, whole
+from spikestore.train.data.frames.random_bits import below, mask_of, redrawn, threshold, whole
 
 
 @dataclass(frozen=True)
@@ -56,25 +56,40 @@ class TimeMask(CheckedAugmentation):
 
     Attributes
     ----------
-    bins : int
+    bins : int, optional
         Largest number of bins.
     seed : int
         Another seed draws other masks.
+    probability : float
+        Chance of a sample to have a mask; from 0 to 1.
+    share : float, optional
+        Instead of `bins`: each mask has this share of the sample's time bins, rounded down.
     """
 
-    bins: int
+    bins: int | None = None
     seed: int = 0
+    probability: float = 1.0
+    share: float | None = None
 
-    def check(self, sites: tuple[int, ...], longest: int) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse((self.bins is None) == (self.share is None), "a time mask needs either bins or share")
+
+    def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
         """Raise `UsageError` if the mask is longer than the longest sample of a set."""
         refuse(
-            self.bins > longest,
+            self.bins is not None and self.bins > longest,
             f"a time mask of up to {self.bins} bins is longer than the longest sample, which has {longest} bins",
         )
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        mask = _mask(batch.bits(self.seed, 10), self.bins, batch.lengths)
+        bits = batch.bits(self.seed, 10)
+        if self.share is not None:
+            width = (batch.lengths.to(torch.float64) * float(self.share)).to(torch.int64)
+        else:
+            width = torch.minimum(whole(bits, (self.bins or 0) + 1), batch.lengths)
+        mask = _mask(bits, width, batch.lengths, self.probability)
         return (AugmentationStep(MASK, mask, stride=math.prod(batch.sites), size=ANY_LENGTH),)
 
 
@@ -88,22 +103,28 @@ class ChannelMask(CheckedAugmentation):
         Largest number of channels; frames must have more than that.
     seed : int
         Another seed draws other masks.
+    probability : float
+        Chance of a sample to have a mask; from 0 to 1.
     """
 
     channels: int
     seed: int = 0
+    probability: float = 1.0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        width = batch.sites[-1]
+        size = batch.sites[-1]
         refuse(
-            self.channels >= width,
-            f"a channel mask of up to {self.channels} channels can empty whole samples, which have {width} channels",
+            self.channels >= size,
+            f"a channel mask of up to {self.channels} channels can empty whole samples, which have {size} channels",
         )
-        mask = _mask(batch.bits(self.seed, 11), self.channels, torch.full_like(batch.lengths, width))
-        return (AugmentationStep(MASK, mask, size=width),)
+        bits = batch.bits(self.seed, 11)
+        sizes = torch.full_like(batch.lengths, size)
+        mask = _mask(bits, whole(bits, self.channels + 1), sizes, self.probability)
+        return (AugmentationStep(MASK, mask, size=size),)
 
 
-def _mask(bits: Tensor, most: int, size: Tensor) -> Tensor:
-    width = torch.minimum(whole(bits, most + 1), size)
-    return mask_of(whole(redrawn(bits), size - width + 1), width)
+def _mask(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:
+    start = redrawn(bits)
+    masked = below(redrawn(start), threshold(float(probability)))
+    return mask_of(whole(start, size - width + 1), width * masked)

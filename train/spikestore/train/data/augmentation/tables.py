@@ -1,4 +1,4 @@
-"""Augmentations of configurations: tables such as ``{op = "time_shift", bins = 5}``."""
+"""Augmentations of configurations: tables such as ``{op = "time_shift", bins = 5}`` or ``{preset = "eventmix"}``."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from typing import Any
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.wording import did_you_mean
+from spikestore.train.data.augmentation.additions import Blend, CutMix, EventMix, UniformNoise
 from spikestore.train.data.augmentation.fields import CheckedAugmentation
 from spikestore.train.data.augmentation.moves import (
     ChannelJitter,
     ChannelShift,
     PolarityFlip,
+    Rotate,
     SpatialFlip,
     TimeReversal,
     TimeShift,
+    TimeStretch,
+    Translate,
 )
+from spikestore.train.data.augmentation.presets import PRESETS
 from spikestore.train.data.augmentation.removals import ChannelMask, EventDrop, EventThinning, TimeMask
 
 _CLASSES: tuple[type[CheckedAugmentation], ...] = (
-    *(ChannelJitter, ChannelShift, PolarityFlip, SpatialFlip, TimeReversal, TimeShift),
-    *(ChannelMask, EventDrop, EventThinning, TimeMask),
+    *(TimeShift, TimeStretch, TimeReversal, ChannelShift, ChannelJitter, Translate, Rotate, SpatialFlip),
+    *(PolarityFlip, EventDrop, EventThinning, TimeMask, ChannelMask, UniformNoise, Blend, CutMix, EventMix),
 )
 OPERATIONS = {re.sub(r"(?<!^)(?=[A-Z])", "_", one.__name__).lower(): one for one in _CLASSES}
 """Augmentations by their names in configurations: ``time_shift`` is `TimeShift`."""
@@ -32,18 +37,50 @@ _SEED_STEP = 2**32
 """Between the seeds of two tables with one operation: runs with seeds below it share no draws."""
 
 
-def checked_table(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table with the defaults of the fields that it leaves out, except the seed.
+def preset(name: str, seed: int = 0) -> tuple[CheckedAugmentation, ...]:
+    """Return the augmentations of a paper, for ``augment`` of a `FeatureLoader`; docs/loading.md lists the names.
+
+    Parameters
+    ----------
+    name : str
+        A name such as ``snn-delays``.
+    seed : int
+        Another seed draws other numbers.
 
     Raises
     ------
     UsageError
-        The operation or a field is unknown, a field is missing, or a value is wrong.
+        No preset has that name.
     """
+    return augmentations_of(checked_tables({"preset": name}), seed)
+
+
+def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a table with the defaults of the fields that it leaves out, except the seed; of a preset, all its tables.
+
+    Raises
+    ------
+    UsageError
+        The operation, the preset or a field is unknown, a field is missing, or a value is wrong.
+    """
+    if "preset" not in table:
+        return [_checked(table)]
+    name, seed = table["preset"], {key: value for key, value in table.items() if key != "preset"}
+    if name not in PRESETS:
+        raise UsageError(
+            f"unknown preset {name!r}{did_you_mean(str(name), PRESETS)}; known are {', '.join(PRESETS)}"
+        )
+    for field in seed:
+        if field != "seed":
+            raise UsageError(f"a table with preset has no field {field!r}, only seed")
+    return [_checked({**one, **seed}) for one in PRESETS[name].tables]
+
+
+def _checked(table: Mapping[str, Any]) -> dict[str, Any]:
     name = table.get("op")
     if name not in OPERATIONS:
         if name is None:
-            raise UsageError(f"required field op is missing; known are {', '.join(OPERATIONS)}")
+            raise UsageError(f"a table needs op or preset; known are {', '.join((*OPERATIONS, *PRESETS))}")
         raise UsageError(
             f"unknown op {name!r}{did_you_mean(str(name), OPERATIONS)}; known are {', '.join(OPERATIONS)}"
         )
@@ -67,7 +104,7 @@ def augmentations_of(tables: Sequence[Mapping[str, Any]], seed: int) -> tuple[Ch
     Parameters
     ----------
     tables : sequence of mappings
-        Results of `checked_table`.
+        Results of `checked_tables`.
     seed : int
         Seed of the run, for tables without one. The second table with an operation has other draws than the first.
     """

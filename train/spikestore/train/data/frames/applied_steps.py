@@ -8,42 +8,69 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.batch import SparseBatch, widen
 from spikestore.train.data.frames.augmentation_steps import (
     DROP,
     JITTER,
     MASK,
     MIRROR,
+    MIX_EVENTS,
+    MIX_MASK,
     MOVE,
+    NOISE,
+    ROTATE,
     SHIFT,
+    STRETCH,
     AugmentationStep,
+    Mixture,
 )
+from spikestore.train.data.frames.mixtures import density, mixed_labels, share_of_events, soft_labels
 from spikestore.train.data.frames.random_bits import STEP, below, mixed, whole
 
 _31_BITS = 2**31 - 1
 
 
 def applied(step: AugmentationStep, batch: SparseBatch) -> SparseBatch:
-    """Return the batch after one step."""
-    index, value = widen(batch.index), widen(batch.value)
-    numbers = torch.arange(len(batch), device=index.device)
-    owner = torch.repeat_interleave(numbers, batch.offsets.diff(), output_size=len(index))
-    own = step.drawn[owner]
+    """Return the batch after one step.
+
+    Raises
+    ------
+    UsageError
+        The step mixes labels, and the batch does not know the number of classes.
+    """
+    if step.mixture is not None:
+        return _mixed_batch(step, step.mixture, batch)
+    index, value, owner = _widened(batch)
+    if step.kind == NOISE:
+        return _with_noise(step, batch, index, value, owner)
+    own, second = (step.drawn if step.drawn.ndim == 2 else step.drawn.expand(2, -1))[:, owner]
     kept, unique = None, batch.unique
     if step.kind == SHIFT:
         index = index + own
-        kept = (index >= 0) & (index < (batch.lengths * int(np.prod(batch.sites, dtype=np.int64)))[owner])
+        kept = (index >= 0) & (index < _places(batch)[owner])
     elif step.kind == MIRROR:
         coordinate = index // step.stride % step.size
         index = torch.where(own > 0, index + (own - 1 - 2 * coordinate) * step.stride, index)
         unique = False  # places stay distinct, but must ascend for a coalesced tensor
     elif step.kind == MASK:
-        past = index // step.stride % step.size - (own >> 31)
-        kept = (past < 0) | (past >= own & _31_BITS)
+        kept = ~_is_in(own, index // step.stride % step.size)
     elif step.kind == MOVE:
         coordinate = index // step.stride % step.size + own
         kept = (coordinate >= 0) & (coordinate < step.size)
         index = index + own * step.stride
+    elif step.kind == STRETCH:
+        bins = index // step.stride
+        index, unique = index + ((bins * own >> 16) - bins) * step.stride, False
+        kept = index < _places(batch)[owner]
+    elif step.kind == ROTATE:
+        width, height = step.size, step.height
+        x, y = index % width, index // width % height
+        far_x, far_y = 2 * x - (width - 1), 2 * y - (height - 1)
+        new_x = own * far_x - second * far_y + (width << 16) >> 17
+        new_y = second * far_x + own * far_y + (height << 16) >> 17
+        kept = (new_x >= 0) & (new_x < width) & (new_y >= 0) & (new_y < height)
+        index, unique = index + new_x - x + (new_y - y) * width, False
     else:
         bits = mixed((own ^ index) + STEP)
         if step.kind == JITTER:
@@ -57,6 +84,91 @@ def applied(step: AugmentationStep, batch: SparseBatch) -> SparseBatch:
             kept = value > 0
     batch = replace(batch, index=index, value=value, unique=unique)
     return batch if kept is None else _kept(batch, owner, kept)
+
+
+def _widened(batch: SparseBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return index and value in wide dtypes, and the position of each non-zero's sample in the batch."""
+    index, value = widen(batch.index), widen(batch.value)
+    numbers = torch.arange(len(batch), device=index.device)
+    return index, value, torch.repeat_interleave(numbers, batch.offsets.diff(), output_size=len(index))
+
+
+def _places(batch: SparseBatch) -> Tensor:
+    return batch.lengths * int(np.prod(batch.sites, dtype=np.int64))
+
+
+def _is_in(mask: Tensor, coordinate: Tensor) -> Tensor:
+    past = coordinate - (mask >> 31)
+    return (past >= 0) & (past < mask & _31_BITS)
+
+
+def _with_noise(
+    step: AugmentationStep, batch: SparseBatch, index: Tensor, value: Tensor, owner: Tensor
+) -> SparseBatch:
+    places = _places(batch)
+    events, bits = torch.where(places > 0, step.drawn[0], 0), step.drawn[1]
+    noisy = torch.repeat_interleave(torch.arange(len(batch), device=index.device), events)
+    event = torch.arange(len(noisy), device=index.device) - (torch.cumsum(events, 0) - events)[noisy]
+    added = whole(mixed((bits[noisy] ^ event) + STEP), places[noisy])
+    return _sorted(
+        replace(batch, unique=False),
+        torch.cat([index, added]),
+        torch.cat([value, torch.ones_like(added).to(value.dtype)]),
+        torch.cat([owner, noisy]),
+    )
+
+
+def _mixed_batch(step: AugmentationStep, mixture: Mixture, batch: SparseBatch) -> SparseBatch:
+    index, value, owner = _widened(batch)
+    counts, partner = batch.offsets.diff(), mixture.partner
+    # Non-zeros of the partners, one sample after the other.
+    taken = torch.where(partner < 0, 0, counts[partner.clamp(min=0)])
+    into = torch.repeat_interleave(torch.arange(len(batch), device=index.device), taken)
+    within = torch.arange(len(into), device=index.device) - (torch.cumsum(taken, 0) - taken)[into]
+    source = batch.offsets[partner.clamp(min=0)][into] + within
+    fits = index[source] < _places(batch)[into]
+    source, into = source[fits], into[fits]
+    parts, totals = [], []
+    for side, (at, amount, to) in enumerate(((index, value, owner), (index[source], value[source], into))):
+        kept = amount
+        if step.kind == MIX_EVENTS:
+            lost = _lost(mixed((step.drawn[side][to] ^ at) + STEP), amount, step.number)
+            kept = lost if side else amount - lost
+        else:
+            inside = _inside(step, mixture, at, to)
+            kept = torch.where(inside == bool(side), amount, 0)
+            total = torch.zeros(2 * len(batch), dtype=torch.float64, device=at.device)
+            totals.append(total.index_add_(0, 2 * to + inside, amount.to(torch.float64)).view(-1, 2))
+        parts.append((at, torch.where(partner[to] < 0, amount, kept), to))
+    at, amount, to = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    some = amount > 0
+    made = _sorted(replace(batch, unique=False), at[some], amount[some], to[some])
+    share = mixture.share if mixture.region is None else share_of_events(torch.stack(totals, 1))
+    if share is None:
+        return made
+    if batch.classes is None:
+        raise UsageError(
+            "labels of a batch without `classes` cannot be mixed: pass the augmentation to FeatureLoader"
+        )
+    return replace(made, labels=mixed_labels(soft_labels(batch.labels, batch.classes), partner, share))
+
+
+def _inside(step: AugmentationStep, mixture: Mixture, at: Tensor, to: Tensor) -> Tensor:
+    if step.kind == MIX_MASK:
+        return _is_in(step.drawn[to], at // step.stride % step.size)
+    x, y = at % step.size, at // step.size % step.height
+    if mixture.region is None:
+        return _is_in(step.drawn[0][to], x) & _is_in(step.drawn[1][to], y)
+    region = mixture.region[to]
+    return density(region, at // step.stride, y, x) > region[:, 0]
+
+
+def _sorted(batch: SparseBatch, index: Tensor, value: Tensor, owner: Tensor) -> SparseBatch:
+    """Return a batch with these non-zeros, sorted by their sample."""
+    order = torch.argsort(owner, stable=True)
+    ends = torch.cumsum(torch.bincount(owner, minlength=len(batch)), 0)
+    offsets = torch.cat([torch.zeros_like(batch.offsets[:1]), ends])
+    return replace(batch, index=index[order], value=value[order], offsets=offsets)
 
 
 def _lost(bits: Tensor, value: Tensor, number: int) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,38 @@ from torch import Tensor
 
 from spikestore.train.data.frames.random_bits import sample_bits
 
-SHIFT, JITTER, DROP, MIRROR, THIN, MASK, MOVE = range(7)
-"""Kinds of steps, see `AugmentationStep`."""
+SHIFT, JITTER, DROP, MIRROR, THIN, MASK, MOVE, STRETCH, ROTATE, NOISE = range(10)
+MIX_MASK, MIX_BOX, MIX_EVENTS, MIX_REGION = range(10, 14)
+"""Kinds of steps, see `AugmentationStep`; the last four mix samples."""
+
+GAUSSIANS, REGION = 4, 29
+"""Gaussians of a density at most, and the columns of a region: one density, and seven parameters of each Gaussian."""
+
+ONE = 2**16
+"""The number 1 as a factor, cosine or sine of a step: whole numbers give the same result on every device."""
+
+MOST_MIXES = 3
+"""Mixing steps of a batch: each doubles the samples that are read to make one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Partners of samples.
+
+    Attributes
+    ----------
+    partner : int64 Tensor, shape (batch,)
+        Position of each sample's partner in the batch; -1 for a sample that stays as it is.
+    share : float64 Tensor, shape (batch,), optional
+        Weight of each sample's own label in a mixed label. None if labels stay as they are, and with `region`, where the weight
+        depends on the events (`share_of_events`).
+    region : float64 Tensor, shape (batch, 29), optional
+        A density, and the parameters of `density`.
+    """
+
+    partner: Tensor
+    share: Tensor | None = None
+    region: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +62,31 @@ class AugmentationStep:
     - ``MIRROR``: mirror the coordinate within `drawn` places; 0 changes nothing.
     - ``MASK``: drop non-zeros with a coordinate in the mask that `mask_of` made.
     - ``MOVE``: add `drawn` to the coordinate; drop what leaves the axis.
+    - ``STRETCH``: multiply the time bin by `drawn` / 2^16, rounded down; drop what leaves the sample.
+    - ``ROTATE``: rotate x, of `size` places, and y, of `height` places, around the centre, with the cosine and the sine times
+      2^16 in the two rows of `drawn`; drop what leaves the sensor.
+    - ``NOISE``: add as many events as the first row of `drawn` says, with the random bits of the second row.
+
+    A mixing step takes a part of each sample, and the other part from its partner:
+
+    - ``MIX_MASK``: coordinates in the mask that `mask_of` made come from the partner.
+    - ``MIX_BOX``: the same for x and y, of `size` and `height` places, with a mask in each row of `drawn`.
+    - ``MIX_EVENTS``: each event of the sample is dropped, and each of the partner is kept, if 53 of its random bits are below
+      `number`. The rows of `drawn` are the random bits of both.
+    - ``MIX_REGION``: places where `density` is above that in the first column of `region` come from the partner.
 
     Attributes
     ----------
     kind : int
         One of the above.
-    drawn : int64 Tensor, shape (batch,)
+    drawn : int64 Tensor, shape (batch,) or (2, batch)
         What each sample drew; with ``JITTER``, ``DROP`` and ``THIN``, its random bits.
     number : int
         Strength of the kinds that draw for each non-zero.
-    stride, size : int
-        The axis.
+    stride, size, height : int
+        The axes.
+    mixture : Mixture, optional
+        For mixing steps.
     """
 
     kind: int
@@ -49,6 +94,8 @@ class AugmentationStep:
     number: int = 0
     stride: int = 1
     size: int = 1
+    height: int = 1
+    mixture: Mixture | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +123,47 @@ class StepInput:
         return sample_bits(self.rows, seed, self.epoch, kind)
 
 
-def columns_of_steps(
-    steps: Sequence[AugmentationStep],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (kind, number or stride, size) of steps, shape (steps, 3), and what samples drew, shape (steps, batch)."""
-    per_event = (JITTER, DROP, THIN)
-    numbers = [(one.kind, one.number if one.kind in per_event else one.stride, one.size) for one in steps]
-    return np.array(numbers, np.int64), np.stack([one.drawn.numpy() for one in steps])
+class StepColumns(NamedTuple):
+    """Steps as arrays, for a compiled loop.
+
+    Attributes
+    ----------
+    numbers : int64 array, shape (steps, 4)
+        Kind, number or stride, size, height.
+    drawn : int64 array, shape (2, steps, batch)
+        What samples drew.
+    partners : int64 array, shape (mixing steps, batch)
+        Partners.
+    regions : float64 array, shape (mixing steps, batch, 29), or (1, 1, 29) if no step has regions
+        Regions.
+    totals : float64 array, shape (mixing steps, batch, 2, 2)
+        Filled by the loop for ``MIX_REGION``: events of the sample and of its partner, outside and inside of the region.
+    """
+
+    numbers: npt.NDArray[np.int64]
+    drawn: npt.NDArray[np.int64]
+    partners: npt.NDArray[np.int64]
+    regions: npt.NDArray[np.float64]
+    totals: npt.NDArray[np.float64]
+
+
+def columns_of_steps(steps: Sequence[AugmentationStep]) -> StepColumns:
+    """Return steps as arrays."""
+    per_event = (JITTER, DROP, THIN, MIX_EVENTS)
+    numbers = [
+        (one.kind, one.number if one.kind in per_event else one.stride, one.size, one.height) for one in steps
+    ]
+    batch = steps[0].drawn.shape[-1]
+    drawn = np.zeros((2, len(steps), batch), np.int64)
+    for step, one in enumerate(steps):
+        drawn[: one.drawn.ndim, step] = one.drawn.numpy()
+    mixing = [one.mixture for one in steps if one.mixture is not None]
+    partners = np.zeros((len(mixing), batch), np.int64)
+    with_regions = any(one.region is not None for one in mixing)
+    regions = np.zeros((len(mixing), batch, REGION) if with_regions else (1, 1, REGION))
+    for mix, one in enumerate(mixing):
+        partners[mix] = one.partner.numpy()
+        if one.region is not None:
+            regions[mix] = one.region.numpy()
+    totals = np.zeros((len(mixing), batch, 2, 2))
+    return StepColumns(np.array(numbers, np.int64), drawn, partners, regions, totals)

@@ -3,6 +3,10 @@
 Each augmentation is a row of numbers (`AugmentationStep`). The loop applies all of them to one non-zero after the other
 and adds its value to the frames, so no changed copy of the batch is made. The result is that of `applied`, which works on
 tensors of any device, to the last bit.
+
+A sample that is mixed with its partner is made of two reads, one of its own columns and one of its partner's. With m mixing
+steps there are 2^m reads: bit k of a read says whether step k takes the partner. An earlier step changes the columns of a
+partner with what the partner itself drew, as if the steps were applied to the whole batch one after the other.
 """
 
 from __future__ import annotations
@@ -15,16 +19,35 @@ import numpy.typing as npt
 from numba import carray  # type: ignore[attr-defined]
 
 from spikestore.store.numba_cache import cached_njit
-from spikestore.train.data.frames.augmentation_steps import DROP, JITTER, MASK, MIRROR, MOVE, SHIFT
+from spikestore.train.data.frames.augmentation_steps import (
+    DROP,
+    GAUSSIANS,
+    JITTER,
+    MASK,
+    MIRROR,
+    MIX_BOX,
+    MIX_EVENTS,
+    MIX_MASK,
+    MOVE,
+    NOISE,
+    ROTATE,
+    SHIFT,
+    STRETCH,
+    THIN,
+)
 from spikestore.train.data.frames.frame_kernels import pointer_to
+from spikestore.train.data.frames.mixtures import FACTORS, FAR, HALVINGS
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Int64s = npt.NDArray[np.int64]
+_Float64s = npt.NDArray[np.float64]
 
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _11, _27, _30, _31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31)
+_SMALL = 2.0**-HALVINGS
+_F1, _F2, _F3, _F4, _F5, _F6 = FACTORS
 
 
 def _compiled(function: _Function) -> _Function:
@@ -40,6 +63,144 @@ def _mixed(key: np.uint64) -> np.uint64:
 
 
 @_compiled
+def _is_in(mask: int, coordinate: int) -> bool:
+    start = mask >> 31
+    return start <= coordinate < start + (mask & 0x7FFFFFFF)
+
+
+@_compiled
+def _events_below(bits: np.uint64, amount: float, number: int) -> int:
+    """Return how many events of a count have 53 random bits below `number`."""
+    below = 0
+    for event in range(np.int64(amount)):
+        one = _mixed((bits ^ np.uint64(event)) + _STEP)
+        below += 1 if np.int64(one >> _11) < number else 0
+    return below
+
+
+@_compiled
+def _is_denser(region: _Float64s, bin: int, row: int, column: int) -> bool:
+    """Return whether the density of a region at a place is above that in its first column; see `density`."""
+    total = 0.0
+    for gaussian in range(GAUSSIANS):
+        first = 1 + 7 * gaussian
+        far_t, far_y, far_x = bin - region[first + 1], row - region[first + 2], column - region[first + 3]
+        exponent = far_t * far_t * region[first + 4]
+        exponent = exponent + far_y * far_y * region[first + 5]
+        exponent = exponent + far_x * far_x * region[first + 6]
+        small = min(exponent, FAR) * _SMALL
+        power = ((((_F6 * small + _F5) * small + _F4) * small + _F3) * small + _F2) * small + _F1
+        power = power * small + 1.0
+        for _ in range(HALVINGS):
+            power = power * power
+        total = total + region[first] * power
+    denser: bool = total > region[0]
+    return denser
+
+
+@_compiled
+def _after(
+    at: int,
+    amount: float,
+    first: int,
+    mix: int,
+    numbers: _Int64s,
+    drawn: _Int64s,
+    partners: _Int64s,
+    regions: _Float64s,
+    totals: _Float64s,
+    owners: _Int64s,
+    ends: _Int64s,
+    read: int,
+) -> tuple[int, float]:
+    """Return a non-zero's place and amount after the steps from number `first` on; amount 0 if it is dropped.
+
+    Parameters
+    ----------
+    at, amount : int, float
+        Place and amount before.
+    first, mix : int
+        Number of the first step to apply, and of mixing steps before it.
+    numbers, drawn, partners, regions, totals
+        See `StepColumns`.
+    owners, ends : int64 arrays, shape (steps + 1,)
+        For each step, the sample that it changes, and the places of this sample's frames.
+    read : int
+        See the module.
+    """
+    for step in range(first, len(numbers)):
+        kind, a, b, c = numbers[step, 0], numbers[step, 1], numbers[step, 2], numbers[step, 3]
+        owner = owners[step]
+        own = drawn[0, step, owner]
+        if kind == SHIFT:
+            at += own
+            if at < 0 or at >= ends[step]:
+                amount = 0.0
+        elif kind == MIRROR:
+            if own > 0:
+                at += (own - 1 - 2 * (at // a % b)) * a
+        elif kind == MASK:
+            if _is_in(own, at // a % b):
+                amount = 0.0
+        elif kind == MOVE:
+            coordinate = at // a % b + own
+            if coordinate < 0 or coordinate >= b:
+                amount = 0.0
+            else:
+                at += own * a
+        elif kind == STRETCH:
+            bin = at // a
+            at += ((bin * own >> 16) - bin) * a
+            if at >= ends[step]:
+                amount = 0.0
+        elif kind == ROTATE:
+            sine = drawn[1, step, owner]
+            x, y = at % b, at // b % c
+            far_x, far_y = 2 * x - (b - 1), 2 * y - (c - 1)
+            new_x = own * far_x - sine * far_y + (b << 16) >> 17
+            new_y = sine * far_x + own * far_y + (c << 16) >> 17
+            if new_x < 0 or new_x >= b or new_y < 0 or new_y >= c:
+                amount = 0.0
+            else:
+                at += new_x - x + (new_y - y) * b
+        elif kind in (JITTER, DROP, THIN):
+            bits = _mixed((np.uint64(own) ^ np.uint64(at)) + _STEP)
+            if kind == JITTER:
+                x = at % b
+                moved = x + np.int64(bits >> _11) % (2 * a + 1) - a
+                at += min(max(moved, 0), b - 1) - x
+            elif kind == DROP:
+                if np.int64(bits >> _11) < a:
+                    amount = 0.0
+            else:
+                amount -= _events_below(bits, amount, a)
+        elif kind != NOISE:
+            takes_partner = read >> mix & 1
+            mix += 1
+            if takes_partner and at >= ends[step]:
+                amount = 0.0
+            elif partners[mix - 1, owner] >= 0:
+                if kind == MIX_EVENTS:
+                    bits = _mixed((np.uint64(drawn[takes_partner, step, owner]) ^ np.uint64(at)) + _STEP)
+                    below = _events_below(bits, amount, a)
+                    amount = below if takes_partner else amount - below
+                else:
+                    if kind == MIX_MASK:
+                        inside = _is_in(own, at // a % b)
+                    elif kind == MIX_BOX:
+                        inside = _is_in(own, at % b) and _is_in(drawn[1, step, owner], at // b % c)
+                    else:
+                        inside = _is_denser(regions[mix - 1, owner], at // a, at // b % c, at % b)
+                        if read >> mix == 0:
+                            totals[mix - 1, owner, takes_partner, np.int64(inside)] += amount
+                    if inside != takes_partner:
+                        amount = 0.0
+        if amount == 0.0:
+            break
+    return at, amount
+
+
+@_compiled
 def fill_augmented_frames(
     index_at: _Int64s,
     value_at: _Int64s,
@@ -50,13 +211,16 @@ def fill_augmented_frames(
     value_like: npt.NDArray[Any],
     numbers: _Int64s,
     drawn: _Int64s,
+    partners: _Int64s,
+    regions: _Float64s,
+    totals: _Float64s,
     frames: npt.NDArray[np.float32],
     first: int,
     last: int,
 ) -> int:
     """Write the augmented dense frames of samples `first` to `last` - 1 of a batch, including zeros.
 
-    Parameters are those of `fill_frames` in `frame_kernels`, and `numbers` and `drawn` of `columns_of_steps`.
+    Parameters are those of `fill_frames` in `frame_kernels`, and `numbers` to `totals` of `StepColumns`.
 
     Returns
     -------
@@ -65,61 +229,76 @@ def fill_augmented_frames(
         `room`; these non-zeros are skipped. -1 if no sample has any.
     """
     wrong = -1
+    steps = len(numbers)
+    owners, ends = np.empty(steps + 1, np.int64), np.empty(steps + 1, np.int64)
     for sample in range(first, last):
         row = frames[sample]
         for place in range(len(row)):
             row[place] = 0.0
-        if counts[sample] < 0 or counts[sample] > room[sample]:
-            wrong = sample
-            continue
-        index = carray(pointer_to(index_at[sample], index_like), counts[sample])
-        value = carray(pointer_to(value_at[sample], value_like), counts[sample])
         end = max(min(places[sample], len(row)), 0)
-        for k in range(len(index)):
-            if np.uint64(index[k]) >= np.uint64(end):
-                wrong = sample
+        for read in range(1 << len(partners)):
+            source, mix = sample, len(partners)
+            for step in range(steps - 1, -1, -1):
+                owners[step] = source
+                ends[step] = max(min(places[source], len(row)), 0)
+                if numbers[step, 0] >= MIX_MASK:
+                    mix -= 1
+                    if read >> mix & 1:
+                        source = partners[mix, source]
+                        if source < 0:
+                            break
+            if source < 0:
+                continue  # this sample has no partner
+            if counts[source] < 0 or counts[source] > room[source]:
+                wrong = source
                 continue
-            at = np.int64(index[k])
-            amount = float(value[k])  # exact: no count reaches 2**53
-            for step in range(len(numbers)):
-                kind, a, b = numbers[step, 0], numbers[step, 1], numbers[step, 2]
-                own = drawn[step, sample]
-                if kind == SHIFT:
-                    at += own
-                    if at < 0 or at >= end:
-                        amount = 0.0
-                elif kind == MIRROR:
-                    if own > 0:
-                        at += (own - 1 - 2 * (at // a % b)) * a
-                elif kind == MASK:
-                    coordinate, start = at // a % b, own >> 31
-                    if start <= coordinate < start + (own & 0x7FFFFFFF):
-                        amount = 0.0
-                elif kind == MOVE:
-                    coordinate = at // a % b + own
-                    if coordinate < 0 or coordinate >= b:
-                        amount = 0.0
-                    else:
-                        at += own * a
-                else:
-                    bits = _mixed((np.uint64(own) ^ np.uint64(at)) + _STEP)
-                    if kind == JITTER:
-                        x = at % b
-                        moved = x + np.int64(bits >> _11) % (2 * a + 1) - a
-                        at += min(max(moved, 0), b - 1) - x
-                    elif kind == DROP:
-                        if np.int64(bits >> _11) < a:
-                            amount = 0.0
-                    else:  # THIN
-                        lost = 0
-                        for event in range(np.int64(amount)):
-                            one = _mixed((bits ^ np.uint64(event)) + _STEP)
-                            lost += np.int64(one >> _11) < a
-                        amount -= lost
-                if amount == 0.0:
-                    break
-            if (
-                amount != 0.0 and 0 <= at < end
-            ):  # no step leaves the sample; a wrong one must not write elsewhere
-                row[at] += np.float32(amount)
+            index = carray(pointer_to(index_at[source], index_like), counts[source])
+            value = carray(pointer_to(value_at[source], value_like), counts[source])
+            stored_end = max(min(places[source], len(row)), 0)
+            for k in range(len(index)):
+                if np.uint64(index[k]) >= np.uint64(stored_end):
+                    wrong = source
+                    continue
+                at, amount = _after(
+                    np.int64(index[k]),
+                    float(value[k]),  # exact: no count reaches 2**53
+                    0,
+                    0,
+                    numbers,
+                    drawn,
+                    partners,
+                    regions,
+                    totals,
+                    owners,
+                    ends,
+                    read,
+                )
+                # No step leaves the sample; a wrong one must not write elsewhere.
+                if amount != 0.0 and 0 <= at < end:
+                    row[at] += np.float32(amount)
+            mix = 0
+            for step in range(steps):
+                if numbers[step, 0] >= MIX_MASK:
+                    mix += 1
+                # Reads that differ in earlier steps only have the same noise: one of them adds it.
+                elif numbers[step, 0] == NOISE and ends[step] > 0 and read & ((1 << mix) - 1) == 0:
+                    bits = np.uint64(drawn[1, step, owners[step]])
+                    for event in range(drawn[0, step, owners[step]]):
+                        place = np.int64(_mixed((bits ^ np.uint64(event)) + _STEP) >> _11) % ends[step]
+                        at, amount = _after(
+                            place,
+                            1.0,
+                            step + 1,
+                            mix,
+                            numbers,
+                            drawn,
+                            partners,
+                            regions,
+                            totals,
+                            owners,
+                            ends,
+                            read,
+                        )
+                        if amount != 0.0 and 0 <= at < end:
+                            row[at] += np.float32(amount)
     return wrong

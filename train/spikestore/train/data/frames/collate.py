@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from spikestore.train.data.frames.augmentation_steps import StepInput
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.padding import Padding
 from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers
-from spikestore.train.data.frames.step_augmentation import Augmentation, StepAugmentation, in_order
+from spikestore.train.data.frames.step_augmentation import Augmentations
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Assembly:
         Layout of ``Batch.frames``.
     padding : Padding
         Time bins of batches.
-    augment : sequence of callables
+    augment : Augmentations
         Applied in turn to the packed batch on the device.
     transform : callable, optional
         Applied to the finished batch.
@@ -73,7 +73,7 @@ class Assembly:
         device: torch.device,
         frames: Literal["dense", "sparse_coo"],
         padding: Padding,
-        augment: Sequence[Augmentation],
+        augment: Augmentations,
         transform: Callable[[Batch], Batch] | None,
         *,
         reuse: bool,
@@ -85,20 +85,14 @@ class Assembly:
         self._device = device
         self._sparse = frames == "sparse_coo"
         self._padding = padding
-        self._augment = in_order(augment)
-        self._compiled = all(
-            isinstance(one, StepAugmentation) and type(one).__call__ is StepAugmentation.__call__
-            for one in self._augment
-        )
+        self._augment = augment
         self._transform = transform
         self._buffers = FrameBuffers(reuse=reuse)
         self._stream: Any = None
 
     def check_augmentations(self, sites: tuple[int, ...], longest: int) -> None:
         """Raise `UsageError` if an augmentation does not fit a set with these `sites` and a longest sample of `longest` bins."""
-        for one in self._augment:
-            if isinstance(one, StepAugmentation):
-                one.check(sites, min(longest, self._padding.truncate_to or longest))
+        self._augment.check(sites, min(longest, self._padding.truncate_to or longest))
 
     def make(
         self, samples: SamplePointers | DeviceSamples, epoch: int, pool: Executor | None
@@ -125,7 +119,7 @@ class Assembly:
             return self._on_gpu(samples, epoch, ParallelFor(pool, self.threads))
         parallel = ParallelFor(pool, self.threads)
         if isinstance(samples, SamplePointers):
-            if self._device.type == "cpu" and not self._sparse and self._compiled:
+            if self._device.type == "cpu" and not self._sparse and self._augment.are_steps:
                 return PendingBatch(self._finished(self._dense(samples, epoch, parallel)))
             packed = samples.packed(parallel)
         else:
@@ -143,21 +137,18 @@ class Assembly:
     def _dense(self, samples: SamplePointers, epoch: int, parallel: ParallelFor) -> Batch:
         bins = samples.bins(self._pad_to(samples))
         shape = (len(samples), bins, *samples.sites)
-        known = (torch.from_numpy(array) for array in (samples.samples, samples.lengths, samples.labels))
-        drawn = StepInput(*known, samples.sites, epoch)
-        steps = [step for one in self._augment for step in one.steps(drawn)]  # type: ignore[attr-defined]
+        labels, lengths, rows = map(torch.from_numpy, (samples.labels, samples.lengths, samples.samples))
+        steps = self._augment.steps(StepInput(rows, lengths, labels, samples.sites, epoch))
         lease = self._buffers.take(int(torch.Size(shape).numel()))
-        samples.fill(
+        totals = samples.fill(
             lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel, steps
         )
+        labels = self._augment.labels(labels, steps, torch.from_numpy(totals))
         # From the lease itself: any tensor over this memory keeps the lease alive.
-        small = (torch.from_numpy(array) for array in (samples.labels, samples.lengths, samples.samples))
-        return Batch(torch.from_numpy(lease).view(shape), *small)
+        return Batch(torch.from_numpy(lease).view(shape), labels, lengths, rows)
 
     def _from_packed(self, batch: SparseBatch, epoch: int) -> Batch:
-        for augmentation in self._augment:
-            batch = augmentation(batch, epoch)
-        return batch.batch(self._pad_to(batch), sparse=self._sparse)
+        return self._augment(batch, epoch).batch(self._pad_to(batch), sparse=self._sparse)
 
     def _on_gpu(
         self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor

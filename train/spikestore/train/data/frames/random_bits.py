@@ -34,6 +34,11 @@ def below(bits: Tensor, number: int) -> Tensor:
     return (bits >> 11) & _53_BITS < number
 
 
+def uniform(bits: Tensor) -> Tensor:
+    """Return float64 numbers from 0 to 1, without 1, uniformly distributed, made from random bits."""
+    return (bits >> 11 & _53_BITS).to(torch.float64) * 2.0**-53
+
+
 def threshold(probability: float) -> int:
     """Return the number below which 53 random bits are with this probability."""
     return int(probability * 2**53)

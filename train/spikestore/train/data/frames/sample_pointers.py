@@ -73,8 +73,13 @@ class SamplePointers:
 
     def fill(
         self, frames: npt.NDArray[np.float32], parallel: ParallelFor, steps: Sequence[AugmentationStep] = ()
-    ) -> None:
+    ) -> npt.NDArray[np.float64]:
         """Write the dense frames of all samples, after `steps`, to `frames`, shape (batch, places), including zeros.
+
+        Returns
+        -------
+        float64 array, shape (mixing steps, batch, 2, 2)
+            Events of samples and of their partners; see `StepColumns`.
 
         Raises
         ------
@@ -82,15 +87,16 @@ class SamplePointers:
             A sample has a non-zero outside of its frames.
         """
         places = self.lengths * int(np.prod(self.sites, dtype=np.int64))
-        numbers, drawn = columns_of_steps(steps) if steps else (places, places)
+        own = (self.index_at, self.value_at, self.counts, self.room, places, *self.like)
+        columns = columns_of_steps(steps) if steps else None
 
         def part(first: int, last: int) -> int:
-            own = (self.index_at, self.value_at, self.counts, self.room, places, *self.like)
-            if steps:
-                return fill_augmented_frames(*own, numbers, drawn, frames, first, last)
-            return fill_frames(*own, frames, first, last)
+            if columns is None:
+                return fill_frames(*own, frames, first, last)
+            return fill_augmented_frames(*own, *columns, frames, first, last)
 
         self._refuse(max(parallel(part, len(self)), default=-1))
+        return np.zeros((0, len(self), 2, 2)) if columns is None else columns.totals
 
     def packed(self, parallel: ParallelFor, *, pin: bool = False) -> SparseBatch:
         """Return the samples as packed columns on the host; if `pin` is true, in page-locked memory, which torch reuses."""

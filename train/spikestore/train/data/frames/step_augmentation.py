@@ -5,13 +5,21 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, TypeVar
+from dataclasses import replace
+from typing import ClassVar, Literal, TypeVar
 
 import torch
+from torch import Tensor
 
+from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.batch import SparseBatch
 from spikestore.train.data.frames.applied_steps import applied
-from spikestore.train.data.frames.augmentation_steps import AugmentationStep, StepInput
+from spikestore.train.data.frames.augmentation_steps import (
+    MOST_MIXES,
+    AugmentationStep,
+    StepInput,
+)
+from spikestore.train.data.frames.mixtures import mixed_labels, share_of_events, soft_labels
 
 Augmentation = Callable[[SparseBatch, int], SparseBatch]
 """Called as (batch on the device, epoch)."""
@@ -22,6 +30,8 @@ _Augmentation = TypeVar("_Augmentation")
 class StepAugmentation(ABC):
     """An augmentation made of `AugmentationStep`; on the CPU, a compiled loop applies it while it writes the frames."""
 
+    mixes: ClassVar[Literal["", "events", "labels"]] = ""
+    """Whether it mixes samples: only the events of samples of one class, or also labels."""
     counts_events: ClassVar[bool] = False
     """Whether the events of a count are drawn one by one, so that each place must have only one non-zero."""
 
@@ -29,8 +39,18 @@ class StepAugmentation(ABC):
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the steps for a batch, in the order in which they are applied."""
 
-    def check(self, sites: tuple[int, ...], longest: int) -> None:
-        """Raise `UsageError` if the augmentation does not fit a set with these `sites` and a longest sample of `longest` bins."""
+    def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
+        """Raise `UsageError` if the augmentation does not fit a set.
+
+        Parameters
+        ----------
+        sites : tuple of int
+            Sizes of the axes after time.
+        longest : int
+            Time bins of the longest sample.
+        classes : int
+            Number of classes.
+        """
         row = torch.zeros(1, dtype=torch.int64)
         self.steps(StepInput(row, torch.tensor([longest]), row, sites, 0))
 
@@ -41,15 +61,90 @@ class StepAugmentation(ABC):
         return batch
 
 
-def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
-    """Return augmentations in the order in which they are applied: those that count events before others.
+class Augmentations:
+    """The augmentations of a loader.
 
-    Others may move two non-zeros to one place, and the events of both would then have the same draws. Thinning before a
-    move has the same distribution as after it. No augmentation changes sides with a callable of the user.
+    Parameters
+    ----------
+    augment : sequence of callables
+        In the order in which a user passed them.
+    classes : int
+        Number of classes of the set.
     """
+
+    def __init__(self, augment: Sequence[Augmentation], classes: int) -> None:
+        self._augment = in_order(augment)
+        self._classes = classes
+        steps = [one for one in self._augment if isinstance(one, StepAugmentation)]
+        self.are_steps = all(type(one).__call__ is StepAugmentation.__call__ for one in steps) and len(
+            steps
+        ) == len(self._augment)
+        """Whether the compiled loop can apply all of them."""
+        kinds = [one.mixes for one in steps if one.mixes]
+        if len(kinds) > MOST_MIXES:
+            raise UsageError(
+                f"at most {MOST_MIXES} augmentations of a loader can mix samples, got {len(kinds)}: remove some"
+            )
+        if kinds.count("events") > 1 or kinds != sorted(kinds):  # "events" come before "labels"
+            raise UsageError(
+                "Blend can be used once, and not after a callable of your own that follows an augmentation which mixes labels: "
+                "use one Blend, before the callable"
+            )
+
+    def __len__(self) -> int:
+        return len(self._augment)
+
+    def check(self, sites: tuple[int, ...], longest: int) -> None:
+        """Raise `UsageError` if an augmentation does not fit a set; see `StepAugmentation.check`."""
+        for one in self._augment:
+            if isinstance(one, StepAugmentation):
+                one.check(sites, longest, self._classes)
+
+    def steps(self, batch: StepInput) -> list[AugmentationStep]:
+        """Return the steps for a batch; only if `are_steps` is true."""
+        return [step for one in self._augment for step in one.steps(batch)]  # type: ignore[attr-defined]
+
+    def labels(self, labels: Tensor, steps: Sequence[AugmentationStep], totals: Tensor) -> Tensor:
+        """Return the labels of a batch after `steps`.
+
+        Parameters
+        ----------
+        labels : int64 Tensor, shape (batch,)
+            Class numbers before.
+        steps : sequence of AugmentationStep
+            The steps.
+        totals : float64 Tensor, shape (mixing steps, batch, 2, 2)
+            See `StepColumns`.
+        """
+        mixing = [step.mixture for step in steps if step.mixture is not None]
+        for mixture, events in zip(mixing, totals, strict=True):
+            share = mixture.share if mixture.region is None else share_of_events(events)
+            if share is not None:
+                labels = mixed_labels(soft_labels(labels, self._classes), mixture.partner, share)
+        return labels
+
+    def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
+        """Return the augmented batch, made by operations of torch."""
+        batch = replace(batch, classes=self._classes)
+        for augmentation in self._augment:
+            batch = augmentation(batch, epoch)
+        return batch
+
+
+def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
+    """Return augmentations in the order in which they are applied: thinning, then blending, then the others.
+
+    The first two draw for each event of a count. Others may move two non-zeros to one place, and the events of both would then
+    have the same draws. Thinning before a move has the same distribution as after it. No augmentation changes sides with a
+    callable of the user.
+    """
+
+    def turn(one: StepAugmentation) -> tuple[bool, bool]:
+        return not one.counts_events, bool(one.mixes) and one.counts_events
+
     runs = itertools.groupby(augment, lambda one: isinstance(one, StepAugmentation))
     return tuple(
         one
         for have_steps, run in runs
-        for one in (sorted(run, key=lambda step: not step.counts_events) if have_steps else run)  # type: ignore[attr-defined]
+        for one in (sorted(run, key=turn) if have_steps else run)  # type: ignore[arg-type]
     )

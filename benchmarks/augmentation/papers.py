@@ -1,0 +1,115 @@
+"""Presets against the papers' own functions: on dense frames, a batch of 128, one core."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.augmentation.throughput import BATCH, Bench, Shape
+from benchmarks.form import Row, compare
+
+SPEECH = Shape(bins=100, sites=(1, 140), density=0.05)
+CAMERA = Shape(bins=10, sites=(2, 48, 48), density=0.05)
+
+_Frames = npt.NDArray[np.float32]
+_random = np.random.default_rng(0)
+
+
+def masks(x: _Frames, chance: float, bins: int | None, share: float, channels: int) -> None:
+    """Empty bins and channels, sample by sample, as SNN-delays and SpikCommander do."""
+    for sample in x:
+        steps, neurons = sample.shape
+        if _random.uniform() < chance:
+            size = int(share * steps) if bins is None else _random.integers(0, bins)
+            start = _random.integers(0, steps - (size if bins is None else bins))
+            sample[start : start + size, :] = 0
+        if _random.uniform() < chance:
+            size, start = _random.integers(0, channels), _random.integers(0, neurons - channels)
+            sample[:, start : start + size] = 0
+
+
+def snn_delays(x: _Frames, y: _Frames) -> None:
+    """Mask, and take adjacent bins of the next sample."""
+    x = x.reshape(len(x), SPEECH.bins, -1)
+    masks(x, 0.65, 8, 0, 28)
+    for i in range(len(x) - 1):
+        if _random.uniform() < 0.5:
+            part = _random.uniform()
+            size = int(part * SPEECH.bins)
+            start = _random.integers(0, SPEECH.bins - size)
+            x[i, start : start + size, :] = x[i + 1, start : start + size, :]
+            y[i] = (1 - part) * y[i] + part * y[i + 1]
+
+
+def spikcommander(x: _Frames, y: _Frames) -> None:
+    """Mask a fifth of the time, and channels."""
+    masks(x.reshape(len(x), SPEECH.bins, -1), 0.5, None, 0.2, 20)
+
+
+def eventmix(x: _Frames, y: _Frames) -> None:
+    """Mix with another sample where a mixture of Gaussians is above a quantile; in torch, as the authors' code."""
+    import torch
+
+    originals = torch.from_numpy(x.copy())
+    for i in range(len(x)):
+        j = _random.integers(len(x))
+        first, other = torch.from_numpy(x[i]), originals[j]
+        part = _random.uniform()
+        size = first.shape[0], first.shape[2], first.shape[3]
+        density, grid = torch.zeros(size), torch.meshgrid(*map(torch.arange, size), indexing="ij")
+        for weight in _random.uniform(size=_random.integers(2, 5)):
+            exponent = torch.zeros(size)
+            for at, axis in zip(grid, size, strict=True):
+                deviation = max(_random.uniform(), 0.1) * axis * 0.5
+                exponent += (at - _random.integers(axis)) ** 2 / deviation**2
+            density += weight * torch.exp(-exponent / 2)
+        value = density.flatten().sort()[0][int(density.numel() * part) - 1]
+        mask = (density > value).unsqueeze(1).repeat(1, 2, 1, 1)
+        own = first[mask].sum() / first.sum()
+        taken = other[mask].sum() / other.sum()
+        first[mask] = other[mask]
+        share = float(1 - taken / (1 - own + taken))
+        y[i] = share * y[i] + (1 - share) * y[j]
+
+
+PAPERS: dict[str, tuple[Shape, Callable[[_Frames, _Frames], None]]] = {
+    "snn-delays": (SPEECH, snn_delays),
+    "spikcommander-shd": (SPEECH, spikcommander),
+    "eventmix": (CAMERA, eventmix),
+}
+
+
+def against_paper(name: str) -> Row:
+    """The whole way from packed columns to an augmented dense batch, against a copy of dense frames and the paper's function."""
+    from spikestore.train import preset
+
+    shape, function = PAPERS[name]
+    bench = Bench(shape, threads=1)
+    frames, labels = bench.dense()
+
+    def theirs() -> float:
+        began = time.perf_counter()
+        function(frames.copy(), labels.copy())
+        return BATCH / (time.perf_counter() - began)
+
+    def ours() -> float:
+        return bench.throughput(preset(name), samples=4 * BATCH)
+
+    return compare(Row(f"{name} against the paper's function", 5, 20), ours, theirs, unit="samples/s")
+
+
+def measures() -> list[Any]:
+    """Return one measure for each paper."""
+
+    def measure_of(name: str) -> Any:
+        def measure() -> Row:
+            return against_paper(name)
+
+        measure.__name__ = f"{name} against the paper's function"
+        return measure
+
+    return [measure_of(name) for name in PAPERS]

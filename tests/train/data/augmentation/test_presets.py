@@ -1,0 +1,201 @@
+"""Presets: the frames and labels of each paper's own function, written out on dense frames, with the numbers that we draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from tests.train.data.augmentation.plain_augmentations import (
+    FIRST_ROW,
+    SEED,
+    PlainBatch,
+    bits_of,
+    lost,
+    partner_of,
+    redrawn,
+    uniform,
+)
+from tests.train.data.augmentation.test_steps import compiled, packed
+
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train import preset
+from spikestore.train.data.augmentation.presets import PRESETS
+from spikestore.train.data.augmentation.tables import checked_tables
+from spikestore.train.data.frames.step_augmentation import Augmentations
+
+Array = npt.NDArray[np.float64]
+SAMPLES, BINS = 6, 30
+
+
+class Draws:
+    """The numbers of one augmentation for one sample, one after the other."""
+
+    def __init__(self, kind: int, sample: int) -> None:
+        self.bits = bits_of(kind, FIRST_ROW + sample)
+
+    def next(self) -> int:
+        """Return random bits."""
+        now, self.bits = self.bits, redrawn(self.bits)
+        return now
+
+    def whole(self, count: int) -> int:
+        """Return a number below count, as np.random.randint(0, count) does."""
+        return (self.next() >> 11) % count
+
+
+def masks(x: Array, y: Array, chance: float, time: Callable[[Draws], int], neurons: int) -> None:
+    """Mask time, then neurons, as TimeNeurons_mask_aug of SNN-delays and SpikCommander; x of shape (batch, time, neurons)."""
+    for sample, frames in enumerate(x):
+        draws = Draws(10, sample)
+        size = time(draws)
+        start = draws.whole(len(frames) - size + 1)
+        if lost(draws.next(), chance):
+            frames[start : start + size, :] = 0
+        draws = Draws(11, sample)
+        size = draws.whole(neurons)
+        start = draws.whole(frames.shape[1] - size + 1)
+        if lost(draws.next(), chance):
+            frames[:, start : start + size] = 0
+
+
+def snn_delays(x: Array, y: Array) -> None:
+    """Mask, and take adjacent bins of another sample; theirs is the next one of the batch."""
+    masks(x, y, 0.65, lambda draws: draws.whole(8), 28)
+    before, labels = x.copy(), y.copy()
+    for i in range(len(x)):
+        j = partner(16, i, 0.5)
+        if j is not None:
+            part = uniform(after_partner(16, i))
+            size = int(part * before[j].shape[0])
+            start = (redrawn(after_partner(16, i)) >> 11) % (len(x[i]) - size)
+            x[i][start : start + size, :] = before[j][start : start + size, :]
+            y[i] = (1 - part) * labels[i] + part * labels[j]
+
+
+def spikcommander(share: float, neurons: int) -> Callable[[Array, Array], None]:
+    """Mask a share of the time."""
+
+    def change(x: Array, y: Array) -> None:
+        def time(draws: Draws) -> int:
+            draws_unused = (
+                draws.next()
+            )  # ours draws a width even where it is fixed: the start is the second number
+            draws.bits = redrawn(draws_unused)
+            return int(share * x.shape[1])
+
+        masks(x, y, 0.5, time, neurons)
+
+    return change
+
+
+def partner(kind: int, sample: int, chance: float) -> int | None:
+    """Return the other sample."""
+    batch = PlainBatch([np.zeros((1, 1, 1, 1), np.int64)] * SAMPLES, np.zeros((SAMPLES, 3)), [0] * SAMPLES)
+    return partner_of(batch, sample, bits_of(kind, FIRST_ROW + sample), chance, same=False)
+
+
+def after_partner(kind: int, sample: int) -> int:
+    """Return the bits that follow those of the partner."""
+    return redrawn(redrawn(bits_of(kind, FIRST_ROW + sample)))
+
+
+@pytest.mark.parametrize(
+    ("name", "paper"),
+    [
+        ("snn-delays", snn_delays),
+        ("spikcommander-shd", spikcommander(0.2, 20)),
+        ("spikcommander-ssc", spikcommander(0.1, 10)),
+    ],
+)
+def test_masks_are_those_of_the_papers(name: str, paper: Callable[[Array, Array], None]) -> None:
+    """Counts of 40 channels."""
+    random = np.random.default_rng(1)
+    x = random.integers(1, 5, (SAMPLES, BINS, 40)).astype(float)
+    labels = [0, 1, 2, 0, 1, 2]
+    y = np.eye(3)[labels]
+    columns = packed([one.astype(np.int64).reshape(BINS, 1, 1, 40) for one in x], labels)
+    frames, mixed = compiled(columns, Augmentations(preset(name, SEED), 3))
+    paper(x, y)
+    assert np.array_equal(frames.reshape(x.shape), x)
+    if mixed.is_floating_point():
+        np.testing.assert_allclose(mixed, y, atol=1e-6)
+    else:
+        assert mixed.tolist() == labels
+
+
+def gaussian_mask(size: tuple[int, int, int], draws: Draws) -> npt.NDArray[np.bool_]:
+    """Return where the mixture of EventMix is above a quantile: `val` is the density at a random place."""
+    place = tuple(draws.whole(axis) for axis in size)
+    n, mask = 2 + draws.whole(3), np.zeros(size)
+    t, y, x = np.meshgrid(*map(np.arange, size), indexing="ij")
+    for _ in range(n):
+        weight = uniform(draws.next())
+        centre, deviation = [], []
+        for axis in size:
+            centre.append(draws.whole(axis))
+            deviation.append(max(uniform(draws.next()), 0.1) * axis * 0.5)
+        tt, yy, xx = (at - middle for at, middle in zip((t, y, x), centre, strict=True))
+        st, sy, sx = deviation
+        mask += weight * np.exp(-(tt**2 / st**2 + xx**2 / sx**2 + yy**2 / sy**2) / 2)
+    inside: npt.NDArray[np.bool_] = mask > mask[place] * (1 + 1e-8)
+    return inside
+
+
+def rectangle(height: int, width: int, draws: Draws) -> tuple[slice, slice]:
+    """Return rand_bbox of the same code: both sides are cut by the square root of the part."""
+    cut = np.sqrt(uniform(draws.next()))
+    sides = []
+    for size in (width, height):
+        cut_size, centre = int(size * cut), draws.whole(size)
+        sides.append(slice(max(centre - cut_size // 2, 0), min(centre + cut_size // 2, size)))
+    return sides[1], sides[0]
+
+
+@pytest.mark.parametrize("name", ["eventmix", "eventmix-cutmix"])
+def test_mixtures_are_those_of_eventmix(name: str) -> None:
+    """Frames of shape (time, polarity, y, x), and labels by events or by area."""
+    random = np.random.default_rng(2)
+    size, labels = (8, 2, 6, 7), [0, 1, 2, 0, 1, 2]
+    x = [random.integers(0, 4, size) for _ in labels]
+    frames, mixed = compiled(packed(x, labels), Augmentations(preset(name, SEED), 3))
+    kind = 17 if name == "eventmix" else 16
+    for i, own in enumerate(x):
+        j = partner(kind, i, 1.0)
+        assert j is not None
+        draws, mask = Draws(kind, i), np.zeros(size, bool)
+        draws.bits = after_partner(kind, i)
+        if name == "eventmix":
+            mask |= gaussian_mask((8, 6, 7), draws)[:, None]
+            x1_rat, x2_rat = own[mask].sum() / own.sum(), x[j][mask].sum() / x[j].sum()
+            lam = 1.0 - (x2_rat / (1.0 - x1_rat + x2_rat))
+        else:
+            mask[(slice(None), slice(None), *rectangle(6, 7, draws))] = True
+            lam = 1 - mask[0, 0].sum() / (6 * 7)
+        assert np.array_equal(frames[i], np.where(mask, x[j], own))
+        expected = lam * np.eye(3)[labels[i]] + (1 - lam) * np.eye(3)[labels[j]]
+        np.testing.assert_allclose(mixed[i], expected, atol=1e-6)
+
+
+def test_regions_have_any_size_alike() -> None:
+    """The part of EventMix is uniform, as the quantile of the paper with beta = 1: four quarters of 400 are as frequent."""
+    samples = [np.ones((4, 1, 5, 5), np.int64)] * 400
+    frames, _ = compiled(
+        packed([one * (1 + number % 2) for number, one in enumerate(samples)], [0] * 400),
+        Augmentations(preset("eventmix", SEED), 3),
+    )
+    other = np.array([2, 1] * 200)
+    taken = np.mean(frames.reshape(400, -1) == other[:, None], axis=1)
+    mixed = taken[taken > 0]  # of samples with a partner of the other value
+    counts, _ = np.histogram(mixed, [0, 0.25, 0.5, 0.75, 1])
+    assert counts.min() > 0.6 * len(mixed) / 4
+
+
+def test_every_preset_is_in_the_tests_and_has_a_paper() -> None:
+    """And its tables are complete; an unknown name is refused."""
+    known = {"snn-delays", "spikcommander-shd", "spikcommander-ssc", "eventmix", "eventmix-cutmix"}
+    assert PRESETS.keys() == known
+    assert all(one.citation and checked_tables({"preset": name}) for name, one in PRESETS.items())
+    with pytest.raises(UsageError, match="unknown preset 'event-mix', did you mean 'eventmix'"):
+        preset("event-mix")

@@ -1,0 +1,222 @@
+"""Steps of augmentations: the compiled loop and torch give the frames and labels of plain NumPy, with the same draws."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tests.train.data.augmentation.plain_augmentations import (
+    CLASSES,
+    EPOCH,
+    FIRST_ROW,
+    PLAIN,
+    Frames,
+    PlainBatch,
+)
+
+from spikestore.store import FeatureSet
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train import (
+    Blend,
+    ChannelJitter,
+    ChannelMask,
+    ChannelShift,
+    CutMix,
+    EventMix,
+    EventThinning,
+    FeatureLoader,
+    Rotate,
+    TimeMask,
+    TimeShift,
+    Translate,
+    UniformNoise,
+)
+from spikestore.train.data.frames.augmentation_steps import StepInput
+from spikestore.train.data.frames.frame_buffers import FrameBuffers
+from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+from spikestore.train.data.frames.step_augmentation import Augmentations, in_order
+from spikestore.train.data.packed import PackedColumns
+
+
+def packed(samples: list[Frames], labels: list[int]) -> PackedColumns:
+    """Return samples as packed columns; their rows are consecutive."""
+    places = [np.flatnonzero(one) for one in samples]
+    counts = [len(one) for one in places]
+    return PackedColumns(
+        index=np.concatenate(places).astype(np.uint16),
+        value=np.concatenate([one.ravel()[at] for one, at in zip(samples, places, strict=True)]).astype(
+            np.uint16
+        ),
+        offsets=np.array([0, *itertools.accumulate(counts)], np.int64),
+        n_bins=np.array([len(one) for one in samples], np.int32),
+        label=np.array(labels, np.int64),
+        rows=np.arange(FIRST_ROW, FIRST_ROW + len(samples)),
+        extras={},
+        set_rows=FIRST_ROW + len(samples),
+        sites=samples[0].shape[1:],
+        classes=("one", "two", "three"),
+        digest="",
+    )
+
+
+def compiled(columns: PackedColumns, augment: Augmentations) -> tuple[npt.NDArray[np.float32], torch.Tensor]:
+    """Return frames and labels of the compiled loop."""
+    pointers = host_pointers(columns, np.arange(len(columns.n_bins)))
+    labels = torch.from_numpy(pointers.labels)
+    rows, lengths = torch.from_numpy(pointers.samples), torch.from_numpy(pointers.lengths)
+    steps = augment.steps(StepInput(rows, lengths, labels, columns.sites, EPOCH))
+    shape = (len(pointers), pointers.longest, *columns.sites)
+    frames = FrameBuffers().take(int(np.prod(shape))).reshape(len(pointers), -1)
+    totals = pointers.fill(frames, ParallelFor(None, 1), steps)
+    return frames.reshape(shape), augment.labels(labels, steps, torch.from_numpy(totals))
+
+
+def check(chosen: Sequence[int], bins: list[int], draw: int) -> None:
+    """Compare the three forms of a sequence, and the lengths."""
+    random = np.random.default_rng(draw)
+    samples = [
+        random.integers(0, 5, (size, 2, 3, 4)) * (random.random((size, 2, 3, 4)) < 0.5) for size in bins
+    ]
+    classes = random.integers(0, CLASSES, len(bins)).tolist()
+    expected = PlainBatch(samples, np.eye(CLASSES)[classes], classes)
+    # Events are counted first: afterwards, two non-zeros may be in one place.
+    first = {EventThinning: 0, Blend: 1}
+    for number in sorted(chosen, key=lambda number: first.get(type(PLAIN[number][0]), 2)):
+        expected = PLAIN[number][1](expected)
+    augment = Augmentations([PLAIN[number][0] for number in chosen], CLASSES)
+    columns = packed(samples, classes)
+    dense, labels = compiled(columns, augment)
+    batch = augment(
+        host_pointers(columns, np.arange(len(bins))).packed(ParallelFor(None, 1)),
+        EPOCH,
+    )
+    for frames, wanted in zip(dense, expected.frames, strict=True):
+        assert np.array_equal(frames[: len(wanted)], wanted)
+        assert not frames[len(wanted) :].any()
+    assert np.array_equal(batch.dense().numpy(), dense)
+    assert np.array_equal(batch.sparse_coo().to_dense().numpy(), dense)
+    assert batch.lengths.tolist() == bins
+    assert torch.equal(batch.labels, labels)
+    if any(isinstance(PLAIN[number][0], CutMix | EventMix) for number in chosen):
+        np.testing.assert_allclose(labels.numpy(), expected.labels, atol=1e-6)
+    else:
+        assert labels.tolist() == classes
+
+
+@pytest.mark.parametrize("number", range(len(PLAIN)))
+def test_each_is_that_of_plain_numpy(number: int) -> None:
+    """Compiled and in torch, of a batch whose samples differ in length."""
+    check([number], [20, 9, 30, 1], draw=0)
+
+
+def sequences() -> st.SearchStrategy[list[int]]:
+    """Return lists of at most 6, of which at most 3 mix samples."""
+    mixing = st.sampled_from([[], [17], [18], [20, 17], [19, 18], [20, 17, 18]])
+    single = st.lists(st.sampled_from(range(17)), min_size=1, max_size=3)
+    # In which of the places between them each single one is applied.
+    places = st.lists(st.integers(0, 3), min_size=3, max_size=3)
+
+    def woven(parts: tuple[list[int], list[int], list[int]]) -> list[int]:
+        mixing, single, places = list(parts[0]), parts[1], parts[2]
+        for number, place in zip(single, places, strict=False):
+            mixing.insert(min(place, len(mixing)), number)
+        return mixing
+
+    return st.tuples(mixing, single, places).map(woven)
+
+
+@given(
+    chosen=sequences(),
+    bins=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    draw=st.integers(0, 2**32 - 1),
+)
+@example(chosen=[1, 3], bins=[3], draw=0)  # the jitter moves two counts to one place
+@example(chosen=[16, 17, 16, 20, 0, 18], bins=[3, 7, 4, 4], draw=1)  # noise before and after mixtures
+@settings(max_examples=10, deadline=None)
+def test_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[int], draw: int) -> None:
+    """Any sequence."""
+    check(chosen, bins, draw)
+
+
+@pytest.mark.slow
+@given(
+    chosen=sequences(),
+    bins=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    draw=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=200, deadline=None)
+def test_many_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[int], draw: int) -> None:
+    """The same, with more examples."""
+    check(chosen, bins, draw)
+
+
+def test_loaders_with_another_callable_give_the_same_batches(features: FeatureSet) -> None:
+    """A callable of the user's own turns the compiled loop off, and changes nothing."""
+    augment = [
+        TimeShift(2),
+        UniformNoise(3),
+        ChannelJitter(1),
+        EventThinning(0.2),
+        Blend(),
+        CutMix(),
+        EventMix(),
+    ]
+
+    def batches(augment: list[Any]) -> list[Any]:
+        return list(FeatureLoader(features, 40, "host", augment=augment, reuse=False))
+
+    for one, other in zip(batches(augment), batches([*augment, lambda batch, _epoch: batch]), strict=True):
+        assert torch.equal(one.frames, other.frames)
+        assert torch.equal(one.labels, other.labels)
+        torch.testing.assert_close(one.labels.sum(1), torch.ones(len(one.labels)))
+
+
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (
+            ChannelMask(10),
+            "a channel mask of up to 10 channels can empty whole samples, which have 10 channels",
+        ),
+        (TimeMask(1000), "a time mask of up to 1000 bins is longer than the longest sample, which has"),
+        (ChannelShift(2, "y"), "axis is 'y', but the frames have no y"),
+        (Rotate(30), "Rotate needs frames with x and y, but these have no y"),
+        (Translate(3), "Translate needs frames with x and y, but these have no y"),
+        (CutMix("xy"), "CutMix needs frames with x and y, but these have no y"),
+        (
+            [Blend(), CutMix(), CutMix(), CutMix()],
+            "at most 3 augmentations of a loader can mix samples, got 4",
+        ),
+        ([Blend(), Blend()], "Blend can be used once"),
+        (
+            [CutMix(), lambda batch, _epoch: batch, Blend()],
+            "Blend can be used once, and not after a callable",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_set_is_refused(features: FeatureSet, augment: Any, message: str) -> None:
+    """The loader says so when it is made."""
+    with pytest.raises(UsageError, match=message):
+        FeatureLoader(features, 4, "host", augment=augment)
+
+
+def test_labels_of_one_class_are_not_mixed() -> None:
+    """A set with one class is refused."""
+    with pytest.raises(
+        UsageError, match="EventMix mixes the labels of several classes, but the set has one class"
+    ):
+        Augmentations([EventMix()], 1).check((1, 10), 20)
+
+
+def test_order_of_thinning() -> None:
+    """It goes first, but not past a callable of the user."""
+    own = lambda batch, _epoch: batch  # noqa: E731
+    thin, shift = EventThinning(0.1), TimeShift(1)
+    assert in_order([shift, thin, own, shift, thin]) == (thin, shift, own, thin, shift)

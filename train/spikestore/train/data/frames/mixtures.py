@@ -1,0 +1,86 @@
+"""Densities of mixtures of Gaussians, which divide a sample between two samples, and labels of mixed samples, in torch.
+
+Only additions, multiplications and divisions of float64 are used, in a fixed order, so every device gets the same bits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spikestore.train.data.frames.augmentation_steps import GAUSSIANS
+
+FACTORS = (-1.0, 1 / 2, -1 / 6, 1 / 24, -1 / 120, 1 / 720)
+"""Taylor's series of exp(-v), after the first term."""
+FAR, HALVINGS = 40.0, 6
+"""exp(-u) is computed for u up to 40, as the 2^6-th power of exp(-u / 2^6)."""
+
+
+def density(region: Tensor, bins: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the density of a mixture at places.
+
+    Parameters
+    ----------
+    region : float64 Tensor, shape (places, 29)
+        After an unused first column, for each of four Gaussians: weight, centre (time bin, y, x), and the inverse of twice the
+        variance (time bins, y, x).
+    bins, rows, columns : int64 Tensors, shape (places,)
+        Time bin, y and x of each place.
+
+    Returns
+    -------
+    float64 Tensor, shape (places,)
+        Relative error about 1e-9 for the density of a Gaussian within 3 standard deviations.
+    """
+    total = torch.zeros_like(region[:, 0])
+    for first in range(1, 1 + 7 * GAUSSIANS, 7):
+        weight, *parameters = region[:, first : first + 7].unbind(1)
+        exponent = torch.zeros_like(total)
+        for at, centre, inverse in zip((bins, rows, columns), parameters[:3], parameters[3:], strict=True):
+            distance = at.to(torch.float64) - centre
+            exponent = exponent + distance * distance * inverse
+        total = total + weight * _exp_of_negative(exponent)
+    return total
+
+
+def share_of_events(totals: Tensor) -> Tensor:
+    """Return the weight of each sample's own label: its remaining share of events, beside that of its partner.
+
+    Parameters
+    ----------
+    totals : float64 Tensor, shape (batch, 2, 2)
+        Events of the sample and of its partner, outside and inside of the region.
+
+    Returns
+    -------
+    float64 Tensor, shape (batch,)
+        1 for samples without any event left.
+    """
+    kept = torch.stack([totals[:, 0, 0], totals[:, 1, 1]]) / totals.sum(2).T.clamp(min=1)
+    both = kept.sum(0)
+    return torch.where(both > 0, kept[0] / torch.where(both > 0, both, 1), 1)
+
+
+def soft_labels(labels: Tensor, classes: int) -> Tensor:
+    """Return labels as weights of all classes: float32, shape (batch, classes); soft labels are unchanged."""
+    if labels.is_floating_point():
+        return labels
+    soft = torch.zeros(len(labels), classes, device=labels.device)
+    return soft.scatter_(1, labels[:, None], 1)
+
+
+def mixed_labels(labels: Tensor, partner: Tensor, share: Tensor) -> Tensor:
+    """Return the mixture of each sample's soft label, with weight `share`, and that of its partner (-1: none)."""
+    weight = torch.where(partner < 0, 1, share).to(torch.float32)[:, None]
+    return weight * labels + (1 - weight) * labels[partner.clamp(min=0)]
+
+
+def _exp_of_negative(value: Tensor) -> Tensor:
+    small = value.clamp(max=FAR) / 2**HALVINGS
+    power = torch.full_like(small, FACTORS[-1])
+    for factor in FACTORS[-2::-1]:
+        power = power * small + factor
+    power = power * small + 1.0
+    for _ in range(HALVINGS):
+        power = power * power
+    return power

@@ -56,7 +56,7 @@ def eventmix(x: _Frames, y: _Frames) -> None:
 
     originals = torch.from_numpy(x.copy())
     for i in range(len(x)):
-        j = _random.integers(len(x))
+        j = int(_random.integers(len(x)))
         first, other = torch.from_numpy(x[i]), originals[j]
         part = _random.uniform()
         size = first.shape[0], first.shape[2], first.shape[3]
@@ -65,7 +65,7 @@ def eventmix(x: _Frames, y: _Frames) -> None:
             exponent = torch.zeros(size)
             for at, axis in zip(grid, size, strict=True):
                 deviation = max(_random.uniform(), 0.1) * axis * 0.5
-                exponent += (at - _random.integers(axis)) ** 2 / deviation**2
+                exponent += (at - int(_random.integers(axis))) ** 2 / deviation**2
             density += weight * torch.exp(-exponent / 2)
         value = density.flatten().sort()[0][int(density.numel() * part) - 1]
         mask = (density > value).unsqueeze(1).repeat(1, 2, 1, 1)

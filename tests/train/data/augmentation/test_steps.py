@@ -87,7 +87,7 @@ def check(chosen: Sequence[int], bins: list[int], draw: int) -> None:
     classes = random.integers(0, CLASSES, len(bins)).tolist()
     expected = PlainBatch(samples, np.eye(CLASSES)[classes], classes)
     # Events are counted first: afterwards, two non-zeros may be in one place.
-    first = {EventThinning: 0, Blend: 1}
+    first: dict[type, int] = {EventThinning: 0, Blend: 1}
     for number in sorted(chosen, key=lambda number: first.get(type(PLAIN[number][0]), 2)):
         expected = PLAIN[number][1](expected)
     augment = Augmentations([PLAIN[number][0] for number in chosen], CLASSES)

@@ -163,8 +163,7 @@ class EventMix(_LabelMixture):
                 stride=stride,
                 size=batch.sites[-1],
                 height=height,
-                mixture=Mixture(partner),
-                region=region,
+                mixture=Mixture(partner, region=region),
             ),
         )
 

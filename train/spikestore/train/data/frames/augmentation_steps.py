@@ -18,6 +18,8 @@ from spikestore.train.data.frames.random_bits import sample_bits
 SHIFT, JITTER, DROP, MIRROR, THIN, MASK, MOVE, STRETCH, ROTATE, NOISE = range(10)
 MIX_MASK, MIX_BOX, MIX_EVENTS, MIX_REGION = range(10, 14)
 """Kinds of steps, see `AugmentationStep`; the last four mix samples."""
+PER_EVENT = (JITTER, DROP, THIN, MIX_EVENTS)
+"""Kinds that draw for each non-zero or event."""
 
 GAUSSIANS, REGION = 4, 29
 """Gaussians of a density at most, and the columns of a region: one density, and seven parameters of each Gaussian."""
@@ -149,9 +151,8 @@ class StepColumns(NamedTuple):
 
 def columns_of_steps(steps: Sequence[AugmentationStep]) -> StepColumns:
     """Return steps as arrays."""
-    per_event = (JITTER, DROP, THIN, MIX_EVENTS)
     numbers = [
-        (one.kind, one.number if one.kind in per_event else one.stride, one.size, one.height) for one in steps
+        (one.kind, one.number if one.kind in PER_EVENT else one.stride, one.size, one.height) for one in steps
     ]
     batch = steps[0].drawn.shape[-1]
     drawn = np.zeros((2, len(steps), batch), np.int64)
@@ -161,9 +162,9 @@ def columns_of_steps(steps: Sequence[AugmentationStep]) -> StepColumns:
     partners = np.zeros((len(mixing), batch), np.int64)
     with_regions = any(one.region is not None for one in mixing)
     regions = np.zeros((len(mixing), batch, REGION) if with_regions else (1, 1, REGION))
-    for mix, one in enumerate(mixing):
-        partners[mix] = one.partner.numpy()
-        if one.region is not None:
-            regions[mix] = one.region.numpy()
+    for mix, mixture in enumerate(mixing):
+        partners[mix] = mixture.partner.numpy()
+        if mixture.region is not None:
+            regions[mix] = mixture.region.numpy()
     totals = np.zeros((len(mixing), batch, 2, 2))
     return StepColumns(np.array(numbers, np.int64), drawn, partners, regions, totals)

@@ -100,7 +100,7 @@ def _is_denser(region: _Float64s, bin: int, row: int, column: int) -> bool:
 
 @_compiled
 def _after(
-    at: int,
+    at: Any,
     amount: float,
     first: int,
     mix: int,

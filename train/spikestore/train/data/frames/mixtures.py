@@ -65,19 +65,20 @@ def soft_labels(labels: Tensor, classes: int) -> Tensor:
     """Return labels as weights of all classes: float32, shape (batch, classes); soft labels are unchanged."""
     if labels.is_floating_point():
         return labels
-    soft = torch.zeros(len(labels), classes, device=labels.device)
-    return soft.scatter_(1, labels[:, None], 1)
+    soft: Tensor = torch.zeros(len(labels), classes, device=labels.device)
+    soft.scatter_(1, labels[:, None], 1)
+    return soft
 
 
 def mixed_labels(labels: Tensor, partner: Tensor, share: Tensor) -> Tensor:
     """Return the mixture of each sample's soft label, with weight `share`, and that of its partner (-1: none)."""
-    weight = torch.where(partner < 0, 1, share).to(torch.float32)[:, None]
+    weight: Tensor = torch.where(partner < 0, 1, share).to(torch.float32)[:, None]
     return weight * labels + (1 - weight) * labels[partner.clamp(min=0)]
 
 
 def _exp_of_negative(value: Tensor) -> Tensor:
     small = value.clamp(max=FAR) / 2**HALVINGS
-    power = torch.full_like(small, FACTORS[-1])
+    power: Tensor = torch.full_like(small, FACTORS[-1])
     for factor in FACTORS[-2::-1]:
         power = power * small + factor
     power = power * small + 1.0

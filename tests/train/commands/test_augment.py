@@ -1,0 +1,48 @@
+"""``spikestore augment``: a picture of samples before and after, and its errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spikestore.store.cli.main import main
+
+
+@pytest.mark.slow  # matplotlib takes a second to import
+@pytest.mark.parametrize("how", ["--preset", "--config"])
+def test_writes_a_picture(
+    store_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    """Of a preset that mixes labels, or of a configuration; the same command writes the same bytes."""
+    (tmp_path / "run.toml").write_text('[[augment]]\nop = "time_shift"\nbins = 3\n[data]\nname = "small"\n')
+    given = {"--preset": "eventmix", "--config": str(tmp_path / "run.toml")}[how]
+    pictures = []
+    for number in range(2):
+        out = tmp_path / f"{number}.png"
+        command = ["augment", "small:train", how, given, "--samples", "3", "--out", str(out)]
+        assert main([*command, "--store", str(store_folder)]) == 0
+        pictures.append(out.read_bytes())
+    assert "3 samples of small:train, before and after 1 augmentation:" in capsys.readouterr().err
+    assert pictures[0] == pictures[1]
+    assert pictures[0].startswith(b"\x89PNG")
+    assert len(pictures[0]) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "pass either --preset NAME or --config FILE; presets are snn-delays, "),
+        (["--preset", "eventmix", "--config", "c.toml"], "pass either --preset NAME or --config FILE"),
+        (["--preset", "eventmax"], "unknown preset 'eventmax', did you mean 'eventmix'?"),
+        (["--preset", "eventmix-cutmix"], "CutMix needs frames with x and y, but these have no y"),
+        (["--preset", "eventmix"], "the picture is a PNG file: its name must end in .png, got"),
+    ],
+)
+def test_errors(
+    store_folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    """One line, and status 2 or 1."""
+    command = ["augment", "small:train", "--out", "picture.jpg", *arguments, "--store", str(store_folder)]
+    assert main(command) in (1, 2)
+    assert message in capsys.readouterr().err

@@ -1,0 +1,65 @@
+"""``spikestore augment``: show samples before and after augmentation, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikestore.store.cli.commands.options import StoreOption, open_store
+from spikestore.store.cli.console import plural, say
+
+
+def augment(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME:SPLIT|KEY", help="A feature set: its name and split, or its key.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The picture to write, a PNG file.")],
+    store: StoreOption = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Augmentations of a paper, such as snn-delays.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Augmentations of a training configuration, its tables [[augment]]."),
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, max=16, help="Number of samples.")] = 4,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other numbers.")] = 0,
+) -> None:
+    """Show samples of a feature set before and after augmentation, as a picture.
+
+    The samples are one batch, so that augmentations which mix samples take partners from it.
+
+    Examples
+    --------
+    spikestore augment demo:train --preset eventmix --out eventmix.png --store ./feature_store
+    spikestore augment demo:train --config configs/demo.toml --out augmented.png
+    """
+    from spikestore.store.machine import expand_home
+    from spikestore.store_schemas.errors import UsageError
+    from spikestore.train.data.augmentation.picture import write_picture
+    from spikestore.train.data.augmentation.presets import PRESETS
+    from spikestore.train.data.augmentation.tables import augmentations_of, checked_tables
+    from spikestore.train.data.loader import FeatureLoader
+    from spikestore.train.runs.config import load_config
+
+    if (preset is None) == (config is None):
+        raise UsageError(f"pass either --preset NAME or --config FILE; presets are {', '.join(PRESETS)}")
+    tables = (
+        checked_tables({"preset": preset}) if config is None else load_config(expand_home(config)).augment
+    )
+    if not tables:
+        raise UsageError(f"{config} has no table [[augment]]")
+    features = open_store(store, must_exist=True)[name]
+    before, after = (
+        next(
+            iter(FeatureLoader(features, samples, "stream", shuffle=True, seed=seed, augment=one, threads=1))
+        )
+        for one in ((), augmentations_of(tables, seed))
+    )
+    path = expand_home(out)
+    write_picture(path, before, after, features.classes)
+    say(
+        f"{plural(len(before.labels), 'sample')} of {name}, before and after {plural(len(tables), 'augmentation')}: {path}"
+    )

@@ -1,0 +1,81 @@
+"""Picture of samples before and after augmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikestore.store_schemas.errors import MissingExtraError, StoreError, UsageError
+from spikestore.train.data.batch import Batch
+
+
+def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, ...]) -> None:
+    """Write a PNG file with two rows of frames: samples before augmentation, and the same samples after it.
+
+    A sample without y is shown as channels over time bins, summed over polarities; one with y as an image of the sensor, summed
+    over time and polarities.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its name ends in ``.png``.
+    before, after : Batch
+        The same samples.
+    classes : tuple of str
+        Class names.
+
+    Raises
+    ------
+    UsageError
+        The name of the file does not end in ``.png``.
+    MissingExtraError
+        matplotlib is not installed.
+    StoreError
+        The file can't be written.
+    """
+    if path.suffix != ".png":
+        raise UsageError(f"the picture is a PNG file: its name must end in .png, got {path}")
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "pictures need matplotlib: pip install matplotlib", extra="train", module="matplotlib"
+        ) from error
+    figure = Figure(figsize=(2.2 * len(before.labels) + 0.6, 4.4), layout="constrained")
+    rows: Any = figure.subplots(2, len(before.labels), squeeze=False)
+    for row, batch, when in zip(rows, (before, after), ("before", "after"), strict=True):
+        for axes, frames, label, sample in zip(row, batch.frames, batch.labels, batch.samples, strict=True):
+            show_sample(axes, frames)
+            axes.set_title(f"row {int(sample)}: {_label(label, classes)}", fontsize=7)
+        row[0].set_ylabel(f"{when}\n{'y' if before.frames.ndim > 4 else 'channel'}", fontsize=8)
+    try:
+        figure.savefig(path, format="png", dpi=90)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path} ({error.strerror}): pass another --out", path=str(path)
+        ) from error
+
+
+def show_sample(axes: Any, frames: Tensor) -> None:
+    """Draw the frames of one sample, shape (time, polarity, [y,] x), into axes of matplotlib."""
+    camera = frames.ndim == 4
+    image = frames.sum((0, 1)) if camera else frames.sum(1).T
+    axes.imshow(
+        image.clamp(max=max(float(torch.quantile(image, 0.995)), 1)).numpy(),
+        cmap="Greys",
+        aspect="equal" if camera else "auto",
+        origin="upper" if camera else "lower",
+        interpolation="nearest",
+    )
+    axes.tick_params(labelsize=6)
+
+
+def _label(label: Tensor, classes: tuple[str, ...]) -> str:
+    """Return the name of a class, or the parts of a mixed label."""
+    if not label.is_floating_point():
+        return classes[int(label)]
+    parts = [(float(weight), name) for weight, name in zip(label, classes, strict=True) if weight > 0]
+    return " + ".join(f"{weight:.2f} {name}" for weight, name in sorted(parts, reverse=True))

@@ -36,13 +36,13 @@ def test_writes_a_picture(
         (["--preset", "eventmix", "--config", "c.toml"], "pass either --preset NAME or --config FILE"),
         (["--preset", "eventmax"], "unknown preset 'eventmax', did you mean 'eventmix'?"),
         (["--preset", "eventmix-cutmix"], "CutMix needs frames with x and y, but these have no y"),
-        (["--preset", "eventmix"], "the picture is a PNG file: its name must end in .png, got"),
+        (["--out", "picture.jpg"], "the picture is a PNG file: its name must end in .png, got picture.jpg"),
     ],
 )
 def test_errors(
     store_folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     """One line, and status 2 or 1."""
-    command = ["augment", "small:train", "--out", "picture.jpg", *arguments, "--store", str(store_folder)]
+    command = ["augment", "small:train", "--out", "picture.png", *arguments, "--store", str(store_folder)]
     assert main(command) in (1, 2)
     assert message in capsys.readouterr().err

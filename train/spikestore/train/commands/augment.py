@@ -44,6 +44,9 @@ def augment(
     from spikestore.train.data.loader import FeatureLoader
     from spikestore.train.runs.config import load_config
 
+    path = expand_home(out)
+    if path.suffix != ".png":
+        raise UsageError(f"the picture is a PNG file: its name must end in .png, got {path}")
     if (preset is None) == (config is None):
         raise UsageError(f"pass either --preset NAME or --config FILE; presets are {', '.join(PRESETS)}")
     tables = (
@@ -58,7 +61,6 @@ def augment(
         )
         for one in ((), augmentations_of(tables, seed))
     )
-    path = expand_home(out)
     write_picture(path, before, after, features.classes)
     say(
         f"{plural(len(before.labels), 'sample')} of {name}, before and after {plural(len(tables), 'augmentation')}: {path}"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikestore.store_schemas.errors import MissingExtraError, StoreError, UsageError
+from spikestore.store_schemas.errors import MissingExtraError, StoreError
 from spikestore.train.data.batch import Batch
 
 
@@ -21,7 +21,7 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
     Parameters
     ----------
     path : Path
-        The file; its name ends in ``.png``.
+        The file.
     before, after : Batch
         The same samples.
     classes : tuple of str
@@ -29,15 +29,11 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
 
     Raises
     ------
-    UsageError
-        The name of the file does not end in ``.png``.
     MissingExtraError
         matplotlib is not installed.
     StoreError
         The file can't be written.
     """
-    if path.suffix != ".png":
-        raise UsageError(f"the picture is a PNG file: its name must end in .png, got {path}")
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:

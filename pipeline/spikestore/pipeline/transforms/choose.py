@@ -11,10 +11,10 @@ import numpy as np
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.recording import Sample
 from spikestore.pipeline.transforms.fused import FusedChain, FusedSamples, can_run
+from spikestore.pipeline.transforms.fused.filters import is_fused
 from spikestore.pipeline.transforms.fused.samples import RecordingChain, sample_of
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import MissingExtraError, RecordingError, UsageError
-from spikestore.store_schemas.specs.operations import CropTime, Downsample
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 Executor = Literal["fused", "numpy", "tonic"]
@@ -75,7 +75,7 @@ def executor_for(
         return "fused"
     if requested == "fused":
         for operation in transform.on_events:
-            if not isinstance(operation, Downsample | CropTime):
+            if not is_fused(operation):
                 raise UsageError(f'executor = "fused" does not support {operation.op}: omit executor')
         raise UsageError(
             f'executor = "fused" supports only time_window and n_time_bins, got {transform.to_frame.mode}: '

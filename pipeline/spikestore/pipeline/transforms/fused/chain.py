@@ -1,4 +1,4 @@
-"""Downsample, CropTime and ToFrame by time in one compiled pass; `NumpyChain` transforms unusual recordings.
+"""Downsample, CropTime and ToFrame by time in one compiled pass, after filters; `NumpyChain` transforms unusual recordings.
 
 The compiled pass raises no errors. It transforms ordinary recordings, for which its frames certainly equal Tonic's, and
 returns the numbers of the others. `NumpyChain` transforms each of these, or raises the error. So all executors reject the
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.recording import Sample
 from spikestore.pipeline.transforms.fused.columns import Columns, frozen, prepare
+from spikestore.pipeline.transforms.fused.filters import divided, is_fused
 from spikestore.pipeline.transforms.fused.order import in_order
 from spikestore.pipeline.transforms.fused.parameters import FusedParameters
 from spikestore.pipeline.transforms.fused.samples import FusedSamples, insert, sample_of
@@ -30,7 +31,6 @@ from spikestore.pipeline.transforms.fused.tables import (
 )
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import RecordingError
-from spikestore.store_schemas.specs.operations import CropTime, Downsample
 from spikestore.store_schemas.specs.transform import Transform
 
 MOST_SITES = 2**24
@@ -43,13 +43,14 @@ _MOST_BINS = 2**32 - 2
 def can_run(transform: Transform, *, has_y: bool) -> bool:
     """Return whether `FusedChain` supports this transform.
 
-    It supports ``downsample`` and ``crop_time``, bins of time, and at most `MOST_SITES` sites.
+    It supports ``downsample``, ``crop_time``, ``center_crop``, ``denoise`` and ``refractory_period``, bins of time, and at most
+    `MOST_SITES` sites.
     """
     spec = transform.to_frame
     numbers = [spec.time_window, spec.overlap, spec.start_time, spec.end_time]
     return (
         spec.mode in {"time_window", "n_time_bins"}
-        and all(isinstance(operation, Downsample | CropTime) for operation in transform.on_events)
+        and all(is_fused(operation) for operation in transform.on_events)
         and math.prod(transform.sites(has_y=has_y)) <= MOST_SITES
         and all(abs(number) <= EXACT for number in numbers if number is not None)
     )
@@ -91,6 +92,7 @@ class FusedChain:
         self.transform = transform
         self.has_y = has_y
         self._chain = NumpyChain(transform, has_y=has_y)  # raises if the transform fits no recording
+        self._filters, transform = divided(transform)
         x_size, y_size, polarities = transform.to_frame.sensor_size
         bins = empty_bins(transform.to_frame)
         self._factors = time_factors(transform)
@@ -153,11 +155,18 @@ class FusedChain:
         # `NumpyChain` gets events of the original block, because its messages number events in the order of the file.
         ordered = in_order(block) if sort else block
         columns = prepare(ordered, has_y=self.has_y)
+        filtered = None
+        if columns is not None and self._filters is not None:
+            filtered = self._filters(ordered, columns, state)
+            columns = None if filtered is None else filtered.columns
+        offsets = ordered.offsets if filtered is None else filtered.offsets
         if columns is None:
             state[state != kernels.SKIP] = kernels.UNUSUAL
             index, value = np.empty(0, self._index_dtype), np.empty(0, np.uint32)
         else:
-            index, value = self._run(ordered, columns, state, about)
+            index, value = self._run(ordered.time_table, columns, offsets, state, about)
+            if filtered is not None:
+                about[2] += np.where(state == kernels.TODO, filtered.dropped, 0)
         n_events = np.where(state == kernels.SKIP, 0, np.diff(block.offsets))
 
         unusual = np.flatnonzero(state == kernels.UNUSUAL).tolist()
@@ -178,7 +187,12 @@ class FusedChain:
         return FusedSamples(index, value, nnz, n_bins, n_events, n_cropped, n_dropped, errors)
 
     def _run(
-        self, block: EventBlock, columns: Columns, state: npt.NDArray[np.uint8], about: npt.NDArray[np.int64]
+        self,
+        time_table: npt.NDArray[np.int64] | None,
+        columns: Columns,
+        offsets: npt.NDArray[np.int64],
+        state: npt.NDArray[np.uint8],
+        about: npt.NDArray[np.int64],
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]:
         """Run the compiled pass: fill `state` and `about`, and return index and value of all non-zeros."""
         _, x, y, p = columns
@@ -192,7 +206,7 @@ class FusedChain:
             parameters = parameters._replace(
                 p_last=min(parameters.p_last, p.last) if parameters.plane else p.last
             )
-        times = None if block.time_table is None else self._time_table(block.time_table)
+        times = None if time_table is None else self._time_table(time_table)
         inputs = (
             parameters,
             frozen(np.array(self._factors, np.float64)),
@@ -205,7 +219,7 @@ class FusedChain:
             None if y is None else y.values,
             None if y is None else frozen(self._y_table),
             None if p is None else p.values,
-            frozen(block.offsets.astype(np.int64, copy=False)),
+            frozen(offsets.astype(np.int64, copy=False)),
         )
         # Most recordings have fewer non-zeros than events. Unused memory pages cost nothing.
         capacity = len(columns.t) + len(state) * self._kernels.SLACK

@@ -87,7 +87,7 @@ def _search(t: Array, table: Array | None, factors: Array, key: Any, low: Any, h
 
 
 @inner
-def _is_sorted(t: Array, table: Array | None, rising: Any) -> Any:
+def is_sorted(t: Array, table: Array | None, rising: Any) -> Any:
     """Return whether raw times are sorted. Codes up to `rising` have the order of their times."""
     falls = t.dtype.type(0)
     for i in range(len(t) - 1):
@@ -103,21 +103,22 @@ def _is_sorted(t: Array, table: Array | None, rising: Any) -> Any:
 
 
 @inner
-def _largest(values: Array) -> Any:
-    largest = values[0]
+def largest(values: Array) -> Any:
+    """Return the largest of at least one value."""
+    found = values[0]
     for i in range(len(values)):
-        largest = max(largest, values[i])
-    return largest
+        found = max(found, values[i])
+    return found
 
 
 @inner
 def _is_on_sensor(parameters: FusedParameters, x: Array, y: Array | None, p: Array | None) -> Any:
-    if _largest(x) > parameters.x_last:
+    if largest(x) > parameters.x_last:
         return False
-    if y is not None and _largest(y) > parameters.y_last:
+    if y is not None and largest(y) > parameters.y_last:
         return False
     if p is not None:
-        if _largest(p) > parameters.p_last:
+        if largest(p) > parameters.p_last:
             return False
         if parameters.plane == 0:
             differs = p[0] ^ p[0]
@@ -255,7 +256,7 @@ def bin_recordings(
                 or _raw(t, raw_table, 0) < parameters.low
                 or _raw(t, raw_table, high - 1) > parameters.high
                 or not _is_on_sensor(parameters, x, y, p)
-                or not _is_sorted(t, raw_table, rising)
+                or not is_sorted(t, raw_table, rising)
             ):
                 state[row] = UNUSUAL
                 continue

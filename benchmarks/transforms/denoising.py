@@ -1,0 +1,93 @@
+"""Filters of single events and frames, against the same transforms of Tonic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.datasets.scale import Scale
+from benchmarks.form import Row, compare, timed
+from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
+from spikestore.pipeline.transforms.fused import FusedChain
+
+SIDE, EVENTS, LENGTH = 128, 100_000, 2_000_000
+"""Pixels along each axis, events, and µs of a recording; half of the events are in a moving spot, the others anywhere."""
+
+
+def denoise(scale: Scale) -> Row:
+    """``denoise`` and frames of 10 ms, against Tonic's classes."""
+    from tonic import transforms
+
+    return _against_tonic("denoise and to_frame vs Tonic", transforms.Denoise(10_000), SIDE, scale)
+
+
+def refractory_period(scale: Scale) -> Row:
+    """``refractory_period`` and frames of 10 ms, against Tonic's classes."""
+    from tonic import transforms
+
+    part = transforms.RefractoryPeriod(1_000)
+    return _against_tonic("refractory_period and to_frame vs Tonic", part, SIDE, scale)
+
+
+def center_crop(scale: Scale) -> Row:
+    """``center_crop`` to three quarters and frames of 10 ms, against Tonic's classes."""
+    from tonic import transforms
+
+    part = transforms.CenterCrop((SIDE, SIDE, 2), 96)
+    return _against_tonic("center_crop and to_frame vs Tonic", part, 96, scale)
+
+
+def _against_tonic(name: str, part: object, side: int, scale: Scale) -> Row:
+    from tonic import transforms
+
+    block = camera_recordings(scale.recordings or (4 if scale.small else 16))
+    theirs = transforms.Compose([part, transforms.ToFrame((side, side, 2), time_window=10_000)])
+    chain = FusedChain(transform_from_tonic(theirs), has_y=True)
+    events = np.empty(len(block.t), [("x", "i8"), ("y", "i8"), ("t", "i8"), ("p", "i8")])
+    for field in ("x", "y", "t", "p"):
+        events[field] = getattr(block, field)
+
+    def tonic() -> None:
+        for start, stop in zip(block.offsets[:-1], block.offsets[1:], strict=True):
+            theirs(events[start:stop])
+
+    def ours() -> object:
+        return chain(block, name_of=str)
+
+    ours()  # the first run compiles
+    return compare(Row(name, 20), _rate(ours, block), _rate(tonic, block), unit="events/s", turns=3)
+
+
+def camera_recordings(count: int) -> EventBlock:
+    """Return drawn recordings as a reader of a camera's files returns them."""
+    rng = np.random.default_rng(0)
+    total = count * EVENTS
+    t = np.sort(rng.integers(0, LENGTH, (count, EVENTS)), axis=1).reshape(-1)
+    angle = t / LENGTH * 20
+    in_spot = rng.random(total) < 0.5
+    x, y = (
+        np.where(in_spot, 64 + 40 * center + rng.normal(0, 4, total), rng.integers(0, SIDE, total))
+        for center in (np.sin(angle), np.cos(angle))
+    )
+    return EventBlock(
+        first_row=0,
+        offsets=np.arange(count + 1, dtype=np.int64) * EVENTS,
+        t=t,
+        time_table=None,
+        x=x.clip(0, SIDE - 1).astype(np.uint16),
+        y=y.clip(0, SIDE - 1).astype(np.uint16),
+        p=rng.integers(0, 2, total).astype(np.uint8),
+        labels=np.zeros(count, np.int64),
+        extras={},
+        errors={},
+    )
+
+
+def _rate(work: Callable[[], object], block: EventBlock) -> Callable[[], float]:
+    return lambda: len(block.t) / timed(work)
+
+
+ROWS = [denoise, refractory_period, center_crop]
+"""The rows of this module."""

@@ -31,7 +31,7 @@ ifeq ($(filter $(TORCH),cpu cuda),)
 $(error TORCH is '$(TORCH)': use cpu or cuda)
 endif
 
-.PHONY: help preprocess demo train exodus test faults bits lint docs format bench bench-seed peers gpu clean distclean
+.PHONY: help preprocess demo train exodus test faults bits lint docs wheels format bench bench-seed peers gpu clean distclean
 
 help: ## list the targets (the default target)
 	@echo "make TARGET [VARIABLE=value …]"
@@ -196,6 +196,9 @@ docs: $(VENV)/.stamp-docs ## build the documentation as a site in build/site; wa
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@$(BIN)/python -m tests.site.fetched build/site
 	@echo "to read it: python3 -m http.server --bind 127.0.0.1 --directory build/site" >&2
+
+wheels: $(VENV)/.stamp-dev ## install wheel and sdist with each extra into clean environments, on every Python at hand
+	@$(BIN)/python -m tests.packaging.clean_installs
 
 format: $(VENV)/.stamp-dev ## format the code and apply ruff's automatic fixes
 	@$(BIN)/ruff check --fix .

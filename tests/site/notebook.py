@@ -1,6 +1,7 @@
 """The tutorial as a notebook: ``python -m tests.site.notebook`` writes ``docs/tutorial.ipynb`` from ``docs/tutorial.md``.
 
-The cells are the steps that `tests.site.walk` runs, with the outputs that the page shows, so the notebook needs no run of its own.
+The cells are the steps that `tests.site.walk` runs, with the outputs that the page shows, so the notebook is not run again: nbclient and
+ipykernel would bring 37 packages (106 MB) for the same blocks. In a notebook, progress is shown as bars, because its shell is a terminal.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m tests.site.walk docs/tutorial.md FOLDER
 
-FOLDER is created. Only the standard library is imported, so that any environment with spikestore can do this.
+FOLDER is created if it does not exist. Only the standard library is imported, so that any environment with spikestore can do this.
 
 A block ``toml title="NAME"`` is a file of that name. A block ``console`` has commands after ``$``, each with its output. A block ``python`` is executed; a
 block ``text`` after it is its output. A block ``bash`` is the installation: it is not run here.
@@ -164,7 +164,7 @@ def _done(step: Step, folder: Path, names: dict[str, Any]) -> tuple[str, str]:
 def main(page: str, folder: str) -> int:
     """Print the seconds of each step, and what differs."""
     where = Path(folder).resolve()
-    where.mkdir(parents=True)
+    where.mkdir(parents=True, exist_ok=True)
     wrong = 0
     for walked in walk(Path(page), where):
         first = walked.step.title or walked.step.text.strip().splitlines()[0]

@@ -87,7 +87,7 @@ $(VENV)/.stamp-pipeline: $(VENV)/.stamp-venv pyproject.toml constraints.txt
 
 # Tonic is installed without its requirements (pyproject.toml says why); the extra `tonic` lists the packages that it imports.
 $(VENV)/.stamp-dev: $(VENV)/.stamp-train pyproject.toml constraints.txt
-	$(call install,pipeline$(comma)formats$(comma)tonic$(comma)train$(comma)dev)
+	$(call install,pipeline$(comma)formats$(comma)report$(comma)tonic$(comma)train$(comma)dev)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt --no-deps \
 	    tonic importRosbag
 	@touch $@ $(VENV)/.stamp-pipeline

@@ -40,10 +40,10 @@ def shuffle_quality(bench: Any) -> Row:
 
 def read_narrow(bench: Any) -> Row:
     """Runs of 128 rows, checked and narrowed chunk by chunk, against reading whole columns and narrowing them; one thread."""
-    from spikestore.train.data.packed import narrow_dtypes
+    from spikestore.store.columns.packed_size import narrow_dtypes
 
     features, size = bench.features, bench.features.manifest.fragment_samples
-    dtypes, starts = narrow_dtypes(bench.features), range(0, len(bench.features), RUN)
+    dtypes, starts = narrow_dtypes(bench.features.manifest), range(0, len(bench.features), RUN)
     spans: list[tuple[int, int]] = [
         (start, min(start + RUN, len(features), (start // size + 1) * size)) for start in starts
     ]
@@ -72,11 +72,11 @@ def decode_and_fill(bench: Any) -> Row:
     """An epoch of ``stream`` against its bare work, two threads each: read all rows in their order and write their frames."""
     import numpy as np
 
+    from spikestore.store.columns.packed_size import narrow_dtypes
     from spikestore.train.data.frames.frame_kernels import fill_frames
-    from spikestore.train.data.packed import narrow_dtypes
 
     features, size = bench.features, bench.features.manifest.fragment_samples
-    dtypes = narrow_dtypes(features)
+    dtypes = narrow_dtypes(features.manifest)
     like = np.empty(0, dtypes[0]), np.empty(0, dtypes[1])
     loader = bench.loader("stream")
     bins = max(int(lengths.max()) for lengths in (batch.lengths for batch in loader))

@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 PAGE = Path(__file__).parents[1] / "docs/licences.md"
-EXTRAS = ("", "pipeline", "train", "formats", "plots", "tonic")
+EXTRAS = ("", "pipeline", "train", "formats", "plots", "report", "tonic")
 _ROW = re.compile(r"^\| ([a-z0-9-]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 _COPYLEFT = re.compile(r"GPL")
 _STATED = (

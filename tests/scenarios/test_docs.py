@@ -73,6 +73,7 @@ LONGER_PAGES = (
     "docs/loading.md",
     "docs/exports.md",
     "docs/looking.md",
+    "docs/report.md",
 )
 
 RUN_PAGES = """

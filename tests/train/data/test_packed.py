@@ -10,10 +10,10 @@ import pytest
 from tests.store.small_sets import memory_storage, small_set
 
 from spikestore.store import FeatureSet, SampleColumns
+from spikestore.store.columns.packed_size import narrow_dtypes, packed_bytes
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import pack
 from spikestore.train.data import packed as packed_columns
-from spikestore.train.data.packed import narrow_dtypes, packed_bytes
 
 
 def test_holds_every_sample_but_skipped_ones(features: FeatureSet) -> None:
@@ -33,7 +33,7 @@ def test_is_narrow_and_as_large_as_estimated(features: FeatureSet) -> None:
     packed = pack(features)
     assert (packed.index.dtype, packed.value.dtype) == (np.dtype("uint16"), np.dtype("uint8"))
     # a skipped row, and the end of the offsets, are estimated in full
-    assert 0 <= packed_bytes(features) - packed.nbytes <= 2 * 28
+    assert 0 <= packed_bytes(features.manifest) - packed.nbytes <= 2 * 28
 
 
 @pytest.mark.parametrize(("largest", "dtype"), [(255, "uint8"), (256, "uint16"), (65536, "uint32")])
@@ -46,7 +46,7 @@ def test_widens_for_large_values(largest: int, dtype: str) -> None:
     features = type(small)(
         small.transform, small.source, small.layout, small.n_events, columns, small.skipped
     ).build(memory_storage())
-    assert narrow_dtypes(features)[1] == np.dtype(dtype)
+    assert narrow_dtypes(features.manifest)[1] == np.dtype(dtype)
     assert np.array_equal(pack(features).value, value)
 
 

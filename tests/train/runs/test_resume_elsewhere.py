@@ -13,10 +13,10 @@ import torch
 from tests.train.runs.test_loop import config, silent
 
 from spikestore.store import Store
+from spikestore.store.columns.packed_size import packed_bytes
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.train.data import placement
 from spikestore.train.data.loader import FeatureLoader
-from spikestore.train.data.packed import packed_bytes
 from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint, save_checkpoint
 from spikestore.train.runs.config import TrainConfig, load_config
 from spikestore.train.runs.run import Outcome, evaluate, run
@@ -94,7 +94,7 @@ def test_auto_with_less_memory(
     store = Store(store_folder)
     stop_after(5, plan("auto"), store, tmp_path)
     del drawn[4 * 16 :]
-    needed = packed_bytes(store["small:train"])  # and a fifth more would have to be free
+    needed = packed_bytes(store["small:train"].manifest)  # and a fifth more would have to be free
     monkeypatch.setattr(placement, "free_host_bytes", lambda: needed)
     go(plan("auto"), store, tmp_path)
     assert sorted(drawn) == [row for row in range(150) if row != 3]

@@ -43,6 +43,31 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
             f"the set of {source.dataset} {source.split} was imported from a cache of Tonic, not computed from recordings: import the cache "
             "into another store, and repair from that store (--from URL)"
         )
+    located = located_recordings(source, data)
+
+    def rows(plan: Plan, fragment: int) -> FragmentRows:
+        return _rows(features, located, plan, fragment)
+
+    return rows
+
+
+def located_recordings(source: Source, data: Path | str) -> LocatedSource:
+    """Return the recordings of a committed set; neither an object in Python nor an imported cache.
+
+    Parameters
+    ----------
+    source : Source
+        Source of the set.
+    data : Path or str
+        Folder with the recordings.
+
+    Raises
+    ------
+    SourceNotFoundError
+        The folder has no recordings of the set.
+    SourceError
+        The recordings differ: a file has another content.
+    """
     located = (
         locate_recorded(source, data)
         if source.folder is not None
@@ -62,11 +87,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
             f"{_difference(located.source, source)}",
             path=str(data),
         )
-
-    def rows(plan: Plan, fragment: int) -> FragmentRows:
-        return _rows(features, located, plan, fragment)
-
-    return rows
+    return located
 
 
 def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: int) -> FragmentRows:

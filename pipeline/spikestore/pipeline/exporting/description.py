@@ -26,7 +26,7 @@ _EXTRAS = {
 def describe(features: FeatureSet) -> dict[str, Any]:
     """Return the description of an exported set: origin, sizes, classes, axes, transform, licence. Times are in µs."""
     manifest, layout = features.manifest, features.layout
-    licence, citation = _terms(manifest.source)
+    licence, citation = terms(manifest.source)
     return {
         "dataset": manifest.source.dataset,
         "split": manifest.source.split,
@@ -49,7 +49,7 @@ def describe(features: FeatureSet) -> dict[str, Any]:
     }
 
 
-def _terms(source: Source) -> tuple[str, str]:
+def terms(source: Source) -> tuple[str, str]:
     """Return licence and citation of the recordings."""
     try:
         dataset = dataset_named(source.dataset)

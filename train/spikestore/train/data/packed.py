@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from spikestore.store import FeatureSet
 from spikestore.store.columns.limits import refuse_giant_set
+from spikestore.store.columns.packed_size import narrow_dtypes, packed_bytes
 from spikestore.store.machine import physical_memory_bytes
 from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import UsageError
@@ -137,23 +138,6 @@ def refuse_other_than_features(features: object) -> None:
         )
 
 
-def narrow_dtypes(features: FeatureSet) -> tuple[np.dtype[Any], np.dtype[Any]]:
-    """Return the dtypes that ``index`` and ``value`` need in memory."""
-    manifest = features.manifest
-    index = _narrowest(manifest.max_index, (np.uint16, np.uint32, np.int64))
-    if features.layout.dtype("value").kind == "f":
-        return index, np.dtype(np.float32)
-    return index, _narrowest(int(manifest.max_value), (np.uint8, np.uint16, np.uint32))
-
-
-def packed_bytes(features: FeatureSet) -> int:
-    """Return the number of bytes that `pack` will allocate, computed from the manifest."""
-    index, value = narrow_dtypes(features)
-    extras = sum(features.layout.dtype(name).itemsize for name in features.layout.extras)
-    per_sample = 8 + 4 + 8 + 8 + extras  # offsets, n_bins, label, rows
-    return features.manifest.nnz * (index.itemsize + value.itemsize) + (len(features) + 1) * per_sample
-
-
 def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumns:
     """Load a feature set into packed columns; each block is checked, and progress of long loads is logged.
 
@@ -166,13 +150,13 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     """
     manifest = features.manifest
     refuse_giant_set(manifest)
-    needed, memory = packed_bytes(features), physical_memory_bytes()
+    needed, memory = packed_bytes(manifest), physical_memory_bytes()
     if memory is not None and needed > memory:
         raise UsageError(
             f"{features!r} needs {needed:,} bytes packed, but this machine has {memory:,}: use FeatureLoader with "
             "residence='stream'"
         )
-    index_dtype, value_dtype = narrow_dtypes(features)
+    index_dtype, value_dtype = narrow_dtypes(manifest)
     index = np.empty(manifest.nnz, index_dtype)
     value = np.empty(manifest.nnz, value_dtype)
     nnz = np.empty(manifest.samples, np.int64)
@@ -228,7 +212,3 @@ def _log_progress(features: FeatureSet, loaded: int, rows: int, seconds: float) 
         loaded / 1e6 / max(seconds, 1e-9),
         left,
     )
-
-
-def _narrowest(largest: int, candidates: tuple[type[np.integer[Any]], ...]) -> np.dtype[Any]:
-    return np.dtype(next(dtype for dtype in candidates if largest <= np.iinfo(dtype).max))

@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 
 from spikestore.store import FeatureSet
+from spikestore.store.columns.packed_size import packed_bytes
 from spikestore.store.machine import free_memory_bytes
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.wording import size_text
-from spikestore.train.data.packed import packed_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
         raise UsageError(f"residence must be 'auto', 'host', 'device' or 'stream', got {residence!r}")
     if residence == "stream":
         return residence
-    needed = packed_bytes(features)
+    needed = packed_bytes(features.manifest)
     free_host, free_device = free_host_bytes(), free_device_bytes(device)
     if residence == "auto":
         if needed > _SHARE * free_host:  # a set is packed on the host first, even for a device

@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.store import FeatureSet
+from spikestore.store.columns.packed_size import packed_bytes
 from spikestore.store_schemas.layout import BLOCK
 from spikestore.train.data.epoch_order import EpochSamples, RankShare, epoch_order, random_keys
-from spikestore.train.data.packed import packed_bytes
 
 LANES = 64
 WINDOW_SAMPLES = 8192
@@ -84,7 +84,7 @@ class LaneOrder:
 
 def sample_bytes(features: FeatureSet) -> float:
     """Return the mean size of a sample in packed columns, in bytes."""
-    return packed_bytes(features) / len(features)
+    return packed_bytes(features.manifest) / len(features)
 
 
 def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCut:

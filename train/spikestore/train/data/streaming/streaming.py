@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.store import FeatureSet
+from spikestore.store.columns.packed_size import narrow_dtypes
 from spikestore.store.storage import FolderStorage
 from spikestore.store.trust.narrow_rows import NarrowRows
 from spikestore.store_schemas.errors import UsageError
@@ -22,7 +23,6 @@ from spikestore.store_schemas.wording import size_text
 from spikestore.train.data.epoch_order import BatchOrder, RankShare
 from spikestore.train.data.frames.padding import truncated
 from spikestore.train.data.frames.sample_pointers import SamplePointers
-from spikestore.train.data.packed import narrow_dtypes
 from spikestore.train.data.placement import set_label
 from spikestore.train.data.streaming.stream_order import (
     LANES,
@@ -94,7 +94,7 @@ class Stream:
         self._share = share
         self._threads = threads
         self._truncate_to = truncate_to
-        self._dtypes = narrow_dtypes(features)
+        self._dtypes = narrow_dtypes(features.manifest)
         self.waiting = 0 if isinstance(features.storage, FolderStorage) else _WAITING
         self._blocks = cut_spans(features, rows, 8 * BLOCK)
         self._shuffle = isinstance(order, WindowOrder)

@@ -1,0 +1,65 @@
+"""``spikestore report``: one HTML page about the sets of a name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spikestore.store.cli.commands.options import StoreOption, open_store
+from spikestore.store.cli.console import print_json, progress, say
+from spikestore.store_schemas.wording import size_text
+
+
+def report(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="A name, or the beginning of a key.")
+    ],
+    store: StoreOption = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Page to write; by default NAME-report.html in this folder."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Folder with the recordings, to show events beside frames, the grid of their times, and finer bins.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Write the same facts as JSON to stdout; a page is written only with --out."
+        ),
+    ] = False,
+) -> None:
+    """Write an HTML page about feature sets: samples, losses, bin widths, distributions, equal samples, cost, a baseline.
+
+    The page is one file, contains everything that it shows, and needs no network. It needs the extra 'report'; --json does not.
+
+    Examples
+    --------
+    spikestore report demo --store ./feature_store
+    spikestore report demo --data data/demo --out demo.html
+    spikestore report demo:train --json
+    """
+    from spikestore.pipeline.reporting.report import make_report
+    from spikestore.pipeline.reporting.write_page import page_file, write_page
+
+    path = (
+        None
+        if as_json and out is None
+        else page_file(out or f"{name.replace(':', '-').replace('/', '-')}-report.html")
+    )
+    sets = open_store(store, must_exist=True).splits(name)
+    with progress("samples") as shown:
+        made = make_report(name, sets, data=data, progress=shown)
+    if path is not None:
+        size = write_page(made, next(iter(sets.values())).layout, path)
+        say(f"wrote {path} ({size_text(size)})")
+    if as_json:
+        print_json(made.document)

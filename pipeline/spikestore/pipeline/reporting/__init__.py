@@ -1,0 +1,1 @@
+"""Reports on feature sets: facts about their samples, and a page that shows them."""

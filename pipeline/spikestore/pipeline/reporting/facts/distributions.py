@@ -1,0 +1,60 @@
+"""Distributions of sizes of the samples by class and split, with their units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.reporting.facts.set_facts import SetFacts, bin_ms
+
+ALL_CLASSES = "all classes"
+
+_QUANTILES = {"least": 0.0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "most": 1.0}
+
+
+def distributions(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
+    """Return a distribution for each measure, split and class; the skipped recordings are left out."""
+    rows = []
+    for split, facts in splits.items():
+        label = facts.columns["label"][facts.kept]
+        for measure, unit, values in _measures(facts):
+            groups = {ALL_CLASSES: np.ones(len(label), bool)}
+            groups |= {name: label == number for number, name in enumerate(facts.features.classes)}
+            for name, chosen in groups.items():
+                if chosen.any():
+                    rows.append(
+                        {"measure": measure, "unit": unit, "split": split, "class": name}
+                        | quantiles(values[chosen])
+                    )
+    return rows
+
+
+def quantiles(values: npt.NDArray[Any]) -> dict[str, float]:
+    """Return number, mean and quantiles of some values."""
+    found = np.quantile(values, list(_QUANTILES.values()))
+    return {
+        "samples": len(values),
+        "mean": float(values.mean()),
+        **dict(zip(_QUANTILES, map(float, found), strict=True)),
+    }
+
+
+def _measures(facts: SetFacts) -> Iterator[tuple[str, str, npt.NDArray[np.float64]]]:
+    """Yield name, unit and values of each measure; the values are those of the samples that were not skipped."""
+    kept = facts.kept
+    events = facts.events[kept]
+    nnz, n_bins = (facts.columns[name][kept].astype(np.float64) for name in ("nnz", "n_bins"))
+    sites = facts.features.layout.site_count
+    yield "events in frames", "events", events
+    yield "non-zeros", "non-zeros", nnz
+    width = bin_ms(facts.features.manifest.transform)
+    if width is None:
+        yield "length", "time bins", n_bins
+        yield "rate", "events per time bin", events / np.maximum(n_bins, 1)
+    else:
+        yield "length", "ms", n_bins * width
+        yield "rate", "events per ms", events / np.maximum(n_bins * width, width)
+    yield "density", "% of places", 100 * nnz / np.maximum(n_bins * sites, 1)

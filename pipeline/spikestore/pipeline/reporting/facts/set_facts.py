@@ -1,0 +1,64 @@
+"""The facts that one scan of a split collects, for the sections of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.reporting.facts.observers import ColumnHistograms, KeptSample
+from spikestore.store import FeatureSet
+from spikestore.store.plots.time_axis import time_axis
+from spikestore.store_schemas.specs.transform import Transform
+
+
+@dataclass(frozen=True, eq=False)
+class SetFacts:
+    """What is known of one split.
+
+    Attributes
+    ----------
+    features : FeatureSet
+        The set.
+    columns : mapping of str to array, shape (rows,) each
+        The columns with one value for each sample: nnz, n_bins, label and extras.
+    events : float64 array, shape (rows,)
+        Sum of the values of each sample.
+    site_events : float64 array, shape (sites,)
+        Sum of the values at each site.
+    histograms : ColumnHistograms
+        Of values and gaps.
+    hashes : uint64 array, shape (rows,)
+        Hash of the frames of each sample.
+    samples : mapping of int to KeptSample
+        Frames of the chosen rows.
+    """
+
+    features: FeatureSet
+    columns: Mapping[str, npt.NDArray[Any]]
+    events: npt.NDArray[np.float64]
+    site_events: npt.NDArray[np.float64]
+    histograms: ColumnHistograms
+    hashes: npt.NDArray[np.uint64]
+    samples: Mapping[int, KeptSample]
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        """Whether a row is a sample, and not a skipped recording: shape (rows,)."""
+        return kept_rows(self.features)
+
+
+def kept_rows(features: FeatureSet) -> npt.NDArray[np.bool_]:
+    """Return whether a row is a sample, and not a skipped recording: shape (rows,)."""
+    kept = np.ones(len(features), bool)
+    kept[features.manifest.skipped_rows(range(len(features)))] = False
+    return kept
+
+
+def bin_ms(transform: Transform) -> float | None:
+    """Return the time from the start of a bin to the start of the next in ms of the recordings; None if it differs between samples."""
+    axis = time_axis(transform)
+    return axis.step if axis.unit == "ms" else None

@@ -1,0 +1,61 @@
+"""Events at each channel or pixel: rates, silent and hot ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.reporting.facts.set_facts import SetFacts
+
+HOT = 10.0
+"""A channel or pixel is hot if it has more than this times the events of the median one that has any."""
+
+MOST_LISTED = 20
+
+
+def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
+    """Return the mean number of events of a sample at each site, and silent and hot channels or pixels, over all splits.
+
+    Returns
+    -------
+    dict
+        ``axes`` and ``sizes`` of the sites; ``mean_events``: nested lists of that shape, for one sample; ``silent``: number of channels or
+        pixels without any event, whatever the polarity; ``hot``: number of hot ones; ``listed``: the hottest of them, with position and the
+        ratio to the median.
+    """
+    layout = next(iter(splits.values())).features.layout
+    by_site = np.sum([facts.site_events for facts in splits.values()], axis=0).reshape(layout.sites)
+    samples = sum(int(facts.kept.sum()) for facts in splits.values())
+    events = by_site.sum(axis=0).reshape(-1)
+    active = events[events > 0]
+    median = float(np.median(active)) if len(active) else 0.0
+    hot = np.flatnonzero(events > HOT * median) if median else np.zeros(0, np.int64)
+    hottest = hot[np.argsort(-events[hot], kind="stable")][:MOST_LISTED]
+    axes, sizes = layout.axes[2:], layout.sites[1:]
+    return {
+        "axes": list(layout.axes[1:]),
+        "sizes": list(layout.sites),
+        "mean_events": (by_site / max(samples, 1)).tolist(),
+        "silent": int((events == 0).sum()),
+        "hot": len(hot),
+        "hot_means_times_the_median": HOT,
+        "listed": [
+            {
+                **{axis: int(place) for axis, place in zip(axes, np.unravel_index(site, sizes), strict=True)},
+                "times_the_median": float(events[site] / median),
+            }
+            for site in hottest.tolist()
+        ],
+    }
+
+
+def pooled(values: npt.NDArray[np.float64], most: int) -> tuple[npt.NDArray[np.float64], int]:
+    """Return the means of square groups of neighbours of a picture (y, x), so that no side has more than `most`, and the group's side."""
+    side = max(1, -(-max(values.shape) // most))
+    rows = np.add.reduceat(values, np.arange(0, values.shape[0], side), axis=0)
+    sums = np.add.reduceat(rows, np.arange(0, values.shape[1], side), axis=1)
+    counts = np.outer(*(np.diff([*range(0, size, side), size]) for size in values.shape))
+    return sums / counts, side

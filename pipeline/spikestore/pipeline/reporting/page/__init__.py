@@ -1,0 +1,1 @@
+"""The page of a report: pictures, charts, and one HTML file."""

@@ -1,0 +1,116 @@
+"""The page: one HTML file that contains everything it shows. Texts of a store are escaped: anybody may have written it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import vl_convert
+
+from spikestore.pipeline.reporting.facts.distributions import ALL_CLASSES
+from spikestore.pipeline.reporting.page import charts
+from spikestore.pipeline.reporting.page.gallery import figures
+from spikestore.pipeline.reporting.report import Report
+from spikestore.store_schemas.layout import Layout
+from spikestore.store_schemas.wording import size_text
+
+SHOWN_FIRST = 12
+"""Number of samples of the gallery that are visible at once; a click shows the others."""
+
+_HERE = Path(__file__).parent
+
+_REASONS = {
+    "typical": "typical of its class",
+    "shortest": "shortest sample",
+    "emptiest": "fewest non-zeros",
+    "fullest": "most non-zeros",
+}
+
+
+def page_of(report: Report, layout: Layout, mark: str) -> str:
+    """Return the HTML of a report.
+
+    Parameters
+    ----------
+    report : Report
+        The report.
+    layout : Layout
+        Layout of its sets.
+    mark : str
+        HTML comment for the second line.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"bytes": size_text, "number": number_text}
+    document = report.document
+    shown = figures(report.gallery, document["gallery"], layout, document["bin_ms"])
+    specs = dict(_charts(document))
+    return environment.get_template("page.html.jinja").render(
+        mark=mark,
+        doc=document,
+        identity=document["identity"],
+        figures=shown,
+        shown_first=SHOWN_FIRST,
+        reasons=_REASONS,
+        left_out=len(document["gallery"]) - len(shown),
+        measures=[*dict.fromkeys(row["measure"] for row in document["distributions"])],
+        all_classes=ALL_CLASSES,
+        charts=specs,
+        code=code(document["identity"]),
+        version=importlib.metadata.version("spikestore"),
+        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+        script=(_HERE / "page.js").read_text(encoding="utf-8"),
+        vega=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed", charts.VERSION),
+    )
+
+
+def number_text(value: float | None) -> str:
+    """Return a number for people: whole if it is whole or above 1000, else with four significant digits; a hyphen for None."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:,.4g}"
+
+
+def _charts(document: Mapping[str, Any]) -> Iterator[tuple[str, charts.Chart]]:
+    """Yield name and specification of each chart."""
+    yield "losses", charts.events_of_each_split(document["losses"])
+    if document["values"]:
+        yield "values", charts.values(document["values"])
+    for number, chart in enumerate(charts.sweep(document["bin_widths"]["results"], document["bin_ms"])):
+        yield f"sweep-{number}", chart
+    for measure in dict.fromkeys(row["measure"] for row in document["distributions"]):
+        yield f"distribution-{measure}", charts.distribution(document["distributions"], measure)
+    for number, chart in enumerate(charts.channels(document["sites"])):
+        yield f"sites-{number}", chart
+    yield "classes", charts.classes(document["classes"])
+    if document["groups"] is not None:
+        yield "groups", charts.groups(document["groups"])
+    yield "costs", charts.costs(document["columns"])
+    if document["linear"] is not None:
+        for number, test in enumerate(document["linear"]["tests"]):
+            yield f"confusion-{number}", charts.confusion(test["confusion"], document["identity"]["classes"])
+
+
+def code(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Return code that loads the first set of a report, by a title."""
+    name, store = identity["name"], identity["store"]
+    split = identity["splits"][0]["split"]
+    label = name if ":" in name or "/" in name else f"{name}:{split}"
+    opened = f'from spikestore.store import Store\n\nfeatures = Store({store!r})["{label}"]\n'
+    axes = ", ".join(identity["axes"])
+    return {
+        "Read samples": f"{opened}frames = features.frames(0)  # ({axes})\ncolumns = features.read(0, 128)  # index, value, nnz, n_bins, label",
+        "Train": f"{opened}\nfrom spikestore.train import FeatureLoader\n\n"
+        'loader = FeatureLoader(features, 128, shuffle=True, seed=0, device="auto")\n'
+        f"for frames, labels, lengths, samples in loader:\n    ...  # frames: float32 (batch, {axes})",
+        "A PyTorch data set": f"{opened}\nfrom spikestore.train import FeatureDataset\n\n"
+        f"dataset = FeatureDataset(features)\nframes, label = dataset[0]  # int16 ({axes})",
+    }

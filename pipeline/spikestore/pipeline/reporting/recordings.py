@@ -1,0 +1,181 @@
+"""The recordings of a set, where they are at hand: events for pictures, the grid of their times, and other bin widths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.building.recompute import located_recordings
+from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.reporting.facts.observers import KeptSample
+from spikestore.pipeline.transforms.choose import block_chain
+from spikestore.store import FeatureSet
+from spikestore.store_schemas.errors import SourceNotFoundError
+from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame
+from spikestore.store_schemas.specs.transform import Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """The events of one recording that the crops of the transform keep.
+
+    Attributes
+    ----------
+    ms : float64 array, shape (events,)
+        Times in ms from the start of the first bin.
+    x : int64 array, shape (events,)
+        Channel, or column of the pixel.
+    p : int64 array, shape (events,)
+        Polarity.
+    """
+
+    ms: npt.NDArray[np.float64]
+    x: npt.NDArray[np.int64]
+    p: npt.NDArray[np.int64]
+
+
+class Recordings:
+    """Open recordings of some splits; the end of a ``with`` block closes them.
+
+    Parameters
+    ----------
+    splits : mapping of str to FeatureSet
+        The sets.
+    data : Path or str
+        Folder with the recordings.
+
+    Raises
+    ------
+    SourceNotFoundError
+        The folder has no recordings of a set, or these are no files.
+    SourceError
+        The recordings differ from those of the set.
+    """
+
+    def __init__(self, splits: Mapping[str, FeatureSet], data: Path | str) -> None:
+        located = {}
+        for split, features in splits.items():
+            source = features.manifest.source
+            if source.items is not None or source.cache is not None:
+                raise SourceNotFoundError(
+                    f"the samples of {source.dataset} {source.split} come from no files of recordings: omit --data"
+                )
+            located[split] = located_recordings(source, data)
+        self._splits = splits
+        self._stack = ExitStack()
+        self._readers: dict[str, Reader] = {
+            split: self._stack.enter_context(one.open()) for split, one in located.items()
+        }
+
+    def __enter__(self) -> Self:
+        """Return the object itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the files."""
+        self._stack.close()
+
+    def raster(self, split: str, row: int) -> Raster:
+        """Return the events of a recording."""
+        block = self._readers[split].read_block(row, row + 1)
+        t = block.t if block.time_table is None else block.time_table[block.t]
+        p = np.ones(len(t), np.int64) if block.p is None else block.p.astype(np.int64)
+        return _raster(t.astype(np.float64), block.x.astype(np.int64), p, self._transform(split))
+
+    def time_grid(self, split: str, rows: Sequence[int]) -> dict[str, Any]:
+        """Return the differences between neighbouring times of some recordings, in µs; equal times count once.
+
+        Returns
+        -------
+        dict
+            ``recordings``, ``events``, ``distinct_times``; ``least`` and ``median`` difference; and ``common_divisor`` of all differences, for
+            whole times. The last three are None if no recording has two different times, or if times are not whole numbers.
+        """
+        differences, events = [np.zeros(0)], 0
+        for row in rows:
+            block = self._readers[split].read_block(row, row + 1)
+            times = np.unique(block.t if block.time_table is None else block.time_table[block.t])
+            events += len(block.t)
+            differences.append(np.diff(times.astype(np.float64)))
+        found = np.concatenate(differences)
+        whole = found.astype(np.int64)
+        return {
+            "recordings": len(rows),
+            "events": events,
+            "distinct_times": len(found) + len(rows),
+            "least": float(found.min()) if len(found) else None,
+            "median": float(np.median(found)) if len(found) else None,
+            "common_divisor": int(np.gcd.reduce(whole)) if len(found) and (whole == found).all() else None,
+        }
+
+    def samples(self, split: str, rows: Sequence[int], factor: float) -> list[KeptSample]:
+        """Return the samples of recordings with bins of another width; recordings that cannot be transformed are left out.
+
+        Parameters
+        ----------
+        split : str
+            The split.
+        rows : sequence of int
+            The rows.
+        factor : float
+            Bin width, as a multiple of the set's own.
+        """
+        reader, transform = self._readers[split], with_bins(self._transform(split), factor)
+        chain = block_chain(transform, "numpy", has_y=reader.has_y)
+        sort, samples = self._splits[split].manifest.source.sort, []
+        for row in rows:
+            block = reader.read_block(row, row + 1)
+            found = chain(block, name_of=reader.name_of, sort=sort)
+            if not found.errors:
+                samples.append(
+                    KeptSample(
+                        row,
+                        found.index.astype(np.int64),
+                        found.value.astype(np.float64),
+                        int(found.n_bins[0]),
+                        int(block.labels[0]),
+                    )
+                )
+        return samples
+
+    def _transform(self, split: str) -> Transform:
+        return self._splits[split].manifest.transform
+
+
+def with_bins(transform: Transform, factor: float) -> Transform:
+    """Return a transform with ``time_window`` and ``overlap`` of `factor` times their length."""
+    operations = tuple(
+        step.model_copy(update={"time_window": step.time_window * factor, "overlap": step.overlap * factor})
+        if isinstance(step, ToFrame) and step.time_window is not None
+        else step
+        for step in transform.operations
+    )
+    bins = max(transform.max_bins, int(transform.max_bins / factor) + 1)
+    return Transform(operations=operations, max_bins=bins)
+
+
+def _raster(
+    t: npt.NDArray[np.float64], x: npt.NDArray[np.int64], p: npt.NDArray[np.int64], transform: Transform
+) -> Raster:
+    scale, kept = 1.0, np.ones(len(t), bool)
+    for operation in transform.on_events:
+        if isinstance(operation, Downsample):
+            scale *= operation.time_factor
+        elif isinstance(operation, CropTime):
+            kept &= (t * scale >= operation.min) & (t * scale <= operation.max)
+    t, x, p = t[kept], x[kept], p[kept]
+    start = transform.to_frame.start_time
+    zero = start / scale if start is not None else float(t.min(initial=np.inf)) if len(t) else 0.0
+    return Raster((t - zero) / 1000, x, p)

@@ -1,0 +1,161 @@
+"""Scans of all splits of a name: one pass over each, in which all facts about its samples are collected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.reporting.facts.bin_widths import FITTED, TESTED, spread
+from spikestore.pipeline.reporting.facts.chosen_rows import ChosenRow, chosen_rows
+from spikestore.pipeline.reporting.facts.linear import (
+    MOST_HELD_OUT,
+    PARTS,
+    Inputs,
+    LinearFit,
+    Predictions,
+)
+from spikestore.pipeline.reporting.facts.observers import (
+    ColumnHistograms,
+    Contents,
+    KeptRows,
+    SampleEvents,
+    SiteEvents,
+)
+from spikestore.pipeline.reporting.facts.scan import Observer, scan
+from spikestore.pipeline.reporting.facts.set_facts import SetFacts, kept_rows
+from spikestore.store import FeatureSet
+from spikestore.store.progress import Progress, UnlabelledProgress, labelled
+
+HELD_OUT = 5
+"""Of a single split, at least every fifth sample is held out of the fit of the read-out."""
+
+
+class Rows(NamedTuple):
+    """Some rows of a split."""
+
+    split: str
+    rows: list[int]
+
+
+class SweepRows(NamedTuple):
+    """The samples of the sweep over bin widths."""
+
+    fitted: Rows
+    tested: Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Scans:
+    """Results of the scans.
+
+    Attributes
+    ----------
+    facts : dict of str to SetFacts
+        The facts of each split, in the order of the splits.
+    chosen : dict of str to list of ChosenRow
+        Rows for the gallery.
+    sweep : SweepRows
+        Samples of the sweep over bin widths.
+    linear : dict, optional
+        Results of the linear read-out, as plain JSON values; None if no sample could be fitted.
+    """
+
+    facts: dict[str, SetFacts]
+    chosen: dict[str, list[ChosenRow]]
+    sweep: SweepRows
+    linear: dict[str, Any] | None
+
+
+def scan_splits(splits: Mapping[str, FeatureSet], progress: Progress) -> Scans:
+    """Read all samples of all splits once; each split has at least one sample that was not skipped.
+
+    The read-out is fitted to the first split, and tested with the others. If there are no others, some samples are held out.
+    """
+    order = [*splits]
+    fitted = order[0]
+    kept = {split: kept_rows(features) for split, features in splits.items()}
+    columns = {
+        split: {name: features.column(name) for name in ("nnz", "n_bins", "label", *features.layout.extras)}
+        for split, features in splits.items()
+    }
+    chosen = {split: chosen_rows(columns[split], kept[split], typical=split == fitted) for split in splits}
+    sweep = _sweep_rows(order, kept)
+    first = splits[fitted]
+    longest = int(np.quantile(columns[fitted]["n_bins"][kept[fitted]], 0.95))
+    inputs = Inputs(first.layout.sites, max(1, -(-longest // PARTS)))
+    hold_out = 0 if len(order) > 1 else max(HELD_OUT, len(first) // MOST_HELD_OUT)
+    fit = LinearFit(inputs, len(first.classes), hold_out)
+    facts: dict[str, SetFacts] = {}
+
+    def look(split: str, *more: Observer) -> None:
+        rows = [row for row, _ in chosen[split]]
+        rows += [row for part in sweep if part.split == split for row in part.rows]
+        report = labelled(progress, split)
+        facts[split] = _scan(splits[split], columns[split], rows, more, report)
+
+    look(fitted, fit)
+    confusions: dict[str, npt.NDArray[np.int64]] = {}
+    read_out = fit.read_out() if fit.samples else None
+    for split in order[1:]:
+        if read_out is None:
+            look(split)
+            continue
+        predictions = Predictions(inputs, read_out, len(first.classes))
+        look(split, predictions)
+        confusions[split] = predictions.confusion
+    if read_out is not None and hold_out:
+        confusions[f"held-out samples of {fitted}"] = fit.held_out(read_out)
+    linear = None
+    if confusions:
+        linear = {
+            "fitted": fitted,
+            "fitted_samples": fit.samples,
+            "inputs": inputs.size,
+            "parts_of_time": PARTS,
+            "tests": [_test(tested, matrix) for tested, matrix in confusions.items()],
+        }
+    return Scans(facts, chosen, sweep, linear)
+
+
+def _test(tested: str, matrix: npt.NDArray[np.int64]) -> dict[str, Any]:
+    samples = int(matrix.sum())
+    return {
+        "tested": tested,
+        "samples": samples,
+        "accuracy": float(np.trace(matrix) / max(samples, 1)),
+        "largest_class": float(matrix.sum(axis=1).max() / max(samples, 1)),
+        "confusion": matrix.tolist(),
+    }
+
+
+def _sweep_rows(order: list[str], kept: Mapping[str, npt.NDArray[np.bool_]]) -> SweepRows:
+    """Return the samples of the sweep: of the first two splits, or of one split every third for the test."""
+    rows = {split: np.flatnonzero(kept[split]).tolist() for split in order}
+    fitted, tested = order[0], "test" if "test" in order[1:] else order[-1]
+    if fitted != tested:
+        return SweepRows(
+            Rows(fitted, spread(rows[fitted], FITTED)), Rows(tested, spread(rows[tested], TESTED))
+        )
+    some = spread(rows[fitted], FITTED + TESTED)
+    return SweepRows(
+        Rows(fitted, [row for place, row in enumerate(some) if place % 3 != 2]), Rows(fitted, some[2::3])
+    )
+
+
+def _scan(
+    features: FeatureSet,
+    columns: Mapping[str, npt.NDArray[Any]],
+    rows: list[int],
+    more: tuple[Observer, ...],
+    report: UnlabelledProgress,
+) -> SetFacts:
+    events, sites = SampleEvents(), SiteEvents(features.layout.site_count)
+    histograms, contents, samples = ColumnHistograms(), Contents(), KeptRows(rows)
+    scan(features, (events, sites, histograms, contents, samples, *more), report)
+    return SetFacts(
+        features, columns, events.events, sites.events, histograms, contents.hashes, samples.samples
+    )

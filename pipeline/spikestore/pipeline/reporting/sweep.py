@@ -1,0 +1,72 @@
+"""The sweep over bin widths: from the recordings if they are at hand, else by summing neighbouring bins of the set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from spikestore.pipeline.reporting.facts.bin_widths import FACTORS, BinWidth, coarser, result_for, spread
+from spikestore.pipeline.reporting.facts.observers import KeptSample
+from spikestore.pipeline.reporting.facts.set_facts import SetFacts
+from spikestore.pipeline.reporting.recordings import Recordings
+from spikestore.pipeline.reporting.scan_splits import Rows, SweepRows
+
+FINER = (0.25, 0.5)
+"""Bin widths that only recordings can give, as multiples of the set's own."""
+
+MOST_EVENTS = 20_000_000
+"""Approximate maximum number of events that are read for each bin width; it limits the number of samples."""
+
+
+def bin_widths(
+    rows: SweepRows, facts: Mapping[str, SetFacts], recordings: Recordings | None
+) -> dict[str, Any]:
+    """Return what other bin widths would give.
+
+    Returns
+    -------
+    dict
+        ``from``: "recordings" or "bins"; ``results``: a list with the fields of `BinWidth`; ``missing``: the reason why there are none,
+        else None.
+    """
+    transform = facts[rows.fitted.split].features.manifest.transform
+    sites = facts[rows.fitted.split].features.layout.sites
+    if recordings is not None and transform.to_frame.time_window is not None:
+        read = recordings.samples
+
+        def of_recordings(part: Rows, factor: float) -> list[KeptSample]:
+            events = facts[part.split].columns["n_events"]
+            mean = max(float(events.mean()), 1.0) if len(part.rows) else 1.0
+            return read(part.split, spread(part.rows, max(2, int(MOST_EVENTS / mean / 2))), factor)
+
+        return _results("recordings", (*FINER, *FACTORS), rows, of_recordings, sites)
+    if transform.to_frame.overlap:
+        return _missing("bins of this set overlap, so their sums are no wider bins")
+    if transform.max_count is not None:
+        return _missing("counts of this set are clipped, so their sums are not the counts of wider bins")
+    site_count = facts[rows.fitted.split].features.layout.site_count
+
+    def of_bins(part: Rows, factor: float) -> list[KeptSample]:
+        return [coarser(facts[part.split].samples[row], int(factor), site_count) for row in part.rows]
+
+    return _results("bins", FACTORS, rows, of_bins, sites)
+
+
+def _missing(reason: str) -> dict[str, Any]:
+    return {"from": None, "results": [], "missing": f"{reason}: pass --data, a folder with the recordings"}
+
+
+def _results(
+    origin: str,
+    factors: tuple[float, ...],
+    rows: SweepRows,
+    samples: Callable[[Rows, float], list[KeptSample]],
+    sites: tuple[int, ...],
+) -> dict[str, Any]:
+    results: list[BinWidth] = []
+    for factor in factors:
+        fitted, tested = samples(rows.fitted, factor), samples(rows.tested, factor)
+        if fitted:
+            results.append(result_for(factor, fitted, tested, sites))
+    return {"from": origin, "results": [asdict(one) for one in results], "missing": None}

@@ -1,0 +1,35 @@
+"""Dtypes and size of the columns of a set in memory: the narrowest dtypes that hold its index and value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from spikestore.store_schemas.documents.manifest import Manifest
+
+
+def narrow_dtypes(manifest: Manifest) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """Return the dtypes that ``index`` and ``value`` need in memory."""
+    if manifest.layout.dtype("value").kind == "f":
+        return dtypes_for(manifest.max_index, 0)[0], np.dtype(np.float32)
+    return dtypes_for(manifest.max_index, int(manifest.max_value))
+
+
+def dtypes_for(max_index: int, max_value: int) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """Return the dtypes that indices and whole values up to these need: uint16, uint32 or int64; uint8, uint16 or uint32."""
+    return _narrowest(max_index, (np.uint16, np.uint32, np.int64)), _narrowest(
+        max_value, (np.uint8, np.uint16, np.uint32)
+    )
+
+
+def packed_bytes(manifest: Manifest) -> int:
+    """Return the number of bytes of a whole set in memory, computed from its manifest."""
+    index, value = narrow_dtypes(manifest)
+    extras = sum(manifest.layout.dtype(name).itemsize for name in manifest.layout.extras)
+    per_sample = 8 + 4 + 8 + 8 + extras  # offsets, n_bins, label, rows
+    return manifest.nnz * (index.itemsize + value.itemsize) + (manifest.samples + 1) * per_sample
+
+
+def _narrowest(largest: int, candidates: tuple[type[np.integer[Any]], ...]) -> np.dtype[Any]:
+    return np.dtype(next(dtype for dtype in candidates if largest <= np.iinfo(dtype).max))

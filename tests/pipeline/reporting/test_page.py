@@ -1,0 +1,130 @@
+"""The page: its pictures, its texts, and the command that writes it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from tests.store.small_sets import small_set
+
+from spikestore.pipeline.reporting import write_page as writing
+from spikestore.pipeline.reporting.facts.bin_widths import coarser
+from spikestore.pipeline.reporting.facts.observers import KeptSample
+from spikestore.store import Store
+from spikestore.store.cli.main import main
+from spikestore.store.storage import FolderStorage
+
+pytest.importorskip("PIL")
+vl_convert = pytest.importorskip("vl_convert")
+
+EXTRAS = ("n_events", "n_cropped", "n_dropped")
+
+
+@pytest.fixture(autouse=True)
+def _short_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace Vega-Lite, which takes seconds to bundle; test_browser.py uses it."""
+    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda snippet, version: "/* charts */")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a folder with a store, in which commands run."""
+    storage = FolderStorage(tmp_path / "store")
+    small = small_set(extras=EXTRAS)
+    hostile = "</script><b>x & y"
+    layout = small.layout.model_copy(update={"classes": (hostile, "no")})
+    Store(storage).point("small", {"train": replace(small, layout=layout).build(storage)})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_writes_a_page(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name of a class cannot end the script; the page refers to nothing outside; a second report replaces the first."""
+    for _ in range(2):
+        assert main(["report", "small", "--store", "store"]) == 0
+    assert "small-report.html" in capsys.readouterr().err
+    page = (folder / "small-report.html").read_text(encoding="utf-8")
+    assert "<b>x" not in page
+    assert "&lt;b&gt;x &amp; y" in page
+    assert re.findall(r"(?:src|href)=\"(?!data:|#)[^\"]*", page) == []
+    charts = re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)
+    assert charts is not None
+    assert {"losses", "classes", "costs"} <= json.loads(charts[1]).keys()
+    assert not list(folder.glob(".*.part"))
+
+
+def test_json_needs_no_extra(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "find_spec", lambda name: None)
+    assert main(["report", "small:train", "--store", "store", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["identity"]["name"] == "small:train"
+    assert main(["report", "small", "--store", "store"]) == 2
+    assert "pip install 'spikestore[report]'" in capsys.readouterr().err
+    assert {path.name for path in folder.iterdir()} == {"store"}
+
+
+def test_other_files_are_not_replaced(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "notes.html").write_text("my notes")
+    for out, words in (
+        ("notes.html", "is no report of spikestore"),
+        (".", "is a folder"),
+        ("a/b", "does not exist"),
+    ):
+        assert main(["report", "small", "--store", "store", "--out", out]) == 2
+        assert words in capsys.readouterr().err
+    assert (folder / "notes.html").read_text() == "my notes"
+
+
+def test_recordings_that_are_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "data").mkdir()
+    assert main(["report", "small", "--store", "store", "--data", "data"]) != 0
+    assert "ssc_train.h5" in capsys.readouterr().err
+
+
+_COUNTS = arrays.arrays(np.float64, arrays.array_shapes(min_dims=2, max_dims=2), elements=st.integers(0, 300))
+
+
+@given(_COUNTS, st.booleans())
+def test_only_a_count_of_0_is_transparent(counts: np.ndarray, two: bool) -> None:
+    """A larger count is at least as opaque; each polarity keeps its colour."""
+    from PIL import Image
+
+    from spikestore.pipeline.reporting.page.pictures import OFF, ON, picture
+
+    off = counts[::-1] if two else None
+    data = picture(counts, off).removeprefix("data:image/png;base64,")
+    pixels = np.array(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA")).astype(int)
+    both = np.maximum(counts, 0 if off is None else off)
+    assert np.array_equal(pixels[..., 3] > 0, both > 0)
+    order = np.argsort(both, axis=None)
+    assert (np.diff(pixels[..., 3].ravel()[order]) >= 0).all()
+    only_on = (counts > 0) & (True if off is None else off == 0)
+    assert (pixels[only_on][:, :3] == ON).all()
+    if off is not None:
+        assert (pixels[(counts == 0) & (off > 0)][:, :3] == OFF).all()
+
+
+@given(
+    arrays.arrays(np.float64, arrays.array_shapes(min_dims=2, max_dims=2), elements=st.integers(0, 3)),
+    st.integers(1, 5),
+)
+def test_coarser_bins(dense: np.ndarray, factor: int) -> None:
+    index = np.flatnonzero(dense)
+    sample = KeptSample(0, index, dense.reshape(-1)[index], len(dense), 0)
+    found = coarser(sample, factor, dense.shape[1])
+    sums = np.add.reduceat(dense, np.arange(0, len(dense), factor))
+    again = np.zeros(sums.size)
+    again[found.index] = found.value
+    assert found.n_bins == len(sums)
+    assert np.array_equal(again.reshape(sums.shape), sums)

@@ -165,7 +165,7 @@ def test_wider_bins_are_sums_of_bins(report: Report, sets: dict[str, FeatureSet]
         for one in frames(features).values():
             padded = np.concatenate([one, np.zeros((len(one) % 2, 1, SITES))])
             pairs = padded[::2] + padded[1::2]
-            non_zeros, places = non_zeros + np.count_nonzero(pairs), places + pairs.size
+            non_zeros, places = non_zeros + int(np.count_nonzero(pairs)), places + pairs.size
     assert double["non_zeros"] * double["samples"] == pytest.approx(non_zeros)
     assert double["density"] == pytest.approx(non_zeros / places)
 

@@ -31,6 +31,25 @@ LARGEST = 3_000_000
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture with its axes: time to the right, channels or x upwards.
+
+    Attributes
+    ----------
+    data : str
+        Data URI of a PNG. For a camera, its frames are one below the other.
+    top : int
+        Largest channel or x; the axis begins at 0.
+    end : str
+        End of the axis of time, with its unit; the axis begins at 0.
+    """
+
+    data: str
+    top: int
+    end: str
+
+
+@dataclass(frozen=True)
 class Figure:
     """A sample of the gallery as the page shows it.
 
@@ -38,38 +57,24 @@ class Figure:
     ----------
     about : mapping
         What the report says about the sample.
-    frames : str
-        Data URI: time to the right and channels upwards; or, for a camera, one frame below the other.
+    frames : Picture
+        The frames.
     strip : tuple of str
         Times of the frames of a camera, such as "0 to 20 ms"; empty without y.
-    height : int
-        Height of the frames in pixels of the picture, for the ratio of sides.
-    width : int
-        Width of the frames.
-    end : str
-        End of the axis of time, with its unit.
-    top : int
-        Largest channel.
-    raster : str, optional
-        Data URI of the events: time to the right, channel or x upwards; None if the recordings are not at hand.
-    raster_top : int
-        Largest channel or x of the raster.
-    raster_end : str
-        End of the axis of time of the raster.
+    width, height : int
+        Size of a frame of a camera in pixels of the picture.
+    raster : Picture, optional
+        The events; None if the recordings are not at hand.
     note : str
         What was summed for the picture; empty if nothing.
     """
 
     about: Mapping[str, Any]
-    frames: str
+    frames: Picture
     strip: tuple[str, ...]
-    height: int
     width: int
-    end: str
-    top: int
-    raster: str | None
-    raster_top: int
-    raster_end: str
+    height: int
+    raster: Picture | None
     note: str
 
 
@@ -99,7 +104,7 @@ def figures(
     for one, about in zip(shown, described, strict=True):
         draw = _camera if "y" in layout.axes else _cochlea
         figure = draw(one, about, layout, bin_ms, bins)
-        size += len(figure.frames) + len(figure.raster or "")
+        size += len(figure.frames.data) + (0 if figure.raster is None else len(figure.raster.data))
         if size > LARGEST:
             break
         found.append(figure)
@@ -109,7 +114,6 @@ def figures(
 def _cochlea(
     shown: ShownSample, about: Mapping[str, Any], layout: Layout, bin_ms: float | None, bins: int
 ) -> Figure:
-    raster_ms = _raster_ms(shown.raster, bins, bin_ms)
     factor = -(-bins // COLUMNS)
     sample = coarser(shown.sample, factor, layout.site_count)
     polarities, channels = layout.sites
@@ -121,15 +125,11 @@ def _cochlea(
     notes += [f"{side} channels are summed"] if side > 1 else []
     return Figure(
         about=about,
-        frames=_both(upwards),
+        frames=Picture(_both(upwards), channels - 1, _end(bins, bin_ms)),
         strip=(),
-        height=upwards.shape[1],
         width=upwards.shape[2],
-        end=f"{bins:,} bins" if bin_ms is None else f"{bins * bin_ms:,.4g} ms",
-        top=channels - 1,
-        raster=None if shown.raster is None else _raster(shown.raster, raster_ms),
-        raster_top=0 if shown.raster is None else int(shown.raster.x.max(initial=0)),
-        raster_end=f"{raster_ms:,.4g} ms",
+        height=upwards.shape[1],
+        raster=_raster(shown.raster, bins, bin_ms),
         note=", ".join(notes),
     )
 
@@ -137,7 +137,6 @@ def _cochlea(
 def _camera(
     shown: ShownSample, about: Mapping[str, Any], layout: Layout, bin_ms: float | None, bins: int
 ) -> Figure:
-    raster_ms = _raster_ms(shown.raster, bins, bin_ms)
     factor = max(1, -(-shown.sample.n_bins // FRAMES))
     sample = coarser(shown.sample, factor, layout.site_count)
     polarities, height, width = layout.sites
@@ -152,17 +151,17 @@ def _camera(
     notes += [f"{side} × {side} pixels are summed"] if side > 1 else []
     return Figure(
         about=about,
-        frames=_both(column),
+        frames=Picture(_both(column), width - 1, _end(bins, bin_ms)),
         strip=tuple(f"{n * length:,.4g} to {(n + 1) * length:,.4g} {unit}" for n in range(len(frames))),
-        height=frames.shape[2],
         width=frames.shape[3],
-        end=f"{bins:,} bins" if bin_ms is None else f"{bins * bin_ms:,.4g} ms",
-        top=width - 1,
-        raster=None if shown.raster is None else _raster(shown.raster, raster_ms),
-        raster_top=0 if shown.raster is None else int(shown.raster.x.max(initial=0)),
-        raster_end=f"{raster_ms:,.4g} ms",
+        height=frames.shape[2],
+        raster=_raster(shown.raster, bins, bin_ms),
         note=", ".join(notes),
     )
+
+
+def _end(bins: int, bin_ms: float | None) -> str:
+    return f"{bins:,} bins" if bin_ms is None else f"{bins * bin_ms:,.4g} ms"
 
 
 def _both(counts: npt.NDArray[np.float64]) -> str:
@@ -177,23 +176,17 @@ def _summed(counts: npt.NDArray[np.float64], side: int, axis: int) -> npt.NDArra
     return sums
 
 
-def _raster_ms(raster: Raster | None, bins: int, bin_ms: float | None) -> float:
-    """Return the length of the raster's axis of time: that of the frames, or of the recording if bins have no common width."""
-    if bin_ms is not None:
-        return bins * bin_ms
-    return 0.0 if raster is None else float(raster.ms.max(initial=0))
-
-
-def _raster(raster: Raster, end: float) -> str:
-    """Return the picture of the events from 0 to `end` ms."""
+def _raster(raster: Raster | None, bins: int, bin_ms: float | None) -> Picture | None:
+    """Return the events on the axis of time of the frames; or of the recording, if bins have no common width."""
+    if raster is None:
+        return None
+    end = float(raster.ms.max(initial=0)) if bin_ms is None else bins * bin_ms
     inside = (raster.ms >= 0) & (raster.ms <= end)
-    column = (
-        np.floor(raster.ms / max(end, 1e-9) * RASTER_COLUMNS).clip(0, RASTER_COLUMNS - 1).astype(np.int64)
-    )
-    side = int(raster.x.max(initial=0)) // ROWS + 1
-    rows = int(raster.x.max(initial=0)) // side + 1
-    two = len(np.unique(raster.p)) > 1
-    counts = np.zeros((2 if two else 1, rows, RASTER_COLUMNS))
-    polarity = (raster.p > 0).astype(np.int64) if two else np.zeros(len(raster.p), np.int64)
-    np.add.at(counts, (polarity[inside], raster.x[inside] // side, column[inside]), 1)
-    return _both(counts[:, ::-1])
+    column = np.floor(raster.ms / max(end, 1e-9) * RASTER_COLUMNS).clip(0, RASTER_COLUMNS - 1)
+    top = int(raster.x.max(initial=0))
+    side = top // ROWS + 1
+    polarities = 2 if len(np.unique(raster.p)) > 1 else 1
+    counts = np.zeros((polarities, top // side + 1, RASTER_COLUMNS))
+    polarity = (raster.p > 0).astype(np.int64) * (polarities - 1)
+    np.add.at(counts, (polarity[inside], raster.x[inside] // side, column[inside].astype(np.int64)), 1)
+    return Picture(_both(counts[:, ::-1]), top, f"{end:,.4g} ms")

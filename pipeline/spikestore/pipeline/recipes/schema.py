@@ -1,0 +1,99 @@
+"""The JSON schema of recipes, with which editors complete and check them.
+
+``docs/recipe.schema.json`` is its published copy: ``spikestore recipe --schema`` writes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+from spikestore.pipeline.recipes.field_texts import field_texts, model_text
+from spikestore.pipeline.recipes.recipe import Recipe
+
+_FRACTION = {"type": "string", "pattern": r"^ *[0-9.eE+-]+ */ *[0-9.eE+-]+ *$"}
+_SIZE = {"type": "integer", "minimum": 1}
+_SENSOR_SIZE = {"type": "array", "items": _SIZE, "minItems": 2, "maxItems": 3}
+
+_SHORT_FORMS: dict[str, dict[str, dict[str, Any]]] = {
+    "CenterCrop": {"sensor_size": _SENSOR_SIZE, "size": _SIZE},
+    "Downsample": {
+        "spatial_factor": {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _FRACTION]},
+        "sensor_size": {**_SENSOR_SIZE, "description": "Size (x, y, p) before, with target_size."},
+        "target_size": {
+            **_SENSOR_SIZE,
+            "maxItems": 2,
+            "description": "Size (x, y) after, instead of spatial_factor.",
+        },
+    },
+    "EventDownsampling": {
+        "sensor_size": _SENSOR_SIZE,
+        "downsampling_method": {
+            "enum": ["integrator", "differentiator"],
+            "description": "Tonic's name for the method, which follows from differentiator_time_bins.",
+        },
+    },
+}
+"""Forms of fields that validators of operations accept in addition, by operation and field."""
+
+_LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+"""Limits of numbers with a validator of their own, as pydantic writes them, and as JSON schema calls them."""
+
+
+class _RecipeSchema(GenerateJsonSchema):
+    """Schema with the descriptions of fields, and with the forms that validators accept."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+        """Return the schema of a model."""
+        model: type[BaseModel] = schema["cls"]
+        written = super().model_schema(schema)
+        written.pop("title", None)
+        written["description"] = model_text(model)
+        texts = field_texts(model)
+        for name, field in written["properties"].items():
+            field.pop("title", None)
+            if name in texts:
+                field["description"] = texts[name]
+        if "op" in written["properties"]:
+            written["required"] = ["op", *written.get("required", ())]
+        return written
+
+    def float_schema(self, schema: core_schema.FloatSchema) -> dict[str, Any]:
+        """Return the schema of a real number, which a recipe may contain as a fraction."""
+        return {"anyOf": [super().float_schema(schema), _FRACTION]}
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON schema (2020-12) of recipes, as a mapping of plain JSON values."""
+    schema = Recipe.model_json_schema(schema_generator=_RecipeSchema)
+    for operation, forms in _SHORT_FORMS.items():
+        fields = schema["$defs"][operation]["properties"]
+        for name, form in forms.items():
+            stored = fields.get(name)
+            fields[name] = form if stored is None else _either(stored, form)
+    _correct(schema)
+    return {"$schema": _RecipeSchema.schema_dialect, "title": "Recipe of spikestore", **schema}
+
+
+def _either(stored: dict[str, Any], form: dict[str, Any]) -> dict[str, Any]:
+    about: dict[str, Any] = {name: stored.pop(name) for name in ("description", "default") if name in stored}
+    return {"anyOf": [stored, form], **about}
+
+
+def _correct(schema: Any) -> None:
+    """Move limits to the numbers that they concern, and remove what editors do not use."""
+    if isinstance(schema, list):
+        for item in schema:
+            _correct(item)
+    if not isinstance(schema, dict):
+        return
+    schema.pop("discriminator", None)
+    limits = {_LIMITS[name]: schema.pop(name) for name in _LIMITS if name in schema}
+    if limits:
+        number = schema["anyOf"][0] if "anyOf" in schema else schema
+        number.update(limits)
+    for value in schema.values():
+        _correct(value)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from tests.hypothesis_profiles import examples
@@ -16,6 +17,7 @@ from spikestore.pipeline.transforms.choose import OneByOne
 from spikestore.pipeline.transforms.fused import FusedSamples
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.rebinning.rebinning import Rebinning, has_whole_times, uniform_sites
 from spikestore.store_schemas.layout import layout_of
 from spikestore.store_schemas.specs.operations import (
     ClipCounts,
@@ -25,6 +27,7 @@ from spikestore.store_schemas.specs.operations import (
     MergePolarities,
     ToFrame,
 )
+from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
 EXTRAS = ("n_events", "n_cropped", "n_dropped")
@@ -135,3 +138,71 @@ def test_sums_of_fine_rows_are_the_coarse_rows(case: Case) -> None:
                 assert found[name].dtype == wanted[name].dtype
     if (fine.extras["n_dropped"] == 0).all():
         assert determined.all()
+
+
+@pytest.mark.parametrize(("size", "factor"), [(700, 7), (700, 5), (700, 2), (128, 2), (346, 4), (34, 3)])
+def test_factors_of_a_loader_are_those_of_downsample(size: int, factor: int) -> None:
+    coarse = -(-size // factor)
+    rebinning = rebinning_of(
+        Transform(operations=(ToFrame(sensor_size=(size, size, 2), time_window=1),)),
+        Transform(
+            operations=(
+                Downsample(spatial_factor=(1 / factor, 1 / factor)),
+                ToFrame(sensor_size=(coarse, coarse, 2), time_window=3),
+            )
+        ),
+        has_y=True,
+    )
+    assert isinstance(rebinning, Rebinning)
+    assert np.array_equal(rebinning.site_of, uniform_sites((2, size, size), (1, factor, factor)))
+
+
+@pytest.mark.parametrize(
+    ("fine", "coarse", "reason"),
+    [
+        ({"event_count": 5}, {"event_count": 10}, "its frames have bins by event_count, not by time_window"),
+        ({"n_time_bins": 8}, {"n_time_bins": 4}, "its frames have bins by n_time_bins, not by time_window"),
+        ({"time_window": 4.0}, {"time_window": 6.0}, "the coarse time_window is no multiple of the fine one"),
+        ({"time_window": 4.0}, {"time_window": 8.0, "overlap": 4.0}, "its time bins overlap"),
+        ({"time_window": 4.0}, {"time_window": 8.0, "start_time": 0.0}, "start_time or end_time differs"),
+    ],
+)
+def test_bins_that_do_not_nest(fine: dict[str, Any], coarse: dict[str, Any], reason: str) -> None:
+    first, second = (
+        Transform(operations=(ToFrame(sensor_size=(10, 1, 1), **each),)) for each in (fine, coarse)
+    )
+    assert rebinning_of(first, second, has_y=False) == reason
+
+
+@pytest.mark.parametrize(
+    ("fine", "coarse", "reason"),
+    [
+        ([CropTime(max=50)], [], "crop_time or a time_factor differs"),
+        ([Decimation(n=2)], [], "decimation, or an operation before it, differs"),
+        (
+            [Downsample(spatial_factor=(0.5, 0.5))],
+            [Downsample(spatial_factor=(0.2, 0.2))],
+            "some coarse coordinates x",
+        ),
+        ([], [Downsample(spatial_factor=(2.0, 2.0))], "a spatial_factor above 1 differs"),
+        ([MergePolarities()], [], "the polarities differ"),
+    ],
+)
+def test_operations_that_differ(fine: list[Any], coarse: list[Any], reason: str) -> None:
+    frame = ToFrame(sensor_size=(10, 1, 2), time_window=5)
+    found = rebinning_of(
+        Transform(operations=(*fine, frame)), Transform(operations=(*coarse, frame)), has_y=False
+    )
+    assert isinstance(found, str)
+    assert found.startswith(reason)
+
+
+def test_times_that_may_not_be_whole() -> None:
+    mapping = {"reader": "cochlea-hdf5", "reader_version": 1, "dataset": "SSC", "split": "train"}
+    files = [{"name": "a.h5", "size": 1, "sha256": "0" * 64}]
+    version = [{"kind": "version", "name": "a.B", "version": "1", "length": 2}]
+    assert has_whole_times(Source.from_mapping(mapping | {"files": files}, origin="test"))
+    package = mapping | {"reader": "wand-lab.wand-bin", "files": files}
+    assert not has_whole_times(Source.from_mapping(package, origin="test"))
+    items = {"classes": ["a"], "fields": ["t", "x"], "parts": version}
+    assert not has_whole_times(Source.from_mapping(mapping | {"files": [], "items": items}, origin="test"))

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from spikestore.pipeline.deriving.finer_rows import FinerRows
-from spikestore.pipeline.deriving.nesting import has_whole_times, rebinning_of
+from spikestore.pipeline.deriving.nesting import rebinning_of
 from spikestore.pipeline.growing.former_rows import FormerSet
 from spikestore.pipeline.growing.former_sets import without_files
 from spikestore.pipeline.readers.event_block import are_few
 from spikestore.store.columns.event_counts import EVENT_COLUMNS
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.rebinning.rebinning import Rebinning
+from spikestore.store.rebinning.rebinning import Rebinning, has_whole_times
 from spikestore.store.selection import sets_of_source
 from spikestore.store.sharing.acceptance import refuse_other_totals
 from spikestore.store.store import Store

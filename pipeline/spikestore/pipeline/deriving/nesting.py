@@ -1,6 +1,6 @@
 """Decides whether one transform gives sums of the cells of another (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
-The answer depends on the transforms alone. It holds for recordings whose times are whole numbers.
+The answer depends on the transforms alone. It holds for recordings whose times are whole numbers (`has_whole_times`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.transforms.fused.tables import RAW, coordinate_table
-from spikestore.store.rebinning.rebinning import EXACT, Rebinning, bins_problem
-from spikestore.store_schemas.specs.items import FilePart
+from spikestore.store.rebinning.rebinning import Rebinning, bins_problem, sums_problem
 from spikestore.store_schemas.specs.operations import (
-    ClipCounts,
     CropTime,
     Downsample,
     MergePolarities,
     ToFrame,
 )
-from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
 MOST_SITES = 2**24
@@ -30,10 +27,9 @@ MOST_SITES = 2**24
 
 def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinning | str:
     """Return how the cells of the fine set are summed, or why sums do not give the coarse set."""
-    if isinstance(fine.operations[-1], ClipCounts):
-        return "its counts are limited by clip_counts"
     fine_frame, frame = fine.to_frame, coarse.to_frame
-    problem = bins_problem(fine_frame) or bins_problem(frame) or _bins_differ(fine_frame, frame)
+    bins = int((frame.time_window or 0) // (fine_frame.time_window or 1))
+    problem = sums_problem(fine, bins) or bins_problem(frame) or _bins_differ(fine_frame, frame)
     if problem is not None:
         return problem
     before = _operations_after_equal_ones(fine, coarse)
@@ -42,9 +38,6 @@ def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinnin
     site_of = _sites(before, fine_frame, frame, has_y=has_y)
     if isinstance(site_of, str):
         return site_of
-    bins = int((frame.time_window or 0) // (fine_frame.time_window or 1))
-    if (fine.max_bins + 1 + bins) * int(fine_frame.time_window or 0) > EXACT:
-        return "max_bins allows recordings whose times are too long for exact arithmetic"
     return Rebinning(
         # No row has more than max_bins bins, so more bins than this in a sum have the same effect.
         bins=min(bins, fine.max_bins + 1),
@@ -53,15 +46,6 @@ def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinnin
         keeps_incomplete=frame.include_incomplete,
         max_count=coarse.max_count,
     )
-
-
-def has_whole_times(source: Source) -> bool:
-    """Return whether all times of a source are certainly whole numbers of µs; those of other packages and objects may not be."""
-    if source.cache is not None:
-        return False
-    if source.items is not None:
-        return all(isinstance(part, FilePart) and "." not in part.reader for part in source.items.parts)
-    return "." not in source.reader  # a reader of another package is named after the package
 
 
 def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:

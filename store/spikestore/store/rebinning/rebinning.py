@@ -16,7 +16,10 @@ import numpy.typing as npt
 
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store_schemas.layout import Layout
-from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.items import FilePart
+from spikestore.store_schemas.specs.operations import ClipCounts, ToFrame
+from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.specs.transform import Transform
 
 _Int64s = npt.NDArray[np.int64]
 
@@ -97,22 +100,41 @@ class Rebinning:
         )
 
 
-def bins_problem(fine: ToFrame) -> str | None:
+def has_whole_times(source: Source) -> bool:
+    """Return whether all times of a source are certainly whole numbers of µs; those of other packages and objects may not be."""
+    if source.cache is not None:
+        return False
+    if source.items is not None:
+        return all(isinstance(part, FilePart) and "." not in part.reader for part in source.items.parts)
+    return "." not in source.reader  # a reader of another package is named after the package
+
+
+def sums_problem(fine: Transform, bins: int) -> str | None:
+    """Return why sums of `bins` time bins of a set are not those of a coarser set, or None."""
+    if isinstance(fine.operations[-1], ClipCounts):
+        return "its counts are limited by clip_counts"
+    problem = bins_problem(fine.to_frame)
+    if problem is None and (fine.max_bins + 1 + bins) * int(fine.to_frame.time_window or 0) > EXACT:
+        return "its max_bins allows recordings whose times are too long for exact arithmetic"
+    return problem
+
+
+def bins_problem(frame: ToFrame) -> str | None:
     """Return why the time bins of a set cannot be summed, or None."""
-    if fine.mode != "time_window":
-        return f"its frames have bins by {fine.mode}, not by time_window"
-    if fine.overlap:
+    if frame.mode != "time_window":
+        return f"its frames have bins by {frame.mode}, not by time_window"
+    if frame.overlap:
         return "its time bins overlap"
-    times = (fine.time_window, fine.start_time, fine.end_time)
+    times = (frame.time_window, frame.start_time, frame.end_time)
     if any(time is not None and not time.is_integer() for time in times):
         return "its bins begin between whole microseconds"
     return None
 
 
 def uniform_sites(sites: Sequence[int], factors: Sequence[int]) -> npt.NDArray[np.uint32]:
-    """Return the coarse site of each fine site if `factors` neighbours are summed along each axis, which they must divide."""
+    """Return the coarse site of each fine site if `factors` neighbours are summed along each axis; the last sums may have fewer."""
     place = np.indices(tuple(sites)).reshape(len(sites), -1)
-    coarse = tuple(size // factor for size, factor in zip(sites, factors, strict=True))
+    coarse = tuple(-(-size // factor) for size, factor in zip(sites, factors, strict=True))
     numbers = [axis // factor for axis, factor in zip(place, factors, strict=True)]
     return np.ravel_multi_index(tuple(numbers), coarse).astype(np.uint32)
 

@@ -14,9 +14,11 @@ from torch.utils.data import DataLoader, Dataset
 from spikestore.store import FeatureSet
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.store.progress import Progress
+from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.arguments import callables, refuse_arguments, whole_number
 from spikestore.train.data.frames.padding import checked_padding, truncated
 from spikestore.train.data.packed import PackedColumns, pack, refuse_other_than_features
+from spikestore.train.data.rebinning.rebinned_set import rebinned
 from spikestore.train.data.subsets import packed_positions, subset_rows
 
 _OF_THE_DATALOADER = {
@@ -49,6 +51,8 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     rows : integer or bool array or tensor, or str, optional
         Rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition in the
         store, as in `FeatureLoader`. Items are in the order of the set.
+    rebin : tuple of int and int, optional
+        Numbers of neighbouring time bins and of neighbouring channels to sum, as in `FeatureLoader`; not with `PackedColumns`.
     progress : callable, optional
         Called during loading as ``progress(samples_done, samples_total, label)``.
     pad_to : int, optional
@@ -82,6 +86,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         target_transform: Callable[[Any], Any] | None = None,
         *,
         rows: npt.ArrayLike | None = None,
+        rebin: tuple[int, int] | None = None,
         progress: Progress | None = None,
         pad_to: int | None = None,
         pad_at_least: int | None = None,
@@ -96,10 +101,13 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         callables("target_transform", target_transform, "a function of the label")
         if not isinstance(features, PackedColumns):
             refuse_other_than_features(features)
+            features = rebinned(features, rebin)
             rows = None if rows is None else subset_rows(features, rows)
             longest = features.manifest.n_bins
             self._padding = checked_padding(pad_to, pad_at_least, truncate_to, longest=longest)
             features = pack(features, progress)
+        elif rebin is not None:
+            raise UsageError("rebin needs a FeatureSet: pass the set instead of PackedColumns", field="rebin")
         else:
             longest = int(features.n_bins.max(initial=0))
             self._padding = checked_padding(pad_to, pad_at_least, truncate_to, longest=longest)

@@ -32,6 +32,7 @@ from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute
 from spikestore.train.data.order_choice import OrderChoice
 from spikestore.train.data.packed import pack, refuse_other_than_features
 from spikestore.train.data.placement import Chosen, Residence, choose_residence, pick_device
+from spikestore.train.data.rebinning.rebinned_set import rebinned
 from spikestore.train.data.streaming.streaming import Stream
 from spikestore.train.data.subsets import subset_rows, subset_weights
 
@@ -69,6 +70,9 @@ class FeatureLoader(IterableDataset[Batch]):
     rows : integer or bool array or tensor, or str, optional
         Rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition in the
         store (`keep_partition`). See `subsets`.
+    rebin : tuple of int and int, optional
+        Numbers of neighbouring time bins and of neighbouring channels to sum, such as ``(4, 7)``: the batches are those of a
+        set with longer bins and fewer channels (docs/loading.md). With ``y``, the second number applies to x and y.
     shuffle : bool
         Reshuffle in each epoch: all samples with ``host`` and ``device``, within a window with ``stream``. Otherwise
         samples are in the order of the set.
@@ -133,6 +137,7 @@ class FeatureLoader(IterableDataset[Batch]):
         residence: Residence = "auto",
         *,
         rows: npt.ArrayLike | None = None,
+        rebin: tuple[int, int] | None = None,
         shuffle: bool = False,
         seed: int = 0,
         weights: npt.ArrayLike | None = None,
@@ -155,6 +160,7 @@ class FeatureLoader(IterableDataset[Batch]):
     ) -> None:
         refuse_loader_arguments(others, inspect.signature(FeatureLoader).parameters)
         refuse_other_than_features(features)
+        features = rebinned(features, rebin)
         self.batch_size = whole_number("batch_size", batch_size, 1)
         self.shuffle = true_or_false("shuffle", shuffle)
         self.drop_last = true_or_false("drop_last", drop_last)

@@ -186,8 +186,8 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     offsets = np.zeros(int(kept.sum()) + 1, np.int64)
     np.cumsum(nnz[kept], out=offsets[1:])
     return PackedColumns(
-        index=index,
-        value=value,
+        index=index[:place],  # a rebinned set has fewer non-zeros than its manifest allows
+        value=value[:place],
         offsets=offsets,
         n_bins=n_bins[kept],
         label=label[kept],

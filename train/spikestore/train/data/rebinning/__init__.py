@@ -1,0 +1,1 @@
+"""Sets whose time bins and channels are summed while they are loaded."""

@@ -1,0 +1,149 @@
+"""A feature set with sums of neighbouring time bins and channels, computed while it is read; nothing is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.store import FeatureSet, SampleColumns
+from spikestore.store.columns.event_counts import EVENT_COLUMNS
+from spikestore.store.rebinning.rebinning import Rebinning, has_whole_times, sums_problem, uniform_sites
+from spikestore.store.trust.narrow_rows import NarrowRows
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.layout import FILL
+from spikestore.train.data.arguments import whole_number
+
+logger = logging.getLogger(__name__)
+
+
+class RebinnedSet(FeatureSet):
+    """The set that `preprocess` would build with longer time bins and fewer channels, computed from a finer set.
+
+    Samples, labels and columns equal those of that set, except samples that lack an event on their last edge; a warning
+    says how many. The number of non-zeros and the largest count in its manifest are upper limits.
+
+    Parameters
+    ----------
+    fine : FeatureSet
+        The finer set.
+    factors : tuple of int and int
+        Numbers of neighbouring time bins and of neighbouring channels that are summed; with ``y``, channels of x and of y.
+
+    Raises
+    ------
+    UsageError
+        The sums are not certainly equal to the coarser set, or a factor is not a positive whole number.
+    """
+
+    def __init__(self, fine: FeatureSet, factors: tuple[int, int]) -> None:
+        self._fine, self._factors = fine, factors
+        bins, channels = factors
+        manifest, layout = fine.manifest, fine.layout
+        self._rebinning = _rebinning_of(fine, bins, channels)
+        sites = tuple(
+            size if axis == "polarity" else -(-size // channels)
+            for axis, size in zip(layout.axes[1:], layout.sites, strict=True)
+        )
+        summed = int(np.bincount(self._rebinning.site_of).max()) * bins
+        most = int(FILL["uint32"]) - 1
+        coarse = layout.model_copy(update={"sites": sites})
+        (longest,) = self._rebinning.n_bins(np.array([manifest.n_bins])).tolist()
+        limits = {
+            "layout": coarse,
+            "n_bins": longest,
+            "max_index": max(longest * coarse.site_count - 1, 0),
+            "max_value": float(min(int(manifest.max_value) * summed, most)),
+        }
+        super().__init__(fine.storage, fine.address, manifest.model_copy(update=limits))
+        self._report_lost_events()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RebinnedSet, (self._fine, self._factors)
+
+    def __repr__(self) -> str:
+        return f"{self._fine!r} with rebin={self._factors}"
+
+    @property
+    def digest(self) -> str:
+        """Hash of the digest of the finer set and of the factors; no stored set has it."""
+        return hashlib.sha256(f"{self._fine.digest} {self._factors}".encode()).hexdigest()
+
+    def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
+        """Return rows as `FeatureSet.read` does, summed."""
+        return self._rebinning.rows(self._fine.read(start, stop), self.layout)
+
+    def read_narrow(self, start: int, stop: int, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
+        """Return rows as `FeatureSet.read_narrow` does, summed."""
+        return NarrowRows.of(self.read(start, stop), dtypes)
+
+    def fragments(self) -> Iterator[SampleColumns]:
+        """Yield all rows, one checked fragment at a time, summed."""
+        for columns in self._fine.fragments():
+            yield self._rebinning.rows(columns, self.layout)
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """Return a per-sample column of the whole set; for ``nnz`` and ``n_dropped`` all rows are read."""
+        if name in {"nnz", "n_dropped"}:
+            return np.concatenate([dict(part.in_order(self.layout))[name] for part in self.fragments()])
+        column = self._fine.column(name)
+        return self._rebinning.n_bins(column).astype(column.dtype) if name == "n_bins" else column
+
+    def _report_lost_events(self) -> None:
+        n_bins, n_dropped = self._fine.column("n_bins"), self._fine.column("n_dropped")
+        lost = ~self._rebinning.has_all_events(n_bins, n_dropped)
+        if lost.any():
+            logger.warning(
+                "%r: %s of %s samples may lack events (%s in total), which are in no bin of the finer set, but may be in a "
+                "longer bin; a set that spikestore preprocess builds has these events",
+                self,
+                f"{np.count_nonzero(lost):,}",
+                f"{len(self):,}",
+                f"{int(n_dropped[lost].sum()):,}",
+            )
+
+
+def rebinned(features: FeatureSet, rebin: object) -> FeatureSet:
+    """Return the set with sums of neighbouring time bins and channels; the set itself if `rebin` is None or (1, 1).
+
+    Raises
+    ------
+    UsageError
+        `rebin` is not a pair of positive whole numbers, or the sums are not certainly equal to the coarser set.
+    """
+    if rebin is None:
+        return features
+    pair: Any = rebin
+    try:
+        bins, channels = pair
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"rebin must be two numbers, of time bins and of channels to sum, such as (4, 7), got {rebin!r}",
+            field="rebin",
+        ) from None
+    factors = whole_number("rebin", bins, 1), whole_number("rebin", channels, 1)
+    return features if factors == (1, 1) else RebinnedSet(features, factors)
+
+
+def _rebinning_of(fine: FeatureSet, bins: int, channels: int) -> Rebinning:
+    """Return how the cells are summed; errors are those of `RebinnedSet`."""
+    transform, layout = fine.manifest.transform, fine.layout
+    problem = sums_problem(transform, bins)
+    if not set(EVENT_COLUMNS) <= set(layout.extras):
+        problem = "it has no numbers of events"
+    elif not has_whole_times(fine.manifest.source):
+        problem = "the times of its recordings may not be whole microseconds"
+    elif channels > layout.sites[-1]:
+        problem = f"it has {layout.sites[-1]} channels"
+    if problem is not None:
+        raise UsageError(
+            f"{fine!r} cannot be loaded with rebin=({bins}, {channels}): {problem}", field="rebin"
+        )
+    along = [1 if axis == "polarity" else channels for axis in layout.axes[1:]]
+    keeps = transform.to_frame.include_incomplete
+    # No row has more than max_bins bins, so more bins than this in a sum have the same effect.
+    return Rebinning(min(bins, transform.max_bins + 1), uniform_sites(layout.sites, along), keeps, keeps)

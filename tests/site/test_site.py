@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,13 @@ def test_figures_of_the_readme_are_those_of_the_measurements() -> None:
 
 def test_the_readme_fits_on_a_screen() -> None:
     assert len(README.splitlines()) <= 80
+
+
+def test_every_command_is_in_the_reference() -> None:
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    commands = project["entry-points"]["spikestore.commands"]
+    page = (DOCS / "reference/commands.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^::: (\S+)\n    options:\n      heading: spikestore (\S+)$", page, re.MULTILINE)
+    assert {name: place for place, name in shown} == {
+        name: place.replace(":", ".") for name, place in commands.items()
+    }

@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from spikestore.store.cli.commands.options import StoreOption, open_store
+from spikestore.store.cli.commands.options import NameArgument, StoreOption, open_store
 from spikestore.store.cli.console import print_json, progress, say
 from spikestore.store_schemas.wording import size_text
 
 
 def report(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME[:SPLIT]|KEY", help="A name, or the beginning of a key.")
-    ],
+    name: NameArgument,
     store: StoreOption = None,
     out: Annotated[
         str | None,

@@ -62,7 +62,7 @@ def table_of_set(features: ShownSet) -> str:
         ("non-zeros", f"{manifest.nnz:,}; largest value {manifest.max_value:g}"),
         ("events", f"{events.n_events:,} read, {events.n_cropped:,} cropped, {events.n_dropped:,} in no bin"),
     ]
-    return _table(f"{manifest.source.dataset} {manifest.source.split}", ("", ""), rows)
+    return html_table(f"{manifest.source.dataset} {manifest.source.split}", ("", ""), rows)
 
 
 def table_of_store(store: ShownStore) -> str:
@@ -77,7 +77,7 @@ def table_of_store(store: ShownStore) -> str:
     if len(rows) > MOST_SETS:
         shown.append((f"… and {len(rows) - MOST_SETS:,} more", "", "", "", ""))
     columns = ("name", "dataset", "samples", "non-zeros", "digest")
-    return _table(redacted(store.storage.url), columns, shown)
+    return html_table(redacted(store.storage.url), columns, shown)
 
 
 def _row(store: ShownStore, name: str, split: str) -> Sequence[str]:
@@ -96,7 +96,8 @@ def _row(store: ShownStore, name: str, split: str) -> Sequence[str]:
     )
 
 
-def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def html_table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of texts, which are escaped; without a head if all names of columns are empty."""
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     head = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""

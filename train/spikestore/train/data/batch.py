@@ -16,7 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from spikestore.store.feature_set import FeatureSet
 from spikestore.store_schemas.errors import UsageError
+from spikestore.train.data.batch_views import plot_batch, table_of_batch
 
 
 class Batch(NamedTuple):
@@ -44,6 +46,26 @@ class Batch(NamedTuple):
         """Whether each time bin belongs to the sample: bool, shape (batch, time); False in the padding."""
         bins = torch.arange(self.frames.shape[1], device=self.lengths.device)
         return bins < self.lengths[:, None]
+
+    def plot(self, features: FeatureSet | None = None, *, most: int = 12) -> npt.NDArray[np.object_]:
+        """Plot the first samples without their padding, and return the matplotlib axes: shape (samples,).
+
+        Parameters
+        ----------
+        features : FeatureSet, optional
+            The set of the samples, for class names and times in ms; without it, axes count time bins.
+        most : int
+            Number of samples that are plotted.
+
+        Raises
+        ------
+        MissingExtraError
+            matplotlib is not installed: ``pip install 'spikestore[plots]'``.
+        """
+        return plot_batch(self, features, most=most)
+
+    def _repr_html_(self) -> str:
+        return table_of_batch(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikestore.store_schemas.errors import MissingExtraError, StoreError
 from spikestore.train.data.batch import Batch
+from spikestore.train.data.batch_views import label_text
 
 
 def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, ...]) -> None:
@@ -38,14 +39,14 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "pictures need matplotlib: pip install matplotlib", extra="train", module="matplotlib"
+            "pictures need matplotlib: pip install 'spikestore[plots]'", extra="plots", module="matplotlib"
         ) from error
     figure = Figure(figsize=(2.2 * len(before.labels) + 0.6, 4.4), layout="constrained")
     rows: Any = figure.subplots(2, len(before.labels), squeeze=False)
     for row, batch, when in zip(rows, (before, after), ("before", "after"), strict=True):
         for axes, frames, label, sample in zip(row, batch.frames, batch.labels, batch.samples, strict=True):
             show_sample(axes, frames)
-            axes.set_title(f"row {int(sample)}: {_label(label, classes)}", fontsize=7)
+            axes.set_title(f"row {int(sample)}: {label_text(label, classes)}", fontsize=7)
         row[0].set_ylabel(f"{when}\n{'y' if before.frames.ndim > 4 else 'channel'}", fontsize=8)
     try:
         figure.savefig(path, format="png", dpi=90)
@@ -67,11 +68,3 @@ def show_sample(axes: Any, frames: Tensor) -> None:
         interpolation="nearest",
     )
     axes.tick_params(labelsize=6)
-
-
-def _label(label: Tensor, classes: tuple[str, ...]) -> str:
-    """Return the name of a class, or the parts of a mixed label."""
-    if not label.is_floating_point():
-        return classes[int(label)]
-    parts = [(float(weight), name) for weight, name in zip(label, classes, strict=True) if weight > 0]
-    return " + ".join(f"{weight:.2f} {name}" for weight, name in sorted(parts, reverse=True))

@@ -45,6 +45,7 @@ from spikestore.store_schemas.specs.operations import (
     EventOperation,
     MergePolarities,
     Operation,
+    OwnOperation,
     RefractoryPeriod,
     TimeAlignment,
     TimeSkew,
@@ -106,6 +107,7 @@ def test_operation_and_version_are_hashed(model: type[Spec]) -> None:
         EventDownsampling: EventDownsampling(
             sensor_size=(4, 4), target_size=(2, 2), dt=1.0, noise_threshold=1
         ),
+        OwnOperation: OwnOperation(name="a.b", version=1),
         TimeAlignment: TimeAlignment(),
         TimeSkew: TimeSkew(coefficient=2.0),
         RefractoryPeriod: RefractoryPeriod(delta=1.0),

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
     from spikestore.pipeline.sources.item_sources import source_of_dataset
     from spikestore.pipeline.sources.source_files import LocatedSource, make_source
+    from spikestore.pipeline.transforms.own_operations import EventFunction
 
 __all__ = [
     "BuildOptions",
+    "EventFunction",
     "Exported",
     "LocatedSource",
     "Recipe",
@@ -30,6 +32,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "BuildOptions": "building.options",
+        "EventFunction": "transforms.own_operations",
         "Exported": "exporting.export",
         "LocatedSource": "sources.source_files",
         "Recipe": "recipes.recipe",

@@ -23,6 +23,7 @@ from spikestore.store_schemas.specs.operations import (
     Denoise,
     DropPixel,
     EventDownsampling,
+    OwnOperation,
     RefractoryPeriod,
 )
 from spikestore.store_schemas.specs.transform import Transform
@@ -248,6 +249,8 @@ def _filters(transform: Transform) -> dict[str, str]:
         elif isinstance(operation, DropPixel):
             pixels = len(operation.coordinates)
             advice[operation.op] = f"list fewer coordinates of drop_pixel (now {pixels:,} pixels, as x and y)"
+        elif isinstance(operation, OwnOperation):
+            advice[operation.name] = f"change the parameters of {operation.name}"
         elif isinstance(operation, CenterCrop):
             width, height = operation.size
             advice[operation.op] = f"set a larger size of center_crop (now {width:,} and {height:,})"

@@ -14,6 +14,7 @@ from spikestore.pipeline.transforms.fused import FusedChain, FusedSamples, can_r
 from spikestore.pipeline.transforms.fused.filters import is_fused
 from spikestore.pipeline.transforms.fused.samples import RecordingChain, sample_of
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
+from spikestore.pipeline.transforms.own_operations import refuse_missing_functions
 from spikestore.store_schemas.errors import MissingExtraError, RecordingError, UsageError
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
@@ -61,10 +62,11 @@ def executor_for(
     Raises
     ------
     UsageError
-        The fused pass was requested and does not support this transform.
+        The fused pass was requested and does not support this transform; or an operation of another package cannot be used.
     MissingExtraError
         Tonic was requested and is not installed.
     """
+    refuse_missing_functions(transform)
     if requested == "tonic":
         if importlib.util.find_spec("tonic") is None:
             raise _missing_tonic("tonic")

@@ -9,6 +9,7 @@ from spikestore.pipeline.readers.recording import Events
 from spikestore.pipeline.transforms import event_guards as guards
 from spikestore.pipeline.transforms.frame_bins import FrameBins, exact
 from spikestore.pipeline.transforms.integrating_pixels import downsampled, steps_of
+from spikestore.pipeline.transforms.own_operations import CheckedFunction
 from spikestore.pipeline.transforms.pixel_filters import LARGEST_COORDINATE, kept_by
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.specs.operations import (
@@ -20,6 +21,7 @@ from spikestore.store_schemas.specs.operations import (
     EventDownsampling,
     EventOperation,
     MergePolarities,
+    OwnOperation,
     PixelFilter,
     RefractoryPeriod,
     TimeAlignment,
@@ -44,7 +46,7 @@ class EventStep:
     Raises
     ------
     UsageError
-        The operation needs events with ``y``, and there is none.
+        The operation needs events with ``y``, and there is none; or its function cannot be used (`CheckedFunction`).
     """
 
     def __init__(self, operation: EventOperation, *, has_y: bool, max_bins: int) -> None:
@@ -52,6 +54,8 @@ class EventStep:
             raise UsageError(f"{operation.op} needs events with y, and these recordings have none: remove it")
         self.operation = operation
         self.has_y = has_y
+        self.makes_new_events = isinstance(operation, EventDownsampling | OwnOperation)
+        self.function = CheckedFunction(operation) if isinstance(operation, OwnOperation) else None
         self.steps: FrameBins | None = None
         if isinstance(operation, EventDownsampling):
             self.steps = steps_of(operation, max_bins=max_bins)
@@ -87,8 +91,11 @@ class EventStep:
                 return _inside(operation, events)
         return kept_by(operation, events) if isinstance(operation, PixelFilter) else None
 
-    def changed(self, events: Events) -> Events:
-        """Return the events that were kept, with the values after the operation; may change `events`."""
+    def changed(self, events: Events, *, name: str) -> Events:
+        """Return the events that were kept, with the values after the operation; may change `events`.
+
+        `name` is the name of the recording in messages.
+        """
         operation = self.operation
         if isinstance(operation, Downsample):
             x, y = operation.spatial_factor
@@ -112,6 +119,8 @@ class EventStep:
         elif isinstance(operation, EventDownsampling):
             assert self.steps is not None  # noqa: S101 - the constructor set it
             return downsampled(events, operation, self.steps)
+        elif self.function is not None:
+            return self.function(events, name=name)
         return events
 
 

@@ -25,7 +25,6 @@ from spikestore.pipeline.transforms.event_operations import EventStep
 from spikestore.pipeline.transforms.frame_bins import FrameBins
 from spikestore.pipeline.transforms.frame_counts import Ints, count_covered, count_sparsely
 from spikestore.store_schemas.errors import RecordingError, UsageError
-from spikestore.store_schemas.specs.operations import EventDownsampling
 from spikestore.store_schemas.specs.transform import Transform
 
 
@@ -80,6 +79,8 @@ class NumpyChain:
         ------
         RecordingError
             The recording is ill-formed or has more than ``max_bins`` bins.
+        UsageError
+            A function of another package is not an operation (`CheckedFunction`).
         """
         framed, origin = self._before_frames(events, name=name, sort=sort)
         n_events, n_framed = len(events), len(framed)
@@ -110,18 +111,20 @@ class NumpyChain:
                 break
             step.check(now, origin=origin)
             kept = step.kept(now)
-            now = self._applied(now, step, kept)
+            now = self._applied(now, step, kept, name=origin.name)
             if kept is not None:
                 origin = origin.filtered(kept)
-            elif isinstance(step.operation, EventDownsampling):
-                origin = guards.Origin(f"{name}, after {step.operation.op}", now)
+            elif step.makes_new_events:
+                origin = guards.Origin(f"{name}, after {step.operation.op}", now.copy())
         return now, origin
 
     # `TonicChain` overrides the methods below.
 
-    def _applied(self, events: Events, step: EventStep, kept: npt.NDArray[np.bool_] | None) -> Events:
+    def _applied(
+        self, events: Events, step: EventStep, kept: npt.NDArray[np.bool_] | None, *, name: str
+    ) -> Events:
         """Return the events after an operation; `kept` is true for the events that it keeps, or None if it drops none."""
-        return step.changed(events if kept is None else events[kept])
+        return step.changed(events if kept is None else events[kept], name=name)
 
     def _ranges(self, events: Events) -> tuple[Ints, Ints]:
         """Return the range of events of each bin; see `FrameBins.ranges`."""

@@ -31,6 +31,7 @@ from spikestore.store_schemas.specs.operations import (
     EventDownsampling,
     EventOperation,
     MergePolarities,
+    OwnOperation,
     RefractoryPeriod,
     TimeAlignment,
     TimeSkew,
@@ -50,7 +51,11 @@ class TonicChain(NumpyChain):
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
         super().__init__(transform, has_y=has_y)
-        self._in_tonic = {operation: _in_tonic(operation) for operation in transform.on_events}
+        self._in_tonic = {
+            operation: _in_tonic(operation)
+            for operation in transform.on_events
+            if not isinstance(operation, OwnOperation)
+        }
         self._to_frame = _in_tonic(transform.to_frame)
         self._slicer = _slicer(transform.to_frame)
 
@@ -63,9 +68,13 @@ class TonicChain(NumpyChain):
             message = f"{name}: Tonic failed with {type(error).__name__}: {error}"
             raise RecordingError(message, recording=name) from error
 
-    def _applied(self, events: Events, step: EventStep, kept: npt.NDArray[np.bool_] | None) -> Events:
+    def _applied(
+        self, events: Events, step: EventStep, kept: npt.NDArray[np.bool_] | None, *, name: str
+    ) -> Events:
+        if isinstance(step.operation, OwnOperation):
+            return super()._applied(events, step, kept, name=name)
         if step.steps is not None:
-            ours = super()._applied(events, step, kept)
+            ours = super()._applied(events, step, kept, name=name)
             starts, ends = step.steps.ranges(events["t"])
             fits = (ends - starts).max() <= INT16_LIMIT and np.ptp(events["t"]) < 2**31
             if len(ours) == 0 or not fits:  # Tonic fails, or its types overflow
@@ -145,6 +154,7 @@ def _in_tonic(operation: EventOperation | ToFrame) -> Any:
             noise_threshold=operation.noise_threshold,
             differentiator_time_bins=bins,
         )
+    assert isinstance(operation, ToFrame)  # noqa: S101 - the constructor leaves out operations of packages
     return tonic.transforms.ToFrame(
         sensor_size=operation.sensor_size,
         time_window=optional(operation.time_window),

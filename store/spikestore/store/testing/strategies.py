@@ -38,6 +38,7 @@ from spikestore.store_schemas.specs.operations import (
     EventDownsampling,
     MergePolarities,
     Operation,
+    OwnOperation,
     RefractoryPeriod,
     TimeAlignment,
     TimeSkew,
@@ -104,6 +105,7 @@ crop_times = st.tuples(reals, reals).map(lambda ends: CropTime(min=min(ends), ma
 _pixels = (
     st.lists(st.tuples(small_sizes, small_sizes), min_size=1, max_size=3, unique=True).map(sorted).map(tuple)
 )
+_parameters = st.dictionaries(names, st.text(max_size=3) | reals | st.just((1, "a")), max_size=2)
 _plane_sizes = st.tuples(sizes, sizes)
 _EVENT_OPERATIONS: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
     Decimation: {"n": sizes},
@@ -119,6 +121,7 @@ _EVENT_OPERATIONS: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
         "noise_threshold": sizes,
         "differentiator_time_bins": st.none() | sizes,
     },
+    OwnOperation: {"name": names, "version": sizes, "parameters": _parameters},
     TimeAlignment: {},
     TimeSkew: {"coefficient": positive_reals, "offset": reals},
 }

@@ -10,6 +10,7 @@ from spikestore.store_schemas.specs.operations.crop_time import CropTime
 from spikestore.store_schemas.specs.operations.downsample import Downsample
 from spikestore.store_schemas.specs.operations.event_downsampling import EventDownsampling
 from spikestore.store_schemas.specs.operations.merge_polarities import MergePolarities
+from spikestore.store_schemas.specs.operations.own_operation import OwnOperation
 from spikestore.store_schemas.specs.operations.pixel_filters import (
     Decimation,
     Denoise,
@@ -30,6 +31,7 @@ EventOperation = (
     | MergePolarities
     | CenterCrop
     | EventDownsampling
+    | OwnOperation
     | TimeAlignment
     | TimeSkew
 )
@@ -42,6 +44,6 @@ Operation = Annotated[
 
 __all__ = [
     "SLICING_MODES", "CenterCrop", "ClipCounts", "CropTime", "Decimation", "Denoise", "Downsample", "DropPixel",
-    "EventDownsampling", "EventOperation", "MergePolarities", "Operation", "PixelFilter", "RefractoryPeriod",
+    "EventDownsampling", "EventOperation", "MergePolarities", "Operation", "OwnOperation", "PixelFilter", "RefractoryPeriod",
     "TimeAlignment", "TimeSkew", "ToFrame",
 ]  # fmt: skip

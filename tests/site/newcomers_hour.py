@@ -18,6 +18,9 @@ from pathlib import Path
 from tests.site.walk import steps_of
 
 ROOT = Path(__file__).parents[2]
+_LAST_LINES = 20
+"""Lines that are shown of a command that succeeds: pip and progress come before the results."""
+
 INSTALLATION = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -55,7 +58,8 @@ def _run(command: str, folder: Path, *, shown: bool = False) -> bool:
     printed = done.stdout + done.stderr
     if shown or done.returncode:
         sys.stdout.write(f"{time.monotonic() - began:7.1f} s  {command}\n")
-        sys.stdout.write("".join(f"    {line}\n" for line in printed.splitlines()))
+        last = printed.splitlines()[None if done.returncode else -_LAST_LINES :]
+        sys.stdout.write("".join(f"    {line}\n" for line in last))
         sys.stdout.flush()
     return done.returncode == 0
 

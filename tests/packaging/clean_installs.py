@@ -27,7 +27,7 @@ import importlib, pkgutil, sys
 optional = set(sys.argv[1].split(","))
 for name in sys.argv[2:]:
     package = importlib.import_module(name)
-    for module in pkgutil.walk_packages(package.__path__, name + "."):
+    for module in pkgutil.walk_packages(getattr(package, "__path__", ()), name + "."):
         if any(part in module.name for part in (".testing", ".gpu", "__main__")):  # hypothesis, Triton, a command
             continue
         try:
@@ -38,7 +38,9 @@ for name in sys.argv[2:]:
 """
 OPTIONAL = {
     "base": "numba,llvmlite,matplotlib",
-    "pipeline": "matplotlib,aedat,hdf5plugin,tonic,torch",
+    "plots": "numba,llvmlite",
+    "pipeline": "matplotlib,PIL,aedat,hdf5plugin,tonic,torch",
+    "pipeline,report": "matplotlib,aedat,hdf5plugin,tonic,torch",
     "train": "matplotlib",
     "all": "matplotlib,hdf5plugin",
 }
@@ -51,21 +53,29 @@ IMPORTED = {
     "formats": (*STORE, "aedat"),
     "tonic": (*STORE, "tonic.transforms", "tonic.datasets"),
     "hdf5-filters": (*STORE, "hdf5plugin"),
+    "plots": (*STORE, "matplotlib"),
+    "pipeline,report": (*STORE, "spikestore.pipeline", "vl_convert"),
     "train": (*STORE, "spikestore.train"),
     "all": (*STORE, "spikestore.pipeline", "spikestore.train", "aedat", "tonic.transforms"),
 }
-"""What each extra makes importable."""
+"""What each extra, or several together, makes importable."""
 
 BUILD = (
     ("demo-data", "data", "--train", "20", "--valid", "8", "--test", "8"),
     ("preprocess", "demo", "--data", "data", "--name", "demo", "--store", "store"),
     ("verify", "--deep", "--store", "store"),
 )
+REPORT = ("report", "demo", "--store", "store")
 TRAIN = (
     ("train", "run.toml", "--epochs", "1", "--store", "store", "--device", "cpu"),
     ("evaluate", "runs/run/best.pt", "--split", "test", "--store", "store"),
 )
-COMMANDS = {"pipeline": BUILD, "train": TRAIN, "all": (*BUILD, *TRAIN)}
+COMMANDS = {
+    "pipeline": BUILD,
+    "pipeline,report": (*BUILD, REPORT),
+    "train": TRAIN,
+    "all": (*BUILD, REPORT, *TRAIN),
+}
 """What each extra makes possible; `train` reads the store that `pipeline` wrote."""
 
 
@@ -74,10 +84,9 @@ def main(*chosen: str) -> int:
     unknown = set(chosen) - set(IMPORTED)
     if unknown:
         raise SystemExit(f"unknown extras: {', '.join(sorted(unknown))}; there are {', '.join(IMPORTED)}")
-    wanted = {
-        *chosen,
-        *({"pipeline"} if "train" in chosen else ()),
-    }  # which writes the store that `train` reads
+    wanted = set(chosen) | (
+        {"pipeline"} if "train" in chosen else set()
+    )  # pipeline writes the store for train
     failed = 0
     with tempfile.TemporaryDirectory(prefix="spikestore-wheels-") as folder:
         wheel, sdist = build(Path(folder))

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import yaml
+from tests.packaging.clean_installs import IMPORTED
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -43,3 +44,9 @@ def test_the_version_is_stated_once() -> None:
     portions = ("store_schemas", "store", "pipeline", "train")
     files = [path for portion in portions for path in (ROOT / portion).rglob("*.py")]
     assert [path for path in files if quoted.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_clean_installs_try_every_extra() -> None:
+    """EXODUS is built on the machine, and the other two are for a checkout."""
+    tried = {extra for extras in IMPORTED for extra in extras.split(",")}
+    assert tried - {"base"} == set(PROJECT["optional-dependencies"]) - {"exodus", "dev", "docs"}

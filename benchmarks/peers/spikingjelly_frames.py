@@ -29,13 +29,20 @@ class _Absent(ModuleType):
         return type(name, (), {})
 
 
+def leave_out_vision() -> None:
+    """Let SpikingJelly import modules that are not installed: only data sets of sound and downloads need them.
+
+    Their builds have to fit the build of torch.
+    """
+    for name in ("torchvision", "torchvision.datasets", "torchvision.datasets.utils", "torchvision.transforms", "torchaudio", "torchaudio.transforms"):  # fmt: skip
+        sys.modules[name] = _Absent(name)
+
+
 def main(mode: str, folder: str, kind: str, pixels: str, bins: str, batch: str, workers: str) -> None:
     """For each line of input, preprocess or read the recordings."""
     stream = answers()
     os.environ["SJ_MAX_THREADS_NUMBER_FOR_DATASETS_PREPROCESS"] = workers
-    # Their builds have to fit the build of torch, and only data sets of sound and downloads need them.
-    for name in ("torchvision", "torchvision.datasets", "torchvision.datasets.utils", "torchvision.transforms", "torchaudio", "torchaudio.transforms"):  # fmt: skip
-        sys.modules[name] = _Absent(name)
+    leave_out_vision()
     first = time.perf_counter(), _fill(Path(folder), "first", kind, int(pixels), bins), time.perf_counter()
     began, frames, ended = first
     count = sum(1 for _ in frames.rglob("*.npz"))

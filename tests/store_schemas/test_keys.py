@@ -43,6 +43,9 @@ from spikestore.store_schemas.specs.operations import (
     DropPixel,
     EventDownsampling,
     EventOperation,
+    FixedDuration,
+    FixedFramesNumber,
+    FrameOperation,
     MergePolarities,
     Operation,
     OwnOperation,
@@ -66,7 +69,7 @@ def key_of(spec: Spec) -> str:
         return spec.key
     if isinstance(spec, SourceFile):
         return Source(reader="r", reader_version=1, dataset="D", split="s", files=(spec,)).key
-    if isinstance(spec, ToFrame):
+    if isinstance(spec, FrameOperation):
         return Transform(operations=(spec,)).key
     if isinstance(spec, ClipCounts):
         return Transform(operations=(FRAME, spec)).key
@@ -111,11 +114,13 @@ def test_operation_and_version_are_hashed(model: type[Spec]) -> None:
         TimeAlignment: TimeAlignment(),
         TimeSkew: TimeSkew(coefficient=2.0),
         RefractoryPeriod: RefractoryPeriod(delta=1.0),
+        FixedDuration: FixedDuration(sensor_size=(4, 1, 1), duration=1),
+        FixedFramesNumber: FixedFramesNumber(sensor_size=(4, 1, 1), frames_number=1, split_by="time"),
     }
     spec = specs[model]
     chain: tuple[Operation, ...] = (spec, FRAME)
-    if isinstance(spec, ToFrame | ClipCounts):
-        chain = (spec,) if isinstance(spec, ToFrame) else (FRAME, spec)
+    if isinstance(spec, FrameOperation | ClipCounts):
+        chain = (FRAME, spec) if isinstance(spec, ClipCounts) else (spec,)
     hashed = Transform(operations=chain).key_document()["operations"][chain.index(spec)]
     assert hashed.items() >= {"op": spec.model_dump()["op"], "version": 1}.items()
     assert hashed.keys() == model.model_fields.keys()

@@ -15,6 +15,7 @@ from tonic import transforms
 from spikestore.pipeline.readers.recording import Events
 from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
 from spikestore.store_schemas.errors import RecordingError, UsageError
+from spikestore.store_schemas.specs.operations import ToFrame
 
 _WILD = st.one_of(
     st.sampled_from(
@@ -52,6 +53,7 @@ def test_every_recording_results_in_tonics_sample_or_an_error(
             events[field][place] = np.float64(value).astype(events.dtype[field])
     if data.draw(st.integers(0, 5)) == 0:
         events = events[data.draw(st.permutations(range(len(events))))]
+    assert isinstance(spec.to_frame, ToFrame)
     mode = spec.to_frame.mode
     try:
         sample = BothChains(spec, has_y="y" in fields)(events, name=NAME, sort=data.draw(st.booleans()))

@@ -16,6 +16,7 @@ from spikestore.pipeline.transforms import frame_counts, tonic_chain
 from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.pipeline.transforms.tonic_chain import TonicChain
+from spikestore.store_schemas.specs.operations import ToFrame
 
 
 @settings(max_examples=examples(400))
@@ -40,6 +41,7 @@ def test_every_legal_recording_results_in_tonics_frames(
     sites = spec.sites(has_y=has_y)
     assert (sample.n_events, sample.n_cropped) == (len(events), len(events) - len(now))
     assert sample.index.dtype == sample.value.dtype == np.int64
+    assert isinstance(spec.to_frame, ToFrame)
     event(f"{spec.to_frame.mode}, {'some' if len(now) else 'no'} events left")
     if len(now) == 0:
         assert (len(sample.index), sample.n_dropped) == (0, 0)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spikestore.store.plots.time_axis import time_axis
-from spikestore.store_schemas import Downsample, ToFrame, Transform
+from spikestore.store_schemas import Downsample, FixedDuration, FixedFramesNumber, ToFrame, Transform
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,11 @@ def test_time_axis(fields: dict[str, Any], factor: float, expected: tuple[str, f
     assert (axis.unit, axis.label) == (unit, label)
     assert (axis.start, axis.step) == pytest.approx((start, step))
     assert axis.at(3) == pytest.approx(start + 3 * step)
+
+
+def test_rules_of_spikingjelly() -> None:
+    size = (10, 1, 1)
+    axis = time_axis(Transform(operations=(FixedDuration(sensor_size=size, duration=4000),)))
+    assert (axis.unit, axis.step, axis.label) == ("ms", 4, "time after the first event (ms)")
+    frames = FixedFramesNumber(sensor_size=size, frames_number=16, split_by="time")
+    assert time_axis(Transform(operations=(frames,))).label == "time bin (frames_number = 16)"

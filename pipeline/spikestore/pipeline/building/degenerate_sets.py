@@ -17,14 +17,17 @@ from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import SourceError
 from spikestore.store_schemas.specs.operations import (
+    SLICING_MODES,
     CenterCrop,
     CropTime,
     Decimation,
     Denoise,
     DropPixel,
     EventDownsampling,
+    FrameOperation,
     OwnOperation,
     RefractoryPeriod,
+    ToFrame,
 )
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -106,15 +109,19 @@ class SetReview:
                 self._times_and_crop(manifest),
             )
         frame = manifest.transform.to_frame
-        if manifest.n_bins == 1 and frame.time_window is not None and manifest.samples > 1:
-            advice = (
-                "If the unit of these times is not µs, scale them with time_factor of downsample, or set time_window of "
-                "to_frame in their unit"
-            )
+        numbers = _numbers(frame)
+        length = numbers.get("time_window", numbers.get("duration"))
+        if manifest.n_bins == 1 and length is not None and manifest.samples > 1:
+            advice = f"If the unit of these times is not µs, set duration of {frame.op} in their unit"
+            if isinstance(frame, ToFrame):
+                advice = (
+                    "If the unit of these times is not µs, scale them with time_factor of downsample, or set time_window of "
+                    "to_frame in their unit"
+                )
             logger.warning(
                 "%s: every recording fits into one time bin of %s µs: %s. %s",
                 self._label,
-                f"{frame.time_window:,.12g}",
+                f"{length:,.12g}",
                 self._times(),
                 advice if manifest.source.folder is None else _FOLDER_ADVICE,
             )
@@ -182,17 +189,15 @@ class SetReview:
     def _times_kept(self, manifest: Manifest) -> str:
         times = self._times()
         frame = manifest.transform.to_frame
-        settings = ", ".join(
-            f"{name} = {value:,.12g}"
-            for name in ("time_window", "start_time", "end_time")
-            if (value := getattr(frame, name)) is not None
+        settings = f"{frame.op} has " + ", ".join(
+            f"{name} = {value:,.12g}" for name, value in _numbers(frame).items()
         )
         crops = _crops(manifest.transform)
         if manifest.source.folder is not None:
             kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
-            return f"{times}; {f'crop_time keeps {kept}' if crops else f'to_frame has {settings or frame.mode}'}. {_FOLDER_ADVICE}"
+            return f"{times}; {f'crop_time keeps {kept}' if crops else settings}. {_FOLDER_ADVICE}"
         if not crops:
-            return f"{times}; to_frame has {settings or frame.mode}. Give these in µs, and add the offset of the recorded times"
+            return f"{times}; {settings}. Give these in µs, and add the offset of the recorded times"
         kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
         return (
             f"{times}; crop_time keeps {kept}. If the times have an offset, add it to min and max of crop_time; "
@@ -221,6 +226,12 @@ class SetReview:
 
 def _crops(transform: Transform) -> list[CropTime]:
     return [operation for operation in transform.on_events if isinstance(operation, CropTime)]
+
+
+def _numbers(frame: FrameOperation) -> dict[str, float]:
+    """Return the numbers by which an operation divides recordings into bins, by their names."""
+    names = (*SLICING_MODES, "start_time", "end_time", "duration", "frames_number")
+    return {name: value for name in names if (value := getattr(frame, name, None)) is not None}
 
 
 def _state(transform: Transform) -> str:

@@ -29,7 +29,11 @@ def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinnin
     """Return how the cells of the fine set are summed, or why sums do not give the coarse set."""
     fine_frame, frame = fine.to_frame, coarse.to_frame
     bins = int((frame.time_window or 0) // (fine_frame.time_window or 1))
-    problem = sums_problem(fine, bins) or bins_problem(frame) or _bins_differ(fine_frame, frame)
+    problem = sums_problem(fine, bins) or bins_problem(frame)
+    if problem is not None:
+        return problem
+    assert isinstance(fine_frame, ToFrame) and isinstance(frame, ToFrame)  # noqa: S101, PT018 - `bins_problem` rejects others
+    problem = _bins_differ(fine_frame, frame)
     if problem is not None:
         return problem
     before = _operations_after_equal_ones(fine, coarse)

@@ -159,7 +159,7 @@ def _compare_shape(frames: Any, transform: Transform, path: Path) -> None:
             f"has the shape {frames.shape}, the frames of the recipe have (bins, {expected}): use the recipe whose transform "
             "filled the cache",
         )
-    bins = frame.n_time_bins or frame.n_event_bins
+    bins = frame.bins
     if (bins is not None and frames.shape[0] != bins) or frames.shape[0] > transform.max_bins:
         raise _wrong(
             path,

@@ -16,6 +16,7 @@ from spikestore.pipeline.transforms.fused.samples import RecordingChain, sample_
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.pipeline.transforms.own_operations import refuse_missing_functions
 from spikestore.store_schemas.errors import MissingExtraError, RecordingError, UsageError
+from spikestore.store_schemas.specs.operations import ToFrame
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 Executor = Literal["fused", "numpy", "tonic"]
@@ -62,14 +63,17 @@ def executor_for(
     Raises
     ------
     UsageError
-        The fused pass was requested and does not support this transform; or an operation of another package cannot be used.
+        The requested executor does not support this transform; or an operation of another package cannot be used.
     MissingExtraError
         Tonic was requested and is not installed.
     """
     refuse_missing_functions(transform)
+    frames = transform.to_frame
     if requested == "tonic":
         if importlib.util.find_spec("tonic") is None:
             raise _missing_tonic("tonic")
+        if not isinstance(frames, ToFrame):
+            raise UsageError(f'executor = "tonic" does not support {frames.op}: omit executor')
         return "tonic"
     if requested == "numpy" or (requested == "auto" and few_events):
         return "numpy"
@@ -79,9 +83,12 @@ def executor_for(
         for operation in transform.on_events:
             if not is_fused(operation):
                 raise UsageError(f'executor = "fused" does not support {operation.op}: omit executor')
+        if not isinstance(frames, ToFrame):
+            raise UsageError(
+                f'executor = "fused" does not support so large frames of {frames.op}: omit executor'
+            )
         raise UsageError(
-            f'executor = "fused" supports only time_window and n_time_bins, got {transform.to_frame.mode}: '
-            "omit executor"
+            f'executor = "fused" supports only time_window and n_time_bins, got {frames.mode}: omit executor'
         )
     return "numpy"
 

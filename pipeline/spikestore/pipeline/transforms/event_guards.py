@@ -57,10 +57,13 @@ class Origin:
         """Return the number in the file of the event at index `place`."""
         return place if self.order is None else int(self.order[place])
 
+    def numbers(self, count: int) -> npt.NDArray[np.int64]:
+        """Return the numbers in the file of the first `count` events."""
+        return np.arange(count) if self.order is None else self.order[:count]
+
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Origin:
         """Return the origin of the events for which `kept` is true."""
-        places = np.flatnonzero(kept)
-        return Origin(self.name, self.events, places if self.order is None else self.order[places])
+        return Origin(self.name, self.events, self.numbers(len(kept))[kept])
 
     def error(self, place: int, field: str, found: object, problem: str) -> RecordingError:
         """Return the error for a `problem` in a `field` of the event at index `place`."""
@@ -109,7 +112,7 @@ def widen(events: Events, *, name: str, has_y: bool) -> Events:
 
 
 def put_in_order(
-    events: Events, *, name: str, sort: bool = False
+    events: Events, *, name: str, sort: bool = False, times: npt.NDArray[np.float64] | None = None
 ) -> tuple[Events, npt.NDArray[np.int64] | None]:
     """Return events in the order of time; raise an error if times are not finite, or if they are unsorted and `sort` is false.
 
@@ -121,6 +124,8 @@ def put_in_order(
         Name of the recording in messages.
     sort : bool
         Sort by time (stable) instead of rejecting unsorted times.
+    times : float64 array, shape (n_events,), optional
+        Times in µs before they were rounded down to the ``t`` of `events`, to compare instead of these.
 
     Returns
     -------
@@ -134,7 +139,7 @@ def put_in_order(
     RecordingError
         A time is NaN or infinite, or earlier than the one before it.
     """
-    t, origin = events["t"], Origin(name, events)
+    t, origin = events["t"] if times is None else times, Origin(name, events)
     if t.dtype.kind == "f" and not (finite := np.isfinite(t)).all():
         place = int(np.argmin(finite))
         raise origin.error(place, "t", t[place].item(), "is not a time")

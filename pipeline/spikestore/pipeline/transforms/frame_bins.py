@@ -35,6 +35,8 @@ class FrameBins:
         self.sites = sites
         self.max_bins = max_bins
         self.has_fixed_span = spec.start_time is not None and spec.end_time is not None
+        self.are_fixed = spec.bins is not None or self.has_fixed_span
+        """Whether all recordings have the same number of bins."""
         self._overlap = exact(spec.overlap)
         self._window = optional(spec.time_window)
         self._start = optional(spec.start_time)
@@ -56,18 +58,7 @@ class FrameBins:
             There are more bins than `max_bins`, a 64-bit index cannot address them, or their number overflows in the
             dtype of the times.
         """
-        n_bins = self._formula(times)
-        if times is not None and not math.isfinite(n_bins):
-            problem = f"{name}: the number of time bins overflows in the dtype of the times, {times.dtype}"
-            raise RecordingError(problem, recording=name)
-        if n_bins > self.max_bins:
-            many = f"{n_bins:,}" if n_bins <= 10**15 else f"{n_bins:.0e}"
-            problem = f"would get {many} time bins, more than max_bins = {self.max_bins:,}"
-            raise RecordingError(f"{name} {problem}", recording=name, n_bins=n_bins, max_bins=self.max_bins)
-        if n_bins * math.prod(self.sites) >= 2**63:
-            problem = f"frames of {n_bins:,} bins × {self.sites} are too large for a 64-bit index"
-            raise RecordingError(f"{name}: {problem}", recording=name)
-        return int(n_bins)
+        return checked_bins(self._formula(times), times, self.sites, self.max_bins, name=name)
 
     def ranges(self, times: npt.NDArray[Any]) -> tuple[Ints, Ints]:
         """Return the range of events of each bin, as two int64 arrays of shape (n_bins,), ``starts`` and ``ends``.
@@ -142,6 +133,23 @@ class FrameBins:
         taken = int(n_events // n_bins * (1 + self._overlap))
         starts = np.arange(n_bins, dtype=np.int64) * int(taken * (1 - self._overlap))
         return starts, starts + taken
+
+
+def checked_bins(
+    n_bins: float, times: npt.NDArray[Any] | None, sites: tuple[int, ...], max_bins: int, *, name: str
+) -> int:
+    """Return a number of time bins; raise `RecordingError` if it is not finite, above `max_bins`, or too large for an index."""
+    if times is not None and not math.isfinite(n_bins):
+        problem = f"{name}: the number of time bins overflows in the dtype of the times, {times.dtype}"
+        raise RecordingError(problem, recording=name)
+    if n_bins > max_bins:
+        many = f"{n_bins:,}" if n_bins <= 10**15 else f"{n_bins:.0e}"
+        problem = f"would get {many} time bins, more than max_bins = {max_bins:,}"
+        raise RecordingError(f"{name} {problem}", recording=name, n_bins=n_bins, max_bins=max_bins)
+    if n_bins * math.prod(sites) >= 2**63:
+        problem = f"frames of {n_bins:,} bins × {sites} are too large for a 64-bit index"
+        raise RecordingError(f"{name}: {problem}", recording=name)
+    return int(n_bins)
 
 
 def exact(value: float) -> int | float:

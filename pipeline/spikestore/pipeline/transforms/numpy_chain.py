@@ -22,9 +22,11 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.recording import Events, Sample
 from spikestore.pipeline.transforms import event_guards as guards
 from spikestore.pipeline.transforms.event_operations import EventStep
+from spikestore.pipeline.transforms.fixed_bins import FixedBins
 from spikestore.pipeline.transforms.frame_bins import FrameBins
 from spikestore.pipeline.transforms.frame_counts import Ints, count_covered, count_sparsely
 from spikestore.store_schemas.errors import RecordingError, UsageError
+from spikestore.store_schemas.specs.operations import FixedDuration, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
 
@@ -56,14 +58,29 @@ class NumpyChain:
             for operation in transform.on_events
         ]
         self._sites = transform.sites(has_y=has_y)
-        self._bins = FrameBins(transform.to_frame, self._sites, max_bins=transform.max_bins)
-        if transform.to_frame.mode.startswith("n_") or self._bins.has_fixed_span:
+        spec, limit = transform.to_frame, transform.max_bins
+        self._bins: FrameBins | FixedBins
+        self._bins_of_seconds: FixedBins | None = None
+        if isinstance(spec, ToFrame):
+            self._bins = FrameBins(spec, self._sites, max_bins=limit)
+        else:
+            self._bins = FixedBins(spec, self._sites, max_bins=limit)
+            if isinstance(spec, FixedDuration) or spec.split_by == "time":
+                self._bins_of_seconds = FixedBins(spec, self._sites, max_bins=limit, seconds=True)
+        if self._bins.are_fixed:
             try:
                 self._bins.count(None, name="every recording")
             except RecordingError as error:
                 raise UsageError(error.message) from None
 
-    def __call__(self, events: Events, *, name: str, sort: bool = False) -> Sample:
+    def __call__(
+        self,
+        events: Events,
+        *,
+        name: str,
+        sort: bool = False,
+        seconds: npt.NDArray[np.float16] | None = None,
+    ) -> Sample:
         """Return the sample of one recording.
 
         Parameters
@@ -74,6 +91,9 @@ class NumpyChain:
             Name of the recording in messages, such as ``recording 17 of ssc_train.h5``.
         sort : bool
             Sort events by time first (stable), instead of rejecting unsorted times.
+        seconds : float16 array, shape (n_events,), optional
+            Times in s as the file stores them, if it has float16 times; ``fixed_duration`` and ``fixed_frames_number``
+            compute with these.
 
         Raises
         ------
@@ -82,7 +102,8 @@ class NumpyChain:
         UsageError
             A function of another package is not an operation (`CheckedFunction`).
         """
-        framed, origin = self._before_frames(events, name=name, sort=sort)
+        seconds = None if self._bins_of_seconds is None else seconds
+        framed, origin = self._before_frames(events, name=name, sort=sort, seconds=seconds)
         n_events, n_framed = len(events), len(framed)
         if n_framed == 0:
             n_bins = self._bins.count(None, name=name)
@@ -92,18 +113,26 @@ class NumpyChain:
         guards.check_frameable(framed, to_frame.sensor_size, origin=origin)
         if to_frame.sensor_size[2] == 1:
             framed["p"] = 0  # as Tonic does, in our copy
-        n_bins = self._bins.count(framed["t"], name=name)
-        starts, ends = self._ranges(framed)
+        if seconds is None or self._bins_of_seconds is None:
+            n_bins = self._bins.count(framed["t"], name=name)
+            starts, ends = self._ranges(framed)
+        else:
+            times = seconds[origin.numbers(n_framed)]
+            n_bins = self._bins_of_seconds.count(times, name=name)
+            starts, ends = self._bins_of_seconds.ranges(times)
         index, value = self._counted(framed, starts, ends)
         if self.transform.max_count is not None:
             value = np.minimum(value, self.transform.max_count)
         dropped = n_framed - count_covered(starts, ends, n_framed)
         return Sample(index, value, n_bins, n_events, n_cropped=n_events - n_framed, n_dropped=dropped)
 
-    def _before_frames(self, events: Events, *, name: str, sort: bool) -> tuple[Events, guards.Origin]:
+    def _before_frames(
+        self, events: Events, *, name: str, sort: bool, seconds: npt.NDArray[np.float16] | None
+    ) -> tuple[Events, guards.Origin]:
         """Return a new array of the events after all operations before ``to_frame``, and the `Origin` of the events."""
         now = guards.widen(events, name=name, has_y=self.has_y)
-        now, order = guards.put_in_order(now, name=name, sort=sort)
+        times = None if seconds is None else seconds.astype(np.float64) * 1e6
+        now, order = guards.put_in_order(now, name=name, sort=sort, times=times)
         origin = guards.Origin(name, events, order)
         guards.check_not_negative(now, origin=origin)
         for step in self._steps:

@@ -56,13 +56,22 @@ class TonicChain(NumpyChain):
             for operation in transform.on_events
             if not isinstance(operation, OwnOperation)
         }
-        self._to_frame = _in_tonic(transform.to_frame)
-        self._slicer = _slicer(transform.to_frame)
+        spec = transform.to_frame
+        assert isinstance(spec, ToFrame)  # noqa: S101 - `executor_for` rejects others
+        self._to_frame = _in_tonic(spec)
+        self._slicer = _slicer(spec)
 
-    def __call__(self, events: Events, *, name: str, sort: bool = False) -> Sample:
+    def __call__(
+        self,
+        events: Events,
+        *,
+        name: str,
+        sort: bool = False,
+        seconds: npt.NDArray[np.float16] | None = None,
+    ) -> Sample:
         """Return the sample of one recording; raise errors of Tonic as `RecordingError`."""
         try:
-            return super().__call__(events, name=name, sort=sort)
+            return super().__call__(events, name=name, sort=sort, seconds=seconds)
         except _TonicFailedError as failure:
             error = failure.__cause__
             message = f"{name}: Tonic failed with {type(error).__name__}: {error}"

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from spikestore.store_schemas.specs.operations import Downsample
+from spikestore.store_schemas.specs.operations import Downsample, FixedDuration, FixedFramesNumber
 from spikestore.store_schemas.specs.transform import Transform
 
 _US_PER_MS = 1000
@@ -49,6 +49,10 @@ def time_axis(transform: Transform) -> TimeAxis:
     bin begins at the first event.
     """
     frame = transform.to_frame
+    if isinstance(frame, FixedDuration):
+        return TimeAxis("ms", 0.0, frame.duration / _US_PER_MS, "time after the first event (ms)")
+    if isinstance(frame, FixedFramesNumber):
+        return TimeAxis("bins", 0.0, 1.0, f"time bin (frames_number = {frame.frames_number:,})")
     if frame.time_window is None:
         return TimeAxis("bins", 0.0, 1.0, f"time bin ({frame.mode} = {getattr(frame, frame.mode):,})")
     factors = [step.time_factor for step in transform.operations if isinstance(step, Downsample)]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.items import FilePart
-from spikestore.store_schemas.specs.operations import ClipCounts, ToFrame
+from spikestore.store_schemas.specs.operations import ClipCounts, FrameOperation
 from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -119,7 +119,7 @@ def sums_problem(fine: Transform, bins: int) -> str | None:
     return problem
 
 
-def bins_problem(frame: ToFrame) -> str | None:
+def bins_problem(frame: FrameOperation) -> str | None:
     """Return why the time bins of a set cannot be summed, or None."""
     if frame.mode != "time_window":
         return f"its frames have bins by {frame.mode}, not by time_window"

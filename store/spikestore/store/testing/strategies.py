@@ -36,6 +36,8 @@ from spikestore.store_schemas.specs.operations import (
     Downsample,
     DropPixel,
     EventDownsampling,
+    FixedDuration,
+    FixedFramesNumber,
     MergePolarities,
     Operation,
     OwnOperation,
@@ -125,6 +127,14 @@ _EVENT_OPERATIONS: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
     TimeAlignment: {},
     TimeSkew: {"coefficient": positive_reals, "offset": reals},
 }
+_FIXED: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
+    FixedDuration: {"sensor_size": _THREE_SIZES, "duration": sizes},
+    FixedFramesNumber: {
+        "sensor_size": _THREE_SIZES,
+        "frames_number": sizes,
+        "split_by": st.sampled_from(["number", "time"]),
+    },
+}
 event_operations: st.SearchStrategy[Operation] = st.one_of(
     *(st.builds(model, **fields) for model, fields in _EVENT_OPERATIONS.items())
 )
@@ -195,6 +205,7 @@ VALUES: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
     },
     ClipCounts: {"max": clips},
     **_EVENT_OPERATIONS,
+    **_FIXED,
     Transform: {
         "operations": transforms().map(lambda transform: transform.operations),
         "max_bins": sizes,
@@ -223,7 +234,7 @@ _ANY: Mapping[type[Spec], st.SearchStrategy[Any]] = {
     Downsample: downsamples,
     CropTime: crop_times,
     ClipCounts: clip_counts,
-    **{model: st.builds(model, **fields) for model, fields in _EVENT_OPERATIONS.items()},
+    **{model: st.builds(model, **fields) for model, fields in {**_EVENT_OPERATIONS, **_FIXED}.items()},
     Transform: transforms(),
     SourceFile: source_files,
     Source: sources,

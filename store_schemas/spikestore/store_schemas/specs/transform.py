@@ -9,21 +9,47 @@ from pydantic import AfterValidator
 
 from spikestore.store_schemas.specs.canonical import FORMAT, canonical_json, sha256_hex
 from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
-from spikestore.store_schemas.specs.operations import ClipCounts, EventOperation, Operation, ToFrame
+from spikestore.store_schemas.specs.operations import (
+    CenterCrop,
+    ClipCounts,
+    CropTime,
+    Downsample,
+    EventOperation,
+    FixedDuration,
+    FixedFramesNumber,
+    FrameOperation,
+    MergePolarities,
+    Operation,
+    PixelFilter,
+)
 
 DEFAULT_MAX_BINS = 1_000_000
 
 
 def _ends_in_frames(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
-    frames = [index for index, operation in enumerate(operations) if isinstance(operation, ToFrame)]
+    frames = [index for index, operation in enumerate(operations) if isinstance(operation, FrameOperation)]
     clips = [index for index, operation in enumerate(operations) if isinstance(operation, ClipCounts)]
     if len(frames) != 1 or frames + clips != list(range(frames[0], len(operations))) or len(clips) > 1:
-        raise ValueError("a transform must end with its only to_frame, or with one clip_counts after it")
+        raise ValueError(
+            "a transform must end with its only to_frame, fixed_duration or fixed_frames_number, or with one clip_counts after it"
+        )
+    frame = operations[frames[0]]
+    if isinstance(frame, FixedDuration | FixedFramesNumber):
+        for operation in operations[: frames[0]]:
+            if not _keeps_times(operation):
+                what = "time_factor of downsample" if isinstance(operation, Downsample) else operation.op
+                raise ValueError(f"{frame.op} needs the times of the recording: remove {what} before it")
     return operations
 
 
+def _keeps_times(operation: Operation) -> bool:
+    if isinstance(operation, Downsample):
+        return operation.time_factor == 1
+    return isinstance(operation, CenterCrop | CropTime | MergePolarities | PixelFilter)
+
+
 Chain = Annotated[tuple[Operation, ...], AsTuple, AfterValidator(_ends_in_frames)]
-"""Operations in order of application; the last is ``to_frame``, or ``clip_counts`` after it."""
+"""Operations in order of application; the last makes frames, or is ``clip_counts`` after such an operation."""
 
 
 class Transform(Spec):
@@ -35,14 +61,14 @@ class Transform(Spec):
     """Limit of time bins per recording; more are an error that names the recording."""
 
     @property
-    def to_frame(self) -> ToFrame:
+    def to_frame(self) -> FrameOperation:
         """The operation that makes frames."""
-        return next(operation for operation in self.operations if isinstance(operation, ToFrame))
+        return next(operation for operation in self.operations if isinstance(operation, FrameOperation))
 
     @property
     def on_events(self) -> tuple[EventOperation, ...]:
-        """The operations before ``to_frame``."""
-        return tuple(step for step in self.operations if not isinstance(step, ToFrame | ClipCounts))
+        """The operations before `to_frame`."""
+        return tuple(step for step in self.operations if not isinstance(step, FrameOperation | ClipCounts))
 
     @property
     def max_count(self) -> int | None:

@@ -1,4 +1,4 @@
-"""Downsample, CropTime and ToFrame by time in one compiled pass, after filters; `NumpyChain` transforms unusual recordings.
+"""Downsample, CropTime and frames by time in one compiled pass, after filters; `NumpyChain` transforms unusual recordings.
 
 The compiled pass raises no errors. It transforms ordinary recordings, for which its frames certainly equal Tonic's, and
 returns the numbers of the others. `NumpyChain` transforms each of these, or raises the error. So all executors reject the
@@ -19,8 +19,16 @@ from spikestore.pipeline.readers.recording import Sample
 from spikestore.pipeline.transforms.fused.columns import Columns, frozen, prepare
 from spikestore.pipeline.transforms.fused.filters import divided, is_fused
 from spikestore.pipeline.transforms.fused.order import in_order
-from spikestore.pipeline.transforms.fused.parameters import FusedParameters
+from spikestore.pipeline.transforms.fused.parameters import (
+    BY_NUMBER,
+    BY_TIME,
+    DURATION,
+    HALF_RULES,
+    LARGEST_WHOLE_HALF,
+    FusedParameters,
+)
 from spikestore.pipeline.transforms.fused.samples import FusedSamples, insert, sample_of
+from spikestore.pipeline.transforms.fused.stored_times import SHORTEST, duration_tables, float16_units
 from spikestore.pipeline.transforms.fused.tables import (
     EXACT,
     coordinate_table,
@@ -31,6 +39,7 @@ from spikestore.pipeline.transforms.fused.tables import (
 )
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import RecordingError
+from spikestore.store_schemas.specs.operations import FixedDuration, FixedFramesNumber, FrameOperation
 from spikestore.store_schemas.specs.transform import Transform
 
 MOST_SITES = 2**24
@@ -39,25 +48,57 @@ MOST_SITES = 2**24
 _MOST_BINS = 2**32 - 2
 """Largest number of bins that the column of bins can store."""
 
+_NO_TABLE = frozen(np.zeros(0, np.int64))
+
 
 def can_run(transform: Transform, *, has_y: bool) -> bool:
     """Return whether `FusedChain` supports this transform.
 
-    It supports ``downsample``, ``crop_time``, ``center_crop``, ``denoise`` and ``refractory_period``, bins of time, and at most
-    `MOST_SITES` sites.
+    It supports ``downsample``, ``crop_time``, ``center_crop``, ``denoise`` and ``refractory_period``, bins of time and those of
+    SpikingJelly, and at most `MOST_SITES` sites.
     """
     spec = transform.to_frame
-    numbers = [spec.time_window, spec.overlap, spec.start_time, spec.end_time]
     return (
-        spec.mode in {"time_window", "n_time_bins"}
+        _has_supported_bins(spec)
         and all(is_fused(operation) for operation in transform.on_events)
         and math.prod(transform.sites(has_y=has_y)) <= MOST_SITES
-        and all(abs(number) <= EXACT for number in numbers if number is not None)
     )
 
 
+def _has_supported_bins(spec: FrameOperation) -> bool:
+    if isinstance(spec, FixedDuration):
+        return spec.duration <= EXACT
+    if isinstance(spec, FixedFramesNumber):
+        return spec.frames_number <= LARGEST_WHOLE_HALF
+    numbers = [spec.time_window, spec.overlap, spec.start_time, spec.end_time]
+    return spec.mode in {"time_window", "n_time_bins"} and all(
+        abs(number) <= EXACT for number in numbers if number is not None
+    )
+
+
+def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
+    """Return those parameters that define the bins, besides their number."""
+    if isinstance(spec, FixedDuration):
+        return {"rule": DURATION, "duration": spec.duration}
+    if isinstance(spec, FixedFramesNumber):
+        return {"rule": BY_NUMBER if spec.split_by == "number" else BY_TIME}
+    window = math.nan if spec.time_window is None else spec.time_window
+    return {
+        "grow": 1 + spec.overlap,
+        "shrink": 1 - spec.overlap,
+        "window": window,
+        "stride": window - spec.overlap,
+        "start": math.nan if spec.start_time is None else spec.start_time,
+        "end": math.nan if spec.end_time is None else spec.end_time,
+        "up": spec.include_incomplete,
+    }
+
+
 class _TimeTable(NamedTuple):
-    """Time of each code before and after scaling, and the last code up to which times ascend."""
+    """Time of each code before and after scaling, and the last code up to which times ascend.
+
+    For a rule on stored float16 times, `scaled` has these times in units of 2^-24, in s or ms.
+    """
 
     raw: npt.NDArray[np.int64]
     scaled: npt.NDArray[np.int64]
@@ -107,8 +148,6 @@ class FusedChain:
         from spikestore.pipeline.transforms.fused import kernels
 
         self._kernels = kernels
-        spec = transform.to_frame
-        window = math.nan if spec.time_window is None else spec.time_window
         self._parameters = FusedParameters(
             sites=sites,
             plane=sites // polarities if polarities > 1 else 0,
@@ -122,15 +161,9 @@ class FusedChain:
             last=self._span.last,
             empty_bins=int(bins),
             most_bins=min(transform.max_bins, _MOST_BINS),
-            bins=spec.n_time_bins or 0,
-            grow=1 + spec.overlap,
-            shrink=1 - spec.overlap,
-            window=window,
-            stride=window - spec.overlap,
-            start=math.nan if spec.start_time is None else spec.start_time,
-            end=math.nan if spec.end_time is None else spec.end_time,
-            up=spec.include_incomplete,
             clip=2**32 - 1 if transform.max_count is None else transform.max_count,
+            bins=transform.to_frame.bins or 0,
+            **_parameters_of_bins(transform.to_frame),
         )
 
     def __call__(
@@ -153,8 +186,11 @@ class FusedChain:
         state[[row - block.first_row for row in errors]] = kernels.SKIP
         about = np.zeros((4, recordings), np.int64)
         # `NumpyChain` gets events of the original block, because its messages number events in the order of the file.
-        ordered = in_order(block) if sort else block
+        stored = block.time_table is not None and self._parameters.rule in HALF_RULES
+        ordered = in_order(block, float16_units(1) if stored else block.time_table) if sort else block
         columns = prepare(ordered, has_y=self.has_y)
+        if stored and 0 < self._parameters.duration < SHORTEST:
+            columns = None
         filtered = None
         if columns is not None and self._filters is not None:
             filtered = self._filters(ordered, columns, state)
@@ -207,6 +243,11 @@ class FusedChain:
                 p_last=min(parameters.p_last, p.last) if parameters.plane else p.last
             )
         times = None if time_table is None else self._time_table(time_table)
+        edges = counts = _NO_TABLE
+        if times is not None and parameters.rule in HALF_RULES:
+            parameters = parameters._replace(rule=HALF_RULES[parameters.rule])
+            if parameters.duration:
+                edges, counts = duration_tables(parameters.duration)
         inputs = (
             parameters,
             frozen(np.array(self._factors, np.float64)),
@@ -219,6 +260,8 @@ class FusedChain:
             None if y is None else y.values,
             None if y is None else frozen(self._y_table),
             None if p is None else p.values,
+            edges,
+            counts,
             frozen(offsets.astype(np.int64, copy=False)),
         )
         # Most recordings have fewer non-zeros than events. Unused memory pages cost nothing.
@@ -241,6 +284,10 @@ class FusedChain:
             raw = frozen(table.copy())
             falls = np.flatnonzero(raw[1:] < raw[:-1])
             rising = int(falls[0]) if len(falls) else len(raw) - 1
-            known = _TimeTable(raw, frozen(scaled_times(raw, self._span, self._factors)), rising)
+            if self._parameters.rule in HALF_RULES:
+                scaled = float16_units(1000 if self._parameters.duration else 1)
+            else:
+                scaled = frozen(scaled_times(raw, self._span, self._factors))
+            known = _TimeTable(raw, scaled, rising)
             self._times = known
         return known

@@ -7,7 +7,7 @@ For each recording:
 2. Select the events that all crops keep. Scaling and truncating keep the order of times, so the events are one range,
    which a search finds.
 3. Compute the edges of each bin in float64, as ``tonic.slicers`` does, and search for each edge among the scaled
-   times, starting where the previous edge was found. Only the times that the search reads are scaled.
+   times, starting where the previous edge was found. For SpikingJelly's rules `fixed_ranges` finds the events of each bin.
 4. Count the events of a bin, with 4 bytes per site, and collect the non-zeros of 64 sites at a time: a vector comparison
    returns a mask of the non-zero sites. If there are many sites and few events, the count loop sets the mask itself.
 """
@@ -18,13 +18,12 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spikestore.pipeline.compiled import compiled, inner
-from spikestore.pipeline.transforms.fused.parameters import FusedParameters
+from spikestore.pipeline.transforms.fused.fixed_ranges import fixed_ranges
+from spikestore.pipeline.transforms.fused.parameters import TONIC, FusedParameters
+from spikestore.pipeline.transforms.fused.search import Array, raw, scaled, search
 from spikestore.store.bit_operations import compared, ones, trailing_zeros
-
-Array = npt.NDArray[Any]
 
 TODO, SKIP, UNUSUAL = 0, 1, 2
 """States of a recording: transformed by the pass; skipped, because it has an error; left to the caller, as not ordinary."""
@@ -39,51 +38,6 @@ _SCAN_ALWAYS = 4
 """Largest number of words (of 64 sites) for which all sites are always compared instead of marked."""
 _SCAN_SITES = 24
 """Largest number of sites per event of a bin for which comparing all sites is faster than marking (measured)."""
-
-
-_LAST_STEP = 8
-"""Number of events from which a search compares all of them instead of halving the range again."""
-
-
-@inner
-def _raw(t: Array, table: Array | None, i: int) -> Any:
-    """Return the time of event i as it was read, in µs."""
-    return np.int64(t[i]) if table is None else table[t[i]]
-
-
-@inner
-def _scaled(t: Array, table: Array | None, factors: Array, i: int) -> Any:
-    """Return the time of event i after all scalings, truncated after each, as Tonic does."""
-    if table is not None:
-        return table[t[i]]
-    time = np.int64(t[i])
-    for factor in factors:
-        time = np.int64(np.float64(time) * factor)
-    return time
-
-
-@inner
-def _search(t: Array, table: Array | None, factors: Array, key: Any, low: Any, high: Any) -> Any:
-    """Return the first event from `low` to `high` - 1 whose scaled time is at least `key`; `high` if there is none."""
-    place, step = low, _LAST_STEP
-    while place < high and _scaled(t, table, factors, place) < key:
-        low = place + 1
-        place += step
-        step *= 2
-    high = min(place, high)
-    while high - low > _LAST_STEP or (high > low and low + _LAST_STEP > len(t)):
-        middle = (low + high) // 2
-        if _scaled(t, table, factors, middle) < key:
-            low = middle + 1
-        else:
-            high = middle
-    if high == low:
-        return low
-    # Compare all remaining events, without a branch. Events from `high` on are excluded by the min below.
-    before = 0
-    for k in range(_LAST_STEP):
-        before += _scaled(t, table, factors, low + k) < key
-    return min(low + before, high)
 
 
 @inner
@@ -180,6 +134,8 @@ def bin_recordings(
     all_y: Any,
     y_table: Any,
     all_p: Any,
+    edges: Array,
+    counts_of_bins: Array,
     offsets: Array,
     first_row: int,
     state: Array,
@@ -208,6 +164,8 @@ def bin_recordings(
         Number that each raw coordinate adds to the site of an event.
     all_p : uint8 array, shape (events,), or None
         Polarities.
+    edges, counts_of_bins : int64 array
+        Tables of `FusedParameters.rule`, as `fixed_ranges` describes them; empty for other rules.
     offsets : int64 array, shape (recordings + 1,)
         Start of each recording's events, and the end of the last.
     first_row : int
@@ -239,6 +197,7 @@ def bin_recordings(
         _U32(parameters.clip),
     )
     unscaled = factors[:0]
+    no_ranges = np.zeros(0, np.int64)
 
     for row in range(first_row, len(state)):
         about[:, row] = 0
@@ -253,23 +212,31 @@ def bin_recordings(
         if high > 0:
             if (
                 high >= 2**32 - 1
-                or _raw(t, raw_table, 0) < parameters.low
-                or _raw(t, raw_table, high - 1) > parameters.high
+                or raw(t, raw_table, 0) < parameters.low
+                or raw(t, raw_table, high - 1) > parameters.high
                 or not _is_on_sensor(parameters, x, y, p)
-                or not is_sorted(t, raw_table, rising)
+                or not is_sorted(t, raw_table if parameters.rule == TONIC else scaled_table, rising)
             ):
                 state[row] = UNUSUAL
                 continue
-            low = _search(t, raw_table, unscaled, parameters.first, low, high)
-            high = _search(t, raw_table, unscaled, parameters.last + 1, low, high)
+            low = search(t, raw_table, unscaled, parameters.first, low, high)
+            high = search(t, raw_table, unscaled, parameters.last + 1, low, high)
         about[2, row] = len(t) - (high - low)
         if low == high:
             about[1, row] = parameters.empty_bins
             continue
 
-        first = _scaled(t, scaled_table, factors, low)
-        last = _scaled(t, scaled_table, factors, high - 1)
-        n_bins, start, window, stride = _bins(parameters, first, last)
+        first = scaled(t, scaled_table, factors, low)
+        last = scaled(t, scaled_table, factors, high - 1)
+        starts, ends = no_ranges, no_ranges
+        if parameters.rule == TONIC:
+            n_bins, start, window, stride = _bins(parameters, first, last)
+        else:
+            starts, ends = fixed_ranges(
+                parameters, edges, counts_of_bins, t, scaled_table, factors, low, high, first, last
+            )
+            n_bins = len(starts) if len(starts) > 0 else -1
+            start = window = stride = 0.0
         if n_bins < 0:
             state[row] = UNUSUAL
             continue
@@ -278,14 +245,17 @@ def bin_recordings(
         behind, until, edge_until = low, low, math.nan  # of the bin before
         seen, covered = low, 0
         for time_bin in range(n_bins):
-            edge = np.float64(time_bin) * stride + start
-            if edge == edge_until:
-                behind = until
+            if parameters.rule == TONIC:
+                edge = np.float64(time_bin) * stride + start
+                if edge == edge_until:
+                    behind = until
+                else:
+                    behind = search(t, scaled_table, factors, np.int64(np.ceil(edge)), behind, high)
+                edge_until = edge + window
+                key = np.int64(np.ceil(edge_until))
+                until = search(t, scaled_table, factors, key, max(behind, until), high)
             else:
-                behind = _search(t, scaled_table, factors, np.int64(np.ceil(edge)), behind, high)
-            edge_until = edge + window
-            key = np.int64(np.ceil(edge_until))
-            until = _search(t, scaled_table, factors, key, max(behind, until), high)
+                behind, until = starts[time_bin], ends[time_bin]
             if behind == high:
                 break  # later bins have no events either
             if behind == until:

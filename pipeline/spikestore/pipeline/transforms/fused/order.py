@@ -10,10 +10,13 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.event_block import EventBlock
 
 
-def in_order(block: EventBlock) -> EventBlock:
-    """Return the block with the events of each recording sorted by time (stable); the same object if all are sorted."""
+def in_order(block: EventBlock, table: npt.NDArray[np.int64] | None) -> EventBlock:
+    """Return the block with the events of each recording sorted by time (stable); the same object if all are sorted.
+
+    `table` has the time of each code of ``block.t``; None if these are times themselves.
+    """
     offsets = block.offsets
-    t = block.t if block.time_table is None else block.time_table[block.t]
+    t = block.t if table is None else table[block.t]
     falls = np.flatnonzero(t[1:] < t[:-1]) + 1
     recordings = np.searchsorted(offsets, falls, side="right") - 1
     within = falls != offsets[recordings]

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
+
+TONIC, DURATION, HALF_DURATION, BY_NUMBER, BY_TIME, HALF_BY_TIME = range(6)
+"""Rules that divide a recording into bins: that of ``to_frame``; SpikingJelly's by duration, by number and by time; those that
+begin with HALF are for float16 times."""
+
+HALF_RULES = {DURATION: HALF_DURATION, BY_TIME: HALF_BY_TIME}
+"""Rule for stored float16 times of each rule that has one."""
+
+UNIT = 2.0**-24
+"""Smallest positive float16. All others are multiples of it, so sums and differences of them are exact integers."""
+
+LARGEST_HALF = 65504 * 2**24
+"""Largest finite float16, as a multiple of `UNIT`."""
+
+LARGEST_WHOLE_HALF = 2**11
+"""Up to this number all whole numbers are float16, because its significand has 11 bits."""
 
 
 class FusedParameters(NamedTuple):
@@ -26,19 +43,23 @@ class FusedParameters(NamedTuple):
     empty_bins: int
     """Number of bins of a recording without events."""
     most_bins: int
-    bins: int
-    """Number of bins (``n_time_bins``); 0 if `window` gives their length instead."""
-    grow: float
-    """1 + overlap; used with `bins`."""
-    shrink: float
-    """1 - overlap; used with `bins`."""
-    window: float
-    stride: float
-    start: float
-    """Start of the first bin; NaN if it is the time of the first event."""
-    end: float
-    """End of the recording; NaN if it is the time of the last event."""
-    up: bool
-    """Whether the number of bins is rounded up (``include_incomplete``)."""
     clip: int
     """Largest count; larger counts are set to it."""
+    bins: int
+    """Number of bins (``n_time_bins``, ``frames_number``); 0 if `window` or `duration` gives their length instead."""
+    rule: int = TONIC
+    """How the bins are found."""
+    duration: int = 0
+    """Length of a bin in ``fixed_duration``, in µs."""
+    grow: float = 1.0
+    """1 + overlap; used with `bins` in ``to_frame``, as are the following."""
+    shrink: float = 1.0
+    """1 - overlap."""
+    window: float = math.nan
+    stride: float = math.nan
+    start: float = math.nan
+    """Start of the first bin; NaN if it is the time of the first event."""
+    end: float = math.nan
+    """End of the recording; NaN if it is the time of the last event."""
+    up: bool = False
+    """Whether the number of bins is rounded up (``include_incomplete``)."""

@@ -46,7 +46,14 @@ class FusedSamples:
 class RecordingChain(Protocol):
     """A transform that runs on single recordings."""
 
-    def __call__(self, events: Events, *, name: str, sort: bool = False) -> Sample:
+    def __call__(
+        self,
+        events: Events,
+        *,
+        name: str,
+        sort: bool = False,
+        seconds: npt.NDArray[np.float16] | None = None,
+    ) -> Sample:
         """Return the sample of one recording; raise `RecordingError` if it is ill-formed."""
 
 
@@ -72,11 +79,14 @@ def sample_of(chain: RecordingChain, block: EventBlock, place: int, *, name: str
         The recording is ill-formed, or the time of an event is NaN, infinite or too large.
     """
     events = _events_of(block, place)
-    if block.time_table is not None and (bad := events["t"] == NO_TIME).any():
+    if block.time_table is None:
+        return chain(events, name=name, sort=sort)
+    if (bad := events["t"] == NO_TIME).any():
         event = int(np.argmax(bad))
         problem = f"{name}, event {event}: t is not a time"
         raise RecordingError(problem, recording=name, event=event, field="t")
-    return chain(events, name=name, sort=sort)
+    codes = block.t[int(block.offsets[place]) : int(block.offsets[place + 1])]
+    return chain(events, name=name, sort=sort, seconds=codes.view(np.float16))
 
 
 def _events_of(block: EventBlock, place: int) -> Events:

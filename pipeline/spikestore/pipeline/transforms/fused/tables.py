@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame
+from spikestore.store_schemas.specs.operations import CropTime, Downsample, FrameOperation, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
 EXACT = 2**50
@@ -144,8 +144,10 @@ def coordinate_table(
     return table, int(np.count_nonzero(fits)) - 1
 
 
-def empty_bins(spec: ToFrame) -> float:
+def empty_bins(spec: FrameOperation) -> float:
     """Return the number of bins of a recording without events, by Tonic's formula for its duration (by default 0)."""
+    if not isinstance(spec, ToFrame):
+        return spec.bins or 1
     if spec.n_time_bins is not None:
         return spec.n_time_bins
     start, end = spec.start_time, spec.end_time

@@ -9,6 +9,8 @@ from spikestore.store_schemas.specs.operations.clip_counts import ClipCounts
 from spikestore.store_schemas.specs.operations.crop_time import CropTime
 from spikestore.store_schemas.specs.operations.downsample import Downsample
 from spikestore.store_schemas.specs.operations.event_downsampling import EventDownsampling
+from spikestore.store_schemas.specs.operations.fixed_duration import FixedDuration
+from spikestore.store_schemas.specs.operations.fixed_frames_number import FixedFramesNumber
 from spikestore.store_schemas.specs.operations.merge_polarities import MergePolarities
 from spikestore.store_schemas.specs.operations.own_operation import OwnOperation
 from spikestore.store_schemas.specs.operations.pixel_filters import (
@@ -37,13 +39,17 @@ EventOperation = (
 )
 """An operation from events to events."""
 
+FrameOperation = ToFrame | FixedDuration | FixedFramesNumber
+"""An operation from events to frames."""
+
 Operation = Annotated[
-    EventOperation | ToFrame | ClipCounts, Field(discriminator="op"), BeforeValidator(not_of_tonic)
+    EventOperation | FrameOperation | ClipCounts, Field(discriminator="op"), BeforeValidator(not_of_tonic)
 ]
 """Any operation; the field ``op`` selects the class."""
 
 __all__ = [
     "SLICING_MODES", "CenterCrop", "ClipCounts", "CropTime", "Decimation", "Denoise", "Downsample", "DropPixel",
-    "EventDownsampling", "EventOperation", "MergePolarities", "Operation", "OwnOperation", "PixelFilter", "RefractoryPeriod",
+    "EventDownsampling", "EventOperation", "FixedDuration", "FixedFramesNumber", "FrameOperation",
+    "MergePolarities", "Operation", "OwnOperation", "PixelFilter", "RefractoryPeriod",
     "TimeAlignment", "TimeSkew", "ToFrame",
 ]  # fmt: skip

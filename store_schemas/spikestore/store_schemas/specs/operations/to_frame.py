@@ -74,6 +74,11 @@ class ToFrame(Spec):
         return next(mode for mode in SLICING_MODES if getattr(self, mode) is not None)
 
     @property
+    def bins(self) -> int | None:
+        """Number of bins of every recording; None if it depends on the recording."""
+        return self.n_time_bins or self.n_event_bins
+
+    @property
     def windows_per_event(self) -> int:
         """Largest number of bins that can contain the same event."""
         if self.overlap == 0:

@@ -1,0 +1,112 @@
+"""The events of each bin of ``fixed_duration`` and ``fixed_frames_number``, compiled.
+
+Times are whole numbers: of µs, or of `UNIT` for files with float16 times, where `_half` rounds each result to float16.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from spikestore.pipeline.compiled import inner
+from spikestore.pipeline.transforms.fused.parameters import (
+    BY_NUMBER,
+    DURATION,
+    HALF_BY_TIME,
+    HALF_DURATION,
+    LARGEST_HALF,
+    LARGEST_WHOLE_HALF,
+    FusedParameters,
+)
+from spikestore.pipeline.transforms.fused.search import Array, search
+
+
+@inner
+def _half(units: Any) -> Any:
+    """Return the float16 that is nearest to a number of units, at least 0; of two equally near ones the even one."""
+    if units < LARGEST_WHOLE_HALF:
+        return np.rint(units)
+    spacing = math.ldexp(1.0, math.frexp(units)[1] - 11)
+    return np.rint(units / spacing) * spacing
+
+
+@inner
+def _is_half(parameters: FusedParameters) -> Any:
+    return parameters.rule == HALF_DURATION or parameters.rule == HALF_BY_TIME
+
+
+@inner
+def _number_of_bins(parameters: FusedParameters, counts: Array, span: Any) -> Any:
+    if parameters.rule == DURATION:
+        return (span + parameters.duration - 1) // parameters.duration
+    if parameters.rule == HALF_DURATION:
+        return np.searchsorted(counts, span, side="right")
+    return parameters.bins
+
+
+@inner
+def fixed_ranges(
+    parameters: FusedParameters,
+    edges: Array,
+    counts: Array,
+    t: Array,
+    table: Array | None,
+    factors: Array,
+    low: Any,
+    high: Any,
+    first: Any,
+    last: Any,
+) -> tuple[Array, Array]:
+    """Return the start and the end of each bin among the events of a recording; empty if the recording is not ordinary.
+
+    Parameters
+    ----------
+    parameters : FusedParameters
+        The transform; its `rule` is not `TONIC`.
+    edges, counts : int64 array
+        With `HALF_DURATION`: ``edges[k]`` is the smallest time after the first event, in units, of an event in bin k;
+        ``counts[k]`` is the smallest such time of the last event for which there are more than k bins.
+    t, table, factors
+        Times, as in `search`.
+    low, high : int
+        The first event, and the end of the events.
+    first, last : int
+        Times of the first and the last event.
+    """
+    none = np.zeros(0, np.int64)
+    span = last - first
+    if _is_half(parameters) and (first < 0 or span > LARGEST_HALF or last > LARGEST_HALF):
+        return none, none
+    n_bins = max(_number_of_bins(parameters, counts, span), 1)
+    if n_bins > parameters.most_bins:
+        return none, none
+    starts, ends = np.empty(n_bins, np.int64), np.empty(n_bins, np.int64)
+    if parameters.rule == BY_NUMBER:
+        length = (high - low) // n_bins
+        for i in range(n_bins):
+            starts[i] = low + i * length
+            ends[i] = starts[i] + length
+    elif parameters.rule == HALF_BY_TIME:
+        width = _half(_half(np.float64(span)) / n_bins)
+        start = end = low
+        for i in range(n_bins):
+            edge = _half(_half(width * i) + first)
+            start = search(t, table, factors, np.int64(edge), start, high)
+            end = search(t, table, factors, np.int64(_half(edge + width)), max(start, end), high)
+            starts[i], ends[i] = start, end
+    else:
+        length = parameters.duration if parameters.rule == DURATION else span // n_bins
+        end = low
+        for i in range(n_bins):
+            starts[i] = end
+            after = i + 1
+            if parameters.rule == HALF_DURATION:
+                edge = first + (edges[after] if after < len(edges) else LARGEST_HALF + 1)
+            else:
+                edge = first + after * length
+            end = search(t, table, factors, edge, end, high)
+            ends[i] = end
+    ends[n_bins - 1] = high
+    return starts, ends

@@ -1,0 +1,70 @@
+"""Tables for SpikingJelly's rules on float16 times: each rounding of these rules is done here by NumPy itself."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.event_block import NO_TIME
+from spikestore.pipeline.transforms.fused.parameters import UNIT
+from spikestore.pipeline.transforms.fused.tables import RAW
+
+SHORTEST = 1000
+"""Shortest bins, in µs, for which `duration_tables` works: numbers of bins of 1 ms are finite float16."""
+
+_FINITE = 0x7C00
+"""Number of finite float16 from 0; they are in the order of their bit patterns."""
+
+_TOO_LATE = 2**60
+"""Entry for times that exceed float16 in ms; differences of two such entries fit int64."""
+
+
+@functools.cache
+def float16_units(factor: int) -> npt.NDArray[np.int64]:
+    """Return each float16 times `factor`, rounded to float16, as a multiple of `UNIT`.
+
+    Returns
+    -------
+    int64 array, shape (65536,)
+        By bit pattern: `NO_TIME` if it is not finite. Not writable.
+    """
+    seconds = np.arange(RAW, dtype=np.uint16).view(np.float16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        times = (factor * seconds).astype(np.float64)
+    units = np.full(RAW, NO_TIME, np.int64)
+    finite = np.isfinite(seconds)
+    units[finite] = np.clip(times[finite] / UNIT, -_TOO_LATE, _TOO_LATE)
+    units.flags.writeable = False
+    return units
+
+
+def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the tables `edges` and `counts` of `fixed_ranges` for bins of `duration` µs, at least `SHORTEST`."""
+    times = np.arange(_FINITE, dtype=np.uint16).view(np.float16)
+    length = np.float16(duration / 1000)
+    bins, numbers = times // length, np.ceil(times / length)
+    return _thresholds(bins), _thresholds(numbers)[1:]
+
+
+def _thresholds(values: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
+    """Return the smallest difference of two float16, in units, that is rounded to a float16 with at least each value.
+
+    Parameters
+    ----------
+    values : float16 array, shape (31744,)
+        A number for each finite float16 from 0, not decreasing.
+
+    Returns
+    -------
+    int64 array
+        Entry k is the difference for the value k.
+    """
+    times = (np.arange(_FINITE, dtype=np.uint16).view(np.float16).astype(np.float64) / UNIT).astype(np.int64)
+    code = np.searchsorted(values, np.arange(int(values[-1]) + 1))
+    before = times[np.maximum(code - 1, 0)]
+    middle = (before + times[code] + 1) // 2
+    # A difference in the middle is rounded to the even one of its neighbours.
+    is_middle = (before + times[code]) % 2 == 0
+    return np.where(is_middle & (code % 2 == 1), middle + 1, middle)

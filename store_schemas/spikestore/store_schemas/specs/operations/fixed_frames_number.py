@@ -1,0 +1,41 @@
+"""FixedFramesNumber: count events in a fixed number of bins, with SpikingJelly's arithmetic."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from spikestore.store_schemas.specs.model import Size
+from spikestore.store_schemas.specs.operations.spikingjelly_frames import SpikingJellyFrames
+
+
+class FixedFramesNumber(SpikingJellyFrames):
+    """Count events per (time bin, polarity, y, x) in `frames_number` bins, as SpikingJelly 2.0.0 with ``frames_number=``.
+
+    With ``split_by = "number"`` each bin has the same number of events, rounded down. With ``split_by = "time"`` each bin
+    has the same length: the time between the first and the last event divided by `frames_number`. The last bin also
+    contains the events after it. A bin without events is all zero; SpikingJelly ends with an IndexError.
+
+    Sources are ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and the function of the
+    same name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As there,
+    these times are divided without rounding down, and all results are rounded to float16: an event may be in two bins
+    or in none. Other times are divided with rounding down, in their own type.
+    """
+
+    op: Literal["fixed_frames_number"] = "fixed_frames_number"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    frames_number: Size
+    """Number of bins of each recording."""
+    split_by: Literal["number", "time"]
+    """Whether bins have equal numbers of events, or equal lengths."""
+
+    @property
+    def bins(self) -> int | None:
+        """Number of bins of every recording."""
+        return self.frames_number
+
+    @property
+    def windows_per_event(self) -> int:
+        """Largest number of bins that can contain the same event."""
+        # Rounding to float16 moves both ends of a bin by up to half the distance of two times.
+        return 1 if self.split_by == "number" else 3

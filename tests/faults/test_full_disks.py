@@ -107,6 +107,19 @@ def test_export(commands: Commands, built: Built, disk: Path, form: str) -> None
     export = f"export demo --to disk/out --form {form} --store {built.store}"
     first, again = run(commands, disk, "mount size=100k", export, "mount remount,size=64m", export)
     assert first[0] == 1, first
-    assert "free some space" in first[2]
+    (error,) = [line for line in first[2].splitlines() if line.startswith("spikestore: error")]
+    assert error.endswith("disk/out: No space left on device: free some space and run the command again")
     assert "Traceback" not in first[2]
+    assert again[0] == 0, again
+
+
+@pytest.mark.slow
+def test_recipe(commands: Commands, disk: Path) -> None:
+    """A recipe is complete or absent, so that the same command can run again; the line names the file."""
+    write, other = (f"recipe --dataset SHD --out disk/{name}.toml" for name in "ab")
+    _, first, again = run(
+        commands, disk, "mount size=4k,nr_inodes=9", other, write, "mount remount,size=64k", write
+    )
+    assert first[0] == 1, first
+    assert "disk/a.toml: No space left on device: free some space" in first[2]
     assert again[0] == 0, again

@@ -223,9 +223,15 @@ def _write(path: Path, stated: dict[str, Any]) -> None:
     text = commented_recipe(stated, header)
     Recipe.from_mapping(tomllib.loads(text), origin=str(path))
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        file = path.open("x", encoding="utf-8")
     except FileExistsError:
         raise UsageError(f"{path} exists already: pass another --out, or delete it", path=str(path)) from None
     except FileNotFoundError:
         raise UsageError(f"no folder at {path.parent} for {path.name}: create it", path=str(path)) from None
+    try:
+        with file:
+            file.write(text)
+    except OSError as error:
+        path.unlink()
+        error.filename = str(path)  # a failed write, for example on a full disk, names no file
+        raise

@@ -183,6 +183,8 @@ def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
         yield folder, temporary
         sync_all()  # before the name: after a power failure, an export is complete or absent
         temporary.rename(folder)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(folder)  # a failed write, for example on a full disk, names no file
         raise

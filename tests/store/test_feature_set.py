@@ -110,6 +110,19 @@ def test_a_newer_format() -> None:
     assert caught.value.details["format"] == 2
 
 
+@pytest.mark.parametrize("op", ["to_bina_rep", "to_something"])
+def test_an_operation_of_a_newer_version(op: str) -> None:
+    """A set with an unknown operation is not damaged: the message names the operation and says what to install."""
+    storage = memory_storage()
+    document = unseal(STORAGE.get(SMALL.address.manifest), path="manifest.json")
+    document["transform"]["operations"].append({"op": op, "version": 1})
+    document["provenance"] = {"packages": {"spikestore": "7.1.2"}}
+    storage.put_if_absent(SMALL.address.manifest, seal(document))
+    message = rf"manifest\.json has the operation {op}, which this version of spikestore does not know: install version 7\.1\.2"
+    with pytest.raises(NewerFormatError, match=message):
+        FeatureSet.open(storage, SMALL.address)
+
+
 @pytest.mark.parametrize(
     "change", [{"samples": 171}, {"nnz": 1}, {"fragments": []}, {"zarr": "no hash"}, {"new": 1}]
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -12,8 +14,9 @@ from pydantic import Field, model_validator
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.layout import FILL, Layout, layout_of
-from spikestore.store_schemas.specs.canonical import FORMAT
+from spikestore.store_schemas.specs.canonical import FORMAT, newer_format, unseal
 from spikestore.store_schemas.specs.model import AsTuple, Count, Document, Sha256, Size
+from spikestore.store_schemas.specs.operations import OPERATIONS
 from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -123,6 +126,28 @@ class Manifest(Document):
         return range(start, min(start + self.fragment_samples, self.samples))
 
     @classmethod
+    def from_bytes(cls, data: bytes, *, path: str) -> Self:
+        """Return the manifest in `data`; see `Document.from_bytes`.
+
+        Raises
+        ------
+        DamagedError
+            The bytes do not match their own hash, or do not fit the model.
+        NewerFormatError
+            The document has a newer format, or an operation that this version does not know.
+        """
+        try:
+            return super().from_bytes(data, path=path)
+        except DamagedError:
+            document = unseal(data, path=path)
+            # The bytes match their hash, so the operation is what the writer wrote.
+            for op in _operations_of(document):
+                if op not in OPERATIONS:
+                    problem = f"{path} has the operation {op}, which this version of spikestore does not know"
+                    raise newer_format(document, problem, path=path) from None
+            raise
+
+    @classmethod
     def from_store(cls, data: bytes, *, path: str, transform_key: str, source_key: str) -> Self:
         """Parse a manifest and compare the keys of its specs with those in its path.
 
@@ -130,6 +155,8 @@ class Manifest(Document):
         ------
         DamagedError
             The manifest is damaged, or belongs to another feature set.
+        NewerFormatError
+            The manifest has a newer format or an unknown operation.
         """
         manifest = cls.from_bytes(data, path=path)
         if (manifest.transform.key, manifest.source.key) != (transform_key, source_key):
@@ -139,3 +166,13 @@ class Manifest(Document):
                 objects=(path,),
             )
         return manifest
+
+
+def _operations_of(document: dict[str, Any]) -> Iterator[str]:
+    """Yield the names of the operations of a manifest that may not fit the model; other values are left out."""
+    transform = document.get("transform")
+    operations = transform.get("operations") if isinstance(transform, dict) else None
+    for operation in operations if isinstance(operations, list) else []:
+        op = operation.get("op") if isinstance(operation, dict) else None
+        if isinstance(op, str) and re.fullmatch("[a-z0-9_]{1,63}", op):
+            yield op

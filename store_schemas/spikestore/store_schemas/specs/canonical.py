@@ -112,18 +112,22 @@ def refuse_newer_format(document: dict[str, Any], *, path: str) -> None:
     """Raise `NewerFormatError` if the format of `document` is above `FORMAT`."""
     number = document.get("format")
     if isinstance(number, int) and number > FORMAT:
-        writer = _version_of_writer(document)
-        advice = (
-            f"install version {writer}, which wrote it, or a newer one (pip install --upgrade 'spikestore>={writer}')"
-            if writer
-            else "install a newer version (pip install --upgrade spikestore)"
-        )
-        raise NewerFormatError(
-            f"{path} has store format {number}, but this version of spikestore reads format {FORMAT}: {advice}",
+        raise newer_format(
+            document,
+            f"{path} has store format {number}, but this version of spikestore reads format {FORMAT}",
             path=path,
-            format=number,
-            version=writer,
         )
+
+
+def newer_format(document: dict[str, Any], problem: str, *, path: str) -> NewerFormatError:
+    """Return the error for a document that this version cannot read, with the version to install."""
+    writer = _version_of_writer(document)
+    advice = (
+        f"install version {writer}, which wrote it, or a newer one (pip install --upgrade 'spikestore>={writer}')"
+        if writer
+        else "install a newer version (pip install --upgrade spikestore)"
+    )
+    return NewerFormatError(f"{problem}: {advice}", path=path, format=document.get("format"), version=writer)
 
 
 def _version_of_writer(document: dict[str, Any]) -> str | None:

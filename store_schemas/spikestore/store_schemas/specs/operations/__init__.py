@@ -1,6 +1,6 @@
 """The operations of a transform."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import BeforeValidator, Field
 
@@ -47,8 +47,13 @@ Operation = Annotated[
 ]
 """Any operation; the field ``op`` selects the class."""
 
+OPERATIONS = frozenset(
+    model.model_fields["op"].default for model in get_args(EventOperation | FrameOperation | ClipCounts)
+)
+"""Names of all operations, the values of ``op``."""
+
 __all__ = [
-    "SLICING_MODES", "CenterCrop", "ClipCounts", "CropTime", "Decimation", "Denoise", "Downsample", "DropPixel",
+    "OPERATIONS", "SLICING_MODES", "CenterCrop", "ClipCounts", "CropTime", "Decimation", "Denoise", "Downsample", "DropPixel",
     "EventDownsampling", "EventOperation", "FixedDuration", "FixedFramesNumber", "FrameOperation",
     "MergePolarities", "Operation", "OwnOperation", "PixelFilter", "RefractoryPeriod",
     "TimeAlignment", "TimeSkew", "ToFrame",

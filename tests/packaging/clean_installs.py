@@ -27,7 +27,9 @@ import importlib, pkgutil, sys
 optional = set(sys.argv[1].split(","))
 for name in sys.argv[2:]:
     package = importlib.import_module(name)
-    for module in pkgutil.walk_packages(getattr(package, "__path__", ()), name + "."):
+    if not name.startswith("spikestore."):
+        continue  # a library: not every module of it is for us
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
         if any(part in module.name for part in (".testing", ".gpu", "__main__")):  # hypothesis, Triton, a command
             continue
         try:

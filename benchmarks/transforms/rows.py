@@ -1,5 +1,5 @@
 """All rows, in the order of the table: functions that get a `Scale` and return a row."""
 
-from benchmarks.transforms import denoising, papers
+from benchmarks.transforms import denoising, derived, papers
 
-ROWS = [*papers.ROWS, *denoising.ROWS]
+ROWS = [*papers.ROWS, *denoising.ROWS, *derived.ROWS]

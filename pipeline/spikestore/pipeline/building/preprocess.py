@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, NamedTuple, Protocol, overload
 
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.reuse import Reuse, events_to_read
@@ -20,6 +20,7 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import NamedSet, refuse_other_classes
 from spikestore.store.store import Store, default_location
 from spikestore.store.upstreams import Upstreams
+from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import SourceError, UsageError
 
 _SHARES_BY_PATH = (
@@ -126,7 +127,7 @@ def preprocess(
     Returns
     -------
     FeatureSet, or dict of str to FeatureSet
-        The feature set of a data set, or those of a recipe by split. With ``options.part`` nothing is committed, no name
+        The feature set of a data set, or those of a recipe by split; for a recipe with ``[[sweep]]`` by ``NAME:SPLIT``. With ``options.part`` nothing is committed, no name
         is set, and only sets that were complete before are returned: None for an incomplete data set.
 
     Raises
@@ -162,7 +163,15 @@ def preprocess(
         if version is not None or hash_events or split is not None:
             raise UsageError("version=, hash_events= and split= are for data sets in Python: omit them")
         recipe = OpenedRecipe.open(source_or_dataset, data=data, lock=lock)
-        return preprocess_recipe(recipe, opened_store, name or recipe.result_name, options, move=move)
+        recipes = recipe.named(name)
+        built = preprocess_recipes(recipes, opened_store, options, move=move)
+        if not recipe.recipe.sweep:
+            return built[0]
+        return {
+            f"{result}:{split}": features
+            for (result, _), sets in zip(recipes, built, strict=True)
+            for split, features in sets.items()
+        }
     if data is not None:
         raise UsageError("data= is for recipes; a data set has its own folder: omit data=")
     if lock is not None:
@@ -179,10 +188,33 @@ def preprocess(
     return sets.get(wanted.split)
 
 
-def preprocess_recipe(
-    recipe: OpenedRecipe, store: Store, name: str, options: BuildOptions, *, move: bool = False
-) -> dict[str, FeatureSet]:
-    """Return the feature sets of a recipe by split, and point the name at them; see `preprocess`."""
+class _Prepared(NamedTuple):
+    """A recipe whose sets may get the name."""
+
+    name: str
+    recipe: OpenedRecipe
+    options: BuildOptions
+    requested: Sequence[RequestedSet | LockedSet]
+    reuse: Reuse
+
+
+def preprocess_recipes(
+    recipes: Sequence[tuple[str, OpenedRecipe]], store: Store, options: BuildOptions, *, move: bool = False
+) -> list[dict[str, FeatureSet]]:
+    """Return the feature sets of each named recipe by split, and point the names at them; see `preprocess`.
+
+    Sets of the same source are built together, so that each recording is read once.
+    """
+    prepared = [_prepared(name, recipe, store, options, move=move) for name, recipe in recipes]
+    if len(prepared) > 1 and not options.finalise:
+        prepared = _built_together(prepared, store)
+    return [_finished(each, store, move=move) for each in prepared]
+
+
+def _prepared(
+    name: str, recipe: OpenedRecipe, store: Store, options: BuildOptions, *, move: bool
+) -> _Prepared:
+    """Identify the sets of a recipe, and check that the name may refer to them."""
     options = options.with_recipe(recipe)
     requested = recipe.requested_sets()
     named = _named_sets(requested)
@@ -192,6 +224,12 @@ def preprocess_recipe(
     reuse.report_changed_splits(named, _SHARES_BY_PATH if by_path else "")
     if named and not move:  # reported before hours of work
         store.refuse_move(name, named)
+    return _Prepared(name, recipe, options, requested, reuse)
+
+
+def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, FeatureSet]:
+    """Build the sets of a recipe, point the name at them, and write the lock."""
+    name, recipe, options, requested, reuse = prepared
     sets = build_sets(requested, store, options, reuse)
     if options.part is not None:
         return sets
@@ -200,6 +238,30 @@ def preprocess_recipe(
     store.point(name, sets, move=move)
     recipe.lock_file.update(recipe.lock, pins)
     return sets
+
+
+def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepared]:
+    """Build the fragments of all sets whose recordings must be read, and return the recipes with options to commit them.
+
+    A recipe with a set that stored rows determine is left out: its recordings are not all read.
+    """
+    from spikestore.pipeline.building.sweep import SetToBuild, build_together
+
+    sets: dict[Address, SetToBuild] = {}
+    after = []
+    for each in prepared:
+        missing = resolve(each.requested, store, each.reuse.upstreams, copy=False).missing
+        looked = [(wanted, *each.reuse.look(wanted)) for wanted in missing]
+        if looked and all(former is None for _, _, former in looked):
+            sets |= {wanted.address: SetToBuild(wanted, look) for wanted, look, _ in looked}
+            # The fragments are stored then: neither workers nor another restart.
+            committing = replace(each.options, workers=0, scheduler=None, restart=False)
+            after.append(each._replace(options=committing))
+        else:
+            after.append(each)
+    if sets:
+        build_together(tuple(sets.values()), store.storage, prepared[0].options)
+    return after
 
 
 def _reuse(store: Store, name: str | None, named: Mapping[str, NamedSet], options: BuildOptions) -> Reuse:

@@ -63,6 +63,7 @@ class Reuse:
         self._requested, self._enabled = requested, enabled
         self._derive = derive
         self.upstreams = Upstreams(()) if upstreams is None else upstreams
+        self._looked: dict[Address, tuple[SourceLook, FormerRows | None]] = {}
 
     @cached_property
     def _named(self) -> list[FormerSet]:
@@ -88,8 +89,13 @@ class Reuse:
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
         """Return what is known of a new set before its recordings are read, and its rows that stored sets have or determine.
 
-        If a finer set determines all rows, no file of the source is opened.
+        If a finer set determines all rows, no file of the source is opened. A second call for a set returns the same objects.
         """
+        if wanted.address not in self._looked:
+            self._looked[wanted.address] = self._look(wanted)
+        return self._looked[wanted.address]
+
+    def _look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
         # Imported here: a run with nothing to do needs no HDF5.
         from spikestore.pipeline.building.source_look import SourceLook, look_into
 

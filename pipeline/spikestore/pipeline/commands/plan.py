@@ -50,17 +50,22 @@ def plan(
     path = chosen_recipe(recipe, data)
     loaded = OpenedRecipe.open(path, data=data, lock=lock)
     opened = open_store(store)
-    requested = loaded.requested_sets()
-    resolution = resolve(requested, opened, Upstreams(loaded.upstreams), copy=False)
-    addresses = [wanted.address for wanted in requested if wanted.address is not None]
-    reuse = Reuse(opened, name or loaded.result_name, addresses)
-    size = loaded.recipe.build.fragment_samples
-    rows = [_row(opened, wanted, resolution, workers, reuse, size) for wanted in requested]
+    upstreams = Upstreams(loaded.upstreams)
+    rows: list[dict[str, Any]] = []
+    for result, variant in loaded.named(name):
+        requested = variant.requested_sets()
+        resolution = resolve(requested, opened, upstreams, copy=False)
+        addresses = [wanted.address for wanted in requested if wanted.address is not None]
+        reuse = Reuse(opened, result, addresses, upstreams=upstreams)
+        size = variant.recipe.build.fragment_samples
+        rows += [
+            {"name": result, **_row(opened, wanted, resolution, workers, reuse, size)} for wanted in requested
+        ]
     free = opened.storage.free_bytes()
     if as_json:
         print_json({"recipe": str(path), "store": opened.storage.url, "free_bytes": free, "splits": rows})
         return
-    _show(name or loaded.result_name, opened, rows, free)
+    _show(opened, rows, free)
 
 
 def _row(
@@ -113,13 +118,13 @@ def _row(
     }
 
 
-def _show(name: str, store: Store, rows: list[dict[str, Any]], free: int | None) -> None:
+def _show(store: Store, rows: list[dict[str, Any]], free: int | None) -> None:
     from rich.table import Table
 
     table = Table("name", "key", "state", "recordings", "time", "disk", box=None, pad_edge=False)
     for row in rows:
         table.add_row(
-            f"{name}:{row['split']}",
+            f"{row['name']}:{row['split']}",
             f"{row['transform_key'][:12]}/{row['source_key'][:12]}",
             f"{row['state']}, {row['reused_recordings']:,} reused"
             if row.get("reused_recordings")

@@ -155,11 +155,10 @@ def preprocess(
     spikestore preprocess ssc --part 3/16       # in job 3 of 16, then once --finalise
     """
     from spikestore.pipeline.building.options import BuildOptions, parse_part
-    from spikestore.pipeline.building.preprocess import preprocess_recipe
+    from spikestore.pipeline.building.preprocess import preprocess_recipes
     from spikestore.pipeline.recipes.resolve import OpenedRecipe
 
-    loaded = OpenedRecipe.open(chosen_recipe(recipe, data), data=data, lock=lock)
-    name = name or loaded.result_name
+    recipes = OpenedRecipe.open(chosen_recipe(recipe, data), data=data, lock=lock).named(name)
     opened = open_store(store)
     share = None if part is None else parse_part(part)
     with progress("samples") as report:
@@ -177,9 +176,10 @@ def preprocess(
             progress=report,
             copy_progress=copy_lines(),
         )
-        sets = preprocess_recipe(loaded, opened, name, options, move=move)
+        built = preprocess_recipes(recipes, opened, options, move=move)
     if share is None:
-        _report(name, opened.storage.url, sets, as_json=as_json)
+        results = {result: sets for (result, _), sets in zip(recipes, built, strict=True)}
+        _report(opened.storage.url, results, as_json=as_json)
 
 
 def chosen_recipe(recipe: str | None, data: str | None) -> Path:
@@ -192,22 +192,29 @@ def chosen_recipe(recipe: str | None, data: str | None) -> Path:
     return choose_recipe(recipe, data, ask=ask if sys.stdin is not None and sys.stdin.isatty() else None)
 
 
-def _report(name: str, url: str, sets: dict[str, FeatureSet], *, as_json: bool) -> None:
+def _report(url: str, results: dict[str, dict[str, FeatureSet]], *, as_json: bool) -> None:
     if as_json:
-        rows = {
-            split: {
-                **features.address._asdict(),
-                "digest": features.digest,
-                "samples": len(features),
-                "nnz": features.manifest.nnz,
+        documents = [
+            {
+                "store": url,
+                "name": name,
+                "feature_sets": {
+                    split: {
+                        **features.address._asdict(),
+                        "digest": features.digest,
+                        "samples": len(features),
+                        "nnz": features.manifest.nnz,
+                    }
+                    for split, features in sets.items()
+                },
             }
-            for split, features in sets.items()
-        }
-        print_json({"store": url, "name": name, "feature_sets": rows})
+            for name, sets in results.items()
+        ]
+        print_json(documents[0] if len(documents) == 1 else documents)
         return
-    width = max(len(f"{name}:{split}") for split in sets)
+    labelled = {f"{name}:{split}": each for name, sets in results.items() for split, each in sets.items()}
+    width = max(map(len, labelled))
     logger.info("in %s:", url)
-    for split, features in sets.items():
-        label = f"{name}:{split}".ljust(width)
+    for label, features in labelled.items():
         counts = f"{len(features):>7,} samples  {features.manifest.nnz:>13,} non-zeros"
-        logger.info("  %s  %s  digest %s", label, counts, features.digest[:12])
+        logger.info("  %s  %s  digest %s", label.ljust(width), counts, features.digest[:12])

@@ -34,6 +34,7 @@ from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import RecordingError, UsageError
 from spikestore.store_schemas.layout import SKIPPED_LABEL, Layout
+from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 READ_BLOCK = 256
@@ -79,6 +80,27 @@ class FragmentJob:
         return replace(self, located=self.located.part(rows), former=former)
 
 
+@dataclass(frozen=True, slots=True)
+class SweepJob:
+    """Inputs of the tasks that build the same fragment of several sets of one source, and read its recordings once.
+
+    Attributes
+    ----------
+    jobs : tuple of FragmentJob
+        The builds: of the same recordings, with fragments of the same size, and without `former`.
+    """
+
+    jobs: tuple[FragmentJob, ...]
+
+    def only(self, fragment: int) -> SweepJob:
+        """Return a copy that contains the recordings of one fragment only, to send to a worker."""
+        return SweepJob(tuple(job.only(fragment) for job in self.jobs))
+
+
+Job = FragmentJob | SweepJob
+"""Inputs of tasks."""
+
+
 class FragmentContent(NamedTuple):
     """Summary of the samples of one fragment, for the report of degenerate sets; it is not stored."""
 
@@ -108,8 +130,8 @@ class FragmentReport(NamedTuple):
     """Reasons why rows of former sets could not be read; their recordings were read instead."""
 
 
-def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
-    """Build and store one fragment, unless it is stored already; return a report.
+def build_fragment(job: Job, fragment: int) -> FragmentReport:
+    """Build and store one fragment, of each set of a `SweepJob`, unless it is stored already; return a report.
 
     Raises
     ------
@@ -121,6 +143,8 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         The fragment cannot be stored.
     """
     began = time.perf_counter()
+    if isinstance(job, SweepJob):
+        return _build_of_each(job, fragment, began)
     build = job.build
     rows = job.plan.rows(fragment)
     if build.has_fragment(fragment):
@@ -150,6 +174,22 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         fragment_rows.taken,
         fragment_rows.problems,
     )
+
+
+def _build_of_each(job: SweepJob, fragment: int, began: float) -> FragmentReport:
+    rows = job.jobs[0].plan.rows(fragment)
+    jobs = [each.only(fragment) for each in job.jobs if not each.build.has_fragment(fragment)]
+    if not jobs:
+        return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)
+    located, nnz = jobs[0].located, 0
+    check_unchanged(located.stamps)
+    with located.open() as reader:
+        results = _transform_each(jobs, reader, [rows])
+    check_unchanged(located.stamps)
+    for each, (columns, skipped) in zip(jobs, results, strict=True):
+        events = count_events(columns)
+        nnz += each.build.put_fragment(fragment, columns, skipped=skipped, events=events).nnz
+    return FragmentReport(fragment, len(rows), nnz, time.perf_counter() - began)
 
 
 _FIRST_LOOK = 4096
@@ -277,10 +317,18 @@ def _transform(
     job: FragmentJob, reader: Reader, spans: Sequence[range]
 ) -> tuple[SampleColumns, list[SkippedRow]]:
     """Return the rows of ascending spans, and the skipped rows; see `transform_rows`."""
-    source, layout = job.located.source, job.plan.layout
-    chain = block_chain(job.transform, job.executor, has_y=reader.has_y)
-    errors: dict[int, RecordingError] = {}
-    parts: list[SampleColumns] = []
+    ((columns, skipped),) = _transform_each([job], reader, spans)
+    return columns, skipped
+
+
+def _transform_each(
+    jobs: Sequence[FragmentJob], reader: Reader, spans: Sequence[range]
+) -> list[tuple[SampleColumns, list[SkippedRow]]]:
+    """Return rows and skipped rows of each job; the recordings are read once, and only those of the first job are opened."""
+    source = jobs[0].located.source
+    chains = [block_chain(job.transform, job.executor, has_y=reader.has_y) for job in jobs]
+    errors: list[dict[int, RecordingError]] = [{} for _ in jobs]
+    parts: list[list[SampleColumns]] = [[] for _ in jobs]
     n_events = reader.n_events()
     per_recording = max(1.0, float(n_events.mean())) if len(n_events) else 1.0
     size = max(1, min(READ_BLOCK, int(READ_EVENTS / per_recording)))
@@ -292,19 +340,27 @@ def _transform(
     # One block ahead bounds memory. It pays if reading waits for a disk or releases the GIL, as in `vlen_heap`.
     with closing(Prefetcher(blocks, 1)) as stream:
         for block in stream:
-            samples = chain(block, name_of=reader.name_of, sort=source.sort)
-            if samples.errors and source.on_error != "skip":
-                first = samples.errors[min(samples.errors)]
-                hint = (
-                    'fix the recording, or set on_error = "skip" under [source] to skip such recordings'
-                    if source.items is None
-                    else 'fix the item, or pass source_of_dataset(…, on_error="skip") to preprocess to skip such items'
-                )
-                raise RecordingError(f"{first.message}: {hint}", **first.details) from first
-            errors |= samples.errors
-            parts.append(_columns(block, samples, layout))
-    skipped = [SkippedRow(row=row, reason=errors[row].message[:2000]) for row in sorted(errors)]
-    return concatenate(parts), skipped
+            for number, (job, chain) in enumerate(zip(jobs, chains, strict=True)):
+                samples = chain(block, name_of=reader.name_of, sort=source.sort)
+                if samples.errors and source.on_error != "skip":
+                    first = samples.errors[min(samples.errors)]
+                    raise RecordingError(f"{first.message}: {_hint(source)}", **first.details) from first
+                errors[number] |= samples.errors
+                parts[number].append(_columns(block, samples, job.plan.layout))
+    return [
+        (
+            concatenate(columns),
+            [SkippedRow(row=row, reason=found[row].message[:2000]) for row in sorted(found)],
+        )
+        for columns, found in zip(parts, errors, strict=True)
+    ]
+
+
+def _hint(source: Source) -> str:
+    """Return what to do about a recording that cannot be transformed."""
+    if source.items is None:
+        return 'fix the recording, or set on_error = "skip" under [source] to skip such recordings'
+    return 'fix the item, or pass source_of_dataset(…, on_error="skip") to preprocess to skip such items'
 
 
 def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:

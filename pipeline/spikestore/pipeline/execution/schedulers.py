@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, Protocol
 
-from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport, build_fragment
+from spikestore.pipeline.execution.fragment_task import FragmentReport, Job, build_fragment
 from spikestore.pipeline.execution.worker_memory import keep_memory
 from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
@@ -65,7 +65,7 @@ class Scheduler(Protocol):
     def workers(self) -> int:
         """Number of tasks that run at the same time."""
 
-    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
         """Build fragments and yield a report when each one finishes; the first error ends the run."""
 
 
@@ -74,7 +74,7 @@ class InProcess:
 
     workers = 1
 
-    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
         """Build fragments in order, and yield a report for each."""
         for fragment in fragments:
             yield build_fragment(job, fragment)
@@ -95,7 +95,7 @@ class Threads:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
         """Build fragments and yield a report when each one finishes; after an error or Ctrl-C no other starts."""
         ended = threading.Event()
 
@@ -139,7 +139,7 @@ class DaskScheduler:
         """Number of threads of all workers; started local workers count before they connect."""
         return self._coming or max(1, int(sum(self._client.nthreads().values())))
 
-    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
         """Build fragments and yield a report when each one finishes; if a worker dies, another one builds its fragments."""
         import distributed
         from distributed.client import FutureCancelledError
@@ -291,7 +291,7 @@ def open_scheduler(
             yield DaskScheduler(client, count, processes)
 
 
-def _build_in_worker(job: FragmentJob, fragment: int) -> FragmentReport:
+def _build_in_worker(job: Job, fragment: int) -> FragmentReport:
     keep_memory()
     return build_fragment(job, fragment)
 

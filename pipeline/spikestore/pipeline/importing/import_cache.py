@@ -95,6 +95,10 @@ def import_cache(
     """
     root = Path(cache)
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if loaded.sweep:
+        raise UsageError(
+            "a cache has the frames of one transform, but the recipe has [[sweep]]: remove it", field="sweep"
+        )
     refuse_wrong_names(split, *(() if name is None else (name,)))
     _refuse_unknown_split(loaded, split)
     if compare_all and data is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from spikestore.pipeline.readers.folder.settings import FOLDER, FolderSettings
 from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
@@ -71,6 +71,24 @@ class RecipeBuild(Spec):
     """Code that computes the transform; the manifest records it as provenance."""
 
 
+class Sweep(Spec):
+    """A table ``[[sweep]]``: a variant of the recipe, with other values of some parameters.
+
+    Besides `suffix`, its fields are tables with the names of operations: ``to_frame.time_window = 4000``.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, dict[str, Any]]
+
+    suffix: Name
+    """The name of the result is that of the recipe, ``-`` and this suffix."""
+
+    @property
+    def values(self) -> dict[str, dict[str, Any]]:
+        """Values that replace parameters, by operation and parameter."""
+        return self.__pydantic_extra__
+
+
 class Recipe(Spec):
     """A recipe: the contents of the TOML file."""
 
@@ -87,7 +105,44 @@ class Recipe(Spec):
     source: RecipeSource
     transform: Chain
     """Operations, ``[[transform]]`` tables in order."""
+    sweep: Annotated[tuple[Sweep, ...], AsTuple] = ()
+    """Variants, which are built instead of the recipe itself; each recording is read once for all of them."""
     build: RecipeBuild = RecipeBuild()
+
+    @model_validator(mode="after")
+    def _sweeps_once_each(self) -> Self:
+        suffixes = [sweep.suffix for sweep in self.sweep]
+        if len(set(suffixes)) < len(suffixes):
+            raise ValueError("each [[sweep]] must have another suffix")
+        operations: list[str] = [operation.op for operation in self.transform]
+        for sweep in self.sweep:
+            for op in sweep.values:
+                if operations.count(op) != 1:
+                    many = "several" if op in operations else "no"
+                    raise ValueError(
+                        f"[[sweep]] {sweep.suffix} has values for {op}, but the recipe has {many} [[transform]] with this op; "
+                        f"it has {', '.join(operations)}"
+                    )
+        return self
+
+    def variants(self, *, origin: str) -> tuple[Recipe, ...]:
+        """Return a recipe without ``[[sweep]]`` for each variant; only the recipe itself if it has none.
+
+        Raises
+        ------
+        SpecError
+            The values of a variant are invalid; the message begins with `origin`.
+        """
+        if not self.sweep:
+            return (self,)
+        return tuple(self._variant(sweep, origin) for sweep in self.sweep)
+
+    def _variant(self, sweep: Sweep, origin: str) -> Recipe:
+        mapping = {**self.to_mapping(), "name": f"{self.name}-{sweep.suffix}", "sweep": []}
+        mapping["transform"] = [
+            operation | sweep.values.get(operation["op"], {}) for operation in mapping["transform"]
+        ]
+        return Recipe.from_mapping(mapping, origin=f"{origin}, [[sweep]] {sweep.suffix}")
 
     @property
     def notes(self) -> dict[str, str]:

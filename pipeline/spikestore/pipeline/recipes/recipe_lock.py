@@ -81,6 +81,12 @@ class LockFile:
             return cls(None, False)
         return cls(lock_path(recipe), not is_shipped(recipe))
 
+    def of_variant(self, suffix: str) -> LockFile:
+        """Return the lock file of a variant of the recipe: this file, with the suffix in its name."""
+        if self.path is None:
+            return self
+        return LockFile(self.path.with_stem(f"{self.path.stem}-{suffix}"), self.writable)
+
     def read(self) -> RecipeLock | None:
         """Return the lock, or None if the file does not exist."""
         return read_lock(self.path) if self.path is not None else None

@@ -186,6 +186,38 @@ class OpenedRecipe:
         lock_file = LockFile.of(path, lock)
         return cls(loaded, path, data, lock_file, lock_file.read())
 
+    def variants(self) -> tuple[OpenedRecipe, ...]:
+        """Return a recipe for each ``[[sweep]]``, each with a lock of its own; only this recipe if it has none.
+
+        Raises
+        ------
+        SpecError
+            The values of a variant, or a lock, are invalid.
+        """
+        if not self.recipe.sweep:
+            return (self,)
+        origin = "Recipe" if self.path is None else str(self.path)
+        opened = []
+        for sweep, recipe in zip(self.recipe.sweep, self.recipe.variants(origin=origin), strict=True):
+            lock_file = self.lock_file.of_variant(sweep.suffix)
+            opened.append(replace(self, recipe=recipe, lock_file=lock_file, lock=lock_file.read()))
+        return tuple(opened)
+
+    def named(self, name: str | None) -> list[tuple[str, OpenedRecipe]]:
+        """Return each variant with the name of its result.
+
+        Parameters
+        ----------
+        name : str, optional
+            Name that takes precedence over `result_name`; with ``[[sweep]]`` the suffix of each variant is added.
+        """
+        if name is None or not self.recipe.sweep:
+            return [(name or variant.result_name, variant) for variant in self.variants()]
+        suffixes = [sweep.suffix for sweep in self.recipe.sweep]
+        return [
+            (f"{name}-{suffix}", variant) for suffix, variant in zip(suffixes, self.variants(), strict=True)
+        ]
+
     @property
     def result_name(self) -> str:
         """Default name of the result; see `spikestore.pipeline.recipes.shipped.result_name`."""
@@ -204,9 +236,10 @@ class OpenedRecipe:
 
     def pinned_digest(self, address: Address) -> str | None:
         """Return the digest that the lock pins for a set, or None."""
-        for pin in self.lock.splits.values() if self.lock is not None else ():
-            if (pin.transform_key, pin.source_key) == address:
-                return pin.digest
+        for variant in self.variants():
+            for pin in variant.lock.splits.values() if variant.lock is not None else ():
+                if (pin.transform_key, pin.source_key) == address:
+                    return pin.digest
         return None
 
     def requested_sets(self) -> Sequence[RequestedSet] | Sequence[LockedSet]:

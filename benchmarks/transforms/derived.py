@@ -1,0 +1,98 @@
+"""Sets that are derived from a finer set, and sweeps, against builds from the recordings; one process, files in the page cache."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from functools import cache
+from pathlib import Path
+
+from benchmarks.datasets.scale import Scale
+from benchmarks.form import Row, compare, timed
+from spikestore.pipeline import BuildOptions, Recipe, preprocess
+from spikestore.pipeline.demo.demo_data import write_demo_data
+from spikestore.store import Store
+
+FINE, COARSE = (700, 1000), (100, 4000)
+"""Channels, and µs of a time bin."""
+
+WIDTHS = (2000, 4000, 5000, 8000, 10_000)
+"""Time bins of a sweep with 100 channels, in µs."""
+
+
+def derive(scale: Scale) -> Row:
+    """4 ms × 100 channels from a set with 1 ms × 700 channels, against a build of the same set."""
+    data, count = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
+    fine, coarse = (_recipe(data, channels, (width,)) for channels, width in (FINE, COARSE))
+    row = Row("derive 4 ms x 100 from 1 ms x 700 vs build it", 0.8)
+    with scale.folder() as folder:
+        _build(fine, folder / "derived")
+        transform = coarse.transform_spec()
+
+        def one(store: Path, *, derives: bool) -> float:
+            seconds = timed(lambda: _build(coarse, store, derives=derives))
+            (features,) = Store(store).splits(coarse.name).values()
+            if ("derived_from" in features.manifest.provenance) != derives:
+                raise SystemExit(
+                    f"{coarse.name} was {'not ' if derives else ''}derived: this row would compare a build with itself"
+                )
+            shutil.rmtree(store / "features" / transform.key)
+            shutil.rmtree(store / "refs" / coarse.name)
+            return count / seconds
+
+        return compare(
+            row,
+            lambda: one(folder / "derived", derives=True),
+            lambda: one(folder / "built", derives=False),
+            unit="recordings/s",
+        )
+
+
+def sweep(scale: Scale) -> Row:
+    """Five widths of time bins in one pass over the recordings, against five builds."""
+    data, _ = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
+    together, alone = _recipe(data, 100, WIDTHS), [_recipe(data, 100, (width,)) for width in WIDTHS]
+    row = Row("five widths in one pass vs five builds, time", 0.95, better="lower")
+
+    def one(recipes: list[Recipe]) -> float:
+        with scale.folder() as folder:
+            store = folder / "store"
+            return sum(timed(functools.partial(_build, recipe, store)) for recipe in recipes)
+
+    return compare(row, lambda: one([together]), lambda: one(alone), unit="s")
+
+
+@cache
+def _demo_data(scratch: Path, count: int) -> tuple[Path, int]:
+    """Write demo recordings once, and return their folder and number."""
+    write_demo_data(scratch / "demo", train=count, valid=1, test=1)
+    return scratch / "demo", count
+
+
+def _recipe(data: Path, channels: int, widths: tuple[int, ...]) -> Recipe:
+    """Return the recipe of the demo recordings; with several widths, a sweep."""
+    frame = {
+        "op": "to_frame",
+        "sensor_size": [channels, 1, 1],
+        "time_window": widths[0],
+        "include_incomplete": True,
+    }
+    shrink = [{"op": "downsample", "spatial_factor": channels / 700}] if channels < 700 else []
+    sweeps = [{"suffix": f"{width}us", "to_frame": {"time_window": width}} for width in widths]
+    return Recipe.from_mapping(
+        {
+            "name": f"demo-{channels}-{widths[0]}",
+            "source": {"dataset": "SSC", "data": str(data), "splits": ["train"]},
+            "transform": [*shrink, {"op": "crop_time", "max": 1e6}, frame],
+            "sweep": sweeps if len(widths) > 1 else [],
+        },
+        origin="benchmark",
+    )
+
+
+def _build(recipe: Recipe, store: Path, *, derives: bool = False) -> None:
+    preprocess(recipe, store=store, workers=0, options=BuildOptions(derive=derives))
+
+
+ROWS = [derive, sweep]
+"""The rows of this module."""

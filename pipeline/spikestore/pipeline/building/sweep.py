@@ -1,0 +1,102 @@
+"""Sweeps: several sets of the same recordings are built together, so that each recording is read once.
+
+Only fragments are built here. Afterwards each set is built as usual: its fragments are stored already, and it is committed.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from spikestore.pipeline.building.array_jobs import fragments_of_part
+from spikestore.pipeline.building.feature_build import BuildRequest, open_build, plan_of_build
+from spikestore.pipeline.building.options import BuildOptions
+from spikestore.pipeline.building.source_look import SourceLook
+from spikestore.pipeline.execution.fragment_task import FragmentJob, SweepJob
+from spikestore.pipeline.execution.schedulers import Scheduler, open_scheduler
+from spikestore.pipeline.readers.event_block import are_few
+from spikestore.pipeline.readers.items.items_reader import first_not_sendable
+from spikestore.pipeline.recipes.requested_sets import RequestedSet
+from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, Executor, executor_for
+from spikestore.store.storage import Storage
+
+
+class SetToBuild(NamedTuple):
+    """A set whose recordings must all be read, and what is known of its source."""
+
+    wanted: RequestedSet
+    look: SourceLook
+
+
+def build_together(sets: Sequence[SetToBuild], storage: Storage, options: BuildOptions) -> None:
+    """Build the fragments of sets, those of the same source together, and commit nothing.
+
+    Parameters
+    ----------
+    sets : sequence of SetToBuild
+        The sets.
+    storage : Storage
+        Storage of the fragments.
+    options : BuildOptions
+        Options of the build.
+
+    Raises
+    ------
+    UsageError, SourceError, StoreError
+        The same errors as those of `spikestore.pipeline.preprocess`.
+    """
+    events = sum(int(look.n_events.sum()) for _, look in sets)
+    few = options.scheduler is None and are_few(events)
+    executors = [
+        executor_for(wanted.transform, options.executor, has_y="y" in look.layout.axes, few_events=few)
+        for wanted, look in sets
+    ]
+    seconds = sum(
+        int(each.look.n_events.sum()) / EVENTS_PER_SECOND[executor] + each.wanted.located.seconds_to_read
+        for each, executor in zip(sets, executors, strict=True)
+    )
+    places = [place for each in sets for place in each.wanted.located.parts]
+    not_sendable = functools.partial(first_not_sendable, places)
+    with open_scheduler(
+        options.workers, options.scheduler, seconds=seconds, not_sendable=not_sendable
+    ) as scheduler:
+        ordered = sorted(zip(sets, executors, strict=True), key=_source_key)
+        for _, group in itertools.groupby(ordered, key=_source_key):
+            _build_group(list(group), storage, scheduler, options)
+
+
+def _source_key(each: tuple[SetToBuild, Executor]) -> str:
+    return each[0].wanted.located.source.key
+
+
+def _build_group(
+    group: Sequence[tuple[SetToBuild, Executor]],
+    storage: Storage,
+    scheduler: Scheduler,
+    options: BuildOptions,
+) -> None:
+    """Build the fragments of sets of one source; sets whose fragments have other sizes are built one after the other."""
+    of = 1 if options.part is None else options.part[1]
+    request = BuildRequest(scheduler.workers * of, options.fragment_samples)
+    smallest = min(
+        plan_of_build(wanted.located, wanted.transform, look.layout, look.n_events, request).fragment_samples
+        for (wanted, look), _ in group
+    )
+    request = BuildRequest(request.workers, smallest, options.restart)
+    jobs: dict[int, list[FragmentJob]] = {}
+    for (wanted, look), executor in group:
+        build = open_build(storage, wanted.located, wanted.transform, request, look)
+        job = FragmentJob(build, wanted.located, wanted.transform, executor)
+        jobs.setdefault(build.plan.fragment_samples, []).append(job)  # an older build keeps its size
+    first, _ = group[0]
+    for together in jobs.values():
+        unfinished = {fragment for job in together for fragment in job.build.unfinished()}
+        if options.part is not None:
+            unfinished &= set(fragments_of_part(options.part, together[0].plan.fragments))
+        samples, done = sum(len(together[0].plan.rows(fragment)) for fragment in unfinished), 0
+        for report in scheduler.run(SweepJob(tuple(together)), sorted(unfinished)):
+            done += report.samples
+            if options.progress is not None:
+                options.progress(done, samples, f"{first.wanted.label}, {len(together)} variants")

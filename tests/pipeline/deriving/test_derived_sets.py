@@ -17,7 +17,10 @@ from tests.pipeline.cochlea_files import draw, write_file
 from tests.pipeline.growing.growing_folders import damage
 
 from spikestore.pipeline import BuildOptions, preprocess
+from spikestore.pipeline.building.estimate import estimate
+from spikestore.pipeline.building.reuse import Reuse
 from spikestore.pipeline.deriving.finer_sets import find_finer_rows
+from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.sources import source_files
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store import Store
@@ -212,6 +215,12 @@ def test_jobs_of_an_array_derive(source: LocatedSource, fine: Path, tmp_path: Pa
         build(source, what, store, part=part, fragment_samples=64)
     features = build(source, what, store, finalise=True)
     assert is_as_built(features, source, what, tmp_path / "other")
+
+
+def test_the_plan_of_a_build_counts_derived_recordings(source: LocatedSource, fine: Path) -> None:
+    wanted = RequestedSet("train", source, transform(100, 4))
+    cost = estimate(Store(fine).storage, wanted, workers=1, reuse=Reuse(Store(fine), None))
+    assert (cost.derived, cost.reused, cost.recordings) == (139, 0, 140)
 
 
 def test_rows_can_be_sent_to_workers(source: LocatedSource, fine: Path) -> None:

@@ -61,6 +61,11 @@ def test_short_forms(operation: dict[str, Any]) -> None:
     VALIDATOR.validate(recipe(operation))
 
 
+def test_sweeps() -> None:
+    VALIDATOR.validate(recipe(sweep=[{"suffix": "4ms", "to_frame": {"time_window": 4000}}]))
+    assert not VALIDATOR.is_valid(recipe(sweep=[{"suffix": "4ms", "to_frame": 4000}]))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

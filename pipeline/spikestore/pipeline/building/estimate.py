@@ -10,6 +10,7 @@ import numpy as np
 from spikestore.pipeline.building.feature_build import BuildRequest, plan_of_build
 from spikestore.pipeline.building.reuse import Reuse, events_to_read
 from spikestore.pipeline.building.source_look import look_into
+from spikestore.pipeline.deriving.finer_rows import FinerRows
 from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.store.build import Build
@@ -31,8 +32,8 @@ class Estimate:
     ----------
     recordings : int
         Number of recordings in the source.
-    reused : int
-        Number of these recordings whose rows are taken from stored sets.
+    reused, derived : int
+        Number of these recordings whose rows are taken from stored sets, and whose rows are computed from a finer set.
     fragments : int
         Number of fragments; each is one task.
     seconds : float
@@ -45,6 +46,7 @@ class Estimate:
 
     recordings: int
     reused: int
+    derived: int
     fragments: int
     seconds: float
     stored_bytes: int
@@ -85,12 +87,15 @@ def estimate(
         checks = block_checks(columns, layout, 0, 0)
         objects = encode_fragment(small, 0, columns, np.asarray(checks))
         seconds = time.perf_counter() - began
+    available = 0 if former is None else int(np.count_nonzero(former.available))
+    derives = isinstance(former, FinerRows)
     events_tried = max(float(tried.sum()), 1.0)
     share = max(float(n_events.sum()), 1.0) / events_tried
     share_of_time = max(events_to_read(look, former)[1], 1.0) / events_tried
     return Estimate(
         recordings=len(n_events),
-        reused=0 if former is None else int(np.count_nonzero(former.available)),
+        reused=0 if derives else available,
+        derived=available if derives else 0,
         fragments=plan.fragments,
         seconds=seconds * share_of_time / min(workers, plan.fragments),
         stored_bytes=int(sum(len(data) for data in objects.values()) * share),

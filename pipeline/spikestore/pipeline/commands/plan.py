@@ -111,11 +111,20 @@ def _row(
         else "to compute",
         "recordings": cost.recordings,
         "reused_recordings": cost.reused,
+        "derived_recordings": cost.derived,
         "fragments": cost.fragments,
         "seconds": round(cost.seconds, 3),
         "stored_bytes": cost.stored_bytes,
         "workers": cost.workers,
     }
+
+
+def _state(row: dict[str, Any]) -> str:
+    """Return the state of a set, with the number of recordings that are not read."""
+    for how in ("reused", "derived"):
+        if row.get(f"{how}_recordings"):
+            return f"{row['state']}, {row[f'{how}_recordings']:,} {how}"
+    return str(row["state"])
 
 
 def _show(store: Store, rows: list[dict[str, Any]], free: int | None) -> None:
@@ -126,9 +135,7 @@ def _show(store: Store, rows: list[dict[str, Any]], free: int | None) -> None:
         table.add_row(
             f"{row['name']}:{row['split']}",
             f"{row['transform_key'][:12]}/{row['source_key'][:12]}",
-            f"{row['state']}, {row['reused_recordings']:,} reused"
-            if row.get("reused_recordings")
-            else row["state"],
+            _state(row),
             f"{row['recordings']:,}",
             f"about {duration_text(max(1, row['seconds']))}" if "seconds" in row else "-",
             f"about {size_text(row['stored_bytes'])}" if "seconds" in row else "-",

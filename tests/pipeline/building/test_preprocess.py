@@ -19,7 +19,7 @@ import tonic
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
 from tests.pipeline.small_builds import built, seeds_transform, ssc, write_recipe, write_ssc
 
-from spikestore.pipeline.building import preprocess as preprocessing
+from spikestore.pipeline.building import missing_sets
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.pipeline.readers import event_block
@@ -154,13 +154,13 @@ def test_sets_in_the_store_are_returned_immediately(
     store = Store(tmp_path / "store")
     first = built(ssc(data), store)
     wanted: list[str] = []
-    build = preprocessing._build
+    build = missing_sets._build
 
     def noted(targets: list[RequestedSet], *rest: Any) -> dict[str, FeatureSet]:
         wanted.extend(target.split for target in targets)
         return build(targets, *rest)
 
-    monkeypatch.setattr(preprocessing, "_build", noted)
+    monkeypatch.setattr(missing_sets, "_build", noted)
     with caplog.at_level(logging.INFO, "spikestore"):
         second = built(ssc(data), store)
     assert (second.digest, wanted) == (first.digest, [])

@@ -13,7 +13,7 @@ import pytest
 from tests.pipeline.cochlea_files import write_dataset
 from tests.pipeline.small_builds import RECIPE, built, ssc
 
-from spikestore.pipeline.building import preprocess as preprocessing
+from spikestore.pipeline.building import missing_sets
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.store import Store, verify
@@ -63,7 +63,7 @@ def no_computing(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*arguments: Any) -> None:
         raise AssertionError("computed")
 
-    monkeypatch.setattr(preprocessing, "_build", forbidden)
+    monkeypatch.setattr(missing_sets, "_build", forbidden)
 
 
 def digests(store: Path) -> dict[str, str]:

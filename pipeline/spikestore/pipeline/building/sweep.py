@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,10 +48,17 @@ def build_together(sets: Sequence[SetToBuild], storage: Storage, options: BuildO
     UsageError, SourceError, StoreError
         The same errors as those of `spikestore.pipeline.preprocess`.
     """
-    events = sum(int(look.n_events.sum()) for _, look in sets)
-    few = options.scheduler is None and are_few(events)
+    events: Counter[str] = Counter()
+    for wanted, look in sets:
+        events[wanted.transform.key] += int(look.n_events.sum())
     executors = [
-        executor_for(wanted.transform, options.executor, has_y="y" in look.layout.axes, few_events=few)
+        executor_for(
+            wanted.transform,
+            options.executor,
+            has_y="y" in look.layout.axes,
+            # As for one variant alone: the manifest names this executor.
+            few_events=options.scheduler is None and are_few(events[wanted.transform.key]),
+        )
         for wanted, look in sets
     ]
     seconds = sum(

@@ -46,7 +46,7 @@ NameOption = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Name of the result; by default the recipe's name; for a shipped recipe with --data, the name of that folder is added.",
+        help="Name of the result; by default the recipe's name; for a shipped recipe with --data, the name of that folder is added. With [[sweep]], the suffix of each variant is added.",
     ),
 ]
 LockOption = Annotated[
@@ -155,7 +155,7 @@ def preprocess(
     spikestore preprocess ssc --part 3/16       # in job 3 of 16, then once --finalise
     """
     from spikestore.pipeline.building.options import BuildOptions, parse_part
-    from spikestore.pipeline.building.preprocess import preprocess_recipes
+    from spikestore.pipeline.building.recipe_builds import preprocess_recipes
     from spikestore.pipeline.recipes.resolve import OpenedRecipe
 
     recipes = OpenedRecipe.open(chosen_recipe(recipe, data), data=data, lock=lock).named(name)

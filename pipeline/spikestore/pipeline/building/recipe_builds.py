@@ -1,0 +1,135 @@
+"""Builds of recipes: the sets of each recipe, its name and its lock; the variants of a sweep are built together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from spikestore.pipeline.building.missing_sets import build_sets
+from spikestore.pipeline.building.options import BuildOptions
+from spikestore.pipeline.building.reuse import Reuse
+from spikestore.pipeline.recipes.requested_sets import RequestedSet
+from spikestore.pipeline.recipes.resolve import LockedSet, OpenedRecipe, resolve
+from spikestore.store.feature_set import FeatureSet
+from spikestore.store.names import NamedSet
+from spikestore.store.store import Store
+from spikestore.store.upstreams import Upstreams
+from spikestore.store_schemas.documents.address import Address
+
+_SHARES_BY_PATH = (
+    ". Without group, a hash of the path decides the split: keep the paths, set group under [source.folder], or write the "
+    "splits into a table"
+)
+
+
+class _Prepared(NamedTuple):
+    """A recipe whose sets may get the name."""
+
+    name: str
+    recipe: OpenedRecipe
+    options: BuildOptions
+    requested: Sequence[RequestedSet | LockedSet]
+    reuse: Reuse
+
+
+def preprocess_recipes(
+    recipes: Sequence[tuple[str, OpenedRecipe]], store: Store, options: BuildOptions, *, move: bool = False
+) -> list[dict[str, FeatureSet]]:
+    """Return the feature sets of each named recipe by split, and point the names at them; see `preprocess`.
+
+    Sets of the same source are built together, so that each recording is read once.
+    """
+    _, first = recipes[0]
+    options = options.with_recipe(first)  # variants have the same options and upstreams
+    upstreams = Upstreams(options.upstreams)
+    prepared = [_prepared(name, recipe, store, options, upstreams, move=move) for name, recipe in recipes]
+    if len(prepared) > 1 and not options.finalise:
+        prepared = _built_together(prepared, store)
+    return [_finished(each, store, move=move) for each in prepared]
+
+
+def _prepared(
+    name: str,
+    recipe: OpenedRecipe,
+    store: Store,
+    options: BuildOptions,
+    upstreams: Upstreams,
+    *,
+    move: bool,
+) -> _Prepared:
+    """Identify the sets of a recipe, and check that the name may refer to them."""
+    requested = recipe.requested_sets()
+    named = named_sets(requested)
+    reuse = reuse_of(store, name, named, options, upstreams)
+    settings = recipe.recipe.source.folder_settings
+    by_path = bool(settings.shares) and settings.group is None
+    reuse.report_changed_splits(named, _SHARES_BY_PATH if by_path else "")
+    if named and not move:  # reported before hours of work
+        store.refuse_move(name, named)
+    return _Prepared(name, recipe, options, requested, reuse)
+
+
+def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, FeatureSet]:
+    """Build the sets of a recipe, point the name at them, and write the lock."""
+    name, recipe, options, requested, reuse = prepared
+    sets = build_sets(requested, store, options, reuse)
+    if options.part is not None:
+        return sets
+    pins = {split: features.pin for split, features in sets.items()}
+    recipe.lock_file.refuse_other_digests(recipe.lock, pins)
+    store.point(name, sets, move=move)
+    recipe.lock_file.update(recipe.lock, pins)
+    return sets
+
+
+def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepared]:
+    """Build the fragments of all sets whose recordings must be read, and return the recipes with options to commit them.
+
+    A recipe with a set that stored rows determine is left out: its recordings are not all read.
+    """
+    from spikestore.pipeline.building.sweep import SetToBuild, build_together
+
+    sets: dict[Address, SetToBuild] = {}
+    after = []
+    for each in prepared:
+        missing = resolve(each.requested, store, each.reuse.upstreams, copy=False).missing
+        looked = [(wanted, *each.reuse.look(wanted)) for wanted in missing]
+        if looked and all(former is None for _, _, former in looked):
+            sets |= {wanted.address: SetToBuild(wanted, look) for wanted, look, _ in looked}
+            # The fragments are stored then: neither workers nor another restart.
+            committing = replace(each.options, workers=0, scheduler=None, restart=False)
+            after.append(each._replace(options=committing))
+        else:
+            after.append(each)
+    if sets:
+        build_together(tuple(sets.values()), store.storage, prepared[0].options)
+    return after
+
+
+def reuse_of(
+    store: Store,
+    name: str | None,
+    named: Mapping[str, NamedSet],
+    options: BuildOptions,
+    upstreams: Upstreams,
+) -> Reuse:
+    """Return the committed sets from which the sets of a name take rows."""
+    addresses = {wanted.address for wanted in named.values()}
+    return Reuse(
+        store,
+        name,
+        addresses,
+        enabled=options.reuse and not options.finalise,
+        derive=options.derive and not options.finalise,
+        upstreams=upstreams,
+    )
+
+
+def named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, NamedSet]:
+    """Return the requested sets by split, for `Store.refuse_move`; sets that only the lock identifies are left out."""
+    return {
+        wanted.split: NamedSet(wanted.address, wanted.located.source)
+        for wanted in requested
+        if isinstance(wanted, RequestedSet)
+    }

@@ -15,7 +15,7 @@ from spikestore.pipeline.building.feature_build import (
     open_build,
 )
 from spikestore.pipeline.building.source_look import layout_of_source
-from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport, build_fragment
+from spikestore.pipeline.execution.fragment_task import FragmentReport, Job, build_fragment
 from spikestore.pipeline.execution.schedulers import InProcess, Scheduler, Threads
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.build import Build
@@ -46,7 +46,7 @@ class Backwards(InProcess):
 
     workers = 3
 
-    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
         """Build fragments from the last to the first."""
         for fragment in reversed(fragments):
             build_fragment(job, fragment)
@@ -56,7 +56,7 @@ class Backwards(InProcess):
 class Failing(InProcess):
     """Fails when it should build its last fragment."""
 
-    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
         """Build all but the last."""
         yield from super().run(job, fragments[:-1])
         raise StoreError("out of luck")
@@ -65,7 +65,7 @@ class Failing(InProcess):
 class Lazy(InProcess):
     """Says nothing and does nothing."""
 
-    def run(self, job: FragmentJob, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
         """Build nothing."""
         return iter(())
 

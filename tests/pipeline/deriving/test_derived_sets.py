@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 import shutil
@@ -26,6 +27,8 @@ from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store import Store
 from spikestore.store.upkeep.verify import verify
 from spikestore.store.upstreams import Upstreams
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.errors import SourceNotFoundError
 from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -224,8 +227,37 @@ def test_the_plan_of_a_build_counts_derived_recordings(source: LocatedSource, fi
 
 
 def test_rows_can_be_sent_to_workers(source: LocatedSource, fine: Path) -> None:
-    rows = find_finer_rows(Store(fine), Upstreams(()), source.source, transform(100, 4), label="train")
+    what = transform(100, 4)
+    address = Address(what.key, source.source.key)
+    rows = find_finer_rows(Store(fine), Upstreams(()), address, what, label="train")
     assert rows is not None
     part = pickle.loads(pickle.dumps(rows.part(range(128, 140))))  # noqa: S301 our own bytes
     ((first, columns),), problems = part.read(range(128, 139))
     assert (first, len(columns), problems) == (128, 11, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_the_edge", [False, True])
+def test_a_locked_set_is_derived_without_recordings(tmp_path: Path, on_the_edge: bool) -> None:
+    data = write_file(tmp_path / "data/ssc_train.h5", [*draw(70), *([ON_THE_EDGE] if on_the_edge else [])])
+    recipe = tmp_path / "r.toml"
+    for name, what, store in (("coarse", transform(100, 4), "elsewhere"), ("fine", FINE, "store")):
+        operations = [
+            "[[transform]]\n"
+            + "".join(f"{key} = {json.dumps(each)}\n" for key, each in step.items() if each is not None)
+            for step in what.to_mapping()["operations"]
+        ]
+        source = '[source]\ndataset = "SSC"\ndata = "data"\nsplits = ["train"]\n'
+        recipe = tmp_path / f"{name}.toml"
+        recipe.write_text(f'name = "{name}"\n{source}' + "".join(operations))
+        preprocess(recipe, store=tmp_path / store, workers=0)
+    shutil.rmtree(data.parent)
+    recipe = tmp_path / "coarse.toml"
+    if on_the_edge:
+        reason = "it cannot be derived from the finer set .*, because 1 recording must be read"
+        with pytest.raises(SourceNotFoundError, match=reason):
+            preprocess(recipe, store=tmp_path / "store", workers=0)
+        return
+    features = preprocess(recipe, store=tmp_path / "store", workers=0)["train"]
+    assert features.digest == Store(tmp_path / "elsewhere")["coarse:train"].digest
+    assert features.manifest.provenance["derived_recordings"] == 70

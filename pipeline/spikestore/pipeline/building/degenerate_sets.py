@@ -206,6 +206,8 @@ class SetReview:
 
     def _times(self) -> str:
         """Return a text with the first and the last time of the events, for messages."""
+        if not (self._located.stamps or self._located.parts):
+            return "the recordings are missing here"  # the set was derived
         with self._located.open() as reader:
             rows = np.unique(np.linspace(0, len(reader) - 1, min(SAMPLED, len(reader))).astype(int))
             first, last = np.inf, -np.inf

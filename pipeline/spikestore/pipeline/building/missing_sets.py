@@ -33,8 +33,12 @@ def build_sets(
         The same errors as those of `preprocess`.
     """
     resolution = resolve(requested, store, reuse.upstreams, progress=options.copy_progress)
-    resolution.refuse_unavailable()
-    existing, missing = resolution.existing, resolution.missing
+    existing, unavailable = resolution.existing, resolution.unavailable
+    missing = resolution.missing + [
+        reuse.without_recordings(wanted, unavailable[wanted.split])
+        for wanted in requested
+        if isinstance(wanted, LockedSet) and wanted.split in unavailable
+    ]
     for wanted in requested:
         if isinstance(wanted, RequestedSet) and wanted.located.source.items is not None:
             refuse_other_length(wanted, store)
@@ -55,6 +59,9 @@ def build_sets(
         build_part(options.part, missing, existing, store, options, reuse)
         return existing
     built = _build(missing, existing, store, options, reuse)
+    for wanted in requested:
+        if isinstance(wanted, LockedSet) and wanted.split in built:
+            wanted.refuse_other_set(built[wanted.split])
     return {wanted.split: (existing | built)[wanted.split] for wanted in requested}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +15,16 @@ from spikestore.pipeline.growing.changed_splits import report_changed_splits
 from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
 from spikestore.pipeline.growing.former_sets import find_former_rows, sets_of_name
 from spikestore.pipeline.readers.registry import dataset_named
+from spikestore.pipeline.recipes.requested_sets import RequestedSet
+from spikestore.pipeline.sources.source_files import LocatedSource
+from spikestore.store.feature_set import FeatureSet
 from spikestore.store.upstreams import Upstreams
+from spikestore.store_schemas.errors import SourceNotFoundError
 
 if TYPE_CHECKING:
     from spikestore.pipeline.building.source_look import SourceLook
     from spikestore.pipeline.execution.fragment_task import FragmentReport
-    from spikestore.pipeline.recipes.requested_sets import RequestedSet
+    from spikestore.pipeline.recipes.resolve import LockedSet
     from spikestore.store.names import NamedSet
     from spikestore.store.store import Store
     from spikestore.store_schemas.documents.address import Address
@@ -107,15 +112,41 @@ class Reuse:
 
     def _finer_rows(self, wanted: RequestedSet) -> FinerRows | None:
         """Return the rows of a new set that a finer set determines, and log one line; None if there is no such set."""
+        rows = self._find_finer_rows(wanted)
+        if rows is not None:
+            self._report(wanted.label, rows, "derived")
+        return rows
+
+    def _find_finer_rows(self, wanted: RequestedSet | LockedSet) -> FinerRows | None:
         from spikestore.pipeline.deriving.finer_sets import find_finer_rows
 
-        if not self._derive:
+        address = wanted.address
+        if not self._derive or address is None:
             return None
-        source, transform = wanted.located.source, wanted.transform
-        rows = find_finer_rows(self._store, self.upstreams, source, transform, label=wanted.label)
-        if rows is not None:
-            self._report(wanted, rows, "derived")
-        return rows
+        return find_finer_rows(self._store, self.upstreams, address, wanted.transform, label=wanted.label)
+
+    def without_recordings(self, wanted: LockedSet, error: SourceNotFoundError) -> RequestedSet:
+        """Return a locked set whose recordings are missing as a set that a finer set determines.
+
+        Raises
+        ------
+        SourceNotFoundError
+            No finer set determines all rows: `error`, or an error that says which rows are missing.
+        """
+        rows = self._find_finer_rows(wanted)
+        if rows is None or wanted.address is None:
+            raise error
+        missing = int(np.count_nonzero(~rows.available))
+        if missing:
+            raise SourceNotFoundError(
+                f"{error}; it cannot be derived from {rows.describe()}, because "
+                f"{'1 recording' if missing == 1 else f'{missing:,} recordings'} must be read",
+                **error.details,
+            )
+        finer = FeatureSet.open(rows.finer.storage, rows.finer.address)  # with all files of its source
+        located = LocatedSource(finer.manifest.source, Path(), ())
+        notes = tuple(wanted.recipe.notes.items())
+        return RequestedSet(wanted.split, located, wanted.transform, wanted.digest, notes)
 
     def former_rows(self, wanted: RequestedSet, look: SourceLook) -> FormerRows | None:
         """Return the positions of a new set's rows in committed sets, and log one line; None if no set has such rows."""
@@ -125,15 +156,15 @@ class Reuse:
         source = wanted.located.source
         rows = find_former_rows(self._store, self._named, source, wanted.transform, look.layout, samples)
         if rows is not None:
-            self._report(wanted, rows, "taken")
+            self._report(wanted.label, rows, "taken")
         return rows
 
     @staticmethod
-    def _report(wanted: RequestedSet, rows: FormerRows, how: str) -> None:
+    def _report(label: str, rows: FormerRows, how: str) -> None:
         samples, taken = len(rows.available), int(np.count_nonzero(rows.available))
         logger.info(
             "%s: %s of %s recordings are %s from %s; %s %s read",
-            wanted.label,
+            label,
             f"{taken:,}",
             f"{samples:,}",
             how,

@@ -21,9 +21,9 @@ from spikestore.store.sharing.acceptance import refuse_other_totals
 from spikestore.store.store import Store
 from spikestore.store.trust.documents import RecordTotals
 from spikestore.store.upstreams import Upstreams
+from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.layout import layout_of
-from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class _Candidate(NamedTuple):
 
 
 def find_finer_rows(
-    store: Store, upstreams: Upstreams, source: Source, transform: Transform, *, label: str
+    store: Store, upstreams: Upstreams, address: Address, transform: Transform, *, label: str
 ) -> FinerRows | None:
     """Return the rows of a new set that a finer set determines; None if no set determines most of them.
 
@@ -47,15 +47,16 @@ def find_finer_rows(
         The store, which is searched first.
     upstreams : Upstreams
         Stores to search next.
-    source, transform : Source and Transform
-        Those of the new set.
+    address : Address
+        Keys of the new set.
+    transform : Transform
+        Transform of the new set.
     label : str
         Name of the new set in messages.
     """
-    if not has_whole_times(source):
-        return None
-    own = sets_of_source(store.storage, source.key)
-    for sets, trusted in ((own, True), (upstreams.sets_of_source(store, source.key, label=label), False)):
+    own = sets_of_source(store.storage, address.source_key)
+    others = upstreams.sets_of_source(store, address.source_key, label=label)
+    for sets, trusted in ((own, True), (others, False)):
         for candidate in sorted(_nested(sets, transform), key=lambda each: each.features.manifest.nnz):
             try:
                 rows = _rows(candidate, transform, trusted=trusted)
@@ -73,7 +74,11 @@ def _nested(sets: Iterable[FeatureSet], transform: Transform) -> Iterator[_Candi
     """Yield the sets whose cells the cells of the new set are sums of."""
     for features in sets:
         layout = features.layout
-        if set(EVENT_COLUMNS) <= set(layout.extras) and features.manifest.transform.key != transform.key:
+        if (
+            set(EVENT_COLUMNS) <= set(layout.extras)
+            and has_whole_times(features.manifest.source)
+            and features.manifest.transform.key != transform.key
+        ):
             rebinning = rebinning_of(features.manifest.transform, transform, has_y="y" in layout.axes)
             if isinstance(rebinning, Rebinning):
                 yield _Candidate(features, rebinning)

@@ -281,11 +281,6 @@ class Resolution:
     missing: list[RequestedSet]
     unavailable: dict[str, SourceNotFoundError]
 
-    def refuse_unavailable(self) -> None:
-        """Raise the first error of `unavailable`, if any."""
-        for error in self.unavailable.values():
-            raise error
-
 
 def resolve(
     requested: Iterable[RequestedSet | LockedSet],

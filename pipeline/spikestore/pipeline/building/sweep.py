@@ -5,7 +5,6 @@ Only fragments are built here. Afterwards each set is built as usual: its fragme
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +17,6 @@ from spikestore.pipeline.building.source_look import SourceLook
 from spikestore.pipeline.execution.fragment_task import FragmentJob, SweepJob
 from spikestore.pipeline.execution.schedulers import Scheduler, open_scheduler
 from spikestore.pipeline.readers.event_block import are_few
-from spikestore.pipeline.readers.items.items_reader import first_not_sendable
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, Executor, executor_for
 from spikestore.store.storage import Storage
@@ -37,7 +35,7 @@ def build_together(sets: Sequence[SetToBuild], storage: Storage, options: BuildO
     Parameters
     ----------
     sets : sequence of SetToBuild
-        The sets.
+        The sets, of recordings in files.
     storage : Storage
         Storage of the fragments.
     options : BuildOptions
@@ -62,14 +60,10 @@ def build_together(sets: Sequence[SetToBuild], storage: Storage, options: BuildO
         for wanted, look in sets
     ]
     seconds = sum(
-        int(each.look.n_events.sum()) / EVENTS_PER_SECOND[executor] + each.wanted.located.seconds_to_read
+        int(each.look.n_events.sum()) / EVENTS_PER_SECOND[executor]
         for each, executor in zip(sets, executors, strict=True)
     )
-    places = [place for each in sets for place in each.wanted.located.parts]
-    not_sendable = functools.partial(first_not_sendable, places)
-    with open_scheduler(
-        options.workers, options.scheduler, seconds=seconds, not_sendable=not_sendable
-    ) as scheduler:
+    with open_scheduler(options.workers, options.scheduler, seconds=seconds) as scheduler:
         ordered = sorted(zip(sets, executors, strict=True), key=_source_key)
         for _, group in itertools.groupby(ordered, key=_source_key):
             _build_group(list(group), storage, scheduler, options)

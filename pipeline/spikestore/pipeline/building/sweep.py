@@ -6,6 +6,7 @@ Only fragments are built here. Afterwards each set is built as usual: its fragme
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from spikestore.pipeline.readers.event_block import are_few
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, Executor, executor_for
 from spikestore.store.storage import Storage
+
+logger = logging.getLogger(__name__)
 
 
 class SetToBuild(NamedTuple):
@@ -97,8 +100,10 @@ def _build_group(
         unfinished = {fragment for job in together for fragment in job.build.unfinished()}
         if options.part is not None:
             unfinished &= set(fragments_of_part(options.part, together[0].plan.fragments))
+        label = f"{first.wanted.label}, {len(together)} variants"
+        logger.info("%s: their recordings are read once, then each set is committed", label)
         samples, done = sum(len(together[0].plan.rows(fragment)) for fragment in unfinished), 0
         for report in scheduler.run(SweepJob(tuple(together)), sorted(unfinished)):
             done += report.samples
             if options.progress is not None:
-                options.progress(done, samples, f"{first.wanted.label}, {len(together)} variants")
+                options.progress(done, samples, label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,21 @@ import tonic
 from tests.pipeline.folders import draw, recipe_for, save
 
 from spikestore.pipeline import import_cache, preprocess
+from spikestore.pipeline.importing.cache_files import CachedSample, read_sample
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.store import FeatureSet, Store
 from spikestore.store.cli.main import main
 from spikestore.store.upkeep.verify import verify
-from spikestore.store_schemas.errors import LayoutError, SourceNotFoundError, SpikestoreError, UsageError
+from spikestore.store_schemas.errors import (
+    LayoutError,
+    SourceChangedError,
+    SourceNotFoundError,
+    SpikestoreError,
+    UsageError,
+)
+from spikestore.store_schemas.specs.transform import Transform
 
+import_module = sys.modules[import_cache.__module__]
 COUNT, FEW = 70, 8
 FRAMES = tonic.transforms.ToFrame(sensor_size=(16, 12, 2), time_window=1000, include_incomplete=True)
 
@@ -103,6 +113,38 @@ def test_frames_labels_and_digest(filled: Path, tmp_path: Path) -> None:
     assert built.classes == features.classes
     with pytest.raises(UsageError, match="one of the two sets was imported from a cache"):
         preprocess(recipe, store=tmp_path, workers=0, name="cached")
+
+
+@pytest.mark.parametrize(("most", "reads"), [(2**30, 1), (1, 2)])
+def test_each_file_is_read_once(folder: Path, most: int, reads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items are kept in memory until they are stored; if they are too large, they are read again, and the set is the same."""
+    read = []
+
+    def counted(path: Path, transform: Transform) -> CachedSample:
+        read.append(path)
+        return read_sample(path, transform)
+
+    monkeypatch.setattr(import_module, "read_sample", counted)
+    monkeypatch.setattr(import_module, "MOST_KEPT_BYTES", most)
+    features = imported(folder)
+    assert sorted(read) == sorted([folder / f"cache/{row}_0.hdf5" for row in range(FEW)] * reads)
+    assert features.manifest.nnz == sum(np.count_nonzero(FRAMES(draw(row))) for row in range(FEW))
+    for row in range(FEW):
+        assert np.array_equal(dense(features, row), FRAMES(draw(row)))
+
+
+def test_a_file_that_is_replaced_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is stored under the hashes of the former files, not even in an unfinished build."""
+
+    def replaced(path: Path, transform: Transform) -> CachedSample:
+        if path.name == "5_0.hdf5":
+            shutil.copy(folder / "cache/3_0.hdf5", path)
+        return read_sample(path, transform)
+
+    monkeypatch.setattr(import_module, "read_sample", replaced)
+    with pytest.raises(SourceChangedError, match="5_0.hdf5"):
+        imported(folder)
+    assert [*(folder / "store").rglob("records/*")] == []
 
 
 def test_classes_are_part_of_the_key(folder: Path) -> None:

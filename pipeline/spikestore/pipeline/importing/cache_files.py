@@ -30,7 +30,7 @@ class CachedSample(NamedTuple):
 
     Attributes
     ----------
-    indices, values : int64 arrays, shape (non-zeros,)
+    indices, values : integer arrays, shape (non-zeros,); int64 as `read_sample` returns them
         Place (row-major over the axes of the frames, increasing) and count of each non-zero.
     n_bins : int
         Number of frames.
@@ -40,8 +40,8 @@ class CachedSample(NamedTuple):
         Number or name of the class.
     """
 
-    indices: npt.NDArray[np.int64]
-    values: npt.NDArray[np.int64]
+    indices: npt.NDArray[Any]
+    values: npt.NDArray[Any]
     n_bins: int
     has_y: bool
     target: int | str

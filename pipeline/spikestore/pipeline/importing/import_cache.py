@@ -10,8 +10,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spikestore.pipeline.building.provenance import provenance
 from spikestore.pipeline.importing.cache_files import CachedSample, list_cache, read_sample
@@ -22,6 +24,7 @@ from spikestore.pipeline.sources.source_files import check_unchanged, identify_f
 from spikestore.store.build import Build
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.machine import free_memory_bytes
 from spikestore.store.names import NamedSet
 from spikestore.store.progress import Progress
 from spikestore.store.refs import refuse_wrong_names
@@ -42,6 +45,9 @@ _VERSION = 1
 
 COMPARED = 64
 """Rows that are compared with the recordings, unless all are."""
+
+MOST_KEPT_BYTES = 2**30
+"""Bytes of non-zeros that are kept between the check and the storing, and at most a quarter of the free memory: reading a file again takes longer."""
 
 
 def import_cache(
@@ -143,10 +149,14 @@ def import_cache(
         build = Build.join_or_start(opened.storage, address, plan)
         build.refuse_other_shape(layout, len(names))
         unfinished = build.unfinished()
+        check_unchanged(stamps)
         for fragment in unfinished:
             rows_of_fragment = build.plan.rows(fragment)
-            samples = [read_sample(root / names[row], transform) for row in rows_of_fragment]
-            check_unchanged(stamps)
+            if contents.samples is not None:
+                samples = contents.samples[rows_of_fragment.start : rows_of_fragment.stop]
+            else:
+                samples = [read_sample(root / names[row], transform) for row in rows_of_fragment]
+                check_unchanged(stamps)
             build.put_fragment(fragment, _columns(samples, class_names))
             if progress is not None:
                 progress(rows_of_fragment.stop, len(names), f"storing {split}")
@@ -168,20 +178,25 @@ def import_cache(
     return features
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Contents:
-    """Properties of all items of a cache."""
+    """Properties of all items of a cache, and the items themselves in small dtypes; None if these are too large."""
 
     has_y: bool
     nnz: list[int]
     targets: list[int | str]
+    samples: list[CachedSample] | None
 
 
 def _look_into(root: Path, names: list[str], transform: Transform, progress: Progress | None) -> _Contents:
     """Read all files once, so that every fault is reported before the store is changed."""
-    contents = _Contents(read_sample(root / names[0], transform).has_y, [], [])
+    free = free_memory_bytes()
+    left = MOST_KEPT_BYTES if free is None else min(MOST_KEPT_BYTES, free // 4)
+    contents = _Contents(False, [], [], [])
     for done, file in enumerate(names, 1):
         sample = read_sample(root / file, transform)
+        if done == 1:
+            contents.has_y = sample.has_y
         if sample.has_y != contents.has_y:
             raise LayoutError(
                 f"{root / file} has frames with {3 + sample.has_y} axes, {names[0]} with {3 + contents.has_y}: import a cache of one data set",
@@ -197,9 +212,21 @@ def _look_into(root: Path, names: list[str], transform: Transform, progress: Pro
             )
         contents.nnz.append(len(sample.indices))
         contents.targets.append(sample.target)
+        if contents.samples is not None:
+            narrow = sample._replace(indices=_narrow(sample.indices), values=_narrow(sample.values))
+            left -= narrow.indices.nbytes + narrow.values.nbytes
+            if left >= 0:
+                contents.samples.append(narrow)
+            else:
+                contents.samples = None
         if progress is not None:
             progress(done, len(names), "reading")
     return contents
+
+
+def _narrow(column: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Return a column without negative numbers in the smallest unsigned dtype that holds it."""
+    return column.astype(np.min_scalar_type(int(column.max(initial=0))))
 
 
 def _classes(contents: _Contents, classes: Sequence[str] | int | None, root: Path) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ def test_a_file_that_is_replaced_meanwhile(folder: Path, monkeypatch: pytest.Mon
         return read_sample(path, transform)
 
     monkeypatch.setattr(import_module, "read_sample", replaced)
-    with pytest.raises(SourceChangedError, match="5_0.hdf5"):
+    with pytest.raises(SourceChangedError, match=r"5_0\.hdf5"):
         imported(folder)
     assert [*(folder / "store").rglob("records/*")] == []
 

@@ -55,6 +55,11 @@ def redrawn(key: int) -> int:
     return mixed((key + 0x9E3779B97F4A7C15) % 2**64)
 
 
+def several(key: int, count: int) -> list[int]:
+    """Return several other bits."""
+    return [redrawn(key ^ number) for number in range(count)]
+
+
 def bits_of(kind: int, row: int) -> int:
     """Return the random bits of a sample."""
     key = 0
@@ -192,12 +197,13 @@ SINGLE: list[tuple[Any, int, Callable[[Frames, int], Frames]]] = [
 
 def partner_of(batch: PlainBatch, sample: int, bits: int, probability: float, same: bool) -> int | None:
     """Return a sample's partner."""
+    chance, other = several(bits, 2)
     members = [
         one for one in range(len(batch.frames)) if not same or batch.classes[one] == batch.classes[sample]
     ]
-    if len(members) == 1 or not lost(bits, probability):
+    if len(members) == 1 or not lost(chance, probability):
         return None
-    step = 1 + (redrawn(bits) >> 11) % (len(members) - 1)
+    step = 1 + (other >> 11) % (len(members) - 1)
     return members[(members.index(sample) + step) % len(members)]
 
 
@@ -212,7 +218,7 @@ def mix(
     batch: PlainBatch,
     kind: int,
     probability: float,
-    mixture: Callable[[Frames, Frames, int], tuple[Frames, float]],
+    mixture: Callable[[Frames, Frames, list[int]], tuple[Frames, float]],
     *,
     same: bool = False,
 ) -> PlainBatch:
@@ -224,70 +230,62 @@ def mix(
         if partner is None:
             frames.append(own)
             continue
-        made, share = mixture(own, like(batch.frames[partner], own), redrawn(redrawn(bits)))
+        made, share = mixture(own, like(batch.frames[partner], own), several(bits, 34)[2:])
         frames.append(made)
         labels[sample] = share * batch.labels[sample] + (1 - share) * batch.labels[partner]
     return PlainBatch(frames, labels, batch.classes)
 
 
-def cut_time(own: Frames, other: Frames, bits: int) -> tuple[Frames, float]:
+def cut_time(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
     """Take adjacent bins of the other."""
-    part, out = uniform(bits), own.copy()
+    part, out = uniform(bits[0]), own.copy()
     width = int(part * len(own))
-    start = (redrawn(bits) >> 11) % (len(own) - width)
+    start = (bits[1] >> 11) % (len(own) - width)
     out[start : start + width] = other[start : start + width]
     return out, 1 - part
 
 
-def cut_box(own: Frames, other: Frames, bits: int) -> tuple[Frames, float]:
+def cut_box(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
     """Take a rectangle of the other."""
-    part, out = uniform(bits), own.copy()
+    part, out = uniform(bits[0]), own.copy()
     height, width = own.shape[2:]
     edges = []
-    for size in (width, height):
-        bits = redrawn(bits)
-        half, centre = int(size * math.sqrt(part)) // 2, (bits >> 11) % size
+    for size, drawn in zip((width, height), bits[1:3], strict=True):
+        half, centre = int(size * math.sqrt(part)) // 2, (drawn >> 11) % size
         edges.append((max(centre - half, 0), min(centre + half, size)))
     (x0, x1), (y0, y1) = edges
     out[:, :, y0:y1, x0:x1] = other[:, :, y0:y1, x0:x1]
     return out, 1 - (x1 - x0) * (y1 - y0) / (width * height)
 
 
-def region(shape: tuple[int, ...], bits: int) -> npt.NDArray[np.bool_]:
-    """Return where a mixture of Gaussians is above its density at a random place; shape (bins, 1, height, width)."""
-    sizes = (shape[0], shape[2], shape[3])
-
-    def draw() -> int:
-        nonlocal bits
-        now, bits = bits, redrawn(bits)
-        return now
-
-    place = [(draw() >> 11) % size for size in sizes]
-    gaussians = 2 + (draw() >> 11) % 3
+def region(sizes: tuple[int, int, int], bits: list[int]) -> npt.NDArray[np.bool_]:
+    """Return where a mixture of Gaussians is above its density at a random place; `sizes` of time, y, x."""
+    gaussians, place = 2 + (bits[0] >> 11) % 3, [(bits[1 + axis] >> 11) % sizes[axis] for axis in range(3)]
     grid, density = np.meshgrid(*map(np.arange, sizes), indexing="ij"), np.zeros(sizes)
-    for number in range(4):
-        weight, exponent = uniform(draw()), np.zeros(sizes)
-        for at, size in zip(grid, sizes, strict=True):
-            centre = (draw() >> 11) % size
-            exponent += ((at - centre) / (max(uniform(draw()), 0.1) * size * 0.5)) ** 2 / 2
-        density += weight * np.exp(-exponent) * (number < gaussians)
-    inside: npt.NDArray[np.bool_] = density > density[tuple(place)] * (1 + 1e-8)  # equal places are outside
-    return inside[:, None]
+    for number in range(gaussians):
+        weight, *drawn = bits[4 + 7 * number : 11 + 7 * number]
+        exponent = np.zeros(sizes)
+        for at, size, centre, width in zip(grid, sizes, drawn[:3], drawn[3:], strict=True):
+            deviation = max(uniform(width), 0.1) * size * 0.5
+            exponent += ((at - (centre >> 11) % size) / deviation) ** 2 / 2
+        density += uniform(weight) * np.exp(-exponent)
+    inside: npt.NDArray[np.bool_] = density > density[tuple(place)] * (1 + 1e-12)  # equal places are outside
+    return inside
 
 
-def mix_events(own: Frames, other: Frames, bits: int) -> tuple[Frames, float]:
+def mix_events(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
     """Take the events of the other in a region; labels by events."""
-    inside = region(own.shape, bits)
+    inside = region((own.shape[0], own.shape[2], own.shape[3]), bits)[:, None]
     kept = (own * ~inside).sum() / max(own.sum(), 1)
     taken = (other * inside).sum() / max(other.sum(), 1)
     share = kept / (kept + taken) if kept + taken else 1.0
     return np.where(inside, other, own), float(share)
 
 
-def blended(own: Frames, other: Frames, bits: int) -> tuple[Frames, float]:
+def blended(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
     """Keep 70 % of the own events, and 30 % of the other's."""
     out = np.zeros_like(own)
-    for frames, drawn, wanted in ((own, bits, False), (other, redrawn(bits), True)):
+    for frames, drawn, wanted in ((own, bits[0], False), (other, bits[1], True)):
         for place in zip(*np.nonzero(frames), strict=True):
             cell = redrawn(drawn ^ int(np.ravel_multi_index(place, frames.shape)))
             out[place] += sum(

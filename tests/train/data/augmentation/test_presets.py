@@ -15,6 +15,8 @@ from tests.train.data.augmentation.plain_augmentations import (
     lost,
     partner_of,
     redrawn,
+    region,
+    several,
     uniform,
 )
 from tests.train.data.augmentation.test_steps import compiled, packed
@@ -67,9 +69,10 @@ def snn_delays(x: Array, y: Array) -> None:
     for i in range(len(x)):
         j = partner(16, i, 0.5)
         if j is not None:
-            part = uniform(after_partner(16, i))
+            part_bits, start_bits = several(bits_of(16, FIRST_ROW + i), 4)[2:]
+            part = uniform(part_bits)
             size = int(part * before[j].shape[0])
-            start = (redrawn(after_partner(16, i)) >> 11) % (len(x[i]) - size)
+            start = (start_bits >> 11) % (len(x[i]) - size)
             x[i][start : start + size, :] = before[j][start : start + size, :]
             y[i] = (1 - part) * labels[i] + part * labels[j]
 
@@ -96,11 +99,6 @@ def partner(kind: int, sample: int, chance: float) -> int | None:
     return partner_of(batch, sample, bits_of(kind, FIRST_ROW + sample), chance, same=False)
 
 
-def after_partner(kind: int, sample: int) -> int:
-    """Return the bits that follow those of the partner."""
-    return redrawn(redrawn(bits_of(kind, FIRST_ROW + sample)))
-
-
 @pytest.mark.parametrize(
     ("name", "paper"),
     [
@@ -125,34 +123,6 @@ def test_masks_are_those_of_the_papers(name: str, paper: Callable[[Array, Array]
         assert mixed.tolist() == labels
 
 
-def gaussian_mask(size: tuple[int, int, int], draws: Draws) -> npt.NDArray[np.bool_]:
-    """Return where the mixture of EventMix is above a quantile: `val` is the density at a random place."""
-    place = tuple(draws.whole(axis) for axis in size)
-    n, mask = 2 + draws.whole(3), np.zeros(size)
-    t, y, x = np.meshgrid(*map(np.arange, size), indexing="ij")
-    for _ in range(n):
-        weight = uniform(draws.next())
-        centre, deviation = [], []
-        for axis in size:
-            centre.append(draws.whole(axis))
-            deviation.append(max(uniform(draws.next()), 0.1) * axis * 0.5)
-        tt, yy, xx = (at - middle for at, middle in zip((t, y, x), centre, strict=True))
-        st, sy, sx = deviation
-        mask += weight * np.exp(-(tt**2 / st**2 + xx**2 / sx**2 + yy**2 / sy**2) / 2)
-    inside: npt.NDArray[np.bool_] = mask > mask[place] * (1 + 1e-8)
-    return inside
-
-
-def rectangle(height: int, width: int, draws: Draws) -> tuple[slice, slice]:
-    """Return rand_bbox of the same code: both sides are cut by the square root of the part."""
-    cut = np.sqrt(uniform(draws.next()))
-    sides = []
-    for size in (width, height):
-        cut_size, centre = int(size * cut), draws.whole(size)
-        sides.append(slice(max(centre - cut_size // 2, 0), min(centre + cut_size // 2, size)))
-    return sides[1], sides[0]
-
-
 @pytest.mark.parametrize("name", ["eventmix", "eventmix-cutmix"])
 def test_mixtures_are_those_of_eventmix(name: str) -> None:
     """Frames of shape (time, polarity, y, x), and labels by events or by area."""
@@ -164,14 +134,19 @@ def test_mixtures_are_those_of_eventmix(name: str) -> None:
     for i, own in enumerate(x):
         j = partner(kind, i, 1.0)
         assert j is not None
-        draws, mask = Draws(kind, i), np.zeros(size, bool)
-        draws.bits = after_partner(kind, i)
+        bits, mask = several(bits_of(kind, FIRST_ROW + i), 34)[2:], np.zeros(size, bool)
         if name == "eventmix":
-            mask |= gaussian_mask((8, 6, 7), draws)[:, None]
+            mask |= region((8, 6, 7), bits)[
+                :, None
+            ]  # GMM_mask, whose quantile is the density at a random place
             x1_rat, x2_rat = own[mask].sum() / own.sum(), x[j][mask].sum() / x[j].sum()
             lam = 1.0 - (x2_rat / (1.0 - x1_rat + x2_rat))
         else:
-            mask[(slice(None), slice(None), *rectangle(6, 7, draws))] = True
+            cut_rat, box = np.sqrt(uniform(bits[0])), []
+            for axis, drawn in zip((7, 6), bits[1:3], strict=True):  # rand_bbox
+                cut, centre = int(axis * cut_rat), (drawn >> 11) % axis
+                box.append(slice(max(centre - cut // 2, 0), min(centre + cut // 2, axis)))
+            mask[:, :, box[1], box[0]] = True
             lam = 1 - mask[0, 0].sum() / (6 * 7)
         assert np.array_equal(frames[i], np.where(mask, x[j], own))
         expected = lam * np.eye(3)[labels[i]] + (1 - lam) * np.eye(3)[labels[j]]

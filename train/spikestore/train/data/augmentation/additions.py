@@ -26,7 +26,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     StepInput,
 )
 from spikestore.train.data.frames.mixtures import density
-from spikestore.train.data.frames.random_bits import below, mask_of, redrawn, threshold, uniform, whole
+from spikestore.train.data.frames.random_bits import below, mask_of, several, threshold, uniform, whole
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,12 @@ class CutMix(_LabelMixture):
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        partner, bits = _other_samples(batch.bits(self.seed, 16), self.probability)
-        part, bits = uniform(bits), redrawn(bits)
+        chance, other, part_bits, *place = several(batch.bits(self.seed, 16), 5)
+        partner = _other_samples(chance, other, self.probability)
+        part = uniform(part_bits)
         if self.region == "time":
             bins = (part * batch.lengths).to(torch.int64)
-            mask = mask_of(whole(bits, (batch.lengths - bins).clamp(min=1)), bins)
+            mask = mask_of(whole(place[0], (batch.lengths - bins).clamp(min=1)), bins)
             stride = math.prod(batch.sites)
             share = 1 - part
             return (
@@ -100,9 +101,9 @@ class CutMix(_LabelMixture):
             )
         width, height = plane_of(self, batch.sites)
         masks, area = [], torch.ones_like(part)
-        for size in (width, height):
+        for size, bits in zip((width, height), place, strict=True):
             half = (size * torch.sqrt(part)).to(torch.int64) // 2
-            centre, bits = whole(bits, size), redrawn(bits)
+            centre = whole(bits, size)
             first, end = (centre - half).clamp(min=0), (centre + half).clamp(max=size)
             masks.append(mask_of(first, end - first))
             area = area * (end - first)
@@ -132,34 +133,28 @@ class EventMix(_LabelMixture):
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        partner, bits = _other_samples(batch.bits(self.seed, 17), self.probability)
+        chance, other, number, *bits = several(batch.bits(self.seed, 17), 6 + 7 * GAUSSIANS)
+        partner = _other_samples(chance, other, self.probability)
         height = 1 if len(batch.sites) < 3 else batch.sites[-2]
-        axes = (batch.lengths.clamp(min=1), height, batch.sites[-1])
-        place = []
-        for size in axes:
-            place.append(whole(bits, size))
-            bits = redrawn(bits)
-        gaussians, bits = 2 + whole(bits, GAUSSIANS - 1), redrawn(bits)
-        columns = [torch.zeros_like(uniform(bits))]
-        for number in range(GAUSSIANS):
-            columns.append(torch.where(gaussians > number, uniform(bits), 0))
-            bits = redrawn(bits)
-            inverses = []
-            for size in axes:
-                columns.append(whole(bits, size).to(torch.float64))
-                bits = redrawn(bits)
+        axes: tuple[Tensor | int, ...] = (batch.lengths.clamp(min=1), height, batch.sites[-1])
+        place = [whole(one, size) for one, size in zip(bits, axes, strict=False)]
+        gaussians = 2 + whole(number, GAUSSIANS - 1)
+        columns = [torch.zeros_like(uniform(chance))]
+        for gaussian in range(GAUSSIANS):
+            weight, *drawn = bits[3 + 7 * gaussian : 10 + 7 * gaussian]
+            columns.append(torch.where(gaussians > gaussian, uniform(weight), 0))
+            columns += [whole(one, size).to(torch.float64) for one, size in zip(drawn[:3], axes, strict=True)]
+            for one, size in zip(drawn[3:], axes, strict=True):
                 # Standard deviations are at least a twentieth and at most half of the axis.
-                deviation = uniform(bits).clamp(min=0.1) * size * 0.5
-                bits = redrawn(bits)
-                inverses.append(0.5 / (deviation * deviation))
-            columns += inverses
+                deviation = uniform(one).clamp(min=0.1) * size * 0.5
+                columns.append(0.5 / (deviation * deviation))
         region = torch.stack(columns, 1)
         region[:, 0] = density(region, *place)
         stride = math.prod(batch.sites)
         return (
             AugmentationStep(
                 MIX_REGION,
-                bits,
+                torch.zeros_like(chance),
                 stride=stride,
                 size=batch.sites[-1],
                 height=height,
@@ -193,32 +188,38 @@ class Blend(CheckedAugmentation):
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        partner, bits = _other_samples(batch.bits(self.seed, 18), self.probability, batch.labels)
-        drawn = torch.stack([bits, redrawn(bits)])
+        chance, other, *events = several(batch.bits(self.seed, 18), 4)
+        partner = _other_samples(chance, other, self.probability, batch.labels)
+        drawn = torch.stack(events)
         return (
             AugmentationStep(MIX_EVENTS, drawn, threshold(1 - float(self.keep)), mixture=Mixture(partner)),
         )
 
 
-def _other_samples(bits: Tensor, probability: float, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the position of each sample's partner in the batch, -1 for none, and other random bits.
+def _other_samples(chance: Tensor, other: Tensor, probability: float, labels: Tensor | None = None) -> Tensor:
+    """Return the position of each sample's partner in the batch; -1 for none.
 
     Parameters
     ----------
-    bits : int64 Tensor, shape (batch,)
-        Random bits.
+    chance, other : int64 Tensors, shape (batch,)
+        Random bits, of whether there is a partner and of which one.
     probability : float
         Chance of a sample to have a partner.
     labels : int64 Tensor, shape (batch,), optional
         Partners have the same label; by default they are any other samples.
     """
-    label = torch.zeros_like(bits) if labels is None else labels
-    order = torch.argsort(label, stable=True)  # samples of one label, side by side
+    size = len(chance)
+    if labels is None:
+        position = torch.arange(size, device=chance.device)
+        # One of the others: the number of places to go on, in a circle.
+        partner = (position + 1 + whole(other, max(size - 1, 1))) % max(size, 1)
+        mixed = below(chance, threshold(float(probability)))
+        return torch.where(mixed, partner, -1) if size > 1 else torch.full_like(partner, -1)
+    order = torch.argsort(labels, stable=True)  # samples of one label, side by side
     position = torch.argsort(order)
-    counts = torch.bincount(label)
-    first, count = (torch.cumsum(counts, 0) - counts)[label], counts[label]
-    chance, bits = below(bits, threshold(float(probability))), redrawn(bits)
-    # One of the others: the number of places to go on, in a circle.
-    step = 1 + whole(bits, (count - 1).clamp(min=1))
+    counts = torch.bincount(labels)
+    first, count = (torch.cumsum(counts, 0) - counts)[labels], counts[labels]
+    step = 1 + whole(other, (count - 1).clamp(min=1))
     partner = order[first + (position - first + step) % count]
-    return torch.where(chance & (count > 1), partner, -1), redrawn(bits)
+    mixed = below(chance, threshold(float(probability))) & (count > 1)
+    return torch.where(mixed, partner, -1)

@@ -84,6 +84,8 @@ def _is_denser(region: _Float64s, bin: int, row: int, column: int) -> bool:
     total = 0.0
     for gaussian in range(GAUSSIANS):
         first = 1 + 7 * gaussian
+        if region[first] == 0.0:
+            continue
         far_t, far_y, far_x = bin - region[first + 1], row - region[first + 2], column - region[first + 3]
         exponent = far_t * far_t * region[first + 4]
         exponent = exponent + far_y * far_y * region[first + 5]
@@ -96,108 +98,6 @@ def _is_denser(region: _Float64s, bin: int, row: int, column: int) -> bool:
         total = total + region[first] * power
     denser: bool = total > region[0]
     return denser
-
-
-@_compiled
-def _after(
-    at: Any,
-    amount: float,
-    first: int,
-    mix: int,
-    numbers: _Int64s,
-    drawn: _Int64s,
-    partners: _Int64s,
-    regions: _Float64s,
-    totals: _Float64s,
-    owners: _Int64s,
-    ends: _Int64s,
-    read: int,
-) -> tuple[int, float]:
-    """Return a non-zero's place and amount after the steps from number `first` on; amount 0 if it is dropped.
-
-    Parameters
-    ----------
-    at, amount : int, float
-        Place and amount before.
-    first, mix : int
-        Number of the first step to apply, and of mixing steps before it.
-    numbers, drawn, partners, regions, totals
-        See `StepColumns`.
-    owners, ends : int64 arrays, shape (steps + 1,)
-        For each step, the sample that it changes, and the places of this sample's frames.
-    read : int
-        See the module.
-    """
-    for step in range(first, len(numbers)):
-        kind, a, b, c = numbers[step, 0], numbers[step, 1], numbers[step, 2], numbers[step, 3]
-        owner = owners[step]
-        own = drawn[0, step, owner]
-        if kind == SHIFT:
-            at += own
-            if at < 0 or at >= ends[step]:
-                amount = 0.0
-        elif kind == MIRROR:
-            if own > 0:
-                at += (own - 1 - 2 * (at // a % b)) * a
-        elif kind == MASK:
-            if _is_in(own, at // a % b):
-                amount = 0.0
-        elif kind == MOVE:
-            coordinate = at // a % b + own
-            if coordinate < 0 or coordinate >= b:
-                amount = 0.0
-            else:
-                at += own * a
-        elif kind == STRETCH:
-            bin = at // a
-            at += ((bin * own >> 16) - bin) * a
-            if at >= ends[step]:
-                amount = 0.0
-        elif kind == ROTATE:
-            sine = drawn[1, step, owner]
-            x, y = at % b, at // b % c
-            far_x, far_y = 2 * x - (b - 1), 2 * y - (c - 1)
-            new_x = own * far_x - sine * far_y + (b << 16) >> 17
-            new_y = sine * far_x + own * far_y + (c << 16) >> 17
-            if new_x < 0 or new_x >= b or new_y < 0 or new_y >= c:
-                amount = 0.0
-            else:
-                at += new_x - x + (new_y - y) * b
-        elif kind in (JITTER, DROP, THIN):
-            bits = _mixed((np.uint64(own) ^ np.uint64(at)) + _STEP)
-            if kind == JITTER:
-                x = at % b
-                moved = x + np.int64(bits >> _11) % (2 * a + 1) - a
-                at += min(max(moved, 0), b - 1) - x
-            elif kind == DROP:
-                if np.int64(bits >> _11) < a:
-                    amount = 0.0
-            else:
-                amount -= _events_below(bits, amount, a)
-        elif kind != NOISE:
-            takes_partner = read >> mix & 1
-            mix += 1
-            if takes_partner and at >= ends[step]:
-                amount = 0.0
-            elif partners[mix - 1, owner] >= 0:
-                if kind == MIX_EVENTS:
-                    bits = _mixed((np.uint64(drawn[takes_partner, step, owner]) ^ np.uint64(at)) + _STEP)
-                    below = _events_below(bits, amount, a)
-                    amount = below if takes_partner else amount - below
-                else:
-                    if kind == MIX_MASK:
-                        inside = _is_in(own, at // a % b)
-                    elif kind == MIX_BOX:
-                        inside = _is_in(own, at % b) and _is_in(drawn[1, step, owner], at // b % c)
-                    else:
-                        inside = _is_denser(regions[mix - 1, owner], at // a, at // b % c, at % b)
-                        if read >> mix == 0:
-                            totals[mix - 1, owner, takes_partner, np.int64(inside)] += amount
-                    if inside != takes_partner:
-                        amount = 0.0
-        if amount == 0.0:
-            break
-    return at, amount
 
 
 @_compiled
@@ -230,7 +130,9 @@ def fill_augmented_frames(
     """
     wrong = -1
     steps = len(numbers)
-    owners, ends = np.empty(steps + 1, np.int64), np.empty(steps + 1, np.int64)
+    # For each step: the sample that it changes, the places of this sample's frames, and what it drew.
+    owners, ends = np.empty(steps, np.int64), np.empty(steps, np.int64)
+    owns, seconds = np.empty(steps, np.int64), np.empty(steps, np.int64)
     for sample in range(first, last):
         row = frames[sample]
         for place in range(len(row)):
@@ -241,6 +143,7 @@ def fill_augmented_frames(
             for step in range(steps - 1, -1, -1):
                 owners[step] = source
                 ends[step] = max(min(places[source], len(row)), 0)
+                owns[step], seconds[step] = drawn[0, step, source], drawn[1, step, source]
                 if numbers[step, 0] >= MIX_MASK:
                     mix -= 1
                     if read >> mix & 1:
@@ -254,51 +157,104 @@ def fill_augmented_frames(
                 continue
             index = carray(pointer_to(index_at[source], index_like), counts[source])
             value = carray(pointer_to(value_at[source], value_like), counts[source])
-            stored_end = max(min(places[source], len(row)), 0)
-            for k in range(len(index)):
-                if np.uint64(index[k]) >= np.uint64(stored_end):
-                    wrong = source
+            stored_end = np.uint64(max(min(places[source], len(row)), 0))
+            first_mix = 0
+            # Stored non-zeros go through all steps, and the events that a step adds through the steps after it.
+            for added in range(-1, steps):
+                if added < 0:
+                    events = len(index)
+                elif numbers[added, 0] >= MIX_MASK:
+                    first_mix += 1
                     continue
-                at, amount = _after(
-                    np.int64(index[k]),
-                    float(value[k]),  # exact: no count reaches 2**53
-                    0,
-                    0,
-                    numbers,
-                    drawn,
-                    partners,
-                    regions,
-                    totals,
-                    owners,
-                    ends,
-                    read,
-                )
-                # No step leaves the sample; a wrong one must not write elsewhere.
-                if amount != 0.0 and 0 <= at < end:
-                    row[at] += np.float32(amount)
-            mix = 0
-            for step in range(steps):
-                if numbers[step, 0] >= MIX_MASK:
-                    mix += 1
                 # Reads that differ in earlier steps only have the same noise: one of them adds it.
-                elif numbers[step, 0] == NOISE and ends[step] > 0 and read & ((1 << mix) - 1) == 0:
-                    bits = np.uint64(drawn[1, step, owners[step]])
-                    for event in range(drawn[0, step, owners[step]]):
-                        place = np.int64(_mixed((bits ^ np.uint64(event)) + _STEP) >> _11) % ends[step]
-                        at, amount = _after(
-                            place,
-                            1.0,
-                            step + 1,
-                            mix,
-                            numbers,
-                            drawn,
-                            partners,
-                            regions,
-                            totals,
-                            owners,
-                            ends,
-                            read,
-                        )
-                        if amount != 0.0 and 0 <= at < end:
-                            row[at] += np.float32(amount)
+                elif numbers[added, 0] == NOISE and ends[added] > 0 and read & ((1 << first_mix) - 1) == 0:
+                    events = owns[added]
+                else:
+                    continue
+                for k in range(events):
+                    if added < 0:
+                        if np.uint64(index[k]) >= stored_end:
+                            wrong = source
+                            continue
+                        at = np.int64(index[k])
+                        amount = float(value[k])  # exact: no count reaches 2**53
+                    else:
+                        bits = _mixed((np.uint64(seconds[added]) ^ np.uint64(k)) + _STEP)
+                        at, amount = np.int64(bits >> _11) % ends[added], 1.0
+                    mix = first_mix
+                    for step in range(added + 1, steps):
+                        kind, a, b, c = numbers[step, 0], numbers[step, 1], numbers[step, 2], numbers[step, 3]
+                        own = owns[step]
+                        if kind == SHIFT:
+                            at += own
+                            if at < 0 or at >= ends[step]:
+                                amount = 0.0
+                        elif kind == MIRROR:
+                            if own > 0:
+                                at += (own - 1 - 2 * (at // a % b)) * a
+                        elif kind == MASK:
+                            if _is_in(own, at // a % b):
+                                amount = 0.0
+                        elif kind == MOVE:
+                            coordinate = at // a % b + own
+                            if coordinate < 0 or coordinate >= b:
+                                amount = 0.0
+                            else:
+                                at += own * a
+                        elif kind == STRETCH:
+                            bin = at // a
+                            at += ((bin * own >> 16) - bin) * a
+                            if at >= ends[step]:
+                                amount = 0.0
+                        elif kind == ROTATE:
+                            sine = seconds[step]
+                            x, y = at % b, at // b % c
+                            far_x, far_y = 2 * x - (b - 1), 2 * y - (c - 1)
+                            new_x = own * far_x - sine * far_y + (b << 16) >> 17
+                            new_y = sine * far_x + own * far_y + (c << 16) >> 17
+                            if new_x < 0 or new_x >= b or new_y < 0 or new_y >= c:
+                                amount = 0.0
+                            else:
+                                at += new_x - x + (new_y - y) * b
+                        elif kind in (JITTER, DROP, THIN):
+                            bits = _mixed((np.uint64(own) ^ np.uint64(at)) + _STEP)
+                            if kind == JITTER:
+                                x = at % b
+                                moved = x + np.int64(bits >> _11) % (2 * a + 1) - a
+                                at += min(max(moved, 0), b - 1) - x
+                            elif kind == DROP:
+                                if np.int64(bits >> _11) < a:
+                                    amount = 0.0
+                            else:
+                                amount -= _events_below(bits, amount, a)
+                        elif kind != NOISE:
+                            owner, takes_partner = owners[step], read >> mix & 1
+                            mix += 1
+                            if takes_partner and at >= ends[step]:
+                                amount = 0.0
+                            elif partners[mix - 1, owner] >= 0:
+                                if kind == MIX_EVENTS:
+                                    bits = _mixed(
+                                        (np.uint64(drawn[takes_partner, step, owner]) ^ np.uint64(at)) + _STEP
+                                    )
+                                    below = _events_below(bits, amount, a)
+                                    amount = below if takes_partner else amount - below
+                                else:
+                                    if kind == MIX_MASK:
+                                        inside = _is_in(own, at // a % b)
+                                    elif kind == MIX_BOX:
+                                        inside = _is_in(own, at % b) and _is_in(seconds[step], at // b % c)
+                                    else:
+                                        inside = _is_denser(
+                                            regions[mix - 1, owner], at // a, at // b % c, at % b
+                                        )
+                                        if read >> mix == 0:
+                                            totals[mix - 1, owner, takes_partner, np.int64(inside)] += amount
+                                    if inside != takes_partner:
+                                        amount = 0.0
+                        if amount == 0.0:
+                            break
+                    # No step leaves the sample; a wrong one must not write elsewhere.
+                    if amount != 0.0 and 0 <= at < end:
+                        row[at] += np.float32(amount)
     return wrong

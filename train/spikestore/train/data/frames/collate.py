@@ -148,7 +148,13 @@ class Assembly:
         return Batch(torch.from_numpy(lease).view(shape), labels, lengths, rows)
 
     def _from_packed(self, batch: SparseBatch, epoch: int) -> Batch:
-        return self._augment(batch, epoch).batch(self._pad_to(batch), sparse=self._sparse)
+        kernel = augmenting_kernel(batch) if self._augment.are_steps and not self._sparse else None
+        if kernel is None or not len(self._augment):
+            return self._augment(batch, epoch).batch(self._pad_to(batch), sparse=self._sparse)
+        own = StepInput(batch.samples, batch.lengths, batch.labels, batch.sites, epoch)
+        steps = self._augment.steps(own)
+        frames, totals = kernel(batch, steps, self._pad_to(batch))
+        return Batch(frames, self._augment.labels(batch.labels, steps, totals), batch.lengths, batch.samples)
 
     def _on_gpu(
         self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor
@@ -176,3 +182,14 @@ class Assembly:
 
     def _finished(self, batch: Batch) -> Batch:
         return batch if self._transform is None else self._transform(batch)
+
+
+def augmenting_kernel(batch: SparseBatch) -> Callable[..., tuple[Tensor, Tensor]] | None:
+    """Return `gpu_augmented_frames.augmented_frames` for whole numbers on a GPU; None elsewhere, and without Triton."""
+    if batch.index.device.type != "cuda" or batch.value.is_floating_point():
+        return None
+    try:
+        from spikestore.train.data.frames.gpu_augmented_frames import augmented_frames
+    except ImportError:
+        return None
+    return augmented_frames

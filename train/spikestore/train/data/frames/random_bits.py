@@ -17,11 +17,16 @@ _53_BITS = 2**53 - 1
 
 def sample_bits(rows: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
     """Return 64 random bits for each sample: a pure function of (seed, epoch, kind, row); int64, shape (batch,)."""
-    start = torch.tensor([seed % 2**62, epoch, kind], device=rows.device)
-    key = torch.zeros_like(rows)
-    for part in (*start, rows):
-        key = mixed((key ^ part) + STEP)
-    return key
+    key = 0
+    for part in (seed % 2**62, epoch, kind):
+        key = _mixed_number((key ^ part) + STEP)
+    return mixed((rows ^ (key - 2**64 if key >= 2**63 else key)) + STEP)
+
+
+def several(bits: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Return `count` times other random bits, made from random bits."""
+    numbers = torch.arange(count, device=bits.device)[:, None]
+    return mixed((bits ^ numbers) + STEP).unbind()
 
 
 def whole(bits: Tensor, count: int | Tensor) -> Tensor:
@@ -54,6 +59,14 @@ def mixed(key: Tensor) -> Tensor:
     key = (key ^ _shifted(key, 30)) * _FIRST
     key = (key ^ _shifted(key, 27)) * _SECOND
     return key ^ _shifted(key, 31)
+
+
+def _mixed_number(key: int) -> int:
+    """Return what `mixed` returns, for one number; from 0 to 2^64 - 1."""
+    key %= 2**64
+    key = (key ^ key >> 30) * _FIRST % 2**64
+    key = (key ^ key >> 27) * _SECOND % 2**64
+    return key ^ key >> 31
 
 
 def _shifted(key: Tensor, bits: int) -> Tensor:

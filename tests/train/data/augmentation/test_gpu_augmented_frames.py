@@ -1,0 +1,96 @@
+"""Augmented frames that a GPU makes are those of the CPU: in Triton's interpreter if it is installed, and on a GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.train.data.augmentation.plain_augmentations import CLASSES, EPOCH, PLAIN
+from tests.train.data.augmentation.test_steps import compiled, packed
+from tests.train.neurons.test_triton_kernels import needs_triton
+
+from spikestore.train.data.device_samples import TensorColumns
+from spikestore.train.data.frames import collate
+from spikestore.train.data.frames.augmentation_steps import MIX_REGION, StepInput
+from spikestore.train.data.frames.collate import Assembly
+from spikestore.train.data.frames.padding import Padding
+from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+from spikestore.train.data.frames.step_augmentation import Augmentations
+
+LISTS = (
+    *([0, 1, 2, 3, 4], [6, 7, 8, 10, 12], [13, 14, 15, 16], [19, 13, 18]),
+    [16, 17, 3, 16, 20, 0, 18],  # noise before and after mixtures
+)
+
+
+def compare(device: str) -> None:
+    """Assert that frames and labels are those of the compiled loop."""
+    from spikestore.train.data.frames.gpu_augmented_frames import augmented_frames
+
+    random = np.random.default_rng(0)
+    samples = [
+        random.integers(0, 5, (size, 2, 3, 4)) * (random.random((size, 2, 3, 4)) < 0.5)
+        for size in (6, 3, 5, 1)
+    ]
+    columns = packed(samples, [0, 1, 0, 2])
+    for chosen in LISTS:
+        augment = Augmentations([PLAIN[number][0] for number in chosen], CLASSES)
+        frames, labels = compiled(columns, augment)
+        batch = host_pointers(columns, np.arange(len(samples))).packed(ParallelFor(None, 1)).to(device)
+        steps = augment.steps(StepInput(batch.samples, batch.lengths, batch.labels, batch.sites, EPOCH))
+        ours, totals = augmented_frames(batch, steps, None)
+        assert np.array_equal(ours.cpu().numpy(), frames), chosen
+        assert torch.equal(augment.labels(batch.labels, steps, totals).cpu(), labels), chosen
+    # And a loader uses it.
+    assembly = Assembly(torch.device(device), "dense", Padding(), augment, None, reuse=False, threads=1)
+    on_device = TensorColumns(columns, device).batches(np.arange(4), np.array([0, 4]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collate, "augmenting_kernel", lambda _batch: augmented_frames)
+        made = assembly.make(next(on_device), EPOCH, None).taken()
+    assert np.array_equal(made.frames.cpu().numpy(), frames)
+    assert torch.equal(made.labels.cpu(), labels)
+
+
+@needs_triton
+@pytest.mark.slow
+def test_in_the_interpreter() -> None:
+    """Triton's interpreter has to be asked for before Triton is imported: in a process of its own."""
+    code = "from tests.train.data.augmentation.test_gpu_augmented_frames import compare; compare('cpu')"
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+@needs_triton
+@pytest.mark.slow
+def test_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel compiles for a GPU, which takes none, with all kinds of steps; products of densities stay apart from sums."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    from spikestore.train.data.frames import gpu_augmented_frames
+
+    kinds = range(MIX_REGION + 1)
+    constants = {"kinds": sum(kind << 4 * kind for kind in kinds), "steps": len(kinds)}
+    constants |= {"index_mask": 0xFFFF, "value_mask": 0, "parts": 4, "block": 256}
+    kernel = gpu_augmented_frames._fill_augmented
+    types = {name: "*i64" if name.endswith("_at") else "i32" for name in kernel.arg_names}
+    types |= {"index_at": "*i16", "value_at": "*u8", "regions_at": "*fp64", "totals_at": "*fp64"}
+    types |= {"frames_at": "*fp32"} | dict.fromkeys(constants, "constexpr")
+    made = compile(
+        ASTSource(fn=kernel, signature=types, constexprs=constants),
+        target=GPUTarget("cuda", 90, 32),
+        options={"enable_fp_fusion": False},
+    )
+    assert "fma.rn.f64" not in made.asm["ptx"]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu() -> None:
+    """The same on the GPU itself."""
+    compare("cuda")

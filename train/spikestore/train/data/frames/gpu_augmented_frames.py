@@ -1,0 +1,317 @@
+"""Augmented dense frames on a GPU, written by one kernel that Triton compiles for each list of augmentations.
+
+The kernel is the loop of `augmented_frames`: a program handles a part of the non-zeros of one read of one sample. Values are
+added to the frames atomically; sums of whole numbers are exact in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from spikestore.train.data.batch import SparseBatch, zeros
+from spikestore.train.data.frames.augmentation_steps import (
+    DROP,
+    GAUSSIANS,
+    JITTER,
+    MASK,
+    MIRROR,
+    MIX_BOX,
+    MIX_EVENTS,
+    MIX_MASK,
+    MIX_REGION,
+    MOVE,
+    NOISE,
+    PER_EVENT,
+    REGION,
+    ROTATE,
+    SHIFT,
+    STRETCH,
+    THIN,
+    AugmentationStep,
+)
+from spikestore.train.data.frames.mixtures import FACTORS, FAR, HALVINGS
+
+_BLOCK, _PARTS = 256, 4
+"""Non-zeros that a program handles at a time, and programs for each read of a sample."""
+
+# A kernel reads global numbers only as constexpr.
+_SHIFT, _JITTER, _DROP, _MIRROR = map(tl.constexpr, (SHIFT, JITTER, DROP, MIRROR))
+_THIN, _MASK, _MOVE, _STRETCH = map(tl.constexpr, (THIN, MASK, MOVE, STRETCH))
+_ROTATE, _NOISE, _MIX_MASK, _MIX_BOX = map(tl.constexpr, (ROTATE, NOISE, MIX_MASK, MIX_BOX))
+_MIX_EVENTS, _MIX_REGION, _REGION, _GAUSSIANS = map(tl.constexpr, (MIX_EVENTS, MIX_REGION, REGION, GAUSSIANS))
+_F1, _F2, _F3, _F4, _F5, _F6 = map(tl.constexpr, FACTORS)
+_FAR, _SMALL, _HALVINGS = map(tl.constexpr, (FAR, 2.0**-HALVINGS, HALVINGS))
+_FIRST, _SECOND, _STEP = map(tl.constexpr, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15))
+
+
+@triton.jit
+def _mixed(key):
+    key = (key ^ (key >> 30)) * _FIRST
+    key = (key ^ (key >> 27)) * _SECOND
+    return key ^ (key >> 31)
+
+
+@triton.jit
+def _high_bits(key):
+    return (key >> 11).to(tl.int64)
+
+
+@triton.jit
+def _bits(own, at):
+    return _mixed((own ^ at).to(tl.uint64, bitcast=True) + _STEP)
+
+
+@triton.jit
+def _is_in(mask, coordinate):
+    start = mask >> 31
+    return (coordinate >= start) & (coordinate < start + (mask & 0x7FFFFFFF))
+
+
+@triton.jit
+def _events_below(bits, amount, number):
+    below = tl.zeros_like(amount)
+    for event in range(tl.max(amount)):
+        one = _mixed((bits ^ tl.cast(event, tl.uint64)) + _STEP)
+        below += ((_high_bits(one) < number) & (event < amount)).to(tl.int64)
+    return below
+
+
+@triton.jit
+def _density(region_at, bins, rows, columns):
+    total = tl.zeros(bins.shape, tl.float64)
+    for gaussian in range(_GAUSSIANS):
+        first = region_at + 1 + 7 * gaussian
+        far_t = bins.to(tl.float64) - tl.load(first + 1)
+        far_y = rows.to(tl.float64) - tl.load(first + 2)
+        far_x = columns.to(tl.float64) - tl.load(first + 3)
+        exponent = far_t * far_t * tl.load(first + 4)
+        exponent = exponent + far_y * far_y * tl.load(first + 5)
+        exponent = exponent + far_x * far_x * tl.load(first + 6)
+        small = tl.minimum(exponent, _FAR) * _SMALL
+        power = small * _F6 + _F5
+        power = power * small + _F4
+        power = power * small + _F3
+        power = power * small + _F2
+        power = power * small + _F1
+        power = power * small + 1.0
+        for _ in tl.static_range(_HALVINGS):
+            power = power * power
+        total = total + tl.load(first) * power
+    return total
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _changed(
+    at, amount, kind: tl.constexpr, step, read, sample,
+    numbers_at, drawn_at, owners_at, partners_at, regions_at, totals_at, places_at, batch, steps,
+):  # fmt: skip
+    a, b = tl.load(numbers_at + 4 * step), tl.load(numbers_at + 4 * step + 1)
+    c, mix = tl.load(numbers_at + 4 * step + 2), tl.load(numbers_at + 4 * step + 3)
+    owner = tl.load(owners_at + (read * (steps + 1) + step) * batch + sample)
+    own = tl.load(drawn_at + step * batch + owner)
+    second = tl.load(drawn_at + (steps + step) * batch + owner)
+    end = tl.load(places_at + owner)
+    if kind == _SHIFT:
+        at += own
+        amount = tl.where((at >= 0) & (at < end), amount, 0)
+    elif kind == _MIRROR:
+        at = tl.where(own > 0, at + (own - 1 - 2 * (at // a % b)) * a, at)
+    elif kind == _MASK:
+        amount = tl.where(_is_in(own, at // a % b), 0, amount)
+    elif kind == _MOVE:
+        coordinate = at // a % b + own
+        amount = tl.where((coordinate >= 0) & (coordinate < b), amount, 0)
+        at += own * a
+    elif kind == _STRETCH:
+        bins = at // a
+        at += ((bins * own >> 16) - bins) * a
+        amount = tl.where(at < end, amount, 0)
+    elif kind == _ROTATE:
+        x, y = at % b, at // b % c
+        far_x, far_y = 2 * x - (b - 1), 2 * y - (c - 1)
+        new_x = (own * far_x - second * far_y + (b << 16)) >> 17
+        new_y = (second * far_x + own * far_y + (c << 16)) >> 17
+        inside = (new_x >= 0) & (new_x < b) & (new_y >= 0) & (new_y < c)
+        amount = tl.where(inside, amount, 0)
+        at += new_x - x + (new_y - y) * b
+    elif kind == _JITTER:
+        x = at % b
+        moved = x + _high_bits(_bits(own, at)) % (2 * a + 1) - a
+        at += tl.minimum(tl.maximum(moved, 0), b - 1) - x
+    elif kind == _DROP:
+        amount = tl.where(_high_bits(_bits(own, at)) < a, 0, amount)
+    elif kind == _THIN:
+        amount -= _events_below(_bits(own, at), amount, a)
+    elif kind >= _MIX_MASK:
+        side = read >> mix & 1
+        is_mixed = tl.load(partners_at + mix * batch + owner) >= 0
+        amount = tl.where((side == 1) & (at >= end), 0, amount)
+        if kind == _MIX_EVENTS:
+            below = _events_below(_bits(tl.where(side == 1, second, own), at), amount, a)
+            kept = tl.where(side == 1, below, amount - below)
+        else:
+            if kind == _MIX_MASK:
+                inside = _is_in(own, at // a % b)
+            elif kind == _MIX_BOX:
+                inside = _is_in(own, at % b) & _is_in(second, at // b % c)
+            else:
+                region_at = regions_at + (mix * batch + owner) * _REGION
+                inside = _density(region_at, at // a, at // b % c, at % b) > tl.load(region_at)
+                counted = is_mixed & (read >> (mix + 1) == 0)
+                for part in tl.static_range(2):
+                    events = tl.sum(tl.where(inside == (part == 1), amount, 0))
+                    total_at = totals_at + ((mix * batch + owner) * 2 + side) * 2 + part
+                    tl.atomic_add(total_at, events.to(tl.float64), mask=counted)
+            kept = tl.where(inside == (side == 1), amount, 0)
+        amount = tl.where(is_mixed, kept, amount)
+    return at, amount
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _after(
+    at, amount, first: tl.constexpr, read, sample,
+    numbers_at, drawn_at, owners_at, partners_at, regions_at, totals_at, places_at,
+    batch, kinds: tl.constexpr, steps: tl.constexpr,
+):  # fmt: skip
+    for step in tl.static_range(first, steps):
+        at, amount = _changed(
+            at, amount, (kinds >> (4 * step)) & 15, step, read, sample,
+            numbers_at, drawn_at, owners_at, partners_at, regions_at, totals_at, places_at, batch, steps,
+        )  # fmt: skip
+    return at, amount
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _fill_augmented(
+    index_at, value_at, offsets_at, numbers_at, drawn_at, owners_at, partners_at, regions_at, totals_at, places_at, frames_at,
+    batch, row_places, kinds: tl.constexpr, steps: tl.constexpr,
+    index_mask: tl.constexpr, value_mask: tl.constexpr, parts: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    sample, read, part = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
+    source = tl.load(owners_at + (read * (steps + 1) + steps) * batch + sample)
+    if source >= 0:
+        row_at, own_places = frames_at + sample * row_places, tl.load(places_at + sample)
+        source_places = tl.load(places_at + source)
+        begin, end = tl.load(offsets_at + source), tl.load(offsets_at + source + 1)
+        place = begin + part * block + tl.arange(0, block)
+        for _ in range(tl.cdiv(end - begin, parts * block)):
+            inside = place < end
+            at = tl.load(index_at + place, mask=inside, other=0).to(tl.int64)
+            amount = tl.load(value_at + place, mask=inside, other=0).to(tl.int64)
+            # Columns of unsigned integers are signed views of the same bytes.
+            if index_mask != 0:
+                at = at & index_mask
+            if value_mask != 0:
+                amount = amount & value_mask
+            amount = tl.where((at >= 0) & (at < source_places), amount, 0)
+            at, amount = _after(
+                at, amount, 0, read, sample,
+                numbers_at, drawn_at, owners_at, partners_at, regions_at, totals_at, places_at, batch, kinds, steps,
+            )  # fmt: skip
+            kept = (amount > 0) & (at >= 0) & (at < own_places)
+            tl.atomic_add(row_at + at, amount.to(tl.float32), mask=kept)
+            place += parts * block
+        for step in tl.static_range(steps):
+            if (kinds >> (4 * step)) & 15 == _NOISE:
+                mix = tl.load(numbers_at + 4 * step + 3)
+                owner = tl.load(owners_at + (read * (steps + 1) + step) * batch + sample)
+                places = tl.load(places_at + owner)
+                # Reads that differ in earlier steps only have the same noise: one of them adds it.
+                if (read & ((1 << mix) - 1) == 0) & (places > 0):
+                    events = tl.load(drawn_at + step * batch + owner)
+                    bits = tl.load(drawn_at + (steps + step) * batch + owner)
+                    event = (part * block + tl.arange(0, block)).to(tl.int64)
+                    for _ in range(tl.cdiv(events, parts * block)):
+                        at = _high_bits(_bits(bits, event)) % places
+                        at, amount = _after(
+                            at, (event < events).to(tl.int64), step + 1, read, sample,
+                            numbers_at, drawn_at, owners_at, partners_at, regions_at, totals_at, places_at, batch, kinds, steps,
+                        )  # fmt: skip
+                        kept = (amount > 0) & (at >= 0) & (at < own_places)
+                        tl.atomic_add(row_at + at, amount.to(tl.float32), mask=kept)
+                        event += parts * block
+
+
+def augmented_frames(
+    batch: SparseBatch, steps: Sequence[AugmentationStep], pad_to: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return the dense frames of a batch after steps, and the events of samples and their partners.
+
+    Parameters
+    ----------
+    batch : SparseBatch
+        The batch, with whole numbers as values.
+    steps : sequence of AugmentationStep
+        The steps.
+    pad_to : int, optional
+        Time bins; by default those of the longest sample.
+
+    Returns
+    -------
+    frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
+        Augmented counts.
+    totals : float64 Tensor, shape (mixing steps, batch, 2, 2)
+        See `StepColumns`.
+    """
+    device, size = batch.index.device, len(batch)
+    frames = zeros(size, batch.bins(pad_to), batch.sites, device)
+    mixing = [step.mixture for step in steps if step.mixture is not None]
+    totals = torch.zeros((len(mixing), size, 2, 2), dtype=torch.float64, device=device)
+    if size == 0 or frames.numel() == 0:
+        return frames, totals
+    row_places = frames[0].numel()
+    numbers = [
+        (
+            step.number if step.kind in PER_EVENT else step.stride,
+            step.size,
+            step.height,
+            sum(before.mixture is not None for before in steps[:number]),
+        )
+        for number, step in enumerate(steps)
+    ]
+    drawn = torch.zeros((2, len(steps), size), dtype=torch.int64, device=device)
+    for number, step in enumerate(steps):
+        drawn[: step.drawn.ndim, number] = step.drawn
+    kinds = sum(step.kind << 4 * number for number, step in enumerate(steps))
+    nobody = torch.zeros((1, size), dtype=torch.int64, device=device)
+    partners = torch.stack([mixture.partner for mixture in mixing]) if mixing else nobody
+    regions = torch.zeros((max(len(mixing), 1), size, REGION), dtype=torch.float64, device=device)
+    for number, mixture in enumerate(mixing):
+        if mixture.region is not None:
+            regions[number] = mixture.region
+    places = batch.lengths * (row_places // max(frames.shape[1], 1))
+    _fill_augmented[(size, 2 ** len(mixing), _PARTS)](
+        batch.index, batch.value, batch.offsets,
+        torch.tensor(numbers, device=device), drawn, _owners(steps, size, device), partners, regions, totals, places,
+        frames, size, row_places, kinds, len(steps), _mask(batch.index), _mask(batch.value), _PARTS, _BLOCK,
+        enable_fp_fusion=False,  # products stay apart from sums, as on the CPU
+    )  # fmt: skip
+    return frames, totals
+
+
+def _owners(steps: Sequence[AugmentationStep], size: int, device: torch.device) -> Tensor:
+    """Return whose draws each step uses in each read, and last whose columns are read: int64, (reads, steps + 1, batch).
+
+    -1 where a sample has no partner.
+    """
+    owner = torch.arange(size, device=device)[None]
+    owners: list[Tensor] = []
+    for step in reversed(steps):
+        owners = [owner, *owners]
+        if step.mixture is not None:
+            partner = torch.where(owner < 0, -1, step.mixture.partner[owner.clamp(min=0)])
+            owners = [torch.cat([one, one]) for one in owners]
+            owner = torch.cat([owner, partner])
+    # The last mixing step came first and got the lowest bit of a read: bits are reversed.
+    mixes = sum(step.mixture is not None for step in steps)
+    reads = [sum((read >> bit & 1) << mixes - 1 - bit for bit in range(mixes)) for read in range(2**mixes)]
+    return torch.stack([*owners, owner], 1)[reads].contiguous()
+
+
+def _mask(column: Tensor) -> int:
+    return {torch.int16: 0xFFFF, torch.int32: 0xFFFF_FFFF}.get(column.dtype, 0)

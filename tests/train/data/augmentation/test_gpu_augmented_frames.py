@@ -30,8 +30,13 @@ LISTS = (
 
 def compare(device: str) -> None:
     """Assert that frames and labels are those of the compiled loop."""
-    from spikestore.train.data.frames.gpu_augmented_frames import augmented_frames
+    from spikestore.train.data.frames import gpu_augmented_frames
 
+    augmented_frames = gpu_augmented_frames.augmented_frames
+    gpu_augmented_frames._BLOCK, gpu_augmented_frames._PARTS = (
+        32,
+        2,
+    )  # several turns of its loops, for few events
     random = np.random.default_rng(0)
     samples = [
         random.integers(0, 5, (size, 2, 3, 4)) * (random.random((size, 2, 3, 4)) < 0.5)

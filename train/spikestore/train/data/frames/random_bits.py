@@ -18,7 +18,7 @@ _53_BITS = 2**53 - 1
 def sample_bits(rows: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
     """Return 64 random bits for each sample: a pure function of (seed, epoch, kind, row); int64, shape (batch,)."""
     key = 0
-    for part in (seed % 2**62, epoch, kind):
+    for part in (int(seed) % 2**62, int(epoch), kind):  # Python's numbers do not overflow
         key = _mixed_number((key ^ part) + STEP)
     return mixed((rows ^ (key - 2**64 if key >= 2**63 else key)) + STEP)
 

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from tests.pipeline.cochlea_files import SPLITS, write_file
+from tests.pipeline.event_files import write_dvsgesture
+from tests.pipeline.fused_cases import rows
+from tests.pipeline.small_data_sets import WRITE
+from tests.pipeline.spikingjelly_rules import by_duration, by_number
+from tests.pipeline.tonic_cases import dense
 
 from spikestore.pipeline import BuildOptions, preprocess
 from spikestore.pipeline.commands.recipes import recipes
 from spikestore.pipeline.readers import event_block
+from spikestore.pipeline.readers.cochlea_files.cochlea_block import float16_table
+from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.recording import Recording
 from spikestore.pipeline.recipes.recipe import load_recipe
 from spikestore.pipeline.recipes.shipped import (
     PAPERS,
@@ -23,6 +30,10 @@ from spikestore.pipeline.recipes.shipped import (
     paper_recipes,
     shipped_recipes,
 )
+from spikestore.pipeline.sources.source_files import make_source
+from spikestore.pipeline.transforms.choose import OneByOne
+from spikestore.pipeline.transforms.fused import FusedChain
+from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store.cli.commands.show import show
 from spikestore.store.store import Store
 
@@ -42,19 +53,53 @@ def spyx(seconds: npt.NDArray[np.float16], channels: npt.NDArray[np.uint16]) -> 
     return np.minimum(counts[:bins], 1)
 
 
-def sparch(seconds: npt.NDArray[np.float16], channels: npt.NDArray[np.uint16]) -> Frames:
-    """Sparch's ``SpikingDataset`` with 100 steps: 1-based bins of float16 times; an event beyond 1.4 s is left out here."""
-    bins = np.digitize(seconds, np.linspace(0, 1.4, num=100))
-    counts = np.zeros((101, 700), np.int64)
-    np.add.at(counts, (bins, channels), 1)
-    return counts[:100]
+def digitize(steps: int, latest: float, summed: int) -> Rule:
+    """``np.digitize`` into 1-based bins, and sums of neighbouring channels; an event beyond the latest time is left out here."""
+
+    def rule(seconds: npt.NDArray[np.float16], channels: npt.NDArray[np.uint16]) -> Frames:
+        bins = np.digitize(seconds, np.linspace(0, latest, num=steps))
+        counts = np.zeros((steps + 1, 700), np.int64)
+        np.add.at(counts, (bins, channels), 1)
+        frames: Frames = counts[:steps].reshape(steps, -1, summed).sum(axis=2)
+        return frames
+
+    return rule
+
+
+def ten_milliseconds(seconds: npt.NDArray[np.float16], channels: npt.NDArray[np.uint16]) -> Frames:
+    """SpikingJelly with ``duration=10``, then sums of 5 neighbouring channels; no events are one empty bin here."""
+    if not len(seconds):
+        return np.zeros((1, 140), np.int64)
+    frames: Frames = by_duration(seconds, channels, 700, 10_000).reshape(-1, 140, 5).sum(axis=2)
+    return frames
 
 
 RULES: dict[str, tuple[str, Rule]] = {
-    "sparch-shd": ("SHD", sparch),
-    "sparch-ssc": ("SSC", sparch),
+    "asrc-ssc": ("SSC", digitize(250, 1.4, 5)),
+    "dcls-shd": ("SHD", ten_milliseconds),
+    "dcls-ssc": ("SSC", ten_milliseconds),
+    "delrec-shd": ("SHD", ten_milliseconds),
+    "delrec-ssc": ("SSC", digitize(250, 1.4, 5)),
+    "silif-shd": ("SHD", digitize(250, 1.0, 5)),
+    "silif-ssc": ("SSC", digitize(300, 1.2, 5)),
+    "sparch-shd": ("SHD", digitize(100, 1.4, 1)),
+    "sparch-ssc": ("SSC", digitize(100, 1.4, 1)),
+    "spikcommander-shd": ("SHD", ten_milliseconds),
+    "spikcommander-ssc": ("SSC", ten_milliseconds),
+    "spikescr-shd": ("SHD", ten_milliseconds),
+    "spikescr-ssc": ("SSC", ten_milliseconds),
     "spyx-shd": ("SHD", spyx),
 }
+"""Data set and rule of each recipe for recordings of a cochlea."""
+
+CAMERAS = {
+    "plif-cifar10dvs": ("CIFAR10DVS", 20, 128, 128),
+    "plif-dvsgesture": ("DVSGesture", 20, 128, 128),
+    "sew-resnet-dvsgesture": ("DVSGesture", 16, 128, 128),
+    "spikformer-cifar10dvs": ("CIFAR10DVS", 16, 128, 128),
+    "tcja-ncaltech101": ("NCALTECH101", 14, 240, 180),
+}
+"""Data set, ``frames_number`` (split by number), width and height of each recipe for recordings of a camera."""
 
 
 def recordings(count: int, seed: int) -> list[tuple[npt.NDArray[np.float16], npt.NDArray[np.uint16]]]:
@@ -74,40 +119,79 @@ def recordings(count: int, seed: int) -> list[tuple[npt.NDArray[np.float16], npt
     return [*drawn, (every, np.arange(len(every), dtype=np.uint16) % np.uint16(700))]
 
 
-@pytest.mark.parametrize("name", PAPERS)
-@pytest.mark.parametrize(("requested", "executor"), [("auto", "numpy"), ("fused", "fused")])
-def test_frames_are_those_of_the_rule(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    requested: Literal["auto", "fused"],
-    executor: str,
+@pytest.mark.parametrize("name", RULES)
+def test_transform_is_the_rule(name: str) -> None:
+    """NumPy and the compiled pass give the frames of the rule for every recording."""
+    drawn = recordings(9, 0)
+    offsets = np.cumsum([0, *(len(seconds) for seconds, _ in drawn)])
+    block = EventBlock(
+        first_row=0,
+        offsets=offsets,
+        t=np.concatenate([seconds for seconds, _ in drawn]).view(np.uint16),
+        time_table=float16_table(),
+        x=np.concatenate([channels for _, channels in drawn]),
+        y=None,
+        p=None,
+        labels=np.zeros(len(drawn), np.int64),
+        extras={},
+        errors={},
+    )
+    transform = load_recipe(paper_recipes()[name]).transform_spec()
+    _, rule = RULES[name]
+    for chain in (OneByOne(NumpyChain(transform, has_y=False)), FusedChain(transform, has_y=False)):
+        for sample, (seconds, channels) in zip(rows(chain(block, name_of=str)), drawn, strict=True):
+            assert np.array_equal(dense(sample, transform.to_frame.sensor_size[0]), rule(seconds, channels))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RULES)
+def test_built_frames_are_those_of_the_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Every recording of every split has the frames of the rule, with every executor."""
+    """Every recording of every split has the frames of the rule, and the set states the paper."""
     monkeypatch.setattr(event_block, "FEW_EVENTS", 10**9)
     dataset, rule = RULES[name]
-    drawn = {split: recordings(9, seed) for seed, split in enumerate(SPLITS[dataset])}
+    splits = load_recipe(paper_recipes()[name]).source.splits or SPLITS[dataset]
+    drawn = {split: recordings(5, seed) for seed, split in enumerate(splits)}
     for split, some in drawn.items():
         write_file(tmp_path / dataset / f"{dataset.lower()}_{split}.h5", some)
-    store = Store(tmp_path / "store")
-    built = preprocess(
-        paper_recipes()[name],
-        data=tmp_path / dataset,
-        store=store,
-        options=BuildOptions(workers=0, executor=requested),
-    )
+    store, options = Store(tmp_path / "store"), BuildOptions(workers=0)
+    built = preprocess(paper_recipes()[name], data=tmp_path / dataset, store=store, options=options)
     for split, some in drawn.items():
         features = built[split]
-        assert features.manifest.provenance["executor"] == executor
         assert features.manifest.provenance["citation"] == load_recipe(paper_recipes()[name]).citation
         for row, (seconds, channels) in enumerate(some):
             assert np.array_equal(features.frames(row)[:, 0], rule(seconds, channels)), (split, row)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CAMERAS)
+def test_built_frames_of_cameras_are_those_of_the_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The events that the reader returns are divided into frames as SpikingJelly divides them."""
+    monkeypatch.setattr(event_block, "FEW_EVENTS", 10**9)
+    dataset, bins, width, height = CAMERAS[name]
+    if dataset == "CIFAR10DVS":
+        pytest.importorskip("aedat")
+    folder = write_dvsgesture(tmp_path) if dataset == "DVSGesture" else WRITE[dataset](tmp_path)
+    recipe, store = paper_recipes()[name], Store(tmp_path / "store")
+    built = preprocess(recipe, data=folder, store=store, options=BuildOptions(workers=0))
+    for split, features in built.items():
+        with make_source(dataset, split, folder).open() as reader:
+            recorded = reader.read(0, len(reader))
+        assert features.manifest.samples == len(recorded) > 0
+        for row, recording in enumerate(recorded):
+            assert isinstance(recording, Recording)
+            t, x, y, p = (recording.events[field].astype(np.int64) for field in "txyp")
+            frames = by_number(t, (p * height + y) * width + x, 2 * height * width, bins)
+            assert np.array_equal(features.frames(row), frames.reshape(bins, 2, height, width)), (split, row)
+
+
 def test_each_states_its_paper() -> None:
     """The folder has the recipes of `PAPERS`; each has a citation, its file's name, and is found by it."""
     folder = Path(__file__).parents[3] / "recipes/papers"
-    assert sorted(path.stem for path in folder.glob("*.toml")) == sorted(PAPERS) == sorted(RULES)
+    assert sorted(path.stem for path in folder.glob("*.toml")) == sorted(PAPERS) == sorted([*RULES, *CAMERAS])
     for name, path in paper_recipes().items():
         recipe = load_recipe(path)
         assert recipe.citation

@@ -28,7 +28,27 @@ def shipped_recipes() -> dict[str, Path]:
     return {}
 
 
-PAPERS = ("sparch-shd", "sparch-ssc", "spyx-shd")
+PAPERS = (
+    "asrc-ssc",
+    "dcls-shd",
+    "dcls-ssc",
+    "delrec-shd",
+    "delrec-ssc",
+    "plif-cifar10dvs",
+    "plif-dvsgesture",
+    "sew-resnet-dvsgesture",
+    "silif-shd",
+    "silif-ssc",
+    "sparch-shd",
+    "sparch-ssc",
+    "spikcommander-shd",
+    "spikcommander-ssc",
+    "spikescr-shd",
+    "spikescr-ssc",
+    "spikformer-cifar10dvs",
+    "spyx-shd",
+    "tcja-ncaltech101",
+)
 """Names of the shipped recipes of publications, which are in the folder ``papers`` beside the others."""
 
 

@@ -14,10 +14,14 @@ from pydantic import BaseModel
 
 @functools.cache
 def field_texts(model: type[BaseModel]) -> Mapping[str, str]:
-    """Return the description of each field of a model that has one, as one line without marks of reStructuredText."""
+    """Return the description of each field of a model that has one, inherited fields too, as one line without marks of reStructuredText."""
+    inherited: dict[str, str] = {}
+    for base in model.__bases__:
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            inherited |= field_texts(base)
     source = ast.parse(textwrap.dedent(inspect.getsource(model)))
     tree = next(node for node in source.body if isinstance(node, ast.ClassDef))
-    return {
+    return inherited | {
         field.target.id: one_line(text.value.value)
         for field, text in itertools.pairwise(tree.body)
         if isinstance(field, ast.AnnAssign)

@@ -141,6 +141,7 @@ def test_a_finer_set_is_used_where_it_determines_a_variant(
     assert are_as_built_alone(recipe, tmp_path / "store")
 
 
+@pytest.mark.slow
 def test_plan_and_ls_show_the_variants(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,9 @@ import numpy as np
 
 from spikestore.store_schemas.documents.manifest import Manifest
 
+WINDOW_SAMPLES = 8192
+WINDOW_BYTES = 256 * 2**20
+
 
 def narrow_dtypes(manifest: Manifest) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """Return the dtypes that ``index`` and ``value`` need in memory."""
@@ -29,6 +32,11 @@ def packed_bytes(manifest: Manifest) -> int:
     extras = sum(manifest.layout.dtype(name).itemsize for name in manifest.layout.extras)
     per_sample = 8 + 4 + 8 + 8 + extras  # offsets, n_bins, label, rows
     return manifest.nnz * (index.itemsize + value.itemsize) + (manifest.samples + 1) * per_sample
+
+
+def default_window(manifest: Manifest) -> int:
+    """Return the number of samples among which a streamed epoch shuffles: `WINDOW_SAMPLES`, or as many as `WINDOW_BYTES` hold."""
+    return min(WINDOW_SAMPLES, int(WINDOW_BYTES / (packed_bytes(manifest) / manifest.samples)))
 
 
 def _narrowest(largest: int, candidates: tuple[type[np.integer[Any]], ...]) -> np.dtype[Any]:

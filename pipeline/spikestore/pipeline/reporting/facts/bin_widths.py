@@ -66,6 +66,8 @@ def spread(rows: Sequence[int], count: int) -> list[int]:
 
 def coarser(sample: KeptSample, factor: int, site_count: int) -> KeptSample:
     """Return a sample whose bins are the sums of `factor` neighbouring bins; the last bin may have fewer."""
+    if factor == 1:
+        return sample
     time_bin, site = np.divmod(sample.index, site_count)
     index, place = np.unique(time_bin // factor * site_count + site, return_inverse=True)
     value = summed(place, sample.value, len(index))

@@ -9,7 +9,7 @@ import numpy as np
 
 from spikestore.pipeline.reporting.facts.observers import Histogram
 from spikestore.pipeline.reporting.facts.set_facts import SetFacts
-from spikestore.store.columns.packed_size import packed_bytes
+from spikestore.store.columns.packed_size import default_window, packed_bytes
 
 _BATCH = 128
 
@@ -51,7 +51,10 @@ def _entropy(facts: SetFacts, name: str) -> float | None:
 
 
 def memory(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
-    """Return, for each split, the bytes of the packed columns (residences host and device), and of dense float32 frames for comparison."""
+    """Return, for each split, the bytes of the columns in memory, and of dense float32 frames for comparison.
+
+    The residences host and device keep all packed columns, stream two windows of them: the current one, and the next one that is read.
+    """
     rows = []
     for split, facts in splits.items():
         manifest = facts.features.manifest
@@ -61,6 +64,10 @@ def memory(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
                 "split": split,
                 "batch": _BATCH,
                 "packed_bytes": packed_bytes(manifest),
+                "stream_bytes": min(
+                    packed_bytes(manifest),
+                    2 * default_window(manifest) * packed_bytes(manifest) // manifest.samples,
+                ),
                 "dense_batch_bytes": _BATCH * sample,
                 "dense_set_bytes": len(facts.features) * sample,
             }

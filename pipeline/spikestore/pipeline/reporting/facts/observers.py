@@ -24,7 +24,10 @@ class SampleEvents:
 
     def add(self, piece: Piece) -> None:
         """Look at one piece."""
-        self._parts.append(summed(piece.row, piece.columns.value, len(piece)))
+        events, filled = np.zeros(len(piece)), piece.columns.nnz > 0
+        # Starts of samples without non-zeros are left out: reduceat would give them the value at their start.
+        events[filled] = np.add.reduceat(piece.columns.value, piece.offsets[:-1][filled], dtype=np.float64)
+        self._parts.append(events)
 
     @property
     def events(self) -> npt.NDArray[np.float64]:

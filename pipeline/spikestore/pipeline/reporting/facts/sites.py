@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.reporting.facts.set_facts import SetFacts
+from spikestore.pipeline.reporting.facts.set_facts import SetFacts, bin_ms
 
 HOT = 10.0
 """A channel or pixel is hot if it has more than this times the events of the median one that has any."""
@@ -22,7 +22,8 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``axes`` and ``sizes`` of the sites; ``mean_events``: nested lists of that shape, for one sample; ``silent``: number of channels or
+        ``axes`` and ``sizes`` of the sites; ``mean_events``: nested lists of that shape, for one sample; ``mean_seconds``: mean length of
+        a sample, None if bins have no common length; ``silent``: number of channels or
         pixels without any event, whatever the polarity; ``hot``: number of hot ones; ``listed``: the hottest of them, with position and the
         ratio to the median.
     """
@@ -38,7 +39,8 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     return {
         "axes": list(layout.axes[1:]),
         "sizes": list(layout.sites),
-        "mean_events": (by_site / max(samples, 1)).tolist(),
+        "mean_events": (by_site / samples).tolist(),
+        "mean_seconds": mean_seconds(splits),
         "silent": int((events == 0).sum()),
         "hot": len(hot),
         "hot_means_times_the_median": HOT,
@@ -50,6 +52,15 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
             for site in hottest.tolist()
         ],
     }
+
+
+def mean_seconds(splits: Mapping[str, SetFacts]) -> float | None:
+    """Return the mean length of a sample in seconds; None if bins have no common length."""
+    facts = [*splits.values()]
+    width = bin_ms(facts[0].features.manifest.transform)
+    if width is None:
+        return None
+    return float(np.mean(np.concatenate([one.columns["n_bins"][one.kept] for one in facts]))) * width / 1000
 
 
 def pooled(values: npt.NDArray[np.float64], most: int) -> tuple[npt.NDArray[np.float64], int]:

@@ -133,16 +133,18 @@ def distribution(rows: Sequence[Mapping[str, Any]], measure: str) -> Chart:
 
 def channels(sites: Mapping[str, Any]) -> list[Chart]:
     """Return a line over the channels for each polarity; or, with y, a map of the pixels for each polarity."""
-    events = np.array(sites["mean_events"])
+    seconds = sites["mean_seconds"]
+    events = np.array(sites["mean_events"]) / (seconds or 1.0)
+    unit = "events per second" if seconds else "events per sample"
     if "y" in sites["axes"]:
-        return [_pixels(events[p], p, len(events)) for p in range(len(events))]
+        return [_pixels(events[p], unit, p, len(events)) for p in range(len(events))]
     rows = [
         {"channel": channel, "polarity": str(p), "events": events[p, channel]}
         for p, channel in np.ndindex(*events.shape)
     ]
     encoding: dict[str, Any] = {
         "x": _number("channel", "channel", scale={"nice": False}),
-        "y": _number("events", "events per sample"),
+        "y": _number("events", unit),
     }
     if len(events) > 1:
         encoding["color"] = _name("polarity", "polarity")
@@ -150,13 +152,13 @@ def channels(sites: Mapping[str, Any]) -> list[Chart]:
     return [_chart(rows, height=200, mark=mark, encoding=encoding)]
 
 
-def _pixels(events: Any, polarity: int, polarities: int) -> Chart:
+def _pixels(events: Any, unit: str, polarity: int, polarities: int) -> Chart:
     means, side = pooled(events, _SIDE)
     rows = [
         {"x": x * side, "y": y * side, "events": round(float(means[y, x]), 6)}
         for y, x in np.ndindex(*means.shape)
     ]
-    title = "events per sample and pixel" + (f", polarity {polarity}" if polarities > 1 else "")
+    title = f"{unit} and pixel" + (f", polarity {polarity}" if polarities > 1 else "")
     ends = {"labelOverlap": True, "values": [*range(0, max(events.shape), max(side, max(events.shape) // 4))]}
     return _chart(
         rows,

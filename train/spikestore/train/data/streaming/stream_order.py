@@ -22,14 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.store import FeatureSet
-from spikestore.store.columns.packed_size import packed_bytes
+from spikestore.store.columns.packed_size import default_window, packed_bytes
 from spikestore.store_schemas.layout import BLOCK
 from spikestore.train.data.epoch_order import EpochSamples, RankShare, epoch_order, random_keys
 
 LANES = 64
-WINDOW_SAMPLES = 8192
-WINDOW_BYTES = 256 * 2**20
-"""The default window is the smaller of `WINDOW_SAMPLES` and as many samples as `WINDOW_BYTES` hold."""
 _MOST_SPAN_ROWS = 8 * BLOCK
 """Maximum number of rows of a span: longer spans are read hardly faster and are shuffled less well."""
 _GOLDEN = (5**0.5 - 1) / 2
@@ -97,11 +94,11 @@ def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCu
     rows : int64 array
         Rows in use, ascending; spans without any are left out.
     window : int, optional
-        Maximum number of samples among which to shuffle, at least one block of 64; by default `WINDOW_SAMPLES`, or as many as
-        `WINDOW_BYTES` hold.
+        Maximum number of samples among which to shuffle, at least one block of 64; by default
+        `default_window`.
     """
     if window is None:
-        window = min(WINDOW_SAMPLES, int(WINDOW_BYTES / sample_bytes(features)))
+        window = default_window(features.manifest)
     window = max(window, BLOCK)
     span_rows = min(max(window // LANES // BLOCK, 1) * BLOCK, _MOST_SPAN_ROWS)
     size = features.manifest.fragment_samples

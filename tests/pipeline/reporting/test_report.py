@@ -118,7 +118,7 @@ def test_equal_samples(report: Report) -> None:
     found = report.document["duplicates"]
     assert found["across"] == [{"first": "train", "second": "test", "samples": 1}]
     assert found["within"] == {"train": 1, "test": 0}
-    assert found["other_class"] == 1
+    assert (found["groups"], found["other_class"]) == (1, 1)
     assert [(one["split"], one["row"]) for one in found["listed"][0]] == [
         ("train", 10),
         ("train", 20),

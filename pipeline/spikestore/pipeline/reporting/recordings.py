@@ -169,12 +169,13 @@ def with_bins(transform: Transform, factor: float) -> Transform:
 def _raster(
     t: npt.NDArray[np.float64], x: npt.NDArray[np.int64], p: npt.NDArray[np.int64], transform: Transform
 ) -> Raster:
-    scale, kept = 1.0, np.ones(len(t), bool)
+    scaled, scale, kept = t, 1.0, np.ones(len(t), bool)
     for operation in transform.on_events:
         if isinstance(operation, Downsample):
             scale *= operation.time_factor
+            scaled = np.trunc(scaled * operation.time_factor)
         elif isinstance(operation, CropTime):
-            kept &= (t * scale >= operation.min) & (t * scale <= operation.max)
+            kept &= (scaled >= operation.min) & (scaled <= operation.max)
     t, x, p = t[kept], x[kept], p[kept]
     start = transform.to_frame.start_time
     zero = start / scale if start is not None else float(t.min(initial=np.inf)) if len(t) else 0.0

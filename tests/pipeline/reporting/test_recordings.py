@@ -1,0 +1,79 @@
+"""What a report takes from the recordings: other bin widths, rasters, the grid of their times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.pipeline.folders import recipe_for, write_tree
+
+from spikestore.pipeline import BuildOptions, preprocess
+from spikestore.pipeline.reporting.recordings import Recordings
+from spikestore.pipeline.reporting.report import make_report
+from spikestore.store import FeatureSet
+from spikestore.store_schemas.errors import SourceError
+
+FILES = ("a/1.npy", "a/2.npy", "b/1.npy")
+
+
+def built(folder: Path, name: str, window: float) -> FeatureSet:
+    """Build the recordings in a folder with bins of `window` µs, on times at half speed that are cropped at 15 ms."""
+    recipe = recipe_for(folder / "data")
+    before = [{"op": "downsample", "time_factor": 0.5}, {"op": "crop_time", "min": 100, "max": 7500}]
+    frame = {"op": "to_frame", "sensor_size": [16, 12, 2], "time_window": window, "include_incomplete": True}
+    fields = recipe.to_mapping() | {"name": name, "transform": [*before, frame]}
+    options = BuildOptions(workers=0)
+    sets = preprocess(type(recipe).from_mapping(fields, origin=name), store=folder / "store", options=options)
+    [features] = sets.values()
+    return features
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("recordings")
+    return folder, write_tree(folder / "data", *FILES), built(folder, "whole", 1000.0)
+
+
+def test_narrower_bins_are_those_of_a_set_of_its_own(made: Any) -> None:
+    folder, _, features = made
+    half = built(folder, "half", 500.0)
+    with Recordings({"all": features}, folder / "data") as recordings:
+        samples = recordings.samples("all", range(3), 0.5)
+    columns = half.read()
+    assert np.array_equal(np.concatenate([one.index for one in samples]), columns.index)
+    assert np.array_equal(np.concatenate([one.value for one in samples]), columns.value)
+    assert [one.n_bins for one in samples] == columns.n_bins.tolist()
+    assert [one.label for one in samples] == columns.label.tolist()
+
+
+def test_rasters_and_times(made: Any) -> None:
+    """A raster begins with the first bin, and has the events that the crop keeps, in ms of the recording."""
+    folder, events, features = made
+    report = make_report("whole", {"all": features}, data=folder / "data")
+    for shown in report.gallery:
+        kept = events[FILES[shown.sample.row]]
+        scaled = kept["t"] // 2  # the downsample truncates
+        kept = kept[(scaled >= 100) & (scaled <= 7500)]
+        assert shown.raster is not None
+        assert np.array_equal(shown.raster.x, kept["x"])
+        assert np.array_equal(shown.raster.p, kept["p"])
+        assert np.allclose(shown.raster.ms, (kept["t"] - kept["t"][0]) / 1000)
+        in_bins = np.bincount(
+            (shown.raster.ms // report.document["bin_ms"]).astype(int), minlength=shown.sample.n_bins
+        )
+        by_bin = np.bincount(shown.sample.index // (2 * 12 * 16), shown.sample.value, shown.sample.n_bins)
+        assert np.abs(in_bins[: len(by_bin)] - by_bin).max() <= 1  # an event at an edge, by truncation
+    grid = report.document["time_grid"]["all"]
+    rows = [one.sample.row for one in report.gallery]
+    differences = np.concatenate([np.diff(np.unique(events[FILES[row]]["t"])) for row in rows])
+    assert (grid["least"], grid["median"]) == (differences.min(), np.median(differences))
+    assert grid["common_divisor"] == np.gcd.reduce(differences)
+    assert report.document["bin_widths"]["from"] == "recordings"
+
+
+def test_other_recordings_are_refused(made: Any, tmp_path: Path) -> None:
+    write_tree(tmp_path, "a/9.npy", *FILES)
+    with pytest.raises(SourceError):
+        Recordings({"all": made[2]}, tmp_path)

@@ -177,6 +177,7 @@ def _raster(
         elif isinstance(operation, CropTime):
             kept &= (scaled >= operation.min) & (scaled <= operation.max)
     t, x, p = t[kept], x[kept], p[kept]
-    start = transform.to_frame.start_time
+    frame = transform.to_frame
+    start = frame.start_time if isinstance(frame, ToFrame) else None
     zero = start / scale if start is not None else float(t.min(initial=np.inf)) if len(t) else 0.0
     return Raster((t - zero) / 1000, x, p)

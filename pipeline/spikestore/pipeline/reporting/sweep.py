@@ -11,6 +11,7 @@ from spikestore.pipeline.reporting.facts.observers import KeptSample
 from spikestore.pipeline.reporting.facts.set_facts import SetFacts
 from spikestore.pipeline.reporting.recordings import Recordings
 from spikestore.pipeline.reporting.scan_splits import Rows, SweepRows
+from spikestore.store_schemas.specs.operations import ToFrame
 
 FINER = (0.25, 0.5)
 """Bin widths that only recordings can give, as multiples of the set's own."""
@@ -32,7 +33,9 @@ def bin_widths(
     """
     transform = facts[rows.fitted.split].features.manifest.transform
     sites = facts[rows.fitted.split].features.layout.sites
-    if recordings is not None and transform.to_frame.time_window is not None:
+    frame = transform.to_frame
+    has_width = isinstance(frame, ToFrame) and frame.time_window is not None
+    if recordings is not None and has_width:
         read = recordings.samples
 
         def of_recordings(part: Rows, factor: float) -> list[KeptSample]:
@@ -41,10 +44,12 @@ def bin_widths(
             return read(part.split, spread(part.rows, max(2, int(MOST_EVENTS / mean / 2))), factor)
 
         return _results("recordings", (*FINER, *FACTORS), rows, of_recordings, sites)
-    if transform.to_frame.overlap:
-        return _missing("bins of this set overlap, so their sums are no wider bins")
+    if isinstance(frame, ToFrame) and frame.overlap:
+        return _missing("bins of this set overlap, so their sums are no wider bins", has_width)
     if transform.max_count is not None:
-        return _missing("counts of this set are clipped, so their sums are not the counts of wider bins")
+        return _missing(
+            "counts of this set are clipped, so their sums are not the counts of wider bins", has_width
+        )
     site_count = facts[rows.fitted.split].features.layout.site_count
 
     def of_bins(part: Rows, factor: float) -> list[KeptSample]:
@@ -53,8 +58,9 @@ def bin_widths(
     return _results("bins", FACTORS, rows, of_bins, sites)
 
 
-def _missing(reason: str) -> dict[str, Any]:
-    return {"from": None, "results": [], "missing": f"{reason}: pass --data, a folder with the recordings"}
+def _missing(reason: str, recordings_help: bool) -> dict[str, Any]:
+    advice = ": pass --data, a folder with the recordings" if recordings_help else ""
+    return {"from": None, "results": [], "missing": f"{reason}{advice}"}
 
 
 def _results(

@@ -165,7 +165,7 @@ def integrations(draw: st.DrawFn) -> tuple[EventDownsampling, Events]:
     return spec, events
 
 
-@settings(max_examples=examples(300, by_hand=60))
+@settings(max_examples=examples(300, by_hand=40))
 @given(integrations())
 def test_integrating_pixels_give_tonics_events(case: tuple[EventDownsampling, Events]) -> None:
     spec, events = case

@@ -73,7 +73,7 @@ def blocks(draw: st.DrawFn) -> tuple[Transform, list[Events], bool]:
     return Transform(operations=(*operations, frames), max_bins=10**6), recordings, legal
 
 
-@settings(max_examples=examples(300, by_hand=60))
+@settings(max_examples=examples(300, by_hand=25))
 @given(blocks())
 def test_filtered_blocks_are_tonics(case: tuple[Transform, list[Events], bool]) -> None:
     transform, recordings, legal = case

@@ -10,11 +10,12 @@ import pytest
 from tests.pipeline.cochlea_files import draw, write_file
 
 from spikestore.pipeline import BuildOptions, load_recipe, preprocess
+from spikestore.pipeline.importing.import_cache import import_cache
 from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
 from spikestore.store import Store
 from spikestore.store.cli.main import main
 from spikestore.store.upkeep.verify import verify
-from spikestore.store_schemas.errors import SpecError
+from spikestore.store_schemas.errors import SpecError, UsageError
 
 pytestmark = pytest.mark.usefixtures("few_events")
 
@@ -179,3 +180,10 @@ def test_mistakes(tmp_path: Path, sweep: str, message: str) -> None:
     path.write_text(f"{RECIPE}\n[[sweep]]\n{sweep}\n")
     with pytest.raises(SpecError, match=message):
         load_recipe(path).variants(origin=str(path))
+
+
+def test_a_cache_has_one_transform(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(RECIPE + SWEEPS)
+    with pytest.raises(UsageError, match=r"but the recipe has \[\[sweep\]\]: remove it"):
+        import_cache(tmp_path, path, split="train", store=tmp_path / "store")

@@ -37,6 +37,7 @@ def test_shipped_recipes(path: Any) -> None:
     VALIDATOR.validate(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(transforms())
 def test_any_transform(transform: Transform) -> None:

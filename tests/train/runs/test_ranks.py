@@ -94,6 +94,7 @@ def test_equals_one_process(name: str, together: Any, store_folder: Path) -> Non
     assert found.get("accuracy") == wanted.get("accuracy")
 
 
+@pytest.mark.slow
 def test_no_thread_is_left_when_ranks_part(together: Any) -> None:
     """Gloo's threads end with the group: one that is left may end the interpreter's exit by SIGABRT."""
     assert together["threads left"] == []

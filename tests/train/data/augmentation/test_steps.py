@@ -151,7 +151,7 @@ def test_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[int], 
     bins=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     draw=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_many_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[int], draw: int) -> None:
     """The same, with more examples."""
     check(chosen, bins, draw)

@@ -133,22 +133,22 @@ class EventMix(_LabelMixture):
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        chance, other, number, *bits = several(batch.bits(self.seed, 17), 6 + 7 * GAUSSIANS)
+        drawn = several(batch.bits(self.seed, 17), 6 + 7 * GAUSSIANS)
+        chance, other, number = drawn[:3]
         partner = _other_samples(chance, other, self.probability)
         height = 1 if len(batch.sites) < 3 else batch.sites[-2]
-        axes: tuple[Tensor | int, ...] = (batch.lengths.clamp(min=1), height, batch.sites[-1])
-        place = [whole(one, size) for one, size in zip(bits, axes, strict=False)]
+        bins = batch.lengths.clamp(min=1)
+        sizes = torch.stack([bins, torch.full_like(bins, height), torch.full_like(bins, batch.sites[-1])])
+        place = whole(drawn[3:6], sizes)
+        bits = drawn[6:].view(GAUSSIANS, 7, -1)
         gaussians = 2 + whole(number, GAUSSIANS - 1)
-        columns = [torch.zeros_like(uniform(chance))]
-        for gaussian in range(GAUSSIANS):
-            weight, *drawn = bits[3 + 7 * gaussian : 10 + 7 * gaussian]
-            columns.append(torch.where(gaussians > gaussian, uniform(weight), 0))
-            columns += [whole(one, size).to(torch.float64) for one, size in zip(drawn[:3], axes, strict=True)]
-            for one, size in zip(drawn[3:], axes, strict=True):
-                # Standard deviations are at least a twentieth and at most half of the axis.
-                deviation = uniform(one).clamp(min=0.1) * size * 0.5
-                columns.append(0.5 / (deviation * deviation))
-        region = torch.stack(columns, 1)
+        exists = torch.arange(GAUSSIANS, device=bits.device)[:, None] < gaussians
+        weights = torch.where(exists, uniform(bits[:, 0]), 0)[:, None]
+        centres = whole(bits[:, 1:4], sizes).to(torch.float64)
+        # Standard deviations are at least a twentieth and at most half of the axis.
+        deviations = uniform(bits[:, 4:]).clamp(min=0.1) * sizes * 0.5
+        parameters = torch.cat([weights, centres, 0.5 / (deviations * deviations)], 1).flatten(0, 1)
+        region = torch.cat([torch.zeros_like(parameters[:1]), parameters]).T.contiguous()
         region[:, 0] = density(region, *place)
         stride = math.prod(batch.sites)
         return (

@@ -23,10 +23,9 @@ def sample_bits(rows: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
     return mixed((rows ^ (key - 2**64 if key >= 2**63 else key)) + STEP)
 
 
-def several(bits: Tensor, count: int) -> tuple[Tensor, ...]:
-    """Return `count` times other random bits, made from random bits."""
-    numbers = torch.arange(count, device=bits.device)[:, None]
-    return mixed((bits ^ numbers) + STEP).unbind()
+def several(bits: Tensor, count: int) -> Tensor:
+    """Return `count` times other random bits, made from random bits; int64, shape (count, batch)."""
+    return mixed((bits ^ torch.arange(count, device=bits.device)[:, None]) + STEP)
 
 
 def whole(bits: Tensor, count: int | Tensor) -> Tensor:

@@ -22,3 +22,12 @@ def test_another_digest_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.state == "problem"
     assert finding.remedy is not None
     assert "do not share" in finding.remedy
+
+
+def test_without_the_extra_pipeline_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extras tonic and hdf5-filters bring h5py, and no compiler: that is no problem of the machine."""
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    *_, last = checks.pipeline_checks()
+    assert (last.what, last.state) == ("small build", "absent")
+    assert last.remedy is not None
+    assert "spikestore[pipeline]" in last.remedy

@@ -31,7 +31,11 @@ def pipeline_checks() -> Iterator[Finding]:
         yield Finding("tonic", "absent", "not installed", remedy)
     else:
         yield from versions("tonic")
-    yield small_build()
+    if find_spec("numba") is None:  # another extra has brought h5py
+        remedy = "pip install 'spikestore[pipeline]', if you want to use it"
+        yield Finding("small build", "absent", "numba is not installed", remedy)
+    else:
+        yield small_build()
 
 
 def small_build(executor: ExecutorName = "fused") -> Finding:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from benchmarks.datasets.scale import Scale
 from benchmarks.form import Row, compare, timed
+from benchmarks.peers.process import PeerError, PeerProcess
 from spikestore.pipeline.readers.cochlea_files.cochlea_block import CHANNELS, float16_table
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.transforms.fused import FusedChain
-from spikestore.store_schemas.specs.operations import Operation, ToFrame
+from spikestore.store_schemas.specs.operations import FixedDuration, FixedFramesNumber, Operation, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
 EVENTS = 8_000
@@ -41,6 +43,54 @@ def digitize(scale: Scale) -> Row:
     return compare(
         row, _rate(_ours(block, operation), rate), _rate(sparch, rate), unit="recordings/s", turns=3
     )
+
+
+def fixed_duration(scale: Scale) -> Row:
+    """``fixed_duration`` of 10 ms, against SpikingJelly's own integration of SHD, to dense frames in float64."""
+    block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))
+    row = Row("fixed_duration: against SpikingJelly's integration", 20)
+    columns = {"t": block.t.view(np.float16), "x": block.x, "size": [CHANNELS]}
+    operation = FixedDuration(sensor_size=(CHANNELS, 1, 1), duration=10_000)
+    return _against_spikingjelly(scale, row, block, columns, "duration=10", operation)
+
+
+def fixed_frames_number(scale: Scale) -> Row:
+    """``fixed_frames_number`` of 16 by time, against SpikingJelly's: 300,000 events on 128 x 128 pixels.
+
+    The bound is memory: both sides count each event in a frame of 128 KiB, and write 16 frames.
+    """
+    rng = np.random.default_rng(0)
+    count, events = scale.recordings or (8 if scale.small else 32), 300_000
+    columns: dict[str, Any] = {"t": np.sort(rng.integers(0, 6 * 10**6, (count, events))).reshape(-1)}
+    for field, end in (("x", 128), ("y", 128), ("p", 2)):
+        columns[field] = rng.integers(0, end, count * events).astype(np.uint16)
+    block = EventBlock(
+        first_row=0,
+        offsets=np.arange(count + 1, dtype=np.int64) * events,
+        time_table=None,
+        labels=np.zeros(count, np.int64),
+        extras={},
+        errors={},
+        **columns,
+    )
+    operation = FixedFramesNumber(sensor_size=(128, 128, 2), frames_number=16, split_by="time")
+    row = Row("fixed_frames_number: against SpikingJelly's integration", 2)
+    return _against_spikingjelly(scale, row, block, {**columns, "size": [128, 128]}, "time=16", operation)
+
+
+def _against_spikingjelly(
+    scale: Scale, row: Row, block: EventBlock, columns: dict[str, Any], rule: str, operation: Operation
+) -> Row:
+    with scale.folder() as folder:
+        path = folder / "recordings.npz"
+        np.savez(path, offsets=block.offsets, **columns)
+        try:
+            with PeerProcess("spikingjelly", "benchmarks.peers.spikingjelly_integration", path, rule) as peer:
+                ours = _rate(_ours(block, operation), len(block))
+                return compare(row, ours, peer.rate, unit="recordings/s", turns=3)
+        except PeerError as error:
+            row.skipped = str(error)
+            return row
 
 
 def cochlea_recordings(count: int) -> EventBlock:
@@ -76,5 +126,5 @@ def _rate(work: Callable[[], object], count: int) -> Callable[[], float]:
     return lambda: count / timed(work)
 
 
-ROWS = [digitize]
+ROWS = [digitize, fixed_duration, fixed_frames_number]
 """The rows of this module."""

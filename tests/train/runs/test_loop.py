@@ -326,3 +326,24 @@ def test_the_warm_up_allocates_no_more_than_a_batch_may(
 def test_the_warm_up_has_the_longest_sample(splits: dict[str, FeatureSet]) -> None:
     sites, n_bins = splits["train"].layout.sites, splits["train"].manifest.n_bins
     assert warm_up_shape(config().data, splits["train"], 3) == (6, n_bins, *sites)
+
+
+def test_batches_are_padded_and_cut_as_configured(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
+    """``pad_at_least`` and ``truncate_to`` are those of the loader, and of the warm-up."""
+    sites, n_bins = splits["train"].layout.sites, splits["train"].manifest.n_bins
+
+    def with_data(**more: int) -> TrainConfig:
+        return config(epochs=1, data={"name": "small", "batch_size": 16, **more})
+
+    for more, bins in (
+        ({"truncate_to": 2}, 2),
+        ({"pad_at_least": n_bins + 3}, n_bins + 3),
+        ({"truncate_to": 2, "pad_at_least": 4}, 4),
+    ):
+        assert warm_up_shape(with_data(**more).data, splits["train"], 1) == (16, bins, *sites)
+    losses = {go(with_data(**more), splits, tmp_path)[0].loss for more in ({}, {"truncate_to": 2})}
+    assert len(losses) == 2
+    with pytest.raises(UsageError, match=rf"truncate_to is {n_bins + 1}, but the longest sample"):
+        go(with_data(truncate_to=n_bins + 1), splits, tmp_path)
+    with pytest.raises(UsageError, match="pad_to and pad_at_least cannot be combined"):
+        go(with_data(pad_to=n_bins, pad_at_least=1), splits, tmp_path)

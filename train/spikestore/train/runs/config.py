@@ -53,6 +53,10 @@ class DataConfig(Spec):
     batch_size: Size = 128
     pad_to: Size | None = None
     """Time bins of every batch; those of its longest sample by default."""
+    pad_at_least: Size | None = None
+    """Smallest number of time bins of a batch; not with `pad_to`."""
+    truncate_to: Size | None = None
+    """Time bins after which samples are cut; by default they are not cut."""
     residence: Residence = "auto"
     """Memory that holds the packed columns."""
     window: Annotated[Size, Field(ge=64)] | None = None

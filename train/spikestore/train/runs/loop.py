@@ -122,6 +122,8 @@ def train(
             device=device,
             augment=augmentations_of(config.augment, config.seed) if training else (),
             pad_to=data.pad_to,
+            pad_at_least=data.pad_at_least,
+            truncate_to=data.truncate_to,
             window=data.window,
             max_frame_bytes=data.max_frame_bytes,
             rows=data.rows(split),
@@ -229,7 +231,8 @@ def warm_up_shape(data: DataConfig, features: FeatureSet, ranks: int) -> tuple[i
     """
     share, sites = -(-data.batch_size // ranks), features.layout.sites
     bin_bytes = share * math.prod(sites) * torch.float32.itemsize
-    longest = data.pad_to or features.manifest.n_bins
+    bins_of_set = features.manifest.n_bins
+    longest = data.pad_to or max(min(data.truncate_to or bins_of_set, bins_of_set), data.pad_at_least or 0)
     bins = min(longest, frame_byte_limit(data.max_frame_bytes) // bin_bytes)
     return (share, bins, *sites) if bins else None
 

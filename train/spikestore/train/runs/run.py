@@ -196,6 +196,8 @@ def evaluate(
         residence=residence,
         device=torch_device,
         pad_to=data.pad_to,
+        pad_at_least=data.pad_at_least,
+        truncate_to=data.truncate_to,
         max_frame_bytes=data.max_frame_bytes,
         rows=data.rows(split) if split == data.valid else None,
         progress=progress,

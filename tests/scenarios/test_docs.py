@@ -103,7 +103,9 @@ def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, shown: tupl
         (folder / "page.py").write_text(COMPARE + "\n".join(map(compared, blocks)), encoding="utf-8")
         if "runs/demo" in "".join(blocks):
             _train(folder)
-        (folder / "data").symlink_to(demo)
+        (folder / "data").mkdir()
+        (folder / "data/SSC").symlink_to(demo / "SSC")  # for Tonic's data set
+        (folder / "data/demo").symlink_to(demo)  # where `make preprocess` creates it
         pages[str(folder)] = page
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning:spikestore", "-c", RUN_PAGES, json.dumps(pages)],

@@ -283,7 +283,7 @@ def _gaps(rows: range, runs: Sequence[RowRun]) -> list[range]:
 def _with_missing_rows(
     job: FragmentJob, reader: Reader, runs: Sequence[RowRun], missing: Sequence[range]
 ) -> tuple[SampleColumns, list[SkippedRow]]:
-    """Return the rows of the runs and, read from their recordings, the missing ones in order; and the skipped rows."""
+    """Return all rows in order, those of the runs and the missing ones, which are read from their recordings; and the skipped rows."""
     parts = {run.first: run.columns for run in runs}
     skipped: list[SkippedRow] = []
     if missing:

@@ -134,8 +134,8 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
     for leaf in live:
         if version is None and not hash_events:
             how = (
-                'its recordings by version="1", a text that you change whenever they change, or by hash_events=True, which reads them all '
-                "at each call"
+                'its recordings by version="1" (change this text whenever the recordings change), or by hash_events=True '
+                "(reads all recordings at each call)"
             )
             if leaf.why_unknown:
                 raise UnsupportedTransformError(f"{leaf.why_unknown}. Or identify {how}")

@@ -54,7 +54,7 @@ _EXTRA_OF_MODULE = {
 _EXCLUSIVE = "--verbose and --quiet cannot be combined: pass one of them"
 
 _HELP = """
-Compute event-data features once, share them in a store, and train at the speed of the device.
+Compute event-data features once, share them in a store, and train without waiting for data.
 
 Examples
 --------

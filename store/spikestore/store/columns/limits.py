@@ -25,7 +25,7 @@ _ASSUMED_MEMORY = 2**40
 def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     """Raise `DamagedError` if a fragment would decode to more than this machine's memory.
 
-    A few stored bytes can decode to a chunk of any size, so only such a limit rejects malicious sets. Fragments are planned
+    A few stored bytes can decode to a chunk of any size, so malicious sets need such a limit. Fragments are planned
     for 256 MB.
     """
     row, layout = manifest.fragments[fragment], manifest.layout

@@ -64,7 +64,7 @@ def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, s
     other = [way for way in _OTHER_WAYS if way in settings]
     if other and "aws_access_key_id" not in settings:
         raise UsageError(
-            f"the AWS profile {name!r} gets its keys by {other[0]}, which needs the AWS tools: export them first, "
+            f"the AWS profile {name!r} gets its keys by {other[0]}, which needs the AWS tools: export the keys first,  "
             f"with eval $(aws configure export-credentials --profile {name} --format env)"
         )
     return _options(settings, given, tuple(_OPTIONS.values()))

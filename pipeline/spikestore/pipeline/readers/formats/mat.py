@@ -131,7 +131,9 @@ def read_vectors(content: bytes, names: Sequence[str]) -> list[npt.NDArray[Any]]
         raise ValueError(f"the file has no numeric variable {' or '.join(missing)}")
     for name in names:
         if variables[name].size != max(variables[name].shape, default=0):
-            raise ValueError(f"the variable {name} has the shape {variables[name].shape}, should be a vector")
+            raise ValueError(
+                f"the variable {name} has the shape {variables[name].shape}, but must be a vector"
+            )
     lengths = {name: variables[name].size for name in names}
     if len(set(lengths.values())) > 1:
         raise ValueError(

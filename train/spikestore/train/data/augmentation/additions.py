@@ -167,7 +167,7 @@ class EventMix(_LabelMixture):
 class Blend(CheckedAugmentation):
     """Blend each sample with another sample of its class: each event of either is kept or dropped on its own.
 
-    The label stays. It is applied before the other augmentations of a list except `EventThinning`, because these may move two
+    The label stays. Blend is applied before the other augmentations of a list except `EventThinning`, because the others may move two
     counts to one place. A list can have one Blend.
 
     Attributes

@@ -39,6 +39,7 @@ from spikestore.train import (
     UniformNoise,
 )
 from spikestore.train.data.frames.augmentation_steps import StepInput
+from spikestore.train.data.frames.augmented_frames import _quotient
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations, in_order
@@ -220,3 +221,12 @@ def test_order_of_thinning() -> None:
     own = lambda batch, _epoch: batch  # noqa: E731
     thin, shift = EventThinning(0.1), TimeShift(1)
     assert in_order([shift, thin, own, shift, thin]) == (thin, shift, own, thin, shift)
+
+
+@given(st.integers(0, 2**50 - 1), st.integers(1, 1000) | st.integers(1, 2**40))
+@example(2**50 - 1, 1)
+@example(49, 49)  # 49 times 1 / 49 is below 1
+def test_quotients_are_exact(place: int, divisor: int) -> None:
+    nearest = place // divisor * divisor
+    for one in (place, nearest, max(nearest - 1, 0)):
+        assert _quotient(one, 1.0 / divisor) == one // divisor

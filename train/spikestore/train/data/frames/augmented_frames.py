@@ -1,8 +1,9 @@
-"""Compiled loop that augments samples and writes their dense frames in one pass over the non-zeros.
+"""Compiled loops that augment samples and write their dense frames, one sample after the other.
 
-Each augmentation is a row of numbers (`AugmentationStep`). The loop applies all of them to one non-zero after the other
-and adds its value to the frames, so no changed copy of the batch is made. The result is that of `applied`, which works on
-tensors of any device, to the last bit.
+Each augmentation is a row of numbers (`AugmentationStep`). The non-zeros of one sample are copied to two short arrays, each step
+changes these arrays in one loop, and the amounts that are left are added to the frames. So no changed copy of the batch is made. A dropped
+non-zero has the amount 0; later steps may give it any place. The result is that of `applied`, which works on tensors of any device, to
+the last bit.
 
 A sample that is mixed with its partner is made of two reads, one of its own columns and one of its partner's. With m mixing
 steps there are 2^m reads: bit k of a read says whether step k takes the partner. An earlier step changes the columns of a
@@ -101,6 +102,138 @@ def _is_denser(region: _Float64s, bin: int, row: int, column: int) -> bool:
 
 
 @_compiled
+def _quotient(place: int, inverse: float) -> int:
+    """Return a place divided by a whole number, rounded down; `inverse` is 1 / this number. Exact below 2**50, and faster than a division."""
+    return int((float(place) + 0.5) * inverse)
+
+
+@_compiled
+def _move(
+    kind: int,
+    a: int,
+    b: int,
+    c: int,
+    own: int,
+    second: int,
+    end: int,
+    at: _Int64s,
+    amount: _Float64s,
+    count: int,
+) -> None:
+    """Apply a step that moves the first `count` non-zeros, or empties places, by what their sample drew."""
+    per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
+    if kind == SHIFT:
+        for k in range(count):
+            at[k] += own
+            amount[k] = amount[k] if 0 <= at[k] < end else 0.0
+    elif kind == MIRROR:
+        if own > 0:
+            for k in range(count):
+                rows = _quotient(at[k], per_stride)
+                coordinate = rows - _quotient(rows, per_size) * b
+                at[k] += (own - 1 - 2 * coordinate) * a
+    elif kind == MASK:
+        for k in range(count):
+            rows = _quotient(at[k], per_stride)
+            if _is_in(own, rows - _quotient(rows, per_size) * b):
+                amount[k] = 0.0
+    elif kind == MOVE:
+        for k in range(count):
+            rows = _quotient(at[k], per_stride)
+            coordinate = rows - _quotient(rows, per_size) * b + own
+            at[k] += own * a
+            amount[k] = amount[k] if 0 <= coordinate < b else 0.0
+    elif kind == STRETCH:
+        for k in range(count):
+            bin = _quotient(at[k], per_stride)
+            at[k] += ((bin * own >> 16) - bin) * a
+            amount[k] = amount[k] if at[k] < end else 0.0
+    elif kind == ROTATE:
+        for k in range(count):
+            rows = _quotient(at[k], per_size)
+            x, y = at[k] - rows * b, rows - _quotient(rows, per_height) * c
+            far_x, far_y = 2 * x - (b - 1), 2 * y - (c - 1)
+            new_x = own * far_x - second * far_y + (b << 16) >> 17
+            new_y = second * far_x + own * far_y + (c << 16) >> 17
+            at[k] += new_x - x + (new_y - y) * b
+            amount[k] = amount[k] if 0 <= new_x < b and 0 <= new_y < c else 0.0
+
+
+@_compiled
+def _draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Float64s, count: int) -> None:
+    """Apply a step that draws for each of the first `count` non-zeros, or for each of their events."""
+    key, per_width, span = np.uint64(own), 1.0 / width, np.uint64(2 * number + 1)
+    if kind == JITTER:
+        for k in range(count):
+            bits = _mixed((key ^ np.uint64(at[k])) + _STEP)
+            x = at[k] - _quotient(at[k], per_width) * width
+            moved = x + np.int64((bits >> _11) % span) - number
+            at[k] += min(max(moved, 0), width - 1) - x
+    elif kind == DROP:
+        for k in range(count):
+            bits = _mixed((key ^ np.uint64(at[k])) + _STEP)
+            amount[k] = 0.0 if np.int64(bits >> _11) < number else amount[k]
+    else:
+        for k in range(count):
+            bits = _mixed((key ^ np.uint64(at[k])) + _STEP)
+            amount[k] -= _events_below(bits, amount[k], number)
+
+
+@_compiled
+def _mix(
+    kind: int,
+    a: int,
+    b: int,
+    c: int,
+    own: int,
+    second: int,
+    is_partner: bool,
+    region: _Float64s,
+    at: _Int64s,
+    amount: _Float64s,
+    count: int,
+) -> tuple[float, float]:
+    """Apply a step that mixes: keep the part of a sample or of its partner; return the events outside and inside of the region."""
+    per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
+    totals = (0.0, 0.0)
+    for k in range(count):
+        if kind == MIX_EVENTS:
+            bits = _mixed((np.uint64(second if is_partner else own) ^ np.uint64(at[k])) + _STEP)
+            below = _events_below(bits, amount[k], a)
+            amount[k] = below if is_partner else amount[k] - below
+            continue
+        if kind == MIX_MASK:
+            rows = _quotient(at[k], per_stride)
+            inside = _is_in(own, rows - _quotient(rows, per_size) * b)
+        else:
+            rows = _quotient(at[k], per_size)
+            x, y = at[k] - rows * b, rows - _quotient(rows, per_height) * c
+            if kind == MIX_BOX:
+                inside = _is_in(own, x) and _is_in(second, y)
+            elif amount[k] == 0.0:
+                continue
+            else:
+                inside = _is_denser(region, _quotient(at[k], per_stride), y, x)
+                totals = (totals[0], totals[1] + amount[k]) if inside else (totals[0] + amount[k], totals[1])
+        if inside != is_partner:
+            amount[k] = 0.0
+    return totals
+
+
+@_compiled
+def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) -> int:
+    """Return how many non-zeros the largest sample of a batch can have, with added ones."""
+    most = 0
+    for sample in range(len(counts)):
+        if counts[sample] <= room[sample]:
+            most = max(most, counts[sample])
+    for step in range(len(numbers)):
+        if numbers[step, 0] == NOISE:
+            most += max(drawn[0, step].max(), 0)
+    return most
+
+
+@_compiled
 def fill_augmented_frames(
     index_at: _Int64s,
     value_at: _Int64s,
@@ -130,9 +263,10 @@ def fill_augmented_frames(
     """
     wrong = -1
     steps = len(numbers)
-    # For each step: the sample that it changes, the places of this sample's frames, and what it drew.
-    owners, ends = np.empty(steps, np.int64), np.empty(steps, np.int64)
-    owns, seconds = np.empty(steps, np.int64), np.empty(steps, np.int64)
+    # The sample that each step changes.
+    owners = np.empty(steps, np.int64)
+    most = _capacity(counts, room, numbers, drawn)
+    at, amount = np.empty(most, np.int64), np.empty(most, np.float64)
     for sample in range(first, last):
         row = frames[sample]
         for place in range(len(row)):
@@ -142,8 +276,6 @@ def fill_augmented_frames(
             source, mix = sample, len(partners)
             for step in range(steps - 1, -1, -1):
                 owners[step] = source
-                ends[step] = max(min(places[source], len(row)), 0)
-                owns[step], seconds[step] = drawn[0, step, source], drawn[1, step, source]
                 if numbers[step, 0] >= MIX_MASK:
                     mix -= 1
                     if read >> mix & 1:
@@ -158,103 +290,47 @@ def fill_augmented_frames(
             index = carray(pointer_to(index_at[source], index_like), counts[source])
             value = carray(pointer_to(value_at[source], value_like), counts[source])
             stored_end = np.uint64(max(min(places[source], len(row)), 0))
-            first_mix = 0
-            # Stored non-zeros go through all steps, and the events that a step adds through the steps after it.
-            for added in range(-1, steps):
-                if added < 0:
-                    events = len(index)
-                elif numbers[added, 0] >= MIX_MASK:
-                    first_mix += 1
+            count = 0
+            for k in range(len(index)):
+                if np.uint64(index[k]) >= stored_end:
+                    wrong = source
                     continue
-                # Reads that differ in earlier steps only have the same noise: one of them adds it.
-                elif numbers[added, 0] == NOISE and ends[added] > 0 and read & ((1 << first_mix) - 1) == 0:
-                    events = owns[added]
+                at[count] = np.int64(index[k])
+                amount[count] = float(value[k])  # exact: no count reaches 2**53
+                count += 1
+            mix = 0
+            for step in range(steps):
+                kind, a, b, c = numbers[step, 0], numbers[step, 1], numbers[step, 2], numbers[step, 3]
+                owner = owners[step]
+                own, second = drawn[0, step, owner], drawn[1, step, owner]
+                owner_end = max(min(places[owner], len(row)), 0)
+                if kind == NOISE:
+                    # Reads that differ in earlier steps only have the same noise: one of them adds it.
+                    if owner_end > 0 and read & ((1 << mix) - 1) == 0:
+                        for event in range(own):
+                            bits = _mixed((np.uint64(second) ^ np.uint64(event)) + _STEP)
+                            at[count], amount[count] = np.int64(bits >> _11) % owner_end, 1.0
+                            count += 1
+                elif kind >= MIX_MASK:
+                    is_partner, is_last = read >> mix & 1 == 1, read >> (mix + 1) == 0
+                    if is_partner:
+                        for k in range(count):
+                            amount[k] = amount[k] if at[k] < owner_end else 0.0
+                    if partners[mix, owner] >= 0:
+                        region = regions[min(mix, len(regions) - 1), min(owner, regions.shape[1] - 1)]
+                        outside, inside = _mix(
+                            kind, a, b, c, own, second, is_partner, region, at, amount, count
+                        )
+                        if is_last:
+                            totals[mix, owner, np.int64(is_partner), 0] += outside
+                            totals[mix, owner, np.int64(is_partner), 1] += inside
+                    mix += 1
+                elif kind in (JITTER, DROP, THIN):
+                    _draw(kind, a, b, own, at, amount, count)
                 else:
-                    continue
-                for k in range(events):
-                    if added < 0:
-                        if np.uint64(index[k]) >= stored_end:
-                            wrong = source
-                            continue
-                        at = np.int64(index[k])
-                        amount = float(value[k])  # exact: no count reaches 2**53
-                    else:
-                        bits = _mixed((np.uint64(seconds[added]) ^ np.uint64(k)) + _STEP)
-                        at, amount = np.int64(bits >> _11) % ends[added], 1.0
-                    mix = first_mix
-                    for step in range(added + 1, steps):
-                        kind, a, b, c = numbers[step, 0], numbers[step, 1], numbers[step, 2], numbers[step, 3]
-                        own = owns[step]
-                        if kind == SHIFT:
-                            at += own
-                            if at < 0 or at >= ends[step]:
-                                amount = 0.0
-                        elif kind == MIRROR:
-                            if own > 0:
-                                at += (own - 1 - 2 * (at // a % b)) * a
-                        elif kind == MASK:
-                            if _is_in(own, at // a % b):
-                                amount = 0.0
-                        elif kind == MOVE:
-                            coordinate = at // a % b + own
-                            if coordinate < 0 or coordinate >= b:
-                                amount = 0.0
-                            else:
-                                at += own * a
-                        elif kind == STRETCH:
-                            bin = at // a
-                            at += ((bin * own >> 16) - bin) * a
-                            if at >= ends[step]:
-                                amount = 0.0
-                        elif kind == ROTATE:
-                            sine = seconds[step]
-                            x, y = at % b, at // b % c
-                            far_x, far_y = 2 * x - (b - 1), 2 * y - (c - 1)
-                            new_x = own * far_x - sine * far_y + (b << 16) >> 17
-                            new_y = sine * far_x + own * far_y + (c << 16) >> 17
-                            if new_x < 0 or new_x >= b or new_y < 0 or new_y >= c:
-                                amount = 0.0
-                            else:
-                                at += new_x - x + (new_y - y) * b
-                        elif kind in (JITTER, DROP, THIN):
-                            bits = _mixed((np.uint64(own) ^ np.uint64(at)) + _STEP)
-                            if kind == JITTER:
-                                x = at % b
-                                moved = x + np.int64(bits >> _11) % (2 * a + 1) - a
-                                at += min(max(moved, 0), b - 1) - x
-                            elif kind == DROP:
-                                if np.int64(bits >> _11) < a:
-                                    amount = 0.0
-                            else:
-                                amount -= _events_below(bits, amount, a)
-                        elif kind != NOISE:
-                            owner, takes_partner = owners[step], read >> mix & 1
-                            mix += 1
-                            if takes_partner and at >= ends[step]:
-                                amount = 0.0
-                            elif partners[mix - 1, owner] >= 0:
-                                if kind == MIX_EVENTS:
-                                    bits = _mixed(
-                                        (np.uint64(drawn[takes_partner, step, owner]) ^ np.uint64(at)) + _STEP
-                                    )
-                                    below = _events_below(bits, amount, a)
-                                    amount = below if takes_partner else amount - below
-                                else:
-                                    if kind == MIX_MASK:
-                                        inside = _is_in(own, at // a % b)
-                                    elif kind == MIX_BOX:
-                                        inside = _is_in(own, at % b) and _is_in(seconds[step], at // b % c)
-                                    else:
-                                        inside = _is_denser(
-                                            regions[mix - 1, owner], at // a, at // b % c, at % b
-                                        )
-                                        if read >> mix == 0:
-                                            totals[mix - 1, owner, takes_partner, np.int64(inside)] += amount
-                                    if inside != takes_partner:
-                                        amount = 0.0
-                        if amount == 0.0:
-                            break
-                    # No step leaves the sample; a wrong one must not write elsewhere.
-                    if amount != 0.0 and 0 <= at < end:
-                        row[at] += np.float32(amount)
+                    _move(kind, a, b, c, own, second, owner_end, at, amount, count)
+            for k in range(count):
+                # No step leaves the sample; a wrong one must not write elsewhere.
+                if amount[k] != 0.0 and 0 <= at[k] < end:
+                    row[at[k]] += np.float32(amount[k])
     return wrong

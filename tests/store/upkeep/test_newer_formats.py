@@ -23,6 +23,13 @@ def renew(root: Path, path: str) -> None:
     document.write_bytes(seal({**unseal(document.read_bytes(), path=path), "format": 2, "slices": {}}))
 
 
+def add_operation(root: Path, path: str) -> None:
+    """Give a manifest an operation that this version does not know."""
+    manifest = unseal((root / path).read_bytes(), path=path)
+    manifest["transform"]["operations"].append({"op": "to_something", "version": 1})
+    (root / path).write_bytes(seal(manifest))
+
+
 def contents(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
@@ -37,6 +44,10 @@ def store(forged: Forgery) -> Store:
     return store
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [NEWER, "has the operation to_something, which this version of spikestore does not know: install "],
+)
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -53,6 +64,7 @@ def store(forged: Forgery) -> Store:
 )
 def test_a_set_of_a_newer_format(
     arguments: tuple[str, ...],
+    reason: str,
     honest_store: Path,
     store: Store,
     tmp_path: Path,
@@ -61,13 +73,18 @@ def test_a_set_of_a_newer_format(
 ) -> None:
     """It is not called damaged, no repair is suggested, and no object of it is changed, copied or deleted."""
     monkeypatch.chdir(tmp_path)
+    if reason != NEWER:
+        shutil.rmtree(store.storage.url)
+        shutil.copytree(honest_store, store.storage.url)
+        refs.update(store.storage, "new", {"valid": next(iter(store.feature_sets())).pin})
+        add_operation(Path(store.storage.url), SMALL.address.manifest)
     shutil.copytree(honest_store, "copy")
     (intact,) = Store("copy").feature_sets()
     refs.update(Store("copy").storage, "new", {"valid": intact.pin})
     root = Path(store.storage.url)
     before = contents(root)
     status, written = run(capsys, *arguments, "--store", root)
-    assert (status, NEWER in written) == (1, True)
+    assert (status, reason in written) == (1, True)
     assert "damage" not in written
     assert "spikestore repair" not in written
     assert contents(root) == before

@@ -87,7 +87,7 @@ def recipe(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented recipe; on a terminal, ask for what the flags do not say.
+    """Write a commented recipe; on a terminal, ask for each value that no flag gives.
 
     For a data set with a shipped recipe, all that is not chosen is as there.
 

@@ -204,7 +204,8 @@ def test_ctrl_c(commands: Commands, run: Run, built: Built, recipe: Path, worker
     goes_on_to_the_same(commands, run, built, build(recipe, 0))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_end_with_the_process_that_started_them(
     commands: Commands, run: Run, built: Built, recipe: Path, number: signal.Signals
 ) -> None:

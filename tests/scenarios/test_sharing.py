@@ -14,6 +14,7 @@ from tests.scenarios.test_train_through_cli import write_config
 from tests.store.s3_server import BUCKET, SECRET, variables
 
 
+@pytest.mark.slow
 @pytest.mark.s3
 def test_two_machines(
     built: Built, s3_endpoint: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -128,7 +128,7 @@ def test_batches_are_bit_equal(
 
 
 @pytest.mark.parametrize("backend", ["sinabs", "fused"])
-@pytest.mark.parametrize("residence", ["host", "device"])
+@pytest.mark.parametrize("residence", ["host", pytest.param("device", marks=pytest.mark.slow)])
 def test_losses_and_weights_are_bit_equal(
     peers: list[tuple[torch.Tensor, torch.Tensor]],
     truth: SeedsTraining,

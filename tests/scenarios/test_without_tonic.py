@@ -44,7 +44,10 @@ def write_recipe(
     return path
 
 
-@pytest.mark.parametrize(("frames", "sort"), [("event_count = 10", "true"), ("time_window = 4000", "false")])
+@pytest.mark.parametrize(
+    ("frames", "sort"),
+    [pytest.param("event_count = 10", "true", marks=pytest.mark.slow), ("time_window = 4000", "false")],
+)
 def test_workers_build_without_tonic(
     tmp_path: Path, environment: dict[str, str], data: Path, frames: str, sort: str
 ) -> None:

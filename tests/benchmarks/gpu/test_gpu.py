@@ -35,6 +35,7 @@ def test_how_a_part_ends(tmp_path: Path, code: str, status: str, reason: str) ->
     assert (done.status, done.reason) == (status, reason)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="process groups and FIFOs are POSIX's")
 def test_a_part_that_does_not_end_is_ended_with_its_children(tmp_path: Path) -> None:
     """What it said so far stays; its child, which holds a FIFO open, is gone too."""

@@ -138,6 +138,7 @@ def test_settings_of_a_folder_need_that_data_set(tmp_path: Path) -> None:
         recipe_for(tmp_path, {"dataset": "SSC"}, time_unit="ms")
 
 
+@pytest.mark.slow
 def test_workers_read_the_same(tmp_path: Path) -> None:
     write_tree(tmp_path / "data", *(f"a/{number:03d}.npy" for number in range(130)))
     recipe = recipe_for(tmp_path / "data")

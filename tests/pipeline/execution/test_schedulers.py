@@ -284,6 +284,7 @@ def _scipy_after_kernels() -> tuple[bool, bool]:
     return before, "scipy.linalg" in sys.modules
 
 
+@pytest.mark.slow
 def test_local_workers_do_not_load_scipy() -> None:
     """Numba would, for a fifth of a second, at the first kernel; whoever wants it still gets it."""
     with open_scheduler(1) as runs:

@@ -63,7 +63,9 @@ def test_transforms_are_applied(features: FeatureSet) -> None:
     assert label in (10, 11)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "method", ["fork", *(pytest.param(each, marks=pytest.mark.slow) for each in ("spawn", "forkserver"))]
+)
 def test_works_in_worker_processes(features: FeatureSet, method: str) -> None:
     """Under every start method workers give what the main process gives, here after a read through obstore."""
     in_memory = small_set(70).build(memory_storage())

@@ -98,6 +98,7 @@ def contents(loaded: Checkpoint) -> str:
     )
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_goes_unnoticed(features: FeatureSet, tmp_path: Path) -> None:
     """Of any single flipped bit, a checkpoint is refused by name, or holds exactly what was saved.
 

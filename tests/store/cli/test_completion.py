@@ -56,6 +56,31 @@ def test_words(offered, store: str, monkeypatch: pytest.MonkeyPatch) -> None:  #
         assert offered(nothing) == []
 
 
+def test_an_error_is_shown_on_request_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A message would be written into the line that the user is typing."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken package")
+
+    monkeypatch.setattr("spikestore.store.cli.main._application", broken)
+    monkeypatch.setenv("_SPIKESTORE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "spikestore ver")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    for debug, shown in (("0", False), ("1", True)):
+        monkeypatch.setenv("SPIKESTORE_DEBUG", debug)
+        assert main([]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert ("broken package" in captured.err) == shown
+
+
+def test_another_shell_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "tcsh"]) == 2
+    assert "Invalid value for 'shell': 'tcsh' is not one of 'bash', 'zsh', 'fish'." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("shell", "word"), [("bash", "complete -o"), ("zsh", "compdef"), ("fish", "complete --command")]
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,24 @@ def test_errors(
     command = ["augment", "small:train", "--out", "picture.png", *arguments, "--store", str(store_folder)]
     assert main(command) in (1, 2)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow  # matplotlib takes a second to import
+def test_a_picture_that_cannot_be_finished_leaves_the_former_one(
+    store_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: no half of a file, and nothing beside it."""
+    from matplotlib.figure import Figure
+
+    def half(self: Figure, path: Path, **_: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "picture.png"
+    out.write_bytes(b"former")
+    monkeypatch.setattr(Figure, "savefig", half)
+    command = ["augment", "small:train", "--preset", "eventmix", "--out", str(out)]
+    assert main([*command, "--store", str(store_folder)]) == 1
+    assert f"cannot write {out} (No space left on device)" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [out]
+    assert out.read_bytes() == b"former"

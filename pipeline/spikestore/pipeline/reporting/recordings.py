@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.building.recompute import located_recordings
-from spikestore.pipeline.readers.reader import Reader
+from spikestore.pipeline.readers.reader import ClosesOnExit, Reader
 from spikestore.pipeline.reporting.facts.observers import KeptSample
 from spikestore.pipeline.transforms.choose import block_chain
 from spikestore.store import FeatureSet
@@ -41,7 +40,7 @@ class Raster:
     p: npt.NDArray[np.int64]
 
 
-class Recordings:
+class Recordings(ClosesOnExit):
     """Open recordings of some splits; the end of a ``with`` block closes them.
 
     Parameters
@@ -74,17 +73,8 @@ class Recordings:
             split: self._stack.enter_context(one.open()) for split, one in located.items()
         }
 
-    def __enter__(self) -> Self:
-        """Return the object itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close the files."""
+    def close(self) -> None:
+        """Close the files; a second call has no effect."""
         self._stack.close()
 
     def raster(self, split: str, row: int) -> Raster:

@@ -107,8 +107,10 @@ def _complete(instruction: str) -> int:
     try:
         root = typer.main.get_command(_application(_command(words.split()[1:])))
         return shell_complete(root, {}, "spikestore", VARIABLE, instruction)
-    except Exception:
-        return 1  # no completions: a message would be written into the line that the user is typing
+    except Exception as error:
+        # No completions, and no message: it would be written into the line that the user is typing.
+        _say_traceback_if_wanted(error)
+        return 1
 
 
 def _status(arguments: list[str], command: str | None) -> int:
@@ -242,8 +244,7 @@ def _top_level(
 def _report(error: Exception, command: str | None) -> int:
     """Write an error to stderr and return the exit status."""
     error = _missing_extra(error, command) or error
-    if os.environ.get("SPIKESTORE_DEBUG", "0") not in ("", "0"):
-        say("".join(traceback.format_exception(error)).rstrip())
+    _say_traceback_if_wanted(error)
     if isinstance(error, SpikestoreError):
         say(f"spikestore: error: {error.message}")
         for problem in error.problems if isinstance(error, SpecError) else ():
@@ -252,7 +253,8 @@ def _report(error: Exception, command: str | None) -> int:
         return error.exit_code
     # Errors of typer about the arguments: they have no public base class.
     if hasattr(error, "format_message"):
-        say(f"spikestore: error: {error.format_message()}")
+        # pydantic puts the name of its error in front.
+        say(f"spikestore: error: {error.format_message().replace('Value error, ', '')}")
         say(f"  see: spikestore {f'{command} ' if command in _entry_points(command) else ''}--help")
         return 2
     if (limit := limit_reached(error)) is not None:
@@ -265,6 +267,12 @@ def _report(error: Exception, command: str | None) -> int:
     say(f"spikestore: unexpected error: {type(error).__name__}{f': {text}' if text else ''}")
     say("  this is a bug in spikestore: set SPIKESTORE_DEBUG=1 for the traceback, and please report it")
     return 1
+
+
+def _say_traceback_if_wanted(error: Exception) -> None:
+    """Write the traceback of an error to stderr if SPIKESTORE_DEBUG is set."""
+    if os.environ.get("SPIKESTORE_DEBUG", "0") not in ("", "0"):
+        say("".join(traceback.format_exception(error)).rstrip())
 
 
 def _missing_extra(error: Exception, command: str | None) -> MissingExtraError | None:

@@ -102,6 +102,14 @@ class ChannelShift(CheckedAugmentation):
         return (AugmentationStep(MOVE, shift, stride=stride, size=size),)
 
 
+def _mirror(
+    bits: Tensor, probability: float, places: int | Tensor, *, stride: int, size: int
+) -> tuple[AugmentationStep, ...]:
+    """Return the step that mirrors an axis of `places` places in the samples that `bits` choose with a probability."""
+    chosen = below(bits, threshold(float(probability)))
+    return (AugmentationStep(MIRROR, chosen * places, stride=stride, size=size),)
+
+
 @dataclass(frozen=True)
 class SpatialFlip(CheckedAugmentation):
     """Mirror each sample along x or y with the given probability.
@@ -123,8 +131,7 @@ class SpatialFlip(CheckedAugmentation):
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
         stride, size = axis_of(self.axis, batch.sites)
-        flipped = below(batch.bits(self.seed, 4), threshold(float(self.probability)))
-        return (AugmentationStep(MIRROR, flipped * size, stride=stride, size=size),)
+        return _mirror(batch.bits(self.seed, 4), self.probability, size, stride=stride, size=size)
 
 
 @dataclass(frozen=True)
@@ -135,12 +142,8 @@ class PolarityFlip(ChanceAugmentation):
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        flipped = below(batch.bits(self.seed, 6), threshold(float(self.probability)))
-        return (
-            AugmentationStep(
-                MIRROR, flipped * batch.sites[0], stride=math.prod(batch.sites[1:]), size=batch.sites[0]
-            ),
-        )
+        size, stride = batch.sites[0], math.prod(batch.sites[1:])
+        return _mirror(batch.bits(self.seed, 6), self.probability, size, stride=stride, size=size)
 
 
 @dataclass(frozen=True)
@@ -151,10 +154,8 @@ class TimeReversal(ChanceAugmentation):
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        flipped = below(batch.bits(self.seed, 7), threshold(float(self.probability)))
-        return (
-            AugmentationStep(MIRROR, flipped * batch.lengths, stride=math.prod(batch.sites), size=ANY_LENGTH),
-        )
+        bits, stride = batch.bits(self.seed, 7), math.prod(batch.sites)
+        return _mirror(bits, self.probability, batch.lengths, stride=stride, size=ANY_LENGTH)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikestore.store.storage.durable_files import replacing
 from spikestore.store_schemas.errors import MissingExtraError, StoreError
 from spikestore.train.data.batch import Batch
 from spikestore.train.data.batch_views import label_text
@@ -49,7 +50,8 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
             axes.set_title(f"row {int(sample)}: {label_text(label, classes)}", fontsize=7)
         row[0].set_ylabel(f"{when}\n{'y' if before.frames.ndim > 4 else 'channel'}", fontsize=8)
     try:
-        figure.savefig(path, format="png", dpi=90)
+        with replacing(path, sync=False) as temporary:
+            figure.savefig(temporary, format="png", dpi=90)
     except OSError as error:
         raise StoreError(
             f"cannot write {path} ({error.strerror}): pass another --out", path=str(path)

@@ -180,6 +180,16 @@ def _draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Fl
 
 
 @_compiled
+def _add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, count: int) -> int:
+    """Append single events at places before `end` that are drawn uniformly; return the new number of non-zeros."""
+    for event in range(events):
+        bits = _mixed((np.uint64(key) ^ np.uint64(event)) + _STEP)
+        at[count], amount[count] = np.int64(bits >> _11) % end, 1.0
+        count += 1
+    return count
+
+
+@_compiled
 def _mix(
     kind: int,
     a: int,
@@ -307,16 +317,14 @@ def fill_augmented_frames(
                 if kind == NOISE:
                     # Reads that differ in earlier steps only have the same noise: one of them adds it.
                     if owner_end > 0 and read & ((1 << mix) - 1) == 0:
-                        for event in range(own):
-                            bits = _mixed((np.uint64(second) ^ np.uint64(event)) + _STEP)
-                            at[count], amount[count] = np.int64(bits >> _11) % owner_end, 1.0
-                            count += 1
+                        count = _add_noise(own, second, owner_end, at, amount, count)
                 elif kind >= MIX_MASK:
                     is_partner, is_last = read >> mix & 1 == 1, read >> (mix + 1) == 0
                     if is_partner:
                         for k in range(count):
                             amount[k] = amount[k] if at[k] < owner_end else 0.0
                     if partners[mix, owner] >= 0:
+                        # `regions` has one entry if no step has regions.
                         region = regions[min(mix, len(regions) - 1), min(owner, regions.shape[1] - 1)]
                         outside, inside = _mix(
                             kind, a, b, c, own, second, is_partner, region, at, amount, count

@@ -1,11 +1,12 @@
-"""Augmentation against none: ``python -m benchmarks.augmentation [--json FILE] [--rows NAMES]``.
+"""Augmentation against none: ``python -m benchmarks.augmentation [--device cuda] [--json FILE] [--rows NAMES]``.
 
 Epochs of a loader with residence ``host``, batches of 128, shuffled, dense float32, two threads. The samples are random, of the
 shape and density of SSC's in the seed's network: 250 bins, 100 channels, 2 % of the cells filled. A row is the throughput
 with one augmentation, divided by that without any. Rows of cameras have 10 bins of 2 x 48 x 48 pixels, 5 % of them filled.
 
 Rows of papers compare the whole way from packed columns to an augmented dense batch with a copy of dense frames and the
-paper's own function, both in one thread.
+paper's own function, both in one thread. ``--device cuda`` measures the rows without a paper's function on a GPU that
+holds the columns, as residence ``device`` does.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from benchmarks.form import PINNED, Row, arguments, compare, report, wanted_rows
 os.environ.update(PINNED)
 
 
-def _against_none(name: str, augment: Any, shape: Shape, target: float, stretch: float) -> Row:
-    bench, row = Bench(shape), Row(name, target, stretch)
+def _against_none(name: str, augment: Any, shape: Shape, target: float, stretch: float, device: str) -> Row:
+    bench, row = Bench(shape, device=device), Row(name, target, stretch)
     return compare(row, lambda: bench.throughput(augment), lambda: bench.throughput([]), unit="samples/s")
 
 
-def _measures() -> list[Any]:
+def _measures(device: str) -> list[Any]:
     from spikestore import train
 
     each = {
@@ -54,7 +55,7 @@ def _measures() -> list[Any]:
 
     def measure_of(name: str, augment: Any, shape: Shape, target: float, stretch: float) -> Any:
         def measure() -> Row:
-            return _against_none(name, augment, shape, target, stretch)
+            return _against_none(name, augment, shape, target, stretch, device)
 
         measure.__name__ = name
         return measure
@@ -68,14 +69,14 @@ def _measures() -> list[Any]:
             measure_of(f"preset {name}", train.preset(name), shape, 0.3, 0.5)
             for name, (shape, _) in PAPERS.items()
         ),
-        *papers_measures(),
+        *(papers_measures() if device == "cpu" else ()),
     ]
 
 
 def main() -> None:
     """Run the selected rows."""
     options = arguments(__doc__ or "")
-    rows = [measure() for measure in wanted_rows(_measures(), options)]
+    rows = [measure() for measure in wanted_rows(_measures(options.device), options)]
     report("augmentation", rows, {"samples": SAMPLES, "batch": BATCH}, options)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 BATCH, SAMPLES, CLASSES = 128, 2048, 10
+GPU_EPOCHS = 10
+"""Epochs that a GPU runs at a time: one takes a few milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,17 @@ def columns(shape: Shape) -> Any:
 
 
 class Bench:
-    """Builds epochs of batches as `FeatureLoader` does, in reused buffers."""
+    """Builds epochs of batches as `FeatureLoader` does: on the CPU in reused buffers, on a GPU from columns that it holds."""
 
-    def __init__(self, shape: Shape, threads: int = 2) -> None:
+    def __init__(self, shape: Shape, threads: int = 2, device: str = "cpu") -> None:
         self.columns = columns(shape)
         self.threads = threads
+        self.device = device
 
     def throughput(self, augment: Any, samples: int = SAMPLES) -> float:
         """Return samples per second of an epoch of so many samples."""
+        if self.device == "cuda":
+            return self._on_a_gpu(augment)
         import torch
 
         from spikestore.store.concurrency import DaemonThreads
@@ -73,6 +78,30 @@ class Bench:
             for first in range(0, samples, BATCH):
                 assembly.make(host_pointers(self.columns, order[first : first + BATCH]), 0, pool)
             return samples / (time.perf_counter() - began)
+
+    def _on_a_gpu(self, augment: Any) -> float:
+        import torch
+
+        from spikestore.train.data.device_samples import TensorColumns
+        from spikestore.train.data.frames.collate import Assembly
+        from spikestore.train.data.frames.padding import Padding
+        from spikestore.train.data.frames.step_augmentation import Augmentations
+
+        device, own = torch.device("cuda"), Augmentations(augment, CLASSES)
+        assembly = Assembly(device, "dense", Padding(), own, None, reuse=True, threads=self.threads)
+        held = TensorColumns(self.columns, device)
+        order, edges = np.random.default_rng(1).permutation(SAMPLES), np.arange(0, SAMPLES + 1, BATCH)
+
+        def epoch() -> None:
+            for batch in held.batches(order, edges):
+                assembly.make(batch, 0, None).taken()
+            torch.cuda.synchronize()
+
+        epoch()  # compiles
+        began = time.perf_counter()
+        for _ in range(GPU_EPOCHS):
+            epoch()
+        return GPU_EPOCHS * SAMPLES / (time.perf_counter() - began)
 
     def dense(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return the dense frames of a batch, and its labels as weights of classes."""

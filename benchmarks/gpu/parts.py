@@ -97,6 +97,7 @@ def all_parts(device: str) -> list[Part]:
     collect = ("--collect-only", "-q") if dry else ("--durations=0",)
     iaf = ("--rounds", "1") if dry else ()
     loading = ("--size", "small", "--rows", "host,stream,device")
+    augmentation = ("--rows", "TimeShift(5)")
     seed = ("--samples", "16", "--batch", "8", "--rounds", "1", "--rows", "host_fused")
     parts = [
         Part(
@@ -137,6 +138,14 @@ def all_parts(device: str) -> list[Part]:
             "loading",
             "loading onto the device",
             ("-m", "benchmarks.loading", *on, *loading),
+            60,
+            has_json=True,
+            measures=True,
+        ),
+        Part(
+            "augmentation",
+            "each augmentation against none, on the device",
+            ("-m", "benchmarks.augmentation", *on, *(augmentation if dry else ())),
             60,
             has_json=True,
             measures=True,

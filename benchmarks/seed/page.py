@@ -56,7 +56,7 @@ alone makes its backward pass several times faster.{overlap}{absent}
 
 ## Compared with the seed's fastest way
 
-How many times faster than the fastest way of the seed ({seeds_cell}):
+How many times faster than the seed's {seeds_cell}, the fastest way of the seed that was measured here:
 
 {against}
 
@@ -163,7 +163,7 @@ def _tables(cells: dict[str, Any], document: dict[str, Any]) -> dict[str, str]:
         "that loading costs nothing: compare with the last row."
         if on_cpu
         else "",
-        "seeds_cell": f"its list of sparse tensors with {BACKENDS[seeds]}",
+        "seeds_cell": f"list of sparse tensors with {BACKENDS[seeds]}",
         "cut": f"*: not a whole epoch of {whole} batches, but {cut}; the time after the first batch (with worker "
         f"processes, after the first {document['data']['workers']}, which they load at the same time) was scaled up.\n\n"
         if cut

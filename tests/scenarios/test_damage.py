@@ -127,7 +127,7 @@ def test_check_binds_a_fragment_to_its_place() -> None:
         moved._rows.__dict__["reader"] = type("Reader", (), {"read": lambda *_: (columns, stored)})()
         if address == SMALL.address:
             assert same(moved._rows.read(RowRange(0, 0, 64)), SMALL.truth, 0, 64)
-            with pytest.raises(DamagedError, match="rows 64 to 127 do not match their check"):
+            with pytest.raises(DamagedError, match="rows 64 to 127 do not match their stored hash"):
                 moved._rows.read(RowRange(1, 0, 64))
         else:
             with pytest.raises(StoreError):

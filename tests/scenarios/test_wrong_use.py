@@ -70,7 +70,7 @@ def test_another_result_than_in_the_lock_is_reported(run: Run, tmp_path: Path, d
     recipe.write_text(recipe.read_text().replace("4000", "5000"))
     answer = build(run, recipe, "--move")
     second = Store(tmp_path / "store")["r:train"].digest
-    assert f"pinned train with digest {first[:12]}, this build has {second[:12]}" in answer.err
+    assert f"has train with digest {first[:12]}, but this build has {second[:12]}" in answer.err
 
 
 @pytest.mark.parametrize(

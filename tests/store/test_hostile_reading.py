@@ -69,8 +69,8 @@ def test_a_chunk_that_holds_more_than_it_claims(forged: Forgery) -> None:
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first.startswith("DamagedError ")
-    assert "do not match their check" in first
-    assert "do not match their check" in second
+    assert "do not match their stored hash" in first
+    assert "do not match their stored hash" in second
 
 
 def test_a_chunk_that_holds_fewer(forged: Forgery) -> None:

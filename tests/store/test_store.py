@@ -119,7 +119,7 @@ def test_a_name_whose_set_was_exchanged(store: Store) -> None:
     store.storage.delete(TRAIN.address.manifest)
     twin = SmallSet(TRAIN.transform, TRAIN.source, TRAIN.layout, VALID.n_events, VALID.truth, VALID.skipped)
     twin.build(store.storage, restart=True)
-    with pytest.raises(DamagedError, match="demo:train pins digest"):
+    with pytest.raises(DamagedError, match="demo:train refers to digest"):
         store["demo:train"]
 
 

@@ -100,7 +100,7 @@ class Selection:
             ) from error
         if selected.digest not in (None, features.digest):
             raise DamagedError(
-                f"{selected.label} pins digest {selected.digest[:12]}, but the set has {features.digest[:12]}",
+                f"{selected.label} refers to digest {selected.digest[:12]}, but the set has {features.digest[:12]}",
                 objects=(address.manifest,),
             )
         return features

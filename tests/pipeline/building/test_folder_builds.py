@@ -128,7 +128,7 @@ def test_a_lock_stands_for_missing_recordings(tmp_path: Path) -> None:
         == features.digest
     )
     with pytest.raises(
-        UsageError, match=r"the lock pins folder all with time_unit = 'us' under \[source\.folder\]"
+        UsageError, match=r"the lock has folder all with time_unit = 'us' under \[source\.folder\]"
     ):
         build(recipe_for(root, pattern=PATTERN, time_unit="ms"), tmp_path / "store", lock=lock)
 

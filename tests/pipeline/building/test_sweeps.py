@@ -161,7 +161,7 @@ def test_plan_and_ls_show_the_variants(
     [
         (
             'suffix = "a"\n[[sweep]]\nsuffix = "a"',
-            r"each \[\[sweep\]\] must have another suffix",
+            r"each \[\[sweep\]\] must have a suffix of its own",
         ),
         (
             'suffix = "a"\ncrop_time.max = 5',

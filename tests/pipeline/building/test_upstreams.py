@@ -124,7 +124,9 @@ def test_a_lying_upstream(team: Path, desk: Path, caplog: pytest.LogCaptureFixtu
     right = lock["splits"]["test"]["digest"]
     lock["splits"]["test"]["digest"] = "0" * 64
     (desk / "r.lock").write_text(json.dumps(lock))
-    with pytest.raises(SourceNotFoundError, match=r"the pinned set of test is not in .*, nor in ") as caught:
+    with pytest.raises(
+        SourceNotFoundError, match=r"the set that the lock has for test is not in .*, nor in "
+    ) as caught:
         preprocess(desk / "r.toml", store=desk / "store")
     assert str(desk.parent / "team/store") in str(caught.value)
     refused = f"SSC test in the upstream {desk.parent / 'team/store'} is rejected: its digest is {right[:12]}"
@@ -132,7 +134,7 @@ def test_a_lying_upstream(team: Path, desk: Path, caplog: pytest.LogCaptureFixtu
     assert Store(desk / "store").names() == []
     shutil.copytree(team / "data", desk / "data")
     caplog.clear()
-    with pytest.raises(ConflictError, match="pins test with digest 000000000000"):
+    with pytest.raises(ConflictError, match="has test with digest 000000000000"):
         preprocess(desk / "r.toml", store=desk / "store", workers=0)
     assert refused in caplog.text
 
@@ -142,7 +144,7 @@ def test_a_store_that_contradicts_the_lock(team: Path, desk: Path) -> None:
     lock = json.loads((desk / "r.lock").read_text())
     lock["splits"]["train"]["digest"] = "0" * 64
     (desk / "r.lock").write_text(json.dumps(lock))
-    with pytest.raises(ConflictError, match="pins SSC train with digest 000000000000"):
+    with pytest.raises(ConflictError, match="has SSC train with digest 000000000000"):
         preprocess(desk / "r.toml", store=team / "store")
 
 
@@ -150,14 +152,14 @@ def test_a_store_that_contradicts_the_lock(team: Path, desk: Path) -> None:
     ("change", "message"),
     [
         (lambda text: text.replace("time_window = 4000", "time_window = 5000"), "with another transform"),
-        (lambda text: text.replace("SSC", "SHD"), "dataset = 'SSC', the recipe has dataset = 'SHD'"),
+        (lambda text: text.replace("SSC", "SHD"), "dataset = 'SSC', but the recipe has dataset = 'SHD'"),
         (
             lambda text: text.replace("[source]", "[source]\nlimit = 3"),
-            r"limit = None, the recipe has limit = 3",
+            r"limit = None, but the recipe has limit = 3",
         ),
         (
             lambda text: text.replace("[source]", "[source]\nsort = true"),
-            r"sort = False, the recipe has sort = True",
+            r"sort = False, but the recipe has sort = True",
         ),
         (lambda text: re.sub("upstreams = .*", "", text), "names no upstreams"),
     ],
@@ -180,7 +182,7 @@ def test_a_split_that_the_lock_lacks(desk: Path) -> None:
     recipe = desk / "r.toml"
     text = recipe.read_text()
     recipe.write_text(text.replace("[source]", '[source]\nsplits = ["train", "valid"]'))
-    with pytest.raises(SourceNotFoundError, match="the lock does not pin valid"):
+    with pytest.raises(SourceNotFoundError, match="the lock does not contain valid"):
         preprocess(recipe, store=desk / "store")
     recipe.write_text(text.replace("[source]", '[source]\nsplits = ["train"]'))
     assert list(preprocess(recipe, store=desk / "store")) == ["train"]

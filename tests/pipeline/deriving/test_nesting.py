@@ -162,7 +162,11 @@ def test_factors_of_a_loader_are_those_of_downsample(size: int, factor: int) -> 
     [
         ({"event_count": 5}, {"event_count": 10}, "its frames have bins by event_count, not by time_window"),
         ({"n_time_bins": 8}, {"n_time_bins": 4}, "its frames have bins by n_time_bins, not by time_window"),
-        ({"time_window": 4.0}, {"time_window": 6.0}, "the coarse time_window is no multiple of the fine one"),
+        (
+            {"time_window": 4.0},
+            {"time_window": 6.0},
+            "the coarse time_window is not a multiple of the fine one",
+        ),
         ({"time_window": 4.0}, {"time_window": 8.0, "overlap": 4.0}, "its time bins overlap"),
         ({"time_window": 4.0}, {"time_window": 8.0, "start_time": 0.0}, "start_time or end_time differs"),
     ],

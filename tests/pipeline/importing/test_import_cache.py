@@ -233,7 +233,7 @@ FAULTS = [
     (lambda cache: (cache / "5_0.hdf5").write_bytes(b""), r"5_0\.hdf5 is empty"),
     (replaced("data/0", lambda frames: frames[:, :, :-1]), r"5_0\.hdf5 has the shape .* use the recipe"),
     (replaced("data/0", lambda frames: frames[:, 0, 0]), "has the shape"),
-    (replaced("data/0", lambda frames: frames / 2), "has the value 0.5, and counts of events are whole"),
+    (replaced("data/0", lambda frames: frames / 2), "has the value 0.5, but counts of events are whole"),
     (replaced("data/0", lambda frames: frames * np.float32(np.nan)), "has the value nan"),
     (replaced("data/0", lambda frames: -frames), "has the count -1, but counts are not negative"),
     (
@@ -245,7 +245,7 @@ FAULTS = [
     (replaced("target/0", 0.5), "has a target of 0.5"),
     (replaced("target/0", np.array([0, 1])), r"has a target of shape \(2,\)"),
     (replaced("target/0", "left"), r"has the target 'left', 0_0\.hdf5 has 0"),
-    (linked, "has a link in the place of data/0, which is not followed"),
+    (linked, "has a link instead of data/0, which is not followed"),
 ]
 
 

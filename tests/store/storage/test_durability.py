@@ -187,7 +187,9 @@ def test_neither_links_nor_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(os, "link", link)
     monkeypatch.setattr(ctypes, "CDLL", lambda name, use_errno: object())
-    with pytest.raises(StoreError, match="cannot name a file in one step") as caught:
+    with pytest.raises(
+        StoreError, match="cannot create a file without the risk of replacing another"
+    ) as caught:
         FolderStorage(tmp_path).put_if_absent("a", b"")
     assert not isinstance(caught.value, ReadOnlyStoreError)
     assert files_of(tmp_path) == []

@@ -199,7 +199,7 @@ def test_deep_decodes() -> None:
     forged = FeatureSet.open(storage, features.address)
     assert verify(forged) == []
     (found,) = verify(forged, depth="deep")
-    assert "do not match their check" in found.detail
+    assert "do not match their stored hash" in found.detail
     assert "(fragment 0)" in found.path
 
 

@@ -187,7 +187,7 @@ def test_the_first_to_fail_speaks() -> None:
     lost = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:7")
     told = ranks_module._with_rank(lost, Ranks(0, 2, 0, HashStore()))
     assert isinstance(told, RankError)
-    assert "rank 0 of 2 lost the others" in str(told)
+    assert "rank 0 of 2 lost the connection to the others" in str(told)
     own = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     assert ranks_module._with_rank(own, Ranks(0, 2, 0, HashStore())) is own
 

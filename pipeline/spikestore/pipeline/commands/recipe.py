@@ -70,11 +70,15 @@ def recipe(
         ),
     ] = None,
     bin_ms: Annotated[float | None, typer.Option("--bin-ms", help="Length of a time bin in ms.")] = None,
-    bins: Annotated[int | None, typer.Option("--bins", help="Instead: time bins of each recording.")] = None,
-    bin_events: Annotated[
-        int | None, typer.Option("--bin-events", help="Instead: events of a time bin.")
+    bins: Annotated[
+        int | None, typer.Option("--bins", help="Time bins of each recording, instead of --bin-ms.")
     ] = None,
-    max_ms: Annotated[float | None, typer.Option("--max-ms", help="Drop later events; 0 keeps all.")] = None,
+    bin_events: Annotated[
+        int | None, typer.Option("--bin-events", help="Events per time bin, instead of --bin-ms.")
+    ] = None,
+    max_ms: Annotated[
+        float | None, typer.Option("--max-ms", help="Drop events after this time in ms; 0 keeps all.")
+    ] = None,
     merge_polarities: Annotated[
         bool, typer.Option("--merge-polarities", help="Count both polarities together.")
     ] = False,

@@ -55,7 +55,7 @@ def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinnin
 def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
     """Return why the bins of `coarse` are not sums of those of `fine`, both without a `bins_problem`, or None."""
     if (coarse.time_window or 0) % (fine.time_window or 1):
-        return "the coarse time_window is no multiple of the fine one"
+        return "the coarse time_window is not a multiple of the fine one"
     if (fine.start_time, fine.end_time) != (coarse.start_time, coarse.end_time):
         return "start_time or end_time differs"
     if coarse.include_incomplete and not fine.include_incomplete:
@@ -110,7 +110,7 @@ def _sites(before: _Before, fine: ToFrame, coarse: ToFrame, *, has_y: bool) -> n
     for axis, name in enumerate("xy" if has_y else "x"):
         place = _places(before, fine, coarse, axis)
         if place is None:
-            return f"some coarse coordinates {name} are no unions of fine ones"
+            return f"some coarse coordinates {name} are not unions of fine coordinates"
         axes[name] = place
     polarities = _polarities(before, fine, coarse)
     if polarities is None:

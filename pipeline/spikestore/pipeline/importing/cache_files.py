@@ -132,7 +132,7 @@ def _only_dataset(file: Any, name: str, path: Path) -> Any:
             f"has {len(members)} arrays in {name}, expected one: import a cache whose items are (frames, target)",
         )
     if not isinstance(file[name].get("0", getlink=True), h5py.HardLink):
-        raise _wrong(path, f"has a link in the place of {name}/0, which is not followed: {_REMEDY}")
+        raise _wrong(path, f"has a link instead of {name}/0, which is not followed: {_REMEDY}")
     dataset = file[name]["0"]
     if not isinstance(dataset, h5py.Dataset):
         raise _wrong(
@@ -173,7 +173,7 @@ def _counts(values: npt.NDArray[Any], transform: Transform, path: Path) -> npt.N
         wrong = values[~(np.isfinite(values) & (values == np.rint(values)))][0]
         raise _wrong(
             path,
-            f"has the value {wrong:g}, and counts of events are whole: fill the cache with ToFrame alone",
+            f"has the value {wrong:g}, but counts of events are whole: fill the cache with ToFrame alone",
         )
     largest = _LARGEST_COUNT if transform.max_count is None else transform.max_count
     outside = (values < 0) | (values > largest)

@@ -113,7 +113,7 @@ class Recipe(Spec):
     def _sweeps_once_each(self) -> Self:
         suffixes = [sweep.suffix for sweep in self.sweep]
         if len(set(suffixes)) < len(suffixes):
-            raise ValueError("each [[sweep]] must have another suffix")
+            raise ValueError("each [[sweep]] must have a suffix of its own")
         operations: list[str] = [operation.op for operation in self.transform]
         for sweep in self.sweep:
             for op in sweep.values:

@@ -99,7 +99,7 @@ class LockFile:
                 continue
             if old.digest != pin.digest:
                 raise ConflictError(
-                    f"{self.path} pins {split} with digest {old.digest[:12]}, the store has {pin.digest[:12]} under "
+                    f"{self.path} has {split} with digest {old.digest[:12]}, but the store has {pin.digest[:12]} under "
                     "the same keys, so the lock or the set in the store is wrong: verify the store, or delete the lock",
                     path=str(self.path),
                 )
@@ -111,7 +111,7 @@ class LockFile:
         for split, old in lock.splits.items() if lock is not None else ():
             if split in pins and pins[split] != old:
                 logger.warning(
-                    "%s pinned %s with digest %s, this build has %s: the recordings or the transform changed. The lock "
+                    "%s has %s with digest %s, but this build has %s: the recordings or the transform changed. The lock "
                     "is rewritten; version control shows the change",
                     self.path,
                     split,

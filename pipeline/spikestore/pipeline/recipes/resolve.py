@@ -87,7 +87,7 @@ class LockedSet:
         """
         if self.digest is not None and features.digest != self.digest:
             raise ConflictError(
-                f"the lock pins {self.label} with digest {self.digest[:12]}, {features.storage.url} has "
+                f"the lock has {self.label} with digest {self.digest[:12]}, but {features.storage.url} has "
                 f"{features.digest[:12]} under the same keys, so the lock or this set is wrong: verify the store, or delete the lock"
             )
         source = features.manifest.source
@@ -97,8 +97,8 @@ class LockedSet:
                 requested = tuple(sorted(set(requested)))
             if locked != requested:
                 raise UsageError(
-                    f"the lock pins {self.label} with {field} = {locked!r}, the recipe has {field} = {requested!r}; "
-                    "without the recordings only the pinned set is available: pass --data FOLDER, "
+                    f"the lock has {self.label} with {field} = {locked!r}, but the recipe has {field} = {requested!r}; "
+                    "without the recordings, only the set of the lock is available: pass --data FOLDER, "
                     f"or set {field} = {locked!r} in the recipe"
                 )
         if source.folder is not None:
@@ -117,19 +117,19 @@ class LockedSet:
         for field, (locked, requested) in pairs.items():
             if locked != requested:
                 raise UsageError(
-                    f"the lock pins {self.label} with {field} = {locked!r} under [source.folder], the recipe has {requested!r}; "
-                    "without the recordings only the pinned set is available: pass --data FOLDER, or correct the recipe"
+                    f"the lock has {self.label} with {field} = {locked!r} under [source.folder], but the recipe has {requested!r}; "
+                    "without the recordings, only the set of the lock is available: pass --data FOLDER, or correct the recipe"
                 )
 
     def unavailable(self, store: Store, upstreams: Upstreams) -> SourceNotFoundError:
         """Return the error for a set that neither the store nor an upstream has."""
         if self.pin is None:
-            reason = f"the lock does not pin {self.split}"
+            reason = f"the lock does not contain {self.split}"
         elif self.address is None:
-            reason = f"the lock pins {self.split} with another transform than that of the recipe"
+            reason = f"the lock has {self.split} with another transform than the recipe"
         else:
             searched = f", nor in {upstreams}" if upstreams else ", and the recipe names no upstreams"
-            reason = f"the pinned set of {self.split} is not in {store.storage.url}{searched}"
+            reason = f"the set that the lock has for {self.split} is not in {store.storage.url}{searched}"
         return SourceNotFoundError(f"{self.no_recordings}; {reason}", **self.no_recordings.details)
 
 

@@ -221,7 +221,7 @@ class _Builder:
                 f"the events of the data sets have different fields ({texts}): build a set of each"
             )
         if not fields:
-            raise RecordingError('no item can be read: turn on_error to "raise" to see the reason')
+            raise RecordingError('no item can be read: set on_error="raise" to see the reason')
         return fields.pop()
 
     def _open_files(self, leaf: Leaf, known: ConvertedDataset) -> _Files:
@@ -301,7 +301,7 @@ class _Builder:
             )
         if max(found) >= _MOST_CLASSES:
             raise UsageError(
-                f"the targets of {live.name} reach {max(found):,}, so they are hardly class numbers: pass classes=, or target= if the "
+                f"the targets of {live.name} reach {max(found):,}, so they are probably not class numbers: pass classes=, or target= if the "
                 "label is a part of the target"
             )
         return _Labels(number=int(max(found)) + 1)

@@ -32,15 +32,13 @@ def machine_checks() -> Iterator[Finding]:
     yield Finding("cores", "ok", f"{available_cores()} of {os.cpu_count()} may be used")
     yield _memory()
     yield from _open_files()
-    yield _writable(
-        "temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder that you can write"
-    )
+    yield _writable("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a writable folder")
     cache = user_cache_folder()
     if cache is None:
         remedy = "set HOME or XDG_CACHE_HOME, so that recordings are not hashed again in each run"
         yield Finding("cache", "absent", "this user has no home folder: nothing is cached", remedy)
     else:
-        yield _writable("cache", cache, "set XDG_CACHE_HOME to a folder that you can write")
+        yield _writable("cache", cache, "set XDG_CACHE_HOME to a writable folder")
 
 
 def _memory() -> Finding:

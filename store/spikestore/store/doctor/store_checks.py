@@ -35,7 +35,7 @@ def store_checks(location: str) -> Iterator[Finding]:
     try:
         count = len(store.names())
     except SpikestoreError as error:
-        yield Finding("read", "problem", str(error), "check the address, the network and your rights")
+        yield Finding("read", "problem", str(error), "check the address, the network and your permissions")
         return
     yield Finding("read", "ok", f"{storage.url}: {count} name{'' if count == 1 else 's'}")
     yield _write(store)

@@ -26,7 +26,7 @@ _LOST = error_numbers(
 _OUT_OF_PLACE = {
     errno.ELOOP: "a link that leads back to itself",
     errno.EISDIR: "a folder",
-    errno.ENOTEMPTY: "a folder with something in it",
+    errno.ENOTEMPTY: "a folder that is not empty",
 }
 _NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
@@ -97,7 +97,7 @@ def _named(url: str, error: OSError, path: str, verb: str) -> StoreError:
         )
     if error.errno in _NO_LINKS and verb == "write":
         return StoreError(
-            f"the file system of {url} cannot name a file in one step ({error.strerror}), which safe writes need: use "
+            f"the file system of {url} cannot create a file without the risk of replacing another ({error.strerror}), which safe writes need: use "
             "another file system, or a bucket",
             path=path,
         )

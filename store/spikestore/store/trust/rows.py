@@ -73,7 +73,9 @@ def _refuse_other_hashes(
     wrong = np.flatnonzero(actual != check) if actual.shape == check.shape else np.arange(len(actual))
     if len(wrong):
         row = first + int(wrong[0]) * BLOCK
-        raise DamagedError(f"rows {row} to {min(row + BLOCK, manifest.samples) - 1} do not match their check")
+        raise DamagedError(
+            f"rows {row} to {min(row + BLOCK, manifest.samples) - 1} do not match their stored hash"
+        )
 
 
 def refuse_untrue_column(manifest: Manifest, fragment: int, name: str, values: npt.NDArray[Any]) -> None:

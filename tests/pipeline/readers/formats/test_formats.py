@@ -108,7 +108,7 @@ def test_large_integers_in_text_stay_exact() -> None:
         (b"t,x\n1,2\n3,four\n", r"not all lines hold 2 numbers \(.*four.*\)"),
         (b"t,x\n1,2\n3\n", "not all lines hold 2 numbers"),
         (b"t,x\n1,2,3\n", "the line '1,2,3' has 3 values, should have 2"),
-        (b"t,t\n1,2\n", "the names of the columns are not different: t, t"),
+        (b"t,t\n1,2\n", "several columns have the same name: t, t"),
         (b"t,1x\n1,2\n", "the line 't,1x' has neither numbers nor names of columns"),
     ],
 )

@@ -206,7 +206,7 @@ def _meet(process: Launched, device: str) -> Ranks:
             )
         local = 0
     if process.rank == 0:
-        logger.info("%d processes meet at %s", process.count, process.meeting_point)
+        logger.info("%d processes connect at %s", process.count, process.meeting_point)
     try:
         store, _, _ = next(rendezvous("env://", process.rank, process.count, timeout=_MEETING))
     except (RuntimeError, ValueError, OSError) as error:  # torch's store errors are RuntimeErrors
@@ -253,7 +253,7 @@ def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
         return AnotherRankError(f"rank {ranks.rank} of {ranks.count} ends because another rank failed")
     if ranks.count > 1 and _is_connection(error):
         return RankError(
-            f"rank {ranks.rank} of {ranks.count} lost the others: one was killed, perhaps for lack of memory, or its "
+            f"rank {ranks.rank} of {ranks.count} lost the connection to the others: one was killed, perhaps for lack of memory, or its "
             "machine can't be reached; the same command resumes from the last checkpoint"
         )
     if ranks.count > 1 and isinstance(error, SpikestoreError):

@@ -70,12 +70,12 @@ def _elements(data: memoryview, order: str) -> Iterator[_Element]:
     at = 0
     while at < len(data):
         if len(data) - at < 8:
-            raise ValueError(f"{len(data) - at} bytes are left over")
+            raise ValueError(f"{len(data) - at} bytes follow after the last variable")
         first, size = (int(number) for number in np.frombuffer(data, f"{order}u4", 2, at))
         if first >> 16:
             kind, size, start, end = first & 0xFFFF, first >> 16, at + 4, at + 8
             if size > 4:
-                raise ValueError(f"an element of {size} bytes is said to have 4 at most")
+                raise ValueError(f"an element of {size} bytes must have at most 4")
         else:
             kind, start = first, at + 8
             end = start + (size if kind == _COMPRESSED else -(-size // 8) * 8)

@@ -60,7 +60,7 @@ def read_text(content: bytes) -> RawEvents:
         if len(described) == len(tokens) and all(map(_NAME.fullmatch, described)):
             names = described
     if len(set(names)) < len(names):
-        raise ValueError(f"the names of the columns are not different: {', '.join(names)}")
+        raise ValueError(f"several columns have the same name: {', '.join(names)}")
     rows = _numbers(data, delimiter, len(names) or len(tokens))
     if names:
         return dict(zip(names, rows, strict=True))

@@ -57,4 +57,4 @@ def _measures(facts: SetFacts) -> Iterator[tuple[str, str, npt.NDArray[np.float6
     else:
         yield "length", "ms", n_bins * width
         yield "rate", "events per ms", events / np.maximum(n_bins * width, width)
-    yield "density", "% of places", 100 * nnz / np.maximum(n_bins * sites, 1)
+    yield "density", "% of cells", 100 * nnz / np.maximum(n_bins * sites, 1)

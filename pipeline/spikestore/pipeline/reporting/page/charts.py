@@ -87,7 +87,7 @@ def values(rows: Sequence[Mapping[str, Any]]) -> Chart:
         height=180,
         mark={"type": "bar", "tooltip": True},
         encoding={
-            "x": _name("value", "value: events in one place", axis={"labelAngle": 0}),
+            "x": _name("value", "value: events in one cell", axis={"labelAngle": 0}),
             "xOffset": _name("split", None),
             "y": _number("share", "share of the non-zeros", axis={"format": "%"}),
             "color": _split_colour(),
@@ -206,7 +206,7 @@ def sweep(results: Sequence[Mapping[str, Any]], bin_ms: float | None) -> list[Ch
         "accuracy": "accuracy of a linear read-out (%)",
         "non_zeros": "non-zeros per sample",
         "stored_bytes": "bytes per sample in the store",
-        "density": "density (% of places)",
+        "density": "density (% of cells)",
         "device_bytes": "bytes per sample in memory",
     }
     charts = []

@@ -32,7 +32,10 @@ def verify(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also decode everything and recompute digests.")
     ] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Compare names and sizes only.")] = False,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Compare the documents, and only names and sizes of the other objects."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare stored objects with their committed hashes and report each difference; the exit status is 1 if there is any.

@@ -22,7 +22,7 @@ UNSUPPORTED = frozenset({
 """Other classes of ``tonic.transforms`` 1.7.0 without a spec."""
 
 INSTEAD = {
-    "NumpyAsType": "changes only the type of frames, which a store does not contain: remove it",
+    "NumpyAsType": "changes only the dtype of frames, and a store does not contain this dtype: remove it",
     "ToImage": "is to_frame with n_event_bins = 1: use that",
 }
 """What to do instead of classes of ``tonic.transforms`` 1.7.0 that need no operation of their own."""
@@ -44,7 +44,7 @@ def not_of_tonic(operation: object) -> object:
         return operation
     if name in RANDOM:
         raise ValueError(
-            f"op '{op}' (Tonic's {name}) is random, and a store would freeze its result: remove it and augment during "
+            f"op '{op}' (Tonic's {name}) is random, and a store would repeat one result in every epoch: remove it and augment during "
             "training (augment= of FeatureLoader, docs/loading.md)"
         )
     if name in INSTEAD:

@@ -38,6 +38,7 @@ from spikestore.train import (
     Translate,
     UniformNoise,
 )
+from spikestore.train.data.frames import mixtures, random_bits
 from spikestore.train.data.frames.augmentation_steps import StepInput
 from spikestore.train.data.frames.augmented_frames import _quotient
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
@@ -156,6 +157,27 @@ def test_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[int], 
 def test_many_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[int], draw: int) -> None:
     """The same, with more examples."""
     check(chosen, bins, draw)
+
+
+def test_a_gpu_draws_what_the_cpu_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's operations, which a GPU uses, give the numbers of the compiled loops, to the last bit."""
+    rows, labels = torch.arange(5, 12), torch.tensor([0, 1, 0, 2, 1, 0, 1])
+    batch = StepInput(rows, torch.tensor([9, 1, 4, 30, 2, 7, 7]), labels, (2, 30, 40), EPOCH)
+
+    def drawn() -> list[torch.Tensor]:
+        steps = [step for one, _ in PLAIN for step in one.steps(batch)]
+        mixtures = [
+            part
+            for step in steps
+            if step.mixture is not None
+            for part in (step.mixture.partner, step.mixture.share, step.mixture.region)
+        ]
+        return [*(step.drawn for step in steps), *(part for part in mixtures if part is not None)]
+
+    compiled_loops = drawn()
+    for module in (random_bits, mixtures):
+        monkeypatch.setattr(module, "is_on_cpu", lambda _tensor: False)
+    assert all(torch.equal(one, other) for one, other in zip(compiled_loops, drawn(), strict=True))
 
 
 def test_loaders_with_another_callable_give_the_same_batches(features: FeatureSet) -> None:

@@ -12,17 +12,14 @@ partner with what the partner itself drew, as if the steps were applied to the w
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import carray  # type: ignore[attr-defined]
 
-from spikestore.store.numba_cache import cached_njit
 from spikestore.train.data.frames.augmentation_steps import (
     DROP,
-    GAUSSIANS,
     JITTER,
     MASK,
     MIRROR,
@@ -36,78 +33,38 @@ from spikestore.train.data.frames.augmentation_steps import (
     STRETCH,
     THIN,
 )
+from spikestore.train.data.frames.draw_kernels import STEP, compiled, density_at, mixed
 from spikestore.train.data.frames.frame_kernels import pointer_to
-from spikestore.train.data.frames.mixtures import FACTORS, FAR, HALVINGS
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 _Int64s = npt.NDArray[np.int64]
 _Float64s = npt.NDArray[np.float64]
 
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_11, _27, _30, _31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31)
-_SMALL = 2.0**-HALVINGS
-_F1, _F2, _F3, _F4, _F5, _F6 = FACTORS
+_11 = np.uint64(11)
 
 
-def _compiled(function: _Function) -> _Function:
-    made: Any = cached_njit(function, nogil=True)
-    return made  # type: ignore[no-any-return]
-
-
-@_compiled
-def _mixed(key: np.uint64) -> np.uint64:
-    key = (key ^ (key >> _30)) * _FIRST
-    key = (key ^ (key >> _27)) * _SECOND
-    return key ^ (key >> _31)
-
-
-@_compiled
+@compiled
 def _is_in(mask: int, coordinate: int) -> bool:
     start = mask >> 31
     return start <= coordinate < start + (mask & 0x7FFFFFFF)
 
 
-@_compiled
+@compiled
 def _events_below(bits: np.uint64, amount: float, number: int) -> int:
     """Return how many events of a count have 53 random bits below `number`."""
     below = 0
     for event in range(np.int64(amount)):
-        one = _mixed((bits ^ np.uint64(event)) + _STEP)
+        one = mixed((bits ^ np.uint64(event)) + STEP)
         below += 1 if np.int64(one >> _11) < number else 0
     return below
 
 
-@_compiled
-def _is_denser(region: _Float64s, bin: int, row: int, column: int) -> bool:
-    """Return whether the density of a region at a place is above that in its first column; see `density`."""
-    total = 0.0
-    for gaussian in range(GAUSSIANS):
-        first = 1 + 7 * gaussian
-        if region[first] == 0.0:
-            continue
-        far_t, far_y, far_x = bin - region[first + 1], row - region[first + 2], column - region[first + 3]
-        exponent = far_t * far_t * region[first + 4]
-        exponent = exponent + far_y * far_y * region[first + 5]
-        exponent = exponent + far_x * far_x * region[first + 6]
-        small = min(exponent, FAR) * _SMALL
-        power = ((((_F6 * small + _F5) * small + _F4) * small + _F3) * small + _F2) * small + _F1
-        power = power * small + 1.0
-        for _ in range(HALVINGS):
-            power = power * power
-        total = total + region[first] * power
-    denser: bool = total > region[0]
-    return denser
-
-
-@_compiled
+@compiled
 def _quotient(place: int, inverse: float) -> int:
     """Return a place divided by a whole number, rounded down; `inverse` is 1 / this number. Exact below 2**50, and faster than a division."""
     return int((float(place) + 0.5) * inverse)
 
 
-@_compiled
+@compiled
 def _move(
     kind: int,
     a: int,
@@ -159,37 +116,37 @@ def _move(
             amount[k] = amount[k] if 0 <= new_x < b and 0 <= new_y < c else 0.0
 
 
-@_compiled
+@compiled
 def _draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Float64s, count: int) -> None:
     """Apply a step that draws for each of the first `count` non-zeros, or for each of their events."""
     key, per_width, span = np.uint64(own), 1.0 / width, np.uint64(2 * number + 1)
     if kind == JITTER:
         for k in range(count):
-            bits = _mixed((key ^ np.uint64(at[k])) + _STEP)
+            bits = mixed((key ^ np.uint64(at[k])) + STEP)
             x = at[k] - _quotient(at[k], per_width) * width
             moved = x + np.int64((bits >> _11) % span) - number
             at[k] += min(max(moved, 0), width - 1) - x
     elif kind == DROP:
         for k in range(count):
-            bits = _mixed((key ^ np.uint64(at[k])) + _STEP)
+            bits = mixed((key ^ np.uint64(at[k])) + STEP)
             amount[k] = 0.0 if np.int64(bits >> _11) < number else amount[k]
     else:
         for k in range(count):
-            bits = _mixed((key ^ np.uint64(at[k])) + _STEP)
+            bits = mixed((key ^ np.uint64(at[k])) + STEP)
             amount[k] -= _events_below(bits, amount[k], number)
 
 
-@_compiled
+@compiled
 def _add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, count: int) -> int:
     """Append single events at places before `end` that are drawn uniformly; return the new number of non-zeros."""
     for event in range(events):
-        bits = _mixed((np.uint64(key) ^ np.uint64(event)) + _STEP)
+        bits = mixed((np.uint64(key) ^ np.uint64(event)) + STEP)
         at[count], amount[count] = np.int64(bits >> _11) % end, 1.0
         count += 1
     return count
 
 
-@_compiled
+@compiled
 def _mix(
     kind: int,
     a: int,
@@ -208,7 +165,7 @@ def _mix(
     totals = (0.0, 0.0)
     for k in range(count):
         if kind == MIX_EVENTS:
-            bits = _mixed((np.uint64(second if is_partner else own) ^ np.uint64(at[k])) + _STEP)
+            bits = mixed((np.uint64(second if is_partner else own) ^ np.uint64(at[k])) + STEP)
             below = _events_below(bits, amount[k], a)
             amount[k] = below if is_partner else amount[k] - below
             continue
@@ -223,14 +180,14 @@ def _mix(
             elif amount[k] == 0.0:
                 continue
             else:
-                inside = _is_denser(region, _quotient(at[k], per_stride), y, x)
+                inside = density_at(region, _quotient(at[k], per_stride), y, x) > region[0]
                 totals = (totals[0], totals[1] + amount[k]) if inside else (totals[0] + amount[k], totals[1])
         if inside != is_partner:
             amount[k] = 0.0
     return totals
 
 
-@_compiled
+@compiled
 def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) -> int:
     """Return how many non-zeros the largest sample of a batch can have, with added ones."""
     most = 0
@@ -243,7 +200,7 @@ def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) 
     return most
 
 
-@_compiled
+@compiled
 def fill_augmented_frames(
     index_at: _Int64s,
     value_at: _Int64s,

@@ -34,7 +34,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     THIN,
     AugmentationStep,
 )
-from spikestore.train.data.frames.mixtures import FACTORS, FAR, HALVINGS
+from spikestore.train.data.frames.draw_kernels import FACTORS, FAR, HALVINGS
 
 _BLOCK, _PARTS = 256, 4
 """Non-zeros that a program handles at a time, and programs for each read of a sample."""

@@ -1,18 +1,23 @@
-"""Random bits of augmentations, in torch: a hash (SplitMix64) of (seed, epoch, kind, row).
+"""Random bits of augmentations: a hash (SplitMix64) of (seed, epoch, kind, row), compiled on the CPU, in torch elsewhere.
 
 They depend on nothing else, so every device, thread and batch size gets the same ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from spikestore.train.data.frames import draw_kernels as kernels
 
 # Multipliers of SplitMix64's finaliser as signed numbers: torch's int64 wraps around like uint64.
 _FIRST = 0xBF58476D1CE4E5B9 - 2**64
 _SECOND = 0x94D049BB133111EB - 2**64
 STEP = 0x9E3779B97F4A7C15 - 2**64
-_53_BITS = 2**53 - 1
 
 
 def sample_bits(rows: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
@@ -20,37 +25,47 @@ def sample_bits(rows: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
     key = 0
     for part in (int(seed) % 2**62, int(epoch), kind):  # Python's numbers do not overflow
         key = _mixed_number((key ^ part) + STEP)
-    return mixed((rows ^ (key - 2**64 if key >= 2**63 else key)) + STEP)
+    return _redrawn(rows, key - 2**64 if key >= 2**63 else key, 1)[0]
 
 
 def several(bits: Tensor, count: int) -> Tensor:
     """Return `count` times other random bits, made from random bits; int64, shape (count, batch)."""
-    return mixed((bits ^ torch.arange(count, device=bits.device)[:, None]) + STEP)
+    return _redrawn(bits, 0, count)
+
+
+def redrawn(bits: Tensor) -> Tensor:
+    """Return other random bits, made from random bits; int64, shape (batch,)."""
+    return _redrawn(bits, 0, 1)[0]
 
 
 def whole(bits: Tensor, count: int | Tensor) -> Tensor:
-    """Return whole numbers from 0 to `count` - 1, uniformly distributed, made from random bits."""
-    return _shifted(bits, 11) % count
+    """Return whole numbers from 0 to `count` - 1, uniformly distributed, made from random bits.
+
+    The shape of `count` is the last part of that of `bits`.
+    """
+    if not is_on_cpu(bits):
+        return _shifted(bits, 11) % count
+    counts = count.numpy().ravel() if isinstance(count, Tensor) else np.array([count])
+    return _filled(kernels.whole_numbers, bits, np.dtype(np.int64), counts)
 
 
 def below(bits: Tensor, number: int) -> Tensor:
     """Return whether 53 random bits are below `number`: true with a probability of ``number / 2**53``."""
-    return (bits >> 11) & _53_BITS < number
+    if not is_on_cpu(bits):
+        return _shifted(bits, 11) < number
+    return _filled(kernels.are_below, bits, np.dtype(bool), number)
 
 
 def uniform(bits: Tensor) -> Tensor:
     """Return float64 numbers from 0 to 1, without 1, uniformly distributed, made from random bits."""
-    return (bits >> 11 & _53_BITS).to(torch.float64) * 2.0**-53
+    if not is_on_cpu(bits):
+        return _shifted(bits, 11).to(torch.float64) * 2.0**-53
+    return _filled(kernels.uniform_numbers, bits, np.dtype(np.float64))
 
 
 def threshold(probability: float) -> int:
     """Return the number below which 53 random bits are with this probability."""
     return int(probability * 2**53)
-
-
-def redrawn(bits: Tensor) -> Tensor:
-    """Return other random bits, made from random bits."""
-    return mixed(bits + STEP)
 
 
 def mixed(key: Tensor) -> Tensor:
@@ -76,3 +91,23 @@ def _shifted(key: Tensor, bits: int) -> Tensor:
 def mask_of(start: Tensor, width: Tensor) -> Tensor:
     """Return masks from `start` on of `width` places, each as one number; int64, shape (batch,)."""
     return (start << 31) | width
+
+
+def _redrawn(bits: Tensor, first: int, count: int) -> Tensor:
+    """Return other random bits for the numbers from `first` on; int64, shape (count, batch)."""
+    if not is_on_cpu(bits):
+        return mixed((bits ^ torch.arange(first, first + count, device=bits.device)[:, None]) + STEP)
+    out = np.empty((count, len(bits)), np.int64)
+    kernels.redraw(bits.numpy(), first, out)
+    return torch.from_numpy(out)
+
+
+def _filled(kernel: Callable[..., None], bits: Tensor, dtype: np.dtype[Any], *more: Any) -> Tensor:
+    out = np.empty(bits.shape, dtype)
+    kernel(bits.numpy().ravel(), *more, out.reshape(-1))
+    return torch.from_numpy(out)
+
+
+def is_on_cpu(tensor: Tensor) -> bool:
+    """Return whether compiled loops can process a tensor."""
+    return tensor.is_cpu

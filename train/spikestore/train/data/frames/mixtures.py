@@ -13,6 +13,7 @@ from spikestore.train.data.frames.augmentation_steps import GAUSSIANS
 from spikestore.train.data.frames.draw_kernels import FACTORS, FAR, HALVINGS, densities
 from spikestore.train.data.frames.random_bits import is_on_cpu
 
+
 def density(region: Tensor, bins: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return the density of a mixture at places.
 

@@ -197,7 +197,7 @@ docs: $(VENV)/.stamp-docs ## build the documentation as a site in build/site; wa
 	@$(BIN)/python -m tests.site.fetched build/site
 	@echo "to read it: python3 -m http.server --bind 127.0.0.1 --directory build/site" >&2
 
-wheels: $(VENV)/.stamp-dev ## install wheel and sdist with each extra into clean environments, on every Python at hand
+wheels: $(VENV)/.stamp-dev ## install wheel and sdist with each extra into clean environments, on every installed Python from 3.11 on
 	@$(BIN)/python -m tests.packaging.clean_installs
 
 format: $(VENV)/.stamp-dev ## format the code and apply ruff's automatic fixes

@@ -30,13 +30,13 @@ class RecipeSource(Spec):
     """The table ``[source]``: which recordings to read."""
 
     dataset: str
-    """Name of the data set, as in ``tonic.datasets``: SSC, SHD."""
+    """Name of the data set, as in ``tonic.datasets``, such as SSC; `folder` for recordings of your own."""
     data: str | None = None
     """Folder with the recordings, relative to the recipe's own folder; ``--data`` takes precedence."""
     splits: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_once_each)] | None = None
     """Splits to build; by default all splits of the data set."""
     sort: bool = False
-    """Sort each recording's events by time first."""
+    """Sort the events of each recording by time before the transform."""
     on_error: OnError = "raise"
     """``"skip"`` lists recordings that cannot be transformed; ``"raise"`` ends the build."""
     limit: Size | None = None
@@ -62,9 +62,9 @@ class RecipeBuild(Spec):
     """The table ``[build]``: options of the build, which do not change the resulting feature sets."""
 
     workers: Count | None = None
-    """Number of worker processes, by default one per core; with 0, the calling process does the work."""
+    """Number of worker processes, by default one per core, or threads of one process for a small set; with 0, this process does the work."""
     fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)] | None = None
-    """Samples per fragment, a multiple of 64; one task writes one fragment."""
+    """Samples per fragment, rounded up to a multiple of 64; one task writes one fragment."""
     allow_empty: bool = False
     """Accept a set without any event in a time bin; otherwise such a set is an error."""
     executor: ExecutorName = "auto"

@@ -31,7 +31,7 @@ from spikestore.store import FeatureSet
 from spikestore.store.progress import Progress, UnlabelledProgress, labelled
 
 HELD_OUT = 5
-"""Of a single split, at least every fifth sample is held out of the fit of the read-out."""
+"""If there is only one split, every fifth sample, or fewer in a large set, are held out for the test of the read-out."""
 
 
 class Rows(NamedTuple):

@@ -35,11 +35,11 @@ class FolderSettings(Spec):
     shares: dict[Name, Real] = Field(default_factory=dict)
     """Share of the recordings of each split, if neither pattern nor table has splits."""
     group: str | None = None
-    """Field or column whose recordings of equal value stay in one split; by default each recording is on its own."""
+    """Field or column whose recordings of equal value stay in one split; by default each recording by itself."""
     formats: Annotated[tuple[str, ...], AsTuple] = ()
-    """Formats of the recordings; by default all formats that spikestore reads."""
+    """Formats of the recordings; by default the only format that the folder has."""
     exclude: Annotated[tuple[str, ...], AsTuple] = ()
-    """Patterns of paths that are no recordings."""
+    """Patterns of files that are not recordings."""
     unlisted: Literal["error", "ignore"] = "error"
     """What to do with recordings that have no line in the table."""
     fields: Annotated[tuple[str, ...], AsTuple] = ()

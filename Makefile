@@ -138,10 +138,12 @@ bench: $(VENV)/.stamp-dev ## run all benchmarks with small sizes, in some minute
 	@$(BIN)/python -m benchmarks.codecs --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
 	@$(BIN)/python -m benchmarks.datasets --size "$${SIZE:-small}"
 	@$(BIN)/python -m benchmarks.transforms --size "$${SIZE:-small}"
+	@$(BIN)/python -m benchmarks.augmentation --size "$${SIZE:-small}"
 	@$(BIN)/python -m benchmarks.loading --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
 	@$(BIN)/python -m benchmarks.iaf --size "$${SIZE:-small}"
 	@$(BIN)/python -m benchmarks.seed --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
 	@$(BIN)/python -m benchmarks.accuracy --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
+	@$(BIN)/python -m benchmarks.report --size "$${SIZE:-small}"
 
 export page := $(or $(PAGE),runs/bench-seed)
 

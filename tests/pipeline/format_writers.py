@@ -150,6 +150,24 @@ def _aedat(events: Events) -> bytes:
     return AEDAT_HEADER + aedat_packets(events)
 
 
+def aedat2(chip: str = "") -> Callable[[Events], bytes]:
+    """Return a function that writes AEDAT 2.0 of a DVS128, or of a DAVIS346 if `chip` names one."""
+    header = b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n# Data format is int32 address, int32 timestamp (8 bytes total), repeated for each event\r\n# Timestamps tick is 1 us\r\n"
+    if chip:
+        header += f"# AEChip: {chip}\r\n#End Of ASCII Header\r\n".encode()
+
+    def write(events: Events) -> bytes:
+        t, x, y, p = table_of(events).T
+        address = (
+            (259 - y) << 22 | (345 - x) << 12 | p << 11
+            if "avi" in chip.lower()
+            else (127 - y) << 8 | (127 - x) << 1 | 1 - p
+        )
+        return header + np.stack([address, t], axis=1).astype(">u4").tobytes()
+
+    return write
+
+
 ORDER = {"order": ("t", "x", "y", "p")}
 WRITERS: dict[str, tuple[str, Callable[[Events], bytes], dict[str, Any]]] = {
     "structured npy": ("a.npy", _npy, {}),
@@ -173,7 +191,10 @@ WRITERS: dict[str, tuple[str, Callable[[Events], bytes], dict[str, Any]]] = {
     "mat of one matrix": ("a.mat", _mat_of_one, ORDER),
     "bin": ("a.bin", _bin, {}),
     "dat": ("a_td.dat", _dat, {}),
+    "bs2": ("1.bs2", _bin, {}),
     "aedat": ("a.aedat", _aedat, {}),
+    "aedat 2 of a DVS128": ("a.aedat", aedat2(), {}),
+    "aedat 2 of a DAVIS": ("a.aedat", aedat2("eu.seebetter.ini.chips.davis.Davis346B"), {}),
     "evt2": ("a.raw", _evt2, {}),
     "evt3": ("a.raw", _evt3, {}),
 }  # fmt: skip

@@ -66,11 +66,32 @@ def digitize(steps: int, latest: float, summed: int) -> Rule:
     return rule
 
 
+def of_tonic(seconds: npt.NDArray[np.float16], channels: npt.NDArray[np.uint16]) -> Frames:
+    """Tonic's times, ``Downsample(1e-3, 0.2)`` and ``ToFrame(time_window=4)``, whose last window is complete; no events are one empty bin here."""
+    t = ((seconds.astype(np.float64) * 1e6).astype(np.int64) * 1e-3).astype(np.int64)
+    x = (channels * 0.2).astype(np.int64)
+    bins = max((t[-1] - t[0] - 4) // 4 + 1, 1) if len(t) else 1
+    frames = np.zeros((bins, 140), np.int64)
+    place = (t - t[:1]) // 4
+    np.add.at(frames, (place[place < bins], x[place < bins]), 1)
+    return frames
+
+
 def ten_milliseconds(seconds: npt.NDArray[np.float16], channels: npt.NDArray[np.uint16]) -> Frames:
     """SpikingJelly with ``duration=10``, then sums of 5 neighbouring channels; no events are one empty bin here."""
     if not len(seconds):
         return np.zeros((1, 140), np.int64)
     frames: Frames = by_duration(seconds, channels, 700, 10_000).reshape(-1, 140, 5).sum(axis=2)
+    return frames
+
+
+def former_frames(seconds: npt.NDArray[np.float16], milliseconds: int) -> npt.NDArray[np.int64]:
+    """Return the frame of each event by the rule of SpikingJelly before 2024-03-30, with which DCLS was published."""
+    t, frames, first = 1000 * seconds, np.zeros(len(seconds), np.int64), 0
+    for event, time in enumerate(t):
+        if event and time - t[first] > milliseconds:
+            frames[event:] += 1
+            first = event
     return frames
 
 
@@ -80,6 +101,8 @@ RULES: dict[str, tuple[str, Rule]] = {
     "dcls-ssc": ("SSC", ten_milliseconds),
     "delrec-shd": ("SHD", ten_milliseconds),
     "delrec-ssc": ("SSC", digitize(250, 1.4, 5)),
+    "se-adlif-shd": ("SHD", of_tonic),
+    "se-adlif-ssc": ("SSC", of_tonic),
     "silif-shd": ("SHD", digitize(250, 1.0, 5)),
     "silif-ssc": ("SSC", digitize(300, 1.2, 5)),
     "sparch-shd": ("SHD", digitize(100, 1.4, 1)),
@@ -141,6 +164,16 @@ def test_transform_is_the_rule(name: str) -> None:
     for chain in (OneByOne(NumpyChain(transform, has_y=False)), FusedChain(transform, has_y=False)):
         for sample, (seconds, channels) in zip(rows(chain(block, name_of=str)), drawn, strict=True):
             assert np.array_equal(dense(sample, transform.to_frame.sensor_size[0]), rule(seconds, channels))
+
+
+def test_former_rule_of_dcls_differs_as_documented() -> None:
+    """The numbers of docs/recipes.md, over every float16 time to 1.4 s."""
+    (every, _) = recordings(3, 0)[-1]
+    every = every[every <= np.float16(1.4)]
+    former = former_frames(every, 10)
+    frames = by_duration(every, np.arange(len(every)), len(every), 10_000).argmax(axis=0)
+    assert (len(every), former[-1] + 1, frames[-1] + 1) == (15_771, 134, 140)
+    assert np.count_nonzero(former != frames) == 2_144
 
 
 @pytest.mark.slow

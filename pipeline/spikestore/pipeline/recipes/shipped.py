@@ -36,6 +36,8 @@ PAPERS = (
     "delrec-ssc",
     "plif-cifar10dvs",
     "plif-dvsgesture",
+    "se-adlif-shd",
+    "se-adlif-ssc",
     "sew-resnet-dvsgesture",
     "silif-shd",
     "silif-ssc",

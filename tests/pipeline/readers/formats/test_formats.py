@@ -33,7 +33,7 @@ def test_every_format_has_the_same_events(layout: str) -> None:
 EMPTY = {
     name: one
     for name, one in WRITERS.items()
-    if name not in ("bin", "csv without names", "txt with spaces", "mat")
+    if name not in ("bin", "bs2", "csv without names", "txt with spaces", "mat")
 }
 
 
@@ -52,10 +52,16 @@ def test_damage_is_a_value_error(layout: str, damage: str) -> None:
     noise = np.random.default_rng(0).bytes(len(content))
     damaged = {"empty": b"", "cut": content[: len(content) * 2 // 3 - 1], "noise": noise}[damage]
     text = name.endswith((".csv", ".txt"))
-    if (layout == "bin" and damage == "noise") or (text and damage == "cut"):
+    if (layout in ("bin", "bs2") and damage == "noise") or (text and damage == "cut"):
         pytest.skip("these bytes are events too")
     with pytest.raises(ValueError, match=r"\w"):
         read(name, damaged, **fields)
+
+
+def test_all_pixels_of_slayers_files_are_events() -> None:
+    """It reads y = 240, which tells of an overflow in files of N-MNIST, as it reads any other y."""
+    events = [OVERFLOW, *draw(3)[["x", "y", "p", "t"]].tolist(), (255, 255, 1, 2**23 - 1)]
+    assert read("1.bs2", pack(events)).tolist() == [[t, x, y, p] for x, y, p, t in events]
 
 
 @pytest.mark.parametrize("name", ["evt2.raw", "evt3.raw", "lz4.aedat4"])

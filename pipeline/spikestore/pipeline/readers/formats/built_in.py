@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.formats import mat, mnist_bin, npy, prophesee_dat
-from spikestore.pipeline.readers.formats.aedat.aedat3 import read_aedat
+from spikestore.pipeline.readers.formats.aedat.aedat import read_aedat
 from spikestore.pipeline.readers.formats.aedat.aedat4 import read_aedat4
 from spikestore.pipeline.readers.formats.format import Format, RawEvents, columns_of
 from spikestore.pipeline.readers.formats.hdf5_events import read_hdf5
@@ -47,6 +47,17 @@ def _bin(content: bytes) -> RawEvents:
     return {"t": events.t, "x": events.x, "y": events.y, "p": events.p}
 
 
+def _bs2(content: bytes) -> RawEvents:
+    """Return the events of a file of SLAYER: those of ``.bin``, without events that say that the clock overflowed."""
+    if not content:
+        raise ValueError("the file is empty")
+    if len(content) % mnist_bin.BYTES:
+        raise ValueError(
+            f"{len(content)} bytes are not a whole number of events, which have {mnist_bin.BYTES}"
+        )
+    return dict(zip(("t", "x", "y", "p"), mnist_bin.fields_of(content), strict=True))
+
+
 def _dat(content: bytes) -> RawEvents:
     return dict(zip(("t", "x", "y", "p"), prophesee_dat.read_dat(content), strict=True))
 
@@ -76,6 +87,7 @@ BUILT_IN = (
     Format(name="hdf5", version=1, suffixes=(".h5", ".hdf5"), read=read_hdf5, bytes_per_event=6),
     Format(name="mat", version=1, suffixes=(".mat",), read=_mat, bytes_per_event=5),
     Format(name="mnist-bin", version=1, suffixes=(".bin",), read=_bin, bytes_per_event=mnist_bin.BYTES),
+    Format(name="slayer-bs2", version=1, suffixes=(".bs2",), read=_bs2, bytes_per_event=mnist_bin.BYTES),
     Format(
         name="prophesee-dat",
         version=1,

@@ -5,6 +5,8 @@ that the clock overflowed: it adds 2^13 µs to the times of all later events, an
 `tonic.io.read_mnist_file`, bit for bit, with one exception: Tonic adds in uint32, which wraps after 4,295 s.
 
 All files of a block are decoded together, so that NumPy is not called for each file.
+
+The ``.bs2`` files of SLAYER have the same events. There, y = 240 is a pixel like any other.
 """
 
 from __future__ import annotations
@@ -43,6 +45,15 @@ class PackedEvents(NamedTuple):
     p: npt.NDArray[Any]
 
 
+def fields_of(
+    content: bytes,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return t, x, y and p of all events, also of those with y = 240; `content` has a whole number of events."""
+    raw = np.frombuffer(content, np.uint8).reshape(-1, BYTES)
+    t = (raw[:, 2] & 0x7F).astype(np.int32) << 16 | raw[:, 3].astype(np.int32) << 8 | raw[:, 4]
+    return t, raw[:, 0].copy(), raw[:, 1].copy(), raw[:, 2] >> 7
+
+
 def problems_of(contents: Sequence[bytes]) -> dict[int, str]:
     """Return the files with an invalid size: for the number of each, a description of the fault."""
     problems = {}
@@ -60,9 +71,7 @@ def unpack(contents: Sequence[bytes], problems: Mapping[int, str]) -> PackedEven
     """Return the events of some files; files in `problems` get no events."""
     whole = [b"" if place in problems else content for place, content in enumerate(contents)]
     bounds = np.cumsum([0, *(len(content) // BYTES for content in whole)], dtype=np.int64)
-    raw = np.frombuffer(b"".join(whole), np.uint8).reshape(-1, BYTES)
-    x, y, p = raw[:, 0].copy(), raw[:, 1].copy(), raw[:, 2] >> 7
-    t = (raw[:, 2] & 0x7F).astype(np.int32) << 16 | raw[:, 3].astype(np.int32) << 8 | raw[:, 4]
+    t, x, y, p = fields_of(b"".join(whole))
     overflow = y == _OVERFLOW
     if not overflow.any():
         return PackedEvents(bounds, t, x, y, p)

@@ -50,7 +50,7 @@ PACKET = aedat_packets(draw(3)[:2])
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"#!AER-DAT2.0\r\n# x\r\n", r"version 2\.0 of AEDAT, should have 3\.1: convert it"),
+        (b"#!AER-DAT3.0\r\n# x\r\n", r"version 3\.0 of AEDAT, should have 2\.0 or 3\.1: convert it"),
         (b"# x\r\n", "not in the format AEDAT: its first line should start with #!AER-DAT"),
         (AEDAT_HEADER.replace(b"RAW", b"SerializedTS"), "the encoding SerializedTS, should have RAW"),
         (AEDAT_HEADER[:-16], "no line #!END-HEADER"),

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from spikestore.pipeline.readers.formats.format import RawEvents
 
-_FIRST_LINE = re.compile(rb"#!AER-DAT(?P<version>[\w.]*)\s*")
 _ENCODING = re.compile(rb"#Format:\s*(?P<format>.*?)\s*")
 _LONGEST_LINE = 4096
 
@@ -36,13 +35,13 @@ _EVENT = np.dtype([("data", "<u4"), ("t", "<u4")])
 _OF_A_SENSOR = 1
 
 
-def read_aedat(content: bytes) -> RawEvents:
+def read_aedat3(content: bytes) -> RawEvents:
     """Return the valid events of the sensor in a file: t in µs as int64, x and y as uint16, p as uint8.
 
     Raises
     ------
     ValueError
-        The file has another version, is compressed, is damaged or truncated, or has events of several sensors.
+        The file is compressed, is damaged or truncated, or has events of several sensors.
     """
     at = _end_of_header(content)
     parts: list[npt.NDArray[np.void]] = []
@@ -88,17 +87,6 @@ def read_aedat(content: bytes) -> RawEvents:
 
 def _end_of_header(content: bytes) -> int:
     """Return the position at which the packets start."""
-    if not content:
-        raise ValueError("the file is empty")
-    first = _FIRST_LINE.match(content[:_LONGEST_LINE])
-    if first is None:
-        raise ValueError("the file is not in the format AEDAT: its first line should start with #!AER-DAT")
-    if first["version"] != b"3.1":
-        version = first["version"].decode(errors="replace") or "1"
-        raise ValueError(
-            f"the file has version {version} of AEDAT, should have 3.1: convert it with the tools of the camera, for example to "
-            ".aedat4"
-        )
     at = 0
     while content[at : at + 1] == b"#":
         end = content.find(b"\n", at, at + _LONGEST_LINE)

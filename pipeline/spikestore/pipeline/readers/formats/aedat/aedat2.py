@@ -1,0 +1,118 @@
+"""``.aedat`` files of version 2.0, as jAER wrote them, for example the original recordings of CIFAR10-DVS.
+
+A file starts with lines of text that begin with ``#``. Events follow, each with an address and a time in µs (32 bits each, big-endian). What the bits of
+an address mean depends on the chip, which the line ``# AEChip:`` names; jAER writes this line since 2014, and files without it are of a DVS128.
+
+- DVS128: y in bits 14 to 8, x in bits 7 to 1, and bit 0, which is 0 for ON. Bit 15 marks a signal at the camera's input.
+- DAVIS: y in bits 30 to 22, x in bits 21 to 12, and bit 11, which is 1 for ON. Bit 31 marks samples of images and of the motion sensor, and bit 10 a
+  signal at the camera's input.
+
+Both count x from the right and y from the bottom. The events here count from the left and the top, as those of AEDAT 3.1 and 4 do.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from spikestore.pipeline.readers.formats.format import RawEvents
+
+_CHIP = re.compile(rb"^#\s*AEChip:\s*(?P<chip>.*?)\s*$", re.MULTILINE)
+_END_OF_HEADER = re.compile(rb"#\s*End Of ASCII Header", re.IGNORECASE)
+_EVENT = np.dtype([("address", ">u4"), ("t", ">u4")])
+
+
+class _Chip(NamedTuple):
+    """Size of a sensor, and where the fields of an event begin in an address."""
+
+    width: int
+    height: int
+    x_at: int
+    x_bits: int
+    y_at: int
+    polarity_at: int
+    on: int
+    """Polarity bit of an ON event."""
+    others: int
+    """Bits of which one is set in everything that is not an event of a pixel."""
+
+
+def _davis(width: int, height: int) -> _Chip:
+    return _Chip(width, height, x_at=12, x_bits=10, y_at=22, polarity_at=11, on=1, others=1 << 31 | 1 << 10)
+
+
+_DVS128 = _Chip(128, 128, x_at=1, x_bits=7, y_at=8, polarity_at=0, on=0, others=1 << 15)
+_CHIPS = {
+    re.compile(r"dvs128|tmpdiff128", re.IGNORECASE): _DVS128,
+    re.compile(r"davis?240", re.IGNORECASE): _davis(240, 180),
+    # v2e writes DAVI346.
+    re.compile(r"davis?346", re.IGNORECASE): _davis(346, 260),
+    re.compile(r"davis?640", re.IGNORECASE): _davis(640, 480),
+}
+"""Chips by what their names contain, such as ``eu.seebetter.ini.chips.davis.Davis346B``."""
+
+
+def read_aedat2(content: bytes) -> RawEvents:
+    """Return the events of the pixels in a file: t in µs as int64, x and y as uint16, p as uint8.
+
+    Raises
+    ------
+    ValueError
+        The file is truncated, has another chip, or has addresses that this chip does not have.
+    """
+    at = _end_of_header(content)
+    if (len(content) - at) % _EVENT.itemsize:
+        raise ValueError(
+            f"the file is truncated or damaged: its {len(content) - at} bytes of events are not a multiple of {_EVENT.itemsize}"
+        )
+    name, chip = _chip(content[:at])
+    events = np.frombuffer(content, _EVENT, offset=at)
+    address = events["address"].astype(np.uint32)
+    of_pixels = address & chip.others == 0
+    address, t = address[of_pixels], events["t"][of_pixels].astype(np.int64)
+    x = (address >> chip.x_at & (1 << chip.x_bits) - 1).astype(np.int64)
+    y = (address >> chip.y_at).astype(np.int64)  # no higher bit is set in an event of a pixel
+    outside = np.flatnonzero((x >= chip.width) | (y >= chip.height))
+    if len(outside):
+        first = int(outside[0])
+        raise ValueError(
+            f"event {first} has the address {int(address[first]):#x}, which is outside the {chip.width} x {chip.height} pixels of {name}: "
+            "convert the file with the tools of the camera, for example to .aedat4"
+        )
+    return {
+        "t": t,
+        "x": (chip.width - 1 - x).astype(np.uint16),
+        "y": (chip.height - 1 - y).astype(np.uint16),
+        "p": (address >> chip.polarity_at & 1 == chip.on).astype(np.uint8),
+    }
+
+
+def _end_of_header(content: bytes) -> int:
+    """Return the position of the first event: after the last line of text that begins with ``#``."""
+    at = 0
+    while content[at : at + 1] == b"#":
+        end = content.find(b"\n", at)
+        line = content[at : end + 1]
+        if end < 0 or not line.isascii():  # an address may begin with the byte of #
+            break
+        at = end + 1
+        if _END_OF_HEADER.match(line):
+            break
+    return at
+
+
+def _chip(header: bytes) -> tuple[str, _Chip]:
+    """Return the name of the chip in a header, for messages, and its addresses."""
+    named = _CHIP.search(header)
+    if named is None:
+        return "a DVS128 (the file has no line # AEChip)", _DVS128
+    name = named["chip"].decode(errors="replace")
+    for pattern, chip in _CHIPS.items():
+        if pattern.search(name):
+            return name, chip
+    raise ValueError(
+        f"the file is of the chip {name}, should be of a DVS128, or a DAVIS of 240, 346 or 640 pixels: convert it with the tools of "
+        "the camera, for example to .aedat4"
+    )

@@ -191,7 +191,7 @@ def test_a_forged_set_in_an_upstream_is_not_used(source: LocatedSource, fine: Pa
     [
         (
             "value/c/0",
-            "rows of the finer set cannot be used, so their recordings were read (1 such places): ",
+            "rows of the finer set cannot be used, so their recordings were read (problems: 1; the first: ",
         ),
         ("n_bins/c/0", "is not derived from "),
     ],

@@ -123,7 +123,7 @@ def changed(installed: Path, folder: Path, **files: str) -> Path:
         (
             "SSC = other_lab:WANDS",
             None,
-            "the package other-lab registers a data set SSC, which spikestore reads itself: its own is used",
+            "the package other-lab registers a data set SSC, which spikestore has itself: the data set of spikestore is used",
         ),
     ],
     ids=["same name", "other name", "broken", "ours"],

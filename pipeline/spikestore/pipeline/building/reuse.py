@@ -210,7 +210,7 @@ class TakenRows:
         """Log one warning if rows could not be read."""
         if self._problems:
             logger.warning(
-                "%s: rows of %s set cannot be used, so their recordings were read (%s such places): %s",
+                "%s: rows of %s set cannot be used, so their recordings were read (problems: %s; the first: %s)",
                 self._label,
                 self._kind,
                 f"{len(self._problems):,}",

@@ -100,7 +100,7 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
     for entry in entry_points(group=GROUP):
         if entry.name in DATASETS or entry.name == FOLDER.name:
             logger.warning(
-                "the package %s registers a data set %s, which spikestore reads itself: its own is used",
+                "the package %s registers a data set %s, which spikestore has itself: the data set of spikestore is used",
                 package_of(entry),
                 entry.name,
             )

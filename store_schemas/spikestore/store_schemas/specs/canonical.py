@@ -85,7 +85,7 @@ def unseal(data: bytes, *, path: str) -> dict[str, Any]:
     # escaped, so this pattern matches only names of members; more than one match is rejected.
     matches = list(_SELF.finditer(data))
     if len(matches) != 1:
-        raise _damaged(path, "it is not a sealed JSON document")
+        raise _damaged(path, "it must have exactly one member 'self', the hash of its content")
     member = matches[0]
     rest = _without(data, member)
     if sha256_hex(rest) != member.group(1).decode("ascii"):

@@ -47,7 +47,7 @@ def formats() -> Mapping[str, Format]:
         twice = [suffix for suffix in added.suffixes if suffix in taken]
         if twice:
             logger.warning(
-                "the package %s registers a format for %s, which %s reads: its format is not used",
+                "the package %s registers a format for %s, but the format %s already reads these files: the format of the package is not used",
                 package,
                 twice[0],
                 taken[twice[0]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def compare(device: str) -> None:
     """Assert that frames and labels are those of the compiled loop."""
     from spikestore.train.data.frames import gpu_augmented_frames
 
-    augmented_frames = gpu_augmented_frames.augmented_frames
+    fill = gpu_augmented_frames.fill_augmented
     gpu_augmented_frames._BLOCK, gpu_augmented_frames._PARTS = (
         32,
         2,
@@ -46,19 +47,25 @@ def compare(device: str) -> None:
     for chosen in LISTS:
         augment = Augmentations([PLAIN[number][0] for number in chosen], CLASSES)
         frames, labels = compiled(columns, augment)
-        batch = host_pointers(columns, np.arange(len(samples))).packed(ParallelFor(None, 1)).to(device)
+        batch = host_pointers(columns, np.arange(len(samples))).packed(ParallelFor(None, 1))
         steps = augment.steps(StepInput(batch.samples, batch.lengths, batch.labels, batch.sites, EPOCH))
-        ours, totals = augmented_frames(batch, steps, None)
+        stored = batch.to(device).stored()
+        ours = torch.zeros(frames.shape, device=device)
+        totals = fill(stored, steps, batch.lengths.numpy() * math.prod(batch.sites), ours)
         assert np.array_equal(ours.cpu().numpy(), frames), chosen
-        assert torch.equal(augment.labels(batch.labels, steps, totals).cpu(), labels), chosen
-    # And a loader uses it.
+        assert torch.equal(augment.labels(stored.labels, steps, totals).cpu(), labels), chosen
+    # And a loader uses it, for samples on the device, in any range of the columns, and on the host.
+    order = np.array([2, 0, 3])
+    truth = Assembly(torch.device("cpu"), "dense", Padding(), augment, None, reuse=False, threads=1).make(
+        host_pointers(columns, order), EPOCH, None
+    )
     assembly = Assembly(torch.device(device), "dense", Padding(), augment, None, reuse=False, threads=1)
-    on_device = TensorColumns(columns, device).batches(np.arange(4), np.array([0, 4]))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collate, "augmenting_kernel", lambda _batch: augmented_frames)
-        made = assembly.make(next(on_device), EPOCH, None).taken()
-    assert np.array_equal(made.frames.cpu().numpy(), frames)
-    assert torch.equal(made.labels.cpu(), labels)
+    (on_device,) = TensorColumns(columns, device).batches(order, np.array([0, 3]))
+    for source in (on_device, host_pointers(columns, order)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(collate, "augmenting_kernel", lambda _value: fill)
+            made = assembly.make(source, EPOCH, None).taken()
+        assert all(torch.equal(one.cpu(), wanted) for one, wanted in zip(made, truth.taken(), strict=True))
 
 
 @needs_triton

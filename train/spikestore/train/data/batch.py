@@ -21,6 +21,28 @@ from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.batch_views import plot_batch, table_of_batch
 
 
+class StoredSamples(NamedTuple):
+    """Samples of a batch as ranges of columns on a device, for kernels.
+
+    Attributes
+    ----------
+    index, value : Tensor, shape (non-zeros,)
+        As in `SparseBatch`: columns with the samples of the batch, and possibly with other samples.
+    starts, ends : int64 Tensor, shape (batch,)
+        Range of each sample in ``index``.
+    labels, lengths, samples : int64 Tensor, shape (batch,)
+        As in `SparseBatch`.
+    """
+
+    index: Tensor
+    value: Tensor
+    starts: Tensor
+    ends: Tensor
+    labels: Tensor
+    lengths: Tensor
+    samples: Tensor
+
+
 class Batch(NamedTuple):
     """A batch of samples as the loader yields it.
 
@@ -114,6 +136,11 @@ class SparseBatch:
         """Return the batch in page-locked memory, so that copies to a GPU can be asynchronous."""
         return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
 
+    def stored(self) -> StoredSamples:
+        """Return the samples as ranges of the columns."""
+        own = self.labels, self.lengths, self.samples
+        return StoredSamples(self.index, self.value, self.offsets[:-1], self.offsets[1:], *own)
+
     def bins(self, pad_to: int | None = None) -> int:
         """Return the number of time bins of the batch: `pad_to`, or by default that of its longest sample.
 
@@ -137,7 +164,7 @@ class SparseBatch:
         fill = gpu_fill(self.index.device) if self.unique else None
         if fill is not None:
             frames = zeros(len(self), bins, self.sites, self.index.device)
-            fill(self.index, self.value, self.offsets[:-1], self.offsets[1:], frames.flatten(1))
+            fill(*self.stored()[:4], frames.flatten(1))
             return frames
         places, values = self._places(bins)
         frames = torch.zeros(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spikestore.train.data.batch import Batch, SparseBatch, gpu_fill, padded_bins, signed_view, zeros
+from spikestore.train.data.batch import (
+    Batch,
+    SparseBatch,
+    StoredSamples,
+    gpu_fill,
+    padded_bins,
+    signed_view,
+    zeros,
+)
 from spikestore.train.data.packed import PackedColumns
 
 BATCHES_PER_TABLE = 64
@@ -64,6 +72,16 @@ class DeviceSamples:
         """
         return padded_bins(int(self.lengths.max(initial=0)), pad_to, self.lengths, self.samples)
 
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class number of each sample."""
+        return self.table.labels[self.first : self.last]
+
+    def stored(self) -> StoredSamples:
+        """Return the samples as ranges of the set's columns on the device."""
+        starts, ends, *own = self.table.sent()[:, self.first : self.last].unbind()
+        return StoredSamples(*self.table.columns.tensors, starts, ends, *own)
+
     def packed(self) -> SparseBatch:
         """Return the samples in packed columns, on the device."""
         positions = self.table.positions[self.first : self.last]
@@ -75,10 +93,9 @@ class DeviceSamples:
         fill = gpu_fill(columns.device)
         if fill is None:
             return self.packed().batch(bins)
-        starts, ends, *small = self.table.sent()[:, self.first : self.last].unbind()
-        frames = zeros(len(self), bins, self.sites, columns.device)
-        columns.fill(fill, starts, ends, frames)
-        return Batch(frames, *small)
+        stored, frames = self.stored(), zeros(len(self), bins, self.sites, columns.device)
+        fill(*stored[:4], frames.flatten(1))
+        return Batch(frames, stored.labels, stored.lengths, stored.samples)
 
 
 class SampleTable:
@@ -96,7 +113,7 @@ class SampleTable:
         host = columns.host
         self.columns, self.positions = columns, positions
         self.lengths = host.n_bins[positions].astype(np.int64)
-        self.samples = host.rows[positions]
+        self.samples, self.labels = host.rows[positions], host.label[positions]
         self._sent: Tensor | None = None
 
     def sent(self) -> Tensor:
@@ -109,7 +126,7 @@ class SampleTable:
             )
             starts, ends, labels, lengths, samples = pinned.numpy()
             starts[:], ends[:] = host.offsets[self.positions], host.offsets[self.positions + 1]
-            labels[:], lengths[:], samples[:] = host.label[self.positions], self.lengths, self.samples
+            labels[:], lengths[:], samples[:] = self.labels, self.lengths, self.samples
             self._sent = pinned.to(device, non_blocking=True)
         return self._sent
 
@@ -141,6 +158,11 @@ class TensorColumns:
         return self._host
 
     @property
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Index and value of all samples, on the device."""
+        return self._index, self._value
+
+    @property
     def device(self) -> torch.device:
         """The device that holds the columns."""
         return self._index.device
@@ -163,10 +185,6 @@ class TensorColumns:
             for start, stop in itertools.pairwise(some - some[0]):
                 yield DeviceSamples(table, int(start), int(stop))
 
-    def fill(self, kernel: Callable[..., None], starts: Tensor, ends: Tensor, frames: Tensor) -> None:
-        """Write the non-zeros of samples to `frames`, which must be all zeros, with `gpu_frames.fill`."""
-        kernel(self._index, self._value, starts, ends, frames.flatten(1))
-
     def gather(self, positions: Tensor) -> SparseBatch:
         """Return a batch of the samples at `positions` (int64, shape (batch,)), in that order."""
         # Computed on the host and sent as one table: no synchronisation, and few launches.
@@ -184,7 +202,7 @@ class TensorColumns:
             host.rows[wanted],
         )
         total = int(offsets[-1])
-        sent = self._sent(table)
+        sent = sent_to(self._index.device, torch.from_numpy(table))
         sample = torch.repeat_interleave(sent[1, :-1], output_size=total)
         taken = sent[2][sample].add_(torch.arange(total, device=sent.device))
         return SparseBatch(
@@ -198,8 +216,9 @@ class TensorColumns:
             longest=int(table[3].max()),
         )
 
-    def _sent(self, table: npt.NDArray[np.int64]) -> Tensor:
-        device, tensor = self._index.device, torch.from_numpy(table)
-        if device.type == "cuda":  # a copy from pageable memory would block
-            tensor = tensor.pin_memory()
-        return tensor.to(device, non_blocking=True)
+
+def sent_to(device: torch.device, tensor: Tensor) -> Tensor:
+    """Return a tensor on a device; the copy to a GPU may still be in progress."""
+    if device.type == "cuda" and tensor.device.type == "cpu":  # a copy from pageable memory would block
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

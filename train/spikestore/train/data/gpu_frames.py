@@ -43,18 +43,18 @@ def fill(index: Tensor, value: Tensor, starts: Tensor, ends: Tensor, frames: Ten
 
     Parameters
     ----------
-    index, value : Tensor, shape (non-zeros,)
-        As in `SparseBatch`: columns with the samples of the batch, and possibly with other samples.
-    starts, ends : int64 Tensor, shape (batch,)
-        Range of each sample in ``index``.
+    index, value, starts, ends : Tensor
+        As in `StoredSamples`.
     frames : float32 Tensor, shape (batch, places)
         Zeros.
     """
     if len(starts) and frames.shape[1]:
+        masks = mask_of_view(index), mask_of_view(value)
         _fill[(len(starts), _PARTS)](
-            index, value, starts, ends, frames, frames.shape[1], _mask(index), _mask(value), _PARTS, _BLOCK
+            index, value, starts, ends, frames, frames.shape[1], *masks, _PARTS, _BLOCK
         )
 
 
-def _mask(column: Tensor) -> int:
+def mask_of_view(column: Tensor) -> int:
+    """Return the bits of a value in a signed view of unsigned integers (`signed_view`); 0 if a column is no such view."""
     return {torch.int16: 0xFFFF, torch.int32: 0xFFFF_FFFF}.get(column.dtype, 0)

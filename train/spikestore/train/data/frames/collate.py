@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
-from spikestore.train.data.batch import Batch, SparseBatch
+from spikestore.train.data.batch import Batch, SparseBatch, StoredSamples, zeros
 from spikestore.train.data.device_samples import DeviceSamples
 from spikestore.train.data.frames.augmentation_steps import StepInput
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
@@ -118,13 +118,10 @@ class Assembly:
         if self._device.type == "cuda":
             return self._on_gpu(samples, epoch, ParallelFor(pool, self.threads))
         parallel = ParallelFor(pool, self.threads)
-        if isinstance(samples, SamplePointers):
-            if self._device.type == "cpu" and not self._sparse and self._augment.are_steps:
-                return PendingBatch(self._finished(self._dense(samples, epoch, parallel)))
-            packed = samples.packed(parallel)
-        else:
-            packed = samples.packed()
-        return PendingBatch(self._finished(self._from_packed(packed.to(self._device), epoch)))
+        on_host = self._device.type == "cpu" and isinstance(samples, SamplePointers)
+        if on_host and not self._sparse and self._augment.are_steps:
+            return PendingBatch(self._finished(self._dense(samples, epoch, parallel)))
+        return PendingBatch(self._finished(self._on_device(samples, epoch, parallel)))
 
     def _refuse_giant(self, samples: SamplePointers | DeviceSamples) -> None:
         bins = samples.bins(self._pad_to(samples))
@@ -137,24 +134,46 @@ class Assembly:
     def _dense(self, samples: SamplePointers, epoch: int, parallel: ParallelFor) -> Batch:
         bins = samples.bins(self._pad_to(samples))
         shape = (len(samples), bins, *samples.sites)
-        labels, lengths, rows = map(torch.from_numpy, (samples.labels, samples.lengths, samples.samples))
-        steps = self._augment.steps(StepInput(rows, lengths, labels, samples.sites, epoch))
+        own = _input_of_steps(samples, epoch)
+        steps = self._augment.steps(own)
         lease = self._buffers.take(int(torch.Size(shape).numel()))
         totals = samples.fill(
             lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel, steps
         )
-        labels = self._augment.labels(labels, steps, torch.from_numpy(totals))
+        labels = self._augment.labels(own.labels, steps, torch.from_numpy(totals))
         # From the lease itself: any tensor over this memory keeps the lease alive.
-        return Batch(torch.from_numpy(lease).view(shape), labels, lengths, rows)
+        return Batch(torch.from_numpy(lease).view(shape), labels, own.lengths, own.rows)
 
-    def _from_packed(self, batch: SparseBatch, epoch: int) -> Batch:
-        kernel = augmenting_kernel(batch) if self._augment.are_steps and not self._sparse else None
-        if kernel is None or not len(self._augment):
-            return self._augment(batch, epoch).batch(self._pad_to(batch), sparse=self._sparse)
-        own = StepInput(batch.samples, batch.lengths, batch.labels, batch.sites, epoch)
+    def _on_device(self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor) -> Batch:
+        packed = None
+        if isinstance(samples, SamplePointers):
+            packed = samples.packed(parallel, pin=self._device.type == "cuda")
+            packed = packed.to(self._device, non_blocking=True)
+        elif not self._sparse and not self._augment:
+            return samples.batch(self._pad_to(samples))
+        if self._augment and self._augment.are_steps and not self._sparse:
+            stored = samples.stored() if packed is None else packed.stored()
+            fill = augmenting_kernel(stored.value)
+            if fill is not None:
+                return self._augmented(samples, stored, fill, epoch)
+        packed = samples.packed() if packed is None else packed
+        return self._augment(packed, epoch).batch(self._pad_to(packed), sparse=self._sparse)
+
+    def _augmented(
+        self,
+        samples: SamplePointers | DeviceSamples,
+        stored: StoredSamples,
+        fill: Callable[..., Tensor],
+        epoch: int,
+    ) -> Batch:
+        # The steps are computed on the host: on a GPU, each of their operations would take longer to start than to run.
+        own = _input_of_steps(samples, epoch)
         steps = self._augment.steps(own)
-        frames, totals = kernel(batch, steps, self._pad_to(batch))
-        return Batch(frames, self._augment.labels(batch.labels, steps, totals), batch.lengths, batch.samples)
+        bins = samples.bins(self._pad_to(samples))
+        frames = zeros(len(samples), bins, samples.sites, self._device)
+        totals = fill(stored, steps, samples.lengths * math.prod(samples.sites), frames)
+        labels = self._augment.labels(stored.labels, steps, totals)
+        return Batch(frames, labels, stored.lengths, stored.samples)
 
     def _on_gpu(
         self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor
@@ -162,14 +181,7 @@ class Assembly:
         if self._stream is None:
             self._stream = torch.cuda.Stream(self._device)
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            if isinstance(samples, SamplePointers):
-                packed = samples.packed(parallel, pin=True).to(self._device, non_blocking=True)
-                batch = self._from_packed(packed, epoch)
-            elif self._sparse or self._augment:
-                batch = self._from_packed(samples.packed(), epoch)
-            else:
-                batch = samples.batch(self._pad_to(samples))
-            batch = self._finished(batch)
+            batch = self._finished(self._on_device(samples, epoch, parallel))
             event = torch.cuda.Event()
             event.record(self._stream)
         return PendingBatch(batch, event)
@@ -184,12 +196,17 @@ class Assembly:
         return batch if self._transform is None else self._transform(batch)
 
 
-def augmenting_kernel(batch: SparseBatch) -> Callable[..., tuple[Tensor, Tensor]] | None:
-    """Return `gpu_augmented_frames.augmented_frames` for whole numbers on a GPU; None elsewhere, and without Triton."""
-    if batch.index.device.type != "cuda" or batch.value.is_floating_point():
+def _input_of_steps(samples: SamplePointers | DeviceSamples, epoch: int) -> StepInput:
+    rows, lengths, labels = map(torch.from_numpy, (samples.samples, samples.lengths, samples.labels))
+    return StepInput(rows, lengths, labels, samples.sites, epoch)
+
+
+def augmenting_kernel(value: Tensor) -> Callable[..., Tensor] | None:
+    """Return `gpu_augmented_frames.fill_augmented` for whole numbers on a GPU; None elsewhere, and without Triton."""
+    if value.device.type != "cuda" or value.is_floating_point():
         return None
     try:
-        from spikestore.train.data.frames.gpu_augmented_frames import augmented_frames
+        from spikestore.train.data.frames.gpu_augmented_frames import fill_augmented
     except ImportError:
         return None
-    return augmented_frames
+    return fill_augmented

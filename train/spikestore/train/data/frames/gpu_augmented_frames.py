@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from spikestore.train.data.batch import SparseBatch, zeros
+from spikestore.train.data.batch import StoredSamples
+from spikestore.train.data.device_samples import sent_to
 from spikestore.train.data.frames.augmentation_steps import (
     DROP,
     GAUSSIANS,
@@ -26,15 +29,16 @@ from spikestore.train.data.frames.augmentation_steps import (
     MIX_REGION,
     MOVE,
     NOISE,
-    PER_EVENT,
     REGION,
     ROTATE,
     SHIFT,
     STRETCH,
     THIN,
     AugmentationStep,
+    columns_of_steps,
 )
 from spikestore.train.data.frames.draw_kernels import FACTORS, FAR, HALVINGS
+from spikestore.train.data.gpu_frames import mask_of_view
 
 _BLOCK, _PARTS = 256, 4
 """Non-zeros that a program handles at a time, and programs for each read of a sample."""
@@ -186,9 +190,10 @@ def _after(
     return at, amount
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+# Numbers of other batches, such as the last one of an epoch, must not compile the kernel anew.
+@triton.jit(do_not_specialize=["starts_at", "ends_at", "batch", "row_places"])  # type: ignore[untyped-decorator]
 def _fill_augmented(
-    index_at, value_at, offsets_at, numbers_at, drawn_at, owners_at, partners_at, regions_at, totals_at, places_at, frames_at,
+    index_at, value_at, starts_at, ends_at, numbers_at, drawn_at, owners_at, partners_at, regions_at, totals_at, places_at, frames_at,
     batch, row_places, kinds: tl.constexpr, steps: tl.constexpr,
     index_mask: tl.constexpr, value_mask: tl.constexpr, parts: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
@@ -197,7 +202,7 @@ def _fill_augmented(
     if source >= 0:
         row_at, own_places = frames_at + sample * row_places, tl.load(places_at + sample)
         source_places = tl.load(places_at + source)
-        begin, end = tl.load(offsets_at + source), tl.load(offsets_at + source + 1)
+        begin, end = tl.load(starts_at + source), tl.load(ends_at + source)
         place = begin + part * block + tl.arange(0, block)
         for _ in range(tl.cdiv(end - begin, parts * block)):
             inside = place < end
@@ -237,81 +242,76 @@ def _fill_augmented(
                         event += parts * block
 
 
-def augmented_frames(
-    batch: SparseBatch, steps: Sequence[AugmentationStep], pad_to: int | None
-) -> tuple[Tensor, Tensor]:
-    """Return the dense frames of a batch after steps, and the events of samples and their partners.
+def fill_augmented(
+    stored: StoredSamples, steps: Sequence[AugmentationStep], places: npt.NDArray[np.int64], frames: Tensor
+) -> Tensor:
+    """Add the events of a batch, after steps, to its frames; return the events of samples and their partners.
 
     Parameters
     ----------
-    batch : SparseBatch
-        The batch, with whole numbers as values.
+    stored : StoredSamples
+        The samples, with whole numbers as values.
     steps : sequence of AugmentationStep
-        The steps.
-    pad_to : int, optional
-        Time bins; by default those of the longest sample.
+        The steps, on the host.
+    places : int64 array, shape (batch,)
+        Places of each sample's own frames.
+    frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
+        Zeros.
 
     Returns
     -------
-    frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
-        Augmented counts.
-    totals : float64 Tensor, shape (mixing steps, batch, 2, 2)
+    float64 Tensor, shape (mixing steps, batch, 2, 2)
         See `StepColumns`.
     """
-    device, size = batch.index.device, len(batch)
-    frames = zeros(size, batch.bins(pad_to), batch.sites, device)
-    mixing = [step.mixture for step in steps if step.mixture is not None]
-    totals = torch.zeros((len(mixing), size, 2, 2), dtype=torch.float64, device=device)
-    if size == 0 or frames.numel() == 0:
-        return frames, totals
-    row_places = frames[0].numel()
-    numbers = [
-        (
-            step.number if step.kind in PER_EVENT else step.stride,
-            step.size,
-            step.height,
-            sum(before.mixture is not None for before in steps[:number]),
-        )
-        for number, step in enumerate(steps)
-    ]
-    drawn = torch.zeros((2, len(steps), size), dtype=torch.int64, device=device)
-    for number, step in enumerate(steps):
-        drawn[: step.drawn.ndim, number] = step.drawn
-    kinds = sum(step.kind << 4 * number for number, step in enumerate(steps))
-    nobody = torch.zeros((1, size), dtype=torch.int64, device=device)
-    partners = torch.stack([mixture.partner for mixture in mixing]) if mixing else nobody
-    regions = torch.zeros((max(len(mixing), 1), size, REGION), dtype=torch.float64, device=device)
-    for number, mixture in enumerate(mixing):
-        if mixture.region is not None:
-            regions[number] = mixture.region
-    places = batch.lengths * (row_places // max(frames.shape[1], 1))
-    _fill_augmented[(size, 2 ** len(mixing), _PARTS)](
-        batch.index, batch.value, batch.offsets,
-        torch.tensor(numbers, device=device), drawn, _owners(steps, size, device), partners, regions, totals, places,
-        frames, size, row_places, kinds, len(steps), _mask(batch.index), _mask(batch.value), _PARTS, _BLOCK,
+    size, device = len(places), frames.device
+    columns = columns_of_steps(steps)
+    totals = torch.zeros((len(columns.partners), size, 2, 2), dtype=torch.float64, device=device)
+    if frames.numel() == 0:
+        return totals
+    kinds = columns.numbers[:, 0]
+    are_mixing = kinds >= MIX_MASK
+    numbers = np.column_stack([columns.numbers[:, 1:], np.cumsum(are_mixing) - are_mixing])
+    owners = _owners(are_mixing, columns.partners, size)
+    arrays = numbers, columns.drawn, owners, columns.partners, columns.regions.view(np.int64), places
+    numbers_at, drawn_at, owners_at, partners_at, regions_at, places_at = _sent_together(arrays, device)
+    index, value, starts, ends, *_ = stored
+    _fill_augmented[(size, len(owners), _PARTS)](
+        index, value, starts, ends, numbers_at, drawn_at, owners_at, partners_at,
+        regions_at.view(torch.float64), totals, places_at, frames,
+        size, frames[0].numel(), sum(int(kind) << 4 * number for number, kind in enumerate(kinds)), len(kinds),
+        mask_of_view(index), mask_of_view(value), _PARTS, _BLOCK,
         enable_fp_fusion=False,  # products stay apart from sums, as on the CPU
     )  # fmt: skip
-    return frames, totals
+    return totals
 
 
-def _owners(steps: Sequence[AugmentationStep], size: int, device: torch.device) -> Tensor:
+def _owners(
+    are_mixing: npt.NDArray[np.bool_], partners: npt.NDArray[np.int64], size: int
+) -> npt.NDArray[np.int64]:
     """Return whose draws each step uses in each read, and last whose columns are read: int64, (reads, steps + 1, batch).
 
     -1 where a sample has no partner.
     """
-    owner = torch.arange(size, device=device)[None]
-    owners: list[Tensor] = []
-    for step in reversed(steps):
-        owners = [owner, *owners]
-        if step.mixture is not None:
-            partner = torch.where(owner < 0, -1, step.mixture.partner[owner.clamp(min=0)])
-            owners = [torch.cat([one, one]) for one in owners]
-            owner = torch.cat([owner, partner])
-    # The last mixing step came first and got the lowest bit of a read: bits are reversed.
-    mixes = sum(step.mixture is not None for step in steps)
-    reads = [sum((read >> bit & 1) << mixes - 1 - bit for bit in range(mixes)) for read in range(2**mixes)]
-    return torch.stack([*owners, owner], 1)[reads].contiguous()
+    owners = np.empty((2 ** len(partners), len(are_mixing) + 1, size), np.int64)
+    for read, owners_of_read in enumerate(owners):
+        owner, mix = np.arange(size), len(partners)
+        for step in reversed(range(len(are_mixing))):
+            owners_of_read[step] = owner
+            if are_mixing[step]:
+                mix -= 1
+                if read >> mix & 1:
+                    owner = np.where(owner < 0, -1, partners[mix, np.maximum(owner, 0)])
+        owners_of_read[-1] = owner
+    return owners
 
 
-def _mask(column: Tensor) -> int:
-    return {torch.int16: 0xFFFF, torch.int32: 0xFFFF_FFFF}.get(column.dtype, 0)
+def _sent_together(arrays: Sequence[npt.NDArray[np.int64]], device: torch.device) -> list[Tensor]:
+    """Return arrays on a device, flat, after one copy; each begins at an even place.
+
+    Triton compiles a kernel anew if the address of an argument is a multiple of 16 bytes in one call and not in another.
+    """
+    starts = np.cumsum([0, *(array.size + array.size % 2 for array in arrays)])
+    table = np.zeros(starts[-1], np.int64)
+    for start, array in zip(starts, arrays, strict=False):
+        table[start : start + array.size] = array.ravel()
+    return list(sent_to(device, torch.from_numpy(table)).split(np.diff(starts).tolist()))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.batch import SparseBatch
+from spikestore.train.data.device_samples import sent_to
 from spikestore.train.data.frames.applied_steps import applied
 from spikestore.train.data.frames.augmentation_steps import (
     MOST_MIXES,
@@ -120,7 +121,9 @@ class Augmentations:
         for mixture, events in zip(mixing, totals, strict=True):
             share = mixture.share if mixture.region is None else share_of_events(events)
             if share is not None:
-                labels = mixed_labels(soft_labels(labels, self._classes), mixture.partner, share)
+                # Steps may be on the host, and labels on a GPU.
+                partner, share = (sent_to(labels.device, one) for one in (mixture.partner, share))
+                labels = mixed_labels(soft_labels(labels, self._classes), partner, share)
         return labels
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:

@@ -21,7 +21,8 @@ from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.batch_views import plot_batch, table_of_batch
 
 
-class StoredSamples(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class StoredSamples:
     """Samples of a batch as ranges of columns on a device, for kernels.
 
     Attributes
@@ -164,7 +165,8 @@ class SparseBatch:
         fill = gpu_fill(self.index.device) if self.unique else None
         if fill is not None:
             frames = zeros(len(self), bins, self.sites, self.index.device)
-            fill(*self.stored()[:4], frames.flatten(1))
+            stored = self.stored()
+            fill(stored.index, stored.value, stored.starts, stored.ends, frames.flatten(1))
             return frames
         places, values = self._places(bins)
         frames = torch.zeros(

@@ -94,7 +94,7 @@ class DeviceSamples:
         if fill is None:
             return self.packed().batch(bins)
         stored, frames = self.stored(), zeros(len(self), bins, self.sites, columns.device)
-        fill(*stored[:4], frames.flatten(1))
+        fill(stored.index, stored.value, stored.starts, stored.ends, frames.flatten(1))
         return Batch(frames, stored.labels, stored.lengths, stored.samples)
 
 

@@ -118,8 +118,8 @@ class Assembly:
         if self._device.type == "cuda":
             return self._on_gpu(samples, epoch, ParallelFor(pool, self.threads))
         parallel = ParallelFor(pool, self.threads)
-        on_host = self._device.type == "cpu" and isinstance(samples, SamplePointers)
-        if on_host and not self._sparse and self._augment.are_steps:
+        on_host = self._device.type == "cpu" and not self._sparse and self._augment.are_steps
+        if on_host and isinstance(samples, SamplePointers):
             return PendingBatch(self._finished(self._dense(samples, epoch, parallel)))
         return PendingBatch(self._finished(self._on_device(samples, epoch, parallel)))
 
@@ -145,19 +145,23 @@ class Assembly:
         return Batch(torch.from_numpy(lease).view(shape), labels, own.lengths, own.rows)
 
     def _on_device(self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor) -> Batch:
-        packed = None
         if isinstance(samples, SamplePointers):
-            packed = samples.packed(parallel, pin=self._device.type == "cuda")
-            packed = packed.to(self._device, non_blocking=True)
+            pinned = samples.packed(parallel, pin=self._device.type == "cuda")
+            packed = pinned.to(self._device, non_blocking=True)
         elif not self._sparse and not self._augment:
             return samples.batch(self._pad_to(samples))
-        if self._augment and self._augment.are_steps and not self._sparse:
-            stored = samples.stored() if packed is None else packed.stored()
-            fill = augmenting_kernel(stored.value)
-            if fill is not None:
-                return self._augmented(samples, stored, fill, epoch)
-        packed = samples.packed() if packed is None else packed
+        elif (fill := self._fill(samples.table.columns.tensors[1])) is not None:
+            return self._augmented(samples, samples.stored(), fill, epoch)
+        else:
+            packed = samples.packed()
+        if (fill := self._fill(packed.value)) is not None:
+            return self._augmented(samples, packed.stored(), fill, epoch)
         return self._augment(packed, epoch).batch(self._pad_to(packed), sparse=self._sparse)
+
+    def _fill(self, value: Tensor) -> Callable[..., Tensor] | None:
+        """Return the kernel that augments these values while it writes dense frames, if there is one."""
+        by_kernel = self._augment and self._augment.are_steps and not self._sparse
+        return augmenting_kernel(value) if by_kernel else None
 
     def _augmented(
         self,

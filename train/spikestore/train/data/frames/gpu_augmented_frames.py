@@ -274,12 +274,11 @@ def fill_augmented(
     owners = _owners(are_mixing, columns.partners, size)
     arrays = numbers, columns.drawn, owners, columns.partners, columns.regions.view(np.int64), places
     numbers_at, drawn_at, owners_at, partners_at, regions_at, places_at = _sent_together(arrays, device)
-    index, value, starts, ends, *_ = stored
     _fill_augmented[(size, len(owners), _PARTS)](
-        index, value, starts, ends, numbers_at, drawn_at, owners_at, partners_at,
+        stored.index, stored.value, stored.starts, stored.ends, numbers_at, drawn_at, owners_at, partners_at,
         regions_at.view(torch.float64), totals, places_at, frames,
         size, frames[0].numel(), sum(int(kind) << 4 * number for number, kind in enumerate(kinds)), len(kinds),
-        mask_of_view(index), mask_of_view(value), _PARTS, _BLOCK,
+        mask_of_view(stored.index), mask_of_view(stored.value), _PARTS, _BLOCK,
         enable_fp_fusion=False,  # products stay apart from sums, as on the CPU
     )  # fmt: skip
     return totals

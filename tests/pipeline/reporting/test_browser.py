@@ -31,6 +31,15 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no chromium: apt install chromium"),
 ]
 
+
+@pytest.fixture(autouse=True)
+def _one_cache(
+    _own_cache: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Share a cache, so that the script of the charts is bundled once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "browser-cache"))
+
+
 RECIPE = """
 name = "cameras"
 [source]

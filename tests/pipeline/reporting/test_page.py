@@ -32,7 +32,7 @@ EXTRAS = ("n_events", "n_cropped", "n_dropped")
 @pytest.fixture(autouse=True)
 def _short_script(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace Vega-Lite, which takes seconds to bundle; test_browser.py uses it."""
-    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda snippet, version: "/* charts */")
+    monkeypatch.setattr("spikestore.pipeline.reporting.page.page.vega_script", lambda: "/* charts */")
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,26 @@ def test_the_command_writes_a_page(folder: Path, store: str, capsys: pytest.Capt
     assert {"losses", "classes", "costs"} <= json.loads(charts[1]).keys()
     assert [path.name for path in folder.iterdir()] == ["small-report.html"]
     assert writing.page_file("small-report.html") == folder / "small-report.html"
+
+
+def test_the_script_of_charts_is_bundled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spikestore.pipeline.reporting.page import charts
+    from spikestore.pipeline.reporting.page.vega_script import vega_script
+
+    versions: list[str] = []
+
+    def bundle(snippet: str, version: str) -> str:
+        versions.append(version)
+        return f"/* {version} */"
+
+    monkeypatch.setattr(vl_convert, "javascript_bundle", bundle)
+    for version in ("6.3", "6.5"):
+        monkeypatch.setattr(charts, "VERSION", version)
+        assert [vega_script() for _ in range(2)] == [f"/* {version} */"] * 2
+    assert versions == ["6.3", "6.5"]
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    assert vega_script() == "/* 6.5 */"
+    assert versions == ["6.3", "6.5", "6.5"]
 
 
 def test_json_needs_no_extra(

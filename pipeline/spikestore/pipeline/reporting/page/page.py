@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import vl_convert
 
 from spikestore.pipeline.reporting.facts.distributions import ALL_CLASSES
 from spikestore.pipeline.reporting.page import charts
 from spikestore.pipeline.reporting.page.gallery import figures
+from spikestore.pipeline.reporting.page.vega_script import vega_script
 from spikestore.pipeline.reporting.report import Report
 from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.wording import size_text
@@ -68,7 +68,7 @@ def page_of(report: Report, layout: Layout, mark: str) -> str:
         version=importlib.metadata.version("spikestore"),
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
         script=(_HERE / "page.js").read_text(encoding="utf-8"),
-        vega=vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed", charts.VERSION),
+        vega=vega_script(),
     )
 
 

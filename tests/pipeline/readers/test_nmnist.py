@@ -98,7 +98,7 @@ def test_times_above_32_bits_do_not_wrap(tmp_path: Path) -> None:
     ("content", "why"),
     [
         (b"", "the file is empty: unpack it again"),
-        (FINE[:-1], "9 bytes are not a whole number of events, which have 5"),
+        (FINE[:-1], "9 bytes are not a whole number of events of 5 bytes"),
         (FINE + b"\0", "11 bytes are not a whole number"),
         (FINE[:1], "1 bytes are not a whole number"),
         (FINE + pack([(34, 3, 0, 9), (99, 0, 0, 10)]), "event 2 is at x = 34, y = 3, the sensor has 0 to 33"),

@@ -52,9 +52,7 @@ def _bs2(content: bytes) -> RawEvents:
     if not content:
         raise ValueError("the file is empty")
     if len(content) % mnist_bin.BYTES:
-        raise ValueError(
-            f"{len(content)} bytes are not a whole number of events, which have {mnist_bin.BYTES}"
-        )
+        raise ValueError(f"{len(content)} bytes are not a whole number of events of {mnist_bin.BYTES} bytes")
     return dict(zip(("t", "x", "y", "p"), mnist_bin.fields_of(content), strict=True))
 
 

@@ -62,7 +62,7 @@ def problems_of(contents: Sequence[bytes]) -> dict[int, str]:
             problems[place] = f"the file is empty: {_DAMAGED}"
         elif len(content) % BYTES:
             problems[place] = (
-                f"{len(content)} bytes are not a whole number of events, which have {BYTES}: {_DAMAGED}"
+                f"{len(content)} bytes are not a whole number of events of {BYTES} bytes: {_DAMAGED}"
             )
     return problems
 

@@ -71,8 +71,8 @@ def read_dat(content: bytes) -> FourColumns:
     start = header_length(content)
     if (len(content) - start) % _EVENT.itemsize:
         raise ValueError(
-            f"the file is truncated: {len(content) - start} bytes after the header are not a whole number of events, "
-            f"which have {_EVENT.itemsize}"
+            f"the file is truncated: {len(content) - start} bytes after the header are not a whole number of events "
+            f"of {_EVENT.itemsize} bytes"
         )
     events = np.frombuffer(content, _EVENT, offset=start)
     data = events["data"]

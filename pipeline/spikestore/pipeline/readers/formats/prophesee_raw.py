@@ -32,8 +32,8 @@ def read_raw(content: bytes) -> RawEvents:
     word = np.dtype("<u4" if version == 2 else "<u2")
     if (len(content) - start) % word.itemsize:
         raise ValueError(
-            f"the file is truncated: {len(content) - start} bytes after the header are not a whole number of words, which have "
-            f"{word.itemsize}"
+            f"the file is truncated: {len(content) - start} bytes after the header are not a whole number of words of "
+            f"{word.itemsize} bytes"
         )
     words = np.frombuffer(content, word, offset=start)
     words = words.astype(word.newbyteorder("="), copy=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ values = st.recursive(
     max_leaves=8,
 )
 documents = st.dictionaries(st.sampled_from(["a", "format_", "sel", "selfish", "z", "é"]), values)
+names = st.text(st.characters(codec="utf-8"), max_size=3)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +46,19 @@ def test_examples_of_canonical_json(value: object, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [math.nan, math.inf, -math.inf, 2**53, -(2**53), np.int64(1), object(), {1: 2}, {"a": b"x"}]
+    "value",
+    [math.nan, math.inf, -math.inf, 2**53, -(2**53), np.int64(1), object(), {1: 2}, {"a": b"x"}, ["\ud800"]],
 )
 def test_values_without_a_canonical_form_are_rejected(value: object) -> None:
     """Never a repr, a pickle or a rounded number instead."""
     with pytest.raises(SpecError, match="no canonical JSON form"):
         canonical_json(value)
+
+
+@given(st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=12))
+def test_canonical_json_is_that_of_the_library(value: object) -> None:
+    """Also for names that sort differently by their UTF-16 units, and for control characters."""
+    assert canonical_json(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
 
 
 @given(documents)

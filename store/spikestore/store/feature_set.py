@@ -212,7 +212,8 @@ class FeatureSet:
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a per-sample column of the whole set without reading the non-zeros: shape (samples,).
 
-        Each object is compared with the SHA-256 in its fragment's record.
+        The names of optional columns are in ``manifest.extras``. Each object is compared with the SHA-256 in its fragment's record. Columns
+        of a folder whose values are in the source are int32, with 0 in skipped rows.
 
         Raises
         ------
@@ -220,6 +221,11 @@ class FeatureSet:
             A stored object differs from the committed one; the message names it.
         """
         refuse_giant_set(self.manifest)
+        of_source = self.manifest.source_columns
+        if name in of_source:
+            values = np.array(of_source[name][: len(self)], np.int32)
+            values[self.manifest.skipped_rows(range(len(self)))] = 0
+            return values
         reader = self._rows.reader
         if not isinstance(reader, DirectReader):
             return np.concatenate([dict(part.in_order(self.layout))[name] for part in self.fragments()])

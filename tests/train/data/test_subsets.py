@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.pipeline.folders import draw, recipe_for, save
 from tests.store.s3_server import BUCKET, options
 from tests.store.small_sets import small_set
 
+from spikestore.pipeline import preprocess
 from spikestore.store import FeatureSet, Store
 from spikestore.store.storage import FolderStorage
 from spikestore.store.storage.objects import ObjectStorage
@@ -23,7 +25,14 @@ from spikestore.store_schemas.errors import (
     UnknownNameError,
     UsageError,
 )
-from spikestore.train import FeatureLoader, hold_out, keep_partition, partition_rows
+from spikestore.train import (
+    FeatureDataset,
+    FeatureLoader,
+    hold_out,
+    keep_partition,
+    partition_rows,
+    rows_where,
+)
 
 
 @pytest.fixture
@@ -52,6 +61,26 @@ def test_a_team_opens_it_by_name(copied: FeatureSet, tmp_path: Path, s3_endpoint
                 assert rows_of(FeatureLoader(features, 16, residence, rows=f"tenth:{part}")) == rows.tolist()
     with pytest.raises(UnknownNameError, match=r"no partition 'tenth' of this source .* has none"):
         partition_rows(Store(tmp_path / "other")["small:valid"], "tenth:valid")
+
+
+def test_columns_of_a_folder_select_rows(tmp_path: Path) -> None:
+    """As those that a set stores do, also after a skipped recording."""
+    trials = [-1, 0, 1, 2, -1, 0, 1, 2]
+    for row in range(8):
+        save(tmp_path / f"data/{row}.npy", draw(row))
+    (tmp_path / "data/5.npy").write_bytes(b"no array")
+    lines = [f"{row}.npy,{row % 2},{trial}\n" for row, trial in enumerate(trials)]
+    (tmp_path / "data/labels.csv").write_text("".join(["file,label,trial\n", *lines]))
+    recipe = recipe_for(tmp_path / "data", {"columns": ["trial"], "on_error": "skip"}, table="labels.csv")
+    features = preprocess(recipe, store=tmp_path / "store", workers=0)["all"]
+    assert FeatureDataset(features).column("trial").tolist() == trials[:5] + trials[6:]
+    assert rows_where(features, "trial", [-1, 2]).tolist() == [0, 3, 4, 7]
+    kept, held = (set(features.column("trial")[rows]) for rows in hold_out(features, 0.4, by="trial"))
+    assert (len(held), kept & held) == (2, set())
+    with pytest.raises(
+        UsageError, match=r"no column 'trials'; its columns are nnz, n_bins, label, .*, trial"
+    ):
+        hold_out(features, 0.4, by="trials")
 
 
 def test_users_are_held_out_whole(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def write_columns(features: FeatureSet, create: CreateArray, progress: Unlabelle
     """Write all columns of a set; needs memory for one fragment and one chunk of each column."""
     manifest, samples = features.manifest, sample_count(features.manifest)
     per_value = {"index": index_dtype(manifest), "value": value_dtype(manifest)}
-    names = ("label", "row", "n_bins", *features.layout.extras)
+    names = ("label", "row", "n_bins", *manifest.extras)
     lengths = {
         "index": manifest.nnz,
         "value": manifest.nnz,

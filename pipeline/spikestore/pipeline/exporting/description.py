@@ -77,7 +77,9 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
         "label": "class number: position in classes, from 0",
         "row": "row of the sample in the feature set of spikestore; skipped recordings are left out",
         "n_bins": "time bins of the sample",
-        **{name: _EXTRAS[name] for name in layout.extras},
+        **{
+            name: _EXTRAS.get(name, "column of the folder of recordings") for name in features.manifest.extras
+        },
     }
     if not sparse:
         frames = f"{count}: {dtype.name} of shape (time bins, {shape}), axes {', '.join(layout.axes)}"

@@ -76,6 +76,7 @@ def kept_samples(features: FeatureSet) -> Iterator[KeptSamples]:
         A stored object differs from the committed one; the message names it.
     """
     first = 0
+    of_source = {name: features.column(name) for name in features.manifest.source_columns}
     for columns in features.fragments():
         rows = np.arange(first, first + len(columns))
         kept = np.ones(len(columns), bool)
@@ -84,6 +85,7 @@ def kept_samples(features: FeatureSet) -> Iterator[KeptSamples]:
         # Skipped rows have no non-zeros, so index and value are complete.
         per_sample = {name: getattr(columns, name)[kept] for name in ("nnz", "n_bins", "label")}
         extras = {name: column[kept] for name, column in columns.extras.items()}
+        extras |= {name: column[rows[kept]] for name, column in of_source.items()}
         yield KeptSamples(features, rows[kept], replace(columns, **per_sample, extras=extras))
 
 

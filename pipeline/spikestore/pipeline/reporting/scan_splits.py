@@ -79,7 +79,7 @@ def scan_splits(splits: Mapping[str, FeatureSet], progress: Progress) -> Scans:
     fitted = order[0]
     kept = {split: kept_rows(features) for split, features in splits.items()}
     columns = {
-        split: {name: features.column(name) for name in ("nnz", "n_bins", "label", *features.layout.extras)}
+        split: {name: features.column(name) for name in ("nnz", "n_bins", "label", *features.manifest.extras)}
         for split, features in splits.items()
     }
     chosen = {split: chosen_rows(columns[split], kept[split], typical=split == fitted) for split in splits}

@@ -21,7 +21,7 @@ from spikestore.store_schemas.errors import (
     UnknownNameError,
     UsageError,
 )
-from spikestore.store_schemas.specs.folder import Decoding
+from spikestore.store_schemas.specs.folder import RESERVED_COLUMNS, Decoding
 from spikestore.store_schemas.specs.source import OnError, Source
 
 logger = logging.getLogger(__name__)
@@ -68,16 +68,12 @@ def make_folder_sources(
     """
     root = _existing(folder)
     asked = sorted(set(columns))
-    for column in asked:
-        if column not in FOLDER.columns:
-            storable = " and ".join(FOLDER.columns)
-            raise UnknownNameError(
-                f"the column {column!r} cannot be stored: store format 1 has the columns {storable} for whole numbers, and none for texts. "
-                f"Rename a column of whole numbers to one of these in the table or the pattern, or keep it in the table: row i of the "
-                "set is file i of its source",
-                name=column,
-                known=FOLDER.columns,
-            )
+    reserved = sorted(RESERVED_COLUMNS.intersection(asked))
+    if reserved:
+        raise UnknownNameError(
+            f"a column cannot be stored under the name {reserved[0]!r}, which has another meaning in a set: rename it in the table or the pattern",
+            name=reserved[0],
+        )
     listing = list_folder(root, settings, asked)
     for split in splits or ():
         if split not in listing.splits:

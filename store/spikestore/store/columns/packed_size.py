@@ -30,6 +30,7 @@ def packed_bytes(manifest: Manifest) -> int:
     """Return the number of bytes of a whole set in memory, computed from its manifest."""
     index, value = narrow_dtypes(manifest)
     extras = sum(manifest.layout.dtype(name).itemsize for name in manifest.layout.extras)
+    extras += 4 * len(manifest.source_columns)
     per_sample = 8 + 4 + 8 + 8 + extras  # offsets, n_bins, label, rows
     return manifest.nnz * (index.itemsize + value.itemsize) + (manifest.samples + 1) * per_sample
 

@@ -111,6 +111,18 @@ class Manifest(Document):
         """Name of the build's folder."""
         return self.plan[:12]
 
+    @property
+    def source_columns(self) -> dict[str, tuple[int, ...]]:
+        """Requested columns of a folder that the set does not store, because its source has their values: a value for each file."""
+        folder = self.source.folder
+        columns = {} if folder is None else folder.columns
+        return {name: values for name, values in columns.items() if name not in self.layout.extras}
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of all optional columns with one value for each sample: those that are stored, then those of the source."""
+        return (*self.layout.extras, *self.source_columns)
+
     def skipped_rows(self, rows: range) -> npt.NDArray[np.int64]:
         """Return the skipped rows among consecutive rows: int64, ascending, numbered in the whole set."""
         skipped = self._all_skipped

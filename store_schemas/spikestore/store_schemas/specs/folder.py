@@ -24,6 +24,29 @@ ClockBits = Annotated[int, Field(ge=8, le=62)]
 Integer32 = Annotated[int, Field(ge=-(2**31) + 1, le=2**31 - 1)]
 """A value of a column: any int32 except the fill value."""
 
+RESERVED_COLUMNS = frozenset(
+    [
+        "allow_pickle",
+        "check",
+        "classes",
+        "file",
+        "frames",
+        "index",
+        "label",
+        "n_bins",
+        "n_cropped",
+        "n_dropped",
+        "n_events",
+        "nnz",
+        "offsets",
+        "row",
+        "start",
+        "value",
+        "zarr.json",
+    ]
+)
+"""Names that a requested column cannot have: those of a set's other columns, and names that have another meaning in exports."""
+
 _FIELDS = (("t", "x"), ("t", "x", "p"), ("t", "x", "y"), ("t", "x", "y", "p"))
 
 
@@ -78,6 +101,8 @@ class FolderContent(Spec):
         for name, values in self.columns.items():
             if len(values) != len(self.labels):
                 raise ValueError(f"{name} has {len(values)} values, labels has {len(self.labels)}")
+            if name in RESERVED_COLUMNS:
+                raise ValueError(f"a requested column cannot be called {name}")
         return self
 
     def part(self, rows: slice) -> FolderContent:

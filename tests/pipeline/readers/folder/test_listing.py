@@ -129,7 +129,7 @@ BAD: dict[str, Case] = {
     "no field label": ({"pattern": "**"}, (), None, "there is no field 'label'; pattern and table have none"),
     "no such group": ({"pattern": "{label}/**", "shares": {"train": 1}, "group": "user"}, (), None, "there is no field 'user'; pattern and table have label"),
     "no such column": ({"pattern": "{label}/**"}, ("user",), None, "there is no field 'user'; pattern and table have label: set columns"),
-    "a column of text": ({"pattern": "{user}/**", "label": "user"}, ("user",), None, "a/1.npy has user = 'a': a column holds whole numbers"),
+    "a column of text": ({"pattern": "{user}/**", "label": "user"}, ("user",), None, "a/1.npy has user = 'a': a column has whole numbers"),
     "splits twice": ({"pattern": "{split}/**", "label": "split", "shares": {"train": 1}}, (), None, "has the field split, so shares must not be set"),
     "a split without recordings": ({"pattern": "{label}/**", "shares": {"train": 0.9999, "test": 0.0001}}, (), None, "the split test of"),
     "an unknown format": ({"formats": ["numpy"]}, (), None, "no format is called 'numpy'"),

@@ -47,7 +47,7 @@ class PackedColumns:
     rows : int64 array, shape (samples,)
         Row of each sample in the feature set.
     extras : mapping of str to array, shape (samples,) each
-        The set's optional columns: speaker, n_events …
+        The set's optional columns: speaker, n_events, columns of a folder …
     set_rows : int
         Rows of the feature set, skipped ones included.
     sites : tuple of int
@@ -192,7 +192,8 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
         n_bins=n_bins[kept],
         label=label[kept],
         rows=np.flatnonzero(kept).astype(np.int64),
-        extras={name: column[kept] for name, column in extras.items()},
+        extras={name: column[kept] for name, column in extras.items()}
+        | {name: features.column(name)[kept] for name in manifest.source_columns},
         set_rows=manifest.samples,
         sites=features.layout.sites,
         classes=features.classes,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,7 @@ def hold_out(
     part: float,
     *,
     seed: int = 0,
-    by: Literal["sample", "speaker", "user"] = "sample",
+    by: str = "sample",
 ) -> tuple[Rows, Rows]:
     """Divide a set into two parts, always in the same way; for sets without a validation split.
 
@@ -89,12 +89,13 @@ def hold_out(
     features : FeatureSet or FeatureDataset
         The set, to get its rows; a data set, to get its items. Both divide the recordings in the same way.
     part : float
-        Share of the samples, speakers or users that is held out; above 0 and below 1. At least one is held out and one
+        Share of the samples, speakers, … that is held out; above 0 and below 1. At least one is held out and one
         stays.
     seed : int
         Another seed results in another split.
-    by : {"sample", "speaker", "user"}
-        Hold out samples, or all samples of some speakers or users.
+    by : str
+        ``sample`` holds out samples. The name of a column, such as ``speaker``, ``user`` or another column of a folder, holds out all
+        samples with some values of this column.
 
     Returns
     -------
@@ -105,7 +106,7 @@ def hold_out(
     Raises
     ------
     UsageError
-        `part` is not between 0 and 1, the column does not exist, or the set has only one sample, speaker or user.
+        `part` is not between 0 and 1, the column does not exist, or the set has only one sample, or only one value of the column.
     """
     if not 0 < part < 1:
         raise UsageError(f"part must be above 0 and below 1, got {part!r}")
@@ -329,7 +330,7 @@ def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
 
 
 def _column(features: FeatureSet, name: str) -> npt.NDArray[Any]:
-    known = [column for column, _ in features.layout.columns if column not in {"index", "value"}]
+    known = ["nnz", "n_bins", "label", *features.manifest.extras]
     if name not in known:
         raise UsageError(f"{features!r} has no column {name!r}; its columns are {', '.join(known)}")
     return features.column(name)

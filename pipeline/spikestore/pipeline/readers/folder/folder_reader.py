@@ -61,7 +61,9 @@ class FolderReader(FileReader):
         ]
         self.event = np.dtype(fields)
         self._places = {file.name: place for place, file in enumerate(source.files)}
-        super().__init__(root, source.files, first_row=first_row, limit=source.limit, columns=source.columns)
+        # The other columns stay in the source (docs/format.md, "Folder").
+        stored = tuple(name for name in source.columns if name in FOLDER.columns)
+        super().__init__(root, source.files, first_row=first_row, limit=source.limit, columns=stored)
 
     @classmethod
     def open(cls, source: Source, root: Path, first_row: int) -> Self:
@@ -75,7 +77,8 @@ class FolderReader(FileReader):
     def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
         """Return the requested columns of the given files."""
         places = [self._places[file.name] for file in files]
-        return {name: np.array(values, np.int64)[places] for name, values in self._content_of.columns.items()}
+        columns = self._content_of.columns
+        return {name: np.array(columns[name], np.int64)[places] for name in self.extras}
 
     def n_events(self) -> npt.NDArray[np.int64]:
         """Return an estimate of the number of events of each recording, from the size of its file."""

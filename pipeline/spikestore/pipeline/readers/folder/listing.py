@@ -107,7 +107,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     unused = [name for name in known if name not in used]
     if unused:
         logger.info(
-            "not stored: %s; a column of whole numbers can be stored if it is called speaker or user: list it in columns under [source]",
+            "not stored: %s; to store a column of whole numbers, list it in columns under [source]",
             ", ".join(unused),
         )
     classes = _classes((one[settings.label] for one in facts.values()), settings)
@@ -326,7 +326,8 @@ def _integer(column: str, file: str, text: str) -> int:
         value = _INT32
     if not -_INT32 < value < _INT32:
         raise LayoutError(
-            f"{file} has {column} = {text!r}: a column holds whole numbers from {1 - _INT32:,} to {_INT32 - 1:,}",
+            f"{file} has {column} = {text!r}: a column has whole numbers from {1 - _INT32:,} to {_INT32 - 1:,}. "
+            f"Write numbers instead, or do not list {column} in columns under [source]",
             path=file,
         )
     return value

@@ -10,7 +10,7 @@ import numpy as np
 from spikestore.pipeline.reporting.facts.set_facts import SetFacts
 
 GROUPS = ("speaker", "user")
-"""Columns that say which samples belong together, such as all of one speaker."""
+"""Columns that say which samples belong together, such as all of one speaker; without them, the first column of the folder is taken."""
 
 MOST_LISTED = 200
 
@@ -29,7 +29,7 @@ def classes_by_split(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
 
 
 def groups_by_split(splits: Mapping[str, SetFacts]) -> dict[str, Any] | None:
-    """Return how the groups (speakers, users) are divided between the splits; None if the sets have no such column.
+    """Return how the groups (speakers, users, values of a folder's column) are divided between the splits; None if the sets have no such column.
 
     Returns
     -------
@@ -37,7 +37,8 @@ def groups_by_split(splits: Mapping[str, SetFacts]) -> dict[str, Any] | None:
         ``column``; ``groups``: their number in each split; ``shared``: number of groups in more than one split; ``samples``: the number
         of samples of each group in each split, the largest groups first.
     """
-    name = next((name for name in GROUPS if all(name in facts.columns for facts in splits.values())), None)
+    columns = *GROUPS, *(name for facts in splits.values() for name in facts.features.manifest.source_columns)
+    name = next((name for name in columns if all(name in facts.columns for facts in splits.values())), None)
     if name is None:
         return None
     counts: dict[int, dict[str, int]] = {}

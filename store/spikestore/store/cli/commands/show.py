@@ -88,7 +88,7 @@ def _lines(features: FeatureSet, read: Distributions | None) -> list[str]:
         f"  non-zeros   {manifest.nnz:,}; largest value {manifest.max_value:g}, largest index {manifest.max_index:,}",
         f"  stored      {stored:,} bytes ({stored / max(manifest.nnz, 1):.3f} per non-zero)",
         f"  events      {events.n_events:,} read, {events.n_cropped:,} cropped, {events.n_dropped:,} in no bin",
-        f"  columns     {', '.join(f'{name} {dtype}' for name, dtype in layout.columns)}",
+        f"  columns     {', '.join([f'{name} {dtype}' for name, dtype in layout.columns] + [f'{name} int32' for name in manifest.source_columns])}",
         *(() if read is None else _sparklines(features, read)),
     ]
     if manifest.skipped:

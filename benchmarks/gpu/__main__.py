@@ -1,7 +1,7 @@
 """All checks that need a GPU, with one command: ``python3 -m benchmarks.gpu [--device cuda|cpu] [--out FOLDER] [--parts NAMES]``.
 
 Sanity (outputs, gradients and states against the CPU's), the tests marked ``gpu``, EXODUS built and compared, then
-``benchmarks.iaf``, ``.loading`` and ``.seed`` on the device. Each part is a process with its own time limit; if one
+``benchmarks.iaf``, ``.loading``, ``.augmentation`` and ``.seed`` on the device. Each part is a process with its own time limit; if one
 fails, the others still run. All parts together take at most 8 minutes. ``gpu.json`` and ``gpu.md`` in the output folder
 ($OUT, or runs/gpu) are written anew after every part.
 

@@ -84,7 +84,7 @@ class Outcome:
 
 
 def all_parts(device: str) -> list[Part]:
-    """Return the parts in their order; the sum of their limits is the longest time of `benchmarks.gpu`.
+    """Return the parts in their order. Those that measure no time run side by side, except the comparison of EXODUS.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def all_parts(device: str) -> list[Part]:
             "exodus-build",
             "EXODUS from its source, against this torch and CUDA",
             ("-m", "benchmarks.gpu.exodus", "build", *on),
-            150,
+            110,
         ),
         Part(
             "sanity",
@@ -117,7 +117,7 @@ def all_parts(device: str) -> list[Part]:
             "tests",
             "`pytest -m gpu`",
             ("-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", *collect, "tests/train"),
-            75,
+            110,
         ),
         Part(
             "exodus",
@@ -130,7 +130,7 @@ def all_parts(device: str) -> list[Part]:
             "iaf",
             "neurons against peers",
             ("-m", "benchmarks.iaf", *on, *size, *iaf),
-            150,
+            130,
             has_json=True,
             measures=True,
         ),
@@ -138,7 +138,7 @@ def all_parts(device: str) -> list[Part]:
             "loading",
             "loading onto the device",
             ("-m", "benchmarks.loading", *on, *loading),
-            60,
+            40,
             has_json=True,
             measures=True,
         ),
@@ -153,8 +153,8 @@ def all_parts(device: str) -> list[Part]:
         Part(
             "seed",
             "the seed's experiment",
-            ("-m", "benchmarks.seed", *on, *(seed if dry else ("--samples", "512", "--rounds", "3"))),
-            90,
+            ("-m", "benchmarks.seed", *on, *(seed if dry else ("--samples", "256", "--rounds", "3"))),
+            100,
             has_json=True,
             measures=True,
         ),

@@ -71,7 +71,11 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
         Whether the frames are exported as their non-zeros, for all samples together, or as dense arrays.
     """
     layout, dtype = features.layout, value_dtype(features.manifest)
-    count = "number of events in a time bin" if dtype.kind in "iu" else "value in a time bin"
+    count = (
+        "number of events in each time bin and position"
+        if dtype.kind in "iu"
+        else "value in each time bin and position"
+    )
     shape = ", ".join(map(str, layout.sites))
     per_sample = {
         "label": "class number: position in classes, from 0",
@@ -89,9 +93,9 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
         f"{axis[0].upper()} = {size}" for axis, size in zip(layout.axes[1:], layout.sites, strict=True)
     )
     return {
-        "index": f"place of each non-zero in the frames of its sample: ({place}, with {sizes}; "
+        "index": f"position of each non-zero in the frames of its sample: ({place}, with {sizes}; "
         f"{index_dtype(features.manifest).name}, ascending within a sample",
-        "value": f"{count}, at each place: {dtype.name}, never 0",
+        "value": f"{count} of a non-zero: {dtype.name}, never 0",
         "offsets": "the indices of sample i are index[offsets[i]:offsets[i + 1]], and its values are value[offsets[i]:offsets[i + 1]]",
         **per_sample,
     }
@@ -130,7 +134,7 @@ def readme(
             + (f" ({left_out:,} more could not be read, and are left out)" if left_out else ""),
             f"  licence of the recordings: {facts['licence']}",
             f"  to cite: {facts['citation']}",
-            f"  address: {facts['transform_key']}/{facts['source_key']}",
+            f"  keys: {facts['transform_key']}/{facts['source_key']}",
             f"  digest: {facts['digest']}",
             *(f"  transform: {_operation(operation)}" for operation in facts["transform"]),
         ]

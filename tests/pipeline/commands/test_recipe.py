@@ -42,7 +42,10 @@ def test_flags(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "mine/a.toml",
     )
     assert main(flags) == 0
-    assert "wrote mine/a.toml. To see what it would compute, run: spikestore plan mine/a.toml" in capsys.readouterr().err
+    assert (
+        "wrote mine/a.toml. To see what it would compute, run: spikestore plan mine/a.toml"
+        in capsys.readouterr().err
+    )
     recipe = load_recipe("mine/a.toml")
     assert (recipe.name, recipe.source.dataset, recipe.source.data) == ("shd-70ch-10ms", "SHD", "../data")
     before = (folder / "mine/a.toml").read_text()

@@ -71,11 +71,7 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
         Whether the frames are exported as their non-zeros, for all samples together, or as dense arrays.
     """
     layout, dtype = features.layout, value_dtype(features.manifest)
-    count = (
-        "number of events in each time bin and position"
-        if dtype.kind in "iu"
-        else "value in each time bin and position"
-    )
+    count = "number of events" if dtype.kind in "iu" else "value"
     shape = ", ".join(map(str, layout.sites))
     per_sample = {
         "label": "class number: position in classes, from 0",
@@ -86,7 +82,7 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
         },
     }
     if not sparse:
-        frames = f"{count}: {dtype.name} of shape (time bins, {shape}), axes {', '.join(layout.axes)}"
+        frames = f"{count} in each time bin and position: {dtype.name} of shape (time bins, {shape}), axes {', '.join(layout.axes)}"
         return {"frames": frames, **per_sample}
     place = "(t * P + p) * Y + y) * X + x" if "y" in layout.axes else "t * P + p) * X + x"
     sizes = ", ".join(
@@ -95,7 +91,7 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
     return {
         "index": f"position of each non-zero in the frames of its sample: ({place}, with {sizes}; "
         f"{index_dtype(features.manifest).name}, ascending within a sample",
-        "value": f"{count} of a non-zero: {dtype.name}, never 0",
+        "value": f"{count} of each non-zero: {dtype.name}, never 0",
         "offsets": "the indices of sample i are index[offsets[i]:offsets[i + 1]], and its values are value[offsets[i]:offsets[i + 1]]",
         **per_sample,
     }

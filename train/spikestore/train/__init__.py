@@ -6,11 +6,14 @@ from spikestore.store_schemas.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from spikestore.train.data.augmentation.additions import Blend, CutMix, EventMix, UniformNoise
+    from spikestore.train.data.augmentation.choice import OneOf
     from spikestore.train.data.augmentation.moves import (
         ChannelJitter,
         ChannelShift,
         PolarityFlip,
+        Roll,
         Rotate,
+        Shear,
         SpatialFlip,
         TimeReversal,
         TimeShift,
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
         Translate,
     )
     from spikestore.train.data.augmentation.removals import (
+        AreaMask,
         ChannelMask,
         EventDrop,
         EventThinning,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IAF",
+    "AreaMask",
     "Batch",
     "Blend",
     "ChannelJitter",
@@ -52,9 +57,12 @@ __all__ = [
     "FeatureDataset",
     "FeatureLoader",
     "NetworkSpec",
+    "OneOf",
     "PackedColumns",
     "PolarityFlip",
+    "Roll",
     "Rotate",
+    "Shear",
     "SparseBatch",
     "SpatialFlip",
     "TimeMask",
@@ -107,6 +115,10 @@ __getattr__, __dir__ = lazy_exports(
         "Rotate": "data.augmentation.moves",
         "TimeStretch": "data.augmentation.moves",
         "Translate": "data.augmentation.moves",
+        "Roll": "data.augmentation.moves",
+        "Shear": "data.augmentation.moves",
+        "AreaMask": "data.augmentation.removals",
+        "OneOf": "data.augmentation.choice",
         "TrainingStep": "runs.graphs",
         "build_network": "models.networks",
         "epoch_order": "data.epoch_order",

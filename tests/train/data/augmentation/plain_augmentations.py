@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.train import (
+    AreaMask,
     Blend,
     ChannelJitter,
     ChannelMask,
@@ -19,8 +20,11 @@ from spikestore.train import (
     EventDrop,
     EventMix,
     EventThinning,
+    OneOf,
     PolarityFlip,
+    Roll,
     Rotate,
+    Shear,
     SpatialFlip,
     TimeMask,
     TimeReversal,
@@ -302,17 +306,89 @@ MIXTURES: list[tuple[Any, Callable[[PlainBatch], PlainBatch]]] = [
 ]
 
 
-def _single(kind: int, change: Callable[[Frames, int], Frames]) -> Callable[[PlainBatch], PlainBatch]:
+def rolled(frames: Frames, row: int) -> Frames:
+    """Shift by up to 2 pixels along x and y, in a circle."""
+    return np.roll(frames, [(bits >> 11) % 5 - 2 for bits in several(bits_of(20, row), 2)], (3, 2))
+
+
+def sheared(frames: Frames, row: int) -> Frames:
+    """Shear by up to 60 degrees."""
+    tangent = round(65536 * math.tan(math.radians(((bits_of(21, row) >> 11) % 1921 - 960) / 16))) / 65536
+    out = np.zeros_like(frames)
+    height, width = frames.shape[2:]
+    for y, x in np.ndindex(height, width):
+        new_x = math.floor(x + tangent * (y - (height - 1) / 2) + 0.5)
+        if 0 <= new_x < width:
+            out[:, :, y, new_x] += frames[:, :, y, x]
+    return out
+
+
+def area_masked(frames: Frames, row: int) -> Frames:
+    """Empty a rectangle with a fifth, two fifths or three fifths of the sides."""
+    level, *centres = several(bits_of(22, row), 3)
+    ratio, out = 0.6 * (1 + (level >> 11) % 3) / 3, frames.copy()
+    kept = []
+    for size, centre in zip((frames.shape[3], frames.shape[2]), centres, strict=True):
+        first = int(max(0, size * uniform(centre) - size * ratio / 2))
+        kept.append((np.arange(size) < first) | (np.arange(size) > min(size, first + size * ratio)))
+    return out * (kept[1][:, None] | kept[0])
+
+
+def thinned_by_level(frames: Frames, row: int) -> Frames:
+    """Drop a quarter to all of four fifths of the events."""
+    number = int(0.8 * 2**53) * (1 + (bits_of(23, row) >> 11) % 4) // 4
+
+    def keep(out: Frames, place: tuple[int, ...], count: int, bits: int) -> None:
+        out[place] = sum(redrawn(bits ^ event) >> 11 >= number for event in range(count))
+
+    return each(frames, keep, bits_of(5, row))
+
+
+def time_masked_by_level(frames: Frames, row: int) -> Frames:
+    """Empty a tenth to nine tenths of the bins."""
+    bits = bits_of(10, row)
+    return masked(frames, bits, int(len(frames) * (0.9 * (1 + (bits >> 11) % 9) / 9)), 0)
+
+
+def one_of(frames: Frames, row: int) -> Frames:
+    """Roll, shear, mask or none of them."""
+    chance, which = several(bits_of(19, row), 2)
+    choices = (rolled, sheared, area_masked, thinned_by_level, jittered_row)
+    return choices[(which >> 11) % 5](frames, row) if lost(chance, 0.8) else frames
+
+
+def jittered_row(frames: Frames, row: int) -> Frames:
+    """Jitter by up to 2."""
+    return each(frames, jittered, bits_of(2, row))
+
+
+_LEVELS = (AreaMask(0.6, 3, SEED), EventThinning(0.8, SEED, 4))
+BY_ROW: list[tuple[Any, Callable[[Frames, int], Frames]]] = [
+    (Roll(2, SEED), rolled),
+    (Shear(60, SEED), sheared),
+    (_LEVELS[0], area_masked),
+    (_LEVELS[1], thinned_by_level),
+    (TimeMask(share=0.9, levels=9, seed=SEED), time_masked_by_level),
+    (OneOf((Roll(2, SEED), Shear(60, SEED), *_LEVELS, ChannelJitter(2, SEED)), 0.8, SEED), one_of),
+]
+
+
+def _by_row(change: Callable[[Frames, int], Frames]) -> Callable[[PlainBatch], PlainBatch]:
     def apply(batch: PlainBatch) -> PlainBatch:
         rows = range(FIRST_ROW, FIRST_ROW + len(batch.frames))
-        frames = [change(one, bits_of(kind, row)) for one, row in zip(batch.frames, rows, strict=True)]
+        frames = [change(one, row) for one, row in zip(batch.frames, rows, strict=True)]
         return PlainBatch(frames, batch.labels, batch.classes)
 
     return apply
 
 
+def _single(kind: int, change: Callable[[Frames, int], Frames]) -> Callable[[PlainBatch], PlainBatch]:
+    return _by_row(lambda frames, row: change(frames, bits_of(kind, row)))
+
+
 PLAIN: list[tuple[Any, Callable[[PlainBatch], PlainBatch]]] = [
     *((one, _single(kind, change)) for one, kind, change in SINGLE),
     *MIXTURES,
+    *((one, _by_row(change)) for one, change in BY_ROW),
 ]
 """Augmentations, and the functions that do the same with a whole batch."""

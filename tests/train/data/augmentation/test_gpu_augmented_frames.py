@@ -24,7 +24,7 @@ from spikestore.train.data.frames.sample_pointers import ParallelFor, host_point
 from spikestore.train.data.frames.step_augmentation import Augmentations
 
 LISTS = (
-    *([0, 1, 2, 3, 4, 6, 7], [8, 10, 12, 13, 14, 15], [19, 18]),
+    *([0, 1, 2, 3, 4, 6, 7], [8, 10, 12, 13, 14, 15], [19, 18], [26, 21, 22]),
     [16, 17, 3, 16, 20, 0],  # noise before and after mixtures
 )
 
@@ -88,7 +88,7 @@ def test_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from spikestore.train.data.frames import gpu_augmented_frames
 
     kinds = range(MIX_REGION + 1)
-    constants = {"kinds": sum(kind << 4 * kind for kind in kinds), "steps": len(kinds)}
+    constants = {"kinds": sum(kind << 5 * kind for kind in kinds), "steps": len(kinds)}
     constants |= {"index_mask": 0xFFFF, "value_mask": 0, "parts": 4, "block": 256}
     kernel = gpu_augmented_frames._fill_augmented
     types = {name: "*i64" if name.endswith("_at") else "i32" for name in kernel.arg_names}

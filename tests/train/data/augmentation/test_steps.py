@@ -32,6 +32,7 @@ from spikestore.train import (
     EventMix,
     EventThinning,
     FeatureLoader,
+    OneOf,
     Rotate,
     TimeMask,
     TimeShift,
@@ -40,10 +41,10 @@ from spikestore.train import (
 )
 from spikestore.train.data.frames import mixtures, random_bits
 from spikestore.train.data.frames.augmentation_steps import StepInput
-from spikestore.train.data.frames.augmented_frames import _quotient
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations, in_order
+from spikestore.train.data.frames.step_kernels import quotient
 from spikestore.train.data.packed import PackedColumns
 
 
@@ -89,7 +90,7 @@ def check(chosen: Sequence[int], bins: list[int], draw: int) -> None:
     classes = random.integers(0, CLASSES, len(bins)).tolist()
     expected = PlainBatch(samples, np.eye(CLASSES)[classes], classes)
     # Events are counted first: afterwards, two non-zeros may be in one place.
-    first: dict[type, int] = {EventThinning: 0, Blend: 1}
+    first: dict[type, int] = {EventThinning: 0, OneOf: 0, Blend: 1}
     for number in sorted(chosen, key=lambda number: first.get(type(PLAIN[number][0]), 2)):
         expected = PLAIN[number][1](expected)
     augment = Augmentations([PLAIN[number][0] for number in chosen], CLASSES)
@@ -121,7 +122,7 @@ def test_each_is_that_of_plain_numpy(number: int) -> None:
 def sequences() -> st.SearchStrategy[list[int]]:
     """Return lists of at most 6, of which at most 3 mix samples."""
     mixing = st.sampled_from([[], [17], [18], [20, 17], [19, 18], [20, 17, 18]])
-    single = st.lists(st.sampled_from(range(17)), min_size=1, max_size=3)
+    single = st.lists(st.sampled_from([*range(17), *range(21, 26)]), min_size=1, max_size=3)
     # In which of the places between them each single one is applied.
     places = st.lists(st.integers(0, 3), min_size=3, max_size=3)
 
@@ -251,4 +252,4 @@ def test_order_of_thinning() -> None:
 def test_quotients_are_exact(place: int, divisor: int) -> None:
     nearest = place // divisor * divisor
     for one in (place, nearest, max(nearest - 1, 0)):
-        assert _quotient(one, 1.0 / divisor) == one // divisor
+        assert quotient(one, 1.0 / divisor) == one // divisor

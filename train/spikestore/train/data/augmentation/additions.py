@@ -13,8 +13,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from spikestore.train.data.augmentation.fields import ANY_LENGTH, CheckedAugmentation, plane_of, refuse
+from spikestore.train.data.augmentation.fields import CheckedAugmentation, plane_of, refuse
 from spikestore.train.data.frames.augmentation_steps import (
+    ANY_LENGTH,
     GAUSSIANS,
     MIX_BOX,
     MIX_EVENTS,
@@ -181,10 +182,14 @@ class Blend(CheckedAugmentation):
     """
 
     mixes: ClassVar[Literal["", "events", "labels"]] = "events"
-    counts_events: ClassVar[bool] = True
     keep: float = 0.5
     probability: float = 1.0
     seed: int = 0
+
+    @property
+    def counts_events(self) -> bool:
+        """True: each event of a count is drawn."""
+        return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""

@@ -9,11 +9,10 @@ import numpy as np
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.frames.step_augmentation import StepAugmentation
 
-ANY_LENGTH = 2**62
-"""Size of the time axis, whose coordinate is not limited by another axis."""
-
 _COUNTS = {"bins", "channels", "pixels", "events"}
 _MOST = {"probability": 1, "strength": 1, "share": 1, "keep": 1, "degrees": 180}
+_MOST_LEVELS = 1000
+"""More would not fit into 64 bits with a probability of 53 bits."""
 _CHOICES = {"axis": ("x", "y"), "region": ("time", "xy")}
 
 
@@ -24,7 +23,7 @@ class CheckedAugmentation(StepAugmentation):
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if value is not None or field.default is not None:
-                _check(field.name, value)
+                check_field(field.name, value)
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,16 @@ def refuse(wrong: bool, message: str) -> None:
         raise UsageError(message)
 
 
-def _check(name: str, value: object) -> None:
+def check_field(name: str, value: object) -> None:
+    """Raise `UsageError` if a value is wrong for a field of this name."""
     if name in _CHOICES:
         choices = " or ".join(map(repr, _CHOICES[name]))
         refuse(value not in _CHOICES[name], f"{name} must be {choices}, got {value!r}")
+    elif name == "levels":
+        refuse(
+            not _is_whole(value) or not 1 <= value <= _MOST_LEVELS,  # type: ignore[operator]
+            f"levels must be a whole number from 1 to {_MOST_LEVELS}, got {value!r}",
+        )
     elif name in _MOST:
         real = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
         refuse(
@@ -84,9 +89,12 @@ def _check(name: str, value: object) -> None:
             f"{name} must be a number from 0 to {_MOST[name]}, got {value!r}",
         )
     else:
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         counts = name in _COUNTS
         refuse(
-            not whole or (counts and not 0 <= value < 2**31),  # type: ignore[operator]
+            not _is_whole(value) or (counts and not 0 <= value < 2**31),  # type: ignore[operator]
             f"{name} must be a whole number{' from 0 on' if counts else ''}, got {value!r}",
         )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

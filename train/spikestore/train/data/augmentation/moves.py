@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from spikestore.train.data.augmentation.fields import (
-    ANY_LENGTH,
     ChanceAugmentation,
     CheckedAugmentation,
     axis_of,
     plane_of,
+    refuse,
 )
 from spikestore.train.data.frames.augmentation_steps import (
+    ANY_LENGTH,
     JITTER,
     MIRROR,
     MOVE,
     ONE,
+    ROLL,
     ROTATE,
+    SHEAR,
     SHIFT,
     STRETCH,
     AugmentationStep,
     StepInput,
 )
-from spikestore.train.data.frames.random_bits import below, redrawn, threshold, whole
+from spikestore.train.data.frames.random_bits import below, redrawn, several, threshold, whole
 
 _ANGLES = 16
-"""Angles of `Rotate` in a degree."""
+"""Angles of `Rotate` and `Shear` in a degree."""
+_MOST_SHEAR = 80
+"""Largest angle of a shear in degrees: a row moves by less than six times its distance from the centre."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,9 @@ class ChannelJitter(CheckedAugmentation):
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        return (AugmentationStep(JITTER, batch.bits(self.seed, 2), int(self.channels), size=batch.sites[-1]),)
+        bits = batch.bits(self.seed, 2)
+        drawn = torch.stack([bits, torch.full_like(bits, self.channels)])
+        return (AugmentationStep(JITTER, drawn, size=batch.sites[-1]),)
 
 
 @dataclass(frozen=True)
@@ -231,12 +239,71 @@ class Rotate(CheckedAugmentation):
         width, height = plane_of(self, batch.sites)
         most = int(self.degrees * _ANGLES)
         angle = whole(batch.bits(self.seed, 14), 2 * most + 1)
-        drawn = _cosines_and_sines(most).to(angle.device)[:, angle]
+        drawn = torch.stack([_at_angles(most, of).to(angle.device)[angle] for of in (math.cos, math.sin)])
         return (AugmentationStep(ROTATE, drawn, size=width, height=height),)
 
 
-@functools.lru_cache(maxsize=8)
-def _cosines_and_sines(most: int) -> Tensor:
-    """Return cosine and sine, times 2^16, of the angles from -most to most sixteenths of a degree; int64, shape (2, angles)."""
+@dataclass(frozen=True)
+class Roll(CheckedAugmentation):
+    """Shift each sample along x and y by whole numbers of pixels; what leaves the sensor enters at its other side.
+
+    Attributes
+    ----------
+    pixels : int
+        Largest shift along each axis; each shift is drawn uniformly from -pixels to pixels.
+    seed : int
+        Another seed draws other shifts.
+    """
+
+    pixels: int
+    seed: int = 0
+
+    def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
+        """Return the step along x and the step along y."""
+        width, height = plane_of(self, batch.sites)
+        shifts = whole(several(batch.bits(self.seed, 20), 2), 2 * self.pixels + 1) - self.pixels
+        return (
+            AugmentationStep(ROLL, shifts[0] % width, size=width),
+            AugmentationStep(ROLL, shifts[1] % height, stride=width, size=height),
+        )
+
+
+@dataclass(frozen=True)
+class Shear(CheckedAugmentation):
+    """Shear each sample along x by an angle, drawn uniformly from -degrees to degrees: rows move, and the centre stays.
+
+    Angles are multiples of 1/16 of a degree. A row moves by its distance from the centre times the tangent of the angle, rounded
+    to whole pixels. Events that leave the sensor are dropped.
+
+    Attributes
+    ----------
+    degrees : float
+        Largest angle, from 0 to 80.
+    seed : int
+        Another seed draws other angles.
+    """
+
+    degrees: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse(
+            self.degrees > _MOST_SHEAR,
+            f"degrees of a shear must be at most {_MOST_SHEAR}, got {self.degrees}",
+        )
+
+    def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
+        """Return the step for a batch."""
+        width, height = plane_of(self, batch.sites)
+        most = int(self.degrees * _ANGLES)
+        angle = whole(batch.bits(self.seed, 21), 2 * most + 1)
+        drawn = _at_angles(most, math.tan).to(angle.device)[angle]
+        return (AugmentationStep(SHEAR, drawn, size=width, height=height),)
+
+
+@functools.lru_cache(maxsize=16)
+def _at_angles(most: int, function: Callable[[float], float]) -> Tensor:
+    """Return a function, times 2^16, of the angles from -most to most sixteenths of a degree; int64, shape (angles,)."""
     angles = [math.radians(number / _ANGLES) for number in range(-most, most + 1)]
-    return torch.tensor([[round(ONE * of(angle)) for angle in angles] for of in (math.cos, math.sin)])
+    return torch.tensor([round(ONE * function(angle)) for angle in angles])

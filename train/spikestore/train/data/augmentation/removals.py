@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from spikestore.train.data.augmentation.fields import (
-    ANY_LENGTH,
     ChanceAugmentation,
     CheckedAugmentation,
+    plane_of,
     refuse,
 )
 from spikestore.train.data.frames.augmentation_steps import (
+    ANY_LENGTH,
+    BOX,
     DROP,
     MASK,
     THIN,
     AugmentationStep,
     StepInput,
 )
-from spikestore.train.data.frames.random_bits import below, mask_of, redrawn, threshold, whole
+from spikestore.train.data.frames.random_bits import (
+    below,
+    mask_of,
+    redrawn,
+    several,
+    threshold,
+    uniform,
+    whole,
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,9 @@ class EventDrop(ChanceAugmentation):
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        return (AugmentationStep(DROP, batch.bits(self.seed, 3), threshold(float(self.probability))),)
+        bits = batch.bits(self.seed, 3)
+        number = torch.full_like(bits, threshold(float(self.probability)))
+        return (AugmentationStep(DROP, torch.stack([bits, number])),)
 
 
 @dataclass(frozen=True)
@@ -39,13 +50,28 @@ class EventThinning(ChanceAugmentation):
     """Drop each event with the given probability, independently of the others: a count of 3 is three events.
 
     It is applied before the other augmentations of a list, because these may move two counts to one place.
+
+    Attributes
+    ----------
+    levels : int
+        With more than 1, the probability of a sample is drawn from so many values in equal steps, of which the largest is
+        `probability`: with 0.9 and 3 levels, 0.3, 0.6 or 0.9.
     """
 
-    counts_events: ClassVar[bool] = True
+    levels: int = 1
+
+    @property
+    def counts_events(self) -> bool:
+        """True: each event of a count is drawn."""
+        return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        return (AugmentationStep(THIN, batch.bits(self.seed, 5), threshold(float(self.probability))),)
+        bits = batch.bits(self.seed, 5)
+        number = torch.full_like(bits, threshold(float(self.probability)))
+        if self.levels > 1:
+            number = number * (1 + whole(batch.bits(self.seed, 23), self.levels)) // self.levels
+        return (AugmentationStep(THIN, torch.stack([bits, number])),)
 
 
 @dataclass(frozen=True)
@@ -64,16 +90,23 @@ class TimeMask(CheckedAugmentation):
         Chance of a sample to have a mask; from 0 to 1.
     share : float, optional
         Instead of `bins`: each mask has this share of the sample's time bins, rounded down.
+    levels : int
+        With more than 1, the share is drawn for each sample from so many values in equal steps, of which the largest is `share`.
     """
 
     bins: int | None = None
     seed: int = 0
     probability: float = 1.0
     share: float | None = None
+    levels: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse((self.bins is None) == (self.share is None), "a time mask needs either bins or share")
+        refuse(
+            self.share is None and self.levels > 1,
+            "levels of a time mask are those of share, which is not given",
+        )
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
         """Raise `UsageError` if the mask is longer than the longest sample of a set."""
@@ -86,7 +119,8 @@ class TimeMask(CheckedAugmentation):
         """Return the step for a batch."""
         bits = batch.bits(self.seed, 10)
         if self.share is not None:
-            width = (batch.lengths.to(torch.float64) * float(self.share)).to(torch.int64)
+            share = _share(self.share, self.levels, bits)
+            width = (batch.lengths.to(torch.float64) * share).to(torch.int64)
         else:
             width = torch.minimum(whole(bits, (self.bins or 0) + 1), batch.lengths)
         mask = _mask(bits, width, batch.lengths, self.probability)
@@ -122,6 +156,47 @@ class ChannelMask(CheckedAugmentation):
         sizes = torch.full_like(batch.lengths, size)
         mask = _mask(bits, whole(bits, self.channels + 1), sizes, self.probability)
         return (AugmentationStep(MASK, mask, size=size),)
+
+
+@dataclass(frozen=True)
+class AreaMask(CheckedAugmentation):
+    """Empty a rectangle of each sample's sensor, with sides of a share of the width and of the height.
+
+    Its centre is drawn anywhere, and it is cut at the edges.
+
+    Attributes
+    ----------
+    share : float
+        Share of the width and of the height; from 0 to 1.
+    levels : int
+        With more than 1, the share is drawn for each sample from so many values in equal steps, of which the largest is `share`.
+    seed : int
+        Another seed draws other rectangles.
+    """
+
+    share: float
+    levels: int = 1
+    seed: int = 0
+
+    def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
+        """Return the step for a batch."""
+        width, height = plane_of(self, batch.sites)
+        level, *centres = several(batch.bits(self.seed, 22), 3)
+        share = _share(self.share, self.levels, level)
+        masks = []
+        for size, centre in zip((width, height), centres, strict=True):
+            side = size * share
+            first = (size * uniform(centre) - side / 2).clamp(min=0).to(torch.int64)
+            end = (first + side).to(torch.int64) + 1  # the last place is in the rectangle
+            masks.append(mask_of(first, end.clamp(max=size) - first))
+        return (AugmentationStep(BOX, torch.stack(masks), size=width, height=height),)
+
+
+def _share(share: float, levels: int, bits: Tensor) -> float | Tensor:
+    """Return the share of each sample, drawn with random bits if it has several levels."""
+    return (
+        float(share) if levels == 1 else float(share) * (1 + whole(bits, levels)).to(torch.float64) / levels
+    )
 
 
 def _mask(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:

@@ -11,12 +11,15 @@ from typing import Any
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.wording import did_you_mean
 from spikestore.train.data.augmentation.additions import Blend, CutMix, EventMix, UniformNoise
+from spikestore.train.data.augmentation.choice import OneOf
 from spikestore.train.data.augmentation.fields import CheckedAugmentation
 from spikestore.train.data.augmentation.moves import (
     ChannelJitter,
     ChannelShift,
     PolarityFlip,
+    Roll,
     Rotate,
+    Shear,
     SpatialFlip,
     TimeReversal,
     TimeShift,
@@ -24,11 +27,18 @@ from spikestore.train.data.augmentation.moves import (
     Translate,
 )
 from spikestore.train.data.augmentation.presets import PRESETS
-from spikestore.train.data.augmentation.removals import ChannelMask, EventDrop, EventThinning, TimeMask
+from spikestore.train.data.augmentation.removals import (
+    AreaMask,
+    ChannelMask,
+    EventDrop,
+    EventThinning,
+    TimeMask,
+)
 
 _CLASSES: tuple[type[CheckedAugmentation], ...] = (
     *(TimeShift, TimeStretch, TimeReversal, ChannelShift, ChannelJitter, Translate, Rotate, SpatialFlip),
     *(PolarityFlip, EventDrop, EventThinning, TimeMask, ChannelMask, UniformNoise, Blend, CutMix, EventMix),
+    *(Roll, Shear, AreaMask, OneOf),
 )
 OPERATIONS = {re.sub(r"(?<!^)(?=[A-Z])", "_", one.__name__).lower(): one for one in _CLASSES}
 """Augmentations by their names in configurations: ``time_shift`` is `TimeShift`."""
@@ -93,9 +103,23 @@ def _checked(table: Mapping[str, Any]) -> dict[str, Any]:
     for field, default in known.items():
         if default is MISSING and field not in table:
             raise UsageError(f"{name} needs the field {field}")
-    made = _made({"seed": 0, **table})
+    if "choices" in known:
+        table = {**table, "choices": _checked_choices(table["choices"])}
+    made = _made(table, 0, Counter())
     written = {field: getattr(made, field) for field in known if field != "seed" or "seed" in table}
-    return {"op": name, **written}
+    return {"op": name, **written, **{field: table[field] for field in known if field == "choices"}}
+
+
+def _checked_choices(tables: object) -> list[dict[str, Any]]:
+    if not isinstance(tables, list | tuple) or not all(isinstance(one, Mapping) for one in tables):
+        raise UsageError(f"choices must be a list of tables, got {tables!r}")
+    checked = []
+    for number, table in enumerate(tables):
+        try:
+            checked.append(_checked(table))
+        except UsageError as error:
+            raise UsageError(f"choices[{number}]: {error}") from error
+    return checked
 
 
 def augmentations_of(tables: Sequence[Mapping[str, Any]], seed: int) -> tuple[CheckedAugmentation, ...]:
@@ -109,12 +133,16 @@ def augmentations_of(tables: Sequence[Mapping[str, Any]], seed: int) -> tuple[Ch
         Seed of the run, for tables without one. The second table with an operation has other draws than the first.
     """
     earlier: Counter[str] = Counter()
-    made = []
-    for table in tables:
-        made.append(_made({"seed": seed + earlier[table["op"]] * _SEED_STEP, **table}))
-        earlier[table["op"]] += 1
-    return tuple(made)
+    return tuple(_made(table, seed, earlier) for table in tables)
 
 
-def _made(table: Mapping[str, Any]) -> CheckedAugmentation:
-    return OPERATIONS[table["op"]](**{name: value for name, value in table.items() if name != "op"})
+def _made(table: Mapping[str, Any], seed: int, earlier: Counter[str]) -> CheckedAugmentation:
+    """Return the augmentation of a checked table, after as many with the same operation as `earlier` counts."""
+    name = table["op"]
+    values = {"seed": seed + earlier[name] * _SEED_STEP} | {
+        field: value for field, value in table.items() if field != "op"
+    }
+    earlier[name] += 1
+    if "choices" in values:
+        values["choices"] = tuple(_made(one, seed, earlier) for one in values["choices"])
+    return OPERATIONS[name](**values)

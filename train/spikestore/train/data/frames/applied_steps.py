@@ -11,6 +11,7 @@ from torch import Tensor
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.batch import SparseBatch, widen
 from spikestore.train.data.frames.augmentation_steps import (
+    BOX,
     DROP,
     JITTER,
     MASK,
@@ -19,7 +20,9 @@ from spikestore.train.data.frames.augmentation_steps import (
     MIX_MASK,
     MOVE,
     NOISE,
+    ROLL,
     ROTATE,
+    SHEAR,
     SHIFT,
     STRETCH,
     AugmentationStep,
@@ -59,6 +62,17 @@ def applied(step: AugmentationStep, batch: SparseBatch) -> SparseBatch:
         coordinate = index // step.stride % step.size + own
         kept = (coordinate >= 0) & (coordinate < step.size)
         index = index + own * step.stride
+    elif step.kind == ROLL:
+        coordinate = index // step.stride % step.size
+        index = index + torch.where(coordinate + own < step.size, own, own - step.size) * step.stride
+        unique = False
+    elif step.kind == BOX:
+        kept = ~(_is_in(own, index % step.size) & _is_in(second, index // step.size % step.height))
+    elif step.kind == SHEAR:
+        x, y = index % step.size, index // step.size % step.height
+        new_x = x + (own * (2 * y - (step.height - 1)) + (1 << 16) >> 17)
+        kept = (new_x >= 0) & (new_x < step.size)
+        index, unique = index + new_x - x, False
     elif step.kind == STRETCH:
         bins = index // step.stride
         index, unique = index + ((bins * own >> 16) - bins) * step.stride, False
@@ -75,12 +89,12 @@ def applied(step: AugmentationStep, batch: SparseBatch) -> SparseBatch:
         bits = mixed((own ^ index) + STEP)
         if step.kind == JITTER:
             x = index % step.size
-            moved = (x + whole(bits, 2 * step.number + 1) - step.number).clamp(0, step.size - 1)
+            moved = (x + whole(bits, 2 * second + 1) - second).clamp(0, step.size - 1)
             index, unique = index - x + moved, False
         elif step.kind == DROP:
-            kept = ~below(bits, step.number)
+            kept = ~below(bits, second)
         else:
-            value = value - _lost(bits, value, step.number)
+            value = value - _lost(bits, value, second)
             kept = value > 0
     batch = replace(batch, index=index, value=value, unique=unique)
     return batch if kept is None else _kept(batch, owner, kept)
@@ -132,7 +146,7 @@ def _mixed_batch(step: AugmentationStep, mixture: Mixture, batch: SparseBatch) -
     for side, (at, amount, to) in enumerate(((index, value, owner), (index[source], value[source], into))):
         kept = amount
         if step.kind == MIX_EVENTS:
-            lost = _lost(mixed((step.drawn[side][to] ^ at) + STEP), amount, step.number)
+            lost = _lost(mixed((step.drawn[side][to] ^ at) + STEP), amount, torch.full_like(to, step.number))
             kept = lost if side else amount - lost
         else:
             inside = _inside(step, mixture, at, to)
@@ -171,12 +185,12 @@ def _sorted(batch: SparseBatch, index: Tensor, value: Tensor, owner: Tensor) -> 
     return replace(batch, index=index[order], value=value[order], offsets=offsets)
 
 
-def _lost(bits: Tensor, value: Tensor, number: int) -> Tensor:
-    """Return, for each non-zero, how many events of its count are lost."""
+def _lost(bits: Tensor, value: Tensor, number: Tensor) -> Tensor:
+    """Return, for each non-zero, how many events of its count have random bits below its number."""
     counts = value.to(torch.int64)
     cell = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     event = torch.arange(len(cell), device=counts.device) - (torch.cumsum(counts, 0) - counts)[cell]
-    lost = below(mixed((bits[cell] ^ event) + STEP), number)
+    lost = below(mixed((bits[cell] ^ event) + STEP), number[cell])
     return torch.zeros_like(value).index_add_(0, cell, lost.to(value.dtype))
 
 

@@ -6,23 +6,25 @@ The random numbers of a sample come from `random_bits`, those of a non-zero from
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from spikestore.train.data.frames.random_bits import sample_bits
 
-SHIFT, JITTER, DROP, MIRROR, THIN, MASK, MOVE, STRETCH, ROTATE, NOISE = range(10)
-MIX_MASK, MIX_BOX, MIX_EVENTS, MIX_REGION = range(10, 14)
+SHIFT, JITTER, DROP, MIRROR, THIN, MASK, MOVE, STRETCH, ROTATE, NOISE, ROLL, SHEAR, BOX = range(13)
+MIX_MASK, MIX_BOX, MIX_EVENTS, MIX_REGION = range(13, 17)
 """Kinds of steps, see `AugmentationStep`; the last four mix samples."""
-PER_EVENT = (JITTER, DROP, THIN, MIX_EVENTS)
-"""Kinds that draw for each non-zero or event."""
 
 GAUSSIANS, REGION = 4, 29
 """Gaussians of a density at most, and the columns of a region: one density, and seven parameters of each Gaussian."""
+
+ANY_LENGTH = 2**62
+"""Size of the time axis, whose coordinate is not limited by another axis."""
 
 ONE = 2**16
 """The number 1 as a factor, cosine or sine of a step: whole numbers give the same result on every device."""
@@ -58,15 +60,20 @@ class AugmentationStep:
     A coordinate of an axis is ``index // stride % size``. The kinds are:
 
     - ``SHIFT``: add `drawn` to the index; drop what leaves the sample.
-    - ``JITTER``: move each non-zero along x, of `size` places, by a whole number from -`number` to `number`; stop at the edge.
-    - ``DROP``: drop a non-zero if 53 of its random bits are below `number`.
+    - ``JITTER``: move each non-zero along x, of `size` places, by a whole number from -n to n, where n is in the second row of `drawn`;
+      stop at the edge. The first row has the random bits of the sample; also for the next two.
+    - ``DROP``: drop a non-zero if 53 of its random bits are below the number in the second row of `drawn`.
     - ``THIN``: the same for each event of a count.
     - ``MIRROR``: mirror the coordinate within `drawn` places; 0 changes nothing.
     - ``MASK``: drop non-zeros with a coordinate in the mask that `mask_of` made.
     - ``MOVE``: add `drawn` to the coordinate; drop what leaves the axis.
+    - ``ROLL``: add `drawn`, from 0 to `size` - 1, to the coordinate; what leaves the axis enters at its other end.
+    - ``BOX``: drop non-zeros with x and y, of `size` and `height` places, in the masks in the two rows of `drawn`.
     - ``STRETCH``: multiply the time bin by `drawn` / 2^16, rounded down; drop what leaves the sample.
     - ``ROTATE``: rotate x, of `size` places, and y, of `height` places, around the centre, with the cosine and the sine times
       2^16 in the two rows of `drawn`; drop what leaves the sensor.
+    - ``SHEAR``: move x, of `size` places, by `drawn` / 2^16 times the distance of y, of `height` places, from the centre; drop what
+      leaves the sensor.
     - ``NOISE``: add as many events as the first row of `drawn` says, with the random bits of the second row.
 
     A mixing step takes a part of each sample, and the other part from its partner:
@@ -82,9 +89,9 @@ class AugmentationStep:
     kind : int
         One of the above.
     drawn : int64 Tensor, shape (batch,) or (2, batch)
-        What each sample drew; with ``JITTER``, ``DROP`` and ``THIN``, its random bits.
+        What each sample drew.
     number : int
-        Strength of the kinds that draw for each non-zero.
+        With ``MIX_EVENTS``, see above.
     stride, size, height : int
         The axes.
     mixture : Mixture, optional
@@ -98,6 +105,22 @@ class AugmentationStep:
     size: int = 1
     height: int = 1
     mixture: Mixture | None = None
+
+
+def only_where(chosen: Tensor, step: AugmentationStep) -> AugmentationStep:
+    """Return a step that leaves the samples that are not chosen as they are; not for steps that mix samples.
+
+    Parameters
+    ----------
+    chosen : bool Tensor, shape (batch,)
+        The samples to change.
+    step : AugmentationStep
+        The step for all samples.
+    """
+    unchanged = torch.zeros_like(step.drawn)
+    if step.kind in (STRETCH, ROTATE):
+        (unchanged if unchanged.ndim == 1 else unchanged[0]).fill_(ONE)
+    return replace(step, drawn=torch.where(chosen, step.drawn, unchanged))
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +154,7 @@ class StepColumns(NamedTuple):
     Attributes
     ----------
     numbers : int64 array, shape (steps, 4)
-        Kind, number or stride, size, height.
+        Kind, stride (with ``MIX_EVENTS``, `number`), size, height.
     drawn : int64 array, shape (2, steps, batch)
         What samples drew.
     partners : int64 array, shape (mixing steps, batch)
@@ -152,7 +175,8 @@ class StepColumns(NamedTuple):
 def columns_of_steps(steps: Sequence[AugmentationStep]) -> StepColumns:
     """Return steps as arrays."""
     numbers = [
-        (one.kind, one.number if one.kind in PER_EVENT else one.stride, one.size, one.height) for one in steps
+        (one.kind, one.number if one.kind == MIX_EVENTS else one.stride, one.size, one.height)
+        for one in steps
     ]
     batch = steps[0].drawn.shape[-1]
     drawn = np.zeros((2, len(steps), batch), np.int64)

@@ -19,172 +19,36 @@ import numpy.typing as npt
 from numba import carray  # type: ignore[attr-defined]
 
 from spikestore.train.data.frames.augmentation_steps import (
+    ANY_LENGTH,
+    BOX,
     DROP,
+    GAUSSIANS,
     JITTER,
     MASK,
-    MIRROR,
-    MIX_BOX,
     MIX_EVENTS,
     MIX_MASK,
+    MIX_REGION,
     MOVE,
     NOISE,
-    ROTATE,
     SHIFT,
-    STRETCH,
     THIN,
 )
-from spikestore.train.data.frames.draw_kernels import STEP, compiled, density_at, mixed
+from spikestore.train.data.frames.draw_kernels import compiled
 from spikestore.train.data.frames.frame_kernels import pointer_to
+from spikestore.train.data.frames.step_kernels import (
+    add_noise,
+    changes_nothing,
+    draw,
+    draw_events,
+    keep_span,
+    mix_by_mask,
+    mix_region,
+    move,
+    tabulate,
+)
 
 _Int64s = npt.NDArray[np.int64]
 _Float64s = npt.NDArray[np.float64]
-
-_11 = np.uint64(11)
-
-
-@compiled
-def _is_in(mask: int, coordinate: int) -> bool:
-    start = mask >> 31
-    return start <= coordinate < start + (mask & 0x7FFFFFFF)
-
-
-@compiled
-def _events_below(bits: np.uint64, amount: float, number: int) -> int:
-    """Return how many events of a count have 53 random bits below `number`."""
-    below = 0
-    for event in range(np.int64(amount)):
-        one = mixed((bits ^ np.uint64(event)) + STEP)
-        below += 1 if np.int64(one >> _11) < number else 0
-    return below
-
-
-@compiled
-def _quotient(place: int, inverse: float) -> int:
-    """Return a place divided by a whole number, rounded down; `inverse` is 1 / this number. Exact below 2**50, and faster than a division."""
-    return int((float(place) + 0.5) * inverse)
-
-
-@compiled
-def _move(
-    kind: int,
-    a: int,
-    b: int,
-    c: int,
-    own: int,
-    second: int,
-    end: int,
-    at: _Int64s,
-    amount: _Float64s,
-    count: int,
-) -> None:
-    """Apply a step that moves the first `count` non-zeros, or empties places, by what their sample drew."""
-    per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
-    if kind == SHIFT:
-        for k in range(count):
-            at[k] += own
-            amount[k] = amount[k] if 0 <= at[k] < end else 0.0
-    elif kind == MIRROR:
-        if own > 0:
-            for k in range(count):
-                rows = _quotient(at[k], per_stride)
-                coordinate = rows - _quotient(rows, per_size) * b
-                at[k] += (own - 1 - 2 * coordinate) * a
-    elif kind == MASK:
-        for k in range(count):
-            rows = _quotient(at[k], per_stride)
-            if _is_in(own, rows - _quotient(rows, per_size) * b):
-                amount[k] = 0.0
-    elif kind == MOVE:
-        for k in range(count):
-            rows = _quotient(at[k], per_stride)
-            coordinate = rows - _quotient(rows, per_size) * b + own
-            at[k] += own * a
-            amount[k] = amount[k] if 0 <= coordinate < b else 0.0
-    elif kind == STRETCH:
-        for k in range(count):
-            bin = _quotient(at[k], per_stride)
-            at[k] += ((bin * own >> 16) - bin) * a
-            amount[k] = amount[k] if at[k] < end else 0.0
-    elif kind == ROTATE:
-        for k in range(count):
-            rows = _quotient(at[k], per_size)
-            x, y = at[k] - rows * b, rows - _quotient(rows, per_height) * c
-            far_x, far_y = 2 * x - (b - 1), 2 * y - (c - 1)
-            new_x = own * far_x - second * far_y + (b << 16) >> 17
-            new_y = second * far_x + own * far_y + (c << 16) >> 17
-            at[k] += new_x - x + (new_y - y) * b
-            amount[k] = amount[k] if 0 <= new_x < b and 0 <= new_y < c else 0.0
-
-
-@compiled
-def _draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Float64s, count: int) -> None:
-    """Apply a step that draws for each of the first `count` non-zeros, or for each of their events."""
-    key, per_width, span = np.uint64(own), 1.0 / width, np.uint64(2 * number + 1)
-    if kind == JITTER:
-        for k in range(count):
-            bits = mixed((key ^ np.uint64(at[k])) + STEP)
-            x = at[k] - _quotient(at[k], per_width) * width
-            moved = x + np.int64((bits >> _11) % span) - number
-            at[k] += min(max(moved, 0), width - 1) - x
-    elif kind == DROP:
-        for k in range(count):
-            bits = mixed((key ^ np.uint64(at[k])) + STEP)
-            amount[k] = 0.0 if np.int64(bits >> _11) < number else amount[k]
-    else:
-        for k in range(count):
-            bits = mixed((key ^ np.uint64(at[k])) + STEP)
-            amount[k] -= _events_below(bits, amount[k], number)
-
-
-@compiled
-def _add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Append single events at places before `end` that are drawn uniformly; return the new number of non-zeros."""
-    for event in range(events):
-        bits = mixed((np.uint64(key) ^ np.uint64(event)) + STEP)
-        at[count], amount[count] = np.int64(bits >> _11) % end, 1.0
-        count += 1
-    return count
-
-
-@compiled
-def _mix(
-    kind: int,
-    a: int,
-    b: int,
-    c: int,
-    own: int,
-    second: int,
-    is_partner: bool,
-    region: _Float64s,
-    at: _Int64s,
-    amount: _Float64s,
-    count: int,
-) -> tuple[float, float]:
-    """Apply a step that mixes: keep the part of a sample or of its partner; return the events outside and inside of the region."""
-    per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
-    totals = (0.0, 0.0)
-    for k in range(count):
-        if kind == MIX_EVENTS:
-            bits = mixed((np.uint64(second if is_partner else own) ^ np.uint64(at[k])) + STEP)
-            below = _events_below(bits, amount[k], a)
-            amount[k] = below if is_partner else amount[k] - below
-            continue
-        if kind == MIX_MASK:
-            rows = _quotient(at[k], per_stride)
-            inside = _is_in(own, rows - _quotient(rows, per_size) * b)
-        else:
-            rows = _quotient(at[k], per_size)
-            x, y = at[k] - rows * b, rows - _quotient(rows, per_height) * c
-            if kind == MIX_BOX:
-                inside = _is_in(own, x) and _is_in(second, y)
-            elif amount[k] == 0.0:
-                continue
-            else:
-                inside = density_at(region, _quotient(at[k], per_stride), y, x) > region[0]
-                totals = (totals[0], totals[1] + amount[k]) if inside else (totals[0] + amount[k], totals[1])
-        if inside != is_partner:
-            amount[k] = 0.0
-    return totals
 
 
 @compiled
@@ -197,6 +61,16 @@ def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) 
     for step in range(len(numbers)):
         if numbers[step, 0] == NOISE:
             most += max(drawn[0, step].max(), 0)
+    return most
+
+
+@compiled
+def _places_of_axes(numbers: _Int64s, places: int) -> int:
+    """Return how many places time, y and x have together, for the tables of ``MIX_REGION``."""
+    most = 0
+    for step in range(len(numbers)):
+        if numbers[step, 0] == MIX_REGION:
+            most = max(most, places // numbers[step, 1] + numbers[step, 2] + numbers[step, 3])
     return most
 
 
@@ -233,7 +107,9 @@ def fill_augmented_frames(
     # The sample that each step changes.
     owners = np.empty(steps, np.int64)
     most = _capacity(counts, room, numbers, drawn)
-    at, amount = np.empty(most, np.int64), np.empty(most, np.float64)
+    at, amount, memory = np.empty(most, np.int64), np.empty(most, np.float64), np.empty((3, most), np.int64)
+    tables = np.empty((GAUSSIANS, _places_of_axes(numbers, frames.shape[1])))
+    tabulated, gaussians = -1, 0
     for sample in range(first, last):
         row = frames[sample]
         for place in range(len(row)):
@@ -258,11 +134,15 @@ def fill_augmented_frames(
             value = carray(pointer_to(value_at[source], value_like), counts[source])
             stored_end = np.uint64(max(min(places[source], len(row)), 0))
             count = 0
+            is_ascending, former = True, np.uint64(0)
             for k in range(len(index)):
-                if np.uint64(index[k]) >= stored_end:
+                place = np.uint64(index[k])
+                if place >= stored_end:
                     wrong = source
                     continue
-                at[count] = np.int64(index[k])
+                is_ascending &= place >= former
+                former = place
+                at[count] = np.int64(place)
                 amount[count] = float(value[k])  # exact: no count reaches 2**53
                 count += 1
             mix = 0
@@ -271,31 +151,50 @@ def fill_augmented_frames(
                 owner = owners[step]
                 own, second = drawn[0, step, owner], drawn[1, step, owner]
                 owner_end = max(min(places[owner], len(row)), 0)
+                if changes_nothing(kind, own, second):
+                    continue
+                in_time = is_ascending and b == ANY_LENGTH
+                is_ascending &= kind in (SHIFT, MOVE, DROP, THIN, MASK, BOX) or kind >= MIX_MASK
                 if kind == NOISE:
                     # Reads that differ in earlier steps only have the same noise: one of them adds it.
                     if owner_end > 0 and read & ((1 << mix) - 1) == 0:
-                        count = _add_noise(own, second, owner_end, at, amount, count)
+                        count = add_noise(own, second, owner_end, at, amount, count)
+                elif kind == MASK and in_time:
+                    keep_span(own, a, False, at, amount, count)
                 elif kind >= MIX_MASK:
                     is_partner, is_last = read >> mix & 1 == 1, read >> (mix + 1) == 0
-                    if is_partner:
+                    partner = partners[mix, owner]
+                    if is_partner and places[partner] > owner_end:
                         for k in range(count):
                             amount[k] = amount[k] if at[k] < owner_end else 0.0
-                    if partners[mix, owner] >= 0:
-                        # `regions` has one entry if no step has regions.
-                        region = regions[min(mix, len(regions) - 1), min(owner, regions.shape[1] - 1)]
-                        outside, inside = _mix(
-                            kind, a, b, c, own, second, is_partner, region, at, amount, count
-                        )
-                        if is_last:
-                            totals[mix, owner, np.int64(is_partner), 0] += outside
-                            totals[mix, owner, np.int64(is_partner), 1] += inside
+                    if partner >= 0:
+                        if kind == MIX_MASK and in_time:
+                            count = keep_span(own, a, is_partner, at, amount, count)
+                        elif kind == MIX_EVENTS:
+                            bits = second if is_partner else own
+                            draw_events(a, bits, is_partner, at, amount, count, memory)
+                        elif kind == MIX_REGION:
+                            bins, region = len(row) // a, regions[mix, owner]
+                            if tabulated != owner * len(partners) + mix:
+                                tabulated = owner * len(partners) + mix
+                                gaussians = tabulate(region, (bins, c, b), tables)
+                            outside, inside = mix_region(
+                                a, b, c, is_partner, region, tables, gaussians, bins, at, amount, count
+                            )
+                            if is_last:
+                                totals[mix, owner, np.int64(is_partner), 0] += outside
+                                totals[mix, owner, np.int64(is_partner), 1] += inside
+                        else:
+                            mix_by_mask(kind, a, b, c, own, second, is_partner, at, amount, count)
                     mix += 1
-                elif kind in (JITTER, DROP, THIN):
-                    _draw(kind, a, b, own, at, amount, count)
+                elif kind == THIN:
+                    draw_events(second, own, False, at, amount, count, memory)
+                elif kind in (JITTER, DROP):
+                    draw(kind, second, b, own, at, amount, count)
                 else:
-                    _move(kind, a, b, c, own, second, owner_end, at, amount, count)
+                    move(kind, a, b, c, own, second, owner_end, at, amount, count)
             for k in range(count):
                 # No step leaves the sample; a wrong one must not write elsewhere.
-                if amount[k] != 0.0 and 0 <= at[k] < end:
+                if np.uint64(at[k]) < np.uint64(end):
                     row[at[k]] += np.float32(amount[k])
     return wrong

@@ -61,10 +61,10 @@ def whole_numbers(bits: _Int64s, counts: _Int64s, out: _Int64s) -> None:
 
 
 @compiled
-def are_below(bits: _Int64s, number: int, out: npt.NDArray[np.bool_]) -> None:
-    """Fill `out` with whether 53 random bits are below `number`."""
+def are_below(bits: _Int64s, numbers: _Int64s, out: npt.NDArray[np.bool_]) -> None:
+    """Fill `out` with whether 53 random bits are below `numbers`, which are repeated."""
     for place in range(len(bits)):
-        out[place] = np.int64(np.uint64(bits[place]) >> _11) < number
+        out[place] = np.int64(np.uint64(bits[place]) >> _11) < numbers[place % len(numbers)]
 
 
 @compiled
@@ -72,6 +72,17 @@ def uniform_numbers(bits: _Int64s, out: _Float64s) -> None:
     """Fill `out` with numbers from 0 to 1, without 1."""
     for place in range(len(bits)):
         out[place] = float(np.int64(np.uint64(bits[place]) >> _11)) * 2.0**-53
+
+
+@compiled
+def exp_of_negative(value: float) -> float:
+    """Return exp(-value) as `FACTORS` and `FAR` say."""
+    small = min(value, FAR) * _SMALL
+    power = ((((_F6 * small + _F5) * small + _F4) * small + _F3) * small + _F2) * small + _F1
+    power = power * small + 1.0
+    for _ in range(HALVINGS):
+        power = power * power
+    return power
 
 
 @compiled
@@ -85,12 +96,7 @@ def density_at(region: _Float64s, bin: int, row: int, column: int) -> float:
         exponent = far_t * far_t * region[first + 4]
         exponent = exponent + far_y * far_y * region[first + 5]
         exponent = exponent + far_x * far_x * region[first + 6]
-        small = min(exponent, FAR) * _SMALL
-        power = ((((_F6 * small + _F5) * small + _F4) * small + _F3) * small + _F2) * small + _F1
-        power = power * small + 1.0
-        for _ in range(HALVINGS):
-            power = power * power
-        total = total + region[first] * power
+        total = total + region[first] * exp_of_negative(exponent)
     return total
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from spikestore.train.data.batch import StoredSamples
 from spikestore.train.data.device_samples import sent_to
 from spikestore.train.data.frames.augmentation_steps import (
+    BOX,
     DROP,
     GAUSSIANS,
     JITTER,
@@ -30,7 +31,9 @@ from spikestore.train.data.frames.augmentation_steps import (
     MOVE,
     NOISE,
     REGION,
+    ROLL,
     ROTATE,
+    SHEAR,
     SHIFT,
     STRETCH,
     THIN,
@@ -47,6 +50,7 @@ _BLOCK, _PARTS = 256, 4
 _SHIFT, _JITTER, _DROP, _MIRROR = map(tl.constexpr, (SHIFT, JITTER, DROP, MIRROR))
 _THIN, _MASK, _MOVE, _STRETCH = map(tl.constexpr, (THIN, MASK, MOVE, STRETCH))
 _ROTATE, _NOISE, _MIX_MASK, _MIX_BOX = map(tl.constexpr, (ROTATE, NOISE, MIX_MASK, MIX_BOX))
+_ROLL, _SHEAR, _BOX = map(tl.constexpr, (ROLL, SHEAR, BOX))
 _MIX_EVENTS, _MIX_REGION, _REGION, _GAUSSIANS = map(tl.constexpr, (MIX_EVENTS, MIX_REGION, REGION, GAUSSIANS))
 _F1, _F2, _F3, _F4, _F5, _F6 = map(tl.constexpr, FACTORS)
 _FAR, _SMALL, _HALVINGS = map(tl.constexpr, (FAR, 2.0**-HALVINGS, HALVINGS))
@@ -131,6 +135,14 @@ def _changed(
         coordinate = at // a % b + own
         amount = tl.where((coordinate >= 0) & (coordinate < b), amount, 0)
         at += own * a
+    elif kind == _ROLL:
+        at += tl.where(at // a % b + own < b, own, own - b) * a
+    elif kind == _BOX:
+        amount = tl.where(_is_in(own, at % b) & _is_in(second, at // b % c), 0, amount)
+    elif kind == _SHEAR:
+        new_x = at % b + ((own * (2 * (at // b % c) - (c - 1)) + (1 << 16)) >> 17)
+        amount = tl.where((new_x >= 0) & (new_x < b), amount, 0)
+        at += new_x - at % b
     elif kind == _STRETCH:
         bins = at // a
         at += ((bins * own >> 16) - bins) * a
@@ -145,12 +157,12 @@ def _changed(
         at += new_x - x + (new_y - y) * b
     elif kind == _JITTER:
         x = at % b
-        moved = x + _high_bits(_bits(own, at)) % (2 * a + 1) - a
+        moved = x + _high_bits(_bits(own, at)) % (2 * second + 1) - second
         at += tl.minimum(tl.maximum(moved, 0), b - 1) - x
     elif kind == _DROP:
-        amount = tl.where(_high_bits(_bits(own, at)) < a, 0, amount)
+        amount = tl.where(_high_bits(_bits(own, at)) < second, 0, amount)
     elif kind == _THIN:
-        amount -= _events_below(_bits(own, at), amount, a)
+        amount -= _events_below(_bits(own, at), amount, second)
     elif kind >= _MIX_MASK:
         side = read >> mix & 1
         is_mixed = tl.load(partners_at + mix * batch + owner) >= 0
@@ -184,7 +196,7 @@ def _after(
 ):  # fmt: skip
     for step in tl.static_range(first, steps):
         at, amount = _changed(
-            at, amount, (kinds >> (4 * step)) & 15, step, read, sample,
+            at, amount, (kinds >> (5 * step)) & 31, step, read, sample,
             numbers_at, drawn_at, owners_at, partners_at, regions_at, totals_at, places_at, batch, steps,
         )  # fmt: skip
     return at, amount
@@ -222,7 +234,7 @@ def _fill_augmented(
             tl.atomic_add(row_at + at, amount.to(tl.float32), mask=kept)
             place += parts * block
         for step in tl.static_range(steps):
-            if (kinds >> (4 * step)) & 15 == _NOISE:
+            if (kinds >> (5 * step)) & 31 == _NOISE:
                 mix = tl.load(numbers_at + 4 * step + 3)
                 owner = tl.load(owners_at + (read * (steps + 1) + step) * batch + sample)
                 places = tl.load(places_at + owner)
@@ -277,7 +289,7 @@ def fill_augmented(
     _fill_augmented[(size, len(owners), _PARTS)](
         stored.index, stored.value, stored.starts, stored.ends, numbers_at, drawn_at, owners_at, partners_at,
         regions_at.view(torch.float64), totals, places_at, frames,
-        size, frames[0].numel(), sum(int(kind) << 4 * number for number, kind in enumerate(kinds)), len(kinds),
+        size, frames[0].numel(), sum(int(kind) << 5 * number for number, kind in enumerate(kinds)), len(kinds),
         mask_of_view(stored.index), mask_of_view(stored.value), _PARTS, _BLOCK,
         enable_fp_fusion=False,  # products stay apart from sums, as on the CPU
     )  # fmt: skip

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -45,15 +46,14 @@ def whole(bits: Tensor, count: int | Tensor) -> Tensor:
     """
     if not is_on_cpu(bits):
         return _shifted(bits, 11) % count
-    counts = count.numpy().ravel() if isinstance(count, Tensor) else np.array([count])
-    return _filled(kernels.whole_numbers, bits, np.dtype(np.int64), counts)
+    return _filled(kernels.whole_numbers, bits, np.dtype(np.int64), _array(count))
 
 
-def below(bits: Tensor, number: int) -> Tensor:
+def below(bits: Tensor, number: int | Tensor) -> Tensor:
     """Return whether 53 random bits are below `number`: true with a probability of ``number / 2**53``."""
     if not is_on_cpu(bits):
         return _shifted(bits, 11) < number
-    return _filled(kernels.are_below, bits, np.dtype(bool), number)
+    return _filled(kernels.are_below, bits, np.dtype(bool), _array(number))
 
 
 def uniform(bits: Tensor) -> Tensor:
@@ -106,6 +106,10 @@ def _filled(kernel: Callable[..., None], bits: Tensor, dtype: np.dtype[Any], *mo
     out = np.empty(bits.shape, dtype)
     kernel(bits.numpy().ravel(), *more, out.reshape(-1))
     return torch.from_numpy(out)
+
+
+def _array(number: int | Tensor) -> npt.NDArray[np.int64]:
+    return number.numpy().ravel() if isinstance(number, Tensor) else np.array([number])
 
 
 def is_on_cpu(tensor: Tensor) -> bool:

@@ -33,8 +33,11 @@ class StepAugmentation(ABC):
 
     mixes: ClassVar[Literal["", "events", "labels"]] = ""
     """Whether it mixes samples: only the events of samples of one class, or also labels."""
-    counts_events: ClassVar[bool] = False
-    """Whether the events of a count are drawn one by one, so that each place must have only one non-zero."""
+
+    @property
+    def counts_events(self) -> bool:
+        """Whether the events of a count are drawn one by one, so that each place must have only one non-zero."""
+        return False
 
     @abstractmethod
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:

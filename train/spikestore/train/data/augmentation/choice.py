@@ -1,0 +1,63 @@
+"""An augmentation that applies one of several augmentations to each sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spikestore.train.data.augmentation.fields import CheckedAugmentation, check_field, refuse
+from spikestore.train.data.frames.augmentation_steps import AugmentationStep, StepInput, only_where
+from spikestore.train.data.frames.random_bits import below, several, threshold, whole
+
+
+@dataclass(frozen=True)
+class OneOf(CheckedAugmentation):
+    """Apply one of several augmentations to each sample, all with the same chance.
+
+    Attributes
+    ----------
+    choices : tuple of augmentations
+        At least one; none that mixes samples.
+    probability : float
+        Chance of a sample to be changed by one of them; from 0 to 1.
+    seed : int
+        Another seed chooses others. The choices have seeds of their own.
+    """
+
+    choices: tuple[CheckedAugmentation, ...]
+    probability: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_field("probability", self.probability)
+        check_field("seed", self.seed)
+        several_of = isinstance(self.choices, tuple | list) and len(self.choices) > 0
+        refuse(not several_of, f"choices must be a list of augmentations, got {self.choices!r}")
+        for one in self.choices:
+            refuse(
+                not isinstance(one, CheckedAugmentation),
+                f"a choice must be an augmentation, such as TimeMask(bins=5), got {one!r}",
+            )
+            refuse(
+                bool(one.mixes), f"{type(one).__name__} mixes samples, so it cannot be one of several choices"
+            )
+
+    @property
+    def counts_events(self) -> bool:
+        """Whether a choice draws for each event."""
+        return any(one.counts_events for one in self.choices)
+
+    def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
+        """Raise `UsageError` if a choice does not fit a set."""
+        for one in self.choices:
+            one.check(sites, longest, classes)
+
+    def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
+        """Return the steps of all choices, each for the samples that drew it."""
+        chance, which = several(batch.bits(self.seed, 19), 2)
+        changed = below(chance, threshold(float(self.probability)))
+        choice = whole(which, len(self.choices))
+        return tuple(
+            only_where(changed & (choice == number), step)
+            for number, one in enumerate(self.choices)
+            for step in one.steps(batch)
+        )

@@ -11,7 +11,16 @@ from tests.train.runs.test_loop import config, silent
 
 from spikestore.store import Store
 from spikestore.store_schemas.errors import SpecError, UsageError
-from spikestore.train import Batch, ChannelMask, CutMix, FeatureLoader, TimeMask, TrainingStep, build_network
+from spikestore.train import (
+    Batch,
+    ChannelMask,
+    CutMix,
+    FeatureLoader,
+    OneOf,
+    TimeMask,
+    TrainingStep,
+    build_network,
+)
 from spikestore.train.data.augmentation.tables import augmentations_of
 from spikestore.train.runs import loop
 from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint
@@ -72,9 +81,14 @@ def test_a_run_trains_on_mixed_labels(store_folder: Path, tmp_path: Path) -> Non
 def test_seeds_of_tables() -> None:
     """The seed of the run is the default; two tables with one operation have different draws."""
     mask = {"op": "time_mask", "bins": 4}
-    first, second, third = augmentations_of(plan(mask, mask, {**mask, "seed": 3}).augment, 7)
+    choice = {"op": "one_of", "choices": [mask, {**mask, "seed": 5}]}
+    first, second, third, fourth = augmentations_of(plan(mask, mask, {**mask, "seed": 3}, choice).augment, 7)
     assert (first, third) == (TimeMask(4, seed=7), TimeMask(4, seed=3))
     assert second not in (first, third)
+    assert isinstance(fourth, OneOf)
+    assert fourth.seed == 7
+    assert fourth.choices[0] not in (first, second, third)
+    assert fourth.choices[1] == TimeMask(4, seed=5)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +102,18 @@ def test_seeds_of_tables() -> None:
             r"no field 'bin', did you mean 'bins'\?; fields are bins, seed, probability, share",
         ),
         ({"preset": "snn-delay"}, r"unknown preset 'snn-delay', did you mean 'snn-delays'\?; known are"),
+        (
+            {"op": "one_of", "choices": [{"op": "time_mask"}]},
+            r"augment\[0\]: choices\[0\]: a time mask needs either bins or share",
+        ),
+        ({"op": "one_of", "choices": 3}, "choices must be a list of tables, got 3"),
+        ({"op": "one_of", "choices": []}, "choices must have at least one augmentation, got none"),
+        (
+            {"op": "one_of", "choices": [{"op": "cut_mix"}]},
+            "CutMix mixes samples, so it cannot be one of several choices",
+        ),
+        ({"op": "shear", "degrees": 85}, "degrees of a shear must be at most 80, got 85"),
+        ({"op": "time_mask", "bins": 4, "levels": 2}, "levels of a time mask are those of share"),
         ({"preset": "snn-delays", "bins": 3}, "a table with preset has no field 'bins', only seed"),
         ({"op": "event_drop", "probability": 2}, r"probability must be a number from 0 to 1, got 2"),
     ],

@@ -331,7 +331,8 @@ def area_masked(frames: Frames, row: int) -> Frames:
     for size, centre in zip((frames.shape[3], frames.shape[2]), centres, strict=True):
         first = int(max(0, size * uniform(centre) - size * ratio / 2))
         kept.append((np.arange(size) < first) | (np.arange(size) > min(size, first + size * ratio)))
-    return out * (kept[1][:, None] | kept[0])
+    out[..., ~(kept[1][:, None] | kept[0])] = 0
+    return out
 
 
 def thinned_by_level(frames: Frames, row: int) -> Frames:

@@ -46,6 +46,10 @@ class Draws:
         """Return a number below count, as np.random.randint(0, count) does."""
         return (self.next() >> 11) % count
 
+    def tenths(self, count: int) -> float:
+        """Return 0.1, 0.2 and so on, up to count tenths."""
+        return (1 + self.whole(count)) / 10
+
 
 def masks(x: Array, y: Array, chance: float, time: Callable[[Draws], int], neurons: int) -> None:
     """Mask time, then neurons, as TimeNeurons_mask_aug of SNN-delays and SpikCommander; x of shape (batch, time, neurons)."""
@@ -153,6 +157,85 @@ def test_mixtures_are_those_of_eventmix(name: str) -> None:
         np.testing.assert_allclose(mixed[i], expected, atol=1e-6)
 
 
+def event_drop(frames: Array, sample: int) -> Array:
+    """Drop by time, by area or at random, or drop nothing, as event_drop of the paper; frames of shape (time, polarity, y, x).
+
+    Where the paper's code keeps only events outside of the rows and of the columns of the area, its text, and this function, keep
+    all that are outside of the rows or of the columns.
+    """
+    row = FIRST_ROW + sample
+    chance, which = several(bits_of(19, row), 2)
+    option = 1 + (which >> 11) % 3 if lost(chance, 0.75) else 0
+    if option == 1:  # drop_by_time
+        draws = Draws(10, sample)
+        size = int(len(frames) * draws.tenths(9))
+        start = draws.whole(len(frames) - size + 1)
+        frames[start : start + size] = 0
+    elif option == 2:  # drop_by_area
+        area_ratio, (height, width) = 0.0, frames.shape[2:]
+        ratio_bits, x_bits, y_bits = several(bits_of(22, row), 3)
+        area_ratio = (1 + (ratio_bits >> 11) % 5) / 20.0
+        x0, y0 = width * uniform(x_bits), height * uniform(y_bits)
+        x_out, y_out = width * area_ratio, height * area_ratio
+        x0, y0 = int(max(0, x0 - x_out / 2.0)), int(max(0, y0 - y_out / 2.0))
+        x1, y1 = min(width, x0 + x_out), min(height, y0 + y_out)
+        y, x = np.mgrid[:height, :width]
+        frames = frames * ((x < x0) | (x > x1) | (y < y0) | (y > y1))
+    elif option == 3:  # random_drop
+        ratio = (1 + (bits_of(23, row) >> 11) % 9) / 10.0
+        for at in np.flatnonzero(frames):
+            cell = redrawn(bits_of(5, row) ^ int(at))
+            gone = [lost(redrawn(cell ^ event), ratio) for event in range(int(frames.flat[at]))]
+            frames.flat[at] -= sum(gone)
+    return frames
+
+
+def nda(frames: Array, sample: int, most: int, degrees: int) -> Array:
+    """Roll, rotate or shear; frames of shape (time, polarity, y, x)."""
+    row = FIRST_ROW + sample
+    aug = (several(bits_of(19, row), 2)[1] >> 11) % 3
+    height, width = frames.shape[2:]
+    if aug == 0:
+        off1, off2 = ((bits >> 11) % (2 * most + 1) - most for bits in reversed(several(bits_of(20, row), 2)))
+        return np.roll(frames, (off1, off2), (2, 3))
+    bits = bits_of(14 if aug == 1 else 21, row)
+    angle = np.radians(((bits >> 11) % (32 * degrees + 1) - 16 * degrees) / 16)
+    # Ours are whole numbers / 2^16, which decides where a pixel goes that falls between two.
+    cosine, sine, tangent = (round(65536 * of(angle)) / 65536 for of in (np.cos, np.sin, np.tan))
+    out = np.zeros_like(frames)
+    for y, x in np.ndindex(height, width):
+        far_x, far_y = x - (width - 1) / 2, y - (height - 1) / 2
+        if aug == 1:
+            far_x, far_y = (
+                cosine * far_x - sine * far_y,
+                sine * far_x + cosine * far_y,
+            )
+        else:
+            far_x += tangent * far_y
+        new_x, new_y = (int(np.floor(far + size / 2)) for far, size in ((far_x, width), (far_y, height)))
+        if 0 <= new_x < width and 0 <= new_y < height:
+            out[:, :, new_y, new_x] += frames[:, :, y, x]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "paper"),
+    [
+        ("event-drop", event_drop),
+        ("nda-cifar10-dvs", lambda frames, sample: nda(frames, sample, 5, 30)),
+        ("nda-ncaltech101", lambda frames, sample: nda(frames, sample, 3, 15)),
+    ],
+)
+def test_choices_are_those_of_the_papers(name: str, paper: Callable[[Array, int], Array]) -> None:
+    """Each sample is changed in one of the ways; among 24 samples, all ways occur."""
+    random = np.random.default_rng(3)
+    x = [random.integers(0, 4, (10, 2, 11, 12)) for _ in range(24)]
+    frames, labels = compiled(packed(x, [0] * len(x)), Augmentations(preset(name, SEED), 3))
+    for sample, own in enumerate(x):
+        assert np.array_equal(frames[sample], paper(own.astype(float), sample)), sample
+    assert labels.tolist() == [0] * len(x)
+
+
 def test_regions_have_any_size_alike() -> None:
     """The part of EventMix is uniform, as the quantile of the paper with beta = 1: four quarters of 400 are as frequent."""
     samples = [np.ones((4, 1, 5, 5), np.int64)] * 400
@@ -170,6 +253,7 @@ def test_regions_have_any_size_alike() -> None:
 def test_every_preset_is_in_the_tests_and_has_a_paper() -> None:
     """And its tables are complete; an unknown name is refused."""
     known = {"snn-delays", "spikcommander-shd", "spikcommander-ssc", "eventmix", "eventmix-cutmix"}
+    known |= {"event-drop", "nda-cifar10-dvs", "nda-ncaltech101"}
     assert PRESETS.keys() == known
     assert all(one.citation and checked_tables({"preset": name}) for name, one in PRESETS.items())
     with pytest.raises(UsageError, match="unknown preset 'event-mix', did you mean 'eventmix'"):

@@ -30,8 +30,7 @@ class OneOf(CheckedAugmentation):
     def __post_init__(self) -> None:
         check_field("probability", self.probability)
         check_field("seed", self.seed)
-        several_of = isinstance(self.choices, tuple | list) and len(self.choices) > 0
-        refuse(not several_of, f"choices must be a list of augmentations, got {self.choices!r}")
+        refuse(len(self.choices) == 0, "choices must have at least one augmentation, got none")
         for one in self.choices:
             refuse(
                 not isinstance(one, CheckedAugmentation),

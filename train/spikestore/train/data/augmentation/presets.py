@@ -31,6 +31,19 @@ _EVENTMIX = (
     "2023"
 )
 
+_NDA = "Li, Kim, Park, Geller and Panda, Neuromorphic data augmentation for training spiking neural networks, ECCV 2022"
+
+
+def _nda(pixels: int, degrees: int) -> Preset:
+    """Return NDA with its sizes for a data set: a roll, a rotation or a shear."""
+    choices = [
+        {"op": "roll", "pixels": pixels},
+        {"op": "rotate", "degrees": degrees},
+        {"op": "shear", "degrees": degrees},
+    ]
+    return Preset(({"op": "one_of", "choices": choices},), _NDA)
+
+
 PRESETS = {
     # The sizes of its configuration for SHD: 140 channels, 25 steps of the longest delay. Its ranges exclude their end.
     "snn-delays": Preset(
@@ -60,5 +73,21 @@ PRESETS = {
     "eventmix-cutmix": Preset(
         ({"op": "cut_mix", "region": "xy"},), f"the CutMix that EventMix is compared with: {_EVENTMIX}"
     ),
+    "event-drop": Preset(
+        (
+            {
+                "op": "one_of",
+                "probability": 0.75,  # the fourth of the four ways is to drop nothing
+                "choices": [
+                    {"op": "time_mask", "share": 0.9, "levels": 9},
+                    {"op": "area_mask", "share": 0.25, "levels": 5},
+                    {"op": "event_thinning", "probability": 0.9, "levels": 9},
+                ],
+            },
+        ),
+        "Gu, Sng, Hu and Yu, EventDrop: Data augmentation for event-based learning, IJCAI 2021",
+    ),
+    "nda-cifar10-dvs": _nda(pixels=5, degrees=30),
+    "nda-ncaltech101": _nda(pixels=3, degrees=15),
 }
 """Presets by name; `docs/loading.md` lists what differs from each paper's own function."""

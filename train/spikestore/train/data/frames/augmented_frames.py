@@ -134,15 +134,16 @@ def fill_augmented_frames(
             value = carray(pointer_to(value_at[source], value_like), counts[source])
             stored_end = np.uint64(max(min(places[source], len(row)), 0))
             count = 0
-            is_ascending, former = True, np.uint64(0)
+            is_ascending: Any = True
+            former = np.uint64(0)
             for k in range(len(index)):
-                place = np.uint64(index[k])
-                if place >= stored_end:
+                stored_place = np.uint64(index[k])
+                if stored_place >= stored_end:
                     wrong = source
                     continue
-                is_ascending &= place >= former
-                former = place
-                at[count] = np.int64(place)
+                is_ascending &= stored_place >= former
+                former = stored_place
+                at[count] = np.int64(stored_place)
                 amount[count] = float(value[k])  # exact: no count reaches 2**53
                 count += 1
             mix = 0

@@ -6,6 +6,8 @@ several times as fast as loops with them, because the processor cannot predict r
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,8 +37,8 @@ _11 = np.uint64(11)
 
 @compiled
 def _is_in(mask: int, coordinate: int) -> bool:
-    inside: bool = np.uint64(coordinate - (mask >> 31)) < np.uint64(mask & 0x7FFFFFFF)
-    return inside
+    inside: Any = np.uint64(coordinate - (mask >> 31)) < np.uint64(mask & 0x7FFFFFFF)
+    return inside  # type: ignore[no-any-return]
 
 
 @compiled
@@ -156,13 +158,14 @@ def draw_events(
     memory : int64 array, shape (3, non-zeros)
         Working memory.
     """
-    key, rest = np.uint64(own), 0
+    key = np.uint64(own)
+    rest: Any = 0
     bits, below, several = memory[0], memory[1], memory[2]
     for k in range(count):
         mine = mixed((key ^ np.uint64(at[k])) + STEP)
         bits[k] = np.int64(mine)
         is_below = np.int64(mixed(mine + STEP) >> _11) < number
-        below[k] = np.int64(is_below) * min(np.int64(amount[k]), 1)
+        below[k] = np.int64(is_below & (amount[k] > 0.0))
         several[rest] = k
         rest += np.int64(amount[k] > 1.0)
     event = 1
@@ -193,14 +196,14 @@ def add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, c
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
     """Keep the non-zeros inside or outside of a mask of time bins, if places ascend; return the number of non-zeros."""
     start = (mask >> 31) * stride
-    first = np.searchsorted(at[:count], start)
-    end = np.searchsorted(at[:count], start + (mask & 0x7FFFFFFF) * stride)
+    first: Any = np.searchsorted(at[:count], start)
+    end: Any = np.searchsorted(at[:count], start + (mask & 0x7FFFFFFF) * stride)
     if not inside:
         amount[first:end] = 0.0
         return count
     for k in range(first, end):
         at[k - first], amount[k - first] = at[k], amount[k]
-    return end - first
+    return end - first  # type: ignore[no-any-return]
 
 
 @compiled

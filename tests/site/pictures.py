@@ -68,8 +68,12 @@ AUGMENTATIONS: tuple[dict[str, Any], ...] = (
     {"op": "blend", "keep": 0.5},
     {"op": "cut_mix", "probability": 1},
     {"op": "event_mix", "probability": 1},
+    {"op": "roll", "pixels": 8},
+    {"op": "shear", "degrees": 45},
+    {"op": "area_mask", "share": 0.5},
+    {"op": "one_of", "choices": [{"op": "shear", "degrees": 45}, {"op": "time_mask", "share": 0.3}]},
 )
-_IN_THE_PLANE = ("translate", "rotate")
+_IN_THE_PLANE = ("translate", "rotate", "roll", "shear", "area_mask")
 """Augmentations whose pictures have x and y, because time does not change."""
 
 
@@ -105,6 +109,8 @@ def _subtitle(table: dict[str, Any]) -> str:
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, dict):
         return f"{{ {', '.join(f'{name} = {_toml(inner)}' for name, inner in value.items())} }}"
     return f'"{value}"' if isinstance(value, str) else str(value)

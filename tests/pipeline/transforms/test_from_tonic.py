@@ -214,7 +214,7 @@ def test_parameters_that_are_inferred_from_data_are_refused_with_the_reason() ->
     ids=lambda part: type(part).__name__,
 )
 def test_other_transforms_of_tonics_have_no_spec_yet(part: Any) -> None:
-    expected = f"tonic.transforms.{type(part).__name__} has no spec yet: docs/tonic.md lists the transforms that have one"
+    expected = f"tonic.transforms.{type(part).__name__} has no operation yet: docs/tonic.md lists the transforms that have one"
     assert refusal(part) == expected
 
 
@@ -235,7 +235,7 @@ def a_function(events: Any) -> Any:
 def test_functions_and_other_objects_are_named() -> None:
     assert refusal(a_function).startswith(f"{__name__}.a_function (test_from_tonic.py, line ")
     assert "<lambda> (test_from_tonic.py, line " in refusal(lambda events: events)
-    assert "has no spec: docs/tonic.md lists the transforms that have one" in refusal(a_function)
+    assert "has no operation: docs/tonic.md lists the transforms that have one" in refusal(a_function)
     assert refusal(np.sort).startswith("numpy.sort")
     assert refusal(tonic.slicers.SliceByTime(1000)).startswith("tonic.slicers.SliceByTime")
     assert refusal(None).startswith("NoneType is not a transform")
@@ -328,12 +328,15 @@ def test_shd(data: Path, train: bool, split: str) -> None:
 def test_transforms_of_targets_are_refused_by_name(data: Path) -> None:
     dataset = tonic.datasets.SSC(str(data), target_transform=transforms.ToOneHotEncoding(35))
     with pytest.raises(
-        UnsupportedTransformError, match=r"hsd.SSC target_transform tonic.transforms.ToOneHotEncoding has no"
+        UnsupportedTransformError,
+        match=r"hsd.SSC target_transform tonic.transforms.ToOneHotEncoding is not supported",
     ):
         dataset_from_tonic(dataset)
     joint = tonic.datasets.SSC(str(data))
     joint.transforms = a_function
-    with pytest.raises(UnsupportedTransformError, match=r"hsd.SSC transforms .*a_function .* has no spec"):
+    with pytest.raises(
+        UnsupportedTransformError, match=r"hsd.SSC transforms .*a_function .* is not supported"
+    ):
         dataset_from_tonic(joint)
 
 

@@ -59,7 +59,9 @@ def operation_of(part: object) -> Operation:
                 return convert(part)
             except SpecError as error:
                 why = "; ".join(f"{problem.path}: {problem.message}" for problem in error.problems)
-                raise unsupported(class_name(part), f"has parameters that no spec allows: {why}") from None
+                raise unsupported(
+                    class_name(part), f"has parameters that its operation does not allow: {why}"
+                ) from None
     raise unsupported(class_name(part), _why_not(part))
 
 
@@ -106,10 +108,10 @@ def _why_not(part: object) -> str:
             return f"is a subclass of tonic.transforms.{bases[0]}, and a subclass may compute anything: use {bases[0]}"
         if part is None:
             return "is not a transform: pass a tonic.transforms.Compose that ends in ToFrame"
-        return "has no spec: docs/tonic.md lists the transforms that have one; apply it at training time"
+        return "has no operation: docs/tonic.md lists the transforms that have one; apply it at training time"
     if kind.__name__ in RANDOM or _random_parameter(part):
         return f"is {_FROZEN}"
-    return "has no spec yet: docs/tonic.md lists the transforms that have one"
+    return "has no operation yet: docs/tonic.md lists the transforms that have one"
 
 
 def _random_parameter(part: object) -> str | None:
@@ -172,7 +174,9 @@ def _denoise(part: Any) -> Denoise:
 
 def _drop_pixel(part: Any) -> DropPixel:
     if part.hot_pixel_frequency:
-        why = "finds hot pixels in each recording separately, so it has no spec: apply it at training time"
+        why = (
+            "finds hot pixels in each recording separately, so it has no operation: apply it at training time"
+        )
         raise unsupported(class_name(part), why)
     given = part.coordinates if part.coordinates is not None else ()
     pixels: Any = tuple(tuple(_whole(part, "coordinates", place) for place in pixel) for pixel in given)

@@ -75,7 +75,7 @@ def _elements(data: memoryview, order: str) -> Iterator[_Element]:
         if first >> 16:
             kind, size, start, end = first & 0xFFFF, first >> 16, at + 4, at + 8
             if size > 4:
-                raise ValueError(f"an element of {size} bytes must have at most 4")
+                raise ValueError(f"a small element must have at most 4 bytes, got {size}")
         else:
             kind, start = first, at + 8
             end = start + (size if kind == _COMPRESSED else -(-size // 8) * 8)

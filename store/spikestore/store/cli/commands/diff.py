@@ -98,7 +98,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     if document["equal"]:
         return [*lines, "  the samples are equal"]
     if not found:
-        lines.append("  the specs are equal")
+        lines.append("  the transforms and the sources are equal")
     samples = document["samples"]
     if samples is None:
         return [*lines, "  the samples are not compared: it is not known which recordings are the same"]

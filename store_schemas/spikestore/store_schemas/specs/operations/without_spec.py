@@ -49,6 +49,4 @@ def not_of_tonic(operation: object) -> object:
         )
     if name in INSTEAD:
         raise ValueError(f"op '{op}' (Tonic's {name}) {INSTEAD[name]}")
-    raise ValueError(
-        f"op '{op}' (Tonic's {name}) has no spec: docs/tonic.md lists the operations that have one"
-    )
+    raise ValueError(f"op '{op}' (Tonic's {name}) is not supported: docs/tonic.md lists the operations")

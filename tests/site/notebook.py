@@ -1,12 +1,12 @@
 """The tutorial as a notebook: ``python -m tests.site.notebook`` writes ``docs/tutorial.ipynb`` from ``docs/tutorial.md``.
 
-The cells are the steps that `tests.site.walk` runs, with the outputs that the page shows, so the notebook is not run again: nbclient and
-ipykernel would bring 37 packages (106 MB) for the same blocks. In a notebook, progress is shown as bars, because its shell is a terminal.
+The cells are the steps that `tests.site.walk` runs, with the outputs that the page shows. `test_tutorial.py` executes them in a kernel.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,25 @@ def notebook_of(page: str) -> str:
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     document = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def left_on_a_terminal(text: str) -> str:
+    """Return what a command in a notebook leaves on its terminal, without colours and progress bars.
+
+    rich clears lines (``2K``) and goes up (``1A``) to draw its bars again.
+    """
+    lines, row = [""], 0
+    for part in re.findall(r"\x1b\[[\d;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", text):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif part == "\x1b[1A":
+            row -= 1
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part[0] not in "\x1b\r":
+            lines[row] += part
+    return "\n".join(line for line in lines if "━" not in line)
 
 
 def _cell(step: Step) -> dict[str, Any]:

@@ -1,16 +1,15 @@
-"""The tutorial: its steps print what the page shows, and the notebook has the same steps."""
+"""The tutorial: the notebook has the steps of the page, and prints what it shows."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.site.notebook import PAGE, notebook_of
-from tests.site.walk import difference, steps_of
+from tests.site.notebook import PAGE, left_on_a_terminal, notebook_of
+from tests.site.walk import difference, steps_of, walk
 
 SMALL = """Text.
 
@@ -78,15 +77,42 @@ def test_the_notebook_is_that_of_the_page() -> None:
     assert sum(cell["cell_type"] == "code" for cell in json.loads(current)["cells"]) >= 8
 
 
+def test_commands_that_fail_and_outputs_that_differ_are_reported(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(SMALL.replace("$ one 1\nfirst\nsecond\n$ two", '$ cat a.toml\nname = "b"\n$ false'))
+    walked = [*walk(page, tmp_path)]
+    assert [bool(one.wrong) for one in walked] == [False, True, True]
+    assert 'name = "a"' in walked[1].wrong
+    assert walked[2].wrong.startswith("exit status 1")
+
+
+def test_what_is_left_on_a_terminal() -> None:
+    text = "\x1b[?25l\r\x1b[2Ka \x1b[90m━━\x1b[0m 1/2\r\n\r\x1b[2K\x1b[1A\x1b[2Kwrote a\r\na ━━ 2/2\r\n\x1b[?25hdone\r\n"
+    assert left_on_a_terminal(text) == "wrote a\ndone\n"
+
+
 @pytest.mark.slow
-def test_the_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
+def test_the_notebook_prints_what_it_shows(tmp_path: Path) -> None:
     """Twenty seconds of processor time: the recordings of a page that a reader follows are not fewer for the test."""
-    command = [sys.executable, "-m", "tests.site.walk", str(PAGE), str(tmp_path / "tutorial")]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": str(PAGE.parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    written = json.loads(PAGE.with_suffix(".ipynb").read_text(encoding="utf-8"))
+    notebook = nbformat.reads(json.dumps(written), as_version=4)
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": "",
+        "COLUMNS": "120",  # the terminal of a notebook has 80, and the page does not wrap its lines
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+    }
+    client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute(env=environment)
+    compared = 0
+    for before, after in zip(written["cells"], notebook.cells, strict=True):
+        if after.cell_type == "code" and not after.source.startswith("%"):
+            shown, printed = (
+                "".join("".join(one.get("text", "")) for one in outputs)
+                for outputs in (before["outputs"], after.outputs)
+            )
+            assert difference(shown.rstrip("\n"), left_on_a_terminal(printed)) == ""
+            compared += 1
+    assert compared >= 10

@@ -26,7 +26,7 @@ from spikestore.store_schemas import (
     ToFrame,
     Transform,
 )
-from spikestore.store_schemas.errors import SourceError
+from spikestore.store_schemas.errors import RecordingError, SourceError
 
 FRAMES = ToFrame(sensor_size=(700, 1, 1), time_window=4000.0, include_incomplete=True)
 
@@ -185,6 +185,21 @@ def test_one_channel_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert line.startswith(
         "SHD train: all events are at the same position (polarity 0, x 0), although frames have 100 positions: check that "
     )
+
+
+def test_a_recipe_for_channels_says_so_to_recordings_of_a_camera(tmp_path: Path) -> None:
+    """Nothing is wrong with the recordings."""
+    write_nmnist(tmp_path)
+    with pytest.raises(
+        RecordingError,
+        match=r"y = \d+ is outside the sensor.*: these recordings have x and y, and sensor_size \(700, 1, 1\) of to_frame is for channels: use",
+    ):
+        preprocess(
+            make_source("NMNIST", "train", tmp_path),
+            Transform(operations=(FRAMES,)),
+            store=tmp_path / "store",
+            workers=0,
+        )
 
 
 def test_what_is_meant_is_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

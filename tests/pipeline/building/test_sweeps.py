@@ -108,13 +108,29 @@ def test_each_recording_is_read_once(recipe: Path, tmp_path: Path, rows_read: li
     assert rows_read == []
 
 
+def test_the_log_of_a_sweep(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each set is reviewed as one of a recipe of its own, and no new set is one that resumes."""
+    write_file(tmp_path / "data/ssc_train.h5", draw(70), labels=[1] * 70)
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(RECIPE + SWEEPS)
+    caplog.set_level(logging.INFO)
+    build(recipe, tmp_path / "store")
+    assert sum("all 70 recordings have the label 1 (one)" in message for message in caplog.messages) == 3
+    assert not [message for message in caplog.messages if "stored already" in message]
+
+
 @pytest.mark.slow
-def test_an_interrupted_sweep_resumes(recipe: Path, tmp_path: Path, rows_read: list[int]) -> None:
+def test_an_interrupted_sweep_resumes(
+    recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, rows_read: list[int]
+) -> None:
+    caplog.set_level(logging.INFO)
     build(recipe, tmp_path / "store", part=(1, 2))
     assert sorted(rows_read) == list(range(64))
     rows_read.clear()
     build(recipe, tmp_path / "store")
     assert sorted(rows_read) == list(range(64, 70))
+    (line,) = [message for message in caplog.messages if "stored already" in message]
+    assert line.startswith("SSC train, 3 variants: 64 of 70 samples are stored already; the build resumes")
     assert are_as_built_alone(recipe, tmp_path / "store")
 
 

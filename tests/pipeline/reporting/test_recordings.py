@@ -10,6 +10,8 @@ import pytest
 from tests.pipeline.folders import recipe_for, write_tree
 
 from spikestore.pipeline import BuildOptions, preprocess
+from spikestore.pipeline.recipes.recipe import Recipe
+from spikestore.pipeline.reporting.facts.set_facts import bin_ms
 from spikestore.pipeline.reporting.recordings import Recordings
 from spikestore.pipeline.reporting.report import make_report
 from spikestore.store import FeatureSet
@@ -71,6 +73,38 @@ def test_rasters_and_times(made: Any) -> None:
     assert (grid["least"], grid["median"]) == (differences.min(), np.median(differences))
     assert grid["common_divisor"] == np.gcd.reduce(differences)
     assert report.document["bin_widths"]["from"] == "recordings"
+
+
+SIZE = {"sensor_size": [16, 12, 2]}
+SKEWED = {"op": "time_skew", "coefficient": 2.0, "offset": 1000.0}
+CENTRE = {"op": "center_crop", "sensor_size": [16, 12, 2], "size": [8, 6]}  # without some first events
+WINDOWS = {"op": "to_frame", "time_window": 2000.0, "include_incomplete": True}
+CHAINS: dict[str, list[dict[str, Any]]] = {
+    "skewed": [SKEWED, {**WINDOWS, **SIZE, "start_time": 1000.0}],
+    "aligned": [CENTRE, {"op": "time_alignment"}, {"op": "crop_time", "max": 9000.0}, {**WINDOWS, "sensor_size": [8, 6, 2], "start_time": 0.0}],
+    "first event": [CENTRE, SKEWED, {**WINDOWS, "sensor_size": [8, 6, 2]}],
+    "fixed_duration": [{"op": "fixed_duration", **SIZE, "duration": 3000}],
+    "new events": [{"op": "event_downsampling", "sensor_size": [16, 12], "target_size": [4, 3], "dt": 0.5, "noise_threshold": 1}, {**WINDOWS, "sensor_size": [4, 3, 2], "start_time": 0.0}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_events_of_a_raster_are_in_the_bins_of_the_frames(made: Any, tmp_path: Path, name: str) -> None:
+    """Whatever the transform does with times, the raster has the axis of the frames and the events that these count."""
+    folder, _, _ = made
+    fields = recipe_for(folder / "data").to_mapping() | {"transform": CHAINS[name]}
+    recipe = Recipe.from_mapping(fields, origin=name)
+    features = preprocess(recipe, store=tmp_path / "store", options=BuildOptions(workers=0))["all"]
+    width = bin_ms(features.manifest.transform)
+    assert width is not None
+    with Recordings({"all": features}, folder / "data") as recordings:
+        for row in range(3):
+            raster, n_bins = recordings.raster("all", row), features.frames(row).shape[0]
+            place = (raster.ms / width + 1e-9).astype(int)
+            if name == "fixed_duration":
+                place = np.minimum(place, n_bins - 1)
+            counts = np.bincount(place, minlength=n_bins)
+            assert counts[:n_bins].tolist() == features.frames(row).sum(axis=(1, 2, 3)).tolist()
 
 
 def test_other_recordings_are_refused(made: Any, tmp_path: Path) -> None:

@@ -152,7 +152,9 @@ def integrations(draw: st.DrawFn) -> tuple[EventDownsampling, Events]:
     spec = EventDownsampling(
         sensor_size=SIZE[:2],
         target_size=draw(st.sampled_from([(2, 3), (5, 4), (1, 1), (6, 8)])),
-        dt=draw(st.sampled_from([0.003, 0.0005, 0.0017, 0.01])),
+        dt=draw(
+            st.sampled_from([0.003, 0.0005, 0.0017, 0.01]) | st.floats(0.0004, 0.0109)
+        ),  # ms, also fractions of a µs
         noise_threshold=draw(st.integers(1, 3)),
         differentiator_time_bins=draw(st.none() | st.integers(1, 3)),
     )

@@ -8,6 +8,7 @@ import pytest
 
 from spikestore.store.plots.time_axis import time_axis
 from spikestore.store_schemas import Downsample, FixedDuration, FixedFramesNumber, ToFrame, Transform
+from spikestore.store_schemas.specs.operations import TimeAlignment, TimeSkew
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,18 @@ def test_time_axis(fields: dict[str, Any], factor: float, expected: tuple[str, f
     assert (axis.unit, axis.label) == (unit, label)
     assert (axis.start, axis.step) == pytest.approx((start, step))
     assert axis.at(3) == pytest.approx(start + 3 * step)
+
+
+def test_changed_times_are_reverted() -> None:
+    """Of the last operations in the order of the transform; after time_alignment, times are those after the first event."""
+    frame = ToFrame(sensor_size=(10, 1, 1), time_window=4, start_time=3)
+    before = (TimeSkew(coefficient=2, offset=500), Downsample(time_factor=0.001))
+    axis = time_axis(Transform(operations=(*before, frame)))
+    assert (axis.start, axis.step) == pytest.approx((1.25, 2))
+    assert axis.label == "time (ms)"
+    axis = time_axis(Transform(operations=(*before, TimeAlignment(), frame)))
+    assert (axis.start, axis.step) == pytest.approx((1.5, 2))
+    assert axis.label == "time after the first event (ms)"
 
 
 def test_rules_of_spikingjelly() -> None:

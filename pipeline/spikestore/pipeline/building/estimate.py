@@ -10,7 +10,6 @@ import numpy as np
 from spikestore.pipeline.building.feature_build import BuildRequest, plan_of_build
 from spikestore.pipeline.building.reuse import Reuse, events_to_read
 from spikestore.pipeline.building.source_look import look_into
-from spikestore.pipeline.deriving.finer_rows import FinerRows
 from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.store.build import Build
@@ -88,7 +87,7 @@ def estimate(
         objects = encode_fragment(small, 0, columns, np.asarray(checks))
         seconds = time.perf_counter() - began
     available = 0 if former is None else int(np.count_nonzero(former.available))
-    derives = isinstance(former, FinerRows)
+    derives = former is not None and former.derives
     events_tried = max(float(tried.sum()), 1.0)
     share = max(float(n_events.sum()), 1.0) / events_tried
     share_of_time = max(events_to_read(look, former)[1], 1.0) / events_tried

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ from spikestore.pipeline.building.degenerate_sets import SetReview
 from spikestore.pipeline.building.provenance import provenance
 from spikestore.pipeline.building.reuse import TakenRows
 from spikestore.pipeline.building.source_look import SourceLook, look_into
-from spikestore.pipeline.deriving.finer_rows import FinerRows
 from spikestore.pipeline.execution.fragment_task import FragmentContent, FragmentJob
 from spikestore.pipeline.execution.schedulers import Scheduler
 from spikestore.pipeline.growing.former_rows import FormerRows
@@ -103,11 +102,7 @@ def plan_of_build(
     own = wanted(workers=request.workers, fragment_samples=request.fragment_samples)
     if any(place.live is not None for place in located.parts):  # their events are estimated from some items
         return wanted(fragment_samples=own.fragment_samples, least_shard_values=_SPARE * own.shard_values)
-    if (
-        request.former is None
-        or isinstance(request.former, FinerRows)
-        or request.fragment_samples is not None
-    ):
+    if request.former is None or request.former.derives or request.fragment_samples is not None:
         return own
     former = request.former.sets[0].features.manifest
     if not 1 / 2 <= former.fragment_samples / own.fragment_samples <= 2:
@@ -137,11 +132,13 @@ def build_features(
     former: FormerRows | None = None,
     allow_empty: bool = False,
     notes: Iterable[tuple[str, str]] = (),
+    stored: Sequence[FragmentContent] = (),
     progress: Progress,
 ) -> FeatureSet:
     """Build the unfinished fragments, commit the feature set, and return it.
 
-    Fragments that an interrupted build has stored are reused. The manifest records `notes` as provenance.
+    Fragments that an interrupted build has stored are reused. The manifest records `notes` as provenance. `stored` has the contents of
+    fragments that the caller has just built, as it does for a sweep.
 
     Raises
     ------
@@ -157,17 +154,11 @@ def build_features(
     plan = build.plan
     unfinished = build.unfinished()
     done = plan.samples - sum(len(plan.rows(fragment)) for fragment in unfinished)
-    if done:
-        logger.info(
-            "%s: %s of %s samples are stored already; the build resumes with %s samples per fragment",
-            label,
-            f"{done:,}",
-            f"{plan.samples:,}",
-            f"{plan.fragment_samples:,}",
-        )
+    if not stored:
+        report_resumed(label, done, plan)
     progress(done, plan.samples, label)
     job = FragmentJob(build, located, transform, executor, former)
-    contents: list[FragmentContent] = []
+    contents = [*stored]
     taken = TakenRows(label, former)
     for report in scheduler.run(job, unfinished):
         done += report.samples
@@ -187,7 +178,7 @@ def build_features(
             seconds=time.perf_counter() - began,
             reused_fragments=plan.fragments - len(unfinished),
             taken=taken.rows,
-            finer=former.provenance if isinstance(former, FinerRows) else None,
+            finer=None if former is None else former.provenance,
         )
         | dict(notes),
         review=functools.partial(review.refuse_empty, allow_empty=allow_empty),
@@ -195,6 +186,18 @@ def build_features(
     _report_losses(features, label)
     review.report(features.manifest, contents)
     return features
+
+
+def report_resumed(label: str, done: int, plan: Plan) -> None:
+    """Log one line if an interrupted build has stored samples."""
+    if done:
+        logger.info(
+            "%s: %s of %s samples are stored already; the build resumes with %s samples per fragment",
+            label,
+            f"{done:,}",
+            f"{plan.samples:,}",
+            f"{plan.fragment_samples:,}",
+        )
 
 
 def _report_losses(features: FeatureSet, label: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.reuse import Reuse, events_to_read
@@ -14,7 +15,14 @@ from spikestore.pipeline.recipes.resolve import LockedSet, resolve
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import refuse_other_classes
 from spikestore.store.store import Store
+from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import SourceError
+
+if TYPE_CHECKING:
+    from spikestore.pipeline.execution.fragment_task import FragmentContent
+
+    Stored = Mapping[Address, Sequence[FragmentContent]]
+    """Contents of fragments of some sets."""
 
 
 def build_sets(
@@ -22,10 +30,12 @@ def build_sets(
     store: Store,
     options: BuildOptions,
     reuse: Reuse,
+    stored: Stored | None = None,
 ) -> dict[str, FeatureSet]:
     """Return the sets by split: from the store, from an upstream, or newly built.
 
-    With ``part``, only sets that are complete are returned. New sets reuse the rows that `reuse` finds in committed sets.
+    With ``part``, only sets that are complete are returned. New sets reuse the rows that `reuse` finds in committed sets. `stored` has
+    the contents of fragments that a sweep has built.
 
     Raises
     ------
@@ -58,7 +68,7 @@ def build_sets(
 
         build_part(options.part, missing, existing, store, options, reuse)
         return existing
-    built = _build(missing, existing, store, options, reuse)
+    built = _build(missing, existing, store, options, reuse, stored or {})
     for wanted in requested:
         if isinstance(wanted, LockedSet) and wanted.split in built:
             wanted.refuse_other_set(built[wanted.split])
@@ -71,6 +81,7 @@ def _build(
     store: Store,
     options: BuildOptions,
     reuse: Reuse,
+    stored: Stored,
 ) -> dict[str, FeatureSet]:
     # Imported here: a run with nothing to do needs neither Dask nor HDF5.
     from spikestore.pipeline.building.feature_build import (
@@ -127,6 +138,7 @@ def _build(
                 former=rows,
                 allow_empty=options.allow_empty,
                 notes=wanted.notes,
+                stored=stored.get(wanted.address, ()),
                 progress=options.progress or silent,
             )
     return built

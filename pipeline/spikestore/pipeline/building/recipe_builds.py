@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from spikestore.pipeline.building.missing_sets import build_sets
 from spikestore.pipeline.building.options import BuildOptions
@@ -16,6 +16,9 @@ from spikestore.store.names import NamedSet
 from spikestore.store.store import Store
 from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.documents.address import Address
+
+if TYPE_CHECKING:
+    from spikestore.pipeline.building.missing_sets import Stored
 
 _SHARES_BY_PATH = (
     ". Without group, a hash of the path decides the split: keep the paths, set group under [source.folder], or write the "
@@ -31,6 +34,8 @@ class _Prepared(NamedTuple):
     options: BuildOptions
     requested: Sequence[RequestedSet | LockedSet]
     reuse: Reuse
+    stored: Stored | None = None
+    """Contents of the fragments that were built together with those of other recipes."""
 
 
 def preprocess_recipes(
@@ -72,8 +77,8 @@ def _prepared(
 
 def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, FeatureSet]:
     """Build the sets of a recipe, point the name at them, and write the lock."""
-    name, recipe, options, requested, reuse = prepared
-    sets = build_sets(requested, store, options, reuse)
+    name, recipe, options, requested, reuse, stored = prepared
+    sets = build_sets(requested, store, options, reuse, stored)
     if options.part is not None:
         return sets
     pins = {split: features.pin for split, features in sets.items()}
@@ -102,9 +107,10 @@ def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepar
             after.append(each._replace(options=committing))
         else:
             after.append(each)
-    if sets:
-        build_together(tuple(sets.values()), store.storage, prepared[0].options)
-    return after
+    if not sets:
+        return after
+    stored = build_together(tuple(sets.values()), store.storage, prepared[0].options)
+    return [each._replace(stored=stored) for each in after]
 
 
 def reuse_of(

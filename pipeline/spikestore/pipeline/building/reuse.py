@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TAKEN_SHARE = 0.2
-"""Approximate time to take a row from a set, as a share of the time to read and transform its recording."""
-
 
 class Reuse:
     """The committed sets from which the sets of one command take rows.
@@ -180,9 +177,7 @@ def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, fl
     if former is None:
         return total, float(total)
     read = int(look.n_events[~former.available].sum())
-    if isinstance(former, FinerRows):  # takes as long as reading: row `derive` of `benchmarks.transforms`
-        return read, float(total)
-    return read, read + TAKEN_SHARE * (total - read)
+    return read, read + former.share_of_time * (total - read)
 
 
 class TakenRows:

@@ -12,15 +12,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from spikestore.pipeline.building.array_jobs import fragments_of_part
-from spikestore.pipeline.building.feature_build import BuildRequest, open_build, plan_of_build
+from spikestore.pipeline.building.feature_build import (
+    BuildRequest,
+    open_build,
+    plan_of_build,
+    report_resumed,
+)
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.source_look import SourceLook
-from spikestore.pipeline.execution.fragment_task import FragmentJob, SweepJob
+from spikestore.pipeline.execution.fragment_task import FragmentContent, FragmentJob, SweepJob
 from spikestore.pipeline.execution.schedulers import Scheduler, open_scheduler
 from spikestore.pipeline.readers.event_block import are_few
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, Executor, executor_for
 from spikestore.store.storage import Storage
+from spikestore.store_schemas.documents.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +38,10 @@ class SetToBuild(NamedTuple):
     look: SourceLook
 
 
-def build_together(sets: Sequence[SetToBuild], storage: Storage, options: BuildOptions) -> None:
-    """Build the fragments of sets, those of the same source together, and commit nothing.
+def build_together(
+    sets: Sequence[SetToBuild], storage: Storage, options: BuildOptions
+) -> dict[Address, list[FragmentContent]]:
+    """Build the fragments of sets, those of the same source together, and commit nothing; return the contents of the fragments.
 
     Parameters
     ----------
@@ -68,8 +76,10 @@ def build_together(sets: Sequence[SetToBuild], storage: Storage, options: BuildO
     )
     with open_scheduler(options.workers, options.scheduler, seconds=seconds) as scheduler:
         ordered = sorted(zip(sets, executors, strict=True), key=_source_key)
+        contents: dict[Address, list[FragmentContent]] = {}
         for _, group in itertools.groupby(ordered, key=_source_key):
-            _build_group(list(group), storage, scheduler, options)
+            contents |= _build_group(list(group), storage, scheduler, options)
+    return contents
 
 
 def _source_key(each: tuple[SetToBuild, Executor]) -> str:
@@ -81,8 +91,8 @@ def _build_group(
     storage: Storage,
     scheduler: Scheduler,
     options: BuildOptions,
-) -> None:
-    """Build the fragments of sets of one source; sets whose fragments have other sizes are built one after the other."""
+) -> dict[Address, list[FragmentContent]]:
+    """Build the fragments of sets of one source, and return their contents; sets whose fragments have other sizes are built one after the other."""
     of = 1 if options.part is None else options.part[1]
     request = BuildRequest(scheduler.workers * of, options.fragment_samples)
     smallest = min(
@@ -96,14 +106,22 @@ def _build_group(
         job = FragmentJob(build, wanted.located, wanted.transform, executor)
         jobs.setdefault(build.plan.fragment_samples, []).append(job)  # an older build keeps its size
     first, _ = group[0]
+    contents: dict[Address, list[FragmentContent]] = {}
     for together in jobs.values():
+        plan = together[0].plan
         unfinished = {fragment for job in together for fragment in job.build.unfinished()}
+        missing = sum(len(plan.rows(fragment)) for fragment in unfinished)
         if options.part is not None:
-            unfinished &= set(fragments_of_part(options.part, together[0].plan.fragments))
+            unfinished &= set(fragments_of_part(options.part, plan.fragments))
         label = f"{first.wanted.label}, {len(together)} variants"
         logger.info("%s: their recordings are read once, then each set is committed", label)
-        samples, done = sum(len(together[0].plan.rows(fragment)) for fragment in unfinished), 0
+        report_resumed(label, plan.samples - missing, plan)
+        samples, done = sum(len(plan.rows(fragment)) for fragment in unfinished), 0
         for report in scheduler.run(SweepJob(tuple(together)), sorted(unfinished)):
             done += report.samples
+            for job, content in zip(together, report.variants, strict=True):
+                if content is not None:
+                    contents.setdefault(job.build.address, []).append(content)
             if options.progress is not None:
                 options.progress(done, samples, label)
+    return contents

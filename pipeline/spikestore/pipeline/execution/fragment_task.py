@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spikestore.pipeline.deriving.finer_rows import FinerRows
 from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
 from spikestore.pipeline.growing.whole_fragments import whole_fragment
 from spikestore.pipeline.readers.event_block import EventBlock
@@ -30,11 +29,11 @@ from spikestore.store.build import Build, KnownRows
 from spikestore.store.columns.event_counts import EVENT_COLUMNS, count_events
 from spikestore.store.columns.samples import SampleColumns, concatenate, range_problem
 from spikestore.store.concurrency import Prefetcher
+from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import RecordingError, UsageError
 from spikestore.store_schemas.layout import SKIPPED_LABEL, Layout
-from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 READ_BLOCK = 256
@@ -128,6 +127,8 @@ class FragmentReport(NamedTuple):
     """Rows that were taken from former sets."""
     problems: tuple[str, ...] = ()
     """Reasons why rows of former sets could not be read; their recordings were read instead."""
+    variants: tuple[FragmentContent | None, ...] = ()
+    """`content` of each set of a `SweepJob`."""
 
 
 def build_fragment(job: Job, fragment: int) -> FragmentReport:
@@ -151,7 +152,7 @@ def build_fragment(job: Job, fragment: int) -> FragmentReport:
         return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)
     job = job.only(fragment)
     check_unchanged(job.located.stamps)
-    if isinstance(job.former, FinerRows):
+    if job.former is not None and job.former.derives:
         fragment_rows = _derived_rows(job, job.former, rows)
     else:
         with job.located.open() as reader:
@@ -180,8 +181,11 @@ def _build_of_each(job: SweepJob, fragment: int, began: float) -> FragmentReport
     rows = job.jobs[0].plan.rows(fragment)
     jobs = [each.only(fragment) for each in job.jobs if not each.build.has_fragment(fragment)]
     if not jobs:
-        return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)
+        return FragmentReport(
+            fragment, len(rows), 0, time.perf_counter() - began, variants=(None,) * len(job.jobs)
+        )
     located, nnz = jobs[0].located, 0
+    contents: dict[Address, FragmentContent] = {}
     check_unchanged(located.stamps)
     with located.open() as reader:
         results = _transform_each(jobs, reader, [rows])
@@ -189,7 +193,14 @@ def _build_of_each(job: SweepJob, fragment: int, began: float) -> FragmentReport
     for each, (columns, skipped) in zip(jobs, results, strict=True):
         events = count_events(columns)
         nnz += each.build.put_fragment(fragment, columns, skipped=skipped, events=events).nnz
-    return FragmentReport(fragment, len(rows), nnz, time.perf_counter() - began)
+        contents[each.build.address] = content_of(columns, each.plan.layout)
+    return FragmentReport(
+        fragment,
+        len(rows),
+        nnz,
+        time.perf_counter() - began,
+        variants=tuple(contents.get(each.build.address) for each in job.jobs),
+    )
 
 
 _FIRST_LOOK = 4096
@@ -261,7 +272,7 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
     return _FragmentRows(columns, skipped, KnownRows(), taken, tuple(problems))
 
 
-def _derived_rows(job: FragmentJob, former: FinerRows, rows: range) -> _FragmentRows:
+def _derived_rows(job: FragmentJob, former: FormerRows, rows: range) -> _FragmentRows:
     """Return the rows of a fragment: computed from the finer set if that has them, else from their recordings."""
     runs, problems = former.read(rows)
     taken, missing = sum(len(run.columns) for run in runs), _gaps(rows, runs)
@@ -344,7 +355,8 @@ def _transform_each(
                 samples = chain(block, name_of=reader.name_of, sort=source.sort)
                 if samples.errors and source.on_error != "skip":
                     first = samples.errors[min(samples.errors)]
-                    raise RecordingError(f"{first.message}: {_hint(source)}", **first.details) from first
+                    hint = _hint(job, first, has_y=reader.has_y)
+                    raise RecordingError(f"{first.message}: {hint}", **first.details) from first
                 errors[number] |= samples.errors
                 parts[number].append(_columns(block, samples, job.plan.layout))
     return [
@@ -356,9 +368,16 @@ def _transform_each(
     ]
 
 
-def _hint(source: Source) -> str:
+def _hint(job: FragmentJob, error: RecordingError, *, has_y: bool) -> str:
     """Return what to do about a recording that cannot be transformed."""
-    if source.items is None:
+    frame = job.transform.to_frame
+    width, height, polarities = frame.sensor_size
+    if has_y and height == 1 and error.details.get("field") == "y":
+        return (
+            f"these recordings have x and y, and sensor_size ({width}, 1, {polarities}) of {frame.op} is for channels: use a recipe for a "
+            "data set with x and y"
+        )
+    if job.located.source.items is None:
         return 'fix the recording, or set on_error = "skip" under [source] to skip such recordings'
     return 'fix the item, or pass source_of_dataset(…, on_error="skip") to preprocess to skip such items'
 

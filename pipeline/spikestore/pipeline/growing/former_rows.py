@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,10 @@ class FormerRows:
 
     kind: ClassVar[str] = "a former"
     """Kind of the sets in messages."""
+    derives: ClassVar[bool] = False
+    """Whether the rows are computed from those of a finer set, which determines them, without the recordings."""
+    share_of_time: ClassVar[float] = 0.2
+    """Approximate time to take a row, as a share of the time to read and transform its recording."""
     sets: tuple[FormerSet, ...]
     set_of: npt.NDArray[np.int16]
     row_of: npt.NDArray[np.int64]
@@ -70,6 +74,11 @@ class FormerRows:
     def available(self) -> npt.NDArray[np.bool_]:
         """For each row of the new set, whether a former set has it: bool array, shape (rows,)."""
         return self.set_of >= 0
+
+    @property
+    def provenance(self) -> dict[str, Any] | None:
+        """What the manifest of the new set records about a finer set; None if rows are only taken."""
+        return None
 
     def describe(self) -> str:
         """Return a text that names the sets with rows of the new set, with the beginnings of their digests."""

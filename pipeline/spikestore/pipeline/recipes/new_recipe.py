@@ -75,7 +75,7 @@ def transform_of(chosen: FrameChoices, defaults: FrameChoices) -> list[dict[str,
     Raises
     ------
     UsageError
-        Time bins are chosen twice, the size of the sensor is not known, or the frames are larger than it.
+        Time bins are chosen twice, a number is out of range, the size of the sensor is not known, or the frames are larger than it.
     """
     (x, y), (sensor_x, sensor_y, polarities) = _sizes(chosen, defaults)
     operations: list[dict[str, Any]] = []
@@ -85,7 +85,10 @@ def transform_of(chosen: FrameChoices, defaults: FrameChoices) -> list[dict[str,
         operations.append({"op": "downsample", "spatial_factor": factors[0] if same else factors})
     if chosen.merge_polarities:
         operations.append({"op": "merge_polarities"})
-    if max_ms := defaults.max_ms if chosen.max_ms is None else chosen.max_ms:
+    max_ms = defaults.max_ms if chosen.max_ms is None else chosen.max_ms
+    if max_ms is not None and max_ms < 0:
+        raise UsageError(f"--max-ms must be 0 or greater, got {max_ms:g}")
+    if max_ms:
         operations.append({"op": "crop_time", "max": _us(max_ms)})
     size = [x, y, 1 if chosen.merge_polarities else polarities]
     operations.append(
@@ -131,6 +134,10 @@ def _sizes(chosen: FrameChoices, defaults: FrameChoices) -> tuple[tuple[int, int
 
 def _bins(choices: FrameChoices) -> dict[str, Any]:
     """Return the fields of ``to_frame`` that divide a recording into bins."""
+    flags = {"--bin-ms": choices.bin_ms, "--bins": choices.bins, "--bin-events": choices.bin_events}
+    for flag, length in flags.items():
+        if length is not None and not length > 0:
+            raise UsageError(f"{flag} must be greater than 0, got {length:g}")
     fields: dict[str, dict[str, Any]] = {}
     if choices.bin_ms is not None:
         fields["--bin-ms"] = {"time_window": _us(choices.bin_ms), "include_incomplete": True}

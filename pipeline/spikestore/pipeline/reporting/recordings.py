@@ -13,17 +13,28 @@ import numpy.typing as npt
 
 from spikestore.pipeline.building.recompute import located_recordings
 from spikestore.pipeline.readers.reader import ClosesOnExit, Reader
+from spikestore.pipeline.readers.recording import Events
 from spikestore.pipeline.reporting.facts.observers import KeptSample
 from spikestore.pipeline.transforms.choose import block_chain
+from spikestore.pipeline.transforms.event_guards import put_in_order, widen
+from spikestore.pipeline.transforms.event_operations import EventStep
+from spikestore.pipeline.transforms.fused.samples import events_of
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import SourceNotFoundError
-from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame
+from spikestore.store_schemas.specs.operations import (
+    Downsample,
+    EventDownsampling,
+    OwnOperation,
+    TimeAlignment,
+    TimeSkew,
+    ToFrame,
+)
 from spikestore.store_schemas.specs.transform import Transform
 
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """The events of one recording that the crops of the transform keep.
+    """The events of one recording that the operations before the frames keep.
 
     Attributes
     ----------
@@ -79,10 +90,9 @@ class Recordings(ClosesOnExit):
 
     def raster(self, split: str, row: int) -> Raster:
         """Return the events of a recording."""
-        block = self._readers[split].read_block(row, row + 1)
-        t = block.t if block.time_table is None else block.time_table[block.t]
-        p = np.ones(len(t), np.int64) if block.p is None else block.p.astype(np.int64)
-        return _raster(t.astype(np.float64), block.x.astype(np.int64), p, self._transform(split))
+        reader, sort = self._readers[split], self._splits[split].manifest.source.sort
+        events = events_of(reader.read_block(row, row + 1), 0)
+        return _raster(events, self._transform(split), has_y=reader.has_y, sort=sort)
 
     def time_grid(self, split: str, rows: Sequence[int]) -> dict[str, Any]:
         """Return the differences between neighbouring times of some recordings, in µs; equal times count once.
@@ -156,18 +166,31 @@ def with_bins(transform: Transform, factor: float) -> Transform:
     return Transform(operations=operations, max_bins=bins)
 
 
-def _raster(
-    t: npt.NDArray[np.float64], x: npt.NDArray[np.int64], p: npt.NDArray[np.int64], transform: Transform
-) -> Raster:
-    scaled, scale, kept = t, 1.0, np.ones(len(t), bool)
+def _raster(events: Events, transform: Transform, *, has_y: bool, sort: bool) -> Raster:
+    """Return the events of a recording that reach the frames, as the recording has them."""
+    name = "the recording"
+    events, _ = put_in_order(widen(events, name=name, has_y=has_y), name=name, sort=sort)
+    t, x, p = events["t"].astype(np.float64), events["x"].copy(), events["p"].copy()
+    factor, shift = 1.0, 0.0  # a time in the frames is factor · time + shift, apart from truncation
     for operation in transform.on_events:
+        if len(events) == 0:
+            break
+        if isinstance(operation, OwnOperation):
+            continue  # its package may be missing, and a report does not need it
+        step = EventStep(operation, has_y=has_y, max_bins=transform.max_bins)
+        kept = step.kept(events)
+        if kept is not None:
+            events, t, x, p = events[kept], t[kept], x[kept], p[kept]
         if isinstance(operation, Downsample):
-            scale *= operation.time_factor
-            scaled = np.trunc(scaled * operation.time_factor)
-        elif isinstance(operation, CropTime):
-            kept &= (scaled >= operation.min) & (scaled <= operation.max)
-    t, x, p = t[kept], x[kept], p[kept]
+            factor, shift = factor * operation.time_factor, shift * operation.time_factor
+        elif isinstance(operation, TimeSkew):
+            factor, shift = factor * operation.coefficient, shift * operation.coefficient + operation.offset
+        elif isinstance(operation, TimeAlignment | EventDownsampling) and len(events):
+            shift -= float(events["t"][0])
+        events = step.changed(events, name=name)
+        if step.makes_new_events:  # they are in no file
+            t, x, p = (events["t"] - shift) / factor, events["x"].copy(), events["p"].copy()
     frame = transform.to_frame
     start = frame.start_time if isinstance(frame, ToFrame) else None
-    zero = start / scale if start is not None else float(t.min(initial=np.inf)) if len(t) else 0.0
+    zero = (start - shift) / factor if start is not None else float(t[0]) if len(t) else 0.0
     return Raster((t - zero) / 1000, x, p)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from spikestore.store_schemas.specs.operations import Downsample, FixedDuration, FixedFramesNumber
+from spikestore.store_schemas.specs.operations import (
+    Downsample,
+    EventDownsampling,
+    FixedDuration,
+    FixedFramesNumber,
+    TimeAlignment,
+    TimeSkew,
+)
 from spikestore.store_schemas.specs.transform import Transform
 
 _US_PER_MS = 1000
@@ -45,7 +51,7 @@ BINS = TimeAxis("bins", 0.0, 1.0, "time bin")
 def time_axis(transform: Transform) -> TimeAxis:
     """Return the time axis of the frames of a transform.
 
-    Times are those of the recording: the ``time_factor`` of a ``downsample`` is reverted. Without a ``start_time``, the first
+    Times are those of the recording: what ``downsample`` and ``time_skew`` change is reverted. Without a ``start_time``, the first
     bin begins at the first event.
     """
     frame = transform.to_frame
@@ -55,9 +61,17 @@ def time_axis(transform: Transform) -> TimeAxis:
         return TimeAxis("bins", 0.0, 1.0, f"time bin (frames_number = {frame.frames_number:,})")
     if frame.time_window is None:
         return TimeAxis("bins", 0.0, 1.0, f"time bin ({frame.mode} = {getattr(frame, frame.mode):,})")
-    factors = [step.time_factor for step in transform.operations if isinstance(step, Downsample)]
-    unit = _US_PER_MS * math.prod(factors)
+    factor, shift, is_relative = 1.0, 0.0, False  # a time in the frames is factor · time + shift
+    for operation in transform.on_events:
+        if isinstance(operation, Downsample):
+            factor, shift = factor * operation.time_factor, shift * operation.time_factor
+        elif isinstance(operation, TimeSkew):
+            factor, shift = factor * operation.coefficient, shift * operation.coefficient + operation.offset
+        elif isinstance(operation, TimeAlignment | EventDownsampling):
+            shift, is_relative = 0.0, True
+    unit = _US_PER_MS * factor
     step = (frame.time_window - frame.overlap) / unit
     if frame.start_time is None:
         return TimeAxis("ms", 0.0, step, "time after the first event (ms)")
-    return TimeAxis("ms", frame.start_time / unit, step, "time (ms)")
+    label = "time after the first event (ms)" if is_relative else "time (ms)"
+    return TimeAxis("ms", (frame.start_time - shift) / unit, step, label)

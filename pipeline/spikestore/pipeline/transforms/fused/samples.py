@@ -78,7 +78,7 @@ def sample_of(chain: RecordingChain, block: EventBlock, place: int, *, name: str
     RecordingError
         The recording is ill-formed, or the time of an event is NaN, infinite or too large.
     """
-    events = _events_of(block, place)
+    events = events_of(block, place)
     if block.time_table is None:
         return chain(events, name=name, sort=sort)
     if (bad := events["t"] == NO_TIME).any():
@@ -89,7 +89,7 @@ def sample_of(chain: RecordingChain, block: EventBlock, place: int, *, name: str
     return chain(events, name=name, sort=sort, seconds=codes.view(np.float16))
 
 
-def _events_of(block: EventBlock, place: int) -> Events:
+def events_of(block: EventBlock, place: int) -> Events:
     """Return the events of one recording of a block as a structured array with the dtypes of the columns."""
     some = slice(int(block.offsets[place]), int(block.offsets[place + 1]))
     t = block.t[some] if block.time_table is None else block.time_table[block.t[some]]

@@ -347,7 +347,7 @@ def _sha256(path: Path, tally: _Tally) -> str:
         while count := file.readinto(block):
             done += count
             if done > size:  # some files in /proc and /sys report size 0 and never end
-                raise _changed(path, f"it has more than its {size} bytes")
+                raise _changed(path, f"it has more than {size} bytes, its size before")
             digest.update(block[:count])
             tally.add(count, path.name)
     return digest.hexdigest()

@@ -105,7 +105,7 @@ class TimeMask(CheckedAugmentation):
         refuse((self.bins is None) == (self.share is None), "a time mask needs either bins or share")
         refuse(
             self.share is None and self.levels > 1,
-            "levels of a time mask are those of share, which is not given",
+            "levels of a time mask need share: pass share, or omit levels",
         )
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:

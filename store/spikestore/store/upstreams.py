@@ -14,7 +14,6 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import expand_home
 from spikestore.store.progress import Progress
 from spikestore.store.selection import sets_of_source
-from spikestore.store.sharing.copy_set import copy_set
 from spikestore.store.storage import FolderStorage
 from spikestore.store.store import Store
 from spikestore.store_schemas.documents.address import Address
@@ -180,6 +179,8 @@ class Upstreams:
         digest: str | None,
         progress: Progress | None,
     ) -> FeatureSet | None:
+        from spikestore.store.sharing.copy_set import copy_set  # most runs copy nothing
+
         url = upstream.storage.url
         features = self._find(upstream, address, label, digest)
         if features is None:

@@ -328,14 +328,17 @@ def test_open_reader_rejects_a_file_that_changed_after_hashing(located: tuple[So
         open_reader(source, root)
 
 
-def test_finding_and_hashing_import_neither_h5py_nor_tonic(tmp_path: Path) -> None:
+def test_finding_and_hashing_import_neither_h5py_nor_tonic_nor_other_readers(tmp_path: Path) -> None:
     write_dataset(tmp_path, "SHD")
     code = (
         "import sys; from pathlib import Path\n"
         "from spikestore.pipeline.readers.registry import find_dataset\n"
         "from spikestore.pipeline.sources.source_files import make_source, check_unchanged\n"
         f"folder = Path({str(tmp_path)!r})\n"
-        "found = make_source(find_dataset(folder), 'train', folder, cache=folder / 'cache')\n"
+        "found = make_source('SHD', 'train', folder, cache=folder / 'cache')\n"
+        "others = [name for name in sys.modules if 'readers.event_files.' in name or 'readers.folder.folder_' in name]\n"
+        "assert not others, others\n"
+        "assert find_dataset(folder) == 'SHD'\n"
         "check_unchanged(found.stamps)\n"
         "heavy = {'h5py', 'tonic', 'torch', 'dask', 'distributed'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"

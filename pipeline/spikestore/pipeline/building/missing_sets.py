@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.reuse import Reuse, events_to_read
-from spikestore.pipeline.building.version_check import refuse_other_length, refuse_other_recordings
-from spikestore.pipeline.readers.items.items_reader import first_not_sendable
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.recipes.resolve import LockedSet, resolve
 from spikestore.store.feature_set import FeatureSet
@@ -51,6 +49,11 @@ def build_sets(
     ]
     for wanted in requested:
         if isinstance(wanted, RequestedSet) and wanted.located.source.items is not None:
+            from spikestore.pipeline.building.version_check import (
+                refuse_other_length,
+                refuse_other_recordings,
+            )
+
             refuse_other_length(wanted, store)
             if wanted.split in existing:
                 refuse_other_recordings(wanted, existing[wanted.split])
@@ -92,6 +95,7 @@ def _build(
     )
     from spikestore.pipeline.execution.schedulers import open_scheduler
     from spikestore.pipeline.readers.event_block import are_few
+    from spikestore.pipeline.readers.items.items_reader import first_not_sendable
     from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, Executor, executor_for
 
     def silent(done: int, total: int, label: str) -> None:

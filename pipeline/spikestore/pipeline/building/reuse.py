@@ -10,10 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spikestore.pipeline.deriving.finer_rows import FinerRows
-from spikestore.pipeline.growing.changed_splits import report_changed_splits
-from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
-from spikestore.pipeline.growing.former_sets import find_former_rows, sets_of_name
 from spikestore.pipeline.readers.registry import dataset_named
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.sources.source_files import LocatedSource
@@ -23,7 +19,9 @@ from spikestore.store_schemas.errors import SourceNotFoundError
 
 if TYPE_CHECKING:
     from spikestore.pipeline.building.source_look import SourceLook
+    from spikestore.pipeline.deriving.finer_rows import FinerRows
     from spikestore.pipeline.execution.fragment_task import FragmentReport
+    from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
     from spikestore.pipeline.recipes.resolve import LockedSet
     from spikestore.store.names import NamedSet
     from spikestore.store.store import Store
@@ -69,6 +67,9 @@ class Reuse:
 
     @cached_property
     def _named(self) -> list[FormerSet]:
+        # Imported here, as all that only builds need: a run with nothing to do takes half a second.
+        from spikestore.pipeline.growing.former_sets import sets_of_name
+
         return [] if self._name is None else sets_of_name(self._store, self._name, self._requested)
 
     def report_changed_splits(self, wanted: Mapping[str, NamedSet], advice: str = "") -> None:
@@ -86,6 +87,8 @@ class Reuse:
                 for split, named in wanted.items()
                 if named.source.items is None and dataset_named(named.source.dataset).file_per_recording
             }
+            from spikestore.pipeline.growing.changed_splits import report_changed_splits
+
             report_changed_splits(self._name, self._named, sources, advice)
 
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
@@ -149,6 +152,8 @@ class Reuse:
         """Return the positions of a new set's rows in committed sets, and log one line; None if no set has such rows."""
         if not self._enabled or not look.is_file_per_recording:
             return None
+        from spikestore.pipeline.growing.former_sets import find_former_rows
+
         samples = len(look.n_events)
         source = wanted.located.source
         rows = find_former_rows(self._store, self._named, source, wanted.transform, look.layout, samples)
@@ -173,6 +178,8 @@ class Reuse:
 
 def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:
     """Return the number of events to read, and a number for estimates of time that also counts, in part, events of taken rows."""
+    from spikestore.pipeline.deriving.finer_rows import FinerRows
+
     total = int(look.n_events.sum())
     if former is None:
         return total, float(total)
@@ -192,6 +199,8 @@ class TakenRows:
     """
 
     def __init__(self, label: str, former: FormerRows | None) -> None:
+        from spikestore.pipeline.growing.former_rows import FormerRows
+
         self._label, self.rows = label, 0
         self._kind = FormerRows.kind if former is None else former.kind
         self._problems: list[str] = []

@@ -9,23 +9,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from spikestore.pipeline.readers.cochlea_files.datasets import SHD, SSC
-from spikestore.pipeline.readers.cochlea_files.ntidigits import NTIDIGITS18
 from spikestore.pipeline.readers.dataset import Dataset
-from spikestore.pipeline.readers.event_files.asldvs import ASLDVS
-from spikestore.pipeline.readers.event_files.cifar10dvs import CIFAR10DVS
-from spikestore.pipeline.readers.event_files.dvsgesture import DVSGESTURE
-from spikestore.pipeline.readers.event_files.dvslip import DVSLIP
-from spikestore.pipeline.readers.event_files.ncaltech101 import NCALTECH101
-from spikestore.pipeline.readers.event_files.ncars import NCARS
-from spikestore.pipeline.readers.event_files.nmnist import NMNIST
-from spikestore.pipeline.readers.event_files.pokerdvs import POKERDVS
-from spikestore.pipeline.readers.event_files.stmnist import STMNIST
-from spikestore.pipeline.readers.folder.folder_reader import FOLDER
+from spikestore.pipeline.readers.folder.settings import FOLDER
 from spikestore.pipeline.readers.packages import package_of
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.split_files import SplitFiles
@@ -43,22 +33,42 @@ logger = logging.getLogger(__name__)
 GROUP = "spikestore.datasets"
 """Group of the entry points by which other packages add data sets; each refers to a `Dataset` of the same name."""
 
-_BUILT_IN = (
-    ASLDVS,
-    CIFAR10DVS,
-    DVSGESTURE,
-    DVSLIP,
-    NCALTECH101,
-    NCARS,
-    NMNIST,
-    NTIDIGITS18,
-    POKERDVS,
-    SHD,
-    SSC,
-    STMNIST,
-)
+_MODULES = {
+    "ASLDVS": "event_files.asldvs",
+    "CIFAR10DVS": "event_files.cifar10dvs",
+    "DVSGesture": "event_files.dvsgesture",
+    "DVSLip": "event_files.dvslip",
+    "NCALTECH101": "event_files.ncaltech101",
+    "NCARS": "event_files.ncars",
+    "NMNIST": "event_files.nmnist",
+    "NTIDIGITS18": "cochlea_files.ntidigits",
+    "POKERDVS": "event_files.pokerdvs",
+    "SHD": "cochlea_files.datasets",
+    "SSC": "cochlea_files.datasets",
+    "STMNIST": "event_files.stmnist",
+}
+"""Modules of the built-in data sets; each has a constant with the data set's name in capital letters."""
 
-DATASETS: Mapping[str, Dataset] = {dataset.name: dataset for dataset in _BUILT_IN}
+
+class _BuiltIn(Mapping[str, Dataset]):
+    """The built-in data sets; the module of one is imported when it is first used."""
+
+    def __getitem__(self, name: str) -> Dataset:
+        module = import_module(f"spikestore.pipeline.readers.{_MODULES[name]}")
+        dataset: Dataset = getattr(module, name.upper())
+        return dataset
+
+    def __contains__(self, name: object) -> bool:
+        return name in _MODULES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+DATASETS: Mapping[str, Dataset] = _BuiltIn()
 """Built-in data sets by name, which is that of the class in `tonic.datasets` if Tonic has one."""
 
 
@@ -72,13 +82,15 @@ def dataset_named(name: str) -> Dataset:
     UsageError
         The package that registers the data set cannot be loaded, or two packages register it.
     """
-    if name == FOLDER.name:
-        return FOLDER
+    if name == FOLDER:
+        from spikestore.pipeline.readers.folder import folder_reader
+
+        return folder_reader.FOLDER
     if name in DATASETS:
         return DATASETS[name]
     registered = _entry_points()
     if name not in registered:
-        raise _unknown("dataset", name, [*DATASETS, *registered, FOLDER.name])
+        raise _unknown("dataset", name, [*DATASETS, *registered, FOLDER])
     return _load(name)
 
 
@@ -98,7 +110,7 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
     """Return data sets of other packages by name; those with the name of a built-in one are reported and skipped."""
     registered: dict[str, tuple[EntryPoint, ...]] = {}
     for entry in entry_points(group=GROUP):
-        if entry.name in DATASETS or entry.name == FOLDER.name:
+        if entry.name in DATASETS or entry.name == FOLDER:
             logger.warning(
                 "the package %s registers a data set %s, which spikestore has itself: the data set of spikestore is used",
                 package_of(entry),
@@ -173,7 +185,7 @@ def find_dataset(folder: Path | str) -> str:
         hint = "".join(_archive_hint(_roots(name, base), splits) for name, splits in wanted)
         raise SourceNotFoundError(
             f"no files of a known dataset in {base}, nor in a folder there with the name of a dataset{hint}{listing}\n"
-            f'for recordings of your own, write a recipe with dataset = "{FOLDER.name}" (docs/own_recordings.md)',
+            f'for recordings of your own, write a recipe with dataset = "{FOLDER}" (docs/own_recordings.md)',
             path=str(base),
         )
     if len(present) > 1:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spikestore.pipeline.readers.folder.settings import FOLDER
 from spikestore.pipeline.readers.registry import dataset_named, splits_of
 from spikestore.pipeline.recipes.recipe import Recipe
-from spikestore.pipeline.sources.folder_sources import make_folder_sources
-from spikestore.pipeline.sources.item_lists import Leaf, is_composed, leaf_of_object, list_items
-from spikestore.pipeline.sources.item_sources import refuse_unidentified, source_of_dataset
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
-from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
 from spikestore.store.upstreams import beside
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import (
@@ -23,6 +20,9 @@ from spikestore.store_schemas.errors import (
     UsageError,
 )
 from spikestore.store_schemas.specs.transform import Transform
+
+if TYPE_CHECKING:
+    from spikestore.pipeline.sources.item_lists import Leaf
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,9 @@ def _folder_of(recipe: Recipe, where: str, origin: Path | None, data: str | Path
 
 
 def _sets_of_folder(recipe: Recipe, where: str, folder: Path) -> list[RequestedSet]:
+    # Imported here, as all that other kinds of sources need.
+    from spikestore.pipeline.sources.folder_sources import make_folder_sources
+
     source = recipe.source
     try:
         located = make_folder_sources(
@@ -158,6 +161,9 @@ def set_of_dataset(
     UsageError
         No transform is given, or two are; or the recordings cannot be identified.
     """
+    from spikestore.pipeline.sources.item_lists import is_composed, leaf_of_object, list_items
+    from spikestore.pipeline.sources.item_sources import refuse_unidentified, source_of_dataset
+
     if isinstance(dataset, LocatedSource):
         if version is not None or hash_events or split is not None:
             raise UsageError("a LocatedSource is identified already: omit version=, hash_events= and split=")
@@ -199,6 +205,8 @@ def _transform_of(leaves: list[Leaf], transform: object) -> Transform:
 
 
 def _spec(transform: object) -> Transform:
+    from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
+
     return transform if isinstance(transform, Transform) else transform_from_tonic(transform)
 
 

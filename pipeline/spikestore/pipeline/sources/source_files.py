@@ -18,10 +18,8 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from spikestore.pipeline.readers.items.items_reader import ItemsReader, LocatedPart, rows_of_content
-from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.registry import dataset_files, dataset_named, open_reader
 from spikestore.pipeline.sources.hash_cache import HashCache, Hashes, now_ns
 from spikestore.store.progress import Progress
@@ -29,6 +27,10 @@ from spikestore.store.storage.system_calls import open_to_read
 from spikestore.store_schemas.errors import SourceChangedError, SourceError, SourceNotFoundError
 from spikestore.store_schemas.specs.items import FilePart
 from spikestore.store_schemas.specs.source import OnError, Source
+
+if TYPE_CHECKING:
+    from spikestore.pipeline.readers.items.items_reader import LocatedPart
+    from spikestore.pipeline.readers.reader import Reader
 
 LARGEST_FILE = 2**40
 """Largest file in bytes. Larger files are rejected: a sparse file can have any size, and hashing it would never end."""
@@ -94,6 +96,8 @@ class LocatedSource:
     def open(self) -> Reader:
         """Return an open reader of the recordings; errors are those of `spikestore.pipeline.readers.registry.open_reader`."""
         if self.source.items is not None:
+            from spikestore.pipeline.readers.items.items_reader import ItemsReader
+
             return ItemsReader(self.source.items, self.parts, first_row=self.first_row)
         return open_reader(self.source, self.root, first_row=self.first_row)
 
@@ -118,6 +122,8 @@ class LocatedSource:
         """
         own = slice(rows.start - self.first_row, rows.stop - self.first_row)
         if self.source.items is not None:
+            from spikestore.pipeline.readers.items.items_reader import rows_of_content
+
             items, parts = rows_of_content(self.source.items, self.parts, own)
             source = self.source.model_copy(update={"items": items, "limit": None})
             used = {

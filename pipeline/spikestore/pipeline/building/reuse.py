@@ -178,8 +178,6 @@ class Reuse:
 
 def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:
     """Return the number of events to read, and a number for estimates of time that also counts, in part, events of taken rows."""
-    from spikestore.pipeline.deriving.finer_rows import FinerRows
-
     total = int(look.n_events.sum())
     if former is None:
         return total, float(total)

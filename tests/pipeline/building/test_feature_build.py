@@ -15,8 +15,7 @@ from spikestore.pipeline.building.feature_build import (
     open_build,
 )
 from spikestore.pipeline.building.source_look import layout_of_source
-from spikestore.pipeline.execution.fragment_task import FragmentReport, Job, build_fragment
-from spikestore.pipeline.execution.schedulers import InProcess, Scheduler, Threads
+from spikestore.pipeline.execution.schedulers import InProcess, Job, Result, Scheduler, Threads
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.build import Build
 from spikestore.store.columns.event_counts import EVENT_COLUMNS
@@ -46,26 +45,26 @@ class Backwards(InProcess):
 
     workers = 3
 
-    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+    def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Build fragments from the last to the first."""
-        for fragment in reversed(fragments):
-            build_fragment(job, fragment)
-            yield build_fragment(job, fragment)
+        for fragment in reversed(numbers):
+            job.run(fragment)
+            yield job.run(fragment)
 
 
 class Failing(InProcess):
     """Fails when it should build its last fragment."""
 
-    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+    def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Build all but the last."""
-        yield from super().run(job, fragments[:-1])
+        yield from super().run(job, numbers[:-1])
         raise StoreError("out of luck")
 
 
 class Lazy(InProcess):
     """Says nothing and does nothing."""
 
-    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
+    def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Build nothing."""
         return iter(())
 

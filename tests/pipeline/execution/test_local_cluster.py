@@ -45,7 +45,7 @@ def test_the_last_worker_that_is_given_up_ends_the_build(monkeypatch: pytest.Mon
     def die(job: object, fragment: int) -> None:
         os._exit(3)
 
-    monkeypatch.setattr(schedulers, "_build_in_worker", die)
+    monkeypatch.setattr(schedulers, "_run_in_worker", die)
     monkeypatch.setattr(local_cluster, "_REPLACEMENTS", 0)
     with pytest.raises(WorkerError, match=r"end repeatedly \(status 3\)"), open_scheduler(1) as runs:
         list(runs.run(JOB, [0]))

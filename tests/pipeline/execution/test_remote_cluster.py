@@ -88,7 +88,7 @@ def test_a_cluster_of_threads_loses_its_worker(
     """A warning at once, one line after a stated time; a worker that comes back in time is waited for."""
     monkeypatch.setattr(schedulers, "_WITHOUT_WORKERS", 0.3)
     monkeypatch.setattr(schedulers, "_CLUSTER_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(schedulers, "_build_in_worker", lambda job, fragment: FragmentReport(job, 1, 1, 0.1))
+    monkeypatch.setattr(schedulers, "_run_in_worker", lambda job, fragment: FragmentReport(job, 1, 1, 0.1))
     job = cast("FragmentJob", Job())
     with (
         caplog.at_level(logging.WARNING, "spikestore"),

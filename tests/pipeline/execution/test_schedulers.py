@@ -51,6 +51,10 @@ class Future:
             raise self._result
         return self._result
 
+    def release(self) -> None:
+        """Forget the result."""
+        self._result = RuntimeError("a result is asked for again")
+
 
 class Finished:
     """Tasks that have ended, in their order."""
@@ -117,7 +121,7 @@ def test_in_process_builds_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
         done.append(fragment)
         return report(fragment)
 
-    monkeypatch.setattr(schedulers, "build_fragment", build)
+    monkeypatch.setattr(schedulers, "run_task", build)
     with open_scheduler(0) as runs:
         assert isinstance(runs, InProcess)
         assert runs.workers == 1
@@ -136,7 +140,7 @@ def test_threads_build_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
         together.wait()
         return report(fragment)
 
-    monkeypatch.setattr(schedulers, "build_fragment", build)
+    monkeypatch.setattr(schedulers, "run_task", build)
     assert {one.fragment for one in Threads(2).run(JOB, [3, 5, 7, 8])} == {3, 5, 7, 8}
 
 
@@ -148,7 +152,7 @@ def test_after_an_error_no_thread_begins_anything(monkeypatch: pytest.MonkeyPatc
         begun.append(fragment)
         raise RecordingError("bad")
 
-    monkeypatch.setattr(schedulers, "build_fragment", build)
+    monkeypatch.setattr(schedulers, "run_task", build)
     threads = threading.active_count()
     with pytest.raises(RecordingError, match="bad"):
         list(Threads(1).run(JOB, range(1000)))
@@ -185,8 +189,8 @@ def test_one_task_a_fragment() -> None:
     assert runs.workers == 3
     assert [one.fragment for one in runs.run(JOB, [4, 6])] == [4, 6]
     assert client.submitted == [
-        (schedulers._build_in_worker, "job for 4", 4, False),
-        (schedulers._build_in_worker, "job for 6", 6, False),
+        (schedulers._run_in_worker, "job for 4", 4, False),
+        (schedulers._run_in_worker, "job for 6", 6, False),
     ]
 
 

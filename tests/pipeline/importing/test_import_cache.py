@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import tonic
 from tests.pipeline.folders import draw, recipe_for, save
 
 from spikestore.pipeline import import_cache, preprocess
+from spikestore.pipeline.execution.schedulers import Job, Result
+from spikestore.pipeline.importing import cache_jobs
 from spikestore.pipeline.importing.cache_files import CachedSample, read_sample
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.store import FeatureSet, Store
@@ -124,13 +128,58 @@ def test_each_file_is_read_once(folder: Path, most: int, reads: int, monkeypatch
         read.append(path)
         return read_sample(path, transform)
 
-    monkeypatch.setattr(import_module, "read_sample", counted)
+    monkeypatch.setattr(cache_jobs, "read_sample", counted)
     monkeypatch.setattr(import_module, "MOST_KEPT_BYTES", most)
     features = imported(folder)
     assert sorted(read) == sorted([folder / f"cache/{row}_0.hdf5" for row in range(FEW)] * reads)
     assert features.manifest.nnz == sum(np.count_nonzero(FRAMES(draw(row))) for row in range(FEW))
     for row in range(FEW):
         assert np.array_equal(dense(features, row), FRAMES(draw(row)))
+
+
+class Sent:
+    """Sends each task away and back, the last one first."""
+
+    workers = 2
+
+    def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
+        """Do the tasks with what is sent to a worker."""
+        for number in reversed(numbers):
+            sent = pickle.loads(pickle.dumps(job.only(number)))  # noqa: S301
+            result: Result = sent.run(number)
+            yield result
+
+
+@pytest.mark.parametrize(
+    ("processes", "most"),
+    [
+        pytest.param(False, 1, id="sent, read again"),
+        pytest.param(False, 2**30, id="sent, kept", marks=pytest.mark.slow),
+        pytest.param(True, 2**30, id="processes", marks=pytest.mark.slow),
+    ],
+)
+def test_workers_store_the_same(
+    filled: Path, tmp_path: Path, processes: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In any order, each with the names of its own files."""
+    recipe = recipe_for(filled / "data", table="labels.csv")
+    one = import_cache(filled / "cache", recipe, split="all", store=tmp_path / "alone", workers=0)
+    monkeypatch.setattr(import_module, "MOST_KEPT_BYTES", most)
+    if not processes:
+        monkeypatch.setattr(cache_jobs, "CHUNK_ITEMS", 16)
+        monkeypatch.setattr(import_module, "open_scheduler", lambda _: contextlib.nullcontext(Sent()))
+    seen: list[tuple[int, int]] = []
+    several = import_cache(
+        filled / "cache",
+        recipe,
+        split="all",
+        store=tmp_path / "store",
+        workers=2,
+        progress=lambda done, total, _: seen.append((done, total)),
+    )
+    assert (several.address, several.digest) == (one.address, one.digest)
+    assert seen.count((COUNT, COUNT)) == 2
+    assert verify(several, depth="deep") == []
 
 
 def test_a_file_that_is_replaced_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +190,7 @@ def test_a_file_that_is_replaced_meanwhile(folder: Path, monkeypatch: pytest.Mon
             shutil.copy(folder / "cache/3_0.hdf5", path)
         return read_sample(path, transform)
 
-    monkeypatch.setattr(import_module, "read_sample", replaced)
+    monkeypatch.setattr(cache_jobs, "read_sample", replaced)
     with pytest.raises(SourceChangedError, match=r"5_0\.hdf5"):
         imported(folder)
     assert [*(folder / "store").rglob("records/*")] == []

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from spikestore.pipeline.commands.preprocess import WorkersOption
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store.cli.console import plural, print_json, progress, say
 
@@ -43,6 +44,7 @@ def import_cache(
         ),
     ] = None,
     compare_all: Annotated[bool, typer.Option("--all", help="With --data, compare all rows.")] = False,
+    workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Store the frames in a cache of Tonic's DiskCachedDataset as a feature set, under a key of its own.
@@ -68,6 +70,7 @@ def import_cache(
             classes=chosen,
             data=data,
             compare_all=compare_all,
+            workers=workers,
             progress=report,
         )
     if as_json:

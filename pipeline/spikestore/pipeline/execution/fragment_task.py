@@ -78,6 +78,10 @@ class FragmentJob:
         former = None if self.former is None else self.former.part(rows)
         return replace(self, located=self.located.part(rows), former=former)
 
+    def run(self, fragment: int) -> FragmentReport:
+        """Build and store one fragment; see `build_fragment`."""
+        return build_fragment(self, fragment)
+
 
 @dataclass(frozen=True, slots=True)
 class SweepJob:
@@ -95,9 +99,9 @@ class SweepJob:
         """Return a copy that contains the recordings of one fragment only, to send to a worker."""
         return SweepJob(tuple(job.only(fragment) for job in self.jobs))
 
-
-Job = FragmentJob | SweepJob
-"""Inputs of tasks."""
+    def run(self, fragment: int) -> FragmentReport:
+        """Build and store one fragment of each set."""
+        return _build_of_each(self, fragment)
 
 
 class FragmentContent(NamedTuple):
@@ -131,8 +135,8 @@ class FragmentReport(NamedTuple):
     """`content` of each set of a `SweepJob`."""
 
 
-def build_fragment(job: Job, fragment: int) -> FragmentReport:
-    """Build and store one fragment, of each set of a `SweepJob`, unless it is stored already; return a report.
+def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
+    """Build and store one fragment, unless it is stored already; return a report.
 
     Raises
     ------
@@ -144,8 +148,6 @@ def build_fragment(job: Job, fragment: int) -> FragmentReport:
         The fragment cannot be stored.
     """
     began = time.perf_counter()
-    if isinstance(job, SweepJob):
-        return _build_of_each(job, fragment, began)
     build = job.build
     rows = job.plan.rows(fragment)
     if build.has_fragment(fragment):
@@ -177,7 +179,8 @@ def build_fragment(job: Job, fragment: int) -> FragmentReport:
     )
 
 
-def _build_of_each(job: SweepJob, fragment: int, began: float) -> FragmentReport:
+def _build_of_each(job: SweepJob, fragment: int) -> FragmentReport:
+    began = time.perf_counter()
     rows = job.jobs[0].plan.rows(fragment)
     jobs = [each.only(fragment) for each in job.jobs if not each.build.has_fragment(fragment)]
     if not jobs:

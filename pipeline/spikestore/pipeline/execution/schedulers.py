@@ -13,9 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from spikestore.pipeline.execution.fragment_task import FragmentReport, Job, build_fragment
 from spikestore.pipeline.execution.worker_memory import keep_memory
 from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
@@ -58,30 +57,49 @@ class WorkerError(SpikestoreError):
     kind = "worker"
 
 
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Job(Protocol[Result_co]):
+    """Inputs of numbered tasks, such as one for each fragment of a build."""
+
+    def only(self, number: int, /) -> Self:
+        """Return a copy that contains what one task needs, to send to a worker."""
+
+    def run(self, number: int, /) -> Result_co:
+        """Do a task and return its result."""
+
+
+def run_task(job: Job[Result], number: int) -> Result:
+    """Do a task of a job and return its result."""
+    return job.run(number)
+
+
 class Scheduler(Protocol):
-    """Runs the fragments of a build, in any order."""
+    """Runs the tasks of a job, in any order."""
 
     @property
     def workers(self) -> int:
         """Number of tasks that run at the same time."""
 
-    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
-        """Build fragments and yield a report when each one finishes; the first error ends the run."""
+    def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
+        """Yield the result of each task when it finishes; the first error ends the run."""
 
 
 class InProcess:
-    """Scheduler that runs one fragment after another in this process."""
+    """Scheduler that runs one task after another in this process."""
 
     workers = 1
 
-    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
-        """Build fragments in order, and yield a report for each."""
-        for fragment in fragments:
-            yield build_fragment(job, fragment)
+    def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
+        """Do the tasks in order, and yield the result of each."""
+        for number in numbers:
+            yield run_task(job, number)
 
 
 class Threads:
-    """Scheduler that runs fragments in threads of this process.
+    """Scheduler that runs tasks in threads of this process.
 
     Compiled passes, codecs, hashes and file access release the GIL. Threads start immediately, so a small set is finished
     before worker processes would be ready.
@@ -95,31 +113,31 @@ class Threads:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
-        """Build fragments and yield a report when each one finishes; after an error or Ctrl-C no other starts."""
+    def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
+        """Yield the result of each task when it finishes; after an error or Ctrl-C no other starts."""
         ended = threading.Event()
 
-        def build(fragment: int) -> FragmentReport | None:
+        def run(number: int) -> Result | None:
             if ended.is_set():
                 return None
             try:
-                return build_fragment(job, fragment)
+                return run_task(job, number)
             except BaseException:
                 ended.set()  # set here, because the loop below may be late
                 raise
 
         with ThreadPoolExecutor(self.workers, thread_name_prefix="fragment") as pool:
             try:
-                for future in as_completed([pool.submit(build, fragment) for fragment in fragments]):
-                    report = future.result()
-                    if report is not None:
-                        yield report
+                for future in as_completed([pool.submit(run, number) for number in numbers]):
+                    result = future.result()
+                    if result is not None:
+                        yield result
             finally:
                 ended.set()
 
 
 class DaskScheduler:
-    """Scheduler that runs fragments as tasks of a Dask client.
+    """Scheduler that runs tasks with a Dask client.
 
     Parameters
     ----------
@@ -139,8 +157,8 @@ class DaskScheduler:
         """Number of threads of all workers; started local workers count before they connect."""
         return self._coming or max(1, int(sum(self._client.nthreads().values())))
 
-    def run(self, job: Job, fragments: Sequence[int]) -> Iterator[FragmentReport]:
-        """Build fragments and yield a report when each one finishes; if a worker dies, another one builds its fragments."""
+    def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
+        """Yield the result of each task when it finishes; if a worker dies, another one does its tasks."""
         import distributed
         from distributed.client import FutureCancelledError
         from distributed.comm import CommClosedError
@@ -149,13 +167,13 @@ class DaskScheduler:
             _wait_for_a_worker(self._client, self._processes)
         # pure=False: Dask must not merge two builds of the same fragment.
         futures = [
-            self._client.submit(_build_in_worker, job.only(fragment), fragment, pure=False)
-            for fragment in fragments
+            self._client.submit(_run_in_worker, job.only(number), number, pure=False) for number in numbers
         ]
         try:
             for future in self._finished(futures):
                 try:
                     yield future.result()
+                    future.release()  # otherwise the worker keeps the result
                 except distributed.KilledWorker as error:
                     raise WorkerError(
                         f"{error.allowed_failures + 1} workers died while building the same fragment, probably out of "
@@ -291,9 +309,9 @@ def open_scheduler(
             yield DaskScheduler(client, count, processes)
 
 
-def _build_in_worker(job: Job, fragment: int) -> FragmentReport:
+def _run_in_worker(job: Job[Result], number: int) -> Result:
     keep_memory()
-    return build_fragment(job, fragment)
+    return run_task(job, number)
 
 
 def threads_suffice(seconds: float, cores: int) -> bool:

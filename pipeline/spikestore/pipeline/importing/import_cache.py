@@ -5,26 +5,26 @@ The source of the set is the cache itself, and never the recordings: see docs/de
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spikestore.pipeline.building.provenance import provenance
-from spikestore.pipeline.importing.cache_files import CachedSample, list_cache, read_sample
+from spikestore.pipeline.execution.schedulers import CLUSTER_START, InProcess, Scheduler, open_scheduler
+from spikestore.pipeline.importing.cache_files import CachedSample, list_cache
+from spikestore.pipeline.importing.cache_jobs import ChunkContents, ReadJob, StoreJob
 from spikestore.pipeline.importing.compared_rows import compare_rows
 from spikestore.pipeline.readers.registry import dataset_named
 from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
 from spikestore.pipeline.sources.source_files import check_unchanged, identify_files
 from spikestore.store.build import Build
-from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.machine import free_memory_bytes
+from spikestore.store.machine import available_cores, free_memory_bytes
 from spikestore.store.names import NamedSet
 from spikestore.store.progress import Progress
 from spikestore.store.refs import refuse_wrong_names
@@ -35,7 +35,6 @@ from spikestore.store_schemas.documents.plan import Plan, make_plan
 from spikestore.store_schemas.errors import LayoutError, SourceError, UnknownNameError, UsageError
 from spikestore.store_schemas.layout import layout_of
 from spikestore.store_schemas.specs.source import Source
-from spikestore.store_schemas.specs.transform import Transform
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +60,7 @@ def import_cache(
     classes: Sequence[str] | int | None = None,
     data: str | Path | None = None,
     compare_all: bool = False,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> FeatureSet:
     """Store the frames of a cache of Tonic's ``DiskCachedDataset`` as a feature set, and return it.
@@ -85,6 +85,9 @@ def import_cache(
         Folder with the recordings. Then some rows are compared with frames and labels that are computed from the recordings.
     compare_all : bool
         Compare all rows.
+    workers : int, optional
+        Number of worker processes that read the cache and store its items; with 0, this process does the work. By default one per core, or none if
+        this process finishes sooner.
     progress : callable, optional
         Called as ``progress(items_done, items_total, label)``, first for the check, then while samples are stored.
 
@@ -113,74 +116,96 @@ def import_cache(
     began = time.perf_counter()
     names, transform = list_cache(root), loaded.transform_spec()
     files, stamps = identify_files(root, sorted(names), f"cache/{split}")
-    contents = _look_into(root, names, transform, progress)
-    class_names = _classes(contents, classes, root)
-    source = Source.from_mapping(
-        {
-            "reader": READER,
-            "reader_version": _VERSION,
-            "dataset": loaded.source.dataset,
-            "split": split,
-            "files": files,
-            "cache": {"classes": class_names},
-        },
-        origin=f"source of {root}",
-    )
-    address = Address(transform.key, source.key)
-    if name is not None and not move:
-        opened.refuse_move(name, {split: NamedSet(address, source)})
-    compared = 0
-    if data is not None:
-        compared = len(names) if compare_all else min(COMPARED, len(names))
-        origin = None if isinstance(recipe, Recipe) else Path(recipe)
-        rows = np.unique(np.linspace(0, len(names) - 1, compared).astype(np.int64)).tolist()
-        compare_rows(root, names, rows, loaded, origin=origin, split=split, data=data, storage=opened.storage)
-        compared = len(rows)
-        logger.info(
-            "%s: %s of %s rows equal the recordings in %s", root, f"{compared:,}", f"{len(names):,}", data
+    reads = ReadJob(root, tuple(names), transform, keep=True)
+    first, seconds = _first_chunk(reads)
+    with open_scheduler(_processes(workers, seconds)) as scheduler:
+        contents = _look_into(reads, first, scheduler, progress)
+        class_names = _classes(contents, classes, root)
+        source = Source.from_mapping(
+            {
+                "reader": READER,
+                "reader_version": _VERSION,
+                "dataset": loaded.source.dataset,
+                "split": split,
+                "files": files,
+                "cache": {"classes": class_names},
+            },
+            origin=f"source of {root}",
         )
-    features = opened.find(address)
-    if features is None:
-        layout = layout_of(transform, has_y=contents.has_y, classes=class_names, extras=())
+        address = Address(transform.key, source.key)
+        if name is not None and not move:
+            opened.refuse_move(name, {split: NamedSet(address, source)})
+        compared = 0
+        if data is not None:
+            compared = len(names) if compare_all else min(COMPARED, len(names))
+            origin = None if isinstance(recipe, Recipe) else Path(recipe)
+            rows = np.unique(np.linspace(0, len(names) - 1, compared).astype(np.int64)).tolist()
+            compare_rows(
+                root, names, rows, loaded, origin=origin, split=split, data=data, storage=opened.storage
+            )
+            compared = len(rows)
+            logger.info(
+                "%s: %s of %s rows equal the recordings in %s", root, f"{compared:,}", f"{len(names):,}", data
+            )
+        features = opened.find(address)
+        if features is None:
+            layout = layout_of(transform, has_y=contents.has_y, classes=class_names, extras=())
 
-        def plan() -> Plan:
-            return make_plan(transform, source.key, layout, np.array(contents.nnz, np.int64))
+            def plan() -> Plan:
+                nnz = np.array(contents.nnz, np.int64)
+                return make_plan(transform, source.key, layout, nnz, workers=scheduler.workers)
 
-        build = Build.join_or_start(opened.storage, address, plan)
-        build.refuse_other_shape(layout, len(names))
-        unfinished = build.unfinished()
-        check_unchanged(stamps)
-        for fragment in unfinished:
-            rows_of_fragment = build.plan.rows(fragment)
-            if contents.samples is not None:
-                samples = contents.samples[rows_of_fragment.start : rows_of_fragment.stop]
-            else:
-                samples = [read_sample(root / names[row], transform) for row in rows_of_fragment]
-                check_unchanged(stamps)
-            build.put_fragment(fragment, _columns(samples, class_names))
-            if progress is not None:
-                progress(rows_of_fragment.stop, len(names), f"storing {split}")
-        how = provenance(
-            executor=READER,
-            workers=0,
-            seconds=time.perf_counter() - began,
-            reused_fragments=build.plan.fragments - len(unfinished),
-        )
-        check_unchanged(stamps)
-        features = build.commit(
-            transform,
-            source,
-            {**how, "compared_rows": compared, **loaded.notes},
-            review=lambda manifest: _refuse_empty(manifest, root),
-        )
+            build = Build.join_or_start(opened.storage, address, plan)
+            build.refuse_other_shape(layout, len(names))
+            unfinished = build.unfinished()
+            check_unchanged(stamps)
+            # In the order of items.
+            stamp_of = {stamp.path.name: stamp for stamp in stamps}
+            ordered = tuple(stamp_of[file] for file in names)
+            store_job = StoreJob(build, ordered, transform, class_names, contents.samples)
+            done = len(names) - sum(len(build.plan.rows(fragment)) for fragment in unfinished)
+            # Items in memory are stored by this process: workers would have to receive them again.
+            stores = scheduler if contents.samples is None else InProcess()
+            for report in stores.run(store_job, unfinished):
+                done += report.samples
+                if progress is not None:
+                    progress(done, len(names), f"storing {split}")
+            how = provenance(
+                executor=READER,
+                workers=scheduler.workers,
+                seconds=time.perf_counter() - began,
+                reused_fragments=build.plan.fragments - len(unfinished),
+            )
+            check_unchanged(stamps)
+            features = build.commit(
+                transform,
+                source,
+                {**how, "compared_rows": compared, **loaded.notes},
+                review=lambda manifest: _refuse_empty(manifest, root),
+            )
     if name is not None:
         opened.point(name, {split: features}, move=move)
     return features
 
 
+def _first_chunk(reads: ReadJob) -> tuple[ChunkContents, float]:
+    """Return the first chunk, and the time in seconds that this process takes for all chunks."""
+    began = time.perf_counter()
+    first = reads.run(0)
+    return first, (time.perf_counter() - began) / len(first.nnz) * len(reads.names)
+
+
+def _processes(workers: int | None, seconds: float) -> int | None:
+    """Return the number of worker processes; `seconds` is the time to read the cache in one process."""
+    # Threads would wait for each other: HDF5 does one thing at a time in a process.
+    if workers is None and seconds < CLUSTER_START + seconds / available_cores():
+        return 0
+    return workers
+
+
 @dataclass(slots=True)
 class _Contents:
-    """Properties of all items of a cache, and the items themselves in small dtypes; None if these are too large."""
+    """Properties of all items of a cache, and the items themselves; None if these are not kept."""
 
     has_y: bool
     nnz: list[int]
@@ -188,45 +213,48 @@ class _Contents:
     samples: list[CachedSample] | None
 
 
-def _look_into(root: Path, names: list[str], transform: Transform, progress: Progress | None) -> _Contents:
-    """Read all files once, so that every fault is reported before the store is changed."""
+def _look_into(
+    reads: ReadJob, first: ChunkContents, scheduler: Scheduler, progress: Progress | None
+) -> _Contents:
+    """Read all files but those of the first chunk, so that every fault is reported before the store is changed."""
     free = free_memory_bytes()
     left = MOST_KEPT_BYTES if free is None else min(MOST_KEPT_BYTES, free // 4)
-    contents = _Contents(False, [], [], [])
-    for done, file in enumerate(names, 1):
-        sample = read_sample(root / file, transform)
-        if done == 1:
-            contents.has_y = sample.has_y
-        if sample.has_y != contents.has_y:
-            raise LayoutError(
-                f"{root / file} has frames with {3 + sample.has_y} axes, {names[0]} with {3 + contents.has_y}: import a cache of one data set",
-                path=str(root / file),
-            )
-        if isinstance(sample.target, str) != isinstance(
-            contents.targets[0] if contents.targets else sample.target, str
-        ):
-            raise LayoutError(
-                f"{root / file} has the target {sample.target!r}, {names[0]} has {contents.targets[0]!r}: all targets must be whole "
-                "numbers, or all texts",
-                path=str(root / file),
-            )
-        contents.nnz.append(len(sample.indices))
-        contents.targets.append(sample.target)
-        if contents.samples is not None:
-            narrow = sample._replace(indices=_narrow(sample.indices), values=_narrow(sample.values))
-            left -= narrow.indices.nbytes + narrow.values.nbytes
-            if left >= 0:
-                contents.samples.append(narrow)
-            else:
-                contents.samples = None
+    keep = first.nbytes * reads.chunks <= left
+    chunks: dict[int, ChunkContents] = {}
+    done = 0
+    others = scheduler.run(replace(reads, keep=keep), range(1, reads.chunks))
+    for chunk in itertools.chain([first], others):
+        left -= chunk.nbytes
+        if keep and left < 0:
+            keep = False
+            chunks = {number: each._replace(samples=None) for number, each in chunks.items()}
+        chunks[chunk.chunk] = chunk if keep else chunk._replace(samples=None)
+        done += len(chunk.nnz)
         if progress is not None:
-            progress(done, len(names), "reading")
-    return contents
+            progress(done, len(reads.names), "reading")
+    ordered = [chunks[number] for number in range(reads.chunks)]
+    nnz, has_y, targets = (
+        [fact for chunk in ordered for fact in getattr(chunk, name)] for name in ("nnz", "has_y", "targets")
+    )
+    _refuse_mixed(reads, has_y, targets)
+    samples = [sample for chunk in ordered for sample in chunk.samples or ()]
+    return _Contents(has_y[0], nnz, targets, samples if keep else None)
 
 
-def _narrow(column: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return a column without negative numbers in the smallest unsigned dtype that holds it."""
-    return column.astype(np.min_scalar_type(int(column.max(initial=0))))
+def _refuse_mixed(reads: ReadJob, has_y: list[bool], targets: list[int | str]) -> None:
+    """Raise `LayoutError` if some items have other axes, or targets of another kind, than the first item."""
+    for name, with_y, target in zip(reads.names, has_y, targets, strict=True):
+        path = reads.root / name
+        if with_y != has_y[0]:
+            raise LayoutError(
+                f"{path} has frames with {3 + with_y} axes, {reads.names[0]} with {3 + has_y[0]}: import a cache of one data set",
+                path=str(path),
+            )
+        if isinstance(target, str) != isinstance(targets[0], str):
+            raise LayoutError(
+                f"{path} has the target {target!r}, {reads.names[0]} has {targets[0]!r}: all targets must be whole numbers, or all texts",
+                path=str(path),
+            )
 
 
 def _classes(contents: _Contents, classes: Sequence[str] | int | None, root: Path) -> tuple[str, ...]:
@@ -251,24 +279,6 @@ def _classes(contents: _Contents, classes: Sequence[str] | int | None, root: Pat
         )
         raise UsageError(f"an item in {root} has {what}: correct classes")
     return names
-
-
-def _columns(samples: Sequence[CachedSample], classes: tuple[str, ...]) -> SampleColumns:
-    numbers = {name: number for number, name in enumerate(classes)}
-    return SampleColumns(
-        index=np.concatenate([sample.indices for sample in samples]),
-        value=np.concatenate([sample.values for sample in samples]),
-        nnz=np.array([len(sample.indices) for sample in samples], np.uint32),
-        n_bins=np.array([sample.n_bins for sample in samples], np.uint32),
-        label=np.array(
-            [
-                numbers[sample.target] if isinstance(sample.target, str) else sample.target
-                for sample in samples
-            ],
-            np.int32,
-        ),
-        extras={},
-    )
 
 
 def _refuse_unknown_split(recipe: Recipe, split: str) -> None:

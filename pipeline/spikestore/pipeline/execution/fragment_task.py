@@ -101,7 +101,30 @@ class SweepJob:
 
     def run(self, fragment: int) -> FragmentReport:
         """Build and store one fragment of each set."""
-        return _build_of_each(self, fragment)
+        began = time.perf_counter()
+        rows = self.jobs[0].plan.rows(fragment)
+        jobs = [each.only(fragment) for each in self.jobs if not each.build.has_fragment(fragment)]
+        if not jobs:
+            return FragmentReport(
+                fragment, len(rows), 0, time.perf_counter() - began, variants=(None,) * len(self.jobs)
+            )
+        located, nnz = jobs[0].located, 0
+        contents: dict[Address, FragmentContent] = {}
+        check_unchanged(located.stamps)
+        with located.open() as reader:
+            results = _transform_each(jobs, reader, [rows])
+        check_unchanged(located.stamps)
+        for each, (columns, skipped) in zip(jobs, results, strict=True):
+            events = count_events(columns)
+            nnz += each.build.put_fragment(fragment, columns, skipped=skipped, events=events).nnz
+            contents[each.build.address] = content_of(columns, each.plan.layout)
+        return FragmentReport(
+            fragment,
+            len(rows),
+            nnz,
+            time.perf_counter() - began,
+            variants=tuple(contents.get(each.build.address) for each in self.jobs),
+        )
 
 
 class FragmentContent(NamedTuple):
@@ -176,33 +199,6 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         content_of(columns, job.plan.layout),
         fragment_rows.taken,
         fragment_rows.problems,
-    )
-
-
-def _build_of_each(job: SweepJob, fragment: int) -> FragmentReport:
-    began = time.perf_counter()
-    rows = job.jobs[0].plan.rows(fragment)
-    jobs = [each.only(fragment) for each in job.jobs if not each.build.has_fragment(fragment)]
-    if not jobs:
-        return FragmentReport(
-            fragment, len(rows), 0, time.perf_counter() - began, variants=(None,) * len(job.jobs)
-        )
-    located, nnz = jobs[0].located, 0
-    contents: dict[Address, FragmentContent] = {}
-    check_unchanged(located.stamps)
-    with located.open() as reader:
-        results = _transform_each(jobs, reader, [rows])
-    check_unchanged(located.stamps)
-    for each, (columns, skipped) in zip(jobs, results, strict=True):
-        events = count_events(columns)
-        nnz += each.build.put_fragment(fragment, columns, skipped=skipped, events=events).nnz
-        contents[each.build.address] = content_of(columns, each.plan.layout)
-    return FragmentReport(
-        fragment,
-        len(rows),
-        nnz,
-        time.perf_counter() - began,
-        variants=tuple(contents.get(each.build.address) for each in job.jobs),
     )
 
 

@@ -1,6 +1,6 @@
 """The pictures of operations and augmentations: ``python -m tests.site.pictures`` writes ``docs/pictures/*.svg``.
 
-Each shows what the code of spikestore does to the same few events, of a camera with 16 × 16 pixels: an edge that moves along x, a pixel with
+Each shows what the code of spikestore does to the same few events, of a camera with 16 × 16 pixels: an edge that moves along x and slowly along y, a pixel with
 an event every 4 ms, and some noise. A new operation or augmentation needs an example here, and a place on a page.
 """
 
@@ -41,7 +41,7 @@ OPERATIONS: tuple[dict[str, Any], ...] = (
     {"op": "time_alignment"},
     {"op": "time_skew", "coefficient": 0.5, "offset": 40_000},
     {"op": "own_operation", "name": "wand-lab.thin", "version": 1, "parameters": {"every": 3}},
-    {"op": "event_downsampling", "sensor_size": [16, 16], "target_size": [8, 8], "dt": 10, "noise_threshold": 1},
+    {"op": "event_downsampling", "sensor_size": [16, 16], "target_size": [8, 8], "dt": 5, "noise_threshold": 1},
     _COUNTING,
     {"op": "fixed_duration", "sensor_size": SENSOR, "duration": 20_000},
     {"op": "fixed_frames_number", "sensor_size": SENSOR, "frames_number": 8, "split_by": "number"},
@@ -71,7 +71,10 @@ AUGMENTATIONS: tuple[dict[str, Any], ...] = (
     {"op": "roll", "pixels": 8},
     {"op": "shear", "degrees": 45},
     {"op": "area_mask", "share": 0.5},
-    {"op": "one_of", "choices": [{"op": "shear", "degrees": 45}, {"op": "time_mask", "share": 0.3}]},
+    {
+        "op": "one_of",
+        "choices": [{"op": "spatial_flip", "probability": 1}, {"op": "time_mask", "share": 0.3}],
+    },
 )
 _IN_THE_PLANE = ("translate", "rotate", "roll", "shear", "area_mask")
 """Augmentations whose pictures have x and y, because time does not change."""
@@ -80,7 +83,11 @@ _IN_THE_PLANE = ("translate", "rotate", "roll", "shear", "area_mask")
 def recording() -> Events:
     """Return the events before each operation."""
     steps = np.arange(16)
-    edge = [(10 + 5 * steps, steps, 7, 1), (14 + 5 * steps, steps, 8, 0)]
+    edge = [
+        (10 + 5 * steps + late, steps, 4 + steps // 2 + row, p)
+        for late, p in ((0, 1), (6, 0))
+        for row in (0, 1)
+    ]
     pixel = [(np.arange(12, 60, 4), 11, 10, 1)]
     noise = [
         (np.array(t), x, y, p)
@@ -103,14 +110,14 @@ def pictures() -> dict[str, str]:
 
 
 def _subtitle(table: dict[str, Any]) -> str:
-    """Return the fields of an example as they are in a recipe or a configuration."""
+    """Return the fields of an example as they are in a recipe or a configuration; of inner tables the names only."""
     shown = {name: value for name, value in table.items() if name not in {"op", "sensor_size", "version"}}
     return ", ".join(f"{name} = {_toml(value)}" for name, value in shown.items())
 
 
 def _toml(value: object) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, list) and isinstance(value[0], dict):
+        return " or ".join(str(one["op"]) for one in value)
     if isinstance(value, dict):
         return f"{{ {', '.join(f'{name} = {_toml(inner)}' for name, inner in value.items())} }}"
     return f'"{value}"' if isinstance(value, str) else str(value)
@@ -159,14 +166,14 @@ def _frames_panel(*tables: dict[str, Any]) -> Panel:
 def _counts_panel(
     index: npt.NDArray[np.int64], value: npt.NDArray[Any], bins: int, *, plane: bool = False
 ) -> Panel:
-    """Return a panel of frames of the sensor: time and x with sums along y, or with `plane` x and y with sums along time."""
+    """Return a panel of frames of the sensor: time and x, or with `plane` x and y. Of the cells along the other axis, it shows the largest value."""
     width, height, polarities = SENSOR
     frames = np.zeros((bins, polarities, height, width))
     np.add.at(frames.reshape(-1), index, value)
-    counts = frames.sum(0 if plane else 2).transpose((2, 1, 0) if plane else (0, 2, 1))
+    largest = frames.max(0 if plane else 2).transpose((2, 1, 0) if plane else (0, 2, 1))
     cells = tuple(
-        (int(across), int(up), int(polarity), float(counts[across, up, polarity]))
-        for across, up, polarity in np.argwhere(counts)
+        (int(across), int(up), int(polarity), float(largest[across, up, polarity]))
+        for across, up, polarity in np.argwhere(largest)
     )
     if plane:
         return Panel("x", "y", (width, height), counts=cells)

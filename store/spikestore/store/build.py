@@ -22,7 +22,7 @@ import numpy as np
 
 from spikestore.store.columns.digest import block_checks, block_digests, check_seed, set_digest
 from spikestore.store.columns.reader import FragmentDecoder
-from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.columns.samples import SampleColumns, largest_value
 from spikestore.store.columns.zarr_reader import encode_fragment
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.storage import Storage
@@ -209,7 +209,7 @@ class Build:
             nnz=len(columns.index),
             n_bins=int(columns.n_bins.max()),
             max_index=int(columns.index.max(initial=0)),
-            max_value=float(np.max(columns.value, initial=0)),
+            max_value=largest_value(columns.value),
             blocks=tuple(block_digests(columns, layout)),
             skipped=skipped,
             events=events or EventCounts(),

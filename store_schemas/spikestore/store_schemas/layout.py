@@ -126,7 +126,7 @@ def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extr
     """Return the layout of a feature set that `transform` produces.
 
     Dtypes follow from the spec alone, never from data: ``index`` is uint32 if ``max_bins`` times the number of
-    sites fits, else uint64; ``value`` is uint32.
+    sites fits, else uint64; ``value`` is uint32 for counts, and float32 for real numbers.
 
     Raises
     ------
@@ -138,11 +138,12 @@ def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extr
     if places > FILL["uint64"]:  # type: ignore[operator]
         raise UsageError(f"max_bins × sites = {places:.3g} exceeds 2^53: lower max_bins or sensor_size")
     index: Dtype = "uint32" if places <= 2**32 - 1 else "uint64"
+    value: Dtype = "uint32" if transform.float_operation is None else "float32"
     fixed = [
         ("nnz", "uint32"),
         ("n_bins", "uint32"),
         ("index", index),
-        ("value", "uint32"),
+        ("value", value),
         ("label", "int32"),
     ]
     present = set(extras)

@@ -100,7 +100,7 @@ def test_questions(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert transform.to_frame.sensor_size == (16, 12, 2)
     monkeypatch.setattr(sys, "stdin", Terminal("\n\n\n"))
     assert main(["recipe", "--dataset", "SHD", "--bins", "5", "--max-ms", "0"]) == 0
-    assert load_recipe("shd-100ch-5bins.toml").transform_spec().to_frame.n_time_bins == 5
+    assert load_recipe("shd-100ch-5bins.toml").transform_spec().bins == 5
 
 
 @pytest.mark.parametrize(

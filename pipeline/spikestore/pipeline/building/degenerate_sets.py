@@ -14,6 +14,7 @@ import numpy as np
 
 from spikestore.pipeline.execution.fragment_task import FragmentContent
 from spikestore.pipeline.sources.source_files import LocatedSource
+from spikestore.store.columns.packed_size import narrow_dtypes
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import SourceError
 from spikestore.store_schemas.specs.operations import (
@@ -27,7 +28,9 @@ from spikestore.store_schemas.specs.operations import (
     FrameOperation,
     OwnOperation,
     RefractoryPeriod,
+    ToAveragedTimesurface,
     ToFrame,
+    ToTimesurface,
 )
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -87,6 +90,7 @@ class SetReview:
             self._report_times(manifest, contents)
             self._report_one_class(manifest, contents)
             self._report_one_site(manifest, contents)
+            self._report_density(manifest, contents)
 
     def _report_times(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
         events = manifest.events
@@ -110,9 +114,10 @@ class SetReview:
             )
         frame = manifest.transform.to_frame
         numbers = _numbers(frame)
-        length = numbers.get("time_window", numbers.get("duration"))
+        length = next((numbers[name] for name in ("time_window", "duration", "dt") if name in numbers), None)
         if manifest.n_bins == 1 and length is not None and manifest.samples > 1:
-            advice = f"If the unit of these times is not µs, set duration of {frame.op} in their unit"
+            name = "dt" if isinstance(frame, ToTimesurface) else "duration"
+            advice = f"If the unit of these times is not µs, set {name} of {frame.op} in their unit"
             if isinstance(frame, ToFrame):
                 advice = (
                     "If the unit of these times is not µs, scale them with time_factor of downsample, or set time_window of "
@@ -162,6 +167,20 @@ class SetReview:
             position,
             layout.site_count,
         )
+
+    def _report_density(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
+        places = sum(content.bins for content in contents) * manifest.layout.site_count
+        density = sum(content.nnz for content in contents) / max(places, 1)
+        times = (
+            density * sum(dtype.itemsize for dtype in narrow_dtypes(manifest)) / 4
+        )  # a dense cell is a float32
+        if times > 1:
+            logger.warning(
+                "%s: %.0f %% of the places in its frames are not 0: in memory, the set takes %.2f times as much as dense frames",
+                self._label,
+                100 * density,
+                times,
+            )
 
     def _why_empty(self, manifest: Manifest) -> str:
         events = manifest.events
@@ -232,7 +251,9 @@ def _crops(transform: Transform) -> list[CropTime]:
 
 def _numbers(frame: FrameOperation) -> dict[str, float]:
     """Return the numbers by which an operation divides recordings into bins, by their names."""
-    names = (*SLICING_MODES, "start_time", "end_time", "duration", "frames_number")
+    names: tuple[str, ...] = (*SLICING_MODES, "start_time", "end_time", "duration", "frames_number", "dt")
+    if isinstance(frame, ToAveragedTimesurface):
+        names = ("cell_size",)  # its time_window divides no recording
     return {name: value for name in names if (value := getattr(frame, name, None)) is not None}
 
 

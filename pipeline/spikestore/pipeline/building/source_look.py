@@ -55,9 +55,9 @@ def layout_of_reader(reader: Reader, located: LocatedSource, transform: Transfor
         path = located.stamps[0].path
         raise LayoutError(f"{path} has no recordings", path=str(path))
     refuse_other_columns(f"the reader {reader.name}", reader.extras)
-    x, y, p = transform.to_frame.sensor_size
-    if not reader.has_y and y != 1:  # checked here, before the plan is stored
-        raise UsageError(f"sensor_size must be ({x}, 1, {p}) for events without y, got ({x}, {y}, {p})")
+    problem = None if reader.has_y else transform.problem_without_y()
+    if problem is not None:  # checked here, before the plan is stored
+        raise UsageError(problem)
     return layout_of(
         transform, has_y=reader.has_y, classes=reader.classes, extras=(*reader.extras, *EVENT_COLUMNS)
     )

@@ -28,7 +28,9 @@ MOST_SITES = 2**24
 def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinning | str:
     """Return how the cells of the fine set are summed, or why sums do not give the coarse set."""
     fine_frame, frame = fine.to_frame, coarse.to_frame
-    bins = int((frame.time_window or 0) // (fine_frame.time_window or 1))
+    bins = 1
+    if isinstance(fine_frame, ToFrame) and isinstance(frame, ToFrame):
+        bins = int((frame.time_window or 0) // (fine_frame.time_window or 1))
     problem = sums_problem(fine, bins) or bins_problem(frame)
     if problem is not None:
         return problem

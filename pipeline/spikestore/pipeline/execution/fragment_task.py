@@ -138,6 +138,10 @@ class FragmentContent(NamedTuple):
     """Smallest and largest label; None if all recordings were skipped."""
     sites: tuple[int, int] | None
     """Smallest and largest site with a count, None without counts; exact only if both are equal."""
+    bins: int
+    """Time bins of all samples."""
+    nnz: int
+    """Non-zeros of all samples."""
 
 
 class FragmentReport(NamedTuple):
@@ -221,6 +225,8 @@ def content_of(columns: SampleColumns, layout: Layout) -> FragmentContent:
         without_events=int(np.count_nonzero(silent)),
         labels=(int(labels.min()), int(labels.max())) if len(labels) else None,
         sites=sites,
+        bins=int(columns.n_bins.sum(dtype=np.int64)),
+        nnz=len(columns.index),
     )
 
 

@@ -108,6 +108,13 @@ def import_cache(
         raise UsageError(
             "a cache has the frames of one transform, but the recipe has [[sweep]]: remove it", field="sweep"
         )
+    operation = loaded.transform_spec().float_operation
+    if operation is not None:
+        raise UsageError(
+            f"import stores counts of events, but the frames of the recipe are real numbers of {operation.op}: build the set "
+            "from its recordings with spikestore preprocess",
+            field="transform",
+        )
     refuse_wrong_names(split, *(() if name is None else (name,)))
     _refuse_unknown_split(loaded, split)
     if compare_all and data is None:

@@ -42,8 +42,8 @@ class Sample:
     ----------
     index : int64 array, shape (nnz,)
         Linear indices of the non-zeros, row-major over (time bin, polarity, y, x), strictly increasing.
-    value : int64 array, shape (nnz,)
-        Counts of the non-zeros, each at least 1.
+    value : int64 or float32 array, shape (nnz,)
+        Counts of the non-zeros, each at least 1; float32 for real numbers, never 0.
     n_bins : int
         Number of time bins.
     n_events, n_cropped, n_dropped : int
@@ -51,7 +51,7 @@ class Sample:
     """
 
     index: npt.NDArray[np.int64]
-    value: npt.NDArray[np.int64]
+    value: npt.NDArray[np.int64] | npt.NDArray[np.float32]
     n_bins: int
     n_events: int
     n_cropped: int

@@ -9,7 +9,7 @@ from spikestore.pipeline.readers.folder.settings import FOLDER
 from spikestore.pipeline.recipes.recipe import load_recipe
 from spikestore.pipeline.recipes.shipped import shipped_recipes
 from spikestore.store_schemas.errors import UsageError
-from spikestore.store_schemas.specs.operations import CropTime, Downsample
+from spikestore.store_schemas.specs.operations import CropTime, Downsample, ToFrame
 
 _US_PER_MS = 1000
 
@@ -55,7 +55,9 @@ def default_choices(dataset: str) -> FrameChoices:
     if path is None:
         return FrameChoices(bin_ms=10.0, max_ms=0.0)
     transform = load_recipe(path).transform_spec()
-    (x, y, p), window = transform.to_frame.sensor_size, transform.to_frame.time_window
+    frame = transform.to_frame
+    x, y, p = frame.sensor_size
+    window = frame.time_window if isinstance(frame, ToFrame) else None
     factors = next(
         (step.spatial_factor for step in transform.operations if isinstance(step, Downsample)), (1, 1)
     )

@@ -91,12 +91,19 @@ def make_report(
     Raises
     ------
     UsageError
-        All recordings were skipped.
+        All recordings were skipped, or values are real numbers.
     DamagedError
         A stored object differs from the committed one.
     SourceNotFoundError, SourceError
         `data` does not have the recordings of the sets.
     """
+    for features in splits.values():
+        operation = features.manifest.transform.float_operation
+        if operation is not None:
+            raise UsageError(
+                f"a report counts events, but the values of {features!r} are real numbers of {operation.op}: spikestore show "
+                "prints what is known of this set"
+            )
     empty = [split for split, features in splits.items() if not kept_rows(features).any()]
     if empty:
         raise UsageError(f"all recordings of {', '.join(empty)} were skipped: there is nothing to report on")

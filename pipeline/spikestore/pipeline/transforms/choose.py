@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.recording import Sample
+from spikestore.pipeline.transforms.bina_rep import BinaRepChain
 from spikestore.pipeline.transforms.fused import FusedChain, FusedSamples, can_run
 from spikestore.pipeline.transforms.fused.filters import is_fused
-from spikestore.pipeline.transforms.fused.samples import RecordingChain, sample_of
+from spikestore.pipeline.transforms.fused.samples import BlockChain, RecordingChain, sample_of
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.pipeline.transforms.own_operations import refuse_missing_functions
 from spikestore.store_schemas.errors import MissingExtraError, RecordingError, UsageError
-from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.operations import FloatFrames, ToBinaRep, ToFrame
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 Executor = Literal["fused", "numpy", "tonic"]
@@ -29,15 +31,6 @@ takes half of Tonic's time for a recording). Used only to decide whether to star
 INSTALL_TONIC = "pip install 'spikestore[tonic]' && pip install --no-deps tonic importRosbag"
 """Commands that install Tonic. An extra cannot contain Tonic, because Tonic requires packages that spikestore does not use
 and that have no wheels for Python 3.12 and newer."""
-
-
-class BlockChain(Protocol):
-    """Protocol of a transform that runs on blocks of recordings."""
-
-    def __call__(
-        self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
-    ) -> FusedSamples:
-        """Return the samples of a block, with the errors of recordings by row in ``errors``."""
 
 
 def executor_for(
@@ -83,6 +76,8 @@ def executor_for(
         for operation in transform.on_events:
             if not is_fused(operation):
                 raise UsageError(f'executor = "fused" does not support {operation.op}: omit executor')
+        if isinstance(frames, FloatFrames):
+            raise UsageError(f'executor = "fused" does not support {frames.op}: omit executor')
         if not isinstance(frames, ToFrame):
             raise UsageError(
                 f'executor = "fused" does not support so large frames of {frames.op}: omit executor'
@@ -103,6 +98,14 @@ def block_chain(transform: Transform, requested: ExecutorName | Executor, *, has
     MissingExtraError
         Tonic was requested, and it or a package that it imports is not installed.
     """
+    last = transform.operations[-1]
+    if isinstance(last, ToBinaRep):
+        problem = None if has_y else transform.problem_without_y()
+        if problem is not None:
+            raise UsageError(problem)
+        counts = Transform(operations=transform.operations[:-1], max_bins=transform.max_bins)
+        site_count = math.prod(transform.sites(has_y=has_y))
+        return BinaRepChain(block_chain(counts, requested, has_y=has_y), last, site_count)
     chosen = executor_for(transform, requested, has_y=has_y)
     if chosen == "fused":
         return FusedChain(transform, has_y=has_y)

@@ -31,7 +31,7 @@ from spikestore.pipeline.transforms.tonic_operations import (
     unsupported,
 )
 from spikestore.store_schemas.specs.canonical import sha256_hex
-from spikestore.store_schemas.specs.operations import Operation, ToFrame
+from spikestore.store_schemas.specs.operations import ClipCounts, Operation, ToBinaRep
 from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Transform
 
 
@@ -79,10 +79,12 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
     operations: list[Operation] = []
     for part in _flat(transform):
         if is_exactly(part, "NumpyAsType"):
-            of_frames = any(isinstance(operation, ToFrame) for operation in operations)
-            operations += type_change(part, of_frames=of_frames)
-        else:
-            operations.append(operation_of(part))
+            operations += type_change(part, operations)
+            continue
+        operation = operation_of(part)
+        if isinstance(operation, ToBinaRep) and operations and isinstance(operations[-1], ClipCounts):
+            operations.pop()  # of a NumpyAsType(bool), which changes no bit
+        operations.append(operation)
     return Transform(operations=tuple(operations), max_bins=max_bins)
 
 

@@ -8,7 +8,8 @@ calls this chain for unusual recordings; frames by event counts are always compu
    sorted.
 3. Compute the number of bins (`frame_bins`), before arrays of this size are allocated.
 4. Find the events of each bin, and count the events in no bin.
-5. Count the events of each cell, in int64 and without a dense frame (`frame_counts`).
+5. Count the events of each cell, in int64 and without a dense frame (`frame_counts`), or compute frames of real numbers
+   (`float_frames`).
 
 `TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. Parameters without a fraction are integers, others are floats:
 integers stay exact above 2^53; below, both have the same results.
@@ -23,10 +24,11 @@ from spikestore.pipeline.readers.recording import Events, Sample
 from spikestore.pipeline.transforms import event_guards as guards
 from spikestore.pipeline.transforms.event_operations import EventStep
 from spikestore.pipeline.transforms.fixed_bins import FixedBins
+from spikestore.pipeline.transforms.float_frames.frames import float_frames, frame_with_bins_of
 from spikestore.pipeline.transforms.frame_bins import FrameBins
 from spikestore.pipeline.transforms.frame_counts import Ints, count_covered, count_sparsely
 from spikestore.store_schemas.errors import RecordingError, UsageError
-from spikestore.store_schemas.specs.operations import FixedDuration, ToFrame
+from spikestore.store_schemas.specs.operations import FixedDuration, FloatFrames, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
 
@@ -48,9 +50,9 @@ class NumpyChain:
     """
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
-        x, y, p = transform.to_frame.sensor_size
-        if not has_y and y != 1:
-            raise UsageError(f"sensor_size must be ({x}, 1, {p}) for events without y, got ({x}, {y}, {p})")
+        problem = None if has_y else transform.problem_without_y()
+        if problem is not None:
+            raise UsageError(problem)
         self.transform = transform
         self.has_y = has_y
         self._steps = [
@@ -61,8 +63,9 @@ class NumpyChain:
         spec, limit = transform.to_frame, transform.max_bins
         self._bins: FrameBins | FixedBins
         self._bins_of_seconds: FixedBins | None = None
-        if isinstance(spec, ToFrame):
-            self._bins = FrameBins(spec, self._sites, max_bins=limit)
+        if isinstance(spec, ToFrame | FloatFrames):
+            by_time = frame_with_bins_of(spec) if isinstance(spec, FloatFrames) else spec
+            self._bins = FrameBins(by_time, self._sites, max_bins=limit)
         else:
             self._bins = FixedBins(spec, self._sites, max_bins=limit)
             if isinstance(spec, FixedDuration) or spec.split_by == "time":
@@ -120,6 +123,10 @@ class NumpyChain:
             times = seconds[origin.numbers(n_framed)]
             n_bins = self._bins_of_seconds.count(times, name=name)
             starts, ends = self._bins_of_seconds.ranges(times)
+        if isinstance(to_frame, FloatFrames):
+            index, real, dropped = float_frames(to_frame, framed, starts, ends, origin=origin)
+            cropped = n_events - n_framed
+            return Sample(index, real, n_bins, n_events, n_cropped=cropped, n_dropped=dropped)
         index, value = self._counted(framed, starts, ends)
         if self.transform.max_count is not None:
             value = np.minimum(value, self.transform.max_count)

@@ -8,7 +8,7 @@ unknown here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,18 @@ from spikestore.store_schemas.specs.operations import (
     Downsample,
     DropPixel,
     EventDownsampling,
+    FloatFrames,
+    FrameOperation,
     MergePolarities,
     Operation,
     RefractoryPeriod,
     TimeAlignment,
     TimeSkew,
+    ToAveragedTimesurface,
+    ToBinaRep,
     ToFrame,
+    ToTimesurface,
+    ToVoxelGrid,
 )
 from spikestore.store_schemas.specs.operations.without_spec import RANDOM
 
@@ -65,28 +71,34 @@ def operation_of(part: object) -> Operation:
     raise unsupported(class_name(part), _why_not(part))
 
 
-def type_change(part: Any, *, of_frames: bool) -> tuple[ClipCounts, ...]:
-    """Return the operations that equal a ``NumpyAsType``: none if its type holds all counts of Tonic, else ``clip_counts``.
+def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...]:
+    """Return the operations that equal a ``NumpyAsType``: none if its type holds all values, else ``clip_counts``.
 
     Parameters
     ----------
     part : tonic.transforms.NumpyAsType
         The transform.
-    of_frames : bool
-        Whether a ``ToFrame`` is before it.
+    before : sequence of operations
+        The operations before it.
 
     Raises
     ------
     UnsupportedTransformError
-        It changes events or the values of counts, or its type is structured.
+        It changes events or values, or its type is structured.
     """
     name = class_name(part)
-    if not of_frames:
+    if not any(isinstance(operation, FrameOperation) for operation in before):
         raise unsupported(name, "before ToFrame removes the names of fields, which ToFrame needs: remove it")
     try:
         dtype = np.dtype(part.dtype)
     except TypeError:
         raise unsupported(name, f"needs a dtype of NumPy, got {part.dtype!r}") from None
+    if isinstance(before[-1], FloatFrames | ToBinaRep):
+        if dtype.kind != "f" or dtype.itemsize < 4:
+            raise unsupported(
+                name, f"with {dtype} rounds real numbers, which are stored as float32: remove it"
+            )
+        return ()
     if dtype == np.bool_:
         return (ClipCounts(max=1),)
     if dtype.kind not in "iuf" or dtype.itemsize < 2 or dtype == np.float16:
@@ -111,7 +123,7 @@ def _why_not(part: object) -> str:
         return "has no operation: docs/tonic.md lists the transforms that have one; apply it at training time"
     if kind.__name__ in RANDOM or _random_parameter(part):
         return f"is {_FROZEN}"
-    return "has no operation yet: docs/tonic.md lists the transforms that have one"
+    return "has no operation: docs/tonic.md lists the transforms that have one"
 
 
 def _random_parameter(part: object) -> str | None:
@@ -227,11 +239,40 @@ def _to_image(part: Any) -> ToFrame:
     return ToFrame(sensor_size=_sizes(part, "sensor_size"), n_event_bins=1)
 
 
+def _to_voxel_grid(part: Any) -> ToVoxelGrid:
+    bins = _whole(part, "n_time_bins", part.n_time_bins)
+    return ToVoxelGrid(sensor_size=_sizes(part, "sensor_size"), n_time_bins=bins)
+
+
+def _to_timesurface(part: Any) -> ToTimesurface:
+    dt, tau = (_number(part, name, getattr(part, name)) for name in ("dt", "tau"))
+    return ToTimesurface(sensor_size=_sizes(part, "sensor_size"), dt=dt, tau=tau)
+
+
+def _to_averaged_timesurface(part: Any) -> ToAveragedTimesurface:
+    return ToAveragedTimesurface(
+        sensor_size=_sizes(part, "sensor_size"),
+        surface_size=_whole(part, "surface_size", part.surface_size),
+        cell_size=_whole(part, "cell_size", part.cell_size),
+        time_window=_number(part, "time_window", part.time_window),
+        tau=_number(part, "tau", part.tau),
+        decay=part.decay,
+    )
+
+
+def _to_bina_rep(part: Any) -> ToBinaRep:
+    return ToBinaRep(
+        n_frames=_whole(part, "n_frames", part.n_frames), n_bits=_whole(part, "n_bits", part.n_bits)
+    )
+
+
 _CONVERTERS: dict[str, Callable[[Any], Operation]] = {
     "Downsample": _downsample, "CropTime": _crop_time, "ToFrame": _to_frame, "Decimation": _decimation,
     "Denoise": _denoise, "DropPixel": _drop_pixel, "MergePolarities": _merge_polarities,
     "RefractoryPeriod": _refractory_period, "CenterCrop": _center_crop, "EventDownsampling": _event_downsampling,
     "TimeAlignment": _time_alignment, "TimeSkew": _time_skew, "ToImage": _to_image,
+    "ToVoxelGrid": _to_voxel_grid, "ToTimesurface": _to_timesurface,
+    "ToAveragedTimesurface": _to_averaged_timesurface, "ToBinaRep": _to_bina_rep,
 }  # fmt: skip
 
 

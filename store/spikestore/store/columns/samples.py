@@ -113,6 +113,11 @@ def concatenate(samples: Iterable[SampleColumns]) -> SampleColumns:
     )
 
 
+def largest_value(value: npt.NDArray[Any]) -> float:
+    """Return the largest value of a column, of real numbers the largest absolute one; 0 if it is empty."""
+    return float(np.max(abs(value) if value.dtype.kind == "f" else value, initial=0))
+
+
 def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
     """Return the first violation of the format in some rows, or None.
 

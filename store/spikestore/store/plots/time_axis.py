@@ -12,6 +12,10 @@ from spikestore.store_schemas.specs.operations import (
     FixedFramesNumber,
     TimeAlignment,
     TimeSkew,
+    ToAveragedTimesurface,
+    ToBinaRep,
+    ToTimesurface,
+    ToVoxelGrid,
 )
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -54,12 +58,18 @@ def time_axis(transform: Transform) -> TimeAxis:
     Times are those of the recording: what ``downsample`` and ``time_skew`` change is reverted. Without a ``start_time``, the first
     bin begins at the first event.
     """
-    frame = transform.to_frame
+    frame, last = transform.to_frame, transform.operations[-1]
     if isinstance(frame, FixedDuration):
         return TimeAxis("ms", 0.0, frame.duration / _US_PER_MS, "time after the first event (ms)")
+    if isinstance(last, ToBinaRep):
+        return TimeAxis("bins", 0.0, 1.0, f"frame (n_frames = {last.n_frames:,})")
+    if isinstance(frame, ToAveragedTimesurface):
+        return TimeAxis("bins", 0.0, 1.0, f"cell of the sensor (cell_size = {frame.cell_size:,})")
+    if isinstance(frame, ToVoxelGrid):
+        return TimeAxis("bins", 0.0, 1.0, f"time bin (n_time_bins = {frame.n_time_bins:,})")
     if isinstance(frame, FixedFramesNumber):
         return TimeAxis("bins", 0.0, 1.0, f"time bin (frames_number = {frame.frames_number:,})")
-    if frame.time_window is None:
+    if not isinstance(frame, ToTimesurface) and frame.time_window is None:
         return TimeAxis("bins", 0.0, 1.0, f"time bin ({frame.mode} = {getattr(frame, frame.mode):,})")
     factor, shift, is_relative = 1.0, 0.0, False  # a time in the frames is factor · time + shift
     for operation in transform.on_events:
@@ -70,6 +80,8 @@ def time_axis(transform: Transform) -> TimeAxis:
         elif isinstance(operation, TimeAlignment | EventDownsampling):
             shift, is_relative = 0.0, True
     unit = _US_PER_MS * factor
+    if isinstance(frame, ToTimesurface):
+        return TimeAxis("ms", 0.0, frame.dt / unit, "time after the first event (ms)")
     step = (frame.time_window - frame.overlap) / unit
     if frame.start_time is None:
         return TimeAxis("ms", 0.0, step, "time after the first event (ms)")

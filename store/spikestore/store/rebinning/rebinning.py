@@ -17,7 +17,7 @@ import numpy.typing as npt
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.items import FilePart
-from spikestore.store_schemas.specs.operations import ClipCounts, FrameOperation
+from spikestore.store_schemas.specs.operations import ClipCounts, FrameOperation, ToFrame
 from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -113,15 +113,19 @@ def sums_problem(fine: Transform, bins: int) -> str | None:
     """Return why sums of `bins` time bins of a set are not those of a coarser set, or None."""
     if isinstance(fine.operations[-1], ClipCounts):
         return "its counts are limited by clip_counts"
-    problem = bins_problem(fine.to_frame)
-    if problem is None and (fine.max_bins + 1 + bins) * int(fine.to_frame.time_window or 0) > EXACT:
+    if fine.float_operation is not None:
+        return f"its values are real numbers of {fine.float_operation.op}, and only counts can be summed"
+    frame = fine.to_frame
+    window = frame.time_window if isinstance(frame, ToFrame) else None
+    problem = bins_problem(frame)
+    if problem is None and (fine.max_bins + 1 + bins) * int(window or 0) > EXACT:
         return "its max_bins allows recordings whose times are too long for exact arithmetic"
     return problem
 
 
 def bins_problem(frame: FrameOperation) -> str | None:
     """Return why the time bins of a set cannot be summed, or None."""
-    if frame.mode != "time_window":
+    if not isinstance(frame, ToFrame) or frame.time_window is None:
         return f"its frames have bins by {frame.mode}, not by time_window"
     if frame.overlap:
         return "its time bins overlap"

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from spikestore.store.columns.digest import block_digests
 from spikestore.store.columns.reader import FragmentDecoder
-from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.columns.samples import SampleColumns, largest_value
 from spikestore.store.trust.rows import refuse_untrue_rows
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
@@ -53,7 +51,7 @@ class FragmentChecker:
             "nnz": len(columns.index),
             "n_bins": int(columns.n_bins.max(initial=0)),
             "max_index": int(columns.index.max(initial=0)),
-            "max_value": float(np.max(columns.value, initial=0)),
+            "max_value": largest_value(columns.value),
         }
         for name, number in actual.items():
             if getattr(record, name) != number:

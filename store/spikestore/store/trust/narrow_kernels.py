@@ -108,3 +108,29 @@ def take_value(piece: npt.NDArray[Any], begins: int, most: np.uint64, out: npt.N
         lowest = min(lowest, piece[place])
         highest = max(highest, piece[place])
     return bool(lowest > 0 and np.uint64(highest) <= most)
+
+
+@_compiled
+def take_real(piece: npt.NDArray[np.float32], begins: int, most: float, out: npt.NDArray[np.float32]) -> bool:
+    """Copy a piece of ``value`` to its place; return whether each value is a number other than 0 from -`most` to `most`.
+
+    Parameters
+    ----------
+    piece : float32 array
+        Values number `begins` and later.
+    begins : int
+        Number of the piece's first value.
+    most : float
+        Largest absolute value that is allowed.
+    out : float32 array
+        Output: the values from place `begins` on.
+    """
+    if begins < 0 or begins + len(piece) > len(out):
+        return False
+    valid = 0
+    target = out[begins : begins + len(piece)]
+    for place in range(len(piece)):
+        target[place] = piece[place]
+        size = abs(piece[place])
+        valid += (size > 0) & (size <= most)  # both are false for NaN
+    return bool(valid == len(piece))

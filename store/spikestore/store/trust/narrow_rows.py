@@ -7,7 +7,7 @@ does not describe faults: a caller that gets None reads the rows again with `Fea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -106,7 +106,7 @@ class NarrowReader:
             An object cannot be read or decoded.
         """
         layout, table = self._manifest.layout, self._reader.table(rows.fragment)
-        if layout.dtype("value").kind != "u" or not self._is_true(rows.fragment, table):
+        if not self._is_true(rows.fragment, table):
             return None
         samples = {name: column[rows.start : rows.stop] for name, column in table.columns.items()}
         offsets = table.offsets[rows.start : rows.stop + 1] - table.offsets[rows.start]
@@ -163,15 +163,18 @@ def _take_index(
 
 
 def _take_value(pieces: _Pieces, manifest: Manifest, checks: BlockChecks, out: npt.NDArray[Any]) -> bool:
-    """Copy the pieces to `out`; return whether each value is positive and at most the manifest's maximum."""
-    from spikestore.store.trust.narrow_kernels import take_value
+    """Copy the pieces to `out`; return whether each value is a legal one, and at most the manifest's maximum."""
+    from spikestore.store.trust.narrow_kernels import take_real, take_value
 
     dtype = manifest.layout.dtype("value")
-    most = np.uint64(min(manifest.max_value, int(FILL[dtype.name]) - 1))
+    take: Callable[..., bool] = take_real
+    most: Any = manifest.max_value
+    if dtype.kind == "u":
+        take, most = take_value, np.uint64(min(most, int(FILL[dtype.name]) - 1))
     for begins, piece in pieces:
         if piece.dtype != dtype:
             return False
         checks.update(begins, piece)
-        if not take_value(piece, begins, most, out):
+        if not take(piece, begins, most, out):
             return False
     return True

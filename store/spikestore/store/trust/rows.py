@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.store.columns.digest import block_checks, check_seed
-from spikestore.store.columns.samples import Fault, SampleColumns, first_fault, range_problem
+from spikestore.store.columns.samples import Fault, SampleColumns, first_fault, largest_value, range_problem
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import DamagedError
@@ -133,8 +133,9 @@ def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, fi
     if len(above):
         what = f"index {last[above[0]]} exceeds the manifest's maximum of {manifest.max_index}"
         return Fault(what, int(filled[above[0]]))
-    if len(columns.value) and float(columns.value.max()) > manifest.max_value:
-        place = int(np.flatnonzero(columns.value > manifest.max_value)[0])
+    if largest_value(columns.value) > manifest.max_value:
+        size = abs(columns.value) if columns.value.dtype.kind == "f" else columns.value
+        place = int(np.flatnonzero(size > manifest.max_value)[0])
         what = f"value {columns.value[place]} exceeds the manifest's maximum of {manifest.max_value:.16g}"
         return Fault(what, int(np.searchsorted(offsets, place, "right")) - 1)
     return _fault_of_rows(manifest, fragment, columns.nnz, columns.n_bins, columns.label, first)

@@ -120,7 +120,7 @@ def make_plan(
     if fragment_samples is not None and fragment_samples < 1:
         raise SpecError(f"fragment_samples must be at least 1, got {fragment_samples}")
     frame = transform.to_frame
-    places = min(frame.bins or transform.max_bins, transform.max_bins) * layout.site_count
+    places = min(transform.bins or transform.max_bins, transform.max_bins) * layout.site_count
     # float64 is exact as long as a fragment has fewer than 2^53 non-zeros, and none has more.
     bound = np.minimum(n_events.astype(np.float64) * frame.windows_per_event, float(places))
     rows = fragment_samples or _fragment_samples(bound, layout, workers)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from spikestore.store_schemas.specs.canonical import FORMAT, canonical_json, sha256_hex
 from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
 from spikestore.store_schemas.specs.operations import (
+    AfterFrames,
     CenterCrop,
     ClipCounts,
     CropTime,
@@ -17,10 +18,13 @@ from spikestore.store_schemas.specs.operations import (
     EventOperation,
     FixedDuration,
     FixedFramesNumber,
+    FloatFrames,
     FrameOperation,
     MergePolarities,
     Operation,
     PixelFilter,
+    ToBinaRep,
+    ToFrame,
 )
 
 DEFAULT_MAX_BINS = 1_000_000
@@ -28,10 +32,11 @@ DEFAULT_MAX_BINS = 1_000_000
 
 def _ends_in_frames(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     frames = [index for index, operation in enumerate(operations) if isinstance(operation, FrameOperation)]
-    clips = [index for index, operation in enumerate(operations) if isinstance(operation, ClipCounts)]
-    if len(frames) != 1 or frames + clips != list(range(frames[0], len(operations))) or len(clips) > 1:
+    after = [index for index, operation in enumerate(operations) if isinstance(operation, AfterFrames)]
+    if len(frames) != 1 or frames + after != list(range(frames[0], len(operations))) or len(after) > 1:
         raise ValueError(
-            "a transform must end with its only to_frame, fixed_duration or fixed_frames_number, or with one clip_counts after it"
+            "a transform must end with its only operation that makes frames (to_frame, fixed_duration, fixed_frames_number, "
+            "to_voxel_grid, to_timesurface or to_averaged_timesurface), or with one clip_counts or to_bina_rep after it"
         )
     frame = operations[frames[0]]
     if isinstance(frame, FixedDuration | FixedFramesNumber):
@@ -39,7 +44,24 @@ def _ends_in_frames(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
             if not _keeps_times(operation):
                 what = "time_factor of downsample" if isinstance(operation, Downsample) else operation.op
                 raise ValueError(f"{frame.op} needs the times of the recording: remove {what} before it")
+    if after:
+        _refuse_other_frames(frame, operations[-1])
     return operations
+
+
+def _refuse_other_frames(frame: Operation, after: Operation) -> None:
+    """Raise `ValueError` if `after` cannot follow the operation that makes frames."""
+    if isinstance(after, ClipCounts) and isinstance(frame, FloatFrames):
+        raise ValueError(  # noqa: TRY004 pydantic reports ValueError, not TypeError
+            f"clip_counts limits counts, and the frames of {frame.op} are real numbers: remove it"
+        )
+    if isinstance(after, ToBinaRep):
+        bins = after.n_frames * after.n_bits
+        if not isinstance(frame, ToFrame) or frame.bins != bins:
+            raise ValueError(
+                "to_bina_rep needs a to_frame before it that has n_time_bins or n_event_bins = n_frames × n_bits, which is "
+                f"{bins:,}"
+            )
 
 
 def _keeps_times(operation: Operation) -> bool:
@@ -49,7 +71,7 @@ def _keeps_times(operation: Operation) -> bool:
 
 
 Chain = Annotated[tuple[Operation, ...], AsTuple, AfterValidator(_ends_in_frames)]
-"""Operations in order of application; the last makes frames, or is ``clip_counts`` after such an operation."""
+"""Operations in order of application; the last makes frames, or is ``clip_counts`` or ``to_bina_rep`` after such an operation."""
 
 
 class Transform(Spec):
@@ -68,7 +90,29 @@ class Transform(Spec):
     @property
     def on_events(self) -> tuple[EventOperation, ...]:
         """The operations before `to_frame`."""
-        return tuple(step for step in self.operations if not isinstance(step, FrameOperation | ClipCounts))
+        return tuple(step for step in self.operations if not isinstance(step, FrameOperation | AfterFrames))
+
+    @property
+    def bins(self) -> int | None:
+        """Number of time bins of every sample; None if it depends on the recording."""
+        last = self.operations[-1]
+        return last.n_frames if isinstance(last, ToBinaRep) else self.to_frame.bins
+
+    @property
+    def float_operation(self) -> FloatFrames | ToBinaRep | None:
+        """The operation that makes real numbers, which are stored as float32; None if values are counts of events."""
+        return next((step for step in self.operations if isinstance(step, FloatFrames | ToBinaRep)), None)
+
+    def problem_without_y(self) -> str | None:
+        """Return why recordings without ``y`` do not fit, or None."""
+        x, y, p = self.to_frame.sensor_size
+        if self.float_operation is not None:
+            return (
+                f"{self.float_operation.op} needs events with y, and these recordings have none: use to_frame"
+            )
+        return (
+            f"sensor_size must be ({x}, 1, {p}) for events without y, got ({x}, {y}, {p})" if y != 1 else None
+        )
 
     @property
     def max_count(self) -> int | None:
@@ -77,7 +121,7 @@ class Transform(Spec):
 
     def sites(self, *, has_y: bool) -> tuple[int, ...]:
         """Return the sizes of the frame axes after time: (polarity, y, x), or (polarity, x) without `has_y`."""
-        x, y, p = self.to_frame.sensor_size
+        x, y, p = self.to_frame.frame_size
         return (p, y, x) if has_y else (p, x)
 
     def key_document(self) -> dict[str, Any]:

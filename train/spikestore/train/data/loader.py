@@ -188,7 +188,7 @@ class FeatureLoader(IterableDataset[Batch]):
             threads=threads or min(_MOST_THREADS, available_cores()),
             max_frame_bytes=max_frame_bytes,
         )
-        self._assembly.check_augmentations(features.layout.sites, features.manifest.n_bins)
+        self._assembly.check_augmentations(features.manifest)
         self.residence = choose_residence(features, residence, self.device)
         chosen = subset_rows(features, rows)
         chances = None if weights is None else subset_weights(features, chosen, weights)

@@ -39,7 +39,12 @@ from spikestore.pipeline.transforms.fused.tables import (
 )
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import RecordingError
-from spikestore.store_schemas.specs.operations import FixedDuration, FixedFramesNumber, FrameOperation
+from spikestore.store_schemas.specs.operations import (
+    FixedDuration,
+    FixedFramesNumber,
+    FrameOperation,
+    ToFrame,
+)
 from spikestore.store_schemas.specs.transform import Transform
 
 MOST_SITES = 2**24
@@ -70,6 +75,8 @@ def _has_supported_bins(spec: FrameOperation) -> bool:
         return spec.duration <= EXACT
     if isinstance(spec, FixedFramesNumber):
         return spec.frames_number <= LARGEST_WHOLE_HALF
+    if not isinstance(spec, ToFrame):
+        return False
     numbers = [spec.time_window, spec.overlap, spec.start_time, spec.end_time]
     return spec.mode in {"time_window", "n_time_bins"} and all(
         abs(number) <= EXACT for number in numbers if number is not None
@@ -82,6 +89,7 @@ def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
         return {"rule": DURATION, "duration": spec.duration}
     if isinstance(spec, FixedFramesNumber):
         return {"rule": BY_NUMBER if spec.split_by == "number" else BY_TIME}
+    assert isinstance(spec, ToFrame)  # noqa: S101 - `can_run` is false for others
     window = math.nan if spec.time_window is None else spec.time_window
     return {
         "grow": 1 + spec.overlap,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,8 +23,8 @@ class FusedSamples:
     index : uint32 or uint64 array, shape (non-zeros,)
         Linear indices of the non-zeros, row-major over (time bin, polarity, y, x), sample after sample, strictly
         increasing within a sample; the dtype is that of the stored column.
-    value : uint32 array, shape (non-zeros,)
-        Counts, each at least 1; int64 if a count exceeds uint32.
+    value : uint32 or float32 array, shape (non-zeros,)
+        Counts, each at least 1; int64 if a count exceeds uint32. Float32 for real numbers, never 0.
     nnz, n_bins : int64 arrays, shape (recordings,)
         Number of non-zeros and of time bins of each sample.
     n_events, n_cropped, n_dropped : int64 arrays, shape (recordings,)
@@ -41,6 +42,15 @@ class FusedSamples:
     n_cropped: npt.NDArray[np.int64]
     n_dropped: npt.NDArray[np.int64]
     errors: dict[int, RecordingError]
+
+
+class BlockChain(Protocol):
+    """Protocol of a transform that runs on blocks of recordings."""
+
+    def __call__(
+        self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
+    ) -> FusedSamples:
+        """Return the samples of a block, with the errors of recordings by row in ``errors``."""
 
 
 class RecordingChain(Protocol):

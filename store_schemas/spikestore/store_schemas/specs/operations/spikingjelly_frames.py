@@ -1,26 +1,15 @@
-"""Base of the operations that make frames as SpikingJelly does."""
+"""Operations that count events in bins with SpikingJelly's arithmetic: FixedDuration and FixedFramesNumber."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Literal
 
-from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
+from spikestore.store_schemas.specs.model import Size
+from spikestore.store_schemas.specs.operations.frame_base import FrameBase
 
 
-class SpikingJellyFrames(Spec):
-    """Counts events per (time bin, polarity, y, x), in bins that no parameter of `ToFrame` describes.
-
-    It has these parameters as `ToFrame` has them where they have no effect.
-    """
-
-    op: str
-    sensor_size: Annotated[tuple[Size, Size, Size], AsTuple]
-    """Size (x, y, p) after the preceding operations."""
-
-    @property
-    def mode(self) -> str:
-        """Name of the way in which bins are found: that of the operation."""
-        return self.op
+class _SpikingJellyFrames(FrameBase):
+    """Has no parameter that divides a recording as those of `ToFrame` do."""
 
     @property
     def time_window(self) -> float | None:
@@ -32,22 +21,63 @@ class SpikingJellyFrames(Spec):
         """None: the bins are not those of ``n_time_bins``."""
         return None
 
-    @property
-    def include_incomplete(self) -> bool:
-        """False: the last bin is never shorter than the others."""
-        return False
+
+class FixedDuration(_SpikingJellyFrames):
+    """Count events per (time bin, polarity, y, x) in bins of `duration`, as SpikingJelly 2.0.0 with ``duration=``.
+
+    The first event is at time 0. The number of bins is the last time divided by `duration`, rounded up, and at least 1.
+    The bin of an event is its time divided by `duration`, rounded down; the last bin also contains the events after it.
+
+    Sources are ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and the function of the same
+    name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As there, these times
+    are multiplied by 1000 and all results are rounded to float16. Other times are in µs, and computed in their own type.
+    """
+
+    op: Literal["fixed_duration"] = "fixed_duration"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    duration: Size
+    """Length of a bin, in µs."""
 
     @property
-    def start_time(self) -> float | None:
-        """None: the first bin begins at the first event."""
+    def bins(self) -> int | None:
+        """Number of bins of every recording: None, because it depends on the recording."""
         return None
 
     @property
-    def end_time(self) -> float | None:
-        """None: the last bin ends with the last event."""
-        return None
+    def windows_per_event(self) -> int:
+        """Largest number of bins that can contain the same event."""
+        return 1
+
+
+class FixedFramesNumber(_SpikingJellyFrames):
+    """Count events per (time bin, polarity, y, x) in `frames_number` bins, as SpikingJelly 2.0.0 with ``frames_number=``.
+
+    With ``split_by = "number"`` each bin has the same number of events, rounded down. With ``split_by = "time"`` each bin
+    has the same length: the time between the first and the last event divided by `frames_number`. The last bin also
+    contains the events after it. A bin without events is all zero; SpikingJelly ends with an IndexError.
+
+    Sources are ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and the function of the
+    same name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As there,
+    these times are divided without rounding down, and all results are rounded to float16: an event may be in two bins
+    or in none. Other times are divided with rounding down, in their own type.
+    """
+
+    op: Literal["fixed_frames_number"] = "fixed_frames_number"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    frames_number: Size
+    """Number of bins of each recording."""
+    split_by: Literal["number", "time"]
+    """Whether bins have equal numbers of events, or equal lengths."""
 
     @property
-    def overlap(self) -> float:
-        """0: no bin is made to overlap with another one."""
-        return 0.0
+    def bins(self) -> int | None:
+        """Number of bins of every recording."""
+        return self.frames_number
+
+    @property
+    def windows_per_event(self) -> int:
+        """Largest number of bins that can contain the same event."""
+        # Rounding to float16 moves both ends of a bin by up to half the distance of two times.
+        return 1 if self.split_by == "number" else 3

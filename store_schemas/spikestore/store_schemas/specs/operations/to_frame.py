@@ -69,6 +69,11 @@ class ToFrame(Spec):
             raise ValueError(f"overlap must be an integer with event_count, got {self.overlap:g}")
 
     @property
+    def frame_size(self) -> tuple[int, int, int]:
+        """Size (x, y, p) of a frame: that of the sensor."""
+        return self.sensor_size
+
+    @property
     def mode(self) -> str:
         """Name of the only parameter of `SLICING_MODES` that is set."""
         return next(mode for mode in SLICING_MODES if getattr(self, mode) is not None)

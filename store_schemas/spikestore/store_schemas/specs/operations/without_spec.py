@@ -16,9 +16,7 @@ RANDOM = frozenset({
 })  # fmt: skip
 """Classes of ``tonic.transforms`` 1.7.0 that draw random numbers with any parameters."""
 
-UNSUPPORTED = frozenset({
-    "Repeat", "ToAveragedTimesurface", "ToBinaRep", "ToOneHotEncoding", "ToSparseTensor", "ToTimesurface", "ToVoxelGrid",
-})  # fmt: skip
+UNSUPPORTED = frozenset({"Repeat", "ToOneHotEncoding", "ToSparseTensor"})
 """Other classes of ``tonic.transforms`` 1.7.0 without a spec."""
 
 INSTEAD = {

@@ -42,6 +42,7 @@ class UniformNoise(CheckedAugmentation):
         Another seed draws other places.
     """
 
+    needs_counts: ClassVar[bool] = True
     events: int
     seed: int = 0
 
@@ -55,6 +56,7 @@ class _LabelMixture(CheckedAugmentation):
     """An augmentation that mixes samples of different classes, and their labels."""
 
     mixes: ClassVar[Literal["", "events", "labels"]] = "labels"
+    needs_counts: ClassVar[bool] = True
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
         """Raise `UsageError` if the set has one class, or has not the axes that the augmentation needs."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
+from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.train.data.batch import Batch, SparseBatch, StoredSamples, zeros
 from spikestore.train.data.device_samples import DeviceSamples
 from spikestore.train.data.frames.augmentation_steps import StepInput
@@ -90,9 +91,14 @@ class Assembly:
         self._buffers = FrameBuffers(reuse=reuse)
         self._stream: Any = None
 
-    def check_augmentations(self, sites: tuple[int, ...], longest: int) -> None:
-        """Raise `UsageError` if an augmentation does not fit a set with these `sites` and a longest sample of `longest` bins."""
-        self._augment.check(sites, min(longest, self._padding.truncate_to or longest))
+    def check_augmentations(self, manifest: Manifest) -> None:
+        """Raise `UsageError` if an augmentation does not fit the set of a manifest."""
+        longest, operation = manifest.n_bins, manifest.transform.float_operation
+        self._augment.check(
+            manifest.layout.sites,
+            min(longest, self._padding.truncate_to or longest),
+            None if operation is None else operation.op,
+        )
 
     def make(
         self, samples: SamplePointers | DeviceSamples, epoch: int, pool: Executor | None

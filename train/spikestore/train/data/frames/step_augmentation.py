@@ -33,6 +33,8 @@ class StepAugmentation(ABC):
 
     mixes: ClassVar[Literal["", "events", "labels"]] = ""
     """Whether it mixes samples: only the events of samples of one class, or also labels."""
+    needs_counts: ClassVar[bool] = False
+    """Whether it adds events, or compares numbers of events; so do those with `counts_events`."""
 
     @property
     def counts_events(self) -> bool:
@@ -98,10 +100,18 @@ class Augmentations:
     def __len__(self) -> int:
         return len(self._augment)
 
-    def check(self, sites: tuple[int, ...], longest: int) -> None:
-        """Raise `UsageError` if an augmentation does not fit a set; see `StepAugmentation.check`."""
+    def check(self, sites: tuple[int, ...], longest: int, float_operation: str | None = None) -> None:
+        """Raise `UsageError` if an augmentation does not fit a set.
+
+        See `StepAugmentation.check`; `float_operation` is the name of the operation that made real numbers, None for counts.
+        """
         for one in self._augment:
             if isinstance(one, StepAugmentation):
+                if float_operation is not None and (one.needs_counts or one.counts_events):
+                    raise UsageError(
+                        f"{type(one).__name__} needs counts of events, and the values of this set are real numbers of "
+                        f"{float_operation}: remove it"
+                    )
                 one.check(sites, longest, self._classes)
 
     def steps(self, batch: StepInput) -> list[AugmentationStep]:

@@ -133,11 +133,11 @@ def _rebinning_of(fine: FeatureSet, bins: int, channels: int) -> Rebinning:
     """Return how the cells are summed; errors are those of `RebinnedSet`."""
     transform, layout = fine.manifest.transform, fine.layout
     problem = sums_problem(transform, bins)
-    if not set(EVENT_COLUMNS) <= set(layout.extras):
+    if problem is None and not set(EVENT_COLUMNS) <= set(layout.extras):
         problem = "it has no numbers of events"
-    elif not has_whole_times(fine.manifest.source):
+    elif problem is None and not has_whole_times(fine.manifest.source):
         problem = "the times of its recordings may not be whole microseconds"
-    elif channels > layout.sites[-1]:
+    elif problem is None and channels > layout.sites[-1]:
         problem = f"it has {layout.sites[-1]} channels"
     if problem is not None:
         raise UsageError(

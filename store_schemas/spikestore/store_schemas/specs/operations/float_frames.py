@@ -1,0 +1,150 @@
+"""Operations of Tonic whose frames are real numbers: ToVoxelGrid, ToTimesurface, ToAveragedTimesurface and ToBinaRep.
+
+They are stored as float32, rounded once (docs/decisions/0074-float-frames-are-float32-columns.md). Events need a field ``y``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from spikestore.store_schemas.specs.model import Real, Size, Spec
+from spikestore.store_schemas.specs.operations.frame_base import FrameBase
+
+_Positive = Annotated[Real, Field(gt=0)]
+
+FADED = 104.0
+"""Number of time constants after which a time surface is 0 as float32: exp(-104) is less than half of the smallest float32."""
+
+
+class ToVoxelGrid(FrameBase):
+    """Sum the signs of events per (time bin, y, x), as ``tonic.transforms.ToVoxelGrid``.
+
+    The polarity 0 is the sign -1. An event counts in the two nearest bins, in proportion to its distance. The frames have one
+    polarity. Events at the time of the last one are in no bin.
+    """
+
+    op: Literal["to_voxel_grid"] = "to_voxel_grid"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    n_time_bins: Size
+    """Bins of equal time in a recording."""
+
+    @model_validator(mode="after")
+    def _two_polarities(self) -> Self:
+        if self.sensor_size[2] != 2:
+            raise ValueError(f"sensor_size must have 2 polarities, as in Tonic, got {self.sensor_size[2]}")
+        return self
+
+    @property
+    def frame_size(self) -> tuple[int, int, int]:
+        """Size (x, y, p) of a frame."""
+        return (*self.sensor_size[:2], 1)
+
+    @property
+    def bins(self) -> int | None:
+        """Number of bins of every recording."""
+        return self.n_time_bins
+
+    @property
+    def windows_per_event(self) -> int:
+        """Largest number of non-zeros that one event can cause."""
+        return 2
+
+
+class ToTimesurface(FrameBase):
+    """Value exp(-age / tau) of the last event of each (polarity, y, x) every `dt`, as ``tonic.transforms.ToTimesurface``.
+
+    Frame i has the age at i + 1 times `dt` after the first event; all earlier events count. Events after the last whole `dt`
+    are in no frame. Fractions of times are removed before the age is computed.
+    """
+
+    op: Literal["to_timesurface"] = "to_timesurface"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    dt: _Positive
+    """Time between two frames, in µs."""
+    tau: _Positive
+    """Time constant of the decay, in µs."""
+
+    @property
+    def bins(self) -> int | None:
+        """Number of frames of every recording: None, because it depends on the recording."""
+        return None
+
+    @property
+    def windows_per_event(self) -> int:
+        """Largest number of non-zeros that one event can cause: the frames until its value is 0 as float32."""
+        return int(min(FADED * self.tau / self.dt, 2.0**52)) + 2
+
+
+class ToAveragedTimesurface(FrameBase):
+    """Mean time surface around the events of each cell, as ``tonic.transforms.ToAveragedTimesurface``.
+
+    The sensor is divided into squares of `cell_size`, row by row. A sample has a frame for each cell, so the axis of time counts
+    cells. Its frames have the axes (polarity, y, x) of the surface. Times are rounded to float32, as in Tonic.
+    """
+
+    op: Literal["to_averaged_timesurface"] = "to_averaged_timesurface"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    surface_size: Size = 5
+    """Side of a time surface, in pixels; odd, and not above `cell_size`."""
+    cell_size: Size = 10
+    """Side of a cell, in pixels."""
+    time_window: Annotated[Real, Field(ge=0)] = 1000.0
+    """Time before an event whose events count for its surface, in µs."""
+    tau: _Positive = 100.0
+    """Time constant of the decay, in µs."""
+    decay: Literal["exp", "lin"] = "exp"
+    """Decay of an event with its age: exp(-age / tau), or 1 - age / (3 tau)."""
+
+    @model_validator(mode="after")
+    def _odd_surface_in_a_cell(self) -> Self:
+        if self.surface_size % 2 == 0 or self.surface_size > self.cell_size:
+            raise ValueError(
+                f"surface_size must be odd and at most cell_size ({self.cell_size}), got {self.surface_size}"
+            )
+        return self
+
+    @property
+    def frame_size(self) -> tuple[int, int, int]:
+        """Size (x, y, p) of a frame: of a time surface."""
+        return (self.surface_size, self.surface_size, self.sensor_size[2])
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Number of cells along x and y."""
+        x, y, _ = self.sensor_size
+        return -(-x // self.cell_size), -(-y // self.cell_size)
+
+    @property
+    def bins(self) -> int | None:
+        """Number of frames of every recording: that of the cells."""
+        return math.prod(self.cells)
+
+    @property
+    def windows_per_event(self) -> int:
+        """Largest number of non-zeros that one event can cause."""
+        return self.surface_size**2
+
+
+class ToBinaRep(Spec):
+    """Read `n_bits` binary frames as one number from 0 to 1, after ``to_frame``, as ``tonic.transforms.ToBinaRep``.
+
+    The first frame is the highest bit. The number is divided by 2 to the power of `n_bits`, minus 1.
+    """
+
+    op: Literal["to_bina_rep"] = "to_bina_rep"
+    version: Literal[1] = 1
+    """Version of the results, the same for all executors."""
+    n_frames: Size = 1
+    """Frames of a sample."""
+    n_bits: Annotated[int, Field(ge=2, le=24)] = 8
+    """Bits of a number, which need as many frames of ``to_frame``; a float32 holds 24."""
+
+
+FloatFrames = ToVoxelGrid | ToTimesurface | ToAveragedTimesurface
+"""An operation from events to frames of real numbers."""

@@ -1,0 +1,48 @@
+"""Base of the operations that make frames in bins which no parameter of `ToFrame` describes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
+
+
+class FrameBase(Spec):
+    """Makes frames over (time bin, polarity, y, x), in bins that no parameter of `ToFrame` describes.
+
+    It has these parameters as `ToFrame` has them where they have no effect.
+    """
+
+    op: str
+    sensor_size: Annotated[tuple[Size, Size, Size], AsTuple]
+    """Size (x, y, p) after the preceding operations."""
+
+    @property
+    def frame_size(self) -> tuple[int, int, int]:
+        """Size (x, y, p) of a frame: that of the sensor."""
+        return self.sensor_size
+
+    @property
+    def mode(self) -> str:
+        """Name of the way in which bins are found: that of the operation."""
+        return self.op
+
+    @property
+    def include_incomplete(self) -> bool:
+        """False: the last bin is never shorter than the others."""
+        return False
+
+    @property
+    def start_time(self) -> float | None:
+        """None: the first bin begins at the first event."""
+        return None
+
+    @property
+    def end_time(self) -> float | None:
+        """None: the last bin ends with the last event."""
+        return None
+
+    @property
+    def overlap(self) -> float:
+        """0: no bin is made to overlap with another one."""
+        return 0.0

@@ -34,6 +34,7 @@ from spikestore.store_schemas.specs.files import SourceFile
 from spikestore.store_schemas.specs.folder import Decoding, FolderContent
 from spikestore.store_schemas.specs.model import Spec
 from spikestore.store_schemas.specs.operations import (
+    AfterFrames,
     CenterCrop,
     ClipCounts,
     CropTime,
@@ -52,7 +53,11 @@ from spikestore.store_schemas.specs.operations import (
     RefractoryPeriod,
     TimeAlignment,
     TimeSkew,
+    ToAveragedTimesurface,
+    ToBinaRep,
     ToFrame,
+    ToTimesurface,
+    ToVoxelGrid,
 )
 from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
@@ -69,12 +74,17 @@ def key_of(spec: Spec) -> str:
         return spec.key
     if isinstance(spec, SourceFile):
         return Source(reader="r", reader_version=1, dataset="D", split="s", files=(spec,)).key
+    assert isinstance(spec, EventOperation | FrameOperation | AfterFrames)
+    return Transform(operations=chain_of(spec)).key
+
+
+def chain_of(spec: Operation) -> tuple[Operation, ...]:
+    """Operations of a transform with `spec`."""
     if isinstance(spec, FrameOperation):
-        return Transform(operations=(spec,)).key
-    if isinstance(spec, ClipCounts):
-        return Transform(operations=(FRAME, spec)).key
-    assert isinstance(spec, EventOperation)
-    return Transform(operations=(spec, FRAME)).key
+        return (spec,)
+    if isinstance(spec, ToBinaRep):
+        return (ToFrame(sensor_size=(4, 1, 1), n_time_bins=spec.n_frames * spec.n_bits), spec)
+    return (FRAME, spec) if isinstance(spec, ClipCounts) else (spec, FRAME)
 
 
 def constants(model: type[Spec]) -> set[str]:
@@ -116,11 +126,13 @@ def test_operation_and_version_are_hashed(model: type[Spec]) -> None:
         RefractoryPeriod: RefractoryPeriod(delta=1.0),
         FixedDuration: FixedDuration(sensor_size=(4, 1, 1), duration=1),
         FixedFramesNumber: FixedFramesNumber(sensor_size=(4, 1, 1), frames_number=1, split_by="time"),
+        ToVoxelGrid: ToVoxelGrid(sensor_size=(4, 1, 2), n_time_bins=3),
+        ToTimesurface: ToTimesurface(sensor_size=(4, 1, 1), dt=1.0, tau=1.0),
+        ToAveragedTimesurface: ToAveragedTimesurface(sensor_size=(4, 1, 1)),
+        ToBinaRep: ToBinaRep(),
     }
     spec = specs[model]
-    chain: tuple[Operation, ...] = (spec, FRAME)
-    if isinstance(spec, FrameOperation | ClipCounts):
-        chain = (FRAME, spec) if isinstance(spec, ClipCounts) else (spec,)
+    chain = chain_of(spec)
     hashed = Transform(operations=chain).key_document()["operations"][chain.index(spec)]
     assert hashed.items() >= {"op": spec.model_dump()["op"], "version": 1}.items()
     assert hashed.keys() == model.model_fields.keys()

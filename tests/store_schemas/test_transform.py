@@ -22,7 +22,7 @@ FRAME = ToFrame(sensor_size=(4, 3, 2), time_window=1.0)
 )
 def test_exactly_one_to_frame_and_it_comes_last(operations: tuple[Operation, ...]) -> None:
     """Nothing comes after the frames, and nothing but frames is stored."""
-    with pytest.raises(SpecError, match="must end with its only to_frame"):
+    with pytest.raises(SpecError, match="must end with its only operation"):
         Transform(operations=operations)
 
 

@@ -34,6 +34,6 @@ def test_comes_after_to_frame_and_once() -> None:
     """Elsewhere, or twice, it is refused."""
     clip = ClipCounts(max=1)
     for chain in ((clip, FRAME), (FRAME, clip, clip), (FRAME, CropTime(max=1.0)), (clip,)):
-        with pytest.raises(SpecError, match="must end with its only to_frame"):
+        with pytest.raises(SpecError, match="must end with its only operation"):
             Transform(operations=chain)
     assert Transform(operations=(FRAME, clip)).key != Transform(operations=(FRAME,)).key

@@ -154,7 +154,8 @@ def test_every_way_of_slicing(fields: dict[str, Any], spec_fields: dict[str, Any
 SIZE = (8, 8, 2)
 SPECIFIED = {
     "CenterCrop", "Compose", "CropTime", "Decimation", "Denoise", "Downsample", "DropPixel", "EventDownsampling",
-    "MergePolarities", "RefractoryPeriod", "TimeAlignment", "TimeSkew", "ToFrame",
+    "MergePolarities", "RefractoryPeriod", "TimeAlignment", "TimeSkew", "ToAveragedTimesurface", "ToBinaRep", "ToFrame",
+    "ToTimesurface", "ToVoxelGrid",
 }  # fmt: skip
 RANDOM = [
     transforms.DropEvent(p=0.2),

@@ -44,7 +44,11 @@ from spikestore.store_schemas.specs.operations import (
     RefractoryPeriod,
     TimeAlignment,
     TimeSkew,
+    ToAveragedTimesurface,
+    ToBinaRep,
     ToFrame,
+    ToTimesurface,
+    ToVoxelGrid,
 )
 from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
@@ -135,6 +139,20 @@ _FIXED: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
         "split_by": st.sampled_from(["number", "time"]),
     },
 }
+_TWO_POLARITIES = st.tuples(sizes, sizes, st.just(2))
+_FLOAT: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
+    ToVoxelGrid: {"sensor_size": _TWO_POLARITIES, "n_time_bins": sizes},
+    ToTimesurface: {"sensor_size": _THREE_SIZES, "dt": positive_reals, "tau": positive_reals},
+    ToAveragedTimesurface: {
+        "sensor_size": _THREE_SIZES,
+        "surface_size": st.sampled_from([1, 3, 5]),
+        "cell_size": st.integers(5, 300),
+        "time_window": positive_reals,
+        "tau": positive_reals,
+        "decay": st.sampled_from(["exp", "lin"]),
+    },
+    ToBinaRep: {"n_frames": small_sizes, "n_bits": st.integers(2, 24)},
+}
 event_operations: st.SearchStrategy[Operation] = st.one_of(
     *(st.builds(model, **fields) for model, fields in _EVENT_OPERATIONS.items())
 )
@@ -206,6 +224,7 @@ VALUES: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
     ClipCounts: {"max": clips},
     **_EVENT_OPERATIONS,
     **_FIXED,
+    **_FLOAT,
     Transform: {
         "operations": transforms().map(lambda transform: transform.operations),
         "max_bins": sizes,
@@ -234,7 +253,10 @@ _ANY: Mapping[type[Spec], st.SearchStrategy[Any]] = {
     Downsample: downsamples,
     CropTime: crop_times,
     ClipCounts: clip_counts,
-    **{model: st.builds(model, **fields) for model, fields in {**_EVENT_OPERATIONS, **_FIXED}.items()},
+    **{
+        model: st.builds(model, **fields)
+        for model, fields in {**_EVENT_OPERATIONS, **_FIXED, **_FLOAT}.items()
+    },
     Transform: transforms(),
     SourceFile: source_files,
     Source: sources,

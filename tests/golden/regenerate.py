@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from spikestore.store_schemas import (
     Source,
     SourceFile,
     ToFrame,
+    ToTimesurface,
     Transform,
     layout_of,
     make_plan,
@@ -143,13 +145,16 @@ def golden_columns() -> SampleColumns:
     )
 
 
-STORES = {"store": 262_144, "store_65536": 65_536, "store_continued": 16_384}
+STORES = {"store": 262_144, "store_65536": 65_536, "store_continued": 16_384, "store_float": 65_536}
 """Folders of golden stores, with the values of their inner chunks."""
 
 
 def store(folder: Path) -> None:
-    """Write a golden store; the chunks follow from its name."""
-    transform = Transform(operations=(ToFrame(sensor_size=(3, 2, 2), time_window=1000.0),))
+    """Write a golden store; the chunks, and whether values are real numbers, follow from its name."""
+    is_float = folder.name == "store_float"
+    frame = ToTimesurface(sensor_size=(3, 2, 2), dt=1000.0, tau=500.0)
+    counting = ToFrame(sensor_size=(3, 2, 2), time_window=1000.0)
+    transform = Transform(operations=(frame if is_float else counting,))
     source = Source(
         reader="golden",
         reader_version=1,
@@ -160,6 +165,9 @@ def store(folder: Path) -> None:
     )
     layout = layout_of(transform, has_y=True, classes=["left", "right"], extras=["speaker", "n_events"])
     columns = golden_columns()
+    if is_float:
+        sign = 1 - 2 * (np.arange(len(columns.value)) % 2)
+        columns = replace(columns, value=(sign * columns.value / 3).astype(np.float32))
     plan = with_chunks(
         make_plan(transform, source.key, layout, np.full(ROWS, 1100), fragment_samples=64),
         STORES[folder.name],

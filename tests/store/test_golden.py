@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from tests.store.format_reader import Reader
 
 from spikestore.store import Build, SampleColumns, Store, verify
 from spikestore.store.storage import FolderStorage
@@ -19,6 +20,7 @@ from spikestore.store_schemas import Plan
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+FLOAT_DIGEST = "a73e0cf0f80bca259e0022e2f95f4555e6d8768301301a145cf0354872706dac"
 STORES = pytest.mark.parametrize("name", ["store", "store_65536", "store_continued"])
 
 
@@ -69,6 +71,22 @@ def test_the_golden_rows_follow_the_formula_of_the_readme(expected: dict[str, An
         assert expected["label"][row] == (-1 if row == 66 else row % 2)
         assert expected["speaker"][row] == (0 if row == 66 else row // 10)
         assert expected["n_events"][row] == (0 if row in {3, 66} else 1000 + row)
+
+
+def test_the_golden_store_of_real_numbers(expected: dict[str, Any]) -> None:
+    """The same rows, with signed values; the reader of docs/format.md reads it, too."""
+    features = Store(GOLDEN / "store_float")["golden:test"]
+    columns, count = features.read(), np.array(expected["value"])
+    assert columns.index.tolist() == expected["index"]
+    assert columns.value.dtype == np.float32
+    signed = np.where(np.arange(len(count)) % 2, -count, count)
+    np.testing.assert_array_equal(columns.value, (signed / 3).astype(np.float32))
+    assert features.manifest.max_value == np.float32(4 / 3)
+    assert verify(features, depth="deep") == []
+    reader = Reader(GOLDEN / "store_float", "golden:test")
+    assert reader.digest() == features.digest == FLOAT_DIGEST
+    for row, frames in enumerate(reader.samples()):
+        np.testing.assert_array_equal(frames, features.frames(row))
 
 
 @STORES

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.hypothesis_profiles import examples
+from tests.store_schemas.keyed_specs import FRAME, chain_of, key_of
 
 from spikestore.store.testing.strategies import (
     VALUES,
@@ -34,7 +35,6 @@ from spikestore.store_schemas.specs.files import SourceFile
 from spikestore.store_schemas.specs.folder import Decoding, FolderContent
 from spikestore.store_schemas.specs.model import Spec
 from spikestore.store_schemas.specs.operations import (
-    AfterFrames,
     CenterCrop,
     ClipCounts,
     CropTime,
@@ -43,10 +43,8 @@ from spikestore.store_schemas.specs.operations import (
     Downsample,
     DropPixel,
     EventDownsampling,
-    EventOperation,
     FixedDuration,
     FixedFramesNumber,
-    FrameOperation,
     MergePolarities,
     Operation,
     OwnOperation,
@@ -63,28 +61,8 @@ from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
 OPERATIONS = get_args(get_args(Operation)[0])
-FRAME = ToFrame(sensor_size=(4, 1, 1), time_window=4000.0)
 FILE = SourceFile(name="a.h5", size=1, sha256="0" * 64)
 FEW = settings(max_examples=examples(25))
-
-
-def key_of(spec: Spec) -> str:
-    """Key of a transform or source that has `spec` as its only part of that kind."""
-    if isinstance(spec, Transform | Source):
-        return spec.key
-    if isinstance(spec, SourceFile):
-        return Source(reader="r", reader_version=1, dataset="D", split="s", files=(spec,)).key
-    assert isinstance(spec, EventOperation | FrameOperation | AfterFrames)
-    return Transform(operations=chain_of(spec)).key
-
-
-def chain_of(spec: Operation) -> tuple[Operation, ...]:
-    """Operations of a transform with `spec`."""
-    if isinstance(spec, FrameOperation):
-        return (spec,)
-    if isinstance(spec, ToBinaRep):
-        return (ToFrame(sensor_size=(4, 1, 1), n_time_bins=spec.n_frames * spec.n_bits), spec)
-    return (FRAME, spec) if isinstance(spec, ClipCounts) else (spec, FRAME)
 
 
 def constants(model: type[Spec]) -> set[str]:

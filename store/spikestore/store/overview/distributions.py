@@ -1,4 +1,7 @@
-"""Sums of values over time bins and sites, and lengths, of some rows of a feature set."""
+"""Sums of values over time bins and sites, and lengths, of some rows of a feature set.
+
+Real numbers may be negative: their absolute values are added.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,9 @@ class Distributions:
     rows : int
         Rows that were read, without skipped ones.
     bins : float64 array, shape (longest,)
-        Sum of the values in each time bin.
+        Sum of the absolute values in each time bin.
     sites : dict of str to float64 array
-        Sum of the values at each x, and at each y if frames have this axis.
+        Sum of the absolute values at each x, and at each y if frames have this axis.
     lengths : int64 array, shape (rows,)
         Time bins of each row.
     """
@@ -70,7 +73,7 @@ def distributions(features: FeatureSet) -> Distributions:
     for start, stop in _blocks(features):
         columns = features.read(start, stop)
         places = columns.index.astype(np.int64)
-        value = columns.value.astype(np.float64)
+        value = abs(columns.value.astype(np.float64))
         longest = max(len(bins), int(columns.n_bins.max()))
         bins = np.pad(bins, (0, longest - len(bins)))
         bins += np.bincount(places // layout.site_count, value, longest)

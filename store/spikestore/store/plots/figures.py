@@ -53,7 +53,7 @@ def plot_frames(frames: npt.NDArray[Any], axis: TimeAxis, *, title: str, axes: A
         axes = _new_axes(1, 1, size=(9, 3))[0]
         image = _draw(frames, axis, axes)
         if image is not None and frames.shape[1] != len(COLOURS):
-            axes.figure.colorbar(image, ax=axes, label="events")
+            axes.figure.colorbar(image, ax=axes, label="events" if frames.dtype.kind in "iu" else "value")
     else:
         _draw(frames, axis, axes)
     # Class names may come from anybody, and matplotlib would read `$` as mathematics.

@@ -144,7 +144,10 @@ def _sparklines(features: FeatureSet, read: Distributions) -> list[str]:
         shown = name_of_x if name == "x" else name
         lines.append((shown, sums, f"{shown} 0 to {len(sums) - 1:,}"))
     shortest, longest, counts = read.length_counts()
-    texts = [f"  {f'per {name}':<11} {sparkline(sums, marks)}  events, {text}" for name, sums, text in lines]
+    summed = "events" if features.manifest.transform.float_operation is None else "absolute values"
+    texts = [
+        f"  {f'per {name}':<11} {sparkline(sums, marks)}  {summed}, {text}" for name, sums, text in lines
+    ]
     bins = plural(longest, "bin") if shortest == longest else f"{shortest:,} to {longest:,} bins"
     return [*texts, f"  lengths     {sparkline(counts, marks)}  {bins}, of {plural(read.rows, 'sample')}"]
 

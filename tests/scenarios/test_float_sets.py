@@ -17,6 +17,7 @@ from spikestore.store.cli.main import main
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import FeatureDataset, FeatureLoader
 from spikestore.train.data.augmentation.additions import Blend, CutMix, EventMix, UniformNoise
+from spikestore.train.data.augmentation.choice import OneOf
 from spikestore.train.data.augmentation.moves import ChannelJitter, SpatialFlip, TimeShift
 from spikestore.train.data.augmentation.removals import EventDrop, EventThinning
 
@@ -64,16 +65,25 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.mark.parametrize("residence", ["host", "stream", "device"])
 def test_batches_are_tonics_frames(built: Built, residence: Any) -> None:
-    for augment in ((), (ChannelJitter(1), SpatialFlip(0.5), TimeShift(1), EventDrop(0.1))):
-        batches = [*FeatureLoader(built.features, 4, residence, shuffle=True, pad_to=6, augment=augment)]
-        assert sorted(row for batch in batches for row in batch.samples.tolist()) == [*range(10)]
-        for frames, _, lengths, rows in batches:
-            assert frames.shape[1:] == (6, 1, 12, 16)
-            assert set(lengths.tolist()) == {4}
-            if not augment:
-                for sample, row in zip(frames.numpy(), rows.tolist(), strict=True):
-                    np.testing.assert_array_equal(sample[:4], built.frames[row])
-                    assert not sample[4:].any()
+    batches = [*FeatureLoader(built.features, 4, residence, shuffle=True, pad_to=6)]
+    assert sorted(row for batch in batches for row in batch.samples.tolist()) == [*range(10)]
+    for frames, _, lengths, rows in batches:
+        assert frames.shape[1:] == (6, 1, 12, 16)
+        assert set(lengths.tolist()) == {4}
+        for sample, row in zip(frames.numpy(), rows.tolist(), strict=True):
+            np.testing.assert_array_equal(sample[:4], built.frames[row])
+            assert not sample[4:].any()
+
+
+@pytest.mark.slow  # the compiled loop for float32 takes seconds to compile
+def test_augmentations_move_and_drop_real_numbers(built: Built) -> None:
+    """The compiled loop, and operations of torch, which the other loader uses."""
+    augment = (ChannelJitter(1), SpatialFlip(0.5), TimeShift(1), EventDrop(0.1))
+    dense = [*FeatureLoader(built.features, 4, augment=augment)]
+    sparse = [*FeatureLoader(built.features, 4, augment=augment, frames="sparse_coo")]
+    for one, other in zip(dense, sparse, strict=True):
+        np.testing.assert_allclose(one.frames.numpy(), other.frames.to_dense().numpy(), rtol=1e-6)
+    assert min(float(batch.frames.min()) for batch in dense) < 0
 
 
 def test_other_readers_have_the_same_values(built: Built, tmp_path: Path) -> None:
@@ -101,7 +111,14 @@ def test_the_set_is_whole_and_shown(built: Built, capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     "augment",
-    [EventThinning(0.1), UniformNoise(3), Blend(), CutMix(), EventMix()],
+    [
+        EventThinning(0.1),
+        UniformNoise(3),
+        Blend(),
+        CutMix(),
+        EventMix(),
+        OneOf((TimeShift(1), UniformNoise(3))),
+    ],
     ids=lambda one: type(one).__name__,
 )
 def test_augmentations_of_counts_are_rejected(built: Built, augment: Any) -> None:

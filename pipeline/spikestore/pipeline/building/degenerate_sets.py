@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spikestore.pipeline.execution.fragment_task import FragmentContent
+from spikestore.pipeline.execution.fragment_content import FragmentContent
 from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store.columns.packed_size import narrow_dtypes
 from spikestore.store_schemas.documents.manifest import Manifest

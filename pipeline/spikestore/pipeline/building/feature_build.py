@@ -15,7 +15,8 @@ from spikestore.pipeline.building.degenerate_sets import SetReview
 from spikestore.pipeline.building.provenance import provenance
 from spikestore.pipeline.building.reuse import TakenRows
 from spikestore.pipeline.building.source_look import SourceLook, look_into
-from spikestore.pipeline.execution.fragment_task import FragmentContent, FragmentJob
+from spikestore.pipeline.execution.fragment_content import FragmentContent
+from spikestore.pipeline.execution.fragment_task import FragmentJob
 from spikestore.pipeline.execution.schedulers import Scheduler
 from spikestore.pipeline.growing.former_rows import FormerRows
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged

@@ -17,7 +17,7 @@ from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import SourceError
 
 if TYPE_CHECKING:
-    from spikestore.pipeline.execution.fragment_task import FragmentContent
+    from spikestore.pipeline.execution.fragment_content import FragmentContent
 
     Stored = Mapping[Address, Sequence[FragmentContent]]
     """Contents of fragments of some sets."""

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spikestore.pipeline.execution.fragment_content import FragmentContent, content_of
 from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
 from spikestore.pipeline.growing.whole_fragments import whole_fragment
 from spikestore.pipeline.readers.event_block import EventBlock
@@ -127,23 +128,6 @@ class SweepJob:
         )
 
 
-class FragmentContent(NamedTuple):
-    """Summary of the samples of one fragment, for the report of degenerate sets; it is not stored."""
-
-    recordings: int
-    """Recordings that were not skipped."""
-    without_events: int
-    """Recordings that have events, but none in a time bin."""
-    labels: tuple[int, int] | None
-    """Smallest and largest label; None if all recordings were skipped."""
-    sites: tuple[int, int] | None
-    """Smallest and largest site with a count, None without counts; exact only if both are equal."""
-    bins: int
-    """Time bins of all samples."""
-    nnz: int
-    """Non-zeros of all samples."""
-
-
 class FragmentReport(NamedTuple):
     """Result of a finished task."""
 
@@ -203,30 +187,6 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         content_of(columns, job.plan.layout),
         fragment_rows.taken,
         fragment_rows.problems,
-    )
-
-
-_FIRST_LOOK = 4096
-"""Non-zeros to check first: they nearly always have more than one site."""
-
-
-def content_of(columns: SampleColumns, layout: Layout) -> FragmentContent:
-    """Return the summary of the samples of a fragment."""
-    label = np.asarray(columns.label)
-    labels = label[label != SKIPPED_LABEL]
-    silent = (label != SKIPPED_LABEL) & (columns.nnz == 0) & (columns.extras["n_events"] > 0)
-    sites: tuple[int, int] | None = None
-    for part in (columns.index[:_FIRST_LOOK], columns.index):
-        if len(part) and (sites is None or sites[0] == sites[1]):
-            site = part % layout.site_count
-            sites = int(site.min()), int(site.max())
-    return FragmentContent(
-        recordings=len(labels),
-        without_events=int(np.count_nonzero(silent)),
-        labels=(int(labels.min()), int(labels.max())) if len(labels) else None,
-        sites=sites,
-        bins=int(columns.n_bins.sum(dtype=np.int64)),
-        nnz=len(columns.index),
     )
 
 

@@ -69,7 +69,8 @@ def time_axis(transform: Transform) -> TimeAxis:
         return TimeAxis("bins", 0.0, 1.0, f"time bin (n_time_bins = {frame.n_time_bins:,})")
     if isinstance(frame, FixedFramesNumber):
         return TimeAxis("bins", 0.0, 1.0, f"time bin (frames_number = {frame.frames_number:,})")
-    if not isinstance(frame, ToTimesurface) and frame.time_window is None:
+    window = frame.dt if isinstance(frame, ToTimesurface) else frame.time_window
+    if window is None:
         return TimeAxis("bins", 0.0, 1.0, f"time bin ({frame.mode} = {getattr(frame, frame.mode):,})")
     factor, shift, is_relative = 1.0, 0.0, False  # a time in the frames is factor · time + shift
     for operation in transform.on_events:
@@ -80,9 +81,7 @@ def time_axis(transform: Transform) -> TimeAxis:
         elif isinstance(operation, TimeAlignment | EventDownsampling):
             shift, is_relative = 0.0, True
     unit = _US_PER_MS * factor
-    if isinstance(frame, ToTimesurface):
-        return TimeAxis("ms", 0.0, frame.dt / unit, "time after the first event (ms)")
-    step = (frame.time_window - frame.overlap) / unit
+    step = (window - frame.overlap) / unit
     if frame.start_time is None:
         return TimeAxis("ms", 0.0, step, "time after the first event (ms)")
     label = "time after the first event (ms)" if is_relative else "time (ms)"

@@ -42,9 +42,13 @@ class UniformNoise(CheckedAugmentation):
         Another seed draws other places.
     """
 
-    needs_counts: ClassVar[bool] = True
     events: int
     seed: int = 0
+
+    @property
+    def needs_counts(self) -> bool:
+        """True: it adds events."""
+        return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
@@ -56,7 +60,11 @@ class _LabelMixture(CheckedAugmentation):
     """An augmentation that mixes samples of different classes, and their labels."""
 
     mixes: ClassVar[Literal["", "events", "labels"]] = "labels"
-    needs_counts: ClassVar[bool] = True
+
+    @property
+    def needs_counts(self) -> bool:
+        """True: weights of labels are shares of events."""
+        return True
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
         """Raise `UsageError` if the set has one class, or has not the axes that the augmentation needs."""

@@ -45,6 +45,11 @@ class OneOf(CheckedAugmentation):
         """Whether a choice draws for each event."""
         return any(one.counts_events for one in self.choices)
 
+    @property
+    def needs_counts(self) -> bool:
+        """Whether a choice needs counts of events."""
+        return any(one.needs_counts for one in self.choices)
+
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
         """Raise `UsageError` if a choice does not fit a set."""
         for one in self.choices:

@@ -33,13 +33,16 @@ class StepAugmentation(ABC):
 
     mixes: ClassVar[Literal["", "events", "labels"]] = ""
     """Whether it mixes samples: only the events of samples of one class, or also labels."""
-    needs_counts: ClassVar[bool] = False
-    """Whether it adds events, or compares numbers of events; so do those with `counts_events`."""
 
     @property
     def counts_events(self) -> bool:
         """Whether the events of a count are drawn one by one, so that each place must have only one non-zero."""
         return False
+
+    @property
+    def needs_counts(self) -> bool:
+        """Whether it draws for each event, adds events, or compares numbers of events."""
+        return self.counts_events
 
     @abstractmethod
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
@@ -107,7 +110,7 @@ class Augmentations:
         """
         for one in self._augment:
             if isinstance(one, StepAugmentation):
-                if float_operation is not None and (one.needs_counts or one.counts_events):
+                if float_operation is not None and one.needs_counts:
                     raise UsageError(
                         f"{type(one).__name__} needs counts of events, and the values of this set are real numbers of "
                         f"{float_operation}: remove it"

@@ -1,4 +1,4 @@
-"""Loading against peers: ``python -m benchmarks.loading [--size small|full] [--data DIR] [--json FILE] [--rows NAMES]``.
+"""Loading against peers: ``python -m benchmarks.loading [--size small|full] [--data DIR] [--samples N] [--json FILE] [--rows NAMES]``.
 
 Batches of 128, dense float32, padded to the longest; 2 threads or 2 persistent workers; everything warm in the page
 cache. Peers get the same samples: as Tonic's cache files, or as the seed's list of sparse tensors.
@@ -134,7 +134,11 @@ class Bench:
 
 def main() -> None:
     """Run the selected rows."""
-    options = arguments(__doc__ or "")
+
+    def more(parser: Any) -> None:
+        parser.add_argument("--samples", type=int, help="8,000, or 1,500 with --size small")
+
+    options = arguments(__doc__ or "", more=more)
     wanted = wanted_rows(ROWS, options)
     import torch
 
@@ -143,6 +147,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         samples, cached = (1500, 500) if small else (8000, 3000)
+        samples = options.samples or samples
         data = recordings_of(options.data, scratch, samples)
         raw = Raw.of(data, scratch, samples, cached, samples)
         bench = Bench(raw, options.device, raw.recordings, raw.peers)

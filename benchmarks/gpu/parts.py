@@ -96,7 +96,7 @@ def all_parts(device: str) -> list[Part]:
     # In a dry run the GPU tests are collected, which imports all that they import.
     collect = ("--collect-only", "-q") if dry else ("--durations=0",)
     iaf = ("--rounds", "1") if dry else ()
-    loading = ("--size", "small", "--rows", "host,stream,device")
+    loading = ("--size", "small", "--rows", "host,stream,device", *(("--samples", "256") if dry else ()))
     augmentation = ("--rows", "TimeShift(5)")
     seed = ("--samples", "16", "--batch", "8", "--rounds", "1", "--rows", "host_fused")
     parts = [

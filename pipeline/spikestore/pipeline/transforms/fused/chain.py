@@ -255,7 +255,7 @@ class FusedChain:
         if times is not None and parameters.rule in HALF_RULES:
             parameters = parameters._replace(rule=HALF_RULES[parameters.rule])
             if parameters.duration:
-                edges, counts = duration_tables(parameters.duration)
+                edges, counts = map(frozen, duration_tables(parameters.duration))
         inputs = (
             parameters,
             frozen(np.array(self._factors, np.float64)),

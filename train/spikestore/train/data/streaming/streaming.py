@@ -226,7 +226,10 @@ class _HeldSpans:
             self._left[span] -= count
             self._unused.discard(span)
         within = rows - self._starts[spans]
-        index_at, value_at, nnz, lengths, labels, room = self._where[:, self._slot_of[spans], within]
+        # Contiguous rows: numba compiles separate code for strided ones.
+        index_at, value_at, nnz, lengths, labels, room = np.ascontiguousarray(
+            self._where[:, self._slot_of[spans], within]
+        )
         return SamplePointers(
             index_at=index_at,
             value_at=value_at,

@@ -145,7 +145,7 @@ def all_parts(device: str) -> list[Part]:
         Part(
             "augmentation",
             "each augmentation against none, on the device",
-            ("-m", "benchmarks.augmentation", *on, *(augmentation if dry else ())),
+            ("-m", "benchmarks.augmentation", *on, *size, *(augmentation if dry else ())),
             60,
             has_json=True,
             measures=True,

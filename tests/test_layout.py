@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ VAGUE = re.compile(r"(^|_)(utils?|helpers?|common|misc|managers?)($|_)")
 
 def modules() -> list[Path]:
     return [path for name in CODE for path in sorted((ROOT / name).rglob("*.py"))]
+
+
+@cache
+def classes_of(top: str) -> dict[Path, list[ast.ClassDef]]:
+    """Return the classes of each module below a folder."""
+    return {
+        path: [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ClassDef)]
+        for path in (ROOT / top).rglob("*.py")
+    }
 
 
 @pytest.mark.parametrize("portion", PORTIONS)
@@ -86,9 +96,9 @@ def test_constructors_have_few_parameters() -> None:
     many = {
         f"{path.relative_to(ROOT)}: {node.name}": count
         for top in (*PORTIONS, "benchmarks")
-        for path in (ROOT / top).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef) and node.name not in MANY_PARAMETERS
+        for path, classes in classes_of(top).items()
+        for node in classes
+        if node.name not in MANY_PARAMETERS
         if (count := _parameters(node)) > MAX_PARAMETERS
     }
     assert many == {}
@@ -108,19 +118,14 @@ def _parameters(kind: ast.ClassDef) -> int:
 MAX_METHODS = 20
 
 
-def classes() -> list[ast.ClassDef]:
-    trees = (
-        ast.parse(path.read_text(encoding="utf-8")) for top in PORTIONS for path in (ROOT / top).rglob("*.py")
-    )
-    return [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-
-
 def test_classes_are_small() -> None:
     methods = {
         node.name: len(
             {part.name for part in node.body if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))}
         )
-        for node in classes()
+        for top in PORTIONS
+        for classes in classes_of(top).values()
+        for node in classes
     }
     assert {name: count for name, count in methods.items() if count > MAX_METHODS} == {}
 

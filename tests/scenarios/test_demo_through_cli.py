@@ -42,7 +42,7 @@ def watched(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("split", COUNTS)
+@pytest.mark.parametrize("split", [pytest.param("train", marks=pytest.mark.slow), "valid", "test"])
 def test_every_sample_is_tonics_own(built: Built, demo: Path, split: str) -> None:
     """Each sample of the store equals Tonic's dense output, integer for integer; so do label and classes."""
     dense_transform = Compose(

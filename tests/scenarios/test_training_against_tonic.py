@@ -12,6 +12,7 @@ import sinabs
 import tonic
 import torch
 from sinabs.layers import IAF
+from tests.hypothesis_profiles import examples
 from tests.scenarios.conftest import Built
 from tonic import transforms
 from torch import nn
@@ -32,7 +33,7 @@ from spikestore.train import (
 pytestmark = pytest.mark.bits
 
 BATCH = 16
-STEPS = 4
+STEPS = examples(4, by_hand=2)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numba import types
 from tests.hypothesis_profiles import examples
 from tests.pipeline.fused_cases import TABLE, alone, block_of, name_of, rows
 from tests.pipeline.spikingjelly_rules import RULES
@@ -16,7 +17,7 @@ from tests.pipeline.tonic_cases import dense, recording
 
 from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
 from spikestore.pipeline.transforms.choose import OneByOne, executor_for
-from spikestore.pipeline.transforms.fused import FusedChain
+from spikestore.pipeline.transforms.fused import FusedChain, kernels
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas.errors import SpecError, UsageError
 from spikestore.store_schemas.specs.operations import (
@@ -96,6 +97,9 @@ def test_every_stored_time(milliseconds: int) -> None:
     times = [every[every >= np.float16(first)] for first in (0, 0.0003, 0.0105, 0.3)]
     duration = milliseconds * 1000
     check(operation_of("duration", duration), tabled(times), times, "duration", duration)
+    # All inputs are read-only: numba compiles separate code for writable arrays.
+    inputs = [signature[:14] for signature in kernels.bin_recordings.signatures]  # type: ignore[attr-defined]
+    assert not [one for each in inputs for one in each if isinstance(one, types.Array) and one.mutable]
 
 
 @settings(max_examples=examples(60))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from spikestore.store_schemas.specs.model import Document
@@ -15,8 +15,10 @@ DOCUMENTS = {"Manifest", "Partition", "Plan", "Record", "Ref"}
 DECODES = {"columns/reader.py", "trust/fragments.py", "feature_set.py", "build.py"}
 
 
-def calls() -> Iterator[tuple[str, str, str]]:
-    """Yield (file, object, function) of each call in the product, such as ("store.py", "Ref", "from_bytes")."""
+@cache
+def calls() -> set[tuple[str, str, str]]:
+    """Return (file, object, function) of each call in the product, such as ("store.py", "Ref", "from_bytes")."""
+    found = set()
     for portion in ("store", "pipeline", "train"):
         root = ROOT / portion / "spikestore" / portion
         for path in sorted(root.rglob("*.py")):
@@ -25,9 +27,10 @@ def calls() -> Iterator[tuple[str, str, str]]:
                     continue
                 name, called = path.relative_to(root).as_posix(), node.func
                 if isinstance(called, ast.Name):
-                    yield name, "", called.id
+                    found.add((name, "", called.id))
                 elif isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
-                    yield name, called.value.id, called.attr
+                    found.add((name, called.value.id, called.attr))
+    return found
 
 
 def test_documents_are_parsed_in_one_module() -> None:

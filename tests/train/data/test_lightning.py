@@ -13,6 +13,10 @@ import torch
 from spikestore.store import FeatureSet
 from spikestore.train import FeatureLoader
 
+pytestmark = (
+    pytest.mark.slow
+)  # to import Lightning takes seconds; test_loader.py has the same epochs without it
+
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numba import types
 from tests.store.small_sets import memory_storage, same
 from tests.train.conftest import learnable
 
@@ -31,6 +32,7 @@ from spikestore.store_schemas.specs.canonical import canonical_json
 from spikestore.train import Batch, FeatureLoader, pack
 from spikestore.train.data import placement as residences
 from spikestore.train.data.epoch_order import EpochSamples, RankShare
+from spikestore.train.data.frames.frame_kernels import fill_frames
 from spikestore.train.data.streaming.stream_order import covering, cut_spans, lane_order, owned
 from spikestore.train.data.subsets import subset_rows
 
@@ -72,6 +74,15 @@ def test_the_same_batches_as_from_memory(many: FeatureSet) -> None:
     shuffled = list(FeatureLoader(many, 100, "stream", shuffle=True, window=512))
     assert by_row(shuffled) == by_row(host)
     assert sum(len(batch.labels) for batch in shuffled) == len(many) - 1  # one was skipped
+
+
+def test_runs_the_machine_code_that_host_runs(many: FeatureSet) -> None:
+    """All arrays are contiguous: numba compiles separate code for strided ones."""
+    next(iter(FeatureLoader(many, 16, "stream")))
+    arrays = {
+        one for signature in fill_frames.signatures for one in signature if isinstance(one, types.Array)
+    }  # type: ignore[attr-defined]
+    assert {one.layout for one in arrays} == {"C"}
 
 
 def test_equal_on_any_threads_and_storage(many: FeatureSet) -> None:

@@ -221,6 +221,18 @@ def test_jobs_of_an_array_derive(source: LocatedSource, fine: Path, tmp_path: Pa
     assert is_as_built(features, source, what, tmp_path / "other")
 
 
+def test_a_warning_about_a_derived_set_reads_no_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_file(tmp_path / "ssc_train.h5", draw(70))
+    source = make_source("SSC", "train", tmp_path)
+    build(source, FINE, tmp_path / "store")
+    with opened(monkeypatch) as names:
+        build(source, transform(700, 2000), tmp_path / "store")
+    assert names == []
+    assert "fits into one time bin of 2,000,000 µs: the set was derived, so the times of" in caplog.text
+
+
 @pytest.mark.slow
 def test_the_plan_of_a_build_counts_derived_recordings(source: LocatedSource, fine: Path) -> None:
     wanted = RequestedSet("train", source, transform(100, 4))

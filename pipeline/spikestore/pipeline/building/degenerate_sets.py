@@ -2,7 +2,7 @@
 
 Other examples are no events, mostly cropped events, a single time bin, and a single class. An empty set is an error unless
 the caller allows it; the others are committed, with one warning each. To state the times of recordings in a warning, some
-of the recordings are read again.
+of the recordings are read again, but not if the set was derived from a finer one.
 """
 
 from __future__ import annotations
@@ -61,11 +61,14 @@ class SetReview:
         Name of the set in messages.
     located : LocatedSource
         The recordings of the set.
+    may_read : bool
+        Whether recordings may be read; False for a derived set.
     """
 
-    def __init__(self, label: str, located: LocatedSource) -> None:
+    def __init__(self, label: str, located: LocatedSource, *, may_read: bool) -> None:
         self._label = label
         self._located = located
+        self._may_read = may_read
 
     def refuse_empty(self, manifest: Manifest, *, allow_empty: bool) -> None:
         """Raise `SourceError` if no sample of the set has an event; if `allow_empty` is true, log a warning instead."""
@@ -225,8 +228,8 @@ class SetReview:
 
     def _times(self) -> str:
         """Return a text with the first and the last time of the events, for messages."""
-        if not (self._located.stamps or self._located.parts):
-            return "the recordings are missing here"  # the set was derived
+        if not self._may_read or not (self._located.stamps or self._located.parts):
+            return "the set was derived, so the times of its recordings are unknown"
         with self._located.open() as reader:
             rows = np.unique(np.linspace(0, len(reader) - 1, min(SAMPLED, len(reader))).astype(int))
             first, last = np.inf, -np.inf

@@ -169,7 +169,8 @@ def build_features(
         progress(done, plan.samples, label)
     taken.warn()
     check_unchanged(located.stamps)
-    review = SetReview(label, located)
+    was_derived = former is not None and former.provenance is not None
+    review = SetReview(label, located, may_read=not was_derived)
     features = build.commit(
         transform,
         source,

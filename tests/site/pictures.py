@@ -14,10 +14,11 @@ import numpy.typing as npt
 import torch
 from tests.site.panels import Panel, picture
 
+from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.recording import Events
+from spikestore.pipeline.transforms.choose import block_chain
 from spikestore.pipeline.transforms.event_guards import Origin
 from spikestore.pipeline.transforms.event_operations import EventStep
-from spikestore.pipeline.transforms.numpy_chain import NumpyChain
 from spikestore.store_schemas import Transform
 from spikestore.store_schemas.specs.operations import FrameOperation
 from spikestore.train.data.augmentation.tables import augmentations_of, checked_tables
@@ -48,6 +49,8 @@ OPERATIONS: tuple[dict[str, Any], ...] = (
     {"op": "clip_counts", "max": 1},
 )  # fmt: skip
 
+_AFTER_FRAMES = {"clip_counts": _COUNTING}
+"""Operations on frames, with the operation that makes the frames in their pictures."""
 _FRAMES = tuple(model.model_fields["op"].default for model in get_args(FrameOperation))
 
 AUGMENTATIONS: tuple[dict[str, Any], ...] = (
@@ -130,8 +133,9 @@ def _of_operation(table: dict[str, Any]) -> str:
     before = _events_panel(recording())
     if table["op"] == "own_operation":  # the function `thin` of docs/recipes.md
         after = _events_panel(recording()[:: table["parameters"]["every"]])
-    elif table["op"] == "clip_counts":
-        before, after = _frames_panel(_COUNTING), _frames_panel(_COUNTING, table)
+    elif table["op"] in _AFTER_FRAMES:
+        counting = _AFTER_FRAMES[table["op"]]
+        before, after = _frames_panel(counting), _frames_panel(counting, table)
     elif table["op"] in _FRAMES:
         after = _frames_panel(table)
     else:
@@ -158,26 +162,44 @@ def _events_panel(events: Events) -> Panel:
     return Panel("time, 0 to 100 ms", "x", (100, SENSOR[0]), events=tuple(marks))
 
 
-def _frames_panel(*tables: dict[str, Any]) -> Panel:
-    sample = NumpyChain(_transform(*tables), has_y=True)(recording(), name="the recording")
-    return _counts_panel(sample.index, sample.value, sample.n_bins)
-
-
-def _counts_panel(
-    index: npt.NDArray[np.int64], value: npt.NDArray[Any], bins: int, *, plane: bool = False
-) -> Panel:
-    """Return a panel of frames of the sensor: time and x, or with `plane` x and y. Of the cells along the other axis, it shows the largest value."""
-    width, height, polarities = SENSOR
-    frames = np.zeros((bins, polarities, height, width))
-    np.add.at(frames.reshape(-1), index, value)
-    largest = frames.max(0 if plane else 2).transpose((2, 1, 0) if plane else (0, 2, 1))
-    cells = tuple(
-        (int(across), int(up), int(polarity), float(largest[across, up, polarity]))
-        for across, up, polarity in np.argwhere(largest)
+def _frames(*tables: dict[str, Any]) -> npt.NDArray[np.float64]:
+    """Return the dense frames of the recording."""
+    transform, events = _transform(*tables), recording()
+    block = EventBlock(
+        first_row=0,
+        offsets=np.array([0, len(events)]),
+        **{name: np.ascontiguousarray(events[name]) for name in "txyp"},
+        time_table=None,
+        labels=np.zeros(1, np.int64),
+        extras={},
+        errors={},
     )
+    samples = block_chain(transform, "numpy", has_y=True)(block, name_of=lambda row: "the recording")
+    frames = np.zeros((int(samples.n_bins[0]), *transform.sites(has_y=True)))
+    frames.reshape(-1)[samples.index.astype(np.int64)] = samples.value
+    return frames
+
+
+def _frames_panel(*tables: dict[str, Any]) -> Panel:
+    return _counts_panel(_frames(*tables))
+
+
+def _counts_panel(frames: npt.NDArray[np.float64], *, plane: bool = False) -> Panel:
+    """Return a panel of frames of the sensor: time and x, or with `plane` x and y. Of the cells along the other axis, it shows the largest value.
+
+    Frames with one polarity show negative values as the polarity 0, and others as the polarity 1.
+    """
+    axis = 0 if plane else 2
+    highest, lowest = frames.max(axis), frames.min(axis)
+    shown = np.where(highest >= -lowest, highest, lowest).transpose((2, 1, 0) if plane else (0, 2, 1))
+    cells = []
+    for across, up, polarity in np.argwhere(shown):
+        value = float(shown[across, up, polarity])
+        cells.append((int(across), int(up), int(polarity if frames.shape[1] == 2 else value > 0), value))
+    number, _, height, width = frames.shape
     if plane:
-        return Panel("x", "y", (width, height), counts=cells)
-    return Panel(f"{bins} time bins", "x", (bins, width), counts=cells)
+        return Panel("x", "y", (width, height), counts=tuple(cells))
+    return Panel(f"{number} time bins", "x", (number, width), counts=tuple(cells))
 
 
 # ---------------------------------------------------------------- augmentations
@@ -195,28 +217,23 @@ def _of_augmentation(table: dict[str, Any]) -> str:
 
 def _batch() -> SparseBatch:
     """Return two samples of one class: frames of the recording, and frames of the recording with x reversed."""
-    events, chain = recording(), NumpyChain(_transform(_FRAMES_OF_5_MS), has_y=True)
-    reversed_events = events.copy()
-    reversed_events["x"] = SENSOR[0] - 1 - events["x"]
-    samples = [chain(one, name="the recording") for one in (events, reversed_events)]
-    zeros = torch.zeros(2, dtype=torch.int64)
+    frames = _frames(_FRAMES_OF_5_MS)
+    samples = [torch.from_numpy(one.astype(np.int32)).flatten() for one in (frames, frames[..., ::-1])]
+    index = [one.nonzero()[:, 0] for one in samples]
     return SparseBatch(
-        index=torch.from_numpy(np.concatenate([one.index for one in samples])),
-        value=torch.from_numpy(np.concatenate([one.value for one in samples])),
-        offsets=torch.tensor(np.cumsum([0, *(len(one.index) for one in samples)])),
-        lengths=torch.tensor([one.n_bins for one in samples]),
-        labels=zeros,
+        index=torch.cat(index),
+        value=torch.cat([one[places] for one, places in zip(samples, index, strict=True)]),
+        offsets=torch.tensor([0, len(index[0]), 2 * len(index[0])]),
+        lengths=torch.full((2,), len(frames)),
+        labels=torch.zeros(2, dtype=torch.int64),
         samples=torch.arange(2),
-        sites=(SENSOR[2], SENSOR[1], SENSOR[0]),
+        sites=frames.shape[1:],
         classes=2,
     )
 
 
 def _sample_panel(batch: SparseBatch, row: int, *, plane: bool) -> Panel:
-    place = slice(int(batch.offsets[row]), int(batch.offsets[row + 1]))
-    return _counts_panel(
-        batch.index[place].numpy(), batch.value[place].numpy(), int(batch.lengths[row]), plane=plane
-    )
+    return _counts_panel(batch.dense()[row].numpy().astype(np.float64), plane=plane)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.datasets import against_spikingjelly as spikingjelly
 from benchmarks.datasets import against_tonic as tonic
 from benchmarks.datasets.evt3 import evt3_frames
-from benchmarks.datasets.growing import growing_end, growing_middle
+from benchmarks.datasets.growing import growing_bound, growing_end, growing_middle
 from benchmarks.datasets.scale import Scale
 from benchmarks.form import arguments, measured, report, wanted_rows
 
@@ -35,6 +35,7 @@ ROWS = [
     evt3_frames,
     growing_end,
     growing_middle,
+    growing_bound,
 ]
 
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.datasets.scale import Scale
 from benchmarks.form import Row, compare, timed
+from spikestore.store_schemas.layout import BLOCK
+
+if TYPE_CHECKING:
+    from spikestore.store import FeatureSet
 
 SENSOR = 128
 MOST_RECORDINGS, EVENTS = 10_000, 200_000
@@ -41,7 +46,40 @@ def growing_middle(scale: Scale) -> Row:
     return _grown(scale, row, "m")
 
 
+def growing_bound(scale: Scale) -> Row:
+    """The least that stored rows cost: they are decoded, compared with their checks, and get new checks and digests."""
+    row = Row("growing_bound: time for the stored rows at least ÷ time of a fresh build", better="lower")
+    with _sets(scale, "z") as (former, build):
+        return compare(row, lambda: timed(lambda: _least(former)), build, unit="s")
+
+
+def _least(former: FeatureSet) -> None:
+    from spikestore.store.columns.digest import block_checks, block_digests, check_seed
+    from spikestore.store.columns.reader import FragmentDecoder
+
+    manifest, decoder = former.manifest, FragmentDecoder(former.manifest, former.root)
+    for fragment in range(len(manifest.fragments)):
+        paths = [entry.path for entry in former.record(fragment).objects]
+        objects = {path: former.storage.get(f"{former.data_path}/{path}") for path in paths}
+        columns, _ = decoder.read(fragment, objects)
+        for seed in (check_seed(*former.address), 0):
+            block_checks(columns, manifest.layout, seed, manifest.rows(fragment).start // BLOCK)
+        block_digests(columns, manifest.layout)
+
+
 def _grown(scale: Scale, row: Row, prefix: str) -> Row:
+    with _sets(scale, prefix) as (former, build):
+
+        def grow() -> float:
+            before = Path(former.storage.url)
+            return build(shutil.copytree(before, before.parent / "store"))
+
+        return compare(row, grow, build, unit="s")
+
+
+@contextmanager
+def _sets(scale: Scale, prefix: str) -> Iterator[tuple[FeatureSet, Callable[..., float]]]:
+    """Yield the former set, and a function that builds the larger set in a store, by default an empty one, and returns the seconds."""
     from spikestore.pipeline import BuildOptions, preprocess
 
     recordings = scale.recordings or (FEW_RECORDINGS if scale.small else MOST_RECORDINGS)
@@ -52,18 +90,14 @@ def _grown(scale: Scale, row: Row, prefix: str) -> Row:
     added = [f"{prefix}{number:05d}.bin" for number in range(max(1, int(SHARE * recordings)))]
     with scale.folder() as folder:
         before, after = (_located(folder, names, files) for names in (first, added))
-        preprocess(before, transform, store=folder / "before", name="grown", options=options)
+        former = preprocess(before, transform, store=folder / "before", name="grown", options=options)
 
-        def build(store: Path) -> float:
+        def build(store: Path = folder / "fresh") -> float:
             seconds = timed(lambda: preprocess(after, transform, store=store, name="grown", options=options))
             shutil.rmtree(store)
             return seconds
 
-        def grow() -> float:
-            shutil.copytree(folder / "before", folder / "store")
-            return build(folder / "store")
-
-        return compare(row, grow, lambda: build(folder / "fresh"), unit="s")
+        yield former, build
 
 
 def _located(folder: Path, names: list[str], files: Iterator[bytes]) -> Any:

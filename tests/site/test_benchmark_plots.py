@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
-from tests.site.benchmark_plots import Ratio, ratios_of, with_plots
+from tests.site.benchmark_plots import Ratio, on_page_markdown, ratios_of, with_plots
 from tests.site.test_site import DOCS
 
 TABLE = """\
@@ -48,5 +49,9 @@ def test_places_on_the_axis() -> None:
 
 
 def test_each_section_with_ratios_has_a_plot() -> None:
-    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
-    assert with_plots(page).count('<figure class="ratios"') >= 7
+    text = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    page, other = (
+        SimpleNamespace(file=SimpleNamespace(src_uri=name)) for name in ("benchmarks.md", "seed.md")
+    )
+    assert on_page_markdown(text, page=page, config=None).count('<figure class="ratios"') >= 7
+    assert on_page_markdown(text, page=other) == text

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from spikestore.train.data.augmentation.fields import CheckedAugmentation, plane_of, refuse
 from spikestore.train.data.frames.augmentation_steps import (
@@ -26,8 +25,8 @@ from spikestore.train.data.frames.augmentation_steps import (
     Mixture,
     StepInput,
 )
-from spikestore.train.data.frames.mixtures import density
-from spikestore.train.data.frames.random_bits import below, mask_of, several, threshold, uniform, whole
+from spikestore.train.data.frames.mixtures import regions
+from spikestore.train.data.frames.random_bits import mask_of, partners, several, threshold, uniform, whole
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class CutMix(_LabelMixture):
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
         chance, other, part_bits, *place = several(batch.bits(self.seed, 16), 5)
-        partner = _other_samples(chance, other, self.probability)
+        partner = partners(chance, other, self.probability)
         part = uniform(part_bits)
         if self.region == "time":
             bins = (part * batch.lengths).to(torch.int64)
@@ -145,27 +144,14 @@ class EventMix(_LabelMixture):
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
         drawn = several(batch.bits(self.seed, 17), 6 + 7 * GAUSSIANS)
-        chance, other, number = drawn[:3]
-        partner = _other_samples(chance, other, self.probability)
+        partner = partners(drawn[0], drawn[1], self.probability)
         height = 1 if len(batch.sites) < 3 else batch.sites[-2]
-        bins = batch.lengths.clamp(min=1)
-        sizes = torch.stack([bins, torch.full_like(bins, height), torch.full_like(bins, batch.sites[-1])])
-        place = whole(drawn[3:6], sizes)
-        bits = drawn[6:].view(GAUSSIANS, 7, -1)
-        gaussians = 2 + whole(number, GAUSSIANS - 1)
-        exists = torch.arange(GAUSSIANS, device=bits.device)[:, None] < gaussians
-        weights = torch.where(exists, uniform(bits[:, 0]), 0)[:, None]
-        centres = whole(bits[:, 1:4], sizes).to(torch.float64)
-        # Standard deviations are at least a twentieth and at most half of the axis.
-        deviations = uniform(bits[:, 4:]).clamp(min=0.1) * sizes * 0.5
-        parameters = torch.cat([weights, centres, 0.5 / (deviations * deviations)], 1).flatten(0, 1)
-        region = torch.cat([torch.zeros_like(parameters[:1]), parameters]).T.contiguous()
-        region[:, 0] = density(region, *place)
+        region = regions(drawn[2:], batch.lengths, height, batch.sites[-1])
         stride = math.prod(batch.sites)
         return (
             AugmentationStep(
                 MIX_REGION,
-                torch.zeros_like(chance),
+                torch.zeros_like(partner),
                 stride=stride,
                 size=batch.sites[-1],
                 height=height,
@@ -204,37 +190,8 @@ class Blend(CheckedAugmentation):
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
         chance, other, *events = several(batch.bits(self.seed, 18), 4)
-        partner = _other_samples(chance, other, self.probability, batch.labels)
+        partner = partners(chance, other, self.probability, batch.labels)
         drawn = torch.stack(events)
         return (
             AugmentationStep(MIX_EVENTS, drawn, threshold(1 - float(self.keep)), mixture=Mixture(partner)),
         )
-
-
-def _other_samples(chance: Tensor, other: Tensor, probability: float, labels: Tensor | None = None) -> Tensor:
-    """Return the position of each sample's partner in the batch; -1 for none.
-
-    Parameters
-    ----------
-    chance, other : int64 Tensors, shape (batch,)
-        Random bits, of whether there is a partner and of which one.
-    probability : float
-        Chance of a sample to have a partner.
-    labels : int64 Tensor, shape (batch,), optional
-        Partners have the same label; by default they are any other samples.
-    """
-    size = len(chance)
-    if labels is None:
-        position = torch.arange(size, device=chance.device)
-        # One of the others: the number of places to go on, in a circle.
-        partner = (position + 1 + whole(other, max(size - 1, 1))) % max(size, 1)
-        mixed = below(chance, threshold(float(probability)))
-        return torch.where(mixed, partner, -1) if size > 1 else torch.full_like(partner, -1)
-    order = torch.argsort(labels, stable=True)  # samples of one label, side by side
-    position = torch.argsort(order)
-    counts = torch.bincount(labels)
-    first, count = (torch.cumsum(counts, 0) - counts)[labels], counts[labels]
-    step = 1 + whole(other, (count - 1).clamp(min=1))
-    partner = order[first + (position - first + step) % count]
-    mixed = below(chance, threshold(float(probability))) & (count > 1)
-    return torch.where(mixed, partner, -1)

@@ -23,15 +23,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     AugmentationStep,
     StepInput,
 )
-from spikestore.train.data.frames.random_bits import (
-    below,
-    mask_of,
-    redrawn,
-    several,
-    threshold,
-    uniform,
-    whole,
-)
+from spikestore.train.data.frames.random_bits import mask_of, masks, several, threshold, uniform, whole
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ class TimeMask(CheckedAugmentation):
             width = (batch.lengths.to(torch.float64) * share).to(torch.int64)
         else:
             width = torch.minimum(whole(bits, (self.bins or 0) + 1), batch.lengths)
-        mask = _mask(bits, width, batch.lengths, self.probability)
+        mask = masks(bits, width, batch.lengths, self.probability)
         return (AugmentationStep(MASK, mask, stride=math.prod(batch.sites), size=ANY_LENGTH),)
 
 
@@ -154,7 +146,7 @@ class ChannelMask(CheckedAugmentation):
         )
         bits = batch.bits(self.seed, 11)
         sizes = torch.full_like(batch.lengths, size)
-        mask = _mask(bits, whole(bits, self.channels + 1), sizes, self.probability)
+        mask = masks(bits, whole(bits, self.channels + 1), sizes, self.probability)
         return (AugmentationStep(MASK, mask, size=size),)
 
 
@@ -183,13 +175,13 @@ class AreaMask(CheckedAugmentation):
         width, height = plane_of(self, batch.sites)
         level, *centres = several(batch.bits(self.seed, 22), 3)
         share = _share(self.share, self.levels, level)
-        masks = []
+        sides = []
         for size, centre in zip((width, height), centres, strict=True):
             side = size * share
             first = (size * uniform(centre) - side / 2).clamp(min=0).to(torch.int64)
             end = (first + side).to(torch.int64) + 1  # the last place is in the rectangle
-            masks.append(mask_of(first, end.clamp(max=size) - first))
-        return (AugmentationStep(BOX, torch.stack(masks), size=width, height=height),)
+            sides.append(mask_of(first, end.clamp(max=size) - first))
+        return (AugmentationStep(BOX, torch.stack(sides), size=width, height=height),)
 
 
 def _share(share: float, levels: int, bits: Tensor) -> float | Tensor:
@@ -197,9 +189,3 @@ def _share(share: float, levels: int, bits: Tensor) -> float | Tensor:
     return (
         float(share) if levels == 1 else float(share) * (1 + whole(bits, levels)).to(torch.float64) / levels
     )
-
-
-def _mask(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:
-    start = redrawn(bits)
-    masked = below(redrawn(start), threshold(float(probability)))
-    return mask_of(whole(start, size - width + 1), width * masked)

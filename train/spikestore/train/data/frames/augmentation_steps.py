@@ -106,6 +106,16 @@ class AugmentationStep:
     height: int = 1
     mixture: Mixture | None = None
 
+    def to(self, device: torch.device) -> AugmentationStep:
+        """Return the step with its tensors on a device."""
+        mixture = self.mixture
+        if mixture is not None:
+            share, region = (
+                None if one is None else one.to(device) for one in (mixture.share, mixture.region)
+            )
+            mixture = Mixture(mixture.partner.to(device), share, region)
+        return replace(self, drawn=self.drawn.to(device), mixture=mixture)
+
 
 def only_where(chosen: Tensor, step: AugmentationStep) -> AugmentationStep:
     """Return a step that leaves the samples that are not chosen as they are; not for steps that mix samples.
@@ -129,7 +139,7 @@ class StepInput:
 
     Attributes
     ----------
-    rows, lengths, labels : int64 Tensors, shape (batch,)
+    rows, lengths, labels : int64 Tensors on the host, shape (batch,)
         Rows in the feature set, time bins, class numbers.
     sites : tuple of int
         Sizes of the axes after time.

@@ -54,10 +54,22 @@ def redraw(bits: _Int64s, first: int, out: _Int64s) -> None:
 
 
 @compiled
+def whole_number(bits: int, count: int) -> int:
+    """Return a whole number below `count`, made from random bits."""
+    return np.int64((np.uint64(bits) >> _11) % np.uint64(count))  # type: ignore[return-value]
+
+
+@compiled
+def uniform_number(bits: int) -> float:
+    """Return a number from 0 to 1, without 1, made from random bits."""
+    return float(np.int64(np.uint64(bits) >> _11)) * 2.0**-53
+
+
+@compiled
 def whole_numbers(bits: _Int64s, counts: _Int64s, out: _Int64s) -> None:
     """Fill `out` with whole numbers below `counts`, which are repeated."""
     for place in range(len(bits)):
-        out[place] = np.int64((np.uint64(bits[place]) >> _11) % np.uint64(counts[place % len(counts)]))
+        out[place] = whole_number(bits[place], counts[place % len(counts)])
 
 
 @compiled
@@ -71,7 +83,95 @@ def are_below(bits: _Int64s, numbers: _Int64s, out: npt.NDArray[np.bool_]) -> No
 def uniform_numbers(bits: _Int64s, out: _Float64s) -> None:
     """Fill `out` with numbers from 0 to 1, without 1."""
     for place in range(len(bits)):
-        out[place] = float(np.int64(np.uint64(bits[place]) >> _11)) * 2.0**-53
+        out[place] = uniform_number(bits[place])
+
+
+@compiled
+def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out: _Int64s) -> None:
+    """Fill `out` with masks of adjacent places, as `mask_of` returns them; a mask has no place if 53 other bits are not below `number`."""
+    for sample in range(len(bits)):
+        start = mixed(np.uint64(bits[sample]) + STEP)
+        width = widths[sample] if np.int64(mixed(start + STEP) >> _11) < number else 0
+        first = np.int64((start >> _11) % np.uint64(sizes[sample] - widths[sample] + 1))
+        out[sample] = (first << 31) | width
+
+
+@compiled
+def draw_partners(chance: _Int64s, other: _Int64s, labels: _Int64s, number: int, out: _Int64s) -> None:
+    """Fill `out` with the position of another sample with the same label for each sample; -1 for none.
+
+    A sample has a partner if 53 bits of `chance` are below `number`. `other` chooses the number of samples to go on, in a circle.
+    """
+    counts = np.zeros(labels.max() + 1 if len(labels) else 0, np.int64)
+    for label in labels:
+        counts[label] += 1
+    ends = np.cumsum(counts)
+    # Samples of one label, side by side.
+    order, places, free = np.empty(len(labels), np.int64), np.empty(len(labels), np.int64), ends - counts
+    for sample in range(len(labels)):
+        places[sample] = free[labels[sample]]
+        order[places[sample]] = sample
+        free[labels[sample]] += 1
+    for sample in range(len(labels)):
+        count = counts[labels[sample]]
+        first = ends[labels[sample]] - count
+        out[sample] = -1
+        if count > 1 and np.int64(np.uint64(chance[sample]) >> _11) < number:
+            step = 1 + np.int64((np.uint64(other[sample]) >> _11) % np.uint64(count - 1))
+            out[sample] = order[first + (places[sample] - first + step) % count]
+
+
+@compiled
+def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: _Float64s) -> None:
+    """Fill `out`, shape (samples, columns), with regions of 2 or more Gaussians, and with the density at a place of the sample.
+
+    Parameters
+    ----------
+    bits : int64 array, shape (4 + 7 × Gaussians, samples)
+        Random bits: of the number of Gaussians, of time bin, y and x of the place, and of each Gaussian's weight, centre
+        and deviations.
+    lengths : int64 array, shape (samples,)
+        Time bins.
+    height, width : int
+        Places along y and x.
+    """
+    most = len(bits) // 7
+    for sample in range(len(lengths)):
+        sizes = (max(lengths[sample], 1), height, width)
+        drawn, region = bits[:, sample], out[sample]
+        gaussians = 2 + whole_number(drawn[0], most - 1)
+        for gaussian in range(most):
+            first, at = 1 + 7 * gaussian, 4 + 7 * gaussian
+            region[first] = uniform_number(drawn[at]) if gaussian < gaussians else 0.0
+            for axis in range(3):
+                region[first + 1 + axis] = float(whole_number(drawn[at + 1 + axis], sizes[axis]))
+                # At least a twentieth and at most half of the axis.
+                deviation = max(uniform_number(drawn[at + 4 + axis]), 0.1) * sizes[axis] * 0.5
+                region[first + 4 + axis] = 0.5 / (deviation * deviation)
+        bin, row = whole_number(drawn[1], sizes[0]), whole_number(drawn[2], height)
+        region[0] = density_at(region, bin, row, whole_number(drawn[3], width))
+
+
+@compiled
+def shares_of_events(totals: npt.NDArray[np.float64], out: _Float64s) -> None:
+    """Fill `out` with what `share_of_events` returns."""
+    for sample in range(len(totals)):
+        own, other = totals[sample, 0], totals[sample, 1]
+        kept, taken = own[0] / max(own[0] + own[1], 1.0), other[1] / max(other[0] + other[1], 1.0)
+        out[sample] = kept / (kept + taken) if kept + taken > 0.0 else 1.0
+
+
+@compiled
+def mix_labels(
+    labels: npt.NDArray[np.float32], partners: _Int64s, shares: _Float64s, out: npt.NDArray[np.float32]
+) -> None:
+    """Fill `out` with what `mixed_labels` returns."""
+    for sample in range(len(labels)):
+        partner = max(partners[sample], 0)
+        weight = np.float32(1.0 if partners[sample] < 0 else shares[sample])
+        for label in range(labels.shape[1]):
+            other = (np.float32(1.0) - weight) * labels[partner, label]
+            out[sample, label] = weight * labels[sample, label] + other
 
 
 @compiled

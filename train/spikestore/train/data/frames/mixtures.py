@@ -9,8 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikestore.train.data.frames.augmentation_steps import GAUSSIANS
-from spikestore.train.data.frames.draw_kernels import FACTORS, FAR, HALVINGS, densities
+from spikestore.train.data.frames.augmentation_steps import GAUSSIANS, REGION
+from spikestore.train.data.frames.draw_kernels import (
+    FACTORS,
+    FAR,
+    HALVINGS,
+    densities,
+    draw_regions,
+    mix_labels,
+    shares_of_events,
+)
 from spikestore.train.data.frames.random_bits import is_on_cpu
 
 
@@ -45,6 +53,13 @@ def density(region: Tensor, bins: Tensor, rows: Tensor, columns: Tensor) -> Tens
     return total
 
 
+def regions(bits: Tensor, lengths: Tensor, height: int, width: int) -> Tensor:
+    """Return regions drawn with random bits, as in `Mixture`; see `draw_regions` for the parameters."""
+    out = np.empty((len(lengths), REGION))
+    draw_regions(bits.numpy(), lengths.numpy(), height, width, out)
+    return torch.from_numpy(out)
+
+
 def share_of_events(totals: Tensor) -> Tensor:
     """Return the weight of each sample's own label: its remaining share of events, beside that of its partner.
 
@@ -58,6 +73,10 @@ def share_of_events(totals: Tensor) -> Tensor:
     float64 Tensor, shape (batch,)
         1 for samples without any event left.
     """
+    if is_on_cpu(totals):
+        out = np.empty(len(totals))
+        shares_of_events(totals.numpy(), out)
+        return torch.from_numpy(out)
     kept = torch.stack([totals[:, 0, 0], totals[:, 1, 1]]) / totals.sum(2).T.clamp(min=1)
     both = kept.sum(0)
     return torch.where(both > 0, kept[0] / torch.where(both > 0, both, 1), 1)
@@ -74,6 +93,10 @@ def soft_labels(labels: Tensor, classes: int) -> Tensor:
 
 def mixed_labels(labels: Tensor, partner: Tensor, share: Tensor) -> Tensor:
     """Return the mixture of each sample's soft label, with weight `share`, and that of its partner (-1: none)."""
+    if is_on_cpu(labels):
+        out = np.empty(labels.shape, np.float32)
+        mix_labels(labels.numpy(), partner.numpy(), share.numpy(), out)
+        return torch.from_numpy(out)
     weight: Tensor = torch.where(partner < 0, 1, share).to(torch.float32)[:, None]
     return weight * labels + (1 - weight) * labels[partner.clamp(min=0)]
 

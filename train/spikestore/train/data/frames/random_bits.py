@@ -1,4 +1,6 @@
-"""Random bits of augmentations: a hash (SplitMix64) of (seed, epoch, kind, row), compiled on the CPU, in torch elsewhere.
+"""Random bits of augmentations: a hash (SplitMix64) of (seed, epoch, kind, row), computed on the host.
+
+Only `whole`, `below` and `mixed` also accept tensors of other devices, for numbers of each non-zero.
 
 They depend on nothing else, so every device, thread and batch size gets the same ones.
 """
@@ -57,9 +59,7 @@ def below(bits: Tensor, number: int | Tensor) -> Tensor:
 
 
 def uniform(bits: Tensor) -> Tensor:
-    """Return float64 numbers from 0 to 1, without 1, uniformly distributed, made from random bits."""
-    if not is_on_cpu(bits):
-        return _shifted(bits, 11).to(torch.float64) * 2.0**-53
+    """Return float64 numbers from 0 to 1, without 1, uniformly distributed, made from random bits on the host."""
     return _filled(kernels.uniform_numbers, bits, np.dtype(np.float64))
 
 
@@ -93,10 +93,32 @@ def mask_of(start: Tensor, width: Tensor) -> Tensor:
     return (start << 31) | width
 
 
+def masks(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:
+    """Return masks of `width` adjacent places of `size`, drawn with random bits; with a probability, else of no place."""
+    return _filled(
+        kernels.draw_masks, bits, np.dtype(np.int64), width.numpy(), size.numpy(), threshold(probability)
+    )
+
+
+def partners(chance: Tensor, other: Tensor, probability: float, labels: Tensor | None = None) -> Tensor:
+    """Return the position of each sample's partner in the batch; -1 for none.
+
+    Parameters
+    ----------
+    chance, other : int64 Tensors, shape (batch,)
+        Random bits, of whether there is a partner and of which one.
+    probability : float
+        Chance of a sample to have a partner.
+    labels : int64 Tensor, shape (batch,), optional
+        Partners have the same label; by default they are any other samples.
+    """
+    same = torch.zeros_like(chance) if labels is None else labels
+    more = (other.numpy(), same.numpy(), threshold(probability))
+    return _filled(kernels.draw_partners, chance, np.dtype(np.int64), *more)
+
+
 def _redrawn(bits: Tensor, first: int, count: int) -> Tensor:
     """Return other random bits for the numbers from `first` on; int64, shape (count, batch)."""
-    if not is_on_cpu(bits):
-        return mixed((bits ^ torch.arange(first, first + count, device=bits.device)[:, None]) + STEP)
     out = np.empty((count, len(bits)), np.int64)
     kernels.redraw(bits.numpy(), first, out)
     return torch.from_numpy(out)

@@ -65,8 +65,9 @@ class StepAugmentation(ABC):
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
         """Return the augmented batch."""
-        for step in self.steps(StepInput(batch.samples, batch.lengths, batch.labels, batch.sites, epoch)):
-            batch = applied(step, batch)
+        rows, lengths, labels = batch.samples.cpu(), batch.lengths.cpu(), batch.labels.cpu()
+        for step in self.steps(StepInput(rows, lengths, labels, batch.sites, epoch)):
+            batch = applied(step.to(batch.index.device), batch)
         return batch
 
 

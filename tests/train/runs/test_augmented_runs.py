@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.train.runs.test_loop import config, silent
 
-from spikestore.store import Store
+from spikestore.store import FeatureSet, Store
 from spikestore.store_schemas.errors import SpecError, UsageError
 from spikestore.train import (
     Batch,
@@ -76,6 +76,21 @@ def test_a_run_trains_on_mixed_labels(store_folder: Path, tmp_path: Path) -> Non
         UsageError, match="accuracy needs classes, but CutMix or EventMix mixes the labels of this loader"
     ):
         accuracy(network, loader)
+
+
+@pytest.mark.parametrize("loss", [torch.nn.NLLLoss(), torch.nn.functional.multi_margin_loss])
+@pytest.mark.parametrize("own", [[], [lambda batch, _epoch: batch]], ids=["compiled", "in torch"])
+def test_a_loss_that_needs_classes_says_so(features: FeatureSet, loss: Any, own: list[Any]) -> None:
+    """At the first step of a user's own loop; gradients and other functions are as for other tensors."""
+    batch = next(iter(FeatureLoader(features, 16, augment=[CutMix(), *own])))
+    outputs = torch.zeros(16, len(features.classes), requires_grad=True)
+    with pytest.raises(
+        UsageError, match="needs class numbers, but CutMix or EventMix mixes the labels of this batch"
+    ):
+        loss(outputs.log_softmax(1), batch.labels)
+    torch.nn.functional.cross_entropy(outputs, batch.labels).backward()
+    assert type(outputs.grad) is torch.Tensor
+    assert type(batch.labels + 1) is torch.Tensor
 
 
 def test_seeds_of_tables() -> None:

@@ -5,10 +5,15 @@ Only additions, multiplications and divisions of float64 are used, in a fixed or
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import multi_margin_loss, nll_loss
 
+from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.frames.augmentation_steps import GAUSSIANS, REGION
 from spikestore.train.data.frames.draw_kernels import (
     FACTORS,
@@ -91,14 +96,32 @@ def soft_labels(labels: Tensor, classes: int) -> Tensor:
     return soft
 
 
-def mixed_labels(labels: Tensor, partner: Tensor, share: Tensor) -> Tensor:
+class MixedLabels(Tensor):
+    """Weights of all classes. A loss of torch that needs class numbers raises `UsageError`; all other functions are those of `Tensor`."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call a function of torch; its results are tensors without this class."""
+        if func in (nll_loss, multi_margin_loss):
+            raise UsageError(
+                f"{func.__name__} needs class numbers, but CutMix or EventMix mixes the labels of this batch: "
+                "use cross_entropy, or a loader without them"
+            )
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+
+def mixed_labels(labels: Tensor, partner: Tensor, share: Tensor) -> MixedLabels:
     """Return the mixture of each sample's soft label, with weight `share`, and that of its partner (-1: none)."""
     if is_on_cpu(labels):
         out = np.empty(labels.shape, np.float32)
         mix_labels(labels.numpy(), partner.numpy(), share.numpy(), out)
-        return torch.from_numpy(out)
+        return torch.from_numpy(out).as_subclass(MixedLabels)
     weight: Tensor = torch.where(partner < 0, 1, share).to(torch.float32)[:, None]
-    return weight * labels + (1 - weight) * labels[partner.clamp(min=0)]
+    mixed = weight * labels + (1 - weight) * labels[partner.clamp(min=0)]
+    return mixed.as_subclass(MixedLabels)
 
 
 def _exp_of_negative(value: Tensor) -> Tensor:

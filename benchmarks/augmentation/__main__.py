@@ -52,6 +52,9 @@ def _measures(device: str) -> list[Any]:
     cameras = {
         "Translate(5)": train.Translate(5),
         "Rotate(30)": train.Rotate(30),
+        "Roll(5)": train.Roll(5),
+        "Shear(30)": train.Shear(30),
+        "AreaMask(0.3)": train.AreaMask(0.3),
         "CutMix('xy')": train.CutMix("xy"),
     }
 
@@ -69,7 +72,10 @@ def _measures(device: str) -> list[Any]:
         measure_of("shift, jitter, drop and flip together", four, SSC, 0.3, 0.5),
         *(
             measure_of(f"preset {name}", train.preset(name), shape, 0.3, 0.5)
-            for name, (shape, _) in PAPERS.items()
+            for name, shape in [
+                *((name, shape) for name, (shape, _) in PAPERS.items()),
+                ("nda-cifar10-dvs", CAMERA),
+            ]
         ),
         *(papers_measures() if device == "cpu" else ()),
     ]

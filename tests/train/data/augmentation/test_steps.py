@@ -40,11 +40,11 @@ from spikestore.train import (
     UniformNoise,
 )
 from spikestore.train.data.frames import mixtures, random_bits
-from spikestore.train.data.frames.augmentation_steps import StepInput
+from spikestore.train.data.frames.augmentation_steps import GAUSSIANS, StepInput
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations, in_order
-from spikestore.train.data.frames.step_kernels import quotient
+from spikestore.train.data.frames.step_kernels import mix_region, quotient, tabulate
 from spikestore.train.data.packed import PackedColumns
 
 
@@ -253,3 +253,22 @@ def test_quotients_are_exact(place: int, divisor: int) -> None:
     nearest = place // divisor * divisor
     for one in (place, nearest, max(nearest - 1, 0)):
         assert quotient(one, 1.0 / divisor) == one // divisor
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=32, max_size=32), st.integers(1, 400))
+@example([2**63 - 1] * 4 + [2**40] * 28, 400)  # all deviations are the smallest: densities far below 1e-30
+@settings(max_examples=20, deadline=None)
+def test_tables_choose_the_places_of_the_densities(bits: list[int], bins: int) -> None:
+    """Each place of a region is inside or outside by its exact density."""
+    height, width = 3, 17
+    region = mixtures.regions(torch.tensor(bits)[:, None], torch.tensor([bins]), height, width)
+    places = torch.arange(bins * height * width)
+    time, row, column = places // (height * width), places // width % height, places % width
+    expected = mixtures.density(region.expand(len(places), -1), time, row, column) > region[0, 0]
+    tables = np.empty((GAUSSIANS, bins + height + width))
+    gaussians = tabulate(region[0].numpy(), (bins, height, width), tables)
+    amount, sizes = np.ones(len(places)), (height * width, width, height)
+    more: tuple[Any, ...] = (tables, gaussians, bins, places.numpy(), amount, len(places))
+    events = mix_region(*sizes, True, region[0].numpy(), *more)
+    assert events == (float((~expected).sum()), float(expected.sum()))
+    assert np.array_equal(amount == 1, expected.numpy())

@@ -270,13 +270,15 @@ def mix_region(
 ) -> tuple[float, float]:
     """Apply ``MIX_REGION``; return the events outside and inside of the region.
 
-    A product of the three factors of a Gaussian is its density with a relative error below 1e-7, as long as it is above 1e-40. So places
-    whose density by `tables` is nearer than 1e-6 to that of the region, relatively, are computed as `density_at` does.
+    A product of the three factors of a Gaussian is not exactly its density: the relative difference is below 1e-7 where the density is
+    above 1e-38, and below 0.02 where it is above 1e-260 (`FACTORS`). A place whose density by `tables` is so near to that of the region that
+    this difference could decide is computed again, as `density_at` does.
     """
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     outside, within = 0.0, 0.0
     border = region[0]
-    near = border * 1e-6 if border > 1e-30 else np.inf
+    near = border * 1e-6 if border > 1e-30 else border * 0.2
+    near = near if border > 1e-250 else np.inf
     for k in range(count):
         if amount[k] == 0.0:
             continue
@@ -288,8 +290,8 @@ def mix_region(
             density += table[bin] * table[bins + y] * table[bins + c + x]
         if abs(density - border) <= near:
             density = density_at(region, bin, y, x)
-        inside = density > border
-        within += amount[k] if inside else 0.0
-        outside += 0.0 if inside else amount[k]
-        amount[k] = amount[k] if inside == is_partner else 0.0
+        taken = amount[k] * np.float64(density > border)
+        within += taken
+        outside += amount[k] - taken
+        amount[k] = taken if is_partner else amount[k] - taken
     return outside, within

@@ -172,4 +172,4 @@ def test_a_dense_set_is_reported(
     Path("surfaces.toml").write_text(surfaces, encoding="utf-8")
     assert main(["preprocess", "surfaces.toml", "--store", "dense-store", "--workers", "0"]) == 0
     printed = capsys.readouterr().err
-    assert printed.count("of the places in its frames are not 0: in memory, the set takes 1.4") == 1
+    assert printed.count("of the values in its frames are not 0: in memory, the set takes 1.4") == 1

@@ -179,7 +179,7 @@ class SetReview:
         )  # a dense cell is a float32
         if times > 1:
             logger.warning(
-                "%s: %.0f %% of the places in its frames are not 0: in memory, the set takes %.2f times as much as dense frames",
+                "%s: %.0f %% of the values in its frames are not 0: in memory, the set takes %.2f times as much as dense frames",
                 self._label,
                 100 * density,
                 times,

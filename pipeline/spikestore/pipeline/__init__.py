@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
     from spikestore.pipeline.sources.item_sources import source_of_dataset
     from spikestore.pipeline.sources.source_files import LocatedSource, make_source
+    from spikestore.pipeline.transforms.from_tonic import rows_of_items
     from spikestore.pipeline.transforms.own_operations import EventFunction
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "load_recipe",
     "make_source",
     "preprocess",
+    "rows_of_items",
     "source_of_dataset",
 ]
 
@@ -41,6 +43,7 @@ __getattr__, __dir__ = lazy_exports(
         "load_recipe": "recipes.recipe",
         "make_source": "sources.source_files",
         "preprocess": "building.preprocess",
+        "rows_of_items": "transforms.from_tonic",
         "source_of_dataset": "sources.item_sources",
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import tonic
 from tests.pipeline.event_files import tonic_dataset, write_dvsgesture, write_nmnist
 from tonic import transforms
 
+from spikestore.pipeline import preprocess, rows_of_items
 from spikestore.pipeline.transforms.from_tonic import dataset_from_tonic
 from spikestore.store_schemas.errors import UnsupportedTransformError
 
@@ -96,3 +98,25 @@ def test_a_subclass_and_a_target_transform_of_these_are_refused_too(
     dataset.__class__ = type("Mine", (tonic.datasets.DVSGesture,), {})
     with pytest.raises(UnsupportedTransformError, match="Mine is a subclass"):
         dataset_from_tonic(dataset)
+
+
+def test_another_order_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tonic's own order may be that of the file system; the mapping leads from its items to rows."""
+    write_nmnist(tmp_path / "data")
+    (tmp_path / "data/NMNIST/Train/5/linked").symlink_to(tmp_path / "data/NMNIST/Test/5")
+    frames = transforms.ToFrame(sensor_size=(34, 34, 2), time_window=10_000)
+    for reverse in (False, True):
+        caplog.clear()
+        dataset = tonic_dataset("NMNIST", "train", tmp_path / "data", monkeypatch, transform=frames)
+        paths = sorted(zip(dataset.data, dataset.targets, strict=True), reverse=reverse)
+        dataset.data, dataset.targets = map(list, zip(*paths, strict=True))
+        with caplog.at_level(logging.INFO):
+            features = preprocess(dataset, store=tmp_path / "store", workers=0)
+        assert ("row i of the set is not item i of" in caplog.text) is reverse
+        assert caplog.text.count("linked is a link to a folder, so its recordings are not read") == (
+            not reverse
+        )
+        labels = features.column("label")[rows_of_items(dataset)]
+        assert labels.tolist() == dataset.targets

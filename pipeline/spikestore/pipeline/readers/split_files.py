@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ class SplitFiles(Protocol):
 
     def archives(self, root: Path) -> list[Path]:
         """Return downloaded archives that must be unpacked."""
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,9 @@ class FileTree:
         # Links to folders are not followed, as Tonic does not either.
         for path, folders, files in os.walk(top, onerror=_not_listed):
             folders[:] = [name for name in folders if not name.startswith(".")]
+            links = [name for name in folders if Path(path, name).is_symlink()]
+            if links:
+                _report_link(Path(path, links[0]))
             if path == str(top):
                 continue
             where = "/".join((*((self.folder,) if self.folder else ()), *Path(path).relative_to(top).parts))
@@ -130,6 +138,13 @@ class FileTree:
     def archives(self, root: Path) -> list[Path]:
         """Return the downloaded archives that exist."""
         return _with_content(root / name for name in self.downloads)
+
+
+@functools.cache  # the files of a split are listed several times
+def _report_link(path: Path) -> None:
+    logger.warning(
+        "%s is a link to a folder, so its recordings are not read: move the folder itself there", path
+    )
 
 
 def _with_content(paths: Iterable[Path]) -> list[Path]:

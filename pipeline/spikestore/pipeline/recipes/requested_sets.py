@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from spikestore.pipeline.readers.folder.settings import FOLDER
 from spikestore.pipeline.readers.registry import dataset_named, splits_of
@@ -23,6 +26,9 @@ from spikestore.store_schemas.specs.transform import Transform
 
 if TYPE_CHECKING:
     from spikestore.pipeline.sources.item_lists import Leaf
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,7 @@ def set_of_dataset(
     """
     from spikestore.pipeline.sources.item_lists import is_composed, leaf_of_object, list_items
     from spikestore.pipeline.sources.item_sources import refuse_unidentified, source_of_dataset
+    from spikestore.pipeline.transforms.from_tonic import rows_of_items
 
     if isinstance(dataset, LocatedSource):
         if version is not None or hash_events or split is not None:
@@ -176,6 +183,12 @@ def set_of_dataset(
     chosen = _transform_of(leaves, transform)
     if not is_composed(dataset) and known is not None and split in (None, known.split):
         located = make_source(known.dataset, known.split, known.folder)
+        if (np.diff(rows_of_items(dataset, known)) < 0).any():
+            logger.info(
+                "row i of the set is not item i of %s: rows are in the order of the file names, and Tonic's order is that of the file system. "
+                "spikestore.pipeline.rows_of_items(dataset) returns the row of each item",
+                leaves[0].name,
+            )
     else:
         located = source_of_dataset(dataset, version=version, hash_events=hash_events, split=split)
     return RequestedSet(located.source.split, located, chosen)

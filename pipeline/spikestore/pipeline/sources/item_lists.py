@@ -103,8 +103,7 @@ def _walk(dataset: Any, leaves: dict[int, Leaf], numbers: dict[int, int]) -> Wal
         leaves[len(numbers) - 1] = leaf_of_object(dataset)
     number = numbers[id(dataset)]
     leaf, length = leaves[number], _length(dataset)
-    rows = None if leaf.known is None else rows_of_items(dataset, leaf.known)
-    row_of = np.arange(length) if rows is None else np.asarray(rows, np.int64)
+    row_of = np.arange(length) if leaf.known is None else rows_of_items(dataset, leaf.known)
     return np.full(length, number, np.int64), row_of
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spikestore.pipeline.readers.dataset import Dataset
 from spikestore.pipeline.readers.registry import dataset_files, dataset_named, readable_datasets
@@ -139,20 +140,37 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
     return ConvertedDataset(known.name, split, folder, dataset.transform)  # type: ignore[attr-defined]
 
 
-def rows_of_items(dataset: Any, converted: ConvertedDataset) -> list[int] | None:
-    """Return the row of each item of a Tonic data set, or None if row i is item i.
+def rows_of_items(dataset: Any, converted: ConvertedDataset | None = None) -> npt.NDArray[np.int64]:
+    """Return the row of each item of a Tonic data set in the feature set that `preprocess` makes of it.
 
     Recordings with a file each are sorted by file name, and in Tonic their order may depend on the file system.
+
+    Parameters
+    ----------
+    dataset : tonic.datasets.SSC, SHD, NMNIST or another data set with a reader
+        The data set.
+    converted : ConvertedDataset, optional
+        Result of `dataset_from_tonic`, if it is known.
+
+    Returns
+    -------
+    int64 array, shape (items,)
+
+    Raises
+    ------
+    UnsupportedTransformError
+        As `dataset_from_tonic`.
     """
+    converted = dataset_from_tonic(dataset) if converted is None else converted
     known = dataset_named(converted.dataset)
     if known.tonic is None or known.tonic.label_of is None:
-        return None
+        return np.arange(len(dataset))
     root, names = dataset_files(converted.dataset, converted.split, converted.folder)
     if len(dataset.data) and isinstance(dataset.data[0], np.ndarray):
         rows = {_identity(np.load(root / name)): row for row, name in enumerate(names)}
     else:
         rows = {os.path.normpath(root / name): row for row, name in enumerate(names)}
-    return [rows[_identity(item)] for item in dataset.data]
+    return np.array([rows[_identity(item)] for item in dataset.data], np.int64)
 
 
 def _class_of(dataset: Dataset) -> type | None:

@@ -27,6 +27,7 @@ from spikestore.train.data.batch import SparseBatch
 FOLDER = Path(__file__).parents[2] / "docs/pictures"
 SENSOR = (16, 16, 2)
 _COUNTING = {"op": "to_frame", "sensor_size": SENSOR, "time_window": 10_000}
+_EIGHT_BINS = {"op": "to_frame", "sensor_size": SENSOR, "n_time_bins": 8}
 _FRAMES_OF_5_MS = {"op": "to_frame", "sensor_size": SENSOR, "time_window": 5000}
 _SEED = 1
 
@@ -47,9 +48,13 @@ OPERATIONS: tuple[dict[str, Any], ...] = (
     {"op": "fixed_duration", "sensor_size": SENSOR, "duration": 20_000},
     {"op": "fixed_frames_number", "sensor_size": SENSOR, "frames_number": 8, "split_by": "number"},
     {"op": "clip_counts", "max": 1},
+    {"op": "to_voxel_grid", "sensor_size": SENSOR, "n_time_bins": 8},
+    {"op": "to_timesurface", "sensor_size": SENSOR, "dt": 10_000, "tau": 10_000},
+    {"op": "to_averaged_timesurface", "sensor_size": SENSOR, "cell_size": 8, "time_window": 20_000, "tau": 10_000},
+    {"op": "to_bina_rep", "n_frames": 2, "n_bits": 4},
 )  # fmt: skip
 
-_AFTER_FRAMES = {"clip_counts": _COUNTING}
+_AFTER_FRAMES = {"clip_counts": _COUNTING, "to_bina_rep": _EIGHT_BINS}
 """Operations on frames, with the operation that makes the frames in their pictures."""
 _FRAMES = tuple(model.model_fields["op"].default for model in get_args(FrameOperation))
 
@@ -181,10 +186,13 @@ def _frames(*tables: dict[str, Any]) -> npt.NDArray[np.float64]:
 
 
 def _frames_panel(*tables: dict[str, Any]) -> Panel:
-    return _counts_panel(_frames(*tables))
+    frames = _frames(*tables)
+    return _counts_panel(
+        frames, bins="cells" if tables[-1]["op"] == "to_averaged_timesurface" else "time bins"
+    )
 
 
-def _counts_panel(frames: npt.NDArray[np.float64], *, plane: bool = False) -> Panel:
+def _counts_panel(frames: npt.NDArray[np.float64], *, bins: str = "time bins", plane: bool = False) -> Panel:
     """Return a panel of frames of the sensor: time and x, or with `plane` x and y. Of the cells along the other axis, it shows the largest value.
 
     Frames with one polarity show negative values as the polarity 0, and others as the polarity 1.
@@ -199,7 +207,7 @@ def _counts_panel(frames: npt.NDArray[np.float64], *, plane: bool = False) -> Pa
     number, _, height, width = frames.shape
     if plane:
         return Panel("x", "y", (width, height), counts=tuple(cells))
-    return Panel(f"{number} time bins", "x", (number, width), counts=tuple(cells))
+    return Panel(f"{number} {bins}", "x", (number, width), counts=tuple(cells))
 
 
 # ---------------------------------------------------------------- augmentations

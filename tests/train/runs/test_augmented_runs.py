@@ -18,6 +18,7 @@ from spikestore.train import (
     FeatureLoader,
     OneOf,
     TimeMask,
+    TimeReversal,
     TrainingStep,
     build_network,
 )
@@ -48,10 +49,13 @@ def test_a_run_trains_on_augmented_samples(
     monkeypatch.setattr(loop, "TrainingStep", Noting)
     store, masks = (
         Store(store_folder),
-        [{"op": "time_mask", "bins": 4}, {"op": "channel_mask", "channels": 3}],
+        [
+            {"op": "time_mask", "bins": 4},
+            {"op": "one_of", "choices": [{"op": "channel_mask", "channels": 3}, {"op": "time_reversal"}]},
+        ],
     )
     run(plan(*masks), store, tmp_path / "run", device="cpu", progress=silent)
-    augment = [TimeMask(4, seed=7), ChannelMask(3, seed=7)]
+    augment = [TimeMask(4, seed=7), OneOf((ChannelMask(3, seed=7), TimeReversal(seed=7)), seed=7)]
     loader = FeatureLoader(store["small:train"], 16, shuffle=True, seed=7, augment=augment)
     assert all(torch.equal(one.frames, two.frames) for one, two in zip(seen, loader, strict=True))
     assert load_checkpoint(tmp_path / "run" / "last.pt").config == plan(*masks)

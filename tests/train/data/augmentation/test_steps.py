@@ -212,6 +212,7 @@ def test_loaders_with_another_callable_give_the_same_batches(features: FeatureSe
         (TimeMask(1000), "a time mask of up to 1000 bins is longer than the longest sample, which has"),
         (ChannelShift(2, "y"), "axis is 'y', but the frames have no y"),
         (Rotate(30), "Rotate needs frames with x and y, but these have no y"),
+        (OneOf((TimeMask(3), Rotate(30))), "Rotate needs frames with x and y, but these have no y"),
         (Translate(3), "Translate needs frames with x and y, but these have no y"),
         (CutMix("xy"), "CutMix needs frames with x and y, but these have no y"),
         (

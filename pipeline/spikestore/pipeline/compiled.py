@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numba
-
 from spikestore.store.numba_cache import cached_njit
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -18,7 +16,5 @@ def compiled(function: _Function) -> _Function:
     return dispatcher  # type: ignore[no-any-return]
 
 
-def inner(function: _Function) -> _Function:
-    """Compile a function as part of the functions that call it; it has no cache entry of its own."""
-    dispatcher: Any = numba.njit(nogil=True)(function)
-    return dispatcher  # type: ignore[no-any-return]
+inner = compiled
+"""For functions that compiled functions call. They are cached too, so that a caller with other types need not compile them again."""

@@ -79,9 +79,8 @@ def test_the_same_batches_as_from_memory(many: FeatureSet) -> None:
 def test_runs_the_machine_code_that_host_runs(many: FeatureSet) -> None:
     """All arrays are contiguous: numba compiles separate code for strided ones."""
     next(iter(FeatureLoader(many, 16, "stream")))
-    arrays = {
-        one for signature in fill_frames.signatures for one in signature if isinstance(one, types.Array)
-    }  # type: ignore[attr-defined]
+    compiled: Any = fill_frames
+    arrays = {one for signature in compiled.signatures for one in signature if isinstance(one, types.Array)}
     assert {one.layout for one in arrays} == {"C"}
 
 

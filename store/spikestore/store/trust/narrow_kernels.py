@@ -59,7 +59,14 @@ def take_index(
     ends = begins + len(piece)
     if begins < 0 or ends > len(out) or len(n_bins) != len(offsets) - 1:
         return False
-    row = np.searchsorted(offsets, begins, side="right") - 1
+    # The last row that begins at `begins` or before. numba needs longer to compile np.searchsorted than all of this function.
+    row, after = -1, len(offsets)
+    while after - row > 1:
+        middle = (row + after) // 2
+        if offsets[middle] <= begins:
+            row = middle
+        else:
+            after = middle
     if row < 0:
         return False
     falls = 0

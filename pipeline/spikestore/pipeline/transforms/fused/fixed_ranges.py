@@ -42,7 +42,15 @@ def _number_of_bins(parameters: FusedParameters, counts: Array, span: Any) -> An
     if parameters.rule == DURATION:
         return (span + parameters.duration - 1) // parameters.duration
     if parameters.rule == HALF_DURATION:
-        return np.searchsorted(counts, span, side="right")
+        # A loop of our own: numba needs more than a second to compile np.searchsorted.
+        low, high = 0, len(counts)
+        while low < high:
+            middle = (low + high) // 2
+            if counts[middle] <= span:
+                low = middle + 1
+            else:
+                high = middle
+        return low
     return parameters.bins
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,12 +40,39 @@ def center_crop(scale: Scale) -> Row:
     return _against_tonic("center_crop and to_frame vs Tonic", part, 96, scale)
 
 
-def _against_tonic(name: str, part: object, side: int, scale: Scale) -> Row:
+def center_crop_bound(scale: Scale) -> Row:
+    """Frames of 10 ms of the events that the crop keeps, which are given here, against the same two classes of Tonic."""
+    from tonic import transforms
+
+    part, name = (
+        transforms.CenterCrop((SIDE, SIDE, 2), 96),
+        "center_crop, bound: frames of the kept events vs Tonic",
+    )
+    return _against_tonic(name, part, 96, scale, kept=_cropped)
+
+
+def _cropped(block: EventBlock) -> EventBlock:
+    """Return the events of the central 96 x 96 pixels."""
+    x, y = (np.asarray(values).astype(np.int64) - 16 for values in (block.x, block.y))
+    kept = (x >= 0) & (x < 96) & (y >= 0) & (y < 96)
+    offsets = np.concatenate([[0], np.cumsum(kept)])[block.offsets]
+    moved = {"x": x[kept].astype(np.uint16), "y": y[kept].astype(np.uint16)}
+    return replace(block, offsets=offsets, t=block.t[kept], p=np.asarray(block.p)[kept], **moved)
+
+
+def _against_tonic(
+    name: str, part: object, side: int, scale: Scale, kept: Callable[[EventBlock], EventBlock] | None = None
+) -> Row:
+    """Fill a row; with `kept`, our side makes frames of these events only."""
     from tonic import transforms
 
     block = camera_recordings(scale.recordings or (4 if scale.small else 16))
-    theirs = transforms.Compose([part, transforms.ToFrame((side, side, 2), time_window=10_000)])
-    chain = FusedChain(transform_from_tonic(theirs), has_y=True)
+    frames = transforms.ToFrame((side, side, 2), time_window=10_000)
+    theirs = transforms.Compose([part, frames])
+    chain = FusedChain(
+        transform_from_tonic(theirs if kept is None else transforms.Compose([frames])), has_y=True
+    )
+    given = block if kept is None else kept(block)
     events = np.empty(len(block.t), [("x", "i8"), ("y", "i8"), ("t", "i8"), ("p", "i8")])
     for field in ("x", "y", "t", "p"):
         events[field] = getattr(block, field)
@@ -54,10 +82,11 @@ def _against_tonic(name: str, part: object, side: int, scale: Scale) -> Row:
             theirs(events[start:stop])
 
     def ours() -> object:
-        return chain(block, name_of=str)
+        return chain(given, name_of=str)
 
     ours()  # the first run compiles
-    return compare(Row(name, 20), _rate(ours, block), _rate(tonic, block), unit="events/s", turns=3)
+    row = Row(name, 20 if kept is None else None)
+    return compare(row, _rate(ours, block), _rate(tonic, block), unit="events/s", turns=3)
 
 
 def camera_recordings(count: int) -> EventBlock:
@@ -89,5 +118,5 @@ def _rate(work: Callable[[], object], block: EventBlock) -> Callable[[], float]:
     return lambda: len(block.t) / timed(work)
 
 
-ROWS = [denoise, refractory_period, center_crop]
+ROWS = [denoise, refractory_period, center_crop, center_crop_bound]
 """The rows of this module."""

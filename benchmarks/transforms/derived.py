@@ -8,9 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.datasets.scale import Scale
-from benchmarks.form import Row, compare, timed
+from benchmarks.form import ROUNDS, Row, compare, timed
 from spikestore.pipeline import BuildOptions, Recipe, preprocess
 from spikestore.pipeline.demo.demo_data import write_demo_data
+from spikestore.pipeline.execution.fragment_task import READ_BLOCK
+from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store import Store
 
 FINE, COARSE = (700, 1000), (100, 4000)
@@ -62,6 +64,26 @@ def sweep(scale: Scale) -> Row:
     return compare(row, lambda: one([together]), lambda: one(alone), unit="s")
 
 
+def sweep_bound(scale: Scale) -> Row:
+    """Five builds of which four read no recording, against five builds: one pass saves the reading, and nothing else."""
+    data, count = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
+    alone = [_recipe(data, 100, (width,)) for width in WIDTHS]
+    located = make_source("SSC", "train", data)
+
+    def read() -> None:
+        with located.open() as reader:
+            for start in range(0, count, READ_BLOCK):
+                reader.read_block(start, min(start + READ_BLOCK, count))
+
+    row = Row("five widths in one pass, bound: time without four readings", better="lower")
+    for _ in range(ROUNDS):
+        with scale.folder() as folder:
+            builds = sum(timed(functools.partial(_build, recipe, folder / "store")) for recipe in alone)
+        reading = timed(read)
+        row.ratios.append(1 - (len(WIDTHS) - 1) * reading / builds)
+    return row
+
+
 @cache
 def _demo_data(scratch: Path, count: int) -> tuple[Path, int]:
     """Write demo recordings once, and return their folder and number."""
@@ -94,5 +116,5 @@ def _build(recipe: Recipe, store: Path, *, derives: bool = False) -> None:
     preprocess(recipe, store=store, workers=0, options=BuildOptions(derive=derives))
 
 
-ROWS = [derive, sweep]
+ROWS = [derive, sweep, sweep_bound]
 """The rows of this module."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.datasets.scale import Scale
 from benchmarks.form import Row, compare, timed
@@ -19,30 +21,68 @@ from spikestore.store_schemas.specs.transform import Transform
 EVENTS = 8_000
 """Events of a recording; those of SHD have 8,079 on average."""
 
+EDGES = np.linspace(0, 1.4, 100)
+"""Edges of sparch's bins in s."""
+
 
 def digitize(scale: Scale) -> Row:
     """``np.digitize`` as to_frame, against an item of sparch's data set: digitize, and dense frames."""
-    import torch
-
     block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))
-    edges = np.linspace(0, 1.4, 100)
     window = 1.4e6 / 99
     operation = ToFrame(sensor_size=(CHANNELS, 1, 1), time_window=window, start_time=-window, end_time=1.4e6)
+    return _against_sparch(Row("digitize: to_frame vs sparch's item", 10), block, _ours(block, operation))
+
+
+def digitize_bound(scale: Scale) -> Row:
+    """A bare compiled loop against the same item: it knows the bin of each event, counts events, and collects the non-zeros."""
+    import numba
+
+    block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))
+    frames = [
+        _binned(block, row) * CHANNELS + block.x[block.offsets[row] : block.offsets[row + 1]]
+        for row in range(len(block))
+    ]
+    counts = np.zeros(100 * CHANNELS, np.uint32)
+    index, value = (np.empty(EVENTS, np.uint32) for _ in range(2))
+
+    @numba.njit
+    def bare(cells: Any, counts: Any, index: Any, value: Any) -> int:
+        for i in range(len(cells)):
+            counts[cells[i]] += np.uint32(1)
+        filled = 0
+        for cell in range(len(counts)):
+            if counts[cell]:
+                index[filled], value[filled] = cell, counts[cell]
+                filled += 1
+        counts[:] = 0
+        return filled
+
+    def run() -> None:
+        for cells in frames:
+            bare(cells, counts, index, value)
+
+    run()  # the first run compiles
+    return _against_sparch(Row("digitize, bound: a bare loop vs sparch's item"), block, run)
+
+
+def _against_sparch(row: Row, block: EventBlock, ours: Callable[[], object]) -> Row:
+    import torch
 
     def sparch() -> None:
-        for start, stop in zip(block.offsets[:-1], block.offsets[1:], strict=True):
-            bins = np.digitize(block.t[start:stop].view(np.float16), edges)
-            place = torch.LongTensor(np.array([bins, block.x[start:stop]]))
-            torch.sparse_coo_tensor(
-                place, torch.ones(len(bins)), (100, CHANNELS), check_invariants=False
-            ).to_dense()
+        for number, (start, stop) in enumerate(itertools.pairwise(block.offsets)):
+            place = torch.LongTensor(np.array([_binned(block, number), block.x[start:stop]]))
+            ones = torch.ones(stop - start)
+            torch.sparse_coo_tensor(place, ones, (100, CHANNELS), check_invariants=False).to_dense()
 
     torch.set_num_threads(1)
-    row = Row("digitize: to_frame vs sparch's item", 10)
-    rate = len(block)
-    return compare(
-        row, _rate(_ours(block, operation), rate), _rate(sparch, rate), unit="recordings/s", turns=3
-    )
+    count = len(block)
+    return compare(row, _rate(ours, count), _rate(sparch, count), unit="recordings/s", turns=3)
+
+
+def _binned(block: EventBlock, row: int) -> npt.NDArray[np.int64]:
+    """Return the bin of each event of a recording, as sparch's item computes it."""
+    seconds = block.t[block.offsets[row] : block.offsets[row + 1]].view(np.float16)
+    return np.digitize(seconds, EDGES)
 
 
 def fixed_duration(scale: Scale) -> Row:
@@ -126,5 +166,5 @@ def _rate(work: Callable[[], object], count: int) -> Callable[[], float]:
     return lambda: count / timed(work)
 
 
-ROWS = [digitize, fixed_duration, fixed_frames_number]
+ROWS = [digitize, digitize_bound, fixed_duration, fixed_frames_number]
 """The rows of this module."""

@@ -73,17 +73,29 @@ def _crop_time(t: Array, x: Array, y: Array, p: Array, n: Any, numbers: Array) -
 
 
 @inner
-def _center_crop(t: Array, x: Array, y: Array, p: Array, n: Any, numbers: Array) -> Any:
+def _center_crop(
+    old_t: Array,
+    old_x: Array,
+    old_y: Array,
+    old_p: Array,
+    t: Array,
+    x: Array,
+    y: Array,
+    p: Array,
+    numbers: Array,
+) -> Any:
+    """Write the kept events; unlike the other operations, also from arrays that are not changed, which saves their copy."""
     x_offset, y_offset = np.int32(numbers[0]), np.int32(numbers[1])
     x_first, y_first = max(x_offset, np.int32(0)), max(y_offset, np.int32(0))
     x_end, y_end = x_first + np.int32(numbers[2]), y_first + np.int32(numbers[3])
-    kept: Any = 0
-    for i in range(n):
-        old_x, old_y = np.int32(x[i]), np.int32(y[i])
-        t[kept], p[kept] = t[i], p[i]
-        x[kept], y[kept] = np.uint16(old_x - x_offset), np.uint16(old_y - y_offset)
-        kept += (old_x >= x_first) & (old_x < x_end) & (old_y >= y_first) & (old_y < y_end)
-    return kept
+    kept = np.uint64(0)
+    for i in range(len(old_t)):
+        this_x, this_y = np.int32(old_x[i]), np.int32(old_y[i])
+        t[kept], p[kept] = old_t[i], old_p[i]
+        x[kept], y[kept] = np.uint16(this_x - x_offset), np.uint16(this_y - y_offset)
+        inside = (this_x >= x_first) & (this_x < x_end) & (this_y >= y_first) & (this_y < y_end)
+        kept += np.uint64(inside)
+    return np.int64(kept)
 
 
 @inner
@@ -172,11 +184,16 @@ def filter_recordings(
             continue
         t, x = new_t[filled : filled + n], new_x[filled : filled + n]
         y, p = new_y[filled : filled + n], new_p[filled : filled + n]
-        _copy(all_t[old], t)
-        _copy(all_x[old], x)
-        _copy(all_y[old], y)
-        _copy(all_p[old], p)
-        for step in range(len(kinds)):
+        first_step = 0
+        if kinds[0] == CENTER_CROP:
+            n = _center_crop(all_t[old], all_x[old], all_y[old], all_p[old], t, x, y, p, numbers[0])
+            first_step = 1
+        else:
+            _copy(all_t[old], t)
+            _copy(all_x[old], x)
+            _copy(all_y[old], y)
+            _copy(all_p[old], p)
+        for step in range(first_step, len(kinds)):
             kind = kinds[step]
             if n <= 0:
                 break
@@ -185,7 +202,7 @@ def filter_recordings(
             elif kind == CROP_TIME:
                 n = _crop_time(t, x, y, p, n, numbers[step])
             elif kind == CENTER_CROP:
-                n = _center_crop(t, x, y, p, n, numbers[step])
+                n = _center_crop(t[:n], x[:n], y[:n], p[:n], t, x, y, p, numbers[step])
             else:
                 pixels = (np.int64(largest(x[:n])) + 3) * (np.int64(largest(y[:n])) + 3)
                 if pixels > MOST_PIXELS:

@@ -56,8 +56,9 @@ def _cropped(block: EventBlock) -> EventBlock:
     x, y = (np.asarray(values).astype(np.int64) - 16 for values in (block.x, block.y))
     kept = (x >= 0) & (x < 96) & (y >= 0) & (y < 96)
     offsets = np.concatenate([[0], np.cumsum(kept)])[block.offsets]
-    moved = {"x": x[kept].astype(np.uint16), "y": y[kept].astype(np.uint16)}
-    return replace(block, offsets=offsets, t=block.t[kept], p=np.asarray(block.p)[kept], **moved)
+    moved_x, moved_y = x[kept].astype(np.uint16), y[kept].astype(np.uint16)
+    p = np.asarray(block.p)[kept]
+    return replace(block, offsets=offsets, t=block.t[kept], x=moved_x, y=moved_y, p=p)
 
 
 def _against_tonic(

@@ -26,6 +26,8 @@ from benchmarks.peers.loading import (
     against_annbatch_128,
     against_annbatch_512,
     against_annbatch_cold,
+    against_annbatch_cold_20_mb,
+    against_annbatch_cold_200_mb,
     against_litdata,
 )
 from benchmarks.recordings import recordings_of
@@ -384,6 +386,8 @@ ROWS: list[Callable[[Bench], Row]] = [
     against_annbatch_128,
     against_annbatch_512,
     against_annbatch_cold,
+    against_annbatch_cold_200_mb,
+    against_annbatch_cold_20_mb,
     packed_bytes_a_non_zero,
     decode_and_fill,
     read_narrow,

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.form import Row, compare
 from benchmarks.peers.page_cache import forget_pages
 from benchmarks.peers.process import PeerError, PeerProcess
+from benchmarks.peers.slow_disk import slow_disk
 
 BATCH = 128
 WORKERS = 2
@@ -44,6 +45,25 @@ def against_annbatch_cold(bench: Any) -> Row:
     return _against_annbatch(bench, Row("stream_vs_annbatch_cold", 2.5, 3), 128, cold=True)
 
 
+def against_annbatch_cold_200_mb(bench: Any) -> Row:
+    """The same, with a disk that is limited to 200 MB/s for both sides."""
+    return _on_slow_disk(bench, Row("stream_vs_annbatch_cold_200_MB/s", 2.5, 3), 200_000_000)
+
+
+def against_annbatch_cold_20_mb(bench: Any) -> Row:
+    """The same with 20 MB/s, where both sides wait for the disk: the ratio of stored bytes is the most that a disk gives."""
+    return _on_slow_disk(bench, Row("stream_vs_annbatch_cold_20_MB/s"), 20_000_000)
+
+
+def _on_slow_disk(bench: Any, row: Row, bytes_per_second: int) -> Row:
+    try:
+        with slow_disk(Path(bench.features.storage.url), bytes_per_second):
+            return _against_annbatch(bench, row, 128, cold=True)
+    except OSError as error:
+        row.skipped = str(error)
+        return row
+
+
 def _against_annbatch(bench: Any, row: Row, run: int, *, cold: bool = False) -> Row:
     window = max(min(WINDOW, bench.samples) // 512, 1) * 512  # whole runs, and whole batches
     module, how = "benchmarks.peers.annbatch_batches", "cold" if cold else "warm"
@@ -52,6 +72,7 @@ def _against_annbatch(bench: Any, row: Row, run: int, *, cold: bool = False) -> 
 
 def _against(bench: Any, row: Row, name: str, module: str, *options: object, cold: bool = False) -> Row:
     """Compare `stream` with a peer that gets the packed columns of the same samples."""
+    from benchmarks.datasets.written import bytes_below
     from spikestore.train import FeatureLoader
 
     folder = Path(tempfile.mkdtemp(dir=bench.raw.scratch))
@@ -72,6 +93,7 @@ def _against(bench: Any, row: Row, name: str, module: str, *options: object, col
 
             ours()
             row = compare(row, ours, peer.rate, unit="samples/s")
+            row.ours |= {"stored_bytes": bytes_below(store)}
             row.peer |= peer.facts
             return row
     except (PeerError, OSError) as error:

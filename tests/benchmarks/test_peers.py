@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from benchmarks.iaf.against_peers import write_batch
 from benchmarks.peers import environments
 from benchmarks.peers.environments import ENVIRONMENTS, Environment
 from benchmarks.peers.process import PeerError, PeerProcess, refuse_missing
+from benchmarks.peers.slow_disk import GROUPS, slow_disk
 from torch import nn
 
 
@@ -56,3 +60,23 @@ def test_a_batch_for_another_process(tmp_path: Path) -> None:
         assert np.array_equal(found["frames"], x.flatten(2).numpy())
         assert found["weight1"].shape == (3, 4)
         assert found["labels"].tolist() == [2, 0]
+
+
+def test_a_slow_disk(tmp_path: Path) -> None:
+    """Processes that start in the block have the limit; afterwards, this process has none."""
+
+    def own_groups() -> str:
+        groups = ["cat", "/proc/self/cgroup"]
+        return subprocess.run(groups, capture_output=True, text=True, check=True).stdout
+
+    group = GROUPS / f"spikestore-{os.getpid()}"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(slow_disk(tmp_path, 200_000_000))
+        except OSError as error:
+            pytest.skip(str(error))
+        assert group.name in own_groups()
+        limits = (group / "blkio.throttle.read_bps_device").read_text(encoding="ascii")
+        assert limits.split()[1] == "200000000"
+    assert group.name not in own_groups()
+    assert not group.exists()

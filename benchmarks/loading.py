@@ -21,15 +21,7 @@ from benchmarks.alone import numbers_of
 from benchmarks.bench import Bench as Raw
 from benchmarks.bench import build, target, tonic_dataset
 from benchmarks.form import PINNED, Row, arguments, compare, measured, report, wanted_rows
-from benchmarks.peers.loading import (
-    against_annbatch_64,
-    against_annbatch_128,
-    against_annbatch_512,
-    against_annbatch_cold,
-    against_annbatch_cold_20_mb,
-    against_annbatch_cold_200_mb,
-    against_litdata,
-)
+from benchmarks.peers.loading import AGAINST_PEERS
 from benchmarks.recordings import recordings_of
 from benchmarks.streaming import decode_and_fill, read_narrow, shuffle_quality
 
@@ -381,13 +373,7 @@ ROWS: list[Callable[[Bench], Row]] = [
     stream,
     stream_s3,
     device,
-    against_litdata,
-    against_annbatch_64,
-    against_annbatch_128,
-    against_annbatch_512,
-    against_annbatch_cold,
-    against_annbatch_cold_200_mb,
-    against_annbatch_cold_20_mb,
+    *AGAINST_PEERS,
     packed_bytes_a_non_zero,
     decode_and_fill,
     read_narrow,

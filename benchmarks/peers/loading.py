@@ -99,3 +99,15 @@ def _against(bench: Any, row: Row, name: str, module: str, *options: object, col
     except (PeerError, OSError) as error:
         row.skipped = str(error)
         return row
+
+
+AGAINST_PEERS = [
+    against_litdata,
+    against_annbatch_64,
+    against_annbatch_128,
+    against_annbatch_512,
+    against_annbatch_cold,
+    against_annbatch_cold_200_mb,
+    against_annbatch_cold_20_mb,
+]
+"""The rows of this module."""

@@ -87,7 +87,7 @@ def test_both_readers_agree(
     ours = features.read()
     for row, frames in enumerate(theirs.samples()):
         one = ours.rows(row, row + 1)
-        dense = np.zeros((int(one.n_bins[0]), *features.layout.sites), np.uint32)
+        dense = np.zeros((int(one.n_bins[0]), *features.layout.sites), one.value.dtype)
         dense.ravel()[one.index] = one.value
         np.testing.assert_array_equal(frames, dense)
         if row % 64 == 3:

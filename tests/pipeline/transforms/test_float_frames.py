@@ -13,6 +13,7 @@ from tests.pipeline.fused_cases import block_of, name_of
 from tests.pipeline.tonic_cases import NAME, recording
 from tonic import transforms
 
+from spikestore.pipeline.deriving.nesting import rebinning_of
 from spikestore.pipeline.readers.recording import Events
 from spikestore.pipeline.transforms.choose import block_chain, executor_for
 from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
@@ -167,6 +168,23 @@ def test_executors() -> None:
     (fused,) = frames_of(BINARY, events)
     samples = block_chain(binary, "tonic", has_y=True)(block_of([events]), name_of=name_of)
     assert samples.value.tolist() == fused[fused != 0].tolist()
+
+
+def test_sums_of_real_numbers_are_no_coarser_set() -> None:
+    fine = Transform(operations=(ToFrame(sensor_size=SIZE, time_window=1000.0, include_incomplete=True),))
+    for part in (
+        GRID,
+        BINARY,
+        transforms.ToTimesurface(SIZE, 1000, 5),
+        transforms.ToAveragedTimesurface(SIZE),
+    ):
+        real = transform_from_tonic(part)
+        problem = rebinning_of(real, fine, has_y=True)
+        assert (
+            problem
+            == f"its values are real numbers of {real.operations[-1].op}, and only counts can be summed"
+        )
+        assert isinstance(rebinning_of(fine, real, has_y=True), str)
 
 
 def test_types_of_frames() -> None:

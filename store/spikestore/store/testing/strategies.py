@@ -289,7 +289,7 @@ def columns(
 ) -> tuple[Transform, Layout, SampleColumns, list[int]]:
     """Strategy for a small feature set: transform, layout, columns with stored dtypes, and skipped rows.
 
-    It includes empty samples, skipped rows, frames with and without y, all extras and labels.
+    It includes empty samples, skipped rows, frames with and without y, real numbers, all extras and labels.
 
     Parameters
     ----------
@@ -302,8 +302,10 @@ def columns(
     """
     has_y = draw(st.booleans())
     x, y, p = draw(st.tuples(st.integers(1, 9), st.integers(1, 4), st.integers(1, 2)))
-    frame = ToFrame(sensor_size=(x, y, p), time_window=draw(st.sampled_from([1.0, 4000.0])))
-    transform = Transform(operations=(frame,))
+    window, is_real = draw(st.sampled_from([1.0, 4000.0])), draw(st.booleans())
+    counting = ToFrame(sensor_size=(x, y, p), time_window=window)
+    surface = ToTimesurface(sensor_size=(x, y, p), dt=window, tau=window)
+    transform = Transform(operations=(surface if is_real else counting,))
     extras = draw(st.lists(st.sampled_from(list(EXTRAS)), unique=True))
     classes = draw(st.lists(st.text(max_size=3), min_size=1, max_size=3))
     layout = layout_of(transform, has_y=has_y, classes=classes, extras=extras)
@@ -319,9 +321,10 @@ def columns(
     nnz = np.array([len(run) for run in runs])
     label = rng.integers(0, len(classes), samples)
     label[skipped] = -1
+    value = rng.geometric(0.4, int(nnz.sum()))
     drawn = SampleColumns(
         index=np.concatenate(runs),
-        value=rng.geometric(0.4, int(nnz.sum())),
+        value=value * rng.choice([-0.3, 0.7], len(value)) if is_real else value,
         nnz=nnz,
         n_bins=n_bins,
         label=label,

@@ -26,7 +26,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     StepInput,
 )
 from spikestore.train.data.frames.mixtures import regions
-from spikestore.train.data.frames.random_bits import mask_of, partners, several, threshold, uniform, whole
+from spikestore.train.data.frames.random_bits import cut_boxes, cut_times, partners, several, threshold
 
 
 @dataclass(frozen=True)
@@ -96,30 +96,16 @@ class CutMix(_LabelMixture):
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
-        chance, other, part_bits, *place = several(batch.bits(self.seed, 16), 5)
-        partner = partners(chance, other, self.probability)
-        part = uniform(part_bits)
+        bits = several(batch.bits(self.seed, 16), 5)
+        partner = partners(bits[0], bits[1], self.probability)
         if self.region == "time":
-            bins = (part * batch.lengths).to(torch.int64)
-            mask = mask_of(whole(place[0], (batch.lengths - bins).clamp(min=1)), bins)
+            mask, share = cut_times(bits[2:4], batch.lengths)
             stride = math.prod(batch.sites)
-            share = 1 - part
-            return (
-                AugmentationStep(
-                    MIX_MASK, mask, stride=stride, size=ANY_LENGTH, mixture=Mixture(partner, share)
-                ),
-            )
+            mixture = Mixture(partner, share)
+            return (AugmentationStep(MIX_MASK, mask, stride=stride, size=ANY_LENGTH, mixture=mixture),)
         width, height = plane_of(self, batch.sites)
-        masks, area = [], torch.ones_like(part)
-        for size, bits in zip((width, height), place, strict=True):
-            half = (size * torch.sqrt(part)).to(torch.int64) // 2
-            centre = whole(bits, size)
-            first, end = (centre - half).clamp(min=0), (centre + half).clamp(max=size)
-            masks.append(mask_of(first, end - first))
-            area = area * (end - first)
-        share = 1 - area / (width * height)
-        drawn = torch.stack(masks)
-        return (AugmentationStep(MIX_BOX, drawn, size=width, height=height, mixture=Mixture(partner, share)),)
+        masks, share = cut_boxes(bits[2:], width, height)
+        return (AugmentationStep(MIX_BOX, masks, size=width, height=height, mixture=Mixture(partner, share)),)
 
 
 @dataclass(frozen=True)

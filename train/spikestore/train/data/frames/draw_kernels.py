@@ -97,6 +97,38 @@ def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out:
 
 
 @compiled
+def draw_cut_times(bits: _Int64s, lengths: _Int64s, masks: _Int64s, shares: _Float64s) -> None:
+    """Fill `masks` and `shares`, shape (samples,), with time bins to cut and the part of a sample that stays.
+
+    `bits`, shape (2, samples), are the random bits of the part to cut and of its place.
+    """
+    for sample in range(len(lengths)):
+        part = uniform_number(bits[0, sample])
+        bins = int(part * lengths[sample])
+        first = whole_number(bits[1, sample], max(lengths[sample] - bins, 1))
+        masks[sample] = (first << 31) | bins
+        shares[sample] = 1.0 - part
+
+
+@compiled
+def draw_cut_boxes(bits: _Int64s, sizes: _Int64s, masks: _Int64s, shares: _Float64s) -> None:
+    """Fill `masks`, shape (2, samples), with rectangles of a sensor with `sizes` along x and y, and `shares` with the area that stays.
+
+    `bits`, shape (3, samples), are the random bits of the area and of the centre along x and y. Rectangles end at the edges.
+    """
+    for sample in range(len(shares)):
+        part, area = uniform_number(bits[0, sample]), 1.0
+        for axis in range(2):
+            half = int(sizes[axis] * np.sqrt(part)) // 2
+            centre = whole_number(bits[1 + axis, sample], sizes[axis])
+            first = max(centre - half, 0)
+            width = min(centre + half, sizes[axis]) - first
+            masks[axis, sample] = (first << 31) | width
+            area = area * width
+        shares[sample] = 1.0 - area / (sizes[0] * sizes[1])
+
+
+@compiled
 def draw_partners(chance: _Int64s, other: _Int64s, labels: _Int64s, number: int, out: _Int64s) -> None:
     """Fill `out` with the position of another sample with the same label for each sample; -1 for none.
 

@@ -100,6 +100,20 @@ def masks(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tens
     )
 
 
+def cut_times(bits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return masks of time bins and the parts of the samples that stay; see `draw_cut_times`."""
+    masks, shares = np.empty(len(lengths), np.int64), np.empty(len(lengths))
+    kernels.draw_cut_times(bits.numpy(), lengths.numpy(), masks, shares)
+    return torch.from_numpy(masks), torch.from_numpy(shares)
+
+
+def cut_boxes(bits: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
+    """Return masks of x and y, and the parts of the samples that stay; see `draw_cut_boxes`."""
+    masks, shares = np.empty((2, bits.shape[1]), np.int64), np.empty(bits.shape[1])
+    kernels.draw_cut_boxes(bits.numpy(), np.array([width, height]), masks, shares)
+    return torch.from_numpy(masks), torch.from_numpy(shares)
+
+
 def partners(chance: Tensor, other: Tensor, probability: float, labels: Tensor | None = None) -> Tensor:
     """Return the position of each sample's partner in the batch; -1 for none.
 

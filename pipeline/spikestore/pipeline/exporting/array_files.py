@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spikestore.pipeline.exporting.columns import CHUNK, Array, write_columns
-from spikestore.store import FeatureSet
-from spikestore.store.progress import UnlabelledProgress
+from spikestore.pipeline.exporting.description import SplitToWrite
 from spikestore.store_schemas.errors import MissingExtraError
 
 _AXIS = {"index": "nonzero", "value": "nonzero", "offsets": "edge"}
 
 
-def write_zarr(
-    features: FeatureSet,
-    folder: Path,
-    split: str,
-    facts: Mapping[str, Any],
-    arrays: Mapping[str, str],
-    progress: UnlabelledProgress,
-) -> None:
+def write_zarr(split: SplitToWrite) -> None:
     """Write ``SPLIT.zarr``: arrays in chunks of 2^20 values, compressed with Zstandard; the attributes of the group describe the set."""
     import zarr
     from zarr.codecs import ZstdCodec
 
-    group = zarr.open_group(folder / f"{split}.zarr", mode="w-", zarr_format=3, attributes=dict(facts))
+    group = zarr.open_group(split.path_with(".zarr"), mode="w-", zarr_format=3, attributes=dict(split.facts))
 
     def create(name: str, length: int, dtype: np.dtype[Any]) -> Array:
         return group.create_array(
@@ -39,22 +29,15 @@ def write_zarr(
             chunks=(max(1, min(length, CHUNK)),),
             dtype=dtype,
             compressors=[ZstdCodec(level=3)],
-            attributes={"meaning": arrays[name]},
+            attributes={"meaning": split.arrays[name]},
             dimension_names=[_AXIS.get(name, "sample")],
             config={"write_empty_chunks": True},  # a missing chunk is then a lost one
         )
 
-    write_columns(features, create, progress)
+    write_columns(split.features, create, split.progress)
 
 
-def write_hdf5(
-    features: FeatureSet,
-    folder: Path,
-    split: str,
-    facts: Mapping[str, Any],
-    arrays: Mapping[str, str],
-    progress: UnlabelledProgress,
-) -> None:
+def write_hdf5(split: SplitToWrite) -> None:
     """Write ``SPLIT.h5``: data sets in chunks of 2^20 values, compressed with gzip; the attributes of the file describe the set.
 
     Raises
@@ -68,11 +51,11 @@ def write_hdf5(
         raise MissingExtraError(
             "the form hdf5 needs h5py: pip install 'spikestore[pipeline]'", extra="pipeline", module="h5py"
         ) from error
-    with _KeptError(folder / f"{split}.h5", "x+b") as disk, h5py.File(disk, "w") as file:
+    with _KeptError(split.path_with(".h5"), "x+b") as disk, h5py.File(disk, "w") as file:
         # Attributes hold at most 64 kB, and there may be any number of classes.
-        file["classes"] = np.array(facts["classes"], object).astype(h5py.string_dtype())
+        file["classes"] = np.array(split.facts["classes"], object).astype(h5py.string_dtype())
         file["classes"].attrs["meaning"] = "class names: label i is the i-th"
-        for name, fact in facts.items():
+        for name, fact in split.facts.items():
             if name not in ("classes", "skipped_rows"):
                 file.attrs[name] = fact if isinstance(fact, (str, int, float)) else json.dumps(fact)
 
@@ -81,14 +64,14 @@ def write_hdf5(
                 {"chunks": (min(length, CHUNK),), "compression": "gzip", "shuffle": True} if length else {}
             )
             array = file.create_dataset(name, (length,), dtype, **packed)
-            array.attrs["meaning"] = arrays[name]
+            array.attrs["meaning"] = split.arrays[name]
             return array  # type: ignore[no-any-return]
 
         def report(done: int, total: int) -> None:
             disk.raise_error()
-            progress(done, total)
+            split.progress(done, total)
 
-        write_columns(features, create, report)
+        write_columns(split.features, create, report)
         file.close()
         disk.raise_error()
 

@@ -7,17 +7,16 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 
+from spikestore.pipeline.exporting.description import SplitToWrite
 from spikestore.pipeline.exporting.kept_samples import kept_samples, sample_count
 from spikestore.store import FeatureSet
 from spikestore.store.concurrency import in_order
 from spikestore.store.machine import available_cores
-from spikestore.store.progress import UnlabelledProgress
 
 SHARD_SAMPLES = 1000
 """Approximate number of samples in a shard."""
@@ -35,21 +34,14 @@ class DenseSample(NamedTuple):
     """A compressed ``.npz`` with frames, label, row and the other columns."""
 
 
-def write_class_folders(
-    features: FeatureSet,
-    folder: Path,
-    split: str,
-    facts: Mapping[str, Any],
-    arrays: Mapping[str, str],
-    progress: UnlabelledProgress,
-) -> None:
+def write_class_folders(split: SplitToWrite) -> None:
     """Write ``SPLIT/NUMBER-CLASS/ROW.npz``; the sorted names of the folders give the classes their numbers."""
-    folders = [folder / split / name for name in class_folders(features.classes)]
+    folders = [split.path_with("") / name for name in class_folders(split.features.classes)]
     for path in folders:  # those of classes without samples too: a reader numbers the folders that it finds
         path.mkdir(parents=True)
-    for done, sample in enumerate(_dense_samples(features), 1):
+    for done, sample in enumerate(_dense_samples(split.features), 1):
         (folders[sample.label] / f"{sample.row:09d}.npz").write_bytes(sample.content)
-        progress(done, facts["samples"])
+        split.progress(done, split.facts["samples"])
 
 
 def class_folders(classes: tuple[str, ...]) -> list[str]:
@@ -61,28 +53,21 @@ def class_folders(classes: tuple[str, ...]) -> list[str]:
     ]
 
 
-def write_shards(
-    features: FeatureSet,
-    folder: Path,
-    split: str,
-    facts: Mapping[str, Any],
-    arrays: Mapping[str, str],
-    progress: UnlabelledProgress,
-) -> None:
+def write_shards(split: SplitToWrite) -> None:
     """Write ``SPLIT-NUMBER.tar`` with ``ROW.npz`` and ``ROW.cls`` of each sample.
 
     A hash of the row chooses the shard: rows are often sorted by class, and readers shuffle only within a part of a shard.
     """
-    count = min(MOST_SHARDS, -(-sample_count(features.manifest) // SHARD_SAMPLES)) or 1
+    count = min(MOST_SHARDS, -(-sample_count(split.features.manifest) // SHARD_SAMPLES)) or 1
     with contextlib.ExitStack() as stack:
         shards = [
-            stack.enter_context((folder / f"{split}-{number:06d}.tar").open("xb")) for number in range(count)
+            stack.enter_context(split.path_with(f"-{number:06d}.tar").open("xb")) for number in range(count)
         ]
-        for done, sample in enumerate(_dense_samples(features), 1):
+        for done, sample in enumerate(_dense_samples(split.features), 1):
             key, shard = f"{sample.row:09d}", shards[_shard_of(sample.row, count)]
             shard.write(_entry(f"{key}.npz", sample.content))
             shard.write(_entry(f"{key}.cls", b"%d" % sample.label))
-            progress(done, facts["samples"])
+            split.progress(done, split.facts["samples"])
         for shard in shards:
             shard.write(bytes(2 * tarfile.BLOCKSIZE))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from spikestore.pipeline.exporting.kept_samples import index_dtype, sample_count, value_dtype
 from spikestore.pipeline.readers.registry import dataset_named
 from spikestore.store import FeatureSet
+from spikestore.store.progress import UnlabelledProgress
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.specs.source import Source
 
@@ -21,6 +23,23 @@ _EXTRAS = {
     "n_cropped": "events that were removed before binning",
     "n_dropped": "events that lie in no time bin",
 }
+
+
+class SplitToWrite(NamedTuple):
+    """A split, for the functions that write its files."""
+
+    features: FeatureSet
+    name: str
+    folder: Path
+    facts: Mapping[str, Any]
+    """Result of `describe`."""
+    arrays: Mapping[str, str]
+    """Result of `meanings`."""
+    progress: UnlabelledProgress
+
+    def path_with(self, ending: str) -> Path:
+        """Return the path of a file or folder that is named after the split."""
+        return self.folder / f"{self.name}{ending}"
 
 
 def describe(features: FeatureSet) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from spikestore.pipeline.exporting.array_files import write_hdf5, write_zarr
 from spikestore.pipeline.exporting.dense_files import write_class_folders, write_shards
-from spikestore.pipeline.exporting.description import describe, meanings, readme
+from spikestore.pipeline.exporting.description import SplitToWrite, describe, meanings, readme
 from spikestore.store import FeatureSet
 from spikestore.store.machine import absolute_path
 from spikestore.store.progress import Progress, UnlabelledProgress, labelled
@@ -22,12 +22,9 @@ from spikestore.store_schemas.specs.model import NAME
 
 ExportForm = Literal["zarr", "npz", "hdf5", "webdataset"]
 
-WriteSplit = Callable[[FeatureSet, Path, str, Mapping[str, Any], Mapping[str, str], UnlabelledProgress], None]
-"""Called with a set, the folder to write to, the split's name, the description of the set, the meanings of its arrays, and a callback."""
-
 
 class _Form(NamedTuple):
-    write: WriteSplit
+    write: Callable[[SplitToWrite], None]
     sparse: bool
     layout: str
     """Text for the README about the names of the files and folders, and how to read them."""
@@ -133,7 +130,7 @@ def export(
     with _new_folder(to) as (folder, temporary):
         for split, one in sets.items():
             report: UnlabelledProgress = labelled(progress, split) if progress else lambda done, total: None
-            chosen.write(one, temporary, split, descriptions[split], arrays[split], report)
+            chosen.write(SplitToWrite(one, split, temporary, descriptions[split], arrays[split], report))
         text = readme(form, chosen.layout, descriptions, arrays)
         (temporary / "README.txt").write_text(text, encoding="utf-8")
         document = {

@@ -28,7 +28,7 @@ from spikestore.pipeline.transforms.float_frames.frames import float_frames, fra
 from spikestore.pipeline.transforms.frame_bins import FrameBins
 from spikestore.pipeline.transforms.frame_counts import Ints, count_covered, count_sparsely
 from spikestore.store_schemas.errors import RecordingError, UsageError
-from spikestore.store_schemas.specs.operations import FixedDuration, FloatFrames, ToFrame
+from spikestore.store_schemas.specs.operations import FixedDuration, FloatFrames, ToBinaRep, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
 
@@ -50,6 +50,7 @@ class NumpyChain:
     """
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
+        assert not isinstance(transform.operations[-1], ToBinaRep)  # noqa: S101 - `block_chain` passes the counts
         problem = None if has_y else transform.problem_without_y()
         if problem is not None:
             raise UsageError(problem)

@@ -47,13 +47,11 @@ def test_a_run_trains_on_augmented_samples(
             return super().__call__(batch)
 
     monkeypatch.setattr(loop, "TrainingStep", Noting)
-    store, masks = (
-        Store(store_folder),
-        [
-            {"op": "time_mask", "bins": 4},
-            {"op": "one_of", "choices": [{"op": "channel_mask", "channels": 3}, {"op": "time_reversal"}]},
-        ],
-    )
+    store = Store(store_folder)
+    masks: list[dict[str, Any]] = [
+        {"op": "time_mask", "bins": 4},
+        {"op": "one_of", "choices": [{"op": "channel_mask", "channels": 3}, {"op": "time_reversal"}]},
+    ]
     run(plan(*masks), store, tmp_path / "run", device="cpu", progress=silent)
     augment = [TimeMask(4, seed=7), OneOf((ChannelMask(3, seed=7), TimeReversal(seed=7)), seed=7)]
     loader = FeatureLoader(store["small:train"], 16, shuffle=True, seed=7, augment=augment)

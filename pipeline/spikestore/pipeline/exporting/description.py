@@ -94,7 +94,7 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
     shape = ", ".join(map(str, layout.sites))
     per_sample = {
         "label": "class number: position in classes, from 0",
-        "row": "row of the sample in the feature set of spikestore; skipped recordings are left out",
+        "row": "row of the sample in the feature set of spikestore; skipped recordings are not exported, so some numbers are missing",
         "n_bins": "time bins of the sample",
         **{
             name: _EXTRAS.get(name, "column of the folder of recordings") for name in features.manifest.extras

@@ -69,7 +69,7 @@ class Exported:
     form : str
         Name of the form.
     samples : mapping of str to int
-        Samples of each split; skipped recordings are left out.
+        Samples of each split, without skipped recordings.
     nbytes : int
         Size of all files, in bytes.
     """

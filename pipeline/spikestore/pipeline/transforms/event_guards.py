@@ -1,6 +1,6 @@
 """Checks of the events of a recording before a transform and before ``ToFrame``.
 
-Tonic accepts any events without a warning: unsorted times cause wrong frames, negative coordinates wrap around, narrow
+Tonic does not check events: unsorted times cause wrong frames, negative coordinates wrap around, narrow
 or unsigned integers overflow, and NaN results in undefined frames. These functions reject such events, and name the
 recording and the event:
 

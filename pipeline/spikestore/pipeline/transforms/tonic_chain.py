@@ -47,7 +47,7 @@ INT16_LIMIT = 2**15 - 1
 
 
 class TonicChain(NumpyChain):
-    """Computes the samples of single recordings with Tonic; parameters and errors as `NumpyChain`."""
+    """Computes the samples of single recordings with Tonic. Parameters and errors are those of `NumpyChain`."""
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
         super().__init__(transform, has_y=has_y)

@@ -35,7 +35,7 @@ class NamedSets(Protocol):
         """Return the sets that a name or a key selects."""
 
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
-        """Raise `UsageError` if a name refers to other sets and may not move to these."""
+        """Raise `UsageError` if a name refers to other sets and must not move to `sets`."""
 
     def point(self, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False) -> object:
         """Point a name at these sets."""

@@ -1,6 +1,7 @@
 """Credentials of the standard AWS profiles; obstore itself reads only the environment.
 
-The environment takes precedence over a profile: keys as a whole, region and endpoint one by one. Credentials are kept
+If the environment has keys, none of a profile's keys is used. Region and endpoint are each taken from the environment if it has
+them, else from the profile. Credentials are kept
 only in the client that accesses the bucket.
 """
 

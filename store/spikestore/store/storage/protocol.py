@@ -49,7 +49,7 @@ class StoredObject(NamedTuple):
 
 @runtime_checkable
 class Storage(Protocol):
-    """Immutable objects below a root, each written once and atomically.
+    """Objects below a root, each written once and atomically; only a damaged object is ever replaced.
 
     Paths are relative, with ``/``. Every method raises `ReadOnlyStoreError`, `StorageFullError`, `MissingObjectError`,
     or `StoreError` for other failures. ``tests/store/storage/test_storage.py`` tests every adaptor against this
@@ -70,7 +70,7 @@ class Storage(Protocol):
         """Return an object's bytes as `get` does, but without a copy in memory, because shards are large."""
 
     def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
-        """Yield an object's bytes piece by piece, so that it is never in memory as a whole; errors as `get`."""
+        """Yield an object's bytes piece by piece, so that it is never in memory as a whole. It raises the errors of `get`."""
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop` (exclusive) of an object, fewer at its end; may raise `MissingObjectError`."""
@@ -79,7 +79,7 @@ class Storage(Protocol):
         """Write an object atomically and durably unless it exists; return whether it was written."""
 
     def replace(self, path: str, data: bytes) -> None:
-        """Overwrite a damaged object atomically and durably; only repair does this."""
+        """Overwrite a damaged object atomically and durably. No other object is overwritten."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below the folder `prefix` (no trailing ``/``), at any depth, sorted by path."""

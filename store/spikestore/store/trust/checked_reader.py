@@ -78,7 +78,10 @@ class CheckedReader:
         return columns
 
     def read_narrow(self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
-        """Return rows with ``index`` and ``value`` in dtypes that hold the manifest's largest numbers; errors as `read`."""
+        """Return rows with ``index`` and ``value`` in dtypes that hold the manifest's largest numbers.
+
+        It raises the errors of `read`.
+        """
         self._refuse_giant(rows.fragment)
         reader = self._narrow
         if reader is not None:

@@ -16,7 +16,7 @@ _QUANTILES = {"least": 0.0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75,
 
 
 def distributions(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
-    """Return a distribution for each measure, split and class; the skipped recordings are left out."""
+    """Return a distribution for each measure, split and class, without the skipped recordings."""
     rows = []
     for split, facts in splits.items():
         label = facts.columns["label"][facts.kept]

@@ -191,7 +191,9 @@ def dual_accuracy(
     tested: npt.NDArray[np.float32],
     test_label: npt.NDArray[np.int64],
 ) -> float:
-    """Return the share of test samples whose class the read-out finds; for fewer samples than inputs.
+    """Fit a ridge read-out, and return the share of test samples that it classifies correctly.
+
+    It solves the dual form, which is faster if there are fewer samples to fit than inputs.
 
     Parameters
     ----------

@@ -23,9 +23,9 @@ class Piece:
     Parameters
     ----------
     first_row : int
-        Row of the first sample in the set.
+        Row, in the set, of the first sample of the piece.
     columns : SampleColumns
-        Their columns.
+        Columns of these rows.
     site_count : int
         Number of sites.
     """

@@ -1,4 +1,4 @@
-"""Events at each channel or pixel: rates, silent and hot ones."""
+"""Event rate of each channel or pixel, and which channels or pixels are silent or hot."""
 
 from __future__ import annotations
 

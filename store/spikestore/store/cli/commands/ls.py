@@ -114,7 +114,7 @@ def _problem(error: StoreError) -> dict[str, str]:
 
 
 def _state(row: dict[str, Any]) -> str:
-    """Return the word for a row that cannot be opened, else an empty text."""
+    """Return the word that `ls` shows for a set that cannot be opened, or an empty text if it can."""
     return "damaged" if row["damaged"] else "newer format" if row["newer"] else ""
 
 

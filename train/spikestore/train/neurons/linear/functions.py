@@ -54,7 +54,7 @@ def linear_of_counts(x: Tensor, layer: nn.Linear, counts: Counts | PackedSpikes)
 
 
 def _joint_functions(x: Tensor) -> tuple[Any, Any]:
-    """Return the two autograd functions of a device: for a linear layer with neurons, and for one with counts as input."""
+    """Return the autograd functions of a device: of a linear layer and its neurons, and of a linear layer alone whose input is counts."""
     if x.device.type == "cpu":
         from spikestore.train.neurons.linear import cpu_autograd
 

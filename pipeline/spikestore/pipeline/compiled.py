@@ -17,4 +17,4 @@ def compiled(function: _Function) -> _Function:
 
 
 inner = compiled
-"""For functions that compiled functions call. They are cached too, so that a caller with other types need not compile them again."""
+"""Decorator for functions that compiled functions call. Their code is cached too, so that other callers need not compile them again."""

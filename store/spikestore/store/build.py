@@ -167,7 +167,7 @@ class Build:
         events : EventCounts
             Events read, cropped and dropped.
         known : KnownRows, optional
-            Says that the rows come from other sets and are checked; may have their encoded objects.
+            Passed if the rows come from other sets and are checked already; may contain their encoded objects.
 
         Raises
         ------
@@ -198,8 +198,8 @@ class Build:
             for path, encoded in objects.items()
         }
         if stored != objects:
-            # Other library versions may encode equal values as other bytes, so the decoded values are compared: of the
-            # very bytes that the record lists, because a second read may return others.
+            # Other library versions may encode equal values as other bytes, so the decoded values are compared. The
+            # bytes that are decoded are those in the record, because a second read may return others.
             self._compare(fragment, columns, check, stored)
         record = Record(
             plan=self._hash,

@@ -248,7 +248,7 @@ class FeatureSet:
         return np.concatenate(parts)
 
     def frames(self, row: int, *, max_frame_bytes: int | None = None) -> npt.NDArray[Any]:
-        """Return the dense frames of one row: integer counts, shape (n_bins, polarity, [y,] x).
+        """Return the dense frames of one row: shape (n_bins, polarity, [y,] x), uint32 counts or float32 real numbers.
 
         Parameters
         ----------

@@ -77,7 +77,7 @@ class SpikestoreError(Exception):
         self.details = details
 
     def __str__(self) -> str:
-        # LookupError and OSError among the bases would quote or rearrange the message.
+        # The base classes LookupError and OSError would quote or rearrange the message.
         return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:

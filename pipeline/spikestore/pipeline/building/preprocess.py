@@ -104,7 +104,7 @@ def preprocess(
         Name of the result: a ref with one feature set per split. By default the name of the recipe; for a shipped recipe
         with `data`, the name of the folder is appended.
     move : bool
-        Move the name even if it stands for other recordings or another transform.
+        Move the name even if it refers to other recordings or another transform.
     data : str or Path, optional
         Folder with the recordings, only for recipes; takes precedence over the recipe's.
     lock : str or Path, optional
@@ -124,7 +124,7 @@ def preprocess(
     ------
     UsageError
         The recipe or a parameter is wrong (`SpecError`, `UnknownNameError`, `SourceNotFoundError`); a part of the
-        transform has no spec (`UnsupportedTransformError`); the name stands for another set; or the splits list their
+        transform has no spec (`UnsupportedTransformError`); the name refers to another set; or the splits list their
         classes in different orders.
     SourceError
         The recordings cannot be used, or none of their events is in a time bin.

@@ -102,7 +102,7 @@ def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepar
         looked = [(wanted, *each.reuse.look(wanted)) for wanted in missing]
         if looked and all(former is None for _, _, former in looked):
             sets |= {wanted.address: SetToBuild(wanted, look) for wanted, look, _ in looked}
-            # The fragments are stored then: neither workers nor another restart.
+            # The fragments are stored then: no workers are needed, and a second restart would discard them.
             committing = replace(each.options, workers=0, scheduler=None, restart=False)
             after.append(each._replace(options=committing))
         else:

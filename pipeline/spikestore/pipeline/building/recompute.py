@@ -52,7 +52,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
 
 
 def located_recordings(source: Source, data: Path | str) -> LocatedSource:
-    """Return the recordings of a committed set; neither an object in Python nor an imported cache.
+    """Return the recordings of a committed set that was built from files, not from an object in Python or a cache.
 
     Parameters
     ----------

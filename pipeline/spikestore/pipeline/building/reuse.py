@@ -73,7 +73,7 @@ class Reuse:
         return [] if self._name is None else sets_of_name(self._store, self._name, self._requested)
 
     def report_changed_splits(self, wanted: Mapping[str, NamedSet], advice: str = "") -> None:
-        """Log one warning if the new sets have recordings in other splits than the current sets of the name have them."""
+        """Log one warning if recordings are in other splits of the new sets than of the current sets of the name."""
         ref = None if self._name is None else self._store.ref(self._name)
         if self._name is None or ref is None:
             return
@@ -177,7 +177,7 @@ class Reuse:
 
 
 def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:
-    """Return the number of events to read, and a number for estimates of time that also counts, in part, events of taken rows."""
+    """Return the number of events to read, and a larger number for estimates of time, which includes a part of the events of taken rows."""
     total = int(look.n_events.sum())
     if former is None:
         return total, float(total)

@@ -27,7 +27,7 @@ def import_cache(
         str | None, typer.Option("--name", metavar="NAME", help="Name of the result; by default none.")
     ] = None,
     move: Annotated[
-        bool, typer.Option("--move", help="Move the name even if it stands for other recordings.")
+        bool, typer.Option("--move", help="Move the name even if it refers to other recordings.")
     ] = False,
     classes: Annotated[
         str | None,

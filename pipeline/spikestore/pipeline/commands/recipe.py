@@ -93,7 +93,7 @@ def recipe(
 ) -> None:
     """Write a commented recipe; on a terminal, ask for each value that no flag gives.
 
-    For a data set with a shipped recipe, all that is not chosen is as there.
+    If a shipped recipe has the data set, values that you do not choose are those of this recipe.
 
     Examples
     --------
@@ -173,7 +173,7 @@ def _dataset(dataset: str | None, data: str | None, *, asks: bool) -> str:
 
 
 def _asked(chosen: FrameChoices, defaults: FrameChoices) -> FrameChoices:
-    """Return the choices with the answers of the user to what is not chosen."""
+    """Return the choices, completed by the user's answers."""
     answers: dict[str, Any] = {}
     sensor = chosen.sensor_size or defaults.sensor_size
     if sensor is None:
@@ -205,7 +205,7 @@ def _sizes(what: str, text: str, lengths: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _beside(data: str, recipe_file: Path) -> str:
-    """Return the folder of the recordings as a recipe names it: absolute if it was given so, else relative to the recipe's folder."""
+    """Return the folder of the recordings as a recipe names it: absolute if `data` is absolute, else relative to the recipe's folder."""
     from spikestore.store.machine import expand_home
 
     folder = expand_home(data)

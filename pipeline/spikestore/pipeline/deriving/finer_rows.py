@@ -33,7 +33,7 @@ class FinerRows(FormerRows):
     kind: ClassVar[str] = "the finer"
     derives: ClassVar[bool] = True
     share_of_time: ClassVar[float] = 1.0
-    """As long as reading: row `derive` of ``python -m benchmarks.transforms``."""
+    """Deriving a row takes about as long as reading its recording: row `derive` of ``python -m benchmarks.transforms``."""
     rebinning: Rebinning
     layout: Layout
     compiled: bool

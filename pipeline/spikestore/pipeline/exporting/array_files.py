@@ -31,7 +31,7 @@ def write_zarr(split: SplitToWrite) -> None:
             compressors=[ZstdCodec(level=3)],
             attributes={"meaning": split.arrays[name]},
             dimension_names=[_AXIS.get(name, "sample")],
-            config={"write_empty_chunks": True},  # a missing chunk is then a lost one
+            config={"write_empty_chunks": True},  # all chunks exist then, so a missing one is damage
         )
 
     write_columns(split.features, create, split.progress)

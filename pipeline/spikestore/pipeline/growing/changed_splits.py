@@ -1,4 +1,4 @@
-"""Recordings that change their split: it differs between the current and the new sets of a name, for example after a renaming of files.
+"""Recordings that change their split: they are in another split of a name's new sets than of its current sets, for example after files were renamed.
 
 With `shares` and no `group`, a hash of the path decides the split, so a renamed recording may move from the training split to the
 test split. Such moves are reported.

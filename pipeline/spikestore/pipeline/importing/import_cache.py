@@ -46,7 +46,7 @@ COMPARED = 64
 """Rows that are compared with the recordings, unless all are."""
 
 MOST_KEPT_BYTES = 2**30
-"""Bytes of non-zeros that are kept between the check and the storing, and at most a quarter of the free memory: reading a file again takes longer."""
+"""Maximum size of the non-zeros that stay in memory from the check to the storing, in bytes; also at most a quarter of the free memory. If they need more, all files are read twice."""
 
 
 def import_cache(
@@ -98,7 +98,7 @@ def import_cache(
     SourceError
         A row differs from the recordings, a file changed during the import, or no frame has a count.
     UsageError
-        The recipe or a parameter is wrong, or the name stands for another set.
+        The recipe or a parameter is wrong, or the name refers to another set.
     StoreError
         The store cannot be written to.
     """

@@ -283,7 +283,7 @@ def _existing(folder: Path | str) -> Path:
     try:
         base = absolute_path(folder)
         exists, is_folder = base.exists(), base.is_dir()
-    except (OSError, UsageError) as error:  # no permission, too long a name; ~ of nobody
+    except (OSError, UsageError) as error:  # no permission, a name that is too long, or ~ of an unknown user
         raise SourceNotFoundError(
             f"cannot read the data folder {folder}: {error}", path=str(folder)
         ) from error

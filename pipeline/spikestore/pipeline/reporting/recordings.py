@@ -64,7 +64,7 @@ class Recordings(ClosesOnExit):
     Raises
     ------
     SourceNotFoundError
-        The folder has no recordings of a set, or these are no files.
+        The folder has no recordings of a set, or the recordings of a set are not files.
     SourceError
         The recordings differ from those of the set.
     """

@@ -37,7 +37,7 @@ _SAMPLED = 8
 """Number of items that are read to estimate the number of events."""
 
 _MOST_CLASSES = 100_000
-"""Classes have names, so this is the number from which numbered labels are taken for something else."""
+"""Maximum number of classes: if labels are larger numbers, they probably are not classes."""
 
 _UNREADABLE = "0" * 64
 """Hash of an item that could not be read and is skipped."""
@@ -124,7 +124,7 @@ def source_of_dataset(
 
 
 def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_events: bool) -> None:
-    """Raise `UsageError` if nothing identifies the recordings of a data set, or something would not be used."""
+    """Raise `UsageError` if nothing identifies the recordings of a data set, or an argument would have no effect."""
     live = [leaf for leaf in leaves if leaf.known is None]
     if version is not None and (hash_events or not version):
         raise UsageError("pass either version=, a text that is not empty, or hash_events=True")

@@ -38,7 +38,7 @@ class NumpyChain:
     Parameters
     ----------
     transform : Transform
-        The operations, ``to_frame`` last.
+        The operations.
     has_y : bool
         Whether events have a field ``y``. Frames are (T, P, Y, X) with it and (T, P, X) without.
 

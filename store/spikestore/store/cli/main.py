@@ -1,7 +1,7 @@
 """The command line ``spikestore``, with sub-commands from entry points.
 
-A sub-command is an entry point of the group ``spikestore.commands``: its name is the command's name, its
-object a plain function with typer annotations. This module therefore offers commands of any package without
+A sub-command is an entry point of the group ``spikestore.commands``: its name is the command's name, and
+its object is a plain function with typer annotations. This module therefore offers commands of any package without
 importing them:
 
 1. ``spikestore NAME …`` loads only the entry point of that name; ``spikestore --help`` loads all of them for the
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(words: Sequence[str]) -> str | None:
-    """Return the command in some words: every option before it is a flag, so it is the first other word."""
+    """Return the command: the first word that is not an option, because options before it have no arguments."""
     return next((word for word in words if not word.startswith("-")), None)
 
 

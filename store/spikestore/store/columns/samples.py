@@ -114,7 +114,7 @@ def concatenate(samples: Iterable[SampleColumns]) -> SampleColumns:
 
 
 def largest_value(value: npt.NDArray[Any]) -> float:
-    """Return the largest value of a column, of real numbers the largest absolute one; 0 if it is empty."""
+    """Return the largest value of a column, or the largest absolute value of real numbers; 0 if it is empty."""
     return float(np.max(abs(value) if value.dtype.kind == "f" else value, initial=0))
 
 
@@ -130,7 +130,7 @@ def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
         if name not in {"index", "value"} and len(column) != samples:
             return Fault(f"column {name} has {len(column)} rows, expected {samples}")
         if name == "index" and column.dtype == layout.dtype(name):
-            continue  # ascends within a row: the last place of each is looked at below
+            continue  # indices ascend within a row: `_place_fault` checks the last one of each row
         problem = range_problem(name, column, layout.dtype(name))
         if problem is not None:
             return Fault(problem)

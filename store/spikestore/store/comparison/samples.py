@@ -30,7 +30,7 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True)
 class SampleDifferences:
-    """What the differences of two sets did to the recordings that both have.
+    """Differences between the samples of two sets, for the recordings that both have.
 
     Attributes
     ----------
@@ -56,9 +56,9 @@ class SampleDifferences:
 
 
 def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s] | None:
-    """Return the rows of the same recordings in both sets, shape (recordings,) each; None if that is not known.
+    """Return the rows of the same recordings in both sets, shape (recordings,) each; None if they are not known.
 
-    It is known if both sets were read from the same files by the same reader, or if each recording is a file of its own.
+    They are known if both sets were read from the same files by the same reader, or if each recording is a file of its own.
     """
     ours, theirs = first.manifest.source, second.manifest.source
     if (ours.reader, ours.dataset, ours.split, ours.files, ours.items) == (
@@ -113,7 +113,7 @@ def sample_differences(first: FeatureSet, second: FeatureSet) -> SampleDifferenc
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """Some samples of a set: columns that have them, begin and end of each sample's non-zeros, bins, class names."""
+    """Some samples of a set: the columns that contain them, start and end of each sample's non-zeros, bins, class names."""
 
     columns: SampleColumns
     begins: _Int64s

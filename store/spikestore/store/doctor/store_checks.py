@@ -43,7 +43,7 @@ def store_checks(location: str) -> Iterator[Finding]:
 
 
 def _future_folder(storage: FolderStorage) -> Finding:
-    """Return whether the folder of a store can be created."""
+    """Return a finding on whether the folder of a store can be created."""
     parent = next(path for path in storage.root.parents if path.exists())
     if os.access(parent, os.W_OK | os.X_OK):
         return Finding("location", "absent", f"no store at {storage.url} yet: the first build creates it")
@@ -56,7 +56,7 @@ def _future_folder(storage: FolderStorage) -> Finding:
 
 
 def _write(store: Store) -> Finding:
-    """Write, read and remove an object."""
+    """Write, read and remove an object, and return a finding."""
     path, data = f".doctor-{uuid.uuid4().hex}", b"spikestore doctor\n"
     try:
         store.storage.put_if_absent(path, data)

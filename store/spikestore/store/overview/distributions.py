@@ -15,10 +15,10 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store_schemas.layout import BLOCK
 
 MOST_BLOCKS = 16
-"""Most blocks of rows that are read."""
+"""Maximum number of blocks of rows that are read."""
 
 MOST_NON_ZEROS = 4_000_000
-"""Non-zeros that are read, about; at least one block is read. They are decoded in less than a second."""
+"""Approximate maximum number of non-zeros that are read, at least one block. They are decoded in less than a second."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ ASCII = ".:-=+*#@"
 """The same for encodings without `BLOCKS`."""
 
 WIDTH = 40
-"""Most characters of a sparkline."""
+"""Maximum number of characters of a sparkline."""
 
 
 def marks_for(encoding: str | None) -> str:
@@ -25,7 +25,7 @@ def marks_for(encoding: str | None) -> str:
 
 
 def sparkline(numbers: npt.NDArray[np.float64] | npt.NDArray[np.int64], marks: str = BLOCKS) -> str:
-    """Return numbers, which are not negative, as at most `WIDTH` characters; each is the mean of its numbers.
+    """Return numbers of at least 0 as at most `WIDTH` characters; each character shows the mean of some neighbouring numbers.
 
     Examples
     --------

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 _COLUMNS = 4
-"""Most axes beside each other."""
+"""Maximum number of axes beside each other."""
 
 
 def plot_frames(frames: npt.NDArray[Any], axis: TimeAxis, *, title: str, axes: Axes | None = None) -> Axes:

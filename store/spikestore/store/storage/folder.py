@@ -110,7 +110,7 @@ class FolderStorage:
         with clear_errors(self.url, path, "write"):
             target = self.place(path)
             if os.path.lexists(target):
-                # Without the folder, somebody has deleted the object meanwhile, and it is written again.
+                # If the folder is missing, another process deleted the object meanwhile, and it is written again.
                 with contextlib.suppress(FileNotFoundError):
                     sync_folder(target.parent)  # the process that wrote the object may not have synced it
                     return False
@@ -128,7 +128,7 @@ class FolderStorage:
             if _is_folder(folder, self.url, prefix):
                 yield from walk(folder, prefix)
 
-    def folders(self, prefix: str) -> builtins.list[str]:  # `list` is a verb here
+    def folders(self, prefix: str) -> builtins.list[str]:  # the method `list` hides the type
         """Return the names of the folders directly below a folder, sorted."""
         with clear_errors(self.url, prefix, "list"):
             folder = self.place(prefix)
@@ -144,7 +144,7 @@ class FolderStorage:
             if not os.path.lexists(place):
                 return
             if place.is_dir() and not place.is_symlink():
-                place.rmdir()  # a folder in the place of an object; one with something in it stays
+                place.rmdir()  # a folder in the place of an object; it stays if it is not empty
             else:
                 place.unlink(missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
@@ -205,7 +205,7 @@ class FolderStorage:
             raise out_of_place(self.url, path, kind)
         handle = open_to_read(place)
         try:
-            if kind := kind_of_mode(os.fstat(handle).st_mode):  # it took the file's place since
+            if kind := kind_of_mode(os.fstat(handle).st_mode):  # something else has replaced the file since
                 raise out_of_place(self.url, path, kind)
             opened = path_of_open_file(handle)
             if root is None or opened is None or not opened.startswith(root.rstrip(os.sep) + os.sep):

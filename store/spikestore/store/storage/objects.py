@@ -139,7 +139,7 @@ class ObjectStorage:
             )
         yield from sorted(objects)
 
-    def folders(self, prefix: str) -> builtins.list[str]:  # `list` is a verb here
+    def folders(self, prefix: str) -> builtins.list[str]:  # the method `list` hides the type
         """Return the names of the folders directly below a folder, sorted."""
         with self._clear_errors(prefix, "list"):
             result = interruptible(lambda: self._store.list_with_delimiter(prefix))

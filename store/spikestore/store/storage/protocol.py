@@ -84,7 +84,7 @@ class Storage(Protocol):
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below the folder `prefix` (no trailing ``/``), at any depth, sorted by path."""
 
-    def folders(self, prefix: str) -> builtins.list[str]:  # `list` is a verb here
+    def folders(self, prefix: str) -> builtins.list[str]:  # the method `list` hides the type
         """Return the names of the folders directly below the folder `prefix`, sorted."""
 
     def delete(self, path: str) -> None:

@@ -1,7 +1,6 @@
 """Compiled loops that check and narrow a decoded chunk in one pass, while it is in the processor's cache.
 
-All compiled functions are in this file: numba's cache of compiled code depends on *this* file only. The loops release the
-GIL.
+The loops release the GIL.
 """
 
 from __future__ import annotations

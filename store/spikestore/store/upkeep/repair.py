@@ -141,7 +141,7 @@ class _Repair:
         for damage in damages:
             if damage.kind == "foreign" and is_object_path(
                 damage.path
-            ):  # another name is nothing that `put` wrote
+            ):  # `put` writes no object with another name
                 self._storage.delete(damage.path)
                 self._repaired.append(Repaired(damage.path, "removed, because it does not belong to the set"))
         self._checker = FragmentChecker(self._features.address, self._manifest, root)

@@ -52,7 +52,7 @@ def put_right(storage: Storage, path: str, data: bytes, sha256: str) -> bool:
     except MissingObjectError:
         return storage.put_if_absent(path, data)
     except DamagedError:
-        pass  # a pipe, a link or a folder in its place: replaced, if that can be
+        pass  # a pipe, a link or a folder in its place: replaced if possible
     storage.replace(path, data)
     return True
 

@@ -181,7 +181,7 @@ class Manifest(Document):
 
 
 def _operations_of(document: dict[str, Any]) -> Iterator[str]:
-    """Yield the names of the operations of a manifest that may not fit the model; other values are left out."""
+    """Yield the names of a manifest's operations, also if the manifest does not fit the model; values that are not names are left out."""
     transform = document.get("transform")
     operations = transform.get("operations") if isinstance(transform, dict) else None
     for operation in operations if isinstance(operations, list) else []:

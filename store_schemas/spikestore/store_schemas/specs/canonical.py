@@ -43,7 +43,7 @@ def canonical_json(document: Any) -> bytes:
 
 
 def _canonical_text(value: Any) -> str:
-    """Return the RFC 8785 form of a value; for the files of a source, in less than half of the time that rfc8785 takes."""
+    """Return the RFC 8785 form of a value; the files of a source take less than half as long as with the package rfc8785."""
     kind = type(value)
     if kind is str:
         return encode_basestring(value)

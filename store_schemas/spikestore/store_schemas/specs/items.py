@@ -1,4 +1,4 @@
-"""Recordings of the data set ``items``: those that an object in Python gives, such as a subset of a data set or a class of the user.
+"""Recordings of the data set ``items``: those of an object in Python, such as a subset of a data set, or an object of the user's own class.
 
 A part identifies recordings by files and a reader, by a class and a version that its user states, or by a hash of each recording
 (docs/decisions/0063-objects-state-a-version.md). Rows select recordings of the parts.
@@ -82,7 +82,7 @@ Part = Annotated[FilePart | VersionPart | HashPart, Field(discriminator="kind")]
 
 
 class ItemContent(Spec):
-    """Recordings of a source that an object in Python gives."""
+    """Recordings of a source that come from an object in Python."""
 
     parts: Annotated[tuple[Part, ...], AsTuple, Field(min_length=1)]
     """Data sets; their recordings are numbered from 0, part after part."""

@@ -65,7 +65,7 @@ class Source(Spec):
     limit: Size | None = None
     """Read only the first `limit` recordings."""
     items: ItemContent | None = None
-    """Recordings of the data set ``items``; a member of documents only if there is one."""
+    """Recordings of the data set ``items``; documents omit None."""
     files: Annotated[tuple[SourceFile, ...], AsTuple]
     """The files, sorted by name; none if the source has `items`."""
     columns: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_sorted_once)] = ()
@@ -99,7 +99,7 @@ class Source(Spec):
 
     @model_serializer(mode="wrap")
     def _without_absent_members(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # The first sources had neither columns nor folder nor items nor cache: without these members, keys and bytes do not change.
+        # Sources of the first version had no columns, folder, items and cache: unset members are omitted, so old keys stay valid.
         mapping: dict[str, Any] = handler(self)
         if not self.columns:
             mapping.pop("columns", None)

@@ -194,7 +194,7 @@ class CochleaReader(HDF5Reader):
         try:
             lengths = stored_lengths(self._units, self._count)
         except HDF5_ERRORS:
-            return False  # reported by what reads the events
+            return False  # the error is reported when the events are read
         return lengths is not None and are_few(int(lengths.sum()))
 
     def _through_h5py(self, start: int, stop: int) -> list[Sequences]:

@@ -53,7 +53,7 @@ class NMNISTReader(FilePerRecording):
         places = np.searchsorted(events.offsets, wrong, side="right") - 1
         for place, event in zip(
             places[::-1].tolist(), wrong[::-1].tolist(), strict=True
-        ):  # the first one stays
+        ):  # the first event of a file is entered last, and stays
             x, y = int(events.x[event]), int(events.y[event])
             number = event - int(events.offsets[place])
             problems[place] = f"event {number} is at x = {x}, y = {y}, the sensor has 0 to 33"

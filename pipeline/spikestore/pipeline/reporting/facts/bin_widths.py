@@ -17,7 +17,7 @@ FACTORS = (1, 2, 4, 8, 16)
 """Bin widths that are tried, as multiples of the set's own."""
 
 FITTED, TESTED = 600, 300
-"""Samples that are fitted and tested."""
+"""Maximum number of samples to which the read-out is fitted, and with which it is tested."""
 
 MOST_INPUTS = 2**16
 """Maximum number of inputs of the read-out: with all samples, they take 236 MB."""

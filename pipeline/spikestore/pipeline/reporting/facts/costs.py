@@ -18,7 +18,7 @@ def column_costs(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
     """Return stored bytes and entropy of each column, summed over the splits.
 
     The entropy is that of an ideal code which only knows how often each number occurs; for ``index``, the numbers are the gaps between
-    the indices of a sample. ``start`` and ``check`` follow from other columns, and have none.
+    the indices of a sample. ``start`` and ``check`` follow from other columns, so no entropy is given for them.
     """
     totals: dict[str, dict[str, Any]] = {}
     for facts in splits.values():
@@ -53,7 +53,7 @@ def _entropy(facts: SetFacts, name: str) -> float | None:
 def memory(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
     """Return, for each split, the bytes of the columns in memory, and of dense float32 frames for comparison.
 
-    The residences host and device keep all packed columns, stream two windows of them: the current one, and the next one that is read.
+    The residences ``host`` and ``device`` keep all packed columns. The residence ``stream`` keeps two windows of them: the current one and the next one.
     """
     rows = []
     for split, facts in splits.items():

@@ -79,7 +79,7 @@ def _files(features: FeatureSet) -> dict[str, Any]:
 def recipe_text(name: str, splits: Mapping[str, FeatureSet]) -> str | None:
     """Return a recipe (TOML) that gives the same keys from the same files.
 
-    None if no recipe can: for objects in Python, imported caches, and folders, whose labels come from a table or from names of files.
+    None if no recipe can describe the sets: for objects in Python, imported caches, and folders, whose labels come from a table or from names of files.
     """
     manifest = next(iter(splits.values())).manifest
     source, transform = manifest.source, manifest.transform

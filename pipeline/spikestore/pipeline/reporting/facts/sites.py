@@ -11,7 +11,7 @@ import numpy.typing as npt
 from spikestore.pipeline.reporting.facts.set_facts import SetFacts, bin_ms
 
 HOT = 10.0
-"""A channel or pixel is hot if it has more than this times the events of the median one that has any."""
+"""A channel or pixel is hot if it has more events than this factor times the median of all that have events."""
 
 MOST_LISTED = 20
 

@@ -100,7 +100,7 @@ def _charts(document: Mapping[str, Any]) -> Iterator[tuple[str, charts.Chart]]:
 
 
 def code(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return code that loads the first set of a report, by a title."""
+    """Return pieces of code that load the first set of a report, by their titles."""
     name, store = identity["name"], identity["store"]
     split = identity["splits"][0]["split"]
     label = name if ":" in name or "/" in name else f"{name}:{split}"

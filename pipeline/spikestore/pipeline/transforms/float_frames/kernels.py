@@ -1,6 +1,6 @@
 """Compiled loops of time surfaces.
 
-All compiled functions are in this file: numba's cache of compiled code depends on *this* file only. The loops release the GIL.
+The loops release the GIL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spikestore.pipeline.compiled import compiled, inner
 
 _PER_LN_2 = 1.4426950408889634
 _LN_2_HIGH, _LN_2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
-"""ln 2 as a number whose last bits are 0 and the rest, as in fdlibm (``e_exp.c``): products of the first with whole numbers are exact."""
+"""ln 2 as a sum of two numbers, as in fdlibm (``e_exp.c``). The last bits of the first are 0, so its products with whole numbers are exact."""
 
 _C = tuple(1 / math.factorial(n) for n in range(14))
 """Coefficients of the series of exp: 14 terms have a relative error below 2^-56 within ± ln 2 / 2."""
@@ -92,7 +92,7 @@ def add_surfaces(
     t, x, y : float32, int64 and int64 array, shape (events,)
         Times, sorted, and pixels.
     window : float32
-        Time before an event whose events count.
+        Events count if they are at most this long before an event, in µs.
     tau : float32
         Time constant; three times the time constant if `is_linear`.
     is_linear : bool

@@ -84,7 +84,7 @@ def _center_crop(
     p: Array,
     numbers: Array,
 ) -> Any:
-    """Write the kept events; unlike the other operations, also from arrays that are not changed, which saves their copy."""
+    """Write the kept events. Unlike the other operations, this one may read from arrays that must not change, which saves a copy."""
     x_offset, y_offset = np.int32(numbers[0]), np.int32(numbers[1])
     x_first, y_first = max(x_offset, np.int32(0)), max(y_offset, np.int32(0))
     x_end, y_end = x_first + np.int32(numbers[2]), y_first + np.int32(numbers[3])

@@ -28,7 +28,7 @@ def diff(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which parameters and files of two feature sets differ, and what that did to the recordings that both have.
+    """Show which parameters and files of two feature sets differ, and how the samples of the recordings that both have differ.
 
     Names with several splits are compared split by split. The exit status is 1 if any digest differs.
 

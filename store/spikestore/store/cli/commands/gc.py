@@ -83,7 +83,7 @@ def gc(
 
 
 _MOST_DAYS = 100_000
-"""Largest age: it is before the first store, and there is still a date to compare with."""
+"""Largest accepted age: longer than any store exists, and short enough for Python's dates."""
 
 _KINDS = {
     "plan": "the unused plan",

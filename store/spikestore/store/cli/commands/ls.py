@@ -66,7 +66,9 @@ def _show(rows: list[dict[str, Any]]) -> None:
     console = stdout_console()
     console.print(table)
     for row in rows:
-        if problem := row["damaged"] or row["newer"]:  # not in the table: so wide a column would pad all rows
+        if (
+            problem := row["damaged"] or row["newer"]
+        ):  # not in the table, where a wide column would pad all rows
             line = visible(f"{row['name'] or _short_key(row)}: {problem}")
             console.print(line, markup=False, emoji=False)
 
@@ -151,7 +153,7 @@ def _rows(store: Store, broken_names: list[str]) -> list[dict[str, Any]]:
         source = features.manifest.source
         row |= {"dataset": source.dataset, "split": source.split, "samples": len(features)}
         rows.append({**row, "nnz": features.manifest.nnz, "digest": features.digest})
-    # A name whose set is missing is damage too, and its only trace.
+    # A name whose set is missing is damage too; nothing else shows that the set existed.
     rows += [
         {
             "transform_key": t,

@@ -172,7 +172,7 @@ def _operation(mapping: dict[str, Any]) -> str:
 
 
 def _parts(items: ItemContent) -> str:
-    """Return a text that names the data sets of which the items are."""
+    """Return a text that names the data sets from which the items come."""
     texts = []
     for part in items.parts:
         if part.kind == "files":

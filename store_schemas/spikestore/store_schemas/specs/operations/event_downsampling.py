@@ -1,4 +1,4 @@
-"""EventDownsampling: integrate events in larger pixels, which give an event at a threshold."""
+"""EventDownsampling: integrate events in larger pixels, which give an event when they reach a threshold."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class EventDownsampling(Spec):
     noise_threshold: Size
     """Events that a pixel needs, counted with their signs. Tonic's 0 is rejected: pixels without events would give events."""
     differentiator_time_bins: Size | None = None
-    """Integrating steps in each step of `dt`, for the differentiator: a step gives the pixels that have more events than in the
-    step before. None for the integrator, which gives all events of the pixels."""
+    """Integrating steps in each step of `dt`, for the differentiator: a step gives an event of each pixel that has more events than in
+    the step before. None for the integrator, which gives all events of the pixels."""
 
     @model_validator(mode="before")
     @classmethod

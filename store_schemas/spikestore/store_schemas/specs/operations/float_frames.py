@@ -22,8 +22,8 @@ FADED = 104.0
 class ToVoxelGrid(FrameBase):
     """Sum the signs of events per (time bin, y, x), as ``tonic.transforms.ToVoxelGrid``.
 
-    The polarity 0 is the sign -1. An event counts in the two nearest bins, in proportion to its distance. The frames have one
-    polarity. Events at the time of the last one are in no bin.
+    Polarity 0 has the sign -1. An event counts in the two nearest bins, more in the nearer one. The frames have one
+    polarity. Events at the time of the last event are in no bin.
     """
 
     op: Literal["to_voxel_grid"] = "to_voxel_grid"
@@ -57,7 +57,7 @@ class ToVoxelGrid(FrameBase):
 class ToTimesurface(FrameBase):
     """Value exp(-age / tau) of the last event of each (polarity, y, x) every `dt`, as ``tonic.transforms.ToTimesurface``.
 
-    Frame i has the age at i + 1 times `dt` after the first event; all earlier events count. Events after the last whole `dt`
+    In frame i, the age is measured at i + 1 times `dt` after the first event; all earlier events count. Events after the last whole `dt`
     are in no frame. Fractions of times are removed before the age is computed.
     """
 
@@ -95,7 +95,7 @@ class ToAveragedTimesurface(FrameBase):
     cell_size: Size = 10
     """Side of a cell, in pixels."""
     time_window: Annotated[Real, Field(ge=0)] = 1000.0
-    """Time before an event whose events count for its surface, in µs."""
+    """Events count for the surface of an event if they are at most this long before it, in µs."""
     tau: _Positive = 100.0
     """Time constant of the decay, in µs."""
     decay: Literal["exp", "lin"] = "exp"
@@ -111,7 +111,7 @@ class ToAveragedTimesurface(FrameBase):
 
     @property
     def frame_size(self) -> tuple[int, int, int]:
-        """Size (x, y, p) of a frame: of a time surface."""
+        """Size (x, y, p) of a frame, which is a time surface."""
         return (self.surface_size, self.surface_size, self.sensor_size[2])
 
     @property
@@ -122,7 +122,7 @@ class ToAveragedTimesurface(FrameBase):
 
     @property
     def bins(self) -> int | None:
-        """Number of frames of every recording: that of the cells."""
+        """Number of frames of every recording: one for each cell."""
         return math.prod(self.cells)
 
     @property
@@ -143,7 +143,7 @@ class ToBinaRep(Spec):
     n_frames: Size = 1
     """Frames of a sample."""
     n_bits: Annotated[int, Field(ge=2, le=24)] = 8
-    """Bits of a number, which need as many frames of ``to_frame``; a float32 holds 24."""
+    """Bits of a number; each is one frame of ``to_frame``. A float32 holds at most 24."""
 
 
 FloatFrames = ToVoxelGrid | ToTimesurface | ToAveragedTimesurface

@@ -10,7 +10,7 @@ from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
 class FrameBase(Spec):
     """Makes frames over (time bin, polarity, y, x), in bins that no parameter of `ToFrame` describes.
 
-    It has these parameters as `ToFrame` has them where they have no effect.
+    The properties are parameters of `ToFrame` that this operation does not have; their values mean that they have no effect.
     """
 
     op: str
@@ -24,7 +24,7 @@ class FrameBase(Spec):
 
     @property
     def mode(self) -> str:
-        """Name of the way in which bins are found: that of the operation."""
+        """Name of the way in which bins are found: the name of the operation."""
         return self.op
 
     @property

@@ -12,7 +12,7 @@ from spikestore.store_schemas.specs.model import Name, Size, Spec
 
 
 def _argument(value: object) -> object:
-    """Return an argument as JSON gives it again: lists as tuples, and whole numbers as int, because 1 and 1.0 have one key."""
+    """Return an argument as it is read back from JSON: lists as tuples, and whole numbers as int, because 1 and 1.0 have one key."""
     if isinstance(value, list | tuple):
         return tuple(_single(item) for item in value)
     return _single(value)
@@ -35,7 +35,7 @@ def _single(value: object) -> object:
 class OwnOperation(Spec):
     """Apply a function that another package registers as an entry point of the group ``spikestore.operations``.
 
-    The key contains the name, the version and the parameters, and not the code: the author of the package promises that a version
+    The key contains the name, the version and the parameters, but not the code: the author of the package promises that a version
     always gives the same events. Reading a set does not need the package.
     """
 

@@ -9,7 +9,7 @@ from spikestore.store_schemas.specs.operations.frame_base import FrameBase
 
 
 class _SpikingJellyFrames(FrameBase):
-    """Has no parameter that divides a recording as those of `ToFrame` do."""
+    """Base of both operations: the parameters of `ToFrame` that divide a recording are None."""
 
     @property
     def time_window(self) -> float | None:

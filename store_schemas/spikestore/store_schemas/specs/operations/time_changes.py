@@ -20,7 +20,7 @@ class TimeAlignment(Spec):
 class TimeSkew(Spec):
     """Multiply times by `coefficient` and add `offset`, as ``tonic.transforms.TimeSkew``; integers are truncated.
 
-    A pair as one of Tonic's parameters means *random* and is rejected. A coefficient of 0 or less is rejected, because events
+    In Tonic, a pair as a parameter means *random*; it is rejected. A coefficient of 0 or less is rejected, because events
     would not be in the order of time afterwards.
     """
 

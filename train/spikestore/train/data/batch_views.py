@@ -19,7 +19,7 @@ _SHOWN = 8
 
 
 class ShownBatch(Protocol):
-    """What tables and plots need of a batch; `Batch` has it."""
+    """Protocol of the attributes of a batch that tables and plots use; `Batch` has them."""
 
     @property
     def frames(self) -> Tensor: ...  # noqa: D102

@@ -55,7 +55,7 @@ class FeatureLoader(IterableDataset[Batch]):
     Each pass over the loader is an epoch with its own order, even if the pass before stopped early (``break``,
     `itertools.islice`, Lightning's ``limit_train_batches``); `set_epoch` selects another epoch.
 
-    Parameters are single keywords, as in a DataLoader. First come the samples and their order (`rows` to `drop_last`), then
+    Each parameter is a keyword of its own, as in a DataLoader. First come the samples and their order (`rows` to `drop_last`), then
     the share of this process (`rank`, `ranks`), the content of a batch (`device` to `transform`), and how batches are built.
 
     Parameters
@@ -101,7 +101,7 @@ class FeatureLoader(IterableDataset[Batch]):
     augment : callable or sequence of callables
         Applied in turn to the packed batch on the device: (SparseBatch, epoch) to SparseBatch. See `augmentation`.
     transform : callable, optional
-        Applied to each finished batch: Batch to Batch. Runs ahead in a thread of the loader, where the order of torch's
+        Applied to each finished batch: Batch to Batch. It runs in a thread of the loader, where the order of torch's
         random numbers is not fixed and the caller's ``no_grad`` has no effect.
     threads : int, optional
         Threads that read and build batches; by default the number of cores, at most 4.
@@ -277,8 +277,8 @@ class FeatureLoader(IterableDataset[Batch]):
         DamagedError, StoreError
             ``stream``: the data are damaged, missing, or can't be reached.
         UsageError
-            The loader streams, and this process was forked after its construction; or it is in one of several DataLoader
-            workers.
+            The loader streams, and this process was forked after its construction; or the loader is in one of several
+            DataLoader workers.
         """
         worker = torch.utils.data.get_worker_info()
         if worker is not None and worker.num_workers > 1:

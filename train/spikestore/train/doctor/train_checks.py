@@ -53,7 +53,7 @@ def exodus() -> Finding:
 
 
 def small_network(device: str) -> Finding:
-    """Compare spikes and gradients of the backend fused with a loop over time in torch; weights are whole, so both are exact."""
+    """Compare spikes and gradients of the backend fused with a loop in torch; weights are whole numbers, so both are exact."""
     generator = torch.Generator().manual_seed(0)
     current = torch.randint(-1, 3, (4, 20, 8), generator=generator).float()
     ours = current.clone().to(device).requires_grad_()

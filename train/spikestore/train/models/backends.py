@@ -59,9 +59,9 @@ def make_neurons(
     MissingExtraError
         The backend is not installed.
     UsageError
-        With these parameters, the backend computes other results than the others.
+        With these parameters, the results of the backend would differ from those of the other backends.
     """
-    fused = IAF(threshold, spikes, reset, surrogate, minimum)  # checks parameters alike for all backends
+    fused = IAF(threshold, spikes, reset, surrogate, minimum)  # checks parameters for all backends
     if backend == "fused":
         return fused
     if backend == "exodus" and minimum is not None:

@@ -44,7 +44,7 @@ def fitting_network(
         return build_network(spec, **shape).to(device)
     except SpikestoreError as error:
         raise type(error)(f"{origin}: network: {error.message}", **error.details) from error
-    except (RuntimeError, MemoryError) as error:  # of convolutions that the estimate above lets pass
+    except (RuntimeError, MemoryError) as error:  # convolutions may need more than the estimate
         reason = str(error).splitlines()[0] if str(error) else "no memory"
         raise UsageError(f"{origin}: network: can't be built: {reason}", path=origin) from error
 

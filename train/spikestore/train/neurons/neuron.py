@@ -20,7 +20,7 @@ class Neuron:
         Float32, shape ().
     reset : float or None
         Amount that a spike subtracts from the membrane potential; None for the threshold. For reset to zero, the amount
-        added to all membrane potentials after it.
+        added to all membrane potentials after the reset.
     to_zero : bool
         Whether a spike sets the membrane potential to zero instead of subtracting.
     minimum : Tensor or None

@@ -39,7 +39,7 @@ class MembraneState(nn.Module):
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, local_metadata: dict[str, Any], *more: Any
     ) -> None:
-        # The shape of a state is that of the last batch: it must load into a layer with another state or none.
+        # The shape of a state is that of the last batch: it must load into a layer whose state has another shape, or none yet.
         others = {name: value for name, value in state_dict.items() if name != f"{prefix}v_mem"}
         state = state_dict.get(f"{prefix}v_mem")
         if isinstance(state, Tensor):

@@ -149,7 +149,7 @@ class TrainingStep:
         self._seen: Counter[tuple[Any, ...]] = Counter()
         self._reported: set[str] = set()
         self._recorder: Recorder | None = None
-        # What torch.amp.GradScaler asks, too; a scaler that is on decides by itself.
+        # GradScaler of torch.amp makes the same check; if losses are scaled, it decides whether to step.
         self._reads_on_device = (
             getattr(optimiser, "_step_supports_amp_scaling", False) and not self._arithmetic.scales
         )

@@ -82,7 +82,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises
     ------
     UsageError
-        Another process writes there; the message names it, since when it runs, and what to do.
+        Another process writes there; the message names this process and its start time, and says what to do.
     StoreError
         The file can't be written.
     """

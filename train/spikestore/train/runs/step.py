@@ -103,7 +103,7 @@ def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT3
     Parameters
     ----------
     network : nn.Module
-        In training mode afterwards.
+        The network; it is in training mode afterwards.
     frames : Tensor, shape (batch, time, polarity, [y,] x)
         Shaped like those in training; zeros suffice.
     arithmetic : Arithmetic

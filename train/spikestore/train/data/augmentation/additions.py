@@ -1,7 +1,7 @@
 """Augmentations that add events: noise, and events of another sample of the batch.
 
-The other sample, the partner, is one of the global batch; if several ranks share the batch, one of the rank's own rows. It is
-drawn by seed, epoch and row, from the other samples of the batch.
+The other sample, called the partner, is drawn from the other samples of the batch, by seed, epoch and row. If several ranks
+share a global batch, each rank draws partners from its own part of it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _LabelMixture(CheckedAugmentation):
         return True
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
-        """Raise `UsageError` if the set has one class, or has not the axes that the augmentation needs."""
+        """Raise `UsageError` if the set has one class, or lacks the axes that the augmentation needs."""
         name = type(self).__name__
         refuse(classes < 2, f"{name} mixes the labels of several classes, but the set has one class")
         super().check(sites, longest, classes)
@@ -82,8 +82,9 @@ class CutMix(_LabelMixture):
     Attributes
     ----------
     region : {"time", "xy"}
-        ``time``: adjacent time bins, as many as this part of the length, rounded down. ``xy``: a rectangle of the
-        sensor, with a centre drawn anywhere and cut at the edges; the label then depends on the area after the cut.
+        ``time``: adjacent time bins; their number is the part times the sample's length, rounded down. ``xy``: a
+        rectangle of the sensor, whose centre is drawn uniformly, and which is cut at the edges. With ``xy``, the part in
+        the label is the area after the cut.
     probability : float
         Chance of a sample to be mixed; from 0 to 1.
     seed : int

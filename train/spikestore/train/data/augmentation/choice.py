@@ -16,11 +16,11 @@ class OneOf(CheckedAugmentation):
     Attributes
     ----------
     choices : tuple of augmentations
-        At least one; none that mixes samples.
+        One or more augmentations; none of them may mix samples.
     probability : float
         Chance of a sample to be changed by one of them; from 0 to 1.
     seed : int
-        Another seed chooses others. The choices have seeds of their own.
+        Another seed makes other choices. The augmentations in `choices` have seeds of their own.
     """
 
     choices: tuple[CheckedAugmentation, ...]

@@ -12,12 +12,12 @@ from spikestore.train.data.frames.step_augmentation import StepAugmentation
 _COUNTS = {"bins", "channels", "pixels", "events"}
 _MOST = {"probability": 1, "strength": 1, "share": 1, "keep": 1, "degrees": 180}
 _MOST_LEVELS = 1000
-"""More would not fit into 64 bits with a probability of 53 bits."""
+"""Maximum of ``levels``; a probability takes 53 of 64 bits, and this number must fit into the rest."""
 _CHOICES = {"axis": ("x", "y"), "region": ("time", "xy")}
 
 
 class CheckedAugmentation(StepAugmentation):
-    """An augmentation that is a dataclass; what its fields may be follows from their names."""
+    """An augmentation that is a dataclass; the name of a field determines which values it accepts."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ from spikestore.train.data.frames.augmentation_steps import (
 from spikestore.train.data.frames.random_bits import below, redrawn, several, threshold, whole
 
 _ANGLES = 16
-"""Angles of `Rotate` and `Shear` in a degree."""
+"""Number of angles per degree of `Rotate` and `Shear`."""
 _MOST_SHEAR = 80
 """Largest angle of a shear in degrees: a row moves by less than six times its distance from the centre."""
 
@@ -304,6 +304,6 @@ class Shear(CheckedAugmentation):
 
 @functools.lru_cache(maxsize=16)
 def _at_angles(most: int, function: Callable[[float], float]) -> Tensor:
-    """Return a function, times 2^16, of the angles from -most to most sixteenths of a degree; int64, shape (angles,)."""
+    """Return 2^16 times `function` of each angle, from -most to most sixteenths of a degree; int64, shape (angles,)."""
     angles = [math.radians(number / _ANGLES) for number in range(-most, most + 1)]
     return torch.tensor([round(ONE * function(angle)) for angle in angles])

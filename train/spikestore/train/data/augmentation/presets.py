@@ -45,7 +45,8 @@ def _nda(pixels: int, degrees: int) -> Preset:
 
 
 PRESETS = {
-    # The sizes of its configuration for SHD: 140 channels, 25 steps of the longest delay. Its ranges exclude their end.
+    # Sizes are those of the paper's configuration for SHD: 140 channels, and a longest delay of 25 steps. The paper's
+    # ranges exclude their end.
     "snn-delays": Preset(
         (
             {"op": "time_mask", "bins": 25 // 3 - 1, "probability": 0.65},
@@ -77,7 +78,7 @@ PRESETS = {
         (
             {
                 "op": "one_of",
-                "probability": 0.75,  # the fourth of the four ways is to drop nothing
+                "probability": 0.75,  # in one of four cases, the paper drops nothing
                 "choices": [
                     {"op": "time_mask", "share": 0.9, "levels": 9},
                     {"op": "area_mask", "share": 0.25, "levels": 5},

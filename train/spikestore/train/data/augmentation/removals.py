@@ -46,8 +46,8 @@ class EventThinning(ChanceAugmentation):
     Attributes
     ----------
     levels : int
-        With more than 1, the probability of a sample is drawn from so many values in equal steps, of which the largest is
-        `probability`: with 0.9 and 3 levels, 0.3, 0.6 or 0.9.
+        With more than 1, the probability of a sample is drawn from this number of values in equal steps; the largest is
+        `probability`. For example, 3 levels of 0.9 are 0.3, 0.6 and 0.9.
     """
 
     levels: int = 1
@@ -68,9 +68,10 @@ class EventThinning(ChanceAugmentation):
 
 @dataclass(frozen=True)
 class TimeMask(CheckedAugmentation):
-    """Empty adjacent time bins of each sample: their number is drawn uniformly from 0 to bins, then their first bin.
+    """Drop all events in adjacent time bins of each sample.
 
-    Of a sample with fewer bins, at most all are emptied.
+    Their number is drawn uniformly from 0 to `bins`, or is given by `share`; then their first bin is drawn. If a sample has fewer
+    bins than the drawn number, all of its bins are masked.
 
     Attributes
     ----------
@@ -83,7 +84,7 @@ class TimeMask(CheckedAugmentation):
     share : float, optional
         Instead of `bins`: each mask has this share of the sample's time bins, rounded down.
     levels : int
-        With more than 1, the share is drawn for each sample from so many values in equal steps, of which the largest is `share`.
+        With more than 1, the share is drawn for each sample from this number of values in equal steps; the largest is `share`.
     """
 
     bins: int | None = None
@@ -121,7 +122,9 @@ class TimeMask(CheckedAugmentation):
 
 @dataclass(frozen=True)
 class ChannelMask(CheckedAugmentation):
-    """Empty adjacent channels of each sample, along x: their number is drawn uniformly from 0 to channels, then their first.
+    """Drop all events in adjacent channels of each sample, along x.
+
+    The number of these channels is drawn uniformly from 0 to `channels`; then their first channel is drawn.
 
     Attributes
     ----------
@@ -152,16 +155,16 @@ class ChannelMask(CheckedAugmentation):
 
 @dataclass(frozen=True)
 class AreaMask(CheckedAugmentation):
-    """Empty a rectangle of each sample's sensor, with sides of a share of the width and of the height.
+    """Drop all events in a rectangle of the sensor; its sides are a share of the sensor's width and height.
 
-    Its centre is drawn anywhere, and it is cut at the edges.
+    The centre of the rectangle is drawn uniformly for each sample. The rectangle is cut at the edges of the sensor.
 
     Attributes
     ----------
     share : float
         Share of the width and of the height; from 0 to 1.
     levels : int
-        With more than 1, the share is drawn for each sample from so many values in equal steps, of which the largest is `share`.
+        With more than 1, the share is drawn for each sample from this number of values in equal steps; the largest is `share`.
     seed : int
         Another seed draws other rectangles.
     """

@@ -44,7 +44,7 @@ OPERATIONS = {re.sub(r"(?<!^)(?=[A-Z])", "_", one.__name__).lower(): one for one
 """Augmentations by their names in configurations: ``time_shift`` is `TimeShift`."""
 
 _SEED_STEP = 2**32
-"""Between the seeds of two tables with one operation: runs with seeds below it share no draws."""
+"""Difference of the seeds of two tables with the same operation: runs with seeds below it share no draws."""
 
 
 def preset(name: str, seed: int = 0) -> tuple[CheckedAugmentation, ...]:
@@ -130,14 +130,14 @@ def augmentations_of(tables: Sequence[Mapping[str, Any]], seed: int) -> tuple[Ch
     tables : sequence of mappings
         Results of `checked_tables`.
     seed : int
-        Seed of the run, for tables without one. The second table with an operation has other draws than the first.
+        Seed of the run, for tables without a seed. Two tables with the same operation draw different numbers.
     """
     earlier: Counter[str] = Counter()
     return tuple(_made(table, seed, earlier) for table in tables)
 
 
 def _made(table: Mapping[str, Any], seed: int, earlier: Counter[str]) -> CheckedAugmentation:
-    """Return the augmentation of a checked table, after as many with the same operation as `earlier` counts."""
+    """Return the augmentation of a checked table; `earlier` counts the tables before it by operation."""
     name = table["op"]
     values = {"seed": seed + earlier[name] * _SEED_STEP} | {
         field: value for field, value in table.items() if field != "op"

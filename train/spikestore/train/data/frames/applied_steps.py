@@ -1,4 +1,4 @@
-"""Effect of augmentation steps on the packed batch, in torch on any device; `augmented_frames` has the same in one loop."""
+"""Effect of augmentation steps on the packed batch, in torch on any device; `augmented_frames` computes the same in one loop."""
 
 from __future__ import annotations
 

@@ -21,16 +21,16 @@ MIX_MASK, MIX_BOX, MIX_EVENTS, MIX_REGION = range(13, 17)
 """Kinds of steps, see `AugmentationStep`; the last four mix samples."""
 
 GAUSSIANS, REGION = 4, 29
-"""Gaussians of a density at most, and the columns of a region: one density, and seven parameters of each Gaussian."""
+"""Maximum number of Gaussians of a density, and number of columns of a region: a density, and seven parameters per Gaussian."""
 
 ANY_LENGTH = 2**62
-"""Size of the time axis, whose coordinate is not limited by another axis."""
+"""Size of the time axis in a step: so large that ``index // stride % size`` is the time bin."""
 
 ONE = 2**16
 """The number 1 as a factor, cosine or sine of a step: whole numbers give the same result on every device."""
 
 MOST_MIXES = 3
-"""Mixing steps of a batch: each doubles the samples that are read to make one."""
+"""Maximum number of mixing steps of a batch: each of them doubles the number of samples that are read for one sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class AugmentationStep:
 
     - ``SHIFT``: add `drawn` to the index; drop what leaves the sample.
     - ``JITTER``: move each non-zero along x, of `size` places, by a whole number from -n to n, where n is in the second row of `drawn`;
-      stop at the edge. The first row has the random bits of the sample; also for the next two.
+      stop at the edge. The first row has the random bits of the sample, as for ``DROP`` and ``THIN``.
     - ``DROP``: drop a non-zero if 53 of its random bits are below the number in the second row of `drawn`.
     - ``THIN``: the same for each event of a count.
     - ``MIRROR``: mirror the coordinate within `drawn` places; 0 changes nothing.

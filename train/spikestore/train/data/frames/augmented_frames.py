@@ -1,7 +1,7 @@
 """Compiled loops that augment samples and write their dense frames, one sample after the other.
 
-Each augmentation is a row of numbers (`AugmentationStep`). The non-zeros of one sample are copied to two short arrays, each step
-changes these arrays in one loop, and the amounts that are left are added to the frames. So no changed copy of the batch is made. A dropped
+Each augmentation is a row of numbers (`AugmentationStep`). The non-zeros of one sample are copied to two short arrays, places and
+amounts. Each step changes these arrays in one loop, and the amounts that are left are added to the frames. So no changed copy of the batch is made. A dropped
 non-zero has the amount 0; later steps may give it any place. The result is that of `applied`, which works on tensors of any device, to
 the last bit.
 
@@ -53,7 +53,7 @@ _Float64s = npt.NDArray[np.float64]
 
 @compiled
 def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) -> int:
-    """Return how many non-zeros the largest sample of a batch can have, with added ones."""
+    """Return how many non-zeros the largest sample of a batch can have, including those that steps add."""
     most = 0
     for sample in range(len(counts)):
         if counts[sample] <= room[sample]:
@@ -99,8 +99,8 @@ def fill_augmented_frames(
     Returns
     -------
     int
-        A sample whose stored columns have an index outside its frames or its row of `frames`, or more non-zeros than
-        `room`; these non-zeros are skipped. -1 if no sample has any.
+        Number of a sample whose stored columns have an index outside its frames or its row of `frames`, or more non-zeros
+        than `room`; these non-zeros are skipped. -1 if there is no such sample.
     """
     wrong = -1
     steps = len(numbers)

@@ -1,4 +1,4 @@
-"""Compiled loops for what augmentations draw on the CPU: what `random_bits` and `mixtures` compute in torch, to the last bit.
+"""Compiled loops that draw the numbers of augmentations on the CPU, for `random_bits` and `mixtures`.
 
 A batch draws a few numbers for each of its samples. In torch, a hash of 128 numbers is eleven small operations, and starting them
 takes much longer than computing them.
@@ -22,7 +22,7 @@ _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 STEP = np.uint64(0x9E3779B97F4A7C15)
 FACTORS = (-1.0, 1 / 2, -1 / 6, 1 / 24, -1 / 120, 1 / 720)
-"""Taylor's series of exp(-v), after the first term, for `density_at`."""
+"""Coefficients of the Taylor series of exp(-v) after the first term, for `density_at`."""
 FAR, HALVINGS = 700.0, 10
 """exp(-u) is computed for u up to 700, near the smallest number of float64, as the 2^10-th power of exp(-u / 2^10)."""
 _SMALL = 2.0**-HALVINGS
@@ -67,14 +67,14 @@ def uniform_number(bits: int) -> float:
 
 @compiled
 def whole_numbers(bits: _Int64s, counts: _Int64s, out: _Int64s) -> None:
-    """Fill `out` with whole numbers below `counts`, which are repeated."""
+    """Fill `out` with whole numbers below `counts`; `counts` is repeated if it is shorter."""
     for place in range(len(bits)):
         out[place] = whole_number(bits[place], counts[place % len(counts)])
 
 
 @compiled
 def are_below(bits: _Int64s, numbers: _Int64s, out: npt.NDArray[np.bool_]) -> None:
-    """Fill `out` with whether 53 random bits are below `numbers`, which are repeated."""
+    """Fill `out` with whether 53 random bits are below `numbers`; `numbers` is repeated if it is shorter."""
     for place in range(len(bits)):
         out[place] = np.int64(np.uint64(bits[place]) >> _11) < numbers[place % len(numbers)]
 
@@ -132,7 +132,7 @@ def draw_cut_boxes(bits: _Int64s, sizes: _Int64s, masks: _Int64s, shares: _Float
 def draw_partners(chance: _Int64s, other: _Int64s, labels: _Int64s, number: int, out: _Int64s) -> None:
     """Fill `out` with the position of another sample with the same label for each sample; -1 for none.
 
-    A sample has a partner if 53 bits of `chance` are below `number`. `other` chooses the number of samples to go on, in a circle.
+    A sample has a partner if 53 bits of `chance` are below `number`. `other` chooses which of the samples of its label.
     """
     counts = np.zeros(labels.max() + 1 if len(labels) else 0, np.int64)
     for label in labels:

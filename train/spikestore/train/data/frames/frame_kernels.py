@@ -2,7 +2,7 @@
 
 Samples are passed as addresses, so that one call can read from different arrays: those of a whole set in memory, or of
 many spans of a stream. Each address is passed with the number of elements up to the end of its array: no loop reads
-beyond that or writes outside its buffer; a sample that would require it is returned. The caller keeps the arrays alive
+beyond that or writes outside its buffer; the number of a sample that would require this is returned. The caller keeps the arrays alive
 during the call. The loops release the GIL; threads divide a batch by samples.
 
 `augmented_frames` has the loop that augments samples while it writes their frames.
@@ -83,8 +83,8 @@ def fill_frames(
     Returns
     -------
     int
-        A sample with an index outside its frames or its row of `frames`, or with more non-zeros than `room`; these
-        non-zeros are skipped. -1 if no sample has any.
+        Number of a sample with an index outside its frames or its row of `frames`, or with more non-zeros than `room`;
+        these non-zeros are skipped. -1 if there is no such sample.
     """
     wrong = -1
     for sample in range(first, last):
@@ -135,7 +135,7 @@ def gather(
     Returns
     -------
     int
-        A sample with more non-zeros than `room`, which is skipped; -1 if no sample has.
+        Number of a sample with more non-zeros than `room`, which is skipped; -1 if there is no such sample.
     """
     wrong = -1
     most = min(len(index), len(value))

@@ -299,9 +299,9 @@ def fill_augmented(
 def _owners(
     are_mixing: npt.NDArray[np.bool_], partners: npt.NDArray[np.int64], size: int
 ) -> npt.NDArray[np.int64]:
-    """Return whose draws each step uses in each read, and last whose columns are read: int64, (reads, steps + 1, batch).
+    """Return the sample whose draws each step uses in each read: int64, shape (reads, steps + 1, batch).
 
-    -1 where a sample has no partner.
+    The last entry after the steps is the sample whose columns are read. -1 where a sample has no partner.
     """
     owners = np.empty((2 ** len(partners), len(are_mixing) + 1, size), np.int64)
     for read, owners_of_read in enumerate(owners):

@@ -1,8 +1,8 @@
 """Random bits of augmentations: a hash (SplitMix64) of (seed, epoch, kind, row), computed on the host.
 
-Only `whole`, `below` and `mixed` also accept tensors of other devices, for numbers of each non-zero.
+The bits depend on nothing else, so they are the same for every device, thread and batch size.
 
-They depend on nothing else, so every device, thread and batch size gets the same ones.
+Only `whole`, `below` and `mixed` also accept tensors of other devices, for numbers of each non-zero.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def sample_bits(rows: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
 
 
 def several(bits: Tensor, count: int) -> Tensor:
-    """Return `count` times other random bits, made from random bits; int64, shape (count, batch)."""
+    """Return `count` rows of other random bits, made from random bits; int64, shape (count, batch)."""
     return _redrawn(bits, 0, count)
 
 
@@ -94,7 +94,7 @@ def mask_of(start: Tensor, width: Tensor) -> Tensor:
 
 
 def masks(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:
-    """Return masks of `width` adjacent places of `size`, drawn with random bits; with a probability, else of no place."""
+    """Return masks of `width` adjacent places of `size`, drawn with random bits; a mask is empty unless drawn with `probability`."""
     return _filled(
         kernels.draw_masks, bits, np.dtype(np.int64), width.numpy(), size.numpy(), threshold(probability)
     )

@@ -32,7 +32,7 @@ class StepAugmentation(ABC):
     """An augmentation made of `AugmentationStep`; on the CPU, a compiled loop applies it while it writes the frames."""
 
     mixes: ClassVar[Literal["", "events", "labels"]] = ""
-    """Whether it mixes samples: only the events of samples of one class, or also labels."""
+    """``"events"``: it mixes events of samples of one class; ``"labels"``: also labels; ``""``: it mixes nothing."""
 
     @property
     def counts_events(self) -> bool:
@@ -155,8 +155,8 @@ def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
     """Return augmentations in the order in which they are applied: thinning, then blending, then the others.
 
     The first two draw for each event of a count. Others may move two non-zeros to one place, and the events of both would then
-    have the same draws. Thinning before a move has the same distribution as after it. No augmentation changes sides with a
-    callable of the user.
+    have the same draws. Thinning before a move has the same distribution as after it. An augmentation is never moved from one
+    side of a callable of the user to the other.
     """
 
     def turn(one: StepAugmentation) -> tuple[bool, bool]:

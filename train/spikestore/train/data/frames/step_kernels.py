@@ -271,8 +271,8 @@ def mix_region(
     """Apply ``MIX_REGION``; return the events outside and inside of the region.
 
     A product of the three factors of a Gaussian is not exactly its density: the relative difference is below 1e-7 where the density is
-    above 1e-38, and below 0.02 where it is above 1e-260 (`FACTORS`). A place whose density by `tables` is so near to that of the region that
-    this difference could decide is computed again, as `density_at` does.
+    above 1e-38, and below 0.02 where it is above 1e-260 (`FACTORS`). If this difference could decide whether a place is in the region,
+    its density is computed again, as `density_at` does.
     """
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     outside, within = 0.0, 0.0

@@ -113,8 +113,8 @@ _NAME = re.compile(r"delayed (\d{1,9})x(\d{1,9})x(\d{1,9})(?: of (\d{1,9}))?")
 def named_spans(samples: int, fragment_samples: int, rows: _Int64s, name: str) -> SpanCut | None:
     """Return the division that has this name; None if no division can have it.
 
-    The set may have fragments of another size now than when the name was made; names of 0.1.0.dev0 have no size and mean
-    that of the set.
+    The set may have fragments of another size now than when the name was made. Names made by version 0.1.0.dev0 contain no
+    size; then that of the set is used.
 
     Parameters
     ----------

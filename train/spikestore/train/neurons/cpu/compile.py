@@ -28,7 +28,7 @@ products down to less than half their speed."""
 # exp(r) on ±ln(2)/2 as 1 + r + r² P(r), near-minimax; ln 2 in two parts, so that n · _LN2_HIGH is exact.
 _LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 _ROUND = np.float32(1.5 * 2**23)
-"""Adding and subtracting it rounds to an integer, which is also in the low bits of the sum."""
+"""Adding and then subtracting this number rounds to an integer, which is also in the low bits of the sum."""
 _P5, _P4, _P3 = np.float32(1.9875691e-4), np.float32(1.3981999e-3), np.float32(8.3334519e-3)
 _P2, _P1, _P0 = np.float32(4.1665796e-2), np.float32(1.6666665e-1), np.float32(5.0000001e-1)
 _FAR = np.float32(87)

@@ -140,8 +140,8 @@ def backward_task(
     Returns
     -------
     numba.core.ccallback.CFunc
-        Reads ``kept`` and ``gradient``, that of the spikes; writes ``input_gradient``. ``state`` is the gradient of the
-        last potentials before the call, and of the first after it.
+        Reads ``kept`` and ``gradient``, that of the spikes; writes ``input_gradient``. Before the call, ``state`` has the
+        gradient of the last potentials; after the call, it has that of the potentials before the first step.
     """
 
     def backward(data: Any) -> None:

@@ -28,7 +28,7 @@ except ImportError as error:  # CPU builds of torch do not install it
 
 _BLOCK = 128
 _LEAST_LENGTH, _SPIKES_PER_ENTRY = 256, 512
-"""Length of the list for large counts: at least the first, or the number of spikes divided by the second."""
+"""The list for large counts has one entry for each 512 elements of the spikes, and at least 256 entries."""
 
 
 # Sizes without compiled variants: otherwise a new length of the batch would stop training for a second.

@@ -38,7 +38,7 @@ weight                (neurons, inputs)       float32    W; ``cpu_kernels`` read
 ====================  ======================  =========  ================================================================
 
 Read the modules in this order: `functions` (called by layers; selects the device), ``cpu_autograd`` (torch's forward and
-backward), ``cpu_passes`` (from tensors to kernels), ``cpu_kernels`` (compiled loops). On a GPU the second is
-``spikestore.train.neurons.gpu.linear_autograd``, with the kernels of ``gpu.passes``. `counts` has the objects that layers pass to
+backward), ``cpu_passes`` (from tensors to kernels), ``cpu_kernels`` (compiled loops). On a GPU,
+``spikestore.train.neurons.gpu.linear_autograd`` replaces ``cpu_autograd``, with the kernels of ``gpu.passes``. `counts` has the objects that layers pass to
 each other.
 """

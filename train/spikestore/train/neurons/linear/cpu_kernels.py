@@ -178,7 +178,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
         Reads ``source``, the linear layer's input, uint8, shape (batch, time, inputs); ``weight``, shape (inputs,
         padded neurons); ``bias``; ``packed``, the spikes; ``kept``, the potentials before the first step, shape (batch,
         neurons); and ``gradient``. Writes ``input_gradient`` and its sums over time to ``sums``, shape (batch,
-        neurons); ``weight_gradient`` as `weight_gradient_task`. ``state`` as for `backward_task`.
+        neurons). Adds to ``weight_gradient`` as `weight_gradient_task` does. ``state`` is used as in `backward_task`.
     """
 
     def backward(data: Any) -> None:
@@ -223,7 +223,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
                         v[i] = before
                         after = after_reset(before, np.float32(packed[i]), reset, to_zero)
                         state[i] = not_below(after, minimum) if bounded else after
-                # 2. Gradients, from the last step to the first, with the sums of the weight's.
+                # 2. Gradients, from the last step to the first, with the sums for the weight's gradient.
                 later = carray(floats(job[at.STATE] + 4 * (row * neurons + first)), count)  # d(t + 1)
                 sums = carray(floats(job[at.SUMS] + 4 * (row * neurons + first)), count)
                 for i in range(count):

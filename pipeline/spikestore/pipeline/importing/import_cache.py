@@ -77,7 +77,7 @@ def import_cache(
     split : str
         Split of the data set that was cached.
     store, name, move
-        As `spikestore.pipeline.preprocess`.
+        See `spikestore.pipeline.preprocess`.
     classes : sequence of str or int, optional
         Names of the classes in the order of their numbers, or their number. By default ``0`` to the largest target, or all targets that are
         text, sorted. They are part of the key.

@@ -13,8 +13,8 @@ from spikestore.pipeline.readers.recording import Events, Recording
 from spikestore.store_schemas.errors import RecordingError
 
 FEW_EVENTS = 2_000_000
-"""Number of events below which a set is built without compiled code: NumPy takes half a second for them, and numba a whole
-one to start."""
+"""Number of events below which a set is built without compiled code: NumPy takes half a second for them, and numba takes a
+second to start."""
 
 
 def are_few(n_events: int) -> bool:

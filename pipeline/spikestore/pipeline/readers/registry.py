@@ -51,7 +51,7 @@ _MODULES = {
 
 
 class _BuiltIn(Mapping[str, Dataset]):
-    """The built-in data sets; the module of one is imported when it is first used."""
+    """The built-in data sets; the module of a data set is imported when the data set is first used."""
 
     def __getitem__(self, name: str) -> Dataset:
         module = import_module(f"spikestore.pipeline.readers.{_MODULES[name]}")

@@ -115,7 +115,7 @@ class FileTree:
 
     def _names(self, top: Path) -> list[str]:
         names: list[str] = []
-        # Links to folders are not followed, as Tonic does not either.
+        # Links to folders are not followed; Tonic does not follow them either.
         for path, folders, files in os.walk(top, onerror=_not_listed):
             folders[:] = [name for name in folders if not name.startswith(".")]
             links = [name for name in folders if Path(path, name).is_symlink()]

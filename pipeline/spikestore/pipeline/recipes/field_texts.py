@@ -33,7 +33,7 @@ def field_texts(model: type[BaseModel]) -> Mapping[str, str]:
 
 
 def model_text(model: type[BaseModel]) -> str:
-    """Return the first paragraph of a model's docstring, as `field_texts`."""
+    """Return the first paragraph of a model's docstring, as one line without marks of reStructuredText."""
     return one_line(inspect.cleandoc(model.__doc__ or "").partition("\n\n")[0])
 
 

@@ -27,7 +27,7 @@ class FrameChoices:
     bin_ms, bins, bin_events : optional
         Length of a time bin in ms, time bins of a recording, or events of a time bin; at most one of them.
     max_ms : float, optional
-        Later events are dropped; 0 keeps all.
+        Events after this time of a recording, in ms, are dropped; 0 keeps all.
     merge_polarities : bool
         Count both polarities together.
     binary : bool

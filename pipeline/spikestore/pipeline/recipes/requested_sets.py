@@ -130,7 +130,7 @@ def _folder_of(recipe: Recipe, where: str, origin: Path | None, data: str | Path
 
 
 def _sets_of_folder(recipe: Recipe, where: str, folder: Path) -> list[RequestedSet]:
-    # Imported here, as all that other kinds of sources need.
+    # Imported here, because other kinds of sources do not need it.
     from spikestore.pipeline.sources.folder_sources import make_folder_sources
 
     source = recipe.source

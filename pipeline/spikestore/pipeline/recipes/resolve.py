@@ -177,7 +177,7 @@ class OpenedRecipe:
         SourceNotFoundError
             The recipe does not exist.
         SpecError
-            The recipe or its lock is wrong.
+            The recipe or its lock is invalid.
         UsageError
             `lock` cannot be written.
         """

@@ -40,7 +40,7 @@ _SHORT_FORMS: dict[str, dict[str, dict[str, Any]]] = {
 """Forms of fields that validators of operations accept in addition, by operation and field."""
 
 _LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
-"""Limits of numbers with a validator of their own, as pydantic writes them, and as JSON schema calls them."""
+"""Names of the limits of numbers that have a validator of their own: in pydantic, and in JSON schema."""
 
 
 class _RecipeSchema(GenerateJsonSchema):

@@ -39,11 +39,11 @@ class ShownSample:
     split : str
         Its split.
     reasons : tuple of str
-        Reasons why it is shown, of typical, shortest, emptiest and fullest.
+        Reasons why it is shown: one or more of typical, shortest, emptiest and fullest.
     sample : KeptSample
         Its frames.
     raster : Raster, optional
-        Its events; None if the recordings are not at hand.
+        Its events; None if the recordings are not available.
     """
 
     split: str

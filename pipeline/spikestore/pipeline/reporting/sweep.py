@@ -1,4 +1,4 @@
-"""The sweep over bin widths: from the recordings if they are at hand, else by summing neighbouring bins of the set."""
+"""The sweep over bin widths: from the recordings if they are available, else by summing neighbouring bins of the set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_EVENTS = 20_000_000
 def bin_widths(
     rows: SweepRows, facts: Mapping[str, SetFacts], recordings: Recordings | None
 ) -> dict[str, Any]:
-    """Return what other bin widths would give.
+    """Return the results of other bin widths.
 
     Returns
     -------

@@ -53,7 +53,7 @@ def make_folder_sources(
     splits : sequence of str, optional
         Splits to return; all by default.
     sort, on_error, limit, columns, cache, progress
-        As `spikestore.pipeline.sources.source_files.make_source`.
+        See `spikestore.pipeline.sources.source_files.make_source`.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def make_folder_sources(
     LayoutError
         Files, labels or fields do not fit the settings.
     SourceChangedError, SourceError, SpecError
-        As `spikestore.pipeline.sources.source_files.make_source`.
+        See `spikestore.pipeline.sources.source_files.make_source`.
     """
     root = _existing(folder)
     asked = sorted(set(columns))
@@ -153,7 +153,7 @@ def locate_recorded(source: Source, folder: Path | str) -> LocatedSource:
     Raises
     ------
     SourceNotFoundError, SourceChangedError, SourceError
-        As `spikestore.pipeline.sources.source_files.make_source`.
+        See `spikestore.pipeline.sources.source_files.make_source`.
     """
     root = _existing(folder)
     names = [file.name for file in source.files]

@@ -82,7 +82,7 @@ class LocatedSource:
     stamps : tuple of FileStamp
         Path and status of each file in ``source.files``.
     first_row : int
-        Row of the first recording in the whole source; not 0 only in a result of `part`.
+        Row of the first recording in the whole source; 0 except in a result of `part`.
     parts : tuple of LocatedPart
         Place of the recordings of each part of ``source.items``; empty for other sources.
     """
@@ -242,7 +242,7 @@ def identify_files(
     Raises
     ------
     SourceNotFoundError, SourceChangedError, SourceError
-        As `make_source`.
+        See `make_source`.
     """
     for name in names:
         if not _is_text(name):  # names are stored, as text

@@ -93,7 +93,7 @@ def widen(events: Events, *, name: str, has_y: bool) -> Events:
     Raises
     ------
     RecordingError
-        `events` is another array; a field is missing or not numeric; a value exceeds int64; a polarity is fractional;
+        `events` is not a structured array; a field is missing or not numeric; a value exceeds int64; a polarity is fractional;
         or coordinates are floating-point numbers, with which Tonic's ``ToFrame`` cannot index.
     """
     array: object = events  # callers may pass other types

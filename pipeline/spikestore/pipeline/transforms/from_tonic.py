@@ -159,7 +159,7 @@ def rows_of_items(dataset: Any, converted: ConvertedDataset | None = None) -> np
     Raises
     ------
     UnsupportedTransformError
-        As `dataset_from_tonic`.
+        See `dataset_from_tonic`.
     """
     converted = dataset_from_tonic(dataset) if converted is None else converted
     known = dataset_named(converted.dataset)

@@ -21,7 +21,7 @@ class HDF5Reader(ClosesOnExit):
     path : pathlib.Path
         The file.
     expected, remedy : str
-        As `spikestore.pipeline.readers.cochlea_files.hdf5.open_hdf5`.
+        See `spikestore.pipeline.readers.cochlea_files.hdf5.open_hdf5`.
 
     Raises
     ------

@@ -42,7 +42,7 @@ class NTIDigitsReader(HDF5Reader):
     SourceNotFoundError
         The file does not exist.
     LayoutError
-        The file is not HDF5, truncated, or in another layout.
+        The file is not HDF5, is truncated, or has another layout.
     """
 
     name = "ntidigits-hdf5"

@@ -118,7 +118,7 @@ def _coordinates(field: str, values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
 
 
 def _polarities(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    # A file with a -1 means -1 and 1, any other 0 and 1.
+    # If a polarity of a file is -1, its polarities are -1 and 1, else 0 and 1.
     lower = -1 if values.dtype.kind != "b" and (values == -1).any() else 0
     refuse(
         (values != lower) & (values != 1),

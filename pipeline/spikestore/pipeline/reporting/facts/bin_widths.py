@@ -1,4 +1,4 @@
-"""What other bin widths would give, on some samples: non-zeros, bytes, density, memory, accuracy of a linear read-out."""
+"""Results of other bin widths for some samples: non-zeros, bytes, density, memory, accuracy of a linear read-out."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def result_for(
     factor : float
         Bin width, as a multiple of the set's own.
     fitted, tested : sequence of KeptSample
-        Samples of the fit, at least one, and other samples.
+        Samples to fit, at least one, and other samples to test.
     sites : tuple of int
         Sizes (polarity, [y,] x).
     """

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 MOST_CLASSES = 40
-"""Number of classes of which a typical sample is shown."""
+"""Maximum number of classes of which a typical sample is shown."""
 
 
 class ChosenRow(NamedTuple):
@@ -17,7 +17,7 @@ class ChosenRow(NamedTuple):
 
     row: int
     reasons: tuple[str, ...]
-    """Of typical, shortest, emptiest and fullest."""
+    """One or more of typical, shortest, emptiest and fullest."""
 
 
 def chosen_rows(

@@ -8,10 +8,10 @@ from typing import Any
 from spikestore.store.cli.console import plural
 
 LOST_SHARE = 0.05
-"""Share of events that are cropped or in no bin, from which a sentence is written; the same share makes a sample lossy."""
+"""If more than this share of events is cropped or in no bin, a sentence is written. The same share makes a sample lossy."""
 
 UNEVEN = 3.0
-"""Ratio of the largest class of a split to its smallest, from which a sentence is written."""
+"""If the largest class of a split has more than this times the samples of the smallest, a sentence is written."""
 
 
 def findings(document: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What binning lost, and what the recordings' own time grid is."""
+"""What binning lost, and how often each value occurs."""
 
 from __future__ import annotations
 

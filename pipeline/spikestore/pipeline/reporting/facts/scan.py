@@ -14,7 +14,7 @@ from spikestore.store.progress import UnlabelledProgress
 
 PIECE_ROWS = 1024
 PIECE_VALUES = 2**20
-"""Approximate maximum number of rows and of non-zeros that are looked at together; arrays of this size stay in the processor's cache."""
+"""Approximate maximum number of rows and of non-zeros that are processed together; arrays of this size stay in the processor's cache."""
 
 
 class Piece:

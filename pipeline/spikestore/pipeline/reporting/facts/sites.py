@@ -24,7 +24,7 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     dict
         ``axes`` and ``sizes`` of the sites; ``mean_events``: nested lists of that shape, for one sample; ``mean_seconds``: mean length of
         a sample, None if bins have no common length; ``silent``: number of channels or
-        pixels without any event, whatever the polarity; ``hot``: number of hot ones; ``listed``: the hottest of them, with position and the
+        pixels without any event, whatever the polarity; ``hot``: number of hot channels or pixels; ``listed``: the hottest, with position and the
         ratio to the median.
     """
     layout = next(iter(splits.values())).features.layout
@@ -64,7 +64,7 @@ def mean_seconds(splits: Mapping[str, SetFacts]) -> float | None:
 
 
 def pooled(values: npt.NDArray[np.float64], most: int) -> tuple[npt.NDArray[np.float64], int]:
-    """Return the means of square groups of neighbours of a picture (y, x), so that no side has more than `most`, and the group's side."""
+    """Return a picture (y, x) as means of square groups of pixels, so that no side has more than `most`; and the side of a group."""
     side = max(1, -(-max(values.shape) // most))
     rows = np.add.reduceat(values, np.arange(0, values.shape[0], side), axis=0)
     sums = np.add.reduceat(rows, np.arange(0, values.shape[1], side), axis=1)

@@ -76,7 +76,7 @@ def duplicates(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``across``: for each pair of splits, the number of samples of the second that the first has too; ``within``: for each split, the
+        ``across``: for each pair of splits, the number of samples of the second split that the first split has too; ``within``: for each split, the
         number of samples that equal an earlier one; ``other_class``: number of groups of equal samples with several classes; ``listed``:
         the first groups, each a list of (split, row, class).
     """

@@ -1,4 +1,4 @@
-"""Charts of the report as Vega-Lite specifications. Colours and fonts are set in the page, which knows its theme."""
+"""Charts of the report as Vega-Lite specifications. Colours and fonts are set by the page, because they depend on its theme."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Figure:
     width, height : int
         Size of a frame of a camera in pixels of the picture.
     raster : Picture, optional
-        The events; None if the recordings are not at hand.
+        The events; None if the recordings are not available.
     note : str
         What was summed for the picture; empty if nothing.
     """

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 ON, OFF = (0, 114, 178), (213, 94, 0)
-"""Colours of the polarities 1 and 0: blue and vermilion of Okabe and Ito, which also people with colour blindness can tell apart."""
+"""Colours of the polarities 1 and 0: blue and vermilion of Okabe and Ito, which people with colour blindness can distinguish too."""
 
 _LEVELS = 16
 _FAINTEST = 80

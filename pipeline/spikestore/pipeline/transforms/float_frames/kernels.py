@@ -23,7 +23,7 @@ _TWOS = np.array([2.0**n for n in range(-151, 130)])
 """Powers of 2 from 2^-151."""
 
 _LOWEST, _HIGHEST = -104.0, 89.0
-"""Below, exp is 0 as float32; above, it is infinite."""
+"""Below the first number, exp is 0 as float32; above the second, it is infinite."""
 
 
 @inner

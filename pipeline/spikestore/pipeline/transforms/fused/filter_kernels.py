@@ -25,7 +25,7 @@ MOST_PIXELS = 2**24
 """Largest number of pixels of a recording for which a table of times is made: 128 MiB in total."""
 
 _FAILED = -1
-"""Result of an operation that does not apply to the events of a recording exactly."""
+"""Result of an operation that cannot be computed exactly for the events of a recording."""
 
 
 @inner

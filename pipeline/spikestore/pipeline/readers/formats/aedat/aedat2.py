@@ -1,7 +1,7 @@
 """``.aedat`` files of version 2.0, as jAER wrote them, for example the original recordings of CIFAR10-DVS.
 
 A file starts with lines of text that begin with ``#``. Events follow, each with an address and a time in µs (32 bits each, big-endian). What the bits of
-an address mean depends on the chip, which the line ``# AEChip:`` names; jAER writes this line since 2014, and files without it are of a DVS128.
+an address mean depends on the chip, which the line ``# AEChip:`` names; jAER has written this line since 2014, and files without it are of a DVS128.
 
 - DVS128: y in bits 14 to 8, x in bits 7 to 1, and bit 0, which is 0 for ON. Bit 15 marks a signal at the camera's input.
 - DAVIS: y in bits 30 to 22, x in bits 21 to 12, and bit 11, which is 1 for ON. Bit 31 marks samples of images and of the motion sensor, and bit 10 a

@@ -2,8 +2,8 @@
 
 The network of ``configs/demo.toml``, trained by `spikestore.train` as ``make train`` does it, against a linear
 read-out of the spikes summed over time, on the same feature sets. Both are fitted on the train split; the epoch of
-the network and the penalty of the read-out are chosen on the valid split. Values are points of accuracy between them,
-one for each seed. The read-out has no seed: its loss is convex, and minimised until it does not move.
+the network and the penalty of the read-out are chosen on the valid split. Values are differences of accuracy, in points,
+one for each seed. The read-out has no seed: its loss is convex, and is minimised until it no longer changes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
         return
     import torch
 
-    # Counted as a user's run has them: all cores.
+    # All cores, as in a user's run.
     torch.set_num_threads(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -86,7 +86,7 @@ def fill_store(scratch: Path, data: Path | None) -> Any:
     if data is None:
         data = scratch / "data"
         write_demo_data(data, train=COUNTS["train"], valid=COUNTS["valid"], test=COUNTS["test"])
-    # A copy, whose lock is its own.
+    # A copy, with a lock of its own.
     recipe = Path(shutil.copy(ROOT / "recipes" / "demo.toml", scratch))
     preprocess(recipe, data=data, store=scratch / "store", workers=0)
     return Store(scratch / "store")

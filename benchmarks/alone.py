@@ -20,7 +20,7 @@ def numbers_of(script: str, *arguments: str) -> list[float]:
 def peak_bytes() -> int:
     """Return the peak memory of this process.
 
-    From the kernel's high-water mark of this address space: ``ru_maxrss`` keeps that of the parent across exec.
+    The number is the kernel's high-water mark of this address space, because ``ru_maxrss`` includes that of the parent process.
     """
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

@@ -110,7 +110,7 @@ def _each(work: Callable[[Any], object], values: Iterable[Any]) -> None:
 
 
 def candidates(column: str) -> list[Candidate]:
-    """Return the codecs for a column, the one that is used first."""
+    """Return the codecs for a column; the first is the one that the store uses."""
     order = 1 if column == "index" else 0
     return [
         *(pcodec(level, order) for level in (8, 4, 12)),
@@ -151,7 +151,7 @@ def of_bytes(name: str, codec: Any, column: str) -> Candidate:
 
     def encode(values: Any) -> bytes:
         plain = np.diff(values, prepend=np.uint32(0)) if column == "index" else values
-        # Larger ones, and gaps from one sample to the next, which wrap around, are kept whole behind the others.
+        # Larger ones, and gaps from one sample to the next, which wrap around, are stored unshortened after the others.
         wide = plain >= escape
         parts = [bytes(codec.encode(np.where(wide, escape, plain).astype(np.uint8))), plain[wide].tobytes()]
         return len(parts[0]).to_bytes(8, "little") + b"".join(parts)

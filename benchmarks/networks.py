@@ -6,7 +6,7 @@ from typing import Any
 
 CLASSES, INPUTS, STEPS = 35, 100, 250
 DENSITY, MEAN_COUNT = 0.2, 3.0
-"""Share of frames' places that are not 0, and the mean of what stands there: as in SSC's frames of 4 ms."""
+"""Share of the places of frames that are not 0, and the mean of their values: as in SSC's frames of 4 ms."""
 NMNIST = {"polarities": 2, "height": 34, "width": 34}
 
 

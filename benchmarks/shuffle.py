@@ -1,11 +1,12 @@
 """Accuracy with a windowed shuffle: ``python -m benchmarks.shuffle [--size small|full] [--data DIR] [--json FILE]``.
 
 The network of ``configs/demo.toml`` is trained on demo recordings twice for each seed: with a full shuffle (``host``), and
-streamed with a window of about an eighth of the train split, SSC's share at the default window. Weights start equal, so
-that seeds are pairs. Accuracy is that on the valid and the test split together (what there is of them), of the last epoch.
+streamed with a window of about an eighth of the train split, SSC's share at the default window. Both runs of a
+seed start with the same weights, so they are compared as a pair. Accuracy is that of the last epoch, on the valid and the test
+split together, if they exist.
 
-Demo recordings come with each class once in every 35. A window keeps that, a full shuffle does not, and batches of even
-classes train faster: so the train split is put into a random order first, which favours neither.
+In the demo recordings, each 35 in a row have each class once. A windowed shuffle nearly keeps this, a full shuffle does not, and
+batches with equal numbers of each class train faster. So the train split is put into a random order first.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def trained(bench: Bench, residence: Chosen, seed: int) -> float:
 
 
 def accuracy_lost(bench: Bench) -> list[Row]:
-    """Mean of full shuffle less streamed over paired seeds, in points and in standard errors; negative is a gain."""
+    """Mean accuracy with a full shuffle minus that with a windowed one, over pairs of runs, in points and in standard errors."""
     pairs = []
     for seed in range(bench.seeds):
         pairs.append(tuple(trained(bench, residence, seed) for residence in ("stream", "host")))

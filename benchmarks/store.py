@@ -36,7 +36,7 @@ class Bench:
     features: Any
     """The feature set that is copied and verified."""
     sets: int
-    """Sets in the store that is listed."""
+    """Number of sets in the store that is listed."""
     large: int
     """Fragments of the large manifest."""
     copies: int = 0
@@ -158,7 +158,7 @@ def from_data(data: Path, scratch: Path) -> Any:
 
 
 def copies(bench: Bench) -> list[Row]:
-    """Push and pull against copying the same files with obstore alone, without any check, as many at once."""
+    """Push and pull against copying the same files with obstore alone, without any check, as many at the same time."""
     import obstore.store
 
     from spikestore.store import Store

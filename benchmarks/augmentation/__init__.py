@@ -1,1 +1,1 @@
-"""Augmentation against the same loader without: ``python -m benchmarks.augmentation``."""
+"""The loader with augmentations against the same loader without any: ``python -m benchmarks.augmentation``."""

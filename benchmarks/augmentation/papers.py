@@ -76,7 +76,7 @@ def eventmix(x: _Frames, y: _Frames) -> None:
 
 
 def event_drop(x: _Frames, y: _Frames) -> None:
-    """Drop by time, by area or at random; theirs drops rows of a list of events."""
+    """Drop by time, by area or at random; the authors' code drops rows of a list of events."""
     for sample in x:
         option = _random.integers(0, 4)
         if option == 1:
@@ -117,9 +117,9 @@ def against_paper(name: str) -> Row:
 
 
 def copy_against_paper(name: str) -> Row:
-    """Bound of `against_paper`: one copy of the dense frames to memory that is there, against the paper's function.
+    """Bound of `against_paper`: one copy of the dense frames to memory that is allocated already, against the paper's function.
 
-    Ours writes as many bytes. So nothing that makes dense frames is much faster than this copy.
+    Our code writes as many bytes, so it cannot be much faster than this copy.
     """
     frames, labels = Bench(PAPERS[name][0], threads=1).dense()
     out = np.empty_like(frames)

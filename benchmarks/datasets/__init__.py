@@ -1,1 +1,1 @@
-"""Benchmarks of getting recordings in: data sets of other layouts, folders of recordings, sets that grow."""
+"""Benchmarks of data sets: other layouts, folders of recordings, sets that grow."""

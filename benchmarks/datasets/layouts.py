@@ -18,7 +18,7 @@ DRAWN = 32
 WINDOW = 10_000
 """Length of a time bin, µs."""
 BINS = 10
-"""Bins of a recording in the other transform."""
+"""Bins of a recording in the transform with a fixed number of bins."""
 
 
 class Size(NamedTuple):

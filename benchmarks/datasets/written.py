@@ -66,7 +66,7 @@ class Written:
 def written(scale: Scale, layout: Layout, *, event_files: bool = False) -> Iterator[Written]:
     """Write the recordings of a data set; with `event_files` also as SpikingJelly has them after its first step.
 
-    For N-MNIST it makes these files itself, from the same ``.bin`` files.
+    For N-MNIST, SpikingJelly makes these files itself, from the same ``.bin`` files.
     """
     size = layout.small if scale.small else layout.full
     count, events = scale.recordings or size.recordings, scale.events or size.events

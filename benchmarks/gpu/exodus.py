@@ -78,7 +78,7 @@ def build(sources: Path) -> int:
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as packed:
             packed.extractall(site)
-    # Without a GPU its module can be imported all the same, where CUDA's libraries are.
+    # Without a GPU, its module can be imported too if CUDA's libraries are installed.
     if not build_exodus.works():
         sys.stderr.write(
             "exodus was built and can't be imported: python3 -c 'import torch, exodus_cuda' says why\n"

@@ -1,6 +1,6 @@
 """Separate environments of peers, so that no peer replaces torch or Zarr with another build.
 
-Most see the packages of the interpreter that runs this. A peer that needs another Python or another Zarr sees none of them.
+Most environments see the packages of the interpreter that runs this module. A peer that needs another Python or another Zarr sees none of them.
 """
 
 from __future__ import annotations

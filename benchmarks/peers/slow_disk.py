@@ -1,4 +1,4 @@
-"""A disk that reads slower than it could."""
+"""A limit of the speed at which a disk is read."""
 
 from __future__ import annotations
 

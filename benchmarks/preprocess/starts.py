@@ -50,7 +50,7 @@ def second_run(bench: Bench) -> Row:
     recipe.write_text(bench.data.recipe_text(min(10_000, bench.many)), encoding="utf-8")
     call = _preprocess(bench, recipe, bench.store())
     command(*call)
-    time.sleep(2.1)  # files that are younger are hashed again, as git does it
+    time.sleep(2.1)  # files that are younger are hashed again, as in git
     command(*call)
     return _compared(
         Row("second_run_vs_import_zarr", 1.2, better="lower"),

@@ -50,7 +50,7 @@ class Batch(NamedTuple):
     Attributes
     ----------
     frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
-        Counts, zero after the end of shorter samples; dense, or ``torch.sparse_coo`` on request.
+        Counts or real numbers, zero after the end of shorter samples; dense, or ``torch.sparse_coo`` on request.
     labels : int64 Tensor, shape (batch,), or float32 Tensor, shape (batch, classes)
         Class numbers; with an augmentation that mixes labels, weights of all classes, which add up to 1.
     lengths : int64 Tensor, shape (batch,)

@@ -32,8 +32,8 @@ _OF_THE_DATALOADER = {
 class FeatureDataset(Dataset[tuple[Any, Any]]):
     """Map-style data set with the samples of a feature set; it replaces ``tonic.datasets.SSC(…, transform=dense_transform)``.
 
-    Items are (frames, label) as in Tonic: integer counts of shape (time, polarity, [y,] x), int16 unless a count needs
-    more, and an int64 class number. Skipped recordings are left out, so item numbers differ from rows of the set: `rows`
+    Items are (frames, label) as in Tonic: frames of shape (time, polarity, [y,] x), and an int64 class number. Counts are
+    int16, or int64 if one of the set needs it; real numbers are float32. Skipped recordings are left out, so item numbers differ from rows of the set: `rows`
     is the row of each item, `targets` and `column` have one value for each item, and `hold_out` and `rows_where` return
     item numbers if they are called with the data set.
 
@@ -173,7 +173,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
 
 
 def _frame_dtype(value: npt.NDArray[Any]) -> type[np.generic]:
-    """Return the dtype of all items: Tonic's int16 if it can hold all counts of the set, else a larger one."""
+    """Return the dtype of all items: Tonic's int16 if it can hold all counts of the set, else int64; float32 for real numbers."""
     if value.dtype.kind == "f":
         return np.float32
     return np.int16 if value.max(initial=0) <= np.iinfo(np.int16).max else np.int64

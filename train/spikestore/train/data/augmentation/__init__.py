@@ -4,6 +4,6 @@ Each class is a callable from (SparseBatch, epoch) to SparseBatch, for the loade
 sample depend only on the seed, the epoch and the sample's row: not on its position in a batch, the batch size, ranks,
 threads or the device. So a run that resumes within an epoch gets the same samples.
 
-What leaves its sample's frames is dropped; events that move to the same place add up. Two augmentations of one class with
+Events that leave their sample's frames are dropped; counts that move to the same place are added. Two augmentations of one class with
 the same seed draw the same numbers.
 """

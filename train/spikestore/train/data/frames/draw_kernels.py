@@ -61,7 +61,7 @@ def whole_number(bits: int, count: int) -> int:
 
 @compiled
 def uniform_number(bits: int) -> float:
-    """Return a number from 0 to 1, without 1, made from random bits."""
+    """Return a number of at least 0 and below 1, made from random bits."""
     return float(np.int64(np.uint64(bits) >> _11)) * 2.0**-53
 
 
@@ -81,7 +81,7 @@ def are_below(bits: _Int64s, numbers: _Int64s, out: npt.NDArray[np.bool_]) -> No
 
 @compiled
 def uniform_numbers(bits: _Int64s, out: _Float64s) -> None:
-    """Fill `out` with numbers from 0 to 1, without 1."""
+    """Fill `out` with numbers of at least 0 and below 1."""
     for place in range(len(bits)):
         out[place] = uniform_number(bits[place])
 

@@ -66,7 +66,7 @@ def regions(bits: Tensor, lengths: Tensor, height: int, width: int) -> Tensor:
 
 
 def share_of_events(totals: Tensor) -> Tensor:
-    """Return the weight of each sample's own label: its remaining share of events, beside that of its partner.
+    """Return the weight of each sample's own label: the share of its events that remain, divided by the sum of both shares.
 
     Parameters
     ----------

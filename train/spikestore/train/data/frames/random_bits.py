@@ -59,7 +59,7 @@ def below(bits: Tensor, number: int | Tensor) -> Tensor:
 
 
 def uniform(bits: Tensor) -> Tensor:
-    """Return float64 numbers from 0 to 1, without 1, uniformly distributed, made from random bits on the host."""
+    """Return float64 numbers of at least 0 and below 1, uniformly distributed, made from random bits on the host."""
     return _filled(kernels.uniform_numbers, bits, np.dtype(np.float64))
 
 
@@ -89,7 +89,7 @@ def _shifted(key: Tensor, bits: int) -> Tensor:
 
 
 def mask_of(start: Tensor, width: Tensor) -> Tensor:
-    """Return masks from `start` on of `width` places, each as one number; int64, shape (batch,)."""
+    """Return masks of `width` places from `start` on, each as one number; int64, shape (batch,)."""
     return (start << 31) | width
 
 

@@ -37,7 +37,7 @@ def _loader(columns: dict[str, Any], folder: Path, batch_size: int, workers: int
     """Write packed columns in litdata's format; return its shuffling loader of dense float32 batches.
 
     `columns` are those of `PackedColumns`: index and value (non-zeros,), offsets (samples + 1,), n_bins and label
-    (samples,), and sites, the frame axes behind time. Workers stay from epoch to epoch.
+    (samples,), and sites, the frame axes after time. Workers stay from epoch to epoch.
     """
     import numpy as np
     import torch

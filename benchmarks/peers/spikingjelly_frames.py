@@ -32,7 +32,7 @@ class _Absent(ModuleType):
 def leave_out_vision() -> None:
     """Let SpikingJelly import modules that are not installed: only data sets of sound and downloads need them.
 
-    Their builds have to fit the build of torch.
+    If they were installed, their builds would have to fit the build of torch.
     """
     for name in ("torchvision", "torchvision.datasets", "torchvision.datasets.utils", "torchvision.transforms", "torchaudio", "torchaudio.transforms"):  # fmt: skip
         sys.modules[name] = _Absent(name)

@@ -179,7 +179,7 @@ class FeatureSet:
         start, stop : int
             The rows.
         dtypes : tuple of two dtypes
-            Of index and value; they must hold the manifest's ``max_index`` and ``max_value``.
+            Dtypes of index and value; they must hold the manifest's ``max_index`` and ``max_value``.
 
         Raises
         ------

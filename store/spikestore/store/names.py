@@ -66,7 +66,7 @@ class Move(NamedTuple):
     before : Pin
         Set to which it refers now.
     refused : str or None
-        Reason why it may not move without a request; None if it may.
+        Reason why it must not move unless the user requests it; None if it may move.
     """
 
     split: str
@@ -104,7 +104,7 @@ def point(
 
 
 def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, NamedSet]) -> None:
-    """Raise the error that `point` would raise for sets that may not be built yet; see `Store.refuse_move`."""
+    """Raise the error that `point` would raise for sets that need not be built yet; see `Store.refuse_move`."""
     ref = refs.read(storage, name) if NAME.match(name) else None
     if ref is not None:
         # Builds and copies report other content under the same keys.
@@ -191,7 +191,7 @@ def other_classes(first: Sequence[str], second: Sequence[str]) -> str | None:
 
 
 def _why_not(find: Find, pin: Pin, requested: NamedSet) -> str | None:
-    """Return why a split may not move to another set of the same transform, or None if it may."""
+    """Return why a split must not move to another set of the same transform, or None if it may move."""
     if requested.digest is not None and requested.digest == pin.digest:
         return None  # equal samples
     address = Address(pin.transform_key, pin.source_key)

@@ -3,7 +3,8 @@
 ``refs/<name>/00000001.json``, ``00000002.json`` …, each put-if-absent. An update reads the highest number and puts the
 next one; if another writer was faster, it reads again. So no update is lost, and no lock is needed.
 
-Entries are never deleted, or an older one would become valid again: a further entry removes a name (`Ref.forgotten`).
+Entries are never deleted, because an older entry would become valid again. To remove a name, a further entry is added
+(`Ref.forgotten`).
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
         if (match := _ENTRY.match(listed.path)) and NAME.match(match[1]):
             last[match[1]] = max(last.get(match[1], 0), int(match[2]))
         elif (folder := listed.path.removeprefix("refs/")) and NAME.match(folder):
-            last.setdefault(folder, 0)  # a file in the place of the name's folder: reading it says so
+            last.setdefault(
+                folder, 0
+            )  # a file in the place of the name's folder: the error of reading it says so
 
     def newest(name: str) -> Ref | StoreError | None:
         try:

@@ -173,7 +173,7 @@ class Store:
         Raises
         ------
         UsageError
-            The name refers to other sets, and may not move to these without a request.
+            The name refers to other sets, and must not move to these unless the user requests it.
         """
         refuse_move(self.storage, self.find, name, sets)
 

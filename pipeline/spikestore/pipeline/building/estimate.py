@@ -62,7 +62,7 @@ def estimate(
 ) -> Estimate:
     """Return the estimated time and size of a build, by transforming and encoding the first recordings of the source.
 
-    Time and size are scaled by the number of events. Events of rows that `reuse` finds in stored sets count towards the time in part.
+    Time and size are scaled by the number of events. Events of rows that `reuse` finds in stored sets count only in part towards the time.
 
     Raises
     ------

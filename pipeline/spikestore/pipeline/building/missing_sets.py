@@ -32,7 +32,7 @@ def build_sets(
 ) -> dict[str, FeatureSet]:
     """Return the sets by split: from the store, from an upstream, or newly built.
 
-    With ``part``, only sets that are complete are returned. New sets reuse the rows that `reuse` finds in committed sets. `stored` has
+    With ``options.part``, only complete sets are returned. New sets reuse the rows that `reuse` finds in committed sets. `stored` has
     the contents of fragments that a sweep has built.
 
     Raises

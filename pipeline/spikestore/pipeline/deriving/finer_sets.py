@@ -71,7 +71,7 @@ def find_finer_rows(
 
 
 def _nested(sets: Iterable[FeatureSet], transform: Transform) -> Iterator[_Candidate]:
-    """Yield the sets whose cells the cells of the new set are sums of."""
+    """Yield the sets from which the new set can be derived: its cells are sums of their cells."""
     for features in sets:
         layout = features.layout
         if (

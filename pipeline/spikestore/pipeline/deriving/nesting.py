@@ -68,7 +68,7 @@ def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
 
 
 class _Before(NamedTuple):
-    """Operations before ``to_frame``, without the first ones, which are equal in both transforms."""
+    """Operations before ``to_frame``, without those at the start that are equal in both transforms."""
 
     fine: Sequence[Any]
     coarse: Sequence[Any]
@@ -104,7 +104,7 @@ def _on_times(operations: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 def _sites(before: _Before, fine: ToFrame, coarse: ToFrame, *, has_y: bool) -> npt.NDArray[np.uint32] | str:
-    """Return the coarse site of each fine site, or why a coarse site is no union of fine ones."""
+    """Return the coarse site of each fine site, or why a coarse site is no union of fine sites."""
     sizes = [fine.sensor_size, coarse.sensor_size]
     if max(int(np.prod(size, dtype=object)) for size in sizes) > MOST_SITES:
         return f"the sensor has more than {MOST_SITES:,} sites"

@@ -259,7 +259,7 @@ def _gaps(rows: range, runs: Sequence[RowRun]) -> list[range]:
 def _with_missing_rows(
     job: FragmentJob, reader: Reader, runs: Sequence[RowRun], missing: Sequence[range]
 ) -> tuple[SampleColumns, list[SkippedRow]]:
-    """Return all rows in order, those of the runs and the missing ones, which are read from their recordings; and the skipped rows."""
+    """Return all rows in order, and the skipped rows. Rows that are in no run are read from their recordings."""
     parts = {run.first: run.columns for run in runs}
     skipped: list[SkippedRow] = []
     if missing:

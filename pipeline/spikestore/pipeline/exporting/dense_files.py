@@ -77,7 +77,7 @@ def _shard_of(row: int, count: int) -> int:
 
 
 def _entry(name: str, content: bytes) -> bytes:
-    """Return a file as a tar archive has it. `tarfile.TarFile` would keep every entry in memory until it is closed."""
+    """Return the bytes of a file in a tar archive. `tarfile.TarFile` would keep every entry in memory until it is closed."""
     entry = tarfile.TarInfo(name)  # without owner and time: the same samples give the same bytes
     entry.size = len(content)
     return entry.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)

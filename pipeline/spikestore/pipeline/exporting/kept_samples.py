@@ -27,7 +27,7 @@ class KeptSamples:
     row : int64 array, shape (samples,)
         Row of each sample in the set.
     columns : SampleColumns
-        Their columns, with the dtypes on disk.
+        Columns of these samples, with the dtypes on disk.
     """
 
     features: FeatureSet

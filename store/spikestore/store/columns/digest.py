@@ -133,7 +133,7 @@ def set_digest(layout: Layout, samples: int, skipped: Sequence[int], blocks: Ite
     layout : Layout
         Axes, sites, classes and columns.
     samples : int
-        Number of rows, including skipped ones.
+        Number of rows, including skipped rows.
     skipped : sequence of int
         Rows whose recording was skipped, ascending.
     blocks : iterable of str

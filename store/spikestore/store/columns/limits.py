@@ -13,7 +13,7 @@ from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError, UsageError
 
 LARGEST_SHARD = 2**40
-"""Limit of values per shard; the index of its chunks then takes 64 MiB, or 256 MiB with chunks of 65,536 values."""
+"""Limit of values per shard; the index of its chunks then takes 256 MiB, or 64 MiB with the chunks of plans of earlier versions."""
 
 MAX_FRAME_BYTES = 4 * 2**30
 """Default limit of the dense frames of a row or a batch, in bytes."""

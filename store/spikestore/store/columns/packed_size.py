@@ -20,7 +20,7 @@ def narrow_dtypes(manifest: Manifest) -> tuple[np.dtype[Any], np.dtype[Any]]:
 
 
 def dtypes_for(max_index: int, max_value: int) -> tuple[np.dtype[Any], np.dtype[Any]]:
-    """Return the dtypes that indices and whole values up to these need: uint16, uint32 or int64; uint8, uint16 or uint32."""
+    """Return the dtypes for indices (uint16, uint32 or int64) and whole values (uint8, uint16 or uint32) up to these numbers."""
     return _narrowest(max_index, (np.uint16, np.uint32, np.int64)), _narrowest(
         max_value, (np.uint8, np.uint16, np.uint32)
     )

@@ -28,7 +28,7 @@ class Distributions:
     Attributes
     ----------
     rows : int
-        Rows that were read, without skipped ones.
+        Rows that were read, without skipped rows.
     bins : float64 array, shape (longest,)
         Sum of the absolute values in each time bin.
     sites : dict of str to float64 array

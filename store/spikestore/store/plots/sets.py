@@ -65,7 +65,7 @@ def plot_classes(features: PlottedSet, *, most: int = 12) -> npt.NDArray[np.obje
     features : FeatureSet
         The set.
     most : int
-        Number of classes that are plotted; further ones are left out.
+        Maximum number of classes that are plotted; further classes are left out.
 
     Raises
     ------

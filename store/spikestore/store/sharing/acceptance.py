@@ -22,7 +22,7 @@ def refuse_giants(features: FeatureSet, record: Record) -> None:
     chunks = features.manifest.shard_values // CHUNK_VALUES
     for entry in record.objects:
         decoded = 8 * counts.get(entry.path.partition("/")[0], row.samples)
-        # No codec adds a quarter; the index after the chunks of a shard has 16 bytes per chunk.
+        # No codec makes values larger by a quarter; the index after the chunks of a shard has 16 bytes per chunk.
         largest = decoded + decoded // 4 + 2**16 + 16 * chunks
         if entry.size > largest:
             path = features.address.record(features.manifest.plan_id, record.fragment)

@@ -55,7 +55,7 @@ _FRAGMENTS = 8
 """Fragments copied in parallel; each record waits only for its own objects."""
 
 _KEPT = 64 * 2**20
-"""Limit of the records that are kept in memory from the survey to the copy, in bytes; further ones are read twice."""
+"""Limit of the records that are kept in memory from the survey to the copy, in bytes; further records are read twice."""
 
 
 @dataclass(frozen=True)

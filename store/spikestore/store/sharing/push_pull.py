@@ -76,7 +76,7 @@ def copy_named(
     UnknownNameError
         The source has no such name.
     UsageError
-        Both are the same store; or the name refers to other sets in the destination, and `move` is false. Nothing is
+        `source` and `destination` are the same store; or the name refers to other sets in the destination, and `move` is false. Nothing is
         copied then.
     StoreError
         The same errors as those of `copy_set`. Intact splits are copied and kept before the `DamagedError` or `NewerFormatError` of another split is

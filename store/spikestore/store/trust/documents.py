@@ -17,7 +17,7 @@ from spikestore.store_schemas.layout import BLOCK, Layout
 from spikestore.store_schemas.specs.canonical import sha256_hex
 
 _ATTEMPTS = 100
-"""Restarts of one build that are tried to find its plan."""
+"""Maximum number of restarts of one build that are tried to find its plan."""
 
 
 def manifest_of(address: Address, data: bytes) -> Manifest:

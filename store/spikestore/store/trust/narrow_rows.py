@@ -98,7 +98,7 @@ class NarrowReader:
         rows : RowRange
             The rows.
         dtypes : tuple of two dtypes
-            Of index and value; they must hold the manifest's ``max_index`` and ``max_value``.
+            Dtypes of index and value; they must hold the manifest's ``max_index`` and ``max_value``.
 
         Raises
         ------

@@ -63,7 +63,7 @@ def verify(
     features : FeatureSet
         The set.
     depth : {"quick", "normal", "deep"}
-        Names and sizes; also hashes; also decoded values.
+        What is compared: names and sizes; with ``normal`` also hashes; with ``deep`` also decoded values.
     workers : int, optional
         Threads that read and hash, by default one per core; hashing and decoding release the GIL.
     progress : callable, optional

@@ -42,7 +42,7 @@ class Manifest(Document):
     digest: Sha256
     """Digest of the logical content."""
     samples: Size
-    """Rows, including skipped ones."""
+    """Rows, including skipped rows."""
     nnz: Count
     """Non-zeros of all samples."""
     n_bins: Count
@@ -113,7 +113,7 @@ class Manifest(Document):
 
     @property
     def source_columns(self) -> dict[str, tuple[int, ...]]:
-        """Requested columns of a folder that the set does not store, because its source has their values: a value for each file."""
+        """Columns of a folder that were requested and whose values are in the source, not in the arrays: one value for each file."""
         folder = self.source.folder
         columns = {} if folder is None else folder.columns
         return {name: values for name, values in columns.items() if name not in self.layout.extras}

@@ -58,7 +58,7 @@ class Record(Document):
     fragment: Count
     """Number of the fragment."""
     objects: Annotated[tuple[ObjectEntry, ...], AsTuple]
-    """Objects of the fragment; a fragment without non-zeros has none of ``index`` and ``value``."""
+    """Objects of the fragment; a fragment without non-zeros has no objects of ``index`` and ``value``."""
     samples: Size
     nnz: Count
     n_bins: Count

@@ -18,7 +18,7 @@ FORMER_CHUNK_VALUES = 262_144
 """Values per inner chunk in plans of earlier versions, whose builds are still resumed and repaired."""
 
 SHARD_MULTIPLE = 262_144
-"""The length of a shard, R, is a multiple of this (docs/format.md), and therefore of both."""
+"""The length of a shard, R, is a multiple of this (docs/format.md), and therefore of both numbers above."""
 
 PCODEC_LEVEL = 8
 

@@ -55,7 +55,7 @@ Size = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 as 64 lower-case hexadecimal digits."""
 
-_NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # where `$` is the end: pydantic's engine is Rust's
+_NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"  # `$` matches the end of the text only: pydantic uses Rust's regular expressions
 NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,62}\Z")
 """Pattern of a valid `Name`."""
 

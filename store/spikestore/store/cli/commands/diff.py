@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spikestore.store.feature_set import FeatureSet
 
 _MOST = 20
-"""Differences of one kind that are shown without --json."""
+"""Maximum number of differences of one kind that are shown without --json."""
 
 
 def diff(

@@ -109,7 +109,7 @@ def _partitions(store: Store) -> list[dict[str, Any]]:
 
 
 def _problem(error: StoreError) -> dict[str, str]:
-    """Return the entry of a row for the error of opening it."""
+    """Return the fields of a row for the error of opening its set."""
     from spikestore.store_schemas.errors import NewerFormatError
 
     return {"newer" if isinstance(error, NewerFormatError) else "damaged": str(error)}

@@ -67,7 +67,7 @@ class Reuse:
 
     @cached_property
     def _named(self) -> list[FormerSet]:
-        # Imported here, as all that only builds need: a run with nothing to do takes half a second.
+        # Imported here, because only builds need it: a run with nothing to do takes half a second.
         from spikestore.pipeline.growing.former_sets import sets_of_name
 
         return [] if self._name is None else sets_of_name(self._store, self._name, self._requested)

@@ -38,7 +38,7 @@ _SPEAKERS = {"train": (0, 240), "valid": (240, 60), "test": (300, 60)}
 _REPORT_EVERY = 100
 """Recordings between two calls of ``progress``."""
 _BYTES_PER_RECORDING = 36_000
-"""Mean size on disk in bytes, a little above the measured one."""
+"""Mean size on disk in bytes, a little above the measured mean."""
 _MARK = "spikestore_demo"
 """Root attribute of a demo file: version, seed, number of recordings."""
 # Second number of a seed: its purpose.

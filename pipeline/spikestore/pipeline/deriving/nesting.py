@@ -140,7 +140,7 @@ def _places(before: _Before, fine: ToFrame, coarse: ToFrame, axis: int) -> npt.N
 
 
 def _polarities(before: _Before, fine: ToFrame, coarse: ToFrame) -> npt.NDArray[np.int64] | None:
-    """Return the coarse polarity of each fine one, or None."""
+    """Return the coarse polarity of each fine polarity, or None."""
     fine_merges, merges = (any(isinstance(step, MergePolarities) for step in steps) for steps in before)
     count = fine.sensor_size[2]
     if merges and not fine_merges:

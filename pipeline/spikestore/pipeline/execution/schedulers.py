@@ -158,7 +158,13 @@ class DaskScheduler:
         return self._coming or max(1, int(sum(self._client.nthreads().values())))
 
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
-        """Yield the result of each task when it finishes; if a worker dies, another one does its tasks."""
+        """Yield the result of each task when it finishes; if a worker dies, another worker does its tasks.
+
+        Raises
+        ------
+        WorkerError
+            Several workers died in the same task, or the cluster cannot be reached.
+        """
         import distributed
         from distributed.client import FutureCancelledError
         from distributed.comm import CommClosedError

@@ -37,7 +37,7 @@ class DenseSample(NamedTuple):
 def write_class_folders(split: SplitToWrite) -> None:
     """Write ``SPLIT/NUMBER-CLASS/ROW.npz``; the sorted names of the folders give the classes their numbers."""
     folders = [split.path_with("") / name for name in class_folders(split.features.classes)]
-    for path in folders:  # those of classes without samples too: a reader numbers the folders that it finds
+    for path in folders:  # also for classes without samples: a reader numbers the folders that it finds
         path.mkdir(parents=True)
     for done, sample in enumerate(_dense_samples(split.features), 1):
         (folders[sample.label] / f"{sample.row:09d}.npz").write_bytes(sample.content)

@@ -113,7 +113,7 @@ def export(
     UsageError
         The form does not exist; the folder is not empty, or is a URL; or the frames of a sample are too large for a dense form.
     MissingExtraError
-        ``hdf5`` without h5py.
+        The form is ``hdf5``, and h5py is not installed.
     DamagedError
         A stored object differs from the committed one; nothing is exported.
     """

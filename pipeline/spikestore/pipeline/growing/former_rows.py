@@ -56,7 +56,7 @@ class FormerRows:
     row_of : int64 array, shape (rows,)
         The row in that set.
     first_row : int
-        Row of the first entry in the whole new set; not 0 only in a result of `part`.
+        Row of the first entry in the whole new set; 0 except in a result of `part`.
     """
 
     kind: ClassVar[str] = "a former"

@@ -60,7 +60,7 @@ class ReadJob:
     keep : bool
         Whether results contain the items, and not only what is known of them.
     first : int
-        Number of the first item; not 0 only in a result of `only`.
+        Number of the first item; 0 except in a result of `only`.
     """
 
     root: Path
@@ -116,7 +116,7 @@ class StoreJob:
     samples : sequence of CachedSample, optional
         All items, if they are in memory; otherwise their files are read.
     first : int
-        Number of the first item; not 0 only in a result of `only`.
+        Number of the first item; 0 except in a result of `only`.
     """
 
     build: Build

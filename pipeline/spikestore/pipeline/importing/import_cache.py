@@ -43,7 +43,7 @@ READER = "tonic-disk-cache"
 _VERSION = 1
 
 COMPARED = 64
-"""Rows that are compared with the recordings, unless all are."""
+"""Number of rows that are compared with the recordings, unless all rows are compared."""
 
 MOST_KEPT_BYTES = 2**30
 """Maximum size of the non-zeros that stay in memory from the check to the storing, in bytes; also at most a quarter of the free memory. If they need more, all files are read twice."""

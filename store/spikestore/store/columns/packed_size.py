@@ -36,7 +36,7 @@ def packed_bytes(manifest: Manifest) -> int:
 
 
 def default_window(manifest: Manifest) -> int:
-    """Return the number of samples among which a streamed epoch shuffles: `WINDOW_SAMPLES`, or as many as `WINDOW_BYTES` hold."""
+    """Return the number of samples among which a streamed epoch shuffles: as many as `WINDOW_BYTES` hold, at most `WINDOW_SAMPLES`."""
     return min(WINDOW_SAMPLES, int(WINDOW_BYTES / (packed_bytes(manifest) / manifest.samples)))
 
 

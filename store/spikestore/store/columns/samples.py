@@ -98,7 +98,7 @@ class SampleColumns:
 
 
 def concatenate(samples: Iterable[SampleColumns]) -> SampleColumns:
-    """Return several `SampleColumns` as one, in order."""
+    """Return several `SampleColumns` as one, in order; raise `UsageError` if there are none."""
     parts = list(samples)
     if not parts:
         raise UsageError("no samples to concatenate")

@@ -216,7 +216,7 @@ class FolderStorage:
         return handle
 
     def make(self) -> None:
-        """Create the root if it does not exist."""
+        """Create the root if it does not exist; raise `StoreError` if it is a file."""
         with clear_errors(self.url, "the store itself", "write"):
             if self.root.exists() and not self.root.is_dir():
                 raise StoreError(f"{self.url} is a file, but a store must be a folder", path=self.url)

@@ -85,6 +85,11 @@ class IAF(MembraneState):
         """Return spikes with the shape of `x`, (batch, time, *neurons), and its dtype.
 
         If `link` is given, `x` is the input of the preceding linear layer; see `spikestore.train.neurons.linear`.
+
+        Raises
+        ------
+        UsageError
+            `x` has fewer than two axes, or no kernel supports its dtype or device.
         """
         if x.dim() < 2:
             raise UsageError(

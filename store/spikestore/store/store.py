@@ -272,7 +272,7 @@ class Store:
     ) -> dict[str, Copied]:
         """Copy the sets of a name or a key from another store into this one, and point the same name at them.
 
-        The reverse of `push`. The other store need not be trusted.
+        The reverse of `push`, with the same result and the same errors. The other store need not be trusted.
 
         Parameters
         ----------

@@ -102,7 +102,7 @@ class Upstreams:
     def look(
         self, store: Store, address: Address, *, label: str, digest: str | None = None
     ) -> FeatureSet | None:
-        """Return the set that `fetch` would copy, opened in its upstream; only its manifest is read."""
+        """Return the set that `fetch` would copy, opened in its upstream, or None; only its manifest is read."""
         for upstream in self._asked(store):
             features = self._find(upstream, address, label, digest)
             if features is not None:

@@ -28,7 +28,10 @@ OTHER_SETS = 20
 
 
 def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
-    """Raise `UsageError` if rows of a committed set differ from the items that they were computed from."""
+    """Raise `UsageError` if rows of a committed set differ from the items that they were computed from.
+
+    Raise `RecordingError` if an item can no longer be read.
+    """
     from spikestore.pipeline.transforms.choose import block_chain
 
     rows = _stated_rows(wanted.located.source)

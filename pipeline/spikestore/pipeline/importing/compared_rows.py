@@ -49,6 +49,8 @@ def compare_rows(
 
     Raises
     ------
+    UnknownNameError
+        The recordings have no such split.
     SourceError
         The number of recordings, or a row, differs.
     UnknownNameError

@@ -64,7 +64,7 @@ class LockedSet:
 
     @property
     def digest(self) -> str | None:
-        """Digest that the lock pins."""
+        """Digest that the lock pins; None without a pin."""
         return None if self.pin is None else self.pin.digest
 
     @property

@@ -180,7 +180,7 @@ class _Builder:
         }
 
     def content(self, classes: tuple[str, ...] | None) -> ItemContent:
-        """Return the member ``items`` of the source."""
+        """Return the member ``items`` of the source; raise `UsageError` if a data set has other classes than `classes`."""
         files = [
             None if leaf.known is None else self._open_files(leaf, leaf.known) for leaf in self._items.leaves
         ]
@@ -249,7 +249,7 @@ class _Builder:
         return np.unique(self._items.row_of[self._items.leaf_of == number])
 
     def _first_item(self, number: int) -> Item | None:
-        """Return the first item of a data set that can be read, after reading it twice."""
+        """Return the first item of a data set that can be read, after reading it twice; None if all items are skipped."""
         live = self._live[number]
         for index in self._used(number).tolist():
             try:

@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(words: Sequence[str]) -> str | None:
-    """Return the command: the first word that is not an option, because options before it have no arguments."""
+    """Return the command, or None: the first word that is not an option, because options before it have no arguments."""
     return next((word for word in words if not word.startswith("-")), None)
 
 

@@ -138,7 +138,7 @@ def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
 
 
 def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
-    """Return the first row in which a value is 0, indices do not ascend, or an index is outside the frames."""
+    """Return the first row in which a value is 0, indices do not ascend, or an index is outside the frames; None if there is none."""
     offsets = columns.offsets()
     no_zero = columns.value.min() > 0 if columns.value.dtype.kind == "u" else columns.value.all()
     if not no_zero:  # the minimum is twice as fast

@@ -79,7 +79,7 @@ class Publisher:
         return step()
 
     def _make_folder(self, folder: Path) -> int | None:
-        """Create a folder and its parents; return the permissions of folders in this store, if it is shared."""
+        """Create a folder and its parents; return the permissions of folders in this store if it is shared, else None."""
         if not self._root.is_dir():
             self.make_root()
         mode = stat.S_IMODE(self._root.stat().st_mode)

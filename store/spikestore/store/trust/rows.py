@@ -125,7 +125,7 @@ def _dtype_fault(columns: SampleColumns, manifest: Manifest) -> Fault | None:
 
 
 def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, first: int) -> Fault | None:
-    """Return the first row that contradicts the manifest."""
+    """Return the first row that contradicts the manifest, or None."""
     offsets = columns.offsets()
     filled = np.flatnonzero(columns.nnz)
     last = columns.index[offsets[filled + 1] - 1]  # the largest index of each row
@@ -144,7 +144,7 @@ def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, fi
 def fault_of_samples(
     manifest: Manifest, fragment: int, samples: Mapping[str, npt.NDArray[Any]], first: int
 ) -> Fault | None:
-    """Return the first violation of the format in per-sample columns, given by name; they begin at row `first` of the set."""
+    """Return the first violation of the format in per-sample columns, or None; `samples` has them by name, from row `first` of the set on."""
     for name, column in samples.items():
         problem = range_problem(name, column, manifest.layout.dtype(name))
         if problem is not None:

@@ -206,7 +206,7 @@ class _Repair:
         return "neither the upstream nor the recordings have it"
 
     def _record(self, number: int, done: _Fragment) -> Record | None:
-        """Return the record with the SHA-256 in the manifest: from the store, from the upstream, or made from its objects."""
+        """Return the record with the SHA-256 in the manifest: from the store, from the upstream, or made from its objects; else None."""
         path = self._features.address.record(self._manifest.plan_id, number)
         promised = self._manifest.fragments[number].record
         with contextlib.suppress(DamagedError):

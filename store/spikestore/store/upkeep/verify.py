@@ -248,7 +248,7 @@ class _Verification:
                 yield Damage(f"{data}/{path}", "differs from the consolidated metadata")
 
     def _object(self, entry: ObjectEntry, fragment: int, checked: _Checked) -> bytes | None:
-        """Compare an object with its record; return its bytes if they were read and are correct."""
+        """Compare an object with its record; return its bytes if they were read and are correct, else None."""
         path = f"{self._features.data_path}/{entry.path}"
         if path not in self._sizes:
             checked.damages.append(Damage.missing(path, fragment))

@@ -183,7 +183,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, values: dict[str, Tensor]) -> None:
-    """Load a result of `weights` into a network; it must have exactly the network's parameters."""
+    """Load a result of `weights` into a network; raise ValueError unless it has exactly the network's parameters."""
     forget_states(network)
     missing, unexpected = network.load_state_dict(values, strict=False)
     absent = set(missing) & set(weights(network))

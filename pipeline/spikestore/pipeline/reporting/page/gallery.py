@@ -177,7 +177,7 @@ def _summed(counts: npt.NDArray[np.float64], side: int, axis: int) -> npt.NDArra
 
 
 def _raster(raster: Raster | None, bins: int, bin_ms: float | None) -> Picture | None:
-    """Return the events on the axis of time of the frames; or of the recording, if bins have no common width."""
+    """Return the events on the axis of time of the frames, or of the recording if bins have no common width; None without `raster`."""
     if raster is None:
         return None
     end = float(raster.ms.max(initial=0)) if bin_ms is None else bins * bin_ms

@@ -81,7 +81,7 @@ class Reuse:
             split not in ref.splits or not named.has_keys_of(ref.splits[split])
             for split, named in wanted.items()
         ):
-            # One file with all recordings of several splits tells nothing about a recording.
+            # The hash of a file identifies a recording only if the file has no other recordings.
             sources = {
                 split: named.source
                 for split, named in wanted.items()

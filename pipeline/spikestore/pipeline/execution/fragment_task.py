@@ -313,7 +313,8 @@ def _transform_each(
         for rows in spans
         for start in range(rows.start, rows.stop, size)
     )
-    # One block ahead bounds memory. It pays if reading waits for a disk or releases the GIL, as in `vlen_heap`.
+    # Only one block is read ahead, to limit memory. Reading ahead saves time if it waits for a disk or releases
+    # the GIL, as in `vlen_heap`.
     with closing(Prefetcher(blocks, 1)) as stream:
         for block in stream:
             for number, (job, chain) in enumerate(zip(jobs, chains, strict=True)):

@@ -56,7 +56,7 @@ def downsampled(events: Events, spec: EventDownsampling, steps: FrameBins) -> Ev
 def _spikes(
     sites: Ints, p: Ints, starts: Ints, ends: Ints, n_sites: int, threshold: int
 ) -> tuple[Ints, Ints, Ints]:
-    """Return step, site and polarity of each spike: by step, positive ones first, by site."""
+    """Return step, site and polarity of each spike, sorted by step; within a step, positive spikes first; then by site."""
     signs, sums = np.where(p == 1, 1, -1), np.zeros(n_sites, np.int64)
     spikes: list[npt.NDArray[np.int64]] = [np.empty((0, 3), np.int64)]
     for step in np.flatnonzero(ends > starts).tolist():

@@ -108,7 +108,7 @@ class SparseBatch:
     classes : int, optional
         Number of classes, for augmentations that mix labels.
     longest : int, optional
-        Time bins of the longest sample, if the host knows it; reading it from a GPU would synchronise.
+        Time bins of the longest sample, if it is known on the host; reading it from a GPU would synchronise.
     unique : bool
         True if all non-zeros of a sample have different places, as in a feature set. False after an augmentation that may
         move non-zeros to the same place, where their values are added.
@@ -270,11 +270,11 @@ def widen(column: Tensor) -> Tensor:
     return wide
 
 
-# No column holds negative numbers, so a signed 16 or 32 bit tensor can only be a view of unsigned ones.
+# No column holds negative numbers, so a signed 16 or 32 bit tensor can only be a view of unsigned integers.
 _MASKS = {torch.int16: 0xFFFF, torch.int32: 0xFFFF_FFFF}
 
 
 def signed_view(column: npt.NDArray[Any]) -> Tensor:
-    """Return a tensor that shares the memory of an array; unsigned 16 and 32 bit integers become signed ones."""
+    """Return a tensor that shares the memory of an array; unsigned 16 and 32 bit integers become signed integers."""
     signed = {np.dtype(np.uint16): np.int16, np.dtype(np.uint32): np.int32}.get(column.dtype)
     return torch.from_numpy(column if signed is None else column.view(signed))

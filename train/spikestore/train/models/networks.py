@@ -1,4 +1,4 @@
-"""Networks of integrate-and-fire neurons: linear stacks and convolutional ones, on any backend."""
+"""Networks of integrate-and-fire neurons: linear and convolutional stacks, on any backend."""
 
 from __future__ import annotations
 

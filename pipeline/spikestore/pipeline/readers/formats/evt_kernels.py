@@ -1,10 +1,18 @@
-"""Compiled loops over the words of Prophesee's EVT2 and EVT3, which depend on the words before them.
+"""Compiled loops over the words of Prophesee's EVT2 and EVT3. The meaning of a word depends on the words before it.
 
-EVT2, 32 bits a word: type (4 bits); for an event (types 0 and 1, the polarity) the low 6 bits of the time in µs, x (11), y (11); for type 8
-the high 28 bits of the time.
+A word of EVT2 has 32 bits. The high 4 bits are its type:
 
-EVT3, 16 bits a word: type (4 bits); 0: y (11); 2: an event with polarity (1) and x (11); 3: polarity (1) and x (11) of the next vector; 4 and 5:
-a vector of 12 or 8 bits, each set bit an event, after which x grows by 12 or 8; 6: low 12 bits of the time in µs; 8: high 12 bits.
+- 0 and 1: an event with this polarity: low 6 bits of the time in µs, x (11 bits), y (11 bits);
+- 8: high 28 bits of the time.
+
+A word of EVT3 has 16 bits. The high 4 bits are its type:
+
+- 0: y (11 bits);
+- 2: an event: polarity (1 bit), x (11 bits);
+- 3: polarity (1 bit) and first x (11 bits) of the next vector;
+- 4 and 5: a vector of 12 or 8 bits; each bit that is 1 is an event. Then x grows by 12 or 8;
+- 6: low 12 bits of the time in µs;
+- 8: high 12 bits of the time.
 
 Other words, such as triggers, are not events. When the high bits of the time start again from 0, a period is added to later times.
 Events before the first word with high bits have no time and are left out, as Prophesee's own decoder does.

@@ -1,4 +1,4 @@
-"""The samples that the gallery shows: a typical one of each class, and the shortest, emptiest and fullest ones."""
+"""The samples that the gallery shows: a typical sample of each class, and the shortest, emptiest and fullest samples."""
 
 from __future__ import annotations
 

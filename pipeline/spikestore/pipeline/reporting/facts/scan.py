@@ -1,4 +1,4 @@
-"""One pass over the samples of a feature set; observers collect statistics meanwhile."""
+"""One pass over the samples of a feature set, during which observers collect statistics."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def scan(features: FeatureSet, observers: Sequence[Observer], progress: Unlabell
 
 
 def _pieces(nnz: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of pieces; a sample with more than `PIECE_VALUES` non-zeros is one of its own."""
+    """Yield start and stop of pieces; a sample with more than `PIECE_VALUES` non-zeros is a piece of its own."""
     ends = np.cumsum(nnz, dtype=np.int64)
     start = before = 0
     while start < len(nnz):

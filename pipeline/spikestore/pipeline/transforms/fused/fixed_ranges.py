@@ -25,7 +25,7 @@ from spikestore.pipeline.transforms.fused.search import Array, search
 
 @inner
 def _half(units: Any) -> Any:
-    """Return the float16 that is nearest to a number of units, at least 0; of two equally near ones the even one."""
+    """Return the float16 that is nearest to a number of units, at least 0; of two that are equally near, the even one."""
     if units < LARGEST_WHOLE_HALF:
         return np.rint(units)
     spacing = math.ldexp(1.0, math.frexp(units)[1] - 11)

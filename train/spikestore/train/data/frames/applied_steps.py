@@ -40,7 +40,7 @@ def applied(step: AugmentationStep, batch: SparseBatch) -> SparseBatch:
     Raises
     ------
     UsageError
-        The step mixes labels, and the batch does not know the number of classes.
+        The step mixes labels, and ``batch.classes`` is None.
     """
     if step.mixture is not None:
         return _mixed_batch(step, step.mixture, batch)

@@ -135,7 +135,7 @@ def only_where(chosen: Tensor, step: AugmentationStep) -> AugmentationStep:
 
 @dataclass(frozen=True, eq=False)
 class StepInput:
-    """What augmentations know of a batch when they draw.
+    """Properties of a batch that augmentations use when they draw.
 
     Attributes
     ----------

@@ -2,8 +2,8 @@
 
 numba's own cache checks only the source file of a function, and raises its errors in the function's caller. Here
 
-1. the folder of a module's code is named after the module and a hash of its source and of every spikestore module that
-   it imports, directly or not: edited sources never run stale machine code;
+1. the name of the folder of a module's code contains a hash of the module and of every spikestore module that it
+   imports, directly or not, so edited sources never run stale machine code;
 2. it is in the first writable folder of: ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside the module, the user's cache
    folder;
 3. every file begins with a hash of the rest, because a flipped bit in machine code is not visible before the code runs;

@@ -53,8 +53,6 @@ def compare_rows(
         The recordings have no such split.
     SourceError
         The number of recordings, or a row, differs.
-    UnknownNameError
-        The recordings do not have the split.
     """
     sets = {one.split: one for one in sets_of_recipe(recipe, origin=origin, data=data)}
     if split not in sets:

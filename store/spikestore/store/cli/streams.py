@@ -1,10 +1,10 @@
 """Replacements for standard streams: if a stream fails, its text is dropped and the command continues.
 
 Python sets ``sys.stdout`` or ``sys.stderr`` to None if a shell closed it (``>&-``), raises an error if its disk is
-full, and raises it again at the end of the process. Here
+full, and raises it again at the end of the process. In this module:
 
-1. a closed descriptor 0, 1 or 2 is opened on the null device, so that no file of a store gets its number: C libraries
-   write their messages to these numbers;
+1. a closed descriptor 0, 1 or 2 is opened on the null device, because C libraries write their messages to these numbers,
+   and a file of a store could get one of them;
 2. text that cannot be written is dropped, and :class:`LenientStream` records the error;
 3. a character that the stream's encoding lacks is written as an escape, so that a line can name any file.
 """

@@ -10,7 +10,7 @@ as by Zarr (``tests/store/columns/test_shard_codec.py`` compares the two):
   (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 
 Chunks are always full on disk: fill values follow the last value. In the last inner chunk of a shard, the values and
-these fill values are two parts of one pco file, each with its own statistics, because in one part a small fragment takes
+these fill values are two parts of one pco file, each with its own statistics. In one part, a small fragment would take
 up to three times the bytes (docs/decisions/0060). Zarr writes one part. One part is also written for plans with inner chunks
 of 262,144 values, which earlier versions made, because repair must write the bytes in their records.
 """

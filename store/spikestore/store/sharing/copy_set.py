@@ -10,8 +10,8 @@ This is the order of a build: an interrupted copy is an unfinished build, which 
 or build resumes. Every object is compared with its record (size and SHA-256) before it is put.
 
 The source is not trusted: strict models check its documents, and objects above their size limit are not read. Records in
-the destination are trusted, because they were put after their objects, whose sizes come from one listing; in a folder,
-where it costs no transfer, the objects are hashed again (docs/decisions/0010-copies-are-builds.md).
+the destination are trusted, because they were put after their objects. The sizes of these objects come from one listing.
+In a folder, the objects are also hashed again, which needs no transfer (docs/decisions/0010-copies-are-builds.md).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Storage in a local or shared folder.
 
-An object is written under a temporary name outside the tree, fsynced, given its name in one step that fails if the name
-is taken, and its folder is fsynced (`durable_files`). obstore's local store does not fsync, so this module uses ``os``;
-a process that only reads a folder then runs no Rust threads, so it may fork.
+An object is written under a temporary name outside the tree and fsynced. Then it gets its name, in one step that fails if the
+name is taken, and its folder is fsynced (`durable_files`). This module uses ``os``, because obstore's local store does not
+fsync. So a process that only reads a folder runs no Rust threads, and may fork.
 
 Links that lead out of the folder are not followed, because a malicious user may have written the store.
 """

@@ -2,7 +2,7 @@
 
 Anybody can compute ``check``, so it does not protect from malicious stores. This module checks all that later code,
 including compiled loops, relies on: indices ascend within a row and are inside its frames, values are neither 0 nor the
-fill value, labels have a class, and no number exceeds the limits in the manifest, from which readers derive dtypes and memory.
+fill value, and labels have a class. Readers derive dtypes and memory from the limits in the manifest, so no number may exceed them.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Fragmen
     """Store fragments as other bytes, with a new manifest of the same digest; return the written objects.
 
     A crash after any step leaves the set committed and damaged as before, or an unfinished build that preprocess
-    resumes: records are deleted first, so no record refers to missing objects.
+    resumes. Records are deleted first, so no record refers to missing objects.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Loading against peers: ``python -m benchmarks.loading [--size small|full] [--data DIR] [--samples N] [--json FILE] [--rows NAMES]``.
 
-Batches of 128, dense float32, padded to the longest; 2 threads or 2 persistent workers; everything warm in the page
-cache. Peers get the same samples: as Tonic's cache files, or as the seed's list of sparse tensors.
+Batches have 128 samples, dense float32, padded to the longest. They are made by 2 threads or 2 persistent workers, and
+all files are in the page cache. Peers get the same samples: as Tonic's cache files, or as the seed's list of sparse tensors.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     python -m benchmarks.repair --data ~/data/SSC      # the first recordings of real files
 
 Without repair, a user takes the commit back (removes the manifest, and the record and the objects of the damaged fragment), and
-`pull` or `preprocess` resumes the build. Rounds are interleaved, each on a fresh copy of the damaged set. Shown are the medians of
-CPU time (all threads), of wall time, and of the time without a manifest, in which no reader can open the set; and the bytes written.
+`pull` or `preprocess` resumes the build. Rounds are interleaved, each on a fresh copy of the damaged set. The table has the bytes
+written, and the medians of CPU time (all threads), of wall time, and of the time without a manifest, in which no reader can open the set.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Networks of neurons against peers: ``python -m benchmarks.iaf [--size small|full] [--device cpu|cuda] [--json FILE]``.
 
-The seed's network (100 inputs, three layers of 128 neurons, 35 outputs), batch 128, 250 time steps, float32, on frames as
-dense as those of cochlea recordings; and a convolutional network on frames of N-MNIST's shape. Against Sinabs forward and
-backward are timed; against EXODUS, SpikingJelly and jax whole training steps, AdamW included. Both sides have the same
+The seed's network has 100 inputs, three layers of 128 neurons and 35 outputs. It runs with batches of 128, 250 time steps and
+float32, on frames as dense as those of cochlea recordings. A convolutional network runs on frames of N-MNIST's shape. Against
+Sinabs, forward and backward are timed; against EXODUS, SpikingJelly and jax, whole training steps, AdamW included. Both sides have the same
 weights and frames, torch's threads are as many as there are cores, and nothing else should run: the load is printed. A
 round takes the best of three steps of each side.
 

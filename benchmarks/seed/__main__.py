@@ -1,7 +1,7 @@
 """The complete experiment of the seed: ``python -m benchmarks.seed [--size small|full] [--device cpu|cuda] [--page FOLDER]``.
 
-Every way of loading with every backend of the network, on the same samples: batches of 128, a smaller last one left
-out, the seed's network and loop (forward, cross entropy, backward; no optimiser step). Each round runs every cell,
+Every way of loading is combined with every backend of the network, on the same samples. Batches have 128 samples, and a
+smaller last batch is left out. Network and loop are the seed's: forward, cross entropy and backward, without an optimiser step. Each round runs every cell,
 in an order that rotates; a ratio compares two cells of the same round. Cells of fused neurons, and naive loading with
 Sinabs, are whole epochs. The others are slow: they are epochs over fewer samples, scaled up with the time of a batch
 after the first one or, with workers, the first two. Each cell has the number of batches that were run.

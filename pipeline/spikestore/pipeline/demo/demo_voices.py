@@ -7,8 +7,9 @@
    noise.
 3. A recording of 0.8 to 1.2 s has one utterance of a word, at a random time, with random deviations and with background
    noise.
-4. The utterance is a map of rates over (time, place), from which events are drawn: first the sorted times of all events,
-   from the rate summed over places and the pulses of the pitch; then a place for each event, from the rates at its time.
+4. The utterance is a map of rates over (time, place), from which events are drawn. First, the sorted times of all events are
+   drawn from the rate summed over places and the pulses of the pitch. Then a place is drawn for each event, from the rates at
+   its time.
 
 Resonances are squared Lorentz curves, and random factors are polynomials of normal numbers: the demo data must have the
 same bytes on every machine. Results of sums, products and quotients are the same everywhere, those of ``exp`` and ``log`` are not.

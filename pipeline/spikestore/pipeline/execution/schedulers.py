@@ -42,11 +42,11 @@ _LOCAL_TIMEOUT = 120
 _MOST_EARLY_ENDS = 4
 """Maximum number of local workers that end before the first worker is ready."""
 _POLL_SECONDS = 0.05
-"""Interval between checks of the workers; tasks take seconds."""
+"""Seconds between checks of the workers; tasks take seconds."""
 _WITHOUT_WORKERS = 600.0
 """Seconds that a cluster may have no worker during a build: a batch system may be starting new workers."""
 _CLUSTER_POLL_SECONDS = 1.0
-"""Interval between requests to the scheduler of a cluster."""
+"""Seconds between requests to the scheduler of a cluster."""
 
 _NOISY = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 

@@ -33,8 +33,8 @@ class FormerFragment(NamedTuple):
 def whole_fragment(former: FormerRows, rows: range, plan: Plan) -> FormerFragment | None:
     """Return the fragment of a former set that has exactly the rows `rows` of a new set, in order.
 
-    Returns None if there is none, if the plan of the new set encodes fragments in another way, or if the fragment is damaged: then
-    `FormerRows.read` returns the rows that can be read.
+    Returns None if there is none, if the plan of the new set encodes fragments in another way, or if the fragment is damaged.
+    `FormerRows.read` then returns the rows that can be read.
     """
     part = former.part(rows)
     begin = int(part.row_of[0])

@@ -15,7 +15,7 @@ _DOCUMENT = ".json"
 _NAMES = "refs"
 
 _DEEPEST = 40
-"""Limit of nested folders; a store has nine."""
+"""Maximum number of nested folders; a store has nine levels."""
 
 
 def walk(folder: Path, prefix: str) -> Iterator[StoredObject]:

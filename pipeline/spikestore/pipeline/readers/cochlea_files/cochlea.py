@@ -14,7 +14,7 @@ dataset                 type, shape                content
 
 Events equal those of `tonic.datasets.SSC` bit for bit: seconds are converted to float64, multiplied by 10^6 and truncated to
 int64 µs. Other floating-point times are read in the same way. A fault of the whole file, or of all recordings of a block, is a
-`LayoutError`; a fault of one recording is a `RecordingError`, which is returned in place of the recording.
+`LayoutError`. A fault of one recording is a `RecordingError`, which is returned in place of the recording.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ The HDF5 library converts each sequence separately, under a lock, and copies it 
    to their positions: compiled and without a lock (`heap_kernels`), or in Python for small sets (`heap_objects`).
 
 Windows are read with ``pread``. A memory map would save one copy, but the process would be killed (SIGBUS) if it touched a
-page after the end of a file that was truncated, or a page that a network file system cannot read; ``pread`` only returns
-fewer bytes.
+page after the end of a file that was truncated, or a page that a network file system cannot read. ``pread`` returns
+fewer bytes then.
 
 For files of an unusual form, the functions return None, and the caller uses h5py: other versions and sizes, user blocks,
 superblock extensions (a cache image may contain newer bytes), filters, types that need a conversion, sequences that were
-never written. Certain damage is an error here, because h5py cannot handle it safely: HDF5 2.0 never returns if the free
-space of a collection has size 0, and zeros after a truncation look the same; older versions copy an object before they
+never written. Certain damage is an error here, because h5py cannot handle it safely. HDF5 2.0 never returns if the free
+space of a collection has size 0, and zeros after a truncation look the same. Older versions copy an object before they
 compare its size with that of their buffer.
 """
 

@@ -1,7 +1,7 @@
 """Reader of ST-MNIST: ``data_submission/3/LUC_….mat`` holds one digit that a person drew on 10 x 10 tactile sensors.
 
-A file has the variable ``spiketrain``, shape (101, columns): rows 0 to 99 are the sensors, with 1 and -1 for the two polarities and 0
-for no event; row 100 is the time of each column in s. Sensor i is at x = i modulo 10, y = i divided by 10, rounded down. Times are truncated
+A file has the variable ``spiketrain``, shape (101, columns). Rows 0 to 99 are the sensors, with 1 and -1 for the two polarities and 0
+for no event. Row 100 is the time of each column in s. Sensor i is at x = i modulo 10, y = i divided by 10, rounded down. Times are truncated
 to µs. Tonic has no class for this data set.
 """
 

@@ -1,7 +1,7 @@
 """A process that decodes ``.aedat4`` files with the library aedat, which aborts at some damaged files.
 
-It reads a path from each line of stdin, in hexadecimal, and answers on stdout: ``events SIZE`` and a line end, then an array of SIZE bytes in
-NumPy's format; or ``error`` and a message on one line. It imports nothing of spikestore, and ends with its stdin.
+It reads a path from each line of stdin, in hexadecimal. It answers on stdout with the line ``events SIZE`` and an array of SIZE bytes in
+NumPy's format, or with a line of ``error`` and a message. It imports nothing of spikestore, and ends with its stdin.
 """
 
 from __future__ import annotations

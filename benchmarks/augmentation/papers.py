@@ -19,7 +19,7 @@ _random = np.random.default_rng(0)
 
 
 def masks(x: _Frames, chance: float, bins: int | None, share: float, channels: int) -> None:
-    """Empty bins and channels, sample by sample, as SNN-delays and SpikCommander do."""
+    """Set some time bins and channels to 0, sample by sample, as SNN-delays and SpikCommander do."""
     for sample in x:
         steps, neurons = sample.shape
         if _random.uniform() < chance:

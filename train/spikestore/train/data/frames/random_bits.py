@@ -94,7 +94,7 @@ def mask_of(start: Tensor, width: Tensor) -> Tensor:
 
 
 def masks(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:
-    """Return masks of `width` adjacent places of `size`, drawn with random bits; a mask is empty unless drawn with `probability`."""
+    """Return masks of `width` adjacent places of `size`, drawn with random bits; empty with the chance 1 - `probability`."""
     return _filled(
         kernels.draw_masks, bits, np.dtype(np.int64), width.numpy(), size.numpy(), threshold(probability)
     )

@@ -94,7 +94,7 @@ def measure_each(measure: Callable[[Bench, int], None], description: str | None)
     ----------
     measure : callable
         Called with a bench and the number of its recordings; prints a table.
-    description : str
+    description : str or None
         Text for ``--help``.
     """
     parser = argparse.ArgumentParser(

@@ -164,7 +164,7 @@ class Build:
             All rows of the fragment.
         skipped : iterable of SkippedRow
             The skipped rows.
-        events : EventCounts
+        events : EventCounts, optional
             Events read, cropped and dropped.
         known : KnownRows, optional
             Passed if the rows come from other sets and are checked already; may contain their encoded objects.

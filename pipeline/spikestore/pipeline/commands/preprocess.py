@@ -46,7 +46,7 @@ NameOption = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Name of the result; by default the recipe's name; for a shipped recipe with --data, the name of that folder is added. With [[sweep]], the suffix of each variant is added.",
+        help="Name of the result; by default the recipe's name; for a shipped recipe with --data, the name of that folder is added. In a sweep, the suffix of each variant is added.",
     ),
 ]
 LockOption = Annotated[
@@ -152,7 +152,8 @@ def preprocess(
     --------
     spikestore preprocess recipes/demo.toml --store ./feature_store
     spikestore preprocess --data ~/data/SSC --store s3://team/features
-    spikestore preprocess ssc --part 3/16       # in job 3 of 16, then once --finalise
+    spikestore preprocess ssc --part 3/16       # in job 3 of 16
+    spikestore preprocess ssc --finalise        # after the last job
     """
     from spikestore.pipeline.building.options import BuildOptions, parse_part
     from spikestore.pipeline.building.recipe_builds import preprocess_recipes

@@ -17,7 +17,7 @@ def report(
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", metavar="FILE", help="Page to write; by default NAME-report.html in this folder."
+            "--out", metavar="FILE", help="Page to write; by default NAME-report.html in the current folder."
         ),
     ] = None,
     data: Annotated[

@@ -24,7 +24,7 @@ class FrameChoices:
         Size (x, y, polarity) of the recordings; needed if no shipped recipe has the data set.
     size : tuple of int, optional
         Size (x) or (x, y) of the frames, by default that of the sensor.
-    bin_ms, bins, bin_events : optional
+    bin_ms, bins, bin_events : float, int and int, optional
         Length of a time bin in ms, time bins of a recording, or events of a time bin; at most one of them.
     max_ms : float, optional
         Events after this time of a recording, in ms, are dropped; 0 keeps all.

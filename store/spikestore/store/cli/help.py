@@ -13,8 +13,8 @@ _SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.MULTILINE)
 def help_text(docstring: str) -> str:
     r"""Return the ``--help`` text of a command's numpy docstring.
 
-    It consists of the text before the first section, and the section ``Examples`` line by line. Other sections are
-    left out: typer shows the parameters itself.
+    It consists of the text before the first section, each paragraph as one line, and the section ``Examples`` line by
+    line. Other sections are left out: typer shows the parameters itself.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def help_text(docstring: str) -> str:
     # [text, name of the first section, its body, name of the second, …]
     text, *rest = _SECTION.split(inspect.cleandoc(docstring))
     sections = dict(zip(rest[::2], rest[1::2], strict=True))
-    parts = [text.strip()]
+    parts = [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
     if "Examples" in sections:
         lines = (f"  {line}".rstrip() for line in sections["Examples"].strip().splitlines())
         parts.append("\n".join(("\b", "Examples:", *lines)))

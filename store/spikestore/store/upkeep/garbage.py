@@ -177,8 +177,8 @@ def collect(
         The store.
     garbage : iterable of Garbage
         Result of `find_garbage`.
-    age, now : timedelta, datetime
-        As in `find_garbage`; every age is checked again.
+    age, now : timedelta; datetime, optional
+        See `find_garbage`; every age is checked again.
     progress : callable, optional
         Called as ``progress(objects_done, objects_total)``.
 

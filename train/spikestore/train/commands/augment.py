@@ -22,7 +22,7 @@ def augment(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Augmentations of a training configuration, its tables [[augment]]."),
+        typer.Option("--config", help="Training configuration whose augmentations are shown."),
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=16, help="Number of samples.")] = 4,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other numbers.")] = 0,

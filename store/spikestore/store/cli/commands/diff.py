@@ -24,7 +24,9 @@ def diff(
     store: StoreOption = None,
     other_store: Annotated[
         str | None,
-        typer.Option("--other-store", metavar="URL", help="Store of the second set, if it is another one."),
+        typer.Option(
+            "--other-store", metavar="URL", help="Store of the second set; by default that of the first."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -21,6 +21,7 @@ from spikestore.pipeline.reporting.facts.bin_widths import coarser
 from spikestore.pipeline.reporting.facts.observers import KeptSample
 from spikestore.store import Store
 from spikestore.store.cli.main import main
+from spikestore.store.machine import user_cache_folder
 from spikestore.store.storage import FolderStorage
 
 pytest.importorskip("PIL")
@@ -84,9 +85,15 @@ def test_the_script_of_charts_is_bundled_once(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(charts, "VERSION", version)
         assert [vega_script() for _ in range(2)] == [f"/* {version} */"] * 2
     assert versions == ["6.3", "6.5"]
+    cache = user_cache_folder()
+    assert cache is not None
+    (damaged,) = cache.rglob("*6.5*.js")
+    damaged.write_bytes(b"\xff")
+    assert [vega_script() for _ in range(2)] == ["/* 6.5 */"] * 2
+    assert versions == ["6.3", "6.5", "6.5"]
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
     assert vega_script() == "/* 6.5 */"
-    assert versions == ["6.3", "6.5", "6.5"]
+    assert versions == ["6.3", "6.5", "6.5", "6.5"]
 
 
 def test_json_needs_no_extra(

@@ -108,6 +108,16 @@ def signed() -> FeatureSet:
     return replace(SMALL, transform=transform, layout=layout, truth=truth).build(memory_storage())
 
 
+def test_a_maximum_that_differs_by_less_than_a_float32(signed: FeatureSet) -> None:
+    """0.1 as float32 exceeds 0.1, which only a comparison in float64 finds."""
+    rows = signed.read(0, 64)
+    rows = replace(rows, value=np.full_like(rows.value, 0.1))
+    check = block_checks(rows, signed.layout, check_seed(*signed.address), 0)
+    manifest = signed.manifest.model_copy(update={"max_value": 0.1})
+    with pytest.raises(DamagedError, match=r"value 0\.1.* exceeds the manifest's maximum of 0\.1"):
+        refuse_untrue_rows(signed.address, manifest, 0, rows, check)
+
+
 @settings(max_examples=examples(30))
 @given(
     st.integers(0, 5000),

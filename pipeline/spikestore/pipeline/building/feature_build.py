@@ -169,8 +169,7 @@ def build_features(
         progress(done, plan.samples, label)
     taken.warn()
     check_unchanged(located.stamps)
-    was_derived = former is not None and former.provenance is not None
-    review = SetReview(label, located, may_read=not was_derived)
+    review = SetReview(label, located, may_read=former is None or not former.derives)
     features = build.commit(
         transform,
         source,

@@ -115,18 +115,19 @@ class FileTree:
 
     def _names(self, top: Path) -> list[str]:
         names: list[str] = []
+        links: list[Path] = []
         # Links to folders are not followed; Tonic does not follow them either.
         for path, folders, files in os.walk(top, onerror=_not_listed):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            links = [name for name in folders if Path(path, name).is_symlink()]
-            if links:
-                _report_link(Path(path, links[0]))
+            links += [Path(path, name) for name in folders if Path(path, name).is_symlink()]
             if path == str(top):
                 continue
             where = "/".join((*((self.folder,) if self.folder else ()), *Path(path).relative_to(top).parts))
             names += [
                 f"{where}/{name}" for name in files if name.endswith(self.suffix) and not name.startswith(".")
             ]
+        if links:
+            _report_links(min(links), len(links))
         return names
 
     def present(self, root: Path) -> list[Path]:
@@ -141,9 +142,11 @@ class FileTree:
 
 
 @functools.cache  # the files of a split are listed several times
-def _report_link(path: Path) -> None:
+def _report_links(first: Path, count: int) -> None:
     logger.warning(
-        "%s is a link to a folder, so its recordings are not read: move the folder itself there", path
+        "%s is a link to a folder, so its recordings are not read: move the folder itself there%s",
+        first,
+        f" (the first of {count} such links)" if count > 1 else "",
     )
 
 

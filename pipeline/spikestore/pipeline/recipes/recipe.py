@@ -64,7 +64,7 @@ class RecipeBuild(Spec):
     workers: Count | None = None
     """Number of worker processes, by default one per core, or threads of one process for a small set; with 0, this process does the work."""
     fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)] | None = None
-    """Samples per fragment, rounded up to a multiple of 64; one task writes one fragment."""
+    """Samples per fragment, a multiple of 64; one task writes one fragment."""
     allow_empty: bool = False
     """Accept a set without any event in a time bin; otherwise such a set is an error."""
     executor: ExecutorName = "auto"

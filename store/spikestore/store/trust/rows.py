@@ -135,7 +135,8 @@ def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, fi
         return Fault(what, int(filled[above[0]]))
     if largest_value(columns.value) > manifest.max_value:
         size = abs(columns.value) if columns.value.dtype.kind == "f" else columns.value
-        place = int(np.flatnonzero(size > manifest.max_value)[0])
+        # float64, as largest_value(): NumPy would compare float32 values with max_value rounded to float32
+        place = int(np.flatnonzero(size.astype(np.float64) > manifest.max_value)[0])
         what = f"value {columns.value[place]} exceeds the manifest's maximum of {manifest.max_value:.16g}"
         return Fault(what, int(np.searchsorted(offsets, place, "right")) - 1)
     return _fault_of_rows(manifest, fragment, columns.nnz, columns.n_bins, columns.label, first)

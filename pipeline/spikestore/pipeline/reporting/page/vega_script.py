@@ -27,7 +27,7 @@ def vega_script() -> str:
     )
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError):  # no file yet, or a damaged one
         script = _bundled()
     except OSError as error:
         logger.debug("%s is not read: %s", path, error)

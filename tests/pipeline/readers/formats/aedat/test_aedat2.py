@@ -51,6 +51,13 @@ def test_what_is_no_event_of_a_pixel_is_left_out() -> None:
     assert read("a.aedat", content).tolist() == table_of(events).tolist()
 
 
+def test_an_event_of_ascii_bytes_is_no_line_of_the_header() -> None:
+    """Without the line that ends a header, an event whose address begins with #, and whose time ends with a line feed, is read too."""
+    header = b"#!AER-DAT2.0\r\n#\r\n# AEChip:\tDAVIS346B\r\n"
+    address = int.from_bytes(b"#\x01\x20\x00", "big")
+    assert read("a.aedat", header + words(address, 10, 1 << 22, 11))[:, 0].tolist() == [10, 11]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -95,12 +95,17 @@ def _end_of_header(content: bytes) -> int:
     while content[at : at + 1] == b"#":
         end = content.find(b"\n", at)
         line = content[at : end + 1]
-        if end < 0 or not line.isascii():  # an address may begin with the byte of #
+        if end < 0 or not _is_text(line):  # an address may begin with the byte of #
             break
         at = end + 1
         if _END_OF_HEADER.match(line):
             break
     return at
+
+
+def _is_text(line: bytes) -> bool:
+    """Return whether a line is printable ASCII: an event has a byte 0 unless its time is above 2²⁴ µs."""
+    return line.isascii() and line.strip().replace(b"\t", b" ").decode("ascii").isprintable()
 
 
 def _chip(header: bytes) -> tuple[str, _Chip]:

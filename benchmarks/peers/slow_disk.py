@@ -26,6 +26,7 @@ def slow_disk(folder: Path, bytes_per_second: int) -> Iterator[None]:
     device = folder.stat().st_dev
     try:
         former = _own_group()
+        _enter(former)  # fails here, before anything is limited, if it could not be entered again
         group.mkdir()
     except OSError as error:
         raise OSError(f"this process can't limit how fast it reads ({error})") from error

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 PAGE = "benchmarks.md"
 FEWEST_ROWS = 3
 _TABLE = re.compile(r"^(?:\|.*\|\n)+", re.MULTILINE)
-_NUMBER = re.compile(r"(\d[\d.]*)(?:/(\d+))?")
+_NUMBER = re.compile(r"(\d[\d.,]*)(?:/(\d+))?")
 
 
 class Ratio(NamedTuple):
@@ -52,20 +52,26 @@ def ratios_of(table: str) -> Iterator[Ratio]:
     for line in lines:
         cells = dict(zip(header, line, strict=True))
         value = _NUMBER.fullmatch(cells["value"])
-        if value is None or not float(value[0]) or not cells.get("peer", "-"):
+        if value is None or value[2] or not _float(value[1]) or not cells.get("peer", "-"):
             continue
-        number = float(value[0])
-        low, high = (
-            float(one[1]) for one in (_NUMBER.finditer(cells["low to high"] or f"{number} {number}"))
-        )
+        number = _float(value[0])
+        found = [_float(one[1]) for one in _NUMBER.finditer(cells["low to high"])] or [number]
+        low, high = min(found), max(found)
+        if low == 0:  # it has no place on a logarithmic axis
+            continue
         target = _NUMBER.search(cells["target"])
-        limit = float(target[1]) / float(target[2] or 1) if target else None
+        limit = _float(target[1]) / _float(target[2] or "1") if target else None
         yield Ratio(cells["row"], number, low, high, limit, cells[""].split(" ")[0].rstrip(":"))
+
+
+def _float(text: str) -> float:
+    return float(text.replace(",", ""))
 
 
 def _plot(ratios: list[Ratio]) -> str:
     numbers = [number for one in ratios for number in (one.low, one.value, one.high, one.target) if number]
     first, last = math.floor(math.log10(min(numbers))), math.ceil(math.log10(max(numbers)))
+    last = max(last, first + 1)
 
     def place(number: float) -> str:
         return f"{100 * (math.log10(number) - first) / (last - first):.1f}%"

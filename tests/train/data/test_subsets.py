@@ -83,6 +83,16 @@ def test_columns_of_a_folder_select_rows(tmp_path: Path) -> None:
         hold_out(features, 0.4, by="trials")
 
 
+def test_a_column_named_sample_is_ambiguous(tmp_path: Path) -> None:
+    """`hold_out` must not take single rows where a column divides them."""
+    save(tmp_path / "data/0.npy", draw(0))
+    (tmp_path / "data/labels.csv").write_text("file,label,sample\n0.npy,0,1\n")
+    recipe = recipe_for(tmp_path / "data", {"columns": ["sample"]}, table="labels.csv")
+    features = preprocess(recipe, store=tmp_path / "store", workers=0)["all"]
+    with pytest.raises(UsageError, match=r"has a column named sample, .*: rename the column"):
+        hold_out(features, 0.4)
+
+
 def test_users_are_held_out_whole(tmp_path: Path) -> None:
     """As speakers are: a column on request divides a set too."""
     made = small_set(60, extras=("n_events", "user"), skipped=())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def test_a_run_trains_on_mixed_labels(store_folder: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("loss", [torch.nn.NLLLoss(), torch.nn.functional.multi_margin_loss])
 @pytest.mark.parametrize("own", [[], [lambda batch, _epoch: batch]], ids=["compiled", "in torch"])
-def test_a_loss_that_needs_classes_says_so(features: FeatureSet, loss: Any, own: list[Any]) -> None:
+def test_a_loss_that_needs_classes_says_so(
+    features: FeatureSet, loss: Any, own: list[Any], tmp_path: Path
+) -> None:
     """At the first step of a user's own loop; gradients and other functions are as for other tensors."""
     batch = next(iter(FeatureLoader(features, 16, augment=[CutMix(), *own])))
     outputs = torch.zeros(16, len(features.classes), requires_grad=True)
@@ -93,6 +96,9 @@ def test_a_loss_that_needs_classes_says_so(features: FeatureSet, loss: Any, own:
     torch.nn.functional.cross_entropy(outputs, batch.labels).backward()
     assert type(outputs.grad) is torch.Tensor
     assert type(batch.labels + 1) is torch.Tensor
+    assert type(copy.deepcopy(batch.labels)) is torch.Tensor
+    torch.save(batch.labels, tmp_path / "labels.pt")
+    assert torch.equal(torch.load(tmp_path / "labels.pt"), batch.labels)
 
 
 def test_seeds_of_tables() -> None:
@@ -106,6 +112,9 @@ def test_seeds_of_tables() -> None:
     assert fourth.seed == 7
     assert fourth.choices[0] not in (first, second, third)
     assert fourth.choices[1] == TimeMask(4, seed=5)
+    (drop,) = augmentations_of(plan({"preset": "event-drop", "seed": 3}).augment, 7)
+    assert isinstance(drop, OneOf)
+    assert [drop.seed, *(one.seed for one in drop.choices)] == [3, 3, 3, 3]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -323,10 +324,10 @@ def sheared(frames: Frames, row: int) -> Frames:
     return out
 
 
-def area_masked(frames: Frames, row: int) -> Frames:
-    """Empty a rectangle with a fifth, two fifths or three fifths of the sides."""
+def area_masked(frames: Frames, row: int, levels: int = 3) -> Frames:
+    """Empty a rectangle with three fifths of the sides, or with a fifth, two fifths or three fifths."""
     level, *centres = several(bits_of(22, row), 3)
-    ratio, out = 0.6 * (1 + (level >> 11) % 3) / 3, frames.copy()
+    ratio, out = 0.6 * (1 + (level >> 11) % levels) / levels, frames.copy()
     kept = []
     for size, centre in zip((frames.shape[3], frames.shape[2]), centres, strict=True):
         first = int(max(0, size * uniform(centre) - size * ratio / 2))
@@ -351,11 +352,14 @@ def time_masked_by_level(frames: Frames, row: int) -> Frames:
     return masked(frames, bits, int(len(frames) * (0.9 * (1 + (bits >> 11) % 9) / 9)), 0)
 
 
-def one_of(frames: Frames, row: int) -> Frames:
-    """Roll, shear, mask or none of them."""
-    chance, which = several(bits_of(19, row), 2)
-    choices = (rolled, sheared, area_masked, thinned_by_level, jittered_row)
-    return choices[(which >> 11) % 5](frames, row) if lost(chance, 0.8) else frames
+def one_of(*choices: Callable[[Frames, int], Frames]) -> Callable[[Frames, int], Frames]:
+    """Apply one of the choices to four of five samples."""
+
+    def change(frames: Frames, row: int) -> Frames:
+        chance, which = several(bits_of(19, row), 2)
+        return choices[(which >> 11) % len(choices)](frames, row) if lost(chance, 0.8) else frames
+
+    return change
 
 
 def jittered_row(frames: Frames, row: int) -> Frames:
@@ -370,7 +374,12 @@ BY_ROW: list[tuple[Any, Callable[[Frames, int], Frames]]] = [
     (_LEVELS[0], area_masked),
     (_LEVELS[1], thinned_by_level),
     (TimeMask(share=0.9, levels=9, seed=SEED), time_masked_by_level),
-    (OneOf((Roll(2, SEED), Shear(60, SEED), *_LEVELS, ChannelJitter(2, SEED)), 0.8, SEED), one_of),
+    (AreaMask(0.6, seed=SEED), functools.partial(area_masked, levels=1)),
+    (
+        OneOf((Roll(2, SEED), Shear(60, SEED), _LEVELS[0], ChannelJitter(2, SEED)), 0.8, SEED),
+        one_of(rolled, sheared, area_masked, jittered_row),
+    ),
+    (OneOf(_LEVELS, 0.8, SEED), one_of(area_masked, thinned_by_level)),
 ]
 
 

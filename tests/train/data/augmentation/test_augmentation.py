@@ -10,7 +10,16 @@ import torch
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
-from spikestore.train import ChannelJitter, EventDrop, FeatureLoader, SpatialFlip, TimeShift, pack
+from spikestore.train import (
+    ChannelJitter,
+    EventDrop,
+    EventThinning,
+    FeatureLoader,
+    OneOf,
+    SpatialFlip,
+    TimeShift,
+    pack,
+)
 from spikestore.train.data.batch import Batch, SparseBatch
 from spikestore.train.data.device_samples import TensorColumns
 from spikestore.train.data.placement import Residence
@@ -153,6 +162,12 @@ def test_several_and_a_transform(features: FeatureSet) -> None:
         (lambda: EventDrop("a"), "probability must be a number from 0 to 1, got 'a'"),  # type: ignore[arg-type]
         (lambda: EventDrop(float("nan")), "probability must be .* got nan"),
         (lambda: EventDrop(0.1, seed=None), "seed must be a whole number, got None"),  # type: ignore[arg-type]
+        (lambda: OneOf(TimeShift(3)), "choices must be a tuple of augmentations, got TimeShift"),  # type: ignore[arg-type]
+        (lambda: OneOf((OneOf((TimeShift(3),)),)), "a choice cannot be a OneOf: put its choices into"),
+        (
+            lambda: OneOf((TimeShift(3), EventThinning(0.5))),
+            "EventThinning and TimeShift cannot be choices of one OneOf, because TimeShift may move events",
+        ),
     ],
 )
 def test_refuses_nonsense(make: Callable[[], object], message: str) -> None:

@@ -24,7 +24,7 @@ from spikestore.train.data.frames.sample_pointers import ParallelFor, host_point
 from spikestore.train.data.frames.step_augmentation import Augmentations
 
 LISTS = (
-    *([0, 1, 2, 3, 4, 6, 7], [8, 10, 12, 13, 14, 15], [19, 18], [26, 21, 22]),
+    *([0, 1, 2, 3, 4, 6, 7], [8, 10, 12, 13, 14, 15], [19, 18], [27, 21, 22], [28, 26]),
     [16, 17, 3, 16, 20, 0],  # noise before and after mixtures
 )
 

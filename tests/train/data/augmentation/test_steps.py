@@ -81,6 +81,11 @@ def compiled(columns: PackedColumns, augment: Augmentations) -> tuple[npt.NDArra
     return frames.reshape(shape), augment.labels(labels, steps, torch.from_numpy(totals))
 
 
+def _turn(number: int) -> int:
+    one = PLAIN[number][0]
+    return 1 if isinstance(one, Blend) else 0 if one.counts_events else 2
+
+
 def check(chosen: Sequence[int], bins: list[int], draw: int) -> None:
     """Compare the three forms of a sequence, and the lengths."""
     random = np.random.default_rng(draw)
@@ -90,8 +95,7 @@ def check(chosen: Sequence[int], bins: list[int], draw: int) -> None:
     classes = random.integers(0, CLASSES, len(bins)).tolist()
     expected = PlainBatch(samples, np.eye(CLASSES)[classes], classes)
     # Events are counted first: afterwards, two non-zeros may be in one place.
-    first: dict[type, int] = {EventThinning: 0, OneOf: 0, Blend: 1}
-    for number in sorted(chosen, key=lambda number: first.get(type(PLAIN[number][0]), 2)):
+    for number in sorted(chosen, key=_turn):
         expected = PLAIN[number][1](expected)
     augment = Augmentations([PLAIN[number][0] for number in chosen], CLASSES)
     columns = packed(samples, classes)
@@ -122,7 +126,7 @@ def test_each_is_that_of_plain_numpy(number: int) -> None:
 def sequences() -> st.SearchStrategy[list[int]]:
     """Return lists of at most 6, of which at most 3 mix samples."""
     mixing = st.sampled_from([[], [17], [18], [20, 17], [19, 18], [20, 17, 18]])
-    single = st.lists(st.sampled_from([*range(17), *range(21, 26)]), min_size=1, max_size=3)
+    single = st.lists(st.sampled_from([*range(17), *range(21, 29)]), min_size=1, max_size=3)
     # In which of the places between them each single one is applied.
     places = st.lists(st.integers(0, 3), min_size=3, max_size=3)
 
@@ -142,6 +146,7 @@ def sequences() -> st.SearchStrategy[list[int]]:
 )
 @example(chosen=[1, 3], bins=[3], draw=0)  # the jitter moves two counts to one place
 @example(chosen=[16, 17, 16, 20, 0, 18], bins=[3, 7, 4, 4], draw=1)  # noise before and after mixtures
+@example(chosen=[13, 28, 20], bins=[3, 7], draw=1)  # a choice that draws for each event comes first
 @settings(max_examples=10, deadline=None)
 def test_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[int], draw: int) -> None:
     """Any sequence."""
@@ -160,8 +165,8 @@ def test_many_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[i
     check(chosen, bins, draw)
 
 
-def test_a_gpu_draws_what_the_cpu_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's operations, which a GPU uses, give the numbers of the compiled loops, to the last bit."""
+def test_operations_of_torch_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no compiled loop can run, torch's operations give its numbers, to the last bit."""
     rows, labels = torch.arange(5, 12), torch.tensor([0, 1, 0, 2, 1, 0, 1])
     batch = StepInput(rows, torch.tensor([9, 1, 4, 30, 2, 7, 7]), labels, (2, 30, 40), EPOCH)
 
@@ -176,9 +181,28 @@ def test_a_gpu_draws_what_the_cpu_draws(monkeypatch: pytest.MonkeyPatch) -> None
         return [*(step.drawn for step in steps), *(part for part in mixtures if part is not None)]
 
     compiled_loops = drawn()
-    for module in (random_bits, mixtures):
-        monkeypatch.setattr(module, "is_on_cpu", lambda _tensor: False)
+    monkeypatch.setattr(random_bits, "is_on_cpu", lambda _tensor: False)
     assert all(torch.equal(one, other) for one, other in zip(compiled_loops, drawn(), strict=True))
+
+
+def test_operations_of_torch_mix_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Densities, shares and mixed labels, which torch computes on a GPU, are those of the compiled loops, to the last bit."""
+    random = np.random.default_rng(0)
+    size = 500
+    places = [torch.from_numpy(random.integers(0, most, size)) for most in (250, 30, 40)]
+    bits = torch.from_numpy(random.integers(-(2**63), 2**63 - 1, (4 + 7 * GAUSSIANS, size)))
+    region = mixtures.regions(bits, torch.from_numpy(random.integers(1, 250, size)), 30, 40)
+    totals = torch.from_numpy(random.integers(0, 3, (size, 2, 2)).astype(np.float64))
+    labels = mixtures.soft_labels(torch.from_numpy(random.integers(0, CLASSES, size)), CLASSES)
+    partner = torch.from_numpy(random.integers(-1, size, size))
+
+    def computed() -> list[torch.Tensor]:
+        share = mixtures.share_of_events(totals)
+        return [mixtures.density(region, *places), share, mixtures.mixed_labels(labels, partner, share)]
+
+    compiled_loops = computed()
+    monkeypatch.setattr(mixtures, "is_on_cpu", lambda _tensor: False)
+    assert all(torch.equal(one, other) for one, other in zip(compiled_loops, computed(), strict=True))
 
 
 def test_loaders_with_another_callable_give_the_same_batches(features: FeatureSet) -> None:

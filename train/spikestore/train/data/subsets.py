@@ -112,6 +112,11 @@ def hold_out(
         raise UsageError(f"part must be above 0 and below 1, got {part!r}")
     seed = whole_number("seed", seed)
     table = _table_of(features)
+    extras = features.manifest.extras if isinstance(features, FeatureSet) else features.columns.extras
+    if by == "sample" and "sample" in extras:
+        raise UsageError(
+            f"{features!r} has a column named sample, and by = 'sample' means single rows: rename the column"
+        )
     groups = table.rows if by == "sample" else table.column(by).astype(np.int64)
     names = np.unique(groups)
     if len(names) < 2:

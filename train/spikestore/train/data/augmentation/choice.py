@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spikestore.train.data.augmentation.fields import CheckedAugmentation, check_field, refuse
+from spikestore.train.data.augmentation.removals import (
+    AreaMask,
+    ChannelMask,
+    EventDrop,
+    EventThinning,
+    TimeMask,
+)
 from spikestore.train.data.frames.augmentation_steps import AugmentationStep, StepInput, only_where
 from spikestore.train.data.frames.random_bits import below, several, threshold, whole
+
+_IN_PLACE = (EventDrop, EventThinning, TimeMask, ChannelMask, AreaMask)
+"""Augmentations that move no event and add none."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +26,8 @@ class OneOf(CheckedAugmentation):
     Attributes
     ----------
     choices : tuple of augmentations
-        One or more augmentations; none of them may mix samples.
+        One or more augmentations; none of them may mix samples or be a `OneOf`. If one draws for each event of a count
+        (`EventThinning`), the others must leave events in their places.
     probability : float
         Chance of a sample to be changed by one of them; from 0 to 1.
     seed : int
@@ -30,6 +41,11 @@ class OneOf(CheckedAugmentation):
     def __post_init__(self) -> None:
         check_field("probability", self.probability)
         check_field("seed", self.seed)
+        refuse(
+            not isinstance(self.choices, tuple | list),
+            f"choices must be a tuple of augmentations, got {self.choices!r}",
+        )
+        object.__setattr__(self, "choices", tuple(self.choices))
         refuse(len(self.choices) == 0, "choices must have at least one augmentation, got none")
         for one in self.choices:
             refuse(
@@ -38,6 +54,14 @@ class OneOf(CheckedAugmentation):
             )
             refuse(
                 bool(one.mixes), f"{type(one).__name__} mixes samples, so it cannot be one of several choices"
+            )
+            # Both would draw the same random numbers.
+            refuse(isinstance(one, OneOf), "a choice cannot be a OneOf: put its choices into the outer one")
+            # A loader applies it before the others, where no two non-zeros are in one place.
+            refuse(
+                self.counts_events and not isinstance(one, _IN_PLACE),
+                f"EventThinning and {type(one).__name__} cannot be choices of one OneOf, because {type(one).__name__} may move "
+                "events to one place: use two OneOf",
             )
 
     @property

@@ -239,7 +239,7 @@ class Rotate(CheckedAugmentation):
         width, height = plane_of(self, batch.sites)
         most = int(self.degrees * _ANGLES)
         angle = whole(batch.bits(self.seed, 14), 2 * most + 1)
-        drawn = torch.stack([_at_angles(most, of).to(angle.device)[angle] for of in (math.cos, math.sin)])
+        drawn = torch.stack([_at_angles(most, of)[angle] for of in (math.cos, math.sin)])
         return (AugmentationStep(ROTATE, drawn, size=width, height=height),)
 
 
@@ -298,7 +298,7 @@ class Shear(CheckedAugmentation):
         width, height = plane_of(self, batch.sites)
         most = int(self.degrees * _ANGLES)
         angle = whole(batch.bits(self.seed, 21), 2 * most + 1)
-        drawn = _at_angles(most, math.tan).to(angle.device)[angle]
+        drawn = _at_angles(most, math.tan)[angle]
         return (AugmentationStep(SHEAR, drawn, size=width, height=height),)
 
 

@@ -46,7 +46,7 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
     rows: Any = figure.subplots(2, len(before.labels), squeeze=False)
     for row, batch, when in zip(rows, (before, after), ("before", "after"), strict=True):
         for axes, frames, label, sample in zip(row, batch.frames, batch.labels, batch.samples, strict=True):
-            show_sample(axes, frames)
+            _show_sample(axes, frames)
             axes.set_title(f"row {int(sample)}: {label_text(label, classes)}", fontsize=7)
         row[0].set_ylabel(f"{when}\n{'y' if before.frames.ndim > 4 else 'channel'}", fontsize=8)
     try:
@@ -58,7 +58,7 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
         ) from error
 
 
-def show_sample(axes: Any, frames: Tensor) -> None:
+def _show_sample(axes: Any, frames: Tensor) -> None:
     """Draw the frames of one sample, shape (time, polarity, [y,] x), into axes of matplotlib."""
     camera = frames.ndim == 4
     image = frames.sum((0, 1)) if camera else frames.sum(1).T

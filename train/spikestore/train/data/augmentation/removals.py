@@ -157,7 +157,8 @@ class ChannelMask(CheckedAugmentation):
 class AreaMask(CheckedAugmentation):
     """Drop all events in a rectangle of the sensor; its sides are a share of the sensor's width and height.
 
-    The centre of the rectangle is drawn uniformly for each sample. The rectangle is cut at the edges of the sensor.
+    Sides are rounded down to whole pixels, and one pixel is added, as in the code of EventDrop. With a share of 0, nothing is
+    dropped. The centre of the rectangle is drawn uniformly for each sample. The rectangle is cut at the edges of the sensor.
 
     Attributes
     ----------
@@ -182,13 +183,11 @@ class AreaMask(CheckedAugmentation):
         for size, centre in zip((width, height), centres, strict=True):
             side = size * share
             first = (size * uniform(centre) - side / 2).clamp(min=0).to(torch.int64)
-            end = (first + side).to(torch.int64) + 1  # the last place is in the rectangle
+            end = first + (side.to(torch.int64) + 1) * (share > 0)
             sides.append(mask_of(first, end.clamp(max=size) - first))
         return (AugmentationStep(BOX, torch.stack(sides), size=width, height=height),)
 
 
-def _share(share: float, levels: int, bits: Tensor) -> float | Tensor:
-    """Return the share of each sample, drawn with random bits if it has several levels."""
-    return (
-        float(share) if levels == 1 else float(share) * (1 + whole(bits, levels)).to(torch.float64) / levels
-    )
+def _share(share: float, levels: int, bits: Tensor) -> Tensor:
+    """Return the share of each sample, drawn with random bits if it has several levels: float64, shape (batch,)."""
+    return float(share) * (1 + whole(bits, levels)).to(torch.float64) / levels

@@ -83,7 +83,13 @@ def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     for field in seed:
         if field != "seed":
             raise UsageError(f"a table with preset has no field {field!r}, only seed")
-    return [_checked({**one, **seed}) for one in PRESETS[name].tables]
+    return [_checked(_with_seed(one, seed)) for one in PRESETS[name].tables]
+
+
+def _with_seed(table: Mapping[str, Any], seed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table, and the tables of its choices, with another seed if `seed` has one."""
+    choices = {"choices": [_with_seed(one, seed) for one in table["choices"]]} if "choices" in table else {}
+    return {**table, **choices, **seed}
 
 
 def _checked(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _11, _27, _30, _31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31)
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile a function at its first call, without the GIL; its machine code is cached on disk."""
+    """Compile a function at its first call, without the GIL; cache the machine code for other processes if a folder is writable."""
     made: Any = cached_njit(function, nogil=True)
     return made  # type: ignore[no-any-return]
 

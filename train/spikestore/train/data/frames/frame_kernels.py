@@ -10,24 +10,16 @@ during the call. The loops release the GIL; threads divide a batch by samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
-from spikestore.store.numba_cache import cached_njit
+from spikestore.train.data.frames.draw_kernels import compiled
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 _Int64s = npt.NDArray[np.int64]
-
-
-def _compiled(function: _Function) -> _Function:
-    """Compile a function at its first call; cache the machine code for other processes if a folder is writable."""
-    made: Any = cached_njit(function, nogil=True)
-    return made  # type: ignore[no-any-return]
 
 
 def _intrinsic(function: Any) -> Any:
@@ -46,7 +38,7 @@ def pointer_to(_context: Any, address: Any, like: Any) -> Any:
     return signature, generate
 
 
-@_compiled
+@compiled
 def fill_frames(
     index_at: _Int64s,
     value_at: _Int64s,
@@ -106,7 +98,7 @@ def fill_frames(
     return wrong
 
 
-@_compiled
+@compiled
 def gather(
     index_at: _Int64s,
     value_at: _Int64s,

@@ -97,7 +97,7 @@ def soft_labels(labels: Tensor, classes: int) -> Tensor:
 
 
 class MixedLabels(Tensor):
-    """Weights of all classes. A loss of torch that needs class numbers raises `UsageError`; all other functions are those of `Tensor`."""
+    """Weights of all classes. A loss of torch that needs class numbers raises `UsageError`; all other functions, and copies, are those of `Tensor`."""
 
     @classmethod
     def __torch_function__(
@@ -111,6 +111,13 @@ class MixedLabels(Tensor):
             )
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))
+
+    def __deepcopy__(self, _memo: Any) -> Tensor:
+        return self.as_subclass(Tensor).clone()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Return what is pickled: a tensor without this class, which `torch.load` reads."""
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)
 
 
 def mixed_labels(labels: Tensor, partner: Tensor, share: Tensor) -> MixedLabels:

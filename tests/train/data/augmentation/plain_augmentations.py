@@ -362,22 +362,18 @@ def one_of(*choices: Callable[[Frames, int], Frames]) -> Callable[[Frames, int],
     return change
 
 
-def jittered_row(frames: Frames, row: int) -> Frames:
-    """Jitter by up to 2."""
-    return each(frames, jittered, bits_of(2, row))
-
-
+_MOVES = (Roll(2, SEED), Shear(60, SEED), ChannelJitter(2, SEED))
 _LEVELS = (AreaMask(0.6, 3, SEED), EventThinning(0.8, SEED, 4))
 BY_ROW: list[tuple[Any, Callable[[Frames, int], Frames]]] = [
-    (Roll(2, SEED), rolled),
-    (Shear(60, SEED), sheared),
+    (_MOVES[0], rolled),
+    (_MOVES[1], sheared),
     (_LEVELS[0], area_masked),
     (_LEVELS[1], thinned_by_level),
     (TimeMask(share=0.9, levels=9, seed=SEED), time_masked_by_level),
     (AreaMask(0.6, seed=SEED), functools.partial(area_masked, levels=1)),
     (
-        OneOf((Roll(2, SEED), Shear(60, SEED), _LEVELS[0], ChannelJitter(2, SEED)), 0.8, SEED),
-        one_of(rolled, sheared, area_masked, jittered_row),
+        OneOf((*_MOVES, _LEVELS[0]), 0.8, SEED),
+        one_of(rolled, sheared, lambda frames, row: each(frames, jittered, bits_of(2, row)), area_masked),
     ),
     (OneOf(_LEVELS, 0.8, SEED), one_of(area_masked, thinned_by_level)),
 ]

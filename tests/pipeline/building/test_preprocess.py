@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tonic
 from tests.pipeline.cochlea_files import SPLITS, write_dataset
+from tests.pipeline.event_files import pack, write_nmnist
 from tests.pipeline.small_builds import built, seeds_transform, ssc, write_recipe, write_ssc
 
 from spikestore.pipeline.building import missing_sets
@@ -28,7 +29,7 @@ from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.store import Store
-from spikestore.store_schemas.specs.operations import ToFrame
+from spikestore.store_schemas.specs.operations import ToFrame, ToVoxelGrid
 from spikestore.store_schemas.specs.transform import Transform
 
 # The seed's own lines, and ours behind them. No main guard: that is the point.
@@ -238,12 +239,26 @@ def test_events_in_no_bin_are_warned_of(tmp_path: Path, data: Path, caplog: pyte
         f"{lossy.manifest.events.lossy_samples} of 150 recordings lost more than 5 % of their events"
         in warning
     )
+    assert warning.endswith("drops events after the last complete bin; see column n_dropped")
     caplog.clear()
     complete = Transform(
         operations=(ToFrame(sensor_size=(700, 1, 1), time_window=3e5, include_incomplete=True),)
     )
     assert built(source, tmp_path / "store", complete).manifest.events.lossy_samples == 0
     assert not [one for one in caplog.records if one.levelno == logging.WARNING]
+
+
+def test_events_in_no_bin_of_a_voxel_grid_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its bins cover the whole recording, and only events at the time of the last event are dropped."""
+    digits = write_nmnist(tmp_path, per_class=1)
+    (digits / "Train/1/00000.bin").write_bytes(pack([(0, 0, 0, 0), *[(1, 1, 1, 900)] * 3]))
+    grid = Transform(operations=(ToVoxelGrid(sensor_size=(34, 34, 2), n_time_bins=3),))
+    built(make_source("NMNIST", "train", tmp_path), tmp_path / "store", grid)
+    (warning,) = (one.getMessage() for one in caplog.records if "of their events" in one.getMessage())
+    assert "1 of 10 recordings lost more than 5 %" in warning
+    assert warning.endswith("because Tonic drops events at the time of the last event; see column n_dropped")
 
 
 def test_provenance_names_no_user_host_or_path(tmp_path: Path, data: Path, recipe: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import distributed
@@ -37,6 +38,17 @@ class OnlyWhatIsNeeded:
 
 
 JOB = cast("FragmentJob", OnlyWhatIsNeeded())
+
+
+class JobOf:
+    """A job whose tasks are calls of a function."""
+
+    def __init__(self, run: Callable[[int], FragmentReport]) -> None:
+        self.run = run
+
+    def only(self, fragment: int) -> JobOf:
+        """Return itself."""
+        return self
 
 
 class Future:
@@ -111,51 +123,48 @@ def killed() -> distributed.KilledWorker:
     return distributed.KilledWorker("task", cast("Any", None), 3)
 
 
-def test_in_process_builds_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_process_builds_in_order() -> None:
     """One after another, lazily: an error in the second leaves the first done and the third untouched."""
     done: list[int] = []
 
-    def build(job: FragmentJob, fragment: int) -> FragmentReport:
+    def build(fragment: int) -> FragmentReport:
         if fragment == 5:
             raise RecordingError("bad")
         done.append(fragment)
         return report(fragment)
 
-    monkeypatch.setattr(schedulers, "run_task", build)
     with open_scheduler(0) as runs:
         assert isinstance(runs, InProcess)
         assert runs.workers == 1
-        reports = runs.run(JOB, [3, 5, 7])
+        reports = runs.run(JobOf(build), [3, 5, 7])
         assert next(reports).fragment == 3
         with pytest.raises(RecordingError):
             next(reports)
     assert done == [3]
 
 
-def test_threads_build_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_build_side_by_side() -> None:
     """As many at once as there are threads; whatever order they end in, each is reported once."""
     together = threading.Barrier(2, timeout=60)
 
-    def build(job: FragmentJob, fragment: int) -> FragmentReport:
+    def build(fragment: int) -> FragmentReport:
         together.wait()
         return report(fragment)
 
-    monkeypatch.setattr(schedulers, "run_task", build)
-    assert {one.fragment for one in Threads(2).run(JOB, [3, 5, 7, 8])} == {3, 5, 7, 8}
+    assert {one.fragment for one in Threads(2).run(JobOf(build), [3, 5, 7, 8])} == {3, 5, 7, 8}
 
 
-def test_after_an_error_no_thread_begins_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_an_error_no_thread_begins_anything() -> None:
     """The error arrives as it is; what had begun ends, what had not never does."""
     begun: list[int] = []
 
-    def build(job: FragmentJob, fragment: int) -> FragmentReport:
+    def build(fragment: int) -> FragmentReport:
         begun.append(fragment)
         raise RecordingError("bad")
 
-    monkeypatch.setattr(schedulers, "run_task", build)
     threads = threading.active_count()
     with pytest.raises(RecordingError, match="bad"):
-        list(Threads(1).run(JOB, range(1000)))
+        list(Threads(1).run(JobOf(build), range(1000)))
     assert begun == [0]
     assert threading.active_count() == threads
 
@@ -199,7 +208,7 @@ def test_one_task_a_fragment() -> None:
     [
         (RecordingError("file: recording 3: bad"), RecordingError, "file: recording 3: bad"),
         (StorageFullError("no space left"), StorageFullError, "no space left"),
-        (killed(), WorkerError, "4 workers died while building the same fragment.*fewer workers"),
+        (killed(), WorkerError, "4 workers died in the same task.*fewer workers"),
         (CommClosedError("gone"), WorkerError, r"the Dask cluster failed \(gone\): rerun to resume"),
         (
             FutureCancelledError("task", "lost\nfor ever"),

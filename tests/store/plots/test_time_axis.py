@@ -8,7 +8,15 @@ import pytest
 
 from spikestore.store.plots.time_axis import time_axis
 from spikestore.store_schemas import Downsample, FixedDuration, FixedFramesNumber, ToFrame, Transform
-from spikestore.store_schemas.specs.operations import TimeAlignment, TimeSkew
+from spikestore.store_schemas.specs.operations import (
+    EventDownsampling,
+    TimeAlignment,
+    TimeSkew,
+    ToAveragedTimesurface,
+    ToBinaRep,
+    ToTimesurface,
+    ToVoxelGrid,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +52,42 @@ def test_changed_times_are_reverted() -> None:
     assert axis.label == "time after the first event (ms)"
 
 
-def test_rules_of_spikingjelly() -> None:
-    size = (10, 1, 1)
-    axis = time_axis(Transform(operations=(FixedDuration(sensor_size=size, duration=4000),)))
-    assert (axis.unit, axis.step, axis.label) == ("ms", 4, "time after the first event (ms)")
-    frames = FixedFramesNumber(sensor_size=size, frames_number=16, split_by="time")
-    assert time_axis(Transform(operations=(frames,))).label == "time bin (frames_number = 16)"
+SIZE = (10, 10, 2)
+WINDOW = ToFrame(sensor_size=SIZE, time_window=4000, start_time=1000)
+
+
+@pytest.mark.parametrize(
+    ("operations", "expected"),
+    [
+        ((FixedDuration(sensor_size=SIZE, duration=4000),), ("ms", 0, 4, "time after the first event (ms)")),
+        (
+            (FixedFramesNumber(sensor_size=SIZE, frames_number=16, split_by="time"),),
+            ("bins", 0, 1, "time bin (frames_number = 16)"),
+        ),
+        (
+            (ToFrame(sensor_size=SIZE, n_time_bins=8), ToBinaRep(n_frames=2, n_bits=4)),
+            ("bins", 0, 1, "frame (n_frames = 2)"),
+        ),
+        (
+            (ToAveragedTimesurface(sensor_size=SIZE, cell_size=5),),
+            ("bins", 0, 1, "cell of the sensor (cell_size = 5)"),
+        ),
+        ((ToVoxelGrid(sensor_size=SIZE, n_time_bins=12),), ("bins", 0, 1, "time bin (n_time_bins = 12)")),
+        (
+            (ToTimesurface(sensor_size=SIZE, dt=2000, tau=500),),
+            ("ms", 0, 2, "time after the first event (ms)"),
+        ),
+        ((TimeSkew(coefficient=1, offset=500), WINDOW), ("ms", 0.5, 4, "time (ms)")),
+        (
+            (
+                TimeSkew(coefficient=1, offset=500),
+                EventDownsampling(sensor_size=(20, 20), target_size=(10, 10), dt=1, noise_threshold=1),
+                WINDOW,
+            ),
+            ("ms", 1, 4, "time after the first event (ms)"),
+        ),
+    ],
+)
+def test_other_operations(operations: tuple[Any, ...], expected: tuple[str, float, float, str]) -> None:
+    axis = time_axis(Transform(operations=operations))
+    assert (axis.unit, axis.start, axis.step, axis.label) == expected

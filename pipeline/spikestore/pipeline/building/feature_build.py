@@ -30,6 +30,7 @@ from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan, make_plan
 from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.layout import Layout
+from spikestore.store_schemas.specs.operations import ToVoxelGrid
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
 logger = logging.getLogger(__name__)
@@ -216,9 +217,12 @@ def _report_losses(features: FeatureSet, label: str) -> None:
     if manifest.events.lossy_samples:
         logger.warning(
             "%s: %d of %d recordings lost more than %d %% of their events: these are in no time bin, because Tonic "
-            "drops events after the last complete bin; see column n_dropped",
+            "drops events %s; see column n_dropped",
             label,
             manifest.events.lossy_samples,
             manifest.samples,
             100 * LOSSY_SHARE,
+            "at the time of the last event"
+            if isinstance(manifest.transform.to_frame, ToVoxelGrid)
+            else "after the last complete bin",
         )

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from spikestore.pipeline.commands.preprocess import WorkersOption
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store.cli.console import plural, print_json, progress, say
 
@@ -44,7 +43,14 @@ def import_cache(
         ),
     ] = None,
     compare_all: Annotated[bool, typer.Option("--all", help="With --data, compare all rows.")] = False,
-    workers: WorkersOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            help="Number of worker processes; with 0, this process does the work. By default one per core, or none if this process finishes sooner.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Store the frames in a cache of Tonic's DiskCachedDataset as a feature set, under a key of its own.

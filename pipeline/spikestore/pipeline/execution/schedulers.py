@@ -71,11 +71,6 @@ class Job(Protocol[Result_co]):
         """Do a task and return its result."""
 
 
-def run_task(job: Job[Result], number: int) -> Result:
-    """Do a task of a job and return its result."""
-    return job.run(number)
-
-
 class Scheduler(Protocol):
     """Runs the tasks of a job, in any order."""
 
@@ -95,7 +90,7 @@ class InProcess:
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Do the tasks in order, and yield the result of each."""
         for number in numbers:
-            yield run_task(job, number)
+            yield job.run(number)
 
 
 class Threads:
@@ -121,7 +116,7 @@ class Threads:
             if ended.is_set():
                 return None
             try:
-                return run_task(job, number)
+                return job.run(number)
             except BaseException:
                 ended.set()  # set here, because the loop below may be late
                 raise
@@ -182,8 +177,8 @@ class DaskScheduler:
                     future.release()  # otherwise the worker keeps the result
                 except distributed.KilledWorker as error:
                     raise WorkerError(
-                        f"{error.allowed_failures + 1} workers died while building the same fragment, probably out of "
-                        "memory: rerun with fewer workers, or a smaller fragment_samples under [build]"
+                        f"{error.allowed_failures + 1} workers died in the same task, probably out of memory: rerun with fewer "
+                        "workers, or, in a build, with a smaller fragment_samples under [build]"
                     ) from error
                 except (OSError, CommClosedError, FutureCancelledError) as error:
                     if isinstance(error, SpikestoreError):
@@ -317,7 +312,7 @@ def open_scheduler(
 
 def _run_in_worker(job: Job[Result], number: int) -> Result:
     keep_memory()
-    return run_task(job, number)
+    return job.run(number)
 
 
 def threads_suffice(seconds: float, cores: int) -> bool:

@@ -34,7 +34,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """The events of one recording that the operations before the frames keep.
+    """The events of one recording that the operations before the frames keep; operations of other packages are not applied.
 
     Attributes
     ----------
@@ -167,7 +167,10 @@ def with_bins(transform: Transform, factor: float) -> Transform:
 
 
 def _raster(events: Events, transform: Transform, *, has_y: bool, sort: bool) -> Raster:
-    """Return the events of a recording that reach the frames, as the recording has them."""
+    """Return the events of a recording that reach the frames, as the recording has them.
+
+    Operations of other packages are not applied: the package may be missing, and a report does not need it.
+    """
     name = "the recording"
     events, _ = put_in_order(widen(events, name=name, has_y=has_y), name=name, sort=sort)
     t, x, p = events["t"].astype(np.float64), events["x"].copy(), events["p"].copy()
@@ -176,7 +179,7 @@ def _raster(events: Events, transform: Transform, *, has_y: bool, sort: bool) ->
         if len(events) == 0:
             break
         if isinstance(operation, OwnOperation):
-            continue  # its package may be missing, and a report does not need it
+            continue
         step = EventStep(operation, has_y=has_y, max_bins=transform.max_bins)
         kept = step.kept(events)
         if kept is not None:

@@ -10,7 +10,9 @@ from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
 class FrameBase(Spec):
     """Makes frames over (time bin, polarity, y, x), in bins that no parameter of `ToFrame` describes.
 
-    The properties are parameters of `ToFrame` that this operation does not have; their values mean that they have no effect.
+    `include_incomplete`, `start_time`, `end_time` and `overlap` are parameters of `ToFrame` that this operation does not have; their values
+    mean that they have no effect. `frame_size` is the size of the frames, and `mode` the name of the way in which bins are found; `ToFrame`
+    has both too.
     """
 
     op: str

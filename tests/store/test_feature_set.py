@@ -110,15 +110,14 @@ def test_a_newer_format() -> None:
     assert caught.value.details["format"] == 2
 
 
-@pytest.mark.parametrize("op", ["to_bina_rep", "to_something"])
-def test_an_operation_of_a_newer_version(op: str) -> None:
+def test_an_operation_of_a_newer_version() -> None:
     """A set with an unknown operation is not damaged: the message names the operation and says what to install."""
     storage = memory_storage()
     document = unseal(STORAGE.get(SMALL.address.manifest), path="manifest.json")
-    document["transform"]["operations"].append({"op": op, "version": 1})
+    document["transform"]["operations"].append({"op": "to_something", "version": 1})
     document["provenance"] = {"packages": {"spikestore": "7.1.2"}}
     storage.put_if_absent(SMALL.address.manifest, seal(document))
-    message = rf"manifest\.json has the operation {op}, which this version of spikestore does not know: install version 7\.1\.2"
+    message = r"manifest\.json has the operation to_something, which this version of spikestore does not know: install version 7\.1\.2"
     with pytest.raises(NewerFormatError, match=message):
         FeatureSet.open(storage, SMALL.address)
 

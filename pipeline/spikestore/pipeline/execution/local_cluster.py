@@ -71,7 +71,7 @@ class WorkerProcesses:
         self.given_up = 0
 
     def prepare(self, count: int) -> None:
-        """Start `count` processes that load the imports of a worker and wait."""
+        """Start `count` processes; each imports the modules that a worker needs, then waits until it is used."""
         for _ in range(count):
             self._waiting.append(self._launch())
 

@@ -77,7 +77,7 @@ def write_hdf5(split: SplitToWrite) -> None:
 
 
 class _KeptError(io.FileIO):
-    """A file whose writes always seem to succeed: HDF5 can crash the process after a write that failed, for example on a full disk."""
+    """A file that keeps the error of a failed write for `raise_error`. HDF5 can crash the process if it sees the error, for example of a full disk."""
 
     _error: OSError | None = None
 

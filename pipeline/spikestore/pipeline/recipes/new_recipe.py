@@ -154,6 +154,6 @@ def _bins(choices: FrameChoices) -> dict[str, Any]:
 
 
 def _us(milliseconds: float) -> int | float:
-    """Return a time in µs, without the rounding error of the product."""
+    """Convert ms to µs, without the rounding error of the multiplication."""
     time = round(milliseconds * _US_PER_MS, 6)
     return int(time) if time.is_integer() else time

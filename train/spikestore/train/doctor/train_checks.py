@@ -53,7 +53,10 @@ def exodus() -> Finding:
 
 
 def small_network(device: str) -> Finding:
-    """Compare spikes and gradients of the backend fused with a loop in torch; weights are whole numbers, so both are exact."""
+    """Compare the spikes of the backend `fused` with those of a loop in torch, and check that gradients are finite.
+
+    Inputs are whole numbers, so both kinds of spikes are exact.
+    """
     generator = torch.Generator().manual_seed(0)
     current = torch.randint(-1, 3, (4, 20, 8), generator=generator).float()
     ours = current.clone().to(device).requires_grad_()

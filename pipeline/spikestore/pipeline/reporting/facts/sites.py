@@ -22,7 +22,7 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``axes`` and ``sizes`` of the sites; ``mean_events``: nested lists of that shape, for one sample; ``mean_seconds``: mean length of
+        ``axes`` and ``sizes`` of the sites; ``mean_events``: mean number of events of a sample at each site, as nested lists of the shape `sizes`; ``mean_seconds``: mean length of
         a sample, None if bins have no common length; ``silent``: number of channels or
         pixels without any event, whatever the polarity; ``hot``: number of hot channels or pixels; ``listed``: the hottest, with position and the
         ratio to the median.

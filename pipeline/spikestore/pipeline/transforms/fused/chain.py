@@ -84,7 +84,7 @@ def _has_supported_bins(spec: FrameOperation) -> bool:
 
 
 def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
-    """Return those parameters that define the bins, besides their number."""
+    """Return the parameters that define the bins, except the number of bins."""
     if isinstance(spec, FixedDuration):
         return {"rule": DURATION, "duration": spec.duration}
     if isinstance(spec, FixedFramesNumber):

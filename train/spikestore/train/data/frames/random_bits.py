@@ -76,7 +76,7 @@ def mixed(key: Tensor) -> Tensor:
 
 
 def _mixed_number(key: int) -> int:
-    """Return what `mixed` returns, for one number; from 0 to 2^64 - 1."""
+    """Return what `mixed` returns, for one Python integer; the result is from 0 to 2^64 - 1."""
     key %= 2**64
     key = (key ^ key >> 30) * _FIRST % 2**64
     key = (key ^ key >> 27) * _SECOND % 2**64

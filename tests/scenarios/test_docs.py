@@ -84,7 +84,7 @@ for folder, page in json.loads(sys.argv[1]).items():
     script = open("page.py", encoding="utf-8").read()
     try:
         exec(compile(script, page, "exec"), {"__name__": "__main__"})
-    except BaseException:
+    except (Exception, SystemExit):
         failures[page] = traceback.format_exc()
 sys.exit("\\n".join(f"{page}: {failure}" for page, failure in failures.items()) or 0)
 """

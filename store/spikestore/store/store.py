@@ -236,7 +236,7 @@ class Store:
         to : Store, str or Path
             The other store.
         move : bool
-            Move the name in the other store even if it refers to other sets, as `point`.
+            Move the name in the other store even if it refers to other sets; see `move` of `point`.
         progress : callable, optional
             Called during the copy as ``progress(bytes_done, bytes_total, label)``.
 
@@ -283,7 +283,7 @@ class Store:
         deep : bool
             Also decode each set and compare it with its digest before storing it.
         move : bool
-            Move the name in this store even if it refers to other sets, as `point`.
+            Move the name in this store even if it refers to other sets; see `move` of `point`.
         progress : callable, optional
             Called during the copy as ``progress(bytes_done, bytes_total, label)``.
         """

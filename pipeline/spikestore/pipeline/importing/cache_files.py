@@ -150,7 +150,7 @@ def _compare_shape(frames: Any, transform: Transform, path: Path) -> None:
             "has events, not frames: pass list(tonic.DiskCachedDataset(None, FOLDER)) to preprocess, with transform= and version=",
         )
     if frames.dtype.kind not in "biuf":
-        raise _wrong(path, f"has an array of {frames.dtype}: counts are numbers")
+        raise _wrong(path, f"has an array of {frames.dtype}, but frames must be arrays of numbers")
     sites, frame = transform.sites(has_y=frames.ndim == 4), transform.to_frame
     if frames.shape[1:] != sites or (frames.ndim == 3 and frame.sensor_size[1] != 1):
         expected = ", ".join(map(str, transform.sites(has_y=frame.sensor_size[1] != 1)))

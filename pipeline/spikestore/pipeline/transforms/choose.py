@@ -80,7 +80,7 @@ def executor_for(
             raise UsageError(f'executor = "fused" does not support {frames.op}: omit executor')
         if not isinstance(frames, ToFrame):
             raise UsageError(
-                f'executor = "fused" does not support so large frames of {frames.op}: omit executor'
+                f'executor = "fused" cannot compute frames of {frames.op} that are this large: omit executor'
             )
         raise UsageError(
             f'executor = "fused" supports only time_window and n_time_bins, got {frames.mode}: omit executor'

@@ -114,7 +114,7 @@ def concatenate(samples: Iterable[SampleColumns]) -> SampleColumns:
 
 
 def largest_value(value: npt.NDArray[Any]) -> float:
-    """Return the largest value of a column, or the largest absolute value of real numbers; 0 if it is empty."""
+    """Return the largest value of a column, or for a floating-point column the largest absolute value; 0 if it is empty."""
     return float(np.max(abs(value) if value.dtype.kind == "f" else value, initial=0))
 
 

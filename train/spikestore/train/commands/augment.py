@@ -25,7 +25,9 @@ def augment(
         typer.Option("--config", help="Training configuration whose augmentations are shown."),
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=16, help="Number of samples.")] = 4,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed draws other numbers.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Another seed selects other samples and draws other numbers.")
+    ] = 0,
 ) -> None:
     """Show samples of a feature set before and after augmentation, as a picture.
 

@@ -42,7 +42,10 @@ def train(
         int | None, typer.Option("--epochs", min=1, help="Number of epochs; by default as configured.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Seed of weights and order; by default as configured.")
+        int | None,
+        typer.Option(
+            "--seed", min=0, help="Seed of weights, order and augmentations; by default as configured."
+        ),
     ] = None,
     device: DeviceOption = "auto",
     folder: Annotated[

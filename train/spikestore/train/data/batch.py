@@ -158,8 +158,8 @@ class SparseBatch:
     def dense(self, pad_to: int | None = None) -> Tensor:
         """Return frames: float32, shape (batch, time, polarity, [y,] x), on the batch's device.
 
-        Each place is written at most once, or holds a sum of whole numbers, which is exact in any order: the result is
-        the same on every device.
+        The result is the same on every device, because a place is written at most once, or holds a sum of whole numbers, which is
+        exact in any order. Only sums of real numbers, after an augmentation that moves two to one place, may be rounded differently.
         """
         bins = self.bins(pad_to)
         fill = gpu_fill(self.index.device) if self.unique else None
@@ -176,7 +176,7 @@ class SparseBatch:
         return frames.view(len(self), bins, *self.sites)
 
     def sparse_coo(self, pad_to: int | None = None) -> Tensor:
-        """Return frames as a coalesced ``torch.sparse_coo`` tensor of the same shape."""
+        """Return frames as a coalesced ``torch.sparse_coo`` tensor: float32, shape (batch, time, polarity, [y,] x)."""
         shape = (len(self), self.bins(pad_to), *self.sites)
         places, values = self._places(shape[1])
         if not self.unique:
@@ -244,7 +244,7 @@ def zeros(samples: int, bins: int, sites: tuple[int, ...], device: torch.device)
 
 
 def gpu_fill(device: torch.device) -> Callable[..., None] | None:
-    """Return `gpu_frames.fill`; None if the device is not a GPU, or Triton is missing, which CUDA builds of torch install."""
+    """Return `gpu_frames.fill`; None if the device is not a GPU, or Triton is missing (CUDA builds of torch install it)."""
     return _fill_kernel() if device.type == "cuda" else None
 
 

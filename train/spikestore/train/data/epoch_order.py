@@ -35,7 +35,7 @@ class RankShare:
     ranks: int = 1
 
     def of(self, count: int) -> slice:
-        """Return this process's slice of n = `count` items: the items r·n/R to (r + 1)·n/R (exclusive)."""
+        """Return this process's slice of n = `count` items: for rank r of R, items r·n/R to (r + 1)·n/R (exclusive), rounded down."""
         return slice(count * self.rank // self.ranks, count * (self.rank + 1) // self.ranks)
 
 

@@ -46,13 +46,13 @@ _MOST_THREADS = 4
 class FeatureLoader(IterableDataset[Batch]):
     """Yields batches of a feature set, as dense tensors on the device.
 
-    With ``host`` and ``device`` the packed columns are loaded and checked once, at construction; with ``stream``
-    they are read, checked and decoded during the epoch, in bounded memory (docs/loading.md). No worker process is needed:
+    With the residences ``host`` and ``device``, the whole set is loaded and checked once, at construction; with ``stream``,
+    samples are read, checked and decoded during the epoch, in bounded memory (docs/loading.md). No worker process is needed:
     threads build the next batches while the current one is used.
 
     A batch stays valid while you hold a reference to it or to a view of it. After that, its buffer is reused for another batch.
 
-    Each pass over the loader is an epoch with its own order, even if the pass before stopped early (``break``,
+    Each pass over the loader is an epoch with its own order, even if the previous pass stopped early (``break``,
     `itertools.islice`, Lightning's ``limit_train_batches``); `set_epoch` selects another epoch.
 
     Each parameter is a keyword of its own, as in a DataLoader. First come the samples and their order (`rows` to `drop_last`), then
@@ -65,8 +65,8 @@ class FeatureLoader(IterableDataset[Batch]):
     batch_size : int
         Samples in a global batch, all ranks together; the last batch may be smaller.
     residence : {"auto", "host", "device", "stream"}
-        Memory that holds the columns. ``auto`` takes the device if it is a GPU and they fit there, else the host if they
-        fit there, else ``stream``.
+        Memory that holds the columns of the set. ``auto``: ``stream`` if they do not fit on the host, where they are loaded
+        first; else ``device`` if it is a GPU and they fit there; else ``host``.
     rows : integer or bool array or tensor, or str, optional
         Rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition in the
         store (`keep_partition`). See `subsets`.
@@ -83,13 +83,13 @@ class FeatureLoader(IterableDataset[Batch]):
         epoch does not change. Not with ``stream``. Pass one weight for each row of the set, or one for each sample of
         the loader, ascending by row; a `FeatureDataset` with the same `rows` has its items in this order.
     window : int, optional
-        Samples among which ``stream`` shuffles at any time.
+        Samples among which ``stream`` shuffles at any time, at least 64; by default as many as 256 MiB hold, at most 8192.
     drop_last : bool
         Leave out a smaller last batch.
     rank, ranks : int
         Number of this process, and the number of processes: each takes its share of every global batch.
     device : torch.device or str
-        Device of the batches.
+        Device of the batches; ``auto`` is a GPU if there is one.
     frames : {"dense", "sparse_coo"}
         Layout of ``Batch.frames``.
     pad_to : int, optional
@@ -195,7 +195,7 @@ class FeatureLoader(IterableDataset[Batch]):
         if self.residence == "stream" and chances is not None:
             raise UsageError("weights need the whole set in memory: use residence 'host' or 'device'")
         self.epoch = 0
-        """Epoch of the latest pass, or of the next pass if that has ended."""
+        """Epoch of the latest pass; after its end, that of the next pass."""
         self._batch = 0  # next batch of this epoch to yield
         self._under_way = (
             False  # a pass has yielded batches of this epoch: the next pass begins the next epoch
@@ -245,7 +245,7 @@ class FeatureLoader(IterableDataset[Batch]):
 
     @property
     def dataset(self) -> LoaderSamples:
-        """The samples of an epoch, for scripts that use ``len(loader.dataset)`` or ``loader.dataset.targets``."""
+        """Rows and labels of the loader's samples, for scripts that use ``len(loader.dataset)`` or ``loader.dataset.targets``."""
         return self._samples
 
     def __getattr__(self, name: str) -> Any:

@@ -77,7 +77,7 @@ class LoaderSamples:
 
     @property
     def targets(self) -> npt.NDArray[np.int64]:
-        """Label of each sample: int64, shape (samples,). With ``stream`` they are read from the store."""
+        """Label of each sample: int64, shape (samples,). With residence ``stream``, the first use reads them from the store."""
         if isinstance(self._labels, FeatureSet):
             self._labels = self._labels.column("label")[self.rows].astype(np.int64)
         return self._labels

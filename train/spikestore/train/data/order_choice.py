@@ -43,7 +43,7 @@ class OrderChoice:
         weights: npt.NDArray[np.float64] | None,
         window: int | None,
     ) -> None:
-        # Without the set itself: a loader of a set in memory can be pickled, but some storages cannot.
+        # The set itself is not stored: a loader of a set in memory can be pickled, but some storages cannot.
         self._set_rows = len(features)
         self._fragment_samples = features.manifest.fragment_samples
         self._samples = samples

@@ -1,7 +1,8 @@
 """Packed columns: a whole feature set in memory, in the narrowest dtypes that hold its index and value.
 
 On disk, dtypes follow from the spec; in memory, they follow from the manifest's ``max_index`` and ``max_value``:
-uint16 and uint8 for SSC at 100 channels and 250 bins, 3 bytes a non-zero against 20 in ``torch.sparse_coo``.
+uint16 and uint8 for SSC at 100 channels and 250 bins. A non-zero then takes 3 bytes; in a ``torch.sparse_coo`` tensor of shape
+(time, x) it takes 20.
 """
 
 from __future__ import annotations

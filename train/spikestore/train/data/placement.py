@@ -85,8 +85,8 @@ def try_device(device: torch.device) -> None:
 def choose_residence(features: FeatureSet, residence: Residence, device: torch.device) -> Chosen:
     """Return the residence of a set's columns, chosen by their estimated size before they are loaded.
 
-    ``auto`` takes the device if it is a GPU and the set fits there, else the host if it fits there, else ``stream``;
-    the log has the choice.
+    ``auto`` takes ``stream`` if the set does not fit on the host, where it is loaded first; else ``device`` if it is a GPU and
+    the set fits there; else ``host``. The choice is logged.
 
     Raises
     ------

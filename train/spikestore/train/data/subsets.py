@@ -82,12 +82,12 @@ def hold_out(
 ) -> tuple[Rows, Rows]:
     """Divide a set into two parts, always in the same way; for sets without a validation split.
 
-    A pure function of the arguments and the set's digest.
+    The result depends only on the arguments and the set's digest.
 
     Parameters
     ----------
     features : FeatureSet or FeatureDataset
-        The set, to get its rows; a data set, to get its items. Both divide the recordings in the same way.
+        The set, to get its rows; a data set, to get its items. A data set of all rows, without `rebin`, is divided like its set.
     part : float
         Share of the samples, speakers, … that is held out; above 0 and below 1. At least one is held out and one
         stays.

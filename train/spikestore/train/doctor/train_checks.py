@@ -1,4 +1,4 @@
-"""Checks of training for ``spikestore doctor``: torch, GPUs, the backends, and spikes that are compared with those of plain torch."""
+"""Checks of training for ``spikestore doctor``: torch, GPUs, the backends, and whether spikes equal those of plain torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spikestore.train.neurons import IAF
 
 
 def train_checks() -> Iterator[Finding]:
-    """Yield findings on torch, its GPUs, Triton, Sinabs and EXODUS, and on neurons of this machine."""
+    """Yield findings on torch, its GPUs, Triton, Sinabs and EXODUS, and on whether neurons work on this machine."""
     yield from versions("torch", "sinabs", "tensorboard")
     yield Finding("threads", "ok", f"torch uses {torch.get_num_threads()}")
     yield from _gpus()
@@ -55,7 +55,7 @@ def exodus() -> Finding:
 def small_network(device: str) -> Finding:
     """Compare the spikes of the backend `fused` with those of a loop in torch, and check that gradients are finite.
 
-    Inputs are whole numbers, so both kinds of spikes are exact.
+    Inputs are whole numbers, so both computations are exact.
     """
     generator = torch.Generator().manual_seed(0)
     current = torch.randint(-1, 3, (4, 20, 8), generator=generator).float()
@@ -74,7 +74,7 @@ def small_network(device: str) -> Finding:
         return Finding(
             f"neurons on {device}",
             "problem",
-            "spikes or gradients are wrong: they differ from those of plain torch",
+            "spikes differ from those of plain torch, or gradients are not finite",
             remedy,
         )
     return Finding(f"neurons on {device}", "ok", "spikes equal those of plain torch")

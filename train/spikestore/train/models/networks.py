@@ -56,7 +56,7 @@ class NetworkSpec(Spec):
     spikes: SpikeMode = "multi"
     """``multi``: a spike for each threshold that fits into the membrane potential; ``single``: at most one spike a time bin."""
     reset: ResetMode = "subtract"
-    """Each spike subtracts the threshold from the membrane potential, or spikes set it to zero."""
+    """``subtract``: each spike subtracts the threshold from the membrane potential; ``zero``: spikes set it to zero."""
     surrogate: SurrogateName = "single_exponential"
     """Derivative of spikes w.r.t. the membrane potential, with Sinabs' defaults."""
     input_scale: Annotated[Real, Field(gt=0)] = 1.0

@@ -82,7 +82,7 @@ def is_replayable(layer: nn.Module) -> bool:
 
 
 def _packs(layer: nn.Linear, x: Tensor) -> bool:
-    """Return whether to use the kernels for counts: they need a plain linear layer, a supported input, and a need for gradients."""
+    """Return whether to use the kernels for counts: for a plain linear layer with a supported input, if gradients are needed."""
     return (
         type(layer) is nn.Linear
         and layer.weight.numel() > 0

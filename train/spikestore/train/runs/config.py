@@ -89,7 +89,7 @@ class TrainConfig(Spec):
 
     epochs: Size = 10
     seed: Count = 0
-    """Seed of weights and order."""
+    """Seed of weights, order, and augmentations without a seed of their own."""
     precision: Precision = "float32"
     """Dtype in which linear layers and convolutions compute; parameters and membrane potentials are always float32."""
     cuda_graphs: CudaGraphs = "auto"

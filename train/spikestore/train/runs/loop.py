@@ -97,7 +97,7 @@ def train(
     ------
     UsageError
         The network can't be built here or for these frames; the two sets list their classes in different orders; or
-        the train split is empty.
+        the train split has no events in any time bin.
     TrainingError
         The loss is not finite; the message names the layer.
     DamagedError

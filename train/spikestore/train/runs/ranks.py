@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-# DistributedDataParallel imports this module, whose functions take the current process group as a default argument.
-# Imported that late, they keep gloo's threads until the interpreter exits, which then sometimes ends by SIGABRT.
+# DistributedDataParallel imports this module, whose functions take the current process group as a default argument. If it is
+# imported only then, the defaults keep gloo's threads until the interpreter exits, and the exit sometimes ends in SIGABRT.
 import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
@@ -90,7 +90,7 @@ class Ranks:
     def parallel(self, network: nn.Module) -> nn.Module:
         """Return a network whose gradients are the mean over ranks; `network` itself if this process is alone.
 
-        Each rank has its own membrane potentials, which Sinabs keeps as buffers: buffers are not synchronised.
+        Buffers are not synchronised: Sinabs keeps membrane potentials as buffers, and each rank has its own.
         """
         if self.count == 1:
             return network

@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 class RebinnedSet(FeatureSet):
     """The set that `preprocess` would build with longer time bins and fewer channels, computed from a finer set.
 
-    Samples, labels and columns equal those of that set, except samples that lack an event on their last edge; a warning
-    says how many. The number of non-zeros and the largest count in its manifest are upper limits.
+    Samples, labels and columns equal those of that set, except that a sample may lack its last events, if no bin of the finer
+    set has them; a warning says how many samples this may affect. The number of non-zeros and the largest count in the
+    manifest of a rebinned set are upper limits.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ class RebinnedSet(FeatureSet):
     Raises
     ------
     UsageError
-        The sums are not certainly equal to the coarser set, or a factor is not a positive whole number.
+        The sums might differ from the coarser set, or a factor is not a positive whole number.
     """
 
     def __init__(self, fine: FeatureSet, factors: tuple[int, int]) -> None:
@@ -113,7 +114,7 @@ def rebinned(features: FeatureSet, rebin: object) -> FeatureSet:
     Raises
     ------
     UsageError
-        `rebin` is not a pair of positive whole numbers, or the sums are not certainly equal to the coarser set.
+        `rebin` is not a pair of positive whole numbers, or the sums might differ from the coarser set.
     """
     if rebin is None:
         return features

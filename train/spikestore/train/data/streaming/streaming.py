@@ -167,7 +167,7 @@ class Stream:
                 lanes = owned(np.arange(cut.lanes), cut.lanes, self._share)
                 ahead = max(int(lanes.sum()) * cut.together, ahead)
             return _Reads(cut.starts, cut.stops, covering(cut.starts, rows), ahead)
-        # Each batch reads its own blocks: if blocks were held until all their samples are used, they would soon be the set.
+        # Each batch reads its own blocks: if blocks were held until all their samples are used, memory would soon hold the whole set.
         batch_of_row = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
         key = batch_of_row * len(cut.starts) + covering(cut.starts, rows)
         keys, of_sample = np.unique(key, return_inverse=True)

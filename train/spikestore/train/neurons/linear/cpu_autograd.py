@@ -19,8 +19,8 @@ RECOMPUTED, SPARSE = 0.15, 0.25
 gradient is a sum over non-zeros instead of a matrix product (measured)."""
 
 FEWEST_STEPS, LARGEST = 50, 100_000
-"""Fewest time steps and most elements of a weight for which one of these two is faster (measured): sums must fit into the L2 cache
-and be much smaller than their terms together."""
+"""Fewest time steps and most elements of a weight for which recomputing, or summing over non-zeros, is faster (measured): sums
+must fit into the L2 cache and be much smaller than their terms together."""
 
 
 class LinearIAF(torch.autograd.Function):

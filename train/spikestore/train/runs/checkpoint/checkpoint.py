@@ -72,7 +72,7 @@ class Checkpoint:
     data : dict of str to Pin
         Keys and digests of the feature sets by split.
     shape : dict of str to int
-        ``sites`` and ``classes`` of the network.
+        Result of `network_shape`: the sizes of the network that depend on the frames.
     position : Position
         Next batch of the run, and sums over its epoch.
     weights : dict of str to Tensor

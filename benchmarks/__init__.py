@@ -1,1 +1,5 @@
-"""Benchmarks: ours against the peers, side by side. ``python -m benchmarks.NAME --help``."""
+"""Benchmarks: ours against the peers, side by side. ``python -m benchmarks.NAME --help``.
+
+A *peer* is another library that does the same work. *The seed* is the blog post of 2022 from which spikestore grew, "Training spiking
+neural networks, fast": its transform, its network and its results are compared with ours.
+"""

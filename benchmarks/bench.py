@@ -44,7 +44,7 @@ class Bench:
 
     @classmethod
     def of(cls, data: Recordings, scratch: Path, recordings: int, peers: int, many: int) -> Bench:
-        """Return a bench with these numbers, or as many recordings as there are."""
+        """Return a bench with these numbers of recordings, each at most the number that `data` has."""
         return cls(data, scratch, *(min(count, data.count) for count in (recordings, peers, many)))
 
     def store(self) -> Path:
@@ -53,7 +53,7 @@ class Bench:
 
 
 def target(bench: Bench, limit: int) -> Any:
-    """Return the seed's transform on the first recordings, or on all if there are fewer."""
+    """Return a `RequestedSet`: the first `limit` recordings, or all if there are fewer, under the seed's transform."""
     from spikestore.pipeline import load_recipe
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
     from spikestore.pipeline.sources.source_files import make_source

@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def measure(index: Candidate, value: Candidate, chunks: dict[str, list[Any]], floor: float) -> dict[str, Any]:
-    """Encode and decode both columns; best of some rounds."""
+    """Encode and decode both columns; return sizes, and rates that are medians of `ROUNDS` rounds."""
     import numpy as np
 
     sizes, encoding, decoding = {}, 0.0, 0.0
@@ -151,7 +151,7 @@ def of_bytes(name: str, codec: Any, column: str) -> Candidate:
 
     def encode(values: Any) -> bytes:
         plain = np.diff(values, prepend=np.uint32(0)) if column == "index" else values
-        # Larger ones, and gaps from one sample to the next, which wrap around, are stored unshortened after the others.
+        # Larger values, and gaps from one sample to the next, which wrap around, are stored unshortened after the others.
         wide = plain >= escape
         parts = [bytes(codec.encode(np.where(wide, escape, plain).astype(np.uint8))), plain[wide].tobytes()]
         return len(parts[0]).to_bytes(8, "little") + b"".join(parts)

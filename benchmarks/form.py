@@ -38,7 +38,7 @@ class Row:
     name : str
         What is compared.
     target, stretch : float, optional
-        Targets of the issue.
+        Target, and a more ambitious target.
     better : {"higher", "lower"}
         Direction of `target`.
     ratios : list of float
@@ -74,7 +74,7 @@ class Row:
         }
 
     def verdict(self) -> str:
-        """Return "met", "missed" or "stretch"."""
+        """Return "stretch", "met" or "MISSED"; "-" without a number or a target."""
         if self.skipped is not None or self.target is None:
             return "-"
         value, sign = statistics.median(self.ratios), 1 if self.better == "higher" else -1
@@ -103,7 +103,7 @@ def compare(
     unit : str
         Unit of the rates.
     rounds : int
-        Number of rounds, at least five.
+        Number of rounds.
     turns : int
         Number of times that both run in a round; the best rate of each counts. For short work, during which other
         processes of the machine may slow down only one side of a round.

@@ -62,7 +62,7 @@ def measure(bench: Bench, recordings: int) -> None:
         "build": lambda: build(bench, wanted, InProcess()),
         "build in 2 threads": lambda: build(bench, wanted, Threads(2)),
     }
-    print(f"\n{recordings:,} recordings, ms a thousand, least and median of {ROUNDS} interleaved rounds")
+    print(f"\n{recordings:,} recordings, ms per thousand, least and median of {ROUNDS} interleaved rounds")
     print(f"{'':<20}{'':<6}{'heap':>8}{'median':>8}{'h5py':>8}{'median':>8}{'ratio':>7}{'median':>8}")
     for name, run in ways.items():
         run()

@@ -1,7 +1,8 @@
 """Loading against peers: ``python -m benchmarks.loading [--size small|full] [--data DIR] [--samples N] [--json FILE] [--rows NAMES]``.
 
-Batches have 128 samples, dense float32, padded to the longest. They are made by 2 threads or 2 persistent workers, and
-all files are in the page cache. Peers get the same samples: as Tonic's cache files, or as the seed's list of sparse tensors.
+Batches have 128 samples, dense float32, padded to the longest. They are made by 2 threads or 2 persistent workers, and all files
+are in the page cache, except in rows whose name contains "cold". Peers get the same samples: as Tonic's cache files, as the seed's
+list of sparse tensors, or as packed columns that other libraries store in their formats.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def rate(
 
 
 def several(loader: Any, passes: int) -> Callable[[], Iterator[Any]]:
-    """Return a callable that goes through a loader some times."""
+    """Return a callable that yields the batches of `passes` passes over a loader."""
 
     def batches() -> Iterator[Any]:
         for _ in range(passes):
@@ -216,7 +217,7 @@ def host(bench: Bench) -> Row:
 
 
 def stream(bench: Bench) -> Row:
-    """Compare `stream` from local disk, with a warm page cache, with the same peer."""
+    """Compare `stream` from local disk, in a warm page cache, with a warm DiskCachedDataset that has 2 persistent workers."""
     return against_cache(bench, Row("stream_vs_disk_cached", 14, 22), "stream")
 
 
@@ -309,7 +310,7 @@ def densify(bench: Bench) -> Row:
 
 
 def first_batch(bench: Bench) -> Row:
-    """Seconds to the first batch of ``stream`` after construction, against the peer's with fresh workers."""
+    """Seconds from construction to the first batch of ``stream``, against a warm DiskCachedDataset with fresh workers."""
 
     def seconds_to_first(batches: Any) -> float:
         began = time.perf_counter()
@@ -331,7 +332,7 @@ def first_batch(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Peak memory of ``stream`` with 8 times the data minus that with the data, as a share of the added bytes.
+    """Peak memory of ``stream`` on a set minus that on an eighth of the set, as a share of the bytes that the set has more.
 
     The window is 256 samples: two windows and the reads in progress are smaller than either set. Both sides draw the same
     number of batches, because a longer loop is more likely to need a fourth buffer at some time. Each ratio is of a pair of

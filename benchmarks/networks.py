@@ -23,7 +23,7 @@ def frames(device: Any, samples: int) -> Any:
 
 
 def seed_network(device: Any, backend: str) -> Any:
-    """Return the seed's network; "unbind" is Sinabs' with `unbound`, "linear" that without neurons."""
+    """Return the seed's network; the backend "unbind" is Sinabs with the change of `unbound`, "linear" leaves out the neurons."""
     import torch
     from torch import nn
 

@@ -5,7 +5,7 @@ streamed with a window of about an eighth of the train split, SSC's share at the
 seed start with the same weights, so they are compared as a pair. Accuracy is that of the last epoch, on the valid and the test
 split together, if they exist.
 
-In the demo recordings, each 35 in a row have each class once. A windowed shuffle nearly keeps this, a full shuffle does not, and
+Any 35 consecutive demo recordings have each class once. A windowed shuffle nearly keeps this, a full shuffle does not, and
 batches with equal numbers of each class train faster. So the train split is put into a random order first.
 """
 

@@ -49,7 +49,7 @@ class Bench:
         return f"s3://{BUCKET}/copy-{self.copies}"
 
     def folder(self) -> Path:
-        """Return a folder that does not exist yet; what the last one left is removed, and nothing waits for the disk."""
+        """Return a folder that does not exist yet; earlier ones are removed first, and pending writes reach the disk."""
         for old in self.scratch.glob("copy-*"):
             shutil.rmtree(old)
         os.sync()
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def synthetic(scratch: Path, fragments: int) -> Any:
-    """Build a set of random samples: 4,096 a fragment, some 4,000 non-zeros each, 17 MB stored."""
+    """Build a set of random samples: 4,096 in a fragment, with some 4,000 non-zeros each; 17 MB stored for each fragment."""
     import numpy as np
 
     from spikestore.store import Build, SampleColumns, Store
@@ -146,7 +146,7 @@ def _address(transform: Any, source: Any) -> Any:
 
 
 def from_data(data: Path, scratch: Path) -> Any:
-    """Build a split of recordings, train if it is there."""
+    """Build the split train of recordings, or the first split whose file exists."""
     from spikestore.pipeline import load_recipe, preprocess
     from spikestore.pipeline.sources.source_files import make_source
     from spikestore.store import Store

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.form import Row, compare
 
 RUN = 128
-"""Rows of a run, by default."""
+"""Rows of a span, by default."""
 
 
 def shuffle_quality(bench: Any) -> Row:
@@ -39,7 +39,7 @@ def shuffle_quality(bench: Any) -> Row:
 
 
 def read_narrow(bench: Any) -> Row:
-    """Runs of 128 rows, checked and narrowed chunk by chunk, against reading whole columns and narrowing them; one thread."""
+    """Spans of 128 rows, checked and narrowed chunk by chunk, against reading whole columns and narrowing them; one thread."""
     from spikestore.store.columns.packed_size import narrow_dtypes
 
     features, size = bench.features, bench.features.manifest.fragment_samples

@@ -22,7 +22,7 @@ def nmnist_spikingjelly_filling(scale: Scale) -> Row:
 
 
 def gesture_spikingjelly_filling(scale: Scale) -> Row:
-    """The same with DVSGesture; SpikingJelly begins with events in ``.npz`` files."""
+    """DVSGesture: as for N-MNIST, but SpikingJelly begins with events in ``.npz`` files."""
     return _filling(scale, GESTURE, Row("gesture_spikingjelly_filling: build vs filling frame folders", 5))
 
 
@@ -33,19 +33,19 @@ def nmnist_spikingjelly_bytes(scale: Scale) -> Row:
 
 
 def nmnist_spikingjelly_bytes_of_bins(scale: Scale) -> Row:
-    """The same with 10 bins."""
+    """N-MNIST in 10 bins: bytes of the store, as a share of those of the compressed frames."""
     row = Row("nmnist_spikingjelly_bytes_of_bins: store ÷ frame folders, T = 10", 0.6, better="lower")
     return _bytes(scale, NMNIST, row, _BY_NUMBER)
 
 
 def gesture_spikingjelly_bytes(scale: Scale) -> Row:
-    """The same with DVSGesture in bins of 10 ms."""
+    """DVSGesture in bins of 10 ms: bytes of the store, as a share of those of the compressed frames."""
     row = Row("gesture_spikingjelly_bytes: store ÷ frame folders, 10 ms", 0.6, better="lower")
     return _bytes(scale, GESTURE, row, _BY_TIME)
 
 
 def gesture_spikingjelly_bytes_of_bins(scale: Scale) -> Row:
-    """The same with DVSGesture in 10 bins."""
+    """DVSGesture in 10 bins: bytes of the store, as a share of those of the compressed frames."""
     row = Row("gesture_spikingjelly_bytes_of_bins: store ÷ frame folders, T = 10", 0.6, better="lower")
     return _bytes(scale, GESTURE, row, _BY_NUMBER)
 
@@ -56,7 +56,7 @@ def nmnist_spikingjelly_loading(scale: Scale) -> Row:
 
 
 def gesture_spikingjelly_loading(scale: Scale) -> Row:
-    """The same with DVSGesture."""
+    """DVSGesture: dense batches, against frame folders in the page cache, with two workers."""
     return _loading(scale, GESTURE, Row("gesture_spikingjelly_loading: loader vs warm frame folders", 10))
 
 

@@ -83,7 +83,7 @@ def _on(core: int) -> Iterator[None]:
 
 
 def _refuse_other_frames(features: Any, facts: dict[str, Any]) -> None:
-    """Raise if both sides did not count the same events in the same places."""
+    """Raise `SystemExit` unless both sides have the same numbers of non-zeros and of events."""
     total = int(sum(part.value.sum(dtype=np.int64) for part in features.fragments()))
     if (features.manifest.nnz, total) != (facts["non_zeros"], facts["total"]):
         raise SystemExit(

@@ -1,7 +1,7 @@
 """A set that grows by a hundredth of its recordings, against a fresh build of the larger set.
 
-Without start-up: one process, code loaded and compiled, files hashed. Each side builds into a store of its own; that of the
-grown set is a copy that has the former set. A value is a share of the time of the fresh build.
+Start-up is not measured: one process, code loaded and compiled, files hashed. The fresh build goes into an empty store, the grown
+set into a copy of the store that has the former set. A value is a share of the time of the fresh build.
 """
 
 from __future__ import annotations

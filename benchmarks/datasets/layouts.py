@@ -42,7 +42,7 @@ class Layout:
     full, small : Size
         What is drawn; the smaller one if rough numbers are enough.
     batch : int
-        Samples of a batch: frames of a recording may take 80 MB.
+        Samples of a batch; few for DVSGesture, because frames of a recording may take 80 MB.
     draw : callable
         Returns a recording.
     write : callable

@@ -1,4 +1,4 @@
-"""What all rows of this benchmark share: the sizes, and a folder to write to."""
+"""Sizes of a run, and a new folder for each row that writes files."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """EXODUS, built and compared: ``python3 -m benchmarks.gpu.exodus build|compare [--device cuda|cpu] [--json FILE]``.
 
 ``build`` compiles it against this torch and CUDA; from the source distribution that ``wheels.sh`` packed, if there is
-one, else by `spikestore.train.models.build_exodus`, which fetches it. ``compare`` runs the seed's network with its
-neurons and with Sinabs'. The exit status is 77 if EXODUS can't be built; the last line states the reason.
+one, else by `spikestore.train.models.build_exodus`, which fetches it. ``compare`` runs the seed's network with EXODUS, with
+Sinabs and with fused neurons. The exit status is 77 if EXODUS can't be built or can't run here; the last line states the reason.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ def build(sources: Path) -> int:
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as packed:
             packed.extractall(site)
-    # Without a GPU, its module can be imported too if CUDA's libraries are installed.
+    # This also works without a GPU if CUDA's libraries are installed.
     if not build_exodus.works():
         sys.stderr.write(
-            "exodus was built and can't be imported: python3 -c 'import torch, exodus_cuda' says why\n"
+            "exodus was built but can't be imported: python3 -c 'import torch, exodus_cuda' shows the cause\n"
         )
         return 1
     sys.stderr.write(f"exodus is built, in {site}\n")
@@ -106,7 +106,7 @@ def compare_with_sinabs(options: object) -> int:
 
     device = torch.device(options.device)  # type: ignore[attr-defined]
     if device.type != "cuda":
-        sys.stderr.write("EXODUS has kernels for a GPU alone: nothing to compare on a CPU\n")
+        sys.stderr.write("EXODUS has kernels only for a GPU: nothing to compare on a CPU\n")
         return SKIPPED
     found = {}
     for backend in ("exodus", "sinabs", "fused"):

@@ -130,7 +130,7 @@ def states(device: Any) -> list[Row]:
 
 
 def half_precision(device: Any) -> list[Row]:
-    """Inputs of half precision: spikes of the CPU, potentials in float32; a training step in each precision."""
+    """Compare spikes of inputs in half precision with the CPU's, and the loss of a training step in each precision with float32's."""
     import torch
 
     from spikestore.train import training_step

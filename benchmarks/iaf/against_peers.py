@@ -11,16 +11,16 @@ from benchmarks.networks import CLASSES, frames, seed_network
 from benchmarks.peers.process import PeerError, PeerProcess
 
 UNROLLS = {"cuda": "1,5,10,25", "cpu": "1,5"}
-"""Steps that ``lax.scan`` may unroll: the fastest counts."""
+"""Numbers of steps that ``lax.scan`` unrolls, by device; the fastest of them is compared."""
 SAME_LOSS = 0.02
 """Share by which the loss of a peer's first step may differ; with a larger difference, the peer computes something else."""
 
 
 def exodus(bench: Bench) -> Row:
-    """Against EXODUS, in the same process; on a GPU alone."""
+    """Against EXODUS, in the same process; only on a GPU."""
     row = Row("gpu_fused_vs_exodus", 3.5, 4)
     if bench.device.type != "cuda":
-        row.skipped = "EXODUS has kernels for a GPU alone: --device cuda"
+        row.skipped = "EXODUS has kernels only for a GPU: --device cuda"
         return row
     from spikestore.train.models.build_exodus import works
 
@@ -33,7 +33,7 @@ def exodus(bench: Bench) -> Row:
 
 
 def spikingjelly(bench: Bench) -> Row:
-    """Against SpikingJelly 2.0, which chooses the kernels of its multi-step node by itself. It spikes once a step at most."""
+    """Against SpikingJelly 2.0, which chooses the kernels of its multi-step node by itself. Its neurons spike at most once a step."""
     on_gpu = bench.device.type == "cuda"
     row = Row(f"{_place(bench)}_fused_vs_spikingjelly", *((1.6, 2.5) if on_gpu else ()))
     return _against(bench, row, "spikingjelly", "benchmarks.peers.spikingjelly_steps", same_loss=False)

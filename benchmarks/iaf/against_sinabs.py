@@ -19,7 +19,7 @@ def fused_vs_sinabs(bench: Bench) -> Row:
 
 
 def fused_vs_unbind(bench: Bench) -> Row:
-    """The same against Sinabs with one line changed."""
+    """The seed's network, against Sinabs with one line changed (`unbound`)."""
     return _against(bench, Row(f"fused_vs_sinabs_unbind_{bench.device.type}", 3, 4), "unbind")
 
 
@@ -43,12 +43,12 @@ def kept(bench: Bench) -> Row:
 
 
 def conv_fused_vs_sinabs(bench: Bench) -> Row:
-    """A convolutional network on frames of N-MNIST's shape."""
+    """A convolutional network on frames of N-MNIST's shape, against Sinabs as shipped."""
     return _conv(bench, Row(f"conv_fused_vs_sinabs_{bench.device.type}", 3), "sinabs")
 
 
 def conv_fused_vs_unbind(bench: Bench) -> Row:
-    """The same against Sinabs with one line changed."""
+    """A convolutional network on frames of N-MNIST's shape, against Sinabs with one line changed (`unbound`)."""
     return _conv(bench, Row(f"conv_fused_vs_sinabs_unbind_{bench.device.type}"), "unbind")
 
 

@@ -31,27 +31,27 @@ def against_annbatch_64(bench: Any) -> Row:
 
 
 def against_annbatch_128(bench: Any) -> Row:
-    """The same with runs of 128, as ours."""
+    """As `against_annbatch_64`, with runs of 128 samples, the length of our spans."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_128", 1.2, 1.5), 128)
 
 
 def against_annbatch_512(bench: Any) -> Row:
-    """The same with runs of 512, which shuffle worse."""
+    """As `against_annbatch_64`, with runs of 512 samples, which shuffle worse."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_512"), 512)
 
 
 def against_annbatch_cold(bench: Any) -> Row:
-    """Runs of 128; before each pass, the system drops the files' pages."""
+    """As `against_annbatch_128`, but the system drops the files' cached pages before each pass."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_cold", 2.5, 3), 128, cold=True)
 
 
 def against_annbatch_cold_200_mb(bench: Any) -> Row:
-    """The same, with a disk that is limited to 200 MB/s for both sides."""
+    """As `against_annbatch_cold`, with a disk that is limited to 200 MB/s for both sides."""
     return _on_slow_disk(bench, Row("stream_vs_annbatch_cold_200_MB/s", 2.5, 3), 200_000_000)
 
 
 def against_annbatch_cold_20_mb(bench: Any) -> Row:
-    """The same with 20 MB/s, where both sides wait for the disk: the ratio of stored bytes is the most that a disk gives."""
+    """As `against_annbatch_cold`, at 20 MB/s, where both sides wait for the disk: no ratio can exceed that of the stored bytes."""
     return _on_slow_disk(bench, Row("stream_vs_annbatch_cold_20_MB/s"), 20_000_000)
 
 

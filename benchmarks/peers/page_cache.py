@@ -1,4 +1,4 @@
-"""Reads without the page cache."""
+"""Drops files from the page cache, so that the next read is from the disk."""
 
 from __future__ import annotations
 

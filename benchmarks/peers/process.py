@@ -37,7 +37,7 @@ class PeerProcess:
     Raises
     ------
     PeerError
-        It is not installed, or ended before it was ready.
+        The peer is not installed, or ended before it was ready.
     """
 
     def __init__(self, name: str, module: str, *arguments: str | Path) -> None:
@@ -58,7 +58,7 @@ class PeerProcess:
         Raises
         ------
         PeerError
-            It ended.
+            The peer ended.
         """
         stdin: Any = self._process.stdin
         stdin.write("go\n")
@@ -92,7 +92,7 @@ def refuse_missing(name: str) -> None:
     Raises
     ------
     PeerError
-        It can't; the message has the reason and the remedy.
+        The import fails; the message has the reason and the remedy.
     """
     code = f"import {ENVIRONMENTS[name].module}"
     done = subprocess.run(

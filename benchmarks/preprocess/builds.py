@@ -17,7 +17,7 @@ from benchmarks.preprocess.starts import command
 os.environ.update(PINNED)
 
 LEAST = 8
-"""Recordings of the smaller set whose memory is compared with that of one 8 times as large."""
+"""Fewest recordings of the smaller of the two builds whose memory is compared."""
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def fill_cache(bench: Bench, folder: Path) -> float:
 def timed_on_clean_disk(work: Callable[[], object]) -> float:
     """Return the seconds that `work` takes; data that the other side has not yet written to the disk are written first.
 
-    Our fsyncs would write that too: peers never call it.
+    Otherwise our fsyncs would write these data too. Peers never call fsync.
     """
     os.sync()
     return timed(work)
@@ -92,7 +92,7 @@ def build_warm(bench: Bench) -> Row:
 
 
 def from_start(bench: Bench) -> Row:
-    """The same from process start, as the command does it by itself: with threads or workers, start-up included."""
+    """From process start to the committed set, with the threads or workers that the command chooses, against filling DiskCachedDataset."""
     recipe = bench.scratch / "many.toml"
     recipe.write_text(bench.data.recipe_text(bench.many), encoding="utf-8")
     start_up: list[float] = []
@@ -151,7 +151,7 @@ def dask_against_bare(bench: Bench) -> Row:
 
 
 def two_against_one(bench: Bench) -> Row:
-    """Two workers against one, each on a core of its own: the thread that reads ahead would take the other's."""
+    """Two workers against one, each bound to one core, because its thread that reads ahead would otherwise use the other core."""
     what = target(bench, bench.many)
     with warm(2, bench) as two, warm(1, bench) as one:
         for scheduler in (two, one):
@@ -179,7 +179,7 @@ def threads_against_one(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Peak memory of a worker with 8 times the data minus that with the data, as a share of the added bytes."""
+    """Peak memory of a build minus that of a build of an eighth of its recordings, as a share of the bytes that the set has more."""
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.recordings // 8
     if small < LEAST:

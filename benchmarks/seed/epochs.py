@@ -19,7 +19,7 @@ class Epoch:
 
 
 def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, at_once: int) -> Epoch:
-    """Run an epoch of `count` batches, and return what one of `whole` takes.
+    """Run `count` batches, and return the time of an epoch of `whole` batches.
 
     Parameters
     ----------

@@ -76,8 +76,8 @@ def test_every_member_changes_the_key() -> None:
 @pytest.mark.parametrize(
     ("items", "fields", "problem"),
     [
-        (None, {}, "at least one file"),
-        (CONTENT, {"files": FILES["files"]}, "none if there are items"),
+        (None, {}, "either files or items"),
+        (CONTENT, {"files": FILES["files"]}, "either files or items, and not both"),
         (CONTENT | {"rows": [7]}, {}, "below the number of recordings, 7"),
         (CONTENT | {"classes": ["a", "a"]}, {}, "once each"),
         (CONTENT | {"fields": ["x", "t"]}, {}, "in the order"),

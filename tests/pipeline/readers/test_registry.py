@@ -106,7 +106,7 @@ def test_one_split_is_enough_to_find_a_dataset(tmp_path: Path) -> None:
 
 def test_both_datasets_in_one_folder(tmp_path: Path) -> None:
     files = [touch(tmp_path / "SHD" / "shd_test.h5"), touch(tmp_path / "ssc_valid.h5")]
-    with pytest.raises(UsageError, match="holds files of SHD and SSC: name the folder") as caught:
+    with pytest.raises(UsageError, match="holds files of SHD and SSC: pass the folder") as caught:
         find_dataset(tmp_path)
     assert str(caught.value).splitlines()[1:] == [f"  SHD: {files[0]}", f"  SSC: {files[1]}"]
     assert caught.value.details["candidates"] == ("SHD", "SSC")

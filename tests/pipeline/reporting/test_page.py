@@ -110,7 +110,7 @@ def test_json_needs_no_extra(
 def test_other_files_are_not_replaced(folder: Path, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "notes.html").write_text("my notes")
     for out, words in (
-        ("notes.html", "is no report of spikestore"),
+        ("notes.html", "is not a report of spikestore"),
         (".", "is a folder"),
         ("a/b", "does not exist"),
     ):

@@ -322,9 +322,12 @@ def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:
     for ranks, window, lanes, why in (
         (9, 512, 8, "use a larger window"),
         (17, 8192, 16, "use a smaller window"),
-        (25, 8192, 16, "with any window, at most 24 ranks can stream it"),
+        (25, 8192, 16, "use at most 24 ranks, the limit for any window"),
     ):
-        with pytest.raises(UsageError, match=f"{ranks} ranks are too many for {lanes} lanes .*: {why}"):
+        with pytest.raises(
+            UsageError,
+            match=f"at most {lanes} ranks can stream this set with this window, got {ranks}: {why}",
+        ):
             FeatureLoader(many, 16, "stream", shuffle=True, window=window, ranks=ranks)
     FeatureLoader(many, 16, "stream", shuffle=True, window=1536, ranks=17)
     FeatureLoader(many, 16, "stream", shuffle=True, window=1536, ranks=9)

@@ -79,7 +79,7 @@ class BuildOptions:
             raise UsageError(f"part must be (i, n) with i from 1 to n, got ({number}, {of})")
         if self.finalise or self.restart:
             raise UsageError(
-                "--part cannot be combined with --finalise or --restart: restart the build before the parts start"
+                "--part cannot be combined with --finalise or --restart: use --finalise after all parts, and --restart without --part"
             )
 
     def with_recipe(self, opened: OpenedRecipe) -> BuildOptions:

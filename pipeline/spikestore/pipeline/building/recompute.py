@@ -35,7 +35,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
     source = features.manifest.source
     if source.items is not None:
         raise SourceNotFoundError(
-            f"the recordings of {source.dataset} {source.split} come from an object in Python, and not from files: run preprocess with it "
+            f"the recordings of {source.dataset} {source.split} come from an object in Python, and not from files: run preprocess with that object "
             "into another store, and repair from that store"
         )
     if source.cache is not None:

@@ -36,7 +36,7 @@ def plan(
 ) -> None:
     """Report which sets of a recipe are missing, and the time and space to compute them, without computing them.
 
-    Time and size are estimated from the first recordings of each split. Recordings whose rows a stored set has already are not read, and
+    Time and size are estimated from the first recordings of each split. Recordings that a stored set contains already are not read, and
     take less time.
 
     Examples

@@ -31,7 +31,7 @@ RecipeArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[RECIPE]",
-        help="A TOML file, or the name of a shipped recipe: asldvs, cifar10dvs, demo, dvsgesture, dvslip, ncaltech101, ncars, nmnist, ntidigits18, pokerdvs, shd, ssc, stmnist.",
+        help="A TOML file, or the name of a shipped recipe, such as ssc; spikestore recipes lists them.",
         autocompletion=_shipped_names,
     ),
 ]

@@ -76,8 +76,8 @@ def repair(
 ) -> None:
     """Repair damaged and missing objects, with the same digest; exit status 1 if damage remains.
 
-    Objects that the rest of the set determines are derived. Others are copied from --from, else from the upstreams of
-    --recipe, or recomputed from --data, else from the recordings of --recipe. Only bytes that match the set are stored.
+    Objects that follow from the rest of the set are computed from it. Others are copied from the store --from (else the upstreams
+    of --recipe), or recomputed from the recordings in --data (else those of --recipe). Only bytes that match the set are stored.
 
     Examples
     --------

@@ -37,7 +37,7 @@ def report(
 ) -> None:
     """Write an HTML page about feature sets: samples, losses, bin widths, distributions, equal samples, cost, a baseline.
 
-    The page is one file, contains everything that it shows, and needs no network. It needs the extra 'report'; --json does not.
+    The page is one file, contains everything that it shows, and needs no network. Writing the page needs the extra 'report'; --json does not.
 
     Examples
     --------

@@ -191,8 +191,8 @@ def find_dataset(folder: Path | str) -> str:
     if len(present) > 1:
         listing = "".join(f"\n  {name}: {', '.join(map(str, files))}" for name, files in present.items())
         raise UsageError(
-            f"{base} holds files of {' and '.join(present)}: name the folder of one of them, "
-            f"or the dataset in a recipe{listing}",
+            f"{base} holds files of {' and '.join(present)}: pass the folder of one of them, "
+            f"or name the dataset in a recipe{listing}",
             path=str(base),
             candidates=tuple(present),
         )

@@ -22,18 +22,21 @@ _SHORT_FORMS: dict[str, dict[str, dict[str, Any]]] = {
     "CenterCrop": {"sensor_size": _SENSOR_SIZE, "size": _SIZE},
     "Downsample": {
         "spatial_factor": {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _FRACTION]},
-        "sensor_size": {**_SENSOR_SIZE, "description": "Size (x, y, p) before, with target_size."},
+        "sensor_size": {
+            **_SENSOR_SIZE,
+            "description": "Size (x, y, p) before; only together with target_size.",
+        },
         "target_size": {
             **_SENSOR_SIZE,
             "maxItems": 2,
-            "description": "Size (x, y) after, instead of spatial_factor.",
+            "description": "Size (x, y) after; with sensor_size, instead of spatial_factor.",
         },
     },
     "EventDownsampling": {
         "sensor_size": _SENSOR_SIZE,
         "downsampling_method": {
             "enum": ["integrator", "differentiator"],
-            "description": "Tonic's name for the method, which follows from differentiator_time_bins.",
+            "description": "Tonic's name for the method: differentiator if differentiator_time_bins is set, else integrator.",
         },
     },
 }

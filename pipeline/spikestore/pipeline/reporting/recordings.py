@@ -75,7 +75,7 @@ class Recordings(ClosesOnExit):
             source = features.manifest.source
             if source.items is not None or source.cache is not None:
                 raise SourceNotFoundError(
-                    f"the samples of {source.dataset} {source.split} come from no files of recordings: omit --data"
+                    f"the samples of {source.dataset} {source.split} do not come from files of recordings: omit --data"
                 )
             located[split] = located_recordings(source, data)
         self._splits = splits

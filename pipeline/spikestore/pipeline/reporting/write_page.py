@@ -41,7 +41,8 @@ def page_file(out: str | Path) -> Path:
         raise UsageError(f"{path} is a folder: pass --out with the name of a file", path=str(path))
     if path.exists() and MARK not in path.read_bytes()[:200].decode("utf-8", "replace"):
         raise UsageError(
-            f"{path} exists, and is no report of spikestore: pass another --out, or delete it", path=str(path)
+            f"{path} exists, and is not a report of spikestore: pass another --out, or delete it",
+            path=str(path),
         )
     return path
 

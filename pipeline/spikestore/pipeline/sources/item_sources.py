@@ -127,14 +127,14 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
     """Raise `UsageError` if nothing identifies the recordings of a data set, or an argument would have no effect."""
     live = [leaf for leaf in leaves if leaf.known is None]
     if version is not None and (hash_events or not version):
-        raise UsageError("pass either version=, a text that is not empty, or hash_events=True")
+        raise UsageError("pass either version=, a string that is not empty, or hash_events=True")
     if not live and (version is not None or hash_events):
         names = ", ".join(leaf.name for leaf in leaves)
         raise UsageError(f"{names} is identified by its files: omit version= and hash_events=")
     for leaf in live:
         if version is None and not hash_events:
             how = (
-                'its recordings by version="1" (change this text whenever the recordings change), or by hash_events=True '
+                'its recordings by version="1" (change this string whenever the recordings change), or by hash_events=True '
                 "(reads all recordings at each call)"
             )
             if leaf.why_unknown:
@@ -218,7 +218,7 @@ class _Builder:
         if len(fields) > 1:
             texts = "; ".join(sorted(", ".join(one) for one in fields))
             raise UsageError(
-                f"the events of the data sets have different fields ({texts}): build a set of each"
+                f"the events of the data sets have different fields ({texts}): build a separate set for each"
             )
         if not fields:
             raise RecordingError('no item can be read: set on_error="raise" to see the reason')
@@ -371,7 +371,7 @@ def _classes_of(labels: Sequence[_Labels], leaves: Sequence[Leaf]) -> tuple[str,
     for others, leaf in named[1:]:
         if others != names:
             raise UsageError(
-                f"{first} and {leaf} have different classes, so their labels mean different things: pass classes=, or build a set of each"
+                f"{first} and {leaf} have different classes, so their labels mean different things: pass classes=, or build a separate set for each"
             )
     if count > len(names):
         raise UsageError(f"a target is {count - 1}, {first} has {len(names)} classes: pass classes=")

@@ -104,7 +104,7 @@ class CopyDestination:
 
     def _conflict(self, path: str) -> ConflictError:
         return ConflictError(
-            f"{path} in {self._storage.url} differs from {self._source_url}: another process builds this set, or the "
+            f"{path} in {self._storage.url} differs from {self._source_url}: another process is building this set, or the "
             f"object is damaged. Wait for the build, or delete {self._build} in the destination (no manifest uses it)",
             path=path,
         )

@@ -71,7 +71,7 @@ class Decoding(Spec):
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
         if self.fields not in _FIELDS:
-            raise ValueError("fields must be t and x, and may have y and p, in the order t, x, y, p")
+            raise ValueError("fields must list t and x, and may list y and p, in the order t, x, y, p")
         return self
 
     @model_serializer(mode="wrap")

@@ -100,7 +100,7 @@ class ItemContent(Spec):
         if any(row >= self.recordings for row in self.rows):
             raise ValueError(f"rows must be below the number of recordings, {self.recordings}")
         if self.fields not in (("t", "x"), ("t", "x", "p"), ("t", "x", "y"), ("t", "x", "y", "p")):
-            raise ValueError("fields must be t and x, and may have y and p, in the order t, x, y, p")
+            raise ValueError("fields must list t and x, and may list y and p, in the order t, x, y, p")
         return self
 
     @model_serializer(mode="wrap")

@@ -80,7 +80,7 @@ class Source(Spec):
     @classmethod
     def _some_files(cls, files: tuple[SourceFile, ...], info: ValidationInfo) -> tuple[SourceFile, ...]:
         if "items" in info.data and (info.data["items"] is None) == (not files):
-            raise ValueError("there must be at least one file, and none if there are items")
+            raise ValueError("a source must have either files or items, and not both")
         return files
 
     @model_validator(mode="after")

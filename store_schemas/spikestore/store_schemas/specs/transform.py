@@ -36,7 +36,7 @@ def _ends_in_frames(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     if len(frames) != 1 or frames + after != list(range(frames[0], len(operations))) or len(after) > 1:
         raise ValueError(
             "a transform must end with its only operation that makes frames (to_frame, fixed_duration, fixed_frames_number, "
-            "to_voxel_grid, to_timesurface or to_averaged_timesurface), or with one clip_counts or to_bina_rep after it"
+            "to_voxel_grid, to_timesurface or to_averaged_timesurface); after it, only one clip_counts or to_bina_rep is allowed"
         )
     frame = operations[frames[0]]
     if isinstance(frame, FixedDuration | FixedFramesNumber):
@@ -59,7 +59,7 @@ def _refuse_other_frames(frame: Operation, after: Operation) -> None:
         bins = after.n_frames * after.n_bits
         if not isinstance(frame, ToFrame) or frame.bins != bins:
             raise ValueError(
-                "to_bina_rep needs a to_frame before it that has n_time_bins or n_event_bins = n_frames × n_bits, which is "
+                "to_bina_rep needs a to_frame before it, with n_time_bins or n_event_bins = n_frames × n_bits, here "
                 f"{bins:,}"
             )
 

@@ -142,10 +142,10 @@ def test_other_falls_are_left_to_the_transform() -> None:
 
 X = np.zeros(2, int)
 BAD: list[tuple[Any, dict[str, Any], str]] = [
-    ({"x": X, "y": X}, {}, 'there is no t, but x, y: set names under [source.folder], such as names = { t = "x" }'),
-    ({}, {}, "there is no t, but nothing"),
-    ({"t": X, "x": X}, {"names": {"t": "clock"}}, "there is no clock, but t, x"),
-    ({"t": X, "ts": X, "x": X}, {}, "t and ts may both be t: set names under [source.folder]"),
+    ({"x": X, "y": X}, {}, 'no column is called t; the columns are x, y: set names under [source.folder], such as names = { t = "x" }'),
+    ({}, {}, "no column is called t; the columns are none"),
+    ({"t": X, "x": X}, {"names": {"t": "clock"}}, "no column is called clock; the columns are t, x"),
+    ({"t": X, "ts": X, "x": X}, {}, "t and ts can both mean t: set names under [source.folder]"),
     ({"t": X, "x": np.zeros(3, int)}, {}, "the fields differ in length: t has 2, x has 3"),
     ({"t": X, "x": np.zeros((2, 2))}, {}, "x has the shape (2, 2), should have (events,)"),
     ({"t": X, "x": np.array(["a", "b"])}, {}, "x holds <U1, should hold numbers"),

@@ -231,7 +231,7 @@ def test_loaders_with_another_callable_give_the_same_batches(features: FeatureSe
     [
         (
             ChannelMask(10),
-            "a channel mask of up to 10 channels can empty whole samples, which have 10 channels",
+            "a channel mask of up to 10 channels can remove all 10 channels of a sample",
         ),
         (TimeMask(1000), "a time mask of up to 1000 bins is longer than the longest sample, which has"),
         (ChannelShift(2, "y"), "axis is 'y', but the frames have no y"),

@@ -31,7 +31,7 @@ def augment(
 ) -> None:
     """Show samples of a feature set before and after augmentation, as a picture.
 
-    The samples are one batch, so that augmentations which mix samples take partners from it.
+    The samples are one batch, so augmentations that mix samples mix only these.
 
     Examples
     --------

@@ -21,7 +21,10 @@ DeviceOption = Annotated[
 ]
 ResidenceOption = Annotated[
     str | None,
-    typer.Option("--residence", help="Where the packed columns are held: auto, host, device or stream."),
+    typer.Option(
+        "--residence",
+        help="Where feature sets are held: host (memory), device (the device's memory), stream (read in each epoch) or auto.",
+    ),
 ]
 OtherDataOption = Annotated[
     bool,

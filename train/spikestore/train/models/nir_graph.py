@@ -64,7 +64,7 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
     nodes["output"] = nir.Output(output_type=_sizes("output", shape))
     if lost:
         logger.warning(
-            "neurons in NIR cannot have these properties, so the graph lacks them: %s; programs that read it may produce other spikes",
+            "neurons in NIR cannot have these properties, so the graph lacks them: %s; programs that read the graph may produce other spikes",
             ", ".join(lost),
         )
     names = list(nodes)

@@ -29,7 +29,7 @@ def _open(source: Source, root: Path, first_row: int) -> Reader:
 
 def _split_of(dataset: Any) -> str:
     if not dataset.single_digits:
-        raise ValueError("reads sequences of digits, which are no classes: pass single_digits=True")
+        raise ValueError("reads sequences of digits, which are not classes: pass single_digits=True")
     if len(dataset) != len(dataset.single_indices):
         raise ValueError("has other recordings than its file: create the data set again")
     return str(dataset.partition)

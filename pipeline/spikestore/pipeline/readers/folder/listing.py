@@ -179,7 +179,7 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
         quoted = ", ".join(f'"{name}"' for name in sorted(by_format))
         raise LayoutError(
             f"{root} has files of {len(by_format)} formats: {counts}. If all are recordings, set formats = [{quoted}] under "
-            "[source.folder], else only the formats of recordings",
+            "[source.folder]; if not, list only the formats of the recordings there",
             path=str(root),
         )
     return sorted(file for files in by_format.values() for file in files), tuple(sorted(by_format))

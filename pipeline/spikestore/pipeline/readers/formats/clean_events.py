@@ -76,12 +76,14 @@ def name_fields(raw: RawEvents, decoding: Decoding) -> dict[EventField, npt.NDAr
         given = decoding.names.get(field)
         matching = [name for name in named if (name == given if given else field_named(name) == field)]
         if len(matching) > 1:
-            raise ValueError(f"{' and '.join(matching)} may both be {field}: set names under [source.folder]")
+            raise ValueError(
+                f"{' and '.join(matching)} can both mean {field}: set names under [source.folder]"
+            )
         if matching:
             columns[field] = _vector(matching[0], named[matching[0]])
         elif given or field in ("t", "x"):
             raise ValueError(
-                f"there is no {given or field}, but {', '.join(named) or 'nothing'}: set names under [source.folder], "
+                f"no column is called {given or field}; the columns are {', '.join(named) or 'none'}: set names under [source.folder], "
                 f'such as names = {{ {field} = "{next(iter(named), "column")}" }}'
             )
     return columns

@@ -41,7 +41,7 @@ class Format:
     Raises
     ------
     UsageError
-        The name or the version cannot be stored, or a suffix does not start with a point.
+        The name or the version cannot be stored, or a suffix does not start with a dot.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Format:
         wrong = [suffix for suffix in self.suffixes if not suffix.startswith(".") or suffix != suffix.lower()]
         if wrong or not self.suffixes:
             raise UsageError(
-                f"format {self.name}: suffixes must be lower-case and start with a point, got {self.suffixes}"
+                f"format {self.name}: suffixes must be lower-case and start with a dot, got {self.suffixes}"
             )
 
     def n_events(self, size: int) -> int:

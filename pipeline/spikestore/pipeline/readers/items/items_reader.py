@@ -172,7 +172,7 @@ class ItemsReader(ClosesOnExit):
         kinds = {piece.columns[0].dtype.kind == "f" for piece in ordered if len(piece.columns[0])}
         if len(kinds) > 1:
             raise UsageError(
-                "some recordings have times that are whole numbers, others floating-point numbers: build a set of each data set"
+                "the times of some recordings are integers, those of others floating-point numbers: build a separate set for each data set"
             )
         empty = np.empty(0, np.int32)
         t = np.concatenate([piece.columns[0] for piece in ordered if len(piece.columns[0])] or [_NOTHING[0]])

@@ -21,7 +21,7 @@ class Shell(StrEnum):
 
 
 def completion(shell: Annotated[Shell, typer.Argument(help="The shell.")]) -> None:
-    """Write a script for bash, zsh or fish, which completes commands, options, recipes and names in a local store.
+    """Write a script with which bash, zsh or fish completes commands, options, recipes and names in a local store.
 
     Examples
     --------

@@ -30,7 +30,7 @@ def diff(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which parameters and files of two feature sets differ, and how the samples of the recordings that both have differ.
+    """Show how two feature sets differ: in parameters, in files, and in the samples of recordings that are in both.
 
     Names with several splits are compared split by split. The exit status is 1 if any digest differs.
 

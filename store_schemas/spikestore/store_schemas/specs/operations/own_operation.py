@@ -28,7 +28,7 @@ def _single(value: object) -> object:
     ):
         return value
     raise ValueError(
-        f"must be a text, true, false, a finite number (integers to 2^53 - 1), or a list of these, got {value!r}"
+        f"must be a string, true, false, a finite number (integers up to 2^53 - 1), or a list of these, got {value!r}"
     )
 
 

@@ -92,7 +92,7 @@ def check_field(name: str, value: object) -> None:
         counts = name in _COUNTS
         refuse(
             not _is_whole(value) or (counts and not 0 <= value < 2**31),  # type: ignore[operator]
-            f"{name} must be a whole number{' from 0 on' if counts else ''}, got {value!r}",
+            f"{name} must be a whole number{' from 0 to 2^31 - 1' if counts else ''}, got {value!r}",
         )
 
 

@@ -145,7 +145,7 @@ class ChannelMask(CheckedAugmentation):
         size = batch.sites[-1]
         refuse(
             self.channels >= size,
-            f"a channel mask of up to {self.channels} channels can empty whole samples, which have {size} channels",
+            f"a channel mask of up to {self.channels} channels can remove all {size} channels of a sample",
         )
         bits = batch.bits(self.seed, 11)
         sizes = torch.full_like(batch.lengths, size)

@@ -99,8 +99,8 @@ class RebinnedSet(FeatureSet):
         lost = ~self._rebinning.has_all_events(n_bins, n_dropped)
         if lost.any():
             logger.warning(
-                "%r: %s of %s samples may lack events (%s in total), which are in no bin of the finer set, but may be in a "
-                "longer bin; a set that spikestore preprocess builds has these events",
+                "%r: %s of %s samples may lack events (%s in total): these are in no bin of the finer set, but may be in a "
+                "longer bin. A set that spikestore preprocess builds has these events",
                 self,
                 f"{np.count_nonzero(lost):,}",
                 f"{len(self):,}",
@@ -123,7 +123,7 @@ def rebinned(features: FeatureSet, rebin: object) -> FeatureSet:
         bins, channels = pair
     except (TypeError, ValueError):
         raise UsageError(
-            f"rebin must be two numbers, of time bins and of channels to sum, such as (4, 7), got {rebin!r}",
+            f"rebin must be two numbers, the time bins and the channels to sum, such as (4, 7), got {rebin!r}",
             field="rebin",
         ) from None
     factors = whole_number("rebin", bins, 1), whole_number("rebin", channels, 1)
@@ -135,7 +135,7 @@ def _rebinning_of(fine: FeatureSet, bins: int, channels: int) -> Rebinning:
     transform, layout = fine.manifest.transform, fine.layout
     problem = sums_problem(transform, bins)
     if problem is None and not set(EVENT_COLUMNS) <= set(layout.extras):
-        problem = "it has no numbers of events"
+        problem = f"it has no event counts (columns {', '.join(EVENT_COLUMNS)})"
     elif problem is None and not has_whole_times(fine.manifest.source):
         problem = "the times of its recordings may not be whole microseconds"
     elif problem is None and channels > layout.sites[-1]:

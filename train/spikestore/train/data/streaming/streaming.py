@@ -102,15 +102,13 @@ class Stream:
         if self._shuffle and self._cut.lanes < share.ranks:
             most = min(LANES, len(self._blocks.starts))
             if share.ranks > most:
-                remedy = (
-                    f"with any window, at most {most} ranks can stream it; use fewer, or residence='host'"
-                )
+                remedy = f"use at most {most} ranks, the limit for any window, or residence='host'"
             elif len(self._cut.starts) > self._cut.lanes:
                 remedy = "use a larger window, fewer ranks, or residence='host'"
             else:  # a smaller window cuts the set into more spans
                 remedy = "use a smaller window, fewer ranks, or residence='host'"
             raise UsageError(
-                f"{share.ranks} ranks are too many for {self._cut.lanes} lanes of a streamed set: {remedy}"
+                f"at most {self._cut.lanes} ranks can stream this set with this window, got {share.ranks}: {remedy}"
             )
         self.samples = len(rows)
         among = self._cut.lanes * self._cut.together * self._cut.span_rows

@@ -64,9 +64,9 @@ class Move(NamedTuple):
     split : str
         Name of the split.
     before : Pin
-        Set to which it refers now.
+        Set to which the split refers now.
     refused : str or None
-        Reason why it must not move unless the user requests it; None if it may move.
+        Reason why the split must not move unless the user requests it; None if it may move.
     """
 
     split: str
@@ -107,7 +107,7 @@ def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, Name
     """Raise the error that `point` would raise for sets that need not be built yet; see `Store.refuse_move`."""
     ref = refs.read(storage, name) if NAME.match(name) else None
     if ref is not None:
-        # Builds and copies report other content under the same keys.
+        # Splits whose keys stay the same are left out: builds and copies report other content under equal keys.
         same = {split for split, pin in ref.splits.items() if split in sets and sets[split].has_keys_of(pin)}
         before = {split: pin for split, pin in ref.splits.items() if split not in same}
         _refuse(name, storage.url, moves(find, before, sets))

@@ -9,7 +9,7 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 """Called as ``progress(done, total, label)`` with bytes, samples or objects; never by two threads at once."""
 
 UnlabelledProgress: TypeAlias = Callable[[int, int], None]
-"""Called as ``progress(done, total)`` by work on a single object; `labelled` returns one."""
+"""Called as ``progress(done, total)`` by work on a single object; `labelled` makes such a callback."""
 
 
 def labelled(progress: Progress, label: str) -> UnlabelledProgress:

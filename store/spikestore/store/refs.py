@@ -81,7 +81,7 @@ def read_logs(
 ) -> Iterator[tuple[LogEntry, Ref | StoreError]]:
     """Yield every entry of the logs of these names, sorted; by default of all names, including removed ones.
 
-    Each comes with its document or the error of reading it.
+    Each entry comes with its document or the error of reading it.
     """
     folders = ["refs"] if names is None else [f"refs/{name}" for name in sorted(set(names))]
     listed = [
@@ -183,7 +183,9 @@ def forget(storage: Storage, name: str, split: str | None = None) -> tuple[str, 
 
 
 def replace_older(storage: Storage, name: str, number: int) -> None:
-    """Replace a damaged entry, which is not the newest one, with an entry that removes the name, because the sets of the damaged entry are unknown.
+    """Replace a damaged older entry with one that removes the name; the name keeps the value of its newest entry.
+
+    The sets of the damaged entry are unknown, so no other entry can replace it.
 
     Raises
     ------

@@ -78,7 +78,7 @@ class Store:
         """Return the sets that ``NAME``, ``NAME:SPLIT``, a key or its beginning selects, without opening them.
 
         A key is written as ``TRANSFORM/SOURCE``, and each of the two may be shortened to its first digits, at least 4. One of
-        the two is enough if only one set has it.
+        the two is enough if only one set matches.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class Store:
     def point(self, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False) -> Ref:
         """Point `name` at these feature sets, one per split, and return the new entry.
 
-        Without `move`, a split moves to another set only if that set has the same transform and all files of the former
+        Without `move`, a split moves to another set only if that set has the same transform and all recordings of the former
         one (compared by content). Other splits of the name are kept if they have the same transform, else removed: a
         name never mixes transforms.
 
@@ -178,7 +178,7 @@ class Store:
         refuse_move(self.storage, self.find, name, sets)
 
     def tag(self, name: str, new: str, *, move: bool = False) -> Ref:
-        """Add a second name to the sets of ``NAME`` (all splits), ``NAME:SPLIT`` or a key, and return its entry.
+        """Add the name `new` to the sets of ``NAME`` (all splits), ``NAME:SPLIT`` or a key, and return the entry of `new`.
 
         Raises
         ------

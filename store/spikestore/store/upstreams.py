@@ -214,10 +214,8 @@ class Upstreams:
 
     def _give_up(self, upstream: Store, label: str | None, error: object) -> None:
         url = upstream.storage.url
-        if type(error) in (
-            StoreError,
-            str,
-        ):  # it can't be reached, or not be read: nor can anything else in it
+        # The store cannot be reached or read, so further requests would fail too.
+        if type(error) in (StoreError, str):
             self._away.add(url)
         purpose = f" for {label}" if label is not None else ""
         logger.warning("cannot use the upstream %s%s, continuing without it: %s", url, purpose, error)

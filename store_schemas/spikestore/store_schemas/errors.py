@@ -68,7 +68,7 @@ class SpikestoreError(Exception):
     kind: ClassVar[str] = "error"
     """Stable, machine-readable name of the class of failure."""
     exit_code: ClassVar[int] = 1
-    """Exit status of the command line: 1 the work failed, 2 wrong use."""
+    """Exit status of the command line: 1 if the work failed, 2 if the request was wrong."""
 
     def __init__(self, message: str, **details: Any) -> None:
         message = redacted(message)  # a library's message may quote a URL with a password
@@ -161,7 +161,7 @@ class LayoutError(SourceError):
 
 
 class RecordingError(SourceError):
-    """One recording is invalid: unsorted, outside the sensor, not finite, or too long."""
+    """One recording is invalid: it is too long, or its events are unsorted, outside the sensor or not finite."""
 
     kind = "recording"
 

@@ -15,7 +15,7 @@ from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
 from spikestore.store_schemas.specs.transform import Transform
 
 BLOCK = 64
-"""Samples per block, the unit of ``check`` and of the digest."""
+"""Samples per block. The digest and the array ``check`` contain a hash of each block."""
 
 
 EXTRAS: dict[str, str] = {
@@ -46,7 +46,7 @@ FILL: dict[str, int | str] = {
     "int32": -(2**31),
     "float32": "NaN",
 }
-"""Fill values; they cannot occur in data, so a missing object never reads as zeros."""
+"""Fill value of each dtype; it cannot occur in data, so a missing object never reads as zeros."""
 
 
 SKIPPED_LABEL = -1

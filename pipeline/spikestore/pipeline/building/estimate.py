@@ -1,4 +1,4 @@
-"""Estimates of the time and the size of a build, computed within two seconds from its first recordings."""
+"""Estimates of the time and the size of a build, computed from its first recordings."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ class BuildOptions:
     Attributes
     ----------
     workers : int, optional
-        Number of local worker processes, by default one per core; with 0, this process builds the fragments itself.
+        Number of local worker processes; with 0, this process builds the fragments itself. By default one per core, or threads of this
+        process if these finish sooner.
     scheduler : str, optional
         Address of a running Dask scheduler, to use instead of local workers.
     fragment_samples : int, optional

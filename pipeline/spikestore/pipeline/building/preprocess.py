@@ -95,7 +95,7 @@ def preprocess(
     version : str, optional
         Identifies the recordings of a dataset without known files; change it whenever they change.
     hash_events : bool
-        Identify these recordings by a hash of all events instead.
+        Identify the recordings of such a dataset by a hash of all events, instead of by `version`.
     split : str, optional
         Name of the split of a dataset; by default that of Tonic's dataset, else ``all``.
     store : Store, str or Path, optional

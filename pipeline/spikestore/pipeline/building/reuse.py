@@ -126,7 +126,7 @@ class Reuse:
         return find_finer_rows(self._store, self.upstreams, address, wanted.transform, label=wanted.label)
 
     def without_recordings(self, wanted: LockedSet, error: SourceNotFoundError) -> RequestedSet:
-        """Return a locked set whose recordings are missing as a set that a finer set determines.
+        """Return a locked set, whose recordings are missing, as a requested set whose rows a finer set determines.
 
         Raises
         ------

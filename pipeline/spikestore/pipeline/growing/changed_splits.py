@@ -1,6 +1,6 @@
-"""Recordings that change their split: they are in another split of a name's new sets than of its current sets, for example after files were renamed.
+"""Recordings that change their split: in the new sets of a name, they are in another split than in its current sets.
 
-With `shares` and no `group`, a hash of the path decides the split, so a renamed recording may move from the training split to the
+With `shares` and no `group`, a hash of the path decides the split, so a file that is renamed may move from the training split to the
 test split. Such moves are reported.
 """
 

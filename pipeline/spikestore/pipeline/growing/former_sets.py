@@ -68,8 +68,8 @@ def find_former_rows(
     store : Store
         The store.
     named : sequence of FormerSet
-        The sets of the name that the new set will have. Its own split is searched first. Other sets of the store are searched only
-        if these have no rows.
+        The sets of the name that the new set will have; that of the new set's split is searched first. Other sets of the store are
+        searched only if these have no rows.
     source, transform, layout : Source, Transform and Layout
         Those of the new set; each recording is one file.
     samples : int

@@ -84,7 +84,7 @@ def import_cache(
     data : str or Path, optional
         Folder with the recordings. Then some rows are compared with frames and labels that are computed from the recordings.
     compare_all : bool
-        Compare all rows.
+        Compare all rows, not only some; needs `data`.
     workers : int, optional
         Number of worker processes that read the cache and store its items; with 0, this process does the work. By default one per core, or none if
         this process finishes sooner.

@@ -96,7 +96,7 @@ class _StderrHandler(logging.Handler):
 
 @contextlib.contextmanager
 def progress(unit: str = "samples") -> Iterator[Progress]:
-    """Show progress on stderr: bars on a terminal, a line every few seconds elsewhere, nothing with ``--quiet``.
+    """Show progress on stderr: bars on a terminal, a line every 10 seconds elsewhere, nothing with ``--quiet``.
 
     Parameters
     ----------

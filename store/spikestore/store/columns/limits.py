@@ -26,7 +26,7 @@ def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     """Raise `DamagedError` if a fragment would decode to more than this machine's memory.
 
     A few stored bytes can decode to a chunk of any size, so malicious sets need such a limit. Fragments are planned
-    for 256 MB.
+    for 256 MiB.
     """
     row, layout = manifest.fragments[fragment], manifest.layout
     sizes = {name: layout.dtype(name).itemsize for name, _ in layout.columns}

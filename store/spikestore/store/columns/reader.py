@@ -222,8 +222,8 @@ class DirectReader:
         Yields
         ------
         tuple of int and array
-            Position of the piece, counted from the first value of row `start`, and the piece. This thread reuses its
-            memory for the next piece, because this memory is in the processor's cache.
+            Position of the piece, counted from the first value of row `start`, and the piece. The next piece of this
+            thread overwrites it, because reused memory is in the processor's cache.
         """
         table = self.table(fragment)
         first, last = int(table.offsets[start]), int(table.offsets[stop])

@@ -141,7 +141,7 @@ def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
     """Return the first row in which a value is 0, indices do not ascend, or an index is outside the frames; None if there is none."""
     offsets = columns.offsets()
     no_zero = columns.value.min() > 0 if columns.value.dtype.kind == "u" else columns.value.all()
-    if not no_zero:  # the minimum is twice as fast
+    if not no_zero:  # for counts, the minimum is twice as fast as `all`
         zero = int(np.flatnonzero(columns.value == 0)[0])
         return Fault(
             "the column `value` must not contain 0", int(np.searchsorted(offsets, zero, "right")) - 1

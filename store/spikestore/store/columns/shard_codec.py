@@ -1,7 +1,7 @@
 """Encoding of one column's objects without Zarr, for the codecs in this version's plans.
 
 A plan may name any codecs; Zarr reads and writes the others. Those of `zarr_metadata` are encoded here, byte for byte
-as by Zarr (``tests/store/columns/test_shard_codec.py`` compares the two):
+as by Zarr except for the last inner chunk (``tests/store/columns/test_shard_codec.py`` compares the two):
 
 - a column with one value per sample: PCodec, followed by its CRC32C;
 - ``check``: the bytes, followed by their CRC32C;

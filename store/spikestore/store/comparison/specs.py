@@ -21,7 +21,7 @@ class Difference:
     where : str
         What differs, such as ``"to_frame.time_window"`` or ``"file a.h5"``.
     first, second : object
-        Values of the first and of the second set; None if it is absent there.
+        Values of the first and of the second set; None for a set that has no such value.
     """
 
     where: str

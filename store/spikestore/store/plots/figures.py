@@ -30,8 +30,8 @@ _COLUMNS = 4
 def plot_frames(frames: npt.NDArray[Any], axis: TimeAxis, *, title: str, axes: Axes | None = None) -> Axes:
     """Plot the frames of one sample, and return the axes.
 
-    Frames with channels are one image, with time to the right. Frames of a camera are a strip of at most 8 frames, each the sum of its time
-    bins.
+    Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 frames, each the
+    sum of its time bins.
 
     Parameters
     ----------

@@ -31,8 +31,8 @@ class PlottedSet(Protocol):
 def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axes:
     """Plot the frames of one row on matplotlib axes, and return the axes.
 
-    Frames with channels are one image, with time to the right. Frames of a camera are a strip of at most 8 frames, each the sum
-    of its time bins. Times are in ms, unless bins have no length in time.
+    Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 frames, each
+    the sum of its time bins. Times are in ms, unless bins have no length in time.
 
     Parameters
     ----------

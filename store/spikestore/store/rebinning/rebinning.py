@@ -29,7 +29,7 @@ EXACT = 2**53
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rebinning:
-    """How the cells of a fine set are summed.
+    """How the cells of a fine set, which are its pairs of time bin and site, are summed.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Rebinning:
 
 
 def has_whole_times(source: Source) -> bool:
-    """Return whether all times of a source are certainly whole numbers of µs; those of other packages and objects may not be."""
+    """Return whether all times of a source are certainly whole µs; readers of other packages and objects in Python may give fractions."""
     if source.cache is not None:
         return False
     if source.items is not None:

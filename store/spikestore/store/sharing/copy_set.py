@@ -111,7 +111,7 @@ def copy_set(
     StorageFullError
         The destination has not enough space.
     StoreError
-        The source cannot be read, or the destination not written to.
+        The source cannot be read, or the destination cannot be written.
     """
     try:
         existing = FeatureSet.open(destination, features.address)

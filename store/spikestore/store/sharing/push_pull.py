@@ -57,12 +57,12 @@ def copy_named(
     source, destination : NamedSets
         The two stores.
     text : str
-        ``NAME`` for all splits, or ``NAME:SPLIT`` for one; other splits of the name in the destination are kept if they
-        have the same transform. Or the beginning of a key, as in `Store.select`; then no name is written.
+        ``NAME`` for all splits, ``NAME:SPLIT`` for one, or the beginning of a key, as in `Store.select`. Other splits of the
+        name in the destination are kept if they have the same transform. With a key, no name is written.
     deep : bool
         Also decode each set and compare it with its digest before storing it.
     move : bool
-        Move the name in the destination even if it refers to other sets, as `Store.point`.
+        Move the name in the destination even if it refers to other sets; see `Store.point`.
     progress : callable, optional
         Called during the copy as ``progress(bytes_done, bytes_total, label)``.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from spikestore.store.storage.system_calls import create_file, open_folder, set_mode
 
 NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
-"""Errors of ``link`` on a file system without hard links; EPERM also on one without write permission."""
+"""Errors of ``link`` on a file system without hard links; EPERM also occurs without write permission."""
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1

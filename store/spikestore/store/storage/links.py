@@ -35,7 +35,7 @@ class Links:
         StoreError
             The root is a file.
         OSError
-            The file system that is mounted there is not the first one any more.
+            Another file system is mounted at the root than when this object first saw it.
         """
         try:
             status = self._root.stat()

@@ -52,9 +52,8 @@ class ObjectStorage:
     def __init__(self, store: ObjectStore, url: str) -> None:
         self._store = store
         self.url = url
-        self._conditional = (
-            False  # known to reject a second put of one name; pickled to workers with the storage
-        )
+        # Whether the server is known to reject a second put of one name; pickled to workers with the storage.
+        self._conditional = False
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> ObjectStorage:

@@ -33,7 +33,7 @@ def make_shared(storage: FolderStorage, *, group: str | None = None, private: bo
     Returns
     -------
     list of Path
-        Files and folders of other users whose permissions need a change by their owners.
+        Files and folders of other users, who must change the permissions themselves.
 
     Raises
     ------

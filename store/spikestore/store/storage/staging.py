@@ -1,6 +1,6 @@
 """Several objects that are written and fsynced together.
 
-A single object needs two fsyncs, for its bytes and for its name. Many objects together take about the time of two: once
+A single object needs two fsyncs, for its bytes and for its name. Many objects together take about the time of two fsyncs: once
 the first file is synced, the file system's journal contains the others too; the same is true of their folders. The
 order is that of `durable_files`: all bytes are on disk before any file is named, all names before `publish` returns.
 """

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-# Without it, opening a pipe waits for a writer.
+# Without O_NONBLOCK, opening a pipe waits for a writer.
 _READ_AT_ONCE = _READ | getattr(os, "O_NONBLOCK", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 

@@ -129,7 +129,7 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
 def record_of_build(address: Address, plan: Plan, plan_hash: str, fragment: int, data: bytes) -> Record:
     """Return the record of a fragment in an unfinished build, possibly of another builder.
 
-    `plan_hash` is the plan's own: it takes milliseconds to compute, and a build has thousands of fragments.
+    `plan_hash` is the hash of `plan`. The caller passes it, because computing it for each of thousands of fragments takes seconds.
 
     Raises
     ------

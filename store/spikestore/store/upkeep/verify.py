@@ -1,7 +1,7 @@
 """Verify: compare the stored objects of a feature set with its manifest.
 
-Three depths: `quick` compares names and sizes; `normal` hashes every stored object, which detects every flipped bit;
-`deep` also decodes all objects and recomputes the digest.
+Three depths: `quick` compares the documents, and names and sizes of the other objects; `normal` also hashes every stored object,
+which detects every flipped bit; `deep` also decodes all objects and recomputes the digest.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def verify(
     features : FeatureSet
         The set.
     depth : {"quick", "normal", "deep"}
-        What is compared: names and sizes; with ``normal`` also hashes; with ``deep`` also decoded values.
+        What is compared: documents, names and sizes; with ``normal`` also hashes; with ``deep`` also decoded values.
     workers : int, optional
-        Threads that read and hash, by default one per core; hashing and decoding release the GIL.
+        Threads that read and hash, by default one per core but at most 16; hashing and decoding release the GIL.
     progress : callable, optional
         Called as ``progress(bytes_done, bytes_total)``.
 

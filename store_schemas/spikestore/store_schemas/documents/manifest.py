@@ -27,7 +27,7 @@ class FragmentRow(NamedTuple):
     samples: Size
     nnz: Count
     n_bins: Count
-    """Largest number of time bins."""
+    """Largest number of time bins of a sample."""
     record: Sha256
     """SHA-256 of the record's bytes."""
 
@@ -46,7 +46,7 @@ class Manifest(Document):
     nnz: Count
     """Non-zeros of all samples."""
     n_bins: Count
-    """Largest number of time bins."""
+    """Largest number of time bins of a sample."""
     max_index: Count
     max_value: Annotated[float, Field(ge=0)]
     plan: Sha256

@@ -44,7 +44,7 @@ class Plan(Document):
 
     @model_validator(mode="after")
     def _documents_fit(self) -> Self:
-        # Other codecs are accepted; arrays that contradict the plan's own numbers would lose data.
+        # Other codecs are accepted. Arrays that contradict the plan's numbers are rejected: they would lose data.
         arrays = _member(self.zarr, "consolidated_metadata", "metadata")
         dtypes = {**dict(self.layout.columns), "start": "uint64", "check": "uint64"}
         if arrays.keys() != dtypes.keys():

@@ -62,7 +62,7 @@ class Record(Document):
     samples: Size
     nnz: Count
     n_bins: Count
-    """Largest number of time bins."""
+    """Largest number of time bins of a sample."""
     max_index: Count
     max_value: Annotated[float, Field(ge=0)]
     blocks: Annotated[tuple[Sha256, ...], AsTuple, Field(min_length=1)]

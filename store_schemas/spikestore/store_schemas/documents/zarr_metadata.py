@@ -99,8 +99,8 @@ def _array(length: int, chunk: int, dtype: str, codecs: list[Any], dimension: st
 
 
 def pcodec_codec(delta_order: int) -> dict[str, Any]:
-    """Return the configuration of the PCodec codec, with deltas of this order."""
-    # An explicit delta: "auto" searches, and pcodec 1.1 does not accept "none" under numcodecs' name.
+    """Return the configuration of the PCodec codec, with deltas of order `delta_order`."""
+    # The delta is explicit, because "auto" searches for one, and pcodec 1.1 does not accept numcodecs' name for "none".
     configuration = {
         "level": PCODEC_LEVEL,
         "mode_spec": "auto",

@@ -66,7 +66,7 @@ Location = Annotated[str, Field(min_length=1)]
 """A folder or URL of a store."""
 
 AsTuple = BeforeValidator(_tuple)
-"""Accepts a list for a tuple, as TOML and JSON have only lists."""
+"""Accepts a list for a tuple, because TOML and JSON have only lists."""
 
 PlaneSize = Annotated[tuple[Size, Size], BeforeValidator(_without_polarities), AsTuple]
 """Size (x, y) of a sensor; a third size, the number of polarities, is dropped."""
@@ -241,7 +241,7 @@ def _short(value: object) -> str:
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[str]]:
     """Return the path of a fault in the user's document, and the names of the valid fields at this place.
 
-    pydantic's path contains the tag of a discriminated union, which the document's path does not: it is removed.
+    pydantic's path contains the tag of a discriminated union. The tag is removed, because the document's path has none.
     """
     path, models = "", [model]
     for step in location:

@@ -47,7 +47,7 @@ class CacheContent(Spec):
 class Source(Spec):
     """One split of one dataset.
 
-    The location and the times of the files do not matter: a copy elsewhere is the same source.
+    Paths outside the dataset's folder and modification times do not matter: a copy elsewhere is the same source.
     """
 
     reader: Name
@@ -57,7 +57,7 @@ class Source(Spec):
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     """The dataset's name, as in ``tonic.datasets``."""
     split: Name
-    """The split's name: train, valid, test."""
+    """The split's name, such as train, valid or test."""
     sort: bool = False
     """Sort each recording's events by time first (stable); otherwise unsorted times are an error."""
     on_error: OnError = "raise"

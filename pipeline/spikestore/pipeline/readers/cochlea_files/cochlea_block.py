@@ -121,7 +121,7 @@ def _in_microseconds(
     """Return the columns `t` and `time_table`, and the positions of invalid times."""
     if seconds.dtype == np.float16:
         codes = seconds.view(np.uint16)
-        # Of both signs the infinities are the first illegal codes; two maxima need no copy of the column.
+        # For each sign, infinity is the smallest illegal code, so two maxima suffice, and the column is not copied.
         if not len(codes) or (codes.max() < 0x8000 + _INFINITY and codes.view(np.int16).max() < _INFINITY):
             return codes, float16_table(), np.zeros(0, np.int64)
         return codes, float16_table(), np.flatnonzero((codes & 0x7FFF) >= _INFINITY)

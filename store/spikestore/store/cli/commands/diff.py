@@ -32,7 +32,7 @@ def diff(
 ) -> None:
     """Show how two feature sets differ: in parameters, in files, and in the samples of recordings that are in both.
 
-    Names with several splits are compared split by split. The exit status is 1 if any digest differs.
+    Names with several splits are compared split by split. The exit status is 1 if a digest differs, or if only one name has a split.
 
     Examples
     --------

@@ -22,7 +22,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, 
 
 
 def names_in_store(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names in a local store that begin with some letters, for completion in a shell; a bucket would take too long."""
+    """Return the names in a local store that begin with `incomplete`, for completion in a shell; none for a bucket, which is too slow."""
     from spikestore.store.storage import FolderStorage
 
     store = open_store(
@@ -57,7 +57,7 @@ def open_store(location: str | None, *, must_exist: bool = False) -> Store:
     Raises
     ------
     UsageError
-        The location is empty; or `must_exist` is true and the folder does not exist, as in commands that only read.
+        The location is empty, or `must_exist` is true and the folder does not exist.
     """
     from spikestore.store.storage import FolderStorage
     from spikestore.store.store import Store, default_location

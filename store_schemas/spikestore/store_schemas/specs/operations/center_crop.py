@@ -14,7 +14,7 @@ def _square(size: Any) -> Any:
 
 
 class CenterCrop(Spec):
-    """Keep the events of the centre of the sensor and move their coordinates, as ``tonic.transforms.CenterCrop``.
+    """Keep the events of the centre of the sensor and move their coordinates, like ``tonic.transforms.CenterCrop``.
 
     Events need a field ``y``. If `size` exceeds `sensor_size`, the coordinates are moved so that the old sensor is in the centre
     of the new one.
@@ -30,5 +30,5 @@ class CenterCrop(Spec):
 
     @property
     def offset(self) -> tuple[int, int]:
-        """What is subtracted from x and y; negative if the new sensor is larger."""
+        """Pixels that are subtracted from x and y; negative if the new sensor is larger."""
         return (self.sensor_size[0] - self.size[0]) // 2, (self.sensor_size[1] - self.size[1]) // 2

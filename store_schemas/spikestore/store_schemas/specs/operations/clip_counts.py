@@ -10,9 +10,10 @@ from spikestore.store_schemas.specs.model import Spec
 
 
 class ClipCounts(Spec):
-    """Limit counts to ``max``, after ``to_frame``; with ``max = 1`` frames are binary.
+    """Limit the counts of frames to ``max``; with ``max = 1`` frames are binary.
 
-    Tonic has no such transform; scripts apply ``frames.clip(max=…)`` themselves.
+    It follows an operation that counts events, such as ``to_frame``. Tonic has no such transform; scripts that use Tonic call
+    ``frames.clip(max=…)``.
     """
 
     op: Literal["clip_counts"] = "clip_counts"

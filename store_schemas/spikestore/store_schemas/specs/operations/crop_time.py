@@ -10,7 +10,7 @@ from spikestore.store_schemas.specs.model import Real, Spec
 
 
 class CropTime(Spec):
-    """Keep events with ``min <= t <= max`` (µs, both ends inclusive), as ``tonic.transforms.CropTime``.
+    """Keep events with ``min <= t <= max`` (µs, both ends inclusive), like ``tonic.transforms.CropTime``.
 
     ``max`` is required: Tonic's default is the last time stamp of the first recording, applied to all later ones.
     """

@@ -12,7 +12,7 @@ _Factor = Annotated[Real, Field(gt=0)]
 
 
 class Downsample(Spec):
-    """Multiply time stamps and coordinates by factors, truncating integers, as ``tonic.transforms.Downsample``.
+    """Multiply time stamps and coordinates by factors, truncating integers, like ``tonic.transforms.Downsample``.
 
     A tuple as Tonic's ``time_factor`` means *random* and is rejected: random operations belong in training.
     Instead of ``spatial_factor``, a recipe may contain ``sensor_size`` (x, y, p) and ``target_size`` (x, y); their

@@ -10,11 +10,11 @@ from spikestore.store_schemas.specs.model import AsTuple, PlaneSize, Real, Size,
 
 
 class EventDownsampling(Spec):
-    """Replace events by those of integrating pixels of a smaller sensor, as ``tonic.transforms.EventDownsampling``.
+    """Replace events by those of integrating pixels of a smaller sensor, like ``tonic.transforms.EventDownsampling``.
 
-    In each step of `dt`, a pixel of the smaller sensor adds events with p = 1 and subtracts events with p = 0. A pixel that reaches
-    the threshold gives one event and begins again from 0. The new events have the times 0, dt, 2 dt … after the first event of
-    the recording. Events need a field ``y``, whole times, and p of 0 or 1. A recipe may contain Tonic's ``downsampling_method``; it
+    In each step of `dt`, a pixel of the smaller sensor adds events with p = 1 and subtracts events with p = 0. A pixel whose sum
+    reaches `noise_threshold`, or its negative, gives one event with p = 1, or p = 0, and begins again from 0. The new events have
+    the times 0, dt, 2 dt …, counted from the first event of the recording. Events need a field ``y``, whole times, and p of 0 or 1. A recipe may contain Tonic's ``downsampling_method``; it
     follows from `differentiator_time_bins`, and is not stored.
     """
 
@@ -28,10 +28,10 @@ class EventDownsampling(Spec):
     dt: Annotated[Real, Field(gt=0)]
     """Length of a step, in **ms** as in Tonic; all other times are in µs."""
     noise_threshold: Size
-    """Events that a pixel needs, counted with their signs. Tonic's 0 is rejected: pixels without events would give events."""
+    """Sum of signs that a pixel must reach. Tonic's 0 is rejected: pixels without events would give events."""
     differentiator_time_bins: Size | None = None
-    """Integrating steps in each step of `dt`, for the differentiator: a step gives an event of each pixel that has more events than in
-    the step before. None for the integrator, which gives all events of the pixels."""
+    """Parts of each step of `dt` in which the differentiator integrates: a step gives an event of each pixel and polarity that reaches
+    the threshold more often in the next step than in this one. None for the integrator, which gives an event each time."""
 
     @model_validator(mode="before")
     @classmethod

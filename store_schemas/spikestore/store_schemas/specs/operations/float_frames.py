@@ -20,7 +20,7 @@ FADED = 104.0
 
 
 class ToVoxelGrid(FrameBase):
-    """Sum the signs of events per (time bin, y, x), as ``tonic.transforms.ToVoxelGrid``.
+    """Sum the signs of events per (time bin, y, x), like ``tonic.transforms.ToVoxelGrid``.
 
     Polarity 0 has the sign -1. An event counts in the two nearest bins, more in the nearer one. The frames have one
     polarity. Events at the time of the last event are in no bin.
@@ -55,7 +55,7 @@ class ToVoxelGrid(FrameBase):
 
 
 class ToTimesurface(FrameBase):
-    """Value exp(-age / tau) of the last event of each (polarity, y, x) every `dt`, as ``tonic.transforms.ToTimesurface``.
+    """Value exp(-age / tau) of the last event of each (polarity, y, x) every `dt`, like ``tonic.transforms.ToTimesurface``.
 
     In frame i, the age is measured at i + 1 times `dt` after the first event; all earlier events count. Events after the last whole `dt`
     are in no frame. Fractions of times are removed before the age is computed.
@@ -81,7 +81,7 @@ class ToTimesurface(FrameBase):
 
 
 class ToAveragedTimesurface(FrameBase):
-    """Mean time surface around the events of each cell, as ``tonic.transforms.ToAveragedTimesurface``.
+    """Mean time surface around the events of each cell, like ``tonic.transforms.ToAveragedTimesurface``.
 
     The sensor is divided into squares of `cell_size`, row by row. A sample has a frame for each cell, so the axis of time counts
     cells. Its frames have the axes (polarity, y, x) of the surface. Times are rounded to float32, as in Tonic.
@@ -132,7 +132,7 @@ class ToAveragedTimesurface(FrameBase):
 
 
 class ToBinaRep(Spec):
-    """Read `n_bits` binary frames as one number from 0 to 1, after ``to_frame``, as ``tonic.transforms.ToBinaRep``.
+    """Read `n_bits` binary frames as one number from 0 to 1, after ``to_frame``, like ``tonic.transforms.ToBinaRep``.
 
     The first frame is the highest bit. The number is divided by 2 to the power of `n_bits`, minus 1.
     """

@@ -10,9 +10,8 @@ from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
 class FrameBase(Spec):
     """Makes frames over (time bin, polarity, y, x), in bins that no parameter of `ToFrame` describes.
 
-    `include_incomplete`, `start_time`, `end_time` and `overlap` are parameters of `ToFrame` that this operation does not have; their values
-    mean that they have no effect. `frame_size` is the size of the frames, and `mode` the name of the way in which bins are found; `ToFrame`
-    has both too.
+    The properties have the names of members of `ToFrame`, so that other code can treat all operations equally. `include_incomplete`,
+    `start_time`, `end_time` and `overlap` are parameters only of `ToFrame`; here their values mean "no effect".
     """
 
     op: str

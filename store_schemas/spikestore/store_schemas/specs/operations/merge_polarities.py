@@ -8,7 +8,7 @@ from spikestore.store_schemas.specs.model import Spec
 
 
 class MergePolarities(Spec):
-    """Set the polarity of all events to 0, as ``tonic.transforms.MergePolarities``."""
+    """Set the polarity of all events to 0, like ``tonic.transforms.MergePolarities``."""
 
     op: Literal["merge_polarities"] = "merge_polarities"
     version: Literal[1] = 1

@@ -10,7 +10,7 @@ from spikestore.store_schemas.specs.model import AsTuple, Count, Real, Size, Spe
 
 
 class Decimation(Spec):
-    """Keep each `n`-th event of every pixel, as ``tonic.transforms.Decimation``; polarities are counted together."""
+    """Keep each `n`-th event of every pixel, like ``tonic.transforms.Decimation``; polarities are counted together."""
 
     op: Literal["decimation"] = "decimation"
     version: Literal[1] = 1
@@ -20,7 +20,7 @@ class Decimation(Spec):
 
 
 class Denoise(Spec):
-    """Drop events without a recent event in one of the four neighbouring pixels, as ``tonic.transforms.Denoise``.
+    """Drop events without a recent event in one of the four neighbouring pixels, like ``tonic.transforms.Denoise``.
 
     Events need a field ``y``. As in Tonic, each pixel between 0 and the largest x and y of the recording counts as
     having an event at time 0, so events before ``filter_time`` are kept.
@@ -34,9 +34,9 @@ class Denoise(Spec):
 
 
 class DropPixel(Spec):
-    """Drop all events of given pixels, as ``tonic.transforms.DropPixel`` with ``coordinates``.
+    """Drop all events of given pixels, like ``tonic.transforms.DropPixel`` with ``coordinates``.
 
-    Events need a field ``y``. Tonic's ``hot_pixel_frequency`` has no spec: it finds other pixels in each recording.
+    Events need a field ``y``. Tonic's ``hot_pixel_frequency`` has no spec, because it finds different pixels in each recording.
     """
 
     op: Literal["drop_pixel"] = "drop_pixel"
@@ -52,7 +52,7 @@ class DropPixel(Spec):
 
 
 class RefractoryPeriod(Spec):
-    """Drop events that follow another event of their pixel within `delta`, as ``tonic.transforms.RefractoryPeriod``.
+    """Drop events that follow another event of their pixel within `delta`, like ``tonic.transforms.RefractoryPeriod``.
 
     Events need a field ``y``. As in Tonic, a dropped event also starts a new period, and the first event of a pixel is
     dropped if its time is 0 or negative. A pair as Tonic's ``delta`` means *random* and is rejected.

@@ -23,14 +23,14 @@ class _SpikingJellyFrames(FrameBase):
 
 
 class FixedDuration(_SpikingJellyFrames):
-    """Count events per (time bin, polarity, y, x) in bins of `duration`, as SpikingJelly 2.0.0 with ``duration=``.
+    """Count events per (time bin, polarity, y, x) in bins of `duration`, like SpikingJelly 2.0.0 with ``duration=``.
 
     The first event is at time 0. The number of bins is the last time divided by `duration`, rounded up, and at least 1.
     The bin of an event is its time divided by `duration`, rounded down; the last bin also contains the events after it.
 
     Sources are ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and the function of the same
-    name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As there, these times
-    are multiplied by 1000 and all results are rounded to float16. Other times are in µs, and computed in their own type.
+    name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in that function, float16
+    times are multiplied by 1000 and all results are rounded to float16. Other times are in µs, and computed in their own dtype.
     """
 
     op: Literal["fixed_duration"] = "fixed_duration"
@@ -51,16 +51,16 @@ class FixedDuration(_SpikingJellyFrames):
 
 
 class FixedFramesNumber(_SpikingJellyFrames):
-    """Count events per (time bin, polarity, y, x) in `frames_number` bins, as SpikingJelly 2.0.0 with ``frames_number=``.
+    """Count events per (time bin, polarity, y, x) in `frames_number` bins, like SpikingJelly 2.0.0 with ``frames_number=``.
 
     With ``split_by = "number"`` each bin has the same number of events, rounded down. With ``split_by = "time"`` each bin
     has the same length: the time between the first and the last event divided by `frames_number`. The last bin also
     contains the events after it. A bin without events is all zero; SpikingJelly ends with an IndexError.
 
     Sources are ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and the function of the
-    same name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As there,
-    these times are divided without rounding down, and all results are rounded to float16: an event may be in two bins
-    or in none. Other times are divided with rounding down, in their own type.
+    same name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in that
+    function, float16 times are divided without rounding down, and all results are rounded to float16: an event may be in two
+    bins or in none. Other times are divided with rounding down, in their own dtype.
     """
 
     op: Literal["fixed_frames_number"] = "fixed_frames_number"

@@ -10,7 +10,7 @@ from spikestore.store_schemas.specs.model import Real, Spec
 
 
 class TimeAlignment(Spec):
-    """Subtract the time of the first event from all times of a recording, as ``tonic.transforms.TimeAlignment``."""
+    """Subtract the time of the first event from all times of a recording, like ``tonic.transforms.TimeAlignment``."""
 
     op: Literal["time_alignment"] = "time_alignment"
     version: Literal[1] = 1
@@ -18,7 +18,7 @@ class TimeAlignment(Spec):
 
 
 class TimeSkew(Spec):
-    """Multiply times by `coefficient` and add `offset`, as ``tonic.transforms.TimeSkew``; integers are truncated.
+    """Multiply times by `coefficient` and add `offset`, like ``tonic.transforms.TimeSkew``; integers are truncated.
 
     In Tonic, a pair as a parameter means *random*; it is rejected. A coefficient of 0 or less is rejected, because events
     would not be in the order of time afterwards.

@@ -14,7 +14,7 @@ SLICING_MODES = ("time_window", "event_count", "n_time_bins", "n_event_bins")
 
 
 class ToFrame(Spec):
-    """Count events per (time bin, polarity, y, x), as ``tonic.transforms.ToFrame``.
+    """Count events per (time bin, polarity, y, x), like ``tonic.transforms.ToFrame``.
 
     ``sensor_size`` is required: Tonic infers it from each recording separately. A parameter without effect is
     rejected, so that no two specs mean the same.
@@ -34,7 +34,7 @@ class ToFrame(Spec):
     n_event_bins: Size | None = None
     """Bins of equal numbers of events in a recording."""
     overlap: Annotated[Real, Field(ge=0)] = 0.0
-    """Overlap of adjacent bins: in µs with ``time_window``, in events with ``event_count``, else as a fraction."""
+    """Overlap of adjacent bins: in µs with ``time_window``, in events with ``event_count``, otherwise as a fraction of a bin."""
     include_incomplete: bool = False
     """Keep a shorter last bin; only with ``time_window`` and ``event_count``."""
     start_time: Real | None = None

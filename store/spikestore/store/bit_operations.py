@@ -1,4 +1,4 @@
-"""Operations on bits for compiled functions, which numba does not offer; only modules that compile import this one."""
+"""Operations on bits that numba lacks, for compiled functions; only modules that compile functions import this one."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _rebuild(cls: type[SpikestoreError], message: str, details: dict[str, Any]) 
 
 
 class UsageError(SpikestoreError, ValueError):
-    """The request is invalid; nothing was done."""
+    """The request is invalid and must be changed."""
 
     kind = "usage"
     exit_code = 2

@@ -34,7 +34,7 @@ class BuildOptions:
         Start a new build instead of resuming an unfinished one.
     executor : {"auto", "fused", "tonic"}
         Code that computes the transform; all compute the same samples. ``auto`` is ``fused`` if it supports the
-        transform, else plain NumPy.
+        transform, else plain NumPy; without a `scheduler`, sets of fewer than 2,000,000 events are computed by NumPy too.
     part : tuple of int and int, optional
         ``(i, n)``: build only part i of n, counted from 1, and commit nothing; for job arrays.
     finalise : bool

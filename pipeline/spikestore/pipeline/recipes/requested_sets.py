@@ -76,7 +76,8 @@ def sets_of_recipe(
     recipe : Recipe
         The recipe.
     origin : Path, optional
-        The file of the recipe; ``data`` in it is relative to the folder of this file, else to the working directory.
+        The file of the recipe; ``data`` in it is relative to the folder of this file. Without a file, it is relative to the working
+        directory.
     data : str or Path, optional
         Folder with the recordings; takes precedence over the recipe's.
 

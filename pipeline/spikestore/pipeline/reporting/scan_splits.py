@@ -31,7 +31,7 @@ from spikestore.store import FeatureSet
 from spikestore.store.progress import Progress, UnlabelledProgress, labelled
 
 HELD_OUT = 5
-"""If there is only one split, every fifth sample, or fewer in a large set, are held out for the test of the read-out."""
+"""If there is only one split, one sample in this many is held out to test the read-out; in a large set, fewer are."""
 
 
 class Rows(NamedTuple):

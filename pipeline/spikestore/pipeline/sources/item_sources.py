@@ -74,7 +74,7 @@ def source_of_dataset(
     version : str, optional
         Identifies the recordings of data sets without known files, together with class and length. If the recordings change, the version must change.
     hash_events : bool
-        Identify these recordings by a hash instead, which reads all of them at each call.
+        Identify such recordings by a hash instead, which reads all of them at each call.
     split : str, optional
         Name of the split; by default that of the Tonic data sets, else ``all``.
     classes : sequence of str, optional

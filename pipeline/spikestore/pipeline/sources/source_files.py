@@ -340,7 +340,7 @@ def _hash_file(path: Path, cache: Hashes, tally: _Tally) -> tuple[FileStamp, str
 
 
 def _sha256(path: Path, tally: _Tally) -> str:
-    # hashlib.file_digest reports no progress and reads blocks of 256 KiB. Both release the GIL.
+    # Not hashlib.file_digest, which reports no progress and reads smaller blocks, of 256 KiB; both release the GIL.
     digest, done = hashlib.sha256(), 0
     # If a pipe has replaced the file, opening it does not wait, and it is not read.
     with os.fdopen(open_to_read(path), "rb", buffering=0) as file:

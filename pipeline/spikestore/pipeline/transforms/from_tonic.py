@@ -75,7 +75,7 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
     UnsupportedTransformError
         A part has no spec: it is random, infers parameters from the data, is not from Tonic, or is not supported yet.
     SpecError
-        The parts are not a valid transform; for example, ``ToFrame`` is not last.
+        The parts are not a valid transform; for example, none of them makes frames.
     """
     operations: list[Operation] = []
     for part in _flat(transform):

@@ -1,4 +1,4 @@
-"""Compiled loop that sums the cells of fine rows; the sums of a time bin are counted in the processor's cache."""
+"""Compiled loop that sums the cells of fine rows, which are pairs of time bin and site; the sums of a bin stay in the processor's cache."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def take_index(
     n_bins : uint64 array, shape (rows,)
         Time bins of each row.
     sites : uint64
-        Places in a time bin.
+        Number of sites.
     most : uint64
         Largest index that is allowed.
     out : integer array

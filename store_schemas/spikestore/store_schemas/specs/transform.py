@@ -135,7 +135,8 @@ class Transform(Spec):
 
 
 ExecutorName = Literal["auto", "fused", "tonic"]
-"""Code that computes a transform: the fused pass, Tonic, or (auto) the fused pass if possible, else NumPy.
+"""Code that computes a transform: ``fused`` is one compiled pass over the events, ``tonic`` calls Tonic's classes.
 
-All give the same samples.
+``auto`` is ``fused`` if it supports the transform, else NumPy; `preprocess` also uses NumPy for small sets, which takes less time
+than loading compiled code. All give the same samples.
 """

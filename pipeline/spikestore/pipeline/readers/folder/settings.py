@@ -21,7 +21,7 @@ class FolderSettings(Spec):
     """The table ``[source.folder]``."""
 
     pattern: str | None = None
-    """Pattern of the paths of recordings, such as ``{split}/{label}/user{user}_*.npy``; ``{label}/*`` without a table."""
+    """Pattern of the paths of recordings, such as ``{split}/{label}/user{user}_*.npy``; by default ``{label}/*``, or none with a table."""
     table: str | None = None
     """CSV file with a line per recording, relative to the data folder."""
     file: str = "file"
@@ -31,11 +31,11 @@ class FolderSettings(Spec):
     split: str = "split"
     """Field of the pattern or column of the table with the names of splits."""
     classes: Annotated[tuple[str, ...], AsTuple] = ()
-    """Class names in the order of their labels; by default those of all recordings, sorted."""
+    """Class names in the order of their labels; by default those of all recordings, sorted (as numbers if all are numbers)."""
     shares: dict[Name, Real] = Field(default_factory=dict)
     """Share of the recordings of each split, if neither pattern nor table has splits."""
     group: str | None = None
-    """Field or column whose recordings of equal value stay in one split; by default each recording by itself."""
+    """Recordings with the same value of this field or column stay in one split; by default, each recording gets its split by itself."""
     formats: Annotated[tuple[str, ...], AsTuple] = ()
     """Formats of the recordings; by default the only format that the folder has."""
     exclude: Annotated[tuple[str, ...], AsTuple] = ()

@@ -25,7 +25,7 @@ def _npy(content: bytes) -> RawEvents:
 
 
 def _npz(content: bytes) -> RawEvents:
-    """Return the arrays of an archive by name; the events of its only array, if there is one."""
+    """Return the arrays of an archive by name; if it has only one array, return the events in it."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             arrays: dict[str, npt.NDArray[Any]] = {
@@ -48,7 +48,7 @@ def _bin(content: bytes) -> RawEvents:
 
 
 def _bs2(content: bytes) -> RawEvents:
-    """Return the events of a file of SLAYER: those of ``.bin``, without events that say that the clock overflowed."""
+    """Return the events of a file of SLAYER, which has the events of ``.bin``, but none that stands for an overflow of the clock."""
     if not content:
         raise ValueError("the file is empty")
     if len(content) % mnist_bin.BYTES:
@@ -61,7 +61,7 @@ def _dat(content: bytes) -> RawEvents:
 
 
 def _mat(content: bytes) -> RawEvents:
-    """Return the numeric variables of a file by name; its only variable, if there is one."""
+    """Return the numeric variables of a file by name; if it has only one variable, return that."""
     variables = mat.read_variables(content)
     if len(variables) == 1:
         (array,) = variables.values()

@@ -78,7 +78,7 @@ class LiveDataset:
         self.time_unit: TimeUnit = time_unit
         self.target = target
         self.probe: tuple[int, str] | None = None
-        """Index of an item and its `hash_of`, which each worker process compares: its copy may read other files than this process."""
+        """Index of an item and its `hash_of`; each worker process compares them, because its copy of the data set may read other files."""
         self._dataset = dataset
         self._copy: bytes | None = None
         self._path: tuple[str, ...] = ()

@@ -59,8 +59,8 @@ _NO_TABLE = frozen(np.zeros(0, np.int64))
 def can_run(transform: Transform, *, has_y: bool) -> bool:
     """Return whether `FusedChain` supports this transform.
 
-    It supports ``downsample``, ``crop_time``, ``center_crop``, ``denoise`` and ``refractory_period``, bins of time and those of
-    SpikingJelly, and at most `MOST_SITES` sites.
+    It supports ``downsample``, ``crop_time``, ``center_crop``, ``denoise`` and ``refractory_period``; ``to_frame`` with
+    ``time_window`` or ``n_time_bins``, ``fixed_duration`` and ``fixed_frames_number``; and at most `MOST_SITES` sites.
     """
     spec = transform.to_frame
     return (

@@ -52,11 +52,13 @@ class FusedParameters(NamedTuple):
     duration: int = 0
     """Length of a bin in ``fixed_duration``, in µs."""
     grow: float = 1.0
-    """1 + overlap; used with `bins` in ``to_frame``, as are the following."""
+    """1 + overlap; used only for ``n_time_bins``."""
     shrink: float = 1.0
-    """1 - overlap."""
+    """1 - overlap; used only for ``n_time_bins``."""
     window: float = math.nan
+    """Length of a bin; used only for ``time_window``, as are the following fields."""
     stride: float = math.nan
+    """Time from the start of a bin to that of the next."""
     start: float = math.nan
     """Start of the first bin; NaN if it is the time of the first event."""
     end: float = math.nan

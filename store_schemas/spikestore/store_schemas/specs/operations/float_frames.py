@@ -58,7 +58,7 @@ class ToTimesurface(FrameBase):
     """Value exp(-age / tau) of the last event of each (polarity, y, x) every `dt`, like ``tonic.transforms.ToTimesurface``.
 
     In frame i, the age is measured at i + 1 times `dt` after the first event; all earlier events count. Events after the last whole `dt`
-    are in no frame. Fractions of times are removed before the age is computed.
+    are in no frame. Times are truncated to whole µs before the age is computed.
     """
 
     op: Literal["to_timesurface"] = "to_timesurface"

@@ -36,7 +36,7 @@ class _Chip(NamedTuple):
     on: int
     """Polarity bit of an ON event."""
     others: int
-    """Bits of which one is set in everything that is not an event of a pixel."""
+    """Bits of which at least one is set in every entry that is not an event of a pixel."""
 
 
 def _davis(width: int, height: int) -> _Chip:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tests.hypothesis_profiles import PROFILE, examples
 
-# Deadlines and speed checks measure the neighbours on a shared machine, not our code.
+# On a shared machine, deadlines and speed checks would measure other processes instead of our code.
 _DEFAULT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 settings.register_profile("default", _DEFAULT, max_examples=examples())
@@ -19,8 +19,8 @@ settings.register_profile("ci", _DEFAULT, derandomize=True, print_blob=True)
 settings.register_profile("nightly", _DEFAULT, max_examples=examples(), print_blob=True)
 settings.load_profile(PROFILE)
 
-# SPIKESTORE_STORE and its like belong to whoever runs the tests: no test may find their store, nor may any
-# command that a test starts.
+# SPIKESTORE_STORE and similar variables are the user's settings: no test, and no command that a test starts, may use
+# them.
 for _name in [name for name in os.environ if name.startswith("SPIKESTORE_")]:
     del os.environ[_name]
 

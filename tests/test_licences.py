@@ -30,16 +30,16 @@ _STATED = (
 )
 _OF_NVIDIA = ("nvidia-", "cuda-")
 _FROM_THEIR_TEXT = {"aedat": "MIT", "importrosbag": "GPL-3.0-or-later", "expelliarmus": "GPL-2.0-only"}
-"""Whose metadata say less than the licence that they ship."""
+"""Packages whose metadata say less than the licence text that they ship."""
 
 
 def name_of(text: str) -> str:
-    """Return a package's name as indexes compare them."""
+    """Return a package's name in the form in which package indexes compare names."""
     return re.sub(r"[-_.]+", "-", text).lower()
 
 
 def installed(*roots: str) -> dict[str, importlib.metadata.Distribution]:
-    """Return all packages that some requirements bring, of those that are installed here."""
+    """Return the installed packages that these requirements bring, directly or not."""
     found: dict[str, importlib.metadata.Distribution] = {}
     waiting, seen = [Requirement(root) for root in roots], set()
     while waiting:
@@ -82,7 +82,7 @@ def licence_of(distribution: importlib.metadata.Distribution) -> str:
 
 
 def brought_by() -> dict[str, str]:
-    """Return which extra brings each package that is installed here; the first of `EXTRAS` that does."""
+    """Return, for each installed package, the first extra of `EXTRAS` that brings it."""
     found: dict[str, str] = {}
     for extra in EXTRAS:
         roots = (
@@ -106,7 +106,7 @@ def test_every_package_is_listed_with_its_licence() -> None:
 
 
 def test_only_tonic_brings_copyleft() -> None:
-    """Everything but the extra `tonic` can be distributed under Apache-2.0, with notices alone.
+    """Only packages of the extra `tonic` have copyleft licences; all others can be distributed with notices alone.
 
     NVIDIA's packages, which CUDA builds of torch install, have their own terms, and some state none in their metadata.
     """

@@ -51,7 +51,7 @@ def arguments(folder: Path, *words: str, **variables: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("said", ["on the command line", "in the environment"])
 def test_any_path_reaches_preprocess(tmp_path: Path, said: str) -> None:
-    """Quotes, spaces, dollar signs, calls of make's own functions: nothing is changed or run."""
+    """Paths with quotes, spaces, dollar signs or calls of make's functions reach the command unchanged, and nothing in them is run."""
     values = {
         "DATA": f"data{ODD}",
         "STORE": f"store{ODD}",
@@ -73,7 +73,7 @@ def test_any_path_reaches_preprocess(tmp_path: Path, said: str) -> None:
 
 
 def test_any_path_reaches_train(tmp_path: Path) -> None:
-    """The configuration too, and the folder that is called after it."""
+    """A configuration's path reaches the command unchanged, and so does the run folder that is named after it."""
     (call,) = arguments(tmp_path, "train", f"CONFIG={ODD}/my net's.toml", "SEED=3", "STORE=s t")
     assert call == [
         *("train", "--store", "s t", "--seed", "3", "--folder", "runs/my net's-seed3"),
@@ -82,14 +82,14 @@ def test_any_path_reaches_train(tmp_path: Path) -> None:
 
 
 def test_without_words_it_is_the_demo(tmp_path: Path) -> None:
-    """The demo's recordings are made, and its recipe is run."""
+    """Without variables, make writes the demo recordings and runs the demo recipe."""
     made, built = arguments(tmp_path, "preprocess")
     assert made == ["demo-data", "data/demo"]
     assert built == ["preprocess", "--store", "./feature_store", "--", "recipes/demo.toml"]
 
 
 def test_an_old_store_is_named(tmp_path: Path) -> None:
-    """`./store` was the default store once, and is a package of the code now."""
+    """`make` reports an old store in `./store`: it was the default once, and the folder now holds a package."""
     (tmp_path / "store" / "features").mkdir(parents=True)
     done = subprocess.run(
         [str(shutil.which("make")), "-f", str(MAKEFILE), "help"],

@@ -30,7 +30,7 @@ def test_a_set_grows(tmp_path: Path) -> None:
     ],
 )
 def test_against_a_peer(tmp_path: Path, rows: str, recordings: int, count: int) -> None:
-    """Each row has a number, or says which command installs its peer.
+    """Each row has a number, or names the command that installs its peer.
 
     Tonic caches 600 frames of 64 KB for a gesture, however few its events are, so two gestures are enough. Left out: SpikingJelly
     needs minutes for gestures in bins of 10 ms.

@@ -36,12 +36,12 @@ ROWS = [host, stream, stream_s3]
     ],
 )
 def test_rows_that_were_asked_for(rows: str | None, wanted: list[Any]) -> None:
-    """By a part of their names, or by several."""
+    """Rows are selected by a part of their names, or by several parts."""
     assert wanted_rows(ROWS, Namespace(rows=rows)) == wanted
 
 
 def test_rows_are_announced(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before each is measured, on stderr: a benchmark that takes minutes does not look like one that hangs."""
+    """Each row's name is written to stderr before it is measured, so that a long benchmark does not look like one that hangs."""
     shown: list[str] = []
 
     def run(row: Any) -> str:

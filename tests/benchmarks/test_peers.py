@@ -21,7 +21,7 @@ from torch import nn
 
 @pytest.fixture
 def no_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let there be no environments, and a peer that needs only what Python has, and one that nobody has."""
+    """Use an empty folder of environments, with one peer that needs only Python and one that is not installed."""
     monkeypatch.setattr(environments, "FOLDER", tmp_path / "peers")
     monkeypatch.setitem(ENVIRONMENTS, "counting", Environment("json", ()))
     monkeypatch.setitem(ENVIRONMENTS, "absent", Environment("no_such_module", ()))
@@ -29,7 +29,7 @@ def no_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_environments")
 def test_a_peer_runs_once_for_each_request() -> None:
-    """What it prints is no answer; when it ends, the error has its exit status."""
+    """Text that a peer prints is not read as an answer; if the peer ends, the error has its exit status."""
     with PeerProcess("counting", "tests.benchmarks.counting_peer", "5") as peer:
         assert peer.facts == {"first": 5}
         assert [peer.rate(), peer.rate()] == [6.0, 7.0]

@@ -49,7 +49,7 @@ def test_ours_and_tonics_frames_of_the_same_recordings(files: Path, tmp_path: Pa
 
 
 def test_a_recipe_for_the_first_recordings(files: Path, tmp_path: Path) -> None:
-    """It loads, and asks for no more than there are."""
+    """The recipe loads, and its limit is at most the number of recordings."""
     from spikestore.pipeline import load_recipe
 
     (tmp_path / "some.toml").write_text(find_recordings(files).recipe_text(1000))
@@ -87,7 +87,7 @@ def test_unreadable_input_is_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_every_benchmark_takes_them(files: Path, tmp_path: Path, name: str, more: tuple[str, ...]) -> None:
-    """A row has a number, or says why not."""
+    """Each row has a number, or the reason why it has none."""
     done = bench(name, "--size", "small", "--data", files, "--json", tmp_path / "found.json", *more)
     assert done.returncode == 0, done.stderr
     rows: list[dict[str, Any]] = json.loads((tmp_path / "found.json").read_text())["rows"]

@@ -34,7 +34,7 @@ def document(folder: Path) -> Any:
 
 
 def test_every_way_of_loading_has_a_row(document: Any) -> None:
-    """What was asked for, and naive loading with Sinabs, which all are compared with; EXODUS says why not."""
+    """Each requested cell has a row, and so has naive loading with Sinabs, the base of all ratios; EXODUS has the reason why it is absent."""
     rows = {row["name"]: row for row in document["rows"]}
     cells = ["naive_sinabs", *(f"{way}_fused" for way in WAYS)]
     assert list(rows) == [*cells, "exodus", "whole_epoch_store_fused_vs_naive_sinabs"]
@@ -70,16 +70,16 @@ def test_page_and_plots(folder: Path, document: Any) -> None:
 
 
 def test_an_epoch_that_is_cut_short_is_scaled_up() -> None:
-    """Limited by workers, or by the network, the whole epoch's time comes out."""
-    # Two workers, 2 s for a batch each, and a network in no time: two batches every 2 s.
+    """The time of a whole epoch is extrapolated correctly, whether workers or the network limit the speed."""
+    # Two workers that take 2 s for a batch each, and a network that takes no time: two batches every 2 s.
     assert scaled_up(2.0, 6.0, 6, 16, at_once=2) == 16
-    # A network that takes 1 s a batch, after 0.5 s for the first to come.
+    # A network that takes 1 s for a batch; the first batch arrives after 0.5 s.
     assert scaled_up(2.5, 3.5, 3, 15, at_once=2) == 15.5
     assert scaled_up(0.0, 3.5, 15, 15, at_once=2) == 3.5
 
 
 def test_too_few_samples_are_refused() -> None:
-    """Less than one batch would be an epoch of nothing."""
+    """Fewer samples than a batch would make an empty epoch."""
     done = bench("seed", "--samples", "7", "--batch", "8")
     assert done.returncode == 1
     assert "7 samples are no batch of 8" in done.stderr

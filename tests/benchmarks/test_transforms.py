@@ -14,6 +14,6 @@ from benchmarks.transforms.rows import ROWS
 @pytest.mark.slow
 @pytest.mark.parametrize("measure", ROWS)
 def test_row(tmp_path: Path, measure: Callable[[Scale], Row]) -> None:
-    """It has a number, or says which command installs its peer."""
+    """The row has a number, or names the command that installs its peer."""
     row = measure(Scale(tmp_path, small=True, recordings=2))
     assert row.ratios or "python -m benchmarks.peers" in (row.skipped or "")

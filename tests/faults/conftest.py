@@ -27,5 +27,5 @@ __all__ = [
 
 
 def pytest_report_header() -> str:
-    """Say how to run the same cases again."""
+    """Return a line that states how to run the same cases again."""
     return f"faults: {'long' if LONG else 'short'} form, FAULTS_SEED={SEED}"

@@ -59,7 +59,7 @@ class Failing:
 
     @contextlib.contextmanager
     def well(self) -> Iterator[None]:
-        """Let nothing fail meanwhile."""
+        """Let all operations succeed inside the ``with`` block."""
         rate, self._rate = self._rate, 0.0
         try:
             yield
@@ -67,7 +67,7 @@ class Failing:
             self._rate = rate
 
     def _kind(self, verb: str) -> str:
-        kinds = ["before", "after"]  # a put that succeeds and reports failure is the second
+        kinds = ["before", "after"]  # "after" is a put that succeeds and reports a failure
         if verb == "get" and self._short_reads:
             kinds.append("short")
         return self._random.choice(kinds)

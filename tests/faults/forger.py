@@ -25,7 +25,7 @@ from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.canonical import canonical_json, seal, unseal
 
 SMALL = small_set(140)
-"""What is forged."""
+"""The set that is forged."""
 
 Change = Callable[[dict[str, Any]], object]
 """Changes a document in place."""
@@ -39,7 +39,7 @@ def reseal(place: Path, change: Change) -> None:
 
 
 class Forgery:
-    """A set in a folder store, to be changed as somebody would who wants to be believed.
+    """A set in a folder store that can be changed so that all its documents still agree with each other.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Forgery:
         return Store(self.root)[f"{self.address.transform_key}/{self.address.source_key}"]
 
     def rows(self, fragment: int = 0) -> SampleColumns:
-        """Return copies of a fragment's columns, to be changed; of a set that is still honest."""
+        """Return copies of a fragment's columns, to be changed; the set must not be forged yet."""
         place = self.plan.rows(fragment)
         return self.features.read(place.start, place.stop)
 
@@ -102,7 +102,7 @@ class Forgery:
         self.add_up()
 
     def add_up(self) -> None:
-        """Let the manifest say what all records say."""
+        """Make the manifest agree with all records."""
         records = [
             unseal(place.read_bytes(), path=place.name) for place in sorted(self._build.glob("records/*"))
         ]
@@ -133,7 +133,7 @@ class Forgery:
             reseal(entry, pin)
 
     def change_record(self, change: Change, fragment: int = 0) -> None:
-        """Change a record, and what the manifest says of it."""
+        """Change a record, and make the manifest agree with it."""
         place = self._build / f"records/{fragment:05d}.json"
         reseal(place, change)
 
@@ -143,7 +143,7 @@ class Forgery:
         self.change_manifest(vouch)
 
     def change_root(self, change: Change) -> None:
-        """Change ``zarr.json``, and what the manifest says of it."""
+        """Change ``zarr.json``, and make the manifest agree with it."""
         place = self.data / "zarr.json"
         document = json.loads(place.read_bytes())
         change(document)
@@ -151,7 +151,7 @@ class Forgery:
         self.vouch_for_root()
 
     def vouch_for_root(self) -> None:
-        """Let the manifest say what ``zarr.json`` is now."""
+        """Make the manifest agree with the present ``zarr.json``."""
         place = self.data / "zarr.json"
 
         def vouch(manifest: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ class Forgery:
         self.change_manifest(vouch)
 
     def replace_object(self, path: str, data: bytes, fragment: int = 0) -> None:
-        """Replace an object, and what its record says of it."""
+        """Replace an object, and make its record agree with it."""
         (self.data / path).write_bytes(data)
 
         def vouch(document: dict[str, Any]) -> None:
@@ -172,7 +172,7 @@ class Forgery:
 
 
 def with_column(columns: SampleColumns, name: str, place: int, number: int) -> SampleColumns:
-    """Return columns in which one number of a column is another one."""
+    """Return columns in which one number of a column is replaced."""
     column: Any = (columns.extras[name] if name in columns.extras else getattr(columns, name)).copy()
     column[place] = number
     if name in columns.extras:

@@ -31,7 +31,7 @@ from spikestore.store_schemas import SourceFile, ToFrame, Transform
 from spikestore.store_schemas.errors import RecordingError, SourceError
 
 SECONDS = 120
-"""For one case, compiling on a busy machine included: a reader that takes longer does not end."""
+"""Seconds for one case, with compilation on a busy machine; a reader that takes longer counts as hanging."""
 
 _INTERESTING = (
     0,
@@ -59,7 +59,7 @@ def mutate(data: bytes, rng: np.random.Generator, *, shift: bool) -> bytes:
         size = len(changed)
         place = int(rng.integers(0, size)) if size else 0
         if rng.random() < 0.5 * shift:
-            place = min(place, int(rng.integers(0, 200)))  # headers are where they begin
+            place = min(place, int(rng.integers(0, 200)))  # headers are at the beginning
         kind = int(rng.integers(0, 8)) if shift or rng.random() < 0.1 else int(rng.integers(0, 2))
         if kind == 0 and size:
             changed[place] ^= 1 << int(rng.integers(0, 8))
@@ -144,7 +144,7 @@ FORMATS: dict[str, tuple[Callable[[bytes, Path], Reader], Callable[[int, Path], 
     "gesture": (gesture, lambda number, folder: _gesture_file(number), 4),
     "digit": (digit, lambda number, folder: _digit_file(number), 2),
 }
-"""By name: what opens a file, what makes a whole one, and how many of these there are."""
+"""By format: a function that opens a file, one that returns an intact file, and the number of different intact files."""
 
 
 def content_of(name: str, seed: int, case: int, folder: Path) -> bytes:
@@ -171,7 +171,7 @@ def read_case(name: str, content: bytes, folder: Path) -> str:
             _compare(recordings, block)
             _transform(reader, block)
     except RecordingError:
-        raise  # it belongs in its place
+        raise  # a reader returns this error in the place of the recording, and raises others
     except SourceError as error:
         return "refused" if str(folder) in str(error) else f"FAILED: names no file: {error}"
     if name != "cochlea":
@@ -203,7 +203,7 @@ def _transform(reader: Any, block: EventBlock) -> None:
 def main(name: str, seed: int, numbers: range, folder: Path) -> None:
     """Read cases and write how each ended; the last line of a process that dies names the case."""
     folder.mkdir(parents=True, exist_ok=True)
-    read_case(name, FORMATS[name][1](0, folder), folder)  # which compiles
+    read_case(name, FORMATS[name][1](0, folder), folder)  # this call compiles
     for case in numbers:
         sys.stdout.write(f"{case} ")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Runs commands in order on a small disk of their own, and prints what came of each, as JSON.
+"""Runs commands in order on a small temporary disk, and prints the result of each, as JSON.
 
 ``unshare -rm python -m tests.faults.mounted_commands FOLDER STEP…``, where a step is ``mount OPTIONS``, for a tmpfs at FOLDER,
 or a command line of spikestore. The disk is gone when the process ends.

@@ -67,11 +67,11 @@ MAKERS: dict[str, Callable[[Path], object]] = {
     "loop": lambda place: place.symlink_to(place.name),
     "dead link": lambda place: place.symlink_to("nowhere"),
 }
-"""What can be put where something else belongs."""
+"""Files and folders of other kinds, which can take the place of an object or a folder."""
 
 
 def instead(path: str, make: Callable[[Path], object], root: Path) -> str:
-    """Put something else in the place of an object or a folder."""
+    """Replace an object or a folder by a file or folder of another kind."""
     place = root / path
     if place.is_dir():
         shutil.rmtree(place)
@@ -110,7 +110,7 @@ BESIDE: dict[str, Spoil] = {
     for kind in ("file", "full folder", "pipe", "loop")
     if not (
         kind == "full folder" and called == "key" and where in {"features", "transform"}
-    )  # an empty set's
+    )  # an empty set has such a folder
 }
 DATED: dict[str, Spoil] = {
     f"{what} of {when}": partial(dated, path, seconds)

@@ -1,4 +1,4 @@
-"""All ways in which the samples of a set are used, each giving the label and the frames of every row."""
+"""All ways of using the samples of a set; each returns the label and the frames of every row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Frames = dict[int, tuple[int, bytes]]
 
 
 def loaded(features: FeatureSet, **options: Any) -> Frames:
-    """Return the samples that a loader gives."""
+    """Return the samples that a loader yields."""
     samples: Frames = {}
     for batch in FeatureLoader(features, 16, max_frame_bytes=2**24, **options):
         for frames, label, length, row in zip(*(one.numpy() for one in batch), strict=True):
@@ -33,7 +33,7 @@ def items(features: FeatureSet) -> Frames:
 
 
 def rows(features: FeatureSet) -> Frames:
-    """Return the samples as the set itself gives them."""
+    """Return the samples that the set's own methods return."""
     skipped = {one.row for one in features.manifest.skipped}
     label = features.column("label")
     return {

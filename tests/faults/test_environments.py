@@ -81,7 +81,7 @@ def preprocess(commands: Commands, recipe: Path, environment: Environment) -> Do
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENVIRONMENTS if LONG else IN_CI)
 def test_build(commands: Commands, built: Built, demo: Path, name: str) -> None:
-    """The same digest as of the undisturbed build; what fails succeeds in a usual environment."""
+    """The build has the digest of an undisturbed build; a build that fails succeeds later in a usual environment."""
     environment = ENVIRONMENTS[name]
     recipe = write_recipe(commands.folder / "r.toml", source=f'data = "{demo}"\nsplits = ["valid"]')
     done = preprocess(commands, recipe, environment)

@@ -22,7 +22,7 @@ from spikestore.store_schemas.errors import SpikestoreError
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 DIGEST = SMALL.build(memory_storage()).digest
 ATTEMPTS = 150
-"""Before the storage gets well: a whole copy in one attempt is rare where every third operation fails."""
+"""Attempts before the storage stops failing: if every third operation fails, a whole copy in one attempt is rare."""
 LATER = datetime.now(UTC) + timedelta(days=8)
 
 Result = TypeVar("Result")
@@ -36,11 +36,11 @@ RATES = [
         if (rate, short) != (0.1, False)
     ),
 ]
-"""Share of the operations that fail, and whether reads may come short."""
+"""Share of the operations that fail, and whether reads may return too few bytes."""
 
 
 def again(failing: Failing, attempt: Callable[[], Result]) -> Result:
-    """Try until it succeeds; only errors of spikestore may come in between, and none once the storage is well."""
+    """Repeat a call until it succeeds; only errors of spikestore are allowed, and none after the storage stops failing."""
     for _ in range(ATTEMPTS):
         try:
             return attempt()
@@ -52,17 +52,17 @@ def again(failing: Failing, attempt: Callable[[], Result]) -> Result:
 
 @pytest.mark.parametrize(("rate", "short"), RATES)
 def test_a_life(rate: float, short: bool) -> None:
-    """Build, name, push, read, verify, collect, damage and repair; between two stores that both fail."""
+    """All operations on a set succeed in the end, from build to repair, between two stores that both fail."""
     failed: Counter[str] = Counter()
     for case in range(cases(1, 20)):
         failing = Failing(rate, SEED + case, short_reads=short)
         live(failing, short=short)
         failed += failing.failed
-    assert rate < 0.1 or failed["before"]  # at 1 % a life may meet no failure
+    assert rate < 0.1 or failed["before"]  # at 1 %, possibly no operation fails
 
 
 def live(failing: Failing, *, short: bool) -> None:
-    """Let a set live through all that commands do."""
+    """Do everything with a set that commands can do."""
     here, there = memory_storage("here"), memory_storage("there")
     near, far = WatchedStorage(here, failing), WatchedStorage(there, failing)
     built = again(failing, lambda: SMALL.build(near))
@@ -98,7 +98,7 @@ def live(failing: Failing, *, short: bool) -> None:
 
 
 def read_or_fail(features: FeatureSet) -> None:
-    """Read the set: it is what was committed, or there is an error."""
+    """Read the set; assert that it equals the committed one, unless an error is raised."""
     fresh: Any = FeatureSet(features.storage, features.address, features.manifest)
     try:
         assert same(fresh.read(), SMALL.truth)
@@ -107,7 +107,7 @@ def read_or_fail(features: FeatureSet) -> None:
 
 
 def assert_whole(store: Store) -> None:
-    """Look through a storage that does not fail."""
+    """Assert, through a storage that does not fail, that the set is intact."""
     features = store["small:train"]
     assert features.digest == DIGEST
     assert verify(features, depth="deep") == []

@@ -78,7 +78,7 @@ def forge(forged: Forgery, rng: random.Random) -> str:
 
 
 def _numbers(document: Any, path: str = "") -> Iterator[tuple[Any, Any, str]]:
-    """Yield where a document holds numbers."""
+    """Yield the positions of numbers in a document."""
     for key, member in document.items() if isinstance(document, dict) else enumerate(document):
         if isinstance(member, dict | list):
             yield from _numbers(member, f"{path}/{key}")

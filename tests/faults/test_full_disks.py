@@ -1,4 +1,4 @@
-"""Commands on disks that are full, have no inodes left, or are read-only: one line, and the same command ends the work."""
+"""Commands on disks that are full, have no inodes left, or are read-only: an error of one line, and a rerun completes the work."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_preprocess(commands: Commands, built: Built, disk: Path, limit: str, wo
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["hdf5", "zarr", "webdataset"])
 def test_export(commands: Commands, built: Built, disk: Path, form: str) -> None:
-    """One line names the cause, nothing is left, and no library crashes: HDF5 alone would at its next write."""
+    """One line names the cause, no file is left, and the process does not crash, as HDF5 by itself would at its next write."""
     export = f"export demo --to disk/out --form {form} --store {built.store}"
     first, again = run(commands, disk, "mount size=100k", export, "mount remount,size=64m", export)
     assert first[0] == 1, first

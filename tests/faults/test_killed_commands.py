@@ -83,7 +83,7 @@ def prepare(folder: Path, command: str) -> None:
 
 
 def kill(commands: Commands, command: str, seconds: float) -> None:
-    """Start a command, and kill it with all that it started, so long after its first look into a store."""
+    """Start a command, and kill it with all its processes some time after its first access to a store."""
     started = commands.folder / "started"
     started.unlink(missing_ok=True)
     path = os.pathsep.join([str(commands.folder / "site"), os.environ.get("PYTHONPATH", "")])
@@ -106,7 +106,7 @@ def end_group(process: subprocess.Popen[str], seconds: float) -> None:
 
 
 def check(folder: Path, *, damaged: bool) -> None:
-    """Assert that all committed sets are whole, and that names stand for what they stood for."""
+    """Assert that all committed sets are intact, and that names still refer to the same sets."""
     for name in ("store", "other"):
         store = Store(folder / name)
         for features in store.feature_sets():

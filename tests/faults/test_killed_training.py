@@ -31,7 +31,7 @@ input_scale = 3.0
 @pytest.mark.slow
 @pytest.mark.parametrize("residence", ["host", "stream"])
 def test_killed(with_torch_commands: Commands, store_folder: Path, residence: str) -> None:
-    """A run goes on from its last checkpoint; an undisturbed one has the same results to the bit."""
+    """A killed run resumes from its last checkpoint, and its results equal those of an undisturbed run to the bit."""
     commands, rng = with_torch_commands, random.Random(f"{SEED} {residence}")  # noqa: S311 - no secret
     (commands.folder / "small.toml").write_text(CONFIG.format(residence=residence))
 
@@ -54,7 +54,7 @@ def test_killed(with_torch_commands: Commands, store_folder: Path, residence: st
 
 
 def kill(commands: Commands, command: tuple[str | Path, ...], seconds: float, rng: random.Random) -> bool:
-    """Start a run and kill it with SIGKILL, so long after its first checkpoint that is new; return whether it still ran."""
+    """Start a run and kill it some time after its first new checkpoint; return whether it was still running."""
     last = commands.folder / str(command[-1]) / "last.pt"
     before = last.stat().st_ino if last.exists() else 0
     with ending(commands.start(*command)) as process:

@@ -15,9 +15,9 @@ from spikestore.store.storage import FolderStorage
 from spikestore.train import FeatureLoader
 
 SETTLED = 3
-"""Epochs after which nothing more may be taken."""
+"""Epochs after which memory, threads and open files must not grow."""
 MOST_GROWTH = 32 * 2**20
-"""Bytes by which the process may grow after that: a leak of one window an epoch is above it in the long run."""
+"""Maximum growth of the process after these epochs, in bytes; a leak of one window per epoch exceeds it in the long run."""
 
 
 @pytest.mark.slow

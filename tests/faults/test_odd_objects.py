@@ -39,7 +39,7 @@ IN_CI = [
 
 
 def chosen() -> list[Any]:
-    """Return what is tried in this run."""
+    """Return the cases of this run."""
     slow = [what for what in ODD if what not in ALWAYS] if LONG else IN_CI
     return [*ALWAYS, *(pytest.param(what, marks=pytest.mark.slow) for what in slow)]
 
@@ -54,7 +54,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(whole: Path, tmp_path: Path) -> Path:
-    """Return a copy of it, to be spoiled."""
+    """Return a copy of the store, to be damaged."""
     return Path(shutil.copytree(whole, tmp_path / "store"))
 
 
@@ -92,7 +92,7 @@ def test_every_command(what: str, run: Run, root: Path, whole: Path, tmp_path: P
 
 
 def mended(repaired: Answer, again: Answer, name: str, path: str) -> None:
-    """Assert that a repair either put the set right, or says what is in its way."""
+    """Assert that a repair either restored the set, or reports why it cannot."""
     if repaired.status == 0:
         assert again.status == 0, (repaired, again)
     else:
@@ -100,7 +100,7 @@ def mended(repaired: Answer, again: Answer, name: str, path: str) -> None:
 
 
 def test_other_fragments_are_repaired(run: Run, root: Path, whole: Path) -> None:
-    """A folder that can't be replaced keeps nothing else from being repaired."""
+    """A folder that can't be replaced does not prevent the repair of other fragments."""
     build = f"{SMALL.address.build(SMALL.plan().hash[:12])}"
     for number in (0, 1):
         (root / build / f"records/0000{number}.json").unlink()
@@ -115,7 +115,7 @@ def test_other_fragments_are_repaired(run: Run, root: Path, whole: Path) -> None
 
 
 def test_the_other_splits_are_copied(run: Run, tmp_path: Path) -> None:
-    """A damaged split stops the name, and not the copy of the others."""
+    """If a split is damaged, the other splits are copied, and the name is not set."""
     store = Store(tmp_path / "store")
     store.point(NAME, {"train": SMALL.build(store.storage), "valid": OTHER_SOURCE.build(store.storage)})
     (tmp_path / "store" / SMALL.address.manifest).write_bytes(b"")
@@ -138,7 +138,7 @@ def test_names_are_shown_without_control_characters(run: Run, root: Path) -> Non
 
 
 def test_hidden_files_are_no_finding(run: Run, root: Path) -> None:
-    """Such as file managers and network file systems leave anywhere."""
+    """Hidden files, which file managers and network file systems leave anywhere, are not reported."""
     for folder in ("features", "refs", f"refs/{NAME}", SMALL.address.folder):
         (root / folder / ".DS_Store").touch()
     assert run("ls", "--store", root).status == 0

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "cochlea" else name for name in FORMATS]
 )
 def test_a_few(name: str, tmp_path: Path) -> None:
-    """Of each format; the whole file is read."""
+    """A few cases of each format; the whole file is read."""
     assert read_case(name, FORMATS[name][1](0, tmp_path), tmp_path) == "read"
     ends = [read_case(name, content_of(name, SEED, case, tmp_path), tmp_path) for case in range(60)]
     assert "some damaged" in ends
@@ -31,7 +31,7 @@ def test_a_few(name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_many(name: str, tmp_path: Path) -> None:
-    """The same in processes that a library may bring down; the failing case is named by format, seed and number."""
+    """Many cases, in processes of their own, which a library may crash; the failing case is named by format, seed and number."""
     count = cases(150, 4000)
     half = -(-count // 2)
 

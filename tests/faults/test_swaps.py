@@ -1,4 +1,4 @@
-"""Objects in the place of others: of another fragment, column or set; every use gives the true samples, or an error.
+"""Objects that are replaced by those of another fragment, column or set: every use returns the true samples, or raises an error.
 
 Plain, as by a wrong copy; and resealed, as by somebody who computes again every hash that vouches for the object.
 """
@@ -107,7 +107,7 @@ def assert_true_or_refused(root: Path, truth: Frames, what: str) -> int:
     "kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])]
 )
 def test_an_object_in_the_place_of_another(honest: Path, truth: Frames, tmp_path: Path, kind: str) -> None:
-    """``verify`` names it, unless it is an older entry or a plan that fits."""
+    """``verify`` names the replaced object, unless the other one is an older entry, or a plan that fits."""
     root = Path(shutil.copytree(honest, tmp_path / "store"))
     paths = Objects.of_set(root, SMALL, NAME).of
     for one in chosen(honest, kind):
@@ -129,7 +129,7 @@ def test_an_object_in_the_place_of_another(honest: Path, truth: Frames, tmp_path
 def test_a_resealed_object_in_the_place_of_another(
     honest: Path, truth: Frames, tmp_path: Path, kind: str
 ) -> None:
-    """What vouches for the object vouches for the other one now, up to the digest that the name pins."""
+    """All hashes of the object, up to the digest that the name pins, are those of the other object."""
     for number, one in enumerate(chosen(honest, kind)):
         root = Path(shutil.copytree(honest, tmp_path / str(number)))
         forged = Forgery(root, SMALL.address)
@@ -149,7 +149,7 @@ def test_a_resealed_object_in_the_place_of_another(
 
 @pytest.mark.parametrize("other", [OTHER_SOURCE, OTHER_TRANSFORM], ids=["source", "transform"])
 def test_a_whole_fragment_of_another_set(honest: Path, tmp_path: Path, other: Any) -> None:
-    """All its objects, with documents that agree with them: only the seed of the block hashes gives it away."""
+    """All objects of a fragment are replaced, with documents that agree with them: only the seed of the block hashes reveals it."""
     root = Path(shutil.copytree(honest, tmp_path / "store"))
     forged, stranger = Forgery(root, SMALL.address), Forgery(root, other.address)
     for path in SMALL.layout.fragment_objects(0, 1):

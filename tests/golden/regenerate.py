@@ -146,7 +146,7 @@ def golden_columns() -> SampleColumns:
 
 
 STORES = {"store": 262_144, "store_65536": 65_536, "store_continued": 16_384, "store_float": 65_536}
-"""Folders of golden stores, with the values of their inner chunks."""
+"""Folders of golden stores, with the number of values in an inner chunk."""
 
 
 def store(folder: Path) -> None:

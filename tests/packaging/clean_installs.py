@@ -46,7 +46,7 @@ OPTIONAL = {
     "train": "matplotlib",
     "all": "matplotlib,hdf5plugin",
 }
-"""What a module may lack although its package is installed: compiled code for the two extras that have numba, plots, Tonic's and other formats."""
+"""Packages that a module may lack although its own package is installed: for compiled code (two extras have numba), plots, and formats of Tonic and others."""
 
 STORE = ("spikestore.store_schemas", "spikestore.store")
 IMPORTED = {
@@ -60,7 +60,7 @@ IMPORTED = {
     "train": (*STORE, "spikestore.train"),
     "all": (*STORE, "spikestore.pipeline", "spikestore.train", "aedat", "tonic.transforms"),
 }
-"""What each extra, or several together, makes importable."""
+"""Modules that each extra, or several together, make importable."""
 
 BUILD = (
     ("demo-data", "data", "--train", "20", "--valid", "8", "--test", "8"),
@@ -78,7 +78,7 @@ COMMANDS = {
     "train": TRAIN,
     "all": (*BUILD, REPORT, *TRAIN),
 }
-"""What each extra makes possible; `train` reads the store that `pipeline` wrote."""
+"""Commands that each extra makes possible; `train` reads the store that `pipeline` wrote."""
 
 
 def main(*chosen: str) -> int:
@@ -107,7 +107,7 @@ def main(*chosen: str) -> int:
 
 
 def build(folder: Path) -> tuple[Path, Path]:
-    """Build the wheel and the sdist; the wheel that the sdist gives has the same files.
+    """Build the wheel and the sdist; assert that a wheel built from the sdist has the same files.
 
     Raises
     ------

@@ -47,6 +47,6 @@ def test_the_version_is_stated_once() -> None:
 
 
 def test_clean_installs_try_every_extra() -> None:
-    """EXODUS is built on the machine, and the other two are for a checkout."""
+    """Every extra is tried, except exodus, which is built on the machine, and two that are for a checkout."""
     tried = {extra for extras in IMPORTED for extra in extras.split(",")}
     assert tried - {"base"} == set(PROJECT["optional-dependencies"]) - {"exodus", "dev", "docs"}

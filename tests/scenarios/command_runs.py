@@ -53,7 +53,7 @@ class Done:
 
 
 class Commands:
-    """Runs ``spikestore`` in a folder, with nothing of the user's settings.
+    """Runs ``spikestore`` in a folder, without the user's settings.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Commands:
 
 @contextlib.contextmanager
 def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
-    """Let nothing of a process that a test started survive the test."""
+    """End a process, and all that it started, at the end of the ``with`` block."""
     try:
         yield process
     finally:
@@ -130,7 +130,7 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Return those that still run; who waits to be reaped does not."""
+    """Return the processes that still run; a zombie does not."""
     found = []
     for one in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -140,7 +140,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def wait_until(holds: Callable[[], bool], what: str, process: subprocess.Popen[str] | None = None) -> None:
-    """Look again and again until something holds; fail if a process ends before, or patience does."""
+    """Poll until a condition holds; fail if a process ends first, or after `PATIENCE`."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s"
@@ -176,7 +176,7 @@ def manifests(store: Path) -> list[Path]:
 
 
 def identities(paths: list[Path]) -> dict[Path, tuple[int, int]]:
-    """Return what tells a file from one that was written anew."""
+    """Return values that change if a file is written again."""
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
 
 

@@ -17,8 +17,8 @@ from tests.scenarios.refusals import Answer, Run
 
 from spikestore.store.cli.main import main
 
-# Holds a process back before it stores a record, while a file exists and there are so many records already: a build
-# is then for certain in mid-build, on a machine of any speed. It says that it waits with a file beside that one.
+# Makes a process wait before it stores a record, while a file exists and a number of records is reached: the build is
+# then certainly incomplete, on a machine of any speed. The process reports that it waits with a second file.
 GATE = """
 import os
 
@@ -39,15 +39,15 @@ if "TESTS_GATE" in os.environ:
     os.link = held
 """
 
-_PATH = os.environ.get("PYTHONPATH", "")  # where whoever runs the tests has the code, if not installed
+_PATH = os.environ.get("PYTHONPATH", "")  # the code, if it is not installed
 
 COUNTS = {"train": 400, "valid": 70, "test": 70}
-"""Seven fragments of 64 rows, two, and two: the last of each is short."""
+"""Recordings of each split: seven fragments of 64 rows, two, and two; the last of each is short."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """A build that nothing disturbed."""
+    """An uninterrupted build."""
 
     recipe: Path
     store: Path

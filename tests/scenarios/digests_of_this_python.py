@@ -25,7 +25,7 @@ FRAMES = {
     "by-event-count": "event_count = 300\noverlap = 100",
     "by-event-bins": "n_event_bins = 40",
 }
-"""Both that the compiled pass runs, and both that NumPy runs."""
+"""Two kinds of frames that the compiled pass computes, and two that NumPy computes."""
 
 RECIPE = """
 name = "{name}"
@@ -49,7 +49,7 @@ sensor_size = [100, 1, 1]
 
 
 def write_recordings(folder: Path) -> Path:
-    """Write an SSC of demo recordings, of which three are spoiled: not sorted, outside the sensor, not a time."""
+    """Write demo recordings in SSC's layout; three are invalid: times not sorted, an event outside the sensor, a time that is no number."""
     path = write_demo_data(folder, train=12, valid=1, test=1)["train"]
     with h5py.File(path, "r+") as file:
         times, units = file["spikes/times"], file["spikes/units"]

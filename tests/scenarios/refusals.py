@@ -13,7 +13,7 @@ from tests.scenarios.command_runs import manifests
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command answered."""
+    """Result of a command."""
 
     status: int
     out: str
@@ -26,7 +26,7 @@ class Answer:
 
     @property
     def said(self) -> list[str]:
-        """What was said apart from progress."""
+        """Lines on stderr except those of progress."""
         return [line for line in self.err.splitlines() if " samples" not in line]
 
 

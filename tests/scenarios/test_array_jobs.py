@@ -34,7 +34,7 @@ def part(run: Run, recipe: Path, share: str, store: str = "store") -> str:
 
 
 def test_parts_and_finalise_equal_one_build(run: Run, recipe: Path) -> None:
-    """Parts in any order, one of them twice, then --finalise: the digest of an undisturbed build, nothing earlier."""
+    """After all parts, in any order and one of them twice, --finalise commits the digest of an undisturbed build; nothing is committed earlier."""
     assert "part 2/3 has 2 fragments, of which this job built 2" not in part(run, recipe, "2/3")
     part(run, recipe, "3/3")
     assert "part 3/3 has 1 fragment, of which this job built 0" in part(run, recipe, "3/3")
@@ -65,7 +65,7 @@ def test_parts_and_finalise_equal_one_build(run: Run, recipe: Path) -> None:
 
 
 def test_a_plain_run_completes_unfinished_parts(run: Run, recipe: Path) -> None:
-    """Without --finalise what is missing is built, what is there is kept."""
+    """A run without --part and --finalise builds missing fragments and keeps finished ones."""
     part(run, recipe, "1/2")
     assert build(run, recipe).status == 0
     assert Store("store")["r:train"].manifest.provenance["reused_fragments"] == 2
@@ -73,7 +73,7 @@ def test_a_plain_run_completes_unfinished_parts(run: Run, recipe: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5"])
 def test_what_is_no_part(text: str) -> None:
-    """I/N with I from 1 to N, nothing else."""
+    """``--part`` accepts I/N with I from 1 to N, and nothing else."""
     with pytest.raises(UsageError, match=r"I/N with I from 1 to N"):
         parse_part(text)
 
@@ -88,7 +88,7 @@ def test_every_fragment_is_in_one_part() -> None:
 def test_an_array_from_python(
     tmp_path: Path, recipe: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Jobs return what was complete before, and set neither name nor lock; the last one gives the digest of one build."""
+    """Jobs return no set, and write neither name nor lock; the last call returns the digest of a single build."""
     monkeypatch.chdir(tmp_path)
     for number in (2, 1):
         options = BuildOptions(workers=0, part=(number, 2))
@@ -121,7 +121,7 @@ def test_an_array_from_python(
     ],
 )
 def test_parts_that_are_refused_in_python(wrong: dict[str, Any], why: str) -> None:
-    """Before anything is read."""
+    """Invalid parts are rejected before anything is read."""
     with pytest.raises(UsageError, match=why):
         BuildOptions(**wrong)
 
@@ -135,7 +135,7 @@ def test_part_excludes_finalise(run: Run, recipe: Path) -> None:
 def test_parts_and_plans_ask_upstreams_first(
     run: Run, recipe: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What an upstream has is said to be pulled, and pulled by a part; with the lock, also where no recordings are."""
+    """`plan` lists sets of an upstream as copies, and a part copies them; with the lock, also without recordings."""
     assert build(run, recipe).status == 0
     text = recipe.read_text()
     recipe.write_text('upstreams = ["store"]\n' + text)

@@ -22,7 +22,7 @@ def test_a_data_folder_without_the_files(run: Run, tmp_path: Path) -> None:
 
 
 def test_no_data_at_all(run: Run, tmp_path: Path) -> None:
-    """A recipe without data, and no --data: it says how to give either."""
+    """Without data in the recipe and without --data, the message names both remedies."""
     answer = run("preprocess", write_recipe(tmp_path / "r.toml"), "--store", "store")
     refused(answer, 2, "r.toml", "--data FOLDER", "[source]")
 
@@ -56,7 +56,7 @@ def test_a_missing_recipe_names_the_nearest(run: Run, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_recipe(run: Run, tmp_path: Path, data: Path, old: str, new: str, words: list[str]) -> None:
-    """File, field, what was found or expected, and the nearest valid name are told."""
+    """The message has file, field, what was found or expected, and the nearest valid name."""
     recipe = write_recipe(tmp_path / "r.toml")
     text = recipe.read_text()
     assert old in text
@@ -79,7 +79,7 @@ def test_a_chain_that_does_not_end_in_frames(run: Run, tmp_path: Path, data: Pat
 
 
 def test_a_sensor_that_does_not_fit_the_recordings(run: Run, tmp_path: Path, data: Path) -> None:
-    """Rows of a sensor, for recordings without y, are refused before anything is written."""
+    """A sensor with y, for recordings without y, is rejected before anything is written."""
     recipe = write_recipe(tmp_path / "r.toml")
     recipe.write_text(recipe.read_text().replace("[100, 1, 1]", "[100, 2, 1]"))
     refused(build(run, recipe), 2, "sensor_size", "y")

@@ -60,7 +60,7 @@ def test_a_file_with_other_content_than_expected(
 
 
 def spoiled(how: str, row: int = 2) -> tuple[list[tuple[npt.NDArray[Any], npt.NDArray[Any]]], list[int]]:
-    """Return 70 recordings with one spoiled, and their labels."""
+    """Return 70 recordings, of which one is invalid, and their labels."""
     recordings, labels = draw(70), [0] * 70
     times, units = np.linspace(0, 0.9, 50).astype(np.float16), np.arange(50, dtype=np.uint16)
     if how == "unsorted":
@@ -88,7 +88,7 @@ def spoiled(how: str, row: int = 2) -> tuple[list[tuple[npt.NDArray[Any], npt.ND
 )
 @pytest.mark.parametrize("row", [2, 66])
 def test_a_bad_recording(run: Run, tmp_path: Path, data: Path, how: str, words: list[str], row: int) -> None:
-    """File, recording and event are named, in the first fragment or the last; no set is listed; mended, it works."""
+    """File, recording and event are named, in the first fragment and in the last; no set is listed; a corrected file is built."""
     path = data / "SSC" / "ssc_train.h5"
     recordings, labels = spoiled(how, row)
     write_file(path, recordings, labels=labels)
@@ -107,7 +107,7 @@ def test_too_many_bins(run: Run, tmp_path: Path, data: Path) -> None:
 
 
 def test_a_failure_leaves_a_name_and_its_sets_as_they_were(run: Run, tmp_path: Path, data: Path) -> None:
-    """With valid spoiled, the name keeps its entries, the lock its text; the whole new train set may stay."""
+    """If the valid split is invalid, the name and the lock stay unchanged; the new train set may stay in the store."""
     recipe = write_recipe(tmp_path / "r.toml")
     assert build(run, recipe).status == 0
     refs = {path: path.read_bytes() for path in (tmp_path / "store/refs").rglob("*.json")}
@@ -145,7 +145,7 @@ def test_skip_lists_the_rows_that_it_leaves_out(run: Run, tmp_path: Path, data: 
 
 
 def test_sort_equals_sorted_files(run: Run, tmp_path: Path, data: Path) -> None:
-    """Sort = true on shuffled events has the digest of the sorted ones, under another key."""
+    """``sort = true`` on shuffled events gives the digest of the sorted events, under another key."""
     recordings, labels = spoiled("unsorted")
     times, units = recordings[2]
     path = data / "SSC" / "ssc_train.h5"

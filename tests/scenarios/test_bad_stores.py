@@ -15,7 +15,7 @@ from tests.scenarios.refusals import Run, build, well
 from spikestore.store import Store
 from spikestore.store_schemas.specs.canonical import seal, unseal
 
-# Runs the command line with less than a user has, set in the process itself before anything of ours is imported.
+# Runs the command line with limits that the process sets for itself before it imports spikestore.
 LIMITED = """
 import ctypes, os, resource, sys
 if sys.argv[1] == "small":
@@ -44,7 +44,7 @@ def one_line(done: Done, *words: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_no_space(commands: Commands, run: Run, demo: Path, built: Built, workers: str) -> None:
-    """A full disk ends the build, in this process or a worker; with room again it goes on to the same digest."""
+    """A full disk ends the build, in this process or in a worker; with free space, the build resumes and has the same digest."""
     recipe = write_recipe(commands.folder / "r.toml", source=f'data = "{demo}"\nsplits = ["train"]')
     command = ("preprocess", recipe, "--store", "store", "--workers", workers)
     one_line(limited(commands, "small", *command, size=50_000), "no space left", "free some space")
@@ -58,13 +58,13 @@ def test_no_space(commands: Commands, run: Run, demo: Path, built: Built, worker
 
 
 def writable(folder: Path, *, yes: bool) -> None:
-    """Let all folders below one be written to, or not."""
+    """Make all folders below one writable, or read-only."""
     for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
         path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o200 if yes else 0o555)
 
 
 def test_a_read_only_store(commands: Commands, run: Run, data: Path) -> None:
-    """Nothing changes in it; what it has is still found; made writable, the build succeeds."""
+    """In a read-only store nothing changes and existing sets are found; after it becomes writable, the build succeeds."""
     folder = commands.folder
     store = folder / "store"
     small = write_recipe(folder / "small.toml", source='data = "data"\nsplits = ["test"]')
@@ -87,7 +87,7 @@ def test_a_read_only_store(commands: Commands, run: Run, data: Path) -> None:
 
 
 def test_a_lock_that_cannot_be_written_only_warns(commands: Commands, data: Path) -> None:
-    """A recipe in a read-only folder builds all the same, with one warning that names the lock."""
+    """A recipe in a read-only folder is built, with one warning that names the lock."""
     recipes = commands.folder / "recipes"
     recipes.mkdir()
     recipe = write_recipe(recipes / "r.toml", source='data = "../data"\nsplits = ["test"]')
@@ -104,7 +104,7 @@ def test_a_lock_that_cannot_be_written_only_warns(commands: Commands, data: Path
 
 
 def test_a_store_that_is_a_file(run: Run, data: Path, tmp_path: Path) -> None:
-    """It says that a store is a folder."""
+    """The message says that a store is a folder."""
     (tmp_path / "store").write_text("")
     for answer in (build(run, write_recipe(tmp_path / "r.toml")), run("ls", "--store", "store")):
         assert answer.status == 1
@@ -115,7 +115,7 @@ def test_a_store_that_is_a_file(run: Run, data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["features/*/*/manifest.json", "refs/r/00000001.json"])
 def test_a_store_of_a_newer_format(run: Run, data: Path, tmp_path: Path, place: str) -> None:
-    """Manifest or name of format 2: it says what to install, and changes nothing; `ls` still answers."""
+    """If a manifest or a name has format 2, the message says what to install, nothing changes, and `ls` works."""
     recipe = write_recipe(tmp_path / "r.toml", source='splits = ["test"]')
     assert build(run, recipe).status == 0
     (path,) = (tmp_path / "store").glob(place)
@@ -135,12 +135,12 @@ def test_a_store_of_a_newer_format(run: Run, data: Path, tmp_path: Path, place: 
 
 
 def test_a_plan_of_a_newer_format(run: Run, data: Path, tmp_path: Path) -> None:
-    """A build that a newer version began is left to it."""
+    """A build that a newer version began is not continued by this version."""
     recipe = write_recipe(tmp_path / "r.toml", source='splits = ["train"]')
     recordings = draw(70)
     recordings[69] = (np.array([0.5, 0.25], np.float16), np.array([1, 2], np.uint16))
     write_file(data / "SSC" / "ssc_train.h5", recordings)
-    assert build(run, recipe).status == 1  # unsorted: the first fragment and the plan stay
+    assert build(run, recipe).status == 1  # times not sorted: the first fragment and the plan stay
     assert len(records(tmp_path / "store")) == 1
     (path,) = (tmp_path / "store").glob("features/*/*/plan.json")
     path.write_bytes(seal({**unseal(path.read_bytes(), path=str(path)), "format": 2}))
@@ -154,7 +154,7 @@ def test_a_plan_of_a_newer_format(run: Run, data: Path, tmp_path: Path) -> None:
 def test_a_worker_reports_a_bad_recording_as_this_process_would(
     commands: Commands, data: Path, run: Run, tmp_path: Path
 ) -> None:
-    """With local workers the same one line arrives, and nothing of Dask's beside it."""
+    """With local workers, stderr has the same line, and nothing from Dask."""
     recordings = draw(70)
     recordings[3] = (np.array([0.5, 0.25], np.float16), np.array([1, 2], np.uint16))
     write_file(data / "SSC" / "ssc_train.h5", recordings)
@@ -166,7 +166,7 @@ def test_a_worker_reports_a_bad_recording_as_this_process_would(
 
 
 def test_no_scheduler_answers(commands: Commands, data: Path) -> None:
-    """An address that can't be one is named in one line."""
+    """An invalid address is named in one line."""
     recipe = write_recipe(commands.folder / "r.toml", source='data = "data"')
     done = commands.run("preprocess", recipe, "--store", "store", "--scheduler", "nonsense://x")
     one_line(done, "nonsense://x", "scheduler")

@@ -25,7 +25,7 @@ CROWD = 8
 
 @pytest.fixture(params=["folder", "memory", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.slow])])
 def open_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Storage]:
-    """Return what opens one and the same empty storage, anew for everybody as for another process."""
+    """Return a function that opens the same empty storage, with a new object at each call, as another process has it."""
     if request.param == "folder":
         return lambda: FolderStorage(tmp_path / "store")
     if request.param == "memory":
@@ -36,7 +36,7 @@ def open_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[],
 
 
 def test_a_crowd(open_storage: Callable[[], Storage]) -> None:
-    """Eight committers, two of them pushing, each with a split of its own; gc and readers beside them."""
+    """Eight builders, two of which push, each commit a split of their own, while gc and readers run."""
     source = Store(memory_storage("source"))
     source.point("demo", {"pushed-0": SMALL.build(source.storage)})
     source.point("demo", {"pushed-1": source["demo:pushed-0"]})
@@ -89,7 +89,7 @@ def test_a_crowd(open_storage: Callable[[], Storage]) -> None:
 
 
 def test_names_under_fire(open_storage: Callable[[], Storage]) -> None:
-    """Eight who add splits while one forgets others: no update is lost, and nothing forgotten comes back."""
+    """Eight writers add splits while one removes others: no update is lost, and no removed split returns."""
     features = SMALL.build(open_storage())
     Store(features.storage).point("demo", {f"old-{number}": features for number in range(4)})
     start = threading.Barrier(CROWD + 1)

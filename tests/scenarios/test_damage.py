@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with three sets. Tests damage one object at a time, and mend it."""
+    """Return a folder with three sets. Tests damage one object at a time, and restore it."""
     root = tmp_path_factory.mktemp("pristine")
     make_store(root)
     return root
@@ -37,7 +37,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(pristine: Path, tmp_path: Path) -> Path:
-    """Return a copy of it, to be damaged for good."""
+    """Return a copy of the folder, which a test may damage."""
     return shutil.copytree(pristine, tmp_path / "store")
 
 
@@ -51,7 +51,7 @@ def store(pristine: Path, tmp_path: Path) -> Path:
     ],
 )
 def test_every_object_damaged(pristine: Path, kind: str, at_least: int) -> None:
-    """Whatever object is damaged: reads return the truth or name it, and verify (or opening) names it."""
+    """Whichever object is damaged, reads return the true samples or name the object, and verify (or opening) names it."""
     tried, wrong = damage.survey(pristine, kind)
     assert wrong == []
     assert tried >= at_least
@@ -60,7 +60,7 @@ def test_every_object_damaged(pristine: Path, kind: str, at_least: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", [("flip",), tuple(KINDS)])
 def test_every_object_damaged_read_by_zarrs(pristine: Path, kinds: tuple[str, ...]) -> None:
-    """The same with the codec pipeline zarrs, which does not check all that Zarr's own does."""
+    """As `test_every_object_damaged`, with the codec pipeline zarrs, which checks less than Zarr's own."""
     pytest.importorskip("zarrs")
     command = [sys.executable, "-m", "tests.store.damage", str(pristine), *kinds]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
@@ -104,7 +104,7 @@ def test_any_bit(data: st.DataObject) -> None:
 
 
 def test_a_fragment_of_another_set(store: Path) -> None:
-    """All objects of a fragment from another set fit each other, and are refused all the same."""
+    """All objects of a fragment from another set agree with each other, and are rejected."""
     own, other = Objects.of_set(store, SMALL, NAME).of, Objects.of_set(store, OTHER_SOURCE, "other").of
     for name, path in own.items():
         if name.endswith("/c/0"):
@@ -165,7 +165,7 @@ def test_start_is_compared_with_nnz(store: Path) -> None:
 
 
 def test_untouched_fragments_can_be_read(store: Path) -> None:
-    """Damage in one fragment does not keep anybody from the others."""
+    """If one fragment is damaged, the others can still be read."""
     own = Objects.of_set(store, SMALL, NAME).of
     (store / own["data.zarr/nnz/c/2"]).unlink()
     features = Store(store)[f"{NAME}:train"]
@@ -175,7 +175,7 @@ def test_untouched_fragments_can_be_read(store: Path) -> None:
 
 
 def test_the_value_of_a_name_deleted(store: Path) -> None:
-    """A name whose only entry was deleted is unknown; it does not suggest itself."""
+    """A name whose only entry was deleted is unknown; the error does not suggest the same name."""
     (store / f"refs/{NAME}/00000001.json").unlink()
     with pytest.raises(SpikestoreError, match=f"no '{NAME}:train'.*; it has other, third"):
         Store(store)[f"{NAME}:train"]

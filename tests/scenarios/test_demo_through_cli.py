@@ -124,7 +124,7 @@ def test_a_second_run_computes_nothing_says_so_and_imports_nothing_heavy(
 def test_missing_packages_are_reported_with_their_extra(
     built: Built, commands: Commands, watched: Path, tmp_path: Path
 ) -> None:
-    """With something to compute the same run does import them: the check above can fail. It names the extra."""
+    """If something must be computed, the same run imports these packages and names the extra of a missing one, so the test above can fail."""
     done = commands.run(
         "preprocess", built.recipe, "--store", "empty", environment={"PYTHONPATH": str(watched)}
     )

@@ -31,7 +31,7 @@ def _is_array(value, dtype, axes):
 
 
 def compared(block: str) -> str:
-    """Return a block with an assertion behind each line that has a comment; a comment that says nothing to compare fails.
+    """Return a block with an assertion after each line that has a comment; a comment without anything to compare fails.
 
     Understood are ``# float32 (batch, time, x)`` behind an assignment, with ``name: `` in front of it for a name of the
     line, and ``# columns: index, value`` for attributes.
@@ -55,7 +55,7 @@ def compared(block: str) -> str:
 
 
 def test_comments_are_compared() -> None:
-    """A wrong one is noticed, and so is one that nobody can compare."""
+    """Wrong comments fail, and so do comments that cannot be compared."""
     wrong = ("x = np.zeros(3, np.int16)  # int32 (samples)", "x = np.zeros(3)  # float64 (samples, bins)", "x = np.zeros(3)  # columns: dtype, nothing", "for x in [np.zeros(3)]:\n    ...  # x: float32 (samples)")  # fmt: skip
     for text in wrong:
         with pytest.raises(AssertionError):
@@ -93,7 +93,7 @@ sys.exit("\\n".join(f"{page}: {failure}" for page, failure in failures.items()) 
 
 @pytest.mark.parametrize("shown", [("README.md",), pytest.param(LONGER_PAGES, marks=pytest.mark.slow)])
 def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, shown: tuple[str, ...]) -> None:
-    """All blocks of a page, one after another as one script without a main guard, where data/ and feature_store/ are."""
+    """All blocks of a page run as one script without a main guard, in a folder with data/ and feature_store/."""
     pages = {}
     for number, page in enumerate(shown):
         folder = tmp_path / str(number)
@@ -119,7 +119,7 @@ def test_python_blocks_run(built: Built, demo: Path, tmp_path: Path, shown: tupl
 
 
 def _train(folder: Path) -> None:
-    """Train what the page loads."""
+    """Train the run whose checkpoint the page loads."""
     plan = {"epochs": 1, "data": {"name": "demo"}, "network": {"hidden": [8]}}
     config = TrainConfig.from_mapping(plan, origin="test")
     run(config, Store(folder / "feature_store"), folder / "runs/demo", device="cpu", progress=lambda *_: None)
@@ -127,7 +127,7 @@ def _train(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_commands_of_the_training_page_run(built: Built, with_torch_commands: Commands) -> None:
-    """The console blocks run as they stand, where feature_store/ and configs/ are; TensorBoard alone is not started."""
+    """The console blocks run unchanged, in a folder with feature_store/ and configs/; only TensorBoard is not started."""
     folder = with_torch_commands.folder
     shutil.copytree(built.store, folder / "feature_store")
     shutil.copytree(ROOT / "configs", folder / "configs")
@@ -140,7 +140,7 @@ def test_commands_of_the_training_page_run(built: Built, with_torch_commands: Co
 
 
 def test_every_path_in_the_readme_exists() -> None:
-    """Files that README and docs point to are there."""
+    """Files to which README and docs point exist."""
     for page in (
         "README.md",
         "docs/index.md",

@@ -28,7 +28,7 @@ Sizes = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Layout:
-    """What chains need to know of a data set."""
+    """Properties of a data set that transforms need."""
 
     name: str
     sensor: Sizes
@@ -97,7 +97,7 @@ CHAINS: dict[str, Callable[[Layout], list[Any]]] = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return Tonic's ``save_to`` with all three, of 6 to 10 recordings that no cut leaves empty.
+    """Return Tonic's ``save_to`` with three data sets of 6 to 10 recordings each; no crop leaves a recording empty.
 
     Tonic's frames of an empty recording have another shape; ours are tested elsewhere.
     """
@@ -122,7 +122,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def opened(data: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Return a function that opens a data set as a script of Tonic's does."""
+    """Return a function that opens a data set as a script with Tonic does."""
 
     def open_one(name: str, transform: Any) -> Any:
         if name == "SHD":
@@ -133,7 +133,7 @@ def opened(data: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 def rows_of(dataset: Any) -> list[int]:
-    """Return the places in Tonic's data set in the order of our rows: that of the files' names."""
+    """Return the indices of Tonic's items in the order of our rows, which is that of the file names."""
     if isinstance(dataset, tonic.datasets.SHD):
         return list(range(len(dataset)))
     return sorted(range(len(dataset)), key=lambda place: dataset.data[place])
@@ -169,7 +169,7 @@ def test_every_sample_is_tonics(tmp_path: Path, opened: Callable[..., Any], name
 def test_clipped_frames_are_tonics_clipped(
     tmp_path: Path, opened: Callable[..., Any], name: str, most: int
 ) -> None:
-    """Tonic has no such transform: its scripts clip the frames. Binary ones, and such as tell one from more."""
+    """Counts up to 1, and up to 2, are Tonic's frames after NumPy's clip: Tonic has no such transform."""
     layout = LAYOUTS[name]
     x, y, p = layout.sensor
     coarse = (-(-x // 32), -(-y // 32), p)
@@ -199,7 +199,7 @@ def test_one_polarity_of_two_is_refused_not_merged(
 
 
 def test_a_file_that_cannot_be_read_is_skipped_by_its_name(tmp_path: Path) -> None:
-    """Its row stays, and the manifest tells what was wrong with it, without a path of this machine."""
+    """The row stays; the manifest has the reason, without a path of this machine."""
     root = write_nmnist(tmp_path / "data")
     (root / "Test/4/00000.bin").write_bytes(b"short")
     (root / "Test/4/00007.bin").write_bytes(b"shorter")

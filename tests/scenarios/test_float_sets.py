@@ -77,7 +77,7 @@ def test_batches_are_tonics_frames(built: Built, residence: Any) -> None:
 
 @pytest.mark.slow  # the compiled loop for float32 takes seconds to compile
 def test_augmentations_move_and_drop_real_numbers(built: Built) -> None:
-    """The compiled loop, and operations of torch, which the other loader uses."""
+    """Augmentations move and drop real numbers, in the compiled loop and in operations of torch."""
     augment = (ChannelJitter(1), SpatialFlip(0.5), TimeShift(1), EventDrop(0.1))
     dense = [*FeatureLoader(built.features, 4, augment=augment)]
     sparse = [*FeatureLoader(built.features, 4, augment=augment, frames="sparse_coo")]

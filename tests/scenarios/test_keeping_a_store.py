@@ -53,7 +53,7 @@ def train_files(store: Path, pattern: str) -> list[Path]:
 
 
 def test_repair_as_the_recipe_says(run: Run, store: Path, tmp_path: Path) -> None:
-    """With --recipe its upstreams are asked; with what the lock pins in none of them, its recordings are computed from."""
+    """With --recipe, repair uses the recipe's upstreams; if none of them has the locked set, it recomputes rows from the recipe's recordings."""
     whole = contents(store)
     shutil.copytree(store, tmp_path / "other")
     recipe = tmp_path / "r.toml"
@@ -90,7 +90,7 @@ def test_repair_from_the_recordings(run: Run, store: Path) -> None:
     assert answer.status == 1
     assert answer.said[-1].startswith(
         f"3 damaged objects in {store}: "
-    )  # without its record a fragment is one thing
+    )  # all damage of a fragment without its record is one finding
     answer = run("repair", "r", "--store", "store")
     assert answer.status == 1
     assert "--data FOLDER" in answer.err
@@ -120,7 +120,7 @@ def test_repair_from_other_recordings(run: Run, store: Path, data: Path) -> None
 
 
 def test_repair_from_another_store(run: Run, store: Path) -> None:
-    """Whatever is damaged comes from there, manifests too; a store can't repair itself."""
+    """All damaged objects, also manifests, are restored from the other store; a store can't repair itself."""
     shutil.copytree(store, "other")
     whole = contents(store)
     for pattern in ("data.zarr/index/c/0", "records/00001.json", "../../manifest.json"):
@@ -135,7 +135,7 @@ def test_repair_from_another_store(run: Run, store: Path) -> None:
 
 
 def test_one_damaged_manifest_hides_nothing(run: Run, store: Path) -> None:
-    """Each is named, other sets are verified, and --uncommit lets the next build commit the fragments again."""
+    """Each damaged manifest is named, other sets are verified, and --uncommit lets the next build commit the fragments again."""
     whole = contents(store)
     manifest = train_files(store, "../../manifest.json")[0].resolve()
     digest = json.loads(manifest.read_bytes())["digest"]
@@ -173,7 +173,7 @@ def test_one_damaged_manifest_hides_nothing(run: Run, store: Path) -> None:
 
 
 def test_names(run: Run, store: Path) -> None:
-    """Tag gives a second name, rm forgets one or a split, and the sets stay."""
+    """`tag` adds a second name, `rm` removes a name or a split of it, and the sets stay."""
     assert run("tag", "r", "paper", "--store", "store").status == 0
     assert run("show", "paper:train", "--store", "store").status == 0
     answer = run("tag", "r:test", "paper", "--store", "store")
@@ -188,7 +188,7 @@ def test_names(run: Run, store: Path) -> None:
 
 
 def test_gc(run: Run, store: Path) -> None:
-    """It says what would go, and what goes, with sizes; what has a name stays."""
+    """`gc` reports what it would remove, and what it removes, with sizes; named sets stay."""
     answer = run("gc", "--store", "store", "--unreferenced")
     assert (answer.status, answer.said) == (0, [f"nothing to remove in {store}"])
     assert run("rm", "r:test", "--store", "store").status == 0

@@ -29,7 +29,7 @@ from tests.scenarios.refusals import Run, well
 from spikestore.store import Store, verify
 
 FRAGMENTS = 7
-"""Of 64 rows in the training split."""
+"""Fragments of 64 rows in the train split."""
 
 
 @pytest.fixture
@@ -52,21 +52,21 @@ def kill_at_once(process: subprocess.Popen[str]) -> None:
 
 
 def started(commands: Commands, command: tuple[str | Path, ...], count: int) -> subprocess.Popen[str]:
-    """Start a build that is held back as soon as there are `count` records."""
+    """Start a build that pauses when `count` records exist."""
     gate = commands.folder / "gate"
     gate.touch()
     return commands.start(*command, environment={"TESTS_GATE": f"{gate}:{count}"})
 
 
 def wait_until_held(commands: Commands, how_many: int, process: subprocess.Popen[str]) -> None:
-    """Wait until so many processes are held back."""
+    """Wait until this many processes are paused."""
     wait_until(
         lambda: len(list(commands.folder.glob("gate.*"))) >= how_many, f"{how_many} held back", process
     )
 
 
 def started_to(commands: Commands, recipe: Path, workers: int, count: int) -> subprocess.Popen[str]:
-    """Start a build and return when all of it is held back, with `count` records or one more."""
+    """Start a build; return when all its processes are paused, with `count` records or one more."""
     for old in commands.folder.glob("gate.*"):
         old.unlink()
     process = started(commands, build(recipe, workers), count)
@@ -76,7 +76,7 @@ def started_to(commands: Commands, recipe: Path, workers: int, count: int) -> su
 
 
 def read_until(process: subprocess.Popen[str], text: str, times: int) -> str:
-    """Wait until a process has said something so many times on stderr; return all that it said until then."""
+    """Wait until a process has written a text this many times to stderr; return its output so far."""
     assert process.stderr is not None
     said, stderr = bytearray(), process.stderr.fileno()
 
@@ -99,7 +99,7 @@ def nothing_is_listed(commands: Commands) -> None:
 
 
 def goes_on_to_the_same(commands: Commands, run: Run, built: Built, command: tuple[str | Path, ...]) -> None:
-    """Run the command; assert that it reuses all records there are, and ends as an undisturbed build."""
+    """Run the command; assert that it reuses all existing records, and ends as an undisturbed build."""
     store = commands.folder / "store"
     there = records(store)
     before = identities(there)
@@ -141,7 +141,7 @@ def test_kill_in_mid_build(
     then: int,
     more: tuple[str, ...],
 ) -> None:
-    """After kill -9 of everything no set is listed; the next run reuses what is finished, whatever it wishes."""
+    """After SIGKILL of all processes, no set is listed; the next run reuses finished fragments, also with other options."""
     with ending(started_to(commands, recipe, workers, count)) as process:
         kill_at_once(process)
     nothing_is_listed(commands)
@@ -151,7 +151,7 @@ def test_kill_in_mid_build(
 
 @pytest.mark.slow
 def test_killed_again_and_again(commands: Commands, run: Run, built: Built, recipe: Path) -> None:
-    """A build that is killed after each of its first records still ends right, with every record written once."""
+    """A build that is killed after each of its first records ends correctly, with every record written once."""
     seen: dict[Path, tuple[int, int]] = {}
     for count in range(1, 5):
         with ending(started_to(commands, recipe, 0, count)) as process:
@@ -166,7 +166,7 @@ def test_killed_again_and_again(commands: Commands, run: Run, built: Built, reci
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [1, 2])
 def test_killed_workers_are_replaced(commands: Commands, built: Built, recipe: Path, killed: int) -> None:
-    """One worker of two, or both, are killed in mid-build: the run itself goes on, and ends with the right digest."""
+    """If one or both of two workers are killed, the run continues and ends with the right digest."""
     with ending(started_to(commands, recipe, 2, 1)) as process:
         workers = [
             one for one in family(process) if "spikestore.pipeline.execution.local_cluster" in one.cmdline()
@@ -209,7 +209,7 @@ def test_ctrl_c(commands: Commands, run: Run, built: Built, recipe: Path, worker
 def test_workers_end_with_the_process_that_started_them(
     commands: Commands, run: Run, built: Built, recipe: Path, number: signal.Signals
 ) -> None:
-    """Whatever ends the main process alone, its workers are gone soon after; the next run reuses what is finished."""
+    """However the main process ends, its workers end soon after; the next run reuses finished fragments."""
     with ending(started_to(commands, recipe, 2, 1)) as process:
         members = family(process)
         psutil.Process(process.pid).send_signal(number)
@@ -220,7 +220,7 @@ def test_workers_end_with_the_process_that_started_them(
 
 
 def test_two_builders_at_once(commands: Commands, built: Built, recipe: Path) -> None:
-    """With different fragments asked for, both succeed, on one plan, with one manifest and the right digest."""
+    """Two builders that request different fragment sizes both succeed, with one plan, one manifest and the right digest."""
     store = commands.folder / "store"
     with (
         ending(started(commands, build(recipe, 0, "--fragment-samples", "64"), 1)) as first,
@@ -243,7 +243,7 @@ def test_two_builders_at_once(commands: Commands, built: Built, recipe: Path) ->
 
 @pytest.mark.slow
 def test_two_builders_of_which_one_is_killed(commands: Commands, built: Built, recipe: Path) -> None:
-    """The other one goes on and commits."""
+    """If one builder is killed, the other continues and commits."""
     with (
         ending(started(commands, build(recipe, 0), 1)) as first,
         ending(started(commands, build(recipe, 0, "--fragment-samples", "128"), 1)) as second,

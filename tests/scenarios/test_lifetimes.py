@@ -45,7 +45,7 @@ sides = st.sampled_from(["here", "there"])
 
 
 class Lifetimes(RuleBasedStateMachine):
-    """The machine; subclasses say where the stores are."""
+    """State machine of hypothesis; subclasses choose the kind of the stores."""
 
     kind: ClassVar[str] = "memory"
     endpoint: ClassVar[str] = ""
@@ -53,7 +53,7 @@ class Lifetimes(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """Make two empty stores, and forget what the model knew."""
+        """Make two empty stores, and clear the model."""
         self.folder = tempfile.TemporaryDirectory()
         self.stores = {side: Store(self.new_storage(side)) for side in ("here", "there")}
         self.committed: dict[str, set[str]] = {"here": set(), "there": set()}
@@ -77,7 +77,7 @@ class Lifetimes(RuleBasedStateMachine):
 
     @rule(side=sides, key=sets, name=names, wish=st.sampled_from([64, 128]))
     def build(self, side: str, key: str, name: str, wish: int) -> None:
-        """Build a set, or go on with a build, and give it a name: what preprocess does."""
+        """Build a set, or resume a build, and name it, as preprocess does."""
         store, small = self.stores[side], SETS[key]
         found = store.find(small.address) or small.build(store.storage, wish)
         self.committed[side].add(key)
@@ -86,7 +86,7 @@ class Lifetimes(RuleBasedStateMachine):
 
     @rule(side=sides, key=sets, at=st.integers(1, 40), restart=st.booleans())
     def crash(self, side: str, key: str, at: int, restart: bool) -> None:
-        """Crash in a build, somewhere."""
+        """Crash at some operation of a build."""
         store, small = self.stores[side], SETS[key]
         if key in self.committed[side]:
             return
@@ -131,7 +131,7 @@ class Lifetimes(RuleBasedStateMachine):
 
     @rule(side=sides, name=names, new=names, force=st.booleans())
     def tag(self, side: str, name: str, new: str, force: bool) -> None:
-        """Give a second name."""
+        """Add a second name."""
         known = self.names[side]
         try:
             self.stores[side].tag(name, new, move=force)
@@ -146,7 +146,7 @@ class Lifetimes(RuleBasedStateMachine):
 
     @rule(side=sides, name=names, split=st.sampled_from(["", "train", "valid"]))
     def rm(self, side: str, name: str, split: str) -> None:
-        """Forget a name, or a split of it."""
+        """Remove a name, or a split of it."""
         known = self.names[side].get(name, {})
         try:
             lost = self.stores[side].forget(f"{name}:{split}" if split else name)
@@ -161,7 +161,7 @@ class Lifetimes(RuleBasedStateMachine):
 
     @rule(side=sides, unreferenced=st.booleans(), crash_at=st.none() | st.integers(1, 30))
     def gc(self, side: str, unreferenced: bool, crash_at: int | None) -> None:
-        """Collect a week later, perhaps not to the end."""
+        """Run gc a week later, perhaps interrupted."""
         storage = self.stores[side].storage
         named = {key for meant in self.names[side].values() for key in meant.values()}
         garbage = find_garbage(storage, unreferenced=unreferenced, now=LATER).garbage
@@ -184,7 +184,7 @@ class Lifetimes(RuleBasedStateMachine):
     @precondition(lambda self: any(self.committed.values()))
     @rule(data=st.data(), way=st.sampled_from(["flip", "delete"]))
     def damage_and_repair(self, data: st.DataObject, way: str) -> None:
-        """Lose or flip an object: verify names it, repair brings it back, from the other store or the recordings."""
+        """Delete or change an object: verify names it, and repair restores it, from the other store or the recordings."""
         side, key = data.draw(
             st.sampled_from([(s, k) for s in self.committed for k in sorted(self.committed[s])])
         )
@@ -205,14 +205,14 @@ class Lifetimes(RuleBasedStateMachine):
     # ------------------------------------------------------------ what must hold
 
     def pointed(self, side: str, name: str, meant: dict[str, str]) -> dict[str, str]:
-        """Return what a name stands for once these sets were added: sets of another transform go."""
+        """Return the sets of a name after these sets were added; sets of another transform are dropped."""
         transform = {SETS[key].address.transform_key for key in meant.values()}
         old = self.names[side].get(name, {})
         kept = {split: key for split, key in old.items() if {SETS[key].address.transform_key} == transform}
         return {**kept, **meant}
 
     def point(self, side: str, name: str, meant: dict[str, str]) -> None:
-        """Let the model know a name."""
+        """Update a name in the model."""
         self.names[side][name] = self.pointed(side, name, meant)
 
     @invariant()
@@ -267,7 +267,7 @@ TestInBuckets.settings = _settings(10, 15)
 @pytest.mark.s3
 @pytest.mark.slow
 def test_on_s3(s3_endpoint: str) -> None:
-    """The same on a real server."""
+    """The same operations on a real S3 server."""
     from hypothesis.stateful import run_state_machine_as_test
 
     machine = type("OnS3", (Lifetimes,), {"kind": "s3", "endpoint": s3_endpoint})

@@ -36,7 +36,7 @@ def taken(answer: Answer, *words: str) -> None:
 
 
 def test_the_same_recipe_on_other_recordings(run: Run, tmp_path: Path, data: Path) -> None:
-    """Refused before anything is built, in the words of `tag`; another name, or --move, and nothing else, does it."""
+    """The recipe on other recordings is rejected before anything is built, with the message of `tag`; only another name or --move helps."""
     recipe = write_recipe(tmp_path / "r.toml")
     build(run, recipe)
     before, sets = digests(tmp_path / "store", "r"), manifests(tmp_path / "store")
@@ -57,7 +57,7 @@ def test_the_same_recipe_on_other_recordings(run: Run, tmp_path: Path, data: Pat
 
 
 def test_recordings_that_are_added(run: Run, tmp_path: Path) -> None:
-    """A file for each recording: more of them move the name, in one line; fewer do not."""
+    """With one file per recording, added files move the name, with one line of output; removed files do not."""
     root = write_nmnist(tmp_path / "data")
     recipe = tmp_path / "digits.toml"
     recipe.write_text(PIXELS)
@@ -71,7 +71,7 @@ def test_recordings_that_are_added(run: Run, tmp_path: Path) -> None:
 
 
 def test_another_transform_under_the_name(run: Run, tmp_path: Path, data: Path) -> None:
-    """Frames of another kind are something else too."""
+    """A set with another transform is rejected under the same name."""
     recipe = write_recipe(tmp_path / "r.toml")
     build(run, recipe)
     recipe.write_text(recipe.read_text().replace("4000", "5000"))
@@ -80,7 +80,7 @@ def test_another_transform_under_the_name(run: Run, tmp_path: Path, data: Path) 
 
 
 def test_classes_in_another_order(run: Run, tmp_path: Path, data: Path) -> None:
-    """Refused before anything is built, with label and names."""
+    """Another order of classes is rejected before anything is built, with a label and its names."""
     keys = np.array([name.encode() for name in ("one", "zero", "grün")])
     write_file(data / "SSC" / "ssc_test.h5", draw(9, seed=2), keys=keys)
     answer = build(run, write_recipe(tmp_path / "r.toml"))
@@ -102,7 +102,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_ones_own_data_leave_nothing_in_the_checkout(run: Run, tmp_path: Path, checkout: Path) -> None:
-    """A shipped recipe, by its file or name: no lock, and a name that says whose data they are."""
+    """A shipped recipe, given by file or name, writes no lock for own data, and the name of its sets contains that of the data folder."""
     own = tmp_path / 'Ann\'s "birds" 2'
     write_dataset(own, "SSC")
     before = sorted(checkout.parent.rglob("*"))
@@ -116,7 +116,7 @@ def test_ones_own_data_leave_nothing_in_the_checkout(run: Run, tmp_path: Path, c
 
 
 def test_a_name_and_a_lock_on_request(run: Run, tmp_path: Path, checkout: Path) -> None:
-    """--name and --lock; then the lock is enough, without the recordings. A lock that can't be is told at once."""
+    """--name and --lock are used; then the lock suffices without recordings. A lock that can't be written is reported at once."""
     own = write_dataset(tmp_path / "birds", "SSC")
     words = ("preprocess", "ssc", "--store", "store", "--workers", "0", "--lock", "birds.lock")
     assert run(*words, "--data", own, "--name", "birds").status == 0
@@ -130,7 +130,7 @@ def test_a_name_and_a_lock_on_request(run: Run, tmp_path: Path, checkout: Path) 
 
 
 def test_data_where_the_recipe_says(run: Run, tmp_path: Path, checkout: Path) -> None:
-    """The checkout's own data folder: the recipe's name, with and without --data, and no lock either."""
+    """With the checkout's own data folder, the name is the recipe's, with and without --data, and no lock is written."""
     own = write_dataset(checkout.parent / "data", "SSC")
     for given in ((), ("--data", own), ("--data", own.parent)):
         assert run("preprocess", "ssc", *given, "--store", "store", "--workers", "0").status == 0

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# What these systems lack, by module. What others need (torch, zarr, obstore) is imported before it goes.
+# Functions that these systems lack, by module. Packages that need them (torch, zarr, obstore) are imported first.
 LACKS = {
     "win32": {
         "os": (

@@ -108,7 +108,7 @@ def test_a_section_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sectio
 def test_a_recording_that_is_added(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The lines that the page shows, except for the digests; --no-reuse takes no rows."""
+    """After a recording is added, the output is that of the page, except for digests; --no-reuse reuses no rows."""
     monkeypatch.chdir(tmp_path)
     section = PAGE[PAGE.index("## When recordings are added") :]
     command, *shown = re.findall(r"```console\n(.*?)```", section, re.DOTALL)[0].splitlines()
@@ -135,7 +135,7 @@ def test_a_recording_that_is_added(
 def test_times_in_another_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Times in seconds are less than a µs each: a warning names the setting, and with it they are right."""
+    """Times in seconds are less than a µs each: a warning names the setting, with which the times are right."""
     monkeypatch.chdir(tmp_path)
     for name in ("a/1.csv", "b/2.csv"):
         path = Path("recordings", name)

@@ -16,7 +16,7 @@ from spikestore.store.store import Store
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let the shipped recipes lie in a folder of the test."""
+    """Put the shipped recipes into a folder of the test."""
     folder = tmp_path / "shipped" / "recipes"
     shutil.copytree(Path(__file__).parents[2] / "recipes", folder, ignore=shutil.ignore_patterns("*.lock"))
     monkeypatch.setattr(shipped_recipes, "INSTALLED", folder)
@@ -36,21 +36,21 @@ def test_data_alone_find_their_recipe(
 
 
 def test_ambiguous_data_need_a_choice(run: Run, tmp_path: Path, shipped: Path, data: Path) -> None:
-    """With nobody to ask, files of SSC and SHD in one folder are an error that lists both."""
+    """Without a terminal, a folder with files of SSC and SHD is an error that lists both."""
     write_dataset(data, "SHD")
     answer = run("preprocess", "--data", "data", "--store", "store", "--workers", "0")
     refused(answer, 2, "SHD", "SSC", "ssc_train.h5", "shd_train.h5")
 
 
 def test_neither_recipe_nor_data(run: Run, shipped: Path) -> None:
-    """Without either, it lists the shipped recipes; with data of no kind, the files it looked for."""
+    """Without recipe and data, the error lists the shipped recipes; for unknown data, it lists the expected files."""
     refused(run("preprocess", "--store", "store"), 2, "demo", "shd", "ssc", "--data")
     Path("nothing").mkdir()
     refused(run("preprocess", "--store", "store", "--data", "nothing"), 2, "ssc_train.h5", "shd_train.h5")
 
 
 def test_a_lock_is_written_kept_and_brought_up_to_date(run: Run, tmp_path: Path, data: Path) -> None:
-    """The first build writes it, the same again leaves it alone, other recordings change it."""
+    """The first build writes the lock, the same build leaves it unchanged, and other recordings change it."""
     recipe, lock = write_recipe(tmp_path / "r.toml"), tmp_path / "r.lock"
     assert f"wrote {lock}" in build(run, recipe).err
     before = lock.stat()
@@ -90,7 +90,7 @@ def test_a_lock_that_contradicts_the_store_is_refused(run: Run, tmp_path: Path, 
 def test_a_lock_that_is_none(
     run: Run, tmp_path: Path, data: Path, text: str | None, status: int, words: list[str]
 ) -> None:
-    """Garbage, another format, wrong members, a folder in its place: told with the file, before anything is built."""
+    """An invalid lock (garbage, another format, wrong members, a folder) is reported with its file name before anything is built."""
     lock = tmp_path / "r.lock"
     if text is None:
         lock.mkdir()

@@ -19,7 +19,7 @@ from tests.store.s3_server import BUCKET, SECRET, variables
 def test_two_machines(
     built: Built, s3_endpoint: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What one computed the other one finds by its lock, in a bucket that it may only read, and trains on."""
+    """The second machine finds the sets of the first by the lock, in a bucket that it may only read, and trains on them."""
     bucket = f"s3://{BUCKET}/{tmp_path.name}"
     for name, value in variables(s3_endpoint).items():
         monkeypatch.setenv(name, value)
@@ -48,7 +48,7 @@ def test_two_machines(
 def test_a_run_straight_from_a_bucket(
     built: Built, s3_endpoint: str, with_torch_commands: Commands, tmp_path: Path
 ) -> None:
-    """It gives the loss of a run from the folder, to the last bit."""
+    """A run that reads from a bucket has the loss of a run that reads from a folder, to the last bit."""
     bucket = f"s3://{BUCKET}/{tmp_path.name}"
     run, config = with_torch_commands, write_config(tmp_path)
     run.well("push", "demo", "--to", bucket, "--store", built.store, environment=variables(s3_endpoint))

@@ -46,7 +46,7 @@ def write_config(folder: Path, *, epochs: int = 1, learning_rate: float = 2e-3, 
 
 
 def test_train_and_evaluate(built: Built, run: Run, tmp_path: Path) -> None:
-    """A run trains, is done the second time, goes on for more epochs, and its checkpoint is evaluated as it was measured, by another backend too."""
+    """A run trains, has nothing to do when repeated, and resumes with more epochs; evaluation, also with another backend, gives the measured accuracy."""
     config = write_config(tmp_path)
     first = json.loads(well(run, "train", config, "--store", built.store, "--json").out)
     assert [epoch["epoch"] for epoch in first["epochs"]] == [1]
@@ -91,7 +91,7 @@ def test_neither_dask_nor_tonic_is_imported(built: Built, with_torch: dict[str, 
 
 
 def test_help_names_every_residence(run: Run) -> None:
-    """The same that configurations take."""
+    """The help names the residences that configurations accept."""
     words = run("train", "--help").out.split()
     assert {"auto,", "host,", "device", "stream."} <= set(words)
 
@@ -114,7 +114,7 @@ def test_what_is_wrong_is_one_clear_line(built: Built, run: Run, tmp_path: Path)
 
 
 def test_other_data_are_refused_unless_asked_for(built: Built, run: Run, tmp_path: Path) -> None:
-    """A checkpoint does not go on with a set of another digest under the same name; a flag overrides that."""
+    """A run does not resume with a set of another digest under the same name, unless a flag allows it."""
     config = write_config(tmp_path)
     well(run, "train", config, "--store", built.store)
     store, other = Store(built.store), Store(tmp_path / "other")

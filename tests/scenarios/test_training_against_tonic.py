@@ -66,7 +66,7 @@ def tonic_batches(dense_dataset: Any, order: list[int]) -> list[tuple[torch.Tens
 
 
 class SeedsTraining(NamedTuple):
-    """What training on Tonic's batches gave."""
+    """Results of training on Tonic's batches."""
 
     losses: list[torch.Tensor]
     parameters: list[torch.Tensor]
@@ -111,7 +111,7 @@ def peers(dense_dataset: Any, features: FeatureSet) -> list[tuple[torch.Tensor, 
 
 @pytest.fixture(scope="module")
 def truth(peers: list[tuple[torch.Tensor, torch.Tensor]]) -> SeedsTraining:
-    """Return what the seed's script gives, with Sinabs on Tonic's batches."""
+    """Return the results of the seed's script, with Sinabs on Tonic's batches."""
     return train_as_the_seed(seeds_network(), peers[:STEPS])
 
 
@@ -152,7 +152,7 @@ def test_losses_and_weights_are_bit_equal(
 
 
 def test_fused_neurons_train_as_sinabs_does(truth: SeedsTraining, features: FeatureSet) -> None:
-    """From the store with fused neurons, from Tonic with Sinabs: the first loss to the last bit, the others to rounding."""
+    """Losses from the store with fused neurons equal those from Tonic with Sinabs: the first to the last bit, the others up to rounding."""
     network = our_network("fused")
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     loader = FeatureLoader(features, BATCH, "host", shuffle=True, seed=3)

@@ -51,7 +51,7 @@ def write_recipe(
 def test_workers_build_without_tonic(
     tmp_path: Path, environment: dict[str, str], data: Path, frames: str, sort: str
 ) -> None:
-    """Frames by event counts, recordings that are not sorted, and skipped ones with their reasons."""
+    """Worker processes build frames by event counts, unsorted recordings, and skipped recordings with their reasons."""
     (tmp_path / "none").mkdir()
     missing = 'raise ModuleNotFoundError("No module named \'tonic\'", name="tonic")\n'
     (tmp_path / "none" / "tonic.py").write_text(missing, encoding="utf-8")
@@ -77,7 +77,7 @@ def test_the_tonic_executor_is_refused_with_the_remedy(
 
 
 def test_a_package_that_tonic_imports_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`pip install --no-deps tonic` alone is not enough."""
+    """After `pip install --no-deps tonic`, the error names the missing package that Tonic imports."""
     monkeypatch.delitem(sys.modules, "spikestore.pipeline.transforms.tonic_chain", raising=False)
     monkeypatch.setitem(sys.modules, "tonic.slicers", None)
     transform = Transform(operations=(ToFrame(sensor_size=(2, 1, 1), event_count=1),))

@@ -15,7 +15,7 @@ from spikestore.store_schemas.errors import UsageError
 
 @pytest.mark.parametrize("command", [("verify",), ("ls",), ("show", "x")])
 def test_a_missing_store_is_an_error(run: Run, command: tuple[str, ...]) -> None:
-    """Looking into a store that does not exist, or whose name is empty, is wrong use: a slip in CI must not pass."""
+    """Reading a store that does not exist, or whose name is empty, is an error, so that a mistake in CI is noticed."""
     answer = run(*command, "--store", "nothing")
     assert (answer.status, "no store at" in answer.err) == (2, True)
     answer = run(*command, "--store", "")
@@ -43,12 +43,12 @@ def test_a_damaged_name_is_not_fine(run: Run, tmp_path: Path, data: Path) -> Non
     ],
 )
 def test_wrong_splits(run: Run, tmp_path: Path, data: Path, source: str, words: tuple[str, ...]) -> None:
-    """A split that is named twice, or none at all, is told with its field."""
+    """A split that is named twice, or an empty list of splits, is reported with its field."""
     refused(build(run, write_recipe(tmp_path / "r.toml", source=source)), 2, *words)
 
 
 def test_recipes_that_are_none(run: Run, tmp_path: Path) -> None:
-    """A folder is called one; a mark that editors put in front is no error; numbers in quotes are no numbers."""
+    """A folder is reported as a folder; a byte order mark is no error; numbers in quotes are not numbers."""
     (tmp_path / "d.toml").mkdir()
     refused(run("preprocess", "d.toml", "--store", "store"), 2, "d.toml is a folder")
     plain = write_recipe(tmp_path / "r.toml").read_text()
@@ -63,7 +63,7 @@ def test_recipes_that_are_none(run: Run, tmp_path: Path) -> None:
 
 
 def test_another_result_than_in_the_lock_is_reported(run: Run, tmp_path: Path, data: Path) -> None:
-    """When a recipe gives something else than its lock says, both digests are told."""
+    """If the result of a recipe differs from its lock, both digests are reported."""
     recipe = write_recipe(tmp_path / "r.toml")
     build(run, recipe)
     first = Store(tmp_path / "store")["r:train"].digest
@@ -87,7 +87,7 @@ def test_another_result_than_in_the_lock_is_reported(run: Run, tmp_path: Path, d
     ],
 )
 def test_an_empty_argument(run: Run, tmp_path: Path, words: tuple[str, ...], named: str) -> None:
-    """A variable that is not set does not mean the current folder, and nothing is done."""
+    """An empty argument, as from an unset variable, does not mean the current folder: it is an error, and nothing is done."""
     refused(run(*words), 2, f"{named} is empty (is a variable not set?)")
     assert not list(tmp_path.iterdir())
 
@@ -116,7 +116,7 @@ def test_a_home_that_is_not_there(run: Run, data: Path, words: tuple[str, ...]) 
 
 
 def test_messages_have_plain_paths(run: Run, tmp_path: Path, data: Path) -> None:
-    """Of the store, and of recordings that a recipe names relative to its own folder."""
+    """Messages have plain paths of the store, and of recordings that a recipe names relative to its folder."""
     (tmp_path / "recipes").mkdir()
     recipe = write_recipe(tmp_path / "recipes/r.toml")
     recipe.write_text(recipe.read_text().replace("[source]", '[source]\ndata = "../nothing"'))

@@ -93,7 +93,7 @@ def test_what_is_left_on_a_terminal() -> None:
 
 @pytest.mark.slow
 def test_the_notebook_prints_what_it_shows(tmp_path: Path) -> None:
-    """Twenty seconds of processor time: the recordings of a page that a reader follows are not fewer for the test."""
+    """It uses all recordings of the page, although that takes twenty seconds of processor time."""
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     written = json.loads(PAGE.with_suffix(".ipynb").read_text(encoding="utf-8"))
     notebook = nbformat.reads(json.dumps(written), as_version=4)

@@ -38,7 +38,7 @@ def test_how_a_part_ends(tmp_path: Path, code: str, status: str, reason: str) ->
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="process groups and FIFOs are POSIX's")
 def test_a_part_that_does_not_end_is_ended_with_its_children(tmp_path: Path) -> None:
-    """What it said so far stays; its child, which holds a FIFO open, is gone too."""
+    """The output of a part that exceeds its time limit is kept; its child process, which holds a FIFO open, is ended too."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -47,8 +47,8 @@ def test_a_part_that_does_not_end_is_ended_with_its_children(tmp_path: Path) -> 
     done = run_part(part(code, 3), tmp_path, 60, dict(os.environ))
     assert done.status == "out of time"
     assert "ended after 3 s" in done.reason
-    select.select([reading], [], [], 30)  # a killed child closes its files in its own time
-    assert os.read(reading, 1) == b""  # it would be a BlockingIOError if somebody still had it open
+    select.select([reading], [], [], 30)  # the system may close the files of a killed child a little later
+    assert os.read(reading, 1) == b""  # BlockingIOError would mean that a process still has it open
     os.close(reading)
 
 
@@ -64,7 +64,7 @@ def test_the_json_of_a_part_that_failed_later_is_kept(tmp_path: Path) -> None:
 
 
 def test_all_parts_fit_into_eight_minutes() -> None:
-    """Parts that measure nothing run side by side; what `--limit` leaves is given to each part in turn."""
+    """Parts that measure no time run side by side; each later part gets at most the time that `--limit` leaves."""
     from benchmarks.gpu.__main__ import LIMIT_S
 
     first, *rest = all_parts("cuda")
@@ -76,7 +76,7 @@ def test_all_parts_fit_into_eight_minutes() -> None:
 
 
 def test_the_page(tmp_path: Path) -> None:
-    """One table of parts, one of rows, and the last words of what failed."""
+    """The page has a table of parts, a table of rows, and the last lines of output of each part that failed."""
     met = {"name": "a", "value": 3.6, "low": 3.5, "high": 3.7, "target": 3.5, "better": "higher"}
     missed = {
         "name": "b",
@@ -115,7 +115,7 @@ def test_the_code_of_the_checkout_takes_precedence_over_the_kit(tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "darwin", reason="this torch may have another accelerator")
 def test_without_a_gpu_every_part_says_so(tmp_path: Path) -> None:
-    """The exit status is 3, and the page is written all the same."""
+    """Without a GPU, each part is skipped with the reason, the exit status is 3, and the page is written."""
     import torch
 
     if torch.cuda.is_available():
@@ -133,7 +133,7 @@ def test_without_a_gpu_every_part_says_so(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1900)
 def test_everything_but_the_card(tmp_path: Path) -> None:
-    """``--device cpu`` runs the same parts small; EXODUS, which is for GPUs, says why not."""
+    """``--device cpu`` runs the same parts in small sizes; EXODUS, which needs a GPU, has the reason why it is skipped."""
     done = bench("gpu", "--device", "cpu", "--out", tmp_path)
     document = json.loads((tmp_path / "gpu.json").read_text())
     found = {one["name"]: (one["status"], one["reason"]) for one in document["parts"]}

@@ -1,31 +1,26 @@
-"""The class `FeatureSet`: a committed feature set whose blocks are checked on every read."""
+"""The class `FeatureSet`: a committed feature set whose blocks are checked on every read.
+
+Methods that read rows import NumPy and the readers: a run with nothing to do opens sets, but reads no rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from spikestore.store.columns.limits import (
     frame_byte_limit,
     refuse_giant_frames,
     refuse_giant_set,
 )
-from spikestore.store.columns.reader import DirectReader, column_reader
-from spikestore.store.columns.samples import SampleColumns, concatenate
 from spikestore.store.committed_build import CommittedBuild
 from spikestore.store.machine import available_cores
 from spikestore.store.notebook.tables import table_of_set
 from spikestore.store.plots.sets import plot_classes, plot_row
 from spikestore.store.storage import Storage
-from spikestore.store.trust.checked_reader import CheckedReader
 from spikestore.store.trust.documents import manifest_of
-from spikestore.store.trust.narrow_rows import NarrowRows, RowRange
-from spikestore.store.trust.rows import refuse_untrue_column
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.record import Record
@@ -33,6 +28,14 @@ from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, UsageError
 from spikestore.store_schemas.layout import BLOCK, Layout
 from spikestore.store_schemas.specs.canonical import sha256_hex
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from spikestore.store.columns.samples import SampleColumns
+    from spikestore.store.trust.checked_reader import CheckedReader
+    from spikestore.store.trust.narrow_rows import NarrowRows
 
 
 class FeatureSet:
@@ -130,6 +133,9 @@ class FeatureSet:
 
     @cached_property
     def _rows(self) -> CheckedReader:
+        from spikestore.store.columns.reader import column_reader
+        from spikestore.store.trust.checked_reader import CheckedReader
+
         return CheckedReader(
             lambda: column_reader(self.manifest, self.root, self._build),
             self.address,
@@ -155,6 +161,9 @@ class FeatureSet:
         DamagedError
             A stored object differs from the committed one; the message names it.
         """
+        from spikestore.store.columns.samples import concatenate
+        from spikestore.store.trust.narrow_rows import RowRange
+
         stop = len(self) if stop is None else stop
         if not 0 <= start < stop <= len(self):
             raise UsageError(f"rows {start} to {stop} are not in a set of {len(self)} samples")
@@ -188,6 +197,10 @@ class FeatureSet:
         DamagedError
             A stored object differs from the committed one; the message names it.
         """
+        import numpy as np
+
+        from spikestore.store.trust.narrow_rows import NarrowRows, RowRange
+
         largest = (self.manifest.max_index, self.manifest.max_value)
         for dtype, number in zip(dtypes, largest, strict=True):
             if dtype.kind in "iu" and number > np.iinfo(dtype).max:
@@ -205,6 +218,8 @@ class FeatureSet:
 
     def fragments(self) -> Iterator[SampleColumns]:
         """Yield all rows, one checked fragment at a time; chunks are decoded on all cores."""
+        from spikestore.store.trust.narrow_rows import RowRange
+
         with ThreadPoolExecutor(available_cores(), thread_name_prefix="spikestore-decode") as pool:
             for fragment, row in enumerate(self.manifest.fragments):
                 yield self._rows.read(RowRange(fragment, 0, row.samples), pool.map)
@@ -220,6 +235,11 @@ class FeatureSet:
         DamagedError
             A stored object differs from the committed one; the message names it.
         """
+        import numpy as np
+
+        from spikestore.store.columns.reader import DirectReader
+        from spikestore.store.trust.rows import refuse_untrue_column
+
         refuse_giant_set(self.manifest)
         of_source = self.manifest.source_columns
         if name in of_source:
@@ -264,6 +284,8 @@ class FeatureSet:
         DamagedError
             A stored object differs from the committed one.
         """
+        import numpy as np
+
         columns = self.read(row, row + 1)
         n_bins, dtype = int(columns.n_bins[0]), columns.value.dtype
         places = n_bins * self.layout.site_count

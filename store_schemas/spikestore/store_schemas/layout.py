@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
 from spikestore.store_schemas.specs.transform import Transform
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BLOCK = 64
 """Samples per block. The digest and the array ``check`` contain a hash of each block."""
@@ -119,6 +121,8 @@ class Layout(Spec):
 
 @cache
 def _dtypes(columns: tuple[ColumnDtype, ...]) -> dict[str, np.dtype[Any]]:
+    import numpy as np  # a run with nothing to do needs no arrays
+
     return {name: np.dtype(dtype).newbyteorder("<") for name, dtype in columns}
 
 
@@ -134,7 +138,7 @@ def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extr
         The frames have more elements than an index can address.
     """
     sites = transform.sites(has_y=has_y)
-    places = transform.max_bins * int(np.prod(sites, dtype=object))
+    places = transform.max_bins * math.prod(sites)
     if places > FILL["uint64"]:  # type: ignore[operator]
         raise UsageError(f"max_bins × sites = {places:.3g} exceeds 2^53: lower max_bins or sensor_size")
     index: Dtype = "uint32" if places <= 2**32 - 1 else "uint64"

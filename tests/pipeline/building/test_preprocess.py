@@ -214,6 +214,20 @@ def test_a_small_build_never_loads_numba(tmp_path: Path, recipe: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_run_with_nothing_to_do_imports_no_numpy(tmp_path: Path, recipe: Path) -> None:
+    """NumPy takes a quarter of such a run, and only reading rows and building need it."""
+    preprocess(recipe, store=tmp_path / "store", workers=0)
+    script = (
+        "import sys\nfrom spikestore.store.cli.main import main\n"
+        "status = main(['preprocess', sys.argv[1], '--store', sys.argv[2]])\n"
+        "heavy = {'numpy', 'xxhash', 'google_crc32c', 'h5py', 'zarr', 'dask'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else status)\n"
+    )
+    call = [sys.executable, "-c", script, str(recipe), str(tmp_path / "store")]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_recipes_build_table_is_honoured(tmp_path: Path, recipe: Path) -> None:
     """fragment_samples of the recipe counts, unless the caller says otherwise."""
     recipe.write_text(recipe.read_text() + "[build]\nfragment_samples = 128\n")

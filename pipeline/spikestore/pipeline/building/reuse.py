@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from spikestore.pipeline.readers.registry import dataset_named
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.sources.source_files import LocatedSource
@@ -106,7 +104,7 @@ class Reuse:
 
         finer = self._finer_rows(wanted)
         if finer is not None and finer.available.all():
-            return SourceLook(finer.layout, finer.finer.column("n_events").astype(np.int64), False), finer
+            return SourceLook(finer.layout, finer.finer.column("n_events").astype("int64"), False), finer
         look = look_into(wanted.located, wanted.transform)
         return look, self.former_rows(wanted, look) if finer is None else finer
 
@@ -136,7 +134,7 @@ class Reuse:
         rows = self._find_finer_rows(wanted)
         if rows is None or wanted.address is None:
             raise error
-        missing = int(np.count_nonzero(~rows.available))
+        missing = int((~rows.available).sum())
         if missing:
             raise SourceNotFoundError(
                 f"{error}; it cannot be derived from {rows.describe()}, because "
@@ -163,7 +161,7 @@ class Reuse:
 
     @staticmethod
     def _report(label: str, rows: FormerRows, how: str) -> None:
-        samples, taken = len(rows.available), int(np.count_nonzero(rows.available))
+        samples, taken = len(rows.available), int(rows.available.sum())
         logger.info(
             "%s: %s of %s recordings are %s from %s; %s %s read",
             label,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    from types import TracebackType
 
-from spikestore.pipeline.readers.event_block import EventBlock
-from spikestore.pipeline.readers.recording import Recording
-from spikestore.store_schemas.errors import RecordingError
+    import numpy as np
+    import numpy.typing as npt
+
+    from spikestore.pipeline.readers.event_block import EventBlock
+    from spikestore.pipeline.readers.recording import Recording
+    from spikestore.store_schemas.errors import RecordingError
 
 
 class ClosesOnExit(Protocol):

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from spikestore.pipeline.readers.folder.settings import FOLDER
 from spikestore.pipeline.readers.registry import dataset_named, splits_of
 from spikestore.pipeline.recipes.recipe import Recipe
@@ -184,7 +182,8 @@ def set_of_dataset(
     chosen = _transform_of(leaves, transform)
     if not is_composed(dataset) and known is not None and split in (None, known.split):
         located = make_source(known.dataset, known.split, known.folder)
-        if (np.diff(rows_of_items(dataset, known)) < 0).any():
+        rows = rows_of_items(dataset, known)
+        if (rows[1:] < rows[:-1]).any():
             logger.info(
                 "row i of the set is not item i of %s: rows are in the order of the file names, and Tonic's order is that of the file system. "
                 "spikestore.pipeline.rows_of_items(dataset) returns the row of each item",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from spikestore.store.machine import physical_memory_bytes
 from spikestore.store_schemas.documents.manifest import Manifest
-from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from spikestore.store_schemas.documents.plan import Plan
 
 LARGEST_SHARD = 2**40
 """Limit of values per shard; the index of its chunks then takes 256 MiB, or 64 MiB with the chunks of plans of earlier versions."""
@@ -59,6 +61,8 @@ def checked_offsets(
     DamagedError
         ``nnz`` and ``start`` contradict each other, or the manifest.
     """
+    import numpy as np  # this module's other functions need no arrays
+
     offsets = np.zeros(len(nnz) + 1, np.int64)
     np.cumsum(nnz, out=offsets[1:])
     expected = (fragment * build.shard_values + offsets[:-1]).astype(np.uint64)

@@ -1,19 +1,16 @@
-"""The methods `FeatureSet.plot` and `FeatureSet.plot_classes`."""
+"""The methods `FeatureSet.plot` and `FeatureSet.plot_classes`. NumPy and the drawing are imported when a plot is made."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from spikestore.store.columns.samples import SampleColumns
-from spikestore.store.plots.figures import plot_frames, plot_samples
-from spikestore.store.plots.time_axis import time_axis
-from spikestore.store_schemas.documents.manifest import Manifest
-
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from matplotlib.axes import Axes
+
+    from spikestore.store.columns.samples import SampleColumns
+    from spikestore.store_schemas.documents.manifest import Manifest
 
 
 class PlottedSet(Protocol):
@@ -52,6 +49,9 @@ def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axe
     DamagedError
         A stored object differs from the committed one.
     """
+    from spikestore.store.plots.figures import plot_frames
+    from spikestore.store.plots.time_axis import time_axis
+
     label = int(features.read(row, row + 1).label[0])
     title = f"row {row}: {features.classes[label] if label >= 0 else 'skipped'}"
     return plot_frames(features.frames(row), time_axis(features.manifest.transform), title=title, axes=axes)
@@ -74,6 +74,11 @@ def plot_classes(features: PlottedSet, *, most: int = 12) -> npt.NDArray[np.obje
     DamagedError
         A stored object differs from the committed one.
     """
+    import numpy as np
+
+    from spikestore.store.plots.figures import plot_samples
+    from spikestore.store.plots.time_axis import time_axis
+
     labels, rows = np.unique(features.column("label"), return_index=True)
     first = [(label, row) for label, row in zip(labels.tolist(), rows.tolist(), strict=True) if label >= 0]
     samples = [

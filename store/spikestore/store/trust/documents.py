@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from spikestore.store.columns.digest import set_digest
 from spikestore.store_schemas.documents.address import Address
-from spikestore.store_schemas.documents.checked_root import checked_root
 from spikestore.store_schemas.documents.manifest import Manifest
-from spikestore.store_schemas.documents.partition import Partition
-from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, Record
 from spikestore.store_schemas.documents.ref import Ref
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.layout import BLOCK, Layout
 from spikestore.store_schemas.specs.canonical import sha256_hex
+
+if TYPE_CHECKING:
+    from spikestore.store_schemas.documents.partition import Partition
+    from spikestore.store_schemas.documents.plan import Plan
 
 _ATTEMPTS = 100
 """Maximum number of restarts of one build that are tried to find its plan."""
@@ -41,6 +41,8 @@ def plan_of(address: Address, data: bytes) -> Plan:
     DamagedError
         The plan is damaged, contradicts itself, or belongs to another set.
     """
+    from spikestore.store_schemas.documents.plan import Plan  # only builds need it
+
     plan = Plan.from_bytes(data, path=address.plan)
     if (plan.transform_key, plan.source_key) != address:
         why = "belongs to another feature set"
@@ -65,6 +67,8 @@ def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -
     DamagedError
         The fields of the manifest do not give the plan to which it refers.
     """
+    from spikestore.store_schemas.documents.plan import Plan
+
     for attempt in range(_ATTEMPTS):
         plan = Plan(
             **address._asdict(),
@@ -91,6 +95,8 @@ def root_of(address: Address, manifest: Manifest, data: bytes) -> dict[str, Any]
     DamagedError
         The SHA-256 or the arrays differ.
     """
+    from spikestore.store_schemas.documents.checked_root import checked_root  # only reads need it
+
     path = f"{address.data(manifest.plan_id)}/zarr.json"
     if sha256_hex(data) != manifest.zarr:
         why = "its SHA-256 differs from the manifest"
@@ -172,6 +178,8 @@ def partition_of(source_key: str, name: str, data: bytes) -> Partition:
     DamagedError
         The partition is damaged, or belongs to another source or name.
     """
+    from spikestore.store_schemas.documents.partition import Partition  # only partitions need it
+
     path = partition_path(source_key, name)
     partition = Partition.from_bytes(data, path=path)
     if (partition.source_key, partition.name) != (source_key, name):
@@ -225,6 +233,8 @@ class RecordTotals:
 
     def contradiction(self, manifest: Manifest) -> str | None:
         """Return a text that describes how the manifest differs from its records, or None if they agree."""
+        from spikestore.store.columns.digest import set_digest
+
         blocks = (self._blocks[at : at + 32].hex() for at in range(0, len(self._blocks), 32))
         skipped = [row.row for row in manifest.skipped]
         digest = set_digest(manifest.layout, manifest.samples, skipped, blocks)

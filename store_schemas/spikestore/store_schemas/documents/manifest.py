@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
@@ -19,6 +17,10 @@ from spikestore.store_schemas.specs.model import AsTuple, Count, Document, Sha25
 from spikestore.store_schemas.specs.operations import OPERATIONS
 from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class FragmentRow(NamedTuple):
@@ -100,7 +102,7 @@ class Manifest(Document):
             raise ValueError("a fragment has more non-zeros than its shard or its frames can contain")
         if self.max_index >= max(places, 1):
             raise ValueError(f"max_index must be below n_bins × sites = {places}, got {self.max_index}")
-        most = FILL[self.layout.dtype("value").name]
+        most = FILL[dict(self.layout.columns)["value"]]
         if isinstance(most, int) and (self.max_value >= most or not self.max_value.is_integer()):
             raise ValueError(f"max_value must be an integer below {most}, got {self.max_value:.16g}")
         if (self.max_value > 0) != (self.nnz > 0) or (self.max_index > 0 and not self.nnz):
@@ -126,10 +128,12 @@ class Manifest(Document):
     def skipped_rows(self, rows: range) -> npt.NDArray[np.int64]:
         """Return the skipped rows among consecutive rows: int64, ascending, numbered in the whole set."""
         skipped = self._all_skipped
-        return skipped[slice(*np.searchsorted(skipped, [rows.start, rows.stop]))]
+        return skipped[slice(*skipped.searchsorted([rows.start, rows.stop]))]
 
     @cached_property
     def _all_skipped(self) -> npt.NDArray[np.int64]:
+        import numpy as np  # a run with nothing to do needs no arrays
+
         return np.array([row.row for row in self.skipped], np.int64)
 
     def rows(self, fragment: int) -> range:

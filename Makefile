@@ -112,7 +112,7 @@ $(VENV)/.stamp-train: $(VENV)/.stamp-venv pyproject.toml constraints.txt
 export recipe := $(or $(RECIPE),$(if $(DATA),,recipes/demo.toml))
 demo_data := $(if $(DATA),,$(if $(filter recipes/demo.toml ./recipes/demo.toml,$(recipe)),$(DEMO)))
 
-preprocess: $(VENV)/.stamp-pipeline $(demo_data) ## turn recordings into a feature set in the store
+preprocess: $(VENV)/.stamp-pipeline $(demo_data) ## turn recordings into feature sets in the store
 	@$(BIN)/spikestore preprocess $(if $(DATA),--data "$$DATA") --store "$$STORE" $(if $(NAME),--name "$$NAME") $(if $(MOVE),--move) \
 	    $(if $(LOCK),--lock "$$LOCK") $(if $(WORKERS),--workers "$$WORKERS") $(if $(recipe),-- "$$recipe")
 
@@ -132,7 +132,7 @@ train: $(VENV)/.stamp-train $(if $(CONFIG),,preprocess) ## train the demo networ
 exodus: $(VENV)/.stamp-train ## build the backend exodus for the installed torch and CUDA, or report what is missing
 	@$(BIN)/python -m spikestore.train.models.build_exodus
 
-bench: $(VENV)/.stamp-dev ## run all benchmarks with small sizes, in some minutes; SIZE=full for the published numbers
+bench: $(VENV)/.stamp-dev ## run most benchmarks with small sizes, in some minutes; SIZE=full for the published numbers
 	@$(BIN)/python -m benchmarks.preprocess --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
 	@$(BIN)/python -m benchmarks.store --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
 	@$(BIN)/python -m benchmarks.codecs --size "$${SIZE:-small}" $(if $(DATA),--data "$$DATA")
@@ -156,7 +156,7 @@ peers: $(VENV)/.stamp-dev ## create the environments of the libraries that bench
 	@$(BIN)/python -m benchmarks.peers
 
 # This target installs nothing, because a machine with a GPU may have no registry. It uses `.venv` if that exists.
-gpu: ## run everything that needs a GPU, in 8 minutes (python3 -m benchmarks.gpu); DEVICE=cpu tries it without a GPU
+gpu: ## run everything that needs a GPU, in at most 8 minutes (python3 -m benchmarks.gpu); DEVICE=cpu tries it without a GPU
 	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu --device $(or $(DEVICE),cuda)
 
 # ---------------------------------------------------------------- checks

@@ -171,7 +171,7 @@ def read_case(name: str, content: bytes, folder: Path) -> str:
             _compare(recordings, block)
             _transform(reader, block)
     except RecordingError:
-        raise  # a reader returns this error in the place of the recording, and raises others
+        raise  # a reader must return this error in the place of the recording
     except SourceError as error:
         return "refused" if str(folder) in str(error) else f"FAILED: names no file: {error}"
     if name != "cochlea":

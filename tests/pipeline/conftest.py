@@ -17,23 +17,23 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Build as with many events: tests have few, and most of them test the compiled code."""
+    """Use compiled code as for many events: tests have few, and most of them test the compiled code."""
     monkeypatch.setattr(event_block, "FEW_EVENTS", 0)
 
 
 @pytest.fixture
 def few_events(_compiled_code: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Build as a user does who has few events."""
+    """Use the code for few events."""
     monkeypatch.setattr(event_block, "FEW_EVENTS", 10**6)
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """Return where hashes are kept."""
+    """Return the folder of the hash cache."""
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the names of files that are hashed from here on."""
+    """Return a list that gets the names of the files that are hashed from here on."""
     return count_reads(monkeypatch)

@@ -20,7 +20,7 @@ from spikestore.store_schemas.specs.files import SourceFile
 NMNIST_FOLDERS = {"train": "Train", "test": "Test"}
 DVSGESTURE_FOLDERS = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}
 OVERFLOW = (7, 240, 0, 0)
-"""x, y, p, t of an event that says that the clock overflowed."""
+"""x, y, p, t of an event that stands for an overflow of the clock."""
 
 
 def pack(events: Sequence[Sequence[int]] | npt.NDArray[Any]) -> bytes:
@@ -49,7 +49,7 @@ def write_nmnist(folder: Path, per_class: int = 2, longest: int = 80) -> Path:
             for i in range(per_class):
                 events = draw_events(rng, int(rng.integers(20, longest)), 34, 90_000)
                 if i == 0:
-                    # The clock starts again behind each overflow event, which stands for 8,192 µs.
+                    # After each overflow event, which stands for 8,192 µs, the clock starts again.
                     events[:, 3] = np.sort(rng.integers(0, 8192, len(events)))
                     events = np.concatenate([events, [OVERFLOW], events, [OVERFLOW, OVERFLOW], events])
                 (root / name / str(digit) / f"{7 * i:05d}.bin").write_bytes(pack(events))

@@ -151,7 +151,7 @@ def _aedat(events: Events) -> bytes:
 
 
 def aedat2(chip: str = "") -> Callable[[Events], bytes]:
-    """Return a function that writes AEDAT 2.0 of a DVS128, or of a DAVIS346 if `chip` names one."""
+    """Return a function that writes AEDAT 2.0 of a DVS128, or of the DAVIS346 that `chip` names."""
     header = b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n# Data format is int32 address, int32 timestamp (8 bytes total), repeated for each event\r\n# Timestamps tick is 1 us\r\n"
     if chip:
         header += f"# AEChip: {chip}\r\n#End Of ASCII Header\r\n".encode()

@@ -51,7 +51,7 @@ def block_of(recordings: Sequence[Events], *, first_row: int = 0, **fields: Any)
 
 
 def rows(samples: FusedSamples) -> list[Sample]:
-    """Take packed columns apart; a row without a sample is empty."""
+    """Return the rows of packed columns; a row without a sample is empty."""
     ends = np.cumsum(samples.nnz)
     return [
         Sample(
@@ -64,7 +64,7 @@ def rows(samples: FusedSamples) -> list[Sample]:
 
 
 def assert_same(found: FusedSamples, expected: Sequence[Sample | RecordingError], first_row: int = 0) -> None:
-    """Every row is the sample, or has the error, word for word."""
+    """Assert that every row equals the sample, or has the same error message."""
     assert found.nnz.sum() == len(found.index) == len(found.value)
     errors = {first_row + i: one for i, one in enumerate(expected) if isinstance(one, RecordingError)}
     assert {row: str(one) for row, one in found.errors.items()} == {
@@ -94,7 +94,7 @@ def by_tonic(
 
 
 def alone(chain: FusedChain, block: EventBlock, **options: Any) -> FusedSamples:
-    """Run the compiled pass, and fail if any recording is left to `NumpyChain`."""
+    """Run the compiled pass; fail if it leaves a recording to `NumpyChain`."""
     with mock.patch.object(NumpyChain, "__call__", side_effect=AssertionError("left to NumPy")):
         return chain(block, name_of=name_of, **options)
 

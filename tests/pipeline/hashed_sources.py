@@ -20,7 +20,7 @@ def ssc(data: Path, cache: Path, **options: Any) -> LocatedSource:
 
 
 def write_content(folder: Path) -> Path:
-    """Write a training file in which no test looks, and return Tonic's ``save_to``."""
+    """Write a training file with any content, and return Tonic's ``save_to``."""
     (folder / "SSC").mkdir(parents=True)
     (folder / "SSC" / "ssc_train.h5").write_bytes(CONTENT)
     return folder
@@ -31,7 +31,7 @@ def entries(cache: Path) -> list[Path]:
 
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that gets the names of the files that are hashed; the clock is 10 s ahead: files are old enough."""
+    """Return a list that gets the names of hashed files; the clock is 10 s ahead, so that files are old enough to be cached."""
     hashed: list[str] = []
     original = source_files._sha256
 

@@ -42,7 +42,7 @@ def assert_as_h5py(path: Path, *ranges: tuple[int, int]) -> None:
 
 
 def write_vlen(path: Path, rows: list[int], element: Any = "u2", longest: int = 50, **options: Any) -> Path:
-    """Two datasets, written row by row in the order of `rows`."""
+    """Write two datasets, row by row in the order of `rows`."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w", **options) as file:
         made = [file.create_dataset(name, (len(rows),), h5py.vlen_dtype(element)) for name in NAMES]

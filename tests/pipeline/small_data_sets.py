@@ -1,4 +1,4 @@
-"""Small data sets in the layouts of their archives, and what their own classes or descriptions make of them.
+"""Small data sets in the layouts of their archives, and the samples that their own classes or descriptions make of them.
 
 Tonic's class is the judge where Tonic has one. For N-CARS and ST-MNIST, loops over single events follow the description of the
 format.
@@ -101,7 +101,7 @@ def write_ntidigits18(folder: Path) -> Path:
 
 
 def write_ncars(folder: Path) -> Path:
-    """Write both splits; the second one with one more folder, as some tools unpack it."""
+    """Write both splits; the second one in one more folder, as some tools unpack it."""
     rng, root = np.random.default_rng(10), folder / "NCARS"
     header = b"% Data file containing TD events.\n% Version 2\n% Date 2016-10-12 15:44:35\n\x00\x08"
     for place in ("n-cars_train", "n-cars_test/test"):
@@ -150,13 +150,13 @@ WRITE: dict[str, Callable[[Path], Path]] = {
 SPLITS = dict.fromkeys(WRITE, ("train", "test")) | dict.fromkeys(
     ("ASLDVS", "CIFAR10DVS", "NCALTECH101", "STMNIST"), ("all",)
 )
-"""Of CIFAR10DVS also where its library is not installed, so that it is not in `WRITE`."""
+"""Splits by data set; also of CIFAR10DVS, which is not in `WRITE` where its library is not installed."""
 
 OF_TONIC = tuple(name for name in WRITE if name not in ("NCARS", "STMNIST"))
 
 
 def tonics(name: str, split: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> Any:
-    """Return Tonic's own data set of the files below `folder`; only its count of files is answered for it."""
+    """Return Tonic's own data set of the files below `folder`; only its check of the number of files is replaced."""
     counts = "_folder_contains_at_least_n_files_of_type"
     monkeypatch.setattr(tonic.dataset.Dataset, counts, lambda self, n_files, file_type: True)
     if split != "all":

@@ -24,7 +24,7 @@ NAME = "recording 17 of ssc_train.h5"
 
 
 def recording(t: Any, x: Any = 0, p: Any = 1, y: Any = None, *, t_dtype: str = "i8") -> Events:
-    """Return events with int64 coordinates; scalars stand for all events."""
+    """Return events with int64 coordinates; a scalar is the value of all events."""
     fields = {"t": t_dtype, "x": "i8", **({} if y is None else {"y": "i8"}), "p": "i8"}
     events = np.zeros(len(t), dtype=list(fields.items()))
     events["t"], events["x"], events["p"] = t, x, p
@@ -34,10 +34,12 @@ def recording(t: Any, x: Any = 0, p: Any = 1, y: Any = None, *, t_dtype: str = "
 
 
 class BothChains:
-    """Runs `NumpyChain` and `TonicChain`, and fails where their samples, errors or messages differ."""
+    """Runs `NumpyChain` and `TonicChain`; fails if samples, errors or messages differ."""
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
-        self.tonic = TonicChain(transform, has_y=has_y)  # which refuses by `NumpyChain`'s own constructor
+        self.tonic = TonicChain(
+            transform, has_y=has_y
+        )  # `NumpyChain`'s own constructor rejects the transform
         self.numpy = NumpyChain(transform, has_y=has_y)
 
     def __call__(self, events: Events, *, name: str, sort: bool = False) -> Sample:
@@ -94,13 +96,13 @@ def _cumulative(base: float, gaps: list[float], kind: str) -> npt.NDArray[Any]:
 
 
 def _numbers(draw: st.DrawFn, value: float, *, as_float: bool) -> int | float:
-    """Return a whole number as int or float, as users write either."""
+    """Strategy: a whole number as int or float, because users write either."""
     return float(value) if as_float or value != int(value) else int(value)
 
 
 @st.composite
 def legal_cases(draw: st.DrawFn) -> tuple[list[Any], Events]:
-    """Return Tonic transforms, and events that Tonic transforms without an accident."""
+    """Strategy: Tonic transforms, and events for which Tonic's result is well-defined."""
     kind = draw(st.sampled_from(_TIME_TYPES))
     window: float = draw(st.sampled_from([1, 2, 3, 7, 10, 2.5, 1 / 3]))
     gap = st.one_of(
@@ -197,7 +199,7 @@ def _frames(
 
 
 def slices(frame: Any, events: Events) -> list[Events]:
-    """Return what Tonic puts into each bin."""
+    """Return the events that Tonic puts into each bin."""
     if frame.time_window is not None:
         slicer = tonic.slicers.SliceByTime(
             frame.time_window, frame.overlap, frame.include_incomplete, frame.start_time, frame.end_time

@@ -64,7 +64,7 @@ def test_the_json_of_a_part_that_failed_later_is_kept(tmp_path: Path) -> None:
 
 
 def test_all_parts_fit_into_eight_minutes() -> None:
-    """Parts that measure no time run side by side; each later part gets at most the time that `--limit` leaves."""
+    """The limits of all parts add up to 480 s at most; parts that measure no time run side by side, so only the longest counts."""
     from benchmarks.gpu.__main__ import LIMIT_S
 
     first, *rest = all_parts("cuda")

@@ -50,7 +50,7 @@ def build(folder: Path, dataset: str, columns: str = "") -> FeatureSet:
     [pytest.param(name, marks=pytest.mark.slow) if name == "DVSGesture" else name for name in PINNED],
 )
 def test_keys_and_digests_without_columns_stay(tmp_path: Path, dataset: str) -> None:
-    """To the bit, for the data sets with one file a recording."""
+    """Without columns, keys and digests of data sets with one file per recording stay the same, to the bit."""
     write_dvsgesture(tmp_path / "data")
     write_nmnist(tmp_path / "data")
     features = build(tmp_path, dataset)
@@ -58,7 +58,7 @@ def test_keys_and_digests_without_columns_stay(tmp_path: Path, dataset: str) -> 
 
 
 def test_users_of_dvsgesture(tmp_path: Path) -> None:
-    """Another set, with the same samples and the users; the lock finds it without recordings."""
+    """With the column user, the set has another address, the same samples and the users; the lock finds it without recordings."""
     root = write_dvsgesture(tmp_path / "data")
     plain, asked = build(tmp_path, "DVSGesture"), build(tmp_path, "DVSGesture", 'columns = ["user"]')
     assert asked.address != plain.address
@@ -72,7 +72,7 @@ def test_users_of_dvsgesture(tmp_path: Path) -> None:
 
 
 def test_a_column_that_does_not_exist(tmp_path: Path) -> None:
-    """A problem of the recipe, with the columns that there are."""
+    """It is reported as a problem of the recipe, with the existing columns."""
     write_dvsgesture(tmp_path / "data")
     with pytest.raises(SpecError, match=r"source\.columns: DVSGesture has no column 'users' .*: it has user"):
         build(tmp_path, "DVSGesture", 'columns = ["users"]')
@@ -102,7 +102,7 @@ def build_folder(folder: Path, *columns: str, **source: Any) -> FeatureSet:
 
 
 def test_any_column_of_a_folder_is_kept(folder: Path) -> None:
-    """Its values are in the source: arrays and digest are those of a set without it, which every reader of format 1 reads."""
+    """Values of a column are in the source: arrays and digest are those of a set without it, which every reader of format 1 reads."""
     plain, asked = build_folder(folder, "user"), build_folder(folder, "user", "trial", "hand")
     assert asked.address.source_key != plain.address.source_key
     assert (asked.digest, asked.layout) == (plain.digest, plain.layout)
@@ -123,7 +123,7 @@ def test_any_column_of_a_folder_is_kept(folder: Path) -> None:
 
 
 def test_columns_that_cannot_be_kept(folder: Path) -> None:
-    """Texts, and names that have another meaning in a set."""
+    """Columns of texts, and columns with the name of a column of the set, are rejected."""
     with pytest.raises(
         LayoutError, match=r"0\.npy has place = 'lab': .* Write numbers instead, or do not list place"
     ):

@@ -62,7 +62,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_all_cropped_is_refused_and_stored_on_request(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A clock that began at 5 s: nothing is committed; the message has the times, unit, offset and what to set."""
+    """If all events are cropped, because a clock began at 5 s, nothing is committed; the message has the times, unit, offset and what to set."""
     crop = CropTime(max=1e6)
     with pytest.raises(SourceError) as caught:
         built(tmp_path, recordings(offset=5.0), crop)
@@ -78,12 +78,14 @@ def test_all_cropped_is_refused_and_stored_on_request(
     features = built(tmp_path, recordings(offset=5.0), crop, allow_empty=True)
     assert (features.manifest.nnz, len(features)) == (0, 70)
     assert [one for one in warnings(caplog) if one.startswith("SHD train is empty: all 2,800 events")] != []
-    with pytest.raises(SourceError, match="is empty"):  # it is in the store now, and still not asked for
+    with pytest.raises(
+        SourceError, match="is empty"
+    ):  # the set is in the store now, and still an error without the request
         built(tmp_path, recordings(offset=5.0), crop)
 
 
 def test_a_filter_that_drops_everything_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The message names the filter and what to change in it, and no crop_time that is not there."""
+    """The message names the filter and the field to change in it, and no crop_time, which this transform does not have."""
     with pytest.raises(SourceError) as caught:
         built(tmp_path, recordings(2), Decimation(n=1000))
     assert re.fullmatch(
@@ -111,7 +113,7 @@ def test_a_filter_that_drops_everything_is_named(tmp_path: Path, caplog: pytest.
 
 
 def test_the_recipe_can_allow_it(tmp_path: Path) -> None:
-    """`allow_empty` under ``[build]``, which is no part of the key."""
+    """`allow_empty` under ``[build]`` allows it, and is no part of the key."""
     for split in ("train", "valid", "test"):
         write_file(tmp_path / f"data/ssc_{split}.h5", recordings(offset=5.0), times_type=np.float64)
     recipe = write_recipe(tmp_path)
@@ -127,7 +129,7 @@ def test_the_recipe_can_allow_it(tmp_path: Path) -> None:
 
 
 def test_all_skipped_and_no_events_at_all(tmp_path: Path) -> None:
-    """Each kind of nothing says why."""
+    """Sets of skipped recordings and sets without events each have an error with their reason."""
     nothing = [(np.zeros(0), np.zeros(0, np.uint16))] * 3
     with pytest.raises(SourceError, match="empty: its 3 recordings have no events"):
         built(tmp_path, nothing)
@@ -139,7 +141,7 @@ def test_all_skipped_and_no_events_at_all(tmp_path: Path) -> None:
 
 
 def test_nearly_all_cropped_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One line with the times and what is kept."""
+    """One line has the times and the share that is kept."""
     built(tmp_path, recordings(), CropTime(max=20_000.0))
     (line,) = warnings(caplog)
     assert re.match(
@@ -151,7 +153,7 @@ def test_nearly_all_cropped_is_reported(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 def test_some_recordings_all_cropped_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A clock that ran on from one recording to the next."""
+    """Recordings that are cropped as a whole, because a clock ran on from one to the next, are reported."""
     late = recordings(30) + recordings(5, offset=2.0)
     built(tmp_path, late, CropTime(max=1e6))
     (line,) = warnings(caplog)
@@ -159,7 +161,7 @@ def test_some_recordings_all_cropped_are_reported(tmp_path: Path, caplog: pytest
 
 
 def test_one_time_bin_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Times in another unit than µs fit into the first bin."""
+    """Times in another unit than µs, which all lie in the first bin, are reported."""
     built(tmp_path, recordings(seconds=0.0008), CropTime(max=1e6))
     (line,) = warnings(caplog)
     assert line.startswith(
@@ -169,7 +171,7 @@ def test_one_time_bin_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_one_label_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A limit that takes the first recordings of a sorted file."""
+    """A single label, from a limit on a sorted file, is reported."""
     built(tmp_path, recordings(), labels=[1] * 30 + [2] * 40, limit=20)
     (line,) = warnings(caplog)
     assert line.startswith(
@@ -178,7 +180,7 @@ def test_one_label_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_one_channel_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A spatial factor that puts all channels into one of a hundred."""
+    """A spatial factor that moves all channels into one of a hundred is reported."""
     frames = ToFrame(sensor_size=(100, 1, 1), time_window=4000.0, include_incomplete=True)
     built(tmp_path, recordings(), Downsample(spatial_factor=(1 / 700, 1.0)), frames=frames)
     (line,) = warnings(caplog)
@@ -188,7 +190,7 @@ def test_one_channel_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
 
 def test_a_recipe_for_channels_says_so_to_recordings_of_a_camera(tmp_path: Path) -> None:
-    """Nothing is wrong with the recordings."""
+    """For recordings of a camera, the message says that the recipe is for channels, not that the recordings are wrong."""
     write_nmnist(tmp_path)
     with pytest.raises(
         RecordingError,
@@ -203,7 +205,7 @@ def test_a_recipe_for_channels_says_so_to_recordings_of_a_camera(tmp_path: Path)
 
 
 def test_what_is_meant_is_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Ordinary recordings, one bin that was asked for, one channel that was asked for, a mild crop: no line."""
+    """Ordinary recordings, one requested bin, one requested channel and a mild crop are not reported."""
     built(tmp_path, recordings(), CropTime(max=5e5))
     built(tmp_path, recordings(), frames=ToFrame(sensor_size=(700, 1, 1), n_time_bins=1))
     one = ToFrame(sensor_size=(1, 1, 1), time_window=4000.0, include_incomplete=True)

@@ -61,7 +61,7 @@ def test_size_and_fragments_are_those_of_the_build(folder: Path) -> None:
 
 
 def test_more_workers_than_fragments_do_not_help(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time is divided by what can run at once, and scaled by events, not by recordings."""
+    """The time is divided by the number of fragments that can run at once, and scaled by events, not by recordings."""
     located = source(folder, 60)
     moments = iter(np.arange(0.0, 100.0, 1.0))
     monkeypatch.setattr(
@@ -82,7 +82,7 @@ def test_more_workers_than_fragments_do_not_help(folder: Path, monkeypatch: pyte
 
 
 def test_recordings_without_events(folder: Path) -> None:
-    """A source of empty recordings has an estimate too."""
+    """The estimate also works for a source of empty recordings."""
     nothing = (np.zeros(0, np.float16), np.zeros(0, np.uint16))
     write_file(folder / "data/SSC/ssc_train.h5", [nothing] * 3)
     located = make_source("SSC", "train", folder / "data", cache=folder / "cache")
@@ -90,7 +90,7 @@ def test_recordings_without_events(folder: Path) -> None:
 
 
 def test_what_would_fail_fails(folder: Path) -> None:
-    """No recordings, or a bad one among those that are tried: told now, and not after hours."""
+    """Missing recordings, or an invalid one among those that are tried, are reported by the estimate, and not after hours."""
     with pytest.raises(LayoutError):
         estimate(FolderStorage(folder / "store"), wanted(source(folder, 0)), workers=1)
     few = TRANSFORM.model_copy(update={"max_bins": 3})
@@ -99,7 +99,7 @@ def test_what_would_fail_fails(folder: Path) -> None:
 
 
 def test_rows_of_stored_sets_take_less_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stored recordings count for a fifth, the fragments have the size of the stored set, and the set without them is larger."""
+    """A stored recording takes a fifth of the time of a new one; the estimated size of the set is the same."""
     monkeypatch.setattr(
         "spikestore.pipeline.building.estimate.time.perf_counter", itertools.count(0.0, 1.0).__next__
     )

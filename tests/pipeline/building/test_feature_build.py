@@ -62,7 +62,7 @@ class Failing(InProcess):
 
 
 class Lazy(InProcess):
-    """Says nothing and does nothing."""
+    """Scheduler that builds nothing and raises no error."""
 
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Build nothing."""
@@ -75,7 +75,7 @@ def opened(folder: Path, located: LocatedSource, **request: Any) -> Build:
 
 
 def silent(done: int, total: int, label: str) -> None:
-    """Show nothing."""
+    """Show no progress."""
 
 
 def built(build: Build, located: LocatedSource, runs: Scheduler, progress: Progress = silent) -> FeatureSet:
@@ -92,7 +92,7 @@ def test_the_layout_of_a_source(located: LocatedSource) -> None:
 
 
 def test_without_recordings_or_with_another_sensor(tmp_path: Path, located: LocatedSource) -> None:
-    """A file of no recordings and a sensor with rows are refused before anything is written."""
+    """A file without recordings, and a sensor with y for recordings without y, are rejected before anything is written."""
     rows = Transform(operations=(ToFrame(sensor_size=(700, 2, 1), time_window=1e4),))
     with pytest.raises(UsageError, match="sensor_size"):
         layout_of_source(located, rows)
@@ -127,21 +127,21 @@ def test_progress_starts_where_an_earlier_run_stopped(tmp_path: Path, located: L
 
 
 def test_nothing_is_committed_unless_all_is_there(tmp_path: Path, located: LocatedSource) -> None:
-    """An executor that lost its fragments without a word does not get a manifest."""
+    """A scheduler that silently loses its fragments does not get a manifest."""
     with pytest.raises(StoreError):
         built(opened(tmp_path / "store", located), located, Lazy())
     assert list(Store(tmp_path / "store").feature_sets()) == []
 
 
 def test_a_build_is_joined_whatever_is_wished(tmp_path: Path, located: LocatedSource) -> None:
-    """The first plan counts; a restart makes its own."""
+    """The first plan is used, whatever plan a later build requests; only a restart makes its own plan."""
     first = opened(tmp_path / "store", located)
     assert opened(tmp_path / "store", located, fragment_samples=128, workers=9).plan == first.plan
     assert opened(tmp_path / "store", located, restart=True).plan != first.plan
 
 
 def test_a_plan_for_other_columns_is_refused(tmp_path: Path, located: LocatedSource) -> None:
-    """A plan under the same keys but with other columns, of another version, is not joined."""
+    """A plan under the same keys but with other columns, as another version may write it, is not joined."""
     store = tmp_path / "store"
     build = opened(store, located)
     layout = build.plan.layout.model_copy(update={"classes": ("a", "b")})
@@ -154,7 +154,7 @@ def test_a_plan_for_other_columns_is_refused(tmp_path: Path, located: LocatedSou
 
 
 def test_an_error_of_a_recording_ends_the_build(tmp_path: Path, located: LocatedSource) -> None:
-    """It arrives as it was raised."""
+    """The error is raised unchanged."""
     few = TRANSFORM.model_copy(update={"max_bins": 5})
     build = open_build(FolderStorage(tmp_path / "store"), located, few, BuildRequest())
     with pytest.raises(RecordingError, match="max_bins"):

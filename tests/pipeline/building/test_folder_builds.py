@@ -30,7 +30,7 @@ def build(recipe: Recipe, store: Path, **options: Any) -> dict[str, Any]:
 
 
 def test_frames_are_tonics(tmp_path: Path) -> None:
-    """Sample for sample, with labels and the column user."""
+    """Each sample equals that of Tonic's ToFrame, with labels and the column user."""
     written = write_tree(tmp_path / "data", *FILES)
     features = build(
         recipe_for(tmp_path / "data", {"columns": ["user"]}, pattern=PATTERN), tmp_path / "store"
@@ -103,7 +103,7 @@ def test_unsorted_events_are_named_or_sorted(tmp_path: Path) -> None:
 
 
 def test_the_recordings_repair_their_set(tmp_path: Path) -> None:
-    """With the labels and settings of the set, also where files were added since."""
+    """They repair it with the labels and settings of the set, also after files were added."""
     root = tmp_path / "data"
     write_tree(root, *FILES)
     features = build(recipe_for(root, {"columns": ["user"]}, pattern=PATTERN), tmp_path / "store")["all"]

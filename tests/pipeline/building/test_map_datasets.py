@@ -69,7 +69,7 @@ def test_a_class_of_the_user(tmp_path: Path) -> None:
 
 
 def assert_reads(located: LocatedSource, dataset: Any) -> None:
-    """Compare what the reader gives, as a whole and for each task, with the items of an object."""
+    """Compare what the reader returns, as a whole and for each task, with the items of an object."""
     middle = len(dataset) // 2
     for rows in (range(len(dataset)), range(middle or 1), range(middle, len(dataset))):
         with located.part(rows).open() as reader:
@@ -93,7 +93,7 @@ DTYPES = {
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_any_order_and_dtype_of_fields(data: st.DataObject) -> None:
-    """The events are the same, and so is their hash."""
+    """The events are the same in any order and dtype of fields, and so is their hash."""
     order = data.draw(FIELDS)
     dtype = np.dtype([("other", "f4"), *((name, data.draw(st.sampled_from(DTYPES[name]))) for name in order)])
     count = data.draw(st.integers(1, 5))
@@ -118,7 +118,7 @@ def test_any_order_and_dtype_of_fields(data: st.DataObject) -> None:
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_subsets_and_concatenations(data: st.DataObject) -> None:
-    """Nested in any way, with repeated and negative indices: row i is item i."""
+    """Subsets and concatenations may be nested, with repeated and negative indices: row i is item i."""
 
     def composed(depth: int) -> Any:
         kind = data.draw(st.sampled_from(["leaf", "subset", "concat"] if depth else ["leaf"]))
@@ -140,7 +140,7 @@ def test_subsets_and_concatenations(data: st.DataObject) -> None:
 def test_parts_of_tonic_data_sets_are_identified_by_files_and_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One file with all recordings, and one file each in an order that is not ours."""
+    """They may have one file with all recordings, or one file each, in another order than ours."""
     write_ssc(tmp_path / "speech")
     parts = [ssc(tmp_path / "speech", split, transform=None) for split in ("train", "valid")]
     speech = concatenated([subset(parts[0], [140, 3, 3, 17]), parts[1]])
@@ -194,7 +194,7 @@ class WithoutLength(IterableDataset[Any]):
 
 
 class Noisy(Gestures):
-    """A data set that draws other events at every access."""
+    """A data set that returns other events at every access."""
 
     def __getitem__(self, index: int) -> Any:
         events, target = super().__getitem__(index)
@@ -300,7 +300,7 @@ def test_items_that_change_while_they_are_read(tmp_path: Path) -> None:
 
 
 def test_items_that_raise(tmp_path: Path) -> None:
-    """An error of the user's code is a finding about the item; on_error="skip" lists it."""
+    """An error of the user's code is reported with the item; on_error="skip" lists it."""
     dataset = Gestures(faults=(0, 4))
     with pytest.raises(RecordingError, match=r"Gestures: item 0: OSError: disk is gone"):
         build(dataset, tmp_path)
@@ -317,7 +317,7 @@ def test_items_that_raise(tmp_path: Path) -> None:
 
 
 class Handle(Gestures):
-    """A data set with something that no other process can have."""
+    """A data set with a member that can't be sent to another process."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -362,7 +362,7 @@ print(preprocess(Mine(), frames, store="store", version="1", workers={workers}).
 
 @pytest.mark.slow
 def test_a_script_without_a_main_guard(tmp_path: Path) -> None:
-    """Classes of the script itself are read in worker processes, and in another run the set is found."""
+    """Classes of the script itself work in worker processes, and another run finds the set."""
     digests = set()
     for workers in (2, 1, 0):
         (tmp_path / "script.py").write_text(SCRIPT.format(workers=workers))

@@ -1,4 +1,4 @@
-"""`preprocess` of objects in Python when something outside their recordings goes wrong, and what it may not confuse."""
+"""`preprocess` of objects in Python: faults outside their recordings, and sets that must not be confused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FRAMES = frames_transform()
 
 
 class Failing(Gestures):
-    """A data set whose reads fail after the first `good` ones, as they do when too many files are open."""
+    """A data set whose reads fail after the first `good` ones, as if too many files were open."""
 
     def __init__(self, good: int, error: Exception, count: int = 10) -> None:
         super().__init__(count)
@@ -38,7 +38,7 @@ class Failing(Gestures):
 
 
 def copied(live: LiveDataset) -> Any:
-    """Return what a worker process gets."""
+    """Return the copy that a worker process gets."""
     return pickle.loads(pickle.dumps(live))  # noqa: S301 our own object
 
 
@@ -54,7 +54,7 @@ def no_loaded_copies() -> Any:
 
 
 def test_tasks_of_one_process_share_the_lock_of_an_object() -> None:
-    """A cluster's worker may have several threads: copies that are one object are read by one of them at a time."""
+    """A worker may have several threads: its copies of one object are read by one thread at a time."""
     live = LiveDataset(Gestures())
     first, second = (copied(live) for _ in range(2))
     assert hash_of(first.read(0), "") == hash_of(second.read(0), "") == hash_of(live.read(0), "")
@@ -64,7 +64,7 @@ def test_tasks_of_one_process_share_the_lock_of_an_object() -> None:
 
 
 def test_a_copy_that_reads_other_files_is_noticed() -> None:
-    """A worker's copy may depend on its folder or on variables that it lacks."""
+    """It is noticed, because a copy may depend on the worker's folder or on variables that the worker lacks."""
     live = LiveDataset(Gestures())
     item = live.read(3)
     live.probe = (3, hash_of(item, str(item.label)))
@@ -79,7 +79,7 @@ def test_a_copy_that_reads_other_files_is_noticed() -> None:
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ESTALE, errno.EIO])
 def test_a_fault_of_the_machine_skips_nothing(tmp_path: Path, code: int) -> None:
-    """With on_error = "skip", an item would be lost for ever."""
+    """Even with on_error = "skip", such a fault is an error: otherwise the item would be lost for ever."""
     dataset = Failing(14, OSError(code, "no luck"))
     located = source_of_dataset(dataset, version="1", on_error="skip")
     with pytest.raises(SourceError, match=r"item \d can't be read: .*no luck"):
@@ -87,7 +87,7 @@ def test_a_fault_of_the_machine_skips_nothing(tmp_path: Path, code: int) -> None
 
 
 def test_an_absent_file_is_a_fault_of_its_item(tmp_path: Path) -> None:
-    """It can be skipped."""
+    """An item whose file is absent can be skipped."""
     dataset = Failing(14, FileNotFoundError(errno.ENOENT, "gone"))
     located = source_of_dataset(dataset, version="1", on_error="skip")
     features = preprocess(located, FRAMES, store=tmp_path / "store", workers=0)
@@ -95,14 +95,14 @@ def test_an_absent_file_is_a_fault_of_its_item(tmp_path: Path) -> None:
 
 
 def test_an_item_that_cannot_be_read_has_not_changed(tmp_path: Path) -> None:
-    """The set exists; the advice to pass another version would build everything again."""
+    """Its data have not changed, so the message must not advise another version: that would build everything again."""
     build(Gestures(), tmp_path)
     with pytest.raises(RecordingError, match=r"item 0: ValueError: stale .*it could be read"):
         build(_Stale(), tmp_path)
 
 
 class _Stale(Gestures):
-    """A data set whose first item cannot be read any more, under the name of the class of the set."""
+    """A data set whose first item becomes unreadable, with the same class name as the data set of the first build."""
 
     __qualname__ = Gestures.__qualname__
     __module__ = Gestures.__module__
@@ -119,7 +119,7 @@ class _Stale(Gestures):
 
 
 def test_recordings_may_be_longer_than_the_sampled_ones(tmp_path: Path) -> None:
-    """The plan rests on a few items; the others have ten times as many events."""
+    """The plan is computed from a few items; the others have ten times as many events here."""
     dataset = Gestures(96)
     sampled = {round(place) for place in np.linspace(0, 95, 8)}
     dataset.recordings = [
@@ -134,7 +134,7 @@ def test_recordings_may_be_longer_than_the_sampled_ones(tmp_path: Path) -> None:
 def test_the_split_of_a_data_set_with_files_may_be_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the ordinary set, and not one of an object."""
+    """With ``split``, such a data set gives the ordinary set, not that of an object."""
     write_nmnist(tmp_path / "data")
     dataset = tonic_dataset("NMNIST", "train", tmp_path / "data", monkeypatch)
     frames = transforms.ToFrame(sensor_size=(34, 34, 2), time_window=1000)
@@ -148,7 +148,7 @@ def test_the_split_of_a_data_set_with_files_may_be_said(
 
 
 def test_targets_that_are_no_class_numbers(tmp_path: Path) -> None:
-    """Numbers of files or times would give a name to each number below."""
+    """Numbers of files or times are rejected, because each number below would get a name."""
     dataset: Any = Gestures()
     dataset.classes = ()
     dataset.targets = list(range(10**9, 10**9 + 10))
@@ -160,7 +160,7 @@ def test_targets_that_are_no_class_numbers(tmp_path: Path) -> None:
 
 
 def test_advice_is_for_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no recipe whose fields could be set."""
+    """Messages do not advise fields of a recipe, because there is none."""
     dataset = Gestures(2)
     dataset.recordings = [draw(0)[["x", "y", "p"]], draw(1)]
     with pytest.raises(RecordingError, match="give the array the fields t, x, y and p") as caught:

@@ -32,7 +32,7 @@ from spikestore.store.store import Store
 from spikestore.store_schemas.specs.operations import ToFrame, ToVoxelGrid
 from spikestore.store_schemas.specs.transform import Transform
 
-# The seed's own lines, and ours behind them. No main guard: that is the point.
+# The seed's own lines, then ours. There is no main guard, on purpose.
 SCRIPT = """
 from tonic import transforms
 import tonic
@@ -68,7 +68,7 @@ def recipe(tmp_path: Path, data: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_seeds_script_without_a_main_guard(tmp_path: Path, data: Path) -> None:
-    """Run as a plain file with a local worker it runs its lines once, says nothing else, and gives the digest."""
+    """Run as a plain file with a local worker, each line runs once, nothing else is printed, and the digest is right."""
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "no_torch").mkdir()  # Tonic does without, and starts sooner
     (tmp_path / "no_torch/torch.py").write_text("raise ModuleNotFoundError('none here', name='torch')")
@@ -104,7 +104,7 @@ def test_a_tonic_dataset_results_in_tonics_frames(tmp_path: Path, data: Path) ->
 
 @pytest.mark.parametrize("dataset", ["SSC", "SHD"])
 def test_a_recipe_describes_one_set_per_split(tmp_path: Path, dataset: str) -> None:
-    """In the data set's order, under the recipe's name, with the digests of the splits by themselves; SHD too."""
+    """A set for each split, in the data set's order, under the recipe's name, with the digests of single builds; SHD too."""
     write_dataset(tmp_path / "data", dataset)
     path = write_recipe(tmp_path, dataset)
     found = preprocess(path, store=tmp_path / "store", workers=0)
@@ -122,7 +122,7 @@ def test_a_recipe_describes_one_set_per_split(tmp_path: Path, dataset: str) -> N
 
 
 def test_names(tmp_path: Path, data: Path, recipe: Path) -> None:
-    """A data set is named only if asked; splits gather under one name; name= goes before the recipe's."""
+    """A data set is named only on request; splits of one name are added to it; name= takes precedence over the recipe's."""
     store = Store(tmp_path / "store")
     built(ssc(data), store)
     assert store.names() == []
@@ -151,7 +151,7 @@ def test_sets_in_the_store_are_returned_immediately(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing is built again, for a data set or a recipe; only what is missing is."""
+    """Nothing is built again, for a data set or a recipe; only missing sets are."""
     store = Store(tmp_path / "store")
     first = built(ssc(data), store)
     wanted: list[str] = []
@@ -181,7 +181,7 @@ def test_the_default_store(tmp_path: Path, data: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("rows", [1, 64, 100, 192, 1000])
 def test_fragments_never_change_the_digest(tmp_path: Path, data: Path, rows: int) -> None:
-    """However a build is cut up: keys and digest are the same, and the fragments are those asked for."""
+    """Keys and digest do not depend on the fragments; fragments have the requested size."""
     plain = built(ssc(data), tmp_path / "plain")
     other = built(ssc(data), tmp_path / "other", fragment_samples=rows)
     assert (other.address, other.digest) == (plain.address, plain.digest)
@@ -190,7 +190,7 @@ def test_fragments_never_change_the_digest(tmp_path: Path, data: Path, rows: int
 
 @pytest.mark.usefixtures("few_events")
 def test_few_events_give_the_same_set(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The manifest says which code computed it; on request it is the compiled one."""
+    """The manifest says which code computed the set; the compiled code can be requested."""
     few = built(ssc(data), tmp_path / "few")
     asked = built(ssc(data), tmp_path / "asked", executor="fused")
     monkeypatch.setattr(event_block, "FEW_EVENTS", few.manifest.events.n_events)
@@ -202,7 +202,7 @@ def test_few_events_give_the_same_set(tmp_path: Path, data: Path, monkeypatch: p
 
 @pytest.mark.slow
 def test_a_small_build_never_loads_numba(tmp_path: Path, recipe: Path) -> None:
-    """It takes longer to start than NumPy takes for a few recordings, with threads and in the process itself."""
+    """Numba would take longer to start than NumPy takes for a few recordings, with threads and in the process itself."""
     script = (
         "import sys\nfrom spikestore.pipeline import preprocess\n"
         "for name, workers in (('a', None), ('b', 0)):\n"
@@ -229,7 +229,7 @@ def test_a_run_with_nothing_to_do_imports_no_numpy(tmp_path: Path, recipe: Path)
 
 
 def test_a_recipes_build_table_is_honoured(tmp_path: Path, recipe: Path) -> None:
-    """fragment_samples of the recipe counts, unless the caller says otherwise."""
+    """fragment_samples of the recipe is used, unless the caller passes another value."""
     recipe.write_text(recipe.read_text() + "[build]\nfragment_samples = 128\n")
     found = preprocess(recipe, store=tmp_path / "a", workers=0)
     assert found["train"].manifest.fragment_samples == 128
@@ -238,7 +238,7 @@ def test_a_recipes_build_table_is_honoured(tmp_path: Path, recipe: Path) -> None
 
 
 def test_events_in_no_bin_are_warned_of(tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Above 5 % of a recording's events there is a warning that counts recordings; below there is none."""
+    """Above 5 % of a recording's events there is a warning with the number of recordings; below there is none."""
 
     def frames(window: float) -> Transform:
         return Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=window),))
@@ -276,7 +276,7 @@ def test_events_in_no_bin_of_a_voxel_grid_are_warned_of(
 
 
 def test_provenance_names_no_user_host_or_path(tmp_path: Path, data: Path, recipe: Path) -> None:
-    """What travels with a set says how it was built, not by whom or where."""
+    """The provenance says how a set was built, not by whom or where."""
     preprocess(recipe, store=tmp_path / "store", workers=0)
     for path in (tmp_path / "store").rglob("*.json"):
         text = path.read_text()
@@ -301,7 +301,7 @@ def test_provenance_names_no_user_host_or_path(tmp_path: Path, data: Path, recip
 
 
 def test_a_restart_builds_anew(tmp_path: Path, data: Path) -> None:
-    """An interrupted build is left behind by restart=True, and gone on with otherwise."""
+    """With restart=True an interrupted build is ignored; without it the build is resumed."""
 
     def stop(done: int, total: int, label: str) -> None:
         if done == 128:

@@ -47,21 +47,21 @@ def recipe(tmp_path: Path, data: Path) -> Path:
 def test_operations_without_a_spec_are_rejected_by_name(
     tmp_path: Path, data: Path, fields: dict[str, Any], word: str
 ) -> None:
-    """The part is named, and the store is not touched."""
+    """The message names the operation, and the store is not touched."""
     with pytest.raises((UnsupportedTransformError, SpecError), match=word):
         built(ssc(data, **fields), tmp_path / "store")
     assert not (tmp_path / "store").exists()
 
 
 def test_other_datasets_are_refused_by_name(tmp_path: Path, data: Path) -> None:
-    """What is no SSC or SHD, a cache around one, a list: none is taken for something else."""
+    """Unknown data sets, a cache around SSC or SHD, and a list are rejected; none is mistaken for another data set."""
     for dataset in (tonic.MemoryCachedDataset(ssc(data)), [1, 2], object()):
         with pytest.raises(UsageError, match=type(dataset).__name__):
             built(dataset, tmp_path / "store")
 
 
 def test_arguments_that_make_no_sense(tmp_path: Path, data: Path, recipe: Path) -> None:
-    """Two transforms, none, a recipe with one, data for a data set: each says what to leave out."""
+    """Two transforms, none, a recipe with one, data for a data set: the message says which argument to leave out."""
     frames = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=1e4),))
     with pytest.raises(UsageError, match="has a transform already"):
         built(ssc(data), tmp_path / "store", frames)
@@ -85,7 +85,7 @@ def test_too_many_bins_name_the_recording(tmp_path: Path, data: Path) -> None:
 
 @pytest.mark.parametrize("how", ["written to", "replaced", "shortened", "removed"])
 def test_a_file_that_changes_in_mid_build_fails_it(tmp_path: Path, data: Path, how: str) -> None:
-    """Whatever happens to the file after the first fragment: no manifest, and an error that names it."""
+    """If the file changes in any way after the first fragment, there is no manifest, and the error names the file."""
     path = data / "SSC" / "ssc_train.h5"
 
     def change(done: int, total: int, label: str) -> None:
@@ -110,7 +110,7 @@ def test_a_file_that_changes_in_mid_build_fails_it(tmp_path: Path, data: Path, h
 
 
 def test_a_change_of_a_file_after_the_last_fragment_is_an_error_too(tmp_path: Path, data: Path) -> None:
-    """The last look is after all fragments are stored: what was read may have been another file."""
+    """Files are checked again after all fragments are stored, because the file that was read may have been another one."""
     path = data / "SSC" / "ssc_train.h5"
 
     def touch(done: int, total: int, label: str) -> None:

@@ -27,10 +27,10 @@ def test_slices_are_recordings_of_a_version(tmp_path: Path) -> None:
 
 
 def test_slices_of_a_data_set_with_files_need_a_version_too(tmp_path: Path) -> None:
-    """The files say nothing about the slicer, and a transform before it or of the slices is refused."""
+    """The files say nothing about the slicer; a transform before the slicer, or of the slices, is rejected."""
     folder = write_ssc(tmp_path / "data")
     dataset = ssc(folder, transform=None)
-    filled = [row for row in range(6) if len(dataset[row][0])][:2]  # Tonic slices no empty recordings
+    filled = [row for row in range(6) if len(dataset[row][0])][:2]  # Tonic can't slice empty recordings
     slicer = tonic.slicers.SliceByTime(400_000, include_incomplete=True)
     frames = transforms.ToFrame(sensor_size=(700, 1, 1), time_window=10_000, include_incomplete=True)
     sliced = tonic.SlicedDataset(Subset(dataset, filled), slicer)

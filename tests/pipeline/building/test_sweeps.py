@@ -69,7 +69,7 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the rows of the recordings that are read from here on."""
+    """Return a list that gets the rows of the recordings that are read from here on."""
     rows: list[int] = []
     read_block = CochleaReader.read_block
 
@@ -109,7 +109,7 @@ def test_each_recording_is_read_once(recipe: Path, tmp_path: Path, rows_read: li
 
 
 def test_the_log_of_a_sweep(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each set is reviewed as one of a recipe of its own, and no new set is one that resumes."""
+    """Each set has the checks and warnings of one from its own recipe, and a new set is not logged as resumed."""
     write_file(tmp_path / "data/ssc_train.h5", draw(70), labels=[1] * 70)
     recipe = tmp_path / "r.toml"
     recipe.write_text(RECIPE + SWEEPS)

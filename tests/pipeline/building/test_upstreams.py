@@ -28,7 +28,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
 
 @pytest.fixture(scope="module")
 def team_of_the_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with data, recipe, lock and a store, as the one who computed has it; not to be changed."""
+    """Return a folder with data, recipe, lock and store of the person who computed the sets; not to be changed."""
     folder = tmp_path_factory.mktemp("team")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
@@ -40,14 +40,14 @@ def team_of_the_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def team(team_of_the_module: Path, tmp_path: Path) -> Path:
-    """Return a copy of it."""
+    """Return a copy of the team's folder."""
     shutil.copytree(team_of_the_module, tmp_path / "team")
     return tmp_path / "team"
 
 
 @pytest.fixture
 def desk(team: Path, tmp_path: Path) -> Path:
-    """Return another machine: recipe with upstreams, and its lock; no recordings."""
+    """Return the folder of another machine: recipe with upstreams, and its lock; no recordings."""
     folder = tmp_path / "desk"
     folder.mkdir()
     text = (team / "r.toml").read_text()
@@ -58,7 +58,7 @@ def desk(team: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_computing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a test fail that computes."""
+    """Fail if a set is computed."""
 
     def forbidden(*arguments: Any) -> None:
         raise AssertionError("computed")
@@ -75,7 +75,7 @@ def digests(store: Path) -> dict[str, str]:
 def test_with_a_lock_no_recordings_are_needed(
     team: Path, desk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the lock pins comes from the upstream, is named, and said to; the lock stays as it is."""
+    """The locked sets are copied from the upstream, which the output names; the lock stays unchanged."""
     lock = (desk / "r.lock").read_bytes()
     found = preprocess(desk / "r.toml", store=desk / "store")
     assert {split: one.digest for split, one in found.items()} == digests(team / "store")
@@ -96,7 +96,7 @@ def test_with_a_lock_no_recordings_are_needed(
 def test_with_recordings_upstreams_are_asked_first(
     team: Path, desk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Keys come from the files then; without a lock one is written."""
+    """Keys are computed from the files; if there is no lock, it is written."""
     shutil.copytree(team / "data", desk / "data")
     (desk / "r.lock").unlink()
     preprocess(desk / "r.toml", store=desk / "store")
@@ -108,7 +108,7 @@ def test_with_recordings_upstreams_are_asked_first(
 def test_sets_that_no_upstream_has_are_computed(
     team: Path, desk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The rest comes from them."""
+    """The other sets are computed."""
     shutil.copytree(team / "data", desk / "data")
     gone = Store(team / "store")["speech:valid"].address
     shutil.rmtree(team / "store" / gone.folder)
@@ -119,7 +119,7 @@ def test_sets_that_no_upstream_has_are_computed(
 
 
 def test_a_lying_upstream(team: Path, desk: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Another digest than the lock pins is refused by name: without recordings an error, with them computed."""
+    """If the upstream has another digest than the lock, its set is rejected by name: without recordings an error, with them the set is computed."""
     lock = json.loads((desk / "r.lock").read_text())
     right = lock["splits"]["test"]["digest"]
     lock["splits"]["test"]["digest"] = "0" * 64
@@ -140,7 +140,7 @@ def test_a_lying_upstream(team: Path, desk: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_store_that_contradicts_the_lock(team: Path, desk: Path) -> None:
-    """Without recordings, too, one key can have one content only."""
+    """Also without recordings, one key can have only one content."""
     lock = json.loads((desk / "r.lock").read_text())
     lock["splits"]["train"]["digest"] = "0" * 64
     (desk / "r.lock").write_text(json.dumps(lock))
@@ -166,7 +166,7 @@ def test_a_store_that_contradicts_the_lock(team: Path, desk: Path) -> None:
     ids=["transform", "data set", "limit", "sort", "no upstreams"],
 )
 def test_a_lock_that_does_not_fit(desk: Path, change: Any, message: str) -> None:
-    """A recipe that has moved on needs the recordings again; the error says both."""
+    """If the recipe was changed after its lock was written, recordings are needed; the error says both."""
     recipe = desk / "r.toml"
     recipe.write_text(change(recipe.read_text()))
     with pytest.raises(UsageError, match=message):
@@ -175,7 +175,7 @@ def test_a_lock_that_does_not_fit(desk: Path, change: Any, message: str) -> None
 
 
 def test_a_split_that_the_lock_lacks(desk: Path) -> None:
-    """It is named; splits that the recipe does not ask for are not copied."""
+    """The missing split is named; splits that the recipe does not request are not copied."""
     lock = json.loads((desk / "r.lock").read_text())
     del lock["splits"]["valid"]
     (desk / "r.lock").write_text(json.dumps(lock))
@@ -189,7 +189,7 @@ def test_a_split_that_the_lock_lacks(desk: Path) -> None:
 
 
 def test_a_folder_that_was_asked_for_must_be_there(desk: Path) -> None:
-    """Whoever says data= means recordings; and without a lock there is nothing to go by."""
+    """With data=, the folder must have recordings; without a lock, nothing else identifies the sets."""
     with pytest.raises(SourceNotFoundError, match="does not exist") as caught:
         preprocess(desk / "r.toml", store=desk / "store", data=desk / "nowhere")
     assert "lock" not in str(caught.value)
@@ -200,7 +200,7 @@ def test_a_folder_that_was_asked_for_must_be_there(desk: Path) -> None:
 
 @pytest.mark.usefixtures("no_computing")
 def test_a_recipe_without_a_data_folder(desk: Path) -> None:
-    """The lock is enough then, too."""
+    """The lock suffices for such a recipe, too."""
     recipe = desk / "r.toml"
     recipe.write_text(recipe.read_text().replace('data = "data"\n', ""))
     assert set(preprocess(recipe, store=desk / "store")) == {"train", "valid", "test"}
@@ -208,13 +208,13 @@ def test_a_recipe_without_a_data_folder(desk: Path) -> None:
 
 @pytest.mark.usefixtures("no_computing")
 def test_a_tonic_data_set(team: Path, tmp_path: Path) -> None:
-    """Upstreams are an option there."""
+    """Upstreams are an option of `preprocess` for a Tonic data set."""
     features = built(ssc(team / "data", "valid"), tmp_path / "store", upstreams=(str(team / "store"),))
     assert features.digest == digests(team / "store")["valid"]
 
 
 def test_copies_report_bytes(desk: Path) -> None:
-    """Under a callback of their own: samples are another unit."""
+    """Copies have a progress callback of their own, because samples are another unit."""
     reports: list[tuple[int, int, str]] = []
     options = BuildOptions(copy_progress=lambda *one: reports.append(one))
     preprocess(desk / "r.toml", store=desk / "store", options=options)
@@ -223,7 +223,7 @@ def test_copies_report_bytes(desk: Path) -> None:
 
 
 def test_upstreams_in_recipes(desk: Path) -> None:
-    """A name that is no store's is refused before anything is done; so is an empty one."""
+    """An upstream that can't be the name of a store, or is empty, is rejected before anything is done."""
     recipe = desk / "r.toml"
     text = recipe.read_text()
     recipe.write_text(text.replace("../lost", "ftp://a/b"))

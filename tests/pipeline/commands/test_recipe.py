@@ -64,7 +64,7 @@ def test_plan_accepts_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_json_and_folders(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Recordings of one's own, with a pattern; JSON has what was written."""
+    """A recipe for own recordings, with a pattern; the JSON has what was written."""
     flags = (
         "--dataset",
         "folder",
@@ -84,7 +84,7 @@ def test_json_and_folders(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_questions(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a terminal, what the flags do not say is asked; an empty answer is the default."""
+    """On a terminal, choices without a flag are asked; an empty answer is the default."""
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -120,7 +120,7 @@ def test_questions(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_wrong_use(
     flags: tuple[str, ...], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One message, and no file."""
+    """One message, and no file is written."""
     assert main(["recipe", *flags]) == 2
     assert message in capsys.readouterr().err
     assert [*folder.iterdir()] == []

@@ -28,7 +28,7 @@ COUNTS = {"train": 210, "valid": 35, "test": 35}
 def write_small(
     folder: Path, *, train: int = 3, valid: int = 2, test: int = 1, seed: int = 0
 ) -> dict[str, Path]:
-    """Write a set that takes no time."""
+    """Write a small set."""
     return write_demo_data(folder, train=train, valid=valid, test=test, seed=seed)
 
 
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def durations(path: Path) -> list[float]:
-    """Return the time of each recording's last event, in s: nearly the first thing that is drawn."""
+    """Return the time of each recording's last event, in s; it is one of the first numbers that are drawn."""
     with h5py.File(path) as file:
         return [float(times[-1]) for times in file["spikes/times"]]
 
@@ -76,7 +76,7 @@ def test_types_are_those_of_the_real_files(folder: Path) -> None:
 
 
 def test_statistics_are_those_of_speech(folder: Path) -> None:
-    """Pinned, so that no benchmark gets easier by a change of the data."""
+    """Statistics are pinned, so that no benchmark gets easier by a change of the data."""
     transform = Compose(
         [
             Downsample(spatial_factor=100 / 700),
@@ -101,12 +101,12 @@ def test_statistics_are_those_of_speech(folder: Path) -> None:
 
 
 def test_mirrored_words_differ_only_in_order() -> None:
-    """What only a network with memory can tell apart: a read-out of summed spikes can't."""
+    """Only a network with memory can tell these words apart: a read-out of summed spikes can't."""
     mirrored = {word for word, sounds in WORDS.items() if sounds[::-1] in set(WORDS.values()) - {sounds}}
     assert len(mirrored) == 20
 
     def draw(word: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Place by share of events: in all, and in the first half less in the second half."""
+        """Return the share of events by place: in all, and in the first half minus the second half."""
         total, change = np.zeros(70), np.zeros(70)
         for seed in range(40):
             rng = np.random.default_rng(seed)
@@ -159,7 +159,7 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one(folder: Path, tmp_path: 
 
 
 def test_recordings_do_not_change_without_a_new_version(folder: Path) -> None:
-    """If this fails on purpose: raise `VERSION` in demo_data.py, then change the digest here."""
+    """After an intended change: raise `VERSION` in demo_data.py, then change the digest here."""
     digest = hashlib.sha256()
     with h5py.File(folder / "SSC" / "ssc_train.h5") as file:
         for i in range(35):

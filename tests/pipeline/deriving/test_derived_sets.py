@@ -73,7 +73,7 @@ def build(
 
 @contextmanager
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Collect the names of the files of recordings that are opened."""
+    """Collect the names of the files of recordings that are opened in the ``with`` block."""
     names: list[str] = []
     open_reader = vars(source_files)["open_reader"]
 
@@ -124,7 +124,9 @@ def test_a_coarse_set_is_derived(
         f"SSC train: 139 of 140 recordings are derived from the finer set {keys}; 1 is read"
         in caplog.messages
     )
-    assert names == ["ssc_train.h5"] * 2  # what is known before, and the fragment with the event on the edge
+    assert (
+        names == ["ssc_train.h5"] * 2
+    )  # files that are looked at in any build, and the file of the fragment with the event on the edge
     assert features.manifest.provenance["derived_recordings"] == 139
     assert features.manifest.provenance["derived_from"] == {
         "transform_key": FINE.key,

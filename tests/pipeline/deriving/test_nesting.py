@@ -1,4 +1,4 @@
-"""Sums of a fine set's cells equal the coarse set, or `rebinning_of` says why they need not."""
+"""Sums of a fine set's cells equal the coarse set, or `rebinning_of` returns the reason why they may differ."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def test_the_small_build_gives_the_known_digest(executor: ExecutorName) -> None:
 
 
 def test_another_digest_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that computes something else is told not to share its sets."""
+    """A machine that computes another digest gets the advice not to share its sets."""
     monkeypatch.setattr(checks, "DIGEST", "0" * 64)
     finding = checks.small_build("auto")
     assert finding.state == "problem"
@@ -25,7 +25,7 @@ def test_another_digest_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_the_extra_pipeline_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extras tonic and hdf5-filters bring h5py, and no compiler: that is no problem of the machine."""
+    """The extras tonic and hdf5-filters bring h5py, and no compiler: their absence is no problem of the machine."""
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     *_, last = checks.pipeline_checks()
     assert (last.what, last.state) == ("small build", "absent")

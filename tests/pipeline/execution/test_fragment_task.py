@@ -68,7 +68,7 @@ def test_a_fragment_is_stored_with_its_record(tmp_path: Path, file: Path) -> Non
 def test_a_fragment_that_has_its_record_is_not_read_again(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second time neither files nor Tonic are touched, and the report says 0 non-zeros were made."""
+    """A second call opens neither files nor Tonic, and its report counts 0 non-zeros."""
     one, _ = job(tmp_path)
     build_fragment(one, 0)
     monkeypatch.setattr(LocatedSource, "open", None)
@@ -76,7 +76,7 @@ def test_a_fragment_that_has_its_record_is_not_read_again(
 
 
 def test_blocks_of_reading_do_not_show(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is read at once, the columns are the same."""
+    """The columns are the same for any number of recordings that are read at once."""
     one, _ = job(tmp_path)
     whole, _, events = transformed(one, range(3, 90))
     for block in (1, 7, 64):
@@ -137,7 +137,7 @@ def test_skipped_rows_are_empty_and_have_a_reason(
 
 
 def test_a_changed_file_is_not_read(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it is opened, each task looks whether the file is the one that was hashed."""
+    """Before a task opens the file, it checks that the file is the one that was hashed."""
     one, build = job(tmp_path)
     status = file.stat()
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
@@ -150,7 +150,7 @@ def test_a_changed_file_is_not_read(tmp_path: Path, file: Path, monkeypatch: pyt
 def test_a_file_that_changes_while_it_is_read(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was read may be a mixture: it is not stored."""
+    """The events may be a mixture of two files, so they are not stored."""
     one, build = job(tmp_path)
     original = fragment_task.transform_rows
 
@@ -182,7 +182,7 @@ def replace_window(frames: ToFrame, window: float) -> ToFrame:
 
 
 def test_a_job_travels_and_is_small(tmp_path: Path, file: Path) -> None:
-    """It goes to a worker with every task: pickled it is a few kilobytes, and builds the same fragment there."""
+    """Pickled for a worker, a job is a few kilobytes, and builds the same fragment there."""
     one, build = job(tmp_path)
     data = pickle.dumps(one)
     assert len(data) < 20_000

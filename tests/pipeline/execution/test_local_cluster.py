@@ -15,7 +15,7 @@ from spikestore.pipeline.execution.schedulers import WorkerError, open_scheduler
 
 
 class Job:
-    """Stands for a job: no worker looks at it."""
+    """Stand-in for a job; no worker uses it."""
 
     def only(self, fragment: int) -> str:
         """Return what a fragment needs."""
@@ -26,7 +26,7 @@ JOB = cast("FragmentJob", Job())
 
 
 def test_workers_that_end_as_they_start_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with too little memory allowed: one line, with how they end."""
+    """Workers that end at once, as with too little memory, cause one line that says how they end."""
 
     def launch(_: object) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(3)"], stdin=subprocess.PIPE)
@@ -40,7 +40,7 @@ def test_workers_that_end_as_they_start_are_not_waited_for(monkeypatch: pytest.M
 
 
 def test_the_last_worker_that_is_given_up_ends_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dask itself would wait for another one for ever."""
+    """When the last worker is given up, the build ends; Dask itself would wait for another worker for ever."""
 
     def die(job: object, fragment: int) -> None:
         os._exit(3)

@@ -69,13 +69,13 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """End a process, as a lost machine does."""
+    """Kill a process, as if its machine was lost."""
     psutil.Process(process.pid).kill()
     process.wait(20)
 
 
 class Job:
-    """Stands for a job: no worker looks at it."""
+    """Stand-in for a job; no worker uses it."""
 
     def only(self, fragment: int) -> int:
         """Return what a fragment needs."""
@@ -85,7 +85,7 @@ class Job:
 def test_a_cluster_of_threads_loses_its_worker(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A warning at once, one line after a stated time; a worker that comes back in time is waited for."""
+    """A warning comes at once, and an error of one line after the stated time; a worker that returns in time is used."""
     monkeypatch.setattr(schedulers, "_WITHOUT_WORKERS", 0.3)
     monkeypatch.setattr(schedulers, "_CLUSTER_POLL_SECONDS", 0.05)
     monkeypatch.setattr(schedulers, "_run_in_worker", lambda job, fragment: FragmentReport(job, 1, 1, 0.1))
@@ -112,7 +112,7 @@ def test_a_cluster_of_threads_loses_its_worker(
 def test_all_workers_are_lost(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Processes that are killed: what was built stays, and the same build goes on from there."""
+    """After all workers are killed, stored fragments stay, and the same build resumes from them."""
     monkeypatch.setattr(schedulers, "_WITHOUT_WORKERS", 1.0)
     monkeypatch.setattr(schedulers, "_CLUSTER_POLL_SECONDS", 0.1)
     write_ssc(tmp_path / "data")
@@ -134,7 +134,7 @@ def test_all_workers_are_lost(
         ):
             list(runs.run(job, [1, 2]))
         assert "the Dask cluster has no worker left" in caplog.text
-        # More of them in time, and it goes on by itself.
+        # Two more workers in time, and the build continues without a new command.
         monkeypatch.setattr(schedulers, "_WITHOUT_WORKERS", 60.0)
         rest = runs.run(job, [1])
         cluster.start_worker()

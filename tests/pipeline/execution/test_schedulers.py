@@ -30,7 +30,7 @@ from spikestore.store_schemas.errors import RecordingError, SpikestoreError, Sto
 
 
 class OnlyWhatIsNeeded:
-    """Stands for a job, and tells what was asked of it."""
+    """Stand-in for a job; its ``only`` returns a text."""
 
     def only(self, fragment: int) -> str:
         """Return what one fragment needs."""
@@ -52,7 +52,7 @@ class JobOf:
 
 
 class Future:
-    """A task that has ended in one way or the other."""
+    """A task that has ended with a result or an error."""
 
     def __init__(self, result: FragmentReport | BaseException) -> None:
         self._result = result
@@ -69,7 +69,7 @@ class Future:
 
 
 class Finished:
-    """Tasks that have ended, in their order."""
+    """Tasks that have ended, in that order."""
 
     def __init__(self, futures: list[Future]) -> None:
         self._futures = list(futures)
@@ -79,7 +79,7 @@ class Finished:
         return not self._futures
 
     def has_ready(self) -> bool:
-        """Return whether one has ended."""
+        """Return whether a task has ended."""
         return True
 
     def __next__(self) -> Future:
@@ -87,7 +87,7 @@ class Finished:
 
 
 class Client:
-    """As much of a Dask client as is used, with results made up."""
+    """The methods of a Dask client that are used, with given results."""
 
     loop = None
 
@@ -97,12 +97,12 @@ class Client:
         self.cancelled: list[Future] = []
 
     def submit(self, function: Any, job: Any, fragment: int, *, pure: bool) -> Future:
-        """Note a task."""
+        """Record a task."""
         self.submitted.append((function, job, fragment, pure))
         return Future(self._results[len(self.submitted) - 1])
 
     def cancel(self, futures: list[Future]) -> None:
-        """Note what is given up."""
+        """Record a cancelled task."""
         self.cancelled = list(futures)
 
     def nthreads(self) -> dict[str, int]:
@@ -124,7 +124,7 @@ def killed() -> distributed.KilledWorker:
 
 
 def test_in_process_builds_in_order() -> None:
-    """One after another, lazily: an error in the second leaves the first done and the third untouched."""
+    """Fragments are built one after another, lazily: after an error in the second, the first is done and the third has not begun."""
     done: list[int] = []
 
     def build(fragment: int) -> FragmentReport:
@@ -144,7 +144,7 @@ def test_in_process_builds_in_order() -> None:
 
 
 def test_threads_build_side_by_side() -> None:
-    """As many at once as there are threads; whatever order they end in, each is reported once."""
+    """As many run at once as there are threads; each is reported once, in any order of ends."""
     together = threading.Barrier(2, timeout=60)
 
     def build(fragment: int) -> FragmentReport:
@@ -155,7 +155,7 @@ def test_threads_build_side_by_side() -> None:
 
 
 def test_after_an_error_no_thread_begins_anything() -> None:
-    """The error arrives as it is; what had begun ends, what had not never does."""
+    """The error is raised unchanged; tasks that have begun end, and others never begin."""
     begun: list[int] = []
 
     def build(fragment: int) -> FragmentReport:
@@ -176,7 +176,7 @@ def test_after_an_error_no_thread_begins_anything() -> None:
 def test_small_sets_start_no_workers(
     cores: int, seconds: float, suffice: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Workers must save more than they take to start; one core has nothing to gain from them."""
+    """Workers are started only if they save more time than their start takes; with one core they save none."""
     assert schedulers.threads_suffice(seconds, cores) is suffice
     if suffice:
         monkeypatch.setattr(schedulers, "available_cores", lambda: cores)
@@ -186,13 +186,13 @@ def test_small_sets_start_no_workers(
 
 
 def test_requested_workers_are_started() -> None:
-    """However small the set is."""
+    """Requested workers are started, even for a small set."""
     with open_scheduler(1, seconds=0) as runs:
         assert isinstance(runs, DaskScheduler)
 
 
 def test_one_task_a_fragment() -> None:
-    """Every fragment is submitted once, never taken for an equal task of another build."""
+    """Every fragment is submitted once, and is never taken for a task of another build."""
     client = Client([report(4), report(6)])
     runs = DaskScheduler(client)
     assert runs.workers == 3
@@ -221,7 +221,7 @@ def test_one_task_a_fragment() -> None:
 def test_errors_are_spikestore_errors_and_other_calls_are_cancelled(
     raised: BaseException, kind: type[SpikestoreError], words: str
 ) -> None:
-    """What a task raised on purpose comes as it is, what happened to the cluster as a `WorkerError`."""
+    """Errors of spikestore in a task are raised unchanged; faults of the cluster become a `WorkerError`."""
     client = Client([raised, report(1)])
     with pytest.raises(kind, match=words) as caught:
         list(DaskScheduler(client).run(JOB, [0, 1]))
@@ -231,7 +231,7 @@ def test_errors_are_spikestore_errors_and_other_calls_are_cancelled(
 
 
 def test_an_error_in_spikestore_is_not_an_error_of_the_cluster() -> None:
-    """Any other exception of a task stays what it is."""
+    """Any other exception of a task is raised unchanged."""
     with pytest.raises(ZeroDivisionError):
         list(DaskScheduler(Client([ZeroDivisionError()])).run(JOB, [0]))
 
@@ -251,7 +251,7 @@ def test_arguments_that_exclude_each_other(workers: int, scheduler: str | None) 
 def test_no_scheduler_there(
     address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The address is named after a limited time, and Dask says nothing itself."""
+    """After a limited time, the error names the address, and Dask logs nothing."""
     monkeypatch.setattr(schedulers, "_SCHEDULER_TIMEOUT", 0.5)
     with pytest.raises(WorkerError, match=address), open_scheduler(scheduler=address):
         pass
@@ -267,7 +267,7 @@ def _children() -> set[psutil.Process]:
 
 
 def test_local_workers() -> None:
-    """They have one thread each, pinned pools and a session of their own; all listen on loopback only."""
+    """They have one thread each, one thread in each library's pool, and their own session; all listen on loopback only."""
     before, others = _environment(), _children()
     with open_scheduler(1) as runs:
         assert isinstance(runs, DaskScheduler)
@@ -291,7 +291,7 @@ def _scipy_after_kernels() -> tuple[bool, bool]:
     from numba.core.registry import cpu_target
 
     importlib.import_module("spikestore.pipeline.transforms.fused.kernels")
-    cpu_target.target_context.refresh()  # what loading a kernel does
+    cpu_target.target_context.refresh()  # as loading a kernel does
     before = "scipy.linalg" in sys.modules
     importlib.import_module("scipy.linalg")
     return before, "scipy.linalg" in sys.modules
@@ -299,14 +299,14 @@ def _scipy_after_kernels() -> tuple[bool, bool]:
 
 @pytest.mark.slow
 def test_local_workers_do_not_load_scipy() -> None:
-    """Numba would, for a fifth of a second, at the first kernel; whoever wants it still gets it."""
+    """Numba would load scipy for the first kernel, which takes a fifth of a second; other code can still import it."""
     with open_scheduler(1) as runs:
         assert isinstance(runs, DaskScheduler)
         assert runs._client.submit(_scipy_after_kernels, pure=False).result() == (False, True)
 
 
 def test_nothing_is_left_of_local_workers(capfd: pytest.CaptureFixture[str]) -> None:
-    """After an error inside no process is left, log levels are as before, and nothing was said."""
+    """After an error inside the block, no process is left, log levels are as before, and nothing was logged."""
     levels = {name: logging.getLogger(name).level for name in schedulers._NOISY}
     others = _children()
     processes: set[psutil.Process] = set()

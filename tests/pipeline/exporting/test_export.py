@@ -1,4 +1,4 @@
-"""`export`: what it refuses, what a broken-off one leaves, and dtypes."""
+"""`export`: what it rejects, what an interrupted export leaves, and dtypes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_equal_sets_encode_as_equal_bytes(tmp_path: Path, features: FeatureSet, 
 
 @pytest.mark.parametrize("form", ["hdf5", "npz"])
 def test_damage_leaves_nothing(tmp_path: Path, form: Any) -> None:
-    """Also the split before the damaged one is not exported."""
+    """After an error, nothing is left, also of the split before the damaged one."""
     storage = FolderStorage(tmp_path / "store")
     sets = {split: small_set(70, split=split, seed=len(split)).build(storage) for split in ("train", "valid")}
     path = tmp_path / "store" / sets["valid"].data_path / "value/c/0"
@@ -105,7 +105,7 @@ def test_a_set_without_any_non_zero(tmp_path: Path) -> None:
 def test_shards_are_random_shares(
     tmp_path: Path, features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has rows of the whole set, in their order, and each row is in one of them."""
+    """Each shard has rows of the whole set, in their order; each row is in one shard."""
     monkeypatch.setattr(dense_files, "SHARD_SAMPLES", 50)
     export(features, tmp_path / "out", "webdataset")
     shards = []

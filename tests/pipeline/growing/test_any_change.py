@@ -21,12 +21,12 @@ Folder = dict[str, int]
 
 LABELS = ("a", "b", "c")
 CONTENTS = 12
-"""Different recordings, so that most contents are in both folders, and some twice in one."""
+"""Number of different recordings: so few that most are in both folders, and some twice in one."""
 
 
 @st.composite
 def folders(draw_value: st.DrawFn) -> Folder:
-    """Draw up to 200 files, more than a fragment of 64, in few ranges of names, so that runs of rows stay together."""
+    """Draw up to 200 files, more than the 64 of a fragment, in few ranges of names, so that many runs of rows stay together."""
     spans = draw_value(
         st.lists(
             st.tuples(
@@ -50,7 +50,7 @@ def write(root: Path, files: Folder) -> None:
 
 
 RECORDINGS = [draw(seed, count=seed) for seed in range(CONTENTS)]
-"""One of them without events."""
+"""The recordings; one has no events."""
 
 
 def sizes() -> st.SearchStrategy[int | None]:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("few_events")
 
 
 def name_in(split: str, beginning: str) -> str:
-    """Return a path that the hash puts into a split."""
+    """Return a path whose hash puts it into a split."""
     return next(
         path for number in range(99) if split_of(path := f"a/{beginning}{number}.npy", SHARES) == split
     )
@@ -60,7 +60,7 @@ def test_a_renamed_recording_that_keeps_its_split_is_not(
 
 
 def test_other_causes_are_reported_without_advice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A user who moves a file to another split knows why."""
+    """A user who moves a file to another split needs no advice."""
     root = tmp_path / "data"
     by_folder: dict[str, Any] = {"folder": {"pattern": "{split}/{label}/*"}}
     add(root, train_a_1=1, train_a_2=2, test_a_3=3)

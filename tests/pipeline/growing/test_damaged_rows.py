@@ -69,7 +69,7 @@ def test_a_damaged_set_is_left_alone(
     caplog: pytest.LogCaptureFixture,
     lost: bool,
 ) -> None:
-    """A set without manifest, or with a damaged one: one warning, and a plain build."""
+    """A set without manifest, or with a damaged one, is not used: one warning, and a build from recordings."""
     path = folder / "store" / Store(folder / "store")["mine:all"].address.manifest
     path.unlink() if lost else damage(path)
     with opened(monkeypatch) as names:
@@ -83,7 +83,7 @@ def test_a_damaged_set_is_left_alone(
 def test_a_damaged_record_costs_nothing_but_encoding(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rows are intact: they are decoded, and encoded anew."""
+    """The rows are intact, so they are decoded and encoded again, and no recording is read."""
     features = Store(folder / "store")["mine:all"]
     path = folder / "store" / features.address.record(features.manifest.plan_id, 0)
     damage(path)
@@ -97,7 +97,7 @@ def test_a_damaged_record_costs_nothing_but_encoding(
 def test_false_block_digests_of_a_former_set_are_not_passed_on(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a deep verify notices them in the former set, whose digest is that of the false ones."""
+    """In the former set, whose digest is that of the false ones, only a deep verify notices them."""
     former = Store(folder / "store")["mine:all"]
     forgery = Forgery(folder / "store", former.address)
     forgery.change_record(lambda record: record["blocks"].__setitem__(0, "0" * 64), 0)
@@ -113,7 +113,7 @@ def test_false_block_digests_of_a_former_set_are_not_passed_on(
 def test_rows_that_lie_about_a_set_are_not_taken(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Objects of another fragment, whose own hashes are right."""
+    """Objects of another fragment, whose own hashes are valid, are not used."""
     (path,) = (folder / "store").rglob("value/c/0")
     other = path.with_name("1")
     path.chmod(0o600)

@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_an_interrupted_build_is_resumed(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fragments that it stored are kept, also if the former set is gone meanwhile."""
+    """Fragments that the interrupted build has stored are kept, even if the former set was removed meanwhile."""
     with monkeypatch.context() as patch, opened(patch) as names:
         patch.setattr(Build, "commit", _broken)
         with pytest.raises(KeyboardInterrupt):
@@ -88,7 +88,7 @@ def test_an_object_store(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_dask_workers(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Also what a worker cannot read is reported here."""
+    """Dask workers can grow a set; rows that a worker cannot read are reported."""
     (path,) = (tmp_path / "store").rglob("value/c/0")
     path.unlink()
     with caplog.at_level(logging.WARNING):
@@ -131,7 +131,7 @@ include_incomplete = true
 
 @pytest.mark.slow
 def test_recordings_repair_a_grown_set(root: Path, tmp_path: Path) -> None:
-    """Fragments of copied bytes, and of rows that moved, are those that the recordings give."""
+    """Fragments of copied bytes, and of rows that moved, equal those from the recordings."""
     features = grown(root, tmp_path / "store")["all"]
     objects = sorted(
         path for path in (tmp_path / "store" / features.data_path).rglob("c/*") if path.is_file()
@@ -145,7 +145,7 @@ def test_recordings_repair_a_grown_set(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_set_grows_again_and_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In steps that are smaller and larger than a fragment; each step reads what is new."""
+    """A set grows in steps that are smaller and larger than a fragment; each step reads only new recordings."""
     for step, count in enumerate((1, 64, 3)):
         new = [f"{'bz'[step % 2]}/{step}_{number}.npy" for number in range(count)]
         for number, file in enumerate(new):

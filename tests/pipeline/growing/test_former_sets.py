@@ -114,7 +114,7 @@ def test_all_recordings_are_read_on_request(
 def test_rows_come_from_other_sets_of_the_transform(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under a new name, and from a set with fewer recordings."""
+    """Rows are reused under a new name, and from a set with fewer recordings."""
     at_the_end(folder / "data")
     few = grown(folder / "data", tmp_path / "store", source={"limit": 66})["all"]
     Store(tmp_path / "store").forget("mine")
@@ -156,7 +156,7 @@ def test_other_settings_read_everything(
 
 
 def test_the_format_of_a_recording_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recording with another suffix has other events, or none; a format that joins the others changes nothing."""
+    """If recordings of another format are added, only they are read; a recording whose suffix changed is read in its new format."""
     root, both = tmp_path / "data", {"formats": ["npy", "mnist-bin"]}
     for number in range(3):
         write_mnist_bin(root / f"a/{number}.bin", number)

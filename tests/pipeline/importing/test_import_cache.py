@@ -41,7 +41,7 @@ FRAMES = tonic.transforms.ToFrame(sensor_size=(16, 12, 2), time_window=1000, inc
 
 
 class Items:
-    """Frames of the recordings in a folder, as a Tonic data set with a transform gives them."""
+    """Frames of the recordings in a folder, as items of a Tonic data set with a transform."""
 
     def __len__(self) -> int:
         return COUNT
@@ -92,7 +92,7 @@ def dense(features: FeatureSet, row: int) -> npt.NDArray[np.int64]:
 
 
 def test_frames_labels_and_digest(filled: Path, tmp_path: Path) -> None:
-    """Each row equals the item that Tonic reads from the cache; the key is not that of the recordings, nothing else differs."""
+    """Each row equals the item that Tonic reads from the cache; only the key differs from that of the recordings."""
     recipe = recipe_for(filled / "data", table="labels.csv")
     features = import_cache(
         filled / "cache",
@@ -138,12 +138,12 @@ def test_each_file_is_read_once(folder: Path, most: int, reads: int, monkeypatch
 
 
 class Sent:
-    """Sends each task away and back, the last one first."""
+    """Scheduler that pickles each job as for a worker, and runs the last task first."""
 
     workers = 2
 
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
-        """Do the tasks with what is sent to a worker."""
+        """Run the tasks with the unpickled jobs."""
         for number in reversed(numbers):
             sent = pickle.loads(pickle.dumps(job.only(number)))  # noqa: S301
             result: Result = sent.run(number)
@@ -161,7 +161,7 @@ class Sent:
 def test_workers_store_the_same(
     filled: Path, tmp_path: Path, processes: bool, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In any order, each with the names of its own files."""
+    """The set does not depend on the order of tasks; each task has only the names of its files."""
     recipe = recipe_for(filled / "data", table="labels.csv")
     one = import_cache(filled / "cache", recipe, split="all", store=tmp_path / "alone", workers=0)
     monkeypatch.setattr(import_module, "MOST_KEPT_BYTES", most)
@@ -183,7 +183,7 @@ def test_workers_store_the_same(
 
 
 def test_a_file_that_is_replaced_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of it is stored under the hashes of the former files, not even in an unfinished build."""
+    """Nothing of the new file is stored under the hash of the former one, not even in an unfinished build."""
 
     def replaced(path: Path, transform: Transform) -> CachedSample:
         if path.name == "5_0.hdf5":
@@ -300,7 +300,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "message"), FAULTS)
 def test_bad_caches(folder: Path, fault: Callable[[Path], object], message: str) -> None:
-    """One line that names the file, before anything is written to the store."""
+    """The message is one line that names the file; nothing is written to the store."""
     if message.startswith("has 2 arrays"):
         with h5py.File(folder / "cache/5_0.hdf5", "a") as file:
             file["data/1"] = 7
@@ -371,7 +371,7 @@ def test_wrong_use(folder: Path) -> None:
 def test_the_command_of_the_page(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It imports, a second call finds the set, and `repair --data` says why it cannot recompute rows."""
+    """The page's command imports a cache; a second call finds the set, and `repair --data` says why it cannot recompute rows."""
     page = (Path(__file__).parents[3] / "docs/own_recordings.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^\$ spikestore (import .*)$", page, re.MULTILINE)
     monkeypatch.chdir(folder)

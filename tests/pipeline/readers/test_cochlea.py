@@ -44,7 +44,7 @@ def assert_equal_to_tonic(reader: CochleaReader, theirs: Any) -> None:
 
 
 def assert_block_is(block: EventBlock, items: Sequence[Recording | RecordingError]) -> None:
-    """Check that the columns hold these recordings, and nothing of ill-formed ones."""
+    """Assert that the columns have these recordings, and nothing of ill-formed ones."""
     assert (len(block), block.y, block.p) == (len(items), None, None)
     assert block.offsets.dtype == block.labels.dtype == np.int64
     assert block.offsets[0] == 0
@@ -67,7 +67,7 @@ def assert_block_is(block: EventBlock, items: Sequence[Recording | RecordingErro
         assert extras == item.extras
 
 
-# ------------------------------------------------------------------------------------- as Tonic has it
+# ------------------------------------------------------------------------------------- events as Tonic returns them
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ finite_times = st.integers(0, 0xFFFF).filter(lambda bits: bits & 0x7C00 != 0x7C0
 
 @st.composite
 def recording_lists(draw_from: st.DrawFn) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Any finite float16, negative and subnormal ones too, in any order; any unit."""
+    """Strategy for recordings: finite float16 times, also negative and subnormal ones, in any order; any unit."""
     return [
         (
             draw_from(hnp.arrays(np.uint16, n, elements=finite_times)).view(np.float16),
@@ -169,7 +169,7 @@ def test_a_block_is_its_rows(data: st.DataObject, shared_file: Path) -> None:
 
 
 def test_a_block_is_one_read_of_each_dataset(shared_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through h5py, as with a file of an unknown form."""
+    """Each dataset is read once for a block, through h5py, as for a file of an unknown layout."""
     monkeypatch.setattr(VlenHeap, "read", lambda *_: None)
     calls = []
     original = h5py.Dataset.__getitem__

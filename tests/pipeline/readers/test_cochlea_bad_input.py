@@ -27,7 +27,7 @@ from spikestore.store_schemas.errors import (
 
 
 def a_recording(**change: Any) -> Any:
-    """Three recordings of four events; `change` is put into the middle one."""
+    """Return three recordings of four events; `change` replaces fields of the middle one."""
     times, units = np.array([0, 0.25, 0.5, 1], np.float16), np.array([0, 3, 699, 1], np.uint16)
     return [
         (times, units),
@@ -180,7 +180,7 @@ WRONG: list[tuple[Callable[[h5py.File], None], str]] = [
 def test_a_value_that_a_column_cannot_hold_names_its_recording(
     tmp_path: Path, name: str, value: Any, why: str
 ) -> None:
-    """The others are read."""
+    """Only the recording with this value is an error; the others are read."""
     path = write_file(tmp_path / "ssc_train.h5", draw(4))
     values = np.zeros(4, value.dtype)
     values[2] = value
@@ -194,7 +194,7 @@ def test_a_value_that_a_column_cannot_hold_names_its_recording(
 
 
 def test_a_recording_that_cannot_be_read_is_named_and_the_others_are_read(tmp_path: Path) -> None:
-    """One damaged chunk of compressed sequences, or one damaged object of the heap."""
+    """A damaged chunk of compressed sequences, or a damaged object of the heap, is an error of its recording only."""
     path = write_file(tmp_path / "ssc_train.h5", draw(6), chunks=(1,), compression="gzip")
     with CochleaReader(path) as reader:
         whole = reader.read(0, 6)
@@ -291,7 +291,7 @@ def test_truncated(tmp_path: Path, share: float) -> None:
 
 
 def test_damage_that_shows_only_while_reading(tmp_path: Path) -> None:
-    """An interrupted download into a file of full size: it opens, and the events are holes."""
+    """After an interrupted download into a file of full size, the file opens, but its events are holes."""
     path = write_file(tmp_path / "ssc_train.h5", draw(400, longest=400))
     data = path.read_bytes()
     last = data.rindex(b"GCOL")  # the last collection of sequences
@@ -313,7 +313,7 @@ def test_damage_that_shows_only_while_reading(tmp_path: Path) -> None:
 
 
 def test_a_file_that_shrinks_while_it_is_open(tmp_path: Path) -> None:
-    """HDF5 hands out zeros behind the end of a file, without a word."""
+    """HDF5 silently returns zeros beyond the end of a file."""
     path = write_file(tmp_path / "ssc_train.h5", draw(40))
     with CochleaReader(path) as reader:
         with path.open("r+b") as raw:
@@ -323,7 +323,7 @@ def test_a_file_that_shrinks_while_it_is_open(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_removed_while_it_is_open(tmp_path: Path) -> None:
-    """Lengths and events are read by the file's name, some of them: that it is gone is no damage."""
+    """Some lengths and events are read through the file's name: that the file is gone is not reported as damage."""
     path = write_file(tmp_path / "ssc_train.h5", draw(40))
     with CochleaReader(path) as reader:
         path.unlink()
@@ -335,5 +335,5 @@ def test_a_file_that_is_removed_while_it_is_open(tmp_path: Path) -> None:
 def test_a_wrong_file_is_closed_again(tmp_path: Path) -> None:
     path = write_file(tmp_path / "ssc_train.h5", [])
     refused(path)
-    with h5py.File(path, "r+"):  # fails while somebody reads
+    with h5py.File(path, "r+"):  # it fails during a read
         pass

@@ -1,4 +1,4 @@
-"""Data sets by name: what their own classes or descriptions make of the same files, sample for sample."""
+"""Data sets by name: the same samples as from their own classes or descriptions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def item(recording: Recording, classes: tuple[str, ...]) -> Item:
 def test_recordings_are_those_of_the_judge(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, split: str
 ) -> None:
-    """Events in their order, and classes; rows are in the order of their names, and blocks hold the same."""
+    """Events in their order, and classes, are those of the reference; rows are sorted by name, and blocks have the same events."""
     WRITE[name](tmp_path)
     theirs = judged(name, split, tmp_path, monkeypatch)
     source = located(name, split, tmp_path)
@@ -177,7 +177,7 @@ def test_a_file_that_is_not_ntidigits(tmp_path: Path) -> None:
 
 
 def test_a_changed_file_of_digits_is_not_called_damaged(tmp_path: Path) -> None:
-    """It is compared with the source before it is opened, and again when HDF5 fails."""
+    """The file is compared with the source before it is opened, and again if HDF5 fails."""
     path = WRITE["NTIDIGITS18"](tmp_path) / "n-tidigits.hdf5"
     source = located("NTIDIGITS18", "train", tmp_path)
     with open_reader(source.source, source.root) as reader:

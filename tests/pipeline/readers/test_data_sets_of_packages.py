@@ -33,7 +33,7 @@ time_window = 1000
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder that holds the package as an installer leaves it."""
+    """Return a folder that has the package as an installer leaves it."""
     text = PAGE.read_text(encoding="utf-8")
     text = text[text.index("## Data sets of other packages") :]
     blocks = dict(re.findall(r"^```(toml|py)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
@@ -74,7 +74,7 @@ def spikestore(folder: Path, path: Path | None, *arguments: str) -> subprocess.C
 
 @pytest.mark.slow
 def test_a_package_adds_a_data_set(installed: Path, folder: Path) -> None:
-    """Through the command line into a store; package, reader and version are in the key; readers need no package."""
+    """It is used through the command line; package, reader and version are in the key; a reader of the set needs no package."""
     done = spikestore(folder, installed, "preprocess", "wands.toml", "--store", "store", "--workers", "1")
     assert done.returncode == 0, done.stderr
     features = Store(folder / "store")["wands:train"]
@@ -92,7 +92,7 @@ def test_a_package_adds_a_data_set(installed: Path, folder: Path) -> None:
 
 
 def test_without_the_package(folder: Path) -> None:
-    """The data set is unknown, by its name and with the known ones."""
+    """Without the package the data set is unknown: the error names it and the known ones."""
     done = spikestore(folder, None, "preprocess", "wands.toml", "--store", "store")
     assert done.returncode == 2
     assert "no dataset is called 'Wands'" in done.stderr
@@ -100,7 +100,7 @@ def test_without_the_package(folder: Path) -> None:
 
 
 def changed(installed: Path, folder: Path, **files: str) -> Path:
-    """Return a second package with these texts of its module and entry points."""
+    """Return a second package with these changes to its module and entry points."""
     site = folder / "site"
     metadata = site / "other_lab-1.0.dist-info"
     metadata.mkdir(parents=True)
@@ -131,7 +131,7 @@ def changed(installed: Path, folder: Path, **files: str) -> Path:
 def test_packages_that_are_at_fault_are_named(
     installed: Path, folder: Path, points: str, module: str | None, message: str
 ) -> None:
-    """A data set that nobody asked for is a warning where a folder is searched, and never stops the others."""
+    """A faulty data set that nobody requested is a warning where a folder is searched, and never affects the others."""
     site = changed(installed, folder, points=points, **({} if module is None else {"module": module}))
     both = Path(os.pathsep.join([str(site), str(installed)]))
     name = "Sticks" if points.startswith("Sticks") else "Wands"

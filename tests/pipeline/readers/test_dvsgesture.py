@@ -30,7 +30,7 @@ FINE = np.array([[1, 2, 1, 3], [127, 0, 0, 32]])
 
 
 def of(file: Path, theirs: Any) -> Any:
-    """Return Tonic's item of a file: its order is the file system's, so rows are matched by their files."""
+    """Return Tonic's item of a file; Tonic's order is that of the file system, so rows are matched by file."""
     (place,) = [i for i, path in enumerate(theirs.data) if os.path.samefile(path, file)]  # noqa: PTH121
     return *theirs[place], theirs.users[place]
 
@@ -68,7 +68,7 @@ TYPES = [*"bBhHiIlLqQ", "f4", "f8", ">i4", ">f8"]
 def test_arrays_of_other_types_are_tonics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, fortran: bool
 ) -> None:
-    """Any integers, two kinds of floats, either byte and memory order: Tonic's events, unless Tonic's wrap.
+    """Integers, two kinds of floats, any byte and memory order are read as Tonic reads them, unless Tonic's values wrap.
 
     Tonic can't form 1000 in 8 bits, and times beyond 32 ms wrap in 16 bits.
     """
@@ -127,7 +127,7 @@ def zipped(array: npt.NDArray[Any]) -> bytes:
 
 
 class Trap:
-    """Would show that it was unpickled."""
+    """An object that records whether it was unpickled."""
 
     opened = False
 
@@ -225,7 +225,7 @@ def test_a_file_that_says_no_class_or_user_is_refused(tmp_path: Path, name: str)
 
 
 def test_users_are_read_on_request_only(tmp_path: Path) -> None:
-    """Without columns key and reader are as before there were any; with them the key is another one."""
+    """Without the column, key and reader are those of versions without columns; with it, the key is another one."""
     write_dvsgesture(tmp_path)
     plain = located("DVSGesture", "train", tmp_path)
     asked = located("DVSGesture", "train", tmp_path, columns=["user", "user"])
@@ -246,7 +246,7 @@ def test_users_are_read_on_request_only(tmp_path: Path) -> None:
 
 
 def test_limit_and_part(tmp_path: Path) -> None:
-    """A part has the files and users of its rows, under their own numbers."""
+    """A part has the files and users of its rows, with their numbers in the set."""
     write_dvsgesture(tmp_path)
     source = located("DVSGesture", "train", tmp_path, limit=5, columns=["user"])
     whole = open_reader(source.source, source.root).read(0, 5)

@@ -1,4 +1,4 @@
-"""Faults of the system are told as such, and not as damage of the recordings."""
+"""Faults of the system are reported as such, and not as damage of the recordings."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_file_without_permission(path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_error_of_the_compiler_is_no_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as that of a full disk under its cache."""
+    """An error such as a full disk under the compiler's cache is not reported as damage."""
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -113,7 +113,7 @@ def test_a_disk_that_fails_while_reading_is_no_damage(path: Path, monkeypatch: p
 
 
 def test_kernels_are_compiled_for_the_types_of_their_arguments(path: Path) -> None:
-    """Else compiling ahead would be of no use: the call that counts would compile again."""
+    """Otherwise compilation in advance would be useless: the measured call would compile again."""
     script = (
         "import sys\nfrom pathlib import Path\n"
         "from spikestore.pipeline.readers import event_block\n"

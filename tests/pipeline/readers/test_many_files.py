@@ -43,7 +43,7 @@ def nmnist(folder: Path, cache: Path, split: str = "train", **options: Any) -> L
 
 
 def test_many_files_share_one_document(digits: Path, cache: Path, reads: list[str]) -> None:
-    """One for each split; the second time nothing is read, whichever folder is given."""
+    """There is one document for each split; the second time no file is read, whichever of the two folders is given."""
     first, second = nmnist(digits, cache), nmnist(digits, cache, "test")
     assert len(reads) == 300
     assert len(entries(cache)) == 2
@@ -57,7 +57,7 @@ def test_many_files_share_one_document(digits: Path, cache: Path, reads: list[st
 
 
 def test_one_file_of_many_that_changed_is_hashed_again(digits: Path, cache: Path, reads: list[str]) -> None:
-    """With the old time put back, too; and then it is remembered with the others."""
+    """Also if its old time was restored; afterwards its hash is cached with the others."""
     first = nmnist(digits, cache)
     path = digits / "NMNIST" / first.source.files[70].name
     before, content = path.stat(), path.read_bytes()
@@ -88,7 +88,7 @@ def test_new_files_of_many_are_not_cached(digits: Path, cache: Path) -> None:
 def test_hashes_from_before_a_failure_are_kept(
     digits: Path, cache: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted after most of an hour, the next run goes on."""
+    """After an interruption, the next run continues with the cached hashes."""
     counted = source_files._sha256
 
     def stop(path: Path, tally: Any) -> str:
@@ -137,7 +137,7 @@ def test_a_damaged_document_is_ignored(digits: Path, cache: Path, reads: list[st
 def test_a_document_of_another_folder_is_ignored(
     digits: Path, cache: Path, tmp_path: Path, reads: list[str]
 ) -> None:
-    """Even one with the right name and a right seal: a copy that kept times and inodes could be another file."""
+    """It is ignored even with the right name and a valid hash, because a copy with equal times and inodes could be another file."""
     nmnist(digits, cache)
     (entry,) = entries(cache)
     moved = tmp_path / "moved"
@@ -151,7 +151,7 @@ def test_a_document_of_another_folder_is_ignored(
 
 @pytest.mark.parametrize("field", ["st_size", "st_mtime_ns", "st_ctime_ns", "st_ino"])
 def test_each_number_of_a_file_counts_among_many(tmp_path: Path, cache: Path, field: str) -> None:
-    """Names with spaces, line ends and bytes that are no text are kept apart."""
+    """Names with spaces, line ends and bytes that are not UTF-8 are distinguished."""
     numbers = {"st_size": 5, "st_mtime_ns": 6, "st_ctime_ns": 7, "st_ino": 8}
     same: Any = SimpleNamespace(**numbers)
     other: Any = SimpleNamespace(**{**numbers, field: 9})
@@ -184,7 +184,7 @@ def test_progress_of_many(digits: Path, cache: Path, reads: list[str]) -> None:
 
 
 def test_a_part_is_small(digits: Path, cache: Path) -> None:
-    """What goes to a worker are the files of its rows; files of the others may change meanwhile."""
+    """A worker gets only the files of its rows; other files may change meanwhile."""
     whole = nmnist(digits, cache)
     part = whole.part(range(64, 74))
     assert (part.source.files, part.stamps) == (whole.source.files[64:74], whole.stamps[64:74])
@@ -197,7 +197,7 @@ def test_a_part_is_small(digits: Path, cache: Path) -> None:
 
 
 def test_a_task_looks_at_its_own_files_only(digits: Path, cache: Path, tmp_path: Path) -> None:
-    """Each of many tasks would look at all 60,000 otherwise. The job as it is sent builds the same fragment."""
+    """Otherwise each of many tasks would check all 60,000 files. The pickled job builds the same fragment."""
     located = nmnist(digits, cache)
     transform = Transform(operations=(ToFrame(sensor_size=(34, 34, 2), time_window=1e4),))
     build = open_build(

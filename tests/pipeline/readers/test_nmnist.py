@@ -33,7 +33,7 @@ FINE = pack([(1, 2, 1, 3), (33, 33, 0, 2**23 - 1)])
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_recordings_are_tonics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str) -> None:
-    """Every item in Tonic's own order: events with their dtype, overflows among them, and labels."""
+    """Items have Tonic's order, events (also overflow events) with Tonic's dtype, and labels."""
     write_nmnist(tmp_path)
     theirs = tonic_dataset("NMNIST", split, tmp_path, monkeypatch)
     source = located("NMNIST", split, tmp_path)
@@ -62,7 +62,7 @@ any_event = st.one_of(
 @given(recordings=st.lists(st.lists(any_event, min_size=1, max_size=12), min_size=1, max_size=6))
 @settings(max_examples=examples(60))
 def test_any_files_are_tonics_whatever_they_are_read_with(recordings: list[list[tuple[int, ...]]]) -> None:
-    """Overflow events anywhere, of any x, with any times; those of one file do not move another's."""
+    """Overflow events may be anywhere, with any x and any time; those of one file do not affect another file."""
     with tempfile.TemporaryDirectory() as name:
         reader = nmnist_reader(Path(name), *map(pack, recordings))
         for row, item in enumerate(reader.read(0, len(recordings))):
@@ -73,7 +73,7 @@ def test_any_files_are_tonics_whatever_they_are_read_with(recordings: list[list[
 
 
 def test_a_block_holds_the_same_in_columns(tmp_path: Path) -> None:
-    """One file whose events are all overflows is an empty recording, not a bad one."""
+    """A file with overflow events only is an empty recording, not an invalid one."""
     reader = nmnist_reader(tmp_path, FINE, pack([OVERFLOW, OVERFLOW]), FINE + pack([OVERFLOW, (5, 6, 1, 7)]))
     block = reader.read_block(1, 3)
     assert (block.first_row, len(block), block.offsets.tolist()) == (1, 2, [0, 0, 3])
@@ -89,7 +89,7 @@ def test_a_block_holds_the_same_in_columns(tmp_path: Path) -> None:
 
 
 def test_times_above_32_bits_do_not_wrap(tmp_path: Path) -> None:
-    """Tonic adds in uint32, and takes minutes for so many overflows."""
+    """Tonic adds in uint32, and takes minutes for so many overflow events."""
     reader = nmnist_reader(tmp_path, pack([OVERFLOW]) * 2**19 + pack([(0, 0, 0, 5)]))
     assert good(reader.read(0, 1)[0]).events["t"].tolist() == [2**32 + 5]
 
@@ -124,7 +124,7 @@ def test_a_bad_file_is_the_error_of_its_row(tmp_path: Path, content: bytes, why:
 
 
 def test_files_that_are_not_those_that_were_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another size, or gone, is a changed source; one that can't be read is not."""
+    """A file of another size, or a missing one, is a changed source; an unreadable one is not."""
     reader = nmnist_reader(tmp_path, FINE, FINE)
     path = tmp_path / "Train/1/00001.bin"
     path.write_bytes(FINE[:5])
@@ -144,7 +144,7 @@ def test_files_that_are_not_those_that_were_hashed(tmp_path: Path, monkeypatch: 
 
 
 def test_limit_and_part(tmp_path: Path) -> None:
-    """A limit cuts behind; a part keeps the row numbers, has its own files only, and no limit of its own."""
+    """A limit removes the last rows; a part keeps the row numbers, has only its own files, and no limit."""
     write_nmnist(tmp_path)
     source = located("NMNIST", "train", tmp_path, limit=13)
     whole = open_reader(source.source, source.root)

@@ -189,7 +189,7 @@ def test_unknown_names(tmp_path: Path, dataset: str, split: str, message: str) -
 
 @pytest.mark.parametrize("dataset", TREES)
 def test_all_files_of_a_tree_from_both_folders(tmp_path: Path, dataset: str) -> None:
-    """Relative to the dataset's folder, sorted, the same whichever folder is given."""
+    """Paths are relative to the data set's folder, sorted, and the same for both folders that may be given."""
     root = WRITE[dataset](tmp_path)
     for split, folder in TREES[dataset].items():
         there = sorted(path.relative_to(root).as_posix() for path in (root / folder).rglob("*.*"))
@@ -200,7 +200,7 @@ def test_all_files_of_a_tree_from_both_folders(tmp_path: Path, dataset: str) -> 
 
 
 def test_the_files_are_tonics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """N-MNIST in Tonic's order; DVSGesture's files whatever order the file system gives them to Tonic in."""
+    """N-MNIST's files are in Tonic's order; DVSGesture's are those of Tonic, which has them in the order of the file system."""
     for dataset, write in WRITE.items():
         root, names = write(tmp_path), dataset_files(dataset, "test", tmp_path)[1]
         theirs = [Path(path) for path in tonic_dataset(dataset, "test", tmp_path, monkeypatch).data]
@@ -209,7 +209,7 @@ def test_the_files_are_tonics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_files_that_are_not_recordings_are_left_out(tmp_path: Path) -> None:
-    """Files of other kinds, in the split's own folder, and those that a Mac leaves in archives."""
+    """Files of other kinds, in the split's own folder, and those that macOS adds to archives, are left out."""
     root = write_nmnist(tmp_path)
     before = dataset_files("NMNIST", "train", tmp_path)
     for name in ("Train/1/notes.txt", "Train/readme.bin", "Train/1/._00000.bin", "Train/.cache/1/a.bin"):
@@ -231,7 +231,7 @@ def test_a_missing_class_folder_is_an_archive_unpacked_in_part(tmp_path: Path, e
 
 
 def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python's own walk leaves it out without a word, and half the data set would be taken for the whole."""
+    """Python's own walk would skip it silently, and half of the data set would be taken for all of it."""
     root = write_dvsgesture(tmp_path)
     real = os.scandir
 
@@ -258,7 +258,7 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_download_of_a_tree_is_to_be_unpacked(
     tmp_path: Path, dataset: str, folder: str, archive: str
 ) -> None:
-    """Empty folders beside it do not hide it; an empty archive, as tests have it for Tonic, is none."""
+    """Empty folders beside the archive do not hide it; an empty archive, which tests create for Tonic, is ignored."""
     (tmp_path / folder / TREES[dataset]["train"] / "1").mkdir(parents=True)
     path = touch(tmp_path / folder / archive)
     for content, hint in ((b"", False), (b"packed", True)):

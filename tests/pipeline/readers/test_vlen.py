@@ -67,7 +67,7 @@ def test_sequences_never_written_are_empty(tmp_path: Path, chunks: tuple[int] | 
 
 @pytest.mark.parametrize("filters", [{"compression": "gzip"}, {"shuffle": True}])
 def test_filtered_descriptors_are_not_believed(tmp_path: Path, filters: dict[str, Any]) -> None:
-    """Today's HDF5 skips filters on such datasets; that is no promise for what others wrote."""
+    """Today's HDF5 does not apply filters to such datasets, but other writers might."""
     path = write_file(tmp_path / "ssc_train.h5", draw(16), chunks=(8,), **filters)
     with CochleaReader(path) as reader:
         assert vlen.stored_lengths(reader._units, 16) is None

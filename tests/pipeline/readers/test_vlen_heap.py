@@ -1,4 +1,4 @@
-"""Sequences from the bytes of a file: what h5py reads, or None; never anything else."""
+"""Sequences from the bytes of a file: the values that h5py reads, or None; never anything else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
 from spikestore.pipeline.readers.cochlea_files.sequences import read_sequences
 from spikestore.pipeline.readers.cochlea_files.vlen_heap import VlenHeap
 
-# ------------------------------------------------------------------------------------- as h5py reads it
+# ------------------------------------------------------------------------------------- values that h5py reads
 
 
 @given(
@@ -78,7 +78,7 @@ def test_the_file_is_read_about_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return found
 
     monkeypatch.setattr(os, "preadv", counted)
-    assert_as_h5py(path)  # once in compiled code, once in Python
+    assert_as_h5py(path)  # once compiled, once in Python
     assert count < 2 * 1.1 * path.stat().st_size
 
 
@@ -154,7 +154,7 @@ def test_files_opened_in_other_ways_are_left_to_h5py(tmp_path: Path, options: di
 
 
 def test_after_close(tmp_path: Path) -> None:
-    """The descriptor may be another file's by then."""
+    """After the file is closed, the descriptor may belong to another file."""
     with opened(write_file(tmp_path / "a.h5", draw(9))) as datasets:
         heap = VlenHeap(*datasets)
     assert heap.read(0, 9) is None

@@ -1,4 +1,4 @@
-"""Damaged and changing files: what h5py reads of them, None, or an error; never wrong data, never a crash."""
+"""Damaged and changing files: the values that h5py reads, None, or an error; never wrong data, never a crash."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def damaged(path: Path, at: int, data: bytes) -> Path:
 
 WORD = 8
 DAMAGES: dict[str, tuple[int | None, int, bytes]] = {
-    # place in the second descriptor (None: in the first collection), bytes
+    # position in the second descriptor (None: in the first collection), bytes
     "longer": (1, 0, b"\x7f"),
     "longer than the file": (1, 3, b"\x7f"),
     "shorter": (1, 0, b"\x01"),
@@ -76,7 +76,7 @@ def test_damage_is_an_error(tmp_path: Path, damage: tuple[int | None, int, bytes
     damaged(path, (heads[0] if damage[0] is None else first + 16) + damage[1], damage[2])
     with opened(path) as datasets, pytest.raises(OSError, match=r"heap collection|file"):
         VlenHeap(*datasets, few_events=few_events).read(0, 16)
-    # A descriptor belongs to one recording, a collection may hold all of them.
+    # A descriptor belongs to one recording; a collection may have the sequences of all recordings.
     with CochleaReader(path) as reader:
         try:
             errors = reader.read_block(0, 16).errors
@@ -92,7 +92,7 @@ def test_damage_is_an_error(tmp_path: Path, damage: tuple[int | None, int, bytes
 
 
 def free_space(path: Path) -> tuple[int, int]:
-    """Return where the first collection starts, and how far into it its free space does."""
+    """Return the start of the first collection, and the offset of its free space."""
     data, head = path.read_bytes(), places(path)[1][0]
     at = 16
     while data[head + at : head + at + 2] != b"\0\0":
@@ -112,7 +112,7 @@ def test_a_collection_smaller_than_any_is_damage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{0: 4}, {0: 2}, {0: 8}, {0: 24, 1: 2}, {1: -2}, {1: -8}, {0: 4, 1: 4}])
 def test_free_space_that_hdf5_would_not_have_written(tmp_path: Path, change: dict[int, int]) -> None:
-    """More, less, or unaligned: by how much the sizes of collection (0) and free space (1) are wrong."""
+    """Sizes that are too large, too small or not aligned: `change` has the errors of the sizes of collection (0) and free space (1)."""
     path = write_file(tmp_path / "a.h5", draw(9))
     head, at = free_space(path)
     for which, by in change.items():
@@ -171,7 +171,7 @@ def test_another_version_of_collections_is_left_to_h5py(tmp_path: Path) -> None:
 
 
 def test_a_length_without_an_address_is_damage(tmp_path: Path) -> None:
-    """HDF5 reads it as empty, and so the events would be lost; both ways of reading report the recording."""
+    """HDF5 reads such a sequence as empty, and its events would be lost; both ways of reading report the recording."""
     path = write_file(tmp_path / "ssc_train.h5", draw(9))
     damaged(path, places(path)[0][0] + 16 * 3 + 4, bytes(8))
     with opened(path) as datasets:
@@ -185,7 +185,7 @@ def test_a_length_without_an_address_is_damage(tmp_path: Path) -> None:
 
 
 def test_a_damaged_collection_ends_both_ways_of_reading(tmp_path: Path) -> None:
-    """h5py 2.0 never returns from free space without a size: no way of reading asks it."""
+    """h5py 2.0 never returns from free space of size 0: neither way of reading asks it."""
     path = write_file(tmp_path / "ssc_train.h5", draw(9))
     damaged(path, places(path)[1][0] + 16, bytes(16))
     with CochleaReader(path) as reader:
@@ -196,7 +196,7 @@ def test_a_damaged_collection_ends_both_ways_of_reading(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", ["compiled", "the same in Python", "few events"])
 def test_random_damage(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same as h5py, or None, or an error; in Python, whatever reads out of bounds would raise.
+    """Both ways return the values of h5py, or None, or an error; in Python, a read out of bounds would raise an error.
 
     h5py is asked only where there is a result to compare: it never returns from some of these files.
     """
@@ -229,7 +229,7 @@ def test_random_damage(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_byte_outside_the_window_is_asked_for(tmp_path: Path) -> None:
-    """However little of a collection is there, the loop asks for more and copies nothing."""
+    """If the window has only a part of a collection, the loop requests more bytes and copies nothing."""
     path = write_file(tmp_path / "a.h5", draw(5))
     whole = np.frombuffer(path.read_bytes(), np.uint8)
     head = places(path)[1][0]
@@ -245,7 +245,7 @@ def test_no_byte_outside_the_window_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_free_space_is_not_an_object_and_no_byte_before_the_window_is_read(tmp_path: Path) -> None:
-    """Number 0 would else find a head in the collection's own, and copy from behind the window."""
+    """Otherwise object number 0 would have its head in the collection's own, and bytes after the window would be copied."""
     path = write_file(tmp_path / "a.h5", draw(5))
     whole = np.frombuffer(path.read_bytes(), np.uint8)
     head = places(path)[1][0]

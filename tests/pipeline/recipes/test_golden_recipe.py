@@ -21,7 +21,7 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def test_the_recipe_still_has_the_digests_of_its_lock(recipe: Path, tmp_path: Path) -> None:
-    """Keys and digests are those that 0.1.0.dev0 wrote, and the lock stays as it is, byte for byte."""
+    """Keys and digests are those that 0.1.0.dev0 wrote, and the lock stays unchanged, byte for byte."""
     text = recipe.with_suffix(".lock").read_bytes()
     lock = read_lock(recipe.with_suffix(".lock"))
     assert lock is not None

@@ -20,7 +20,7 @@ SENSOR = FrameChoices(sensor_size=(640, 480, 2), bin_ms=10.0)
 
 
 def written(choices: FrameChoices, defaults: FrameChoices = SENSOR, **source: Any) -> Recipe:
-    """Return the recipe that its text gives, after a comparison of the text with what it states."""
+    """Return the recipe in a text, after a comparison of the text with the choices that it states."""
     stated = {
         "name": "a",
         "source": {"dataset": "SHD", **source},
@@ -89,7 +89,7 @@ def test_an_unknown_sensor() -> None:
 
 
 def test_fields_that_are_not_stated() -> None:
-    """Each has a line of its own with its description; texts with quotes are kept."""
+    """Each has a line with its description; texts with quotes are preserved."""
     source: dict[str, Any] = {"data": 'a "quoted" \\ path', "splits": ["train"]}
     stated = {
         "name": "a",

@@ -167,7 +167,7 @@ def test_transform_is_the_rule(name: str) -> None:
 
 
 def test_former_rule_of_dcls_differs_as_documented() -> None:
-    """The numbers of docs/recipes.md, over every float16 time to 1.4 s."""
+    """The numbers in docs/recipes.md hold for every float16 time up to 1.4 s."""
     (every, _) = recordings(3, 0)[-1]
     every = every[every <= np.float16(1.4)]
     former = former_frames(every, 10)

@@ -44,7 +44,7 @@ def problems(path: Path) -> dict[str, str]:
 
 
 def test_a_recipe_becomes_specs(tmp_path: Path) -> None:
-    """Fractions, integers for floats and scalars for pairs become what specs hold; the rest has defaults."""
+    """Fractions, integers for floats and scalars for pairs become the values of specs; other fields have defaults."""
     recipe = load_recipe(written(tmp_path, TEXT))
     assert recipe.transform_spec() == Transform(
         operations=(
@@ -65,7 +65,7 @@ def test_a_recipe_becomes_specs(tmp_path: Path) -> None:
 
 
 def test_everything_spelled_out(tmp_path: Path) -> None:
-    """All tables and fields are read; `[build]` and the name are in no key."""
+    """All tables and fields are read; neither `[build]` nor the name is in a key."""
     text = TEXT.replace('name = "speech"', 'name = "other"\nmax_bins = 1000000').replace(
         'dataset = "SSC"',
         'dataset = "SSC"\ndata = "here"\nsplits = ["test"]\nsort = true\non_error = "skip"\nlimit = 5',
@@ -91,7 +91,7 @@ def test_everything_spelled_out(tmp_path: Path) -> None:
     [('"100/700"', 100 / 700), ('"1/2"', 0.5), ("0.5", 0.5), ("[0.5, 0.5]", 0.5), ('["1/2", "2/4"]', 0.5)],
 )
 def test_fractions(tmp_path: Path, factor: str, value: float) -> None:
-    """A fraction is the quotient that Python computes, wherever a factor may stand."""
+    """A fraction is the quotient that Python computes, in every field that may be a factor."""
     (first, *_) = load_recipe(changed(tmp_path, '"100/700"', factor)).transform
     assert first == Downsample(spatial_factor=(value, value))
 
@@ -109,7 +109,7 @@ def test_fractions(tmp_path: Path, factor: str, value: float) -> None:
 def test_an_operation_of_tonic_without_a_spec_is_named_as_such(
     tmp_path: Path, op: str, words: tuple[str, ...]
 ) -> None:
-    """What is random belongs into training; what has no spec is no typing mistake."""
+    """A random transform is named as an augmentation for training; one without a spec is not taken for a typing mistake."""
     found = problems(changed(tmp_path, 'op = "crop_time"\nmax = 1e6', f'op = "{op}"\np = 0.5'))
     assert found.keys() == {"transform[1]"}
     assert [word for word in words if word not in found["transform[1]"]] == []
@@ -138,7 +138,7 @@ def test_an_operation_of_tonic_without_a_spec_is_named_as_such(
     ],
 )
 def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, old: str, new: str, path: str) -> None:
-    """One problem, with the path in the user's document, and no other (a scalar factor stands for a pair)."""
+    """There is one problem, with the path in the user's document, also for a scalar factor, which stands for a pair."""
     found = problems(changed(tmp_path, old, new))
     assert len(set(found.values())) == 1, found
     assert all(where.startswith(path) for where in found)
@@ -157,7 +157,7 @@ def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, old: str, new: str, 
 def test_a_misspelt_name_is_answered_with_the_nearest(
     tmp_path: Path, old: str, new: str, path: str, nearest: str
 ) -> None:
-    """Fields, tables and operations alike."""
+    """Misspelt fields, tables and operations are answered with the nearest valid name."""
     found = problems(changed(tmp_path, old, new))
     assert f"did you mean '{nearest}'" in found[path]
 
@@ -176,13 +176,13 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['name = "a', "[[transform]\n", "name = 1\nname = 2", "\x00"])
 def test_no_toml(tmp_path: Path, text: str) -> None:
-    """The file is named, and where its syntax ends."""
+    """The message names the file, and the place of the syntax error."""
     with pytest.raises(SpecError, match=r"speech\.toml is not TOML: "):
         load_recipe(written(tmp_path, text))
 
 
 def test_no_text(tmp_path: Path) -> None:
-    """Bytes that are no UTF-8."""
+    """Bytes that are not UTF-8 are an error."""
     path = written(tmp_path, TEXT)
     path.write_bytes(b"\xff" + path.read_bytes())
     with pytest.raises(SpecError, match="is not UTF-8 text"):
@@ -190,7 +190,7 @@ def test_no_text(tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    """Missing, or a folder, or below a file, or with an impossible name: exit 2, and the nearest recipe if any."""
+    """A missing file, a folder, a path below a file, an impossible name: exit 2, and the nearest recipe if there is one."""
     with pytest.raises(SourceNotFoundError, match=r"no recipe at .*speech\.toml$"):
         load_recipe(tmp_path / "speech.toml")
     path = written(tmp_path, TEXT)
@@ -203,7 +203,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_a_recipe_is_frozen_and_strict() -> None:
-    """As all specs: no field can be set, and a mapping with more is refused."""
+    """As in all specs, no field can be set, and a mapping with an unknown member is rejected."""
     mapping: dict[str, Any] = {
         "name": "a",
         "source": {"dataset": "SSC"},

@@ -22,13 +22,13 @@ def lock(*splits: str, digit: str = "a") -> RecipeLock:
 
 
 def test_a_lock_is_next_to_its_recipe() -> None:
-    """Under the recipe's own name, so that several recipes can share a folder."""
+    """It has the recipe's own name, so that several recipes can share a folder."""
     assert lock_path(Path("recipes/ssc.toml")) == Path("recipes/ssc.lock")
     assert lock_path(Path("ssc.v2.toml")) == Path("ssc.v2.lock")
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    """Equal after a round trip; without a file there is no lock."""
+    """A lock equals the one that was written; without a file there is no lock."""
     path = tmp_path / "r.lock"
     assert read_lock(path) is None
     write_lock(path, lock("train", "test"))
@@ -37,7 +37,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_the_text_suits_version_control(tmp_path: Path) -> None:
-    """JSON of one value a line, sorted, with an end of line; equal locks are equal texts."""
+    """The text is sorted JSON with one value per line and a final line end; equal locks have equal texts."""
     text = lock("valid", "train").to_text()
     assert text == lock("train", "valid").to_text()
     assert text.endswith("}\n")
@@ -68,7 +68,7 @@ def test_an_invalid_lock_is_rejected_with_its_path(tmp_path: Path, text: str) ->
 
 
 def test_bytes_that_are_no_text_and_a_folder(tmp_path: Path) -> None:
-    """Neither is a lock, and both are told as such."""
+    """Both are rejected with the reason."""
     (tmp_path / "r.lock").write_bytes(b"\xff\xfe")
     (tmp_path / "folder.lock").mkdir()
     for name in ("r.lock", "folder.lock"):
@@ -77,7 +77,7 @@ def test_bytes_that_are_no_text_and_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_newer_format(tmp_path: Path) -> None:
-    """Told before anything else about it is believed."""
+    """The format is checked before any other member."""
     path = tmp_path / "r.lock"
     path.write_text('{"format": 2, "splits": {"train": ["new"]}}')
     with pytest.raises(NewerFormatError, match="format 2"):
@@ -88,7 +88,7 @@ def test_a_newer_format(tmp_path: Path) -> None:
     "pin", [{"digest": "c" * 63}, {"transform_key": "A" * 64}, {"source_key": None}, {"x": "y"}]
 )
 def test_pins_are_checked(tmp_path: Path, pin: dict[str, str | None]) -> None:
-    """Keys and digests are 64 hexadecimal digits, and there is nothing else."""
+    """Keys and digests are 64 hexadecimal digits; other members are rejected."""
     document = json.loads(lock("train").to_text())
     document["splits"]["train"] |= pin
     path = tmp_path / "r.lock"
@@ -98,7 +98,7 @@ def test_pins_are_checked(tmp_path: Path, pin: dict[str, str | None]) -> None:
 
 
 def test_a_failed_write_leaves_the_old_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole or not at all: the old text stays, and no temporary file does."""
+    """The old text stays, and no temporary file does."""
     path = tmp_path / "r.lock"
     write_lock(path, lock("train"))
 

@@ -54,7 +54,7 @@ def test_chosen_splits_and_options_reach_the_source(tmp_path: Path) -> None:
 
 
 def test_where_the_data_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The caller's folder goes first; the recipe's is relative to its file, or absolute, or at home."""
+    """The caller's folder takes precedence; that of the recipe is relative to its file, absolute, or in the home folder."""
     root = write_dataset(tmp_path / "here" / "data", "SSC")
     origin = tmp_path / "here" / "recipes" / "r.toml"
     origin.parent.mkdir()
@@ -74,7 +74,7 @@ def test_where_the_data_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_no_folder_at_all() -> None:
-    """Neither recipe nor caller: the message has both remedies."""
+    """If neither recipe nor caller names a folder, the message has both remedies."""
     with pytest.raises(
         UsageError, match=r"r\.toml has no data folder: pass --data FOLDER, or set data under \[source\]"
     ):
@@ -95,7 +95,7 @@ def test_no_folder_at_all() -> None:
 def test_unknown_names_are_problems_of_the_recipe(
     tmp_path: Path, source: dict[str, Any], path: str, words: list[str]
 ) -> None:
-    """File and field are told, as for every other problem of a recipe."""
+    """File and field are named, as for every other problem of a recipe."""
     for dataset in SPLITS:
         write_dataset(tmp_path, dataset)
     with pytest.raises(SpecError) as caught:
@@ -115,7 +115,7 @@ def test_missing_files(tmp_path: Path) -> None:
 
 
 def test_a_spec_is_taken_as_a_transform(tmp_path: Path) -> None:
-    """`set_of_dataset` takes a located source with a spec, and leaves both as they are."""
+    """`set_of_dataset` accepts a located source with a spec, and leaves both unchanged."""
     write_dataset(tmp_path, "SSC")
     located = sets_of_recipe(recipe(), origin=None, data=tmp_path)[2].located
     transform = Transform(operations=(ToFrame(sensor_size=(700, 1, 1), time_window=5.0),))

@@ -41,7 +41,7 @@ def test_shipped_recipes(path: Any) -> None:
 @settings(max_examples=15)
 @given(transforms())
 def test_any_transform(transform: Transform) -> None:
-    """All fields of all operations, as documents have them."""
+    """All fields of all operations, as documents have them, are valid."""
     stated = transform.to_mapping()
     VALIDATOR.validate(recipe() | {"transform": stated["operations"], "max_bins": stated["max_bins"]})
 
@@ -57,7 +57,7 @@ def test_any_transform(transform: Transform) -> None:
     ],
 )  # fmt: skip
 def test_short_forms(operation: dict[str, Any]) -> None:
-    """What validators of operations accept in addition is in the schema too."""
+    """Forms that validators of operations accept in addition are in the schema too."""
     Recipe.from_mapping(recipe(operation), origin="test")
     VALIDATOR.validate(recipe(operation))
 
@@ -89,7 +89,7 @@ def test_mistakes(wrong: dict[str, Any]) -> None:
 
 
 def test_each_field_has_a_description() -> None:
-    """An editor shows it."""
+    """An editor shows the description."""
 
     def missing(schema: Any, place: str) -> Iterator[str]:
         for name, field in schema.get("properties", {}).items():

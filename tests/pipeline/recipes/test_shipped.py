@@ -43,7 +43,7 @@ def test_there_is_demo_and_one_for_each_data_set() -> None:
 
 @pytest.mark.parametrize("name", ["demo", "shd", "ssc"])
 def test_each_is_the_seeds_transform_on_its_data_set(name: str) -> None:
-    """The transform is the seed's, with the key that Tonic's own objects have; splits are all there are."""
+    """The transform is the seed's, with the key of Tonic's own objects; splits are all that exist."""
     recipe = load_recipe(shipped_recipes()[name])
     seeds = transforms.Compose(
         [
@@ -74,7 +74,7 @@ def test_each_is_the_seeds_transform_on_its_data_set(name: str) -> None:
     ],
 )
 def test_those_of_event_cameras(name: str, dataset: str, chain: list[Any]) -> None:
-    """Their transforms in Tonic's words, which have the same keys; sensors are Tonic's, as far as they are whole."""
+    """Their transforms have the keys of the same transforms in Tonic; sensors are Tonic's, where Tonic's are complete."""
     recipe = load_recipe(shipped_recipes()[name])
     assert recipe.transform_spec().key == transform_from_tonic(transforms.Compose(chain)).key
     assert (recipe.source.dataset, recipe.source.splits) == (dataset, ("train", "test"))
@@ -95,7 +95,7 @@ def test_recipes_fit_their_recordings(tmp_path: Path, name: str) -> None:
 
 
 def test_a_file_takes_precedence_over_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``ssc`` is the shipped recipe, unless there is a file of that name; anything else is a path."""
+    """``ssc`` is the shipped recipe, unless a file has that name; other texts are paths."""
     monkeypatch.chdir(tmp_path)
     assert choose_recipe("ssc", None) == shipped_recipes()["ssc"]
     assert choose_recipe("ssc.toml", "data") == Path("ssc.toml")
@@ -105,14 +105,14 @@ def test_a_file_takes_precedence_over_a_shipped_name(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("dataset", SPLITS)
 def test_data_alone(tmp_path: Path, dataset: str) -> None:
-    """The files of a folder, or of the folder above, say which recipe is meant; nobody is asked."""
+    """The files of the folder, or of the folder above it, determine the recipe; no question is asked."""
     root = write_dataset(tmp_path, dataset)
     for folder in (tmp_path, root):
         assert choose_recipe(None, str(folder), ask=lambda _: "never") == shipped_recipes()[dataset.lower()]
 
 
 def test_two_data_sets_ask_a_person(tmp_path: Path) -> None:
-    """The answer counts in any case, an answer that is none is refused, and nobody to ask is an error."""
+    """An answer may have any case; an invalid answer is rejected, and without a terminal there is an error."""
     for dataset in SPLITS:
         write_dataset(tmp_path, dataset)
     asked: list[list[str]] = []
@@ -130,7 +130,7 @@ def test_two_data_sets_ask_a_person(tmp_path: Path) -> None:
 
 
 def test_names_in_mixed_case_are_found(tmp_path: Path) -> None:
-    """DVSGesture is no name in capitals: by its files, and as an answer in any case."""
+    """DVSGesture is found by its files, and by an answer in any case."""
     write_dvsgesture(tmp_path)
     assert choose_recipe(None, str(tmp_path)) == shipped_recipes()["dvsgesture"]
     write_dataset(tmp_path, "SHD")
@@ -138,7 +138,7 @@ def test_names_in_mixed_case_are_found(tmp_path: Path) -> None:
 
 
 def test_nothing_to_choose_from(tmp_path: Path) -> None:
-    """Neither recipe nor data, or data of no kind: the message lists what there is, or was looked for."""
+    """Without recipe and data, or for unknown data, the message lists the shipped recipes or the expected files."""
     with pytest.raises(
         UsageError,
         match=r"asldvs, cifar10dvs, .*, ssc, stmnist\), or --data FOLDER with files of ASLDVS, .*, SSC or STMNIST",

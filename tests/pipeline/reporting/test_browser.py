@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing is fetched, nothing is reported on the console, charts have axes, slider and theme work."""
+"""The page in a real browser: it fetches nothing, reports nothing on the console, and charts have axes, a slider and themes that work."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ addEventListener("load", async () => {
 
 
 def probed(page: Path, width: int) -> tuple[dict[str, Any], list[str]]:
-    """Return what the probe found in a page in a window of this width, and the lines of the browser's console."""
+    """Return the results of the probe in a page in a window of this width, and the lines of the browser's console."""
     copy = page.with_name(f"probe-{width}.html")
     before, end, after = page.read_text(encoding="utf-8").rpartition("</body>")
     copy.write_text(before + PROBE + end + after, encoding="utf-8")
@@ -174,7 +174,7 @@ def test_a_page_of_a_cochlea(tmp_path: Path) -> None:
 
 
 def check(found: dict[str, Any]) -> None:
-    """Check what both pages have in common."""
+    """Check the properties that both pages share."""
     assert found["problems"] == []
     assert found["fetched"] == []
     assert all(found["pictures"])

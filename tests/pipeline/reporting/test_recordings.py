@@ -1,4 +1,4 @@
-"""What a report takes from the recordings: other bin widths, rasters, the grid of their times."""
+"""Facts of a report that come from the recordings: other bin widths, rasters, the grid of their times."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_narrower_bins_are_those_of_a_set_of_its_own(made: Any) -> None:
 
 
 def test_rasters_and_times(made: Any) -> None:
-    """A raster begins with the first bin, and has the events that the crop keeps, in ms of the recording."""
+    """A raster begins with the first bin, and has the events that remain after the crop, in ms of the recording."""
     folder, events, features = made
     report = make_report("whole", {"all": features}, data=folder / "data")
     for shown in report.gallery:
         kept = events[FILES[shown.sample.row]]
-        scaled = kept["t"] // 2  # the downsample truncates
+        scaled = kept["t"] // 2  # downsampling truncates
         kept = kept[(scaled >= 100) & (scaled <= 7500)]
         assert shown.raster is not None
         assert np.array_equal(shown.raster.x, kept["x"])
@@ -90,7 +90,7 @@ CHAINS: dict[str, list[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_events_of_a_raster_are_in_the_bins_of_the_frames(made: Any, tmp_path: Path, name: str) -> None:
-    """Whatever the transform does with times, the raster has the axis of the frames and the events that these count."""
+    """Whatever the transform does to times, the raster has the time axis of the frames, and the events that they count."""
     folder, _, _ = made
     fields = recipe_for(folder / "data").to_mapping() | {"transform": CHAINS[name]}
     recipe = Recipe.from_mapping(fields, origin=name)

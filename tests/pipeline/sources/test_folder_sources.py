@@ -1,4 +1,4 @@
-"""Sources of folders: what is in the key and what is not, and which fields recordings have."""
+"""Sources of folders: what the key depends on, and which fields recordings have."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_part_has_its_own_labels_and_columns(tmp_path: Path) -> None:
 
 
 def test_where_labels_come_from_is_not_in_the_key(tmp_path: Path) -> None:
-    """A pattern, a table and its other columns, another place: one key. Other labels, units or classes: another one."""
+    """A pattern, a table with other columns, or another location have one key. Other labels, units or classes have another key."""
     root = tmp_path / "data"
     write_tree(root, *FILES)
     first = key(root, pattern=PATTERN)
@@ -112,7 +112,7 @@ def test_one_split_alone(tmp_path: Path) -> None:
 
 
 def test_copies_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A recording that is in train and test, or under two labels, is legal and probably a mistake."""
+    """A recording that is in train and test, or under two labels, is legal and probably a mistake, so it is reported."""
     root = tmp_path / "data"
     write_tree(root, *FILES)
     sources(root, pattern=PATTERN)

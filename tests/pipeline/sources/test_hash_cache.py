@@ -47,7 +47,7 @@ def test_a_touched_file_is_hashed_again_and_keeps_its_key(data: Path, cache: Pat
     os.utime(data / "SSC" / "ssc_train.h5")
     assert ssc(data, cache).source == first.source
     assert len(reads) == 2
-    assert len(entries(cache)) == 1  # one a path, not one a change
+    assert len(entries(cache)) == 1  # one entry for a path, not one for a change
 
 
 def test_a_file_that_took_the_place_is_hashed(data: Path, cache: Path, reads: list[str]) -> None:
@@ -96,7 +96,7 @@ def test_each_of_the_files_numbers_counts(data: Path, cache: Path, field: str) -
 
 
 def test_the_path_counts(data: Path, cache: Path) -> None:
-    """Inode numbers repeat from one file system to the next."""
+    """The path is part of an entry, because inode numbers repeat from one file system to the next."""
     path, status = data / "SSC" / "ssc_train.h5", (data / "SSC" / "ssc_train.h5").stat()
     own = HashCache(cache)
     for one in (path, path.with_name("other")):
@@ -116,7 +116,7 @@ def test_damaged_entries_are_dropped_with_a_warning_that_names_them(
     assert ssc(data, cache) == first
     assert f"the cached hashes in {entry} are damaged" in caplog.text
     assert len(reads) == 2
-    assert ssc(data, cache) == first  # and mended
+    assert ssc(data, cache) == first  # and restored
     assert len(reads) == 2
 
 
@@ -148,7 +148,7 @@ def test_special_files_are_neither_read_nor_waited_for(
 
 
 def test_an_entry_of_another_file_is_ignored(data: Path, cache: Path, reads: list[str]) -> None:
-    """Even one with the right name and a right seal."""
+    """It is ignored even with the right name and a valid hash."""
     (data / "SSC" / "ssc_test.h5").write_bytes(CONTENT[::-1])
     first = ssc(data, cache)
     (entry,) = entries(cache)
@@ -167,14 +167,14 @@ def test_an_unwritable_cache_is_left_alone(
     assert ssc(data, file) == ssc(data, file)
     assert len(reads) == 2
     messages = [record.message for record in caplog.records]
-    assert len(messages) == 2  # one for reading, one for writing; neither again
+    assert len(messages) == 2  # one warning for reading, one for writing, and none after that
     assert all(str(file) in one and "set XDG_CACHE_HOME to a writable folder" in one for one in messages)
 
 
 def test_without_a_home_folder_nothing_is_cached_and_one_warning_says_so(
     data: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As in a container whose user has a number and nothing else."""
+    """A user without a home, as in a container, gets one warning, and nothing is cached."""
     monkeypatch.setattr(hash_cache, "user_cache_folder", lambda: None)
     hash_cache._warn_once.cache_clear()
     assert make_source("SSC", "train", data).source == make_source("SSC", "train", data).source

@@ -241,7 +241,7 @@ def test_a_pipe_among_the_files_is_named_and_not_waited_for(tmp_path: Path) -> N
 
 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pipe that comes between the look at a file and its opening."""
+    """A pipe that replaces the file between its check and its opening is not waited for."""
     path = tmp_path / "0.bin"
     path.write_bytes(bytes(5))
     stat = source_files._stat
@@ -262,7 +262,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, monkeypatch
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="needs /proc")
 def test_a_file_that_holds_more_than_it_says(tmp_path: Path) -> None:
-    """Files of the system say that they are empty; some of them have no end."""
+    """Files of the system report a size of 0; some of them have no end."""
     with pytest.raises(
         SourceChangedError,
         match="cmdline changed while spikestore used it: it has more than 0 bytes, its size before",
@@ -279,7 +279,7 @@ def test_a_file_of_any_claimed_size_is_refused_before_it_is_read(tmp_path: Path)
 
 
 def test_a_name_that_is_not_utf8_is_shown_escaped(tmp_path: Path) -> None:
-    """The names of files are part of what is stored, so one of them can't stay as it is."""
+    """Names of files are stored in UTF-8, so such a name can't be kept unchanged."""
     for digit in range(10):
         (tmp_path / "NMNIST" / "Train" / str(digit)).mkdir(parents=True)
         (tmp_path / "NMNIST" / "Train" / str(digit) / "0.bin").write_bytes(bytes(5))

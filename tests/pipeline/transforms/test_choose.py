@@ -38,7 +38,7 @@ def test_who_runs_a_transform(transform: Transform, requested: ExecutorName, exp
     [("auto", "numpy"), ("numpy", "numpy"), ("fused", "fused"), ("tonic", "tonic")],
 )
 def test_few_events_do_without_compiled_code(requested: ExecutorName, expected: str) -> None:
-    """Unless somebody asks for it; what was chosen once stays chosen."""
+    """For few events, compiled code is used only on request; a chosen executor is not changed later."""
     chosen = executor_for(BY_TIME, requested, has_y=False, few_events=True)
     assert chosen == expected
     assert executor_for(BY_TIME, chosen, has_y=False) == chosen
@@ -51,7 +51,7 @@ def test_transforms_that_the_fused_pass_does_not_support_are_wrong_use() -> None
 
 @pytest.mark.parametrize("kind", [NumpyChain, TonicChain])
 def test_a_code_of_no_time_is_named_by_every_executor(kind: type[NumpyChain]) -> None:
-    """The fused pass words it so too; its place in the table, -2^63, is not mentioned."""
+    """The fused pass has the same message, which does not mention the code's entry in the table, -2^63."""
     code = int(np.flatnonzero(TABLE == NO_TIME)[0])
     codes = np.array([0, 1, code], np.uint16)
     block = block_of([recording([0, 1, 2])], t=codes, time_table=TABLE, p=None)

@@ -31,7 +31,7 @@ def test_clip_counts_equals_clip_of_the_frames(events: list[tuple[int, int]], la
 
 
 def test_comes_after_to_frame_and_once() -> None:
-    """Elsewhere, or twice, it is refused."""
+    """In another place, or twice, it is rejected."""
     clip = ClipCounts(max=1)
     for chain in ((clip, FRAME), (FRAME, clip, clip), (FRAME, CropTime(max=1.0)), (clip,)):
         with pytest.raises(SpecError, match="must end with its only operation"):

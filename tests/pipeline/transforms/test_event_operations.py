@@ -65,7 +65,7 @@ Case = tuple[list[Any], Events, bool]
 
 @st.composite
 def cases(draw: st.DrawFn, first: st.SearchStrategy[Any] | None = None, *, needs_y: bool = False) -> Case:
-    """Operations, a recording with fields in any order and of several dtypes, and whether it has y.
+    """Strategy: operations, a recording with fields in any order and of several dtypes, and whether it has y.
 
     The operations begin with `first`, if this is given.
     """

@@ -48,7 +48,7 @@ def tabled(times: list[npt.NDArray[np.float16]]) -> EventBlock:
 
 
 def check(operation: FrameOperation, block: EventBlock, times: list[Any], rule: Rule, number: int) -> None:
-    """Both chains count every recording as the rule does; recordings without events have zero frames."""
+    """Assert that both chains count every recording as the rule does; recordings without events have zero frames."""
     transform = Transform(operations=(operation,))
     has_y = block.y is not None
     x, y, p = operation.sensor_size
@@ -81,7 +81,7 @@ def check(operation: FrameOperation, block: EventBlock, times: list[Any], rule: 
 )
 @example("time", 20, 0.9, 0.0005, 0)  # bins shorter than the distance of two float16
 def test_stored_times(rule: Rule, number: int, start: float, length: float, seed: int) -> None:
-    """Float16 times in s, as files of SHD have them: some before 1.94 ms, where several are one µs."""
+    """Float16 times in s, as in files of SHD; some are before 1.94 ms, where several of them are the same µs."""
     random = np.random.default_rng(seed)
     counts = (0, 1, 2, *random.integers(3, 60, 3))
     times = [np.sort((start + random.random(count) * length).astype(np.float16)) for count in counts]
@@ -91,7 +91,7 @@ def test_stored_times(rule: Rule, number: int, start: float, length: float, seed
 
 @pytest.mark.parametrize("milliseconds", [4, 5, 10])
 def test_every_stored_time(milliseconds: int) -> None:
-    """All float16 from a first time to 1.4 s, for several first times."""
+    """All float16 times from a first time to 1.4 s, for several first times."""
     every = np.arange(2**14, dtype=np.uint16).view(np.float16)
     every = every[every < np.float16(1.4)]
     times = [every[every >= np.float16(first)] for first in (0, 0.0003, 0.0105, 0.3)]
@@ -114,7 +114,7 @@ def test_every_stored_time(milliseconds: int) -> None:
 def test_times_of_cameras(
     rule: Rule, number: int, start: int, length: int, dtype: type[np.generic], seed: int
 ) -> None:
-    """Whole µs, of which a duration is often a divisor; floats in µs are computed by NumPy alone."""
+    """Whole µs, often multiples of the duration; only NumPy computes floats in µs."""
     random = np.random.default_rng(seed)
     counts = (0, 1, 2, *random.integers(3, 60, 3))
     start = start % 2**31 if dtype is np.uint32 else start
@@ -147,7 +147,7 @@ def test_times_of_cameras(
 @example("duration", [[0x0000, 0x7BFF]], False, False)  # too late for ms in float16
 @example("time", [[0x8001, 0x3C00]], False, False)  # a negative time
 def test_both_chains_agree_on_any_codes(rule: Rule, codes: list[list[int]], sort: bool, crops: bool) -> None:
-    """Times that are not sorted, negative, too late or not finite; also after a crop and a downsample."""
+    """Both agree for times that are not sorted, negative, too late or not finite; also after a crop and a downsample."""
     times = [np.array(one, np.uint16).view(np.float16) for one in codes]
     before = (CropTime(min=1.0, max=1e6), Downsample(spatial_factor=(0.5, 1.0))) if crops else ()
     transform = Transform(operations=(*before, operation_of(rule, 5 if rule != "duration" else 5000)))

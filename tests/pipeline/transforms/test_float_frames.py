@@ -64,7 +64,7 @@ def float_transforms(draw: st.DrawFn) -> Any:
 
 
 def frames_of(part: Any, *recordings: Events) -> list[npt.NDArray[np.float32]]:
-    """Return the dense frames of recordings, of the chain that a build would choose."""
+    """Return the dense frames of recordings, from the chain that a build would choose."""
     transform = transform_from_tonic(part)
     samples = block_chain(transform, "auto", has_y=True)(block_of(list(recordings)), name_of=name_of)
     assert samples.errors == {}
@@ -97,7 +97,7 @@ def test_frames_equal_tonics(recordings: list[Events], part: Any) -> None:
 
 
 def test_the_sign_is_kept_where_tonics_polarities_are_bool() -> None:
-    """Tonic sets bool polarities of 0 to -1, which is true: all events would count as +1."""
+    """Tonic sets bool polarities of 0 to -1, which is true for bools: all events would count as +1."""
     events = recording([0, 10, 20], x=[1, 2, 3], p=[0, 1, 0], y=0)
     narrow = events.astype([("t", "i8"), ("x", "i8"), ("y", "i8"), ("p", "?")])
     (ours,) = frames_of(GRID, narrow)

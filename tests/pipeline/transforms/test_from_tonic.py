@@ -43,7 +43,7 @@ TONIC_FRAMES = transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000)
 
 
 def one_spec(part: Any) -> Any:
-    """Return the spec of one operation in front of a ToFrame."""
+    """Return the spec of one operation that is followed by a ToFrame."""
     return transform_from_tonic(transforms.Compose([part, TONIC_FRAMES])).operations[0]
 
 
@@ -53,7 +53,7 @@ def refusal(part: Any) -> str:
     return str(caught.value)
 
 
-# ------------------------------------------------------------------ what has a spec
+# ------------------------------------------------------------------ transforms with a spec
 
 
 def test_the_seeds_compose_becomes_the_spec_that_a_recipe_would_give() -> None:
@@ -136,7 +136,7 @@ def test_operations(part: Any, spec: Any) -> None:
         ),
         ({"n_time_bins": np.int32(5), "overlap": 0.5}, {"n_time_bins": 5, "overlap": 0.5}),
         ({"n_event_bins": 5}, {"n_event_bins": 5}),
-        # what Tonic ignores makes no other spec
+        # arguments that Tonic ignores do not change the spec
         (
             {"n_event_bins": 5, "include_incomplete": True, "start_time": 4, "end_time": 9},
             {"n_event_bins": 5},
@@ -149,7 +149,7 @@ def test_every_way_of_slicing(fields: dict[str, Any], spec_fields: dict[str, Any
     assert transform_from_tonic(part).to_frame == ToFrame(sensor_size=(8, 4, 2), **spec_fields)
 
 
-# ------------------------------------------------------------------ what has none
+# ------------------------------------------------------------------ transforms without a spec
 
 SIZE = (8, 8, 2)
 SPECIFIED = {
@@ -212,7 +212,7 @@ def test_other_transforms_of_tonics_have_no_operation() -> None:
 
 
 def test_no_transform_of_this_tonic_is_overlooked() -> None:
-    """A new class in a later Tonic must be looked at, whether it is random."""
+    """Each new class of a later Tonic must be classified: random or not."""
     known = without_spec.RANDOM | without_spec.UNSUPPORTED | without_spec.INSTEAD.keys() | SPECIFIED
     assert {type(part).__name__ for part in RANDOM} - {"TimeSkew", "RefractoryPeriod"} == without_spec.RANDOM
     own = {
@@ -235,11 +235,11 @@ def test_functions_and_other_objects_are_named() -> None:
 
 
 class MyFrame(transforms.ToFrame):  # type: ignore[misc]
-    """May do anything."""
+    """A subclass, which may behave in any way."""
 
 
 class MyCompose(transforms.Compose):  # type: ignore[misc]
-    """May do anything."""
+    """A subclass, which may behave in any way."""
 
 
 @pytest.mark.parametrize(

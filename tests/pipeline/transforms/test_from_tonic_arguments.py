@@ -20,7 +20,7 @@ FRAMES = transforms.ToFrame(sensor_size=(100, 1, 1), time_window=4000)
 
 
 def test_arrays_and_lists_are_sizes() -> None:
-    """What arrays and lists hold is what a tuple holds; a list of transforms is what a Compose of it is."""
+    """Arrays and lists mean the same as tuples; a list of transforms means the same as their Compose."""
     parts = [
         transforms.Downsample(spatial_factor=(0.5, 0.5)),
         transforms.ToFrame(sensor_size=(20, 10, 2), time_window=4000),
@@ -38,7 +38,7 @@ def test_arrays_and_lists_are_sizes() -> None:
 
 
 def test_classes_in_place_of_objects() -> None:
-    """A slip, and told as that."""
+    """A class instead of an object is a mistake, and the message says so."""
     with pytest.raises(UnsupportedTransformError, match=r"ToFrame is a class: pass an object, ToFrame\(…\)"):
         transform_from_tonic(transforms.Compose([transforms.ToFrame]))
     with pytest.raises(UnsupportedTransformError, match=r"SHD is a class: pass an object, SHD\(folder, …\)"):

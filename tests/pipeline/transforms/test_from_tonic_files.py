@@ -32,7 +32,7 @@ WRITE: dict[str, Callable[[Path], Path]] = {"NMNIST": write_nmnist, "DVSGesture"
 def test_data_sets_with_a_file_per_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, split: str
 ) -> None:
-    """Split, folder and transform, also of a data set that was made with a relative ``save_to``."""
+    """Split, folder and transform are recognised, also of a data set that was made with a relative ``save_to``."""
     root = WRITE[name](tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     for folder in (tmp_path / "data", Path("data"), Path("./x/../data")):
@@ -80,7 +80,7 @@ def other_split(dataset: Any) -> None:
 def test_a_data_set_with_another_list_of_files_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, change: Any
 ) -> None:
-    """The store would hold what is in the folder, under the labels that it has there."""
+    """It is rejected, because the store would have the files of the folder, under the labels that they have there."""
     WRITE[name](tmp_path)
     dataset = tonic_dataset(name, "train", tmp_path, monkeypatch)
     change(dataset)
@@ -104,7 +104,7 @@ def test_a_subclass_and_a_target_transform_of_these_are_refused_too(
 def test_another_order_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Tonic's own order may be that of the file system; the mapping leads from its items to rows."""
+    """Tonic's own order may be that of the file system; the reported mapping leads from its items to rows."""
     write_nmnist(tmp_path / "data")
     for link in ("5/linked", "4/linked", "4/also"):
         (tmp_path / "data/NMNIST/Train" / link).symlink_to(tmp_path / "data/NMNIST/Test/5")

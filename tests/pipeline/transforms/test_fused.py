@@ -35,11 +35,11 @@ SEED = Transform(
         ToFrame(sensor_size=(100, 1, 1), time_window=4000.0, include_incomplete=True),
     )
 )
-"""The seed's: 100 of 700 channels, 4 ms, at most 1 s."""
+"""The seed's transform: 100 of 700 channels, bins of 4 ms, at most 1 s."""
 
 
 def made(transform: Transform, *, has_y: bool) -> FusedChain:
-    """Return the chain, or drop the example if no recording can fit."""
+    """Return the chain; reject the example if no recording can fit."""
     assume(can_run(transform, has_y=has_y))
     try:
         return FusedChain(transform, has_y=has_y)
@@ -79,7 +79,7 @@ _POLARITIES = ["u1", "?", "i8", "i1", "u2"]
 
 @st.composite
 def transforms_by_time(draw: st.DrawFn, base: int) -> tuple[Transform, bool]:
-    """Return a transform that can run, for times near `base`, and whether events have y."""
+    """Strategy: a transform that can run, for times near `base`, and whether events have y."""
     has_y = draw(st.booleans())
     operations: list[Operation] = []
     near = base
@@ -122,7 +122,7 @@ def transforms_by_time(draw: st.DrawFn, base: int) -> tuple[Transform, bool]:
 
 @st.composite
 def blocks(draw: st.DrawFn) -> tuple[Transform, bool, list[Events], bool]:
-    """Return a transform with recordings, of which some are ill-formed, and whether to sort."""
+    """Strategy: a transform, recordings of which some are ill-formed, and whether to sort."""
     kind = draw(st.sampled_from(_TIMES))
     bases = [0, 2**31 - 20] if np.dtype(kind).itemsize > 2 else [0]
     if kind == "i8":
@@ -142,7 +142,7 @@ def blocks(draw: st.DrawFn) -> tuple[Transform, bool, list[Events], bool]:
         seed = np.random.default_rng(draw(st.integers(0, 2**16)))
         events = np.zeros(n, dtype=dtypes)
         events["t"] = (base + np.cumsum(np.array(gap, np.int64))).astype(kind)
-        # Beyond the sensor now and then, where raw coordinates are not scaled down.
+        # Coordinates are sometimes outside the sensor, where raw coordinates are not scaled down.
         wild = draw(st.sampled_from([0, 0, 0, 1]))
         events["x"] = seed.integers(0, min(x_size + wild, 120), n)
         if has_y:
@@ -180,7 +180,7 @@ def test_a_block_equals_its_recordings_one_by_one(
 
 @st.composite
 def ordinary(draw: st.DrawFn) -> tuple[Transform, bool, list[Events]]:
-    """Return what the compiled pass must do by itself."""
+    """Return the recordings that the compiled pass must compute itself."""
     base = draw(st.sampled_from([0, 1000, -700, 2**31 - 20]))
     transform, has_y = draw(transforms_by_time(base))
     x_size, y_size, polarities = transform.to_frame.sensor_size
@@ -224,7 +224,7 @@ def test_ordinary_recordings_are_never_left_to_numpy(case: tuple[Transform, bool
     st.integers(0, 2**16),
 )
 def test_time_codes_equal_their_times(codes: list[list[int]], by_time: bool, legal: bool, seed: int) -> None:
-    """Negative times, whose codes run backwards, and codes that are no time, among them."""
+    """Negative times, whose codes descend, and codes that are no times, are in the table."""
     random = np.random.default_rng(seed)
     transform = Transform(
         operations=(
@@ -263,7 +263,7 @@ def test_another_table_is_noticed() -> None:
         block = block_of(events, t=np.array([1, 2, 3], np.uint16), time_table=table)
         index = alone(chain, block).index
         assert index.tolist() == ([0] if scale == 1 else [1, 2, 3])
-        table[:] = 0  # what the caller does to its table afterwards is no matter
+        table[:] = 0  # a later change of the caller's table has no effect
         assert chain._times is not None
         assert chain._times.raw[3] == 3 * scale
 

@@ -34,11 +34,11 @@ def test_huge_counts_are_counted(n: int, x_size: int) -> None:
 
 @pytest.mark.parametrize("has_y", [False, True])
 def test_large_sensors_need_no_dense_bins(has_y: bool) -> None:
-    """1280 × 720 × 2 in 20,000 bins would be 37 thousand million cells."""
+    """1280 × 720 × 2 in 20,000 bins would be 37 billion cells."""
     random = np.random.default_rng(1)
     n = 20_000
     t = np.sort(random.integers(0, 20_000_000, n))
-    t[: n // 2] = t[0]  # one crowded bin, scanned as a whole, and many with an event or two
+    t[: n // 2] = t[0]  # one crowded bin, which is scanned as a whole, and many bins with one or two events
     recordings = [
         recording(
             t,
@@ -109,7 +109,7 @@ def test_index_has_the_width_of_the_layout(max_bins: int) -> None:
 
 
 def test_output_grows_as_overlap_multiplies_events() -> None:
-    """Non-zeros outnumber events a hundred times, in the first recording and in a later one."""
+    """There are a hundred times as many non-zeros as events, in the first recording and in a later one."""
     frames = ToFrame(sensor_size=(50, 1, 1), time_window=100.0, overlap=99.0, include_incomplete=True)
     dense = recording(np.arange(500), np.arange(500) % 50)
     recordings = [dense, recording([0]), dense[:0], dense]
@@ -119,7 +119,7 @@ def test_output_grows_as_overlap_multiplies_events() -> None:
 
 
 def test_recordings_of_both_kinds_keep_their_order() -> None:
-    """The unusual ones, done one by one, land between those of the compiled pass."""
+    """Unusual recordings, which are computed one by one, are in their places between those of the compiled pass."""
     frames = ToFrame(sensor_size=(9, 1, 1), time_window=10.0)
     good = [recording(range(i, 60 + i), np.arange(60) % 9) for i in range(4)]
     unsorted, outside = recording([5, 3, 22, 9], [1, 2, 3, 4]), recording([0, 30], [0, 9])
@@ -139,7 +139,7 @@ def test_recordings_of_both_kinds_keep_their_order() -> None:
 
 @pytest.mark.parametrize("coded", [False, True])
 def test_unsorted_recordings_are_sorted_without_tonic(coded: bool) -> None:
-    """Ties keep the order of the file; recordings beside them and empty ones are not mixed up with them."""
+    """Events with equal times keep the order of the file; neighbouring recordings and empty ones are not affected."""
     frames = ToFrame(sensor_size=(9, 1, 1), time_window=1e6, overlap=5e5)
     t = np.random.default_rng(3).permutation(np.repeat(np.arange(40), 2)) * 2**18
     shuffled, good = recording(t, np.arange(80) % 9), recording(np.sort(t), np.arange(80) % 9)
@@ -156,7 +156,7 @@ def test_unsorted_recordings_are_sorted_without_tonic(coded: bool) -> None:
 
 @pytest.mark.parametrize("p", [[0, 1, 0], [1, 1, 1], [-1, -1, -1], [255, 256, 256], [255, 255, 255]])
 def test_one_polarity_of_any_value(p: list[int]) -> None:
-    """Values that a narrow column can't hold apart are not taken for equal."""
+    """Values that are equal only after a cast to a narrow column are told apart."""
     frames = ToFrame(sensor_size=(2, 1, 1), time_window=1.0)
     recordings = [recording([0, 1, 5], 1, p)]
     expected = by_tonic(Transform(operations=(frames,)), recordings, has_y=False)
@@ -174,7 +174,7 @@ def test_no_column_of_polarities_means_1() -> None:
 
 
 def test_columns_that_belong_to_a_file_are_read_where_they_are() -> None:
-    """Read-only, unaligned or strided columns give the same, and are not compiled for anew."""
+    """Read-only, unaligned and strided columns give the same result, without another compilation."""
     recordings = [recording(range(50), np.arange(50) % 4)]
     frames = ToFrame(sensor_size=(4, 1, 1), time_window=7.0)
     plain = block_of(recordings, x=recordings[0]["x"].astype(np.uint16), p=None)
@@ -206,7 +206,7 @@ def test_a_block_of_the_other_kind_is_refused_recording_by_recording(has_y: bool
 
 
 def test_a_recording_that_fails_late_leaves_only_zeros() -> None:
-    """It is cropped before its bins turn out to be too many."""
+    """Its events are cropped before its number of bins turns out to be too large."""
     crop, frames = CropTime(min=1.0, max=99.0), ToFrame(sensor_size=(2, 1, 1), time_window=1.0)
     found = fused(crop, frames, max_bins=3)(block_of([recording([0, 1, 9])]), name_of=name_of)
     assert "would get 8 time bins" in str(found.errors[0])
@@ -230,7 +230,7 @@ def test_too_little_memory_is_not_the_recordings_fault() -> None:
         chain(block_of([recording([1, 0])]), name_of=name_of)
 
 
-# ------------------------------------------------------------------ which transforms
+# ------------------------------------------------------------------ supported transforms
 
 _CASES: list[tuple[ToFrame, bool, bool]] = [
     (ToFrame(sensor_size=(4, 1, 2), time_window=10.0, overlap=1.5, start_time=3.0), False, True),

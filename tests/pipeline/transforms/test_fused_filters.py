@@ -46,7 +46,7 @@ _FILTERS = st.one_of(
 
 @st.composite
 def blocks(draw: st.DrawFn) -> tuple[Transform, list[Events], bool]:
-    """Return a transform with at least one filter, some recordings, and whether none of them is ill-formed."""
+    """Strategy: a transform with at least one filter, some recordings, and whether none of them is ill-formed."""
     operations = draw(st.lists(st.sampled_from(_OTHERS) | _FILTERS, max_size=3))
     operations.insert(draw(st.integers(0, len(operations))), draw(_FILTERS))
     base, legal = draw(st.sampled_from([0, 0, -20, 2**40])), True
@@ -102,7 +102,9 @@ def test_a_table_of_too_many_pixels_is_left_to_numpy() -> None:
     transform = Transform(
         operations=(Denoise(filter_time=5.0), Downsample(spatial_factor=(0.01, 0.01)), frames)
     )
-    assert executor_for(transform, "auto", has_y=True) == "numpy"  # more sites than the compiled pass holds
+    assert (
+        executor_for(transform, "auto", has_y=True) == "numpy"
+    )  # more sites than the compiled pass supports
     small = Transform(
         operations=(*transform.on_events, ToFrame(sensor_size=(600, 600, 2), time_window=5.0)), max_bins=100
     )

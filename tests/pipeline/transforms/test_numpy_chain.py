@@ -27,7 +27,7 @@ _WILD = st.one_of(
 
 @pytest.mark.parametrize("include_incomplete", [False, True])
 def test_the_number_of_bins_is_rounded_as_times_are(include_incomplete: bool) -> None:
-    """In float16, 32768 + 1 is 32768: Tonic has as many bins, and the last event is in none."""
+    """In float16, 32768 + 1 is 32768: Tonic's number of bins follows from it, and the last event is in no bin."""
     events = np.array([(0, 0, 0), (32768, 0, 0)], [("t", "<f2"), ("x", "<u2"), ("p", "<i8")])
     part = transforms.ToFrame(sensor_size=(1, 1, 1), time_window=1, include_incomplete=include_incomplete)
     sample = BothChains(transform_from_tonic(transforms.Compose([part])), has_y=False)(events, name=NAME)
@@ -60,6 +60,8 @@ def test_every_recording_results_in_tonics_sample_or_an_error(
     except UsageError:
         event(f"{mode}, fits no recording")
     except RecordingError as error:
-        event(f"{mode}, refused: {error.details.get('field', 'bins')}")  # BothChains has compared the words
+        event(
+            f"{mode}, refused: {error.details.get('field', 'bins')}"
+        )  # BothChains has compared the messages
     else:
         event(f"{mode}, {'some' if len(sample.index) else 'no'} counts")

@@ -91,7 +91,7 @@ def own(name: str, version: int = 1, **parameters: Any) -> OwnOperation:
 
 
 def test_the_operation_of_the_page_is_applied(site: Path) -> None:
-    """With name, version and parameters in the key, by both executors that run on single recordings."""
+    """Name, version and parameters are in the key; both executors that work on single recordings apply it."""
     thin = own("wand-lab.thin", every=2)
     sample = chain(thin, FRAMES)(EVENTS, name=NAME)
     expected = chain(FRAMES)(EVENTS[::2], name=NAME)
@@ -166,7 +166,7 @@ def test_what_cannot_be_used_is_one_line_before_the_build(
 
 @pytest.mark.slow
 def test_workers_find_an_operation_and_readers_need_none(tmp_path: Path, site: Path) -> None:
-    """Through the command line."""
+    """Workers of the command line find the operation; readers of the set do not need it."""
     write_demo_data(tmp_path / "data", train=12, valid=2, test=2)
     frames = 'op = "to_frame"\nsensor_size = [700, 1, 1]\ntime_window = 20000\n'
     (tmp_path / "thin.toml").write_text(

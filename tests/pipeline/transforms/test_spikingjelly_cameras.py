@@ -20,11 +20,11 @@ from spikestore.pipeline.recipes.shipped import paper_recipes
 from spikestore.store.store import Store
 
 BINS = 20
-"""Of PLIF's recipes."""
+"""Number of bins in PLIF's recipes."""
 
 EVENT = np.dtype([("t", np.int64), ("x", np.int64), ("y", np.int64), ("p", np.int64)])
 GESTURES = ((3, 100_000, 400_000), (1, 500_000, 800_000), (3, 700_000, 1_000_000))
-"""Class, counted from 1, first time and end in µs; as in the original files some overlap and some classes come twice."""
+"""Class, counted from 1, first time and end in µs; as in the original files, some overlap and some classes occur twice."""
 
 
 def drawn(seed: int, count: int, latest: int) -> npt.NDArray[np.void]:

@@ -60,7 +60,7 @@ def test_every_legal_recording_results_in_tonics_frames(
 
 
 def test_the_seeds_transform_on_speech_like_events() -> None:
-    """100 of 700 channels, 4 ms, at most 1 s: the seed's Compose as its user writes it."""
+    """100 of 700 channels, 4 ms, at most 1 s: the seed's Compose, as in the post."""
     compose = transforms.Compose([
         transforms.Downsample(spatial_factor=100 / 700),
         transforms.CropTime(max=1e6),

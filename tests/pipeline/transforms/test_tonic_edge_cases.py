@@ -180,7 +180,7 @@ def test_whole_parameters_are_exact_beyond_2_to_the_53() -> None:
 
 
 def test_narrow_floating_point_times_are_computed_as_tonic_computes_them() -> None:
-    """In float32, 16,777,216 and one more µs are one time; widened first they would be two."""
+    """In float32, 16,777,216 and one more µs are the same time; if they were widened first, they would differ."""
     events = recording([5_592_405.5, 16_777_214.0], t_dtype="f4")
     parts = [transforms.Downsample(time_factor=1.1), transforms.ToFrame((1, 1, 1), n_time_bins=1)]
     spec = transform_from_tonic(transforms.Compose(parts))
@@ -255,7 +255,7 @@ def test_events_are_named_by_their_number_as_read() -> None:
 
 
 def test_cropped_events_may_be_outside_the_sensor() -> None:
-    """Tonic never counts it; half of the sensors of a recording's first milliseconds glitch."""
+    """Tonic never counts such events; they are common in the first milliseconds of a recording."""
     frames = chain(CropTime(min=2, max=9), ToFrame(sensor_size=(4, 1, 1), event_count=1))
     assert frames(recording([0, 2, 10], [99, 1, 99]), name=NAME).index.tolist() == [1]
 
@@ -303,7 +303,7 @@ def test_errors_of_tonic_are_recording_errors_that_name_the_recording() -> None:
 
 
 def test_too_little_memory_is_not_the_recordings_fault() -> None:
-    """Otherwise ``on_error = "skip"`` would leave a good recording out for good."""
+    """Otherwise ``on_error = "skip"`` would leave out a valid recording for ever."""
     frames = chain(ToFrame(sensor_size=(1, 1, 1), event_count=1)).tonic
     broken = mock.Mock(event_count=1, overlap=0)
     broken.get_slice_metadata.side_effect = MemoryError

@@ -47,7 +47,7 @@ def test_classes_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
 
 
 def test_splits_and_columns_from_a_pattern(tmp_path: Path) -> None:
-    """Classes are those of all splits, so that their numbers agree."""
+    """Classes are those of all splits together, so that their numbers agree."""
     write_tree(tmp_path, "test/b/u3-x.npy", "train/a/u1-x.npy", "train/c/u02-x.npy")
     found = listing(tmp_path, ("user",), pattern="{split}/{label}/u{user}-*.npy")
     assert list(found.splits) == ["train", "test"]
@@ -60,7 +60,7 @@ def test_splits_and_columns_from_a_pattern(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_table(tmp_path: Path, delimiter: str) -> None:
-    """In any order of lines, with a byte order mark and quotes; other columns are not stored."""
+    """Lines may have any order, quotes and a byte order mark; other columns are not stored."""
     write_tree(tmp_path, "x/1.npy", "2.npy")
     lines = ["label|file|split|age|user", '"left hand"|2.npy|test|30|4', "right|x/1.npy|train||-5", ""]
     write_table(tmp_path, "\ufeff" + "\r\n".join(lines).replace("|", delimiter))
@@ -80,7 +80,7 @@ def test_other_names_of_columns_and_a_pattern_beside_a_table(tmp_path: Path) -> 
 
 
 def test_shares_keep_groups_together_and_are_stable(tmp_path: Path) -> None:
-    """Recordings that are added move no others; each group is in one split."""
+    """Added recordings do not move others; each group is in one split."""
     write_tree(
         tmp_path, *(f"{label}/u{user}_{i}.npy" for label in "ab" for user in range(30) for i in range(2))
     )
@@ -166,7 +166,7 @@ def test_recordings_that_are_not_listed_can_be_ignored(tmp_path: Path) -> None:
 
 
 def test_several_formats_are_named(tmp_path: Path) -> None:
-    """Unless the recipe says which are recordings; what a pattern excludes does not count."""
+    """Several formats are an error unless the recipe says which files are recordings; excluded files do not count."""
     write_tree(tmp_path, "a/1.npy")
     (tmp_path / "a/1.csv").write_text("t,x\n")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Patterns of paths: what fits, what the fields hold, and what is no pattern."""
+"""Patterns of paths: the paths that they match, the values of their fields, and invalid patterns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events in whatever names, types and units become integers in µs, or are refused by name."""
+"""Events with fields of any name, type and unit become integers in µs, or the error names the field."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_polarities(values: list[Any], expected: list[int]) -> None:
     ],
 )
 def test_units(unit: str, values: Any, expected: list[int]) -> None:
-    """Times are rounded to whole µs: 13 µs that were written as 0.000013 s stay 13."""
+    """Times are rounded to whole µs: 0.000013 s is 13 µs."""
     assert times(values, time_unit=unit) == expected
 
 
@@ -97,7 +97,7 @@ def test_units(unit: str, values: Any, expected: list[int]) -> None:
     st.booleans(),
 )
 def test_integers_and_floats_of_one_time_agree(ticks: list[int], unit: str, offset: bool) -> None:
-    """Seconds as float64 keep µs; the unit of the integers is µs here."""
+    """Float64 seconds are precise to a µs; here, integers are in µs."""
     microseconds = sorted(ticks)
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
     floats = np.array(microseconds, np.float64) / 10**6 * per_second
@@ -135,7 +135,7 @@ def test_a_clock_that_starts_again_is_named_and_unwrapped(bits: int) -> None:
 
 
 def test_other_falls_are_left_to_the_transform() -> None:
-    """It says that times are not sorted, or sorts them."""
+    """The transform rejects times that are not sorted, or sorts them."""
     assert times([100, 50, 2**24, 3]) == [100, 50, 2**24, 3]
     assert times([2**23 - 5, 3, 2**23 + 1]) == [2**23 - 5, 3, 2**23 + 1]
 

@@ -46,7 +46,7 @@ def test_no_events_are_a_recording(layout: str) -> None:
 @pytest.mark.parametrize("layout", WRITERS)
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
 def test_damage_is_a_value_error(layout: str, damage: str) -> None:
-    """Never another exception, and never silence where the format can tell."""
+    """Damage raises no other exception, and raises one wherever the format allows to detect it."""
     name, write, fields = WRITERS[layout]
     content = write(draw(3))
     noise = np.random.default_rng(0).bytes(len(content))
@@ -59,7 +59,7 @@ def test_damage_is_a_value_error(layout: str, damage: str) -> None:
 
 
 def test_all_pixels_of_slayers_files_are_events() -> None:
-    """It reads y = 240, which tells of an overflow in files of N-MNIST, as it reads any other y."""
+    """The value y = 240 stands for an overflow in files of N-MNIST, but here it is read as any other y."""
     events = [OVERFLOW, *draw(3)[["x", "y", "p", "t"]].tolist(), (255, 255, 1, 2**23 - 1)]
     assert read("1.bs2", pack(events)).tolist() == [[t, x, y, p] for x, y, p, t in events]
 
@@ -74,7 +74,7 @@ def test_files_of_another_encoder(name: str) -> None:
 
 
 def test_hdf5_files_that_a_plugin_compressed() -> None:
-    """As DSEC's files are."""
+    """DSEC's files, for example, are compressed by a plugin."""
     hdf5plugin = pytest.importorskip("hdf5plugin")
     stream, events = io.BytesIO(), draw(3)
     with h5py.File(stream, "w") as file:
@@ -97,7 +97,7 @@ def test_bin_is_tonics(tmp_path: Path) -> None:
 
 
 def test_large_integers_in_text_stay_exact() -> None:
-    """Times of day in ns, beside a column of floats."""
+    """Times of day in ns stay exact beside a column of floats."""
     start = 2**53 + 1
     content = f"{start},1,0.5\n{start + 2},2,1.5\n".encode()
     known = format_of("a.csv")
@@ -150,7 +150,7 @@ def test_two_groups_of_events_are_named() -> None:
 
 
 def test_suffixes() -> None:
-    """The longest one counts, in any case; each belongs to one format."""
+    """The longest suffix decides, in upper or lower case; each suffix belongs to one format."""
     found = {
         name: one.name
         for name in ("a.CSV", "a.csv.gz", "a.gz", "b/c.npy")

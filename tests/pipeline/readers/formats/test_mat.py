@@ -1,4 +1,4 @@
-"""MATLAB files: what SciPy reads, and a clear error for everything else."""
+"""MATLAB files: the variables that SciPy reads, and a clear error for everything else."""
 
 from __future__ import annotations
 

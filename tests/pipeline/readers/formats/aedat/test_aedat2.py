@@ -1,4 +1,4 @@
-"""AEDAT 2.0: the events that Tonic and SpikingJelly read, and what files of jAER have besides events of pixels."""
+"""AEDAT 2.0: the events that Tonic and SpikingJelly read, and other content of jAER's files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def words(*numbers: int) -> bytes:
 
 def test_events_of_a_davis_are_those_that_tonic_reads(tmp_path: Path) -> None:
     path = tmp_path / "a.aedat"
-    # Tonic takes each line that begins with # for one of the header, and knows no line that ends it.
+    # Tonic takes each line that begins with # for a line of the header, and knows no line that ends the header.
     path.write_bytes(aedat2("DAVI346")(draw(3)))
     _, _, theirs = read_davis_346(str(path))
     expected = np.stack([theirs[field].astype(np.int64) for field in "txyp"], axis=1)
@@ -28,7 +28,7 @@ def test_events_of_a_davis_are_those_that_tonic_reads(tmp_path: Path) -> None:
 
 
 def test_events_of_a_dvs128_are_those_that_spikingjelly_reads(tmp_path: Path) -> None:
-    """SpikingJelly exchanges the axes of CIFAR10-DVS besides: its x is y here."""
+    """For CIFAR10-DVS, SpikingJelly also exchanges the axes: its x is y here."""
     events = draw(3)
     path = tmp_path / "a.aedat"
     path.write_bytes(DVS128(events))
@@ -41,7 +41,7 @@ def test_events_of_a_dvs128_are_those_that_spikingjelly_reads(tmp_path: Path) ->
 
 
 def test_what_is_no_event_of_a_pixel_is_left_out() -> None:
-    """Signals at the input, samples of images and of motion; a time has 32 bits; an address may begin with the byte of #."""
+    """Signals at the input, and samples of images and of motion, are left out; times have 32 bits; an address may begin with the byte of #."""
     events = draw(3)
     events["t"][-1] = 2**32 - 1
     content = DVS128(events) + words(1 << 15 | 5 << 8, 7)

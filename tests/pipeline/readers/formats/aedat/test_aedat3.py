@@ -1,4 +1,4 @@
-"""AEDAT 3.1: what Tonic reads, and what files of cAER have besides events of a sensor."""
+"""AEDAT 3.1: the events that Tonic reads, and other content of cAER's files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tonic.io import get_aer_events_from_file, read_aedat_header_from_file
 
 
 def test_events_are_those_that_tonic_reads(tmp_path: Path) -> None:
-    """Its `read_dvs_ibm` fails on its own header; this is what it does afterwards."""
+    """Tonic's `read_dvs_ibm` fails on its own header; the test does what it does afterwards."""
     content = AEDAT_HEADER + aedat_packets(draw(3))
     path = tmp_path / "a.aedat"
     path.write_bytes(content)
@@ -37,7 +37,7 @@ def test_other_packets_and_invalid_events_are_left_out() -> None:
 
 
 def test_large_numbers() -> None:
-    """Places have 15 bits. The clock of a packet has 31, and its header says how often it started again."""
+    """Coordinates have 15 bits. The clock of a packet has 31; the header counts how often it started again."""
     late = draw(3).astype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
     late["t"] += 5 << 31
     late["x"][0], late["y"][1] = 32_767, 20_000

@@ -1,4 +1,4 @@
-"""``.aedat4`` files: what Tonic reads, and no damaged file ends the process."""
+"""``.aedat4`` files: the events that Tonic reads; no damaged file ends the process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_damaged_aedat4_is_a_value_error(damage: str) -> None:
 def test_a_file_at_which_the_library_aborts_is_named_and_the_next_is_read(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Whatever is wrong with a file, this process goes on, and stderr stays empty."""
+    """Whatever is wrong with the file, this process continues, and stderr stays empty."""
     pytest.importorskip("aedat")
     content = (FILES / "lz4.aedat4").read_bytes()
     rng = np.random.default_rng(2)

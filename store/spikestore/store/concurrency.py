@@ -122,8 +122,8 @@ class Prefetcher(Generic[Item]):
     depth : int
         Number of items that are ready or in progress; at least 1.
     abandon : callable, optional
-        Ends the wait of the generator; called when the thread must end early. Without it, the interpreter does not wait
-        for the thread at its exit.
+        Called when the thread must end early, to end a wait of the generator, for example for a disk. Without it, the interpreter
+        does not wait for the thread at its exit.
     errors : {"in order", "first"}
         Raise an error of the generator after the items before it, or at the next call of ``next``.
     """

@@ -180,7 +180,7 @@ class FeatureSet:
     def read_narrow(self, start: int, stop: int, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
         """Return rows `start` to `stop` (exclusive) with ``index`` and ``value`` in smaller dtypes.
 
-        Faster than `read` with a copy afterwards, for rows that are whole blocks of one fragment (``benchmarks.loading --rows
+        This is faster than `read` and a conversion, if the rows are whole blocks of one fragment (``benchmarks.loading --rows
         read_narrow``).
 
         Parameters

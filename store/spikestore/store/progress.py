@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[int, int, str], None]
-"""Called as ``progress(done, total, label)`` with bytes, samples or objects; never by two threads at once."""
+"""Called as ``progress(done, total, label)`` with numbers of bytes, samples or objects; never by two threads at once."""
 
 UnlabelledProgress: TypeAlias = Callable[[int, int], None]
 """Called as ``progress(done, total)`` by work on a single object; `labelled` makes such a callback."""

@@ -30,7 +30,7 @@ class SelectedSet(NamedTuple):
     """A selected feature set; it may be damaged or missing."""
 
     label: str
-    """``NAME:SPLIT``, else the beginnings of the keys."""
+    """``NAME:SPLIT``; for a set that was selected by key, the beginnings of its keys."""
     address: Address
     split: str = ""
     """Split under the name; empty if the set was selected by key."""

@@ -28,7 +28,7 @@ class FormerSet(NamedTuple):
     """A committed set that may have rows of a new set."""
 
     label: str
-    """Name of the set in messages: ``NAME:SPLIT``, else the beginnings of its keys."""
+    """Name of the set in messages: ``NAME:SPLIT``, or the beginnings of its keys if it was not found by name."""
     split: str
     """Split under the name; empty for a set that was not found by name."""
     features: FeatureSet

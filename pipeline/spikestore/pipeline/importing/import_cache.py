@@ -65,8 +65,8 @@ def import_cache(
 ) -> FeatureSet:
     """Store the frames of a cache of Tonic's ``DiskCachedDataset`` as a feature set, and return it.
 
-    Row i is item i of the cache. The key of the set contains the hashes of the cache's files and the transform of the recipe. It is not the key that
-    `preprocess` gives a set of the recordings.
+    Row i is item i of the cache. The key of the set contains the hashes of the cache's files and the transform of the recipe. A set that
+    `preprocess` computes from the recordings has another key.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def import_cache(
         See `spikestore.pipeline.preprocess`.
     classes : sequence of str or int, optional
         Names of the classes in the order of their numbers, or their number. By default ``0`` to the largest target, or all targets that are
-        text, sorted. They are part of the key.
+        text, sorted. Class names are part of the key.
     data : str or Path, optional
         Folder with the recordings. Then some rows are compared with frames and labels that are computed from the recordings.
     compare_all : bool

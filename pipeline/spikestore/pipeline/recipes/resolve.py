@@ -270,7 +270,7 @@ class Resolution:
     Attributes
     ----------
     existing : dict of str to FeatureSet
-        Sets by split that need no computation: in the store, or in an upstream if nothing is copied.
+        Sets by split that need no computation: they are in the store or, with ``copy=False``, in an upstream.
     missing : list of RequestedSet
         Sets to compute.
     unavailable : dict of str to SourceNotFoundError

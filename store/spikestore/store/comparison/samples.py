@@ -56,9 +56,9 @@ class SampleDifferences:
 
 
 def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s] | None:
-    """Return the rows of the same recordings in both sets, shape (recordings,) each; None if they are not known.
+    """Return the rows of the recordings that both sets have, shape (recordings,) each; None if recordings cannot be matched.
 
-    They are known if both sets were read from the same files by the same reader, or if each recording is a file of its own.
+    Recordings can be matched if both sets were read from the same files by the same reader, or if each recording is a file of its own.
     """
     ours, theirs = first.manifest.source, second.manifest.source
     if (ours.reader, ours.dataset, ours.split, ours.files, ours.items) == (

@@ -1,7 +1,7 @@
 """Findings of ``spikestore doctor``, and the checks that give them.
 
 A check is an entry point of the group ``spikestore.checks``: a function without arguments that yields findings. Its name is
-the topic under which they are shown. The store does not import the other packages, so each package registers its own check.
+the topic under which its findings are shown. The store does not import the other packages, so each package registers its own check.
 """
 
 from __future__ import annotations

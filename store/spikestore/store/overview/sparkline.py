@@ -9,7 +9,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 """Marks of rising heights; a space is 0."""
 
 ASCII = ".:-=+*#@"
-"""The same for encodings without `BLOCKS`."""
+"""Marks of rising heights for encodings that lack the characters of `BLOCKS`."""
 
 WIDTH = 40
 """Maximum number of characters of a sparkline."""

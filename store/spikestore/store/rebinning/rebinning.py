@@ -50,7 +50,7 @@ class Rebinning:
     max_count: int | None = None
 
     def n_bins(self, n_bins: npt.NDArray[Any]) -> _Int64s:
-        """Return the number of coarse time bins of rows with `n_bins` fine time bins; exact for rows of `has_all_events`."""
+        """Return the number of coarse time bins of rows with `n_bins` fine ones; exact for rows for which `has_all_events` is true."""
         fine = n_bins.astype(np.int64)
         if self.keeps_incomplete:
             return -(-fine // self.bins)

@@ -5,9 +5,9 @@ bytes have another hash. A repair can therefore be interrupted, repeated, and ru
 
 Correct bytes come from, in this order:
 
-1. the set itself: the plan is derived from the zarr.json documents, or these from the plan, and a record from its objects;
+1. the set itself: the plan is derived from the zarr.json documents, or these documents from the plan, and a record from its objects;
 2. the same build in another store, byte for byte;
-3. rows that are encoded again: those of another build with the same digest, or recomputed from the recordings.
+3. rows that are encoded again: rows of another build with the same digest, or rows recomputed from the recordings.
 
 Other versions of the codecs may encode equal rows as other bytes, which do not fit the records. These are rejected or,
 with `rewrite`, the fragments and the manifest are written again with the same digest, so that all names stay valid

@@ -1,6 +1,6 @@
 """Objects in the global heap collections of an HDF5 file: found by number, checked and copied, in plain Python.
 
-It is used for few objects; `heap_kernels` does the same in compiled code, which takes a second to load.
+This code is used for few objects; `heap_kernels` does the same in compiled code, which takes a second to load.
 
 A collection has this layout (HDF5 file format, "Global Heap"), with little-endian integers: ``GCOL``, version (1 byte), 3
 reserved bytes, size of the collection (8 bytes); then its objects: number (2), references (2), reserved (4), size of the

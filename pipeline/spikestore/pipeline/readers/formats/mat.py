@@ -1,8 +1,8 @@
 """Numeric variables of MATLAB's ``.mat`` files, versions 5 to 7.
 
 After a header of 128 bytes, a file is a sequence of elements: type and size (32 bits each), data, padding to 8 bytes. Up to 4 bytes of data
-may share 8 bytes with their type and size (16 bits each). A variable is an element ``matrix``, perhaps inside a compressed one. It
-consists of elements too: flags with the class, dimensions, name, values in column-major order.
+may share 8 bytes with their type and size (16 bits each). A variable is an element ``matrix``, perhaps inside a compressed one. A
+matrix consists of elements too: flags with the class, dimensions, name, values in column-major order.
 
 SciPy reads these files as well, but damaged ones end the process (SciPy 1.17).
 """

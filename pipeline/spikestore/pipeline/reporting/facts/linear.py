@@ -116,7 +116,7 @@ class LinearFit:
         self._held: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]] = []
 
     def add(self, piece: Piece) -> None:
-        """Look at one piece."""
+        """Process the next piece of the set."""
         label = piece.columns.label.astype(np.int64)
         inputs, rows = self._inputs.of(piece), piece.first_row + np.arange(len(piece))
         held = (rows % self._hold_out == 0 if self._hold_out else np.zeros(len(piece), bool)) & (label >= 0)
@@ -172,7 +172,7 @@ class Predictions:
         """Samples by true class and found class, shape (classes, classes)."""
 
     def add(self, piece: Piece) -> None:
-        """Look at one piece."""
+        """Process the next piece of the set."""
         label = piece.columns.label.astype(np.int64)
         found = self._read_out.classes_of(self._inputs.of(piece))
         self.confusion += confusion(label[label >= 0], found[label >= 0], len(self.confusion))

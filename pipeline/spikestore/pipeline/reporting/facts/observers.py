@@ -23,7 +23,7 @@ class SampleEvents:
         self._parts: list[npt.NDArray[np.float64]] = []
 
     def add(self, piece: Piece) -> None:
-        """Look at one piece."""
+        """Process the next piece of the set."""
         events, filled = np.zeros(len(piece)), piece.columns.nnz > 0
         # Starts of samples without non-zeros are left out: reduceat would give them the value at their start.
         events[filled] = np.add.reduceat(piece.columns.value, piece.offsets[:-1][filled], dtype=np.float64)
@@ -49,7 +49,7 @@ class SiteEvents:
         """Events at each site, shape (sites,)."""
 
     def add(self, piece: Piece) -> None:
-        """Look at one piece."""
+        """Process the next piece of the set."""
         self.events += summed(piece.site, piece.columns.value, len(self.events))
 
 
@@ -90,7 +90,7 @@ class ColumnHistograms:
         self.gaps = Histogram()
 
     def add(self, piece: Piece) -> None:
-        """Look at one piece."""
+        """Process the next piece of the set."""
         columns = piece.columns
         if columns.value.dtype.kind == "u":
             self.values.count(columns.value)
@@ -107,7 +107,7 @@ class Contents:
         self._hashes: list[int] = []
 
     def add(self, piece: Piece) -> None:
-        """Look at one piece."""
+        """Process the next piece of the set."""
         index, value = (np.ascontiguousarray(column) for column in (piece.columns.index, piece.columns.value))
         hashed = xxhash.xxh3_64_intdigest
         for first, last, bins in zip(
@@ -150,7 +150,7 @@ class KeptRows:
         self.samples: dict[int, KeptSample] = {}
 
     def add(self, piece: Piece) -> None:
-        """Look at one piece."""
+        """Process the next piece of the set."""
         first, last = np.searchsorted(self._rows, [piece.first_row, piece.first_row + len(piece)])
         columns = piece.columns
         for row in self._rows[first:last].tolist():

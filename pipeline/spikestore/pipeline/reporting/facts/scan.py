@@ -72,7 +72,7 @@ class Observer(Protocol):
     """Collects something from the pieces of a set, which come in the order of rows."""
 
     def add(self, piece: Piece) -> None:
-        """Look at one piece."""
+        """Process the next piece of the set."""
 
 
 def scan(features: FeatureSet, observers: Sequence[Observer], progress: UnlabelledProgress) -> None:

@@ -16,7 +16,7 @@ class FrameBase(Spec):
 
     op: str
     sensor_size: Annotated[tuple[Size, Size, Size], AsTuple]
-    """Size (x, y, p) after the preceding operations."""
+    """Size (x, y, p) of the sensor after the preceding operations."""
 
     @property
     def frame_size(self) -> tuple[int, int, int]:

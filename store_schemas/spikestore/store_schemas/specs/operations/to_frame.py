@@ -24,7 +24,7 @@ class ToFrame(Spec):
     version: Literal[1] = 1
     """Version of the results, the same for all executors."""
     sensor_size: Annotated[tuple[Size, Size, Size], AsTuple]
-    """Size (x, y, p) after the preceding operations."""
+    """Size (x, y, p) of the sensor after the preceding operations."""
     time_window: Annotated[Real, Field(gt=0)] | None = None
     """Length of a bin, in µs."""
     event_count: Size | None = None

@@ -7,7 +7,7 @@ an address mean depends on the chip, which the line ``# AEChip:`` names; jAER ha
 - DAVIS: y in bits 30 to 22, x in bits 21 to 12, and bit 11, which is 1 for ON. Bit 31 marks samples of images and of the motion sensor, and bit 10 a
   signal at the camera's input.
 
-Both count x from the right and y from the bottom. The events here count from the left and the top, as those of AEDAT 3.1 and 4 do.
+Both kinds of chips count x from the right and y from the bottom. The events here count from the left and the top, as those of AEDAT 3.1 and 4 do.
 """
 
 from __future__ import annotations

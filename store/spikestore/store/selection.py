@@ -64,7 +64,7 @@ class Selection:
         return opened
 
     def open_each(self) -> dict[SelectedSet, FeatureSet | DamagedError | NewerFormatError]:
-        """Open the sets; for a set that is damaged or has a newer format, return the error. It raises the other errors of `open`."""
+        """Open the sets; for a set that is damaged or has a newer format, return the error. Other errors of `open` are raised."""
         opened: dict[SelectedSet, FeatureSet | DamagedError | NewerFormatError] = {}
         for selected in self.sets:
             try:
@@ -74,7 +74,7 @@ class Selection:
         return opened
 
     def only(self) -> FeatureSet:
-        """Open the only selected set and return it. It raises the errors of `open`.
+        """Open the only selected set and return it. Errors are those of `open`.
 
         Raises
         ------

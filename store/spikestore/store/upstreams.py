@@ -153,7 +153,7 @@ class Upstreams:
         return False
 
     def sets_of_source(self, store: Store, source_key: str, *, label: str) -> Iterator[FeatureSet]:
-        """Yield the committed sets of a source in the upstreams, opened there; `store` itself is left out."""
+        """Yield the committed sets of a source in the upstreams, opened there; an upstream that is `store` itself is left out."""
         for upstream in self._asked(store):
             try:
                 yield from sets_of_source(upstream.storage, source_key)

@@ -87,7 +87,7 @@ class SetReview:
         manifest : Manifest
             Manifest of the set.
         contents : sequence of FragmentContent
-            Contents of the fragments of this run; fragments of earlier runs are not checked.
+            Summaries of the fragments of this run; fragments of earlier runs are not checked.
         """
         if manifest.nnz:
             self._report_times(manifest, contents)

@@ -71,7 +71,7 @@ def open_build(
 ) -> Build:
     """Return the unfinished build of a feature set to resume it, or start a new build.
 
-    `look` has what is known of the source before its recordings are read; by default, the source is opened for it.
+    `look` has what is known of the source before its recordings are read; by default, the source is opened to get it.
 
     Raises
     ------
@@ -139,8 +139,8 @@ def build_features(
 ) -> FeatureSet:
     """Build the unfinished fragments, commit the feature set, and return it.
 
-    Fragments that an interrupted build has stored are reused. The manifest records `notes` as provenance. `stored` has the contents of
-    fragments that the caller has just built, as it does for a sweep.
+    Fragments that an interrupted build has stored are reused. The manifest records `notes` as provenance. `stored` has the
+    summaries of fragments that the caller has just built, as it does for a sweep.
 
     Raises
     ------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spikestore.pipeline.execution.fragment_content import FragmentContent
 
     Stored = Mapping[Address, Sequence[FragmentContent]]
-    """Contents of fragments of some sets."""
+    """Summaries of the fragments of some sets."""
 
 
 def build_sets(
@@ -33,7 +33,7 @@ def build_sets(
     """Return the sets by split: from the store, from an upstream, or newly built.
 
     With ``options.part``, only complete sets are returned. New sets reuse the rows that `reuse` finds in committed sets. `stored` has
-    the contents of fragments that a sweep has built.
+    the summaries of fragments (`FragmentContent`) that a sweep has built.
 
     Raises
     ------

@@ -99,7 +99,7 @@ def preprocess(
     split : str, optional
         Name of the split of a dataset; by default that of Tonic's dataset, else ``all``.
     store : Store, str or Path, optional
-        Store for the result; by default ``$SPIKESTORE_STORE``, else the user's data directory.
+        Store for the result; by default ``$SPIKESTORE_STORE``, else the user's data folder.
     name : str, optional
         Name of the result: a ref with one feature set per split. By default the name of the recipe; for a shipped recipe
         with `data`, the name of the folder is appended.

@@ -35,7 +35,7 @@ class _Prepared(NamedTuple):
     requested: Sequence[RequestedSet | LockedSet]
     reuse: Reuse
     stored: Stored | None = None
-    """Contents of the fragments that were built together with those of other recipes."""
+    """Summaries of the fragments that were built together with those of other recipes."""
 
 
 def preprocess_recipes(

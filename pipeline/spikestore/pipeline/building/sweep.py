@@ -42,12 +42,12 @@ class SetToBuild(NamedTuple):
 def build_together(
     sets: Sequence[SetToBuild], storage: Storage, options: BuildOptions
 ) -> dict[Address, list[FragmentContent]]:
-    """Build the fragments of sets, those of the same source together, and commit nothing; return the contents of the fragments.
+    """Build the fragments of sets, those of the same source together, and commit nothing; return the summaries of the fragments (`FragmentContent`).
 
     Parameters
     ----------
     sets : sequence of SetToBuild
-        The sets, of recordings in files.
+        The sets; their recordings must be in files.
     storage : Storage
         Storage of the fragments.
     options : BuildOptions
@@ -93,7 +93,7 @@ def _build_group(
     scheduler: Scheduler,
     options: BuildOptions,
 ) -> dict[Address, list[FragmentContent]]:
-    """Build the fragments of sets of one source, and return their contents; sets whose fragments have other sizes are built one after the other."""
+    """Build the fragments of sets of one source, and return the summaries of the fragments; sets whose fragments have other sizes are built one after the other."""
     of = 1 if options.part is None else options.part[1]
     request = BuildRequest(scheduler.workers * of, options.fragment_samples)
     smallest = min(

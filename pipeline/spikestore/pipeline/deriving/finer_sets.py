@@ -39,7 +39,7 @@ def find_finer_rows(
 ) -> FinerRows | None:
     """Return the rows of a new set that a finer set determines; None if no set determines most of them.
 
-    Sets of the store come before those of upstreams, and sets with fewer non-zeros before others.
+    Sets of the store are tried before those of upstreams, and sets with fewer non-zeros before others.
 
     Parameters
     ----------

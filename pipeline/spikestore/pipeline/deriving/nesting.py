@@ -55,7 +55,7 @@ def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinnin
 
 
 def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
-    """Return why the bins of `coarse` are not sums of those of `fine`, both without a `bins_problem`, or None."""
+    """Return why the bins of `coarse` are not sums of the bins of `fine`, or None; neither may have a `bins_problem`."""
     if (coarse.time_window or 0) % (fine.time_window or 1):
         return "the coarse time_window is not a multiple of the fine one"
     if (fine.start_time, fine.end_time) != (coarse.start_time, coarse.end_time):
@@ -124,7 +124,7 @@ def _sites(before: _Before, fine: ToFrame, coarse: ToFrame, *, has_y: bool) -> n
 
 
 def _places(before: _Before, fine: ToFrame, coarse: ToFrame, axis: int) -> npt.NDArray[np.int64] | None:
-    """Return the coarse coordinate of each fine coordinate of an axis; None if a raw coordinate contradicts it."""
+    """Return the coarse coordinate of each fine coordinate of an axis; None if fine coordinates do not determine coarse ones."""
     tables = []
     for operations, frame in ((before.fine, fine), (before.coarse, coarse)):
         chain = Transform(operations=(*operations, frame))

@@ -58,7 +58,7 @@ class ReadJob:
     transform : Transform
         The transform that filled the cache.
     keep : bool
-        Whether results contain the items, and not only what is known of them.
+        Whether results contain the items, and not only facts about them.
     first : int
         Number of the first item; 0 except in a result of `only`.
     """

@@ -212,7 +212,7 @@ def _processes(workers: int | None, seconds: float) -> int | None:
 
 @dataclass(slots=True)
 class _Contents:
-    """Properties of all items of a cache, and the items themselves; None if these are not kept."""
+    """Properties of all items of a cache, and the items themselves, or None instead of the items if they are not kept in memory."""
 
     has_y: bool
     nnz: list[int]

@@ -207,8 +207,8 @@ def dataset_files(dataset: str, split: str, folder: Path | str) -> tuple[Path, l
     dataset, split : str
         Names of the data set and the split.
     folder : pathlib.Path or str
-        Tonic's ``save_to``, with the files in ``folder/SSC``, or the folder with the files themselves. If both have files,
-        ``folder/SSC`` takes precedence. ``~`` is the home folder.
+        Tonic's ``save_to``, with the files in a subfolder with the data set's name, such as ``folder/SSC``, or the folder with
+        the files themselves. If both have files, the subfolder takes precedence. ``~`` is the home folder.
 
     Returns
     -------

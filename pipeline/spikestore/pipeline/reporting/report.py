@@ -54,7 +54,7 @@ class ShownSample:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A report.
+    """A report on the sets of a name.
 
     Attributes
     ----------

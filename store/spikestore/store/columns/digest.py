@@ -68,7 +68,7 @@ def block_checks(
 
 
 class BlockChecks:
-    """`block_checks` of rows whose ``index`` and ``value`` arrive in pieces.
+    """Computes `block_checks` of rows whose ``index`` and ``value`` arrive in pieces.
 
     Parameters
     ----------

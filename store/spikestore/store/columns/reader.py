@@ -99,7 +99,7 @@ class FragmentTable:
     check : uint64 array, shape (blocks,)
         Stored hashes.
     offsets : int64 array, shape (samples + 1,)
-        Start of each sample's non-zeros, counted from the fragment's first.
+        Start of each sample's non-zeros, counted from the fragment's first non-zero.
     extents : dict of str to list of Extent
         Byte ranges of the chunks of ``index`` and ``value``; empty if the fragment has no non-zeros.
     """

@@ -12,7 +12,7 @@ as by Zarr except for the last inner chunk (``tests/store/columns/test_shard_cod
 Chunks are always full on disk: fill values follow the last value. In the last inner chunk of a shard, the values and
 these fill values are two parts of one pco file, each with its own statistics. In one part, a small fragment would take
 up to three times the bytes (docs/decisions/0060). Zarr writes one part. One part is also written for plans with inner chunks
-of 262,144 values, which earlier versions made, because repair must write the bytes in their records.
+of 262,144 values, which earlier versions made, because repair must write bytes with the hashes in their records.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s
 
 
 def sample_differences(first: FeatureSet, second: FeatureSet) -> SampleDifferences | None:
-    """Read both sets, and compare the recordings that both have; None if the same recordings are not known.
+    """Read both sets, and compare the recordings that both have; None if recordings cannot be matched (`common_rows`).
 
     Raises
     ------

@@ -18,7 +18,7 @@ GAP_COLOUR = 0.85
 """Grey of the gaps between the frames of a strip."""
 
 MOST_FRAMES = 8
-"""Frames of a strip; with more time bins, each frame is the sum of several bins."""
+"""Maximum number of frames of a strip; with more time bins, each frame is the sum of several bins."""
 
 _GAP = 1
 """Width of a gap, in pixels of the sensor."""

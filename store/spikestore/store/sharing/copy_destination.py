@@ -11,7 +11,7 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 
 
 class CopyDestination:
-    """Objects of one build in the destination; if it has other objects at their paths, a `ConflictError` is raised.
+    """Objects of one build in the destination. If the destination has another object at a path, a `ConflictError` is raised.
 
     Parameters
     ----------

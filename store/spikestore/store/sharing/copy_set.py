@@ -1,7 +1,7 @@
 """Copies of feature sets between stores, for ``push``, ``pull`` and upstreams.
 
-1. All records are read and compared with the manifest; their block digests must give its digest. Nothing is written
-   before that.
+1. All records are read and compared with the manifest; their block digests must give the manifest's digest.
+   Nothing is written before that.
 2. Plan and Zarr metadata are put.
 3. For each fragment, its objects are put, then its record: all objects in a record exist.
 4. All objects are listed with their sizes, and the manifest is put.
@@ -69,7 +69,7 @@ class Copied:
     total : int
         Size of the set in bytes; 0 if the destination had it already.
     present : int
-        Bytes of it that the destination had before the copy.
+        Bytes of the set that the destination had before the copy.
     """
 
     features: FeatureSet

@@ -46,8 +46,8 @@ class FolderStorage:
     root : Path
         The store's root; created at the first write.
     follow_links : bool
-        Follow links that lead out of the root: for your own store with parts on another disk. A store of other users may
-        contain links to any file that you may read.
+        Follow links that lead out of the root. Set this for your own store, if parts of it are on another disk. A store of
+        other users may contain links to any file that you may read.
     """
 
     def __init__(self, root: Path | str, *, follow_links: bool = False) -> None:
@@ -191,8 +191,8 @@ class FolderStorage:
     def _open(self, path: str) -> int:
         """Return a handle to an object after checking its kind, because opening a device may have side effects.
 
-        A training run opens many objects. To resolve the links in a path takes one system call for each folder in it; to
-        get the path of an open file takes one.
+        A training run opens many objects, so the path of the open file is checked, which takes one system call. Resolving
+        the links in a path takes one for each folder.
         """
         root, place = self._links.root(), self.root.joinpath(*path_parts(path))
         try:

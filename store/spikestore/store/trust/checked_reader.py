@@ -80,7 +80,7 @@ class CheckedReader:
     def read_narrow(self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
         """Return rows with ``index`` and ``value`` in dtypes that hold the manifest's largest numbers.
 
-        It raises the errors of `read`.
+        Errors are those of `read`.
         """
         self._refuse_giant(rows.fragment)
         reader = self._narrow

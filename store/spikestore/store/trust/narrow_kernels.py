@@ -1,4 +1,4 @@
-"""Compiled loops that check and narrow a decoded chunk in one pass, while it is in the processor's cache.
+"""Compiled loops that check a decoded chunk and convert it to narrower dtypes in one pass, while it is in the processor's cache.
 
 The loops release the GIL.
 """

@@ -3,13 +3,13 @@
 There are no locks, so the order of steps protects other processes (docs/integrity.md, "gc"):
 
 - An unfinished build is garbage when its newest object is a week old; a builder writes a record every few minutes.
-  Its root zarr.json is deleted first: without it, no builder considers the build complete. Then the manifest is
-  checked again, and the rest is deleted only if there is still no manifest.
+  The root zarr.json of the build is deleted first: without it, no builder considers the build complete. Then the
+  manifest is checked again, and the rest is deleted only if there is still no manifest.
 - Of a feature set, the manifest is deleted first. Then names are read again: if one refers to the set by then, the
   manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
   the other.
-- At the end the manifest is checked once more: a builder or a push that had listed all objects before may have put it.
-  If objects are missing, it is deleted again, so that a set is complete or absent.
+- At the end the manifest is checked once more: a builder or a push that had listed all objects before may have put the
+  manifest. If objects are missing, the manifest is deleted again, so that a set is complete or absent.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def collect(
         elif item.address is None:
             continue
         elif item.kind == "plan":
-            # A builder that joined it meanwhile puts it again when it commits.
+            # A builder that joined the plan meanwhile puts the plan again when it commits.
             paths = [
                 entry.path
                 for entry in storage.list(item.address.folder)

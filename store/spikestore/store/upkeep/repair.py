@@ -9,9 +9,9 @@ Correct bytes come from, in this order:
 2. the same build in another store, byte for byte;
 3. rows that are encoded again: rows of another build with the same digest, or rows recomputed from the recordings.
 
-Other versions of the codecs may encode equal rows as other bytes, which do not fit the records. These are rejected or,
-with `rewrite`, the fragments and the manifest are written again with the same digest, so that all names stay valid
-(docs/integrity.md, "repair").
+Other versions of the codecs may encode equal rows as other bytes, which do not fit the records. Such bytes are rejected;
+with `rewrite`, the fragments and the manifest are instead written again with the same digest, so that all names stay
+valid (docs/integrity.md, "repair").
 """
 
 from __future__ import annotations

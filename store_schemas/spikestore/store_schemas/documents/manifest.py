@@ -50,7 +50,9 @@ class Manifest(Document):
     n_bins: Count
     """Largest number of time bins of a sample."""
     max_index: Count
+    """Largest index of a non-zero; 0 without non-zeros."""
     max_value: Annotated[float, Field(ge=0)]
+    """Largest value, or largest absolute value of real numbers; 0 without non-zeros."""
     plan: Sha256
     """SHA-256 of the plan; its first 12 digits name the build's folder."""
     zarr: Sha256
@@ -90,7 +92,7 @@ class Manifest(Document):
         return self
 
     def _refuse_impossible_numbers(self) -> None:
-        """Raise `ValueError` if numbers of the manifest are impossible; readers derive dtypes and memory from them."""
+        """Raise `ValueError` if numbers of the manifest are impossible, because readers derive dtypes and memory sizes from them."""
         if self.n_bins != max(row.n_bins for row in self.fragments):
             raise ValueError("n_bins must be the largest n_bins of the fragments")
         if self.n_bins > self.transform.max_bins:
@@ -115,7 +117,7 @@ class Manifest(Document):
 
     @property
     def source_columns(self) -> dict[str, tuple[int, ...]]:
-        """Columns of a folder that were requested and whose values are in the source, not in the arrays: one value for each file."""
+        """Requested columns of a folder whose values are in the source, not in the arrays: for each name, one value per file."""
         folder = self.source.folder
         columns = {} if folder is None else folder.columns
         return {name: values for name, values in columns.items() if name not in self.layout.extras}

@@ -152,7 +152,7 @@ def _version_of_writer(document: dict[str, Any]) -> str | None:
     version: Any = document
     for name in ("provenance", "packages", "spikestore"):
         version = version.get(name) if isinstance(version, dict) else None
-    # Users may paste the command that contains it into a shell.
+    # Only plain versions: users may paste the command that contains this text into a shell.
     return version if isinstance(version, str) and _VERSION.fullmatch(version) else None
 
 

@@ -75,7 +75,7 @@ PlaneSize = Annotated[tuple[Size, Size], BeforeValidator(_without_polarities), A
 class Spec(BaseModel):
     """Base of all specs: frozen and strict; unknown fields are rejected.
 
-    Create one with keyword arguments, or from TOML or JSON with `from_mapping`. Both raise `SpecError` with every
+    Create one with keyword arguments, or from TOML or JSON with `from_mapping`. Both ways raise `SpecError` with every
     fault and its path.
     """
 

@@ -1,4 +1,4 @@
-"""Reader of the silicon-cochlea files of Spiking Speech Commands (SSC) and Spiking Heidelberg Digits (SHD).
+"""Reader of the cochlea files of Spiking Speech Commands (SSC) and Spiking Heidelberg Digits (SHD).
 
 Each split is one HDF5 file:
 
@@ -111,7 +111,7 @@ class CochleaReader(HDF5Reader):
         return f"{self._path.name}: recording {row}"
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of units of each recording, int64, shape (len(self),), without reading the units."""
+        """Return the number of events of each recording, int64, shape (len(self),): the lengths of ``spikes/units``, without reading the units."""
         try:
             lengths = vlen_lengths(self._units, self._count)
         except HDF5_ERRORS as error:
@@ -134,8 +134,8 @@ class CochleaReader(HDF5Reader):
         if self._few_events is None:
             self._few_events = self._has_few_events()
             if not self._few_events:
-                # Imported here, because importing numba takes half a second, which planning and small sets do not need; and
-                # outside of the code that takes errors for damage of the file.
+                # Imported here, because importing numba takes half a second, and planning and small sets do not need it.
+                # The import is outside of the code that treats errors as damage of the file.
                 from spikestore.pipeline.readers.cochlea_files.heap_kernels import compile_kernels
 
                 compile_kernels()

@@ -123,7 +123,7 @@ def read_vectors(content: bytes, names: Sequence[str]) -> list[npt.NDArray[Any]]
     Raises
     ------
     ValueError
-        `read_variables` raises it; or a variable is missing or not a vector, or the lengths differ.
+        An error of `read_variables`; or a variable is missing or not a vector, or the lengths differ.
     """
     variables = read_variables(content, names)
     missing = [name for name in names if name not in variables]

@@ -43,7 +43,7 @@ class LocatedPart:
     events_per_item : float
         Mean number of events of an item in the object, from some items.
     seconds_per_item : float
-        Mean time to read an item of the object.
+        Mean time to read an item of the object, in s.
     """
 
     root: Path | None = None

@@ -15,7 +15,7 @@ def losses(splits: Mapping[str, SetFacts]) -> dict[str, dict[str, Any]]:
     -------
     dict of str to dict
         ``read``, ``cropped``, ``in_no_bin``: events; ``counted``: the sum of all values; ``clipped``: events above the maximum of
-        ``clip_counts``, None if bins overlap; ``merged``: events that share their place with another one; ``non_zeros``;
+        ``clip_counts``, 0 without it, None if bins overlap; ``merged``: events that share their place with another one; ``non_zeros``;
         ``at_maximum``: places whose value is the maximum of ``clip_counts``, None without it; ``lossy_samples``: samples with more
         than 5 % of their events in no bin; ``empty_samples``: samples without non-zeros.
     """

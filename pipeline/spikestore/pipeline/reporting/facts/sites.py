@@ -24,8 +24,8 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     dict
         ``axes`` and ``sizes`` of the sites; ``mean_events``: mean number of events of a sample at each site, as nested lists of the shape `sizes`; ``mean_seconds``: mean length of
         a sample, None if bins have no common length; ``silent``: number of channels or
-        pixels without any event, whatever the polarity; ``hot``: number of hot channels or pixels; ``listed``: the hottest, with position and the
-        ratio to the median.
+        pixels without any event, whatever the polarity; ``hot``: number of hot channels or pixels; ``hot_means_times_the_median``:
+        the constant `HOT`; ``listed``: the hottest, with position and the ratio to the median.
     """
     layout = next(iter(splits.values())).features.layout
     by_site = np.sum([facts.site_events for facts in splits.values()], axis=0).reshape(layout.sites)

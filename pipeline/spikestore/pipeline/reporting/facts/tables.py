@@ -77,8 +77,8 @@ def duplicates(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     -------
     dict
         ``across``: for each pair of splits, the number of samples of the second split that the first split has too; ``within``: for each split, the
-        number of samples that equal an earlier one; ``other_class``: number of groups of equal samples with several classes; ``listed``:
-        the first groups, each a list of (split, row, class).
+        number of samples that equal an earlier one; ``other_class``: number of groups of equal samples with several classes; ``groups``:
+        number of groups of equal samples; ``listed``: the first groups, each a list of (split, row, class).
     """
     members: dict[int, list[tuple[str, int, int]]] = {}
     for split, facts in splits.items():

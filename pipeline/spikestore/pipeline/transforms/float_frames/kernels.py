@@ -59,9 +59,9 @@ def surface(
     last : float64 array, shape (pixels,)
         Time of the last event of each pixel; -infinity before its first one.
     time : float
-        Time of the surface.
+        Time of the surface, in µs.
     tau : float
-        Time constant.
+        Time constant, in µs.
     place, value : int64 and float32 array, shape (pixels,)
         Output: pixel and value of each non-zero.
     """
@@ -90,11 +90,11 @@ def add_surfaces(
     Parameters
     ----------
     t, x, y : float32, int64 and int64 array, shape (events,)
-        Times, sorted, and pixels.
+        Times in µs, sorted, and pixels.
     window : float32
         Events count if they are at most this long before an event, in µs.
     tau : float32
-        Time constant; three times the time constant if `is_linear`.
+        Time constant in µs; three times the time constant if `is_linear`.
     is_linear : bool
         Whether the decay is linear.
     total : float32 array, shape (side, side)

@@ -26,7 +26,7 @@ from spikestore.pipeline.transforms.fused.search import Array, raw, scaled, sear
 from spikestore.store.bit_operations import compared, ones, trailing_zeros
 
 TODO, SKIP, UNUSUAL = 0, 1, 2
-"""States of a recording: transformed by the pass; skipped, because it has an error; left to the caller, as not ordinary."""
+"""States of a recording: transformed by the pass; skipped, because it has an error; left to the caller, because it is not ordinary."""
 
 SLACK = 4
 """Number of elements that may be written after the last non-zero of the output; they are cut off or overwritten."""

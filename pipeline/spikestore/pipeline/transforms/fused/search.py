@@ -1,4 +1,4 @@
-"""Compiled search among the times of a recording, of which only those that it reads are scaled."""
+"""Compiled search among the times of a recording; it scales only the times that it reads."""
 
 from __future__ import annotations
 

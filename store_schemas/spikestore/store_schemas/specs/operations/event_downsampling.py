@@ -13,8 +13,8 @@ class EventDownsampling(Spec):
     """Replace events by those of integrating pixels of a smaller sensor, like ``tonic.transforms.EventDownsampling``.
 
     In each step of `dt`, a pixel of the smaller sensor adds events with p = 1 and subtracts events with p = 0. A pixel whose sum
-    reaches `noise_threshold`, or its negative, gives one event with p = 1, or p = 0, and begins again from 0. The new events have
-    the times 0, dt, 2 dt …, counted from the first event of the recording. Events need a field ``y``, whole times, and p of 0 or 1. A recipe may contain Tonic's ``downsampling_method``; it
+    reaches `noise_threshold` gives one event with p = 1; a pixel whose sum reaches the negative threshold gives one with p = 0. The
+    sum then begins again from 0. The new events have the times 0, dt, 2 dt …, counted from the first event of the recording. Events need a field ``y``, whole times, and p of 0 or 1. A recipe may contain Tonic's ``downsampling_method``; it
     follows from `differentiator_time_bins`, and is not stored.
     """
 
@@ -30,8 +30,9 @@ class EventDownsampling(Spec):
     noise_threshold: Size
     """Sum of signs that a pixel must reach. Tonic's 0 is rejected: pixels without events would give events."""
     differentiator_time_bins: Size | None = None
-    """Parts of each step of `dt` in which the differentiator integrates: a step gives an event of each pixel and polarity that reaches
-    the threshold more often in the next step than in this one. None for the integrator, which gives an event each time."""
+    """Number of parts of each step of `dt`, for the differentiator. Pixels integrate in these parts; a step then has an event of each
+    pixel and polarity that reaches the threshold more often in the next step than in this one. None for the integrator: a pixel gives
+    an event each time that it reaches the threshold."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,6 @@
 """Operations of Tonic whose frames are real numbers: ToVoxelGrid, ToTimesurface, ToAveragedTimesurface and ToBinaRep.
 
-They are stored as float32, rounded once (docs/decisions/0074-float-frames-are-float32-columns.md). Events need a field ``y``.
+The frames are stored as float32, each value rounded once (docs/decisions/0074-float-frames-are-float32-columns.md). Events need a field ``y``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ToVoxelGrid(FrameBase):
 
 
 class ToTimesurface(FrameBase):
-    """Value exp(-age / tau) of the last event of each (polarity, y, x) every `dt`, like ``tonic.transforms.ToTimesurface``.
+    """Make a frame every `dt` with exp(-age / tau) of the last event at each (polarity, y, x), like ``tonic.transforms.ToTimesurface``.
 
     In frame i, the age is measured at i + 1 times `dt` after the first event; all earlier events count. Events after the last whole `dt`
     are in no frame. Times are truncated to whole µs before the age is computed.
@@ -81,10 +81,10 @@ class ToTimesurface(FrameBase):
 
 
 class ToAveragedTimesurface(FrameBase):
-    """Mean time surface around the events of each cell, like ``tonic.transforms.ToAveragedTimesurface``.
+    """Average the time surfaces around the events of each cell, like ``tonic.transforms.ToAveragedTimesurface``.
 
     The sensor is divided into squares of `cell_size`, row by row. A sample has a frame for each cell, so the axis of time counts
-    cells. Its frames have the axes (polarity, y, x) of the surface. Times are rounded to float32, as in Tonic.
+    cells. The frames have the axes (polarity, y, x) of the surface. Times are rounded to float32, as in Tonic.
     """
 
     op: Literal["to_averaged_timesurface"] = "to_averaged_timesurface"
@@ -95,7 +95,7 @@ class ToAveragedTimesurface(FrameBase):
     cell_size: Size = 10
     """Side of a cell, in pixels."""
     time_window: Annotated[Real, Field(ge=0)] = 1000.0
-    """Events count for the surface of an event if they are at most this long before it, in µs."""
+    """The surface of an event contains the events at most this long before it, in µs."""
     tau: _Positive = 100.0
     """Time constant of the decay, in µs."""
     decay: Literal["exp", "lin"] = "exp"

@@ -79,5 +79,5 @@ class FixedFramesNumber(_SpikingJellyFrames):
     @property
     def windows_per_event(self) -> int:
         """Largest number of bins that can contain the same event."""
-        # Rounding to float16 moves both ends of a bin by up to half the distance of two times.
+        # Rounding to float16 moves both ends of a bin by up to half the distance between neighbouring float16 times.
         return 1 if self.split_by == "number" else 3

@@ -16,7 +16,7 @@ SLICING_MODES = ("time_window", "event_count", "n_time_bins", "n_event_bins")
 class ToFrame(Spec):
     """Count events per (time bin, polarity, y, x), like ``tonic.transforms.ToFrame``.
 
-    ``sensor_size`` is required: Tonic infers it from each recording separately. A parameter without effect is
+    ``sensor_size`` is required, because Tonic would infer it from each recording separately. A parameter without effect is
     rejected, so that no two specs mean the same.
     """
 

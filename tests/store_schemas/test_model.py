@@ -127,6 +127,9 @@ def test_a_required_field_that_is_left_out_is_named() -> None:
     """`max` and `sensor_size`, which Tonic guesses."""
     assert problems({}, CropTime) == {"max": "required field is missing"}
     assert "sensor_size" in problems({"time_window": 1}, ToFrame)
+    assert problems({"time_window": 1, "sensor_size": [9, 9]}, ToFrame) == {
+        "sensor_size[2]": "the list is too short"
+    }
 
 
 def test_lists_stand_for_tuples_at_every_depth() -> None:

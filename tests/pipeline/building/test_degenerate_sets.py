@@ -204,6 +204,27 @@ def test_a_recipe_for_channels_says_so_to_recordings_of_a_camera(tmp_path: Path)
         )
 
 
+@pytest.mark.parametrize(
+    ("frames", "advice"),
+    [
+        (
+            ToFrame(sensor_size=(9, 1, 1), time_window=4000.0),
+            "if this x is right, correct sensor_size or the operations before; otherwise fix the recording, or set on_error",
+        ),
+        (
+            ToFrame(sensor_size=(700, 1, 1), time_window=1e-3),
+            "if this duration is right, use longer time bins or a larger max_bins; otherwise fix the recording, or set on_error",
+        ),
+    ],
+)
+def test_a_transform_that_does_not_fit_the_recordings_may_be_wrong(
+    tmp_path: Path, frames: ToFrame, advice: str
+) -> None:
+    """The advice names the transform first: nothing is wrong with the recordings."""
+    with pytest.raises(RecordingError, match=advice):
+        built(tmp_path, recordings(), frames=frames)
+
+
 def test_what_is_meant_is_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Ordinary recordings, one requested bin, one requested channel and a mild crop are not reported."""
     built(tmp_path, recordings(), CropTime(max=5e5))

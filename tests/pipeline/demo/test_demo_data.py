@@ -238,10 +238,10 @@ def test_numbers_out_of_range_are_refused_before_anything_is_written(
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="is a file, or below a file: choose another folder"):
         write_small(tmp_path / "file")
     (tmp_path / "SSC").touch()
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="is a file, or below a file: choose another folder"):
         write_small(tmp_path)
 
 

@@ -210,7 +210,7 @@ def test_another_version_of_a_format_is_refused(tmp_path: Path) -> None:
         ({"columns": {"user": [1, 2, 2**31]}}, "columns.user"),
         (
             {"decoding": {"formats": {"npy": 1}, "fields": ["x", "t"]}},
-            "fields must be t and x, and may have y and p",
+            "fields must list t and x, and may list y and p",
         ),
     ],
 )

@@ -31,7 +31,7 @@ RecipeArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[RECIPE]",
-        help="A TOML file, or the name of a shipped recipe, such as ssc; spikestore recipes lists them.",
+        help="A TOML file, or the name of a shipped recipe. spikestore recipes also lists those of publications; those of data sets are: asldvs, cifar10dvs, demo, dvsgesture, dvslip, ncaltech101, ncars, nmnist, ntidigits18, pokerdvs, shd, ssc, stmnist.",
         autocompletion=_shipped_names,
     ),
 ]

@@ -199,5 +199,7 @@ def _storage_errors(folder: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise ReadOnlyStoreError(f"cannot write to {folder}", path=str(folder)) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
-            raise UsageError(f"{folder} is not a folder", path=str(folder)) from error
+            raise UsageError(
+                f"{folder} is a file, or below a file: choose another folder", path=str(folder)
+            ) from error
         raise StoreError(f"{folder}: {error}", path=str(folder)) from error

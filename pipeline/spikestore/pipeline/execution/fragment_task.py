@@ -343,9 +343,16 @@ def _hint(job: FragmentJob, error: RecordingError, *, has_y: bool) -> str:
             f"these recordings have x and y, and sensor_size ({width}, 1, {polarities}) of {frame.op} is for channels: use a recipe for a "
             "data set with x and y"
         )
-    if job.located.source.items is None:
-        return 'fix the recording, or set on_error = "skip" under [source] to skip such recordings'
-    return 'fix the item, or pass source_of_dataset(…, on_error="skip") to preprocess to skip such items'
+    remedy = (
+        'fix the recording, or set on_error = "skip" under [source] to skip such recordings'
+        if job.located.source.items is None
+        else 'fix the item, or pass source_of_dataset(…, on_error="skip") to preprocess to skip such items'
+    )
+    if "max_bins" in error.details:
+        return f"if this duration is right, use longer time bins or a larger max_bins; otherwise {remedy}"
+    if "event" in error.details and (field := error.details.get("field")) in ("x", "y", "p"):
+        return f"if this {field} is right, correct sensor_size or the operations before; otherwise {remedy}"
+    return remedy
 
 
 def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:

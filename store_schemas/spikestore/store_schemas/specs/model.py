@@ -210,7 +210,7 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
             f"unknown field{did_you_mean(path.rpartition('.')[2], names)}; fields are {', '.join(names)}"
         )
     elif kind == "missing":
-        message = "required field is missing"
+        message = "the list is too short" if path.endswith("]") else "required field is missing"
     elif kind == "union_tag_invalid":
         tags = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",")]
         message = f"unknown {discriminator} '{context.get('tag')}'"

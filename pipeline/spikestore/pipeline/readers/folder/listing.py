@@ -93,12 +93,12 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     files, formats = _files(root, settings, table)
     facts = _facts(root, files, settings, table)
     known = sorted({name for one in facts.values() for name in one})
-    needed = {"label": settings.label, "group": settings.group, **{column: column for column in columns}}
-    for use, field in needed.items():
+    needed = [("label", settings.label), ("group", settings.group), *(("columns", name) for name in columns)]
+    for use, field in needed:
         if field is not None and field not in known:
             raise UnknownNameError(
                 f"there is no field {field!r}{did_you_mean(field, known) or ';'} pattern and table have {', '.join(known) or 'none'}: "
-                f"set {'label' if use == 'label' else 'group' if use == 'group' else 'columns'} in the recipe",
+                f"correct {use} under [source{'' if use == 'columns' else '.folder'}]",
                 name=field,
                 known=known,
             )
@@ -153,7 +153,7 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
             by_format.setdefault(known.name, []).append(file)
     if other:
         logger.info(
-            "%s: %s other files are not read: %s", root, sum(other.values()), ", ".join(sorted(other)[:10])
+            "%s: files that are not read: %s (%s)", root, sum(other.values()), ", ".join(sorted(other)[:10])
         )
     if not by_format:
         raise SourceNotFoundError(
@@ -311,11 +311,11 @@ def _label(file: str, values: dict[str, str], settings: FolderSettings, classes:
     label = values[settings.label]
     if label not in classes:
         why = (
-            f"has the label {label!r}, which is not in classes under [source.folder]"
+            f"has the label {label!r}, which is not in classes under [source.folder]: correct the label or classes"
             if label
-            else "has no label"
+            else "has no label: write one into the table"
         )
-        raise LayoutError(f"{file} {why}: correct it", path=file)
+        raise LayoutError(f"{file} {why}", path=file)
     return label
 
 

@@ -88,7 +88,7 @@ class Table:
             text = self.path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise SourceNotFoundError(
-                f"the table {self.path} does not exist: set table under [source.folder], relative to the data folder",
+                f"the table {self.path} does not exist: correct table under [source.folder]; it is a path relative to the data folder",
                 path=str(self.path),
             ) from None
         except OSError as error:

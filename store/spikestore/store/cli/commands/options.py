@@ -37,7 +37,7 @@ NameArgument = Annotated[
     str,
     typer.Argument(
         metavar="NAME[:SPLIT]|KEY",
-        help="A name, or the beginning of a key.",
+        help="A name, or the beginning of a key (4 characters or more).",
         autocompletion=names_in_store,
     ),
 ]

@@ -16,7 +16,7 @@ from spikestore.store.storage import FolderStorage, Storage
 
 @pytest.fixture(scope="session")
 def filled_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with ``demo:train`` and ``demo:valid``, not to be changed."""
+    """Return the folder of a store with ``demo:train`` and ``demo:valid``, not to be changed."""
     folder = tmp_path_factory.mktemp("built") / "store"
     filled(Store(folder))
     return folder
@@ -39,7 +39,7 @@ def honest_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def forged(honest_store: Path, tmp_path: Path) -> Forgery:
-    """Return a store to be forged."""
+    """Return a copy of the store, to be forged."""
     shutil.copytree(honest_store, tmp_path / "store")
     return Forgery(tmp_path / "store")
 

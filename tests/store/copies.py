@@ -19,30 +19,30 @@ VALID = small_set(70, split="valid", seed=1)
 
 
 class Log:
-    """A watch that notes every verb."""
+    """A watch that records every operation."""
 
     def __init__(self) -> None:
         self.verbs: list[tuple[str, str]] = []
 
     def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
-        """Note the verb, perform it."""
+        """Record the operation, and perform it."""
         self.verbs.append((verb, path))
         return effect()
 
     def paths(self, *verbs: str) -> list[str]:
-        """Return the paths of some verbs."""
+        """Return the paths of operations of these kinds."""
         return [path for verb, path in self.verbs if verb in verbs]
 
 
 class PowerCut:
-    """A watch behind which nothing takes effect any more after some puts."""
+    """A watch that lets no operation take effect after a number of puts, as if the power had failed."""
 
     def __init__(self, puts: int) -> None:
         self._left = puts
         self._lock = threading.Lock()
 
     def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
-        """Perform the verb while there is power."""
+        """Perform the operation unless the power has failed."""
         with self._lock:
             self._left -= verb == "put"
             if self._left < 0:
@@ -51,32 +51,34 @@ class PowerCut:
 
 
 def filled(store: Store) -> Store:
-    """Build both splits."""
+    """Fill a store with both splits."""
     store.point("demo", {"train": SMALL.build(store.storage), "valid": VALID.build(store.storage)})
     return store
 
 
 def assert_whole(store: Store, name: str = "demo") -> None:
-    """Assert that both splits are there, under their name, and that a deep look finds nothing wrong."""
+    """Assert that both splits are in the store under their name, and that a deep verify finds no damage."""
     for split, small in (("train", SMALL), ("valid", VALID)):
         assert verify(store[f"{name}:{split}"], depth="deep") == []
         assert same(store[f"{name}:{split}"].read(), small.truth)
 
 
 def puts_of_a_copy() -> int:
-    """Return how many puts a copy of ``demo:train`` takes, with the name."""
+    """Return the number of puts of a copy of ``demo:train``, its name included."""
     source, log = filled(Store(memory_storage("source"))), Log()
     source.push("demo:train", Store(WatchedStorage(memory_storage(), log)))
     return len(log.paths("put"))
 
 
 PUTS = puts_of_a_copy()
-"""Puts of a copy of ``demo:train``, with the name."""
+"""Number of puts of a copy of ``demo:train``, its name included."""
 
 
 def objects_of(source: Store) -> list[str]:
     """Return the objects of ``demo:train`` that are copied and checked."""
     features = source["demo:train"]
     build = features.address.build(features.manifest.plan_id)
-    arrays = re.compile(r"data\.zarr/[a-z_]+/zarr\.json$")  # derived from the group's, never read
+    arrays = re.compile(
+        r"data\.zarr/[a-z_]+/zarr\.json$"
+    )  # derived from the metadata of the group, never read
     return [one.path for one in source.storage.list(build) if not arrays.search(one.path)]

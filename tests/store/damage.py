@@ -35,13 +35,13 @@ def make_store(root: Path) -> None:
 
 
 class Objects(NamedTuple):
-    """The objects of the set and of its name, by what each is called in every set: without keys and plan."""
+    """The objects of the set and of its name, by their names without keys and plan, which are the same in every set."""
 
     of: dict[str, str]
 
     @classmethod
     def of_set(cls, root: Path, small: SmallSet, name: str) -> Objects:
-        """List those of one set."""
+        """Return those of one set."""
         folder = small.address.folder
         plan_id = small.plan().hash[:12]
         found = {}
@@ -54,7 +54,7 @@ class Objects(NamedTuple):
 
 
 Damaging = Callable[[str, bytes, Path], Iterator[tuple[str, bytes | None]]]
-"""From an object's common name, its bytes and the root: what was done, and the new bytes (None: deleted)."""
+"""Called with an object's common name, its bytes and the root: yields descriptions of damage, and the new bytes (None: deleted)."""
 
 
 def flip(name: str, data: bytes, root: Path) -> Iterator[tuple[str, bytes | None]]:
@@ -111,13 +111,13 @@ LOOKALIKE = {
     "start": "check",
     "check": "start",
 }
-"""For every column another one whose objects decode in its place, or nearly so."""
+"""For every column, another one whose objects can be decoded in its place, or nearly so."""
 
 KINDS: dict[str, Damaging] = {"flip": flip, "resize": resize, "delete": delete, "swap": swap}
 
 
 def survey(root: Path, kind: str, *, data_only: bool = False) -> tuple[int, list[str]]:
-    """Damage all objects, one at a time, and mend them again.
+    """Damage all objects, one at a time, and restore them.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def survey(root: Path, kind: str, *, data_only: bool = False) -> tuple[int, list
 
 
 def complaints(root: Path, name: str, path: str) -> Iterator[str]:
-    """Read the damaged set in several ways and verify it; tell what a user would have to complain of."""
+    """Read the damaged set in several ways and verify it; yield each fault that a user would report."""
     try:
         features = Store(root)[f"{NAME}:train"]
     except SpikestoreError as error:
@@ -176,11 +176,11 @@ def _read(equal: Callable[[], bool], path: str) -> Iterator[str]:
 
 
 def main(root: Path, kinds: list[str]) -> None:
-    """Survey with zarrs; print what is wrong."""
+    """Damage all objects with zarrs as the codec pipeline; print the faults."""
     zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
     # zarrs documents that it opens its own store beside zarr-python's; nothing here depends on which one reads.
     warnings.filterwarnings("ignore", message=".*zarrs.*", category=UserWarning)
-    vars(column_readers)["packed_objects"] = lambda *_: None  # as with codecs that only Zarr knows
+    vars(column_readers)["packed_objects"] = lambda *_: None  # as for codecs that only Zarr knows
     reader: Any = Store(root)[f"{NAME}:train"]._rows.reader
     pipeline = type(reader._arrays["index"].async_array.codec_pipeline).__name__
     print(f"read with {pipeline}")  # noqa: T201 - the test reads it

@@ -1,4 +1,4 @@
-"""A reader written from docs/format.md alone: plain zarr and numpy, nothing of spikestore."""
+"""A reader written from docs/format.md only: zarr and numpy, nothing of spikestore."""
 
 import json
 import re
@@ -13,7 +13,9 @@ import zarr
 LITTLE = {"uint32": "<u4", "uint64": "<u8", "int32": "<i4", "float32": "<f4"}
 
 
-def canonical(value: Any) -> bytes:  # RFC 8785 as far as it is needed here: whole floats print as integers
+def canonical(
+    value: Any,
+) -> bytes:  # RFC 8785, as far as it is needed here: whole floats are written as integers
     plain = json.loads(
         json.dumps(value), parse_float=lambda n: int(float(n)) if float(n) % 1 == 0 else float(n)
     )

@@ -17,14 +17,14 @@ Result = TypeVar("Result")
 
 
 class Killed:
-    """A watch that ends the process when so many puts have begun."""
+    """A watch that ends the process when this number of puts have begun."""
 
     def __init__(self, puts: int) -> None:
         self._left = puts
         self._lock = threading.Lock()
 
     def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
-        """Perform the verb, or die."""
+        """Perform the operation, or end the process."""
         if verb == "put":
             with self._lock:
                 self._left -= 1
@@ -34,7 +34,7 @@ class Killed:
 
 
 def main(source: str, destination: str, name: str, puts: int) -> None:
-    """Copy."""
+    """Copy the set."""
     there = Store(WatchedStorage(Store(destination).storage, Killed(puts)))
     Store(source).push(name, there)
 

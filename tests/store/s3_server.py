@@ -28,12 +28,12 @@ _COUNTED = re.compile(r'^SeaweedFS_s3_request_total\{bucket="store",.*type="(\w+
 
 
 def weed() -> str | None:
-    """Return where SeaweedFS is installed, or None."""
+    """Return the path of SeaweedFS, or None."""
     return shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
 
 
 def options(endpoint: str) -> dict[str, Any]:
-    """Return what `ObjectStorage.from_url` needs to reach the server."""
+    """Return the options with which `ObjectStorage.from_url` reaches the server."""
     return {
         "endpoint": endpoint,
         "access_key_id": KEY,
@@ -45,7 +45,7 @@ def options(endpoint: str) -> dict[str, Any]:
 
 
 def variables(endpoint: str, *, key: str = KEY, secret: str = SECRET) -> dict[str, str]:
-    """Return the environment that makes commands reach the server."""
+    """Return the environment variables with which commands reach the server."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": key,
@@ -100,10 +100,10 @@ def s3_server(program: str, folder: Path, *, volumes: int = 20) -> Iterator[str]
         f"-volume.max={volumes}",
         "-volume.preStopSeconds=0",
     ]
-    # Services that nobody here uses listen at fixed ports, and the master would tell its makers about itself.
+    # Services that the tests don't use listen at fixed ports, and the master would report to its makers.
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
     command += ["-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]
-    # One volume at a time: by default the first put waits 5 s, until seven have been made.
+    # One volume at a time: by default the first put waits 5 s, until seven volumes exist.
     environment = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=environment)
@@ -122,7 +122,7 @@ def s3_server(program: str, folder: Path, *, volumes: int = 20) -> Iterator[str]
         )
         yield endpoint
     finally:
-        server.kill()  # nobody needs its data any more
+        server.kill()  # the data are not needed any more
         server.wait(30)
 
 
@@ -142,7 +142,7 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
         try:
             urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 - our own loopback URL
         except urllib.error.HTTPError:
-            return  # it answers: without credentials it refuses, as it should
+            return  # the server answers: without credentials it rejects the request, as it should
         except OSError:
             time.sleep(0.05)
         else:

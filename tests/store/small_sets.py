@@ -1,4 +1,4 @@
-"""Small synthetic feature sets, the same in every run, with which the tests of the store compare."""
+"""Small synthetic feature sets, the same in every run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BINS = 20
 
 @dataclass(frozen=True)
 class SmallSet:
-    """Specs, and the samples that a build of them must hold."""
+    """Specs, and the samples that a build of them must have."""
 
     transform: Transform
     source: Source
@@ -43,14 +43,14 @@ class SmallSet:
 
     @property
     def address(self) -> Address:
-        """Where it belongs."""
+        """Address of the set."""
         return Address(self.transform.key, self.source.key)
 
     def __len__(self) -> int:
         return len(self.truth)
 
     def plan(self, fragment_samples: int = 64) -> Plan:
-        """Return the wish for fragments of this many rows."""
+        """Return a plan with fragments of this many rows."""
         return make_plan(
             self.transform, self.source.key, self.layout, self.n_events, fragment_samples=fragment_samples
         )
@@ -69,7 +69,7 @@ class SmallSet:
         restart: bool = False,
         after_joining: Callable[[], None] = lambda: None,
     ) -> FeatureSet:
-        """Do what a builder does, from the first look to the commit."""
+        """Build the set, from the first look at the store to the commit."""
         build = Build.join_or_start(
             storage, self.address, lambda: self.plan(fragment_samples), restart=restart
         )
@@ -89,7 +89,7 @@ def small_set(
     silent: range = range(64, 128),
     skipped: tuple[int, ...] = (3, 130),
 ) -> SmallSet:
-    """Make one: empty rows among others, skipped rows, and rows `silent` without any non-zeros."""
+    """Return a small set: some rows are empty, some are skipped, and rows `silent` have no non-zeros."""
     transform = Transform(operations=(ToFrame(sensor_size=(SITES, 1, 1), time_window=time_window),))
     files = (SourceFile(name=f"{split}.h5", size=seed, sha256="0" * 64),)
     source = Source(reader="cochlea-hdf5", reader_version=1, dataset="SSC", split=split, files=files)
@@ -118,17 +118,17 @@ def small_set(
 
 
 def memory_storage(name: str = "test") -> ObjectStorage:
-    """Return an empty store in memory, behind the same code as buckets."""
+    """Return an empty store in memory, which runs the same code as buckets."""
     return ObjectStorage(MemoryStore(), f"memory://{name}")
 
 
 def files_of(root: Path) -> list[str]:
-    """Return the paths of all objects of a folder store, sorted, half-written ones too."""
+    """Return the paths of all files of a folder store, sorted, also of incomplete ones."""
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
 
 def same(found: SampleColumns, truth: SampleColumns, start: int = 0, stop: int | None = None) -> bool:
-    """Tell whether `found` is rows `start` to `stop` of `truth`, column for column, dtypes included."""
+    """Return whether `found` equals rows `start` to `stop` of `truth` in all columns, dtypes included."""
     expected = truth.rows(start, len(truth) if stop is None else stop)
     names = ("index", "value", "nnz", "n_bins", "label")
     pairs = [(getattr(found, name), getattr(expected, name)) for name in names]

@@ -65,7 +65,7 @@ def test_manifest_sums_up_the_columns() -> None:
 
 
 def test_silent_fragment_has_no_values() -> None:
-    """A fragment without non-zeros has no object of index or value, and takes no room."""
+    """A fragment without non-zeros has no object of index or value, and so takes no space."""
     storage = memory_storage()
     features = SMALL.build(storage)
     paths = [entry.path.removeprefix(features.data_path) for entry in storage.list(features.data_path)]
@@ -80,7 +80,7 @@ def changed_columns(**changes: Any) -> SampleColumns:
 
 
 def with_item(name: str, place: int, item: float) -> Callable[[], SampleColumns]:
-    """Return the first fragment with another item in a column, wide enough to hold it."""
+    """Return the first fragment with another number in a column, in a dtype that can hold it."""
 
     def make() -> SampleColumns:
         column = getattr(SMALL.truth.rows(0, 64), name)
@@ -143,7 +143,7 @@ FIRST = SMALL.truth.rows(0, 64)
     ],
 )
 def test_columns_that_break_the_format(make: Callable[[], SampleColumns], message: str) -> None:
-    """Columns that the format can't hold are refused before anything of the fragment is stored."""
+    """Columns that the format can't represent are rejected before anything of the fragment is stored."""
     storage = memory_storage()
     build = started(storage)
     before = [entry.path for entry in storage.list("features")]
@@ -154,7 +154,7 @@ def test_columns_that_break_the_format(make: Callable[[], SampleColumns], messag
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300, 1e-300, 0.0, -0.0])
 def test_real_values_that_break_the_format(value: float) -> None:
-    """float32 refuses what is NaN, infinite or zero as float32, and -0.0 with it."""
+    """Values that are NaN, infinite or zero in float32, also -0.0, are rejected."""
     columns = tuple(ColumnDtype(n, "float32" if n == "value" else d) for n, d in SMALL.layout.columns)
     layout = SMALL.layout.model_copy(update={"columns": columns})
     with pytest.raises(UsageError, match="column value has values that are"):
@@ -167,14 +167,14 @@ def test_real_values_that_break_the_format(value: float) -> None:
     ids=["other-fragment", "twice", "filled"],
 )
 def test_skipped_rows_that_break_the_format(rows: tuple[int, ...], message: str) -> None:
-    """Skipped rows lie in their fragment, ascend and are empty."""
+    """Skipped rows must be in their fragment, ascend and be empty."""
     build = started(memory_storage())
     with pytest.raises(UsageError, match=message):
         build.put_fragment(0, FIRST, skipped=[SkippedRow(row=row, reason="bad") for row in rows])
 
 
 def test_more_non_zeros_than_planned() -> None:
-    """A fragment that does not fit its shard is refused: it would run into its neighbour."""
+    """A fragment that does not fit its shard is rejected, because it would overlap with its neighbour."""
     plan = SMALL.plan()
     small_plan = SMALL.plan().model_copy(update={"shard_values": len(FIRST.index) - 1})
     assert plan.shard_values > len(FIRST.index)
@@ -183,7 +183,7 @@ def test_more_non_zeros_than_planned() -> None:
 
 
 def test_a_commit_does_not_hash_the_plan_for_every_fragment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes milliseconds: once, when the build is opened, is enough."""
+    """Hashing takes milliseconds, so it is done once, when the build is opened."""
     build = started(memory_storage())
     for fragment in build.unfinished():
         SMALL.put(build, fragment)
@@ -192,7 +192,7 @@ def test_a_commit_does_not_hash_the_plan_for_every_fragment(monkeypatch: pytest.
 
 
 def test_a_source_of_no_recordings() -> None:
-    """Nothing to build is an error that says so."""
+    """A source without recordings is an error."""
     with pytest.raises(SpecError, match="the source has no recordings"):
         make_plan(SMALL.transform, SMALL.source.key, SMALL.layout, np.zeros(0, np.int64))
     with pytest.raises(SpecError, match="fragment_samples must be at least 1, got -1"):
@@ -200,7 +200,7 @@ def test_a_source_of_no_recordings() -> None:
 
 
 def test_commit_of_other_specs() -> None:
-    """Specs of other keys would commit a set that nobody can open: refused."""
+    """They are rejected, because with specs of other keys the set could not be opened."""
     storage = memory_storage()
     build = started(storage, 192)
     SMALL.put(build, 0)
@@ -224,7 +224,7 @@ def test_commit_before_the_end() -> None:
 
 @pytest.mark.parametrize("victim", ["data.zarr/nnz/c/1", "data.zarr/value/c/2", "data.zarr/check/zarr.json"])
 def test_commit_looks_at_every_object(victim: str) -> None:
-    """An object that vanished or shrank after its record is named, and nothing is committed; a restart mends it."""
+    """An object that vanished or shrank after its record was written is named, and nothing is committed; a restart helps."""
     for left in (None, b"short"):
         storage = memory_storage()
         build = started(storage)
@@ -244,7 +244,7 @@ def test_commit_looks_at_every_object(victim: str) -> None:
 
 
 def encoded_otherwise(build: Build, small: SmallSet, fragment: int) -> dict[str, bytes]:
-    """Encode a fragment as another version might: at another PCodec level."""
+    """Encode a fragment as another version might, with another PCodec level."""
     text = json.dumps(build.plan.zarr)
     assert '"level": 8' in text
     plan = build.plan.model_copy(update={"zarr": json.loads(text.replace('"level": 8', '"level": 0'))})
@@ -262,7 +262,7 @@ def encoded_otherwise(build: Build, small: SmallSet, fragment: int) -> dict[str,
     "names", [("index",), ("index", "start"), ("check", "index", "label", "nnz", "value")]
 )
 def test_other_bytes_of_equal_values(names: tuple[str, ...]) -> None:
-    """Objects of another library version with the same values are taken as they are, and the record says so."""
+    """Objects of another library version with the same values are kept as they are, and the record has their hashes."""
     storage = memory_storage()
     build = started(storage)
     others = {f"{name}/c/0": encoded_otherwise(build, SMALL, 0)[f"{name}/c/0"] for name in names}
@@ -281,7 +281,7 @@ def test_other_bytes_of_equal_values(names: tuple[str, ...]) -> None:
 
 
 def test_a_short_read_of_an_object_that_exists() -> None:
-    """A record lists the bytes that were compared, not those of a read that was cut."""
+    """A record lists all bytes of an existing object, not only those of a read that was cut off."""
     storage = memory_storage()
     build = started(storage)
     path, left = f"{SMALL.address.data(build.plan.hash[:12])}/value/c/0", [1]
@@ -311,7 +311,7 @@ def test_other_values(name: str) -> None:
 
 
 def test_garbage_in_the_way() -> None:
-    """An object that nobody can decode stops the build with a remedy, and the remedy works."""
+    """An object that can't be decoded stops the build with a remedy, and the remedy works."""
     storage = memory_storage()
     build = started(storage)
     storage.put_if_absent(f"{SMALL.address.data(build.plan.hash[:12])}/label/c/0", b"garbage")
@@ -350,7 +350,7 @@ def test_damage_between_two_runs(victim: str) -> None:
 
 
 def test_a_plan_of_another_set() -> None:
-    """A plan that was copied from elsewhere is refused by name."""
+    """A plan that was copied from another set is rejected by name."""
     storage = memory_storage()
     storage.put_if_absent(SMALL.address.plan, small_set(split="valid").plan().to_bytes())
     with pytest.raises(
@@ -382,7 +382,7 @@ def test_joining_a_plan_of_other_columns() -> None:
 
 
 def test_a_manifest_with_another_digest() -> None:
-    """Whoever would commit another digest than the one that is there gets a conflict that names both."""
+    """A builder that would commit another digest than the existing one gets a conflict that names both."""
     storage = memory_storage()
     committed = SMALL.build(storage)
     other = dataclasses.replace(small_set(seed=1), transform=SMALL.transform, source=SMALL.source)
@@ -394,7 +394,7 @@ def test_a_manifest_with_another_digest() -> None:
 
 
 def test_every_rejection_is_a_spikestore_error() -> None:
-    """No error of a library escapes where a fragment's number makes no sense."""
+    """No error of a library is raised for an invalid fragment number."""
     build = started(memory_storage())
     with pytest.raises(SpikestoreError):
         build.put_fragment(7, FIRST)

@@ -15,7 +15,7 @@ from tests.store.watched_storage import Crash, Crashing, WatchedStorage
 from spikestore.store import Store, verify
 from spikestore.store.storage import FolderStorage, Storage
 
-# Two fragments of 64 rows, the second one short and silent; or one of 128.
+# Two fragments of 64 rows, the second one short and without non-zeros; or one of 128.
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 FIRST_WISH, OTHER_WISH = 64, 128
 
@@ -31,7 +31,7 @@ DIGEST, VERBS = _undisturbed()
 
 @dataclass(frozen=True)
 class Resumption:
-    """How the run after the crash differs from the one that crashed."""
+    """Differences of the run after the crash from the run before."""
 
     wish: int = FIRST_WISH
     restart: bool = False
@@ -44,7 +44,7 @@ def crash(storage: Storage, small: SmallSet, watch: Crashing, resumption: Resump
 
 
 def assert_whole(storage: Storage) -> None:
-    """Assert that the store holds exactly the undisturbed set, and that a deep look finds nothing wrong."""
+    """Assert that the store has exactly the undisturbed set, and that a deep verify finds no damage."""
     (found,) = Store(storage).feature_sets()
     assert found.digest == DIGEST
     assert verify(found, depth="deep") == []
@@ -74,7 +74,7 @@ def test_the_verbs_of_a_build() -> None:
     ids=["same-wish", "other-wish", "restart", "restart-with-other-wish"],
 )
 def test_crash_at_every_verb(resumption: Resumption) -> None:
-    """After a crash at any single storage operation nothing is listed, and the next run ends in the same digest."""
+    """After a crash at any storage operation no set is listed, and the next run ends in the same digest."""
     for at, (verb, path) in enumerate(VERBS, 1):
         storage = memory_storage()
         crash(storage, SMALL, Crashing(at), Resumption())
@@ -86,7 +86,7 @@ def test_crash_at_every_verb(resumption: Resumption) -> None:
 
 
 def test_resuming_reuses_finished_fragments() -> None:
-    """What has a record is not stored again, also when another fragment size is asked for."""
+    """A fragment with a record is not stored again, even if another fragment size is requested."""
     storage = memory_storage()
     first_record = next(
         place for place, (_, path) in enumerate(VERBS, 1) if path.endswith("records/00000.json")
@@ -99,7 +99,7 @@ def test_resuming_reuses_finished_fragments() -> None:
 
 
 def test_a_restart_reuses_nothing() -> None:
-    """A restart stores every fragment again, in a folder of its own, though the wish is the same."""
+    """A restart stores every fragment again, in its own folder, even with the same plan."""
     storage = memory_storage()
     crash(storage, SMALL, Crashing(len(VERBS) - 1), Resumption())
     watch = Crashing()
@@ -121,7 +121,7 @@ def test_a_restart_reuses_nothing() -> None:
 )
 @settings(max_examples=examples(15))
 def test_crash_after_crash(crashes: list[tuple[int, Resumption]]) -> None:
-    """Any series of runs, each crashing somewhere with a wish of its own, still ends in the same digest."""
+    """After any series of runs with different plans, each of which crashes, the digest is the same."""
     storage = memory_storage()
     for at, resumption in crashes:
         watched = WatchedStorage(storage, Crashing(at))

@@ -22,7 +22,7 @@ DIGEST = SMALL.build(memory_storage()).digest
 
 
 def assert_one_set(storage: Storage, returned: list[FeatureSet]) -> None:
-    """Assert that there is one manifest, which every builder got, with the digest of an undisturbed build."""
+    """Assert that there is one manifest, which every builder returned, with the digest of an undisturbed build."""
     (committed,) = Store(storage).feature_sets()
     assert committed.digest == DIGEST
     assert same(committed.read(), SMALL.truth)
@@ -31,7 +31,7 @@ def assert_one_set(storage: Storage, returned: list[FeatureSet]) -> None:
 
 
 def builder(wish: int, *, restart: bool = False) -> Callable[[Storage], FeatureSet]:
-    """Return a job that builds with this wish."""
+    """Return a job that builds with these options."""
     return lambda storage: SMALL.build(storage, wish, restart=restart)
 
 
@@ -40,7 +40,7 @@ def builder(wish: int, *, restart: bool = False) -> Callable[[Storage], FeatureS
 def test_any_interleaving_of_two_builders(
     order: list[int], first_restarts: bool, second_restarts: bool
 ) -> None:
-    """Two builders with different wishes, each perhaps with a restart, in any order of storage operations."""
+    """Two builders with different plans, each perhaps with a restart, in any order of storage operations."""
     storage = memory_storage()
     jobs = [builder(64, restart=first_restarts), builder(128, restart=second_restarts)]
     results = interleave(storage, order, jobs)
@@ -49,7 +49,7 @@ def test_any_interleaving_of_two_builders(
 
 
 def test_a_restart_at_every_moment_of_a_running_build() -> None:
-    """A stale restart that runs through at any moment of a build harms neither."""
+    """A restart that runs from begin to end at any moment of another build harms neither."""
     watch = Crashing()
     SMALL.build(WatchedStorage(memory_storage(), watch))
     for moment in range(len(watch.verbs)):
@@ -61,7 +61,7 @@ def test_a_restart_at_every_moment_of_a_running_build() -> None:
 
 @pytest.mark.parametrize("wishes", [(64, 64, 64, 64), (64, 128, 64, 128)], ids=["same-wish", "other-wishes"])
 def test_builders_in_threads(tmp_path: Path, wishes: tuple[int, ...]) -> None:
-    """Four builders that start at one moment in a folder agree on a plan and commit one set."""
+    """Four builders that start at the same time in a folder use one plan and commit one set."""
     storage = FolderStorage(tmp_path)
     start, joined = threading.Barrier(len(wishes)), threading.Barrier(len(wishes))
 
@@ -79,7 +79,7 @@ def test_builders_in_threads(tmp_path: Path, wishes: tuple[int, ...]) -> None:
 
 
 def test_a_late_builder_returns_the_committed_set() -> None:
-    """Who restarted and finishes second gets the manifest that is there, and does not replace it."""
+    """A builder that restarted and finishes second returns the existing manifest, and does not replace it."""
     storage = memory_storage()
     first = Build.join_or_start(storage, SMALL.address, lambda: SMALL.plan(64))
     SMALL.put(first, 0)
@@ -95,7 +95,7 @@ def test_a_late_builder_returns_the_committed_set() -> None:
 
 
 def test_a_restart_that_got_no_further() -> None:
-    """A build whose plan a crashed restart deleted puts it back when it commits."""
+    """A build whose plan was deleted by a restart that crashed puts the plan back when it commits."""
     storage = memory_storage()
     running = Build.join_or_start(storage, SMALL.address, SMALL.plan)
     for fragment in running.unfinished():

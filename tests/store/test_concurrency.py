@@ -17,11 +17,11 @@ from spikestore.store.concurrency import ByteBudget, DaemonThreads, Prefetcher, 
 
 
 def test_results_come_in_order() -> None:
-    """Whoever is done first."""
+    """Results have the order of the items, whichever is done first."""
     turn = threading.Barrier(4)
 
     def work(number: int) -> int:
-        turn.wait(60)  # four at once, or never
+        turn.wait(60)  # four at the same time, or the test hangs
         return number * number
 
     assert [*in_order(work, range(8), threads=4)] == [number * number for number in range(8)]
@@ -29,7 +29,7 @@ def test_results_come_in_order() -> None:
 
 
 def test_items_are_asked_for_as_they_are_needed() -> None:
-    """Any number may come; who stops taking leaves the rest."""
+    """The number of items is unlimited; a consumer that stops early leaves the rest."""
     asked = itertools.count()
     results = in_order(lambda number: number, asked, threads=2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
@@ -38,7 +38,7 @@ def test_items_are_asked_for_as_they_are_needed() -> None:
 
 
 def test_an_error_ends_it() -> None:
-    """It is told before what is under way is waited for, and nothing new begins."""
+    """The error is raised before work in progress ends, and no new work begins."""
     begun: list[int] = []
     over = threading.Event()
 
@@ -49,14 +49,14 @@ def test_an_error_ends_it() -> None:
         assert over.wait(60)
 
     with pytest.raises(ValueError, match="one"):
-        # The second item fails while the first one waits for `stop`, which comes only if nobody waits for the first.
+        # The second item fails while the first one waits for `stop`, which is set only if the caller does not wait for the first.
         for _ in in_order(work, [1, 2, 3, 4, 5, 6], threads=2, stop=over.set):
             pass
     assert len(begun) <= 3
 
 
 def test_the_budget_is_shared() -> None:
-    """Small ones go together, one that is larger than all goes alone, and what is held comes back after an error."""
+    """Small items run together, one that is larger than the budget runs alone, and the budget is returned after an error."""
     budget = ByteBudget(10)
     with budget.held(4), budget.held(6):
         waiting = threading.Thread(target=lambda: _hold(budget, 1), daemon=True)
@@ -77,7 +77,7 @@ def _hold(budget: ByteBudget, size: int) -> None:
 
 
 def test_threads_are_left_in_the_middle_of_something() -> None:
-    """Whoever waits for a call that hangs is told, calls that have not begun never do, and nobody is waited for long."""
+    """A caller that waits for a hanging call gets an error, calls that have not begun never begin, and no wait is long."""
     silence, begun = threading.Event(), threading.Event()
     called: list[int] = []
 
@@ -107,7 +107,7 @@ def test_threads_are_left_in_the_middle_of_something() -> None:
 
 
 def test_threads_do_their_work() -> None:
-    """In turn; as many threads as there is work for, and no more than were asked for; errors come to who waits."""
+    """Calls run in turn, in at most the requested number of threads, and no more than there are calls; errors are raised to the caller."""
     with DaemonThreads(3, "spikestore-test") as pool:
         assert [future.result() for future in [pool.submit(pow, 2, k) for k in range(50)]] == [
             2**k for k in range(50)
@@ -119,14 +119,14 @@ def test_threads_do_their_work() -> None:
 
 
 def prefetching() -> list[str]:
-    """Return the names of threads that make items ahead."""
+    """Return the names of threads that prepare items."""
     return [one.name for one in threading.enumerate() if one.name == "spikestore-prefetch"]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 9])
 @pytest.mark.parametrize("count", [0, 1, 100])
 def test_items_come_in_order_and_end(count: int, depth: int) -> None:
-    """All of them, once, made by one other thread; and then it has ended for good."""
+    """All items come once, in order, from one other thread; then the iterator has ended for good."""
     makers: set[int] = set()
 
     def items() -> Iterator[int]:
@@ -144,7 +144,7 @@ def test_items_come_in_order_and_end(count: int, depth: int) -> None:
 
 
 class Gate:
-    """Items that wait until they may be made."""
+    """An iterator whose items wait for permission."""
 
     def __init__(self) -> None:
         self.begun: list[int] = []
@@ -161,18 +161,18 @@ class Gate:
             yield number
 
     def allow(self, count: int = 1) -> None:
-        """Let items be made."""
+        """Give permission for a number of items."""
         self._allowed.release(count)
 
     def has_begun(self, count: int) -> bool:
-        """Wait until so many items are ready or being made."""
+        """Wait until this many items are ready or in progress."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.begun) >= count, 60)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_no_more_than_depth_are_made_ahead(depth: int) -> None:
-    """Items that are ready or being made: the thread waits for its consumer."""
+    """Counted are items that are ready or in progress: the thread waits for its consumer."""
     gate = Gate()
     ahead = Prefetcher(gate.items(), depth)
     gate.allow(100)
@@ -197,7 +197,7 @@ def fails_at_two() -> Iterator[int]:
 def test_an_error_comes_where_it_was_asked_for(
     errors: Literal["in order", "first"], before: list[int]
 ) -> None:
-    """After the items before it, or before those that are ready; with its cause, and then there is nothing more."""
+    """The error comes after the items before it, or after those that are ready, with its cause; then the iterator has ended."""
     ahead = Prefetcher(fails_at_two(), 5, errors=errors)
     ahead._thread.join(60)
     assert [next(ahead) for _ in before] == before
@@ -211,7 +211,7 @@ def test_an_error_comes_where_it_was_asked_for(
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), SystemExit()])
 def test_errors_of_every_kind_reach_the_consumer(error: BaseException) -> None:
-    """Nothing ends the thread in silence."""
+    """No error ends the thread silently."""
 
     def fail() -> int:
         raise error
@@ -222,7 +222,7 @@ def test_errors_of_every_kind_reach_the_consumer(error: BaseException) -> None:
 
 
 def test_a_closed_one_gives_no_more() -> None:
-    """It waits for the item that is being made, drops it, and ends no loop in silence."""
+    """Closing waits for the item in progress, drops it, and ends no loop silently."""
     gate = Gate()
     ahead = Prefetcher(gate.items(), 2)
     assert gate.has_begun(1)
@@ -239,7 +239,7 @@ def test_a_closed_one_gives_no_more() -> None:
 
 
 def test_one_that_nobody_holds_ends() -> None:
-    """Also when the loop over it is broken off."""
+    """It also ends if the loop over it ends early."""
     for _ in Prefetcher(itertools.count(), 2):
         break
     gc.collect()
@@ -248,7 +248,7 @@ def test_one_that_nobody_holds_ends() -> None:
 
 @pytest.mark.parametrize("wait", ["pass", "threading.Event().wait()"])
 def test_a_process_ends_with_iterators_alive(wait: str) -> None:
-    """An iterator in a global, even one that waits for a silent disk, does not keep the interpreter from ending."""
+    """An iterator in a global variable, even one that waits for a silent disk, does not prevent the interpreter's exit."""
     script = f"""
 import threading
 from spikestore.store.concurrency import Prefetcher

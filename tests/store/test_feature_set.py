@@ -31,13 +31,13 @@ FEATURES = FeatureSet.open(STORAGE, SMALL.address)
     .filter(lambda r: r[0] < r[1])
 )
 def test_any_rows(rows: list[int]) -> None:
-    """Any run of rows, across blocks and fragments, has the values and dtypes of the truth."""
+    """Any range of rows, across blocks and fragments, has the values and dtypes of the original."""
     start, stop = rows
     assert same(FEATURES.read(start, stop), SMALL.truth, start, stop)
 
 
 def test_all_rows() -> None:
-    """Without bounds everything is read; fragments, one after the other, are the same."""
+    """Without bounds all rows are read; the fragments, one after the other, are the same rows."""
     assert same(FEATURES.read(), SMALL.truth)
     assert same(FEATURES.read(100), SMALL.truth, 100)
     fragments = [*FEATURES.fragments()]
@@ -47,14 +47,14 @@ def test_all_rows() -> None:
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (5, 5), (6, 5), (0, 171), (170, 171)])
 def test_rows_outside(start: int, stop: int) -> None:
-    """Rows that are not there are wrong use, never a shorter or wrapped read."""
+    """Rows outside the set are an error, never a shorter or wrapped read."""
     with pytest.raises(UsageError, match=f"rows {start} to {stop} are not in a set of 170 samples"):
         FEATURES.read(start, stop)
 
 
 @pytest.mark.parametrize("row", [*range(12), 63, 64, 100, 127, 128, 130, 169])
 def test_frames(row: int) -> None:
-    """Frames hold every value at its (time, polarity, x), and zeros elsewhere; a skipped row has no bins."""
+    """Frames have every value at its (time, polarity, x), and zeros elsewhere; a skipped row has no bins."""
     expected = np.zeros((int(SMALL.truth.n_bins[row]), 1, SITES), np.uint32)
     sample = SMALL.truth.rows(row, row + 1)
     for index, value in zip(sample.index, sample.value, strict=True):
@@ -95,13 +95,13 @@ def test_opening_takes_two_requests() -> None:
 
 
 def test_nothing_is_committed() -> None:
-    """Without a manifest there is nothing to open."""
+    """Without a manifest, opening fails."""
     with pytest.raises(MissingObjectError, match=r"manifest\.json is not in the store"):
         FeatureSet.open(memory_storage(), SMALL.address)
 
 
 def test_a_newer_format() -> None:
-    """A newer format's manifest is refused with its number and what to do, even if nothing else is known of it."""
+    """The error has the format's number and what to do, even if the rest of the document is unknown."""
     storage = memory_storage()
     storage.put_if_absent(SMALL.address.manifest, seal({"format": 2, "all": "else is new"}))
     message = r"manifest\.json has store format 2, but this version of spikestore reads format 1: install a newer version"
@@ -126,7 +126,7 @@ def test_an_operation_of_a_newer_version() -> None:
     "change", [{"samples": 171}, {"nnz": 1}, {"fragments": []}, {"zarr": "no hash"}, {"new": 1}]
 )
 def test_a_manifest_that_contradicts_itself(change: dict[str, object]) -> None:
-    """A well-sealed manifest that makes no sense is damage, and says where it is wrong."""
+    """A manifest with a valid hash and contradictory values is damage; the error names the place."""
     storage = memory_storage()
     document = unseal(STORAGE.get(SMALL.address.manifest), path="manifest.json")
     storage.put_if_absent(SMALL.address.manifest, seal({**document, **change}))
@@ -135,7 +135,7 @@ def test_a_manifest_that_contradicts_itself(change: dict[str, object]) -> None:
 
 
 def test_a_set_that_was_read_can_be_copied_and_pickled(tmp_path: Path) -> None:
-    """As a data set's workers need it. A copy opens a reader of its own: the one here holds a lock."""
+    """Workers of a data set need it. A copy opens its own reader, because the reader holds a lock."""
     features = SMALL.build(FolderStorage(tmp_path))
     features.read(0, 64)
     for other in (pickle.loads(pickle.dumps(features)), copy.deepcopy(features)):  # noqa: S301 - our own bytes

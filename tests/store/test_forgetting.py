@@ -37,7 +37,7 @@ def store() -> Store:
 
 
 def test_forgetting_is_an_entry() -> None:
-    """The entry is a document of the frozen format, the older ones stay, and the name is gone."""
+    """The entry is a document of the fixed format, older entries stay, and the name is gone."""
     storage = memory_storage()
     refs.update(storage, "demo", {"train": pin(1), "valid": pin(2)})
     assert refs.forget(storage, "demo") == ("train", "valid")
@@ -53,7 +53,7 @@ def test_forgetting_is_an_entry() -> None:
 
 
 def test_forgetting_twice_and_nothing() -> None:
-    """What is not there can't be forgotten, and nothing is written for it."""
+    """A missing name can't be removed, and nothing is written."""
     storage = memory_storage()
     assert refs.forget(storage, "demo") == ()
     refs.update(storage, "demo", {"train": pin(1)})
@@ -64,7 +64,7 @@ def test_forgetting_twice_and_nothing() -> None:
 
 
 def test_forgetting_a_split() -> None:
-    """The others stay; with the last split the name goes."""
+    """The other splits stay; with the last split the name is removed."""
     storage = memory_storage()
     refs.update(storage, "demo", {"train": pin(1), "valid": pin(2)})
     assert refs.forget(storage, "demo", "valid") == ("valid",)
@@ -76,7 +76,7 @@ def test_forgetting_a_split() -> None:
 
 
 def test_a_name_that_comes_back() -> None:
-    """It has the new sets only, under the next number."""
+    """The name has only the new sets, under the next number."""
     storage = memory_storage()
     refs.update(storage, "demo", {"train": pin(1), "valid": pin(2)})
     refs.forget(storage, "demo")
@@ -86,7 +86,7 @@ def test_a_name_that_comes_back() -> None:
 
 
 def test_a_damaged_entry_can_be_forgotten() -> None:
-    """As a whole only, and it can be given again; one of a newer format is left to a newer version."""
+    """A damaged name can be removed only as a whole, and then set again; one of a newer format is not changed."""
     storage = memory_storage()
     document = unseal(refs.update(storage, "demo", {"train": pin(1)}).to_bytes(), path="ref")
     storage.put_if_absent("refs/demo/00000002.json", b"?")
@@ -103,7 +103,7 @@ def test_a_damaged_entry_can_be_forgotten() -> None:
 @given(st.lists(st.integers(0, 2), max_size=24))
 @settings(max_examples=examples(50))
 def test_any_interleaving(order: list[int]) -> None:
-    """Two writers and one who forgets: what a writer adds after the forgetting is there, nothing older is."""
+    """Two writers and one that removes: splits that are added after the removal exist, older ones do not."""
     storage = memory_storage()
     refs.update(storage, "demo", {"old": pin(9)})
     jobs = [
@@ -133,7 +133,7 @@ def test_tag(store: Store) -> None:
 
 
 def test_tag_over_something_else(store: Store) -> None:
-    """A name that is taken is refused, unless it means the same, or moved on request; then nothing of the old is left."""
+    """A name that exists is rejected, unless it has the same set, or is moved on request; then no former split is left."""
     store.tag("demo:valid", "half")
     store.tag("demo:valid", "half")
     with pytest.raises(
@@ -150,7 +150,7 @@ def test_tag_over_something_else(store: Store) -> None:
 
 
 def test_forget_in_a_store(store: Store) -> None:
-    """Unknown names and splits are told with what there is; the sets stay."""
+    """The error for an unknown name or split lists the existing ones; the sets stay."""
     with pytest.raises(
         UnknownNameError, match="demo in memory://test has no split 'test'; it has train, valid"
     ):
@@ -167,7 +167,7 @@ def test_forget_in_a_store(store: Store) -> None:
 
 
 def test_a_name_for_a_set_that_is_being_removed(store: Store) -> None:
-    """Who gives a name learns that gc was faster, and not the next reader."""
+    """If gc removes the set at the same time, the error is raised where the name is given, and not at the next read."""
     features = store["demo:train"]
 
     def gc_at_work(verb: str, path: str, effect: functools.partial[object]) -> object:
@@ -183,7 +183,7 @@ def test_a_name_for_a_set_that_is_being_removed(store: Store) -> None:
 
 
 def test_one_damaged_manifest_hides_no_other(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """The others are listed, and the damaged one is named in a warning."""
+    """The other sets are listed, and the damaged one is named in a warning."""
     storage: Storage = store.storage
     storage.replace(TRAIN.address.manifest, b"?")
     assert [one.address for one in store.feature_sets()] == [VALID.address]

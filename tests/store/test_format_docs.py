@@ -42,14 +42,14 @@ SOURCE = Source(
 
 
 def in_page() -> dict[str, str]:
-    """Return the fenced text behind each mark."""
+    """Return the code block after each mark."""
     found = re.findall(r"<!-- checked: (.*?) -->\n```\w+\n(.*?)\n```", PAGE, re.DOTALL)
     assert len(dict(found)) == len(found) == PAGE.count("<!-- checked:")
     return dict(found)
 
 
 def in_code() -> dict[str, str]:
-    """Return what the code gives for the same examples."""
+    """Return the results of the code for the same examples."""
     transform = Transform(operations=(ToFrame(sensor_size=(3, 1, 1), time_window=1000.0),))
     layout = layout_of(transform, has_y=False, classes=["left", "right"], extras=["n_events"])
     columns = SampleColumns(
@@ -82,7 +82,7 @@ def in_code() -> dict[str, str]:
 
 
 def test_every_marked_example_equals_the_result_of_the_code() -> None:
-    """JSON, keys, canonical bytes, digest and check."""
+    """JSON, keys, canonical bytes, digest and check are compared."""
     assert in_page() == in_code()
 
 
@@ -90,12 +90,12 @@ def test_every_marked_example_equals_the_result_of_the_code() -> None:
     ("whole", "hashed"), [("transform document", "transform key"), ("source document", "source key")]
 )
 def test_the_keys_of_the_page_follow_from_the_page(whole: str, hashed: str) -> None:
-    """By hand, without any code of ours."""
+    """The keys are computed by hand, without code of spikestore."""
     assert hashlib.sha256(in_page()[whole].encode()).hexdigest() == in_page()[hashed]
 
 
 def test_the_digest_of_the_page_follows_from_the_page() -> None:
-    """From the hex that is printed there."""
+    """The digest is computed from the hex that is printed there."""
     page = in_page()
     head = hashlib.sha256(page["head"].encode())
     block = hashlib.sha256(bytes.fromhex(page["canonical bytes"]))
@@ -104,14 +104,14 @@ def test_the_digest_of_the_page_follows_from_the_page() -> None:
 
 
 def section(title: str) -> str:
-    """Text below a heading, up to the next one."""
+    """Return the text below a heading, up to the next one."""
     found = re.search(rf"^#+ {title}\n(.*?)(?=^#+ )", PAGE, re.DOTALL | re.MULTILINE)
     assert found is not None, title
     return found[1]
 
 
 def members(title: str) -> list[str]:
-    """Names in the first column of the table in a section."""
+    """Return the names in the first column of the table in a section."""
     return re.findall(r"^\| `(\w+)` \|", section(title), re.MULTILINE)
 
 
@@ -120,12 +120,12 @@ def members(title: str) -> list[str]:
     [("Manifest", Manifest), ("Record", Record), ("Plan", Plan), ("Ref", Ref), ("Layout", Layout)],
 )
 def test_tables_list_every_member_of_the_documents(title: str, model: type[Spec]) -> None:
-    """None is missing, and none is listed that does not exist."""
+    """No member is missing, and none is listed that does not exist."""
     assert members(title) == list(model.model_fields)
 
 
 def test_tables_list_every_parameter() -> None:
-    """Of transform, source and operations; and the text names what nested objects hold."""
+    """Parameters of transform, source and operations; the text names the members of nested objects."""
     transform = section("Transform")
     assert members("Source") == list(Source.model_fields)
     assert members("Transform")[:2] == list(Transform.model_fields)
@@ -144,7 +144,7 @@ def test_tables_list_every_parameter() -> None:
 
 
 def test_tables_list_every_column() -> None:
-    """With the fill values that the code has."""
+    """The tables have the fill values of the code."""
     names = ["index", "value", "nnz", "n_bins", "label", *EXTRAS, "start", "check"]
     assert members("Columns") == names
     shown = {"uint32": "2^32 - 1", "uint64": "2^53 - 1", "int32": "-2^31", "float32": "NaN"}

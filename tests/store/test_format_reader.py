@@ -63,9 +63,11 @@ def build(
 
 
 def test_the_reader_is_short_and_independent() -> None:
-    """At most 60 lines, and nothing but zarr, numpy and the standard library."""
+    """It has at most 60 lines, and imports only zarr, numpy and the standard library."""
     text = READER.read_text(encoding="utf-8")
-    assert len([line for line in text.splitlines() if line.strip()]) <= 60  # blank ones are the formatter's
+    assert (
+        len([line for line in text.splitlines() if line.strip()]) <= 60
+    )  # blank lines come from the formatter
     imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
     modules = {alias.name for one in imports if isinstance(one, ast.Import) for alias in one.names}
     modules |= {str(one.module) for one in imports if isinstance(one, ast.ImportFrom)}
@@ -79,7 +81,7 @@ def test_both_readers_agree(
     made: tuple[Transform, Layout, SampleColumns, list[int]],
     fragment: int,
 ) -> None:
-    """All samples, dense, with and without y, empty and skipped rows; and the digest that it computes is ours."""
+    """All samples, dense, with and without y, also empty and skipped rows, are equal; so is the computed digest."""
     folder = tmp_path_factory.mktemp("store")
     features = build(folder, *made, fragment=fragment)
     theirs = reader.Reader(folder, "synthetic:train")
@@ -99,7 +101,7 @@ def test_both_readers_agree(
 
 @pytest.mark.parametrize("name", ["store", "store_65536", "store_continued"])
 def test_the_reader_reads_the_golden_stores(name: str) -> None:
-    """Also what was written by another version, with other inner chunks and other padding, and the digest."""
+    """It also reads stores of another version, with other inner chunks and other padding, and computes their digest."""
     theirs = reader.Reader(HERE.parent / "golden" / name, "golden:test")
     assert theirs.digest() == theirs.manifest["digest"]
     expected = json.loads((HERE.parent / "golden" / "expected.json").read_text(encoding="utf-8"))
@@ -109,7 +111,7 @@ def test_the_reader_reads_the_golden_stores(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["manifest.json", "00000001.json"])
 def test_the_reader_notices_a_changed_document(tmp_path: Path, name: str) -> None:
-    """A digit that changes in the manifest or the ref does not get past `self`."""
+    """A changed digit in the manifest or the ref is detected by `self`."""
     transform, layout, columns, skipped = small_set()
     build(tmp_path, transform, layout, columns, skipped)
     (path,) = tmp_path.rglob(name)

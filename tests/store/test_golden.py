@@ -31,7 +31,7 @@ def expected() -> dict[str, Any]:
 
 @STORES
 def test_the_golden_store_reads_as_it_was_written(expected: dict[str, Any], name: str) -> None:
-    """Every column of every row, in whole and row by row, and the digest."""
+    """Every column of every row, as a whole and row by row, and the digest are compared."""
     features = Store(GOLDEN / name)["golden:test"]
     columns = features.read()
     found = dict(columns.in_order(features.layout))
@@ -49,7 +49,7 @@ def test_the_golden_store_reads_as_it_was_written(expected: dict[str, Any], name
 
 @STORES
 def test_the_golden_store_is_whole(name: str) -> None:
-    """It has two fragments, a skipped row, and `verify` finds nothing at any depth."""
+    """It has two fragments and a skipped row, and `verify` finds no damage at any depth."""
     features = Store(GOLDEN / name)["golden:test"]
     assert [row.samples for row in features.manifest.fragments] == [64, 6]
     assert [row.row for row in features.manifest.skipped] == [66]
@@ -57,7 +57,7 @@ def test_the_golden_store_is_whole(name: str) -> None:
 
 
 def test_the_golden_rows_follow_the_formula_of_the_readme(expected: dict[str, Any]) -> None:
-    """What golden/README.md says in words, computed anew."""
+    """The formula of golden/README.md is computed again."""
     value = iter(expected["value"])
     index = iter(expected["index"])
     count = 0
@@ -74,7 +74,7 @@ def test_the_golden_rows_follow_the_formula_of_the_readme(expected: dict[str, An
 
 
 def test_the_golden_store_of_real_numbers(expected: dict[str, Any]) -> None:
-    """The same rows, with signed values; the reader of docs/format.md reads it, too."""
+    """It has the same rows, with signed values; the reader of docs/format.md reads it, too."""
     features = Store(GOLDEN / "store_float")["golden:test"]
     columns, count = features.read(), np.array(expected["value"])
     assert columns.index.tolist() == expected["index"]
@@ -91,7 +91,7 @@ def test_the_golden_store_of_real_numbers(expected: dict[str, Any]) -> None:
 
 @STORES
 def test_the_golden_store_is_small(name: str) -> None:
-    """A few kilobytes, so that it may stay in the repository for ever."""
+    """It has a few kilobytes, so that it may stay in the repository for ever."""
     assert sum(path.stat().st_size for path in (GOLDEN / name).rglob("*") if path.is_file()) < 40_000
 
 
@@ -104,7 +104,7 @@ def test_the_golden_store_is_small(name: str) -> None:
     ],
 )
 def test_golden_stores_differ_where_a_plan_may_choose(name: str, chunk: int, behind: list[int]) -> None:
-    """In the inner chunks, and in what stands behind the values."""
+    """They differ in the inner chunks, and in the padding after the values."""
     features = Store(GOLDEN / name)["golden:test"]
     value = zarr.open_group(GOLDEN / name / features.data_path, mode="r")["value"]
     assert isinstance(value, zarr.Array)
@@ -122,7 +122,7 @@ def test_the_golden_store_is_pulled(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["store", "store_65536"])
 def test_a_damaged_golden_store_gets_its_bytes_back(tmp_path: Path, name: str) -> None:
-    """From recomputed rows alone: whatever this version plans, it encodes by the plan of the set."""
+    """The bytes are restored from recomputed rows: repair encodes by the plan of the set, not by that of this version."""
     shutil.copytree(GOLDEN / name, tmp_path, dirs_exist_ok=True)
     features = Store(tmp_path)["golden:test"]
     columns = features.read()
@@ -134,7 +134,7 @@ def test_a_damaged_golden_store_gets_its_bytes_back(tmp_path: Path, name: str) -
 
 
 def test_a_build_of_an_earlier_version_is_finished(tmp_path: Path) -> None:
-    """With its plan, to the bytes that the earlier version would have written."""
+    """The build is completed with its plan, to the bytes that the earlier version would have written."""
     shutil.copytree(GOLDEN / "store", tmp_path, dirs_exist_ok=True)
     features = Store(tmp_path)["golden:test"]
     columns, manifest = features.read(), features.manifest

@@ -34,26 +34,26 @@ def damaged(forged: Forgery, match: str) -> None:
 
 
 def bomb(chunks: int) -> bytes:
-    """Return a pco file of so many times 262,144 zeros: 13 bytes stand for a megabyte."""
+    """Return a pco file of `chunks` times 262,144 zeros: 13 bytes represent a megabyte."""
     two, three = (standalone.simple_compress(np.zeros(n * 2**18, np.int32), ChunkConfig()) for n in (2, 3))
     size = len(three) - len(two)
     return bytes(two[:-1] + two[-1 - size : -1] * (chunks - 2) + two[-1:])
 
 
 def crc(data: bytes) -> bytes:
-    """Return data with the crc32c that Zarr's codec puts behind it."""
+    """Return data followed by the crc32c that Zarr's codec appends."""
     return data + int(google_crc32c.value(data)).to_bytes(4, "little")
 
 
 def test_a_chunk_that_holds_more_than_it_claims(forged: Forgery) -> None:
-    """A hundred gigabytes of zeros in a megabyte of a column: an error, within a gigabyte of memory."""
+    """A hundred gigabytes of zeros in a megabyte of a column are an error, within a gigabyte of memory."""
     assert len(standalone.simple_decompress(bomb(5))) == 5 * 2**18
     forged.replace_object("label/c/0", crc(bomb(100_000)))
     script = (
         "import resource\n"
         "from spikestore.store import Store, verify\n"
         f"features = Store({str(forged.root)!r})['small:train']\n"
-        "features.read(64, 65)\n"  # imports
+        "features.read(64, 65)\n"  # memory of the imports
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))\n"
         "for use in (lambda: features.read(0, 64), lambda: print(verify(features, depth='deep')[0].detail)):\n"
@@ -74,7 +74,7 @@ def test_a_chunk_that_holds_more_than_it_claims(forged: Forgery) -> None:
 
 
 def test_a_chunk_that_holds_fewer(forged: Forgery) -> None:
-    """What a chunk lacks is not made up."""
+    """Missing values of a chunk are an error, and are not replaced."""
     forged.replace_object("label/c/0", crc(standalone.simple_compress(np.zeros(32, np.int32), ChunkConfig())))
     with pytest.raises(DamagedError, match="a chunk has 32 values, expected 64"):
         Store(forged.root)["small:train"].read()
@@ -82,7 +82,7 @@ def test_a_chunk_that_holds_fewer(forged: Forgery) -> None:
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_shard_index_with_huge_numbers(forged: Forgery, place: int) -> None:
-    """Chunks that begin or end far behind their object are an error, whatever the checksum says."""
+    """Chunks that begin or end far beyond their object are an error, whatever the checksum says."""
     data = (forged.data / "index/c/0").read_bytes()
     index = np.frombuffer(data[-20:-4], "<u8").copy()
     index[place] = 2**62
@@ -92,7 +92,7 @@ def test_a_shard_index_with_huge_numbers(forged: Forgery, place: int) -> None:
 
 
 def huge(document: dict[str, Any]) -> None:
-    """Claim one fragment of 2^40 rows."""
+    """Change the manifest to one fragment of 2^40 rows."""
     document.update(samples=2**40, fragment_samples=2**40, nnz=0, skipped=[], max_index=0, max_value=0)
     row = max(document["fragments"], key=lambda fragment: fragment[2])
     document["fragments"] = [[2**40, 0, row[2], row[3]]]
@@ -113,7 +113,7 @@ def huge(document: dict[str, Any]) -> None:
 def test_giant_manifests(
     forged: Forgery, change: Callable[[dict[str, Any]], None], match: str | None
 ) -> None:
-    """Sizes that no machine has are refused before any memory is asked for; nothing is verified as well."""
+    """Sizes that no machine can have are rejected before memory is allocated; `verify` rejects them too."""
     if match is None:
         document = unseal(forged.manifest.read_bytes(), path="manifest")
         others = sum(row[1] for row in document["fragments"][1:])
@@ -121,7 +121,7 @@ def test_giant_manifests(
             lambda one: (one["fragments"][0].__setitem__(1, 2**45), one.update(nnz=others + 2**45))
         )
         damaged(forged, "a fragment has more non-zeros than its shard or its frames can contain")
-        return  # nothing is verified either: the set can't be opened
+        return  # `verify` reads nothing either: the set can't be opened
     forged.change_manifest(change)
     damaged(forged, match)
     assert verify(Store(forged.root)["small:train"], depth="deep") != []
@@ -129,7 +129,7 @@ def test_giant_manifests(
 
 @pytest.mark.parametrize("by", [-1, 1, 2**30])
 def test_counts_that_the_manifest_does_not_know(forged: Forgery, by: int) -> None:
-    """A column of counts can't make a reader ask for more values than the manifest says."""
+    """A column of counts can't make a reader request more values than the manifest says."""
     document = unseal(forged.manifest.read_bytes(), path="manifest")
     count = document["fragments"][0][1] + by
     total = document["nnz"] + by
@@ -160,7 +160,7 @@ def test_arrays_that_do_not_fit(forged: Forgery, change: Callable[[dict[str, Any
 
 @pytest.mark.parametrize("name", ["manifest", "root", "ref"])
 def test_deep_documents(forged: Forgery, name: str) -> None:
-    """Nesting ends in an error that names the document, not in one of Python's; sealed or not."""
+    """Deep nesting raises an error that names the document, not Python's own error, with or without a valid hash."""
     place = {
         "manifest": forged.manifest,
         "root": forged.data / "zarr.json",
@@ -181,7 +181,7 @@ def test_deep_documents(forged: Forgery, name: str) -> None:
 
 @pytest.mark.parametrize("what", ["object", "document", "column", "set"])
 def test_links_out_of_the_store(forged: Forgery, tmp_path: Path, what: str) -> None:
-    """Nothing is read, written or deleted through them, though what they lead to is right; on request it is."""
+    """Nothing is read, written or deleted through them, even if their targets are right; on request they are followed."""
     place = {
         "object": forged.data / "label/c/0",
         "document": forged.manifest,
@@ -209,7 +209,7 @@ def test_links_out_of_the_store(forged: Forgery, tmp_path: Path, what: str) -> N
 
 
 def test_links_inside_the_store(forged: Forgery) -> None:
-    """They are as good as copies."""
+    """They are treated like copies."""
     place = forged.data / "label/c/0"
     place.rename(forged.root / "moved")
     place.symlink_to(forged.root / "moved")
@@ -218,7 +218,7 @@ def test_links_inside_the_store(forged: Forgery) -> None:
 
 @pytest.mark.parametrize("path", ["data.zarr/label/c/0", "records/00000.json"])
 def test_pipes(forged: Forgery, path: str) -> None:
-    """What never ends is not opened, by reading or verifying."""
+    """A pipe is opened neither by reading nor by verifying, because it may never end."""
     place = forged.data.parent / path
     place.unlink()
     os.mkfifo(place)
@@ -234,7 +234,7 @@ def test_pipes(forged: Forgery, path: str) -> None:
     "name", ["../small", "/etc/passwd", "small/../small", "..", "small\\train", "C:small", "a\nb"]
 )
 def test_names_that_lead_elsewhere(forged: Forgery, name: str) -> None:
-    """Names from elsewhere are unknown, and never become paths."""
+    """Names from other sources are unknown, and never become paths."""
     store = Store(forged.root)
     with pytest.raises(SpikestoreError, match=r"^no "):
         store[name]
@@ -248,7 +248,7 @@ def test_names_that_lead_elsewhere(forged: Forgery, name: str) -> None:
 
 
 def test_a_pipe_hides_no_other_damage(forged: Forgery) -> None:
-    """A failed read names what is no file and what is missing."""
+    """A failed read names the pipe, and the objects that are missing."""
     for name in ("label", "n_bins"):
         (forged.data / name / "c/0").unlink()
     os.mkfifo(forged.data / "label/c/0")
@@ -285,7 +285,7 @@ def test_absolute_paths_in_a_ref(forged: Forgery) -> None:
     ],
 )
 def test_a_newer_format(forged: Forgery, version: object, words: str) -> None:
-    """It is refused with the version to install, as far as the document tells one that may go into a command."""
+    """The error has the version to install, if the document states one that may be part of a command."""
     document = unseal(forged.manifest.read_bytes(), path="manifest")
     document["format"] = 2
     document["provenance"] = {"packages": {"spikestore": version}}

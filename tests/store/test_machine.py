@@ -18,7 +18,7 @@ from spikestore.store_schemas.errors import UsageError
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be a user without HOME and without an entry in the list of users, as under ``docker run -u 12345``."""
+    """Run as a user without HOME and without an entry in the list of users, as under ``docker run -u 12345``."""
 
     def unknown(uid: int) -> None:
         raise KeyError(f"getpwuid(): uid not found: {uid}")
@@ -56,7 +56,7 @@ def test_the_advice_for_a_folder_with_such_a_name_works(
 
 @pytest.fixture
 def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder for control groups; the process may use 8 cores otherwise."""
+    """Return a folder for control groups; without them, the process may use 8 cores."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(machine, "_CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(machine, "_OWN_CGROUPS", tmp_path / "own")
@@ -64,7 +64,7 @@ def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch, cgroups: Path) -> None:
-    """A job's allowance counts, not the machine."""
+    """The allowance of a job counts, not the number of cores of the machine."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
     assert available_cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
@@ -76,7 +76,7 @@ def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPat
     ("own", "limits", "cores"),
     [
         ("0::/job/step", {"job/step/cpu.max": "max 100000", "job/cpu.max": "250000 100000"}, 3),
-        ("0::/elsewhere", {"cpu.max": "50000 100000"}, 1),  # in a container, whose root is the group itself
+        ("0::/elsewhere", {"cpu.max": "50000 100000"}, 1),  # in a container, the root is the group itself
         ("4:cpu,cpuacct:/j", {"cpu/j/cpu.cfs_quota_us": "200000", "cpu/j/cpu.cfs_period_us": "100000"}, 2),
         ("4:cpu,cpuacct:/j", {"cpu/j/cpu.cfs_quota_us": "-1", "cpu/j/cpu.cfs_period_us": "100000"}, 8),
         ("4:memory:/j", {"cpu/j/cpu.cfs_quota_us": "100000", "cpu/j/cpu.cfs_period_us": "100000"}, 8),

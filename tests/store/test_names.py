@@ -21,7 +21,7 @@ from spikestore.store_schemas.errors import UsageError
 
 
 def made_of(contents: str, *, seed: int = 0, limit: int | None = None, split: str = "train") -> SmallSet:
-    """Return a set whose source has one file for each letter, with that letter for its content."""
+    """Return a set whose source has one file for each letter, with the letter as its content."""
     small = small_set(70, seed=seed, split=split)
     files = tuple(
         SourceFile(name=f"{place}.bin", size=1, sha256=f"{ord(letter):064x}")
@@ -37,7 +37,7 @@ def with_classes(small: SmallSet, *classes: str) -> SmallSet:
 
 
 def test_growth_moves_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """More files, whatever they are called now, beside all former ones: one line with both digests."""
+    """Added files, also with new names, move the name, with one line that has both digests."""
     store = Store(memory_storage())
     few, more = made_of("ab").build(store.storage), made_of("xbya", seed=1).build(store.storage)
     with caplog.at_level(logging.INFO):
@@ -67,7 +67,7 @@ def test_growth_moves_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_other_recordings_are_refused(before: SmallSet, after: SmallSet, why: str) -> None:
-    """A set that lacks a file of the former one, or reads fewer of them: refused, until somebody insists."""
+    """A set that lacks a file of the former one, or reads fewer of its recordings, is rejected unless the move is requested."""
     store = Store(memory_storage())
     first, second = before.build(store.storage), after.build(store.storage)
     store.point("demo", {"train": first})
@@ -83,7 +83,7 @@ def test_other_recordings_are_refused(before: SmallSet, after: SmallSet, why: st
 
 
 def test_a_limit_that_grows_is_growth() -> None:
-    """More recordings of the same files."""
+    """A larger limit on the same files moves the name."""
     store = Store(memory_storage())
     for limit in (1, 2, None):
         grown = made_of("ab", seed=limit or 9, limit=limit).build(store.storage)
@@ -92,7 +92,7 @@ def test_a_limit_that_grows_is_growth() -> None:
 
 
 def test_another_transform_is_refused_before_anything_is_built() -> None:
-    """What is known of a set that does not exist yet is enough."""
+    """The specs of a set that does not exist yet suffice to reject it."""
     store = Store(memory_storage())
     store.point("demo", {"train": made_of("ab").build(store.storage)})
     other = small_set(70, time_window=5000.0)
@@ -102,7 +102,7 @@ def test_another_transform_is_refused_before_anything_is_built() -> None:
 
 
 def test_equal_samples_and_sets_that_are_gone_are_in_nobodys_way() -> None:
-    """The same digest from other files moves; so does a name whose set was removed."""
+    """A set with the same digest from other files moves the name; so does a new set if the former one was removed."""
     store = Store(memory_storage())
     store.point("demo", {"train": made_of("ab").build(store.storage)})
     twin = made_of("cd").build(store.storage)
@@ -113,7 +113,7 @@ def test_equal_samples_and_sets_that_are_gone_are_in_nobodys_way() -> None:
 
 
 def test_a_set_that_cannot_be_opened_is_not_moved_from() -> None:
-    """Nobody knows what it was made of: the damage is in the message."""
+    """The recordings of such a set are unknown; the message names the damage."""
     store = Store(memory_storage())
     first = made_of("ab").build(store.storage)
     store.point("demo", {"train": first})
@@ -123,7 +123,7 @@ def test_a_set_that_cannot_be_opened_is_not_moved_from() -> None:
 
 
 def test_two_builders_at_once(tmp_path: Path) -> None:
-    """Of two that give one new name to other recordings at one moment, one is refused, whoever is second."""
+    """If two builders give a new name to different recordings at the same time, the second one is rejected."""
     sets = [
         made_of("ab").build(FolderStorage(tmp_path)),
         made_of("cd", seed=1).build(FolderStorage(tmp_path)),
@@ -146,7 +146,7 @@ def test_two_builders_at_once(tmp_path: Path) -> None:
 
 
 def test_copies_keep_to_the_same_rule() -> None:
-    """A push that would move the name is refused before anything is copied, and done on request."""
+    """A push that would move the name is rejected before anything is copied, and done on request."""
     mine, team = Store(memory_storage("mine")), Store(memory_storage("team"))
     team.point("demo", {"train": made_of("ab").build(team.storage)})
     mine.point("demo", {"train": made_of("cd", seed=1).build(mine.storage)})
@@ -163,7 +163,7 @@ def test_copies_keep_to_the_same_rule() -> None:
 
 
 def test_splits_with_classes_in_another_order() -> None:
-    """Put under one name together, one after the other, or by a copy: refused, with label and both names."""
+    """Splits under one name, put together, one after the other or by a copy, are rejected, with the label and both class names."""
     store = Store(memory_storage())
     train, test = made_of("a"), with_classes(made_of("b", seed=1, split="test"), "no", "yes")
     sets = {"train": train.build(store.storage), "test": test.build(store.storage)}
@@ -185,6 +185,6 @@ def test_splits_with_classes_in_another_order() -> None:
 
 @given(st.lists(st.sampled_from("abcde"), unique=True), st.lists(st.sampled_from("abcde"), unique=True))
 def test_other_classes(first: list[str], second: list[str]) -> None:
-    """Two lists agree if no label means two classes: one is the beginning of the other."""
+    """Two lists of classes agree if no label has two names: one is the beginning of the other."""
     shared = min(len(first), len(second))
     assert (other_classes(first, second) is None) == (first[:shared] == second[:shared])

@@ -46,7 +46,7 @@ SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, re
 
 @pytest.fixture
 def probe(tmp_path: Path) -> Path:
-    """Return a folder with a module that compiles, and one that it imports."""
+    """Return a folder with a module that has compiled functions, and one that it imports."""
     folder = tmp_path / "spikestore" / "probe"
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
@@ -56,10 +56,10 @@ def probe(tmp_path: Path) -> Path:
 
 
 def run(probe: Path, *, first: str = "") -> tuple[list[int], str]:
-    """Call the compiled functions in a process of its own; return results and number of cache hits, and stderr."""
+    """Call the compiled functions in another process; return results and number of cache hits, and stderr."""
     done = subprocess.run(
         [sys.executable, "-c", RUN.format(first=first, folder=str(probe.parent))],
-        # Bytecode of a source that is written twice within a second is taken for current.
+        # Python would use the former bytecode of a source that is written twice within a second.
         env={
             **os.environ,
             "NUMBA_CACHE_DIR": str(probe.parents[1] / "cache"),
@@ -78,13 +78,13 @@ def test_code_follows_all_sources_that_it_is_made_of(probe: Path) -> None:
     assert run(probe) == ([2, 2, 2], "")
     (probe / "inner.py").write_text(INNER.format(step=5))
     assert run(probe) == ([6, 6, 0], "")
-    (folder,) = (probe.parents[1] / "cache").glob("*/outer-*")  # that of the former sources is gone
+    (folder,) = (probe.parents[1] / "cache").glob("*/outer-*")  # the code of the former sources is gone
     assert len(list(folder.glob("*.nbc"))) == 2
 
 
 @pytest.mark.slow
 def test_damaged_code_is_dropped_with_a_warning_that_names_it(probe: Path) -> None:
-    """Index or code."""
+    """Damage of the index, or of the code."""
     run(probe)
     for name in ("outer.add-*.nbi", "outer.callback-*.nbc"):
         (file,) = (probe.parents[1] / "cache").rglob(name)
@@ -94,18 +94,18 @@ def test_damaged_code_is_dropped_with_a_warning_that_names_it(probe: Path) -> No
     assert "outer.add-" in said
     assert "outer.callback-" in said
     assert said.count("cannot load compiled code") == 2
-    assert run(probe) == ([2, 2, 2], "")  # written anew
+    assert run(probe) == ([2, 2, 2], "")  # written again
 
 
 def damage(file: Path, how: str) -> None:
-    """Damage a file of the cache, or put something else in its place."""
+    """Damage a file of the cache, or replace it by something else."""
     content = file.read_bytes()
-    if how == "flipped":  # one bit of what is run, which nobody would notice by itself
+    if how == "flipped":  # one bit of the code, which nothing else would notice
         place = len(content) // 2
         file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     elif how == "empty":
         file.write_bytes(b"")
-    elif how == "former":  # as numba itself writes them
+    elif how == "former":  # as numba writes them
         file.write_bytes(content[32:])
     else:
         file.unlink()
@@ -115,7 +115,7 @@ def damage(file: Path, how: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["flipped", "empty", "former", "pipe"])
 def test_a_changed_code_file_is_never_run(probe: Path, how: str) -> None:
-    """Index or code: compiled again, with one warning that names the file."""
+    """After a change of index or code, functions are compiled again, with one warning that names the file."""
     run(probe)
     cache = probe.parents[1] / "cache"
     damaged = [next(cache.rglob(name)) for name in ("outer.add-*.nbc", "outer.callback-*.nbi")]
@@ -126,11 +126,11 @@ def test_a_changed_code_file_is_never_run(probe: Path, how: str) -> None:
     for file in damaged:
         assert said.count(str(file)) == 1
     assert len(said.splitlines()) == 2
-    assert run(probe) == ([2, 2, 2], "")  # written anew
+    assert run(probe) == ([2, 2, 2], "")  # written again
 
 
 def test_code_that_cannot_be_written_is_compiled_and_one_warning_says_so(probe: Path) -> None:
-    """As on a full disk: the folder can be made, its files can't."""
+    """On a full disk, for example: the folder can be created, its files can't."""
     numbers, said = run(probe, first=SMALL_FILES)
     assert numbers == [2, 2, 0]
     assert said.count("cannot write compiled code to") == 1

@@ -22,7 +22,7 @@ KEY = SMALL.source.key
 
 @pytest.fixture
 def place(forged: Forgery) -> Path:
-    """Return the file of a partition of ``small:train``, whose store has a second one."""
+    """Return the file of a partition of ``small:train``; the store has a second partition."""
     storage = Store(forged.root).storage
     for name in ("other", "part"):
         store_partition(storage, KEY, name, 140, {"train": np.arange(100), "valid": np.arange(110, 140)})
@@ -79,7 +79,7 @@ def test_ls(forged: Forgery, place: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_push(forged: Forgery, place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Everything else is copied, and a warning names what is not."""
+    """Everything else is copied, and a warning names the damaged partition."""
     flip(place)
     other = Store(tmp_path / "other")
     Store(forged.root).push("small", other)
@@ -89,7 +89,7 @@ def test_push(forged: Forgery, place: Path, tmp_path: Path, caplog: pytest.LogCa
 
 
 def test_repair(forged: Forgery, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From a store that has it, to the same bytes; without one a line says what to do."""
+    """It is restored from a store that has it, to the same bytes; without such a store a line says what to do."""
     whole = place.read_bytes()
     Store(forged.root).push("small", tmp_path / "other")
     flip(place)
@@ -110,7 +110,7 @@ def test_repair(forged: Forgery, place: Path, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_odd_names_hide_no_others(forged: Forgery, place: Path) -> None:
-    """What is no partition by its name is none."""
+    """Files that can't be partitions by their names are ignored."""
     for name in ("part", "Part.json", "a b.json", ".part.json"):
         (place.parent / name).write_bytes(b"?")
     storage = Store(forged.root).storage
@@ -120,7 +120,7 @@ def test_odd_names_hide_no_others(forged: Forgery, place: Path) -> None:
 
 
 def test_a_partition_asks_for_no_memory() -> None:
-    """Runs are compared with one another, whatever number of rows they speak of."""
+    """Rows are compared as runs, so memory does not grow with the number of rows."""
     made = Partition(name="a", source_key=KEY, samples=2**50, parts={"x": (0, 2**40), "y": (2**40, 2**50)})
     assert (made.count("x"), made.count("y")) == (2**40, 2**50 - 2**40)
     with pytest.raises(SpecError, match="a row must be in one part only"):

@@ -39,7 +39,7 @@ def test_a_new_name() -> None:
 
 
 def test_updates_are_entries() -> None:
-    """Each change is a further entry, none replaces another; the highest number counts, beyond nine too."""
+    """Each change is a further entry, none replaces another; the highest number counts, also above nine."""
     storage = memory_storage()
     for number in range(12):
         refs.update(storage, "demo", {"train": pin(number)})
@@ -50,7 +50,7 @@ def test_updates_are_entries() -> None:
 
 
 def test_no_change_writes_nothing() -> None:
-    """An update without a change returns what is there."""
+    """An update without a change returns the existing entry."""
     storage = memory_storage()
     first = refs.update(storage, "demo", {"train": pin(1), "test": pin(2)})
     watch = Crashing()
@@ -59,14 +59,14 @@ def test_no_change_writes_nothing() -> None:
 
 
 def test_splits_of_one_transform_are_kept() -> None:
-    """A split that is not mentioned stays as long as the transform is the same."""
+    """A split that the update does not mention stays if the transform is the same."""
     storage = memory_storage()
     refs.update(storage, "demo", {"train": pin(1)})
     assert refs.update(storage, "demo", {"test": pin(2)}).splits == {"train": pin(1), "test": pin(2)}
 
 
 def test_another_transform_lets_go(caplog: pytest.LogCaptureFixture) -> None:
-    """Splits of another transform go, with a warning that names them: a name never mixes transforms."""
+    """Splits of another transform are removed, with a warning that names them: a name never mixes transforms."""
     storage = memory_storage()
     refs.update(storage, "demo", {"train": pin(1), "test": pin(2), "valid": pin(3)})
     with caplog.at_level(logging.WARNING):
@@ -78,7 +78,7 @@ def test_another_transform_lets_go(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_mixed_transforms() -> None:
-    """Sets of two transforms, or none at all, are wrong use and write nothing."""
+    """Sets of two transforms, or no sets, are an error, and nothing is written."""
     storage = memory_storage()
     for pins, count in (({"train": pin(1), "test": pin(2, transform=1)}, 2), ({}, 0)):
         with pytest.raises(UsageError, match=f"the sets of 'demo' must have one transform, got {count}"):
@@ -98,7 +98,7 @@ def test_bad_names(name: str) -> None:
 
 
 def test_eight_threads(tmp_path: Path) -> None:
-    """Eight threads that each add their own split at one moment: none is lost."""
+    """Eight threads each add their own split at the same time: none is lost."""
     storage = FolderStorage(tmp_path)
     start = threading.Barrier(8)
 
@@ -162,7 +162,7 @@ def test_an_entry_in_another_place(victim: str) -> None:
 
 
 def test_other_objects_beside_the_log() -> None:
-    """What is no entry of the log is not taken for one."""
+    """Objects that are no entries are ignored."""
     storage = memory_storage()
     entry = refs.update(storage, "demo", {"train": pin(1)})
     for path in ("refs/demo/notes.txt", "refs/demo/99.json", "refs/demo/old/00000009.json"):
@@ -171,7 +171,7 @@ def test_other_objects_beside_the_log() -> None:
 
 
 def test_an_entry_of_a_newer_format() -> None:
-    """A newer format's entry is refused with what to do."""
+    """The error says what to do."""
     storage = memory_storage()
     document = unseal(refs.update(storage, "demo", {"train": pin(1)}).to_bytes(), path="ref")
     storage.put_if_absent("refs/demo/00000002.json", seal({**document, "number": 2, "format": 3}))

@@ -18,7 +18,7 @@ OTHER = small_set(70, time_window=5000.0)
 
 @pytest.fixture
 def store() -> Store:
-    """Return a store with a name of two splits, and a build of the same transform that is under way."""
+    """Return a store with a name of two splits, and an unfinished build of the same transform."""
     store = Store(memory_storage())
     store.point("demo", {"train": TRAIN.build(store.storage), "valid": VALID.build(store.storage)})
     UNFINISHED.put(Build.join_or_start(store.storage, UNFINISHED.address, UNFINISHED.plan), 0)
@@ -26,7 +26,7 @@ def store() -> Store:
 
 
 def test_a_name_and_a_split_of_it(store: Store) -> None:
-    """Labels, keys and promised digests."""
+    """Labels, keys and expected digests are returned."""
     selection = store.select("demo")
     assert (selection.name, selection.text) == ("demo", "demo")
     assert [(one.label, one.address, one.split) for one in selection.sets] == [
@@ -50,7 +50,7 @@ def test_a_key(store: Store) -> None:
 
 
 def test_damaged_sets_are_still_selected(store: Store) -> None:
-    """A repair needs the keys of what can't be opened."""
+    """A repair needs the keys of sets that can't be opened."""
     digest = store["demo:train"].digest
     store.storage.delete(TRAIN.address.manifest)
     assert store.select("demo:train").sets == (SelectedSet("demo:train", TRAIN.address, "train", digest),)
@@ -63,8 +63,8 @@ def test_damaged_sets_are_still_selected(store: Store) -> None:
 
 
 def test_unfinished_builds_come_after_committed_sets(store: Store) -> None:
-    """The beginning of a key that several folders have means the committed one, if there is one."""
-    OTHER.put(Build.join_or_start(store.storage, OTHER.address, OTHER.plan), 0)  # TRAIN's source
+    """The beginning of a key that several folders share selects the committed set, if there is one."""
+    OTHER.put(Build.join_or_start(store.storage, OTHER.address, OTHER.plan), 0)  # key of TRAIN's source
     assert OTHER.address.source_key == TRAIN.address.source_key
     assert store.select(TRAIN.address.source_key[:12]).sets[0].address == TRAIN.address
     store.storage.delete(TRAIN.address.manifest)
@@ -73,7 +73,7 @@ def test_unfinished_builds_come_after_committed_sets(store: Store) -> None:
 
 
 def test_an_unfinished_build(store: Store) -> None:
-    """It can be selected, for a repair, and not opened."""
+    """It can be selected for a repair, but not opened."""
     selection = store.select(UNFINISHED.address.source_key[:12])
     assert selection.sets[0].address == UNFINISHED.address
     for use in (selection.open, selection.only):
@@ -82,13 +82,13 @@ def test_an_unfinished_build(store: Store) -> None:
 
 
 def test_whole_keys_are_not_looked_up(store: Store) -> None:
-    """A repair can fetch a set of which nothing is left."""
+    """A repair can fetch a set of which no object is left."""
     nothing = Address("a" * 64, "b" * 64)
     assert store.select("/".join(nothing)).sets[0].address == nothing
 
 
 def test_near_splits(store: Store) -> None:
-    """A misspelt split is suggested."""
+    """For a misspelt split, the nearest one is suggested."""
     with pytest.raises(
         UnknownNameError, match="has no split 'trian', did you mean 'train'\\? it has train, valid"
     ):

@@ -16,7 +16,7 @@ OTHER = small_set(70, time_window=5000.0)
 
 @pytest.fixture
 def store() -> Store:
-    """Return a store with a name of two splits, a name of one, and a build that is under way."""
+    """Return a store with a name of two splits, a name of one, and an unfinished build."""
     store = Store(memory_storage())
     store.point("demo", {"train": TRAIN.build(store.storage), "valid": VALID.build(store.storage)})
     store.point("single", {"train": OTHER.build(store.storage)})
@@ -26,12 +26,12 @@ def store() -> Store:
 
 
 def is_set(features: FeatureSet, small: SmallSet) -> bool:
-    """Tell whether a set is the one that was built of `small`, and reads like it."""
+    """Return whether a set has the specs and the rows of `small`."""
     return features.address == small.address and same(features.read(), small.truth)
 
 
 def test_by_name_and_split(store: Store) -> None:
-    """NAME:SPLIT is that split, NAME alone the only one."""
+    """NAME:SPLIT is that split; NAME is the only split."""
     assert is_set(store["demo:train"], TRAIN)
     assert is_set(store["demo:valid"], VALID)
     assert is_set(store["single"], OTHER)
@@ -39,7 +39,7 @@ def test_by_name_and_split(store: Store) -> None:
 
 
 def test_by_keys(store: Store) -> None:
-    """Beginnings of both keys, or of one that is unambiguous, find a set; a single full key too."""
+    """Beginnings of both keys, or of one key if it is unambiguous, select a set; so does a single complete key."""
     transform, source = (key[:12] for key in VALID.address)
     assert is_set(store[f"{transform}/{source}"], VALID)
     assert is_set(store[source], VALID)
@@ -48,7 +48,7 @@ def test_by_keys(store: Store) -> None:
 
 
 def test_ambiguous_keys(store: Store) -> None:
-    """A beginning that fits several committed sets lists them; the unfinished one is none of them."""
+    """The error for a beginning that several committed sets share lists them; unfinished builds are not listed."""
     with pytest.raises(UnknownNameError, match="is ambiguous") as caught:
         store[TRAIN.address.transform_key[:12]]
     expected = {
@@ -71,7 +71,7 @@ def test_ambiguous_keys(store: Store) -> None:
     ],
 )
 def test_what_does_not_exist(store: Store, text: str, message: str) -> None:
-    """The error names what was asked for, the store, and what is near."""
+    """The error has the requested name, the store, and the nearest names."""
     with pytest.raises(UnknownNameError) as caught:
         store[text]
     assert str(caught.value) == message
@@ -90,7 +90,7 @@ def test_an_empty_store() -> None:
 
 
 def test_listings(store: Store) -> None:
-    """Listings show committed sets only, names and splits as they were given."""
+    """Listings have only committed sets; names and splits are spelled as they were given."""
     assert {one.address for one in store.feature_sets()} == {TRAIN.address, VALID.address, OTHER.address}
     assert len([*store.addresses()]) == 4
     assert [*store.addresses()] == sorted(store.addresses())
@@ -104,7 +104,7 @@ def test_listings(store: Store) -> None:
 
 
 def test_a_name_whose_set_is_gone(store: Store) -> None:
-    """A name that stands for a set that was removed says which one, and what to do."""
+    """The error names the removed set, and what to do."""
     store.storage.delete(TRAIN.address.manifest)
     for use in (lambda: store["demo:train"], lambda: store.splits("demo")):
         with pytest.raises(
@@ -115,7 +115,7 @@ def test_a_name_whose_set_is_gone(store: Store) -> None:
 
 
 def test_a_name_whose_set_was_exchanged(store: Store) -> None:
-    """A set with another digest than the name was given is refused: names pin content."""
+    """A set with another digest than that in the name's entry is rejected."""
     store.storage.delete(TRAIN.address.manifest)
     twin = SmallSet(TRAIN.transform, TRAIN.source, TRAIN.layout, VALID.n_events, VALID.truth, VALID.skipped)
     twin.build(store.storage, restart=True)
@@ -124,7 +124,7 @@ def test_a_name_whose_set_was_exchanged(store: Store) -> None:
 
 
 def test_a_name_moves(store: Store) -> None:
-    """Moving a name changes what it finds; other splits stay if the transform does."""
+    """After a move, the name selects the new set; other splits stay if the transform is the same."""
     store.point("single", {"valid": OTHER.build(store.storage)})
     assert {*store.splits("single")} == {"train", "valid"}
     with pytest.raises(UsageError, match="it has another transform"):

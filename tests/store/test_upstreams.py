@@ -40,7 +40,7 @@ def contents() -> tuple[tuple[str, bytes], ...]:
 
 
 def upstream(root: Path) -> Path:
-    """Fill a folder."""
+    """Fill a folder store."""
     for path, data in contents():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
@@ -48,13 +48,13 @@ def upstream(root: Path) -> Path:
 
 
 def fetch(store: Store, *locations: Path | str, digest: str | None = None) -> FeatureSet | None:
-    """Ask for the train split."""
+    """Fetch the train split."""
     asked = Upstreams(str(one) for one in locations)
     return asked.fetch(store, SMALL.address, label="SSC train", digest=digest)
 
 
 def test_the_first_that_has_it(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """An empty one is passed over; where the set comes from is said; nobody after it is asked."""
+    """An empty upstream is skipped; the log names the upstream that has the set; later ones are not asked."""
     (tmp_path / "empty").mkdir()
     full = upstream(tmp_path / "full")
     found = fetch(store, tmp_path / "empty", full, "s3://never/asked")
@@ -68,7 +68,7 @@ def test_the_first_that_has_it(store: Store, tmp_path: Path, caplog: pytest.LogC
 
 
 def test_none_has_it(store: Store, tmp_path: Path) -> None:
-    """Then there is nothing, and nothing is left behind."""
+    """Without an upstream that has it, the result is None, and nothing is written."""
     (tmp_path / "empty").mkdir()
     assert fetch(store, tmp_path / "empty") is None
     assert fetch(store) is None
@@ -76,7 +76,7 @@ def test_none_has_it(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A mount that was lost, or a slip: a warning that names it, once, and the next one is asked."""
+    """A missing folder, because of a lost mount or a mistake, is named once in a warning, and the next upstream is asked."""
     asked = Upstreams([str(tmp_path / "lost"), str(upstream(tmp_path / "full"))])
     for small in (SMALL, VALID):
         assert asked.fetch(store, small.address, label="a set") is not None
@@ -87,10 +87,10 @@ def test_a_folder_that_is_not_there(store: Store, tmp_path: Path, caplog: pytest
 def test_a_server_that_does_not_answer(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same for a bucket: asked once, and not again for the next set."""
+    """A bucket that does not answer is named once, and is not asked again for the next set."""
     monkeypatch.setenv(
         "AWS_ENDPOINT_URL", "http://somebody:hidden-password@127.0.0.1:9"
-    )  # where nobody listens
+    )  # no server listens at this port
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-for-anybodys-eyes")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
@@ -104,7 +104,7 @@ def test_a_server_that_does_not_answer(
 
 
 def test_another_digest_than_pinned(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Refused by name before anything is copied; the next one may have the right one."""
+    """The set is rejected by name before anything is copied; the next upstream may have the right one."""
     first, second = upstream(tmp_path / "first"), upstream(tmp_path / "second")
     right = Store(second)["demo:train"].digest
     forgery = Forgery.build(tmp_path / "liar", SMALL)
@@ -118,7 +118,7 @@ def test_another_digest_than_pinned(store: Store, tmp_path: Path, caplog: pytest
 
 
 def test_a_liar_with_the_right_digest(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Objects that hold other samples under the pinned digest: refused, and the honest one after it is not in the way.
+    """Objects with other samples under the pinned digest are rejected, and the correct upstream after it is used.
 
     Both have the same plan, so what the liar sent would lie where the honest objects go.
     """
@@ -136,14 +136,14 @@ def test_a_liar_with_the_right_digest(store: Store, tmp_path: Path, caplog: pyte
 
 
 def _other_events() -> bytes:
-    """Return the object of ``n_events`` of another set: as many rows, other numbers."""
+    """Return the object of ``n_events`` of another set with as many rows."""
     other = small_set(140, seed=8).build(memory_storage())
     return other.storage.get(f"{other.data_path}/n_events/c/0")
 
 
 @pytest.mark.parametrize("what", ["manifest", "record", "object"])
 def test_a_damaged_one(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str) -> None:
-    """Named, with the damaged object; the next one is asked."""
+    """The upstream and the damaged object are named; the next upstream is asked."""
     damaged = Forgery.build(tmp_path / "damaged", SMALL)
     place = {
         "manifest": damaged.manifest,
@@ -159,7 +159,7 @@ def test_a_damaged_one(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_our_own_store_can_not_be_written(tmp_path: Path) -> None:
-    """That is no fault of the upstream's, and ends the search."""
+    """The error is not taken for one of the upstream, and ends the search."""
 
     class ReadOnly(FolderStorage):
         def put_if_absent(self, path: str, data: bytes) -> bool:
@@ -170,7 +170,7 @@ def test_our_own_store_can_not_be_written(tmp_path: Path) -> None:
 
 
 def test_the_store_itself_is_not_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A shared recipe may name the store that somebody fills."""
+    """A shared recipe may name the store of the user who fills it: it is not asked."""
     full = upstream(tmp_path / "full")
     (full / SMALL.address.manifest).unlink()
     assert fetch(Store(full), full) is None
@@ -178,7 +178,7 @@ def test_the_store_itself_is_not_asked(tmp_path: Path, caplog: pytest.LogCapture
 
 
 def test_by_name(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """All splits, from one upstream, and the name; one that lacks a split is passed over."""
+    """All splits and the name come from one upstream; an upstream that lacks a split is skipped."""
     half = Store(tmp_path / "half")
     half.point("demo", {"train": SMALL.build(half.storage)})
     full = upstream(tmp_path / "full")
@@ -190,7 +190,7 @@ def test_by_name(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_by_name_half_of_it_damaged(store: Store, tmp_path: Path) -> None:
-    """A name whose second split can't be had is not given to the first."""
+    """If the second split can't be copied, the first one does not get the name."""
     full = upstream(tmp_path / "full")
     (full / VALID.address.manifest).write_bytes(b"{}")
     assert not Upstreams([str(full)]).fetch_named(store, "demo", ["train", "valid"])
@@ -198,7 +198,7 @@ def test_by_name_half_of_it_damaged(store: Store, tmp_path: Path) -> None:
 
 
 def test_where_they_are(tmp_path: Path) -> None:
-    """Folders are relative to the file that names them; URLs and absolute paths are what they are."""
+    """Folders are relative to the file that names them; URLs and absolute paths are used unchanged."""
     recipe = tmp_path / "recipes" / "demo.toml"
     assert locate_upstreams(["s3://a/b", "../store", "/mnt/c", "~/d"], recipe) == (
         "s3://a/b",

@@ -15,7 +15,7 @@ from tests.store.s3_server import HOST
 
 
 class TinyS3:
-    """What the server holds and has been asked.
+    """State of the server, and its requests.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class TinyS3:
         self.ended = threading.Event()
 
     def options(self) -> dict[str, Any]:
-        """Return what `ObjectStorage.from_url` needs to reach it."""
+        """Return the options with which `ObjectStorage.from_url` reaches the server."""
         return {
             "endpoint": self.url,
             "access_key_id": "any",
@@ -55,7 +55,7 @@ class TinyS3:
         }
 
     def probes(self) -> int:
-        """Return how many puts were probes, and forget all requests."""
+        """Return the number of puts that were probes, and clear the list of requests."""
         count = sum(key.endswith("/.probe") for _, key in self.requests)
         self.requests.clear()
         return count
@@ -89,7 +89,7 @@ class TinyS3:
 
 @contextlib.contextmanager
 def tiny_s3(*, honours: bool) -> Iterator[TinyS3]:
-    """Run one on the loopback interface."""
+    """Run a server on the loopback interface."""
     held = TinyS3(honours=honours)
     lock = threading.Lock()
 

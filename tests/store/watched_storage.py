@@ -1,4 +1,4 @@
-"""Storages that count operations, crash at one, or wait at one."""
+"""Storages that count operations, crash at one, or pause at each."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Result = TypeVar("Result")
 
 
 class Crash(BaseException):
-    """The power fails. No `except Exception` may stop it."""
+    """A power failure; no `except Exception` catches it."""
 
 
 class Watch(Protocol):
-    """What stands between a caller and a verb: performs `effect`, or does not."""
+    """Protocol of a function that is called instead of a storage operation; it performs `effect`, or does not."""
 
     def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
-        """Perform the verb."""
+        """Perform the operation."""
 
 
 class WatchedStorage:
-    """A storage whose verbs all pass through `watch`."""
+    """A storage that passes all its operations to `watch`."""
 
     def __init__(self, inner: Storage, watch: Watch) -> None:
         self._inner = inner
@@ -43,7 +43,7 @@ class WatchedStorage:
         return self._watch("get", path, lambda: self._inner.buffer(path, limit=limit))
 
     def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
-        """Watched, and read whole before the first piece is handed on."""
+        """Watched; reads the whole object before the first piece is yielded."""
         return iter(self._watch("get", path, lambda: [*self._inner.pieces(path, limit=limit)]))
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
@@ -59,7 +59,7 @@ class WatchedStorage:
         return self._watch("replace", path, lambda: self._inner.replace(path, data))
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Watched, and done whole before the first object is handed on."""
+        """Watched; ends before the first object is yielded."""
         return iter(self._watch("list", prefix, lambda: [*self._inner.list(prefix)]))
 
     def folders(self, prefix: str) -> builtins.list[str]:
@@ -71,7 +71,7 @@ class WatchedStorage:
         return self._watch("delete", path, lambda: self._inner.delete(path))
 
     def zarr_store(self, prefix: str) -> StorePath:
-        """Not watched: it only reads."""
+        """Not watched, because it only reads."""
         return self._inner.zarr_store(prefix)
 
     def free_bytes(self) -> int | None:
@@ -80,7 +80,7 @@ class WatchedStorage:
 
 
 class Crashing:
-    """A watch that counts verbs, and crashes when the n-th has taken effect.
+    """A watch that counts operations, and crashes when the n-th has taken effect.
 
     A crash before the n-th leaves what a crash after the one before leaves: nobody else writes.
     """
@@ -91,7 +91,7 @@ class Crashing:
         self._at = at
 
     def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
-        """Perform the verb, then perhaps crash."""
+        """Perform the operation, then perhaps crash."""
         number = next(self._numbers)
         self.verbs.append((verb, path))
         try:
@@ -102,7 +102,7 @@ class Crashing:
 
 
 class _Turns:
-    """A watch that lets one verb pass each time its turn comes."""
+    """A watch that lets one operation pass at each of its turns."""
 
     def __init__(self) -> None:
         self.ready = threading.Semaphore(0)
@@ -110,7 +110,7 @@ class _Turns:
         self.over = False
 
     def __call__(self, verb: str, path: str, effect: Callable[[], Result], /) -> Result:
-        """Wait, then perform the verb."""
+        """Wait, then perform the operation."""
         self.ready.release()
         if not self.go.acquire(timeout=60):
             raise TimeoutError(f"no turn for {verb} {path}")
@@ -120,7 +120,7 @@ class _Turns:
 def interleave(
     storage: Storage, order: Sequence[int], jobs: Sequence[Callable[[Storage], Result]]
 ) -> builtins.list[Result | BaseException]:
-    """Run jobs at once, one storage verb at a time.
+    """Run jobs at the same time, one storage operation after another.
 
     The n-th verb is done by job ``order[n]`` (the next one that is not over yet); after the end of `order` they
     take turns.

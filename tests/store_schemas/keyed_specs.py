@@ -1,4 +1,4 @@
-"""The transform or source that has a spec as its only part of that kind, and its key."""
+"""A transform or a source with only one spec, and its key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRAME = ToFrame(sensor_size=(4, 1, 1), time_window=4000.0)
 
 
 def key_of(spec: Spec) -> str:
-    """Key of a transform or source that has `spec` as its only part of that kind."""
+    """Return the key of a transform or source that has `spec` as its only part of that kind."""
     if isinstance(spec, Transform | Source):
         return spec.key
     if isinstance(spec, SourceFile):
@@ -28,7 +28,7 @@ def key_of(spec: Spec) -> str:
 
 
 def chain_of(spec: Operation) -> tuple[Operation, ...]:
-    """Operations of a transform with `spec`."""
+    """Return the operations of a transform with `spec`."""
     if isinstance(spec, FrameOperation):
         return (spec,)
     if isinstance(spec, ToBinaRep):

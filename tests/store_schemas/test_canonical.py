@@ -50,7 +50,7 @@ def test_examples_of_canonical_json(value: object, text: str) -> None:
     [math.nan, math.inf, -math.inf, 2**53, -(2**53), np.int64(1), object(), {1: 2}, {"a": b"x"}, ["\ud800"]],
 )
 def test_values_without_a_canonical_form_are_rejected(value: object) -> None:
-    """Never a repr, a pickle or a rounded number instead."""
+    """They are rejected, never written as a repr, a pickle or a rounded number."""
     with pytest.raises(SpecError, match="no canonical JSON form"):
         canonical_json(value)
 
@@ -63,7 +63,7 @@ def test_canonical_json_is_that_of_the_library(value: object) -> None:
 
 @given(documents)
 def test_documents_survive_sealing(document: dict[str, Any]) -> None:
-    """What comes out is what went in, and `self` is the hash of the document without it."""
+    """The document that is read equals the one that was written, and `self` is the hash of the document without it."""
     data = seal(document)
     assert unseal(data, path="p") == json.loads(canonical_json(document))
     assert json.loads(data)["self"] == hashlib.sha256(canonical_json(document)).hexdigest()
@@ -82,7 +82,7 @@ def test_any_flipped_bit_of_a_document_is_noticed(document: dict[str, Any], data
 
 @given(documents, st.data())
 def test_a_document_cut_short_is_noticed(document: dict[str, Any], data: st.DataObject) -> None:
-    """Wherever the cut is."""
+    """A cut at any position is detected."""
     sealed = seal(document)
     with pytest.raises(DamagedError):
         unseal(sealed[: data.draw(st.integers(0, len(sealed) - 1))], path="p")
@@ -97,7 +97,7 @@ def test_unsealed_documents_are_damaged(document: bytes) -> None:
 
 
 def test_text_inside_a_document_is_never_taken_for_its_hash() -> None:
-    """A string that spells a member `self` is text; a member of that name further in is refused before it is stored."""
+    """A text inside a string that looks like a member `self` has no effect; a nested member of that name is rejected before storing."""
     tricky = {"a": '"self":"' + "0" * 64 + '"', "b": ["self", "0" * 64], "self_": "0" * 64}
     assert unseal(seal(tricky), path="p") == tricky
     with pytest.raises(SpecError, match="a member of a stored document must not be called"):
@@ -107,7 +107,7 @@ def test_text_inside_a_document_is_never_taken_for_its_hash() -> None:
 
 
 def test_a_newer_format_is_distinguished_from_damage() -> None:
-    """Only where the document is intact; the message says what to install."""
+    """Only an intact document can have a newer format; the message says what to install."""
     with pytest.raises(
         NewerFormatError,
         match="format 2, but this version of spikestore reads format 1: install a newer version",
@@ -118,7 +118,7 @@ def test_a_newer_format_is_distinguished_from_damage() -> None:
 
 
 def test_nothing_but_an_object_is_a_document() -> None:
-    """Bytes around the member that happen to hash right are still no document."""
+    """Other bytes with a member that has the right hash are no document."""
     for rest in (b"[]", b"{]", b"\xff"):
         body = b'{"a":1,"self":"' + sha256_hex(b'{"a":1' + rest).encode() + b'"' + rest
         with pytest.raises(DamagedError, match="not JSON"):

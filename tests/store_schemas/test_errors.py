@@ -18,7 +18,7 @@ _LINE = re.compile(r"^(?P<tree>[│├└─ ]*)(?P<name>[A-Z]\w+Error)(?:\s+als
 
 
 def drawn() -> dict[str, tuple[str | None, str | None]]:
-    """Parent and builtin of each class, read off the drawing."""
+    """Return the parent and the builtin base of each class, as the docstring draws them."""
     found: dict[str, tuple[str | None, str | None]] = {}
     above: list[tuple[int, str]] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -41,7 +41,7 @@ CLASSES = classes()
 
 
 def test_the_drawing_shows_every_class() -> None:
-    """No class is missing from it, and `__all__` lists them too."""
+    """No class is missing from the drawing, and `__all__` lists all classes."""
     names = {one.__name__ for one in CLASSES}
     assert drawn().keys() == names
     assert set(errors.__all__) == names | {"Problem"}
@@ -49,7 +49,7 @@ def test_the_drawing_shows_every_class() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_each_class_hangs_where_it_is_drawn(cls: type[SpikestoreError]) -> None:
-    """Its parent is the one drawn, and it is also the builtin that is promised."""
+    """Its parent is the one that is drawn, and so is its builtin base."""
     parent, builtin = drawn()[cls.__name__]
     ours = [base.__name__ for base in cls.__bases__ if issubclass(base, SpikestoreError)]
     assert ours == ([] if parent is None else [parent])
@@ -60,7 +60,7 @@ def test_each_class_hangs_where_it_is_drawn(cls: type[SpikestoreError]) -> None:
 
 
 def test_kinds_are_unique_and_machine_readable() -> None:
-    """One kind a class, its own, in words with hyphens."""
+    """Each class has its own kind, in words with hyphens."""
     kinds = [cls.kind for cls in CLASSES]
     assert len(set(kinds)) == len(kinds)
     assert all("kind" in vars(cls) for cls in CLASSES)
@@ -68,14 +68,14 @@ def test_kinds_are_unique_and_machine_readable() -> None:
 
 
 def test_exit_codes() -> None:
-    """Wrong use is 2, everything else 1."""
+    """Wrong use has exit code 2, all other errors have 1."""
     assert {cls.exit_code for cls in classes(errors.UsageError)} == {2}
     assert {cls.exit_code for cls in CLASSES if not issubclass(cls, errors.UsageError)} == {1}
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_errors_survive_pickling(cls: type[SpikestoreError]) -> None:
-    """Type, message and details, at every protocol; the message is printed as it was written."""
+    """Type, message and details survive at every protocol; the message is printed unchanged."""
     error = cls("what 'happened' is\nthis", path="a/b", rows=(1, 2))
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         back = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 our own bytes
@@ -85,7 +85,7 @@ def test_errors_survive_pickling(cls: type[SpikestoreError]) -> None:
 
 
 def test_errors_come_home_from_another_process() -> None:
-    """As from a Dask worker: a spec that fails there tells all its problems here."""
+    """A spec error of another process, such as a Dask worker, has all its problems here."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         failed = pool.submit(CropTime.from_mapping, {"min": "x"}, origin="recipe.toml").exception()
     assert isinstance(failed, SpecError)
@@ -94,5 +94,5 @@ def test_errors_come_home_from_another_process() -> None:
 
 
 def test_a_spec_error_without_problems_has_none() -> None:
-    """Not every wrong spec is a wrong document."""
+    """A spec error need not be an error of a document."""
     assert SpecError("wrong").problems == ()

@@ -66,7 +66,7 @@ FEW = settings(max_examples=examples(25))
 
 
 def constants(model: type[Spec]) -> set[str]:
-    """Fields that have one legal value."""
+    """Return the fields that have only one legal value."""
     return {name for name, field in model.model_fields.items() if len(get_args(field.annotation)) == 1} & {
         "op",
         "version",
@@ -75,7 +75,7 @@ def constants(model: type[Spec]) -> set[str]:
 
 @pytest.mark.parametrize("model", [*OPERATIONS, Transform, SourceFile, Source])
 def test_every_field_of_every_model_is_tested(model: type[Spec]) -> None:
-    """A field that VALUES does not know has a single legal value, and stands in the key all the same."""
+    """A field that is not in VALUES has only one legal value, and is in the key."""
     # test_every_member_of_a_folder…, test_items, test_import_cache
     apart = {"folder", "items", "cache"} if model is Source else set()
     assert VALUES[model].keys() | constants(model) | apart == model.model_fields.keys()
@@ -84,7 +84,7 @@ def test_every_field_of_every_model_is_tested(model: type[Spec]) -> None:
 
 @pytest.mark.parametrize("model", OPERATIONS)
 def test_operation_and_version_are_hashed(model: type[Spec]) -> None:
-    """What a transform key hashes names each operation and the version of its results."""
+    """A transform key is a hash of the name of each operation and the version of its results."""
     specs: dict[type[Spec], Operation] = {
         ToFrame: FRAME,
         Downsample: Downsample(),
@@ -124,7 +124,7 @@ def test_operation_and_version_are_hashed(model: type[Spec]) -> None:
 def test_changing_any_one_parameter_changes_the_key(
     model: type[Spec], field: str, data: st.DataObject
 ) -> None:
-    """Two specs that differ in one field, whichever, have two keys."""
+    """Two specs that differ in any one field have different keys."""
     one, other = data.draw(neighbours(model, field))
     assert key_of(one) != key_of(other)
 
@@ -159,7 +159,7 @@ def without_defaults(spec: Spec) -> dict[str, Any]:
 
 
 def spelled(transform: Transform) -> dict[str, Any]:
-    """Only what can't be left out: `op` has a default, but tells which operation it is."""
+    """Return the fields that can't be left out: `op` has a default, but names the operation."""
     operations = [{"op": one.op, **without_defaults(one)} for one in transform.operations]
     return {**without_defaults(transform), "operations": operations}
 
@@ -167,7 +167,7 @@ def spelled(transform: Transform) -> dict[str, Any]:
 @FEW
 @given(transforms())
 def test_spelling_out_a_default_of_a_transform_changes_nothing(transform: Transform) -> None:
-    """With defaults left out and written by hand, a recipe has one key."""
+    """A recipe has the same key with defaults left out or stated."""
     short = Transform.from_mapping(spelled(transform), origin="short")
     full = Transform.from_mapping(transform.to_mapping(), origin="full")
     assert short.key == full.key == transform.key
@@ -177,7 +177,7 @@ def test_spelling_out_a_default_of_a_transform_changes_nothing(transform: Transf
 @FEW
 @given(sources)
 def test_spelling_out_a_default_of_a_source_changes_nothing(source: Source) -> None:
-    """As for transforms."""
+    """A source has the same key with defaults left out or stated."""
     short = Source.from_mapping(without_defaults(source), origin="short")
     full = Source.from_mapping(source.to_mapping(), origin="full")
     assert short.key == full.key == source.key
@@ -186,14 +186,14 @@ def test_spelling_out_a_default_of_a_source_changes_nothing(source: Source) -> N
 
 @pytest.mark.parametrize("spec", [Downsample(), CropTime(max=1), FRAME, Transform(operations=(FRAME,))])
 def test_hashed_documents_include_defaults(spec: Spec) -> None:
-    """Every field is in the mapping, so that a default that changes later can't change what an old key means."""
+    """Every field is in the document, so that a changed default can't change the meaning of an old key."""
     assert spec.to_mapping().keys() == type(spec).model_fields.keys()
 
 
 @FEW
 @given(st.integers(-(2**53), 2**53))
 def test_whole_numbers_and_equal_floats_have_one_key(number: int) -> None:
-    """4000, 4000.0 and "8000/2" are one parameter, from Python and from a recipe; -0.0 is 0."""
+    """4000, 4000.0 and "8000/2" are the same parameter, in Python and in a recipe; -0.0 is 0."""
     wanted = key_of(CropTime(min=float(number), max=2.0**60))
     ways: list[object] = [number, f"{number}/1", f"{2 * number}/2"]
     if number == 0:
@@ -240,7 +240,7 @@ def test_target_size_is_its_quotient_with_sensor_size(
 @FEW
 @given(transforms(), sources)
 def test_keys_survive_the_round_trip_through_json(transform: Transform, source: Source) -> None:
-    """Whatever order a JSON or TOML file has its members in, the key is the same."""
+    """The order of members in a JSON or TOML file does not change the key."""
     for spec in (transform, source):
         text = json.dumps(spec.to_mapping(), sort_keys=True)
         back = type(spec).from_mapping(json.loads(text), origin="test")
@@ -249,12 +249,12 @@ def test_keys_survive_the_round_trip_through_json(transform: Transform, source: 
 
 
 def test_the_hashed_transform_document_is_pinned() -> None:
-    """Nothing but format, operations and max_bins: no plan, codec, path, host or number of workers."""
+    """It has the format, operations and max_bins: no plan, codec, path, host or number of workers."""
     assert Transform(operations=(FRAME,)).key_document().keys() == {"format", "operations", "max_bins"}
 
 
 def test_columns_enter_a_source_key_only_if_there_are_any() -> None:
-    """Keys from before there were columns stay."""
+    """Keys of sources without columns are those of versions before columns existed."""
     fields: dict[str, Any] = {
         "reader": "r",
         "reader_version": 1,
@@ -294,7 +294,7 @@ def folder_source(folder: dict[str, Any] | None, columns: list[str]) -> Source:
 
 
 def test_every_member_of_a_folder_changes_the_key() -> None:
-    """And nothing but those that are set is in the document: keys from before there were folders stay."""
+    """Only members that are set are in the document: keys from before folders existed stay the same."""
     decodings: dict[str, Any] = {
         "formats": {"npy": 2},
         "fields": ["t", "x", "y"],
@@ -317,7 +317,7 @@ def test_every_member_of_a_folder_changes_the_key() -> None:
 
 
 def test_the_hashed_source_document_is_pinned() -> None:
-    """Nothing that changes when the data move: names relative to the dataset's folder, no times, no hosts."""
+    """It has nothing that changes when the data move: names are relative to the data set's folder; no times, no hosts."""
     document = Source(reader="r", reader_version=1, dataset="D", split="s", files=(FILE,)).key_document()
     assert document.keys() == {
         "format",
@@ -334,7 +334,7 @@ def test_the_hashed_source_document_is_pinned() -> None:
 
 
 def test_plans_do_not_enter_keys() -> None:
-    """Builds with other fragments and other numbers of workers are builds of one set."""
+    """Builds with other fragments and other numbers of workers are builds of the same set."""
     transform = Transform(operations=(FRAME,))
     layout = layout_of(transform, has_y=False, classes=["a"], extras=[])
     n_events = np.full(1000, 5)
@@ -365,7 +365,7 @@ for case in json.load(open(sys.argv[1], encoding="utf-8")):
     ],
 )
 def test_other_processes_locales_and_hash_seeds_have_the_same_keys(environment: dict[str, str]) -> None:
-    """The golden keys come out of a fresh process, whatever its environment."""
+    """A new process computes the golden keys in any environment."""
     golden = Path(__file__).parents[1] / "golden" / "keys.json"
     finished = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(golden)],
@@ -378,7 +378,7 @@ def test_other_processes_locales_and_hash_seeds_have_the_same_keys(environment: 
 
 
 def test_golden_keys() -> None:
-    """Keys that were written down once; golden/README.md says when they may change."""
+    """The keys were written down once; golden/README.md says when they may change."""
     models: dict[str, type[Transform | Source]] = {"transform": Transform, "source": Source}
     cases = json.loads((Path(__file__).parents[1] / "golden" / "keys.json").read_text(encoding="utf-8"))
     assert len(cases) >= 12

@@ -49,7 +49,7 @@ def problems(mapping: dict[str, Any], model: type[Spec] = Outer) -> dict[str, st
 
 
 def test_all_problems_are_listed_with_their_paths() -> None:
-    """Nothing stops at the first find, also not inside nested models."""
+    """The first problem does not hide others, also inside nested models."""
     found = problems(
         {
             "inner": {"pair": [1, 0], "factor": "x/2"},
@@ -83,7 +83,7 @@ def test_all_problems_are_listed_with_their_paths() -> None:
 
 
 def test_problems_inside_a_chain_have_the_path_in_the_users_document() -> None:
-    """Pydantic's tag of the union is not in the path; unknown operations and fields get the nearest name."""
+    """The path does not contain pydantic's tag of the union; unknown operations and fields get the nearest name."""
     found = problems(
         {
             "operations": [
@@ -115,7 +115,7 @@ def test_problems_inside_a_chain_have_the_path_in_the_users_document() -> None:
 
 
 def test_python_and_recipes_get_the_same_messages() -> None:
-    """A constructor lists all problems too, and its error is ours, not pydantic's."""
+    """A constructor's error also lists all problems, and is a SpecError instead of pydantic's error."""
     with pytest.raises(SpecError) as caught:
         CropTime(min="a", max=math.nan, mox=1)  # type: ignore[call-arg, arg-type]
     assert [path for path, _ in caught.value.problems] == ["min", "max", "mox"]
@@ -124,7 +124,7 @@ def test_python_and_recipes_get_the_same_messages() -> None:
 
 
 def test_a_required_field_that_is_left_out_is_named() -> None:
-    """`max` and `sensor_size`, which Tonic guesses."""
+    """`max` and `sensor_size` are required; Tonic guesses them."""
     assert problems({}, CropTime) == {"max": "required field is missing"}
     assert "sensor_size" in problems({"time_window": 1}, ToFrame)
     assert problems({"time_window": 1, "sensor_size": [9, 9]}, ToFrame) == {
@@ -133,7 +133,7 @@ def test_a_required_field_that_is_left_out_is_named() -> None:
 
 
 def test_lists_stand_for_tuples_at_every_depth() -> None:
-    """As TOML and JSON have them, and from Python."""
+    """TOML and JSON have lists instead of tuples; lists from Python are accepted too."""
     made = Outer.from_mapping({"inner": {"pair": [2, 3]}, "many": [{"pair": [4, 5]}]}, origin="test")
     assert (made.inner.pair, made.many[0].pair) == ((2, 3), (4, 5))
     assert Outer(inner={"pair": [2, 3]}, many=[{"pair": [4, 5]}]) == made  # type: ignore[arg-type]
@@ -176,7 +176,7 @@ def test_invalid_fractions_are_rejected(text: str) -> None:
 
 
 def test_values_that_json_lacks_hide_no_other_problem() -> None:
-    """A NaN or a date is one problem among all others; nothing is said of what stands in for it."""
+    """A NaN or a date is one problem among all others; its substitute causes no further problem."""
     found = problems(
         {
             "inner": {"factor": math.nan, "facter": 1},
@@ -192,7 +192,7 @@ def test_values_that_json_lacks_hide_no_other_problem() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_nan_and_infinity_are_refused_with_their_path(value: float) -> None:
-    """TOML can write them, JSON can't carry them."""
+    """TOML can contain them, JSON can't."""
     assert problems({"inner": {"factor": value}, "many": [{}, {"factor": value}]}) == {
         "inner.factor": f"must be a finite number, got {value}",
         "many[1].factor": f"must be a finite number, got {value}",
@@ -222,7 +222,7 @@ def test_huge_integers_are_refused(value: int) -> None:
 
 
 def test_real_parameters_take_huge_whole_numbers() -> None:
-    """The trap of `int | float`: 1e17 was taken and 10**17 refused. A float too large is an error."""
+    """With `int | float`, 1e17 was accepted and 10**17 rejected. A number that is too large for a float is an error."""
     assert Inner(factor=10**17) == Inner(factor=1e17)
     assert Inner.from_mapping({"factor": 10**17}, origin="test") == Inner(factor=1e17)
     assert "factor" in problems({"factor": 10**400}, Inner)
@@ -234,14 +234,14 @@ def test_real_parameters_take_huge_whole_numbers() -> None:
     [{"count": 1.0}, {"count": "1"}, {"count": True}, {"switch": 0}, {"switch": "true"}, {"name": 1}],
 )
 def test_nothing_is_coerced(mapping: dict[str, Any]) -> None:
-    """Strict: a count is a whole number, a switch is true or false, text is text; also from Python."""
+    """A count must be a whole number, a switch must be true or false, a text must be text; also from Python."""
     assert problems(mapping).keys() == mapping.keys()
     with pytest.raises(SpecError):
         Outer(**mapping)
 
 
 def test_zero_has_no_sign() -> None:
-    """-0.0 and 0.0 are one parameter, in a document as in a key."""
+    """-0.0 and 0.0 are the same parameter, in a document and in a key."""
     for zero in (-0.0, "-0/1", "-0/5", "0/-5"):
         assert str(Inner(factor=zero).factor) == "0.0"  # type: ignore[arg-type]
 
@@ -254,7 +254,7 @@ def test_truth_values_are_no_numbers() -> None:
 
 
 def test_numpy_scalars_never_reach_a_document() -> None:
-    """What a real field takes from numpy comes out as Python's float, with the same value."""
+    """A number of numpy in a real field is written as Python's float, with the same value."""
     made = Inner(factor=np.float64(0.1))
     assert type(made.to_mapping()["factor"]) is float
     assert made == Inner(factor=0.1)
@@ -271,14 +271,14 @@ def test_specs_are_frozen_and_hashable() -> None:
 
 
 def test_mappings_share_nothing_with_the_model() -> None:
-    """Changing what `to_mapping` gave changes no model."""
+    """Changing the result of `to_mapping` changes no model."""
     spec = Outer(many=(Inner(),))
     spec.to_mapping()["many"][0]["pair"][0] = 9
     assert spec.many[0].pair == (1, 1)
 
 
 def test_not_even_a_mapping() -> None:
-    """A list or a number at the top is told in our words."""
+    """A list or a number instead of a document has a message of ours."""
     with pytest.raises(SpecError, match="object"):
         Outer.from_mapping([1], origin="test")  # type: ignore[arg-type]
 
@@ -301,25 +301,25 @@ def test_documents_survive_the_store() -> None:
     ],
 )
 def test_an_intact_document_of_another_shape_is_damaged(content: dict[str, Any]) -> None:
-    """A hash alone does not make a document; the error names the object and the fields."""
+    """A valid hash does not make a document; the error names the object and the fields."""
     with pytest.raises(DamagedError, match="some/path is not a paper of this format:\n  ") as caught:
         Paper.from_bytes(seal({"format": 1, **content}), path="some/path")
     assert caught.value.details["objects"] == ("some/path",)
 
 
 def test_a_document_of_a_newer_format_is_no_damage() -> None:
-    """Whatever fields it has."""
+    """Its fields are not checked."""
     with pytest.raises(NewerFormatError):
         Paper.from_bytes(seal({"format": 2, "new": True}), path="p")
 
 
 def test_default_of_every_operation_is_valid() -> None:
-    """Defaults are validated as if somebody had written them."""
+    """Defaults are validated like given values."""
     assert Downsample().spatial_factor == (1.0, 1.0)
 
 
 def test_field_constraints_on_wrapped_reals_hold() -> None:
-    """A bound on a real holds for fractions too."""
+    """A limit on a real number also holds for fractions."""
 
     class Bounded(Spec):
         factor: Annotated[Real, Field(gt=0)]

@@ -18,7 +18,7 @@ SIZE = (4, 3, 2)
 
 @pytest.mark.parametrize(("factor", "wanted"), [(0.5, 0.5), ("1/2", 0.5), (1, 1.0)])
 def test_one_spatial_factor_stands_for_both(factor: Any, wanted: float) -> None:
-    """A scalar is the pair."""
+    """A single factor is used for both axes."""
     assert Downsample(spatial_factor=factor).spatial_factor == (wanted, wanted)
 
 
@@ -36,13 +36,13 @@ def test_one_spatial_factor_stands_for_both(factor: Any, wanted: float) -> None:
     ],
 )
 def test_target_size_needs_a_whole_sensor_size(fields: dict[str, Any]) -> None:
-    """One message for all of it."""
+    """One message names all that is needed."""
     with pytest.raises(SpecError, match="2 and 3 positive integers"):
         Downsample.from_mapping(fields, origin="test")
 
 
 def test_two_ways_to_say_the_factor_are_one_too_many() -> None:
-    """Even if they agree."""
+    """They are rejected even if they agree."""
     fields = {"spatial_factor": 1, "target_size": [1, 1], "sensor_size": [1, 1, 1]}
     with pytest.raises(SpecError, match="remove one of the two"):
         Downsample.from_mapping(fields, origin="test")
@@ -53,7 +53,7 @@ def test_two_ways_to_say_the_factor_are_one_too_many() -> None:
     [{"time_factor": 0}, {"time_factor": [0.5, 1]}, {"spatial_factor": [1, 0]}, {"spatial_factor": -1}],
 )
 def test_factors_are_positive_and_not_random(fields: dict[str, Any]) -> None:
-    """Tonic's tuple as time_factor means random."""
+    """A tuple as time_factor, which is random in Tonic, is rejected."""
     with pytest.raises(SpecError):
         Downsample.from_mapping(fields, origin="test")
 
@@ -66,7 +66,7 @@ def test_crop_time_needs_an_ordered_span() -> None:
 
 
 def test_exactly_one_way_of_slicing() -> None:
-    """None and two are both errors that list the four."""
+    """None, and two, are errors that list the four."""
     assert len(SLICING_MODES) == 4
     with pytest.raises(
         SpecError, match="time_window, event_count, n_time_bins, n_event_bins must be set, got none"
@@ -80,7 +80,7 @@ def test_exactly_one_way_of_slicing() -> None:
 
 @pytest.mark.parametrize("mode", SLICING_MODES)
 def test_parameters_without_effect_are_refused(mode: str) -> None:
-    """So that no two specs mean the same."""
+    """Otherwise two specs could mean the same."""
     fields = {"sensor_size": [4, 3, 2], mode: 7}
     takes = {"include_incomplete": mode in {"time_window", "event_count"}}
     takes |= dict.fromkeys(("start_time", "end_time"), mode == "time_window")
@@ -94,7 +94,7 @@ def test_parameters_without_effect_are_refused(mode: str) -> None:
 
 
 def test_start_and_end_are_ordered() -> None:
-    """An end before the start has no frames."""
+    """An end before the start is rejected, because there would be no frames."""
     with pytest.raises(SpecError, match=r"end_time .* must not be below start_time"):
         ToFrame(sensor_size=SIZE, time_window=1, start_time=2, end_time=1)
 
@@ -104,7 +104,7 @@ def test_start_and_end_are_ordered() -> None:
     [("time_window", 4000, 4000), ("event_count", 5, 5), ("n_time_bins", 9, 1), ("n_event_bins", 9, 1)],
 )
 def test_overlap_leaves_a_stride(mode: str, size: int, most: float) -> None:
-    """Smaller than a bin: in µs, in events, or as a share."""
+    """The overlap must be smaller than a bin: in µs, in events, or as a share."""
     fields = {"sensor_size": [4, 3, 2], mode: size}
     smaller = most - 1 if most > 1 else 0.99
     assert ToFrame.from_mapping({**fields, "overlap": smaller}, origin="test").overlap == smaller
@@ -129,7 +129,7 @@ def test_sensor_size_is_three_positive_whole_numbers(size: Any) -> None:
 @settings(max_examples=examples(50))
 @given(to_frames())
 def test_windows_per_event_is_a_small_whole_number(frame: ToFrame) -> None:
-    """Never more than the bins that there are; test_plan.py shows that it is a bound."""
+    """It is at most the number of bins; test_plan.py shows that it is an upper bound."""
     assert isinstance(frame.windows_per_event, int)
     assert frame.windows_per_event >= 1
     bins = frame.n_time_bins or frame.n_event_bins

@@ -78,7 +78,7 @@ SLICERS = dict(zip(SLICING_MODES, (by_time, by_event_count, by_time_bins, by_eve
 
 @st.composite
 def frames(draw: st.DrawFn) -> ToFrame:
-    """Draw all ways of slicing with all kinds of overlap, small enough to be tried."""
+    """Strategy: all ways of slicing with all kinds of overlap, small enough to be computed."""
     mode = draw(st.sampled_from(SLICING_MODES))
     number = draw(st.integers(1, 40))
     share = draw(st.sampled_from([0.0, 0.1, 0.25, 1 / 3, 0.5, 0.9, 0.97]))
@@ -109,9 +109,9 @@ def frames(draw: st.DrawFn) -> ToFrame:
 def test_no_recording_can_have_more_non_zeros_than_were_planned(
     frame: ToFrame, steps: list[int], start: int, early: float | None
 ) -> None:
-    """Worst case: every event at a place of its own, so that each window's events are all non-zeros."""
+    """In the worst case every event has its own place, so all events of each window are non-zeros."""
     if frame.time_window is not None:
-        # Microseconds since 1970 are exact to a quarter in float64: strides below that are no strides.
+        # Microseconds since 1970 are exact to a quarter of a µs in float64; smaller strides do not exist.
         assume(start < 10**15 or frame.time_window - frame.overlap >= 0.5)
         frame = frame.model_copy(update={"start_time": None if early is None else start - early})
     times = start + np.cumsum(steps)
@@ -135,7 +135,7 @@ def test_no_recording_can_have_more_non_zeros_than_were_planned(
 def test_a_shard_has_room_for_every_fragment(
     n_events: list[int], frame: ToFrame, places: int, wish: int | None, workers: int
 ) -> None:
-    """R is a multiple of 262,144 and at least the sum of the bounds of any fragment's recordings."""
+    """It is a multiple of 262,144, and at least the sum of the bounds of any fragment's recordings."""
     fields = {mode: getattr(frame, mode) for mode in SLICING_MODES} | {"overlap": frame.overlap}
     made_for = parts(size=(places, 1, 1), max_bins=100, **fields)
     made = plan(n_events, made_for, workers=workers, fragment_samples=wish)
@@ -154,7 +154,7 @@ def test_a_shard_has_room_for_every_fragment(
 @settings(max_examples=examples(40))
 @given(st.integers(1, 100_000), st.integers(1, 64))
 def test_every_worker_gets_four_fragments(samples: int, workers: int) -> None:
-    """As long as there are four blocks for each; small sets are cut into blocks."""
+    """If there are four blocks for each; sets with fewer blocks have a fragment for each block."""
     made = plan(np.full(samples, 10), workers=workers)
     if samples >= 64 * FRAGMENTS_PER_WORKER * workers:
         assert made.fragments >= FRAGMENTS_PER_WORKER * workers
@@ -165,7 +165,7 @@ def test_every_worker_gets_four_fragments(samples: int, workers: int) -> None:
 @settings(max_examples=examples(40))
 @given(st.integers(1, 100_000), st.integers(2, 16))
 def test_workers_end_together(samples: int, workers: int) -> None:
-    """No worker has a fragment more than its share, but for what whole blocks cost."""
+    """No worker builds a fragment more than its share, except for the rounding to whole blocks."""
     made = plan(np.full(samples, 10), workers=workers)
     rounds = -(-made.fragments // workers)
     assert rounds * made.fragment_samples < samples / workers + 64 * rounds
@@ -191,7 +191,7 @@ def test_a_fragment_stays_below_its_size(events: int) -> None:
 
 
 def test_huge_recordings_still_make_blocks() -> None:
-    """64 rows are the least, however large they are."""
+    """A fragment has at least 64 rows, however large they are."""
     made = plan(np.full(1000, 10**9), parts(size=(10**4, 1, 1)))
     assert made.fragment_samples == 64
     assert made.shard_values == -(-64 * 10**9 // SHARD_MULTIPLE) * SHARD_MULTIPLE
@@ -204,7 +204,7 @@ def test_frames_limit_the_non_zeros_of_many_events() -> None:
 
 
 def test_recordings_without_events() -> None:
-    """Room for values all the same: no array has length 0."""
+    """There is room for values, so that no array has length 0."""
     assert plan(np.zeros(64)).shard_values == SHARD_MULTIPLE
 
 
@@ -215,14 +215,14 @@ def test_no_recordings_are_an_error() -> None:
 
 
 def test_plans_survive_the_store() -> None:
-    """And their hash is that of their bytes."""
+    """They are equal after a round trip, and their hash is that of their bytes."""
     made = plan(np.arange(500))
     assert Plan.from_bytes(made.to_bytes(), path="plan.json") == made
     assert Plan.from_bytes(made.to_bytes(), path="plan.json").hash == made.hash
 
 
 def test_equal_wishes_make_equal_plans() -> None:
-    """Two builders that start at once with the same wish join the same build."""
+    """Two builders that start at the same time with the same options join the same build."""
     assert plan(np.arange(500)).to_bytes() == plan(np.arange(500)).to_bytes()
     assert plan(np.arange(500)).hash != plan(np.arange(500), fragment_samples=128).hash
 
@@ -273,7 +273,7 @@ def test_a_plan_that_contradicts_itself_is_refused(path: tuple[str, ...], value:
 
 
 def test_other_codecs_are_welcome() -> None:
-    """A later version may encode better; the plan says how."""
+    """The plan names the codecs, so that a later version may use others."""
     document = json.loads(plan(np.arange(500)).to_bytes())
     del document["self"]
     document["zarr"]["consolidated_metadata"]["metadata"]["label"]["codecs"] = [{"name": "bytes"}]

@@ -46,20 +46,20 @@ def files(*names: str) -> dict[str, Any]:
     ],
 )
 def test_names_never_leave_the_folder(name: str) -> None:
-    """Absolute, climbing, empty or unprintable names are refused."""
+    """Absolute names, names with ``..``, and empty or unprintable names are rejected."""
     with pytest.raises(SpecError, match=r"files\[0\].name"):
         Source.from_mapping(files(name), origin="test")
 
 
 @pytest.mark.parametrize("name", ["a", "a/b.h5", "..a", "a..", "ä/€", "a b", ".hidden"])
 def test_ordinary_names_are_taken(name: str) -> None:
-    """Dots, spaces and letters of all kinds are no danger."""
+    """Dots, spaces and letters of all scripts are accepted."""
     assert SourceFile.from_mapping({**FILE, "name": name}, origin="test").name == name
 
 
 @pytest.mark.parametrize("names", [("b", "a"), ("a", "a"), ("B", "a", "C")])
 def test_files_are_sorted_and_listed_once(names: tuple[str, ...]) -> None:
-    """So that the order in which a file system lists them plays no part."""
+    """The order in which a file system lists files has no effect."""
     with pytest.raises(SpecError, match="sorted by name, without duplicates"):
         Source.from_mapping(files(*names), origin="test")
 
@@ -85,14 +85,14 @@ def test_files_are_sorted_and_listed_once(names: tuple[str, ...]) -> None:
     ],
 )
 def test_what_is_refused(field: str, value: object) -> None:
-    """Each with the path of the field."""
+    """Each problem has the path of its field."""
     with pytest.raises(SpecError) as caught:
         Source.from_mapping({**FIELDS, field: value}, origin="test")
     assert caught.value.problems[0].path.startswith(field)
 
 
 def test_one_byte_of_a_file_changes_the_key() -> None:
-    """The content's hash is in the key, whatever size and name are."""
+    """The hash of the content is in the key; equal sizes and names do not make equal keys."""
     keys = {
         Source.from_mapping(
             {**FIELDS, "files": [{**FILE, "sha256": hashlib.sha256(content).hexdigest()}]}, origin="test"
@@ -103,6 +103,6 @@ def test_one_byte_of_a_file_changes_the_key() -> None:
 
 
 def test_defaults_are_the_strict_ones() -> None:
-    """Unsorted times and broken recordings are errors unless asked otherwise."""
+    """Unsorted times and invalid recordings are errors unless the options allow them."""
     source = Source.from_mapping(FIELDS, origin="test")
     assert (source.sort, source.on_error, source.limit) == (False, "raise", None)

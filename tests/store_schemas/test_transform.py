@@ -21,7 +21,7 @@ FRAME = ToFrame(sensor_size=(4, 3, 2), time_window=1.0)
     ids=["no frame", "frame first", "two"],
 )
 def test_exactly_one_to_frame_and_it_comes_last(operations: tuple[Operation, ...]) -> None:
-    """Nothing comes after the frames, and nothing but frames is stored."""
+    """No operation follows, and only frames can be stored."""
     with pytest.raises(SpecError, match="must end with its only operation"):
         Transform(operations=operations)
 
@@ -30,13 +30,13 @@ def test_exactly_one_to_frame_and_it_comes_last(operations: tuple[Operation, ...
     "mapping", [{}, {"operations": []}, {"operations": None}, {"operations": [{}], "max_bins": 0}]
 )
 def test_a_transform_needs_operations(mapping: dict[str, Any]) -> None:
-    """An empty chain is an error, as is a limit of no bins."""
+    """An empty chain is an error, and so is a max_bins of 0."""
     with pytest.raises(SpecError, match="operations"):
         Transform.from_mapping(mapping, origin="test")
 
 
 def test_sites_are_the_axes_after_time() -> None:
-    """(polarity, y, x), or (polarity, x) where the events have no y, from Tonic's (x, y, p)."""
+    """They are (polarity, y, x), or (polarity, x) for events without y, from Tonic's (x, y, p)."""
     transform = Transform(operations=(Downsample(), FRAME))
     assert transform.sites(has_y=True) == (2, 3, 4)
     assert transform.sites(has_y=False) == (2, 4)
@@ -44,7 +44,7 @@ def test_sites_are_the_axes_after_time() -> None:
 
 
 def test_the_key_is_the_hash_of_the_key_document() -> None:
-    """SHA-256 of RFC 8785, in hex."""
+    """The key is the SHA-256 of RFC 8785 JSON, in hex."""
     transform = Transform(operations=(FRAME,))
     assert transform.max_bins == DEFAULT_MAX_BINS == 10**6
     expected = (

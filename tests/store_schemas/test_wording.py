@@ -12,13 +12,13 @@ from spikestore.store_schemas.wording import did_you_mean, size_text
     [("trian", "train"), ("ssc", "SSC"), ("TRAIN", "train"), ("train", None), ("zzz", None), ("", None)],
 )
 def test_did_you_mean(word: str, suggestion: str | None) -> None:
-    """The most similar word, in the case in which it is known; nothing for what is known, or like nothing."""
+    """The most similar word is suggested, in its known case; known words and very different words get no suggestion."""
     expected = "" if suggestion is None else f", did you mean '{suggestion}'?"
     assert did_you_mean(word, ["valid", "train", "SSC"]) == expected
 
 
 def test_a_lower_bound() -> None:
-    """Where one of a few must be meant, however it was written."""
+    """If one of a few words must be meant, it is suggested whatever was written."""
     assert did_you_mean("zzz", ["train"], cutoff=0.0) == ", did you mean 'train'?"
     assert did_you_mean("zzz", [], cutoff=0.0) == ""
 
@@ -28,5 +28,5 @@ def test_a_lower_bound() -> None:
     [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (12_800_000, "12.8 MB"), (1.28e13, "12,800.0 GB")],
 )
 def test_sizes(count: float, text: str) -> None:
-    """Powers of 1,000, one decimal."""
+    """Sizes are in powers of 1,000, with one decimal."""
     assert size_text(count) == text

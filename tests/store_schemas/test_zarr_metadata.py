@@ -92,7 +92,7 @@ def written_by_zarr(wanted: Layout, chunk: int) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("value", ["uint32", "float32"])
 @pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part:UserWarning")
 def test_documents_equal_those_of_zarr(max_bins: int, value: str, chunk: int) -> None:
-    """Every array and the consolidated group, member for member."""
+    """All members of every array and of the consolidated group are compared."""
     theirs = written_by_zarr(layout(max_bins, value), chunk)
     ours = documents(root(chunk, max_bins=max_bins, value=value))
     assert ours.keys() == theirs.keys()
@@ -101,15 +101,17 @@ def test_documents_equal_those_of_zarr(max_bins: int, value: str, chunk: int) ->
 
 
 def test_documents_are_canonical_json() -> None:
-    """The same bytes from every builder."""
+    """Every builder writes the same bytes."""
     assert canonical_json(root()) == canonical_json(json.loads(json.dumps(root())))
 
 
 def test_zarr_opens_them(tmp_path: Path) -> None:
-    """With shapes, dtypes and names that the format says, from one document for all arrays."""
+    """Shapes, dtypes and names are those of the format, from one document for all arrays."""
     place = tmp_path / "data.zarr"
     place.mkdir()
-    (place / "zarr.json").write_bytes(canonical_json(root()))  # consolidated: nothing else is needed to open
+    (place / "zarr.json").write_bytes(
+        canonical_json(root())
+    )  # consolidated metadata suffice to open all arrays
     group = zarr.open_group(LocalStore(place), mode="r", zarr_format=3)
     arrays = dict(group.arrays())
     assert arrays.keys() == {name for name, _ in layout().columns} | {"start", "check"}
@@ -135,7 +137,7 @@ def test_zarr_opens_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["uint32", "float32"])
 def test_a_missing_object_reads_as_the_fill_value_and_never_as_zeros(value: str) -> None:
-    """So that the check finds it."""
+    """The fill value makes the check find the missing object."""
     group: Any = zarr.open_group(MemoryStore(store_dict=memory(root(value=value))), mode="r", zarr_format=3)
     for name, array in group.arrays():
         found = array[:5]
@@ -146,7 +148,7 @@ def test_a_missing_object_reads_as_the_fill_value_and_never_as_zeros(value: str)
 
 @pytest.mark.parametrize("value", ["uint32", "float32"])
 def test_chunks_of_zeros_are_stored(value: str) -> None:
-    """Zarr leaves out chunks that are all fill value; zeros are not, in any column, and stay after a reopening."""
+    """Zarr leaves out chunks of the fill value only; zeros are no fill value in any column, also after the array is opened again."""
     store = memory(root(value=value))
     before = set(store)
     group: Any = zarr.open_group(MemoryStore(store_dict=store), mode="r+", zarr_format=3)
@@ -171,7 +173,7 @@ def test_a_fragment_touches_objects_of_its_own_alone() -> None:
 
 
 def test_codecs_are_listed_completely() -> None:
-    """Nothing is left to the defaults of a library; crc32c protects every chunk and every index of a shard."""
+    """No default of a library is used; crc32c protects every chunk and every index of a shard."""
     arrays = root()["consolidated_metadata"]["metadata"]
     for name, document in arrays.items():
         codecs = document["codecs"]

@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
-    """Return a function that says what is offered for a line; the last word is the one to complete."""
+    """Return a function that returns the offered words for a line whose last word is to be completed."""
 
     def complete(line: str) -> list[str]:
         monkeypatch.setenv("_SPIKESTORE_COMPLETE", "complete_bash")
@@ -42,7 +42,7 @@ def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def test_words(offered, store: str, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    """Commands, options, values of options, recipes, and names of a local store; nothing where nothing is known."""
+    """Commands, options, values of options, recipes, and names of a local store are offered, but no names of a bucket, and no files."""
     assert offered("ver") == ["verify"]
     assert offered("-q preproc") == ["preprocess"]
     assert {"--store", "--json"} < {*offered("show --")}
@@ -59,7 +59,7 @@ def test_words(offered, store: str, monkeypatch: pytest.MonkeyPatch) -> None:  #
 def test_an_error_is_shown_on_request_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A message would be written into the line that the user is typing."""
+    """Otherwise the message would be written into the line that the user is typing."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("broken package")
@@ -85,7 +85,7 @@ def test_another_shell_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     ("shell", "word"), [("bash", "complete -o"), ("zsh", "compdef"), ("fish", "complete --command")]
 )
 def test_scripts(shell: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each shell has a script; another shell is refused."""
+    """There is a script for each shell; an unknown shell is rejected."""
     assert main(["completion", shell]) == 0
     assert word in capsys.readouterr().out
     assert main(["completion", "tcsh"]) == 2

@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock whose time a test sets."""
 
     now = 0.0
 
@@ -76,7 +76,7 @@ def test_time_left_is_readable(left: int, text: str, capsys: pytest.CaptureFixtu
 
 
 def test_what_takes_long_to_start_is_not_slow(capsys: pytest.CaptureFixture[str]) -> None:
-    """Time left counts from the first progress on, and not from what ends at the same time as that."""
+    """The remaining time is computed from the first progress on, without the work that had ended by then."""
     clock = Clock()
     report = progress_lines(every=10, clock=clock)
     for clock.now, done in ((0.0, 0), (9.0, 100), (10.0, 200), (29.0, 300), (49.0, 500), (99.0, 1000)):

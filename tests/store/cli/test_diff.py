@@ -1,4 +1,4 @@
-"""``spikestore diff``: what is shown, and the exit status."""
+"""``spikestore diff``: its output and exit status."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_equal_sets(store: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_another_split(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Sets of other recordings have differences of their specs only; the exit status is 1."""
+    """For sets of other recordings, only their specs are compared; the exit status is 1."""
     assert main(["diff", "small", "other", "--store", store]) == 1
     out = capsys.readouterr().out
     assert "source.split: train → valid" in out
@@ -37,7 +37,7 @@ def test_another_split(store: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json(store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """JSON has the same for programs."""
+    """The JSON has the same differences as the text."""
     assert main(["diff", "small", "third", "--store", store, "--json"]) == 1
     [document] = json.loads(capsys.readouterr().out)["sets"]
     assert document["equal"] is False

@@ -21,7 +21,7 @@ def _one_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each topic has its findings; what is absent is shown with what to do, and is no problem."""
+    """Each topic has its findings; an absent package is shown with a remedy, and is no problem."""
     assert main(["doctor", "--store", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert [line for line in out.splitlines() if not line.startswith(" ")] == ["machine", "store", "extra"]

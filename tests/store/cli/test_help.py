@@ -1,4 +1,4 @@
-"""Help texts of commands: nothing of them is lost or wrapped twice on the terminal."""
+"""Help texts of commands: no word is lost, and the terminal wraps them once."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def test_no_help_text_is_lost_as_markup() -> None:
 
 
 def test_paragraphs_are_wrapped_by_the_terminal_alone() -> None:
-    """Line ends of the source would end lines of a paragraph early."""
+    """Otherwise line ends of the source would end lines of a paragraph early."""
     assert help_text("First.\n\nOne\ntwo\n\nthree.\n") == "First.\n\nOne two\n\nthree."

@@ -174,7 +174,7 @@ def test_help_of_a_command_keeps_its_example_as_written(
 
 
 def test_help_is_quick() -> None:
-    """It loads nothing that takes time: less than half a second on the slowest machines is the result."""
+    """It imports nothing that is slow: less than half a second on the slowest machines is the result."""
     heavy = (
         "numpy",
         "zarr",

@@ -27,7 +27,7 @@ ORDER = ("nnz", "n_bins", "index", "value", "label", "speaker", "n_events", "n_c
 
 
 def naive_block(columns: SampleColumns, layout: Layout, block: int) -> bytes:
-    """Canonical bytes of a block, number by number."""
+    """Return the canonical bytes of a block, number by number."""
     rows = range(64 * block, min(64 * block + 64, len(columns.nnz)))
     dtypes = dict(layout.columns)
     data = b""
@@ -45,7 +45,7 @@ def naive_block(columns: SampleColumns, layout: Layout, block: int) -> bytes:
 
 
 def naive_digest(columns: SampleColumns, layout: Layout, skipped: list[int]) -> str:
-    """Compute the digest, from the words of docs/format.md."""
+    """Compute the digest from the description in docs/format.md."""
     head = {
         "axes": list(layout.axes),
         "classes": list(layout.classes),
@@ -82,7 +82,7 @@ def test_digest_and_check_follow_the_format(made: Made, seed: int, first: int) -
 @settings(max_examples=examples(20))
 @given(made=column_sets(max_samples=200), fragment=st.sampled_from([1, 2, 3]))
 def test_cutting_into_fragments_changes_no_digest(made: Made, fragment: int) -> None:
-    """Blocks are counted from the start of the set, so runs of whole blocks give the same hashes."""
+    """Blocks are counted from the start of the set, so fragments of whole blocks have the same hashes."""
     _, layout, columns, _ = made
     runs = [
         columns.rows(at, min(at + 64 * fragment, len(columns)))
@@ -104,10 +104,10 @@ def test_hashing_needs_no_particular_memory_layout() -> None:
 
 @pytest.mark.parametrize("name", ["nnz", "n_bins", "index", "value", "label", "n_events", "n_dropped"])
 def test_every_column_counts(name: str) -> None:
-    """A changed number, whichever, changes digest and check of its block and of no other."""
+    """A changed number in any column changes the digest, and the check of its block only."""
     columns, layout = example()
     array = (columns.extras[name] if name in EXTRAS else getattr(columns, name)).copy()
-    if name == "nnz":  # two rows of one block: the non-zeros of the block stay the same
+    if name == "nnz":  # two rows of one block, so that the non-zeros of the block stay the same
         array[64] += 1
         array[65] -= 1
     else:
@@ -137,7 +137,7 @@ def test_a_block_belongs_to_its_place_and_its_set() -> None:
 
 
 def test_the_seed_is_the_beginning_of_a_hash() -> None:
-    """First 8 bytes, big-endian, of SHA-256 of both keys as text."""
+    """The seed is the first 8 bytes, big-endian, of the SHA-256 of both keys as text."""
     assert check_seed("a" * 64, "b" * 64) == int(hashlib.sha256(b"a" * 64 + b"b" * 64).hexdigest()[:16], 16)
 
 

@@ -32,7 +32,7 @@ def layout(extras: tuple[str, ...] = (), value: str = "uint32") -> Layout:
 
 
 def example(**changed: Any) -> SampleColumns:
-    """Three rows, the second empty: 24 sites, 1 and 2 bins."""
+    """Return three rows, the second empty: 24 sites, 1 and 2 bins."""
     fields: dict[str, Any] = {
         "index": np.array([0, 5, 23, 7, 47]),
         "value": np.array([1, 2, 3, 4, 5]),
@@ -45,7 +45,7 @@ def example(**changed: Any) -> SampleColumns:
 
 
 def test_columns_stand_in_canonical_order_whatever_order_was_asked() -> None:
-    """nnz, n_bins, index, value, label, then extras in their own order."""
+    """The order is nnz, n_bins, index, value, label, then extras in their own order, whatever order was requested."""
     made = layout(("n_dropped", "user", "n_events", "speaker", "n_cropped"))
     extras = ["speaker", "n_events", "n_cropped", "n_dropped", "user"]
     names = ["nnz", "n_bins", "index", "value", "label", *extras]
@@ -54,7 +54,7 @@ def test_columns_stand_in_canonical_order_whatever_order_was_asked() -> None:
 
 
 def test_axes_follow_the_events() -> None:
-    """With y four axes, without three; sites are Tonic's sensor size turned round."""
+    """There are four axes with y, three without; sites are Tonic's sensor size in reverse order."""
     with_y = layout_of(transform(), has_y=True, classes=[], extras=[])
     without = layout_of(transform(), has_y=False, classes=[], extras=[])
     assert (with_y.axes, with_y.sites, with_y.site_count) == (("time", "polarity", "y", "x"), (2, 3, 4), 24)
@@ -65,14 +65,14 @@ def test_axes_follow_the_events() -> None:
     ("max_bins", "dtype"), [(2**32 - 1, "uint32"), (2**32, "uint64"), (2**53 - 1, "uint64")]
 )
 def test_index_is_as_wide_as_the_spec_needs(max_bins: int, dtype: str) -> None:
-    """The data play no part; the largest index never is the fill value."""
+    """The width depends on the spec only, not on the data; the largest index is never the fill value."""
     made = layout_of(transform((1, 1, 1), max_bins), has_y=True, classes=[], extras=[])
     assert made.dtype("index") == np.dtype(dtype)
     assert max_bins - 1 < FILL[dtype]  # type: ignore[operator]
 
 
 def test_frames_beyond_any_index_are_refused() -> None:
-    """More places than a JSON number can count."""
+    """Frames with more places than a JSON number can count are rejected."""
     with pytest.raises(UsageError, match="exceeds 2\\^53: lower max_bins or sensor_size"):
         layout_of(transform((2, 1, 1), 2**53 - 1), has_y=True, classes=[], extras=[])
     with pytest.raises(UsageError, match="exceeds"):
@@ -117,14 +117,14 @@ FIXED = [
     ],
 )
 def test_a_layout_of_unknown_columns_or_axes_is_refused(fields: dict[str, Any]) -> None:
-    """Manifests come from anybody: no name that the reader does not know ever reaches it."""
+    """Manifests come from any source: no name that the reader does not know may reach it."""
     Layout.from_mapping(changed_layout(), origin="test")
     with pytest.raises(SpecError):
         Layout.from_mapping(changed_layout(**fields), origin="test")
 
 
 def test_good_columns_are_stored_with_the_dtypes_of_the_layout() -> None:
-    """Whatever integers they were made with."""
+    """Any integer dtype is converted."""
     stored = example().as_stored(layout())
     assert [column.dtype.str for _, column in stored.in_order(layout())] == [
         "<u4",
@@ -160,13 +160,13 @@ def test_good_columns_are_stored_with_the_dtypes_of_the_layout() -> None:
     ],
 )
 def test_columns_that_break_the_format_are_refused(changed: dict[str, Any], message: str) -> None:
-    """Fill values can't occur; a wrong index or length never reaches a store."""
+    """Fill values, wrong indices and wrong lengths are rejected before anything is stored."""
     with pytest.raises(UsageError, match=message):
         example(**changed).as_stored(layout())
 
 
 def test_extras_are_checked_too() -> None:
-    """Range and length."""
+    """Range and length of extras are checked."""
     made = layout(("n_events",))
     assert (
         example(extras={"n_events": np.array([1, 2, 3])}).as_stored(made).extras["n_events"].dtype
@@ -196,7 +196,7 @@ def test_refused_columns_are_left_as_they_were() -> None:
 
 
 def test_a_set_of_empty_samples() -> None:
-    """No non-zeros at all."""
+    """A set without any non-zero can be stored and read."""
     none = np.zeros(0, np.int64)
     empty = example(index=none, value=none, nnz=np.zeros(3, int)).as_stored(layout())
     assert empty.offsets().tolist() == [0, 0, 0, 0]
@@ -218,11 +218,11 @@ def test_cutting_and_joining_changes_nothing(made: Made, data: st.DataObject) ->
 
 
 def test_nothing_to_join_is_an_error() -> None:
-    """Dtypes would be a guess."""
+    """The dtypes of an empty join would be unknown."""
     with pytest.raises(UsageError):
         concatenate([])
 
 
 def test_fill_values_can_not_occur() -> None:
-    """Each is the end of its dtype's range that `as_stored` keeps free; none is 0."""
+    """Each fill value is the end of its dtype's range that `as_stored` rejects; none is 0."""
     assert FILL == {"uint32": 2**32 - 1, "uint64": 2**53 - 1, "int32": -(2**31), "float32": "NaN"}

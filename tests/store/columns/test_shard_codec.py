@@ -30,7 +30,7 @@ FILL = 2**32 - 1
 def array(
     values: int, codecs: list[Any], *, dtype: str = "uint32", fill: Any = FILL, objects: int = 2
 ) -> dict[str, Any]:
-    """Return the ``zarr.json`` of an array with this many values an object."""
+    """Return the ``zarr.json`` of an array with this number of values in an object."""
     return {
         "zarr_format": 3,
         "node_type": "array",
@@ -62,7 +62,7 @@ def packed(document: dict[str, Any]) -> PackedObject:
 
 
 def by_zarr(document: dict[str, Any], values: np.ndarray[Any, Any]) -> bytes:
-    """Return what Zarr stores for the second object."""
+    """Return the bytes that Zarr stores as the second object."""
     memory: dict[str, Any] = {"zarr.json": Buffer.from_bytes(canonical_json(document))}
     opened: Any = zarr.open_array(MemoryStore(store_dict=memory), mode="r+", zarr_format=3)
     (start,) = document["chunk_grid"]["configuration"]["chunk_shape"]
@@ -71,7 +71,7 @@ def by_zarr(document: dict[str, Any], values: np.ndarray[Any, Any]) -> bytes:
 
 
 def read_by_zarr(document: dict[str, Any], encoded: bytes) -> np.ndarray[Any, Any]:
-    """Return what Zarr reads from the second object."""
+    """Return the values that Zarr reads from the second object."""
     memory: dict[str, Any] = {"zarr.json": Buffer.from_bytes(canonical_json(document))}
     memory["c/1"] = Buffer.from_bytes(encoded)
     opened: Any = zarr.open_array(MemoryStore(store_dict=memory), mode="r", zarr_format=3)
@@ -80,7 +80,7 @@ def read_by_zarr(document: dict[str, Any], encoded: bytes) -> np.ndarray[Any, An
 
 
 def drawn(one: PackedObject, length: int, data: st.DataObject) -> np.ndarray[Any, Any]:
-    """Return values of an object."""
+    """Return random values for an object."""
     top = data.draw(st.sampled_from([1, 300, 2**32 - 2]))
     return np.random.default_rng(length).integers(0, top, length, endpoint=True).astype(one.dtype)
 
@@ -88,7 +88,7 @@ def drawn(one: PackedObject, length: int, data: st.DataObject) -> np.ndarray[Any
 @FORMS
 @given(data=st.data())
 def test_bytes_are_those_of_zarr(document: dict[str, Any], data: st.DataObject) -> None:
-    """Any number of values from one to a full object; in shards, any number of full chunks."""
+    """An object has any number of values from one to a full object; a shard has any number of full chunks."""
     one = packed(document)
     length = data.draw(st.integers(1, one.values))
     if one.sharded:
@@ -102,7 +102,7 @@ def test_bytes_are_those_of_zarr(document: dict[str, Any], data: st.DataObject) 
 @pytest.mark.parametrize("document", [SHARDED, FLOATS], ids=["shard", "float"])
 @given(data=st.data())
 def test_zarr_reads_a_last_chunk_in_two_parts(document: dict[str, Any], data: st.DataObject) -> None:
-    """Any number of values; the fill value follows them."""
+    """The chunk has any number of values, followed by the fill value."""
     one = packed(document)
     length = data.draw(st.integers(1, one.values))
     values = drawn(one, length, data)
@@ -115,7 +115,7 @@ def test_zarr_reads_a_last_chunk_in_two_parts(document: dict[str, Any], data: st
 
 @pytest.mark.parametrize("dtype", ["uint32", "float32"])
 def test_the_fill_value_takes_few_bytes(dtype: str) -> None:
-    """Values of a chunk that is nearly empty, half full or nearly full cost what they cost alone."""
+    """Values of a chunk that is nearly empty, half full or nearly full take as many bytes as without the fill value."""
     fill = FILL if dtype == "uint32" else "NaN"
     codecs = [pcodec_codec(0), CRC32C]
     one = packed(array(CHUNK_VALUES, [sharding_codec(codecs, CHUNK_VALUES)], dtype=dtype, fill=fill))
@@ -126,7 +126,7 @@ def test_the_fill_value_takes_few_bytes(dtype: str) -> None:
 
 
 def test_a_plan_of_an_earlier_version_encodes_the_same_bytes() -> None:
-    """Chunks of 262,144 values are filled as Zarr does it: repair writes the bytes in the records again."""
+    """Chunks of 262,144 values are padded as Zarr pads them: repair writes the bytes that records of earlier versions list."""
     document = array(
         2 * FORMER_CHUNK_VALUES, [sharding_codec([pcodec_codec(1), CRC32C], FORMER_CHUNK_VALUES)]
     )
@@ -147,7 +147,7 @@ def decoded(one: PackedObject, encoded: bytes, length: int) -> np.ndarray[Any, A
 
 
 def test_a_shard_index_marks_unwritten_chunks() -> None:
-    """Chunks behind the last value have no bytes."""
+    """Chunks after the last value have no bytes."""
     one = packed(SHARDED)
     encoded = one.encode(np.arange(70, dtype="<u4"))
     extents = one.extents(encoded[-one.table_bytes :], len(encoded))
@@ -157,7 +157,7 @@ def test_a_shard_index_marks_unwritten_chunks() -> None:
 
 @FORMS
 def test_every_flipped_bit_is_noticed(document: dict[str, Any]) -> None:
-    """In chunks and in the index of a shard."""
+    """Bits are flipped in chunks, and in the index of a shard."""
     one = packed(document)
     encoded = one.encode(np.arange(100).astype(one.dtype))
     for place in range(len(encoded)):
@@ -168,7 +168,7 @@ def test_every_flipped_bit_is_noticed(document: dict[str, Any]) -> None:
 
 
 def test_a_chunk_never_decodes_to_more_than_it_may() -> None:
-    """A chunk of a million values where 64 are expected: the first 64, in memory for 64."""
+    """For a chunk of a million values where 64 are expected, the first 64 are decoded, in memory for 64."""
     small, large = packed(SHARDED), packed(array(2**20, [pcodec_codec(1), CRC32C]))
     many = large.encode(np.arange(2**20, dtype="<u4"))
     out = np.empty(64, "<u4")
@@ -181,7 +181,7 @@ def test_a_chunk_never_decodes_to_more_than_it_may() -> None:
 
 
 def test_an_index_that_points_outside_is_refused() -> None:
-    """Its checksum may be right all the same."""
+    """It is rejected even if its checksum is right."""
     import google_crc32c
 
     one = packed(SHARDED)
@@ -207,12 +207,12 @@ def test_an_index_that_points_outside_is_refused() -> None:
     ],
 )
 def test_other_codecs_are_left_to_zarr(codecs: list[Any]) -> None:
-    """Nothing but exactly what this version's plans say is taken for it."""
+    """Only the codecs of this version's plans are recognised."""
     assert PackedObject.of(array(128, codecs)) is None
 
 
 def test_the_plans_own_arrays_are_all_known(small_documents: dict[str, dict[str, Any]]) -> None:
-    """So a build never falls back to Zarr without a test that notices."""
+    """Otherwise a build would use Zarr unnoticed."""
     assert all(PackedObject.of(one) for path, one in small_documents.items() if path != "zarr.json")
     assert packed(small_documents["index/zarr.json"]).chunk == CHUNK_VALUES
 

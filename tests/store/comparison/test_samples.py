@@ -36,7 +36,7 @@ def with_files(small: SmallSet, contents: list[int]) -> SmallSet:
 def expected(
     first: FeatureSet, second: FeatureSet, pairs: list[tuple[int, int]]
 ) -> tuple[int, int, list[list[float]]]:
-    """Return equal frames, other labels and totals from dense frames."""
+    """Return the expected result, from dense frames: equal frames, other labels and totals."""
     equal = others = 0
     totals = [[0.0] * 4 for _ in range(2)]
     for row, other in pairs:
@@ -52,7 +52,7 @@ def expected(
 
 
 def test_sets_of_the_same_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Row i is the same recording in both, whatever the number of rows that are read at a time."""
+    """Row i is the same recording in both sets; the number of rows that are read at a time changes nothing."""
     first, second = build(FIRST), build(SAME_RECORDINGS)
     equal, others, totals = expected(first, second, [(row, row) for row in range(len(first))])
     for rows in (1024, 64, 7):
@@ -95,14 +95,14 @@ def test_files_are_matched_by_content(order: list[int], kept: int) -> None:
 
 
 def test_unknown_recordings_are_not_compared() -> None:
-    """Two files of other contents, with many recordings each: nobody knows which are the same."""
+    """Two files of other contents with many recordings each: it is unknown which recordings are the same."""
     assert sample_differences(build(FIRST), build(small_set(seed=1))) is None
 
 
 @settings(max_examples=20)
 @given(rows=st.permutations(range(40)))
 def test_groups_are_bounded(rows: list[int]) -> None:
-    """No side of a group reads more rows than allowed, and the groups cover all pairs in order."""
+    """No group reads more rows of a set than allowed, and the groups cover all pairs in order."""
     most = 8
     sides = np.arange(40), np.array(rows)
     with pytest.MonkeyPatch.context() as patch:

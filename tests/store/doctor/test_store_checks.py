@@ -13,7 +13,7 @@ from spikestore.store.storage import FolderStorage
 
 
 def found_in(location: Path | str) -> dict[str, Finding]:
-    """Return the findings on a store, by what was checked."""
+    """Return the findings on a store by subject."""
     return {finding.what: finding for finding in checks.store_checks(str(location))}
 
 
@@ -40,7 +40,7 @@ def test_other_bytes_than_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
-    """A read-only store can be read, and the write is a problem with a remedy."""
+    """A read-only store can be read; that it can't be written is a problem with a remedy."""
     tmp_path.chmod(0o555)
     try:
         found = found_in(tmp_path)
@@ -63,7 +63,7 @@ def test_a_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("location", ["", "s3://", "~nosuchuser/x"])
 def test_an_address_that_is_none(location: str) -> None:
-    """A wrong address is a problem of the location."""
+    """An invalid address is a problem of the location."""
     found = found_in(location)
     assert found["location"].state == "problem"
     assert found["location"].remedy

@@ -1,4 +1,4 @@
-"""Tables for notebooks: well-formed, escaped, complete, and never an error."""
+"""Tables for notebooks: well-formed, escaped and complete; they raise no errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_set() -> None:
 
 
 def test_texts_are_escaped() -> None:
-    """A class name with a script in it stays a text."""
+    """A class name that contains a script is shown as text."""
     names = ("<script>alert(1)</script>", "no & yes")
     evil = replace(SMALL, layout=SMALL.layout.model_copy(update={"classes": names}))
     text = evil.build(memory_storage())._repr_html_()

@@ -16,13 +16,13 @@ def test_heights() -> None:
 
 
 def test_many_numbers() -> None:
-    """They are put together in order, each character is a mean."""
+    """Many numbers are grouped in order; each character shows the mean of a group."""
     numbers = np.repeat(np.arange(WIDTH), 5)
     assert sparkline(numbers) == sparkline(np.arange(WIDTH))
     assert len(sparkline(np.arange(1001))) == WIDTH
 
 
 def test_encodings() -> None:
-    """An encoding without blocks, an unknown one and none give ASCII."""
+    """For an encoding without block characters, an unknown encoding, or none, ASCII characters are used."""
     assert marks_for("utf-8") == BLOCKS
     assert {marks_for(name) for name in ("latin-1", "ascii", "no-such-encoding", None)} == {ASCII}

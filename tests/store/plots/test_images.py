@@ -1,4 +1,4 @@
-"""Images of frames: where each count is, and its colour."""
+"""Images of frames: the place and the colour of each count."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spikestore.store.plots.images import (
 
 
 def test_channels() -> None:
-    """A row for each channel, a column for each bin; two polarities have their colours, more are added up."""
+    """There is a row for each channel and a column for each bin; two polarities have two colours, more are summed."""
     frames = np.random.default_rng(0).poisson(1, (5, 1, 3))
     assert np.array_equal(image_of_channels(frames), frames[:, 0].T)
     three = np.random.default_rng(0).poisson(1, (5, 3, 4))
@@ -31,7 +31,7 @@ def test_channels() -> None:
 
 
 def test_strips() -> None:
-    """Bins are added up in order, and each is in one frame, whose middle is where its tick is."""
+    """Bins are summed in order, each in one frame; a tick is at the middle of its frame."""
     frames = np.random.default_rng(0).poisson(1, (21, 1, 3, 5))
     image, spans = strip_of_frames(frames)
     assert len(spans) == MOST_FRAMES

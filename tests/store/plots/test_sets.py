@@ -1,4 +1,4 @@
-"""Plots of feature sets: the data, labels and extent of what is drawn, not its pixels."""
+"""Plots of feature sets: the data, labels and extent of the drawing, not its pixels."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_row() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("pyplot")
 def test_classes() -> None:
-    """The first row of each class, as many classes as asked for; a set of skipped rows has none."""
+    """The first row of each class is plotted, for as many classes as requested; a set of skipped rows has none."""
     features = small_set().build(memory_storage())
     axes = features.plot_classes()
     labels = features.column("label").tolist()

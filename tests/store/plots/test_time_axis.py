@@ -25,7 +25,7 @@ from spikestore.store_schemas.specs.operations import (
         ({"time_window": 4000}, 1, ("ms", 0, 4, "time after the first event (ms)")),
         ({"time_window": 4000, "overlap": 1000}, 1, ("ms", 0, 3, "time after the first event (ms)")),
         ({"time_window": 4000, "start_time": -2000}, 1, ("ms", -2, 4, "time (ms)")),
-        # Spyx: from here on, the unit of time is a bin of 1/128 s
+        # Spyx: from this operation on, the unit of time is a bin of 1/128 s
         ({"time_window": 1, "start_time": 0}, 0.000128, ("ms", 0, 1000 / 128, "time (ms)")),
         ({"event_count": 2000}, 1, ("bins", 0, 1, "time bin (event_count = 2,000)")),
         ({"n_time_bins": 10}, 1, ("bins", 0, 1, "time bin (n_time_bins = 10)")),
@@ -41,7 +41,7 @@ def test_time_axis(fields: dict[str, Any], factor: float, expected: tuple[str, f
 
 
 def test_changed_times_are_reverted() -> None:
-    """Of the last operations in the order of the transform; after time_alignment, times are those after the first event."""
+    """The last operations are reverted in the order of the transform; after time_alignment, times count from the first event."""
     frame = ToFrame(sensor_size=(10, 1, 1), time_window=4, start_time=3)
     before = (TimeSkew(coefficient=2, offset=500), Downsample(time_factor=0.001))
     axis = time_axis(Transform(operations=(*before, frame)))

@@ -60,7 +60,7 @@ def entry(document: dict[str, Any], column: str = "label") -> dict[str, Any]:
     ],
 )
 def test_paths_in_records(forged: Forgery, tmp_path: Path, path: str) -> None:
-    """A record names only what the layout names; parts of a path never come from elsewhere."""
+    """A record may name only objects that the layout names; no part of a path comes from elsewhere."""
     forged.change_record(lambda document: entry(document).update(path=path))
     error = refused(forged, tmp_path, r"00000\.json is not a record of this format|other objects")
     assert "objects[" in str(error)
@@ -81,7 +81,7 @@ def test_paths_in_records(forged: Forgery, tmp_path: Path, path: str) -> None:
 def test_other_objects_in_records(
     forged: Forgery, tmp_path: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
-    """The objects of a fragment follow from the layout, each once."""
+    """The objects of a fragment follow from the layout; each is listed once."""
     forged.change_record(change)
     refused(forged, tmp_path, "lists other objects than fragment 0 has")
 
@@ -99,27 +99,27 @@ def test_other_objects_in_records(
 def test_records_of_something_else(
     forged: Forgery, tmp_path: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
-    """A record says what its manifest says."""
+    """A record must agree with its manifest."""
     forged.change_record(change)
     refused(forged, tmp_path, "contradicts the manifest")
 
 
 @pytest.mark.parametrize("size", [2**20, 2**40, 2**53 - 1])
 def test_giant_objects_in_records(forged: Forgery, tmp_path: Path, size: int) -> None:
-    """No object is larger than its values can make it; nothing of it is asked for."""
+    """No object may be larger than its values can be; such an object is not requested."""
     forged.change_record(lambda document: entry(document).update(size=size))
     refused(forged, tmp_path, r"lists [0-9,]+ bytes for label/c/0, which can have at most [0-9,]+")
 
 
 def test_objects_larger_than_said(forged: Forgery, tmp_path: Path) -> None:
-    """An object that is larger than its record says is not read, though the disk has room for all of it."""
+    """An object that is larger than its record says is not read, even if the disk has room for all of it."""
     os.truncate(forged.data / "label/c/0", 2**40)
     refused(forged, tmp_path, r"label/c/0 in .* has 1,099,511,627,776 bytes, more than the limit of [0-9,]+")
 
 
 @pytest.mark.parametrize("name", ["manifest", "record", "root", "ref"])
 def test_giant_documents(forged: Forgery, tmp_path: Path, name: str) -> None:
-    """No document is read that is larger than any can be."""
+    """No document is read that is larger than a document can be."""
     place = {
         "manifest": forged.manifest,
         "record": forged.data.parent / "records/00000.json",
@@ -132,7 +132,7 @@ def test_giant_documents(forged: Forgery, tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["manifest", "record", "root", "ref"])
 def test_deep_documents(forged: Forgery, tmp_path: Path, name: str) -> None:
-    """Nesting ends in an error that names the document, not in one of Python's."""
+    """Deep nesting raises an error that names the document, not Python's own error."""
     deep: Any = []
     for _ in range(400):
         deep = [deep]
@@ -179,7 +179,7 @@ def test_arrays_that_do_not_fit(
 
 
 def test_samples_that_are_not_the_digests(forged: Forgery, tmp_path: Path) -> None:
-    """Objects that decode to other samples, all documents vouching for them: a deep pull alone finds it, and does."""
+    """All documents agree with objects that decode to other samples: only a deep pull finds it."""
     other = small_set(140, seed=7)
     liar = Forgery.build(tmp_path / "liar", other)
     for column in ("index", "value", "nnz", "n_bins", "label", "start", "check", "n_events"):
@@ -200,7 +200,7 @@ def test_samples_that_are_not_the_digests(forged: Forgery, tmp_path: Path) -> No
 
 
 def test_a_digest_that_the_records_do_not_give(forged: Forgery, tmp_path: Path) -> None:
-    """A manifest can't claim somebody else's digest: that is found before anything is written."""
+    """A manifest with the digest of another set is rejected before anything is written."""
     forged.change_manifest(lambda document: document.update(digest="0" * 64))
     refused(forged, tmp_path, "has digest 000000000000, but its records give")
     assert not (tmp_path / "here").exists()
@@ -220,14 +220,14 @@ def test_a_digest_that_the_records_do_not_give(forged: Forgery, tmp_path: Path) 
 def test_names_that_lead_elsewhere(
     forged: Forgery, tmp_path: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
-    """The parts of a ref follow the rules for names and keys, and it is the entry that its path says."""
+    """The parts of a ref must follow the rules for names and keys, and its path must be that of its entry."""
     reseal(forged.root / "refs/small/00000001.json", change)
     refused(forged, tmp_path, r"00000001\.json is (damaged|not a ref)")
 
 
 @pytest.mark.parametrize("what", ["label/c/0", "zarr.json", "folder"])
 def test_links_out_of_a_folder(forged: Forgery, tmp_path: Path, what: str) -> None:
-    """A link to what only the reader may read is refused, even if the record vouches for its content."""
+    """A link to a file that only the reader may read is rejected, even if the record has the hash of its content."""
     place = forged.data if what == "folder" else forged.data / what
     secret = tmp_path / "secret"
     place.rename(secret)
@@ -237,7 +237,7 @@ def test_links_out_of_a_folder(forged: Forgery, tmp_path: Path, what: str) -> No
 
 
 def test_links_inside_a_folder(forged: Forgery, tmp_path: Path) -> None:
-    """A link to another place in the same store harms nobody."""
+    """A link to another place in the same store is accepted."""
     place = forged.data / "label/c/0"
     place.rename(forged.root / "elsewhere")
     place.symlink_to(forged.root / "elsewhere")
@@ -246,7 +246,7 @@ def test_links_inside_a_folder(forged: Forgery, tmp_path: Path) -> None:
 
 
 def test_ones_own_store_may_lie_on_two_disks(forged: Forgery, tmp_path: Path) -> None:
-    """On request only: without, links that lead out of a store are never followed."""
+    """Links that lead out of a store are followed only on request."""
     (forged.root / "features").rename(tmp_path / "large disk")
     (forged.root / "features").symlink_to(tmp_path / "large disk")
     there = Store(memory_storage())
@@ -257,7 +257,7 @@ def test_ones_own_store_may_lie_on_two_disks(forged: Forgery, tmp_path: Path) ->
 
 
 def test_pipes(forged: Forgery, tmp_path: Path) -> None:
-    """What never ends is not opened."""
+    """A pipe is not opened, because it may never end."""
     (forged.data / "label/c/0").unlink()
     os.mkfifo(forged.data / "label/c/0")
     refused(forged, tmp_path, "label/c/0 in .* is not a regular file")
@@ -265,14 +265,14 @@ def test_pipes(forged: Forgery, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 class TestBounds:
-    """What any storage gives is bounded, one's own too."""
+    """Objects of any storage have a limit of size, also those of the own store."""
 
     @staticmethod
     def storage(kind: str, tmp_path: Path) -> Storage:
         return FolderStorage(tmp_path) if kind == "folder" else memory_storage()
 
     def test_a_limit(self, kind: str, tmp_path: Path) -> None:
-        """An object of exactly the limit is read, one byte more is not, whole or in pieces."""
+        """An object of exactly the limit is read; one byte more is an error, whole or in pieces."""
         storage = self.storage(kind, tmp_path)
         storage.put_if_absent("a/b", b"12345")
         for read in (
@@ -289,7 +289,7 @@ class TestBounds:
     def test_documents_have_a_bound_of_their_own(
         self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What ends in .json is a document; its size is looked at before a byte is read."""
+        """An object whose name ends in .json is a document; its size is checked before a byte is read."""
         monkeypatch.setattr(bounds, "LARGEST_DOCUMENT", 3)
         storage = self.storage(kind, tmp_path)
         for path in ("a.json", "a"):
@@ -302,7 +302,7 @@ class TestBounds:
 
 
 def test_a_forger_is_believed_without_a_change(forged: Forgery, tmp_path: Path) -> None:
-    """The tests above refuse what they changed, and not the way they change it."""
+    """The forger's work is valid: the tests above reject the change, not the way in which it is made."""
     forged.change_record(lambda document: None)
     forged.change_root(lambda document: None)
     forged.replace_object("label/c/0", (forged.data / "label/c/0").read_bytes())
@@ -313,18 +313,18 @@ def test_a_forger_is_believed_without_a_change(forged: Forgery, tmp_path: Path) 
 
 
 def pull_deep(store: Path, source: Path) -> DamagedError:
-    """Assert that ``pull --deep`` refuses a set that is there already, and return the error."""
+    """Assert that ``pull --deep`` rejects a set that exists already, and return the error."""
     with pytest.raises(DamagedError, match=r"is in .* already, and is damaged there") as caught:
         Store(store).pull("small", source, deep=True)
     return caught.value
 
 
 def test_a_damaged_set_that_exists_already(forged: Forgery, tmp_path: Path) -> None:
-    """``pull --deep`` names the object, and the advice repairs it."""
+    """``pull --deep`` names the object, and following the advice repairs it."""
     source = Path(shutil.copytree(forged.root, tmp_path / "source"))
     path = forged.data / "value/c/0"
     path.write_bytes(path.read_bytes()[:-1])
-    Store(forged.root).pull("small", source)  # plain pull trusts the manifest
+    Store(forged.root).pull("small", source)  # a pull without --deep trusts the manifest
     error = pull_deep(forged.root, source)
     assert error.details["objects"] == (path.relative_to(forged.root).as_posix(),)
     (command,) = re.findall(r"spikestore (repair .*?);", str(error))
@@ -334,7 +334,7 @@ def test_a_damaged_set_that_exists_already(forged: Forgery, tmp_path: Path) -> N
 
 
 def test_a_forged_set_that_exists_already(forged: Forgery, tmp_path: Path) -> None:
-    """A set whose bytes agree with its documents, and whose values do not have its digest: the advice removes it."""
+    """The bytes of the set agree with its documents, but its values do not have its digest: following the advice removes it."""
     source = Path(shutil.copytree(forged.root, tmp_path / "source"))
     digest = forged.features.digest
     other = with_column(forged.rows(), "value", 0, 7)
@@ -355,7 +355,7 @@ def test_a_forged_set_that_exists_already(forged: Forgery, tmp_path: Path) -> No
 
 
 def test_foreign_objects_in_a_set_that_exists_already(forged: Forgery, tmp_path: Path) -> None:
-    """They belong to no sample: ``verify`` reports them."""
+    """Foreign objects belong to no sample: ``verify`` reports them."""
     source = shutil.copytree(forged.root, tmp_path / "source")
     (forged.data / "value/c/77").write_bytes(b"")
     assert Store(forged.root).pull("small", source, deep=True)["small:train"].total == 0

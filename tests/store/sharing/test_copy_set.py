@@ -38,7 +38,7 @@ from spikestore.store_schemas.specs.canonical import seal, unseal
 
 @pytest.mark.parametrize("verb", ["push", "pull"])
 def test_a_copy_is_the_same_store(source: Store, destination: Storage, tmp_path: Path, verb: str) -> None:
-    """All objects, byte for byte, and the name; also back again."""
+    """All objects and the name are copied, byte for byte; also back again."""
     there = Store(destination)
     done = source.push("demo", there) if verb == "push" else there.pull("demo", source)
     assert list(done) == ["demo:train", "demo:valid"]
@@ -52,7 +52,7 @@ def test_a_copy_is_the_same_store(source: Store, destination: Storage, tmp_path:
 
 
 def test_only_the_committed_build_is_copied(tmp_path: Path, destination: Storage) -> None:
-    """What a restart left behind stays behind."""
+    """A build that a restart abandoned is not copied."""
     store = Store(tmp_path / "source")
     with pytest.raises(Crash):
         SMALL.build(WatchedStorage(store.storage, PowerCut(20)))
@@ -65,7 +65,7 @@ def test_only_the_committed_build_is_copied(tmp_path: Path, destination: Storage
 
 
 def test_the_order_of_puts(source: Store, destination: Storage) -> None:
-    """The plan first, a record after its fragment's objects, the manifest after all of them, the name last."""
+    """The plan is put first, a record after its fragment's objects, the manifest after all of them, the name last."""
     log = Log()
     source.push("demo:train", Store(WatchedStorage(destination, log)))
     puts = [path.removeprefix(SMALL.address.folder) for path in log.paths("put")]
@@ -102,7 +102,7 @@ def test_damage_at_the_source(source: Store, how: str, deep: bool) -> None:
 
 
 def test_a_source_that_changes_its_mind(source: Store, tmp_path: Path) -> None:
-    """A manifest that is another one at the end than at the beginning is not committed."""
+    """If the manifest at the end of the copy differs from that at the beginning, nothing is committed."""
     other = SMALL.address.manifest
 
     def watch(verb: str, path: str, effect: Callable[[], Result], /) -> Result:
@@ -120,7 +120,7 @@ def test_a_source_that_changes_its_mind(source: Store, tmp_path: Path) -> None:
 
 
 def test_somebody_cleans_up_meanwhile(source: Store) -> None:
-    """What was put and is gone before the manifest is noticed: no manifest promises it."""
+    """If an object is gone again before the manifest is put, the manifest is not put."""
     destination = memory_storage()
     lost = f"{source['demo:train'].data_path}/label/c/1"
 
@@ -140,7 +140,7 @@ def test_somebody_cleans_up_meanwhile(source: Store) -> None:
 
 @pytest.mark.parametrize("how", ["flipped", "empty", "missing", "giant", "folder", "newer", "of another set"])
 def test_a_damaged_plan(source: Store, how: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Readers do not need it and it follows from the manifest: it stops no copy, and the copy has a correct one."""
+    """The plan follows from the manifest and readers do not need it: its damage stops no copy, and the copy has a correct plan."""
     place = Path(source.storage.url) / SMALL.address.plan
     plan = place.read_bytes()
     place.unlink()
@@ -185,7 +185,7 @@ def test_another_set_under_the_same_keys(source: Store, destination: Storage) ->
 
 @pytest.mark.parametrize("column", ["label", "value"])
 def test_other_objects_in_the_way(source: Store, destination: Storage, column: str) -> None:
-    """An object that is there, of the same size or not, is not believed without its record."""
+    """An object that exists already is not trusted without its record, whether its size is right or not."""
     features = source["demo:train"]
     path = f"{features.data_path}/{column}/c/0"
     data = source.storage.get(path)
@@ -198,7 +198,7 @@ def test_other_objects_in_the_way(source: Store, destination: Storage, column: s
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_a_race_for_one_object(source: Store, destination: Storage, equal: bool) -> None:
-    """Whoever comes second to a name looks at what is there: the same is fine, anything else ends the copy."""
+    """If another process puts an object first, the object is compared: equal bytes are accepted, others end the copy."""
 
     def faster(verb: str, path: str, effect: Callable[[], Result], /) -> Result:
         if verb == "put" and path.endswith("/label/c/0"):
@@ -216,7 +216,7 @@ def test_a_race_for_one_object(source: Store, destination: Storage, equal: bool)
 
 
 def test_no_room(source: Store, destination: Storage) -> None:
-    """What does not fit is refused before anything is written, with both numbers."""
+    """A set that does not fit is rejected before anything is written; the message has both sizes."""
     watched = WatchedStorage(destination, Log())
     watched.free_bytes = lambda: 5000  # type: ignore[method-assign]
     with pytest.raises(StorageFullError, match=r"needs [0-9,]+ more bytes, but .* has 5,000 free") as caught:
@@ -230,7 +230,7 @@ def test_no_room(source: Store, destination: Storage) -> None:
 def test_names_at_the_destination(
     source: Store, destination: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One split keeps the others; what the name stood for is reported; a key brings no name."""
+    """A push of one split keeps the others; a name that moves is reported; a set that is pushed by key gets no name."""
     caplog.set_level(logging.INFO)
     there = Store(destination)
     source.push("demo:valid", there)
@@ -248,7 +248,7 @@ def test_names_at_the_destination(
 
 
 def test_refusals(source: Store, destination: Storage) -> None:
-    """What can't be meant."""
+    """Misspelt names, unknown splits, and a copy to the same store are rejected."""
     there = Store(destination)
     with pytest.raises(UnknownNameError, match="did you mean 'demo'"):
         source.push("demmo", there)
@@ -260,7 +260,7 @@ def test_refusals(source: Store, destination: Storage) -> None:
 
 
 def test_memory_is_bounded(source: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never are more bytes of objects under way than the budget; one that is larger goes alone."""
+    """The bytes of objects in progress never exceed the budget; a larger object is copied alone."""
     sizes = {one.path: one.size for one in source.storage.list("features") if "/c/" in one.path}
     budget = sorted(sizes.values())[-3]
     monkeypatch.setattr(transfer, "BUDGET", budget)
@@ -276,7 +276,7 @@ def test_memory_is_bounded(source: Store, monkeypatch: pytest.MonkeyPatch) -> No
         if len(peaks) == 2:
             second.set()
         if peaks:
-            second.wait(10)  # so that two objects are under way at once, however fast each is
+            second.wait(10)  # so that two objects are in progress at once, however fast each is
         try:
             return effect()
         finally:

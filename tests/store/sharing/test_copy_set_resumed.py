@@ -29,7 +29,7 @@ from spikestore.store_schemas.errors import ConflictError, DamagedError
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_cut_off_at_any_put(deep: bool) -> None:
-    """Until the manifest is there nobody sees a set; the next copy goes on, and ends as an undisturbed one."""
+    """Until the manifest exists, no set is visible; the next copy resumes, and ends as an undisturbed one."""
     source = filled(Store(memory_storage("source")))
     for puts in range(PUTS - 1, -1, -6 if deep else -2):
         destination = memory_storage()
@@ -49,7 +49,7 @@ def test_cut_off_at_any_put(deep: bool) -> None:
 def test_existing_objects_are_not_fetched_again(
     source: Store, destination: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A second copy asks for nothing but the manifest; one that goes on, for what is missing; both say so."""
+    """A second copy requests only the manifest; a resumed copy, only what is missing. Both report it."""
     with pytest.raises(Crash):
         Store(WatchedStorage(destination, PowerCut(PUTS - 6))).pull("demo:train", source)
     before = {one.path: one.size for one in destination.list("features") if "/builds/" in one.path}
@@ -71,7 +71,7 @@ def test_existing_objects_are_not_fetched_again(
 
 
 def test_a_build_resumes_an_interrupted_copy(source: Store, destination: Storage) -> None:
-    """Somebody who has the recordings need not wait for the rest."""
+    """A user who has the recordings can complete the set with a build."""
     with pytest.raises(Crash):
         Store(WatchedStorage(destination, PowerCut(PUTS - 4))).pull("demo:train", source)
     finished = [one.path[-10:-5] for one in destination.list("features") if "/records/" in one.path]
@@ -86,7 +86,7 @@ def test_a_build_resumes_an_interrupted_copy(source: Store, destination: Storage
 
 
 def test_a_copy_resumes_a_build(source: Store, destination: Storage) -> None:
-    """The other way round: equal objects of a build that is under way are used."""
+    """A copy uses equal objects of an unfinished build."""
     with pytest.raises(Crash):
         SMALL.build(WatchedStorage(destination, PowerCut(30)))
     done = Store(destination).pull("demo:train", source)
@@ -95,7 +95,7 @@ def test_a_copy_resumes_a_build(source: Store, destination: Storage) -> None:
 
 
 def test_a_folder_is_checked_again(source: Store, tmp_path: Path) -> None:
-    """What rotted between an interrupted pull and the next one is not committed."""
+    """Objects that were damaged between an interrupted pull and the next one are not committed."""
     folder = FolderStorage(tmp_path / "destination")
     with pytest.raises(Crash):
         Store(WatchedStorage(folder, PowerCut(PUTS - 2))).pull("demo:train", source)
@@ -112,10 +112,10 @@ def test_a_folder_is_checked_again(source: Store, tmp_path: Path) -> None:
 def test_no_record_without_its_objects(
     kind: str, source: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Objects that are left out after an error leave their fragment without a record, which would vouch for them."""
+    """After an error, a fragment with missing objects gets no record."""
 
     class Slow(ThreadPoolExecutor):
-        """A pool that is told to stop, and takes its time."""
+        """A pool that ends some time after it is told to stop."""
 
         def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
             if wait:
@@ -135,7 +135,7 @@ def test_no_record_without_its_objects(
 
 
 def test_ctrl_c_ends_soon(source: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an interruption no new object is begun; the next pull goes on."""
+    """After an interruption no object is begun; the next pull resumes."""
     monkeypatch.setattr(transfer, "THREADS", 1)
     log, noticed = Log(), threading.Event()
 
@@ -149,7 +149,7 @@ def test_ctrl_c_ends_soon(source: Store, monkeypatch: pytest.MonkeyPatch) -> Non
     def press(done: int, total: int, label: str) -> None:
         if copied() and not noticed.is_set():
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            assert noticed.wait(60)  # else all may be copied before the main thread wakes up
+            assert noticed.wait(60)  # otherwise all may be copied before the main thread continues
 
     before = signal.signal(signal.SIGINT, handler)
 

@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_push_and_pull(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both say what was copied; JSON has it in numbers; a second time there is nothing to do."""
+    """Both report what was copied, the JSON in numbers; a second time there is nothing to do."""
     there, back = tmp_path / "there", tmp_path / "back"
     digest = Store(store)["small:train"].digest
     assert main(["push", "small", "--to", str(there), "--store", str(store)]) == 0
@@ -42,7 +42,7 @@ def test_push_and_pull(store: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_keys_and_several_names(store: Path, tmp_path: Path) -> None:
-    """Each argument is copied; beginnings of keys do too."""
+    """Each argument is copied; beginnings of keys are accepted too."""
     other = small_set(64, split="valid", seed=2)
     Store(store).point("other", {"valid": other.build(Store(store).storage)})
     key = SMALL.source.key[:10]
@@ -72,7 +72,7 @@ def test_wrong_use(
     status: int,
     words: str,
 ) -> None:
-    """One line that helps, and nothing is done."""
+    """The message is one line with a remedy, and nothing is done."""
     monkeypatch.chdir(tmp_path)
     assert main([*arguments, "--store", "store" if arguments[0] == "push" else "here"]) == status
     said = capsys.readouterr().err
@@ -91,7 +91,7 @@ def test_damage_ends_with_status_1(store: Path, tmp_path: Path, capsys: pytest.C
 
 
 def test_provenance(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Everything in the manifest that says how a set came about; and what a hostile one says moves no cursor."""
+    """Everything in the manifest about the origin of a set is shown; control characters in a malicious manifest are shown as escapes."""
     forgery = Forgery(store, SMALL.address)
     forgery.change_manifest(
         lambda document: document.update(
@@ -123,7 +123,7 @@ def test_provenance(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_provenance_of_another_shape(store: Path) -> None:
-    """It is free, so nothing of it is relied on."""
+    """Provenance has no fixed members, so no member is required."""
     reseal(
         next(store.glob("features/*/*/manifest.json")),
         lambda document: document.update(provenance={"packages": ["a"]}),
@@ -132,7 +132,7 @@ def test_provenance_of_another_shape(store: Path) -> None:
 
 
 def test_lines_of_bytes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Bytes are told in units that people read, with rate and time left; several of any size."""
+    """Bytes are shown in readable units, with rate and remaining time, for copies of any size."""
     times = iter((0.0, 1.0, 11.0, 21.0))
     report = console.progress_lines("bytes", clock=lambda: next(times))
     report(500, 4_000_000_000, "small:train")

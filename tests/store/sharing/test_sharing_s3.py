@@ -35,14 +35,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """Return the URL of an empty place; the environment has what is needed to reach it."""
+    """Return the URL of an empty prefix; the environment has the variables to reach it."""
     for name, value in variables(s3_endpoint).items():
         monkeypatch.setenv(name, value)
     return f"s3://{BUCKET}/{tmp_path.name}/store"
 
 
 def test_there_and_back(source: Store, bucket: str, tmp_path: Path) -> None:
-    """A push, and a pull elsewhere, by commands; what is listed and shown in the bucket on the way."""
+    """A push, and a pull to another folder, by commands; `ls` and `show` work in the bucket."""
     assert main(["push", "demo", "--to", bucket, "--store", source.storage.url]) == 0
     assert main(["ls", "--store", bucket]) == 0
     assert main(["show", "demo:train", "--store", bucket, "--provenance"]) == 0
@@ -55,7 +55,7 @@ def test_there_and_back(source: Store, bucket: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_eight_pushers(source: Store, bucket: str) -> None:
-    """All succeed, one manifest and one entry of the name are there, and the digest is right."""
+    """All succeed; there is one manifest, one entry of the name, and the digest is right."""
     with ThreadPoolExecutor(8) as pool:
         done = [*pool.map(lambda _: Store(source.storage.url).push("demo", bucket), range(8))]
     there = Store(bucket)
@@ -73,7 +73,7 @@ def test_eight_pushers(source: Store, bucket: str) -> None:
 def test_killed(
     source: Store, bucket: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, direction: str, puts: int
 ) -> None:
-    """A process that is killed leaves no set; the next one goes on, says how much was there, and ends well."""
+    """After a process is killed, no set is listed; the next process resumes, reports the existing bytes, and succeeds."""
     if direction == "pull":
         source.push("demo:train", bucket)
         here, there = bucket, str(tmp_path / "there")
@@ -97,7 +97,7 @@ def test_killed(
 def test_reading_rights_are_enough(
     source: Store, bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Who may only read can list, show, pull and read; a push says why it can't, and no error has a secret in it."""
+    """With reading rights, `ls`, `show`, `pull` and reading work; a push reports why it fails, and no error has a secret in it."""
     source.push("demo", bucket)
     for name, value in variables(s3_endpoint, key="reader", secret="reader").items():  # noqa: S106 - of the test server
         monkeypatch.setenv(name, value)
@@ -119,7 +119,7 @@ def test_no_credentials_in_texts(
     capsys: pytest.CaptureFixture[str],
     wrong: str,
 ) -> None:
-    """What is refused is told without keys, also in the traceback that a developer asks for."""
+    """Errors, also in the traceback that a developer requests, have no keys in them."""
     secrets = {"key": KEY, "secret": SECRET, wrong: f"wrong-{wrong}-0123456789"}
     for name, value in variables(s3_endpoint, key=secrets["key"], secret=secrets["secret"]).items():
         monkeypatch.setenv(name, value)
@@ -133,7 +133,7 @@ def test_no_credentials_in_texts(
 
 @pytest.mark.parametrize("samples", [64, 640])
 def test_requests_to_open(bucket: str, s3_endpoint: str, samples: int) -> None:
-    """Four requests by name, two by key, whatever the size, counted by the server; all columns are then at hand."""
+    """Opening takes four requests by name, two by key, for any size, counted by the server; then all columns can be read."""
     small = small_set(samples)
     store = Store(bucket)
     store.point("demo", {"train": small.build(store.storage)})
@@ -146,7 +146,7 @@ def test_requests_to_open(bucket: str, s3_endpoint: str, samples: int) -> None:
 
 
 def test_requests_of_a_listing(bucket: str, s3_endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One for each set and each name, and a few."""
+    """There is one request for each set and each name, and a few more."""
     store = Store(bucket)
     for seed in range(6):
         store.point(f"name-{seed % 2}", {f"split-{seed}": small_set(3, seed=seed).build(store.storage)})
@@ -159,7 +159,7 @@ def test_requests_of_a_listing(bucket: str, s3_endpoint: str, capsys: pytest.Cap
 
 
 def test_a_loader_reads_a_bucket(bucket: str, source: Store) -> None:
-    """Batches come straight from the bucket, as from the folder."""
+    """Batches from the bucket equal those from the folder."""
     torch = pytest.importorskip("torch")
     from spikestore.train import FeatureLoader
 
@@ -173,13 +173,13 @@ def test_a_loader_reads_a_bucket(bucket: str, source: Store) -> None:
 
 
 def test_the_environment_of_these_tests(bucket: str) -> None:
-    """What the tests above say about credentials rests on there being some."""
+    """The tests above about credentials need credentials in the environment."""
     assert os.environ["AWS_SECRET_ACCESS_KEY"] == SECRET
     assert Store(bucket).names() == []
 
 
 def test_there_is_no_such_bucket(bucket: str, source: Store) -> None:
-    """One line that names it, whatever is asked of it."""
+    """One line names the bucket, for every operation."""
     there, words = Store("s3://no-such-bucket/x"), "no bucket no-such-bucket"
     with pytest.raises(StoreError, match=words):
         there["demo"]

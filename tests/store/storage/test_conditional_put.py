@@ -20,7 +20,7 @@ SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 
 
 def test_a_server_that_ignores_it() -> None:
-    """It is refused before anything of a build is written, with the reason; reading works."""
+    """Such a server is rejected with the reason before anything of a build is written; reading works."""
     with tiny_s3(honours=False) as server:
         storage = ObjectStorage.from_url("s3://b/x", **server.options())
         uses: list[Callable[[], object]] = [
@@ -43,7 +43,7 @@ def test_a_server_that_ignores_it() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"spikestore tries", b"of another version\n"])
 def test_the_content_of_the_probe_has_no_effect(content: bytes) -> None:
-    """Cut off, flipped or of another version: that it is there is all that is asked."""
+    """The probe may be cut off, flipped or of another version: only its existence counts."""
     with tiny_s3(honours=True) as server:
         server.objects[f"b/x/{PROBE}"] = content
         storage = ObjectStorage.from_url("s3://b/x", **server.options())
@@ -55,7 +55,7 @@ def test_the_content_of_the_probe_has_no_effect(content: bytes) -> None:
 
 
 def test_each_remote_is_probed_once() -> None:
-    """Two requests for a new store, one for every process after it, none for a storage that was probed, also elsewhere."""
+    """A new store takes two requests, each later process one, and a storage that was probed none, also after pickling."""
     with tiny_s3(honours=True) as server:
         storage = ObjectStorage.from_url("s3://b/x", **server.options())
         storage.folders("refs")
@@ -72,7 +72,7 @@ def test_each_remote_is_probed_once() -> None:
 
 
 def test_a_closed_port() -> None:
-    """An address where nobody answers is an error within seconds that names the store and the address."""
+    """An address without a server is an error within seconds that names the store and the address."""
     with socket.socket() as one:
         one.bind((HOST, 0))
         url = f"http://{HOST}:{one.getsockname()[1]}"

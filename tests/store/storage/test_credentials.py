@@ -50,7 +50,7 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 
 def test_profiles(home: dict[str, str]) -> None:
-    """The default one, the one that is named, and what the environment says before either."""
+    """The default profile, a named one, and variables of the environment, which take precedence over both."""
     assert profile_options(home) == {
         "access_key_id": "AKDEFAULT",
         "secret_access_key": "secret-default",
@@ -71,7 +71,7 @@ def test_profiles(home: dict[str, str]) -> None:
 
 
 def test_no_profiles(tmp_path: Path) -> None:
-    """Without files there is nothing to say, unless a profile was asked for."""
+    """Missing files are no error, unless a profile was requested."""
     nowhere = {
         "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "a"),
         "AWS_CONFIG_FILE": str(tmp_path / "b"),
@@ -91,12 +91,12 @@ def test_profiles_that_need_tools(home: dict[str, str]) -> None:
 
 
 def test_a_broken_file_is_not_quoted(home: dict[str, str]) -> None:
-    """A parser's message would quote the line, and the line may be a key."""
+    """A parser's message would quote the line, which may contain a key."""
     path = Path(home["AWS_SHARED_CREDENTIALS_FILE"])
     path.write_text("[default]\nsecret-without-a-name\n")
     with pytest.raises(UsageError, match="cannot be read as an AWS configuration") as caught:
         profile_options(home)
-    assert profile_options({**home, "AWS_ACCESS_KEY_ID": "k"}) == {}  # it is not needed
+    assert profile_options({**home, "AWS_ACCESS_KEY_ID": "k"}) == {}  # the profile is not needed
     assert "secret-without" not in f"{caught.value} {caught.value.__cause__} {caught.value.details}"
 
 
@@ -114,10 +114,10 @@ def test_a_profile_opens_a_bucket(
 
 
 def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It does not look like a fault of the network, and what the message advises works; so for half a key."""
+    """The error does not look like a fault of the network, and following its advice works; also with half of a key."""
     with tiny_s3(honours=True) as server:
         nowhere = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "a"), "AWS_CONFIG_FILE": str(tmp_path / "b")}
-        # A machine outside of a cloud has no metadata service; this port is closed.
+        # A machine outside a cloud has no metadata service; nothing listens at this port.
         for name, value in {**nowhere, "AWS_METADATA_ENDPOINT": "http://127.0.0.1:9"}.items():
             monkeypatch.setenv(name, value)
         for name, value in variables(server.url).items():
@@ -152,7 +152,7 @@ def test_no_credentials_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     ],
 )
 def test_rejections_by_a_server_have_advice(status: int, body: str, advice: str) -> None:
-    """In one line, and once the cause is gone the same store answers."""
+    """The advice is one line, and after the cause is fixed the same store answers."""
     with tiny_s3(honours=True) as server:
         storage = ObjectStorage.from_url("s3://store/x", **server.options())
         server.refusal = status, f'<?xml version="1.0"?>{body}'.encode()
@@ -176,7 +176,7 @@ def test_rejections_by_a_server_have_advice(status: int, body: str, advice: str)
     ],
 )
 def test_urls_with_credentials_are_refused(url: str) -> None:
-    """And not repeated."""
+    """They are rejected, and not repeated in the message."""
     with pytest.raises(UsageError, match="must not contain a user, a password or a query") as caught:
         Store(url)
     assert "hidden" not in f"{caught.value} {caught.value.details}"
@@ -198,12 +198,12 @@ def test_urls_with_credentials_are_refused(url: str) -> None:
     ],
 )
 def test_redacted(text: str, expected: str) -> None:
-    """Users, passwords, signatures and tokens go; everything else stays."""
+    """Users, passwords, signatures and tokens are removed; everything else stays."""
     assert redacted(text) == expected
 
 
 def test_errors_and_lines_are_redacted(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever raises or says something need not think of it."""
+    """All errors and log lines are redacted, whatever code raises or logs them."""
     error = StoreError("can't reach http://me:hidden@host/x")
     assert str(error) == "can't reach http://***@host/x"
     assert error.args == ("can't reach http://***@host/x",)

@@ -34,7 +34,7 @@ DIGEST = LARGE.build(memory_storage()).digest
 
 
 class Trace:
-    """Records the calls at the boundary to the operating system that change a disk, and performs them."""
+    """Records the system calls that change a disk, and performs them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, str]] = []
@@ -60,7 +60,7 @@ class Trace:
         return call
 
     def below(self, root: Path) -> list[str]:
-        """Return the calls since the last time, with paths below `root`; names of temporary files as ``*``."""
+        """Return the calls since the last query, with paths below `root`; names of temporary files as ``*``."""
         said = []
         for name, path in self.calls:
             place = Path(path)
@@ -72,7 +72,7 @@ class Trace:
 
 
 def test_the_order_of_a_put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folders with the one above fsynced, a temporary file written and fsynced, linked, and its folder fsynced."""
+    """Folders and their parents are fsynced, a temporary file is written and fsynced, linked, and its folder fsynced."""
     trace, root = Trace(monkeypatch), tmp_path / "store"
     storage = FolderStorage(root)
     storage.put_if_absent("a/b", b"data")
@@ -89,7 +89,7 @@ def test_the_order_of_a_put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert trace.below(root) == [*write, "replace store/a/c", *link[1:]]
     storage.delete("a/c")
     assert trace.below(root) == ["unlink store/a/c", "fsync store/a"]
-    # Somebody else made the folder, and may have crashed before its fsync: a new process does it for him.
+    # Another process made the folder, and may have crashed before its fsync: a new process does it instead.
     FolderStorage(root).put_if_absent("a/d", b"data")
     assert trace.below(root) == ["fsync store", *write, "fsync store", "link store/a/d", *link[1:]]
 
@@ -102,7 +102,7 @@ def test_a_power_failure_at_any_moment(copied: bool, tmp_path: Path, monkeypatch
     the name was given, and so on for that folder.
     """
     source = filled(Store(memory_storage("source")))
-    monkeypatch.setattr(transfer, "THREADS", 1)  # one call at a time, or their order says nothing
+    monkeypatch.setattr(transfer, "THREADS", 1)  # one call at a time, because their order is checked
     monkeypatch.setattr(transfer, "_FRAGMENTS", 1)
     trace, root = Trace(monkeypatch), tmp_path / "store"
     synced: set[str] = set()  # files whose bytes are on the disk
@@ -153,7 +153,7 @@ def test_a_power_failure_at_any_moment(copied: bool, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_without_hard_links(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rename that replaces nothing does as well: objects are put once, by one of many, and sets are built."""
+    """A rename that never replaces a file suffices: each object is put once, by one of many, and sets are built."""
 
     def link(source: Path, target: Path) -> None:
         raise OSError(number, os.strerror(number))
@@ -180,7 +180,7 @@ def test_without_hard_links(number: int, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_neither_links_nor_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that can do neither is refused by name, and not called read-only."""
+    """A file system that supports neither is rejected by name, and not called read-only."""
 
     def link(source: Path, target: Path) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -215,7 +215,7 @@ def test_a_disk_that_fails_in_mid_build(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The error says what happened and what to do, nothing half-written has a name, and the next run goes on."""
+    """The error says what happened and what to do, no incomplete file has a name, and the next run resumes."""
     calls = 0
     real = getattr(os, call)
 
@@ -241,7 +241,7 @@ def test_a_disk_that_fails_in_mid_build(
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a disk of 256 KiB, where this machine lets us."""
+    """Mount a disk of 256 KiB, if this machine allows it."""
     place = tmp_path / "disk"
     place.mkdir()
     if mount("-t", "tmpfs", "-o", "size=256k", "spikestore-test", str(place)):
@@ -256,7 +256,7 @@ def mount(*arguments: str) -> int:
 
 
 def test_a_full_disk_and_a_larger_one(disk: Path) -> None:
-    """A build that fills a real disk says so, and goes on to the same digest when there is room."""
+    """A build that fills a real disk reports it, and resumes to the same digest when there is room."""
     storage = FolderStorage(disk / "store")
     with pytest.raises(StorageFullError, match="no space left for features/"):
         LARGE.build(storage)
@@ -268,7 +268,7 @@ def test_a_full_disk_and_a_larger_one(disk: Path) -> None:
 
 
 def test_a_read_only_disk(disk: Path) -> None:
-    """A disk that became read-only is told, can be read, and built on when it is writable again."""
+    """The error says that the disk is read-only; it can be read, and the build succeeds when it is writable again."""
     storage = FolderStorage(disk)
     storage.put_if_absent("a", b"data")
     assert mount("-o", "remount,ro", str(disk)) == 0
@@ -285,7 +285,7 @@ def test_a_read_only_disk(disk: Path) -> None:
 
 
 def test_a_lost_mount(disk: Path) -> None:
-    """The empty folder that an unmounted disk leaves is not taken for an empty store, and nothing is put into it."""
+    """The empty folder that an unmounted disk leaves is not mistaken for an empty store, and nothing is written into it."""
     storage = FolderStorage(disk)
     storage.put_if_absent("features/a", b"data")
     subprocess.run(["umount", str(disk)], check=True)  # noqa: S607
@@ -301,12 +301,12 @@ def test_a_lost_mount(disk: Path) -> None:
             verb()
         assert not isinstance(caught.value, MissingObjectError)
     assert list(disk.iterdir()) == []
-    # What a process saw is nothing to another one, perhaps on another machine, where disks have other numbers.
+    # Another process, perhaps on another machine, has other numbers of disks: the check is not pickled.
     assert pickle.loads(pickle.dumps(storage)).folders("features") == []  # noqa: S301 - our own
 
 
 def test_a_folder_that_is_emptied_meanwhile(tmp_path: Path) -> None:
-    """Who puts into a folder that somebody else empties, and so removes, succeeds."""
+    """A put succeeds although another process empties, and so removes, the folder."""
     storage, stop, errors = FolderStorage(tmp_path), threading.Event(), []
 
     def empty() -> None:
@@ -329,6 +329,6 @@ def test_a_folder_that_is_emptied_meanwhile(tmp_path: Path) -> None:
 
 
 def test_renameat2_exists_on_this_machine() -> None:
-    """On Linux the rename that replaces nothing exists: the tests above went through it."""
+    """On Linux, the rename that never replaces a file exists: the tests above have used it."""
     if os.uname().sysname == "Linux":
         assert hasattr(ctypes.CDLL(None), "renameat2")

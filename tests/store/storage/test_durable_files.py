@@ -1,4 +1,4 @@
-"""Files outside a store that are replaced as a whole."""
+"""Files outside a store that are replaced in one step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spikestore.store.storage.durable_files import replacing
 
 @pytest.mark.parametrize("sync", [True, False])
 def test_a_file_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool) -> None:
-    """The former one is there until the new one is whole; on request it is on the disk before it gets its name."""
+    """The former file stays until the new one is complete; on request, the new one is on the disk before it gets its name."""
     path, synced = tmp_path / "lock.json", []
     path.write_text("old")
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(path.read_text()))
@@ -26,7 +26,7 @@ def test_a_file_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_after_an_error_the_former_file_stays(tmp_path: Path) -> None:
-    """And nothing else; the error is the caller's to handle."""
+    """No other file is left; the error is raised to the caller."""
     path = tmp_path / "lock.json"
     path.write_text("old")
     with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:  # noqa: PT012

@@ -11,7 +11,7 @@ from spikestore.store.storage import FolderStorage
 
 
 def test_a_folder_that_is_made_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process makes a folder between two looks at it: it is listed, and not in the way."""
+    """If another process creates a folder between two checks, the folder is listed, and the put succeeds."""
     exists = os.path.lexists
 
     def made_now(path: Path) -> bool:

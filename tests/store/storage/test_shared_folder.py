@@ -25,8 +25,8 @@ SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root may become other users")
 
-# The checkout, and with it the virtual environment, may lie in a home that other users can't enter. So that this is
-# tested wherever the checkout lies, only the standard library can be imported from here on.
+# The checkout, and with it the virtual environment, may be in a home that other users can't enter. So only the standard
+# library can be imported from here on, and the test works wherever the checkout is.
 CLOSED = """
 import sys
 class Closed:
@@ -39,14 +39,14 @@ sys.meta_path.insert(0, Closed())
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return a folder that everybody can reach: pytest's own are closed to others."""
+    """Return a folder that all users can reach; pytest's own are closed to others."""
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)
         yield Path(place)
 
 
 def become(user: int, root: Path, code: str, *, umask: int = 0o077, member: bool = True) -> str:
-    """Run code on a store as another user, with everything imported before; return the error that it ends with."""
+    """Run code on a store as another user, with all modules imported before; return the error that it raises."""
     script = (
         "import os\n"
         "from tests.store.small_sets import memory_storage, small_set\n"
@@ -75,7 +75,7 @@ def become(user: int, root: Path, code: str, *, umask: int = 0o077, member: bool
 
 
 def modes(root: Path) -> set[tuple[str, str, int]]:
-    """Return kind, permissions and group of everything in a store."""
+    """Return kind, permissions and group of all files and folders of a store."""
     found = set()
     for place in root.rglob("*"):
         status = place.stat()
@@ -86,7 +86,7 @@ def modes(root: Path) -> set[tuple[str, str, int]]:
 
 @pytest.mark.slow
 def test_two_users_build_one_set(folder: Path) -> None:
-    """One begins with a closed umask, the other goes on, commits, names, collects and repairs; a third may only read."""
+    """The first user begins with a closed umask; the second resumes, commits, names, runs gc and repairs; a third may only read."""
     root = folder / "store"
     storage = FolderStorage(root)
     assert make_shared(storage, group=str(TEAM)) == []
@@ -95,7 +95,7 @@ def test_two_users_build_one_set(folder: Path) -> None:
     assert {os.stat(path).st_uid for path in root.rglob("*")} == {0, ADA}  # noqa: PTH116
     finish = (
         "Store(storage).point('demo', {'train': SMALL.build(storage)})\n"
-        "storage.delete(f'{Store(storage)[\"demo\"].data_path}/nnz/zarr.json')\n"  # Ada's
+        "storage.delete(f'{Store(storage)[\"demo\"].data_path}/nnz/zarr.json')\n"  # of user ADA
         "assert repair(Store(storage)['demo']).left == ()\n"
         "refs.update(storage, 'ada', {'train': Store(storage)['demo'].pin})\n"
     )
@@ -114,7 +114,7 @@ def test_two_users_build_one_set(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_private_group(folder: Path) -> None:
-    """Nobody outside the group may read, whatever the umask."""
+    """Users outside the group may not read, with any umask."""
     root = folder / "store"
     make_shared(FolderStorage(root), group=str(TEAM), private=True)
     assert become(ADA, root, "SMALL.build(storage)", umask=0) == ""
@@ -125,7 +125,7 @@ def test_a_private_group(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_an_administrators_chmod_is_enough(folder: Path) -> None:
-    """The folder's permissions are the setting; without them the umask decides, as everywhere."""
+    """Permissions of the folder are the setting; without them the umask decides, as usual."""
     shared, plain = folder / "shared", folder / "plain"
     for place, mode in ((shared, 0o2775), (plain, 0o777)):
         place.mkdir()
@@ -138,7 +138,7 @@ def test_an_administrators_chmod_is_enough(folder: Path) -> None:
 
 
 def test_a_store_that_becomes_shared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Init --shared changes what is there, as far as it is ours, and says what is not; without group there is an error."""
+    """`init --shared` changes the user's own files and folders, and reports others; without a group there is an error."""
     root = folder / "store"
     root.mkdir()
     os.chown(root, ADA, TEAM)

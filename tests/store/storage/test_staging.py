@@ -23,7 +23,7 @@ from spikestore.store_schemas.errors import MissingObjectError
 def test_objects_of_a_fragment_reach_the_disk_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All bytes are synced before any name is given, all names before `publish` returns; what is there stays."""
+    """All bytes are synced before any name is given, all names before `publish` returns; existing objects stay."""
     storage = FolderStorage(tmp_path / "store")
     storage.put_if_absent("a/taken", b"before")
     trace = Trace(monkeypatch)
@@ -44,7 +44,7 @@ def test_objects_of_a_fragment_reach_the_disk_together(
 
 
 def test_an_object_that_breaks_off(tmp_path: Path) -> None:
-    """What its source raises is raised, and nothing of it is left, nor of the others if nobody publishes them."""
+    """The error of its source is raised, and no file of it is left, nor of the other objects if they are not published."""
     storage = FolderStorage(tmp_path / "store")
 
     def pieces() -> Iterator[memoryview]:
@@ -62,7 +62,7 @@ def test_an_object_that_breaks_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("call", ["link", "fsync"])
 def test_a_pull_that_ends_at_any_call(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that dies at any call to the disk leaves no set, and the next pull goes on to the same one."""
+    """A process that dies at any call to the disk leaves no set, and the next pull completes the same set."""
     source = filled(Store(memory_storage("source")))
     digest, ended, committed = source["demo:train"].digest, 0, 0
     for number in range(0, 200, 7):
@@ -75,7 +75,7 @@ def test_a_pull_that_ends_at_any_call(call: str, tmp_path: Path, monkeypatch: py
                 ended += 1
             else:
                 break
-        for features in Store(root).feature_sets():  # it was committed, and has no name yet
+        for features in Store(root).feature_sets():  # the set was committed, and has no name yet
             assert verify(features, depth="deep") == []
             committed += 1
         records = [path for path in files_of(root) if "/records/" in path]
@@ -88,7 +88,7 @@ def test_a_pull_that_ends_at_any_call(call: str, tmp_path: Path, monkeypatch: py
 
 
 def _dying(real: Callable[..., Any], calls: int) -> Callable[..., Any]:
-    """Return a call that works so many times, and never again."""
+    """Return a function that works this many times, and then fails."""
     numbers = itertools.count()
 
     def call(*arguments: Any) -> Any:

@@ -46,16 +46,16 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 
 class TestContract:
-    """What `spikestore.store.storage.Storage` promises."""
+    """The promises of `spikestore.store.storage.Storage`."""
 
     def test_it_is_one(self, storage: Storage) -> None:
-        """All verbs are there."""
+        """It has all operations of the protocol."""
         assert isinstance(storage, Storage)
         assert storage.url
 
     @pytest.mark.parametrize("data", [b"", b"\0", bytes(range(256)) * 4096], ids=["empty", "zero", "1 MiB"])
     def test_put_and_get(self, storage: Storage, data: bytes) -> None:
-        """What was put comes back, byte for byte."""
+        """The same bytes are returned, byte for byte."""
         assert storage.put_if_absent("a/b/c.json", data) is True
         assert storage.get("a/b/c.json") == data
         assert type(storage.get("a/b/c.json")) is bytes
@@ -64,26 +64,26 @@ class TestContract:
         ("start", "stop"), [(0, 10), (3, 7), (9, 10), (4, 4), (7, 99), (10, 12), (50, 60)]
     )
     def test_get_range(self, storage: Storage, start: int, stop: int) -> None:
-        """A part of an object: what there is between the two places, nothing behind its end."""
+        """The bytes between two positions are returned, up to the end of the object."""
         storage.put_if_absent("a/b", bytes(range(10)))
         found = storage.get_range("a/b", start, stop)
         assert found == bytes(range(10))[start:stop]
         assert type(found) is bytes
 
     def test_range_of_nothing(self, storage: Storage) -> None:
-        """A range of an object that is not there is a MissingObjectError."""
+        """A range of a missing object is a MissingObjectError."""
         with pytest.raises(MissingObjectError, match="a/c is not in the store"):
             storage.get_range("a/c", 0, 5)
 
     def test_put_does_not_replace(self, storage: Storage) -> None:
-        """The second put of a name says so and changes nothing."""
+        """The second put of a path is an error and changes nothing."""
         assert storage.put_if_absent("a/b", b"first") is True
         assert storage.put_if_absent("a/b", b"second, longer") is False
         assert storage.put_if_absent("a/b", b"first") is False
         assert storage.get("a/b") == b"first"
 
     def test_replace(self, storage: Storage) -> None:
-        """Repair puts other bytes in the place of an object, in one step: who reads meanwhile gets the old or the new."""
+        """Replacing is one step: a reader gets the old bytes or the new ones."""
         old, new = b"o" * 100_000, b"n" * 50_000
         storage.put_if_absent("a/b", old)
         seen: list[bytes] = []
@@ -106,7 +106,7 @@ class TestContract:
         assert [one.path for one in storage.list("a")] == ["a/b"]
 
     def test_missing(self, storage: Storage) -> None:
-        """What is not there is a MissingObjectError that names it and the store, in a new store as in a filled one."""
+        """A missing object is a MissingObjectError that names it and the store, in a new store as in a filled one."""
         for _ in range(2):
             with pytest.raises(MissingObjectError, match=r"a/b\.json is not in the store") as caught:
                 storage.get("a/b.json")
@@ -128,7 +128,7 @@ class TestContract:
         assert [*storage.list("nothing/here")] == []
 
     def test_folders(self, storage: Storage) -> None:
-        """Folders are those directly below, sorted, without objects; none where there is nothing."""
+        """The folders directly below are listed, sorted, without objects; a missing folder has none."""
         for path in ("refs/demo/1", "refs/demo-b/1", "refs/b/c/d", "refs/object", "other/x"):
             storage.put_if_absent(path, b"")
         assert storage.folders("refs") == ["b", "demo", "demo-b"]
@@ -136,7 +136,7 @@ class TestContract:
         assert storage.folders("nothing") == []
 
     def test_delete(self, storage: Storage) -> None:
-        """A deleted object is gone and can be put again; deleting nothing is no error."""
+        """A deleted object is gone and can be put again; deleting a missing one is no error."""
         storage.put_if_absent("a/b", b"first")
         storage.delete("a/b")
         storage.delete("a/b")
@@ -149,7 +149,7 @@ class TestContract:
         "path", ["../x", "a/../../x", "/etc/passwd", "a//b", "a/./b", "", "a/", "a\\b", "a\0b"]
     )
     def test_no_path_leaves_the_store(self, storage: Storage, path: str) -> None:
-        """Every verb refuses a path that could lead outside, and says which."""
+        """Every operation rejects a path that could lead out of the store, and names it."""
         for verb in (storage.get, storage.delete, storage.folders, storage.zarr_store):
             with pytest.raises(StoreError, match="is not a valid path in a store"):
                 verb(path)
@@ -169,12 +169,12 @@ class TestContract:
         assert group.store.read_only
 
     def test_free_bytes(self, storage: Storage) -> None:
-        """A number, or None, also before anything was written."""
+        """The result is a number, or None, also before anything was written."""
         free = storage.free_bytes()
         assert free is None or free > 0
 
     def test_racing_threads(self, storage: Storage) -> None:
-        """Of eight threads that put one name at one moment exactly one wins, and its bytes are whole."""
+        """If eight threads put one path at the same time, exactly one wins, and its bytes are complete."""
         start = threading.Barrier(8)
 
         def put(number: int) -> bool:
@@ -198,11 +198,11 @@ class TestContract:
 
 
 class TestFolder:
-    """What only folders have: other processes, full disks, rights, files in the way."""
+    """Properties of folders only: other processes, full disks, permissions, files in the way."""
 
     def test_racing_processes(self, tmp_path: Path) -> None:
-        """Of eight processes exactly one wins each of 50 names, and nothing half-written is left."""
-        # Forked from a process without threads; in this one a call of obstore may have started some.
+        """Of eight processes exactly one wins each of 50 paths, and no incomplete file is left."""
+        # Forked from a process without threads; in this process, obstore may have started some.
         won = self.in_another_process(
             tmp_path,
             "import os\n"
@@ -225,7 +225,7 @@ class TestFolder:
         assert files_of(tmp_path) == sorted(f"a/{name}" for name in range(50))
 
     def test_reading_makes_nothing(self, tmp_path: Path) -> None:
-        """A store that does not exist is an empty one, and looking at it does not make it."""
+        """A store that does not exist is an empty one, and reading does not create it."""
         storage = FolderStorage(tmp_path / "nowhere" / "store")
         assert [*Store(storage).feature_sets()] == []
         assert Store(storage).names() == []
@@ -233,14 +233,14 @@ class TestFolder:
         assert [*tmp_path.iterdir()] == []
 
     def test_no_file_is_left(self, tmp_path: Path) -> None:
-        """No temporary name is left after a put, whoever won."""
+        """No temporary file is left after a put, whichever process won."""
         storage = FolderStorage(tmp_path)
         storage.put_if_absent("a/b", b"1")
         storage.put_if_absent("a/b", b"2")
         assert files_of(tmp_path) == ["a/b"]
 
     def test_a_file_as_root(self, tmp_path: Path) -> None:
-        """A store that is a file is an error for every verb, never an empty store."""
+        """A store that is a file is an error for every operation, never an empty store."""
         (tmp_path / "file").write_bytes(b"")
         storage = FolderStorage(tmp_path / "file")
         for verb in (storage.get, storage.folders, storage.delete, lambda path: [*storage.list(path)]):
@@ -264,7 +264,7 @@ class TestFolder:
                 look("features")
 
     def test_full_disk(self, tmp_path: Path) -> None:
-        """No room for an object: a StorageFullError, nothing at its name, nothing half-written."""
+        """Without room for an object: a StorageFullError, no object at its path, no incomplete file."""
         # A limit on file sizes stands in for the full disk: the error comes from the same write.
         done = self.in_another_process(
             tmp_path,
@@ -281,7 +281,7 @@ class TestFolder:
         assert FolderStorage(tmp_path).put_if_absent("a/large", b"x" * 1001)
 
     def test_full_file_system(self, tmp_path: Path) -> None:
-        """The same on a file system that is really full, where this machine lets us mount one."""
+        """The same as `test_full_disk`, on a file system that is really full, if this machine can mount one."""
         disk = tmp_path / "disk"
         disk.mkdir()
         mounted = subprocess.run(
@@ -300,9 +300,9 @@ class TestFolder:
             subprocess.run(["umount", str(disk)], check=True)  # noqa: S607
 
     def test_read_only(self) -> None:
-        """Who may not write gets a ReadOnlyStoreError for puts and deletions, and may read."""
+        """Without the permission to write, puts and deletions are a ReadOnlyStoreError, and reading works."""
         become_nobody = "import os\nif os.getuid() == 0: os.setuid(65534)\n"
-        with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+        with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
             root = Path(folder)
             storage = FolderStorage(root)
             storage.put_if_absent("a/b", b"data")
@@ -321,7 +321,7 @@ class TestFolder:
 
     @staticmethod
     def in_another_process(root: Path, code: str) -> str:
-        """Run code on a storage; return the error that it ends with."""
+        """Run code on a storage in another process; return the error that it raises."""
         script = (
             "from spikestore.store.storage import FolderStorage\n"
             "from spikestore.store_schemas.errors import StoreError\n"
@@ -341,10 +341,10 @@ class TestFolder:
 
 @pytest.mark.s3
 class TestS3:
-    """What only buckets have: credentials."""
+    """Properties of buckets only: credentials."""
 
     def test_without_the_right_to_write(self, s3_endpoint: str) -> None:
-        """Who may only read gets a ReadOnlyStoreError that tells no secret."""
+        """Puts are a ReadOnlyStoreError that contains no secret."""
         settings = {**options(s3_endpoint), "access_key_id": "reader", "secret_access_key": "reader"}
         storage = ObjectStorage.from_url(f"s3://{BUCKET}/x", **settings)
         for verb in (lambda: storage.put_if_absent("a", b""), lambda: storage.delete("a")):
@@ -352,7 +352,7 @@ class TestS3:
                 verb()
 
     def test_with_wrong_credentials(self, s3_endpoint: str) -> None:
-        """A wrong secret is an error that tells neither key nor secret."""
+        """The error contains neither key nor secret."""
         settings = {**options(s3_endpoint), "access_key_id": "AKIAWRONG", "secret_access_key": "wrong-secret"}
         storage = ObjectStorage.from_url(f"s3://{BUCKET}/x", **settings)
         for verb in (lambda: storage.get("a"), lambda: [*storage.list("a")], lambda: storage.folders("a")):
@@ -376,14 +376,14 @@ def test_open_a_folder(location: str | Path, expected: str) -> None:
 
 
 def test_open_a_bucket() -> None:
-    """An s3 URL is a bucket; opening it asks nobody."""
+    """An s3 URL is a bucket; opening it sends no request."""
     storage = open_storage("s3://bucket/some/prefix")
     assert isinstance(storage, ObjectStorage)
     assert storage.url == "s3://bucket/some/prefix"
 
 
 def test_open_anything_else() -> None:
-    """An unknown scheme is refused with the known ones."""
+    """An unknown scheme is rejected with the known ones."""
     with pytest.raises(
         UsageError, match=r"ftp://x/y: a store must be a folder, file://…, s3://…, gs://… or az://…"
     ):

@@ -10,8 +10,8 @@ from spikestore.store_schemas.specs.model import Document
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = {"Manifest", "Partition", "Plan", "Record", "Ref"}
-# Who decodes rows: the boundary itself, the reader of a set, which passes on what the boundary lets through, and a
-# builder, which compares what another one stored with the rows that it has made itself.
+# Modules that decode rows: the boundary itself, the reader of a set, which returns the rows that the boundary accepts,
+# and a builder, which compares stored rows with its own.
 DECODES = {"columns/reader.py", "trust/fragments.py", "feature_set.py", "build.py"}
 
 

@@ -1,4 +1,4 @@
-"""Rows that are checked chunk by chunk: the same are let through as by the checks of whole rows."""
+"""Rows that are checked chunk by chunk: the same rows are accepted as by the checks of whole rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def features() -> FeatureSet:
 
 
 class InPieces:
-    """In the place of a `DirectReader`: a fragment whose non-zeros come in pieces that are cut anywhere."""
+    """Stand-in for a `DirectReader`: the non-zeros of a fragment come in pieces that may end anywhere."""
 
     def __init__(self, columns: SampleColumns, check: npt.NDArray[np.uint64], cuts: list[int]) -> None:
         self._columns = columns
@@ -66,7 +66,7 @@ COLUMNS = ("index", "value", "nnz", "n_bins", "label", "n_events")
 def test_equals_the_checks_of_whole_rows(
     features: FeatureSet, change: tuple[str, int, int], equal_hash: bool, cuts: list[int]
 ) -> None:
-    """One number is changed, with or without its hash; the non-zeros are cut anywhere."""
+    """One number is changed, with or without its hash; the pieces may end anywhere."""
     name, place, by = change
     rows = features.read(0, 64)
     columns = {one: getattr(rows, one).copy() for one in COLUMNS[:-1]}
@@ -75,14 +75,14 @@ def test_equals_the_checks_of_whole_rows(
     with np.errstate(over="ignore"):
         changed[place % len(changed)] += np.array(by).astype(changed.dtype)
     forged = replace(rows, **columns, extras=extras)
-    if name != "nnz" or by == 0:  # a reader refuses other counts with the table of the fragment
+    if name != "nnz" or by == 0:  # a reader rejects other counts by the table of the fragment
         refuse_or_read(features, forged, forged if equal_hash else rows, cuts, DTYPES)
 
 
 def refuse_or_read(
     features: FeatureSet, forged: SampleColumns, hashed: SampleColumns, cuts: list[int], dtypes: Any
 ) -> None:
-    """Compare the checks of the first 64 rows, whose hash is that of `hashed`."""
+    """Compare the two kinds of checks on the first 64 rows, whose hash is that of `hashed`."""
     check = block_checks(hashed, features.layout, check_seed(*features.address), 0)
     try:
         refuse_untrue_rows(features.address, features.manifest, 0, forged, check)
@@ -109,7 +109,7 @@ def signed() -> FeatureSet:
 
 
 def test_a_maximum_that_differs_by_less_than_a_float32(signed: FeatureSet) -> None:
-    """0.1 as float32 exceeds 0.1, which only a comparison in float64 finds."""
+    """As float32, 0.1 exceeds 0.1; only a comparison in float64 finds it."""
     rows = signed.read(0, 64)
     rows = replace(rows, value=np.full_like(rows.value, 0.1))
     check = block_checks(rows, signed.layout, check_seed(*signed.address), 0)
@@ -125,7 +125,7 @@ def test_a_maximum_that_differs_by_less_than_a_float32(signed: FeatureSet) -> No
     st.lists(st.integers(0, 5000), max_size=3),
 )
 def test_signed_real_numbers(signed: FeatureSet, place: int, share: float, cuts: list[int]) -> None:
-    """One value is a share of the manifest's largest absolute value, or no number; its hash is right."""
+    """One value is replaced by a share of the manifest's largest absolute value, or by NaN; the hash is right."""
     rows = signed.read(0, 64)
     value = rows.value.copy()
     value[place % len(value)] = share * signed.manifest.max_value
@@ -134,7 +134,7 @@ def test_signed_real_numbers(signed: FeatureSet, place: int, share: float, cuts:
 
 
 def test_any_rows_of_a_set(features: FeatureSet) -> None:
-    """Whole blocks or not, within a fragment or across two: the rows are those of `read`."""
+    """Any rows, with or without whole blocks, within a fragment or across two, equal those of `read`."""
     for start, stop in ((0, 64), (64, 128), (128, 140), (3, 70), (0, 140), (139, 140)):
         narrow, rows = features.read_narrow(start, stop, DTYPES), features.read(start, stop)
         assert np.array_equal(narrow.index, rows.index)
@@ -148,7 +148,7 @@ def test_any_rows_of_a_set(features: FeatureSet) -> None:
 
 
 def test_changes_by_a_caller_do_not_reach_the_object(features: FeatureSet) -> None:
-    """Later reads give what is stored."""
+    """Later reads return the stored values."""
     first = features.read_narrow(0, 64, DTYPES)
     first.label[:], first.n_bins[:], first.offsets[:] = 7, 7, 7
     features.read_narrow(64, 128, DTYPES).index[:] = 0
@@ -159,7 +159,7 @@ def test_changes_by_a_caller_do_not_reach_the_object(features: FeatureSet) -> No
 
 
 def test_smaller_dtypes_than_the_values_need(features: FeatureSet) -> None:
-    """Nothing is cut off in silence."""
+    """No value is cut off silently."""
     assert features.manifest.max_index > 127
     with pytest.raises(UsageError, match="int8"):
         features.read_narrow(0, 64, (np.dtype(np.int8), np.dtype(np.uint8)))

@@ -14,13 +14,13 @@ from spikestore.store import SampleColumns, Store, verify
 from spikestore.store_schemas.errors import DamagedError, StoreError
 
 ROW = 1
-"""A row of fragment 0 with non-zeros, that is not its longest."""
+"""A row of fragment 0 with non-zeros, but not its longest."""
 
 Change = Callable[[SampleColumns], SampleColumns]
 
 
 def beyond_frames(rows: SampleColumns) -> SampleColumns:
-    """Let the last place of a row lie just behind its frames, and within those of other rows."""
+    """Move the last place of a row just beyond its frames, but within those of other rows."""
     assert rows.n_bins[ROW] < rows.n_bins.max()
     return with_row(rows, ROW, [0, int(rows.n_bins[ROW]) * SITES], [1, 1])
 
@@ -61,11 +61,11 @@ FORBIDDEN: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_rows_that_the_format_forbids(forged: Forgery, tmp_path: Path, name: str) -> None:
-    """Nobody gets them: not a reader of any kind, not a deep look, not a store that pulls them deeply."""
+    """No reader of any kind returns them; a deep verify and a deep pull reject them."""
     change, why = FORBIDDEN[name]
     forged.replace_rows(change(forged.rows()))
     features = forged.features
-    assert verify(features) == []  # nothing but their meaning gives them away
+    assert verify(features) == []  # only the meaning of the values is wrong
     for read in (
         features.read,
         lambda: features.read(0, 64),
@@ -84,7 +84,7 @@ def test_rows_that_the_format_forbids(forged: Forgery, tmp_path: Path, name: str
 
 
 def test_one_more_honest_row(forged: Forgery) -> None:
-    """The forger's own work is right: rows that the format allows are read, verified and pulled."""
+    """The forger's work is valid: rows that the format allows are read, verified and pulled."""
     forged.replace_rows(with_row(forged.rows(), ROW, [3, 5], [1, 7]))
     assert verify(forged.features, depth="deep") == []
     assert forged.features.read(ROW, ROW + 1).index.tolist() == [3, 5]
@@ -92,7 +92,7 @@ def test_one_more_honest_row(forged: Forgery) -> None:
 
 @pytest.mark.parametrize("name", ["label", "n_bins", "nnz"])
 def test_columns_without_non_zeros(forged: Forgery, name: str) -> None:
-    """A column that is read alone keeps to the manifest too."""
+    """The manifest's limits also hold for a column that is read alone."""
     rows = forged.rows()
     forged.replace_rows(with_column(rows, "label", ROW, 2))
     if name == "n_bins":
@@ -112,7 +112,7 @@ def test_columns_without_non_zeros(forged: Forgery, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["max_index", "max_value"])
 def test_a_largest_number_that_is_too_small(forged: Forgery, tmp_path: Path, name: str) -> None:
-    """Readers choose dtypes by it: a value above it is an error that names its row, with the honest digest too."""
+    """Readers choose dtypes by it: a larger value is an error that names its row, even if the digest is right."""
     digest = forged.features.digest
     forged.change_manifest(lambda one: one.__setitem__(name, one[name] // 2))
     features = forged.features
@@ -130,8 +130,8 @@ def test_a_largest_number_that_is_too_small(forged: Forgery, tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", ["max_index", "max_value"])
 def test_a_largest_number_that_is_too_large(forged: Forgery, tmp_path: Path, name: str) -> None:
-    """It harms nobody who reads, and is no truth: every look at the records finds it, no copy takes it over."""
-    rows = forged.rows()  # frames with more room than their non-zeros take
+    """It harms no reader, but is false: every check of the records finds it, and no copy accepts it."""
+    rows = forged.rows()  # frames with more room than their non-zeros need
     forged.replace_rows(with_column(rows, "n_bins", 0, int(rows.n_bins.max()) + 5))
     true = getattr(forged.features.manifest, name)
     forged.change_manifest(lambda one: one.__setitem__(name, true + 1))
@@ -164,7 +164,7 @@ def test_a_largest_number_that_is_too_large(forged: Forgery, tmp_path: Path, nam
     ],
 )
 def test_numbers_that_no_rows_have(forged: Forgery, name: str, number: float, why: str) -> None:
-    """A manifest that contradicts itself is not opened."""
+    """A manifest with contradictory numbers is not opened."""
     forged.change_manifest(lambda one: one.__setitem__(name, number))
     with pytest.raises(DamagedError, match=why):
         forged.features  # noqa: B018 - opening it raises

@@ -28,13 +28,13 @@ from spikestore.store_schemas.errors import (
 SMALL = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 OTHER = small_set(70, split="valid", seed=1)
 LATER = datetime.now(UTC) + timedelta(days=8)
-"""When everything that tests write is old."""
+"""A time at which everything that tests write is old."""
 NO_AGE = timedelta(days=-1)
-"""An age that protects nothing."""
+"""An age that protects no object."""
 
 
 def started(storage: Storage, fragments: int = 1, wish: int = 64, *, restart: bool = False) -> Build:
-    """Begin a build, and leave it."""
+    """Begin a build, and leave it unfinished."""
     build = Build.join_or_start(storage, SMALL.address, lambda: SMALL.plan(wish), restart=restart)
     for fragment in range(fragments):
         SMALL.put(build, fragment)
@@ -47,7 +47,7 @@ def garbage(storage: Storage, *, unreferenced: bool = False) -> list[str]:
 
 
 def run(storage: Storage, *, unreferenced: bool = False) -> list[str]:
-    """Collect a week later; return what went."""
+    """Run gc a week later; return what it removed."""
     found = find_garbage(storage, unreferenced=unreferenced, now=LATER).garbage
     return [one.path for one in collect(storage, found, now=LATER)]
 
@@ -58,7 +58,7 @@ def paths(storage: Storage) -> list[str]:
 
 
 def test_an_unfinished_build() -> None:
-    """It stays for a week after its newest object, then it goes with its plan; sizes are told before."""
+    """It stays for a week after its newest object, then it is removed with its plan; the sizes are reported before."""
     storage = memory_storage()
     build = started(storage)
     folder = SMALL.address.build(build.plan.hash[:12])
@@ -76,7 +76,7 @@ def test_an_unfinished_build() -> None:
 
 
 def test_a_committed_set_stays() -> None:
-    """With what belongs to it, whatever its age; the leftovers of a restart beside it go, the plan stays."""
+    """A committed set stays, whatever its age; objects of a build that was restarted are removed, the plan stays."""
     storage = memory_storage()
     left = started(storage)
     features = SMALL.build(storage, restart=True)
@@ -86,7 +86,7 @@ def test_a_committed_set_stays() -> None:
 
 
 def test_unreferenced_sets() -> None:
-    """They go only on request and only a week old; named ones, of any split or name, never."""
+    """Sets without a name are removed only on request and after a week; named ones, by any split or name, never."""
     storage = memory_storage()
     store = Store(storage)
     store.point("kept", {"train": SMALL.build(storage)})
@@ -107,7 +107,7 @@ def test_unreferenced_sets() -> None:
 
 
 def test_a_younger_build_of_an_unreferenced_set() -> None:
-    """What somebody builds anew stays, with its plan."""
+    """A set that is being built again stays, with its plan."""
     storage = memory_storage()
     features = SMALL.build(storage)
     young = started(storage, restart=True)
@@ -120,7 +120,7 @@ def test_a_younger_build_of_an_unreferenced_set() -> None:
 
 
 def test_unreadable_objects_are_kept() -> None:
-    """A damaged manifest may name any build, a damaged name any set: nothing goes for their sake."""
+    """A damaged manifest may refer to any build, a damaged name to any set: gc keeps them all."""
     storage = memory_storage()
     SMALL.build(storage)
     started(storage, restart=True)
@@ -137,7 +137,7 @@ def test_unreadable_objects_are_kept() -> None:
 
 
 def test_a_name_that_is_given_meanwhile() -> None:
-    """A set that gets a name after gc looked stays, or comes back whole."""
+    """A set that gets a name after gc has looked stays, or is restored."""
     for moment in range(1, 12):
         storage = memory_storage()
         features = SMALL.build(storage)
@@ -171,20 +171,20 @@ def test_a_name_that_is_given_meanwhile() -> None:
 
 
 def verify_all(storage: Storage) -> list[str]:
-    """Return what is wrong with the committed sets; their plans, hints for builders, follow from their manifests."""
+    """Return the damage of the committed sets, without that of plans, which follow from their manifests."""
     found = [one for features in Store(storage).feature_sets() for one in verify(features)]
     return [str(one) for one in found if not one.path.endswith("/plan.json")]
 
 
 def collected(storage: Storage) -> tuple[Garbage, ...]:
-    """Collect all that age protects from being collected."""
+    """Run gc as if every object was old enough; return what it removed."""
     return collect(storage, find_garbage(storage, unreferenced=True, age=NO_AGE).garbage, age=NO_AGE)
 
 
 @given(st.lists(st.integers(0, 1), max_size=120), st.integers(0, 2), st.booleans())
 @settings(max_examples=examples(12))
 def test_any_interleaving_with_a_builder(order: list[int], fragments: int, restart: bool) -> None:
-    """Even where no age protects it, a build ends in a whole set or a clear error, and the next one succeeds."""
+    """Even without protection by age, a build ends in a complete set or a clear error, and the next one succeeds."""
     storage = memory_storage()
     started(storage, fragments)
     built, _ = interleave(
@@ -205,7 +205,7 @@ def test_any_interleaving_with_a_builder(order: list[int], fragments: int, resta
 @given(st.lists(st.integers(0, 1), max_size=60))
 @settings(max_examples=examples(10))
 def test_any_interleaving_with_a_reader(order: list[int]) -> None:
-    """A reader of a set that is removed gets right rows, or an error that says so."""
+    """A reader of a set that is removed gets the right rows, or an error that says so."""
     storage = memory_storage()
     features = SMALL.build(storage)
 
@@ -222,7 +222,7 @@ def test_any_interleaving_with_a_reader(order: list[int]) -> None:
 
 
 def test_a_reader_in_mid_epoch() -> None:
-    """A set that goes while it is read fails clearly, from any object on; one that was built again too."""
+    """If a set is removed during a read, at any object, the read fails clearly; also if the set was built again."""
     storage = memory_storage()
     features = SMALL.build(storage)
     epoch = features.fragments()
@@ -240,7 +240,7 @@ def test_a_reader_in_mid_epoch() -> None:
 
 
 def test_a_crash_at_every_verb() -> None:
-    """Gc that stops anywhere leaves whole sets or none, and the next one finishes."""
+    """If gc stops at any operation, sets are complete or absent, and the next gc finishes."""
 
     def full() -> Storage:
         storage = memory_storage()
@@ -268,7 +268,7 @@ def test_a_crash_at_every_verb() -> None:
 
 
 def test_a_builder_that_listed_objects_before_gc(caplog: pytest.LogCaptureFixture) -> None:
-    """A manifest that is put while the objects go, by who had found them all, does not stay without them."""
+    """If objects are removed after a builder has listed them, its manifest does not stay without them."""
     storage = memory_storage()
     features = SMALL.build(storage)
     manifest = storage.get(SMALL.address.manifest)
@@ -287,7 +287,7 @@ def test_a_builder_that_listed_objects_before_gc(caplog: pytest.LogCaptureFixtur
 
 
 def test_a_builder_that_commits_at_the_last_moment() -> None:
-    """A manifest that is there before more than the root zarr.json is gone keeps the set, whole."""
+    """If a manifest is put while gc has removed only the root zarr.json, the set stays complete."""
     storage = memory_storage()
     SMALL.build(storage)
     before = paths(storage)
@@ -306,7 +306,7 @@ def test_a_builder_that_commits_at_the_last_moment() -> None:
 
 
 def test_a_plan_that_nobody_followed() -> None:
-    """What a crash right after the plan leaves goes too, and a builder that comes meanwhile does not mind."""
+    """A plan without further objects, as after a crash, is removed; a builder that starts meanwhile is not affected."""
     storage = memory_storage()
     storage.put_if_absent(SMALL.address.plan, SMALL.plan(128).to_bytes())
     assert find_garbage(storage).garbage == ()
@@ -321,7 +321,7 @@ def test_a_plan_that_nobody_followed() -> None:
 
 
 def test_half_written_files(tmp_path: Path) -> None:
-    """Temporary files of writers that crashed go with age; empty folders go with their last object."""
+    """Temporary files of writers that crashed are removed by age; empty folders are removed with their last object."""
     storage = FolderStorage(tmp_path)
     started(storage)
     half = tmp_path / ".tmp" / "0123"
@@ -336,7 +336,7 @@ def test_half_written_files(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_left_to_a_newer_version() -> None:
-    """A name of a newer format: nobody knows what it stands for."""
+    """What a name of a newer format refers to is unknown."""
     from spikestore.store_schemas.specs.canonical import seal, unseal
 
     storage = memory_storage()

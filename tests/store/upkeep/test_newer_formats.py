@@ -92,7 +92,7 @@ def test_a_set_of_a_newer_format(
 
 
 def test_gc_keeps_a_set_of_a_newer_format(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also without a name, and however old it is."""
+    """It stays even without a name, and whatever its age."""
     root = Path(store.storage.url)
     refs.forget(store.storage, "new")
     before = contents(root)

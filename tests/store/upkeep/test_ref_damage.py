@@ -49,7 +49,7 @@ def damage(store: Store, path: str, how: str) -> None:
     ("name", "how"), [("small", "flipped"), ("small", "folder"), ("gone", "swapped"), ("gone", "empty")]
 )
 def test_an_older_entry(store: Store, name: str, how: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also of a removed name; afterwards the name is what it was before."""
+    """An older damaged entry, also of a removed name, is found and replaced; the name keeps its value."""
     before, path = store.ref(name), f"refs/{name}/00000001.json"
     assert run(capsys, "verify", "--store", store.storage.url)[0] == 0
     damage(store, path, how)
@@ -69,7 +69,7 @@ def test_an_older_entry(store: Store, name: str, how: str, capsys: pytest.Captur
 
 
 def test_entries_that_cannot_be_replaced(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder with something in it is left, and named."""
+    """A folder with content in the place of an entry is left, and named."""
     path = "refs/small/00000001.json"
     damage(store, path, "folder")
     (Path(store.storage.url) / path / "x").touch()
@@ -91,7 +91,7 @@ def test_an_entry_of_a_newer_format(store: Store, capsys: pytest.CaptureFixture[
 
 
 def test_removing_a_damaged_name_leaves_no_damage(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    """As documented: ``rm``, then ``tag``; the damaged entry is then an older one."""
+    """After ``rm`` and ``tag``, as documented, the damaged entry is an older one."""
     damage(store, "refs/small/00000003.json", "flipped")
     with pytest.raises(StoreError):
         store.ref("small")

@@ -27,7 +27,7 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 SMALL = small_set()
 SHORT = small_set(70, extras=(), silent=range(64, 70), skipped=(3,))
 FOLLOWS = ("plan.json", "zarr.json", "/records/")
-"""What a set can say of itself: everything but its values and its manifest."""
+"""Objects that follow from the others: all except those of the columns and the manifest."""
 
 
 def contents(storage: Storage) -> dict[str, str]:
@@ -44,7 +44,7 @@ def damaged(storage: Storage, path: str, how: str) -> None:
 
 
 def truth(small: SmallSet = SMALL) -> RowSource:
-    """Return what computes rows again."""
+    """Return a function that computes rows again."""
 
     def rows(plan: Plan, fragment: int) -> FragmentRows:
         place = plan.rows(fragment)
@@ -60,7 +60,7 @@ def opened(storage: Storage) -> FeatureSet:
 
 
 def test_every_object_from_upstream(tmp_path: Path) -> None:
-    """Whatever object is damaged, the same build elsewhere gives its bytes back; all others stay as they are."""
+    """Whichever object is damaged, the same build in another store provides its bytes; all other objects stay unchanged."""
     storage, upstream = FolderStorage(tmp_path), memory_storage()
     features = SMALL.build(storage)
     SMALL.build(upstream)
@@ -78,7 +78,7 @@ def test_every_object_from_upstream(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["flip", "delete"])
 def test_objects_that_the_set_itself_determines(how: str) -> None:
-    """Plan, zarr.json documents and records are made again without any other place."""
+    """Plan, zarr.json documents and records are restored without any other source."""
     storage = memory_storage()
     features = SMALL.build(storage)
     whole = contents(storage)
@@ -96,7 +96,7 @@ def test_objects_that_the_set_itself_determines(how: str) -> None:
 
 
 def test_a_restarted_build() -> None:
-    """The plan of a second attempt follows from the manifest too."""
+    """The plan of a restarted build follows from the manifest too."""
     storage = memory_storage()
     SMALL.build(storage)
     storage.delete(SMALL.address.manifest)
@@ -109,7 +109,7 @@ def test_a_restarted_build() -> None:
 
 
 def test_the_advice_of_a_failed_read_helps(filled_store: Path, source: Store) -> None:
-    """The error of a reader names the command, and afterwards the same set reads."""
+    """A reader's error names the command, after which the same set can be read."""
     features, root = source["demo:train"], source.storage.url
     wanted = features.read()
     source.storage.delete(f"{features.data_path}/value/c/0")
@@ -120,7 +120,7 @@ def test_the_advice_of_a_failed_read_helps(filled_store: Path, source: Store) ->
 
 
 def test_values_that_nobody_has() -> None:
-    """Without any source the damage is told with what to do, and nothing is touched."""
+    """Without any source, the damage is reported with what to do, and nothing is changed."""
     storage = memory_storage()
     features = SMALL.build(storage)
     path = f"{features.data_path}/value/c/0"
@@ -139,14 +139,14 @@ def test_values_that_nobody_has() -> None:
 
 
 def memory_storage_with(small: SmallSet, fragment_samples: int = 64) -> ObjectStorage:
-    """Return a store that has a set."""
+    """Return a store in memory that has a set."""
     storage = memory_storage()
     small.build(storage, fragment_samples)
     return storage
 
 
 def test_rows_of_another_build() -> None:
-    """An upstream that is cut up otherwise gives rows, which encode as the bytes that the record promises."""
+    """An upstream with other fragments provides rows, which are encoded to the bytes that the record lists."""
     storage, upstream = memory_storage(), memory_storage_with(SMALL, 128)
     features = SMALL.build(storage)
     whole = contents(storage)
@@ -160,7 +160,7 @@ def test_rows_of_another_build() -> None:
 
 
 def test_rows_from_the_recordings() -> None:
-    """Every object of a fragment, record included, is made again from its rows."""
+    """Every object of a fragment, also its record, is restored from its rows."""
     storage = memory_storage()
     features = SMALL.build(storage)
     whole = contents(storage)
@@ -172,7 +172,7 @@ def test_rows_from_the_recordings() -> None:
 
 
 def test_reasons_in_other_words() -> None:
-    """The manifest has the reasons of skipped rows, so a version that words them differently repairs the record too."""
+    """The manifest has the reasons of skipped rows, so a version with other messages repairs the record too."""
     storage = memory_storage()
     features = SMALL.build(storage)
     whole = contents(storage)
@@ -192,7 +192,7 @@ def test_reasons_in_other_words() -> None:
 
 
 def test_other_rows_are_refused() -> None:
-    """Recordings that give other values than were committed are an error, and nothing of them is stored."""
+    """Recordings that result in other values than the committed ones are an error, and nothing of them is stored."""
     storage = memory_storage()
     features = SMALL.build(storage)
     damaged(storage, f"{features.data_path}/value/c/0", "flip")
@@ -203,7 +203,7 @@ def test_other_rows_are_refused() -> None:
 
 
 def test_an_upstream_of_another_digest() -> None:
-    """Nothing is taken from a set of the same keys and another content."""
+    """Nothing is copied from a set with the same keys and another digest."""
     storage = memory_storage()
     features = SMALL.build(storage)
     twin = small_set(seed=1)
@@ -214,7 +214,7 @@ def test_an_upstream_of_another_digest() -> None:
 
 
 def test_foreign_objects_are_removed() -> None:
-    """An unexpected object goes; the rest is left alone."""
+    """An unexpected object is removed; all others stay unchanged."""
     storage = memory_storage()
     features = SMALL.build(storage)
     whole = contents(storage)
@@ -224,7 +224,7 @@ def test_foreign_objects_are_removed() -> None:
 
 
 def otherwise_encoded(storage: Storage, small: SmallSet = SMALL) -> FeatureSet:
-    """Build a set whose first labels are stored as other bytes, as other versions of a codec would."""
+    """Build a set whose first labels are stored as other bytes, as by another version of a codec."""
     build = Build.join_or_start(storage, small.address, small.plan)
     root = copy.deepcopy(build.plan.zarr)
     root["consolidated_metadata"]["metadata"]["label"]["codecs"][0]["configuration"]["level"] = 0
@@ -236,7 +236,7 @@ def otherwise_encoded(storage: Storage, small: SmallSet = SMALL) -> FeatureSet:
 
 
 def test_equal_values_as_other_bytes() -> None:
-    """They are refused, with the ways out; asked for, they are stored, and only digest and names stay."""
+    """They are rejected, with the possible remedies; on request they are stored, and only digest and names stay."""
     storage = memory_storage()
     store = Store(storage)
     features = otherwise_encoded(storage)
@@ -258,7 +258,7 @@ def test_equal_values_as_other_bytes() -> None:
 
 
 def test_rewriting_without_a_record() -> None:
-    """Where the record is damaged too, the stored check says whether rows are the committed ones."""
+    """If the record is damaged too, the stored check tells whether rows are the committed ones."""
     for rows, ends_well in ((truth(), True), (truth(small_set(seed=1)), False)):
         storage = memory_storage()
         features = otherwise_encoded(storage)
@@ -271,12 +271,12 @@ def test_rewriting_without_a_record() -> None:
 
 
 def writes(verbs: list[tuple[str, str]]) -> list[int]:
-    """Return the places of the verbs that change something, from 1: a crash after any other leaves nothing new."""
+    """Return the numbers, from 1, of the operations that change something: a crash at any other has no new effect."""
     return [place for place, (verb, _) in enumerate(verbs, 1) if verb in {"put", "replace", "delete"}]
 
 
 def test_a_crash_at_every_write() -> None:
-    """A repair that stops anywhere leaves a set that can be repaired, and that reads right or not at all."""
+    """A repair that stops anywhere leaves a set that can be repaired, and whose reads are right or fail."""
     upstream = memory_storage_with(SHORT)
 
     def broken() -> tuple[Storage, FeatureSet, dict[str, str]]:
@@ -314,7 +314,7 @@ def test_a_crash_at_every_write() -> None:
 
 
 def test_a_crash_at_every_write_of_a_rewrite() -> None:
-    """A rewrite that stops anywhere is finished by the next repair, or by the next build."""
+    """A rewrite that stops anywhere is completed by the next repair, or by the next build."""
 
     def broken() -> tuple[Storage, FeatureSet]:
         storage = memory_storage()
@@ -346,7 +346,7 @@ def test_a_crash_at_every_write_of_a_rewrite() -> None:
 
 @pytest.mark.parametrize("how", ["flip", "delete"])
 def test_a_manifest(how: str) -> None:
-    """It comes from the upstream, with the digest that the name promises."""
+    """It is copied from the upstream, if it has the digest that the name pins."""
     storage, upstream = memory_storage(), memory_storage_with(SMALL)
     features = SMALL.build(storage)
     data = storage.get(SMALL.address.manifest)
@@ -362,7 +362,7 @@ def test_a_manifest(how: str) -> None:
 
 
 def test_decoding_other_bytes_of_one_fragment() -> None:
-    """A decoder remembers nothing of the bytes that it decoded before."""
+    """A decoder keeps nothing of the bytes that it decoded before."""
     storage = memory_storage()
     features = SMALL.build(storage)
     objects = {
@@ -381,7 +381,7 @@ def test_decoding_other_bytes_of_one_fragment() -> None:
 
 
 def test_only_damaged_objects_are_replaced() -> None:
-    """Right bytes are never written over, and wrong ones never written."""
+    """Intact objects are never replaced, and no damaged bytes are ever written."""
     storage = memory_storage()
     storage.put_if_absent("a", b"right")
     watch = Crashing()

@@ -25,14 +25,14 @@ def built() -> tuple[ObjectStorage, FeatureSet]:
 
 
 def replace(storage: ObjectStorage, path: str, data: bytes) -> None:
-    """Put other bytes in the place of an object."""
+    """Replace the bytes of an object."""
     storage.delete(path)
     storage.put_if_absent(path, data)
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_an_intact_set(depth: Depth) -> None:
-    """Nothing is found where nothing is wrong, and progress ends at its total."""
+    """An intact set has no findings, and progress ends at its total."""
     _, features = built()
     seen: list[tuple[int, int]] = []
     assert verify(features, depth=depth, progress=lambda done, total: seen.append((done, total))) == []
@@ -42,7 +42,7 @@ def test_an_intact_set(depth: Depth) -> None:
 
 
 def test_depths_differ_in_what_they_find() -> None:
-    """A flipped bit is found by hashing, not by sizes; a lost byte by sizes already."""
+    """A flipped bit is found by hashing, not by sizes; a missing byte is found by sizes."""
     storage, features = built()
     path = f"{features.data_path}/label/c/1"
     data = storage.get(path)
@@ -62,7 +62,7 @@ def test_depths_differ_in_what_they_find() -> None:
 
 
 def test_quick_reads_no_data() -> None:
-    """The quick look asks for documents only."""
+    """``quick`` requests only documents."""
     storage, features = built()
     watch = Crashing()
     assert (
@@ -99,7 +99,7 @@ def test_all_damage_is_found_at_once() -> None:
 
 
 def test_a_damaged_record_hides_no_other_damage() -> None:
-    """What is missing or can't be read beside it is named too; a fragment that reads well is not blamed."""
+    """Missing and unreadable objects beside the record are named too; an intact fragment is not."""
     storage, features = built()
     record = features.address.record(features.manifest.plan_id, 0)
     replace(storage, record, b"?")
@@ -113,7 +113,7 @@ def test_a_damaged_record_hides_no_other_damage() -> None:
 
 
 def test_block_digests_of_a_record() -> None:
-    """A record whose block digests are not those of the values: the manifest's digest tells, a deep look says where."""
+    """If block digests of a record are not those of the values, the manifest's digest differs, and a deep verify finds the place."""
     storage, features = built()
     path = features.address.record(features.manifest.plan_id, 2)
     record = unseal(storage.get(path), path="record")
@@ -134,7 +134,7 @@ def test_block_digests_of_a_record() -> None:
 
 @pytest.mark.parametrize("workers", [1, 3, 40])
 def test_any_number_of_threads(workers: int) -> None:
-    """Threads change neither what is found nor its order, and progress never goes back."""
+    """The number of threads changes neither the findings nor their order, and progress never decreases."""
     storage, features = built()
     for name in ("label/c/2", "nnz/c/0", "value/c/2"):
         replace(storage, f"{features.data_path}/{name}", b"?")
@@ -145,7 +145,7 @@ def test_any_number_of_threads(workers: int) -> None:
 
 
 def test_values_of_a_silent_fragment_are_unexpected() -> None:
-    """An index object where the fragment has no non-zeros does not belong to the set."""
+    """An object of index in a fragment without non-zeros does not belong to the set."""
     storage, features = built()
     storage.put_if_absent(f"{features.data_path}/index/c/1", storage.get(f"{features.data_path}/index/c/0"))
     (found,) = verify(features)
@@ -153,14 +153,14 @@ def test_values_of_a_silent_fragment_are_unexpected() -> None:
 
 
 def test_other_builds_are_no_concern() -> None:
-    """What another build of the same set left is not damage: gc removes it."""
+    """Objects of another build of the same set are no damage: gc removes them."""
     storage, features = built()
     SMALL.build(storage, 128, restart=True)
     assert verify(features, depth="deep") == []
 
 
 def test_damaged_root_metadata() -> None:
-    """The root's own damage is named."""
+    """Damage of the root document is named."""
     storage, features = built()
     path = f"{features.data_path}/zarr.json"
     replace(storage, path, storage.get(path).replace(b"170", b"171"))
@@ -170,7 +170,7 @@ def test_damaged_root_metadata() -> None:
 
 
 def test_the_digest_is_recomputed() -> None:
-    """A set whose objects all match their records, but not the digest, is found by any look at the records."""
+    """If all objects match their records, but not the digest, every depth that reads the records finds it."""
     storage, features = built()
     document = unseal(storage.get(features.address.manifest), path="manifest.json")
     replace(storage, features.address.manifest, seal({**document, "digest": "ab" * 32}))
@@ -182,7 +182,7 @@ def test_the_digest_is_recomputed() -> None:
 
 
 def test_deep_decodes() -> None:
-    """Objects whose forged records match them, but whose values fail their check, are found by the deep look."""
+    """If objects match their forged records, but their values fail the check, the deep verify finds it."""
     storage, features = built()
     path = f"{features.data_path}/label/c/0"
     other = memory_storage()
@@ -204,7 +204,7 @@ def test_deep_decodes() -> None:
 
 
 def test_a_storage_that_fails() -> None:
-    """A store that can't be listed is an error, not a clean bill of health and not damage."""
+    """If a store can't be listed, the result is an error, neither "no damage" nor damage."""
     storage, features = built()
 
     def fail(verb: str, path: str, effect: Callable[[], Result]) -> Result:

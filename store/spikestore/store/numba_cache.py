@@ -4,8 +4,8 @@ numba's own cache checks only the source file of a function, and raises its erro
 
 1. the name of the folder of a module's code contains a hash of the module and of every spikestore module that it
    imports, directly or not, so edited sources never run stale machine code;
-2. it is in the first writable folder of: ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside the module, the user's cache
-   folder;
+2. this folder is created in the first writable one of: ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside the module, the
+   user's cache folder;
 3. every file begins with a hash of the rest, because a flipped bit in machine code is not visible before the code runs;
 4. a fault of the cache costs only time: damaged code is dropped and compiled again, code that cannot be written is
    compiled in every process, and a warning names the file.
@@ -197,10 +197,8 @@ class _CodeOnDisk(caching.FunctionCache):
 def _code_on_disk(function: Callable[..., Any]) -> _CodeOnDisk | None:
     try:
         return _CodeOnDisk(function)
-    except (
-        RuntimeError,
-        OSError,
-    ):  # numba: no locator available; or sources that can't be read, as in an archive
+    except (RuntimeError, OSError):
+        # numba has no locator, or the sources can't be read, as in an archive.
         _warn_once(
             "cannot cache compiled code, because neither the package's folder nor the user's cache folder is writable"
         )

@@ -61,9 +61,8 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
         if (match := _ENTRY.match(listed.path)) and NAME.match(match[1]):
             last[match[1]] = max(last.get(match[1], 0), int(match[2]))
         elif (folder := listed.path.removeprefix("refs/")) and NAME.match(folder):
-            last.setdefault(
-                folder, 0
-            )  # a file in the place of the name's folder: the error of reading it says so
+            # A file in the place of the name's folder: the error of reading it says so.
+            last.setdefault(folder, 0)
 
     def newest(name: str) -> Ref | StoreError | None:
         try:

@@ -206,9 +206,9 @@ def test_types_of_frames() -> None:
         ),
         (
             (ToFrame(sensor_size=SIZE, n_time_bins=15), ToBinaRep(n_frames=2)),
-            "n_frames × n_bits, which is 16",
+            "n_frames × n_bits, here 16",
         ),
-        ((ToFrame(sensor_size=SIZE, time_window=1.0), ToBinaRep()), "n_frames × n_bits, which is 8"),
+        ((ToFrame(sensor_size=SIZE, time_window=1.0), ToBinaRep()), "n_frames × n_bits, here 8"),
         (
             (ToFrame(sensor_size=SIZE, n_time_bins=8), ToBinaRep(), ToBinaRep()),
             "must end with its only operation that makes",

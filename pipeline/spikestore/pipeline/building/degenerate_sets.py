@@ -174,9 +174,8 @@ class SetReview:
     def _report_density(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
         places = sum(content.bins for content in contents) * manifest.layout.site_count
         density = sum(content.nnz for content in contents) / max(places, 1)
-        times = (
-            density * sum(dtype.itemsize for dtype in narrow_dtypes(manifest)) / 4
-        )  # a dense cell is a float32
+        # A dense cell is a float32, of 4 bytes.
+        times = density * sum(dtype.itemsize for dtype in narrow_dtypes(manifest)) / 4
         if times > 1:
             logger.warning(
                 "%s: %.0f %% of the values in its frames are not 0: in memory, the set takes %.2f times as much as dense frames",

@@ -56,7 +56,7 @@ def provenance(
     }
 
 
-@functools.cache  # a tenth of a second for all packages, in each of the sets of a sweep
+@functools.cache  # for all packages it takes a tenth of a second, and a sweep would repeat it for each set
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)

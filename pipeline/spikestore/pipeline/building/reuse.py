@@ -141,7 +141,8 @@ class Reuse:
                 f"{'1 recording' if missing == 1 else f'{missing:,} recordings'} must be read",
                 **error.details,
             )
-        finer = FeatureSet.open(rows.finer.storage, rows.finer.address)  # with all files of its source
+        # Opened again, because it then has all files of its source.
+        finer = FeatureSet.open(rows.finer.storage, rows.finer.address)
         located = LocatedSource(finer.manifest.source, Path(), ())
         notes = tuple(wanted.recipe.notes.items())
         return RequestedSet(wanted.split, located, wanted.transform, wanted.digest, notes)

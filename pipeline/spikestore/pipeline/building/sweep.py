@@ -66,7 +66,7 @@ def build_together(
             wanted.transform,
             options.executor,
             has_y="y" in look.layout.axes,
-            # As for one variant alone: the manifest names this executor.
+            # The same as in a build of this variant alone, because the manifest names the executor.
             few_events=options.scheduler is None and are_few(events[wanted.transform.key]),
         )
         for wanted, look in sets

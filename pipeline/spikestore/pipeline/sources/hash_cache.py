@@ -182,7 +182,7 @@ def now_ns() -> int:
 
 
 def _identity(path: Path, status: os.stat_result) -> dict[str, Any]:
-    # Numbers as text: ns and some inodes are beyond the 2^53 of canonical JSON. fsencode: any path has bytes.
+    # Numbers as text: ns and some inodes are above 2^53, the limit of canonical JSON. fsencode: any path has bytes.
     return {
         "version": _VERSION,
         "path": os.fsencode(path).hex(),

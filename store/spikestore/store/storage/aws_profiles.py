@@ -107,11 +107,8 @@ def _section(path: Path, name: str) -> dict[str, str]:
         parser.read_string(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (
-        OSError,
-        UnicodeDecodeError,
-        configparser.Error,
-    ):  # their messages quote lines, which may hold keys
+    except (OSError, UnicodeDecodeError, configparser.Error):
+        # The messages of these errors quote lines, which may hold keys.
         raise UsageError(
             f"{path} cannot be read as an AWS configuration: check its permissions and its syntax",
             path=str(path),

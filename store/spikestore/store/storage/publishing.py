@@ -93,9 +93,8 @@ class Publisher:
             if not each.is_dir():
                 workshop = self._root if each.name == TEMPORARY else self._root / TEMPORARY
                 make_folder(each, mode=shared, workshop=workshop)
-            sync_folder(
-                each.parent
-            )  # also if another process created it, which may have crashed before its fsync
+            # Also if another process created the folder: it may have crashed before its fsync.
+            sync_folder(each.parent)
             self._synced.add(each)
         return shared
 

@@ -139,9 +139,8 @@ class _Repair:
             return Repair((), tuple(damages))
         root, self._plan, self._repaired = documents_found
         for damage in damages:
-            if damage.kind == "foreign" and is_object_path(
-                damage.path
-            ):  # `put` writes no object with another name
+            # `put` writes no object with a name that is not an object's.
+            if damage.kind == "foreign" and is_object_path(damage.path):
                 self._storage.delete(damage.path)
                 self._repaired.append(Repaired(damage.path, "removed, because it does not belong to the set"))
         self._checker = FragmentChecker(self._features.address, self._manifest, root)

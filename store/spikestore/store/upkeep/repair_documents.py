@@ -77,9 +77,8 @@ def repair_documents(
     root = root_of(features.address, features.manifest, data)
     for name, document in documents(root).items():
         stored = canonical_json(document)
-        with contextlib.suppress(
-            DamagedError
-        ):  # what can't be replaced is reported by the verification that follows
+        # What can't be replaced is reported by the verification that follows.
+        with contextlib.suppress(DamagedError):
             if put_right(features.storage, f"{features.data_path}/{name}", stored, sha256_hex(stored)):
                 done.append(
                     Repaired(f"{features.data_path}/{name}", "from the plan, the manifest or the upstream")

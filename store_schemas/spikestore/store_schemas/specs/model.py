@@ -218,9 +218,8 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     elif kind == "union_tag_not_found":
         message = f"required field {discriminator} is missing"
     elif kind == "literal_error":
-        expected = (
-            str(context.get("expected", "")).replace("True", "true").replace("False", "false")
-        )  # as in TOML
+        # Spelled as in TOML.
+        expected = str(context.get("expected", "")).replace("True", "true").replace("False", "false")
         options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(",")]
         message = f"must be {expected}, got {value!r}{did_you_mean(str(value), options)}"
     elif kind in {"value_error", "fraction"}:

@@ -137,9 +137,8 @@ class VlenHeap:
         addresses = descriptors["collection"][order].astype(np.int64)
         numbers = descriptors["number"][order].astype(np.int64)
         sizes, targets = sizes[order], targets[order]
-        ends = addresses + np.maximum(
-            sizes + 4 * heap_objects.HEAD, 4096
-        )  # lower bounds of the ends of collections
+        # Lower bounds of the ends of collections.
+        ends = addresses + np.maximum(sizes + 4 * heap_objects.HEAD, 4096)
         window, origin, reached = self._window[:0], 0, 0
         while True:
             status, reached, need = self._objects.copy_objects(

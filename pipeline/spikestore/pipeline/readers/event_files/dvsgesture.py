@@ -134,6 +134,6 @@ DVSGESTURE = Dataset(
     open=DVSGestureReader.open,
     licence="CC BY 4.0",
     citation="Amir et al., A Low Power, Fully Event-Based Gesture Recognition System, CVPR 2017, doi:10.1109/CVPR.2017.781",
-    columns=("user",),  # older keys have no columns, and sets of these keys no user
+    columns=("user",),  # keys of earlier versions have no columns, so their sets have no users
     tonic=TonicClass("dvsgesture", DVSGestureReader.label_of),
 )

@@ -51,9 +51,8 @@ class NMNISTReader(FilePerRecording):
             return Decoded(*events, problems)
         wrong = np.flatnonzero(outside)
         places = np.searchsorted(events.offsets, wrong, side="right") - 1
-        for place, event in zip(
-            places[::-1].tolist(), wrong[::-1].tolist(), strict=True
-        ):  # the first event of a file is entered last, and stays
+        # The first wrong event of a file is entered last, and stays.
+        for place, event in zip(places[::-1].tolist(), wrong[::-1].tolist(), strict=True):
             x, y = int(events.x[event]), int(events.y[event])
             number = event - int(events.offsets[place])
             problems[place] = f"event {number} is at x = {x}, y = {y}, the sensor has 0 to 33"

@@ -221,7 +221,7 @@ def _load(copy: bytes, path: tuple[str, ...], name: str) -> tuple[Any, threading
         if key not in _loaded:
             sys.path.extend(place for place in path if place not in sys.path)
             try:
-                # Of this user's own process, never from a store.
+                # The copy comes from a process of the same user, never from a store.
                 _loaded[key] = pickle.loads(copy), threading.Lock()  # noqa: S301
             except Exception as error:
                 raise UsageError(

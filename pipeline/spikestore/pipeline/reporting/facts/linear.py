@@ -215,8 +215,7 @@ def dual_accuracy(
 
 def _solve(products: _Floats, targets: _Floats) -> _Floats:
     """Return the solution of the ridge regression with these products of inputs (or of samples, in the dual form)."""
-    penalty = (
-        PENALTY * np.trace(products) / len(products) or 1.0
-    )  # without any variance, every penalty gives weights of 0
+    # Without any variance, every penalty gives weights of 0.
+    penalty = PENALTY * np.trace(products) / len(products) or 1.0
     weights = np.linalg.solve(products + penalty * np.eye(len(products)), targets)
     return weights.astype(np.float64, copy=False)

@@ -134,9 +134,8 @@ def coordinate_table(
         if isinstance(operation, Downsample):
             with np.errstate(over="ignore"):
                 product = place * operation.spatial_factor[axis]
-            fits &= (
-                product < _INT64_END
-            )  # otherwise Tonic's product overflows, also if later factors reduce it
+            # Otherwise Tonic's product overflows, also if later factors reduce it.
+            fits &= product < _INT64_END
             place = np.where(fits, product, 0).astype(np.int64)
     fits &= place < size
     table = np.zeros(RAW, np.uint32)

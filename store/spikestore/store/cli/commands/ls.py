@@ -66,9 +66,8 @@ def _show(rows: list[dict[str, Any]]) -> None:
     console = stdout_console()
     console.print(table)
     for row in rows:
-        if (
-            problem := row["damaged"] or row["newer"]
-        ):  # not in the table, where a wide column would pad all rows
+        # Problems are not in the table, where a wide column would pad all rows.
+        if problem := row["damaged"] or row["newer"]:
             line = visible(f"{row['name'] or _short_key(row)}: {problem}")
             console.print(line, markup=False, emoji=False)
 

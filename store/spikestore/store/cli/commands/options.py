@@ -25,9 +25,8 @@ def names_in_store(context: typer.Context, incomplete: str) -> list[str]:
     """Return the names in a local store that begin with `incomplete`, for completion in a shell; none for a bucket, which is too slow."""
     from spikestore.store.storage import FolderStorage
 
-    store = open_store(
-        context.params.get("source") or context.params.get("store")
-    )  # pull reads the store of --from
+    # `pull` reads the store of --from.
+    store = open_store(context.params.get("source") or context.params.get("store"))
     if not isinstance(store.storage, FolderStorage):
         return []
     return [name for name in store.names() if name.startswith(incomplete)]

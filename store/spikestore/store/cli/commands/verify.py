@@ -122,9 +122,8 @@ def _chosen(store: Store, names: list[str], damages: list[Damage]) -> dict[str, 
     if names:
         return sets
     addresses, known = [], []
-    with contextlib.suppress(
-        DamagedError
-    ):  # something else in the place of a folder, which `odd_entries` reports
+    # The error: something else is in the place of a folder, which `odd_entries` reports.
+    with contextlib.suppress(DamagedError):
         addresses = [*store.addresses()]
     with contextlib.suppress(DamagedError):
         known = store.names()

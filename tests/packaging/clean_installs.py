@@ -41,7 +41,7 @@ for name in sys.argv[2:]:
 OPTIONAL = {
     "base": "numba,llvmlite,matplotlib",
     "plots": "numba,llvmlite",
-    "pipeline": "matplotlib,PIL,aedat,hdf5plugin,tonic,torch",
+    "pipeline": "matplotlib,PIL,vl_convert,aedat,hdf5plugin,tonic,torch",
     "pipeline,report": "matplotlib,aedat,hdf5plugin,tonic,torch",
     "train": "matplotlib",
     "all": "matplotlib,hdf5plugin",

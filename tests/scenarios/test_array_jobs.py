@@ -116,8 +116,9 @@ def test_an_array_from_python(
     [
         ({"part": (0, 2)}, r"part must be \(i, n\) with i from 1 to n, got \(0, 2\)"),
         ({"part": (3, 2)}, r"got \(3, 2\)"),
-        ({"part": (1, 2), "finalise": True}, "--part cannot be combined with"),
-        ({"part": (1, 2), "restart": True}, "--part cannot be combined with"),
+        ({"part": (1, 2), "finalise": True}, "give only one of --part, --finalise and --restart"),
+        ({"part": (1, 2), "restart": True}, "give only one of --part, --finalise and --restart"),
+        ({"finalise": True, "restart": True}, "give only one of --part, --finalise and --restart"),
     ],
 )
 def test_parts_that_are_refused_in_python(wrong: dict[str, Any], why: str) -> None:

@@ -55,7 +55,7 @@ class BuildOptions:
     Raises
     ------
     UsageError
-        `part` is out of range, or is combined with `finalise` or `restart`.
+        `part` is out of range, or two of `part`, `finalise` and `restart` are combined.
     """
 
     workers: int | None = None
@@ -73,15 +73,12 @@ class BuildOptions:
     copy_progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        if self.part is None:
-            return
-        number, of = self.part
-        if not 1 <= number <= of:
-            raise UsageError(f"part must be (i, n) with i from 1 to n, got ({number}, {of})")
-        if self.finalise or self.restart:
+        if (self.part is not None) + self.finalise + self.restart > 1:
             raise UsageError(
-                "--part cannot be combined with --finalise or --restart: use --finalise after all parts, and --restart without --part"
+                "give only one of --part, --finalise and --restart: --finalise commits what all parts wrote, and --restart discards it"
             )
+        if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
+            raise UsageError(f"part must be (i, n) with i from 1 to n, got {self.part}")
 
     def with_recipe(self, opened: OpenedRecipe) -> BuildOptions:
         """Return a copy with the recipe's values for options that the caller left at their defaults."""
